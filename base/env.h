@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one door to the outside: files, sockets, time, chance, and work given away. Everything above
+ * base/ reaches the world through an lw_env and nothing else, which is why the same code runs on
+ * io_uring (a node), on poll (clients, and nodes where io_uring is refused) and in the simulator.
+ *
+ * An operation (lw_op) is submitted, and completes later, from the turn of the loop. Fibers use the
+ * calls below, which submit and suspend. Called outside any fiber (a client in its user's thread)
+ * the same calls turn the env's loop until the operation is complete: this is the blocking face.
+ *
+ * Invariants
+ * 1. An env belongs to one thread. Nothing in it is shared, save offloaded work, which owns its
+ *    memory while it runs.
+ * 2. An operation and its buffers belong to the world from submission until its completion, also
+ *    when it was cancelled or its deadline passed (hazard S7).
+ * 3. Completions run outside any fiber, are short, and never suspend.
+ * 4. Worlds never report a short write as done: writes complete whole or fail (hazard S5). Reads are
+ *    short only at the end of a file.
+ * 5. Operations submitted together may be carried out in any order. Who needs an order waits
+ *    (hazard S6). */
+#ifndef LW_ENV_H
+#define LW_ENV_H
+
+#include "base/fiber.h"
+#include "base/logline.h"
+
+typedef struct lw_env lw_env;
+typedef struct lw_op lw_op;
+
+/* An open file or socket of one env. */
+typedef struct lw_handle {
+    int32_t number; /* negative: none */
+} lw_handle;
+#define LW_NO_HANDLE ((lw_handle){.number = -1})
+static inline bool lw_handle_valid(lw_handle handle) {
+    return handle.number >= 0;
+}
+
+typedef enum lw_op_kind {
+    LW_OP_OPEN,    /* path, flags → handle */
+    LW_OP_CLOSE,   /* handle */
+    LW_OP_READ,    /* handle, buffer, size, offset → count */
+    LW_OP_WRITE,   /* handle, buffer, size, offset, flags */
+    LW_OP_SYNC,    /* handle: its data and size are durable */
+    LW_OP_RESIZE,  /* handle, size: cut, or grown with zeros */
+    LW_OP_SIZE,    /* handle → count */
+    LW_OP_LOCK,    /* handle: held until closed or the process ends; LW_REFUSED if another holds it */
+    LW_OP_RENAME,  /* path, path_to: replaces path_to */
+    LW_OP_LINK,    /* path, path_to: a second name */
+    LW_OP_UNLINK,  /* path; LW_NOT_FOUND if there is none */
+    LW_OP_MKDIR,   /* path; done if it exists */
+    LW_OP_LIST,    /* path, names: each name with its closing zero, sorted; no "." and ".." */
+    LW_OP_SYNC_DIRECTORY, /* path: names in it are durable */
+    LW_OP_LISTEN,  /* path = "HOST:PORT" → handle */
+    LW_OP_ACCEPT,  /* handle → accepted */
+    LW_OP_CONNECT, /* path = "HOST:PORT", deadline → handle */
+    LW_OP_RECEIVE, /* handle, buffer, size, deadline → count, 0 at the end of the stream */
+    LW_OP_SEND,    /* handle, buffer, size, deadline: all of it, or the stream is broken */
+    LW_OP_TIMER,   /* deadline: completes LW_OK then */
+    LW_OP_DEFER,   /* completes at the end of this turn, when no fiber is ready */
+    LW_OP_OFFLOAD, /* work(argument) on another thread; inline in the simulator */
+} lw_op_kind;
+
+enum {
+    LW_OPEN_CREATE = 1,    /* make it if absent */
+    LW_OPEN_EXCLUSIVE = 2, /* with CREATE: LW_EXISTS if present */
+    LW_OPEN_DIRECT = 4,    /* unbuffered: buffers, sizes and offsets are multiples of
+                              LW_DIRECT_ALIGNMENT; where the file system has no such thing the world
+                              buffers silently, and durability is the same */
+    LW_OPEN_READ_ONLY = 8,
+    LW_WRITE_DURABLE = 1,  /* complete only once the bytes are on disk (RWF_DSYNC); the file's size
+                              too when it grew */
+    LW_DIRECT_ALIGNMENT = 4096,
+    LW_PATH_SIZE = 1024,   /* bytes, with the closing zero */
+    LW_ADDRESS_SIZE = 280, /* "HOST:PORT", with the closing zero */
+};
+
+struct lw_op {
+    lw_op_kind kind;
+    lw_handle handle;
+    const char *path, *path_to; /* must live until completion */
+    void *buffer;
+    size_t size;
+    uint64_t offset;
+    uint32_t flags;
+    uint64_t deadline_ns; /* absolute, of lw_env_now; 0: none. CONNECT, RECEIVE, SEND, ACCEPT, TIMER */
+    lw_buffer *names;     /* LIST */
+    void (*work)(void *argument);
+    void *argument;
+
+    /* The outcome. `status` LW_OK, or: LW_TIMEOUT after the deadline or a cancel, LW_NOT_FOUND,
+     * LW_EXISTS, LW_FULL, LW_REFUSED (permission, lock, address in use), LW_UNAVAILABLE (the network
+     * said no), LW_INTERNAL (any other error of the system, so also EIO). */
+    lw_status status;
+    int system_error; /* errno of a failure, or 0 */
+    uint64_t count;
+
+    void (*complete)(lw_op *op); /* called once, if not NULL */
+    void *owner;                 /* for `complete` */
+    void *world[8];              /* the world's own */
+};
+
+/* What a world implements. */
+typedef struct lw_env_world {
+    void (*submit)(lw_env *env, lw_op *op);
+    /* Asks that a submitted operation end soon; it completes all the same, done or LW_TIMEOUT. */
+    void (*cancel)(lw_env *env, lw_op *op);
+    /* Runs ready fibers and completions; waits for something to happen if `wait` and nothing is
+     * ready. The simulator has none: there the simulation turns. */
+    void (*turn)(lw_env *env, bool wait);
+    uint64_t (*now_ns)(lw_env *env);
+    uint64_t (*wall_ms)(lw_env *env);
+    void (*entropy)(lw_env *env, void *buffer, size_t size);
+    void (*logline)(lw_env *env, lw_level level, const char *line);
+    /* Simulation only, else NULL: see LW_MARK, LW_RARE and LW_BUG. */
+    void (*mark)(lw_env *env, const char *name);
+    bool (*rare)(lw_env *env, const char *name);
+    bool (*bug)(lw_env *env, const char *name);
+    void (*close)(lw_env *env);
+} lw_env_world;
+
+struct lw_env {
+    const lw_env_world *world;
+    lw_fibers *fibers;
+    lw_memory *memory;
+    uint64_t random_state[4]; /* seeded by the world */
+};
+
+/* ---- making one -------------------------------------------------------------------------------- */
+
+/* Plain poll(2) and pread/pwrite. Needs nothing of the kernel. */
+LW_MUST_USE lw_status lw_env_posix_open(lw_env **env);
+/* io_uring. LW_UNAVAILABLE, with the reason (seccomp, sysctl, old kernel), where it is refused. */
+LW_MUST_USE lw_status lw_env_uring_open(lw_env **env);
+/* Ends the env: its fibers are dropped, its handles closed, its memory freed. */
+void lw_env_close(lw_env *env);
+/* One turn of the loop; the node's main loop is made of these. */
+static inline void lw_env_turn(lw_env *env, bool wait) {
+    env->world->turn(env, wait);
+}
+
+/* ---- time and chance ---------------------------------------------------------------------------- */
+
+/* Monotonic nanoseconds that count on through suspend (CLOCK_BOOTTIME). Never 0. */
+static inline uint64_t lw_env_now(lw_env *env) {
+    return env->world->now_ns(env);
+}
+/* Milliseconds since 1970, as the machine believes. May jump. */
+static inline uint64_t lw_env_wall_ms(lw_env *env) {
+    return env->world->wall_ms(env);
+}
+/* Uniform pseudo-random numbers (xoshiro256**): for jitter and sampling, not for secrets. */
+uint64_t lw_env_random(lw_env *env);
+/* Below `bound`, which is not 0. */
+uint64_t lw_env_random_below(lw_env *env, uint64_t bound);
+/* Bytes fit for keys and identities. */
+static inline void lw_env_entropy(lw_env *env, void *buffer, size_t size) {
+    env->world->entropy(env, buffer, size);
+}
+
+/* ---- submitting --------------------------------------------------------------------------------- */
+
+static inline void lw_env_submit(lw_env *env, lw_op *op) {
+    env->world->submit(env, op);
+}
+static inline void lw_env_cancel(lw_env *env, lw_op *op) {
+    env->world->cancel(env, op);
+}
+/* Submits and waits; returns op->status, with the reason in the error slot when it failed. */
+LW_MUST_USE LW_YIELDS lw_status lw_env_perform(lw_env *env, lw_op *op);
+/* Starts a fiber of this env. */
+static inline lw_fiber *lw_env_start(lw_env *env, const char *name, void (*body)(void *argument),
+                                     void *argument) {
+    return lw_fiber_start(env->fibers, name, body, argument);
+}
+LW_YIELDS void lw_env_sleep(lw_env *env, uint64_t duration_ns);
+/* Waits in a queue until woken (true) or the deadline passed (false). Inside a fiber only. */
+LW_YIELDS bool lw_env_wait(lw_env *env, lw_queue *queue, uint64_t deadline_ns);
+/* Runs work(argument) elsewhere and waits. `work` touches nothing but what `argument` gives it, and
+ * calls nothing of this env. */
+LW_YIELDS void lw_env_offload(lw_env *env, void (*work)(void *argument), void *argument);
+
+/* ---- files -------------------------------------------------------------------------------------- */
+
+LW_MUST_USE LW_YIELDS lw_status lw_file_open(lw_env *env, const char *path, uint32_t flags,
+                                             lw_handle *file);
+/* Closing cannot fail for the caller: what must be durable was synced before. */
+LW_YIELDS void lw_file_close(lw_env *env, lw_handle file);
+/* Reads up to `size` bytes; fewer only at the end of the file. */
+LW_MUST_USE LW_YIELDS lw_status lw_file_read(lw_env *env, lw_handle file, uint64_t offset,
+                                             void *buffer, size_t size, size_t *read_size);
+LW_MUST_USE LW_YIELDS lw_status lw_file_write(lw_env *env, lw_handle file, uint64_t offset,
+                                              lw_bytes bytes, uint32_t flags);
+LW_MUST_USE LW_YIELDS lw_status lw_file_sync(lw_env *env, lw_handle file);
+LW_MUST_USE LW_YIELDS lw_status lw_file_resize(lw_env *env, lw_handle file, uint64_t size);
+LW_MUST_USE LW_YIELDS lw_status lw_file_size(lw_env *env, lw_handle file, uint64_t *size);
+LW_MUST_USE LW_YIELDS lw_status lw_file_lock(lw_env *env, lw_handle file);
+LW_MUST_USE LW_YIELDS lw_status lw_path_rename(lw_env *env, const char *from, const char *to);
+LW_MUST_USE LW_YIELDS lw_status lw_path_link(lw_env *env, const char *from, const char *to);
+LW_MUST_USE LW_YIELDS lw_status lw_path_unlink(lw_env *env, const char *path);
+LW_MUST_USE LW_YIELDS lw_status lw_path_mkdir(lw_env *env, const char *path);
+/* Appends the sorted names in a directory to `names`, each with its closing zero. */
+LW_MUST_USE LW_YIELDS lw_status lw_path_list(lw_env *env, const char *path, lw_buffer *names);
+LW_MUST_USE LW_YIELDS lw_status lw_path_sync_directory(lw_env *env, const char *path);
+/* Joins a directory and a name into `path` (LW_PATH_SIZE); LW_INVALID_ARGUMENT if too long. */
+LW_MUST_USE lw_status lw_path_join(char *path, const char *directory, const char *name);
+
+/* ---- sockets ------------------------------------------------------------------------------------ */
+
+/* Listens on "HOST:PORT" (IPv4, [IPv6] or a name). Port 0 takes a free one. */
+LW_MUST_USE LW_YIELDS lw_status lw_socket_listen(lw_env *env, const char *address,
+                                                 lw_handle *listener, uint16_t *port);
+LW_MUST_USE LW_YIELDS lw_status lw_socket_accept(lw_env *env, lw_handle listener,
+                                                 lw_handle *socket);
+LW_MUST_USE LW_YIELDS lw_status lw_socket_connect(lw_env *env, const char *address,
+                                                  uint64_t deadline_ns, lw_handle *socket);
+/* At least one byte, or read_size 0 at the end of the stream. */
+LW_MUST_USE LW_YIELDS lw_status lw_socket_receive(lw_env *env, lw_handle socket, void *buffer,
+                                                  size_t size, uint64_t deadline_ns,
+                                                  size_t *read_size);
+LW_MUST_USE LW_YIELDS lw_status lw_socket_send(lw_env *env, lw_handle socket, lw_bytes bytes,
+                                               uint64_t deadline_ns);
+/* Ends pending operations on the socket with LW_UNAVAILABLE, then closes it. */
+LW_YIELDS void lw_socket_close(lw_env *env, lw_handle socket);
+
+/* ---- what the simulator adds --------------------------------------------------------------------- */
+
+/* LW_MARK: a rare event happened, for coverage. LW_RARE: true now and then in simulations, so that a
+ * rare path is taken often. LW_BUG: true when the planted bug of that name is switched on. Names are
+ * string constants ("log.hole_cut"). All three vanish from builds without LW_SIMULATION. */
+#ifdef LW_SIMULATION
+#define LW_MARK(env, name)                                                                         \
+    ((env)->world->mark != NULL ? (env)->world->mark((env), (name)) : (void)0)
+#define LW_RARE(env, name) ((env)->world->rare != NULL && (env)->world->rare((env), (name)))
+#define LW_BUG(env, name)  ((env)->world->bug != NULL && (env)->world->bug((env), (name)))
+#else
+#define LW_MARK(env, name) ((void)(env))
+#define LW_RARE(env, name) ((void)(env), false)
+#define LW_BUG(env, name)  ((void)(env), false)
+#endif
+
+#endif
