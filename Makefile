@@ -3,7 +3,9 @@
 #   make                the release build: build/release/lathwork
 #   make VARIANT=asan   the same with AddressSanitizer and UBSan, and the simulator's hooks
 VARIANT ?= release
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 B       := build/$(VARIANT)
 FOLDERS := base storage txn lattice client node sim
 
