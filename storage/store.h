@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The store: one node's data folder and the trees in it.
+ *
+ *   LOCK       held while a process has the folder open
+ *   IDENTITY   who this node is (storage/identity.h)
+ *   CATALOG    which trees there are and which tables make them up (storage/catalog.h)
+ *   log/       the write-ahead log, opened by the node through storage/log.h
+ *   sst/       tables, named by their number in 16 hexadecimal digits
+ *
+ * A tree is an LSM tree: a memtable that takes writes, memtables that are being flushed, level 0 of
+ * tables as flushed, then levels of disjoint tables. The trees of a store share the block cache, the
+ * memtable budget and the compaction fiber.
+ *
+ * Invariants
+ * T1. What a tree holds durably is exactly the batches up to its flushed index: one catalog edit adds
+ *     the table and moves the index (hazard S12). The log keeps what is above.
+ * T2. A file is removed only after the catalog that no longer names it is durable; files that no
+ *     catalog names are removed at opening.
+ * T3. A snapshot sees the same entries for its whole life, under flush, compaction and later writes.
+ * T4. A deletion entry is dropped only where no older entry of its key can lie below (hazard S11) and
+ *     no snapshot needs it. */
+#ifndef LW_STORE_H
+#define LW_STORE_H
+
+#include "base/env.h"
+#include "storage/table.h"
+
+typedef struct lw_store lw_store;
+typedef struct lw_tree lw_tree;
+typedef struct lw_snapshot lw_snapshot;
+typedef struct lw_cursor lw_cursor;
+
+typedef struct lw_store_options {
+    const char *directory;
+    size_t memory_size;         /* bytes for memtables and the block cache; 0: 64 MiB */
+    lw_filter_part filter_part; /* see lw_table_options */
+    uint64_t table_size;        /* bytes at which compaction cuts a table; 0: 8 MiB */
+    /* Called after a flush of `tree` became durable: everything up to `index` is in tables. May be
+     * NULL. Must not suspend. */
+    void (*flushed)(void *argument, lw_tree *tree, uint64_t index);
+    void *argument;
+} lw_store_options;
+
+/* Opens or creates the folder, and locks it. LW_REFUSED: locked by another process, or of a newer
+ * format (says which and what to do). LW_CORRUPTION: names the file. LW_FULL. */
+LW_MUST_USE LW_YIELDS lw_status lw_store_open(lw_env *env, const lw_store_options *options,
+                                              lw_store **store);
+/* Flushes nothing (the log has it); waits for the flush or compaction under way. All cursors and
+ * snapshots must be closed. */
+LW_YIELDS void lw_store_close(lw_store *store);
+
+/* ---- trees --------------------------------------------------------------------------------------- */
+
+/* The tree of this id, or NULL. Trees live as long as the store. */
+lw_tree *lw_store_tree(lw_store *store, uint64_t id);
+/* Creates an empty tree, durably. */
+LW_MUST_USE LW_YIELDS lw_status lw_store_create_tree(lw_store *store, uint64_t id, lw_tree **tree);
+uint64_t lw_tree_id(const lw_tree *tree);
+
+/* Applies the batch of the entry `index`, which is above the applied index. Visible at once, whole.
+ * Never suspends. LW_CORRUPTION if the batch cannot be read; nothing is applied then. */
+LW_MUST_USE lw_status lw_tree_apply(lw_tree *tree, uint64_t index, lw_bytes batch);
+/* The last index applied, and the last that a restart would find in tables. */
+uint64_t lw_tree_applied(const lw_tree *tree);
+uint64_t lw_tree_flushed(const lw_tree *tree);
+/* Suspends writers, smoothly and then hard, while flushing and compaction are behind. LW_FULL while
+ * they cannot go on because the disk is full. */
+LW_MUST_USE LW_YIELDS lw_status lw_tree_admit(lw_tree *tree, size_t size);
+/* Flushes what is in memory and waits for it. */
+LW_MUST_USE LW_YIELDS lw_status lw_tree_flush(lw_tree *tree);
+/* Compacts until there is nothing left to do, and waits: for tests and tools. */
+LW_MUST_USE LW_YIELDS lw_status lw_tree_compact(lw_tree *tree);
+
+/* ---- reading ------------------------------------------------------------------------------------- */
+
+/* Pins what the tree holds now. Cheap: no copy. */
+lw_snapshot *lw_snapshot_open(lw_tree *tree);
+void lw_snapshot_close(lw_snapshot *snapshot);
+/* Appends the value of `key` to `value`. LW_NOT_FOUND if it has none. */
+LW_MUST_USE LW_YIELDS lw_status lw_snapshot_get(lw_snapshot *snapshot, lw_bytes key,
+                                                lw_buffer *value);
+
+/* A position among the keys of a snapshot that have a value, within [lower, upper); a bound of size 0
+ * is no bound. Bounds are copied. Views live until the cursor moves. The snapshot outlives it. */
+lw_cursor *lw_cursor_open(lw_snapshot *snapshot, lw_bytes lower, lw_bytes upper);
+void lw_cursor_close(lw_cursor *cursor);
+/* To the first key at or after `key`; to the last key before `key`. */
+LW_MUST_USE LW_YIELDS lw_status lw_cursor_seek(lw_cursor *cursor, lw_bytes key);
+LW_MUST_USE LW_YIELDS lw_status lw_cursor_seek_before(lw_cursor *cursor, lw_bytes key);
+LW_MUST_USE LW_YIELDS lw_status lw_cursor_first(lw_cursor *cursor);
+LW_MUST_USE LW_YIELDS lw_status lw_cursor_last(lw_cursor *cursor);
+LW_MUST_USE LW_YIELDS lw_status lw_cursor_next(lw_cursor *cursor);
+LW_MUST_USE LW_YIELDS lw_status lw_cursor_previous(lw_cursor *cursor);
+bool lw_cursor_valid(const lw_cursor *cursor);
+lw_bytes lw_cursor_key(const lw_cursor *cursor);
+lw_bytes lw_cursor_value(const lw_cursor *cursor);
+
+/* ---- looking ------------------------------------------------------------------------------------- */
+
+enum { LW_LEVEL_COUNT = 7 };
+
+typedef struct lw_tree_figures {
+    uint64_t memtable_bytes, memtable_count;
+    uint64_t table_bytes[LW_LEVEL_COUNT], table_count[LW_LEVEL_COUNT];
+    uint64_t flushed_bytes, compacted_bytes; /* written since opening */
+} lw_tree_figures;
+void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures);
+lw_cache *lw_store_cache(lw_store *store);
+
+/* Verifies a folder that no process has open: every file, every block, order within and across
+ * tables. One line per fault into `faults`; LW_CORRUPTION if there was any. */
+LW_MUST_USE LW_YIELDS lw_status lw_store_check(lw_env *env, const char *directory,
+                                               lw_filter_part filter_part, lw_buffer *faults);
+
+#endif
