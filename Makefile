@@ -32,6 +32,7 @@ $(B)/%.o: %.c
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
 $(B)/all.a: $(filter-out $(MAIN),$(OBJECTS))
+	@mkdir -p $(@D)
 	@rm -f $@
 	ar rcs $@ $^
 
