@@ -131,6 +131,7 @@ static inline void lw_buffer_clear(lw_buffer *buffer) {
 }
 /* Makes room for `size` more bytes and returns where they go; buffer->size is left alone. */
 uint8_t *lw_buffer_reserve(lw_buffer *buffer, size_t size);
+/* `bytes` must not lie in the buffer itself, which may move. */
 void lw_buffer_append(lw_buffer *buffer, lw_bytes bytes);
 void lw_buffer_append_u8(lw_buffer *buffer, uint8_t value);
 void lw_buffer_append_u32(lw_buffer *buffer, uint32_t value);
@@ -157,9 +158,9 @@ static inline lw_arena lw_arena_in(lw_memory *memory) {
 }
 /* Frees every piece. The arena can be used again. */
 void lw_arena_reset(lw_arena *arena);
-/* Aligned to 16 bytes, uninitialised. Blocks double from 1 KiB to 64 KiB; larger pieces stand alone. */
-void *lw_arena_allocate(lw_arena *arena, size_t size)
-    __attribute__((malloc, returns_nonnull));
+/* Aligned to 16 bytes, uninitialised. Blocks double from 1 KiB to 64 KiB; a piece above 16 KiB stands
+ * alone. */
+void *lw_arena_allocate(lw_arena *arena, size_t size) __attribute__((malloc, returns_nonnull));
 lw_bytes lw_arena_copy(lw_arena *arena, lw_bytes bytes);
 
 #endif

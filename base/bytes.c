@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Variable-length integers, the tracked heap, growing buffers and arenas.
+ *
+ * Invariants
+ * 1. Every block of a heap is in its list, with the header right before the bytes handed out:
+ *    closing the heap frees each block once. `used` is the sum of the sizes asked for.
+ * 2. A header carries its magic exactly while its block is allocated, and names its heap: freeing
+ *    twice, or into another heap, is caught.
+ * 3. A buffer's bytes come from its memory, and size <= capacity.
+ * 4. The newest block of an arena is the only one that still hands out pieces. */
+#include "base/bytes.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifdef SANITIZED
+#include <sanitizer/asan_interface.h>
+#define POISON(from, size)   __asan_poison_memory_region((from), (size))
+#define UNPOISON(from, size) __asan_unpoison_memory_region((from), (size))
+#else
+#define POISON(from, size)   ((void)0)
+#define UNPOISON(from, size) ((void)0)
+#endif
+
+enum {
+    ALIGNMENT = 16, /* of every block and piece; what malloc gives */
+    ALIGNMENT_MAX = 4096,
+    BUFFER_CAPACITY_MIN = 64,
+    ARENA_BLOCK_MIN = 1024, /* with the block's header, as asked of the heap */
+    ARENA_BLOCK_MAX = 64 * 1024,
+    ARENA_PIECE_MAX = 16 * 1024, /* beyond it a piece stands alone, so at most a quarter is lost */
+};
+
+/* ---- fields -------------------------------------------------------------------------------------
+ */
+
+size_t lw_put_varint(uint8_t *to, uint64_t value) {
+    size_t size = 0;
+    while (value >= 0x80) {
+        to[size++] = (uint8_t)(value | 0x80);
+        value >>= 7;
+    }
+    to[size++] = (uint8_t)value;
+    return size;
+}
+
+bool lw_take_varint(lw_bytes *rest, uint64_t *value) {
+    uint64_t result = 0;
+    size_t limit = rest->size < LW_VARINT_SIZE_MAX ? rest->size : LW_VARINT_SIZE_MAX;
+    for (size_t index = 0; index < limit; index++) {
+        uint8_t byte = rest->data[index];
+        if (index == LW_VARINT_SIZE_MAX - 1 && byte > 1) {
+            return false;
+        }
+        result |= (uint64_t)(byte & 0x7f) << (7 * index);
+        if (byte < 0x80) {
+            if (byte == 0 && index > 0) {
+                return false;
+            }
+            *value = result;
+            *rest = lw_view(rest->data + index + 1, rest->size - index - 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool lw_take_bytes(lw_bytes *rest, size_t size, lw_bytes *taken) {
+    if (size > rest->size) {
+        return false;
+    }
+    *taken = lw_view(rest->data, size);
+    if (size > 0) {
+        *rest = lw_view(rest->data + size, rest->size - size);
+    }
+    return true;
+}
+
+/* ---- memory -------------------------------------------------------------------------------------
+ */
+
+#define BLOCK_MAGIC 0x4c775f4dU
+
+typedef struct block {
+    struct block *next, *previous;
+    lw_memory *memory;
+    void *start;        /* what malloc returned; before the header where alignment asked for it */
+    size_t size;        /* asked for */
+    uint32_t magic;     /* BLOCK_MAGIC while allocated */
+    uint32_t alignment; /* asked for, at least ALIGNMENT */
+} block;
+_Static_assert(sizeof(block) % ALIGNMENT == 0, "the bytes behind the header must be aligned");
+
+struct lw_memory {
+    block ends; /* the list's head and tail in one: ends.next is the newest block */
+    size_t used;
+};
+
+static _Noreturn void out_of_memory(size_t size) {
+    fprintf(stderr,
+            "lathwork: out of memory: cannot allocate %zu bytes; give it more memory or "
+            "lower its budgets\n",
+            size);
+    abort();
+}
+
+static void link_block(lw_memory *memory, block *added) {
+    added->previous = &memory->ends;
+    added->next = memory->ends.next;
+    added->next->previous = added;
+    memory->ends.next = added;
+    memory->used += added->size;
+}
+
+static void unlink_block(lw_memory *memory, block *removed) {
+    LW_ASSERT(memory->used >= removed->size);
+    removed->next->previous = removed->previous;
+    removed->previous->next = removed->next;
+    memory->used -= removed->size;
+}
+
+/* The header of a pointer that this memory handed out. */
+static block *block_of(const lw_memory *memory, void *pointer) {
+    block *found = (block *)pointer - 1;
+    LW_ASSERT(found->magic == BLOCK_MAGIC);
+    LW_ASSERT(found->memory == memory);
+    return found;
+}
+
+lw_memory *lw_memory_open(void) {
+    lw_memory *memory = calloc(1, sizeof(*memory));
+    if (memory == NULL) {
+        out_of_memory(sizeof(*memory));
+    }
+    memory->ends.next = &memory->ends;
+    memory->ends.previous = &memory->ends;
+    return memory;
+}
+
+void lw_memory_close(lw_memory *memory) {
+    LW_ASSERT(memory != NULL);
+    while (memory->ends.next != &memory->ends) {
+        lw_free(memory, memory->ends.next + 1);
+    }
+    LW_ASSERT(memory->used == 0);
+    free(memory);
+}
+
+static void *allocate(lw_memory *memory, size_t size, size_t alignment, bool zero) {
+    size_t overhead = sizeof(block) + alignment - ALIGNMENT;
+    if (size > SIZE_MAX / 2) {
+        out_of_memory(size);
+    }
+    void *start = zero ? calloc(1, size + overhead) : malloc(size + overhead);
+    if (start == NULL) {
+        out_of_memory(size);
+    }
+    uintptr_t first = (uintptr_t)start + sizeof(block);
+    uintptr_t aligned = (first + alignment - 1) & ~(uintptr_t)(alignment - 1);
+    block *added = (block *)(void *)((char *)start + (aligned - first));
+    *added = (block){.memory = memory,
+                     .start = start,
+                     .size = size,
+                     .magic = BLOCK_MAGIC,
+                     .alignment = (uint32_t)alignment};
+    link_block(memory, added);
+    return added + 1;
+}
+
+void *lw_allocate(lw_memory *memory, size_t size) {
+    return allocate(memory, size, ALIGNMENT, false);
+}
+
+void *lw_allocate_zero(lw_memory *memory, size_t size) {
+    return allocate(memory, size, ALIGNMENT, true);
+}
+
+void *lw_allocate_aligned(lw_memory *memory, size_t size, size_t alignment) {
+    LW_ASSERT(alignment != 0);
+    LW_ASSERT((alignment & (alignment - 1)) == 0);
+    LW_ASSERT(alignment <= ALIGNMENT_MAX);
+    return allocate(memory, size, alignment < ALIGNMENT ? ALIGNMENT : alignment, false);
+}
+
+void *lw_reallocate(lw_memory *memory, void *pointer, size_t size) {
+    if (pointer == NULL) {
+        return lw_allocate(memory, size);
+    }
+    block *old = block_of(memory, pointer);
+    LW_ASSERT(old->alignment == ALIGNMENT);
+    if (size > SIZE_MAX / 2) {
+        out_of_memory(size);
+    }
+    unlink_block(memory, old);
+    block *moved = realloc(old->start, sizeof(block) + size);
+    if (moved == NULL) {
+        out_of_memory(size);
+    }
+    moved->start = moved;
+    moved->size = size;
+    link_block(memory, moved);
+    return moved + 1;
+}
+
+void lw_free(lw_memory *memory, void *pointer) {
+    if (pointer == NULL) {
+        return;
+    }
+    block *freed = block_of(memory, pointer);
+    unlink_block(memory, freed);
+    freed->magic = 0;
+    free(freed->start);
+}
+
+size_t lw_memory_used(const lw_memory *memory) {
+    return memory->used;
+}
+
+lw_bytes lw_copy(lw_memory *memory, lw_bytes bytes) {
+    uint8_t *copy = lw_allocate(memory, bytes.size);
+    if (bytes.size > 0) {
+        memcpy(copy, bytes.data, bytes.size);
+    }
+    return lw_view(copy, bytes.size);
+}
+
+/* ---- buffers ------------------------------------------------------------------------------------
+ */
+
+void lw_buffer_reset(lw_buffer *buffer) {
+    lw_free(buffer->memory, buffer->data);
+    *buffer = lw_buffer_in(buffer->memory);
+}
+
+uint8_t *lw_buffer_reserve(lw_buffer *buffer, size_t size) {
+    LW_ASSERT(buffer->size <= buffer->capacity);
+    if (size > SIZE_MAX / 4 - buffer->size) {
+        out_of_memory(size);
+    }
+    size_t needed = buffer->size + size;
+    if (needed > buffer->capacity || buffer->data == NULL) {
+        size_t capacity = buffer->capacity * 2;
+        capacity = capacity < BUFFER_CAPACITY_MIN ? BUFFER_CAPACITY_MIN : capacity;
+        capacity = capacity < needed ? needed : capacity;
+        buffer->data = lw_reallocate(buffer->memory, buffer->data, capacity);
+        buffer->capacity = capacity;
+    }
+    return buffer->data + buffer->size;
+}
+
+void lw_buffer_append(lw_buffer *buffer, lw_bytes bytes) {
+    if (bytes.size == 0) {
+        return;
+    }
+    LW_ASSERT((uintptr_t)bytes.data - (uintptr_t)buffer->data >= buffer->capacity);
+    memcpy(lw_buffer_reserve(buffer, bytes.size), bytes.data, bytes.size);
+    buffer->size += bytes.size;
+}
+
+void lw_buffer_append_u8(lw_buffer *buffer, uint8_t value) {
+    *lw_buffer_reserve(buffer, sizeof(value)) = value;
+    buffer->size += sizeof(value);
+}
+
+void lw_buffer_append_u32(lw_buffer *buffer, uint32_t value) {
+    lw_put_u32(lw_buffer_reserve(buffer, sizeof(value)), value);
+    buffer->size += sizeof(value);
+}
+
+void lw_buffer_append_u64(lw_buffer *buffer, uint64_t value) {
+    lw_put_u64(lw_buffer_reserve(buffer, sizeof(value)), value);
+    buffer->size += sizeof(value);
+}
+
+void lw_buffer_append_varint(lw_buffer *buffer, uint64_t value) {
+    buffer->size += lw_put_varint(lw_buffer_reserve(buffer, LW_VARINT_SIZE_MAX), value);
+}
+
+void lw_buffer_print(lw_buffer *buffer, const char *format, ...) {
+    LW_ASSERT(format != NULL);
+    va_list arguments, again;
+    va_start(arguments, format);
+    va_copy(again, arguments);
+    int size = vsnprintf(NULL, 0, format, arguments);
+    va_end(arguments);
+    LW_ASSERT(size >= 0);
+    /* vsnprintf insists on its closing zero, which stays behind the end. */
+    size_t room = (size_t)size + 1;
+    vsnprintf((char *)lw_buffer_reserve(buffer, room), room, format, again);
+    va_end(again);
+    buffer->size += (size_t)size;
+}
+
+/* ---- arenas -------------------------------------------------------------------------------------
+ */
+
+struct lw_arena_block {
+    struct lw_arena_block *next;
+    size_t room; /* bytes for pieces; 0 for a piece that stands alone */
+    size_t used;
+    _Alignas(ALIGNMENT) uint8_t pieces[];
+};
+
+/* A new block with `room` for pieces, not yet in the list. */
+static struct lw_arena_block *arena_block_open(lw_arena *arena, size_t room) {
+    struct lw_arena_block *added = lw_allocate(arena->memory, sizeof(*added) + room);
+    added->used = 0;
+    added->room = room;
+    arena->reserved += sizeof(*added) + room;
+    POISON(added->pieces, room);
+    return added;
+}
+
+/* A piece that stands alone goes behind the newest block, which stays the one that hands out. */
+static void *arena_allocate_alone(lw_arena *arena, size_t size) {
+    struct lw_arena_block *alone = arena_block_open(arena, size);
+    alone->room = 0;
+    struct lw_arena_block **link = arena->blocks == NULL ? &arena->blocks : &arena->blocks->next;
+    alone->next = *link;
+    *link = alone;
+    arena->used += size;
+    UNPOISON(alone->pieces, size);
+    return alone->pieces;
+}
+
+static void arena_grow(lw_arena *arena, size_t size) {
+    size_t block_size = ARENA_BLOCK_MIN;
+    if (arena->blocks != NULL && arena->blocks->room > 0) {
+        block_size = (sizeof(struct lw_arena_block) + arena->blocks->room) * 2;
+    }
+    while (block_size - sizeof(struct lw_arena_block) < size) {
+        block_size *= 2;
+    }
+    block_size = block_size > ARENA_BLOCK_MAX ? ARENA_BLOCK_MAX : block_size;
+    struct lw_arena_block *added =
+        arena_block_open(arena, block_size - sizeof(struct lw_arena_block));
+    added->next = arena->blocks;
+    arena->blocks = added;
+}
+
+void *lw_arena_allocate(lw_arena *arena, size_t size) {
+    if (size > ARENA_PIECE_MAX) {
+        return arena_allocate_alone(arena, size);
+    }
+    /* An empty piece takes room too, so that no two pieces share their address. */
+    size_t taken = size == 0 ? ALIGNMENT : (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
+    if (arena->blocks == NULL || arena->blocks->room - arena->blocks->used < taken) {
+        arena_grow(arena, taken);
+    }
+    struct lw_arena_block *newest = arena->blocks;
+    LW_ASSERT(newest->room - newest->used >= taken);
+    uint8_t *piece = newest->pieces + newest->used;
+    newest->used += taken;
+    arena->used += size;
+    UNPOISON(piece, size);
+    return piece;
+}
+
+lw_bytes lw_arena_copy(lw_arena *arena, lw_bytes bytes) {
+    uint8_t *copy = lw_arena_allocate(arena, bytes.size);
+    if (bytes.size > 0) {
+        memcpy(copy, bytes.data, bytes.size);
+    }
+    return lw_view(copy, bytes.size);
+}
+
+void lw_arena_reset(lw_arena *arena) {
+    struct lw_arena_block *freed = arena->blocks;
+    while (freed != NULL) {
+        struct lw_arena_block *next = freed->next;
+        lw_free(arena->memory, freed);
+        freed = next;
+    }
+    *arena = lw_arena_in(arena->memory);
+}
