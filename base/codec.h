@@ -5,21 +5,23 @@
  *
  * Reading never fails half-way: a reader remembers its first failure, from then on every read
  * answers with zero, and the caller asks once, at the end. Nothing is allocated; views point into
- * the input. Accepted is canonical MessagePack only: shortest integers and lengths, no floats, no
- * extensions, depth at most LW_DEPTH_MAX. */
+ * the input. Accepted is exactly what the writers below can write: nil, booleans, unsigned numbers,
+ * bytes, text and arrays, each in its shortest form, so that equal values are equal bytes. No
+ * negative numbers, maps, floats or extensions. */
 #ifndef LW_CODEC_H
 #define LW_CODEC_H
 
 #include "base/bytes.h"
 
-enum { LW_DEPTH_MAX = 16 };
+enum { LW_DEPTH_MAX = 16 }; /* arrays within arrays that lw_read_skip follows */
 
 void lw_write_nil(lw_buffer *out);
 void lw_write_bool(lw_buffer *out, bool value);
 void lw_write_u64(lw_buffer *out, uint64_t value);
-/* bin format: keys, values, any bytes. */
+/* bin format: keys, values, any bytes. At most UINT32_MAX of them, as for text. */
 void lw_write_bytes(lw_buffer *out, lw_bytes value);
-/* str format: names and messages for people. */
+/* str format: names and messages for people. Neither side checks that it is UTF-8: who shows what a
+ * peer sent uses lw_printable. */
 void lw_write_text(lw_buffer *out, lw_bytes value);
 /* Announces an array of `count` elements, which the caller writes next. */
 void lw_write_array(lw_buffer *out, uint32_t count);
@@ -43,9 +45,10 @@ uint32_t lw_read_array(lw_reader *reader);
 /* Enters an array of at least `known` elements, and answers how many more there are, which the
  * caller hands to lw_read_skip after its own: so that a newer peer may add fields. */
 uint32_t lw_read_array_of(lw_reader *reader, uint32_t known);
-/* Skips `count` whole values of any type. */
+/* Skips `count` whole values. Arrays nested deeper than LW_DEPTH_MAX are a failure. */
 void lw_read_skip(lw_reader *reader, uint32_t count);
-/* True, and the nil taken, if the next value is nil. */
+/* True, and the nil taken, if the next value is nil. Anything else, and the end, is left for the next
+ * read, and no failure. */
 bool lw_read_nil(lw_reader *reader);
 /* Whether all that was read was well-formed; and whether nothing is left over. */
 static inline bool lw_reader_ok(const lw_reader *reader) {
