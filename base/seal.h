@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Cryptography, all of it libsodium's: the node's Ed25519 identity, and keyed or plain BLAKE2b. The
- * only file that includes sodium.h. No randomness is drawn here: seeds come from the env. */
+/* Cryptography, all of it libsodium's: the node's Ed25519 identity, and BLAKE2b. seal.c is
+ * the only file that includes sodium.h. No randomness is drawn here: seeds come from the env. Every
+ * function may be called from any thread. */
 #ifndef LW_SEAL_H
 #define LW_SEAL_H
 
@@ -18,7 +19,7 @@ typedef struct lw_identity {
     uint8_t public_key[LW_PUBLIC_KEY_SIZE];
 } lw_identity;
 
-/* Derives the key pair of a seed. */
+/* Derives the key pair of a seed, which may be the identity's own. */
 void lw_identity_derive(const uint8_t seed[LW_SEED_SIZE], lw_identity *identity);
 void lw_identity_sign(const lw_identity *identity, lw_bytes message,
                       uint8_t signature[LW_SIGNATURE_SIZE]);
