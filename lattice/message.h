@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Messages between clients and nodes: frames, their envelope, and the bodies that are about nodes and
+ * shards. What transactions say to each other travels inside as bytes (txn/request.h).
+ *
+ *   frame    = size u32 little-endian (of what follows, at most LW_FRAME_SIZE_MAX) · msgpack
+ *   request  = [ kind, request id, shard id, range version, config version, timeout ms, body bin ]
+ *   reply    = [ request id, status, error text str, spare timestamp, body bin ]
+ *
+ * Request ids are the sender's, unique among its requests in flight. A connection begins with HELLO.
+ * Arrays may grow at their end: what a reader does not know it skips.
+ *
+ * Invariants
+ * W1. A frame's size is checked before a byte of it is stored; nothing in a frame makes a reader
+ *     allocate more than the frame itself.
+ * W2. Every request but HELLO, STATUS and TOPOLOGY names its shard and the epoch it was routed by. */
+#ifndef LW_MESSAGE_H
+#define LW_MESSAGE_H
+
+#include "base/bytes.h"
+#include "base/codec.h"
+
+enum {
+    LW_FRAME_HEADER_SIZE = 4,
+    LW_FRAME_SIZE_MAX = 24 * 1024 * 1024,
+    LW_PROTOCOL_MIN = 1,
+    LW_PROTOCOL_MAX = 1,
+    LW_CLUSTER_ID_BYTES = 16,
+    LW_ROOT_SHARD = 1, /* the first shard's id; it holds the timestamp oracle */
+};
+
+typedef enum lw_message_kind {
+    LW_MESSAGE_HELLO = 1,
+    LW_MESSAGE_STATUS = 2,   /* → JSON text */
+    LW_MESSAGE_TOPOLOGY = 3, /* → shard descriptors */
+    /* from here on to a shard; bodies in txn/request.h */
+    LW_MESSAGE_TIMESTAMP = 16,
+    LW_MESSAGE_GET = 17,
+    LW_MESSAGE_SCAN = 18,
+    LW_MESSAGE_COMMIT_NOW = 19,
+    LW_MESSAGE_PREWRITE = 20,
+    LW_MESSAGE_VALIDATE = 21,
+    LW_MESSAGE_COMMIT = 22,
+    LW_MESSAGE_ROLLBACK = 23,
+    LW_MESSAGE_CHECK = 24,
+    LW_MESSAGE_LOCK = 25,
+    LW_MESSAGE_HEARTBEAT = 26,
+} lw_message_kind;
+
+typedef struct lw_epoch {
+    uint64_t range_version;  /* rises with split and merge */
+    uint64_t config_version; /* rises with every change of replicas */
+} lw_epoch;
+
+typedef struct lw_request {
+    lw_message_kind kind;
+    uint64_t id;
+    uint64_t shard;
+    lw_epoch epoch;
+    uint32_t timeout_ms; /* how long the caller still waits; 0: without end */
+    lw_bytes body;       /* a view into the frame */
+} lw_request;
+
+typedef struct lw_reply {
+    uint64_t id;
+    lw_status status;
+    lw_bytes error; /* one sentence, when status is not LW_OK */
+    uint64_t spare; /* a timestamp for the session to use (txn/request.h); 0: none */
+    lw_bytes body;
+} lw_reply;
+
+/* Appends a whole frame. The body must fit LW_FRAME_SIZE_MAX with its envelope. */
+void lw_request_encode(const lw_request *request, lw_buffer *frame);
+void lw_reply_encode(const lw_reply *reply, lw_buffer *frame);
+/* Reads what follows the size. LW_INVALID_ARGUMENT says what is wrong; views point into `payload`. */
+LW_MUST_USE lw_status lw_request_decode(lw_bytes payload, lw_request *request);
+LW_MUST_USE lw_status lw_reply_decode(lw_bytes payload, lw_reply *reply);
+/* The payload size a frame header announces; LW_INVALID_ARGUMENT when it is 0 or above the limit. */
+LW_MUST_USE lw_status lw_frame_size(const uint8_t header[LW_FRAME_HEADER_SIZE], uint32_t *size);
+
+/* ---- hello -------------------------------------------------------------------------------------- */
+
+typedef struct lw_hello {
+    uint64_t protocol_min, protocol_max;
+    uint64_t session; /* 0: a new one; else the one to re-attach to */
+    lw_bytes label;   /* for conflict messages */
+} lw_hello;
+typedef struct lw_welcome {
+    uint64_t protocol;
+    uint64_t session;
+    uint64_t node_id;
+    lw_bytes cluster_id; /* LW_CLUSTER_ID_BYTES */
+    lw_bytes version;    /* of the node's program */
+} lw_welcome;
+/* HELLO bodies begin with the text "LW01", so that what is not ours is told apart at once. */
+void lw_hello_encode(const lw_hello *hello, lw_buffer *body);
+LW_MUST_USE lw_status lw_hello_decode(lw_bytes body, lw_hello *hello);
+void lw_welcome_encode(const lw_welcome *welcome, lw_buffer *body);
+LW_MUST_USE lw_status lw_welcome_decode(lw_bytes body, lw_welcome *welcome);
+
+/* ---- shard descriptors ---------------------------------------------------------------------------- */
+
+/* Which node serves which range. Ends are empty for "no bound". */
+typedef struct lw_shard_descriptor {
+    uint64_t id;
+    lw_epoch epoch;
+    lw_bytes start, end;
+    uint64_t leader;        /* node id, a hint */
+    lw_bytes leader_address; /* "HOST:PORT", a hint; empty: the node that was asked */
+} lw_shard_descriptor;
+/* A TOPOLOGY body, and the detail of an LW_UNAVAILABLE reply that knows better, is an array of these. */
+void lw_topology_encode(const lw_shard_descriptor *shards, uint32_t count, lw_buffer *body);
+/* Starts reading: `*count` descriptors follow, each taken by lw_topology_next. */
+LW_MUST_USE lw_status lw_topology_open(lw_bytes body, lw_reader *reader, uint32_t *count);
+LW_MUST_USE lw_status lw_topology_next(lw_reader *reader, lw_shard_descriptor *shard);
+
+#endif

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a client and a shard say to each other about transactions: the bodies of requests and replies,
+ * as MessagePack arrays. Pure: bytes in, structs of views out, nothing allocated but in the caller's
+ * arena.
+ *
+ * A transaction is known by its start timestamp, which the oracle gave to it alone. Every reply
+ * carries one more timestamp (lw_reply.spare), which the session may use as the start timestamp of a
+ * transaction that has read nothing: so a blind write needs one round trip, and is still idempotent.
+ *
+ * What was seen. A transaction vouches for what it read with `seen` timestamps: "nothing newer than
+ * this may be committed to that key (or range) when I commit". LW_SEEN_ANYTHING vouches for nothing.
+ *
+ * All of these may be sent twice, or arrive late, without harm (hazards T2, T6). */
+#ifndef LW_TXN_REQUEST_H
+#define LW_TXN_REQUEST_H
+
+#include "base/bytes.h"
+#include "base/codec.h"
+
+#define LW_SEEN_ANYTHING UINT64_MAX
+
+typedef enum lw_mutation_kind {
+    LW_MUTATION_PUT = 1,
+    LW_MUTATION_DELETE = 2,
+    LW_MUTATION_LOCK = 3, /* writes nothing; the key takes part in conflicts (get for update) */
+} lw_mutation_kind;
+
+typedef struct lw_mutation {
+    lw_mutation_kind kind;
+    lw_bytes key, value;
+    uint64_t seen; /* conflict if a newer version of the key is committed */
+} lw_mutation;
+
+typedef struct lw_seen_key {
+    lw_bytes key;
+    uint64_t seen;
+} lw_seen_key;
+typedef struct lw_seen_range {
+    lw_bytes lower, upper; /* [lower, upper); an empty one is no bound */
+    uint64_t seen;
+} lw_seen_range;
+
+/* ---- TIMESTAMP: → first of `count` timestamps that are the caller's alone ------------------------- */
+typedef struct lw_timestamp_request {
+    uint32_t count; /* 1..65536 */
+} lw_timestamp_request;
+typedef struct lw_timestamp_reply {
+    uint64_t first;
+} lw_timestamp_reply;
+
+/* ---- GET: many keys at one timestamp ---------------------------------------------------------------- */
+typedef struct lw_get_request {
+    uint64_t read_timestamp; /* 0: a fresh one, which is then the reader's alone, and its start */
+    uint64_t start;          /* the reader's own transaction, whose locks do not hinder it; 0: none */
+    const lw_bytes *keys;
+    uint32_t key_count;
+} lw_get_request;
+/* Values in the order of the keys. A reply may answer fewer keys than asked (at least one) to stay
+ * within a frame: the client asks again for the rest. */
+typedef struct lw_get_value {
+    bool found;
+    uint64_t commit_timestamp; /* of the version read */
+    lw_bytes value;
+} lw_get_value;
+typedef struct lw_get_reply {
+    uint64_t read_timestamp;
+    const lw_get_value *values;
+    uint32_t value_count;
+} lw_get_reply;
+
+/* ---- SCAN: a page of a range at one timestamp ------------------------------------------------------- */
+typedef struct lw_scan_request {
+    uint64_t read_timestamp; /* as for GET */
+    uint64_t start;
+    lw_bytes lower, upper;
+    bool backwards, keys_only;
+    uint32_t row_limit;  /* 1.. */
+    uint32_t byte_limit; /* a page ends after the row that reaches it */
+} lw_scan_request;
+typedef struct lw_scan_row {
+    lw_bytes key, value;
+} lw_scan_row;
+typedef struct lw_scan_reply {
+    uint64_t read_timestamp;
+    bool more; /* the range may hold further keys beyond the last one */
+    const lw_scan_row *rows;
+    uint32_t row_count;
+} lw_scan_reply;
+
+/* ---- COMMIT_NOW: a whole transaction of one shard, in one round ------------------------------------- */
+typedef struct lw_commit_now_request {
+    uint64_t start;
+    const lw_mutation *mutations; /* distinct keys, in key order */
+    uint32_t mutation_count;
+    const lw_seen_key *keys; /* strict isolation: what was read */
+    uint32_t key_count;
+    const lw_seen_range *ranges;
+    uint32_t range_count;
+} lw_commit_now_request;
+/* Also the reply of a COMMIT. */
+typedef struct lw_commit_reply {
+    uint64_t commit_timestamp;
+} lw_commit_reply;
+
+/* ---- PREWRITE: locks with intents; the first phase of Percolator ------------------------------------ */
+typedef struct lw_prewrite_request {
+    uint64_t start;
+    lw_bytes primary;
+    uint32_t lifetime_ms; /* the lock may be rolled back by others when so long unrefreshed */
+    const lw_mutation *mutations;
+    uint32_t mutation_count;
+} lw_prewrite_request;
+
+/* ---- VALIDATE: nothing newer than what was seen is, or will be, committed at or below `commit` ------- */
+typedef struct lw_validate_request {
+    uint64_t start, commit_timestamp;
+    const lw_seen_key *keys;
+    uint32_t key_count;
+    const lw_seen_range *ranges;
+    uint32_t range_count;
+} lw_validate_request;
+
+/* ---- COMMIT and ROLLBACK: the second phase, and the resolving of locks that others left --------------
+ * ROLLBACK of a key leaves a rollback record, so that a late prewrite fails, and frees the pessimistic
+ * locks of the transaction on these keys. With no keys at all it frees all of its pessimistic locks. */
+typedef struct lw_finish_request {
+    uint64_t start;
+    uint64_t commit_timestamp; /* 0 in a ROLLBACK */
+    const lw_bytes *keys;
+    uint32_t key_count;
+} lw_finish_request;
+
+/* ---- CHECK: what became of a transaction, decided at its primary key (hazard T1) --------------------- */
+typedef struct lw_check_request {
+    uint64_t start;
+    lw_bytes primary;
+    bool decide; /* true: a lock that is alive is rolled back too (the owner asks); a transaction
+                    that is unknown is rolled back in either case */
+} lw_check_request;
+typedef enum lw_fate { LW_FATE_ALIVE = 1, LW_FATE_COMMITTED = 2, LW_FATE_ABORTED = 3 } lw_fate;
+typedef struct lw_check_reply {
+    lw_fate fate;
+    uint64_t commit_timestamp; /* committed */
+    uint64_t remaining_ms;     /* alive: until the lock may be rolled back */
+} lw_check_reply;
+
+/* ---- LOCK: a pessimistic lock on each key, waiting for other holders --------------------------------- */
+typedef struct lw_lock_request {
+    uint64_t start; /* 0: a fresh one */
+    const lw_bytes *keys;
+    uint32_t key_count;
+    uint32_t wait_ms; /* at most so long; then LW_TIMEOUT */
+    bool read;        /* the newest values come along */
+} lw_lock_request;
+/* Values as in GET when asked for; each mutation of these keys then says seen = for_update. */
+typedef struct lw_lock_reply {
+    uint64_t start;
+    uint64_t for_update; /* no version newer than this was committed when the locks were taken */
+    const lw_get_value *values;
+    uint32_t value_count;
+} lw_lock_reply;
+
+/* ---- HEARTBEAT: a long commit keeps its primary lock alive ------------------------------------------- */
+typedef struct lw_heartbeat_request {
+    uint64_t start;
+    lw_bytes primary;
+    uint32_t lifetime_ms; /* from now */
+} lw_heartbeat_request;
+
+/* ---- what stands in the way: the body of an LW_CONFLICT reply ---------------------------------------- */
+typedef enum lw_obstacle_kind {
+    LW_OBSTACLE_LOCK = 1,        /* a lock of another transaction: CHECK its primary, finish it, try
+                                    again */
+    LW_OBSTACLE_NEWER = 2,       /* a version newer than what was seen */
+    LW_OBSTACLE_ROLLED_BACK = 3, /* this transaction was rolled back by somebody */
+    LW_OBSTACLE_DEADLOCK = 4,    /* waiting for the lock would close a cycle */
+} lw_obstacle_kind;
+typedef struct lw_obstacle {
+    lw_obstacle_kind kind;
+    lw_bytes key;
+    uint64_t start;            /* the other transaction */
+    uint64_t commit_timestamp; /* NEWER */
+    lw_bytes primary;          /* LOCK */
+    lw_bytes label;            /* of the other's client, if known */
+} lw_obstacle;
+
+/* Encoders append to `body`; decoders take arrays from `arena`, views point into `body`, and
+ * LW_INVALID_ARGUMENT says what is wrong: also an empty or over-long key (LW_USER_KEY_SIZE_MAX), an
+ * over-long value (LW_USER_VALUE_SIZE_MAX), mutations out of order, a start of 0 where one is needed. */
+enum { LW_USER_KEY_SIZE_MAX = 16 * 1024, LW_USER_VALUE_SIZE_MAX = 16 * 1024 * 1024 };
+
+#define LW_TXN_CODEC(name)                                                                         \
+    void lw_##name##_encode(const lw_##name *message, lw_buffer *body);                            \
+    LW_MUST_USE lw_status lw_##name##_decode(lw_bytes body, lw_arena *arena, lw_##name *message);
+
+LW_TXN_CODEC(timestamp_request)
+LW_TXN_CODEC(timestamp_reply)
+LW_TXN_CODEC(get_request)
+LW_TXN_CODEC(get_reply)
+LW_TXN_CODEC(scan_request)
+LW_TXN_CODEC(scan_reply)
+LW_TXN_CODEC(commit_now_request)
+LW_TXN_CODEC(commit_reply)
+LW_TXN_CODEC(prewrite_request)
+LW_TXN_CODEC(validate_request)
+LW_TXN_CODEC(finish_request)
+LW_TXN_CODEC(check_request)
+LW_TXN_CODEC(check_reply)
+LW_TXN_CODEC(lock_request)
+LW_TXN_CODEC(lock_reply)
+LW_TXN_CODEC(heartbeat_request)
+LW_TXN_CODEC(obstacle)
+
+#endif
