@@ -16,7 +16,7 @@ CFLAGS_debug   := -O1 -g -DLW_SIMULATION
 CFLAGS_asan    := -O1 -g -DLW_SIMULATION -fsanitize=address,undefined -fno-sanitize-recover=all \
                   -fno-omit-frame-pointer
 ALL_CFLAGS := -std=gnu17 -D_GNU_SOURCE -I. -fvisibility=hidden -fPIC $(WARN) $(CFLAGS_$(VARIANT)) $(CFLAGS)
-LDLIBS := -luring -lsodium -l:libisal.a -llz4 -lzstd -ledit -lpthread
+LDLIBS := -luring -lsodium -lisal -llz4 -lzstd -ledit -lpthread
 
 SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 OBJECTS := $(SOURCES:%.c=$(B)/%.o)

@@ -14,7 +14,7 @@
 
 #include <string.h>
 
-/* ---- views ------------------------------------------------------------------------------------ */
+/* ---- views ---------------------------------------------------------------------------------- */
 
 static inline lw_bytes lw_view(const void *data, size_t size) {
     return (lw_bytes){.data = data, .size = size};
@@ -44,7 +44,7 @@ static inline size_t lw_common_prefix(lw_bytes a, lw_bytes b) {
     return index;
 }
 
-/* ---- fixed fields: little-endian for files, big-endian where bytes must sort ------------------- */
+/* ---- fixed fields: little-endian for files, big-endian where bytes must sort ---------------- */
 
 static inline void lw_put_u16(uint8_t *to, uint16_t value) {
     memcpy(to, &value, sizeof(value));
@@ -88,7 +88,7 @@ LW_MUST_USE bool lw_take_varint(lw_bytes *rest, uint64_t *value);
 /* Takes `size` bytes from the front of `*rest`; false, and nothing changed, if there are fewer. */
 LW_MUST_USE bool lw_take_bytes(lw_bytes *rest, size_t size, lw_bytes *taken);
 
-/* ---- memory ----------------------------------------------------------------------------------- */
+/* ---- memory --------------------------------------------------------------------------------- */
 
 typedef struct lw_memory lw_memory;
 
@@ -111,7 +111,7 @@ size_t lw_memory_used(const lw_memory *memory);
 /* A copy of the bytes, allocated; freed with lw_free. */
 lw_bytes lw_copy(lw_memory *memory, lw_bytes bytes);
 
-/* ---- buffers: bytes that grow ------------------------------------------------------------------ */
+/* ---- buffers: bytes that grow --------------------------------------------------------------- */
 
 typedef struct lw_buffer {
     uint8_t *data;
@@ -144,7 +144,7 @@ static inline lw_bytes lw_buffer_view(const lw_buffer *buffer) {
     return lw_view(buffer->data, buffer->size);
 }
 
-/* ---- arenas: many small pieces, freed together -------------------------------------------------- */
+/* ---- arenas: many small pieces, freed together ---------------------------------------------- */
 
 typedef struct lw_arena {
     lw_memory *memory;

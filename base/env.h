@@ -125,7 +125,7 @@ struct lw_env {
     uint64_t random_state[4]; /* seeded by the world */
 };
 
-/* ---- making one -------------------------------------------------------------------------------- */
+/* ---- making one ----------------------------------------------------------------------------- */
 
 /* Plain poll(2) and pread/pwrite. Needs nothing of the kernel. */
 LW_MUST_USE lw_status lw_env_posix_open(lw_env **env);
@@ -138,7 +138,7 @@ static inline void lw_env_turn(lw_env *env, bool wait) {
     env->world->turn(env, wait);
 }
 
-/* ---- time and chance ---------------------------------------------------------------------------- */
+/* ---- time and chance ------------------------------------------------------------------------ */
 
 /* Monotonic nanoseconds that count on through suspend (CLOCK_BOOTTIME). Never 0. */
 static inline uint64_t lw_env_now(lw_env *env) {
@@ -157,7 +157,7 @@ static inline void lw_env_entropy(lw_env *env, void *buffer, size_t size) {
     env->world->entropy(env, buffer, size);
 }
 
-/* ---- submitting --------------------------------------------------------------------------------- */
+/* ---- submitting ----------------------------------------------------------------------------- */
 
 static inline void lw_env_submit(lw_env *env, lw_op *op) {
     env->world->submit(env, op);
@@ -179,7 +179,7 @@ LW_YIELDS bool lw_env_wait(lw_env *env, lw_queue *queue, uint64_t deadline_ns);
  * calls nothing of this env. */
 LW_YIELDS void lw_env_offload(lw_env *env, void (*work)(void *argument), void *argument);
 
-/* ---- files -------------------------------------------------------------------------------------- */
+/* ---- files ---------------------------------------------------------------------------------- */
 
 LW_MUST_USE LW_YIELDS lw_status lw_file_open(lw_env *env, const char *path, uint32_t flags,
                                              lw_handle *file);
@@ -204,7 +204,7 @@ LW_MUST_USE LW_YIELDS lw_status lw_path_sync_directory(lw_env *env, const char *
 /* Joins a directory and a name into `path` (LW_PATH_SIZE); LW_INVALID_ARGUMENT if too long. */
 LW_MUST_USE lw_status lw_path_join(char *path, const char *directory, const char *name);
 
-/* ---- sockets ------------------------------------------------------------------------------------ */
+/* ---- sockets -------------------------------------------------------------------------------- */
 
 /* Listens on "HOST:PORT" (IPv4, [IPv6] or a name). Port 0 takes a free one. */
 LW_MUST_USE LW_YIELDS lw_status lw_socket_listen(lw_env *env, const char *address,
@@ -222,7 +222,7 @@ LW_MUST_USE LW_YIELDS lw_status lw_socket_send(lw_env *env, lw_handle socket, lw
 /* Ends pending operations on the socket with LW_UNAVAILABLE, then closes it. */
 LW_YIELDS void lw_socket_close(lw_env *env, lw_handle socket);
 
-/* ---- what the simulator adds --------------------------------------------------------------------- */
+/* ---- what the simulator adds ---------------------------------------------------------------- */
 
 /* LW_MARK: a rare event happened, for coverage. LW_RARE: true now and then in simulations, so that a
  * rare path is taken often. LW_BUG: true when the planted bug of that name is switched on. Names are

@@ -6,23 +6,23 @@
  *   lw_txn     one transaction of a client.
  *   lw_scan    one walk over keys inside a transaction.
  *
- * Threads. There is no hidden thread and no global state. A client, with its transactions and scans,
- * may be used by one thread at a time; different clients are independent, in any number.
+ * Threads. There is no hidden thread and no global state. A client, with its transactions and
+ * scans, may be used by one thread at a time; different clients are independent, in any number.
  *
- * Lifetime. Everything opened is closed by its own call: scans before their transaction, transactions
- * before their client. Keys and values passed in are copied before the call returns. Views handed out
- * (lw_bytes, error texts) belong to the handle; each call says how long they live.
+ * Lifetime. Everything opened is closed by its own call: scans before their transaction,
+ * transactions before their client. Keys and values passed in are copied before the call returns.
+ * Views handed out (lw_bytes, error texts) belong to the handle; each call says how long they live.
  *
- * Keys are 1 to LW_KEY_SIZE_MAX bytes, values 0 to LW_VALUE_SIZE_MAX; both are any bytes, ordered as
- * unsigned bytes. An empty value is a value.
+ * Keys are 1 to LW_KEY_SIZE_MAX bytes, values 0 to LW_VALUE_SIZE_MAX; both are any bytes, ordered
+ * as unsigned bytes. An empty value is a value.
  *
  * Errors. Calls return an lw_status; lw_client_error says why, in words. LW_NOT_FOUND and LW_EXISTS
- * are answers, not failures: the transaction goes on. After LW_CONFLICT the transaction is over: close
- * it and run it again from the start, which lw_run does. After LW_UNDETERMINED nobody knows whether the
- * commit happened; do not repeat it blindly: ask lw_txn_outcome.
+ * are answers, not failures: the transaction goes on. After LW_CONFLICT the transaction is over:
+ * close it and run it again from the start, which lw_run does. After LW_UNDETERMINED nobody knows
+ * whether the commit happened; do not repeat it blindly: ask lw_txn_outcome.
  *
- * Deadlines. Every call ends by its transaction's deadline, or the client's timeout where there is no
- * transaction. */
+ * Deadlines. Every call ends by its transaction's deadline, or the client's timeout where there is
+ * no transaction. */
 #ifndef LATHWORK_H
 #define LATHWORK_H
 
@@ -51,7 +51,7 @@ typedef struct lw_client lw_client;
 typedef struct lw_txn lw_txn;
 typedef struct lw_scan lw_scan;
 
-/* ---- statuses ----------------------------------------------------------------------------------- */
+/* ---- statuses ------------------------------------------------------------------------------- */
 
 /* "LW_CONFLICT"; what it means in a few words; whether running the transaction again may help (what
  * lw_run retries). */
@@ -59,7 +59,7 @@ LW_PUBLIC const char *lw_status_name(lw_status status);
 LW_PUBLIC const char *lw_status_text(lw_status status);
 LW_PUBLIC int lw_status_is_retryable(lw_status status);
 
-/* ---- clients ------------------------------------------------------------------------------------ */
+/* ---- clients -------------------------------------------------------------------------------- */
 
 /* Zeroed means: the defaults. */
 typedef struct lw_client_options {
@@ -70,22 +70,23 @@ typedef struct lw_client_options {
                             transactions; 0: 10,000 */
 } lw_client_options;
 
-/* Opens a client. Nothing is sent: a node that is not there shows at the first call. `options` may be
- * NULL. On failure `*client` is still a handle, good for lw_client_error and lw_close only.
+/* Opens a client. Nothing is sent: a node that is not there shows at the first call. `options` may
+ * be NULL. On failure `*client` is still a handle, good for lw_client_error and lw_close only.
  *
  * LW_INVALID_ARGUMENT  the address cannot be read. */
 LW_MUST_USE LW_PUBLIC lw_status lw_open(const lw_client_options *options, lw_client **client);
-/* Closes the connection and frees the handle. Open transactions are rolled back. NULL is allowed. */
+/* Closes the connection and frees the handle. Open transactions are rolled back. NULL is allowed.
+ */
 LW_PUBLIC void lw_close(lw_client *client);
-/* Why the last failed call on this client, its transactions or scans failed: one sentence. Never NULL;
- * valid until the next call on any of them. */
+/* Why the last failed call on this client, its transactions or scans failed: one sentence. Never
+ * NULL; valid until the next call on any of them. */
 LW_PUBLIC const char *lw_client_error(const lw_client *client);
 /* Reaches the node and comes back. */
 LW_MUST_USE LW_PUBLIC lw_status lw_ping(lw_client *client);
 /* The node's own account of itself as one JSON object; `*json` lives until the next call. */
 LW_MUST_USE LW_PUBLIC lw_status lw_node_status(lw_client *client, lw_bytes *json);
 
-/* ---- transactions ------------------------------------------------------------------------------- */
+/* ---- transactions --------------------------------------------------------------------------- */
 
 typedef enum lw_isolation {
     LW_STRICT = 0,   /* strict serializability: as if one at a time, in real-time order */
@@ -107,8 +108,8 @@ typedef struct lw_txn_options {
     uint32_t timeout_ms;   /* the deadline of the whole transaction, from now; 0: the client's */
 } lw_txn_options;
 
-/* Begins a transaction; sends nothing. Its snapshot is taken at its first read. `options` may be NULL.
- * LW_INVALID_ARGUMENT for values outside the enumerations. */
+/* Begins a transaction; sends nothing. Its snapshot is taken at its first read. `options` may be
+ * NULL. LW_INVALID_ARGUMENT for values outside the enumerations. */
 LW_MUST_USE LW_PUBLIC lw_status lw_begin(lw_client *client, const lw_txn_options *options,
                                          lw_txn **txn);
 
@@ -119,11 +120,11 @@ LW_MUST_USE LW_PUBLIC lw_status lw_begin(lw_client *client, const lw_txn_options
  * LW_OK, or LW_NOT_FOUND when the key has no value. */
 LW_MUST_USE LW_PUBLIC lw_status lw_get(lw_txn *txn, lw_bytes key, lw_bytes *value);
 /* As lw_get, and locks the key, so that what is read stays true until commit. In a pessimistic
- * transaction it waits for other holders and reads the newest value; in an optimistic one a change by
- * others is a conflict at commit, at every isolation. */
+ * transaction it waits for other holders and reads the newest value; in an optimistic one a change
+ * by others is a conflict at commit, at every isolation. */
 LW_MUST_USE LW_PUBLIC lw_status lw_get_for_update(lw_txn *txn, lw_bytes key, lw_bytes *value);
-/* One key of lw_get_many: the caller sets `key`; `status` becomes LW_OK or LW_NOT_FOUND, and `value` a
- * view as in lw_get. */
+/* One key of lw_get_many: the caller sets `key`; `status` becomes LW_OK or LW_NOT_FOUND, and
+ * `value` a view as in lw_get. */
 typedef struct lw_lookup {
     lw_bytes key;
     lw_status status;
@@ -136,11 +137,12 @@ LW_MUST_USE LW_PUBLIC lw_status lw_get_many(lw_txn *txn, lw_lookup *lookups, siz
 LW_MUST_USE LW_PUBLIC lw_status lw_put(lw_txn *txn, lw_bytes key, lw_bytes value);
 /* Gives `key` the value if it has none; LW_EXISTS, and nothing changed, if it has. */
 LW_MUST_USE LW_PUBLIC lw_status lw_insert(lw_txn *txn, lw_bytes key, lw_bytes value);
-/* Takes the value away. With `existed` not NULL the key is read first, and *existed tells (0 or 1). */
+/* Takes the value away. With `existed` not NULL the key is read first, and *existed tells (0 or 1).
+ */
 LW_MUST_USE LW_PUBLIC lw_status lw_delete(lw_txn *txn, lw_bytes key, int *existed);
-/* Deletes every key in [lower, upper), an empty bound being none: those this transaction sees when it
- * calls. At strict isolation a key that others add to the range meanwhile is a conflict. `count`, if not
- * NULL, receives how many there were. */
+/* Deletes every key in [lower, upper), an empty bound being none: those this transaction sees when
+ * it calls. At strict isolation a key that others add to the range meanwhile is a conflict.
+ * `count`, if not NULL, receives how many there were. */
 LW_MUST_USE LW_PUBLIC lw_status lw_delete_range(lw_txn *txn, lw_bytes lower, lw_bytes upper,
                                                 uint64_t *count);
 
@@ -163,20 +165,21 @@ LW_PUBLIC void lw_txn_close(lw_txn *txn);
 LW_PUBLIC uint64_t lw_read_timestamp(const lw_txn *txn);
 LW_PUBLIC uint64_t lw_commit_timestamp(const lw_txn *txn);
 
-/* Names the transaction, for lw_txn_outcome; empty before it has been sent anywhere. `token` receives
- * printable text with a closing zero. */
+/* Names the transaction, for lw_txn_outcome; empty before it has been sent anywhere. `token`
+ * receives printable text with a closing zero. */
 LW_PUBLIC void lw_txn_token(const lw_txn *txn, char token[LW_TOKEN_SIZE]);
-/* What became of a transaction whose commit ended LW_UNDETERMINED (also asked from another process): it
- * is decided by this call if it was not yet.
+/* What became of a transaction whose commit ended LW_UNDETERMINED (also asked from another
+ * process): it is decided by this call if it was not yet.
  *
  * LW_OK         committed; *commit_timestamp says when.
  * LW_NOT_FOUND  it did not commit, and never will. */
 LW_MUST_USE LW_PUBLIC lw_status lw_txn_outcome(lw_client *client, const char *token,
                                                uint64_t *commit_timestamp);
 
-/* What lw_run runs: reads and writes through `txn`; does not commit, roll back or close it. Returning
- * anything but LW_OK rolls back and ends lw_run with that status, unless it is retryable. Must be ready
- * to be called again: what it changes outside the database it must set anew each time. */
+/* What lw_run runs: reads and writes through `txn`; does not commit, roll back or close it.
+ * Returning anything but LW_OK rolls back and ends lw_run with that status, unless it is retryable.
+ * Must be ready to be called again: what it changes outside the database it must set anew each
+ * time. */
 typedef lw_status (*lw_txn_body)(lw_txn *txn, void *argument);
 /* Runs `body` in a transaction and commits, again and again with capped, jittered pauses while the
  * outcome is retryable and the deadline (options->timeout_ms, over all attempts) has not passed.
@@ -184,20 +187,20 @@ typedef lw_status (*lw_txn_body)(lw_txn *txn, void *argument);
 LW_MUST_USE LW_PUBLIC lw_status lw_run(lw_client *client, const lw_txn_options *options,
                                        lw_txn_body body, void *argument);
 
-/* ---- scans -------------------------------------------------------------------------------------- */
+/* ---- scans ---------------------------------------------------------------------------------- */
 
 /* Zeroed means: every key, forwards, without end. */
 typedef struct lw_scan_options {
-    lw_bytes lower;   /* first key; empty: from the start */
-    lw_bytes upper;   /* first key beyond; empty: to the end */
-    lw_bytes prefix;  /* only keys that begin so; not together with bounds */
-    int backwards;    /* from the upper end down */
-    uint64_t limit;   /* at most so many keys; 0: all */
-    int keys_only;    /* values come empty */
+    lw_bytes lower;  /* first key; empty: from the start */
+    lw_bytes upper;  /* first key beyond; empty: to the end */
+    lw_bytes prefix; /* only keys that begin so; not together with bounds */
+    int backwards;   /* from the upper end down */
+    uint64_t limit;  /* at most so many keys; 0: all */
+    int keys_only;   /* values come empty */
 } lw_scan_options;
 
-/* Starts a walk over the keys this transaction sees, its own writes included as of this call. Streams:
- * neither side ever holds more than a page. `options` may be NULL. */
+/* Starts a walk over the keys this transaction sees, its own writes included as of this call.
+ * Streams: neither side ever holds more than a page. `options` may be NULL. */
 LW_MUST_USE LW_PUBLIC lw_status lw_scan_open(lw_txn *txn, const lw_scan_options *options,
                                              lw_scan **scan);
 /* The next key and value; views valid until the next call on `scan`. LW_NOT_FOUND at the end. */

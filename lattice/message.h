@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Messages between clients and nodes: frames, their envelope, and the bodies that are about nodes and
- * shards. What transactions say to each other travels inside as bytes (txn/request.h).
+/* Messages between clients and nodes: frames, their envelope, and the bodies that are about nodes
+ * and shards. What transactions say to each other travels inside as bytes (txn/request.h).
  *
  *   frame    = size u32 little-endian (of what follows, at most LW_FRAME_SIZE_MAX) · msgpack
  *   request  = [ kind, request id, shard id, range version, config version, timeout ms, body bin ]
  *   reply    = [ request id, status, error text str, spare timestamp, body bin ]
  *
- * Request ids are the sender's, unique among its requests in flight. A connection begins with HELLO.
- * Arrays may grow at their end: what a reader does not know it skips.
+ * Request ids are the sender's, unique among its requests in flight. A connection begins with
+ * HELLO. Arrays may grow at their end: what a reader does not know it skips.
  *
  * Invariants
  * W1. A frame's size is checked before a byte of it is stored; nothing in a frame makes a reader
  *     allocate more than the frame itself.
- * W2. Every request but HELLO, STATUS and TOPOLOGY names its shard and the epoch it was routed by. */
+ * W2. Every request but HELLO, STATUS and TOPOLOGY names its shard and the epoch it was routed by.
+ */
 #ifndef LW_MESSAGE_H
 #define LW_MESSAGE_H
 
@@ -71,13 +72,15 @@ typedef struct lw_reply {
 /* Appends a whole frame. The body must fit LW_FRAME_SIZE_MAX with its envelope. */
 void lw_request_encode(const lw_request *request, lw_buffer *frame);
 void lw_reply_encode(const lw_reply *reply, lw_buffer *frame);
-/* Reads what follows the size. LW_INVALID_ARGUMENT says what is wrong; views point into `payload`. */
+/* Reads what follows the size. LW_INVALID_ARGUMENT says what is wrong; views point into `payload`.
+ */
 LW_MUST_USE lw_status lw_request_decode(lw_bytes payload, lw_request *request);
 LW_MUST_USE lw_status lw_reply_decode(lw_bytes payload, lw_reply *reply);
-/* The payload size a frame header announces; LW_INVALID_ARGUMENT when it is 0 or above the limit. */
+/* The payload size a frame header announces; LW_INVALID_ARGUMENT when it is 0 or above the limit.
+ */
 LW_MUST_USE lw_status lw_frame_size(const uint8_t header[LW_FRAME_HEADER_SIZE], uint32_t *size);
 
-/* ---- hello -------------------------------------------------------------------------------------- */
+/* ---- hello ---------------------------------------------------------------------------------- */
 
 typedef struct lw_hello {
     uint64_t protocol_min, protocol_max;
@@ -97,17 +100,19 @@ LW_MUST_USE lw_status lw_hello_decode(lw_bytes body, lw_hello *hello);
 void lw_welcome_encode(const lw_welcome *welcome, lw_buffer *body);
 LW_MUST_USE lw_status lw_welcome_decode(lw_bytes body, lw_welcome *welcome);
 
-/* ---- shard descriptors ---------------------------------------------------------------------------- */
+/* ---- shard descriptors
+ * ---------------------------------------------------------------------------- */
 
 /* Which node serves which range. Ends are empty for "no bound". */
 typedef struct lw_shard_descriptor {
     uint64_t id;
     lw_epoch epoch;
     lw_bytes start, end;
-    uint64_t leader;        /* node id, a hint */
+    uint64_t leader;         /* node id, a hint */
     lw_bytes leader_address; /* "HOST:PORT", a hint; empty: the node that was asked */
 } lw_shard_descriptor;
-/* A TOPOLOGY body, and the detail of an LW_UNAVAILABLE reply that knows better, is an array of these. */
+/* A TOPOLOGY body, and the detail of an LW_UNAVAILABLE reply that knows better, is an array of
+ * these. */
 void lw_topology_encode(const lw_shard_descriptor *shards, uint32_t count, lw_buffer *body);
 /* Starts reading: `*count` descriptors follow, each taken by lw_topology_next. */
 LW_MUST_USE lw_status lw_topology_open(lw_bytes body, lw_reader *reader, uint32_t *count);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The node: everything of one process, tied together on one env: folder, identity, log, store, shards,
- * server. The simulator opens many of these in one process. */
+/* The node: everything of one process, tied together on one env: folder, identity, log, store,
+ * shards, server. The simulator opens many of these in one process. */
 #ifndef LW_NODE_H
 #define LW_NODE_H
 
@@ -13,18 +13,19 @@ typedef struct lw_node_options {
     const char *listen;  /* "HOST:PORT"; port 0 takes a free one */
     size_t memory_size;  /* bytes for memtables and the block cache; 0: 64 MiB */
     const char *version; /* of the program, told to clients */
-    /* Called once when the node has died of a failed disk, with the reason. The process ends; what was
-     * acknowledged is on disk. */
+    /* Called once when the node has died of a failed disk, with the reason. The process ends; what
+     * was acknowledged is on disk. */
     void (*died)(void *argument, const lw_error *reason);
     void *argument;
 } lw_node_options;
 
 /* Opens the folder, recovers, listens, and serves from then on. Strings are copied.
- * LW_REFUSED, LW_CORRUPTION, LW_FULL, LW_INVALID_ARGUMENT with the reason; nothing is left open then. */
+ * LW_REFUSED, LW_CORRUPTION, LW_FULL, LW_INVALID_ARGUMENT with the reason; nothing is left open
+ * then. */
 LW_MUST_USE LW_YIELDS lw_status lw_node_open(lw_env *env, const lw_node_options *options,
                                              lw_node **node);
-/* Stops listening, ends connections once their requests are answered, flushes nothing, closes the log
- * cleanly, frees. */
+/* Stops listening, ends connections once their requests are answered, flushes nothing, closes the
+ * log cleanly, frees. */
 LW_YIELDS void lw_node_close(lw_node *node);
 /* Where it listens, with the port it got. Lives as long as the node. */
 const char *lw_node_address(const lw_node *node);

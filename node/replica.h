@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A replica: one shard on this node. It carries out requests: evaluates them against the shard's tree
- * under key latches (txn/), replicates the resulting write batch through the log, applies it, answers.
- * A lone node is a group of one on this same path: its quorum is its own disk.
+/* A replica: one shard on this node. It carries out requests: evaluates them against the shard's
+ * tree under key latches (txn/), replicates the resulting write batch through the log, applies it,
+ * answers. A lone node is a group of one on this same path: its quorum is its own disk.
  *
  * Invariants
  * P1. A reply that promises something is sent only after the entry behind it is durable and applied
  *     (hazard R1). Entries are applied strictly in the order of their index.
- * P2. A command is checked against the shard's epoch when it is proposed and again when it is applied
- *     (hazard R12).
- * P3. Reads wait for writers on the same keys that drew a commit timestamp at or below theirs.
- * P4. Nothing is served before the no-op of this term is applied, and no timestamp is given out that
- *     is not below the durable ceiling (hazards O1, O2).
- * P5. Once the log or the store is dead, nothing is answered any more but errors, and the node stops. */
+ * P2. A command is checked against the shard's epoch when it is proposed and again when it is
+ * applied (hazard R12). P3. Reads wait for writers on the same keys that drew a commit timestamp at
+ * or below theirs. P4. Nothing is served before the no-op of this term is applied, and no timestamp
+ * is given out that is not below the durable ceiling (hazards O1, O2). P5. Once the log or the
+ * store is dead, nothing is answered any more but errors, and the node stops. */
 #ifndef LW_REPLICA_H
 #define LW_REPLICA_H
 
@@ -46,8 +45,9 @@ LW_MUST_USE LW_YIELDS lw_status lw_replica_start(lw_replica *replica, lw_log *lo
 /* Refuses what comes, waits for what is under way, frees. */
 LW_YIELDS void lw_replica_close(lw_replica *replica);
 
-/* Carries out one request to the shard. `reply` receives the body: on LW_OK the answer, on LW_CONFLICT
- * an lw_obstacle, on LW_UNAVAILABLE the newer descriptor; else nothing. Many fibers may be in it. */
+/* Carries out one request to the shard. `reply` receives the body: on LW_OK the answer, on
+ * LW_CONFLICT an lw_obstacle, on LW_UNAVAILABLE the newer descriptor; else nothing. Many fibers may
+ * be in it. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_execute(lw_replica *replica, const lw_request *request,
                                                    uint64_t session, lw_buffer *reply);
 /* A timestamp to hand out with a reply, or 0 when none can be given without waiting. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The block cache: checked, uncompressed blocks of tables, shared by all trees of a node, within a
- * budget that is exact to the byte. A block is known by (file number, offset); file numbers are never
- * reused, so a block of a deleted file can never answer for another (hazard S16). Eviction resists
- * scans: a block enters on probation and is protected only when it is used again. */
+ * budget that is exact to the byte. A block is known by (file number, offset); file numbers are
+ * never reused, so a block of a deleted file can never answer for another (hazard S16). Eviction
+ * resists scans: a block enters on probation and is protected only when it is used again. */
 #ifndef LW_CACHE_H
 #define LW_CACHE_H
 
@@ -25,7 +25,8 @@ uint8_t *lw_cache_block_data(lw_cache_block *block);
 size_t lw_cache_block_size(const lw_cache_block *block);
 /* An unpublished block is freed by this. */
 void lw_cache_unpin(lw_cache *cache, lw_cache_block *block);
-/* Counts `size` bytes that live elsewhere (indexes, filters) against the budget, or gives them back. */
+/* Counts `size` bytes that live elsewhere (indexes, filters) against the budget, or gives them
+ * back. */
 void lw_cache_charge(lw_cache *cache, size_t size);
 void lw_cache_discharge(lw_cache *cache, size_t size);
 /* Forgets every block of a file. Pinned ones vanish when unpinned. */

@@ -6,16 +6,16 @@
  * Invariants
  * L1. Acknowledgement goes strictly in log order: lw_log_wait(p) returns LW_OK only when every byte
  *     up to p is on disk, whatever order the writes completed in.
- * L2. Every batch carries the position up to which the log was known durable when it was written, its
- *     own sequence number, the segment's number and the generation of the opening that wrote it, all
- *     under its checksum. A recycled segment's old bytes are never believed (hazard S2).
- * L3. Recovery stops at the first hole above the highest durable mark (a torn tail, hazard R16: what
+ * L2. Every batch carries the position up to which the log was known durable when it was written,
+ * its own sequence number, the segment's number and the generation of the opening that wrote it,
+ * all under its checksum. A recycled segment's old bytes are never believed (hazard S2). L3.
+ * Recovery stops at the first hole above the highest durable mark (a torn tail, hazard R16: what
  *     lies behind it is unreadable for ever, since later batches carry a higher generation), and
  *     refuses a hole below it as corruption, naming file and offset (hazard S3).
- * L4. After a failed write or sync the log is dead: every wait, then and later, fails, and nothing is
- *     retried (hazard S4). The node stops.
- * L5. A segment is recycled once every group has released all its records in it. The newest STATE
- *     record of a group is never lost by this: the log writes it again into a newer segment first.
+ * L4. After a failed write or sync the log is dead: every wait, then and later, fails, and nothing
+ * is retried (hazard S4). The node stops. L5. A segment is recycled once every group has released
+ * all its records in it. The newest STATE record of a group is never lost by this: the log writes
+ * it again into a newer segment first.
  *
  * The format is at the head of log.c. */
 #ifndef LW_LOG_H
@@ -46,16 +46,18 @@ typedef struct lw_log_options {
     uint32_t writes_in_flight; /* 0: 4 */
 } lw_log_options;
 
-/* Called in log order for every record that survives, once per record; a failure ends the opening. */
+/* Called in log order for every record that survives, once per record; a failure ends the opening.
+ */
 typedef lw_status (*lw_log_visit)(void *argument, const lw_log_record *record);
 
-/* Opens the log in `directory` (made if absent), replays it through `visit`, and is ready to append.
- * LW_CORRUPTION with file and offset for a hole below the durable mark or a damaged header;
+/* Opens the log in `directory` (made if absent), replays it through `visit`, and is ready to
+ * append. LW_CORRUPTION with file and offset for a hole below the durable mark or a damaged header;
  * LW_REFUSED for a newer format. */
 LW_MUST_USE LW_YIELDS lw_status lw_log_open(lw_env *env, const char *directory,
                                             const lw_log_options *options, lw_log_visit visit,
                                             void *argument, lw_log **log);
-/* Waits for writes in flight, then closes. What was appended and never waited for is written too. */
+/* Waits for writes in flight, then closes. What was appended and never waited for is written too.
+ */
 LW_YIELDS void lw_log_close(lw_log *log);
 
 /* Appends records, all in one batch: after a crash all of them are there or none. Copies; never
@@ -64,8 +66,8 @@ uint64_t lw_log_append(lw_log *log, const lw_log_record *records, uint32_t count
 /* Waits until everything up to `position` is durable. Fails with the cause if the log is dead. */
 LW_MUST_USE LW_YIELDS lw_status lw_log_wait(lw_log *log, uint64_t position);
 /* Waits until `size` more payload bytes may be appended: while too many bytes wait to be written it
- * suspends. LW_FULL while no new segment could be made because the disk is full (tried again as time
- * passes, nothing is lost, hazard S13). */
+ * suspends. LW_FULL while no new segment could be made because the disk is full (tried again as
+ * time passes, nothing is lost, hazard S13). */
 LW_MUST_USE LW_YIELDS lw_status lw_log_room(lw_log *log, size_t size);
 /* Says that entries of `group` up to and with `index` are needed no more. Never suspends. */
 void lw_log_release(lw_log *log, uint64_t group, uint64_t index);
@@ -82,7 +84,8 @@ typedef struct lw_log_figures {
 } lw_log_figures;
 void lw_log_figures_get(const lw_log *log, lw_log_figures *figures);
 
-/* Describes a segment file for `lathwork inspect`: one line per batch and record, then a verdict. */
+/* Describes a segment file for `lathwork inspect`: one line per batch and record, then a verdict.
+ */
 LW_MUST_USE LW_YIELDS lw_status lw_log_inspect(lw_env *env, const char *path, lw_buffer *text);
 
 #endif

@@ -8,17 +8,16 @@
  *   sst/       tables, named by their number in 16 hexadecimal digits
  *
  * A tree is an LSM tree: a memtable that takes writes, memtables that are being flushed, level 0 of
- * tables as flushed, then levels of disjoint tables. The trees of a store share the block cache, the
- * memtable budget and the compaction fiber.
+ * tables as flushed, then levels of disjoint tables. The trees of a store share the block cache,
+ * the memtable budget and the compaction fiber.
  *
  * Invariants
- * T1. What a tree holds durably is exactly the batches up to its flushed index: one catalog edit adds
- *     the table and moves the index (hazard S12). The log keeps what is above.
- * T2. A file is removed only after the catalog that no longer names it is durable; files that no
- *     catalog names are removed at opening.
- * T3. A snapshot sees the same entries for its whole life, under flush, compaction and later writes.
- * T4. A deletion entry is dropped only where no older entry of its key can lie below (hazard S11) and
- *     no snapshot needs it. */
+ * T1. What a tree holds durably is exactly the batches up to its flushed index: one catalog edit
+ * adds the table and moves the index (hazard S12). The log keeps what is above. T2. A file is
+ * removed only after the catalog that no longer names it is durable; files that no catalog names
+ * are removed at opening. T3. A snapshot sees the same entries for its whole life, under flush,
+ * compaction and later writes. T4. A deletion entry is dropped only where no older entry of its key
+ * can lie below (hazard S11) and no snapshot needs it. */
 #ifndef LW_STORE_H
 #define LW_STORE_H
 
@@ -49,7 +48,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_store_open(lw_env *env, const lw_store_option
  * snapshots must be closed. */
 LW_YIELDS void lw_store_close(lw_store *store);
 
-/* ---- trees --------------------------------------------------------------------------------------- */
+/* ---- trees
+ * --------------------------------------------------------------------------------------- */
 
 /* The tree of this id, or NULL. Trees live as long as the store. */
 lw_tree *lw_store_tree(lw_store *store, uint64_t id);
@@ -71,7 +71,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_tree_flush(lw_tree *tree);
 /* Compacts until there is nothing left to do, and waits: for tests and tools. */
 LW_MUST_USE LW_YIELDS lw_status lw_tree_compact(lw_tree *tree);
 
-/* ---- reading ------------------------------------------------------------------------------------- */
+/* ---- reading
+ * ------------------------------------------------------------------------------------- */
 
 /* Pins what the tree holds now. Cheap: no copy. */
 lw_snapshot *lw_snapshot_open(lw_tree *tree);
@@ -80,8 +81,8 @@ void lw_snapshot_close(lw_snapshot *snapshot);
 LW_MUST_USE LW_YIELDS lw_status lw_snapshot_get(lw_snapshot *snapshot, lw_bytes key,
                                                 lw_buffer *value);
 
-/* A position among the keys of a snapshot that have a value, within [lower, upper); a bound of size 0
- * is no bound. Bounds are copied. Views live until the cursor moves. The snapshot outlives it. */
+/* A position among the keys of a snapshot that have a value, within [lower, upper); a bound of size
+ * 0 is no bound. Bounds are copied. Views live until the cursor moves. The snapshot outlives it. */
 lw_cursor *lw_cursor_open(lw_snapshot *snapshot, lw_bytes lower, lw_bytes upper);
 void lw_cursor_close(lw_cursor *cursor);
 /* To the first key at or after `key`; to the last key before `key`. */
@@ -95,7 +96,8 @@ bool lw_cursor_valid(const lw_cursor *cursor);
 lw_bytes lw_cursor_key(const lw_cursor *cursor);
 lw_bytes lw_cursor_value(const lw_cursor *cursor);
 
-/* ---- looking ------------------------------------------------------------------------------------- */
+/* ---- looking
+ * ------------------------------------------------------------------------------------- */
 
 enum { LW_LEVEL_COUNT = 7 };
 

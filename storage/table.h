@@ -54,7 +54,7 @@ typedef struct lw_table_info {
     lw_bytes key_min, key_max;
 } lw_table_info;
 
-/* ---- writing ------------------------------------------------------------------------------------ */
+/* ---- writing -------------------------------------------------------------------------------- */
 
 typedef struct lw_table_builder lw_table_builder;
 
@@ -68,13 +68,14 @@ LW_MUST_USE LW_YIELDS lw_status lw_table_builder_add(lw_table_builder *builder,
                                                      const lw_entry *entry);
 /* Bytes of the file so far, for deciding where to cut. */
 uint64_t lw_table_builder_size(const lw_table_builder *builder);
-/* Writes the rest, syncs, closes, frees the builder. The views of `info` are copied into `arena`. */
+/* Writes the rest, syncs, closes, frees the builder. The views of `info` are copied into `arena`.
+ */
 LW_MUST_USE LW_YIELDS lw_status lw_table_builder_finish(lw_table_builder *builder, lw_arena *arena,
                                                         lw_table_info *info);
 /* Closes and unlinks what was begun, frees the builder. */
 LW_YIELDS void lw_table_builder_abandon(lw_table_builder *builder);
 
-/* ---- reading ------------------------------------------------------------------------------------ */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 typedef struct lw_table lw_table;
 
@@ -91,8 +92,8 @@ bool lw_table_may_hold(const lw_table *table, lw_bytes key);
 typedef struct lw_table_cursor lw_table_cursor;
 lw_table_cursor *lw_table_cursor_open(lw_table *table);
 void lw_table_cursor_close(lw_table_cursor *cursor);
-/* The first entry at or after (key, sequence) in the order of B1: the newest version of `key` that is
- * not newer than `sequence`, or the next key. */
+/* The first entry at or after (key, sequence) in the order of B1: the newest version of `key` that
+ * is not newer than `sequence`, or the next key. */
 LW_MUST_USE LW_YIELDS lw_status lw_table_cursor_seek(lw_table_cursor *cursor, lw_bytes key,
                                                      uint64_t sequence);
 /* The last entry before all of `key`'s. */

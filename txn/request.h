@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a client and a shard say to each other about transactions: the bodies of requests and replies,
- * as MessagePack arrays. Pure: bytes in, structs of views out, nothing allocated but in the caller's
- * arena.
+/* What a client and a shard say to each other about transactions: the bodies of requests and
+ * replies, as MessagePack arrays. Pure: bytes in, structs of views out, nothing allocated but in
+ * the caller's arena.
  *
  * A transaction is known by its start timestamp, which the oracle gave to it alone. Every reply
- * carries one more timestamp (lw_reply.spare), which the session may use as the start timestamp of a
- * transaction that has read nothing: so a blind write needs one round trip, and is still idempotent.
+ * carries one more timestamp (lw_reply.spare), which the session may use as the start timestamp of
+ * a transaction that has read nothing: so a blind write needs one round trip, and is still
+ * idempotent.
  *
  * What was seen. A transaction vouches for what it read with `seen` timestamps: "nothing newer than
- * this may be committed to that key (or range) when I commit". LW_SEEN_ANYTHING vouches for nothing.
+ * this may be committed to that key (or range) when I commit". LW_SEEN_ANYTHING vouches for
+ * nothing.
  *
  * All of these may be sent twice, or arrive late, without harm (hazards T2, T6). */
 #ifndef LW_TXN_REQUEST_H
@@ -40,7 +42,8 @@ typedef struct lw_seen_range {
     uint64_t seen;
 } lw_seen_range;
 
-/* ---- TIMESTAMP: → first of `count` timestamps that are the caller's alone ------------------------- */
+/* ---- TIMESTAMP: → first of `count` timestamps that are the caller's alone
+ * ------------------------- */
 typedef struct lw_timestamp_request {
     uint32_t count; /* 1..65536 */
 } lw_timestamp_request;
@@ -48,10 +51,11 @@ typedef struct lw_timestamp_reply {
     uint64_t first;
 } lw_timestamp_reply;
 
-/* ---- GET: many keys at one timestamp ---------------------------------------------------------------- */
+/* ---- GET: many keys at one timestamp
+ * ---------------------------------------------------------------- */
 typedef struct lw_get_request {
     uint64_t read_timestamp; /* 0: a fresh one, which is then the reader's alone, and its start */
-    uint64_t start;          /* the reader's own transaction, whose locks do not hinder it; 0: none */
+    uint64_t start; /* the reader's own transaction, whose locks do not hinder it; 0: none */
     const lw_bytes *keys;
     uint32_t key_count;
 } lw_get_request;
@@ -68,7 +72,8 @@ typedef struct lw_get_reply {
     uint32_t value_count;
 } lw_get_reply;
 
-/* ---- SCAN: a page of a range at one timestamp ------------------------------------------------------- */
+/* ---- SCAN: a page of a range at one timestamp
+ * ------------------------------------------------------- */
 typedef struct lw_scan_request {
     uint64_t read_timestamp; /* as for GET */
     uint64_t start;
@@ -87,7 +92,8 @@ typedef struct lw_scan_reply {
     uint32_t row_count;
 } lw_scan_reply;
 
-/* ---- COMMIT_NOW: a whole transaction of one shard, in one round ------------------------------------- */
+/* ---- COMMIT_NOW: a whole transaction of one shard, in one round
+ * ------------------------------------- */
 typedef struct lw_commit_now_request {
     uint64_t start;
     const lw_mutation *mutations; /* distinct keys, in key order */
@@ -102,7 +108,8 @@ typedef struct lw_commit_reply {
     uint64_t commit_timestamp;
 } lw_commit_reply;
 
-/* ---- PREWRITE: locks with intents; the first phase of Percolator ------------------------------------ */
+/* ---- PREWRITE: locks with intents; the first phase of Percolator
+ * ------------------------------------ */
 typedef struct lw_prewrite_request {
     uint64_t start;
     lw_bytes primary;
@@ -111,7 +118,8 @@ typedef struct lw_prewrite_request {
     uint32_t mutation_count;
 } lw_prewrite_request;
 
-/* ---- VALIDATE: nothing newer than what was seen is, or will be, committed at or below `commit` ------- */
+/* ---- VALIDATE: nothing newer than what was seen is, or will be, committed at or below `commit`
+ * ------- */
 typedef struct lw_validate_request {
     uint64_t start, commit_timestamp;
     const lw_seen_key *keys;
@@ -120,9 +128,10 @@ typedef struct lw_validate_request {
     uint32_t range_count;
 } lw_validate_request;
 
-/* ---- COMMIT and ROLLBACK: the second phase, and the resolving of locks that others left --------------
- * ROLLBACK of a key leaves a rollback record, so that a late prewrite fails, and frees the pessimistic
- * locks of the transaction on these keys. With no keys at all it frees all of its pessimistic locks. */
+/* ---- COMMIT and ROLLBACK: the second phase, and the resolving of locks that others left
+ * -------------- ROLLBACK of a key leaves a rollback record, so that a late prewrite fails, and
+ * frees the pessimistic locks of the transaction on these keys. With no keys at all it frees all of
+ * its pessimistic locks. */
 typedef struct lw_finish_request {
     uint64_t start;
     uint64_t commit_timestamp; /* 0 in a ROLLBACK */
@@ -130,7 +139,8 @@ typedef struct lw_finish_request {
     uint32_t key_count;
 } lw_finish_request;
 
-/* ---- CHECK: what became of a transaction, decided at its primary key (hazard T1) --------------------- */
+/* ---- CHECK: what became of a transaction, decided at its primary key (hazard T1)
+ * --------------------- */
 typedef struct lw_check_request {
     uint64_t start;
     lw_bytes primary;
@@ -144,7 +154,8 @@ typedef struct lw_check_reply {
     uint64_t remaining_ms;     /* alive: until the lock may be rolled back */
 } lw_check_reply;
 
-/* ---- LOCK: a pessimistic lock on each key, waiting for other holders --------------------------------- */
+/* ---- LOCK: a pessimistic lock on each key, waiting for other holders
+ * --------------------------------- */
 typedef struct lw_lock_request {
     uint64_t start; /* 0: a fresh one */
     const lw_bytes *keys;
@@ -160,14 +171,16 @@ typedef struct lw_lock_reply {
     uint32_t value_count;
 } lw_lock_reply;
 
-/* ---- HEARTBEAT: a long commit keeps its primary lock alive ------------------------------------------- */
+/* ---- HEARTBEAT: a long commit keeps its primary lock alive
+ * ------------------------------------------- */
 typedef struct lw_heartbeat_request {
     uint64_t start;
     lw_bytes primary;
     uint32_t lifetime_ms; /* from now */
 } lw_heartbeat_request;
 
-/* ---- what stands in the way: the body of an LW_CONFLICT reply ---------------------------------------- */
+/* ---- what stands in the way: the body of an LW_CONFLICT reply
+ * ---------------------------------------- */
 typedef enum lw_obstacle_kind {
     LW_OBSTACLE_LOCK = 1,        /* a lock of another transaction: CHECK its primary, finish it, try
                                     again */
@@ -186,11 +199,12 @@ typedef struct lw_obstacle {
 
 /* Encoders append to `body`; decoders take arrays from `arena`, views point into `body`, and
  * LW_INVALID_ARGUMENT says what is wrong: also an empty or over-long key (LW_USER_KEY_SIZE_MAX), an
- * over-long value (LW_USER_VALUE_SIZE_MAX), mutations out of order, a start of 0 where one is needed. */
+ * over-long value (LW_USER_VALUE_SIZE_MAX), mutations out of order, a start of 0 where one is
+ * needed. */
 enum { LW_USER_KEY_SIZE_MAX = 16 * 1024, LW_USER_VALUE_SIZE_MAX = 16 * 1024 * 1024 };
 
-#define LW_TXN_CODEC(name)                                                                         \
-    void lw_##name##_encode(const lw_##name *message, lw_buffer *body);                            \
+#define LW_TXN_CODEC(name)                                              \
+    void lw_##name##_encode(const lw_##name *message, lw_buffer *body); \
     LW_MUST_USE lw_status lw_##name##_decode(lw_bytes body, lw_arena *arena, lw_##name *message);
 
 LW_TXN_CODEC(timestamp_request)

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lattice/message.h"
+
+enum {
+    REQUEST_FIELDS = 7,
+    REPLY_FIELDS = 5,
+    HELLO_FIELDS = 5,
+    WELCOME_FIELDS = 5,
+    SHARD_FIELDS = 7
+};
+
+static const char hello_magic[] = "LW01";
+
+/* ---- frames --------------------------------------------------------------------------------- */
+
+/* Leaves room for the size; returns where the frame begins. */
+static size_t frame_open(lw_buffer *frame) {
+    size_t start = frame->size;
+    lw_buffer_append_u32(frame, 0);
+    return start;
+}
+
+static void frame_close(lw_buffer *frame, size_t start) {
+    size_t size = frame->size - start - LW_FRAME_HEADER_SIZE;
+    LW_ASSERT(size <= LW_FRAME_SIZE_MAX);
+    lw_put_u32(frame->data + start, (uint32_t)size);
+}
+
+lw_status lw_frame_size(const uint8_t header[LW_FRAME_HEADER_SIZE], uint32_t *size) {
+    uint32_t announced = lw_get_u32(header);
+    if (announced == 0 || announced > LW_FRAME_SIZE_MAX) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "a frame announces %u bytes, outside 1 to %d: the other side does not speak "
+                       "Lathwork's protocol, or a batch is too large",
+                       announced, LW_FRAME_SIZE_MAX);
+    }
+    *size = announced;
+    return LW_OK;
+}
+
+void lw_request_encode(const lw_request *request, lw_buffer *frame) {
+    size_t start = frame_open(frame);
+    lw_write_array(frame, REQUEST_FIELDS);
+    lw_write_u64(frame, request->kind);
+    lw_write_u64(frame, request->id);
+    lw_write_u64(frame, request->shard);
+    lw_write_u64(frame, request->epoch.range_version);
+    lw_write_u64(frame, request->epoch.config_version);
+    lw_write_u64(frame, request->timeout_ms);
+    lw_write_bytes(frame, request->body);
+    frame_close(frame, start);
+}
+
+lw_status lw_request_decode(lw_bytes payload, lw_request *request) {
+    lw_reader reader = lw_reader_of(payload);
+    uint32_t extra = lw_read_array_of(&reader, REQUEST_FIELDS);
+    lw_request read = {.kind = (lw_message_kind)lw_read_u64_max(&reader, UINT8_MAX)};
+    read.id = lw_read_u64(&reader);
+    read.shard = lw_read_u64(&reader);
+    read.epoch.range_version = lw_read_u64(&reader);
+    read.epoch.config_version = lw_read_u64(&reader);
+    read.timeout_ms = (uint32_t)lw_read_u64_max(&reader, UINT32_MAX);
+    read.body = lw_read_bytes(&reader);
+    lw_read_skip(&reader, extra);
+    if (!lw_reader_done(&reader)) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a request of %zu bytes is not well-formed",
+                       payload.size);
+    }
+    *request = read;
+    return LW_OK;
+}
+
+void lw_reply_encode(const lw_reply *reply, lw_buffer *frame) {
+    size_t start = frame_open(frame);
+    lw_write_array(frame, REPLY_FIELDS);
+    lw_write_u64(frame, reply->id);
+    lw_write_u64(frame, reply->status);
+    lw_write_text(frame, reply->error);
+    lw_write_u64(frame, reply->spare);
+    lw_write_bytes(frame, reply->body);
+    frame_close(frame, start);
+}
+
+lw_status lw_reply_decode(lw_bytes payload, lw_reply *reply) {
+    lw_reader reader = lw_reader_of(payload);
+    uint32_t extra = lw_read_array_of(&reader, REPLY_FIELDS);
+    lw_reply read = {.id = lw_read_u64(&reader)};
+    uint64_t status = lw_read_u64(&reader);
+    read.error = lw_read_text(&reader);
+    read.spare = lw_read_u64(&reader);
+    read.body = lw_read_bytes(&reader);
+    lw_read_skip(&reader, extra);
+    if (!lw_reader_done(&reader)) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a reply of %zu bytes is not well-formed",
+                       payload.size);
+    }
+    /* A status that only a newer node knows: all we can say is that it did not go well. */
+    read.status = lw_status_known(status) ? (lw_status)status : LW_INTERNAL;
+    *reply = read;
+    return LW_OK;
+}
+
+/* ---- hello ---------------------------------------------------------------------------------- */
+
+void lw_hello_encode(const lw_hello *hello, lw_buffer *body) {
+    lw_write_array(body, HELLO_FIELDS);
+    lw_write_text(body, lw_text(hello_magic));
+    lw_write_u64(body, hello->protocol_min);
+    lw_write_u64(body, hello->protocol_max);
+    lw_write_u64(body, hello->session);
+    lw_write_text(body, hello->label);
+}
+
+lw_status lw_hello_decode(lw_bytes body, lw_hello *hello) {
+    lw_reader reader = lw_reader_of(body);
+    uint32_t extra = lw_read_array_of(&reader, HELLO_FIELDS);
+    lw_bytes magic = lw_read_text(&reader);
+    lw_hello read = {.protocol_min = lw_read_u64(&reader)};
+    read.protocol_max = lw_read_u64(&reader);
+    read.session = lw_read_u64(&reader);
+    read.label = lw_read_text(&reader);
+    lw_read_skip(&reader, extra);
+    if (!lw_reader_done(&reader) || !lw_equal(magic, lw_text(hello_magic))) {
+        return lw_fail(LW_INVALID_ARGUMENT, "the greeting is not Lathwork's");
+    }
+    *hello = read;
+    return LW_OK;
+}
+
+void lw_welcome_encode(const lw_welcome *welcome, lw_buffer *body) {
+    LW_ASSERT(welcome->cluster_id.size == LW_CLUSTER_ID_BYTES);
+    lw_write_array(body, WELCOME_FIELDS);
+    lw_write_u64(body, welcome->protocol);
+    lw_write_u64(body, welcome->session);
+    lw_write_u64(body, welcome->node_id);
+    lw_write_bytes(body, welcome->cluster_id);
+    lw_write_text(body, welcome->version);
+}
+
+lw_status lw_welcome_decode(lw_bytes body, lw_welcome *welcome) {
+    lw_reader reader = lw_reader_of(body);
+    uint32_t extra = lw_read_array_of(&reader, WELCOME_FIELDS);
+    lw_welcome read = {.protocol = lw_read_u64(&reader)};
+    read.session = lw_read_u64(&reader);
+    read.node_id = lw_read_u64(&reader);
+    read.cluster_id = lw_read_bytes(&reader);
+    read.version = lw_read_text(&reader);
+    lw_read_skip(&reader, extra);
+    if (!lw_reader_done(&reader) || read.cluster_id.size != LW_CLUSTER_ID_BYTES) {
+        return lw_fail(LW_INVALID_ARGUMENT, "the node's welcome is not well-formed");
+    }
+    *welcome = read;
+    return LW_OK;
+}
+
+/* ---- shard descriptors
+ * ---------------------------------------------------------------------------- */
+
+void lw_topology_encode(const lw_shard_descriptor *shards, uint32_t count, lw_buffer *body) {
+    lw_write_array(body, count);
+    for (uint32_t index = 0; index < count; index++) {
+        const lw_shard_descriptor *shard = &shards[index];
+        lw_write_array(body, SHARD_FIELDS);
+        lw_write_u64(body, shard->id);
+        lw_write_u64(body, shard->epoch.range_version);
+        lw_write_u64(body, shard->epoch.config_version);
+        lw_write_bytes(body, shard->start);
+        lw_write_bytes(body, shard->end);
+        lw_write_u64(body, shard->leader);
+        lw_write_text(body, shard->leader_address);
+    }
+}
+
+static lw_status topology_malformed(void) {
+    return lw_fail(LW_INVALID_ARGUMENT, "a list of shards is not well-formed");
+}
+
+lw_status lw_topology_open(lw_bytes body, lw_reader *reader, uint32_t *count) {
+    lw_reader opened = lw_reader_of(body);
+    uint32_t announced = lw_read_array(&opened);
+    if (!lw_reader_ok(&opened)) {
+        return topology_malformed();
+    }
+    *reader = opened;
+    *count = announced;
+    return LW_OK;
+}
+
+lw_status lw_topology_next(lw_reader *reader, lw_shard_descriptor *shard) {
+    uint32_t extra = lw_read_array_of(reader, SHARD_FIELDS);
+    lw_shard_descriptor read = {.id = lw_read_u64(reader)};
+    read.epoch.range_version = lw_read_u64(reader);
+    read.epoch.config_version = lw_read_u64(reader);
+    read.start = lw_read_bytes(reader);
+    read.end = lw_read_bytes(reader);
+    read.leader = lw_read_u64(reader);
+    read.leader_address = lw_read_text(reader);
+    lw_read_skip(reader, extra);
+    bool range_empty = read.end.size > 0 && lw_compare(read.start, read.end) >= 0;
+    if (!lw_reader_ok(reader) || range_empty) {
+        return topology_malformed();
+    }
+    *shard = read;
+    return LW_OK;
+}
