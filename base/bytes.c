@@ -39,8 +39,7 @@ enum {
     ARENA_PIECE_MAX = 16 * 1024, /* beyond it a piece stands alone, so at most a quarter is lost */
 };
 
-/* ---- fields -------------------------------------------------------------------------------------
- */
+/* ---- fields ---------------------------------------------------------------------------------- */
 
 size_t lw_put_varint(uint8_t *to, uint64_t value) {
     size_t size = 0;
@@ -84,8 +83,7 @@ bool lw_take_bytes(lw_bytes *rest, size_t size, lw_bytes *taken) {
     return true;
 }
 
-/* ---- memory -------------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 #define BLOCK_MAGIC 0x4c775f4dU
 
@@ -232,8 +230,7 @@ lw_bytes lw_copy(lw_memory *memory, lw_bytes bytes) {
     return lw_view(copy, bytes.size);
 }
 
-/* ---- buffers ------------------------------------------------------------------------------------
- */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 void lw_buffer_reset(lw_buffer *buffer) {
     lw_free(buffer->memory, buffer->data);
@@ -299,8 +296,7 @@ void lw_buffer_print(lw_buffer *buffer, const char *format, ...) {
     buffer->size += (size_t)size;
 }
 
-/* ---- arenas -------------------------------------------------------------------------------------
- */
+/* ---- arenas ---------------------------------------------------------------------------------- */
 
 struct lw_arena_block {
     struct lw_arena_block *next;

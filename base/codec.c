@@ -24,8 +24,7 @@
 #include <msgpack.h>
 #pragma GCC diagnostic pop
 
-/* ---- writing ------------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static int append(void *out, const char *bytes, size_t size) {
     lw_buffer_append(out, lw_view(bytes, size));
@@ -73,8 +72,7 @@ void lw_write_array(lw_buffer *out, uint32_t count) {
     PACKED(msgpack_pack_array(&packer, count));
 }
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 typedef enum kind { REFUSED, NIL, BOOL, NUMBER, BYTES, TEXT, ARRAY } kind;
 

@@ -21,8 +21,7 @@ static _Thread_local lw_error *current_slot;
 static _Thread_local void (*witness_call)(void *argument);
 static _Thread_local void *witness_argument;
 
-/* ---- the list -----------------------------------------------------------------------------------
- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 typedef struct status_entry {
     const char *name;
@@ -63,8 +62,7 @@ bool lw_status_known(uint64_t number) {
     return number < ENTRY_COUNT;
 }
 
-/* ---- the slot -----------------------------------------------------------------------------------
- */
+/* ---- the slot -------------------------------------------------------------------------------- */
 
 lw_error *lw_error_slot(void) {
     return current_slot != NULL ? current_slot : &own_slot;
@@ -110,8 +108,7 @@ lw_status lw_fail_in(lw_status status, const char *format, ...) {
     return status;
 }
 
-/* ---- assertions ---------------------------------------------------------------------------------
- */
+/* ---- assertions ------------------------------------------------------------------------------ */
 
 void lw_assert_set_witness(void (*witness)(void *argument), void *argument) {
     witness_call = witness;
