@@ -6,8 +6,7 @@
 
 #include <stdlib.h>
 
-/* ---- views and fields ---------------------------------------------------------------------------
- */
+/* ---- views and fields ------------------------------------------------------------------------ */
 
 static void views_sort_in_byte_order(void **state) {
     (void)state;
@@ -69,8 +68,7 @@ static void bytes_are_taken_from_the_front_or_not_at_all(void **state) {
     assert_int_equal(taken.size, 0);
 }
 
-/* ---- variable-length integers -------------------------------------------------------------------
- */
+/* ---- variable-length integers ---------------------------------------------------------------- */
 
 static void a_varint_takes_seven_bits_a_byte(void **state) {
     (void)state;
@@ -155,8 +153,7 @@ static void a_varint_has_one_encoding_only(void **state) {
     }
 }
 
-/* ---- memory -------------------------------------------------------------------------------------
- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 static void closing_a_heap_frees_what_was_left(void **state) {
     (void)state;
@@ -313,8 +310,7 @@ static void running_out_of_memory_stops_the_process(void **state) {
     }
 }
 
-/* ---- buffers ------------------------------------------------------------------------------------
- */
+/* ---- buffers --------------------------------------------------------------------------------- */
 
 static void a_buffer_holds_what_was_appended(void **state) {
     (void)state;
@@ -415,8 +411,7 @@ static void misuse_of_a_buffer_is_caught(void **state) {
     unit_expect_abort(reserve_everything, NULL, "out of memory");
 }
 
-/* ---- arenas -------------------------------------------------------------------------------------
- */
+/* ---- arenas ---------------------------------------------------------------------------------- */
 
 static void pieces_are_aligned_and_apart(void **state) {
     (void)state;

@@ -4,8 +4,7 @@
 
 #include "tests/unit.h"
 
-/* ---- golden bytes -------------------------------------------------------------------------------
- */
+/* ---- golden bytes ---------------------------------------------------------------------------- */
 
 typedef struct fixture {
     lw_memory *memory;
@@ -40,6 +39,15 @@ static void values_have_their_golden_bytes(void **state) {
     lw_write_u64(&f->out, 7);
     lw_write_bytes(&f->out, lw_text("k\xff"));
     lw_write_text(&f->out, lw_text("node"));
+    lw_reader reader = lw_reader_of(lw_buffer_view(&f->out));
+    assert_int_equal(lw_read_array(&reader), 6);
+    assert_true(lw_read_nil(&reader));
+    assert_false(lw_read_bool(&reader));
+    assert_true(lw_read_bool(&reader));
+    assert_int_equal(lw_read_u64(&reader), 7);
+    assert_true(lw_equal(lw_read_bytes(&reader), lw_text("k\xff")));
+    assert_true(lw_equal(lw_read_text(&reader), lw_text("node")));
+    assert_true(lw_reader_done(&reader));
     expect_bytes(f, "\x96\xc0\xc2\xc3\x07\xc4\x02k\xff\xa4node", 14);
 }
 
@@ -118,8 +126,7 @@ static void an_array_of_any_count_is_entered(void **state) {
     }
 }
 
-/* ---- what is refused ----------------------------------------------------------------------------
- */
+/* ---- what is refused ------------------------------------------------------------------------- */
 
 static void only_the_one_form_is_accepted(void **state) {
     (void)state;
@@ -176,6 +183,33 @@ static void only_the_one_form_is_accepted(void **state) {
                 fail_msg("reader %zu accepts %s", each, refused[index].why);
             }
             assert_int_equal(readers[each].rest.size, 0);
+        }
+    }
+}
+
+static void the_longest_of_a_shorter_form_is_refused_in_a_longer_one(void **state) {
+    fixture *f = *state;
+    static const struct {
+        uint8_t first;
+        size_t width, size;
+    } longer[] = {
+        {0xc5, 2, 255},   {0xc6, 4, 65535}, {0xd9, 1, 31},    {0xda, 2, 255},
+        {0xdb, 4, 65535}, {0xdc, 2, 15},    {0xdd, 4, 65535},
+    };
+    for (size_t index = 0; index < sizeof(longer) / sizeof(longer[0]); index++) {
+        for (size_t more = 0; more < 2; more++) {
+            /* Zeros do for bytes, for text, and as numbers for elements. */
+            size_t size = longer[index].size + more;
+            lw_buffer_clear(&f->out);
+            lw_buffer_append_u8(&f->out, longer[index].first);
+            for (size_t shift = 8 * longer[index].width; shift > 0; shift -= 8) {
+                lw_buffer_append_u8(&f->out, (uint8_t)(size >> (shift - 8)));
+            }
+            memset(lw_buffer_reserve(&f->out, size), 0, size);
+            f->out.size += size;
+            lw_reader reader = lw_reader_of(lw_buffer_view(&f->out));
+            lw_read_skip(&reader, 1);
+            assert_int_equal(lw_reader_done(&reader), more == 1);
         }
     }
 }
@@ -261,6 +295,9 @@ static void a_newer_peer_may_add_fields(void **state) {
     assert_true(lw_reader_done(&reader));
 
     reader = lw_reader_of(lw_buffer_view(&f->out));
+    assert_int_equal(lw_read_array_of(&reader, 4), 0);
+    assert_true(lw_reader_ok(&reader));
+    reader = lw_reader_of(lw_buffer_view(&f->out));
     assert_int_equal(lw_read_array_of(&reader, 5), 0);
     assert_false(lw_reader_ok(&reader));
 }
@@ -304,6 +341,7 @@ int main(void) {
         WITH_FIXTURE(bytes_and_text_of_any_size_come_back_in_place),
         WITH_FIXTURE(an_array_of_any_count_is_entered),
         cmocka_unit_test(only_the_one_form_is_accepted),
+        WITH_FIXTURE(the_longest_of_a_shorter_form_is_refused_in_a_longer_one),
         cmocka_unit_test(each_read_takes_its_own_kind_only),
         cmocka_unit_test(the_first_failure_is_remembered),
         cmocka_unit_test(a_number_may_have_a_limit),

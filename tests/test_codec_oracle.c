@@ -7,8 +7,7 @@
 
 #include <assert.h>
 
-/* ---- the parser ---------------------------------------------------------------------------------
- */
+/* ---- the parser ------------------------------------------------------------------------------ */
 
 /* What the parser found, in the order of the bytes. */
 typedef enum kind { NIL, BOOL, NUMBER, BYTES, TEXT, ARRAY, FOREIGN } kind;
@@ -103,8 +102,7 @@ static bool parse(lw_bytes bytes, trace *found) {
            end == bytes.size;
 }
 
-/* ---- the judgement ------------------------------------------------------------------------------
- */
+/* ---- the judgement --------------------------------------------------------------------------- */
 
 /* Whether all that was found is of our kinds and no deeper than the reader follows. */
 static bool is_ours(const trace *found) {
@@ -208,8 +206,7 @@ static bool accepted(lw_memory *memory, lw_bytes bytes) {
     return expected;
 }
 
-/* ---- stories ------------------------------------------------------------------------------------
- */
+/* ---- stories --------------------------------------------------------------------------------- */
 
 enum { NODES_MAX = 40 };
 

@@ -6,8 +6,7 @@
 
 #include "base/map.h"
 
-/* ---- crc32c -------------------------------------------------------------------------------------
- */
+/* ---- crc32c ---------------------------------------------------------------------------------- */
 
 static void crc32c_gives_the_standard_values(void **state) {
     (void)state;
@@ -56,8 +55,7 @@ static void crc32c_agrees_with_its_definition_and_goes_on_anywhere(void **state)
     }
 }
 
-/* ---- xxh3 and the mixer -------------------------------------------------------------------------
- */
+/* ---- xxh3 and the mixer ---------------------------------------------------------------------- */
 
 static void xxh3_keeps_its_values(void **state) {
     (void)state;
@@ -107,8 +105,7 @@ static void the_mixer_spreads_every_bit(void **state) {
     }
 }
 
-/* ---- map ----------------------------------------------------------------------------------------
- */
+/* ---- map ------------------------------------------------------------------------------------- */
 
 typedef struct entry {
     uint64_t key;

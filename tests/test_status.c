@@ -8,8 +8,7 @@
 
 #include "base/fiber.h"
 
-/* ---- the list -----------------------------------------------------------------------------------
- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 /* Written out again, since these numbers are on wires and disks of older nodes. */
 static const struct {
@@ -49,8 +48,7 @@ static void a_number_outside_the_list_is_our_bug(void **state) {
     assert_false(lw_status_retryable((lw_status)1000));
 }
 
-/* ---- the slot -----------------------------------------------------------------------------------
- */
+/* ---- the slot -------------------------------------------------------------------------------- */
 
 static void a_failure_leaves_its_reason_in_the_slot(void **state) {
     (void)state;
@@ -142,8 +140,7 @@ static void each_thread_has_a_slot_of_its_own(void **state) {
     assert_string_equal(lw_error_slot()->text, "main");
 }
 
-/* ---- assertions ---------------------------------------------------------------------------------
- */
+/* ---- assertions ------------------------------------------------------------------------------ */
 
 static void fail_with_ok(void *argument) {
     (void)argument;
