@@ -50,7 +50,7 @@ typedef enum lw_op_kind {
     LW_OP_MKDIR,   /* path; done if it exists */
     LW_OP_LIST,    /* path, names: each name with its closing zero, sorted; no "." and ".." */
     LW_OP_SYNC_DIRECTORY, /* path: names in it are durable */
-    LW_OP_LISTEN,  /* path = "HOST:PORT" → handle */
+    LW_OP_LISTEN,  /* path = "HOST:PORT" → handle; count is the port */
     LW_OP_ACCEPT,  /* handle → accepted */
     LW_OP_CONNECT, /* path = "HOST:PORT", deadline → handle */
     LW_OP_RECEIVE, /* handle, buffer, size, deadline → count, 0 at the end of the stream */
@@ -72,6 +72,7 @@ enum {
     LW_DIRECT_ALIGNMENT = 4096,
     LW_PATH_SIZE = 1024,   /* bytes, with the closing zero */
     LW_ADDRESS_SIZE = 280, /* "HOST:PORT", with the closing zero */
+    LW_HOST_SIZE = 256,    /* its host, with the closing zero */
 };
 
 struct lw_op {
@@ -89,12 +90,15 @@ struct lw_op {
 
     /* The outcome. `status` LW_OK, or: LW_TIMEOUT after the deadline or a cancel, LW_NOT_FOUND,
      * LW_EXISTS, LW_FULL, LW_REFUSED (permission, lock, address in use), LW_UNAVAILABLE (the network
-     * said no), LW_INTERNAL (any other error of the system, so also EIO). */
+     * said no, or the socket was closed), LW_BACKPRESSURE (the system ran short of descriptors or
+     * memory), LW_INVALID_ARGUMENT (not an address), LW_INTERNAL (any other error of the system, so
+     * also EIO). */
     lw_status status;
-    int system_error; /* errno of a failure, or 0 */
+    int system_error; /* errno of a failure; negative: a code of getaddrinfo; or 0 */
     uint64_t count;
+    lw_handle accepted;
 
-    void (*complete)(lw_op *op); /* called once, if not NULL */
+    void (*complete)(lw_op *op); /* called once, if not NULL; then `op` may be submitted again */
     void *owner;                 /* for `complete` */
     void *world[8];              /* the world's own */
 };
@@ -165,7 +169,8 @@ static inline void lw_env_submit(lw_env *env, lw_op *op) {
 static inline void lw_env_cancel(lw_env *env, lw_op *op) {
     env->world->cancel(env, op);
 }
-/* Submits and waits; returns op->status, with the reason in the error slot when it failed. */
+/* Submits and waits; returns op->status, with the reason in the error slot when it failed. A fiber
+ * that calls belongs to this env. */
 LW_MUST_USE LW_YIELDS lw_status lw_env_perform(lw_env *env, lw_op *op);
 /* Starts a fiber of this env. */
 static inline lw_fiber *lw_env_start(lw_env *env, const char *name, void (*body)(void *argument),
@@ -173,7 +178,8 @@ static inline lw_fiber *lw_env_start(lw_env *env, const char *name, void (*body)
     return lw_fiber_start(env->fibers, name, body, argument);
 }
 LW_YIELDS void lw_env_sleep(lw_env *env, uint64_t duration_ns);
-/* Waits in a queue until woken (true) or the deadline passed (false). Inside a fiber only. */
+/* Waits in a queue until woken (true) or the deadline passed (false); 0: no deadline. Inside a fiber
+ * only. */
 LW_YIELDS bool lw_env_wait(lw_env *env, lw_queue *queue, uint64_t deadline_ns);
 /* Runs work(argument) elsewhere and waits. `work` touches nothing but what `argument` gives it, and
  * calls nothing of this env. */
@@ -206,7 +212,7 @@ LW_MUST_USE lw_status lw_path_join(char *path, const char *directory, const char
 
 /* ---- sockets -------------------------------------------------------------------------------- */
 
-/* Listens on "HOST:PORT" (IPv4, [IPv6] or a name). Port 0 takes a free one. */
+/* Listens on "HOST:PORT" (IPv4, [IPv6] or a name). Port 0 takes a free one; `port` may be NULL. */
 LW_MUST_USE LW_YIELDS lw_status lw_socket_listen(lw_env *env, const char *address,
                                                  lw_handle *listener, uint16_t *port);
 LW_MUST_USE LW_YIELDS lw_status lw_socket_accept(lw_env *env, lw_handle listener,
@@ -221,6 +227,9 @@ LW_MUST_USE LW_YIELDS lw_status lw_socket_send(lw_env *env, lw_handle socket, lw
                                                uint64_t deadline_ns);
 /* Ends pending operations on the socket with LW_UNAVAILABLE, then closes it. */
 LW_YIELDS void lw_socket_close(lw_env *env, lw_handle socket);
+/* Takes "HOST:PORT" or "[IPV6]:PORT" apart; LW_INVALID_ARGUMENT if it is neither. */
+LW_MUST_USE lw_status lw_address_split(const char *address, char host[LW_HOST_SIZE],
+                                       uint16_t *port);
 
 /* ---- what the simulator adds ---------------------------------------------------------------- */
 
@@ -237,5 +246,12 @@ LW_YIELDS void lw_socket_close(lw_env *env, lw_handle socket);
 #define LW_RARE(env, name) ((void)(env), false)
 #define LW_BUG(env, name)  ((void)(env), false)
 #endif
+
+/* ---- for worlds ----------------------------------------------------------------------------- */
+
+/* Fills the random state from the env's own entropy. */
+void lw_env_seed(lw_env *env);
+/* The status that goes with an errno: 0 is LW_OK, ECANCELED is LW_TIMEOUT. */
+lw_status lw_env_status_of(int system_error);
 
 #endif
