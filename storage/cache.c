@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The block cache: a segmented LRU (Karedla, Love and Wherry, 1994).
+ *
+ * Invariants
+ * C1. used = the sizes of all blocks with their headers + charged, and used <= budget unless pinned
+ *     blocks and charges alone exceed it.
+ * C2. A block is in one of the two rings exactly while it is published, not forgotten and not
+ * pinned: so eviction takes the oldest of a ring and never has to look for one. C3. Published
+ * blocks that are not forgotten are in the map and in the list of their file; at most one block of
+ * a (number, offset) is. C4. Protected blocks in the ring hold at most four fifths of the budget:
+ * what is new always finds room to prove itself. */
+#include "storage/cache.h"
+
+#include "base/hash.h"
+#include "base/map.h"
+
+typedef struct ring {
+    struct ring *next, *previous;
+} ring;
+
+struct lw_cache_block {
+    lw_map_node node;
+    ring order;              /* in probation or protected (C2) */
+    ring of_file;            /* in cache_file.blocks (C3) */
+    struct cache_file *file; /* NULL: unpublished or forgotten */
+    uint64_t number, offset;
+    size_t size;
+    uint32_t pin_count;
+    bool is_protected;
+    _Alignas(16) uint8_t data[];
+};
+
+/* The published blocks of one file, so that forgetting it does not walk the cache. */
+typedef struct cache_file {
+    lw_map_node node;
+    uint64_t number;
+    ring blocks;
+} cache_file;
+
+struct lw_cache {
+    lw_memory *memory;
+    size_t budget, used, charged, pinned;
+    size_t protected_size; /* of the blocks in the ring `protected` */
+    uint64_t hits, misses;
+    ring probation, protected; /* newest first */
+    lw_map blocks, files;
+};
+
+#define RING_ENTRY(at, type, member) ((type *)(void *)((char *)(at)-offsetof(type, member)))
+
+static lw_cache_block *find_block(const lw_cache *cache, uint64_t number, uint64_t offset);
+static void pin(lw_cache *cache, lw_cache_block *block);
+static void attach(lw_cache *cache, lw_cache_block *block);
+static void detach(lw_cache *cache, lw_cache_block *block);
+static void release(lw_cache *cache, lw_cache_block *block);
+static void evict(lw_cache *cache, size_t size);
+
+/* ---- rings --------------------------------------------------------------------------------------
+ */
+
+static void ring_init(ring *of) {
+    of->next = of->previous = of;
+}
+
+static bool ring_empty(const ring *of) {
+    return of->next == of;
+}
+
+static void ring_push(ring *of, ring *added) {
+    added->next = of->next;
+    added->previous = of;
+    of->next->previous = added;
+    of->next = added;
+}
+
+static void ring_take(ring *taken) {
+    taken->next->previous = taken->previous;
+    taken->previous->next = taken->next;
+    ring_init(taken);
+}
+
+/* ---- the cache ----------------------------------------------------------------------------------
+ */
+
+lw_cache *lw_cache_open(lw_memory *memory, size_t budget) {
+    lw_cache *cache = lw_allocate_zero(memory, sizeof(*cache));
+    cache->memory = memory;
+    cache->budget = budget;
+    cache->blocks = lw_map_in(memory);
+    cache->files = lw_map_in(memory);
+    ring_init(&cache->probation);
+    ring_init(&cache->protected);
+    return cache;
+}
+
+void lw_cache_close(lw_cache *cache) {
+    LW_ASSERT(cache->pinned == 0);
+    LW_ASSERT(cache->charged == 0);
+    cache->budget = 0;
+    evict(cache, 0);
+    LW_ASSERT(cache->used == 0);
+    LW_ASSERT(cache->files.count == 0);
+    lw_map_reset(&cache->blocks);
+    lw_map_reset(&cache->files);
+    lw_free(cache->memory, cache);
+}
+
+lw_cache_block *lw_cache_find(lw_cache *cache, uint64_t number, uint64_t offset) {
+    lw_cache_block *found = find_block(cache, number, offset);
+    if (found == NULL) {
+        cache->misses++;
+        return NULL;
+    }
+    cache->hits++;
+    pin(cache, found);
+    found->is_protected = true;
+    return found;
+}
+
+lw_cache_block *lw_cache_make(lw_cache *cache, uint64_t number, uint64_t offset, size_t size) {
+    size_t full_size = sizeof(lw_cache_block) + size;
+    evict(cache, full_size);
+    lw_cache_block *made = lw_allocate(cache->memory, full_size);
+    *made = (lw_cache_block){.number = number, .offset = offset, .size = size, .pin_count = 1};
+    ring_init(&made->order);
+    ring_init(&made->of_file);
+    cache->used += full_size;
+    cache->pinned += full_size;
+    return made;
+}
+
+lw_cache_block *lw_cache_publish(lw_cache *cache, lw_cache_block *block) {
+    LW_ASSERT(block->pin_count == 1);
+    LW_ASSERT(block->file == NULL);
+    lw_cache_block *earlier = find_block(cache, block->number, block->offset);
+    if (earlier != NULL) {
+        pin(cache, earlier);
+        lw_cache_unpin(cache, block);
+        return earlier;
+    }
+    attach(cache, block);
+    return block;
+}
+
+uint8_t *lw_cache_block_data(lw_cache_block *block) {
+    return block->data;
+}
+
+size_t lw_cache_block_size(const lw_cache_block *block) {
+    return block->size;
+}
+
+void lw_cache_unpin(lw_cache *cache, lw_cache_block *block) {
+    LW_ASSERT(block->pin_count > 0);
+    if (--block->pin_count > 0) {
+        return;
+    }
+    size_t full_size = sizeof(*block) + block->size;
+    LW_ASSERT(cache->pinned >= full_size);
+    cache->pinned -= full_size;
+    if (block->file == NULL) {
+        release(cache, block);
+        return;
+    }
+    if (block->is_protected) {
+        ring_push(&cache->protected, &block->order);
+        cache->protected_size += full_size;
+    } else {
+        ring_push(&cache->probation, &block->order);
+    }
+    while (cache->protected_size > cache->budget / 5 * 4) {
+        lw_cache_block *oldest = RING_ENTRY(cache->protected.previous, lw_cache_block, order);
+        ring_take(&oldest->order);
+        ring_push(&cache->probation, &oldest->order);
+        oldest->is_protected = false;
+        cache->protected_size -= sizeof(*oldest) + oldest->size;
+    }
+    evict(cache, 0);
+}
+
+void lw_cache_charge(lw_cache *cache, size_t size) {
+    evict(cache, size);
+    cache->charged += size;
+    cache->used += size;
+}
+
+void lw_cache_discharge(lw_cache *cache, size_t size) {
+    LW_ASSERT(cache->charged >= size);
+    cache->charged -= size;
+    cache->used -= size;
+}
+
+static cache_file *find_file(const lw_cache *cache, uint64_t number) {
+    lw_map_node *node = lw_map_first(&cache->files, lw_mix(number));
+    while (node != NULL && LW_MAP_ENTRY(node, cache_file, node)->number != number) {
+        node = lw_map_next(node);
+    }
+    return node != NULL ? LW_MAP_ENTRY(node, cache_file, node) : NULL;
+}
+
+void lw_cache_forget(lw_cache *cache, uint64_t number) {
+    cache_file *file;
+    /* Detaching the last block frees the file. */
+    while ((file = find_file(cache, number)) != NULL) {
+        lw_cache_block *block = RING_ENTRY(file->blocks.next, lw_cache_block, of_file);
+        detach(cache, block);
+        if (block->pin_count == 0) {
+            release(cache, block);
+        }
+    }
+}
+
+void lw_cache_figures_get(const lw_cache *cache, lw_cache_figures *figures) {
+    *figures = (lw_cache_figures){.budget = cache->budget,
+                                  .used = cache->used,
+                                  .charged = cache->charged,
+                                  .pinned = cache->pinned,
+                                  .hits = cache->hits,
+                                  .misses = cache->misses};
+}
+
+/* ---- blocks -------------------------------------------------------------------------------------
+ */
+
+static uint64_t hash_of(uint64_t number, uint64_t offset) {
+    return lw_mix(number ^ lw_mix(offset));
+}
+
+static lw_cache_block *find_block(const lw_cache *cache, uint64_t number, uint64_t offset) {
+    lw_map_node *node = lw_map_first(&cache->blocks, hash_of(number, offset));
+    for (; node != NULL; node = lw_map_next(node)) {
+        lw_cache_block *block = LW_MAP_ENTRY(node, lw_cache_block, node);
+        if (block->number == number && block->offset == offset) {
+            return block;
+        }
+    }
+    return NULL;
+}
+
+/* Takes an unpinned block out of its ring. */
+static void take_from_ring(lw_cache *cache, lw_cache_block *block) {
+    LW_ASSERT(block->pin_count == 0);
+    ring_take(&block->order);
+    if (block->is_protected) {
+        LW_ASSERT(cache->protected_size >= sizeof(*block) + block->size);
+        cache->protected_size -= sizeof(*block) + block->size;
+    }
+}
+
+static void pin(lw_cache *cache, lw_cache_block *block) {
+    if (block->pin_count == 0) {
+        take_from_ring(cache, block);
+        cache->pinned += sizeof(*block) + block->size;
+    }
+    block->pin_count++;
+}
+
+/* Makes a block findable. */
+static void attach(lw_cache *cache, lw_cache_block *block) {
+    cache_file *file = find_file(cache, block->number);
+    if (file == NULL) {
+        file = lw_allocate(cache->memory, sizeof(*file));
+        file->number = block->number;
+        ring_init(&file->blocks);
+        lw_map_insert(&cache->files, &file->node, lw_mix(file->number));
+    }
+    block->file = file;
+    ring_push(&file->blocks, &block->of_file);
+    lw_map_insert(&cache->blocks, &block->node, hash_of(block->number, block->offset));
+}
+
+/* Makes a block impossible to find, and takes it out of its ring. */
+static void detach(lw_cache *cache, lw_cache_block *block) {
+    cache_file *file = block->file;
+    LW_ASSERT(file != NULL);
+    lw_map_remove(&cache->blocks, &block->node);
+    ring_take(&block->of_file);
+    block->file = NULL;
+    if (block->pin_count == 0) {
+        take_from_ring(cache, block);
+    }
+    if (ring_empty(&file->blocks)) {
+        lw_map_remove(&cache->files, &file->node);
+        lw_free(cache->memory, file);
+    }
+}
+
+static void release(lw_cache *cache, lw_cache_block *block) {
+    LW_ASSERT(block->pin_count == 0);
+    LW_ASSERT(block->file == NULL);
+    LW_ASSERT(ring_empty(&block->order));
+    cache->used -= sizeof(*block) + block->size;
+    lw_free(cache->memory, block);
+}
+
+/* Makes room for `size` bytes within the budget, as far as blocks are not pinned. */
+static void evict(lw_cache *cache, size_t size) {
+    while (cache->used + size > cache->budget) {
+        ring *from = !ring_empty(&cache->probation) ? &cache->probation : &cache->protected;
+        if (ring_empty(from)) {
+            return;
+        }
+        lw_cache_block *oldest = RING_ENTRY(from->previous, lw_cache_block, order);
+        detach(cache, oldest);
+        release(cache, oldest);
+    }
+}
