@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The server: connections, frames, and a fiber for each request. It knows how to carry requests and
+ * replies, not what they mean.
+ *
+ * Invariants
+ * V1. A connection costs a few KB until its HELLO is accepted, has 10 s for it, and nothing it
+ *     announces is allocated before it has arrived (hazards X5, X8).
+ * V2. Per connection, requests in flight and bytes not yet sent are bounded: beyond that the server
+ *     stops reading, and TCP holds the client back (hazard R18).
+ * V3. Replies ready in one turn leave in one send. */
+#ifndef LW_SERVER_H
+#define LW_SERVER_H
+
+#include "base/env.h"
+#include "lattice/message.h"
+
+typedef struct lw_server lw_server;
+
+typedef struct lw_server_options {
+    const char *listen; /* "HOST:PORT" */
+    /* What a welcome says, besides session and protocol. */
+    uint64_t node_id;
+    lw_bytes cluster_id, version; /* live as long as the server */
+    /* Carries out one request. `body` receives the reply's body; the reason of a failure is in the
+     * error slot. Runs in a fiber of its own. */
+    lw_status (*handle)(void *argument, const lw_request *request, uint64_t session,
+                        lw_buffer *body);
+    /* A spare timestamp to send along with a reply, or 0. */
+    uint64_t (*spare)(void *argument);
+    /* See lw_session_events. */
+    void (*session_ended)(void *argument, uint64_t session);
+    void *argument;
+} lw_server_options;
+
+/* Listens; from then on connections are served. LW_REFUSED names the port when it is in use. */
+LW_MUST_USE LW_YIELDS lw_status lw_server_open(lw_env *env, const lw_server_options *options,
+                                               lw_server **server);
+/* Stops accepting and reading, waits for requests under way and for their replies to leave (5 s at
+ * most), frees. */
+LW_YIELDS void lw_server_close(lw_server *server);
+uint16_t lw_server_port(const lw_server *server);
+/* The label of a session; empty if unknown. */
+lw_bytes lw_server_label(const lw_server *server, uint64_t session);
+
+typedef struct lw_server_figures {
+    uint32_t connections, sessions, requests_in_flight;
+    uint64_t requests, refused; /* since opening; refused: garbage and wrong protocols */
+} lw_server_figures;
+void lw_server_figures_get(const lw_server *server, lw_server_figures *figures);
+
+#endif
