@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/node.h"
+
+#include "client/json.h"
+#include "lattice/message.h"
+#include "node/replica.h"
+#include "node/server.h"
+#include "storage/identity.h"
+#include "storage/log.h"
+#include "storage/store.h"
+
+#include <stdio.h>
+
+struct lw_node {
+    lw_env *env;
+    lw_node_options options; /* strings are copies */
+    lw_node_identity identity;
+    lw_store *store;
+    lw_log *log;
+    lw_replica *replica; /* of the root shard, so far the only one */
+    lw_server *server;
+    uint64_t started_ns;
+    char address[LW_ADDRESS_SIZE];
+    bool serving; /* requests are handed to the replica */
+};
+
+/* ---- requests -----------------------------------------------------------------------------------
+ */
+
+static lw_status unavailable(void) {
+    return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
+}
+
+static void topology(lw_node *node, lw_buffer *body) {
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(node->replica, &shard);
+    lw_topology_encode(&shard, 1, body);
+}
+
+LW_YIELDS static lw_status handle(void *argument, const lw_request *request, uint64_t session,
+                                  lw_buffer *body) {
+    lw_node *node = argument;
+    if (!node->serving) {
+        return unavailable();
+    }
+    if (request->kind == LW_MESSAGE_STATUS) {
+        lw_node_status_json(node, body);
+        return LW_OK;
+    }
+    if (request->kind == LW_MESSAGE_TOPOLOGY) {
+        topology(node, body);
+        return LW_OK;
+    }
+    if (request->kind < LW_MESSAGE_TIMESTAMP || request->kind > LW_MESSAGE_HEARTBEAT) {
+        return lw_fail(LW_INVALID_ARGUMENT, "this node does not know requests of kind %d",
+                       (int)request->kind);
+    }
+    if (request->shard != LW_ROOT_SHARD) {
+        topology(node, body);
+        return lw_fail(LW_UNAVAILABLE, "shard %llu is not on this node",
+                       (unsigned long long)request->shard);
+    }
+    return lw_replica_execute(node->replica, request, session, body);
+}
+
+static uint64_t spare(void *argument) {
+    lw_node *node = argument;
+    return node->serving ? lw_replica_spare(node->replica) : 0;
+}
+
+static void session_ended(void *argument, uint64_t session) {
+    lw_node *node = argument;
+    if (node->serving) {
+        lw_replica_session_ended(node->replica, session);
+    }
+}
+
+static lw_bytes session_label(void *argument, uint64_t session) {
+    const lw_node *node = argument;
+    return node->server == NULL ? (lw_bytes){0} : lw_server_label(node->server, session);
+}
+
+static void flushed(void *argument, lw_tree *tree, uint64_t index) {
+    lw_node *node = argument;
+    LW_ASSERT(lw_tree_id(tree) == LW_ROOT_SHARD);
+    if (node->replica != NULL) {
+        lw_replica_flushed(node->replica, index);
+    }
+}
+
+static void died(void *argument, const lw_error *reason) {
+    lw_node *node = argument;
+    lw_logline(node->env, LW_LEVEL_ERROR, "the node stops: its disk failed", "reason=\"%s\"",
+               reason->text);
+    node->serving = false;
+    node->options.died(node->options.argument, reason);
+}
+
+/* ---- opening ------------------------------------------------------------------------------------
+ */
+
+static lw_status replay(void *argument, const lw_log_record *record) {
+    lw_node *node = argument;
+    if (record->group != LW_ROOT_SHARD) {
+        return lw_fail(LW_CORRUPTION,
+                       "the log has a record of shard %llu, which this folder never "
+                       "held",
+                       (unsigned long long)record->group);
+    }
+    return lw_replica_replay(node->replica, record);
+}
+
+LW_YIELDS static lw_status open_storage(lw_node *node) {
+    lw_store_options store_options = {
+        .directory = node->options.directory,
+        .memory_size = node->options.memory_size,
+        .filter_part = lw_replica_filter_part,
+        .flushed = flushed,
+        .argument = node,
+    };
+    LW_TRY(lw_store_open(node->env, &store_options, &node->store));
+    LW_TRY(lw_identity_open(node->env, node->options.directory, &node->identity));
+    lw_replica_options replica_options = {
+        .env = node->env,
+        .store = node->store,
+        .shard = LW_ROOT_SHARD,
+        .session_label = session_label,
+        .died = died,
+        .argument = node,
+    };
+    LW_TRY(lw_replica_open(&replica_options, &node->replica));
+    char path[LW_PATH_SIZE];
+    LW_TRY(lw_path_join(path, node->options.directory, "log"));
+    LW_TRY(lw_log_open(node->env, path, NULL, replay, node, &node->log));
+    return lw_replica_start(node->replica, node->log);
+}
+
+LW_YIELDS static lw_status open_server(lw_node *node) {
+    lw_server_options options = {
+        .listen = node->options.listen,
+        .node_id = node->identity.node_id,
+        .cluster_id = lw_view(node->identity.cluster_id, LW_CLUSTER_ID_SIZE),
+        .version = lw_text(node->options.version),
+        .handle = handle,
+        .spare = spare,
+        .session_ended = session_ended,
+        .argument = node,
+    };
+    LW_TRY(lw_server_open(node->env, &options, &node->server));
+    const char *colon = strrchr(node->options.listen, ':');
+    LW_ASSERT(colon != NULL);
+    (void)snprintf(node->address, sizeof(node->address), "%.*s:%u",
+                   (int)(colon - node->options.listen), node->options.listen,
+                   lw_server_port(node->server));
+    return LW_OK;
+}
+
+/* Closes what is open, newest first. */
+LW_YIELDS static void close_parts(lw_node *node) {
+    node->serving = false;
+    if (node->replica != NULL) {
+        lw_replica *replica = node->replica;
+        node->replica = NULL;
+        lw_replica_close(replica);
+    }
+    if (node->server != NULL) {
+        lw_server_close(node->server);
+    }
+    if (node->store != NULL) {
+        lw_store_close(node->store);
+    }
+    if (node->log != NULL) {
+        lw_log_close(node->log);
+    }
+    lw_seal_wipe(&node->identity, sizeof(node->identity));
+    lw_memory *memory = node->env->memory;
+    lw_free(memory, (void *)(uintptr_t)node->options.directory);
+    lw_free(memory, (void *)(uintptr_t)node->options.listen);
+    lw_free(memory, (void *)(uintptr_t)node->options.version);
+    lw_free(memory, node);
+}
+
+static const char *copy_text(lw_memory *memory, const char *text) {
+    return (const char *)lw_copy(memory, lw_view(text, strlen(text) + 1)).data;
+}
+
+lw_status lw_node_open(lw_env *env, const lw_node_options *options, lw_node **node) {
+    LW_ASSERT(options->died != NULL);
+    lw_node *opened = lw_allocate_zero(env->memory, sizeof(*opened));
+    opened->env = env;
+    opened->options = *options;
+    opened->options.directory = copy_text(env->memory, options->directory);
+    opened->options.listen = copy_text(env->memory, options->listen);
+    opened->options.version = copy_text(env->memory, options->version);
+    opened->started_ns = lw_env_now(env);
+    lw_status status = open_storage(opened);
+    if (status == LW_OK) {
+        status = open_server(opened);
+    }
+    if (status != LW_OK) {
+        lw_error reason = *lw_error_slot(); /* closing must not overwrite it */
+        close_parts(opened);
+        *lw_error_slot() = reason;
+        return status;
+    }
+    opened->serving = true;
+    *node = opened;
+    return LW_OK;
+}
+
+void lw_node_close(lw_node *node) {
+    close_parts(node);
+}
+
+const char *lw_node_address(const lw_node *node) {
+    return node->address;
+}
+
+/* ---- status
+ * -------------------------------------------------------------------------------------- */
+
+static void status_shard(lw_node *node, lw_json *json) {
+    lw_replica_figures replica;
+    lw_tree_figures tree;
+    lw_replica_figures_get(node->replica, &replica);
+    lw_tree_figures_get(lw_store_tree(node->store, LW_ROOT_SHARD), &tree);
+    lw_json_array_open(json, "shards");
+    lw_json_object_open(json, NULL);
+    lw_json_number(json, "id", LW_ROOT_SHARD);
+    lw_json_number(json, "term", replica.term);
+    lw_json_number(json, "applied_index", replica.applied_index);
+    lw_json_number(json, "reads", replica.reads);
+    lw_json_number(json, "scans", replica.scans);
+    lw_json_number(json, "commits", replica.commits);
+    lw_json_number(json, "conflicts", replica.conflicts);
+    lw_json_number(json, "latched_requests", replica.latched);
+    lw_json_number(json, "waiting_requests", replica.waiting);
+    lw_json_number(json, "pessimistic_locks", replica.pessimistic_locks);
+    lw_json_number(json, "memtable_bytes", tree.memtable_bytes);
+    lw_json_array_open(json, "levels");
+    for (int level = 0; level < LW_LEVEL_COUNT; level++) {
+        lw_json_object_open(json, NULL);
+        lw_json_number(json, "tables", tree.table_count[level]);
+        lw_json_number(json, "bytes", tree.table_bytes[level]);
+        lw_json_object_close(json);
+    }
+    lw_json_array_close(json);
+    lw_json_object_close(json);
+    lw_json_array_close(json);
+}
+
+static void status_parts(lw_node *node, lw_json *json) {
+    lw_log_figures log;
+    lw_cache_figures cache;
+    lw_server_figures server;
+    lw_log_figures_get(node->log, &log);
+    lw_cache_figures_get(lw_store_cache(node->store), &cache);
+    lw_server_figures_get(node->server, &server);
+    lw_json_object_open(json, "log");
+    lw_json_number(json, "segments", log.segments);
+    lw_json_number(json, "bytes", log.segment_bytes);
+    lw_json_number(json, "batches", log.batches);
+    lw_json_number(json, "records", log.records);
+    lw_json_number(json, "written_bytes", log.written_bytes);
+    lw_json_object_close(json);
+    lw_json_object_open(json, "cache");
+    lw_json_number(json, "budget_bytes", cache.budget);
+    lw_json_number(json, "used_bytes", cache.used);
+    lw_json_number(json, "hits", cache.hits);
+    lw_json_number(json, "misses", cache.misses);
+    lw_json_object_close(json);
+    lw_json_object_open(json, "server");
+    lw_json_number(json, "connections", server.connections);
+    lw_json_number(json, "sessions", server.sessions);
+    lw_json_number(json, "requests", server.requests);
+    lw_json_number(json, "requests_in_flight", server.requests_in_flight);
+    lw_json_number(json, "refused_connections", server.refused);
+    lw_json_object_close(json);
+}
+
+void lw_node_status_json(lw_node *node, lw_buffer *out) {
+    char hex[2 * LW_CLUSTER_ID_SIZE + 1];
+    for (int index = 0; index < LW_CLUSTER_ID_SIZE; index++) {
+        (void)snprintf(hex + 2 * index, 3, "%02x", node->identity.cluster_id[index]);
+    }
+    char node_hex[17];
+    (void)snprintf(node_hex, sizeof(node_hex), "%016llx",
+                   (unsigned long long)node->identity.node_id);
+    uint64_t up_ns = lw_env_now(node->env) - node->started_ns;
+    lw_json json = lw_json_to(out);
+    lw_json_object_open(&json, NULL);
+    lw_json_text(&json, "state", lw_text(node->serving ? "serving" : "stopping"));
+    lw_json_text(&json, "version", lw_text(node->options.version));
+    lw_json_text(&json, "cluster", lw_text(hex));
+    lw_json_text(&json, "node", lw_text(node_hex));
+    lw_json_number(&json, "incarnation", node->identity.incarnation);
+    lw_json_text(&json, "listen", lw_text(node->address));
+    lw_json_text(&json, "data", lw_text(node->options.directory));
+    lw_json_number(&json, "uptime_ms", up_ns / 1000000);
+    lw_json_number(&json, "memory_bytes", lw_memory_used(node->env->memory));
+    status_parts(node, &json);
+    status_shard(node, &json);
+    lw_json_object_close(&json);
+}
