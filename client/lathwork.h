@@ -44,7 +44,6 @@ enum {
     LW_KEY_SIZE_MAX = 16 * 1024,          /* bytes */
     LW_VALUE_SIZE_MAX = 16 * 1024 * 1024, /* bytes */
     LW_LABEL_SIZE_MAX = 64,               /* bytes */
-    LW_TOKEN_SIZE = 64,                   /* bytes, with the closing zero */
 };
 
 typedef struct lw_client lw_client;
@@ -165,9 +164,9 @@ LW_PUBLIC void lw_txn_close(lw_txn *txn);
 LW_PUBLIC uint64_t lw_read_timestamp(const lw_txn *txn);
 LW_PUBLIC uint64_t lw_commit_timestamp(const lw_txn *txn);
 
-/* Names the transaction, for lw_txn_outcome; empty before it has been sent anywhere. `token`
- * receives printable text with a closing zero. */
-LW_PUBLIC void lw_txn_token(const lw_txn *txn, char token[LW_TOKEN_SIZE]);
+/* Names the transaction, for lw_txn_outcome: printable text that lives as long as `txn`; empty
+ * until a commit with writes was begun. */
+LW_PUBLIC const char *lw_txn_token(const lw_txn *txn);
 /* What became of a transaction whose commit ended LW_UNDETERMINED (also asked from another
  * process): it is decided by this call if it was not yet.
  *
@@ -199,8 +198,9 @@ typedef struct lw_scan_options {
     int keys_only;   /* values come empty */
 } lw_scan_options;
 
-/* Starts a walk over the keys this transaction sees, its own writes included as of this call.
- * Streams: neither side ever holds more than a page. `options` may be NULL. */
+/* Starts a walk over the keys this transaction sees, its own writes included, also those it makes
+ * ahead of the walk while that goes on. Streams: neither side ever holds more than a page.
+ * `options` may be NULL. */
 LW_MUST_USE LW_PUBLIC lw_status lw_scan_open(lw_txn *txn, const lw_scan_options *options,
                                              lw_scan **scan);
 /* The next key and value; views valid until the next call on `scan`. LW_NOT_FOUND at the end. */
