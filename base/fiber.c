@@ -10,7 +10,8 @@
  * 1. Switches go from the scheduler's loop into a fiber and back, never from fiber to fiber.
  * 2. Each fiber is in `fibers->living` from start to end, or in `fibers->idle`, or freed; a READY
  *    one, and no other, is in `fibers->ready` too.
- * 3. While a fiber runs, `running` is it and the error slot is its own; both are put back when it
+ * 3. While a fiber runs, `running` is it and the error slot is the one it last wrote to (its own, or
+ *    that of a handle it drives); both are put back when it
  *    leaves.
  * 4. A queue holds exactly the waiters whose `fiber` is set: who takes one out clears it, and that,
  *    not the wake-up, ends the wait. */
@@ -69,6 +70,7 @@ struct lw_fiber {
     void *fake_stack;     /* AddressSanitizer's, while suspended */
     char name[LW_FIBER_NAME_SIZE];
     lw_error error;
+    lw_error *slot; /* what it writes errors to: `error`, or that of a handle it drives */
 };
 
 struct lw_fibers {
@@ -256,6 +258,7 @@ lw_fiber *lw_fiber_start(lw_fibers *fibers, const char *name, void (*body)(void 
     LW_ASSERT(body != NULL);
     lw_fiber *fiber = take_idle(fibers);
     fiber->body = body;
+    fiber->slot = &fiber->error;
     fiber->argument = argument;
     fiber->error.status = LW_OK;
     fiber->error.text[0] = '\0';
@@ -303,9 +306,9 @@ bool lw_fibers_run(lw_fibers *fibers) {
         fibers->ready_first = fiber->next_ready;
         fiber->state = FIBER_RUNNING;
         running = fiber;
-        lw_error *slot = lw_error_slot_set(&fiber->error);
+        lw_error *outer = lw_error_slot_set(fiber->slot);
         enter(fibers, fiber);
-        lw_error_slot_set(slot);
+        fiber->slot = lw_error_slot_set(outer);
         running = NULL;
         LW_ASSERT(fiber->state != FIBER_RUNNING);
         if (fiber->state == FIBER_ENDED) {

@@ -22,8 +22,8 @@ typedef struct lw_error {
 
 /* The name of a status as written in the code ("LW_CONFLICT"), its meaning in words, and whether the
  * same call may succeed when tried again. A number outside the list answers as LW_INTERNAL. */
-const char *lw_status_name(lw_status status);
-const char *lw_status_text(lw_status status);
+LW_PUBLIC const char *lw_status_name(lw_status status);
+LW_PUBLIC const char *lw_status_text(lw_status status);
 bool lw_status_retryable(lw_status status);
 /* Whether `number`, read from a wire or a file, is in the list. */
 bool lw_status_known(uint64_t number);

@@ -10,8 +10,10 @@
 
 #if defined(__GNUC__)
 #define LW_MUST_USE __attribute__((warn_unused_result))
+#define LW_PUBLIC   __attribute__((visibility("default")))
 #else
 #define LW_MUST_USE
+#define LW_PUBLIC
 #endif
 
 /* Every way a call can end. The list is closed: numbers never change and are never reused; they

@@ -286,6 +286,28 @@ static void each_fiber_has_an_error_slot_of_its_own(void **state) {
     lw_error_slot_set(before);
 }
 
+/* A fiber inside a call on a handle writes the handle's errors, also after it waited. */
+static void drive_handle_main(void *argument) {
+    lw_error *before = lw_error_slot_set(argument);
+    lw_fiber_suspend();
+    lw_status status = lw_fail(LW_CONFLICT, "of the handle");
+    lw_error_slot_set(before);
+    (void)status;
+}
+
+static void a_fiber_that_drives_a_handle_goes_on_writing_its_errors(void **state) {
+    fixture *in = *state;
+    lw_error handle = {0};
+    lw_error *outside = lw_error_slot();
+    lw_fiber *fiber = lw_fiber_start(in->fibers, "driver", drive_handle_main, &handle);
+    lw_fibers_run(in->fibers);
+    assert_ptr_equal(lw_error_slot(), outside);
+    lw_fiber_wake(fiber);
+    lw_fibers_run(in->fibers);
+    assert_string_equal(handle.text, "of the handle");
+    assert_ptr_equal(lw_error_slot(), outside);
+}
+
 /* ---- schedulers ---------------------------------------------------------------------------------
  */
 
@@ -472,6 +494,7 @@ int main(void) {
         STORY(ten_thousand_fibers_come_and_go),
         STORY(a_stack_that_overflows_ends_the_process),
         STORY(each_fiber_has_an_error_slot_of_its_own),
+        STORY(a_fiber_that_drives_a_handle_goes_on_writing_its_errors),
         STORY(two_schedulers_take_turns_in_one_thread),
         STORY(schedulers_in_different_threads_know_nothing_of_each_other),
         STORY(closing_drops_fibers_where_they_stand),
