@@ -32,12 +32,7 @@
 extern "C" {
 #endif
 
-#if defined(__GNUC__)
-#define LW_PUBLIC __attribute__((visibility("default")))
-#else
-#define LW_PUBLIC
-#endif
-
+#define LW_VERSION         "0.1.0"
 #define LW_DEFAULT_ADDRESS "127.0.0.1:7871"
 
 enum {

@@ -11,7 +11,8 @@
 enum { LW_WRITE_SET_LEVELS = 12 };
 
 typedef struct lw_write {
-    lw_mutation mutation; /* key and value live in the set; `seen` is the caller's to fill */
+    lw_mutation mutation; /* key and value live in the set */
+    bool found;           /* of a LOCK: the key had this value when it was locked */
     struct lw_write *previous;
     struct lw_write *next[]; /* as many as its height */
 } lw_write;

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Scans: pages from the shard, merged on the way with what the transaction wrote itself. */
+#include "client/transaction.h"
+
+enum { FIRST_PAGE_ROWS = 64, PAGE_ROWS_MAX = 4096, PAGE_BYTES = 256 * 1024 };
+
+struct lw_scan {
+    lw_txn *txn;
+    lw_bytes lower, upper; /* copies; empty: no bound */
+    bool backwards, keys_only;
+    uint64_t left; /* keys still to give */
+    /* The page at hand. Its rows point into `page`. */
+    lw_buffer page;
+    lw_arena rows_arena;
+    const lw_scan_row *rows;
+    uint32_t row_count, row_index;
+    uint32_t page_rows; /* how many to ask for next */
+    bool last_page;
+    lw_read_range *noted;
+    /* Where the walk stands: everything before (backwards: from) `position` has been given. */
+    lw_buffer position;
+    bool begun;
+    lw_buffer value; /* of an own write handed out: the write set may change under it */
+};
+
+/* The first key that does not begin with `prefix`, into `bound`: empty if there is none. */
+static void prefix_end(lw_bytes prefix, lw_buffer *bound) {
+    size_t size = prefix.size;
+    while (size > 0 && prefix.data[size - 1] == 0xff) {
+        size--;
+    }
+    lw_buffer_append(bound, lw_view(prefix.data, size));
+    if (size > 0) {
+        bound->data[size - 1]++;
+    }
+}
+
+static lw_status check_options(const lw_scan_options *options) {
+    if (options->prefix.size > 0 && (options->lower.size > 0 || options->upper.size > 0)) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a scan takes a prefix or bounds, not both");
+    }
+    if (options->lower.size > LW_KEY_SIZE_MAX || options->upper.size > LW_KEY_SIZE_MAX + 1 ||
+        options->prefix.size > LW_KEY_SIZE_MAX) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a bound of a scan is longer than the limit of %d",
+                       LW_KEY_SIZE_MAX);
+    }
+    return LW_OK;
+}
+
+static lw_status scan_open(lw_txn *txn, const lw_scan_options *options, lw_scan **scan) {
+    LW_TRY(lw_txn_check_open(txn));
+    LW_TRY(check_options(options));
+    lw_memory *memory = txn->client->env->memory;
+    lw_scan *made = lw_allocate_zero(memory, sizeof(*made));
+    made->txn = txn;
+    made->backwards = options->backwards != 0;
+    made->keys_only = options->keys_only != 0;
+    made->left = options->limit == 0 ? UINT64_MAX : options->limit;
+    made->page_rows = FIRST_PAGE_ROWS;
+    made->page = made->position = made->value = lw_buffer_in(memory);
+    made->rows_arena = lw_arena_in(memory);
+    lw_buffer end = lw_buffer_in(memory);
+    prefix_end(options->prefix, &end);
+    bool prefixed = options->prefix.size > 0;
+    made->lower = lw_copy(memory, prefixed ? options->prefix : options->lower);
+    made->upper = lw_copy(memory, prefixed ? lw_buffer_view(&end) : options->upper);
+    lw_buffer_reset(&end);
+    txn->scans++;
+    *scan = made;
+    return LW_OK;
+}
+
+lw_status lw_scan_open(lw_txn *txn, const lw_scan_options *options, lw_scan **scan) {
+    static const lw_scan_options defaults;
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, scan_open(txn, options == NULL ? &defaults : options, scan));
+}
+
+void lw_scan_close(lw_scan *scan) {
+    if (scan == NULL) {
+        return;
+    }
+    lw_memory *memory = scan->txn->client->env->memory;
+    scan->txn->scans--;
+    lw_buffer_reset(&scan->page);
+    lw_buffer_reset(&scan->position);
+    lw_buffer_reset(&scan->value);
+    lw_arena_reset(&scan->rows_arena);
+    lw_free(memory, (void *)(uintptr_t)scan->lower.data);
+    lw_free(memory, (void *)(uintptr_t)scan->upper.data);
+    lw_free(memory, scan);
+}
+
+/* ---- pages --------------------------------------------------------------------------------------
+ */
+
+/* Widens what a strict transaction vouches for to the end of the page just read. */
+static void note_page(lw_scan *scan) {
+    lw_txn *txn = scan->txn;
+    if (scan->noted == NULL) {
+        scan->noted = lw_txn_note_range(txn, scan->lower, scan->upper);
+    }
+    if (scan->noted == NULL || scan->last_page) {
+        if (scan->noted != NULL) {
+            scan->noted->seen.lower = lw_arena_copy(&txn->arena, scan->lower);
+            scan->noted->seen.upper = lw_arena_copy(&txn->arena, scan->upper);
+        }
+        return;
+    }
+    lw_bytes last = scan->rows[scan->row_count - 1].key;
+    if (scan->backwards) {
+        scan->noted->seen.lower = lw_arena_copy(&txn->arena, last);
+        return;
+    }
+    uint8_t *upper = lw_arena_allocate(&txn->arena, last.size + 1);
+    memcpy(upper, last.data, last.size);
+    upper[last.size] = 0; /* the first key after `last` */
+    scan->noted->seen.upper = lw_view(upper, last.size + 1);
+}
+
+static uint32_t page_rows(const lw_scan *scan) {
+    uint64_t wanted = scan->left < UINT64_MAX - scan->txn->writes.count
+                          ? scan->left + scan->txn->writes.count
+                          : UINT64_MAX;
+    return wanted < scan->page_rows ? (uint32_t)wanted : scan->page_rows;
+}
+
+/* Asks for the rows after the last page. */
+LW_YIELDS static lw_status next_page(lw_scan *scan) {
+    lw_txn *txn = scan->txn;
+    lw_memory *memory = txn->client->env->memory;
+    lw_buffer bound = lw_buffer_in(memory);
+    if (scan->row_count > 0) {
+        lw_buffer_append(&bound, scan->rows[scan->row_count - 1].key);
+        if (!scan->backwards) {
+            lw_buffer_append_u8(&bound, 0);
+        }
+    }
+    bool resumed = bound.size > 0;
+    lw_scan_request request = {
+        .read_timestamp = txn->read_timestamp,
+        .start = txn->options.read_only ? 0 : txn->start,
+        .lower = resumed && !scan->backwards ? lw_buffer_view(&bound) : scan->lower,
+        .upper = resumed && scan->backwards ? lw_buffer_view(&bound) : scan->upper,
+        .backwards = scan->backwards,
+        .keys_only = scan->keys_only,
+        .row_limit = page_rows(scan),
+        .byte_limit = PAGE_BYTES,
+    };
+    lw_buffer_clear(&txn->request);
+    lw_scan_request_encode(&request, &txn->request);
+    lw_buffer_reset(&bound);
+    lw_reply reply;
+    lw_scan_reply answer;
+    LW_TRY(lw_txn_call(txn, LW_MESSAGE_SCAN, &reply));
+    lw_buffer_clear(&scan->page);
+    lw_buffer_append(&scan->page, reply.body);
+    lw_arena_reset(&scan->rows_arena);
+    scan->row_count = scan->row_index = 0;
+    LW_TRY(lw_scan_reply_decode(lw_buffer_view(&scan->page), &scan->rows_arena, &answer));
+    if (answer.more && answer.row_count == 0) {
+        return lw_fail(LW_INTERNAL, "the node answered a page without rows that is not the last");
+    }
+    LW_TRY(lw_txn_take_snapshot(txn, answer.read_timestamp));
+    scan->rows = answer.rows;
+    scan->row_count = answer.row_count;
+    scan->last_page = !answer.more;
+    scan->page_rows =
+        scan->page_rows * 4 > PAGE_ROWS_MAX ? (uint32_t)PAGE_ROWS_MAX : scan->page_rows * 4;
+    note_page(scan);
+    return LW_OK;
+}
+
+/* ---- merging
+ * -------------------------------------------------------------------------------------- */
+
+/* The shard's next row, or NULL at the end. */
+LW_YIELDS static lw_status shard_row(lw_scan *scan, const lw_scan_row **row) {
+    while (scan->row_index >= scan->row_count) {
+        if (scan->begun && scan->last_page) {
+            *row = NULL;
+            return LW_OK;
+        }
+        LW_TRY(next_page(scan));
+        scan->begun = true;
+    }
+    *row = &scan->rows[scan->row_index];
+    return LW_OK;
+}
+
+/* The next own write in the range, or NULL. */
+static const lw_write *own_write(const lw_scan *scan) {
+    const lw_write_set *writes = &scan->txn->writes;
+    lw_bytes position = lw_buffer_view(&scan->position);
+    const lw_write *found;
+    if (scan->backwards) {
+        found = lw_write_set_before(writes, position.size > 0 ? position : scan->upper);
+        return found != NULL && lw_compare(found->mutation.key, scan->lower) >= 0 ? found : NULL;
+    }
+    found = lw_write_set_at_or_after(writes, position.size > 0 ? position : scan->lower);
+    bool beyond =
+        found != NULL && scan->upper.size > 0 && lw_compare(found->mutation.key, scan->upper) >= 0;
+    return beyond ? NULL : found;
+}
+
+/* Everything up to and with `key` has been dealt with. */
+static void advance(lw_scan *scan, lw_bytes key) {
+    lw_buffer_clear(&scan->position);
+    lw_buffer_append(&scan->position, key);
+    if (!scan->backwards) {
+        lw_buffer_append_u8(&scan->position, 0);
+    }
+}
+
+/* Gives an own write, if it stands for a key with a value. */
+static bool give_write(lw_scan *scan, const lw_write *write, lw_bytes *key, lw_bytes *value) {
+    advance(scan, write->mutation.key);
+    bool present = write->mutation.kind == LW_MUTATION_PUT ||
+                   (write->mutation.kind == LW_MUTATION_LOCK && write->found);
+    if (present) {
+        *key = write->mutation.key;
+        lw_buffer_clear(&scan->value);
+        lw_buffer_append(&scan->value, write->mutation.value);
+        *value = scan->keys_only ? (lw_bytes){0} : lw_buffer_view(&scan->value);
+    }
+    return present;
+}
+
+LW_YIELDS static lw_status scan_next(lw_scan *scan, lw_bytes *key, lw_bytes *value) {
+    LW_TRY(lw_txn_check_open(scan->txn));
+    while (scan->left > 0) {
+        const lw_scan_row *row = NULL;
+        LW_TRY(shard_row(scan, &row));
+        const lw_write *write = own_write(scan);
+        if (row == NULL && write == NULL) {
+            break;
+        }
+        int order = row == NULL     ? 1
+                    : write == NULL ? -1
+                                    : lw_compare(row->key, write->mutation.key);
+        order = scan->backwards && row != NULL && write != NULL ? -order : order;
+        if (order <= 0) {
+            scan->row_index++;
+        }
+        if (order < 0) {
+            *key = row->key;
+            *value = row->value;
+            advance(scan, row->key);
+        } else if (!give_write(scan, write, key, value)) {
+            continue;
+        }
+        scan->left--;
+        return LW_OK;
+    }
+    return LW_NOT_FOUND;
+}
+
+lw_status lw_scan_next(lw_scan *scan, lw_bytes *key, lw_bytes *value) {
+    lw_error *outer = lw_client_enter(scan->txn->client);
+    return lw_client_leave(outer, scan_next(scan, key, value));
+}

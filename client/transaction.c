@@ -1,0 +1,518 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Transactions as the user sees them: begin, read, write, end. Writes are kept here until the
+ * commit (client/commit.c); reads go to the shard at the transaction's snapshot, own writes first.
+ */
+#include "client/transaction.h"
+
+enum { CLOSE_TIMEOUT_MS = 1000, GET_KEYS_MAX = 1024 };
+
+static const uint64_t ns_per_ms = 1000000;
+
+/* ---- beginning and ending
+ * -------------------------------------------------------------------------- */
+
+static lw_status begin(lw_client *client, const lw_txn_options *options, lw_txn **txn) {
+    if (!client->usable) {
+        return lw_fail(LW_INVALID_ARGUMENT, "this client was never opened");
+    }
+    bool known = (options->isolation == LW_STRICT || options->isolation == LW_SNAPSHOT) &&
+                 (options->locking == LW_OPTIMISTIC || options->locking == LW_PESSIMISTIC);
+    if (!known) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "the transaction's isolation (%d) or locking (%d) is "
+                       "none that lathwork.h lists",
+                       (int)options->isolation, (int)options->locking);
+    }
+    lw_memory *memory = client->env->memory;
+    lw_txn *made = lw_allocate_zero(memory, sizeof(*made));
+    made->client = client;
+    made->options = *options;
+    made->options.read_only = options->read_only || options->at_timestamp != 0;
+    made->read_timestamp = options->at_timestamp;
+    made->deadline_ns = lw_client_deadline(client, options->timeout_ms);
+    made->writes = lw_write_set_in(memory);
+    made->arena = lw_arena_in(memory);
+    made->read_keys = lw_map_in(memory);
+    made->request = made->values = made->token = lw_buffer_in(memory);
+    made->next = client->transactions;
+    if (made->next != NULL) {
+        made->next->previous = made;
+    }
+    client->transactions = made;
+    *txn = made;
+    return LW_OK;
+}
+
+lw_status lw_begin(lw_client *client, const lw_txn_options *options, lw_txn **txn) {
+    static const lw_txn_options defaults;
+    lw_error *outer = lw_client_enter(client);
+    return lw_client_leave(outer, begin(client, options == NULL ? &defaults : options, txn));
+}
+
+/* Frees the pessimistic locks. The locks' session ending would free them too, only later. */
+LW_YIELDS static lw_status release_locks(lw_txn *txn, uint64_t deadline_ns) {
+    if (!txn->locks) {
+        return LW_OK;
+    }
+    txn->locks = false;
+    lw_finish_request request = {.start = txn->start};
+    lw_reply reply;
+    lw_buffer_clear(&txn->request);
+    lw_finish_request_encode(&request, &txn->request);
+    return lw_client_call(txn->client, LW_MESSAGE_ROLLBACK, lw_buffer_view(&txn->request),
+                          deadline_ns, &reply, NULL);
+}
+
+LW_YIELDS static lw_status rollback(lw_txn *txn) {
+    LW_TRY(lw_txn_check_open(txn));
+    txn->state = LW_TXN_ENDED;
+    return release_locks(txn, txn->deadline_ns);
+}
+
+lw_status lw_rollback(lw_txn *txn) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, rollback(txn));
+}
+
+void lw_txn_close(lw_txn *txn) {
+    if (txn == NULL) {
+        return;
+    }
+    lw_client *client = txn->client;
+    LW_ASSERT(txn->scans == 0);
+    lw_error kept = client->error; /* closing is no news */
+    lw_error *outer = lw_client_enter(client);
+    uint64_t deadline_ns = lw_env_now(client->env) + CLOSE_TIMEOUT_MS * ns_per_ms;
+    (void)!release_locks(txn, deadline_ns);
+    (void)lw_client_leave(outer, LW_OK);
+    client->error = kept;
+    *(txn->previous != NULL ? &txn->previous->next : &client->transactions) = txn->next;
+    if (txn->next != NULL) {
+        txn->next->previous = txn->previous;
+    }
+    lw_write_set_reset(&txn->writes);
+    lw_map_reset(&txn->read_keys);
+    lw_arena_reset(&txn->arena);
+    lw_buffer_reset(&txn->request);
+    lw_buffer_reset(&txn->values);
+    lw_buffer_reset(&txn->token);
+    lw_free(client->env->memory, txn);
+}
+
+LW_YIELDS static lw_status commit(lw_txn *txn) {
+    LW_TRY(lw_txn_check_open(txn));
+    lw_status status = LW_OK;
+    if (txn->writes.count == 0) {
+        (void)!release_locks(txn, txn->deadline_ns); /* all it read was one snapshot: it stands */
+    } else {
+        status = lw_txn_commit(txn);
+    }
+    txn->state = LW_TXN_ENDED;
+    return status;
+}
+
+lw_status lw_commit(lw_txn *txn) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, commit(txn));
+}
+
+uint64_t lw_read_timestamp(const lw_txn *txn) {
+    return txn->read_timestamp;
+}
+
+uint64_t lw_commit_timestamp(const lw_txn *txn) {
+    return txn->commit_timestamp;
+}
+
+const char *lw_txn_token(const lw_txn *txn) {
+    return txn->token.size == 0 ? "" : (const char *)txn->token.data;
+}
+
+/* ---- checks
+ * --------------------------------------------------------------------------------------- */
+
+lw_status lw_txn_check_open(const lw_txn *txn) {
+    if (txn->state != LW_TXN_OPEN) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "the transaction has ended: close it and begin another");
+    }
+    return LW_OK;
+}
+
+lw_status lw_txn_check_key(lw_bytes key) {
+    if (key.size == 0) {
+        return lw_fail(LW_INVALID_ARGUMENT, "the key is empty: keys have 1 to %d bytes",
+                       LW_KEY_SIZE_MAX);
+    }
+    if (key.size > LW_KEY_SIZE_MAX) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a key of %zu bytes is longer than the limit of %d",
+                       key.size, LW_KEY_SIZE_MAX);
+    }
+    return LW_OK;
+}
+
+static lw_status check_write(const lw_txn *txn, lw_bytes key, lw_bytes value) {
+    LW_TRY(lw_txn_check_open(txn));
+    LW_TRY(lw_txn_check_key(key));
+    if (txn->options.read_only) {
+        return lw_fail(LW_INVALID_ARGUMENT, "the transaction was begun read-only: it cannot write");
+    }
+    if (value.size > LW_VALUE_SIZE_MAX) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a value of %zu bytes is longer than the limit of %d",
+                       value.size, LW_VALUE_SIZE_MAX);
+    }
+    return LW_OK;
+}
+
+/* ---- what was read
+ * ---------------------------------------------------------------------------------- */
+
+/* Reads matter at commit only when something may be written, strictly. */
+static bool notes_reads(const lw_txn *txn) {
+    return txn->options.isolation == LW_STRICT && !txn->options.read_only;
+}
+
+static uint64_t key_hash(lw_bytes key) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t index = 0; index < key.size; index++) {
+        hash = (hash ^ key.data[index]) * 0x100000001b3u;
+    }
+    return hash ^ hash >> 29;
+}
+
+void lw_txn_note_key(lw_txn *txn, lw_bytes key, uint64_t seen) {
+    if (!notes_reads(txn)) {
+        return;
+    }
+    uint64_t hash = key_hash(key);
+    lw_map_node *node = lw_map_first(&txn->read_keys, hash);
+    for (; node != NULL; node = lw_map_next(node)) {
+        if (lw_equal(LW_MAP_ENTRY(node, lw_read_key, node)->seen.key, key)) {
+            return; /* read again, from the same snapshot */
+        }
+    }
+    lw_read_key *made = lw_arena_allocate(&txn->arena, sizeof(*made));
+    *made = (lw_read_key){.seen = {.key = lw_arena_copy(&txn->arena, key), .seen = seen}};
+    lw_map_insert(&txn->read_keys, &made->node, hash);
+    *(txn->last_read != NULL ? &txn->last_read->next : &txn->first_read) = made;
+    txn->last_read = made;
+    txn->read_count++;
+    txn->read_bytes += key.size;
+}
+
+lw_read_range *lw_txn_note_range(lw_txn *txn, lw_bytes lower, lw_bytes upper) {
+    if (!notes_reads(txn)) {
+        return NULL;
+    }
+    lw_read_range *made = lw_arena_allocate(&txn->arena, sizeof(*made));
+    *made = (lw_read_range){.next = txn->ranges,
+                            .seen = {.lower = lw_arena_copy(&txn->arena, lower),
+                                     .upper = lw_arena_copy(&txn->arena, upper),
+                                     .seen = txn->read_timestamp}};
+    txn->ranges = made;
+    txn->range_count++;
+    txn->read_bytes += lower.size + upper.size;
+    return made;
+}
+
+lw_status lw_txn_take_snapshot(lw_txn *txn, uint64_t read_timestamp) {
+    if (read_timestamp == 0 ||
+        (txn->read_timestamp != 0 && txn->read_timestamp != read_timestamp)) {
+        return lw_fail(LW_INTERNAL, "the node read at timestamp %llu, asked for %llu",
+                       (unsigned long long)read_timestamp, (unsigned long long)txn->read_timestamp);
+    }
+    if (txn->start == 0 && txn->read_timestamp == 0) {
+        txn->start = read_timestamp; /* it is ours alone */
+    }
+    txn->read_timestamp = read_timestamp;
+    return LW_OK;
+}
+
+/* ---- reading
+ * ---------------------------------------------------------------------------------------- */
+
+/* What the transaction itself knows of a key: LW_OK or LW_NOT_FOUND. False if it must ask. */
+static bool read_own(const lw_txn *txn, lw_bytes key, lw_status *status, lw_bytes *value) {
+    const lw_write *write = lw_write_set_find(&txn->writes, key);
+    if (write == NULL) {
+        return false;
+    }
+    bool present = write->mutation.kind == LW_MUTATION_PUT ||
+                   (write->mutation.kind == LW_MUTATION_LOCK && write->found);
+    *status = present ? LW_OK : LW_NOT_FOUND;
+    if (present) {
+        *value = write->mutation.value;
+    }
+    return true;
+}
+
+/* Asks the shard for some keys at the snapshot. The reply lives until the client's next call. */
+LW_YIELDS static lw_status ask(lw_txn *txn, const lw_bytes *keys, uint32_t key_count,
+                               lw_get_reply *answer) {
+    lw_get_request request = {.read_timestamp = txn->read_timestamp,
+                              .start = txn->options.read_only ? 0 : txn->start,
+                              .keys = keys,
+                              .key_count = key_count};
+    lw_reply reply;
+    lw_buffer_clear(&txn->request);
+    lw_get_request_encode(&request, &txn->request);
+    LW_TRY(lw_txn_call(txn, LW_MESSAGE_GET, &reply));
+    LW_TRY(lw_get_reply_decode(reply.body, &txn->client->arena, answer));
+    if (answer->value_count == 0 || answer->value_count > key_count) {
+        return lw_fail(LW_INTERNAL, "the node answered %u of %u keys", answer->value_count,
+                       key_count);
+    }
+    return lw_txn_take_snapshot(txn, answer->read_timestamp);
+}
+
+LW_YIELDS static lw_status get(lw_txn *txn, lw_bytes key, lw_bytes *value) {
+    lw_get_reply answer;
+    lw_status own;
+    LW_TRY(lw_txn_check_open(txn));
+    LW_TRY(lw_txn_check_key(key));
+    if (read_own(txn, key, &own, value)) {
+        return own;
+    }
+    LW_TRY(ask(txn, &key, 1, &answer));
+    lw_txn_note_key(txn, key, txn->read_timestamp);
+    if (!answer.values[0].found) {
+        return LW_NOT_FOUND;
+    }
+    lw_buffer_clear(&txn->values);
+    lw_buffer_append(&txn->values, answer.values[0].value);
+    *value = lw_buffer_view(&txn->values);
+    return LW_OK;
+}
+
+lw_status lw_get(lw_txn *txn, lw_bytes key, lw_bytes *value) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, get(txn, key, value));
+}
+
+/* Takes what one reply says about the keys asked, whose places in `lookups` are `places`. Values
+ * are kept by offset: the buffer may still move. */
+static void take_answers(lw_txn *txn, lw_lookup *lookups, const size_t *places,
+                         const lw_get_reply *answer) {
+    for (uint32_t index = 0; index < answer->value_count; index++) {
+        lw_lookup *lookup = &lookups[places[index]];
+        const lw_get_value *value = &answer->values[index];
+        lw_txn_note_key(txn, lookup->key, txn->read_timestamp);
+        lookup->status = value->found ? LW_OK : LW_NOT_FOUND;
+        lookup->value = lw_view((const void *)(uintptr_t)txn->values.size, value->value.size);
+        lw_buffer_append(&txn->values, value->value);
+    }
+}
+
+/* Asks for up to GET_KEYS_MAX of the lookups from `from` on that are not our own; returns where to
+ * go on. Own ones get their values at the end, since nothing then moves any more. */
+LW_YIELDS static lw_status get_some(lw_txn *txn, lw_lookup *lookups, size_t count, size_t *from,
+                                    lw_bytes *keys, size_t *places) {
+    uint32_t asked = 0;
+    size_t index = *from;
+    for (; index < count && asked < GET_KEYS_MAX; index++) {
+        if (lw_write_set_find(&txn->writes, lookups[index].key) == NULL) {
+            keys[asked] = lookups[index].key;
+            places[asked++] = index;
+        }
+    }
+    if (asked > 0) {
+        lw_get_reply answer;
+        LW_TRY(ask(txn, keys, asked, &answer));
+        take_answers(txn, lookups, places, &answer);
+        if (answer.value_count < asked) {
+            index = places[answer.value_count];
+        }
+    }
+    *from = index;
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status get_many(lw_txn *txn, lw_lookup *lookups, size_t count) {
+    LW_TRY(lw_txn_check_open(txn));
+    for (size_t index = 0; index < count; index++) {
+        LW_TRY(lw_txn_check_key(lookups[index].key));
+    }
+    lw_memory *memory = txn->client->env->memory;
+    size_t room = count < GET_KEYS_MAX ? count : (size_t)GET_KEYS_MAX;
+    lw_bytes *keys = lw_allocate(memory, room * sizeof(lw_bytes));
+    size_t *places = lw_allocate(memory, room * sizeof(size_t));
+    lw_buffer_clear(&txn->values);
+    lw_status status = LW_OK;
+    for (size_t from = 0; from < count && status == LW_OK;) {
+        status = get_some(txn, lookups, count, &from, keys, places);
+    }
+    lw_free(memory, keys);
+    lw_free(memory, places);
+    LW_TRY(status);
+    for (size_t index = 0; index < count; index++) {
+        lw_lookup *lookup = &lookups[index];
+        if (!read_own(txn, lookup->key, &lookup->status, &lookup->value)) {
+            size_t offset = (uintptr_t)lookup->value.data;
+            lookup->value = lw_view(txn->values.data + offset, lookup->value.size);
+        }
+    }
+    return LW_OK;
+}
+
+lw_status lw_get_many(lw_txn *txn, lw_lookup *lookups, size_t count) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, get_many(txn, lookups, count));
+}
+
+/* ---- locking
+ * ---------------------------------------------------------------------------------------- */
+
+/* Takes the pessimistic lock on a key, and leaves a LOCK with its newest value in the write set. */
+LW_YIELDS static lw_status lock_at_shard(lw_txn *txn, lw_bytes key, bool read) {
+    lw_client *client = txn->client;
+    uint64_t now = lw_env_now(client->env);
+    uint64_t left_ms = txn->deadline_ns > now ? (txn->deadline_ns - now) / ns_per_ms : 0;
+    lw_lock_request request = {.start = txn->start,
+                               .keys = &key,
+                               .key_count = 1,
+                               .wait_ms = left_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)left_ms,
+                               .read = read};
+    lw_lock_reply answer;
+    lw_reply reply;
+    if (txn->start == 0) { /* known before it is sent, so that a repeated request is the same */
+        LW_TRY(lw_client_timestamp(client, txn->deadline_ns, &request.start));
+        txn->start = request.start;
+    }
+    lw_buffer_clear(&txn->request);
+    lw_lock_request_encode(&request, &txn->request);
+    txn->locks = true;
+    LW_TRY(lw_txn_call(txn, LW_MESSAGE_LOCK, &reply));
+    LW_TRY(lw_lock_reply_decode(reply.body, &client->arena, &answer));
+    if (read && answer.value_count != 1) {
+        return lw_fail(LW_INTERNAL, "the node answered %u values for one lock", answer.value_count);
+    }
+    lw_bytes value = read && answer.values[0].found ? answer.values[0].value : (lw_bytes){0};
+    lw_write *write =
+        lw_write_set_put(&txn->writes, LW_MUTATION_LOCK, key, value, answer.for_update);
+    write->found = read && answer.values[0].found;
+    return LW_OK;
+}
+
+/* In an optimistic transaction: reads at the snapshot, and vouches for it at every isolation. */
+LW_YIELDS static lw_status lock_at_commit(lw_txn *txn, lw_bytes key) {
+    lw_get_reply answer;
+    LW_TRY(ask(txn, &key, 1, &answer));
+    lw_write *write = lw_write_set_put(&txn->writes, LW_MUTATION_LOCK, key, answer.values[0].value,
+                                       txn->read_timestamp);
+    write->found = answer.values[0].found;
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status get_for_update(lw_txn *txn, lw_bytes key, lw_bytes *value) {
+    LW_TRY(check_write(txn, key, (lw_bytes){0}));
+    lw_status own = LW_OK;
+    if (!read_own(txn, key, &own, value)) {
+        bool pessimistic = txn->options.locking == LW_PESSIMISTIC;
+        LW_TRY(pessimistic ? lock_at_shard(txn, key, true) : lock_at_commit(txn, key));
+        LW_ASSERT(read_own(txn, key, &own, value));
+    }
+    return own;
+}
+
+lw_status lw_get_for_update(lw_txn *txn, lw_bytes key, lw_bytes *value) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, get_for_update(txn, key, value));
+}
+
+/* ---- writing
+ * ---------------------------------------------------------------------------------------- */
+
+LW_YIELDS static lw_status note_write(lw_txn *txn, lw_mutation_kind kind, lw_bytes key,
+                                      lw_bytes value) {
+    bool pessimistic = txn->options.locking == LW_PESSIMISTIC;
+    if (pessimistic && lw_write_set_find(&txn->writes, key) == NULL) {
+        LW_TRY(lock_at_shard(txn, key, false));
+    }
+    (void)lw_write_set_put(&txn->writes, kind, key, value, LW_SEEN_ANYTHING);
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status put(lw_txn *txn, lw_bytes key, lw_bytes value) {
+    LW_TRY(check_write(txn, key, value));
+    return note_write(txn, LW_MUTATION_PUT, key, value);
+}
+
+lw_status lw_put(lw_txn *txn, lw_bytes key, lw_bytes value) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, put(txn, key, value));
+}
+
+/* Whether the key has a value now, as far as this transaction goes. A pessimistic one locks it. */
+LW_YIELDS static lw_status look(lw_txn *txn, lw_bytes key) {
+    lw_bytes value;
+    bool pessimistic = txn->options.locking == LW_PESSIMISTIC;
+    return pessimistic ? get_for_update(txn, key, &value) : get(txn, key, &value);
+}
+
+LW_YIELDS static lw_status insert(lw_txn *txn, lw_bytes key, lw_bytes value) {
+    LW_TRY(check_write(txn, key, value));
+    lw_status status = look(txn, key);
+    if (status == LW_OK) {
+        char text[LW_PRINTABLE_SIZE];
+        return lw_fail(LW_EXISTS, "the key \"%s\" has a value already",
+                       lw_printable(key, text, sizeof(text)));
+    }
+    return status == LW_NOT_FOUND ? note_write(txn, LW_MUTATION_PUT, key, value) : status;
+}
+
+lw_status lw_insert(lw_txn *txn, lw_bytes key, lw_bytes value) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, insert(txn, key, value));
+}
+
+LW_YIELDS static lw_status delete_key(lw_txn *txn, lw_bytes key, int *existed) {
+    LW_TRY(check_write(txn, key, (lw_bytes){0}));
+    lw_status status = existed == NULL ? LW_OK : look(txn, key);
+    if (status != LW_OK && status != LW_NOT_FOUND) {
+        return status;
+    }
+    LW_TRY(note_write(txn, LW_MUTATION_DELETE, key, (lw_bytes){0}));
+    if (existed != NULL) {
+        *existed = status == LW_OK;
+    }
+    return LW_OK;
+}
+
+lw_status lw_delete(lw_txn *txn, lw_bytes key, int *existed) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, delete_key(txn, key, existed));
+}
+
+LW_YIELDS static lw_status delete_range(lw_txn *txn, lw_bytes lower, lw_bytes upper,
+                                        uint64_t *count) {
+    LW_TRY(lw_txn_check_open(txn));
+    if (txn->options.read_only) {
+        return lw_fail(LW_INVALID_ARGUMENT, "the transaction was begun read-only: it cannot write");
+    }
+    lw_scan_options options = {.lower = lower, .upper = upper, .keys_only = 1};
+    lw_scan *scan = NULL;
+    uint64_t deleted = 0;
+    LW_TRY(lw_scan_open(txn, &options, &scan));
+    lw_status status = LW_OK;
+    lw_bytes key, value;
+    while ((status = lw_scan_next(scan, &key, &value)) == LW_OK) {
+        status = note_write(txn, LW_MUTATION_DELETE, key, (lw_bytes){0});
+        if (status != LW_OK) {
+            break;
+        }
+        deleted++;
+    }
+    lw_scan_close(scan);
+    if (status != LW_NOT_FOUND) {
+        return status;
+    }
+    if (count != NULL) {
+        *count = deleted;
+    }
+    return LW_OK;
+}
+
+lw_status lw_delete_range(lw_txn *txn, lw_bytes lower, lw_bytes upper, uint64_t *count) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, delete_range(txn, lower, upper, count));
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Inside the client library: a transaction's state, shared by reading, writing, scanning,
+ * committing. */
+#ifndef LW_TRANSACTION_H
+#define LW_TRANSACTION_H
+
+#include "base/map.h"
+#include "client/client.h"
+#include "client/write_set.h"
+
+/* A key that was read, and must still be what it was when a strict transaction commits. */
+typedef struct lw_read_key {
+    lw_map_node node;
+    struct lw_read_key *next; /* in the order of reading */
+    lw_seen_key seen;
+} lw_read_key;
+
+/* A range that was scanned, as far as the scan came. */
+typedef struct lw_read_range {
+    struct lw_read_range *next;
+    lw_seen_range seen;
+} lw_read_range;
+
+typedef enum lw_txn_state { LW_TXN_OPEN, LW_TXN_ENDED } lw_txn_state;
+
+struct lw_txn {
+    lw_client *client;
+    lw_txn *previous, *next; /* among the client's open ones */
+    lw_txn_options options;
+    lw_txn_state state;
+    uint64_t deadline_ns;
+    uint64_t start;            /* what the transaction is known by; 0: nothing sent yet */
+    uint64_t read_timestamp;   /* the snapshot; 0: none yet */
+    uint64_t commit_timestamp; /* once committed */
+    bool locks;                /* pessimistic locks may be held at the shard */
+    lw_write_set writes;
+    lw_arena arena; /* reads */
+    lw_map read_keys;
+    lw_read_key *first_read, *last_read;
+    lw_read_range *ranges;
+    uint64_t read_count, range_count;
+    uint64_t read_bytes; /* of the keys and bounds above */
+    lw_buffer request;   /* body of the request being made */
+    lw_buffer values;    /* what the views handed out point into */
+    lw_buffer token;
+    uint32_t scans; /* open ones */
+};
+
+/* Checks that belong in front of every call. */
+LW_MUST_USE lw_status lw_txn_check_open(const lw_txn *txn);
+LW_MUST_USE lw_status lw_txn_check_key(lw_bytes key);
+
+/* Makes the request in txn->request again and again while locks of others are in its way, finishing
+ * those whose transaction is over and waiting for those that live. Returns as lw_client_call, but
+ * LW_CONFLICT only for what no waiting cures; the reason then names the key and the other. */
+LW_MUST_USE LW_YIELDS lw_status lw_txn_call(lw_txn *txn, lw_message_kind kind, lw_reply *reply);
+/* Deals with the lock in `obstacle`: finishes its transaction's key if that is decided, else
+ * pauses. LW_OK: try again. LW_TIMEOUT: it still stands at the deadline. */
+LW_MUST_USE LW_YIELDS lw_status lw_txn_resolve(lw_txn *txn, const lw_obstacle *obstacle,
+                                               uint32_t attempt);
+/* Turns an obstacle that cannot be waited for into the error that the user sees. */
+LW_MUST_USE lw_status lw_txn_conflict(const lw_obstacle *obstacle);
+
+/* Notes what must still hold at commit. Only strict transactions that may write need it. */
+void lw_txn_note_key(lw_txn *txn, lw_bytes key, uint64_t seen);
+/* Returns the range, so that a scan can widen it as it goes on. `NULL` if nothing needs noting. */
+lw_read_range *lw_txn_note_range(lw_txn *txn, lw_bytes lower, lw_bytes upper);
+/* Takes the snapshot of a first read; a later one must be of the same. */
+LW_MUST_USE lw_status lw_txn_take_snapshot(lw_txn *txn, uint64_t read_timestamp);
+/* Sends the commit (client/commit.c). */
+LW_MUST_USE LW_YIELDS lw_status lw_txn_commit(lw_txn *txn);
+
+#endif
