@@ -198,10 +198,17 @@ typedef struct lw_obstacle {
 } lw_obstacle;
 
 /* Encoders append to `body`; decoders take arrays from `arena`, views point into `body`, and
- * LW_INVALID_ARGUMENT says what is wrong: also an empty or over-long key (LW_USER_KEY_SIZE_MAX), an
+ * LW_INVALID_ARGUMENT says what is wrong: also an empty or over-long key (LW_USER_KEY_SIZE_MAX; the
+ * bound of a range may be empty, and one byte longer, so that it can lie just behind any key), an
  * over-long value (LW_USER_VALUE_SIZE_MAX), mutations out of order, a start of 0 where one is
- * needed. */
-enum { LW_USER_KEY_SIZE_MAX = 16 * 1024, LW_USER_VALUE_SIZE_MAX = 16 * 1024 * 1024 };
+ * needed, more than LW_REQUEST_ITEM_COUNT_MAX items in one array. The format is at the head of
+ * request.c. */
+enum {
+    LW_USER_KEY_SIZE_MAX = 16 * 1024,
+    LW_USER_VALUE_SIZE_MAX = 16 * 1024 * 1024,
+    LW_REQUEST_ITEM_COUNT_MAX = 256 * 1024, /* keys, mutations, rows ... of one message */
+    LW_TIMESTAMP_COUNT_MAX = 64 * 1024,     /* of one TIMESTAMP request */
+};
 
 #define LW_TXN_CODEC(name)                                              \
     void lw_##name##_encode(const lw_##name *message, lw_buffer *body); \

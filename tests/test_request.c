@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bodies of requests and replies: there and back, exactly, and nothing wrong accepted. */
+#include "tests/request_table.h"
+#include "tests/unit.h"
+
+static lw_memory *memory;
+static lw_arena arena;
+static lw_buffer body;
+
+static int setup(void **state) {
+    (void)state;
+    memory = lw_memory_open();
+    arena = lw_arena_in(memory);
+    body = lw_buffer_in(memory);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    lw_memory_close(memory);
+    return 0;
+}
+
+static const lw_bytes some_keys[] = {
+    {(const uint8_t *)"a", 1}, {(const uint8_t *)"b\0c", 3}, {(const uint8_t *)"zz", 2}};
+static const lw_get_value some_values[] = {
+    {.found = true, .commit_timestamp = 1u << 20, .value = {(const uint8_t *)"one", 3}},
+    {.found = false},
+    {.found = true, .commit_timestamp = 5}};
+static const lw_mutation some_mutations[] = {
+    {.kind = LW_MUTATION_PUT,
+     .key = {(const uint8_t *)"a", 1},
+     .value = {(const uint8_t *)"one", 3},
+     .seen = LW_SEEN_ANYTHING},
+    {.kind = LW_MUTATION_DELETE, .key = {(const uint8_t *)"a\0", 2}, .seen = 77},
+    {.kind = LW_MUTATION_LOCK, .key = {(const uint8_t *)"b", 1}, .seen = 0}};
+static const lw_seen_key some_seen_keys[] = {{.key = {(const uint8_t *)"k", 1}, .seen = 9}};
+static const lw_seen_range some_ranges[] = {
+    {.seen = 9},
+    {.lower = {(const uint8_t *)"k", 1}, .upper = {(const uint8_t *)"l", 1}, .seen = 300}};
+static const lw_scan_row some_rows[] = {
+    {.key = {(const uint8_t *)"k", 1}, .value = {(const uint8_t *)"v", 1}},
+    {.key = {(const uint8_t *)"l", 1}}};
+
+/* Encodes a good message of row `row` of the table into `body`. */
+static void encode_sample(size_t row) {
+    lw_timestamp_request timestamp_request = {.count = 65536};
+    lw_timestamp_reply timestamp_reply = {.first = 1};
+    lw_get_request get_request = {
+        .read_timestamp = 7, .start = 7, .keys = some_keys, .key_count = 3};
+    lw_get_reply get_reply = {.read_timestamp = 7, .values = some_values, .value_count = 3};
+    lw_scan_request scan_request = {.lower = some_keys[0],
+                                    .upper = some_keys[2],
+                                    .backwards = true,
+                                    .row_limit = 100,
+                                    .byte_limit = 1u << 20};
+    lw_scan_reply scan_reply = {
+        .read_timestamp = 7, .more = true, .rows = some_rows, .row_count = 2};
+    lw_commit_now_request commit_now_request = {.start = 7,
+                                                .mutations = some_mutations,
+                                                .mutation_count = 3,
+                                                .keys = some_seen_keys,
+                                                .key_count = 1,
+                                                .ranges = some_ranges,
+                                                .range_count = 2};
+    lw_commit_reply commit_reply = {.commit_timestamp = 8};
+    lw_prewrite_request prewrite_request = {.start = 7,
+                                            .primary = some_keys[0],
+                                            .lifetime_ms = 3000,
+                                            .mutations = some_mutations,
+                                            .mutation_count = 3};
+    lw_validate_request validate_request = {.start = 7,
+                                            .commit_timestamp = 8,
+                                            .keys = some_seen_keys,
+                                            .key_count = 1,
+                                            .ranges = some_ranges,
+                                            .range_count = 2};
+    lw_finish_request finish_request = {
+        .start = 7, .commit_timestamp = 8, .keys = some_keys, .key_count = 3};
+    lw_check_request check_request = {.start = 7, .primary = some_keys[1], .decide = true};
+    lw_check_reply check_reply = {.fate = LW_FATE_COMMITTED, .commit_timestamp = 8};
+    lw_lock_request lock_request = {
+        .keys = some_keys, .key_count = 3, .wait_ms = 1000, .read = true};
+    lw_lock_reply lock_reply = {
+        .start = 7, .for_update = 9, .values = some_values, .value_count = 3};
+    lw_heartbeat_request heartbeat_request = {
+        .start = 7, .primary = some_keys[0], .lifetime_ms = 3000};
+    lw_obstacle obstacle = {.kind = LW_OBSTACLE_LOCK,
+                            .key = some_keys[1],
+                            .start = 6,
+                            .primary = some_keys[0],
+                            .label = lw_text("importer")};
+    switch (row) {
+    case 0:
+        lw_timestamp_request_encode(&timestamp_request, &body);
+        break;
+    case 1:
+        lw_timestamp_reply_encode(&timestamp_reply, &body);
+        break;
+    case 2:
+        lw_get_request_encode(&get_request, &body);
+        break;
+    case 3:
+        lw_get_reply_encode(&get_reply, &body);
+        break;
+    case 4:
+        lw_scan_request_encode(&scan_request, &body);
+        break;
+    case 5:
+        lw_scan_reply_encode(&scan_reply, &body);
+        break;
+    case 6:
+        lw_commit_now_request_encode(&commit_now_request, &body);
+        break;
+    case 7:
+        lw_commit_reply_encode(&commit_reply, &body);
+        break;
+    case 8:
+        lw_prewrite_request_encode(&prewrite_request, &body);
+        break;
+    case 9:
+        lw_validate_request_encode(&validate_request, &body);
+        break;
+    case 10:
+        lw_finish_request_encode(&finish_request, &body);
+        break;
+    case 11:
+        lw_check_request_encode(&check_request, &body);
+        break;
+    case 12:
+        lw_check_reply_encode(&check_reply, &body);
+        break;
+    case 13:
+        lw_lock_request_encode(&lock_request, &body);
+        break;
+    case 14:
+        lw_lock_reply_encode(&lock_reply, &body);
+        break;
+    case 15:
+        lw_heartbeat_request_encode(&heartbeat_request, &body);
+        break;
+    default:
+        assert_int_equal(row, REQUEST_TABLE_COUNT - 1);
+        lw_obstacle_encode(&obstacle, &body);
+    }
+}
+
+static void every_message_arrives_as_it_was_sent(void **state) {
+    (void)state;
+    for (size_t row = 0; row < REQUEST_TABLE_COUNT; row++) {
+        lw_buffer again = lw_buffer_in(memory);
+        lw_buffer_clear(&body);
+        encode_sample(row);
+        assert_int_equal(request_table[row].copy(lw_buffer_view(&body), &arena, &again), LW_OK);
+        assert_int_equal(again.size, body.size);
+        assert_memory_equal(again.data, body.data, body.size);
+    }
+}
+
+static void every_field_of_a_commit_arrives(void **state) {
+    (void)state;
+    encode_sample(6);
+    lw_commit_now_request read;
+    assert_int_equal(lw_commit_now_request_decode(lw_buffer_view(&body), &arena, &read), LW_OK);
+    assert_int_equal(read.start, 7);
+    assert_int_equal(read.mutation_count, 3);
+    assert_int_equal(read.mutations[0].kind, LW_MUTATION_PUT);
+    assert_true(lw_equal(read.mutations[0].value, lw_text("one")));
+    assert_true(read.mutations[0].seen == LW_SEEN_ANYTHING);
+    assert_int_equal(read.mutations[1].kind, LW_MUTATION_DELETE);
+    assert_true(lw_equal(read.mutations[1].key, lw_view("a\0", 2)));
+    assert_int_equal(read.mutations[1].seen, 77);
+    assert_int_equal(read.mutations[2].kind, LW_MUTATION_LOCK);
+    assert_int_equal(read.key_count, 1);
+    assert_int_equal(read.keys[0].seen, 9);
+    assert_int_equal(read.range_count, 2);
+    assert_int_equal(read.ranges[0].lower.size, 0);
+    assert_true(lw_equal(read.ranges[1].upper, lw_text("l")));
+}
+
+static void the_bytes_of_a_commit_never_change(void **state) {
+    (void)state;
+    static const uint8_t golden[] = {
+        0x94, 0x07,                                                /* start */
+        0x93,                                                      /* mutations */
+        0x94, 0x01, 0xc4, 1,    'a',  0xc4, 3,    'o',  'n',  'e', /* put, key, value */
+        0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,      /* seen anything */
+        0x94, 0x02, 0xc4, 2,    'a',  0,    0xc4, 0,    0x4d,      /* delete */
+        0x94, 0x03, 0xc4, 1,    'b',  0xc4, 0,    0x00,            /* lock */
+        0x91, 0x92, 0xc4, 1,    'k',  0x09,                        /* seen keys */
+        0x92, 0x93, 0xc4, 0,    0xc4, 0,    0x09,                  /* seen ranges */
+        0x93, 0xc4, 1,    'k',  0xc4, 1,    'l',  0xcd, 0x01, 0x2c,
+    };
+    encode_sample(6);
+    assert_int_equal(body.size, sizeof(golden));
+    assert_memory_equal(body.data, golden, sizeof(golden));
+}
+
+static void fields_of_a_newer_peer_are_skipped(void **state) {
+    (void)state;
+    lw_write_array(&body, 4);
+    lw_write_u64(&body, 7);
+    lw_write_bytes(&body, some_keys[0]);
+    lw_write_bool(&body, true);
+    lw_write_array(&body, 2);
+    lw_write_nil(&body);
+    lw_write_text(&body, lw_text("news"));
+    lw_check_request read;
+    assert_int_equal(lw_check_request_decode(lw_buffer_view(&body), &arena, &read), LW_OK);
+    assert_true(read.decide);
+}
+
+/* ---- what is refused ------------------------------------------------------------------------ */
+
+static void expect_flaw(lw_status status, const char *words) {
+    assert_int_equal(status, LW_INVALID_ARGUMENT);
+    if (strstr(lw_error_slot()->text, words) == NULL) {
+        fail_msg("\"%s\" does not say \"%s\"", lw_error_slot()->text, words);
+    }
+}
+
+static void expect_mutations_refused(const lw_mutation *mutations, uint32_t mutation_count,
+                                     const char *words) {
+    lw_commit_now_request sent = {
+        .start = 7, .mutations = mutations, .mutation_count = mutation_count};
+    lw_commit_now_request read;
+    lw_buffer_clear(&body);
+    lw_commit_now_request_encode(&sent, &body);
+    expect_flaw(lw_commit_now_request_decode(lw_buffer_view(&body), &arena, &read), words);
+}
+
+static void mutations_out_of_order_are_refused(void **state) {
+    (void)state;
+    lw_mutation mutations[2] = {some_mutations[2], some_mutations[0]};
+    expect_mutations_refused(mutations, 2, "not in the order of their keys");
+    mutations[1] = mutations[0];
+    expect_mutations_refused(mutations, 2, "each key once");
+}
+
+static void mutations_that_make_no_sense_are_refused(void **state) {
+    (void)state;
+    lw_mutation mutation = some_mutations[0];
+    expect_mutations_refused(&mutation, 0, "no mutations");
+    mutation.kind = (lw_mutation_kind)4;
+    expect_mutations_refused(&mutation, 1, "unknown kind");
+    mutation.kind = LW_MUTATION_DELETE;
+    expect_mutations_refused(&mutation, 1, "puts nothing has a value");
+    mutation = some_mutations[0];
+    mutation.key.size = 0;
+    expect_mutations_refused(&mutation, 1, "empty");
+}
+
+static void keys_and_values_end_at_their_limits(void **state) {
+    (void)state;
+    size_t room = LW_USER_VALUE_SIZE_MAX + 1;
+    uint8_t *bytes = lw_allocate_zero(memory, room);
+    lw_mutation mutation = {.kind = LW_MUTATION_PUT,
+                            .key = lw_view(bytes, LW_USER_KEY_SIZE_MAX + 1)};
+    expect_mutations_refused(&mutation, 1, "longer than 16 KiB");
+    mutation.key.size = 1;
+    mutation.value = lw_view(bytes, room);
+    expect_mutations_refused(&mutation, 1, "longer than 16 MiB");
+
+    mutation.key.size = LW_USER_KEY_SIZE_MAX;
+    mutation.value.size = LW_USER_VALUE_SIZE_MAX;
+    lw_commit_now_request read;
+    lw_commit_now_request sent = {.start = 7, .mutations = &mutation, .mutation_count = 1};
+    lw_buffer_clear(&body);
+    lw_commit_now_request_encode(&sent, &body);
+    assert_int_equal(lw_commit_now_request_decode(lw_buffer_view(&body), &arena, &read), LW_OK);
+}
+
+static void a_transaction_without_a_name_is_refused(void **state) {
+    (void)state;
+    lw_check_request check;
+    lw_check_request_encode(&(lw_check_request){.primary = some_keys[0]}, &body);
+    expect_flaw(lw_check_request_decode(lw_buffer_view(&body), &arena, &check), "no transaction");
+    lw_buffer_clear(&body);
+    lw_lock_request lock;
+    lw_lock_request_encode(&(lw_lock_request){.keys = some_keys, .key_count = 1}, &body);
+    assert_int_equal(lw_lock_request_decode(lw_buffer_view(&body), &arena, &lock), LW_OK);
+}
+
+static void a_commit_timestamp_lies_above_its_start(void **state) {
+    (void)state;
+    lw_finish_request sent = {.start = 7, .commit_timestamp = 7, .keys = some_keys, .key_count = 1};
+    lw_finish_request read;
+    lw_finish_request_encode(&sent, &body);
+    expect_flaw(lw_finish_request_decode(lw_buffer_view(&body), &arena, &read), "above its start");
+}
+
+static void an_announced_count_takes_no_memory(void **state) {
+    (void)state;
+    lw_write_array(&body, 3);
+    lw_write_u64(&body, 7);
+    lw_write_u64(&body, 7);
+    lw_write_array(&body, 1000 * 1000);
+    uint8_t *filling = lw_buffer_reserve(&body, 1000 * 1000);
+    memset(filling, 0x01, 1000 * 1000);
+    body.size += 1000 * 1000;
+    lw_get_request read;
+    expect_flaw(lw_get_request_decode(lw_buffer_view(&body), &arena, &read), "262144");
+    assert_true(arena.used < 1024);
+
+    lw_buffer_clear(&body);
+    lw_write_array(&body, 3);
+    lw_write_u64(&body, 7);
+    lw_write_u64(&body, 7);
+    lw_write_array(&body, 1000);
+    filling = lw_buffer_reserve(&body, 1000);
+    memset(filling, 0x01, 1000);
+    body.size += 1000;
+    expect_flaw(lw_get_request_decode(lw_buffer_view(&body), &arena, &read), "than it holds");
+    assert_true(arena.used < 1024);
+}
+
+static void damaged_messages_do_no_harm(void **state) {
+    (void)state;
+    uint64_t random = 1;
+    uint64_t accepted_count = 0;
+    for (size_t round = 0; round < 40000; round++) {
+        size_t row = unit_random_below(&random, REQUEST_TABLE_COUNT);
+        lw_buffer_clear(&body);
+        encode_sample(row);
+        for (uint64_t left = unit_random_below(&random, 4); left > 0; left--) {
+            body.data[unit_random_below(&random, body.size)] = (uint8_t)unit_random(&random);
+        }
+        lw_bytes damaged = lw_buffer_view(&body);
+        if (unit_random_below(&random, 4) == 0) {
+            damaged.size = unit_random_below(&random, damaged.size + 1);
+        }
+        accepted_count += request_properties_hold(row, damaged, memory);
+    }
+    assert_in_range(accepted_count, 8000, 32000);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(every_message_arrives_as_it_was_sent, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_field_of_a_commit_arrives, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_bytes_of_a_commit_never_change, setup, teardown),
+        cmocka_unit_test_setup_teardown(fields_of_a_newer_peer_are_skipped, setup, teardown),
+        cmocka_unit_test_setup_teardown(mutations_out_of_order_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(mutations_that_make_no_sense_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(keys_and_values_end_at_their_limits, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_transaction_without_a_name_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_commit_timestamp_lies_above_its_start, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_announced_count_takes_no_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(damaged_messages_do_no_harm, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
+}
