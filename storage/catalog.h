@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The catalog: the one manifest of a node. It says which trees there are, which tables make them
+ * up, how far each tree is flushed, and which file numbers were given out.
+ *
+ * An edit is a list of changes that become durable together or not at all. The file CATALOG is a
+ * list of edits; replayed from the front they add up to what is (storage/inventory.h). All numbers
+ * are little-endian.
+ *
+ *   file    = header · record*
+ *   header  = "LWCT" · format u32 · generation u64 · base u64 · crc32c u32 of all before
+ *             These 28 bytes stay what they are in every later format.
+ *   record  = crc32c u32 of the rest, seeded with the low half of the generation ·
+ *             payload size u32 · offset of this record in the file u64 · payload
+ *   payload = change* : an edit; or nothing: a mark
+ *   change  = 1 · tree varint                                              tree created
+ *           | 2 · tree varint · level u8 · number, size, entry count, delete count,
+ *               lowest sequence, highest sequence: varint each · checksum u32 ·
+ *               size varint · lowest key · size varint · highest key       table added
+ *           | 3 · number varint                                            table removed
+ *           | 4 · tree varint · index varint · sequence varint             tree flushed up to here
+ *           | 5 · limit varint                                             numbers below are taken
+ *
+ * Invariants
+ * C1. One record is written at a time, and the next only when it is durable. So a damaged record
+ * with a valid one behind it was acknowledged: that is corruption. With none behind it, it is the
+ * torn end of a write that nobody was told of: it is cut. C2. An edit is acknowledged only when the
+ * mark behind it is durable too. So damage to the last edit is told from a torn tail as well. (Two
+ * small writes a flush: about 0.2 ms of its seconds.) C3. A rewritten catalog is complete and
+ * synced before it gets the name CATALOG: `base` in its header is its size then, and any damage
+ * before `base` is corruption. Its generation is one higher, so that no record of an earlier file,
+ * come back through a reused disk block, is believed. C4. After a write that failed with LW_FULL
+ * the end of the file is unknown. Nothing is ever appended to it again: the next edit goes to a
+ * rewritten catalog. After any other failure the catalog is useless, and its owner stops (hazard
+ * S4). */
+#ifndef LW_CATALOG_H
+#define LW_CATALOG_H
+
+#include "storage/table.h"
+
+/* ---- edits
+ * ---------------------------------------------------------------------------------------- */
+
+typedef enum lw_change_kind {
+    LW_CHANGE_TREE = 1,
+    LW_CHANGE_ADD = 2,
+    LW_CHANGE_REMOVE = 3,
+    LW_CHANGE_FLUSHED = 4,
+    LW_CHANGE_NUMBERS = 5,
+} lw_change_kind;
+
+typedef struct lw_change {
+    lw_change_kind kind;
+    uint64_t tree;      /* TREE, ADD, FLUSHED */
+    uint32_t level;     /* ADD */
+    lw_table_info info; /* ADD: all of it, views into the edit; REMOVE: the number */
+    uint64_t index;     /* FLUSHED */
+    uint64_t sequence;  /* FLUSHED */
+    uint64_t limit;     /* NUMBERS */
+} lw_change;
+
+/* An edit is built in a buffer of the caller's. */
+void lw_edit_tree(lw_buffer *edit, uint64_t tree);
+void lw_edit_add(lw_buffer *edit, uint64_t tree, uint32_t level, const lw_table_info *info);
+void lw_edit_remove(lw_buffer *edit, uint64_t number);
+void lw_edit_flushed(lw_buffer *edit, uint64_t tree, uint64_t index, uint64_t sequence);
+void lw_edit_numbers(lw_buffer *edit, uint64_t limit);
+/* Takes the next change from the front. False at the end, and on damage: `*rest` is then not empty.
+ */
+LW_MUST_USE bool lw_edit_next(lw_bytes *rest, lw_change *change);
+
+/* ---- the file
+ * ------------------------------------------------------------------------------------- */
+
+enum { LW_CATALOG_FORMAT = 1 };
+
+/* Called for each edit, in order. A failure ends the reading. */
+typedef lw_status (*lw_catalog_visit)(void *argument, uint64_t offset, lw_bytes edit);
+
+typedef struct lw_catalog_facts {
+    uint64_t generation;
+    uint64_t base;      /* bytes that were there when the file got its name */
+    uint64_t size;      /* bytes of valid records and the header */
+    uint64_t torn_size; /* bytes behind them, of a write that was never acknowledged */
+    uint64_t edit_count;
+} lw_catalog_facts;
+
+/* Reads the catalog at `path` without changing it. LW_NOT_FOUND if there is none; LW_REFUSED for a
+ * newer format; LW_CORRUPTION with file and offset. */
+LW_MUST_USE LW_YIELDS lw_status lw_catalog_read(lw_env *env, const char *path,
+                                                lw_catalog_visit visit, void *argument,
+                                                lw_catalog_facts *facts);
+
+typedef struct lw_catalog lw_catalog;
+
+/* Appends the changes that make up all that is committed now: for rewriting. Must not suspend. */
+typedef void (*lw_catalog_describe)(void *argument, lw_buffer *edit);
+
+/* Reads CATALOG in `directory` as above, cuts a torn tail, and is ready for edits. `describe` is
+ * kept, with its argument. */
+LW_MUST_USE LW_YIELDS lw_status lw_catalog_open(lw_env *env, const char *directory,
+                                                lw_catalog_visit visit,
+                                                lw_catalog_describe describe, void *argument,
+                                                lw_catalog **catalog);
+/* Makes the first catalog of a folder, of what `describe` says. */
+LW_MUST_USE LW_YIELDS lw_status lw_catalog_create(lw_env *env, const char *directory,
+                                                  lw_catalog_describe describe, void *argument,
+                                                  lw_catalog **catalog);
+LW_YIELDS void lw_catalog_close(lw_catalog *catalog);
+/* Makes an edit durable; one caller at a time. LW_FULL: whether a restart would find it is unknown
+ * until a later commit succeeds, so the caller tries the same edit again, or undoes nothing of it.
+ * Any other failure is the end of the catalog (C4). */
+LW_MUST_USE LW_YIELDS lw_status lw_catalog_commit(lw_catalog *catalog, lw_bytes edit);
+
+/* Describes a catalog file for `lathwork inspect`: one line per edit and change, then a verdict. */
+LW_MUST_USE LW_YIELDS lw_status lw_catalog_inspect(lw_env *env, const char *path, lw_buffer *text);
+
+#endif
