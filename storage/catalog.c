@@ -29,8 +29,7 @@ struct lw_catalog {
     char directory[LW_PATH_SIZE], path[LW_PATH_SIZE], path_new[LW_PATH_SIZE];
 };
 
-/* ---- records
- * -------------------------------------------------------------------------------------- */
+/* ---- records -------------------------------------------------------------------------------- */
 
 static void append_header(lw_buffer *out, uint64_t generation, uint64_t base) {
     size_t start = out->size;
@@ -66,8 +65,7 @@ static bool record_at(lw_bytes file, uint64_t generation, uint64_t offset, lw_by
     return lw_get_u32(file.data + offset) == lw_crc32c((uint32_t)generation, covered);
 }
 
-/* ---- reading
- * -------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static lw_status read_whole(lw_env *env, const char *path, lw_handle file, lw_buffer *contents) {
     uint64_t size = 0;
@@ -174,8 +172,7 @@ lw_status lw_catalog_read(lw_env *env, const char *path, lw_catalog_visit visit,
     return status;
 }
 
-/* ---- opening
- * -------------------------------------------------------------------------------------- */
+/* ---- opening -------------------------------------------------------------------------------- */
 
 static lw_status catalog_make(lw_env *env, const char *directory, lw_catalog_describe describe,
                               void *argument, lw_catalog **made) {
@@ -237,8 +234,7 @@ lw_status lw_catalog_open(lw_env *env, const char *directory, lw_catalog_visit v
     return LW_OK;
 }
 
-/* ---- rewriting
- * ------------------------------------------------------------------------------------ */
+/* ---- rewriting ------------------------------------------------------------------------------ */
 
 /* Lays out a whole catalog file of what is committed now. */
 static void render_state(lw_catalog *catalog, uint64_t generation, lw_buffer *out) {
@@ -329,8 +325,7 @@ lw_status lw_catalog_create(lw_env *env, const char *directory, lw_catalog_descr
     return LW_OK;
 }
 
-/* ---- committing
- * ----------------------------------------------------------------------------------- */
+/* ---- committing ----------------------------------------------------------------------------- */
 
 static bool outgrown(const lw_catalog *catalog) {
     uint64_t appended = catalog->size - catalog->base;

@@ -51,8 +51,7 @@ void lw_edit_numbers(lw_buffer *edit, uint64_t limit) {
     lw_buffer_append_varint(edit, limit);
 }
 
-/* ---- reading
- * -------------------------------------------------------------------------------------- */
+/* ---- reading -------------------------------------------------------------------------------- */
 
 static bool take_key(lw_bytes *rest, lw_bytes *key) {
     uint64_t size = 0;
@@ -116,8 +115,7 @@ bool lw_edit_next(lw_bytes *rest, lw_change *change) {
     return true;
 }
 
-/* ---- showing
- * -------------------------------------------------------------------------------------- */
+/* ---- showing -------------------------------------------------------------------------------- */
 
 static void print_added(lw_buffer *text, const lw_change *change) {
     char low[LW_PRINTABLE_SIZE], high[LW_PRINTABLE_SIZE];

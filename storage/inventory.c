@@ -69,7 +69,7 @@ static lw_status take_add(lw_inventory *inventory, const lw_change *change) {
     table->info.key_min = lw_arena_copy(&inventory->arena, change->info.key_min);
     table->info.key_max = lw_arena_copy(&inventory->arena, change->info.key_max);
     lw_map_insert(&inventory->table_map, &table->node, lw_mix(number));
-    inventory->table_count++;
+    tree->table_count++;
     if (tree->last == NULL) {
         tree->first = table;
     } else {
@@ -89,7 +89,7 @@ static lw_status take_remove(lw_inventory *inventory, const lw_change *change) {
     *(table->previous != NULL ? &table->previous->next : &tree->first) = table->next;
     *(table->next != NULL ? &table->next->previous : &tree->last) = table->previous;
     lw_map_remove(&inventory->table_map, &table->node);
-    inventory->table_count--;
+    tree->table_count--;
     return LW_OK;
 }
 

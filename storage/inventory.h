@@ -19,6 +19,7 @@ typedef struct lw_inventory_table {
     struct lw_inventory_tree *tree;
     struct lw_inventory_table *next, *previous; /* within the tree */
     uint32_t level;
+    bool seen;          /* for the owner: its file is there */
     lw_table_info info; /* keys in the arena */
 } lw_inventory_table;
 
@@ -29,6 +30,7 @@ typedef struct lw_inventory_tree {
     uint64_t flushed_index;
     uint64_t sequence; /* the highest that may be in a table */
     lw_inventory_table *first, *last;
+    uint32_t table_count;
 } lw_inventory_tree;
 
 typedef struct lw_inventory {
@@ -36,7 +38,6 @@ typedef struct lw_inventory {
     lw_map tree_map, table_map;
     lw_inventory_tree *first, *last;
     uint64_t number_limit; /* file numbers below are taken */
-    uint32_t table_count;
 } lw_inventory;
 
 lw_inventory lw_inventory_in(lw_memory *memory);

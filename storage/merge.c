@@ -62,8 +62,7 @@ bool lw_merge_forward(const lw_merge *merge) {
     return merge->forward;
 }
 
-/* ---- one source
- * ------------------------------------------------------------------------------------- */
+/* ---- one source ----------------------------------------------------------------------------- */
 
 /* Opens a cursor on the file `index`, unless the one at hand is on it. */
 static lw_status run_enter(source *run, uint32_t index) {
@@ -168,8 +167,7 @@ static lw_status source_step(source *moved, bool forward) {
     return LW_OK;
 }
 
-/* ---- all of them
- * ------------------------------------------------------------------------------------ */
+/* ---- all of them ---------------------------------------------------------------------------- */
 
 /* Whether `a` comes before `b` in the direction of the merge. Two sources never hold the same key
  * at the same sequence (V2). */

@@ -44,31 +44,36 @@ typedef struct lw_store_options {
  * format (says which and what to do). LW_CORRUPTION: names the file. LW_FULL. */
 LW_MUST_USE LW_YIELDS lw_status lw_store_open(lw_env *env, const lw_store_options *options,
                                               lw_store **store);
-/* Flushes nothing (the log has it); waits for the flush or compaction under way. All cursors and
- * snapshots must be closed. */
+/* Flushes nothing (the log has it); waits for the flush under way, gives up the compaction. All
+ * cursors and snapshots must be closed, and no other call on the store be under way. */
 LW_YIELDS void lw_store_close(lw_store *store);
+/* Whether a write or sync of a table or of the catalog failed for good. Nothing is written any more
+ * then, and the node has to stop (hazard S4). `why` may be NULL. */
+bool lw_store_dead(const lw_store *store, lw_error *why);
 
 /* ---- trees
  * --------------------------------------------------------------------------------------- */
 
 /* The tree of this id, or NULL. Trees live as long as the store. */
 lw_tree *lw_store_tree(lw_store *store, uint64_t id);
-/* Creates an empty tree, durably. */
+/* Creates an empty tree, durably. LW_EXISTS if there is one of this id. */
 LW_MUST_USE LW_YIELDS lw_status lw_store_create_tree(lw_store *store, uint64_t id, lw_tree **tree);
 uint64_t lw_tree_id(const lw_tree *tree);
 
 /* Applies the batch of the entry `index`, which is above the applied index. Visible at once, whole.
  * Never suspends. LW_CORRUPTION if the batch cannot be read; nothing is applied then. */
 LW_MUST_USE lw_status lw_tree_apply(lw_tree *tree, uint64_t index, lw_bytes batch);
-/* The last index applied, and the last that a restart would find in tables. */
+/* The last index applied, and the last that a restart would find in tables. Both are the same after
+ * opening: the owner applies again what the log has above. */
 uint64_t lw_tree_applied(const lw_tree *tree);
 uint64_t lw_tree_flushed(const lw_tree *tree);
 /* Suspends writers, smoothly and then hard, while flushing and compaction are behind. LW_FULL while
  * they cannot go on because the disk is full. */
 LW_MUST_USE LW_YIELDS lw_status lw_tree_admit(lw_tree *tree, size_t size);
-/* Flushes what is in memory and waits for it. */
+/* Flushes what is in memory and waits for it. LW_FULL after an attempt that met a full disk: the
+ * store goes on trying by itself. */
 LW_MUST_USE LW_YIELDS lw_status lw_tree_flush(lw_tree *tree);
-/* Compacts until there is nothing left to do, and waits: for tests and tools. */
+/* Flushes, then merges all tables of the tree into one level, and waits: for tests and tools. */
 LW_MUST_USE LW_YIELDS lw_status lw_tree_compact(lw_tree *tree);
 
 /* ---- reading

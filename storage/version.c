@@ -5,8 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* ---- table files
- * ------------------------------------------------------------------------------------ */
+/* ---- table files ---------------------------------------------------------------------------- */
 
 lw_table_file *lw_table_file_make(lw_table_folder *folder, const lw_table_info *info) {
     size_t key_size = info->key_min.size + info->key_max.size;
@@ -115,8 +114,7 @@ void lw_table_folder_sweep(lw_table_folder *folder) {
     }
 }
 
-/* ---- memtables
- * -------------------------------------------------------------------------------------- */
+/* ---- memtables ------------------------------------------------------------------------------ */
 
 lw_memtable_share *lw_memtable_share_make(lw_memory *memory) {
     lw_memtable_share *share = lw_allocate_zero(memory, sizeof(*share));
@@ -133,8 +131,7 @@ void lw_memtable_share_release(lw_memtable_share *share) {
     }
 }
 
-/* ---- versions
- * --------------------------------------------------------------------------------------- */
+/* ---- versions ------------------------------------------------------------------------------- */
 
 static int order_newest_first(const void *left, const void *right) {
     const lw_table_info *a = &(*(lw_table_file *const *)left)->info;
@@ -229,6 +226,24 @@ lw_version *lw_version_next(lw_memory *memory, const lw_version *base,
     return version;
 }
 
+lw_version *lw_version_of_inventory(lw_table_folder *folder, const lw_inventory_tree *tree) {
+    lw_memory *memory = folder->env->memory;
+    lw_version_file *files = lw_allocate(memory, tree->table_count * sizeof(*files));
+    uint32_t count = 0;
+    for (const lw_inventory_table *table = tree->first; table != NULL; table = table->next) {
+        files[count++] = (lw_version_file){.level = table->level,
+                                           .file = lw_table_file_make(folder, &table->info)};
+    }
+    LW_ASSERT(count == tree->table_count);
+    lw_version *version =
+        lw_version_next(memory, NULL, &(lw_version_change){.add = files, .add_count = count});
+    for (uint32_t index = 0; index < count; index++) {
+        lw_table_file_release(files[index].file);
+    }
+    lw_free(memory, files);
+    return version;
+}
+
 void lw_version_release(lw_version *version) {
     LW_ASSERT(version->references > 0);
     if (--version->references > 0) {
@@ -257,8 +272,7 @@ bool lw_version_check(const lw_version *version) {
     return true;
 }
 
-/* ---- looking
- * ---------------------------------------------------------------------------------------- */
+/* ---- looking -------------------------------------------------------------------------------- */
 
 uint64_t lw_version_bytes(const lw_version *version, uint32_t level) {
     uint64_t bytes = 0;

@@ -16,11 +16,11 @@
 #ifndef LW_VERSION_H
 #define LW_VERSION_H
 
+#include "storage/inventory.h"
 #include "storage/memtable.h"
 #include "storage/store.h"
 
-/* ---- the parts, which versions share
- * ---------------------------------------------------------------- */
+/* ---- the parts, which versions share -------------------------------------------------------- */
 
 /* The folder of tables of one store. */
 typedef struct lw_table_folder {
@@ -68,15 +68,14 @@ typedef struct lw_memtable_share {
     lw_memory *memory;
     uint32_t references;
     lw_memtable *memtable;
-    uint64_t index; /* of the last batch in it; set when it takes no more */
+    uint64_t index, sequence; /* of the last batch in it; set when it takes no more */
 } lw_memtable_share;
 
 /* An empty memtable. One reference, the caller's. */
 lw_memtable_share *lw_memtable_share_make(lw_memory *memory);
 void lw_memtable_share_release(lw_memtable_share *share);
 
-/* ---- versions
- * -------------------------------------------------------------------------------------- */
+/* ---- versions ------------------------------------------------------------------------------- */
 
 typedef struct lw_version {
     lw_memory *memory;
@@ -105,6 +104,8 @@ typedef struct lw_version_change {
 /* The version after `base` (NULL: nothing). Holds references of its own; one is the caller's. */
 lw_version *lw_version_next(lw_memory *memory, const lw_version *base,
                             const lw_version_change *change);
+/* The version of the tables that an inventory gives a tree. One reference, the caller's. */
+lw_version *lw_version_of_inventory(lw_table_folder *folder, const lw_inventory_tree *tree);
 static inline void lw_version_hold(lw_version *version) {
     version->references++;
 }

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The checker of a folder that no process has open. It believes nothing: the catalog is read as at
+ * opening but not mended, every block of every table is read, and what the catalog says of a table
+ * is held against what is in it. One line per fault; it goes on after each. */
+#include "storage/tree.h"
+
+#include <inttypes.h>
+
+enum { CACHE_SIZE = 4 * 1024 * 1024 };
+
+typedef struct checker {
+    lw_env *env;
+    lw_buffer *faults;
+    lw_inventory inventory;
+    lw_table_folder folder;
+    char table_path[LW_PATH_SIZE];
+    uint32_t fault_count;
+} checker;
+
+/* Notes a fault of one table, or of the folder if there is none. */
+static void fault(checker *check, const lw_table_info *info, const char *what) {
+    check->fault_count++;
+    if (info != NULL) {
+        lw_buffer_print(check->faults, "%s/%016" PRIx64 ": %s\n", check->table_path, info->number,
+                        what);
+    } else {
+        lw_buffer_print(check->faults, "%s\n", what);
+    }
+}
+
+/* ---- one table ----------------------------------------------------------------------------------
+ */
+
+/* What was met in a table, to be held against what the catalog says. */
+typedef struct census {
+    uint64_t entries, deletes, sequence_min, sequence_max;
+    lw_buffer key_min, key; /* the first and the last so far */
+    bool out_of_order, outside_filter;
+} census;
+
+static void count_entry(census *met, const lw_table *table, const lw_entry *entry) {
+    lw_bytes last = lw_buffer_view(&met->key);
+    bool first = met->entries++ == 0;
+    /* One entry a key: flushes and compactions write no more (storage/compaction.h). */
+    met->out_of_order |= !first && lw_compare(last, entry->key) >= 0;
+    met->outside_filter |= !lw_table_may_hold(table, entry->key);
+    met->deletes += entry->kind == LW_ENTRY_DELETE;
+    met->sequence_min =
+        first || entry->sequence < met->sequence_min ? entry->sequence : met->sequence_min;
+    met->sequence_max = entry->sequence > met->sequence_max ? entry->sequence : met->sequence_max;
+    if (first) {
+        lw_buffer_append(&met->key_min, entry->key);
+    }
+    lw_buffer_clear(&met->key);
+    lw_buffer_append(&met->key, entry->key);
+}
+
+static void hold_against(checker *check, const lw_table_info *info, const census *met) {
+    if (met->out_of_order) {
+        fault(check, info, "its entries are out of order");
+    }
+    if (met->outside_filter) {
+        fault(check, info, "its filter denies a key that it holds");
+    }
+    if (met->entries != info->entry_count || met->deletes != info->delete_count) {
+        fault(check, info, "it does not hold as many entries as the catalog says");
+    }
+    if (met->sequence_min != info->sequence_min || met->sequence_max != info->sequence_max) {
+        fault(check, info, "it does not hold the sequences that the catalog says");
+    }
+    if (!lw_equal(lw_buffer_view(&met->key_min), info->key_min) ||
+        !lw_equal(lw_buffer_view(&met->key), info->key_max)) {
+        fault(check, info, "its first or last key is not what the catalog says");
+    }
+}
+
+static lw_status walk_table(lw_table *table, census *met) {
+    lw_table_cursor *cursor = lw_table_cursor_open(table);
+    const lw_entry *entry;
+    uint32_t work = 0;
+    lw_status status = lw_table_cursor_first(cursor);
+    while (status == LW_OK && (entry = lw_table_cursor_entry(cursor)) != NULL) {
+        count_entry(met, table, entry);
+        lw_work_done(&work);
+        status = lw_table_cursor_next(cursor);
+    }
+    lw_table_cursor_close(cursor);
+    return status;
+}
+
+static void check_table(checker *check, lw_table_file *file) {
+    lw_table *table = NULL;
+    census met = {.key_min = lw_buffer_in(check->env->memory),
+                  .key = lw_buffer_in(check->env->memory)};
+    lw_status status = lw_table_file_use(file, &table);
+    if (status == LW_OK) {
+        status = walk_table(table, &met);
+    }
+    if (status == LW_OK) {
+        hold_against(check, &file->info, &met);
+    } else {
+        fault(check, &file->info, lw_error_slot()->text);
+    }
+    lw_buffer_reset(&met.key_min);
+    lw_buffer_reset(&met.key);
+}
+
+/* ---- the folder ---------------------------------------------------------------------------------
+ */
+
+static void check_tree(checker *check, const lw_inventory_tree *tree) {
+    lw_version *version = lw_version_of_inventory(&check->folder, tree);
+    for (uint32_t index = 0; index < version->level_start[LW_LEVEL_COUNT]; index++) {
+        lw_table_file *file = version->files[index];
+        check_table(check, file);
+        if (file->info.sequence_max > tree->sequence) {
+            fault(check, &file->info, "it holds sequences that its tree never reached");
+        }
+    }
+    if (!lw_version_check(version)) {
+        check->fault_count++;
+        lw_buffer_print(check->faults, "tree %" PRIu64 ": tables of one level overlap\n", tree->id);
+    }
+    lw_version_release(version);
+    lw_table_folder_sweep(&check->folder);
+}
+
+static lw_status check_locked(checker *check, const char *directory) {
+    char path[LW_PATH_SIZE];
+    lw_catalog_facts facts;
+    LW_TRY(lw_path_join(path, directory, "CATALOG"));
+    lw_status status =
+        lw_catalog_read(check->env, path, lw_inventory_take, &check->inventory, &facts);
+    if (status == LW_CORRUPTION) {
+        fault(check, NULL, lw_error_slot()->text);
+        return LW_OK;
+    }
+    LW_TRY(status);
+    for (lw_inventory_tree *tree = check->inventory.first; tree != NULL; tree = tree->next) {
+        check_tree(check, tree);
+    }
+    return LW_OK;
+}
+
+static lw_status check_folder(checker *check, const char *directory) {
+    char path[LW_PATH_SIZE];
+    lw_handle lock = LW_NO_HANDLE;
+    LW_TRY(lw_path_join(check->table_path, directory, "sst"));
+    LW_TRY(lw_path_join(path, directory, "LOCK"));
+    LW_TRY(lw_file_open(check->env, path, 0, &lock));
+    lw_status status = lw_file_lock(check->env, lock);
+    if (status == LW_OK) {
+        status = check_locked(check, directory);
+    } else if (status == LW_REFUSED) {
+        status = lw_fail(LW_REFUSED, "%s is in use by another process: stop it first", directory);
+    }
+    lw_file_close(check->env, lock);
+    return status;
+}
+
+lw_status lw_store_check(lw_env *env, const char *directory, lw_filter_part filter_part,
+                         lw_buffer *faults) {
+    lw_cache *cache = lw_cache_open(env->memory, CACHE_SIZE);
+    checker check = {.env = env, .faults = faults, .inventory = lw_inventory_in(env->memory)};
+    check.folder = (lw_table_folder){
+        .env = env, .cache = cache, .path = check.table_path, .filter_part = filter_part};
+    lw_status status = check_folder(&check, directory);
+    lw_inventory_reset(&check.inventory);
+    lw_cache_close(cache);
+    if (status == LW_OK && check.fault_count > 0) {
+        status = lw_fail(LW_CORRUPTION, "%s has %" PRIu32 " faults", directory, check.fault_count);
+    }
+    return status;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The fiber that flushes: the oldest memtable that takes no more writes becomes a table of level 0.
+ *
+ * The order that makes it safe (T1): the table is durable; its name is durable; one edit adds it
+ * and moves the flushed index; only then does the tree show it, and the log may let go. A full disk
+ * is waited out: nothing is lost meanwhile, since the log has it. */
+#include "storage/compaction.h"
+#include "storage/tree.h"
+
+/* Writes the newest entry of each key. */
+static lw_status write_entries(lw_tree *tree, const lw_memtable *memtable, lw_output *output) {
+    lw_version *version = tree->version;
+    lw_sieve sieve = lw_sieve_in(tree->store->env, version, 0);
+    lw_memtable_cursor cursor = lw_memtable_cursor_in(memtable);
+    lw_status status = LW_OK;
+    const lw_entry *entry;
+    uint32_t work = 0;
+    lw_version_hold(version);
+    lw_memtable_cursor_first(&cursor);
+    while (status == LW_OK && (entry = lw_memtable_cursor_entry(&cursor)) != NULL) {
+        if (lw_sieve_keeps(&sieve, entry)) {
+            status = lw_output_add(output, entry);
+        }
+        lw_memtable_cursor_next(&cursor);
+        lw_work_done(&work);
+    }
+    lw_version_release(version);
+    lw_sieve_reset(&sieve);
+    return status == LW_OK ? lw_output_finish(output) : status;
+}
+
+static lw_status commit_flushed(lw_tree *tree, const lw_memtable_share *share,
+                                const lw_output *output) {
+    lw_store *store = tree->store;
+    lw_buffer edit = lw_buffer_in(store->memory);
+    for (uint32_t index = 0; index < output->count; index++) {
+        lw_edit_add(&edit, tree->id, 0, &output->files[index]->info);
+    }
+    lw_edit_flushed(&edit, tree->id, share->index, share->sequence);
+    lw_status status = lw_store_commit_surely(store, lw_buffer_view(&edit), &store->flush_full);
+    lw_buffer_reset(&edit);
+    return status;
+}
+
+/* The catalog has it: now the tree shows it (I2). */
+static void install_flushed(lw_tree *tree, lw_memtable_share *share, const lw_output *output) {
+    lw_store *store = tree->store;
+    LW_ASSERT(output->count <= 1);
+    LW_ASSERT(share->index > tree->flushed);
+    lw_version_file added = {.level = 0, .file = output->count > 0 ? output->files[0] : NULL};
+    tree->flushed = share->index;
+    tree->flushed_sequence = share->sequence;
+    tree->flushed_bytes += output->bytes;
+    store->memtable_bytes -= lw_memtable_size(share->memtable);
+    lw_tree_install(tree, &(lw_version_change){
+                              .remove_memtable = share, .add = &added, .add_count = output->count});
+    if (store->options.flushed != NULL) {
+        store->options.flushed(store->options.argument, tree, tree->flushed);
+    }
+    lw_queue_wake_all(&store->changed);
+    lw_queue_wake_all(&store->compaction_wanted);
+}
+
+static lw_status flush_oldest(lw_tree *tree) {
+    lw_store *store = tree->store;
+    LW_ASSERT(tree->version->memtable_count > 1);
+    lw_memtable_share *share = tree->version->memtables[tree->version->memtable_count - 1];
+    lw_output output = lw_output_in(store, UINT64_MAX);
+    if (LW_BUG(store->env, "store.flush_index_before_table")) {
+        LW_TRY(commit_flushed(tree, share, &output));
+    }
+    lw_status status = write_entries(tree, share->memtable, &output);
+    if (status != LW_OK) {
+        lw_output_reset(&output, true);
+        return status;
+    }
+    status = commit_flushed(tree, share, &output);
+    if (status == LW_OK) {
+        install_flushed(tree, share, &output);
+    }
+    /* Without success the store has stopped, and whether the catalog names the table is unknown. */
+    lw_output_reset(&output, false);
+    return status;
+}
+
+/* To the end of the list with a tree that has more to flush; out of it with one that has not. */
+static void next_tree(lw_store *store) {
+    lw_tree *tree = store->flush_first;
+    bool more = tree->version->memtable_count > 1;
+    if (more && tree != store->flush_last) {
+        store->flush_last->flush_next = tree;
+        store->flush_last = tree;
+        store->flush_first = tree->flush_next;
+        tree->flush_next = NULL;
+    } else if (!more) {
+        store->flush_first = tree->flush_next;
+        store->flush_last = store->flush_first == NULL ? NULL : store->flush_last;
+        tree->flush_next = NULL;
+        tree->in_flush_list = false;
+    }
+}
+
+void lw_flush_main(void *argument) {
+    lw_store *store = argument;
+    while (!lw_store_stopping(store)) {
+        if (store->flush_first == NULL) {
+            lw_queue_wait(&store->flush_wanted);
+            continue;
+        }
+        lw_status status = flush_oldest(store->flush_first);
+        if (status == LW_OK) {
+            store->flush_full = false;
+            next_tree(store);
+        } else if (status == LW_FULL) {
+            LW_MARK(store->env, "store.flush_met_full_disk");
+            store->flush_full = true;
+            lw_store_pause_full(store);
+        } else {
+            LW_ASSERT(lw_store_stopping(store));
+        }
+    }
+    store->fibers--;
+    lw_queue_wake_all(&store->changed);
+}

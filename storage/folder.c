@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening the folder of a store: making it, locking it, reading its catalog, and removing what no
+ * catalog names (T2). What a crash can leave behind at any instruction is put right here:
+ *
+ *   sst/<number> that no edit names    a flush or compaction that did not come to its end: removed
+ *   CATALOG.new                        a rewriting that did not come to its end: removed
+ *   a torn end of CATALOG              an edit that was never acknowledged: cut (catalog.c)
+ *   no CATALOG, and no tables          the first start did not come to its end: begun again
+ *
+ * Tables without a CATALOG, and tables that are named but not there, are left by no crash: that is
+ * LW_CORRUPTION, and nothing is touched. */
+#include "storage/tree.h"
+
+#include <inttypes.h>
+
+enum {
+    FIRST_NUMBERS = 256, /* file numbers that a new folder begins with */
+    MEMORY_SIZE_DEFAULT = 64 * 1024 * 1024,
+    TABLE_SIZE_DEFAULT = 8 * 1024 * 1024,
+};
+
+/* ---- the folder itself --------------------------------------------------------------------------
+ */
+
+/* Makes the name of the folder durable in the one above it. Who may not read that one has to have
+ * made the folder before. */
+static lw_status sync_parent(lw_env *env, const char *directory) {
+    char parent[LW_PATH_SIZE];
+    size_t size = strlen(directory);
+    while (size > 1 && directory[size - 1] == '/') {
+        size--;
+    }
+    while (size > 0 && directory[size - 1] != '/') {
+        size--;
+    }
+    while (size > 1 && directory[size - 1] == '/') {
+        size--;
+    }
+    memcpy(parent, size == 0 ? "." : directory, size == 0 ? 1 : size);
+    parent[size == 0 ? 1 : size] = 0;
+    lw_status status = lw_path_sync_directory(env, parent);
+    return status == LW_REFUSED ? LW_OK : status;
+}
+
+static lw_status lock_folder(lw_store *store) {
+    char path[LW_PATH_SIZE];
+    LW_TRY(lw_path_join(path, store->directory, "LOCK"));
+    LW_TRY(lw_file_open(store->env, path, LW_OPEN_CREATE, &store->lock));
+    lw_status status = lw_file_lock(store->env, store->lock);
+    if (status == LW_REFUSED) {
+        return lw_fail(LW_REFUSED,
+                       "%s is in use by another process: stop it, or choose another folder with "
+                       "--data",
+                       store->directory);
+    }
+    return status;
+}
+
+/* Makes what has to be there before the catalog can be read. */
+static lw_status make_folder(lw_store *store) {
+    lw_env *env = store->env;
+    LW_TRY(lw_path_mkdir(env, store->directory));
+    LW_TRY(lock_folder(store));
+    LW_TRY(lw_path_mkdir(env, store->table_path));
+    LW_TRY(sync_parent(env, store->directory));
+    return lw_path_sync_directory(env, store->directory);
+}
+
+/* ---- files and catalog --------------------------------------------------------------------------
+ */
+
+static lw_status take_edit(void *argument, uint64_t offset, lw_bytes edit) {
+    lw_store *store = argument;
+    return lw_inventory_take(store->loading, offset, edit);
+}
+
+/* The next of the names that lw_path_list gave, or NULL. */
+static const char *next_name(lw_bytes *names) {
+    if (names->size == 0) {
+        return NULL;
+    }
+    const char *name = (const char *)names->data;
+    size_t size = strlen(name) + 1;
+    *names = lw_view(names->data + size, names->size - size);
+    return name;
+}
+
+static lw_status create_catalog(lw_store *store, lw_bytes names) {
+    const char *name;
+    uint64_t number;
+    while ((name = next_name(&names)) != NULL) {
+        if (lw_table_name_number(name, &number)) {
+            return lw_fail(LW_CORRUPTION,
+                           "%s has tables but no CATALOG, which says what they are: restore the "
+                           "folder from a backup, or choose an empty one",
+                           store->directory);
+        }
+    }
+    store->number_next = 1;
+    store->number_limit = 1 + FIRST_NUMBERS;
+    return lw_catalog_create(store->env, store->directory, lw_store_describe, store,
+                             &store->catalog);
+}
+
+static void see_files(lw_store *store, lw_bytes names) {
+    const char *name;
+    uint64_t number;
+    while ((name = next_name(&names)) != NULL) {
+        bool ours = lw_table_name_number(name, &number);
+        lw_inventory_table *table = ours ? lw_inventory_find_table(store->loading, number) : NULL;
+        if (table != NULL) {
+            table->seen = true;
+        } else if (!ours) {
+            lw_logline(store->env, LW_LEVEL_WARN, "a file that is not ours is left alone",
+                       "folder=\"%s\" name=\"%s\"", store->table_path, name);
+        }
+    }
+}
+
+/* Removes tables that the catalog does not name. Only now, when it is known to make sense. */
+static lw_status remove_orphans(lw_store *store, lw_bytes names) {
+    char path[LW_PATH_SIZE];
+    const char *name;
+    uint64_t number;
+    while ((name = next_name(&names)) != NULL) {
+        if (lw_table_name_number(name, &number) &&
+            lw_inventory_find_table(store->loading, number) == NULL) {
+            LW_MARK(store->env, "store.orphan_removed");
+            LW_TRY(lw_path_join(path, store->table_path, name));
+            LW_TRY(lw_path_unlink(store->env, path));
+        }
+    }
+    LW_TRY(lw_path_join(path, store->directory, "CATALOG.new"));
+    lw_status status = lw_path_unlink(store->env, path);
+    return status == LW_NOT_FOUND ? LW_OK : status;
+}
+
+/* ---- trees --------------------------------------------------------------------------------------
+ */
+
+/* Without every file, or with tables that break V2 or V3, the tree cannot be read. */
+static lw_status check_tables(lw_store *store, const lw_inventory_tree *from,
+                              const lw_version *version) {
+    for (const lw_inventory_table *table = from->first; table != NULL; table = table->next) {
+        if (!table->seen) {
+            return lw_fail(LW_CORRUPTION,
+                           "%s/%016" PRIx64 ", a table of tree %" PRIu64 ", is missing: restore "
+                           "the folder from a backup, or let the node join again with an empty one",
+                           store->table_path, table->info.number, from->id);
+        }
+    }
+    if (!lw_version_check(version)) {
+        return lw_fail(LW_CORRUPTION,
+                       "the catalog of %s gives tree %" PRIu64 " tables that overlap: restore the "
+                       "folder from a backup, or let the node join again with an empty one",
+                       store->directory, from->id);
+    }
+    return LW_OK;
+}
+
+static lw_status load_tree(lw_store *store, const lw_inventory_tree *from) {
+    lw_version *version = lw_version_of_inventory(&store->folder, from);
+    lw_status status = check_tables(store, from, version);
+    if (status != LW_OK) {
+        lw_version_release(version);
+        return status;
+    }
+    lw_tree *tree = lw_store_add_tree(store, from->id, version);
+    tree->applied = tree->rotated = tree->flushed = from->flushed_index;
+    tree->sequence = tree->flushed_sequence = from->sequence;
+    for (const lw_inventory_table *table = from->first; table != NULL; table = table->next) {
+        uint64_t sequence = table->info.sequence_max;
+        tree->sequence = sequence > tree->sequence ? sequence : tree->sequence;
+    }
+    return LW_OK;
+}
+
+static lw_status load_trees(lw_store *store) {
+    lw_status status = LW_OK;
+    const lw_inventory_tree *tree = store->loading->first;
+    for (; tree != NULL && status == LW_OK; tree = tree->next) {
+        status = load_tree(store, tree);
+    }
+    /* Numbers below the limit may have been used before a crash: none of them again. */
+    store->number_next = store->number_limit = store->loading->number_limit;
+    return status;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------
+ */
+
+static lw_status load_folder(lw_store *store, lw_buffer *names) {
+    LW_TRY(make_folder(store));
+    LW_TRY(lw_path_list(store->env, store->table_path, names));
+    lw_status status = lw_catalog_open(store->env, store->directory, take_edit, lw_store_describe,
+                                       store, &store->catalog);
+    if (status == LW_NOT_FOUND) {
+        return create_catalog(store, lw_buffer_view(names));
+    }
+    LW_TRY(status);
+    see_files(store, lw_buffer_view(names));
+    LW_TRY(load_trees(store));
+    return remove_orphans(store, lw_buffer_view(names));
+}
+
+static lw_store *store_make(lw_env *env, const lw_store_options *options) {
+    lw_store *store = lw_allocate_zero(env->memory, sizeof(*store));
+    store->env = env;
+    store->memory = env->memory;
+    store->lock = LW_NO_HANDLE;
+    store->options = *options;
+    store->options.directory = store->directory;
+    if (options->memory_size == 0) {
+        store->options.memory_size = MEMORY_SIZE_DEFAULT;
+    }
+    if (options->table_size == 0) {
+        store->options.table_size = TABLE_SIZE_DEFAULT;
+    }
+    store->memtable_budget = store->options.memory_size / 2;
+    store->trees = lw_map_in(env->memory);
+    store->cache = lw_cache_open(env->memory, store->options.memory_size / 2);
+    store->folder = (lw_table_folder){.env = env,
+                                      .cache = store->cache,
+                                      .path = store->table_path,
+                                      .filter_part = options->filter_part};
+    return store;
+}
+
+lw_status lw_store_open(lw_env *env, const lw_store_options *options, lw_store **opened) {
+    lw_store *store = store_make(env, options);
+    lw_inventory inventory = lw_inventory_in(env->memory);
+    lw_buffer names = lw_buffer_in(env->memory);
+    store->loading = &inventory;
+    lw_status status = lw_path_join(store->table_path, options->directory, "sst");
+    if (status == LW_OK) {
+        memcpy(store->directory, options->directory, strlen(options->directory) + 1);
+        status = load_folder(store, &names);
+    }
+    store->loading = NULL;
+    lw_inventory_reset(&inventory);
+    lw_buffer_reset(&names);
+    if (status != LW_OK) {
+        lw_error why = *lw_error_slot();
+        lw_store_free(store);
+        *lw_error_slot() = why; /* closing must not hide it */
+        return status;
+    }
+    lw_store_start(store);
+    *opened = store;
+    return LW_OK;
+}

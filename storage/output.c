@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tables being written by a flush or a compaction: begun when there is something to write, cut at a
+ * size, and collected until an edit names them all. */
+#include "storage/tree.h"
+
+static lw_status output_begin(lw_output *output) {
+    char path[LW_PATH_SIZE];
+    lw_store *store = output->store;
+    uint64_t number = 0;
+    LW_TRY(lw_store_number(store, &number));
+    LW_TRY(lw_table_path(path, store->table_path, number));
+    lw_table_options options = lw_store_table_options(store);
+    lw_status status = lw_table_builder_open(store->env, path, number, &options, &output->builder);
+    return status == LW_OK ? LW_OK : lw_store_judge(store, status);
+}
+
+static void output_collect(lw_output *output, const lw_table_info *info) {
+    lw_store *store = output->store;
+    if (output->count == output->capacity) {
+        output->capacity = output->capacity == 0 ? 4 : 2 * output->capacity;
+        output->files =
+            lw_reallocate(store->memory, output->files, output->capacity * sizeof(lw_table_file *));
+    }
+    output->files[output->count++] = lw_table_file_make(&store->folder, info);
+    output->bytes += info->size;
+}
+
+static lw_status output_end(lw_output *output) {
+    lw_store *store = output->store;
+    lw_arena arena = lw_arena_in(store->memory);
+    lw_table_info info;
+    lw_table_builder *builder = output->builder;
+    output->builder = NULL;
+    lw_status status = lw_table_builder_finish(builder, &arena, &info);
+    if (status == LW_OK) {
+        output_collect(output, &info);
+    } else {
+        status = lw_store_judge(store, status);
+    }
+    lw_arena_reset(&arena);
+    return status;
+}
+
+lw_status lw_output_add(lw_output *output, const lw_entry *entry) {
+    if (output->builder != NULL && lw_table_builder_size(output->builder) >= output->cut_size) {
+        LW_TRY(output_end(output));
+    }
+    if (output->builder == NULL) {
+        LW_TRY(output_begin(output));
+    }
+    lw_status status = lw_table_builder_add(output->builder, entry);
+    return status == LW_OK ? LW_OK : lw_store_judge(output->store, status);
+}
+
+lw_status lw_output_finish(lw_output *output) {
+    if (output->builder != NULL) {
+        LW_TRY(output_end(output));
+    }
+    return output->count == 0 ? LW_OK : lw_store_sync_tables(output->store);
+}
+
+void lw_output_reset(lw_output *output, bool obsolete) {
+    if (output->builder != NULL) {
+        lw_table_builder_abandon(output->builder);
+    }
+    for (uint32_t index = 0; index < output->count; index++) {
+        output->files[index]->obsolete |= obsolete;
+        lw_table_file_release(output->files[index]);
+    }
+    lw_free(output->store->memory, output->files);
+    *output = lw_output_in(output->store, output->cut_size);
+}

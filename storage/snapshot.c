@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Snapshots, and the reading of single keys: newest first, and the first entry found is the answer
+ * (V2). A table is opened, and its blocks are read, only if its bounds and its filter allow the
+ * key. */
+#include "storage/tree.h"
+
+lw_snapshot *lw_snapshot_open(lw_tree *tree) {
+    lw_snapshot *snapshot = lw_allocate(tree->store->memory, sizeof(*snapshot));
+    *snapshot = (lw_snapshot){.tree = tree, .version = tree->version, .sequence = tree->sequence};
+    lw_version_hold(snapshot->version);
+    tree->store->snapshots++;
+    return snapshot;
+}
+
+void lw_snapshot_close(lw_snapshot *snapshot) {
+    lw_version_release(snapshot->version);
+    snapshot->tree->store->snapshots--;
+    lw_free(snapshot->tree->store->memory, snapshot);
+}
+
+/* What an entry says of its key. */
+static lw_status answer(const lw_entry *entry, lw_buffer *value) {
+    if (entry->kind == LW_ENTRY_DELETE) {
+        return LW_NOT_FOUND;
+    }
+    lw_buffer_append(value, entry->value);
+    return LW_OK;
+}
+
+/* Looks into one table. `*found` tells whether it has an entry of the key that the snapshot sees;
+ * the answer is in the status then. */
+static lw_status table_get(uint64_t sequence, lw_table_file *file, lw_bytes key, lw_buffer *value,
+                           bool *found) {
+    lw_table *table = NULL;
+    LW_TRY(lw_table_file_use(file, &table));
+    if (!lw_table_may_hold(table, key)) {
+        return LW_OK;
+    }
+    lw_table_cursor *cursor = lw_table_cursor_open(table);
+    lw_status status = lw_table_cursor_seek(cursor, key, sequence);
+    const lw_entry *entry = status == LW_OK ? lw_table_cursor_entry(cursor) : NULL;
+    if (entry != NULL && lw_equal(entry->key, key)) {
+        LW_ASSERT(entry->sequence <= sequence);
+        *found = true;
+        status = answer(entry, value);
+    }
+    lw_table_cursor_close(cursor);
+    return status;
+}
+
+static lw_status level_get(const lw_version *version, uint64_t sequence, uint32_t level,
+                           lw_bytes key, lw_buffer *value, bool *found) {
+    lw_table_file *const *files = lw_version_files(version, level);
+    uint32_t count = lw_version_count(version, level);
+    uint32_t index = level == 0 ? 0 : lw_files_find(files, count, key);
+    uint32_t end = level == 0 || index == count ? count : index + 1;
+    for (; index < end && !*found; index++) {
+        if (lw_table_file_overlaps(files[index], &key, &key)) {
+            LW_TRY(table_get(sequence, files[index], key, value, found));
+        }
+    }
+    return LW_OK;
+}
+
+static lw_status version_get(const lw_version *version, uint64_t sequence, lw_bytes key,
+                             lw_buffer *value) {
+    bool found = false;
+    for (uint32_t index = 0; index < version->memtable_count; index++) {
+        lw_memtable_cursor cursor = lw_memtable_cursor_in(version->memtables[index]->memtable);
+        lw_memtable_cursor_seek(&cursor, key, sequence);
+        const lw_entry *entry = lw_memtable_cursor_entry(&cursor);
+        if (entry != NULL && lw_equal(entry->key, key)) {
+            return answer(entry, value);
+        }
+    }
+    for (uint32_t level = 0; level < LW_LEVEL_COUNT; level++) {
+        lw_status status = level_get(version, sequence, level, key, value, &found);
+        if (found || status != LW_OK) {
+            return status;
+        }
+    }
+    return LW_NOT_FOUND;
+}
+
+lw_status lw_snapshot_get(lw_snapshot *snapshot, lw_bytes key, lw_buffer *value) {
+    bool ignored = LW_BUG(snapshot->tree->store->env, "store.snapshot_ignored");
+    lw_version *version = ignored ? snapshot->tree->version : snapshot->version;
+    lw_version_hold(version);
+    lw_status status = version_get(version, snapshot->sequence, key, value);
+    lw_version_release(version);
+    return status;
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The store: its trees, its catalog, its fibers, and how it stops. Opening and cleaning the folder
+ * is in folder.c. The invariants are in store.h and tree.h. */
+#include "storage/tree.h"
+
+#include "base/hash.h"
+
+#include <inttypes.h>
+
+enum {
+    NUMBERS_STEP = 256,            /* file numbers taken by one edit */
+    FULL_PAUSE_NS = 100 * 1000000, /* between attempts on a full disk */
+};
+
+/* ---- stopping -----------------------------------------------------------------------------------
+ */
+
+static void wake_everyone(lw_store *store) {
+    lw_queue_wake_all(&store->flush_wanted);
+    lw_queue_wake_all(&store->compaction_wanted);
+    lw_queue_wake_all(&store->folder.sweep_wanted);
+    lw_queue_wake_all(&store->stopping);
+    lw_queue_wake_all(&store->changed);
+}
+
+lw_status lw_store_judge(lw_store *store, lw_status status) {
+    LW_ASSERT(status != LW_OK);
+    if (status != LW_FULL && !store->dead) {
+        store->dead = true;
+        store->why_dead = *lw_error_slot();
+        lw_logline(store->env, LW_LEVEL_ERROR, "the store has stopped: a write failed",
+                   "folder=\"%s\" reason=\"%s\"", store->directory, store->why_dead.text);
+        wake_everyone(store);
+    }
+    return status;
+}
+
+bool lw_store_dead(const lw_store *store, lw_error *why) {
+    if (store->dead && why != NULL) {
+        *why = store->why_dead;
+    }
+    return store->dead;
+}
+
+lw_status lw_store_stopped(const lw_store *store) {
+    LW_ASSERT(lw_store_stopping(store));
+    if (store->dead) {
+        return lw_fail(LW_INTERNAL, "the store in %s has stopped: %s", store->directory,
+                       store->why_dead.text);
+    }
+    return lw_fail(LW_UNAVAILABLE, "the store in %s is closing", store->directory);
+}
+
+void lw_store_wait(lw_store *store, uint64_t deadline_ns) {
+    if (deadline_ns == 0) {
+        lw_queue_wait(&store->changed);
+    } else {
+        (void)lw_env_wait(store->env, &store->changed, deadline_ns);
+    }
+}
+
+void lw_store_pause_full(lw_store *store) {
+    store->full_count++;
+    lw_queue_wake_all(&store->changed);
+    if (!lw_store_stopping(store)) {
+        (void)lw_env_wait(store->env, &store->stopping, lw_env_now(store->env) + FULL_PAUSE_NS);
+    }
+}
+
+/* ---- committing ---------------------------------------------------------------------------------
+ */
+
+lw_status lw_store_commit(lw_store *store, lw_bytes edit) {
+    while (store->committing) {
+        lw_queue_wait(&store->commit_turn);
+    }
+    if (store->dead) {
+        lw_queue_wake_one(&store->commit_turn);
+        return lw_store_stopped(store);
+    }
+    store->committing = true;
+    lw_status status = lw_catalog_commit(store->catalog, edit);
+    store->committing = false;
+    lw_queue_wake_one(&store->commit_turn);
+    return status == LW_OK ? LW_OK : lw_store_judge(store, status);
+}
+
+lw_status lw_store_commit_surely(lw_store *store, lw_bytes edit, bool *full) {
+    lw_status status;
+    while ((status = lw_store_commit(store, edit)) == LW_FULL) {
+        LW_MARK(store->env, "store.catalog_met_full_disk");
+        *full = true;
+        lw_store_pause_full(store);
+        if (lw_store_stopping(store)) {
+            return lw_store_stopped(store);
+        }
+    }
+    return status;
+}
+
+lw_status lw_store_sync_tables(lw_store *store) {
+    if (LW_BUG(store->env, "store.no_directory_sync")) {
+        return LW_OK;
+    }
+    lw_status status = lw_path_sync_directory(store->env, store->table_path);
+    return status == LW_OK ? LW_OK : lw_store_judge(store, status);
+}
+
+/* Numbers are taken durably before they are used, so that a file never gets the number of another
+ * that was there before a crash (hazard S16). */
+lw_status lw_store_number(lw_store *store, uint64_t *number) {
+    while (store->number_next == store->number_limit) {
+        uint64_t limit = store->number_limit + NUMBERS_STEP;
+        lw_buffer edit = lw_buffer_in(store->memory);
+        lw_edit_numbers(&edit, limit);
+        lw_status status = lw_store_commit(store, lw_buffer_view(&edit));
+        lw_buffer_reset(&edit);
+        LW_TRY(status);
+        /* Another fiber may have taken the same ones meanwhile. */
+        store->number_limit = limit > store->number_limit ? limit : store->number_limit;
+    }
+    *number = store->number_next++;
+    return LW_OK;
+}
+
+lw_table_options lw_store_table_options(const lw_store *store) {
+    return (lw_table_options){.compression = LW_COMPRESSION_LZ4,
+                              .filter_part = store->options.filter_part};
+}
+
+/* ---- trees --------------------------------------------------------------------------------------
+ */
+
+lw_tree *lw_store_tree(lw_store *store, uint64_t id) {
+    /* lw_mix permutes, so equal hashes are equal ids. */
+    lw_map_node *node = lw_map_first(&store->trees, lw_mix(id));
+    return node == NULL ? NULL : LW_MAP_ENTRY(node, lw_tree, node);
+}
+
+lw_tree *lw_store_add_tree(lw_store *store, uint64_t id, lw_version *tables) {
+    lw_tree *tree = lw_allocate_zero(store->memory, sizeof(*tree));
+    lw_memtable_share *memtable = lw_memtable_share_make(store->memory);
+    size_t size = lw_memtable_size(memtable->memtable);
+    tree->id = id;
+    tree->store = store;
+    tree->version = tables;
+    lw_tree_install(tree, &(lw_version_change){.add_memtable = memtable});
+    lw_memtable_share_release(memtable);
+    store->memtable_bytes += size;
+    store->active_bytes += size;
+    lw_map_insert(&store->trees, &tree->node, lw_mix(id));
+    *(store->first_tree == NULL ? &store->first_tree : &store->last_tree->next) = tree;
+    store->last_tree = tree;
+    return tree;
+}
+
+static lw_status create_tree(lw_store *store, uint64_t id, lw_tree **tree) {
+    lw_buffer edit = lw_buffer_in(store->memory);
+    if (lw_store_tree(store, id) != NULL) {
+        return lw_fail(LW_EXISTS, "there is a tree %" PRIu64 " already", id);
+    }
+    lw_edit_tree(&edit, id);
+    lw_status status = lw_store_commit(store, lw_buffer_view(&edit));
+    if (status == LW_OK) {
+        *tree = lw_store_add_tree(store, id, NULL);
+    }
+    lw_buffer_reset(&edit);
+    return status;
+}
+
+lw_status lw_store_create_tree(lw_store *store, uint64_t id, lw_tree **tree) {
+    while (store->creating) {
+        lw_queue_wait(&store->create_turn);
+    }
+    store->creating = true;
+    lw_status status = create_tree(store, id, tree);
+    store->creating = false;
+    lw_queue_wake_one(&store->create_turn);
+    return status;
+}
+
+lw_cache *lw_store_cache(lw_store *store) {
+    return store->cache;
+}
+
+/* An lw_catalog_describe. */
+void lw_store_describe(void *argument, lw_buffer *edit) {
+    const lw_store *store = argument;
+    lw_edit_numbers(edit, store->number_limit);
+    for (const lw_tree *tree = store->first_tree; tree != NULL; tree = tree->next) {
+        lw_edit_tree(edit, tree->id);
+        for (uint32_t level = 0; level < LW_LEVEL_COUNT; level++) {
+            for (uint32_t index = 0; index < lw_version_count(tree->version, level); index++) {
+                lw_table_file *file = lw_version_files(tree->version, level)[index];
+                lw_edit_add(edit, tree->id, level, &file->info);
+            }
+        }
+        lw_edit_flushed(edit, tree->id, tree->flushed, tree->flushed_sequence);
+    }
+}
+
+/* ---- the fibers ---------------------------------------------------------------------------------
+ */
+
+static void sweep_main(void *argument) {
+    lw_store *store = argument;
+    while (!lw_store_stopping(store)) {
+        if (store->folder.unused == NULL) {
+            lw_queue_wait(&store->folder.sweep_wanted);
+        } else {
+            lw_table_folder_sweep(&store->folder);
+        }
+    }
+    store->fibers--;
+    lw_queue_wake_all(&store->changed);
+}
+
+void lw_store_start(lw_store *store) {
+    store->fibers = 3;
+    (void)lw_env_start(store->env, "flush", lw_flush_main, store);
+    (void)lw_env_start(store->env, "compaction", lw_compaction_main, store);
+    (void)lw_env_start(store->env, "sweep", sweep_main, store);
+}
+
+/* ---- closing ------------------------------------------------------------------------------------
+ */
+
+/* Frees what an open store or one half opened holds. */
+void lw_store_free(lw_store *store) {
+    LW_ASSERT(store->fibers == 0);
+    LW_ASSERT(store->snapshots == 0);
+    while (store->first_tree != NULL) {
+        lw_tree *tree = store->first_tree;
+        store->first_tree = tree->next;
+        lw_tree_free(tree);
+    }
+    lw_table_folder_sweep(&store->folder);
+    LW_ASSERT(store->folder.open_count == 0);
+    lw_map_reset(&store->trees);
+    if (store->catalog != NULL) {
+        lw_catalog_close(store->catalog);
+    }
+    if (store->cache != NULL) {
+        lw_cache_close(store->cache);
+    }
+    if (lw_handle_valid(store->lock)) {
+        lw_file_close(store->env, store->lock);
+    }
+    lw_free(store->memory, store);
+}
+
+void lw_store_close(lw_store *store) {
+    store->closing = true;
+    wake_everyone(store);
+    while (store->fibers > 0) {
+        lw_store_wait(store, 0);
+    }
+    lw_store_free(store);
+}

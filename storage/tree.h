@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of a store and its trees, shared by the files that make them: tree.c (writes),
+ * snapshot.c and cursor.c (reads), flush.c, compaction.c, store.c (the folder). Nobody else
+ * includes this.
+ *
+ * Three fibers work for a store: one flushes, one compacts, one sweeps files that nobody names any
+ * more. Each waits in a queue of the store, and ends when the store closes or dies.
+ *
+ * Invariants
+ * I1. version->memtables[0] is the active memtable; the others take no more writes and are flushed
+ *     oldest first. A tree with such others stands in the flush list, once.
+ * I2. A version is installed in the same turn in which the commit of its edit returned, so that the
+ *     versions of all trees are always what the catalog says (lw_catalog_describe).
+ * I3. Sequences: one per batch, from 1, strictly ascending within a tree, restored as the highest
+ * in any table or flushed edit (hazard S9). I4. memtable_bytes is the sum of the sizes of all
+ * memtables that are not flushed. */
+#ifndef LW_TREE_H
+#define LW_TREE_H
+
+#include "base/map.h"
+#include "storage/inventory.h"
+#include "storage/merge.h"
+
+struct lw_tree {
+    lw_map_node node; /* by id */
+    lw_tree *next;    /* of the store, in the order of their creation */
+    lw_tree *flush_next;
+    lw_store *store;
+    lw_version *version;
+    uint64_t id;
+    uint64_t sequence; /* of the last batch */
+    uint64_t applied;
+    uint64_t rotated;                   /* the last index that is not in the active memtable */
+    uint64_t flushed, flushed_sequence; /* as the catalog says */
+    uint64_t flushed_bytes, compacted_bytes;
+    bool in_flush_list;
+    /* The compaction. */
+    uint32_t compact_wanted, compact_done; /* requests of lw_tree_compact */
+    lw_error compact_error;                /* of the last of them that was done, or LW_OK */
+    uint64_t compact_again_ns;             /* after a read error: not before this; 0: none */
+    uint32_t score_level;
+    double score;                  /* of the level that needs compaction most; from 1 on it does */
+    lw_bytes turn[LW_LEVEL_COUNT]; /* the key up to which each level was compacted last; owned */
+};
+
+struct lw_store {
+    lw_env *env;
+    lw_memory *memory;
+    lw_store_options options;
+    char directory[LW_PATH_SIZE], table_path[LW_PATH_SIZE];
+    lw_handle lock;
+    lw_catalog *catalog;
+    lw_cache *cache;
+    lw_table_folder folder;
+    lw_map trees; /* by id */
+    lw_tree *first_tree, *last_tree;
+    uint64_t number_next, number_limit; /* file numbers; below the limit they are durably taken */
+    size_t memtable_budget, memtable_bytes, active_bytes;
+    lw_tree *flush_first, *flush_last; /* trees with memtables to flush */
+    uint64_t full_count;               /* how often a write met a full disk */
+    uint32_t fibers;                   /* that work now */
+    bool committing, creating, closing, dead;
+    bool flush_full, compaction_full; /* the last attempt met a full disk */
+    lw_error why_dead;
+    lw_queue commit_turn, create_turn;
+    lw_queue flush_wanted, compaction_wanted; /* the fibers wait here */
+    lw_queue stopping;                        /* pauses that the end of the store cuts short */
+    lw_queue changed;      /* whoever waits for room, for a flush, for a compaction, for the end */
+    uint32_t snapshots;    /* open now */
+    lw_inventory *loading; /* while the catalog is read at opening */
+};
+
+struct lw_snapshot {
+    lw_tree *tree;
+    lw_version *version;
+    uint64_t sequence; /* of the last batch it sees */
+};
+
+/* ---- store.c -------------------------------------------------------------------------------- */
+
+/* Gives out the next file number. */
+LW_MUST_USE LW_YIELDS lw_status lw_store_number(lw_store *store, uint64_t *number);
+/* Makes an edit durable. Any failure but LW_FULL kills the store. The caller installs what the edit
+ * says before it suspends (I2). */
+LW_MUST_USE LW_YIELDS lw_status lw_store_commit(lw_store *store, lw_bytes edit);
+/* As above; while the disk is full it sets `*full` and tries again, until the store closes or dies.
+ */
+LW_MUST_USE LW_YIELDS lw_status lw_store_commit_surely(lw_store *store, lw_bytes edit, bool *full);
+/* Makes the names of new tables durable. A failure kills the store. */
+LW_MUST_USE LW_YIELDS lw_status lw_store_sync_tables(lw_store *store);
+/* Judges the failure of a write: LW_FULL is survived, anything else kills the store. Returns it. */
+lw_status lw_store_judge(lw_store *store, lw_status status);
+/* Whether the fibers have to stop; and the reason, as a status. */
+static inline bool lw_store_stopping(const lw_store *store) {
+    return store->closing || store->dead;
+}
+LW_MUST_USE lw_status lw_store_stopped(const lw_store *store);
+/* Waits for a change of the store, or until `deadline_ns` (0: none). */
+LW_YIELDS void lw_store_wait(lw_store *store, uint64_t deadline_ns);
+lw_table_options lw_store_table_options(const lw_store *store);
+/* A new tree of the store, of these tables (NULL: none), whose reference it takes over. */
+lw_tree *lw_store_add_tree(lw_store *store, uint64_t id, lw_version *tables);
+/* An lw_catalog_describe: `argument` is the store. */
+void lw_store_describe(void *argument, lw_buffer *edit);
+/* Starts the fibers of an opened store; frees one whose fibers have ended, or never began. */
+void lw_store_start(lw_store *store);
+LW_YIELDS void lw_store_free(lw_store *store);
+/* Pauses while the disk is full; the end of the store cuts it short. */
+LW_YIELDS void lw_store_pause_full(lw_store *store);
+
+/* ---- tree.c --------------------------------------------------------------------------------- */
+
+/* Makes the version after this change the current one. */
+void lw_tree_install(lw_tree *tree, const lw_version_change *change);
+/* Gives the tree a new active memtable, and the old one to the flush. */
+void lw_tree_rotate(lw_tree *tree);
+void lw_tree_free(lw_tree *tree);
+/* Counts a piece of work, and lets other fibers run every now and then. */
+LW_YIELDS void lw_work_done(uint32_t *count);
+
+/* ---- output.c ------------------------------------------------------------------------------- */
+
+/* Tables being written by a flush or a compaction. A failure to write has been judged already. */
+typedef struct lw_output {
+    lw_store *store;
+    uint64_t cut_size; /* bytes at which the next table is begun */
+    lw_table_builder *builder;
+    lw_table_file **files; /* finished; one reference each */
+    uint32_t count, capacity;
+    uint64_t bytes;
+} lw_output;
+
+static inline lw_output lw_output_in(lw_store *store, uint64_t cut_size) {
+    return (lw_output){.store = store, .cut_size = cut_size};
+}
+/* Adds an entry; of each key there is only one, so a table may end behind any (hazard S10). */
+LW_MUST_USE LW_YIELDS lw_status lw_output_add(lw_output *output, const lw_entry *entry);
+/* Ends the last table and makes all names durable. */
+LW_MUST_USE LW_YIELDS lw_status lw_output_finish(lw_output *output);
+/* Drops the references. `obsolete`: no edit names the tables, so they are removed. */
+LW_YIELDS void lw_output_reset(lw_output *output, bool obsolete);
+
+/* ---- the fibers ----------------------------------------------------------------------------- */
+
+LW_YIELDS void lw_flush_main(void *store);
+LW_YIELDS void lw_compaction_main(void *store);
+
+#endif
