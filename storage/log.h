@@ -17,7 +17,7 @@
  * all its records in it. The newest STATE record of a group is never lost by this: the log writes
  * it again into a newer segment first.
  *
- * The format is at the head of log.c. */
+ * The format is at the head of log_format.c. Opening, waiting and closing belong in a fiber. */
 #ifndef LW_LOG_H
 #define LW_LOG_H
 
@@ -63,13 +63,15 @@ LW_YIELDS void lw_log_close(lw_log *log);
 /* Appends records, all in one batch: after a crash all of them are there or none. Copies; never
  * suspends. Returns the position to wait for. On a dead log the wait reports it. */
 uint64_t lw_log_append(lw_log *log, const lw_log_record *records, uint32_t count);
-/* Waits until everything up to `position` is durable. Fails with the cause if the log is dead. */
+/* Waits until everything up to `position` is durable. Fails with the cause if the log died before
+ * it was. */
 LW_MUST_USE LW_YIELDS lw_status lw_log_wait(lw_log *log, uint64_t position);
 /* Waits until `size` more payload bytes may be appended: while too many bytes wait to be written it
  * suspends. LW_FULL while no new segment could be made because the disk is full (tried again as
  * time passes, nothing is lost, hazard S13). */
 LW_MUST_USE LW_YIELDS lw_status lw_log_room(lw_log *log, size_t size);
-/* Says that entries of `group` up to and with `index` are needed no more. Never suspends. */
+/* Says that entries of `group` up to and with `index` are needed no more. UINT64_MAX: nor is its
+ * state; the group is gone, until something is appended for it again. Never suspends. */
 void lw_log_release(lw_log *log, uint64_t group, uint64_t index);
 /* How many bytes of segments before the newest one `group` pins: for deciding which idle shard to
  * flush. */

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The face of the log: opening, closing, appending, waiting. What the log guarantees is in log.h,
+ * the format at the head of log_format.c, and who does what in log_state.h. */
+#include "storage/log_state.h"
+
+enum {
+    SEGMENT_SIZE = 16 * 1024 * 1024,
+    SEGMENT_SIZE_MIN = 4 * LW_LOG_BLOCK,
+    TINY_SEGMENT_SIZE = 8 * LW_LOG_BLOCK, /* makes rare rolling common, in simulations */
+    WRITES_IN_FLIGHT = 4,
+    BATCH_SIZE_MAX = 256 * 1024,
+};
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static lw_log *make_log(lw_env *env, const char *directory, const lw_log_options *options) {
+    lw_log *log = lw_allocate_zero(env->memory, sizeof(*log));
+    log->env = env;
+    log->memory = env->memory;
+    lw_bytes name = lw_view(directory, strlen(directory) + 1);
+    log->directory = (char *)(uintptr_t)lw_copy(env->memory, name).data;
+    uint64_t segment_size = options->segment_size != 0 ? options->segment_size : SEGMENT_SIZE;
+    if (LW_RARE(env, "log.tiny_segments")) {
+        segment_size = TINY_SEGMENT_SIZE;
+    }
+    segment_size = segment_size > SEGMENT_SIZE_MIN ? segment_size : SEGMENT_SIZE_MIN;
+    log->segment_size = lw_log_align(segment_size);
+    log->writes_max = options->writes_in_flight != 0 ? options->writes_in_flight : WRITES_IN_FLIGHT;
+    if (LW_RARE(env, "log.one_write_in_flight")) {
+        log->writes_max = 1;
+    }
+    uint64_t share = log->segment_size / 4;
+    log->batch_size_max = share < BATCH_SIZE_MAX ? (size_t)share : BATCH_SIZE_MAX;
+    log->holds = lw_log_holds_in(env->memory);
+    log->vouched = true;
+    return log;
+}
+
+static LW_YIELDS void close_file_of(lw_log *log, lw_log_segment *segment) {
+    if (lw_handle_valid(segment->file)) {
+        lw_file_close(log->env, segment->file);
+        segment->file = LW_NO_HANDLE;
+    }
+}
+
+/* Frees the log once nothing of it is under way any more. */
+static LW_YIELDS void free_log(lw_log *log) {
+    while (log->writes > 0 || log->deferred || log->keeper_runs) {
+        lw_queue_wait(&log->quiet);
+    }
+    LW_ASSERT(log->request_first == NULL);
+    lw_log_write_reset(log);
+    for (lw_log_segment *segment = log->holds.oldest; segment != NULL; segment = segment->next) {
+        close_file_of(log, segment);
+    }
+    if (log->prepared != NULL) {
+        close_file_of(log, log->prepared);
+        lw_log_segment_free(log->memory, log->prepared);
+    }
+    lw_log_holds_reset(&log->holds);
+    lw_free(log->memory, log->directory);
+    lw_free(log->memory, log);
+}
+
+/* Makes the name of the log's directory itself durable. */
+static LW_YIELDS lw_status sync_parent(lw_log *log) {
+    char path[LW_PATH_SIZE];
+    const char *slash = strrchr(log->directory, '/');
+    size_t size = slash != NULL ? (size_t)(slash - log->directory) : 0;
+    LW_ASSERT(size < sizeof(path));
+    memcpy(path, log->directory, size);
+    path[size] = '\0';
+    const char *parent = slash == NULL ? "." : size == 0 ? "/" : path;
+    return lw_path_sync_directory(log->env, parent);
+}
+
+static LW_YIELDS lw_status start_log(lw_log *log, lw_log_visit visit, void *argument) {
+    LW_TRY(lw_path_mkdir(log->env, log->directory));
+    LW_TRY(lw_log_recover(log, visit, argument));
+    if (log->holds.newest == NULL) {
+        LW_TRY(sync_parent(log));
+        LW_TRY(lw_log_keep_prepare(log));
+        lw_log_keep_advance(log);
+    }
+    /* Alone and durable before anything else is appended: from here on, what an earlier opening
+     * left behind the cut is of a lower generation than what comes before it, and so never
+     * believed. */
+    uint64_t ticket = lw_log_write_empty(log, LW_LOG_BATCH_OPENING);
+    return lw_log_write_wait(log, ticket, true);
+}
+
+lw_status lw_log_open(lw_env *env, const char *directory, const lw_log_options *options,
+                      lw_log_visit visit, void *argument, lw_log **log) {
+    static const lw_log_options none;
+    lw_log *opened = make_log(env, directory, options != NULL ? options : &none);
+    lw_status status = start_log(opened, visit, argument);
+    if (status != LW_OK) {
+        lw_error cause = *lw_error_slot();
+        opened->closing = true;
+        lw_queue_wake_all(&opened->keeper_wake);
+        free_log(opened);
+        return lw_fail(cause.status, "%s", cause.text);
+    }
+    *log = opened;
+    return LW_OK;
+}
+
+void lw_log_close(lw_log *log) {
+    if (!log->dead && log->ticket_last > log->ticket_durable) {
+        (void)!lw_log_write_wait(log, log->ticket_last, true);
+    }
+    if (!log->dead && !log->vouched) {
+        /* Vouches for all before it, so that damage to any record of a closed log is noticed. */
+        (void)!lw_log_write_wait(log, lw_log_write_empty(log, LW_LOG_BATCH_END), true);
+    }
+    log->closing = true;
+    lw_queue_wake_all(&log->keeper_wake);
+    free_log(log);
+}
+
+/* ---- appending and waiting ------------------------------------------------------------------- */
+
+uint64_t lw_log_append(lw_log *log, const lw_log_record *records, uint32_t count) {
+    LW_ASSERT(!log->closing);
+    LW_ASSERT(count > 0);
+    for (uint32_t index = 0; index < count; index++) {
+        const lw_log_record *record = &records[index];
+        LW_ASSERT(record->kind == LW_LOG_ENTRY || record->kind == LW_LOG_STATE);
+        LW_ASSERT((record->index > 0) == (record->kind == LW_LOG_ENTRY));
+        LW_ASSERT(record->payload.size <= LW_LOG_PAYLOAD_SIZE_MAX);
+    }
+    return lw_log_write_records(log, records, count);
+}
+
+lw_status lw_log_wait(lw_log *log, uint64_t position) {
+    return lw_log_write_wait(log, position, false);
+}
+
+void lw_log_release(lw_log *log, uint64_t group, uint64_t index) {
+    lw_log_holds_release(&log->holds, group, index);
+    lw_log_keep_poke(log);
+}
+
+uint64_t lw_log_pinned(const lw_log *log, uint64_t group) {
+    return lw_log_holds_pinned(&log->holds, group);
+}
+
+void lw_log_figures_get(const lw_log *log, lw_log_figures *figures) {
+    *figures = log->figures;
+    figures->durable_position = log->ticket_durable;
+    figures->segments = log->holds.segment_count + (log->prepared != NULL);
+    figures->segment_bytes =
+        log->holds.segment_bytes + (log->prepared != NULL ? log->prepared->header.size : 0);
+}

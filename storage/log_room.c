@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who may append more. Two things run short: memory, while writes are slower than appends, and
+ * space, while the disk is full. Requests are answered in the order in which they came.
+ *
+ * Invariants
+ * 1. What is granted has room in the newest or the prepared segment, so that a full disk delays
+ *    nothing that was admitted (hazard S13).
+ * 2. A reserve stays free in the segment that is written to: on a full disk old segments can still
+ * be let go, which takes a few small records, and then become the next one without new space. */
+#include "storage/log_state.h"
+
+enum {
+    WAITING_MAX = 8 * 1024 * 1024, /* bytes appended and not durable */
+    RESERVE_MAX = 64 * 1024,
+    REQUEST_OVERHEAD = 256, /* bytes of headers that a request's records are reckoned to need */
+};
+
+uint64_t lw_log_room_left(const lw_log_segment *segment) {
+    return segment->header.size - LW_LOG_BLOCK - segment->offset;
+}
+
+static uint64_t reserve_of(uint64_t segment_size) {
+    uint64_t reserve = lw_log_align(segment_size / 16);
+    return reserve < RESERVE_MAX ? reserve : RESERVE_MAX;
+}
+
+/* Bytes that a request takes of a segment. */
+static uint64_t request_bytes(size_t size) {
+    return lw_log_align(size + REQUEST_OVERHEAD + LW_LOG_BATCH_HEADER_SIZE);
+}
+
+static bool has_space_in(const lw_log *log, const lw_log_segment *segment, size_t size) {
+    uint64_t needed = request_bytes(size) + log->unplaced_bytes +
+                      lw_log_align(log->promised_bytes) + reserve_of(segment->header.size);
+    return needed <= lw_log_room_left(segment);
+}
+
+static bool has_space(const lw_log *log, size_t size) {
+    return has_space_in(log, log->holds.newest, size) ||
+           (log->prepared != NULL && has_space_in(log, log->prepared, size));
+}
+
+static bool has_memory(const lw_log *log, size_t size) {
+    uint64_t waiting = log->waiting_bytes + log->promised_bytes;
+    return waiting == 0 || waiting + size <= WAITING_MAX;
+}
+
+uint64_t lw_log_room_wanted(const lw_log *log) {
+    uint64_t wanted = 0;
+    if (log->unplaced != NULL) {
+        uint64_t size = lw_log_align(log->unplaced->used);
+        wanted = size > lw_log_room_left(log->holds.newest) ? size : 0;
+    }
+    if (log->request_first != NULL && !has_space(log, log->request_first->size)) {
+        uint64_t size = request_bytes(log->request_first->size);
+        wanted = size > wanted ? size : wanted;
+    }
+    if (wanted == 0) {
+        return 0;
+    }
+    uint64_t size = wanted + 2 * LW_LOG_BLOCK;
+    /* With the reserve that the larger segment will ask for. */
+    return lw_log_align(size + RESERVE_MAX < 16 * (uint64_t)RESERVE_MAX ? size + size / 8
+                                                                        : size + RESERVE_MAX);
+}
+
+void lw_log_room_review(lw_log *log) {
+    while (log->request_first != NULL) {
+        lw_log_request *request = log->request_first;
+        bool space = has_space(log, request->size);
+        if (log->dead || (log->full && !space)) {
+            request->state = LW_LOG_REQUEST_REFUSED;
+        } else if (space && has_memory(log, request->size)) {
+            request->state = LW_LOG_REQUEST_GRANTED;
+            log->promised_bytes += request->size;
+        } else {
+            break;
+        }
+        log->request_first = request->next;
+        if (log->request_first == NULL) {
+            log->request_last = NULL;
+        }
+        lw_queue_wake_all(&request->queue);
+    }
+}
+
+lw_status lw_log_room(lw_log *log, size_t size) {
+    lw_log_request request = {.size = size, .state = LW_LOG_REQUEST_WAITS};
+    if (log->request_last != NULL) {
+        log->request_last->next = &request;
+    } else {
+        log->request_first = &request;
+    }
+    log->request_last = &request;
+    lw_log_room_review(log);
+    if (request.state == LW_LOG_REQUEST_WAITS) {
+        LW_MARK(log->env, "log.room_waits");
+        lw_log_keep_poke(log);
+    }
+    while (request.state == LW_LOG_REQUEST_WAITS) {
+        lw_queue_wait(&request.queue);
+    }
+    if (request.state == LW_LOG_REQUEST_REFUSED) {
+        return lw_fail(log->error.status, "%s", log->error.text);
+    }
+    log->promised_bytes -= size;
+    /* The caller may have changed its mind, so the next one must not wait for its append. */
+    lw_log_room_review(log);
+    return LW_OK;
+}
