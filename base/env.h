@@ -75,6 +75,21 @@ enum {
     LW_HOST_SIZE = 256,    /* its host, with the closing zero */
 };
 
+typedef struct lw_op_list {
+    lw_op *first, *last;
+} lw_op_list;
+
+/* What the real worlds keep in an operation. */
+typedef struct lw_real_op {
+    lw_op *next, *previous;
+    lw_op_list *list;  /* the one it is in, or NULL */
+    uint64_t done;     /* bytes of READ, WRITE and SEND that went through so far */
+    uint64_t sequence; /* of timers: equal deadlines pass in the order of submission */
+    struct addrinfo *addresses, *address; /* of CONNECT: all, and the one to try next */
+    uint32_t timer_place;                 /* in the heap, from 1; 0: not in it */
+    uint32_t state;
+} lw_real_op;
+
 struct lw_op {
     lw_op_kind kind;
     lw_handle handle;
@@ -100,7 +115,10 @@ struct lw_op {
 
     void (*complete)(lw_op *op); /* called once, if not NULL; then `op` may be submitted again */
     void *owner;                 /* for `complete` */
-    void *world[8];              /* the world's own */
+    union {
+        void *world[8];  /* the world's own */
+        lw_real_op real; /* of the two real ones */
+    };
 };
 
 /* What a world implements. */
@@ -253,5 +271,93 @@ LW_MUST_USE lw_status lw_address_split(const char *address, char host[LW_HOST_SI
 void lw_env_seed(lw_env *env);
 /* The status that goes with an errno: 0 is LW_OK, ECANCELED is LW_TIMEOUT. */
 lw_status lw_env_status_of(int system_error);
+
+/* ---- for the real worlds: env_posix.c has what env_uring.c shares ------------------------------ */
+
+enum {
+    LW_REAL_COMPLETED = 1, /* lw_real_op.state: its outcome is known, `complete` is yet to be called */
+    LW_REAL_IN_FLIGHT = 2, /* the ring owns it */
+    LW_REAL_CANCELLED = 4, /* the ring has been asked to give it back, or will be, */
+    LW_REAL_CLOSED = 8,    /* because its socket was closed */
+
+    LW_REAL_OPEN = 1, /* lw_real_handle.state */
+    LW_REAL_DIRECT = 2,
+    LW_REAL_SOCKET = 4,
+    LW_REAL_FULL_READ = 8, /* the last receive filled its buffer: there may be more at once */
+};
+
+typedef struct lw_real_handle {
+    lw_op_list pending; /* what waits for this socket */
+    uint32_t state;
+} lw_real_handle;
+
+typedef struct lw_real_env {
+    lw_env env;
+    lw_op_list completed;    /* to be reported by the turn */
+    lw_op_list deferred;     /* LW_OP_DEFER, until no fiber is ready */
+    lw_real_handle *handles; /* by descriptor */
+    uint32_t handle_capacity;
+    uint32_t timer_count, timer_capacity;
+    lw_op **timers; /* a heap by (deadline, sequence) of all that has a deadline */
+    uint64_t timer_sequence;
+    int socket_flags;                /* SOCK_NONBLOCK, or 0 */
+    struct lw_real_offload *offload; /* the worker threads; NULL before the first work */
+} lw_real_env;
+
+/* Fibers and chance. `real` is zeroed, and the first member of the world's own struct. */
+void lw_real_init(lw_real_env *real, const lw_env_world *world, lw_memory *memory);
+/* Ends the threads, closes every handle, drops the fibers. No operation is in flight any more. The
+ * memory is left to the caller, whose struct lies in it. */
+void lw_real_reset(lw_real_env *real);
+
+void lw_op_list_push(lw_op_list *list, lw_op *op);
+/* Takes `op` out of whichever list it is in, if any. */
+void lw_op_list_remove(lw_op *op);
+
+/* Puts a submitted operation into its initial state. */
+void lw_real_begin(lw_op *op);
+/* Lets it wait: with its socket, if it has one, and among the timers, if it has a deadline. */
+void lw_real_pend(lw_real_env *real, lw_op *op);
+/* Notes the outcome, which the next turn reports. */
+void lw_real_finish(lw_real_env *real, lw_op *op, lw_status status, int system_error);
+/* Carries out a file operation, LISTEN, DEFER or OFFLOAD with plain system calls. */
+void lw_real_carry_out(lw_real_env *real, lw_op *op);
+/* Sends or receives what goes without waiting; true if that finished the operation. */
+bool lw_real_try_stream(lw_real_env *real, lw_op *op);
+/* Whether trying is likely to save a wait. */
+bool lw_real_worth_trying(lw_real_env *real, const lw_op *op);
+/* CONNECT: finds the addresses; false if that failed, and the operation is finished. */
+bool lw_real_connect_begin(lw_real_env *real, lw_op *op);
+/* Makes the socket for op->real.address; false if none is left, and the operation is finished. */
+bool lw_real_connect_next(lw_real_env *real, lw_op *op);
+/* Gives up this address, and goes on to the next. */
+void lw_real_connect_failed(lw_real_env *real, lw_op *op, int system_error);
+/* Finishes it; the socket stays only with LW_OK. */
+void lw_real_connect_done(lw_real_env *real, lw_op *op, lw_status status, int system_error);
+/* Takes in a connection. */
+void lw_real_accept_done(lw_real_env *real, lw_op *op, int socket);
+/* The table of handles. */
+void lw_real_handle_add(lw_real_env *real, int descriptor, uint32_t state);
+lw_real_handle *lw_real_handle_of(lw_real_env *real, lw_handle handle);
+/* The flags of open(2). */
+int lw_real_open_flags(uint32_t flags);
+
+/* Runs fibers and reports outcomes until little is left; true if it did anything. */
+bool lw_real_drain(lw_real_env *real);
+/* Whether there is something to run or to report. */
+bool lw_real_busy(const lw_real_env *real);
+/* Takes an operation whose deadline has passed from the heap; NULL if there is none. */
+lw_op *lw_real_expired(lw_real_env *real, uint64_t now_ns);
+/* The next deadline, or 0. */
+uint64_t lw_real_deadline(const lw_real_env *real);
+/* The descriptor that becomes readable when work was done, or -1 if none is under way. */
+int lw_real_offload_event(const lw_real_env *real);
+/* Finishes what the threads have done. */
+void lw_real_offload_collect(lw_real_env *real);
+
+uint64_t lw_real_now_ns(lw_env *env);
+uint64_t lw_real_wall_ms(lw_env *env);
+void lw_real_entropy(lw_env *env, void *buffer, size_t size);
+void lw_real_logline(lw_env *env, lw_level level, const char *line);
 
 #endif
