@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bytes of the log: the round trips, the bytes themselves, and what damage is answered with. */
+#include "storage/log_format.h"
+
+#include "tests/unit.h"
+
+static const lw_log_segment_header segment = {
+    .number = 7, .size = 65536, .salt = 0x1122334455667788};
+static const lw_log_batch_header batch = {
+    .size = 4096,
+    .segment = 7,
+    .salt = 0x1122334455667788,
+    .offset = 8192,
+    .sequence = 100,
+    .generation = 3,
+    .mark = 97,
+    .oldest = 2,
+    .record_count = 2,
+    .kind = LW_LOG_BATCH_RECORDS,
+};
+static const lw_log_record records[2] = {
+    {.group = 5,
+     .term = 300,
+     .index = 0,
+     .kind = LW_LOG_STATE,
+     .payload = {(const uint8_t *)"v", 1}},
+    {.group = 5,
+     .term = 300,
+     .index = 9,
+     .kind = LW_LOG_ENTRY,
+     .payload = {(const uint8_t *)"xyz", 3}},
+};
+
+/* Seals `batch` with both records into a block; returns where its records end. */
+static size_t fill_block(uint8_t block[LW_LOG_BLOCK]) {
+    memset(block, 0xee, LW_LOG_BLOCK);
+    size_t used = LW_LOG_BATCH_HEADER_SIZE;
+    for (size_t index = 0; index < 2; index++) {
+        used += lw_log_record_encode(&records[index], block + used);
+    }
+    lw_log_batch_seal(&batch, block, used);
+    return used;
+}
+
+static void expect_hex(const uint8_t *bytes, size_t size, const char *expected) {
+    char text[1024];
+    assert_true(size * 2 < sizeof(text));
+    for (size_t index = 0; index < size; index++) {
+        snprintf(text + 2 * index, 3, "%02x", bytes[index]);
+    }
+    assert_string_equal(text, expected);
+}
+
+static void expect_zeros(const uint8_t *bytes, size_t size) {
+    for (size_t index = 0; index < size; index++) {
+        assert_int_equal(bytes[index], 0);
+    }
+}
+
+static void the_bytes_of_a_segment_header_are_these(void **state) {
+    (void)state;
+    uint8_t block[LW_LOG_BLOCK];
+    memset(block, 0xee, sizeof(block));
+    lw_log_segment_header_encode(&segment, block);
+    expect_hex(block, 48,
+               "4c574c4f47534547"
+               "01000000"
+               "a89a64db"
+               "0700000000000000"
+               "0000010000000000"
+               "8877665544332211"
+               "0000000000000000");
+    expect_zeros(block + 48, sizeof(block) - 48);
+}
+
+static void the_bytes_of_a_batch_are_these(void **state) {
+    (void)state;
+    uint8_t block[LW_LOG_BLOCK];
+    size_t used = fill_block(block);
+    expect_hex(block, 97,
+               "4c574c42"
+               "cb85ef43"
+               "d1fef31a"
+               "00100000"
+               "0700000000000000"
+               "8877665544332211"
+               "0020000000000000"
+               "6400000000000000"
+               "0300000000000000"
+               "6100000000000000"
+               "0200000000000000"
+               "02000000"
+               "01"
+               "000000"
+               "0205ac02000176"
+               "0105ac02090378797a"
+               "00");
+    assert_int_equal(used, 96);
+    expect_zeros(block + used, sizeof(block) - used);
+}
+
+static void a_segment_header_reads_back(void **state) {
+    (void)state;
+    uint8_t block[LW_LOG_BLOCK];
+    lw_log_segment_header_encode(&segment, block);
+    lw_log_segment_header header;
+    uint32_t format = 0;
+    assert_int_equal(lw_log_segment_header_decode(block, &header, &format), LW_LOG_HEADER_VALID);
+    assert_int_equal(format, LW_LOG_FORMAT);
+    assert_int_equal(header.number, segment.number);
+    assert_int_equal(header.size, segment.size);
+    assert_int_equal(header.salt, segment.salt);
+}
+
+static void a_header_of_zeros_is_told_from_a_damaged_one(void **state) {
+    (void)state;
+    uint8_t block[LW_LOG_BLOCK] = {0};
+    lw_log_segment_header header;
+    uint32_t format = 0;
+    assert_int_equal(lw_log_segment_header_decode(block, &header, &format), LW_LOG_HEADER_ZERO);
+    block[LW_LOG_BLOCK - 1] = 1;
+    assert_int_equal(lw_log_segment_header_decode(block, &header, &format), LW_LOG_HEADER_DAMAGED);
+}
+
+static void every_flipped_bit_of_a_segment_header_is_noticed(void **state) {
+    (void)state;
+    uint8_t block[LW_LOG_BLOCK];
+    lw_log_segment_header_encode(&segment, block);
+    for (size_t bit = 0; bit < 8 * sizeof(block); bit++) {
+        block[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        lw_log_segment_header header;
+        uint32_t format = 0;
+        if (lw_log_segment_header_decode(block, &header, &format) != LW_LOG_HEADER_DAMAGED) {
+            fail_msg("bit %zu", bit);
+        }
+        block[bit / 8] ^= (uint8_t)(1U << bit % 8);
+    }
+}
+
+static void every_flipped_bit_of_a_batch_is_noticed(void **state) {
+    (void)state;
+    uint8_t block[LW_LOG_BLOCK];
+    (void)fill_block(block);
+    for (size_t bit = 0; bit < 8 * sizeof(block); bit++) {
+        block[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        lw_log_batch_header header;
+        if (lw_log_batch_header_decode(block, &segment, batch.offset, &header) &&
+            lw_log_batch_body_intact(&header, block)) {
+            fail_msg("bit %zu", bit);
+        }
+        block[bit / 8] ^= (uint8_t)(1U << bit % 8);
+    }
+}
+
+static void a_batch_reads_back(void **state) {
+    (void)state;
+    uint8_t block[LW_LOG_BLOCK];
+    size_t used = fill_block(block);
+    lw_log_batch_header header;
+    assert_true(lw_log_batch_header_decode(block, &segment, batch.offset, &header));
+    assert_true(lw_log_batch_body_intact(&header, block));
+    assert_memory_equal(&header, &batch, sizeof(header));
+    lw_bytes rest = lw_view(block + LW_LOG_BATCH_HEADER_SIZE, used - LW_LOG_BATCH_HEADER_SIZE);
+    for (size_t index = 0; index < 2; index++) {
+        lw_log_record record;
+        assert_true(lw_log_record_take(&rest, &record));
+        assert_int_equal(record.group, records[index].group);
+        assert_int_equal(record.term, records[index].term);
+        assert_int_equal(record.index, records[index].index);
+        assert_int_equal(record.kind, records[index].kind);
+        assert_true(lw_equal(record.payload, records[index].payload));
+    }
+    assert_int_equal(rest.size, 0);
+}
+
+static void a_batch_is_believed_only_in_its_place(void **state) {
+    (void)state;
+    uint8_t block[LW_LOG_BLOCK];
+    (void)fill_block(block);
+    lw_log_batch_header header;
+    lw_log_segment_header other = segment;
+    assert_true(lw_log_batch_header_decode(block, &other, batch.offset, &header));
+    assert_false(lw_log_batch_header_decode(block, &other, batch.offset + 4096, &header));
+    other.salt++;
+    assert_false(lw_log_batch_header_decode(block, &other, batch.offset, &header));
+    other = segment;
+    other.number++;
+    assert_false(lw_log_batch_header_decode(block, &other, batch.offset, &header));
+    other = segment;
+    other.size = batch.offset + 4096;
+    assert_true(lw_log_batch_header_decode(block, &other, batch.offset, &header));
+}
+
+static void the_size_of_a_record_is_known_before_it_is_written(void **state) {
+    (void)state;
+    static const uint64_t numbers[] = {0, 1, 127, 128, 16383, 16384, UINT32_MAX, UINT64_MAX};
+    uint8_t bytes[LW_LOG_RECORD_SIZE_MAX];
+    for (size_t index = 0; index < sizeof(numbers) / sizeof(numbers[0]); index++) {
+        lw_log_record record = {.group = numbers[index],
+                                .term = numbers[index],
+                                .index = numbers[index],
+                                .kind = LW_LOG_ENTRY};
+        size_t size = lw_log_record_encode(&record, bytes);
+        assert_int_equal(size, lw_log_record_size(&record));
+        lw_bytes rest = lw_view(bytes, size);
+        assert_true(lw_log_record_take(&rest, &record));
+        assert_int_equal(record.group, numbers[index]);
+        assert_int_equal(record.index, numbers[index]);
+        for (size_t cut = 0; cut < size; cut++) {
+            rest = lw_view(bytes, cut);
+            assert_false(lw_log_record_take(&rest, &record));
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_bytes_of_a_segment_header_are_these),
+        cmocka_unit_test(the_bytes_of_a_batch_are_these),
+        cmocka_unit_test(a_segment_header_reads_back),
+        cmocka_unit_test(a_header_of_zeros_is_told_from_a_damaged_one),
+        cmocka_unit_test(every_flipped_bit_of_a_segment_header_is_noticed),
+        cmocka_unit_test(every_flipped_bit_of_a_batch_is_noticed),
+        cmocka_unit_test(a_batch_reads_back),
+        cmocka_unit_test(a_batch_is_believed_only_in_its_place),
+        cmocka_unit_test(the_size_of_a_record_is_known_before_it_is_written),
+    };
+    return cmocka_run_group_tests_name("log_format", tests, unit_arm, NULL) != 0;
+}
