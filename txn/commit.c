@@ -75,9 +75,11 @@ static void succeed(lw_commit_machine *commit, const lw_commit_event *event) {
     case LW_COMMIT_PHASE_PRIMARY:
         commit->outcome = LW_OK;
         commit->undetermined = false;
-        enter(commit,
-              commit->mutation_count > 1 ? LW_COMMIT_PHASE_SECONDARIES : LW_COMMIT_PHASE_DONE);
-        commit->position = 1;
+        enter(commit, LW_COMMIT_PHASE_DONE);
+        if (commit->mutation_count > 1) {
+            enter(commit, LW_COMMIT_PHASE_SECONDARIES);
+            commit->position = 1;
+        }
         break;
     case LW_COMMIT_PHASE_SECONDARIES:
     case LW_COMMIT_PHASE_ROLLBACK:
