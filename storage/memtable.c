@@ -16,6 +16,8 @@
  * 4. A node is split before the descent enters it full, so no split ever climbs. */
 #include "storage/memtable.h"
 
+#include "storage/heads.h"
+
 enum { NODE_CAPACITY = 64 };
 
 typedef struct lw_memtable_record {
@@ -94,21 +96,6 @@ static int record_compare(const record *of, target sought, size_t shared) {
     return order != 0 ? order : (of->sequence < sought.sequence) - (of->sequence > sought.sequence);
 }
 
-/* Up to eight bytes behind the shared ones, as a number that sorts like them. Keys that differ in
- * length only, by zeros, have equal heads. */
-static uint64_t head_of(lw_bytes key, size_t shared) {
-    LW_ASSERT(key.size >= shared);
-    size_t size = key.size - shared;
-    if (size >= sizeof(uint64_t)) {
-        return lw_get_u64_sorted(key.data + shared);
-    }
-    uint64_t head = 0;
-    for (size_t index = 0; index < size; index++) {
-        head |= (uint64_t)key.data[shared + index] << (56 - 8 * index);
-    }
-    return head;
-}
-
 /* ---- the table ----------------------------------------------------------------------------------
  */
 
@@ -184,24 +171,11 @@ static node **children_of(node *of) {
     return ((inner *)of)->children;
 }
 
-/* The first index at or after `from` whose head is not below `head`, without branches that the
- * processor would guess wrong. */
-static uint32_t search_heads(const node *in, uint32_t from, uint64_t head) {
-    const uint64_t *base = in->heads + from;
-    uint32_t size = in->count - from;
-    while (size > 1) {
-        uint32_t half = size / 2;
-        base += base[half - 1] < head ? half : 0;
-        size -= half;
-    }
-    return (uint32_t)(base - in->heads) + (size == 1 && *base < head);
-}
-
 /* Finds the first record at or after the target, from index `from` on; in->count if there is none.
  * Returns whether it is the target itself. */
 static bool node_search(const node *in, uint32_t from, target sought, uint32_t *index) {
-    uint64_t head = head_of(sought.key, in->shared);
-    uint32_t low = search_heads(in, from, head);
+    uint64_t head = lw_head_of(sought.key, in->shared);
+    uint32_t low = from + lw_heads_search(in->heads + from, in->count - from, head);
     uint32_t high = in->count;
     bool found = false;
     /* Equal heads are few, so the end of their run is not looked for. */
@@ -229,7 +203,7 @@ static void node_insert(node *into, uint32_t index, const record *added) {
     size_t moved = into->count - index;
     memmove(into->heads + index + 1, into->heads + index, moved * sizeof(into->heads[0]));
     memmove(into->records + index + 1, into->records + index, moved * sizeof(into->records[0]));
-    into->heads[index] = head_of(record_key(added), into->shared);
+    into->heads[index] = lw_head_of(record_key(added), into->shared);
     into->records[index] = added;
     into->count++;
 }
@@ -245,7 +219,7 @@ static void node_fence(node *fenced, const record *lower, const record *upper) {
     }
     fenced->shared = shared;
     for (uint32_t index = fenced->level == 0 ? 0 : 1; index < fenced->count; index++) {
-        fenced->heads[index] = head_of(record_key(fenced->records[index]), shared);
+        fenced->heads[index] = lw_head_of(record_key(fenced->records[index]), shared);
     }
 }
 

@@ -46,14 +46,15 @@ typedef struct lw_memtable_cursor {
 static inline lw_memtable_cursor lw_memtable_cursor_in(const lw_memtable *memtable) {
     return (lw_memtable_cursor){.memtable = memtable};
 }
-/* The first entry at or after (key, sequence) in the order of M1: the newest version of `key` that is
- * not newer than `sequence`, or the next key. */
+/* The first entry at or after (key, sequence) in the order of M1: the newest version of `key` that
+ * is not newer than `sequence`, or the next key. */
 void lw_memtable_cursor_seek(lw_memtable_cursor *cursor, lw_bytes key, uint64_t sequence);
 /* The last entry before all of `key`'s. */
 void lw_memtable_cursor_seek_before(lw_memtable_cursor *cursor, lw_bytes key);
 void lw_memtable_cursor_first(lw_memtable_cursor *cursor);
 void lw_memtable_cursor_last(lw_memtable_cursor *cursor);
-/* One entry on or back. The cursor must stand on one; beyond the last or first it stands on none. */
+/* One entry on or back. The cursor must stand on one; beyond the last or first it stands on none.
+ */
 void lw_memtable_cursor_next(lw_memtable_cursor *cursor);
 void lw_memtable_cursor_previous(lw_memtable_cursor *cursor);
 /* The entry under the cursor, or NULL beyond either end. Its views follow M2; the struct itself
