@@ -198,7 +198,7 @@ void lw_real_begin(lw_op *op) {
 }
 
 void lw_real_pend(lw_real_env *real, lw_op *op) {
-    if (op->kind >= LW_OP_ACCEPT && op->kind <= LW_OP_SEND) {
+    if (op->real.list == NULL && op->kind >= LW_OP_ACCEPT && op->kind <= LW_OP_SEND) {
         lw_op_list_push(&lw_real_handle_of(real, op->handle)->pending, op);
     }
     if (op->deadline_ns != 0 && op->real.timer_place == 0) {
