@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What may go wrong in a simulated world, and how often. A profile (lw_faults) gives each kind of
+ * fault a rate in parts per million of its occasions; swarm runs draw a random subset of it. Dice
+ * throw for one part of the world (a disk, the network, a host) and can be told to let a given
+ * occasion hit, which is how tests enumerate "the n-th sync fails".
+ *
+ * Invariants
+ * 1. A fault with rate 0 that nobody armed never happens.
+ * 2. A throw costs one draw from the stream of its dice whatever the rate, so a profile with one
+ *    fault taken out keeps the others where they were as long as the run does not depart. */
+#ifndef LW_SIM_FAULT_H
+#define LW_SIM_FAULT_H
+
+#include "sim/chance.h"
+
+/* X(name, text, usual rate in parts per million, occasion). The usual rate 0 marks lies, which no
+ * single disk's user can survive: they are asked for by name. */
+#define LW_FAULT_LIST(X)                                                                         \
+    X(SYNC_ERROR, "sync_error", 1000, "a sync or durable write fails; its pages count as clean") \
+    X(SYNC_STICKY, "sync_sticky", 300000, "a file whose sync failed fails every later one")      \
+    X(READ_ERROR, "read_error", 300, "a read fails with EIO")                                    \
+    X(WRITE_ERROR, "write_error", 300, "a write fails with EIO, some of its sectors written")    \
+    X(FULL, "full", 500, "no space, at a name made or a file extended")                          \
+    X(BIT_FLIP, "bit_flip", 100, "a bit of what is read has rotted at rest")                     \
+    X(STALE_SECTOR, "stale_sector", 300000, "a lost new sector holds old bytes, not zeros")      \
+    X(LOST_WRITE, "lost_write", 0, "a write is acknowledged and not done")                       \
+    X(MISDIRECTED_WRITE, "misdirected_write", 0, "a write lands elsewhere in its file")          \
+    X(SLOW_DISK, "slow_disk", 3000, "a disk operation takes 5 to 200 ms")                        \
+    X(CONNECTION_RESET, "connection_reset", 300, "a segment that arrives resets its connection") \
+    X(SLOW_SEGMENT, "slow_segment", 3000, "a segment takes up to a second")                      \
+    X(SHORT_RECEIVE, "short_receive", 200000, "a receive gets few of the bytes that are there")  \
+    X(CRASH_RESET, "crash_reset", 500000, "a peer of a host that lost power is told at once")    \
+    X(CLOCK_DRIFT, "clock_drift", 500000, "at boot: a clock that drifts by up to 500 ppm")       \
+    X(WALL_OFFSET, "wall_offset", 500000, "at boot: a wall clock up to a second wrong")          \
+    X(WALL_JUMP, "wall_jump", 200, "at a look: the wall clock jumps by up to a minute")
+
+typedef enum lw_fault {
+#define LW_FAULT_ENUM(name, text, rate, occasion) LW_FAULT_##name,
+    LW_FAULT_LIST(LW_FAULT_ENUM)
+#undef LW_FAULT_ENUM
+        LW_FAULT_COUNT
+} lw_fault;
+
+enum { LW_FAULT_ALWAYS = 1000000 }; /* the rate of every occasion */
+
+typedef struct lw_faults {
+    uint32_t rates[LW_FAULT_COUNT]; /* parts per million of the occasions */
+    bool rare_paths;                /* whether LW_RARE is ever true */
+} lw_faults;
+
+/* A world in which everything works. */
+static inline lw_faults lw_faults_none(void) {
+    return (lw_faults){.rare_paths = false};
+}
+/* Everything but lies, at its usual rate. */
+lw_faults lw_faults_usual(void);
+/* What is left of `profile` in the run of this seed: about half of the faults, each at an eighth to
+ * four times its rate. */
+lw_faults lw_faults_swarm(const lw_faults *profile, uint64_t seed);
+/* "fault.sync_error": the name of its coverage mark. */
+const char *lw_fault_mark(lw_fault fault);
+/* One line for a report: every fault that may happen, with its rate. */
+void lw_faults_print(const lw_faults *faults, lw_buffer *out);
+
+typedef struct lw_dice {
+    lw_chance chance;
+    const lw_faults *faults;        /* may be changed by its owner while the world runs */
+    uint64_t *hits;                 /* LW_FAULT_COUNT counters, shared by the dice of a world */
+    uint32_t armed[LW_FAULT_COUNT]; /* occasions until one hits for sure; 0: none was asked for */
+} lw_dice;
+
+/* `faults` and `hits` outlive the dice. */
+static inline lw_dice lw_dice_of(lw_chance chance, const lw_faults *faults, uint64_t *hits) {
+    return (lw_dice){.chance = chance, .faults = faults, .hits = hits};
+}
+/* Whether the fault happens on this occasion. */
+bool lw_dice_hit(lw_dice *dice, lw_fault fault);
+/* Lets the n-th occasion from now (1: the next) hit, once. */
+static inline void lw_dice_arm(lw_dice *dice, lw_fault fault, uint32_t occasion) {
+    LW_ASSERT(fault < LW_FAULT_COUNT);
+    dice->armed[fault] = occasion;
+}
+
+#endif

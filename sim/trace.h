@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a simulated world remembers of its run: one hash over everything that happened, the last
+ * notes for the report of a failure, and how often each coverage mark was reached.
+ *
+ * Invariants
+ * 1. The hash covers time, host, kind, numbers, contents and outcome of every note, and nothing
+ * that differs between two runs of one seed (no address, no unset byte).
+ * 2. Marks outlive the node that reached them. Whether a rare path is active in a run, and how
+ * often it is taken, follows from the seed and its name alone. */
+#ifndef LW_SIM_TRACE_H
+#define LW_SIM_TRACE_H
+
+#include "base/map.h"
+#include "sim/chance.h"
+
+#include <stdio.h>
+
+enum {
+    LW_TRACE_NOTES = 256,     /* kept for reports */
+    LW_TRACE_TEXT_SIZE = 256, /* bytes of a note's text, with the closing zero; more is cut */
+    LW_TRACE_HOST_SIZE = 24,
+};
+
+/* One thing that happened. */
+typedef struct lw_note {
+    uint64_t time_ns;
+    char host[LW_TRACE_HOST_SIZE]; /* "" for the world's own */
+    const char *what;              /* a constant */
+    int32_t handle;                /* -1: none */
+    uint64_t offset, size;
+    uint64_t contents; /* a checksum of the bytes that moved, or 0 */
+    lw_status status;
+    char text[LW_TRACE_TEXT_SIZE]; /* a path, an address, a log line */
+} lw_note;
+
+/* A place in the code that marks itself, or a rare path, or a planted bug. */
+typedef struct lw_mark {
+    lw_map_node node;
+    const char *name; /* a constant */
+    uint64_t count;
+    uint32_t rare_percent; /* how often the rare path is taken; 0: not in this run */
+    bool planted;
+} lw_mark;
+
+typedef struct lw_trace {
+    lw_memory *memory;
+    uint64_t seed;
+    uint64_t hash;
+    uint64_t note_count;
+    lw_note *notes; /* a ring of LW_TRACE_NOTES */
+    FILE *file;     /* NULL, or where every note is written as it happens */
+    lw_map marks;
+    lw_chance chance;
+} lw_trace;
+
+/* Lives in `memory` and goes with it. */
+lw_trace lw_trace_in(lw_memory *memory, uint64_t seed);
+/* Adds a note to the hash, the ring and the file. `host` and `text` may be NULL; both are copied.
+ */
+void lw_trace_note(lw_trace *trace, lw_note note, const char *host, const char *text);
+/* Writes the last `count` notes, oldest first. */
+void lw_trace_print(const lw_trace *trace, uint64_t count, FILE *to);
+
+void lw_trace_mark(lw_trace *trace, const char *name, uint64_t times);
+bool lw_trace_rare(lw_trace *trace, const char *name);
+bool lw_trace_bug(lw_trace *trace, const char *name);
+/* Switches a planted bug on. `name` outlives the trace. */
+void lw_trace_plant(lw_trace *trace, const char *name);
+/* How often a mark was reached. */
+uint64_t lw_trace_marked(const lw_trace *trace, const char *name);
+/* The marks that were reached, sorted by name: an array that the caller frees with lw_free. */
+const lw_mark **lw_trace_marks(const lw_trace *trace, size_t *count);
+
+#endif
