@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The simulated world: hosts with disks and clocks, processes on them, a network between them, all
+ * in one thread on virtual time, all decided by one 64-bit seed. The processes are production code
+ * on an lw_env; scenario code boots, crashes and watches them from outside.
+ *
+ * Invariants
+ * 1. The same seed, faults and scenario give the same events in the same order: lw_world_hash is
+ *    equal. Nothing depends on addresses, on the real clock, or on another world in the process.
+ * 2. Time moves only between events. Fibers of a process run only within an event of that process,
+ *    until none is ready, and their deferred operations last.
+ * 3. A buffer that was given to a write or a send must not change until its completion: checked.
+ * One given to a read or a receive holds nothing useful until then: overwritten (hazard S7).
+ * 4. Scenario code runs outside of fibers: between steps, or in calls made by lw_world_at. */
+#ifndef LW_SIM_WORLD_H
+#define LW_SIM_WORLD_H
+
+#include "base/env.h"
+#include "sim/disk.h"
+#include "sim/network.h"
+
+typedef struct lw_world lw_world;
+/* A machine: its disk outlives crashes; its name is its address. */
+typedef struct lw_host lw_host;
+
+/* Virtual time begins here, in nanoseconds, so that no time is 0. */
+#define LW_WORLD_BEGIN_NS 1000000000U
+
+/* ---- the world ------------------------------------------------------------------------------ */
+
+/* `faults` is copied. A failed assertion prints the seed and the last notes of the world that was
+ * opened or stepped last. */
+lw_world *lw_world_open(uint64_t seed, const lw_faults *faults);
+/* Drops everything in it. */
+void lw_world_close(lw_world *world);
+/* From now on other faults happen: none, say, so that the cluster can show that it heals. */
+void lw_world_set_faults(lw_world *world, const lw_faults *faults);
+/* Switches a planted bug (LW_BUG) on; `name` outlives the world. */
+void lw_world_plant(lw_world *world, const char *name);
+/* Writes every note to `file` as it happens; NULL: no longer. */
+void lw_world_trace_to(lw_world *world, FILE *file);
+
+/* Runs one event. False if nothing is left that could happen. */
+bool lw_world_step(lw_world *world);
+/* Runs all events up to and at `until_ns`, and moves the time there. False if nothing is left. */
+bool lw_world_run(lw_world *world, uint64_t until_ns);
+/* Virtual nanoseconds. Clocks of hosts may disagree. */
+uint64_t lw_world_now(const lw_world *world);
+uint64_t lw_world_hash(const lw_world *world);
+uint64_t lw_world_seed(const lw_world *world);
+/* A stream of the world's seed for the scenario to draw from. */
+lw_chance lw_world_chance(const lw_world *world, const char *purpose);
+/* Calls function(argument) at a virtual time, outside of all processes. */
+void lw_world_at(lw_world *world, uint64_t time_ns, void (*function)(void *argument),
+                 void *argument);
+
+/* How often a mark, a rare path or a fault ("fault.sync_error") was reached. */
+uint64_t lw_world_marked(lw_world *world, const char *name);
+/* All that were, sorted by name; valid until the next call on this world. */
+const lw_mark *const *lw_world_marks(lw_world *world, size_t *count);
+/* Writes seed, faults, time and the last notes: for the report of a failure. */
+void lw_world_report(const lw_world *world, FILE *to);
+
+lw_network *lw_world_network(lw_world *world);
+/* Cuts the way from one host to another, or both ways; mending is the same with `cut` false. */
+void lw_world_cut_one_way(lw_world *world, const lw_host *from, const lw_host *to, bool cut);
+void lw_world_cut(lw_world *world, const lw_host *one, const lw_host *other, bool cut);
+
+/* ---- hosts ---------------------------------------------------------------------------------- */
+
+/* The host of this name, made if there is none yet: with power, an empty disk, and nobody on it. */
+lw_host *lw_world_host(lw_world *world, const char *name);
+const char *lw_host_name(const lw_host *host);
+lw_disk *lw_host_disk(lw_host *host);
+
+/* Starts a process, with power if there was none. The env is valid until the host crashes or is
+ * killed, or lw_env_close. Several processes may run on one host. */
+lw_env *lw_host_boot(lw_host *host);
+/* Whether a process runs: false after a crash, so also after lw_host_crash_after has struck. */
+bool lw_host_running(const lw_host *host);
+/* Power loss: the processes are gone, and so is what the disk does not promise. */
+void lw_host_crash(lw_host *host);
+/* The processes end, the machine goes on: what they wrote is kept, peers see closed connections. */
+void lw_host_kill(lw_host *host);
+/* Nothing of the host's processes runs for so long; its kernel does. */
+void lw_host_pause(lw_host *host, uint64_t duration_ns);
+
+/* A step of a host is an operation by which it changes something outside its memory: a write, sync,
+ * resize, open that may create, change of a name, or send. */
+uint64_t lw_host_steps(const lw_host *host);
+typedef enum lw_crash {
+    LW_CRASH_BEFORE, /* the step did not happen */
+    LW_CRASH_WITHIN, /* it happened in part, if it has parts */
+    LW_CRASH_AFTER,  /* it happened, but its process never learned it */
+} lw_crash;
+/* Lets power fail at the host's step number `steps` from now; 0: its next one. */
+void lw_host_crash_after(lw_host *host, uint64_t steps, lw_crash crash);
+
+/* From now on disk operations take `factor` times as long; 1: as usual. */
+void lw_host_slow_disk(lw_host *host, uint32_t factor);
+/* The clocks of the host run fast (or slow) by so many parts per million from now on. */
+void lw_host_set_drift(lw_host *host, int32_t drift_ppm);
+void lw_host_jump_wall(lw_host *host, int64_t jump_ms);
+
+#endif
