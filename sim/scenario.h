@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Scenarios: a node and its clients in a world, first in trouble (safety), then left in peace
+ * (liveness), then judged. Scenarios are data; the run itself is one piece of code for all of them.
+ *
+ * Judged is: no client was told anything that did not hold (sim/workload.h), the history of lists
+ * is sound at the isolation the run was made at, every acknowledged write is there after a last
+ * loss of power, the node comes up again after every crash, and once the faults have ended every
+ * client gets on within a bounded virtual time. */
+#ifndef LW_SCENARIO_H
+#define LW_SCENARIO_H
+
+#include "sim/world.h"
+
+typedef struct lw_scenario {
+    const char *name, *text;
+    bool faults[LW_FAULT_COUNT]; /* those that may happen, at about their usual rates */
+    uint32_t crash_every_ms;     /* mean virtual time between losses of power and kills; 0: none */
+    uint32_t pause_every_ms;     /* mean virtual time between pauses; 0: none */
+    uint32_t cut_every_ms;       /* mean virtual time between network partitions; 0: none */
+    uint32_t full_percent;       /* of the runs: the disk fills up for a while */
+    bool damage;                 /* a node may end by saying that its data is damaged */
+} lw_scenario;
+
+/* The scenario of this name, or NULL; and all of them, ended by one without a name. */
+const lw_scenario *lw_scenario_find(const char *name);
+extern const lw_scenario lw_scenarios[];
+
+typedef struct lw_run_options {
+    const lw_scenario *scenario;
+    uint64_t seed;
+    const char *const *bugs; /* planted ones to switch on, ended by NULL; or NULL */
+    FILE *trace;             /* every event as it happens; NULL: none */
+    FILE *history;           /* the history of lists as JSON lines; NULL: none */
+    FILE *report;            /* the last events of a run that failed; NULL: none */
+} lw_run_options;
+
+typedef struct lw_run_result {
+    bool passed;
+    bool damaged; /* the run ended because the node said that its data is damaged */
+    uint64_t hash;
+    uint64_t virtual_ns;
+    uint64_t boots;
+    uint64_t committed, failed, in_doubt;
+    lw_buffer failures; /* what was violated, a line each */
+} lw_run_result;
+
+/* Called with every mark and fault that was hit in a run. */
+typedef void (*lw_run_marks)(void *argument, const lw_mark *mark);
+
+/* Runs one seed. `result->failures` is made in `memory`. `marks` may be NULL. */
+void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_marks marks,
+                     void *argument, lw_run_result *result);
+
+#endif
