@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim/command.h"
+
+#include "client/json.h"
+#include "sim/scenario.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MARKS_MAX = 512 };
+
+/* What all runs together came to. */
+typedef struct tally {
+    const lw_sim_options *options;
+    lw_memory *memory;
+    FILE *trace, *history;
+    bool terminal; /* progress is drawn over itself */
+    uint64_t runs, failed_runs, damaged_runs, boots;
+    uint64_t committed, failed, in_doubt;
+    uint64_t virtual_ns;
+    double began; /* real seconds */
+    lw_mark marks[MARKS_MAX];
+    size_t mark_count;
+    lw_arena names;
+} tally;
+
+static double real_seconds(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Marks are counted over all runs; each run lists them by name. */
+static void add_mark(void *argument, const lw_mark *mark) {
+    tally *all = argument;
+    size_t index = 0;
+    while (index < all->mark_count && strcmp(all->marks[index].name, mark->name) != 0) {
+        index++;
+    }
+    if (index == all->mark_count) {
+        LW_ASSERT(index < MARKS_MAX);
+        lw_bytes name = lw_view(mark->name, strlen(mark->name) + 1);
+        all->marks[index] = (lw_mark){.name = (const char *)lw_arena_copy(&all->names, name).data};
+        all->mark_count++;
+    }
+    all->marks[index].count += mark->count;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const lw_mark *)a)->name, ((const lw_mark *)b)->name);
+}
+
+/* ---- runs
+ * ---------------------------------------------------------------------------------------- */
+
+static void run_once(tally *all, const lw_scenario *scenario, uint64_t seed, bool second,
+                     lw_run_result *result) {
+    const char *bugs[] = {all->options->bug, NULL};
+    lw_run_options options = {.scenario = scenario,
+                              .seed = seed,
+                              .bugs = bugs,
+                              .trace = second ? NULL : all->trace,
+                              .history = second ? NULL : all->history,
+                              .report = second ? NULL : stderr};
+    lw_scenario_run(&options, all->memory, second ? NULL : add_mark, all, result);
+}
+
+static void print_failure(const tally *all, const lw_scenario *scenario, uint64_t seed,
+                          const lw_run_result *result) {
+    if (all->terminal) {
+        (void)fprintf(stderr, "\r\033[K");
+    }
+    (void)fprintf(stderr, "scenario %s, seed %" PRIu64 ":\n%.*s", scenario->name, seed,
+                  (int)result->failures.size, (const char *)result->failures.data);
+    (void)fprintf(stderr, "again with: lathwork sim --scenario %s --seed %" PRIu64 "%s%s\n",
+                  scenario->name, seed, all->options->bug != NULL ? " --bug " : "",
+                  all->options->bug != NULL ? all->options->bug : "");
+}
+
+/* One seed, twice: the second time everything must be the same. Returns whether it passed. */
+static bool run_seed(tally *all, const lw_scenario *scenario, uint64_t seed) {
+    lw_run_result result;
+    run_once(all, scenario, seed, false, &result);
+    if (!all->options->once) {
+        lw_run_result again;
+        run_once(all, scenario, seed, true, &again);
+        if (again.hash != result.hash) {
+            result.passed = false;
+            lw_buffer_print(&result.failures,
+                            "determinism: the same seed gave trace hash %016" PRIx64
+                            ", then %016" PRIx64 "\n",
+                            result.hash, again.hash);
+        }
+        lw_buffer_reset(&again.failures);
+    }
+    if (!result.passed) {
+        print_failure(all, scenario, seed, &result);
+    }
+    all->runs++;
+    all->failed_runs += !result.passed;
+    all->damaged_runs += result.damaged;
+    all->boots += result.boots;
+    all->committed += result.committed;
+    all->failed += result.failed;
+    all->in_doubt += result.in_doubt;
+    all->virtual_ns += result.virtual_ns;
+    lw_buffer_reset(&result.failures);
+    return result.passed;
+}
+
+static void draw_progress(const tally *all, uint64_t total) {
+    if (all->terminal) {
+        (void)fprintf(
+            stderr, "\r\033[K%" PRIu64 " of %" PRIu64 " runs, %" PRIu64 " failed, %.0f simulated s",
+            all->runs, total, all->failed_runs, (double)all->virtual_ns / 1e9);
+    }
+}
+
+static void run_all(tally *all, const lw_scenario *only) {
+    uint64_t scenario_count = 0;
+    for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
+        scenario_count += only == NULL || only == one;
+    }
+    for (uint64_t run = 0; run < all->options->runs; run++) {
+        for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
+            if (only != NULL && only != one) {
+                continue;
+            }
+            bool passed = run_seed(all, one, all->options->seed + run);
+            draw_progress(all, all->options->runs * scenario_count);
+            if (!passed && all->options->until_failure) {
+                return;
+            }
+        }
+    }
+}
+
+/* ---- the summary
+ * ----------------------------------------------------------------------------------- */
+
+static void print_text(const tally *all, double seconds) {
+    double simulated = (double)all->virtual_ns / 1e9;
+    (void)printf(
+        "runs        %" PRIu64 " (%" PRIu64 " failed, %" PRIu64 " ended by damage that was found)\n"
+        "simulated   %.1f s, %.0f per real second%s\n"
+        "boots       %" PRIu64 "\n"
+        "commits     %" PRIu64 " acknowledged, %" PRIu64 " refused, %" PRIu64 " in doubt\n",
+        all->runs, all->failed_runs, all->damaged_runs, simulated,
+        simulated * (all->options->once ? 1 : 2) / seconds,
+        all->options->once ? "" : " (each seed twice)", all->boots, all->committed, all->failed,
+        all->in_doubt);
+    (void)printf("marks       %zu reached\n", all->mark_count);
+    for (size_t index = 0; index < all->mark_count; index++) {
+        (void)printf("  %-40s %" PRIu64 "\n", all->marks[index].name, all->marks[index].count);
+    }
+}
+
+static void print_json(const tally *all, double seconds) {
+    lw_buffer text = lw_buffer_in(all->memory);
+    lw_json json = lw_json_to(&text);
+    lw_json_object_open(&json, NULL);
+    lw_json_number(&json, "runs", all->runs);
+    lw_json_number(&json, "failed_runs", all->failed_runs);
+    lw_json_number(&json, "damaged_runs", all->damaged_runs);
+    lw_json_number(&json, "boots", all->boots);
+    lw_json_number(&json, "committed", all->committed);
+    lw_json_number(&json, "refused", all->failed);
+    lw_json_number(&json, "in_doubt", all->in_doubt);
+    lw_json_number(&json, "simulated_ms", all->virtual_ns / 1000000);
+    lw_json_number(&json, "real_ms", (uint64_t)(seconds * 1000));
+    lw_json_object_open(&json, "marks");
+    for (size_t index = 0; index < all->mark_count; index++) {
+        lw_json_number(&json, all->marks[index].name, all->marks[index].count);
+    }
+    lw_json_object_close(&json);
+    lw_json_object_close(&json);
+    (void)printf("%.*s\n", (int)text.size, (const char *)text.data);
+    lw_buffer_reset(&text);
+}
+
+static bool open_output(const char *path, FILE **file) {
+    if (path == NULL) {
+        return true;
+    }
+    *file = fopen(path, "w");
+    if (*file == NULL) {
+        (void)fprintf(stderr, "error: cannot write \"%s\"\n", path);
+    }
+    return *file != NULL;
+}
+
+static void close_output(FILE *file) {
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+}
+
+int lw_sim_command(const lw_sim_options *options) {
+    const lw_scenario *only = NULL;
+    if (options->scenario != NULL) {
+        only = lw_scenario_find(options->scenario);
+        if (only == NULL) {
+            (void)fprintf(stderr, "error: no scenario is named \"%s\"\nhint: they are",
+                          options->scenario);
+            for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
+                (void)fprintf(stderr, " %s", one->name);
+            }
+            (void)fprintf(stderr, "\n");
+            return 2;
+        }
+    }
+    tally all = {.options = options,
+                 .memory = lw_memory_open(),
+                 .terminal = isatty(STDERR_FILENO) != 0,
+                 .began = real_seconds()};
+    all.names = lw_arena_in(all.memory);
+    if (!open_output(options->trace, &all.trace) || !open_output(options->history, &all.history)) {
+        close_output(all.trace);
+        lw_memory_close(all.memory);
+        return 2;
+    }
+    run_all(&all, only);
+    if (all.terminal) {
+        (void)fprintf(stderr, "\r\033[K");
+    }
+    qsort(all.marks, all.mark_count, sizeof(all.marks[0]), by_name);
+    double seconds = real_seconds() - all.began;
+    if (options->json) {
+        print_json(&all, seconds);
+    } else {
+        print_text(&all, seconds);
+    }
+    close_output(all.trace);
+    close_output(all.history);
+    int code = all.failed_runs > 0 ? 1 : 0;
+    lw_memory_close(all.memory);
+    return code;
+}
