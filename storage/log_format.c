@@ -91,7 +91,7 @@ void lw_log_segment_header_encode(const lw_log_segment_header *header, uint8_t *
 lw_log_header_state lw_log_segment_header_decode(const uint8_t *block,
                                                  lw_log_segment_header *header, uint32_t *format) {
     if (memcmp(block, segment_magic, sizeof(segment_magic)) != 0) {
-        return all_zero(block, LW_LOG_BLOCK) ? LW_LOG_HEADER_ZERO : LW_LOG_HEADER_DAMAGED;
+        return LW_LOG_HEADER_DAMAGED;
     }
     if (lw_get_u32(block + SEGMENT_CHECKSUM) != segment_checksum(block)) {
         return LW_LOG_HEADER_DAMAGED;

@@ -23,7 +23,6 @@ typedef struct lw_log_segment_header {
 
 typedef enum lw_log_header_state {
     LW_LOG_HEADER_VALID,
-    LW_LOG_HEADER_ZERO, /* nothing but zeros: the file was being made */
     LW_LOG_HEADER_DAMAGED,
     LW_LOG_HEADER_NEWER, /* intact, of a format that this program does not know */
 } lw_log_header_state;

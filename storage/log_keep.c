@@ -117,12 +117,13 @@ static void begin_release(lw_log *log) {
     uint64_t first = lw_log_holds_first(&log->holds);
     log->release_upto = first;
     log->oldest_needed = first;
-    carry_states(log, first);
-    log->release_ticket = lw_log_write_records(log, NULL, 0);
     if (LW_BUG(log->env, "log.recycle_too_early") && log->holds.oldest->writes == 0 &&
         first == log->holds.oldest->header.number + 1) {
         log->release_ticket = log->ticket_durable;
+        return;
     }
+    carry_states(log, first);
+    log->release_ticket = lw_log_write_records(log, NULL, 0);
 }
 
 static bool release_is_due(const lw_log *log) {

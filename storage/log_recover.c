@@ -47,6 +47,12 @@ typedef struct recovery {
 
 /* ---- files ----------------------------------------------------------------------------------- */
 
+static LW_YIELDS lw_status remove_unfinished(recovery *state, const char *name) {
+    LW_TRY(lw_path_join(state->path, state->log->directory, name));
+    LW_MARK(state->log->env, "log.unfinished_removed");
+    return lw_path_unlink(state->log->env, state->path);
+}
+
 static LW_YIELDS lw_status list_segments(recovery *state) {
     lw_log *log = state->log;
     lw_buffer names = lw_buffer_in(log->memory);
@@ -58,6 +64,8 @@ static LW_YIELDS lw_status list_segments(recovery *state) {
         uint64_t number = lw_log_segment_number(name);
         if (number != 0) {
             state->numbers[state->number_count++] = number;
+        } else if (lw_log_segment_unfinished(name)) {
+            status = remove_unfinished(state, name);
         }
         at += strlen(name) + 1;
     }
@@ -65,7 +73,7 @@ static LW_YIELDS lw_status list_segments(recovery *state) {
     return status;
 }
 
-/* Opens segment file `number` and reads its header; one of another number counts as zero, since it
+/* Opens segment file `number` and reads its header, which may be that of another number: then it
  * only says what the file was before it was given this name. */
 static LW_YIELDS lw_status open_segment(recovery *state, uint64_t number,
                                         lw_log_header_state *header_state,
@@ -74,7 +82,7 @@ static LW_YIELDS lw_status open_segment(recovery *state, uint64_t number,
     LW_TRY(lw_log_reader_open(&state->reader, state->path, 0));
     const uint8_t *block = NULL;
     LW_TRY(lw_log_reader_view(&state->reader, 0, LW_LOG_BLOCK, &block));
-    *header_state = LW_LOG_HEADER_ZERO;
+    *header_state = LW_LOG_HEADER_DAMAGED;
     uint32_t format = 0;
     if (block != NULL) {
         *header_state = lw_log_segment_header_decode(block, header, &format);
@@ -219,20 +227,6 @@ static LW_YIELDS lw_status search_later_segments(recovery *state) {
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-/* Whether the open file, the only one, is a first segment whose making was interrupted: zeros, as
- * far as it goes. */
-static LW_YIELDS lw_status is_unfinished(recovery *state, bool *unfinished) {
-    *unfinished = state->number_count == 1 && state->numbers[0] == 1;
-    uint64_t whole = state->reader.file_size / LW_LOG_BLOCK * LW_LOG_BLOCK;
-    for (uint64_t offset = 0; offset < whole && *unfinished; offset += LW_LOG_BLOCK) {
-        const uint8_t *block = NULL;
-        LW_TRY(lw_log_reader_view(&state->reader, offset, LW_LOG_BLOCK, &block));
-        *unfinished =
-            block != NULL && block[0] == 0 && memcmp(block, block + 1, LW_LOG_BLOCK - 1) == 0;
-    }
-    return LW_OK;
-}
-
 /* Reads all segments that belong to the log into log->holds. None if there is no log yet. */
 static LW_YIELDS lw_status read_log(recovery *state) {
     lw_log *log = state->log;
@@ -246,14 +240,6 @@ static LW_YIELDS lw_status read_log(recovery *state) {
         lw_log_header_state header_state;
         lw_log_segment_header header;
         LW_TRY(open_segment(state, number, &header_state, &header));
-        if (header_state == LW_LOG_HEADER_ZERO && log->holds.newest == NULL) {
-            bool unfinished = false;
-            LW_TRY(is_unfinished(state, &unfinished));
-            if (unfinished) {
-                LW_MARK(log->env, "log.first_segment_unfinished");
-                return LW_OK;
-            }
-        }
         if (header_state != LW_LOG_HEADER_VALID || header.number != number) {
             return damaged_header(state);
         }

@@ -9,20 +9,27 @@ enum {
     READ_SIZE = 1024 * 1024,
     NAME_DIGITS = 16,
 };
-static const char name_suffix[] = ".log";
+static const char name_suffix[] = ".log", unfinished_suffix[] = ".new";
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-lw_status lw_log_segment_path(const char *directory, uint64_t number, char *path) {
+_Static_assert(sizeof(name_suffix) == sizeof(unfinished_suffix), "names have one size");
+
+static lw_status make_path(const char *directory, uint64_t number, const char *suffix, char *path) {
     LW_ASSERT(number > 0);
     char name[NAME_DIGITS + sizeof(name_suffix)];
-    snprintf(name, sizeof(name), "%016llx%s", (unsigned long long)number, name_suffix);
+    snprintf(name, sizeof(name), "%016llx%s", (unsigned long long)number, suffix);
     return lw_path_join(path, directory, name);
 }
 
-uint64_t lw_log_segment_number(const char *name) {
+lw_status lw_log_segment_path(const char *directory, uint64_t number, char *path) {
+    return make_path(directory, number, name_suffix, path);
+}
+
+/* The number in front of `suffix`, or 0 if the name is not made like that. */
+static uint64_t number_before(const char *name, const char *suffix) {
     if (strlen(name) != NAME_DIGITS + sizeof(name_suffix) - 1 ||
-        strcmp(name + NAME_DIGITS, name_suffix) != 0) {
+        strcmp(name + NAME_DIGITS, suffix) != 0) {
         return 0;
     }
     uint64_t number = 0;
@@ -35,6 +42,14 @@ uint64_t lw_log_segment_number(const char *name) {
         number = number << 4 | (uint64_t)(digit - digits);
     }
     return number;
+}
+
+uint64_t lw_log_segment_number(const char *name) {
+    return number_before(name, name_suffix);
+}
+
+bool lw_log_segment_unfinished(const char *name) {
+    return number_before(name, unfinished_suffix) != 0;
 }
 
 /* ---- making ---------------------------------------------------------------------------------- */
@@ -70,26 +85,34 @@ static LW_YIELDS lw_status sync_names(lw_env *env, const char *directory) {
 
 lw_status lw_log_segment_create(lw_env *env, const char *directory,
                                 const lw_log_segment_header *header, lw_handle *file) {
-    char path[LW_PATH_SIZE];
+    char path[LW_PATH_SIZE], path_new[LW_PATH_SIZE];
     LW_TRY(lw_log_segment_path(directory, header->number, path));
+    LW_TRY(make_path(directory, header->number, unfinished_suffix, path_new));
     lw_handle made = LW_NO_HANDLE;
-    LW_TRY(lw_file_open(env, path, LW_OPEN_CREATE | LW_OPEN_EXCLUSIVE | LW_OPEN_DIRECT, &made));
+    LW_TRY(lw_file_open(env, path_new, LW_OPEN_CREATE | LW_OPEN_EXCLUSIVE | LW_OPEN_DIRECT, &made));
     lw_status status = fill_with_zeros(env, made, header->size);
+    if (status == LW_OK) {
+        status = write_header(env, made, header);
+    }
     if (status == LW_OK) {
         status = lw_file_sync(env, made);
     }
     if (status == LW_OK) {
-        status = sync_names(env, directory);
-    }
-    if (status == LW_OK) {
-        status = write_header(env, made, header);
+        status = lw_path_rename(env, path_new, path);
     }
     if (status != LW_OK) {
         lw_error cause = *lw_error_slot();
         lw_file_close(env, made);
         /* What cannot be removed now is found and removed at the next opening. */
-        (void)!lw_path_unlink(env, path);
+        (void)!lw_path_unlink(env, path_new);
         return lw_fail(cause.status, "making the log segment %s: %s", path, cause.text);
+    }
+    status = sync_names(env, directory);
+    if (status != LW_OK) {
+        lw_error cause = *lw_error_slot();
+        lw_file_close(env, made);
+        /* Not LW_FULL, whatever it was: the name is there and must not be made again (S4). */
+        return lw_fail(LW_INTERNAL, "making the log segment %s: %s", path, cause.text);
     }
     *file = made;
     return LW_OK;

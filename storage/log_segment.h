@@ -3,9 +3,10 @@
  * file system, how an old one becomes a new one, and how their blocks are read.
  *
  * Invariants
- * G1. A header is written only into a file that is written out with data, synced, and whose name is
- *     durable. So a valid header proves that the segment can be used (hazard S1).
- * G2. A header is durable before anything else is written to its segment. */
+ * G1. A file gets its name as a segment when it is written out with data, header included, and
+ *     synced; the name is durable before the segment is used. So a segment without a header that
+ * can be read is damaged, never unfinished (hazard S1). G2. A header is durable before anything
+ * else is written to its segment. */
 #ifndef LW_LOG_SEGMENT_H
 #define LW_LOG_SEGMENT_H
 
@@ -15,6 +16,8 @@
 LW_MUST_USE lw_status lw_log_segment_path(const char *directory, uint64_t number, char *path);
 /* The number in a file name, or 0 if it is not one of a segment. */
 uint64_t lw_log_segment_number(const char *name);
+/* Whether it is the name of a segment whose making was interrupted. */
+bool lw_log_segment_unfinished(const char *name);
 
 /* Makes a new segment file of header->size bytes, and opens it. On failure no file is left behind.
  */

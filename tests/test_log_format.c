@@ -2,6 +2,8 @@
 /* The bytes of the log: the round trips, the bytes themselves, and what damage is answered with. */
 #include "storage/log_format.h"
 
+#include "base/hash.h"
+
 #include "tests/unit.h"
 
 static const lw_log_segment_header segment = {
@@ -112,14 +114,18 @@ static void a_segment_header_reads_back(void **state) {
     assert_int_equal(header.salt, segment.salt);
 }
 
-static void a_header_of_zeros_is_told_from_a_damaged_one(void **state) {
+static void a_newer_format_is_told_from_damage(void **state) {
     (void)state;
-    uint8_t block[LW_LOG_BLOCK] = {0};
+    uint8_t block[LW_LOG_BLOCK];
+    lw_log_segment_header_encode(&segment, block);
+    block[8] = LW_LOG_FORMAT + 1;
     lw_log_segment_header header;
     uint32_t format = 0;
-    assert_int_equal(lw_log_segment_header_decode(block, &header, &format), LW_LOG_HEADER_ZERO);
-    block[LW_LOG_BLOCK - 1] = 1;
     assert_int_equal(lw_log_segment_header_decode(block, &header, &format), LW_LOG_HEADER_DAMAGED);
+    lw_put_u32(block + 12, 0);
+    lw_put_u32(block + 12, lw_crc32c(0, lw_view(block, 48)));
+    assert_int_equal(lw_log_segment_header_decode(block, &header, &format), LW_LOG_HEADER_NEWER);
+    assert_int_equal(format, LW_LOG_FORMAT + 1);
 }
 
 static void every_flipped_bit_of_a_segment_header_is_noticed(void **state) {
@@ -218,7 +224,7 @@ int main(void) {
         cmocka_unit_test(the_bytes_of_a_segment_header_are_these),
         cmocka_unit_test(the_bytes_of_a_batch_are_these),
         cmocka_unit_test(a_segment_header_reads_back),
-        cmocka_unit_test(a_header_of_zeros_is_told_from_a_damaged_one),
+        cmocka_unit_test(a_newer_format_is_told_from_damage),
         cmocka_unit_test(every_flipped_bit_of_a_segment_header_is_noticed),
         cmocka_unit_test(every_flipped_bit_of_a_batch_is_noticed),
         cmocka_unit_test(a_batch_reads_back),
