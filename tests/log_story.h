@@ -60,7 +60,7 @@ typedef struct story {
     lw_status opened, worst;
     bool open_done, done;
     void (*body)(struct story *told);    /* of story_run */
-    uint8_t bytes[4][STORY_PAYLOAD_MAX]; /* of story_append */
+    uint8_t bytes[4][STORY_PAYLOAD_MAX]; /* of story_append and story_visit */
     char error[LW_ERROR_TEXT_SIZE];
 } story;
 
@@ -83,7 +83,6 @@ static inline size_t story_payload(const story *told, const story_record *record
 
 static inline lw_status story_visit(void *argument, const lw_log_record *shown) {
     story *told = argument;
-    uint8_t bytes[STORY_PAYLOAD_MAX];
     uint64_t id = 0;
     if (shown->payload.size >= 16) {
         memcpy(&id, shown->payload.data, 8);
@@ -93,9 +92,9 @@ static inline lw_status story_visit(void *argument, const lw_log_record *shown) 
         return LW_OK;
     }
     const story_record *record = &told->records[id - 1];
-    size_t size = story_payload(told, record, bytes);
+    size_t size = story_payload(told, record, told->bytes[0]);
     if (record->group != shown->group || record->index != shown->index ||
-        record->kind != shown->kind || !lw_equal(shown->payload, lw_view(bytes, size))) {
+        record->kind != shown->kind || !lw_equal(shown->payload, lw_view(told->bytes[0], size))) {
         told->seen_other = true;
     }
     if (told->seen_count < STORY_RECORDS_MAX * 2) {
