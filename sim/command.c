@@ -211,30 +211,33 @@ int lw_sim_command(const lw_sim_options *options) {
             return 2;
         }
     }
-    tally all = {.options = options,
-                 .memory = lw_memory_open(),
-                 .terminal = isatty(STDERR_FILENO) != 0,
-                 .began = real_seconds()};
-    all.names = lw_arena_in(all.memory);
-    if (!open_output(options->trace, &all.trace) || !open_output(options->history, &all.history)) {
-        close_output(all.trace);
-        lw_memory_close(all.memory);
+    lw_memory *memory = lw_memory_open();
+    tally *all = lw_allocate_zero(memory, sizeof(*all));
+    all->options = options;
+    all->memory = memory;
+    all->terminal = isatty(STDERR_FILENO) != 0;
+    all->began = real_seconds();
+    all->names = lw_arena_in(memory);
+    if (!open_output(options->trace, &all->trace) ||
+        !open_output(options->history, &all->history)) {
+        close_output(all->trace);
+        lw_memory_close(memory);
         return 2;
     }
-    run_all(&all, only);
-    if (all.terminal) {
+    run_all(all, only);
+    if (all->terminal) {
         (void)fprintf(stderr, "\r\033[K");
     }
-    qsort(all.marks, all.mark_count, sizeof(all.marks[0]), by_name);
-    double seconds = real_seconds() - all.began;
+    qsort(all->marks, all->mark_count, sizeof(all->marks[0]), by_name);
+    double seconds = real_seconds() - all->began;
     if (options->json) {
-        print_json(&all, seconds);
+        print_json(all, seconds);
     } else {
-        print_text(&all, seconds);
+        print_text(all, seconds);
     }
-    close_output(all.trace);
-    close_output(all.history);
-    int code = all.failed_runs > 0 ? 1 : 0;
-    lw_memory_close(all.memory);
+    close_output(all->trace);
+    close_output(all->history);
+    int code = all->failed_runs > 0 ? 1 : 0;
+    lw_memory_close(memory);
     return code;
 }
