@@ -6,8 +6,7 @@
  * before its target. To go back is to walk up from a restart. */
 #include "storage/block.h"
 
-/* ---- building -----------------------------------------------------------------------------------
- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 void lw_block_builder_reset(lw_block_builder *builder) {
     lw_buffer_reset(&builder->bytes);
@@ -67,8 +66,7 @@ lw_bytes lw_block_builder_finish(lw_block_builder *builder) {
     return lw_buffer_view(&builder->bytes);
 }
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* What stands before the bytes of an entry. */
 typedef struct entry_head {

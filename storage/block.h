@@ -24,8 +24,7 @@ enum {
     LW_BLOCK_SIZE_MAX = LW_TREE_VALUE_SIZE_MAX + 1024 * 1024,
 };
 
-/* ---- building -----------------------------------------------------------------------------------
- */
+/* ---- building -------------------------------------------------------------------------------- */
 
 typedef struct lw_block_builder {
     lw_buffer bytes;
@@ -50,8 +49,7 @@ size_t lw_block_entry_size_max(const lw_entry *entry);
 lw_bytes lw_block_builder_finish(lw_block_builder *builder);
 void lw_block_builder_clear(lw_block_builder *builder);
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 typedef struct lw_block_cursor {
     const uint8_t *bytes;

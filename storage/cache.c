@@ -55,8 +55,7 @@ static void detach(lw_cache *cache, lw_cache_block *block);
 static void release(lw_cache *cache, lw_cache_block *block);
 static void evict(lw_cache *cache, size_t size);
 
-/* ---- rings --------------------------------------------------------------------------------------
- */
+/* ---- rings ----------------------------------------------------------------------------------- */
 
 static void ring_init(ring *of) {
     of->next = of->previous = of;
@@ -79,8 +78,7 @@ static void ring_take(ring *taken) {
     ring_init(taken);
 }
 
-/* ---- the cache ----------------------------------------------------------------------------------
- */
+/* ---- the cache ------------------------------------------------------------------------------- */
 
 lw_cache *lw_cache_open(lw_memory *memory, size_t budget) {
     lw_cache *cache = lw_allocate_zero(memory, sizeof(*cache));
@@ -219,8 +217,7 @@ void lw_cache_figures_get(const lw_cache *cache, lw_cache_figures *figures) {
                                   .misses = cache->misses};
 }
 
-/* ---- blocks -------------------------------------------------------------------------------------
- */
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 static uint64_t hash_of(uint64_t number, uint64_t offset) {
     return lw_mix(number ^ lw_mix(offset));

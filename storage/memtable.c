@@ -66,8 +66,7 @@ static bool node_search(const node *in, uint32_t from, target sought, uint32_t *
 static node *leaf_for_insert(lw_memtable *memtable, target sought);
 static node *leaf_for_seek(const lw_memtable *memtable, target sought);
 
-/* ---- records ------------------------------------------------------------------------------------
- */
+/* ---- records --------------------------------------------------------------------------------- */
 
 static lw_bytes record_key(const record *of) {
     return lw_view(of->bytes, of->key_size);
@@ -96,8 +95,7 @@ static int record_compare(const record *of, target sought, size_t shared) {
     return order != 0 ? order : (of->sequence < sought.sequence) - (of->sequence > sought.sequence);
 }
 
-/* ---- the table ----------------------------------------------------------------------------------
- */
+/* ---- the table ------------------------------------------------------------------------------- */
 
 lw_memtable *lw_memtable_open(lw_memory *memory) {
     lw_memtable *memtable = lw_allocate_zero(memory, sizeof(*memtable));
@@ -153,8 +151,7 @@ uint64_t lw_memtable_sequence_max(const lw_memtable *memtable) {
     return memtable->sequence_max;
 }
 
-/* ---- nodes --------------------------------------------------------------------------------------
- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 static node *node_open(lw_memtable *memtable, uint32_t level) {
     node *opened = lw_arena_allocate(&memtable->arena, level == 0 ? sizeof(node) : sizeof(inner));
@@ -292,8 +289,7 @@ static node *leaf_for_seek(const lw_memtable *memtable, target sought) {
     return at;
 }
 
-/* ---- cursors ------------------------------------------------------------------------------------
- */
+/* ---- cursors --------------------------------------------------------------------------------- */
 
 /* Stands on an index of a leaf: one beyond its last is the first of the next leaf. */
 static void cursor_stand(lw_memtable_cursor *cursor, const node *leaf, uint32_t index) {

@@ -69,8 +69,7 @@ static const char *path_of(const lw_table *table) {
     return (const char *)table->path.data;
 }
 
-/* ---- opening ------------------------------------------------------------------------------------
- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* Reads the filter to where it stays, and the index into its arrays. */
 static LW_YIELDS lw_status read_parts(lw_table *table, const lw_table_footer *footer) {
@@ -166,8 +165,7 @@ bool lw_table_may_hold(const lw_table *table, lw_bytes key) {
     return may;
 }
 
-/* ---- cursors ------------------------------------------------------------------------------------
- */
+/* ---- cursors --------------------------------------------------------------------------------- */
 
 lw_table_cursor *lw_table_cursor_open(lw_table *table) {
     lw_table_cursor *cursor = table->spare;

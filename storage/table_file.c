@@ -12,8 +12,7 @@
 
 _Static_assert(LW_BLOCK_SIZE_MAX <= LZ4_MAX_INPUT_SIZE, "LZ4 takes every block");
 
-/* ---- sealed blocks ------------------------------------------------------------------------------
- */
+/* ---- sealed blocks --------------------------------------------------------------------------- */
 
 size_t lw_compressor_size(void) {
     return (size_t)LZ4_sizeofState();
@@ -86,8 +85,7 @@ bool lw_part_decompress(lw_bytes sealed, uint8_t *to, size_t size) {
     return made >= 0 && (size_t)made == size;
 }
 
-/* ---- footer -------------------------------------------------------------------------------------
- */
+/* ---- footer ---------------------------------------------------------------------------------- */
 
 static const uint8_t footer_magic[8] = {'L', 'W', 'T', 'A', 'B', 'L', 'E', '\n'};
 
@@ -145,8 +143,7 @@ const char *lw_table_footer_read(const uint8_t from[LW_TABLE_FOOTER_SIZE], uint6
     return NULL;
 }
 
-/* ---- properties ---------------------------------------------------------------------------------
- */
+/* ---- properties ------------------------------------------------------------------------------ */
 
 enum { PROPERTY_COUNT = 6 };
 

@@ -13,8 +13,7 @@ struct index_block {
     uint32_t key;      /* where in `keys` the fence's key begins; it ends where the next begins */
 };
 
-/* ---- writing ------------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* The shortest key after `before` that `first` begins with stands for all its versions; where a
  * block begins inside the versions of one key, the fence tells them apart. */
@@ -45,8 +44,7 @@ void lw_table_index_add(lw_block_builder *builder, lw_bytes fence_key, uint64_t 
                                               .value = lw_view(sizes, end)});
 }
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static lw_bytes fence_key(const lw_table_index *index, uint32_t block) {
     uint32_t start = index->blocks[block].key;

@@ -3,12 +3,7 @@
 #include "storage/batch.h"
 
 #include "storage/table.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "tests/unit.h"
 
 static void what_goes_in_comes_out_in_order(void **state) {
     (void)state;
@@ -92,12 +87,6 @@ static void unknown_kinds_and_unreasonable_sizes_are_damage(void **state) {
     lw_memory_close(memory);
 }
 
-static int arm_alarm(void **state) {
-    (void)state;
-    alarm(60);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_goes_in_comes_out_in_order),
@@ -105,5 +94,5 @@ int main(void) {
         cmocka_unit_test(a_batch_cut_anywhere_is_damage_except_between_operations),
         cmocka_unit_test(unknown_kinds_and_unreasonable_sizes_are_damage),
     };
-    return cmocka_run_group_tests(tests, arm_alarm, NULL) != 0 ? 1 : 0;
+    return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }

@@ -3,12 +3,7 @@
 #include "storage/cache.h"
 
 #include "base/hash.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "tests/unit.h"
 
 enum { BLOCK_SIZE = 1000 };
 
@@ -278,12 +273,6 @@ static void whatever_happens_the_figures_are_exact(void **state) {
     lw_memory_close(memory);
 }
 
-static int arm_alarm(void **state) {
-    (void)state;
-    alarm(60);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_block_is_found_by_file_and_offset_only_after_its_publication),
@@ -297,5 +286,5 @@ int main(void) {
         cmocka_unit_test(a_forgotten_file_is_gone_and_its_pinned_blocks_go_with_their_pin),
         cmocka_unit_test(whatever_happens_the_figures_are_exact),
     };
-    return cmocka_run_group_tests(tests, arm_alarm, NULL) != 0 ? 1 : 0;
+    return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }

@@ -3,14 +3,9 @@
 #include "storage/memtable.h"
 
 #include "base/hash.h"
+#include "tests/unit.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 typedef struct model_entry {
     char key[48];
@@ -283,12 +278,6 @@ static void the_largest_entry_fits(void **state) {
     lw_memory_close(memory);
 }
 
-static int arm_alarm(void **state) {
-    (void)state;
-    alarm(60);
-    return 0;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_agrees_with_a_sorted_array),
@@ -298,5 +287,5 @@ int main(void) {
         cmocka_unit_test(it_knows_its_lowest_and_highest_sequence),
         cmocka_unit_test(the_largest_entry_fits),
     };
-    return cmocka_run_group_tests(tests, arm_alarm, NULL) != 0 ? 1 : 0;
+    return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }
