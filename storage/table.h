@@ -63,7 +63,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_table_builder_open(lw_env *env, const char *p
                                                       uint64_t number,
                                                       const lw_table_options *options,
                                                       lw_table_builder **builder);
-/* Adds the next entry in the order of B1; copies. Suspends while a full buffer is written. */
+/* Adds the next entry in the order of B1; copies. Suspends while a full buffer is written. After a
+ * failure the builder is only good for lw_table_builder_abandon. */
 LW_MUST_USE LW_YIELDS lw_status lw_table_builder_add(lw_table_builder *builder,
                                                      const lw_entry *entry);
 /* Bytes of the file so far, for deciding where to cut. */
@@ -105,7 +106,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_table_cursor_previous(lw_table_cursor *cursor
 /* The entry under the cursor, or NULL beyond either end. */
 const lw_entry *lw_table_cursor_entry(const lw_table_cursor *cursor);
 
-/* Describes a table file for `lathwork inspect`, checking every block. */
+/* Describes a table file for `lathwork inspect`, checking every block; the last line is a verdict.
+ * LW_CORRUPTION if anything is wrong: the text then says what. */
 LW_MUST_USE LW_YIELDS lw_status lw_table_inspect(lw_env *env, const char *path, lw_buffer *text);
 
 #endif

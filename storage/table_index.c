@@ -39,7 +39,7 @@ void lw_table_index_add(lw_block_builder *builder, lw_bytes fence_key, uint64_t 
     size_t end = lw_put_varint(sizes, sealed_size);
     end += lw_put_varint(sizes + end, size);
     lw_block_builder_add(builder, &(lw_entry){.key = fence_key,
-                                              .sequence = fence_sequence,
+                                              .sequence = ~fence_sequence,
                                               .kind = LW_ENTRY_PUT,
                                               .value = lw_view(sizes, end)});
 }
@@ -69,7 +69,7 @@ static bool walk(lw_table_index *index, lw_block_cursor *fences, uint64_t data_s
         }
         if (index->blocks != NULL) {
             index->blocks[block] = (struct index_block){.offset = offset,
-                                                        .sequence = fence->sequence,
+                                                        .sequence = ~fence->sequence,
                                                         .size = (uint32_t)size,
                                                         .key = (uint32_t)*keys_size};
             memcpy(index->keys + *keys_size, fence->key.data, fence->key.size);

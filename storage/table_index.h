@@ -3,8 +3,9 @@
  * whose entries are fences; in memory the fences lie apart from where the blocks are, with eight
  * bytes of each as a number, so that a search reads few cache lines.
  *
- *   entry: key and sequence = the fence of a data block, kind = put,
- *          value = sealed size varint · size before compression varint
+ *   entry: key = the fence's key, sequence = the complement of the fence's (which is 0, so one
+ * byte, where the key alone is the fence), kind = put, value = sealed size varint · size before
+ * compression varint
  *
  * Invariants
  * 1. A fence is at or before the first entry of its block and after the last of the block before;
