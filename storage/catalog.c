@@ -24,7 +24,8 @@ struct lw_catalog {
     uint64_t generation;
     uint64_t base;     /* bytes at the last rewriting */
     uint64_t size;     /* where the next record goes; everything before is durable */
-    bool tail_unknown; /* C4 */
+    bool in_doubt;     /* whether the end of the file is (C4) */
+    bool acknowledged; /* at opening: lw_catalog_facts */
     lw_buffer scratch; /* the record being written */
     char directory[LW_PATH_SIZE], path[LW_PATH_SIZE], path_new[LW_PATH_SIZE];
 };
@@ -61,8 +62,11 @@ static bool record_at(lw_bytes file, uint64_t generation, uint64_t offset, lw_by
         return false;
     }
     lw_bytes covered = lw_view(file.data + offset + 4, RECORD_SIZE - 4 + (size_t)size);
+    if (lw_get_u32(file.data + offset) != lw_crc32c((uint32_t)generation, covered)) {
+        return false;
+    }
     *payload = lw_view(file.data + offset + RECORD_SIZE, size);
-    return lw_get_u32(file.data + offset) == lw_crc32c((uint32_t)generation, covered);
+    return true;
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -122,7 +126,7 @@ static bool was_acknowledged(lw_bytes file, const lw_catalog_facts *facts, uint6
 static lw_status read_records(const char *path, lw_bytes file, lw_catalog_visit visit,
                               void *argument, lw_catalog_facts *facts) {
     uint64_t offset = HEADER_SIZE;
-    lw_bytes payload;
+    lw_bytes payload = {0};
     while (offset < file.size && record_at(file, facts->generation, offset, &payload)) {
         if (payload.size > 0) {
             facts->edit_count++;
@@ -140,6 +144,7 @@ static lw_status read_records(const char *path, lw_bytes file, lw_catalog_visit 
                        "again with an empty one",
                        path, offset);
     }
+    facts->acknowledged = offset == facts->base || payload.size == 0;
     facts->size = offset;
     facts->torn_size = file.size - offset;
     return LW_OK;
@@ -203,33 +208,22 @@ void lw_catalog_close(lw_catalog *catalog) {
     lw_free(catalog->env->memory, catalog);
 }
 
-/* Reads what is there, and cuts what a crash left half written. */
-static lw_status catalog_recover(lw_catalog *catalog, lw_catalog_visit visit) {
-    lw_env *env = catalog->env;
-    lw_catalog_facts facts;
-    LW_TRY(lw_file_open(env, catalog->path, 0, &catalog->file));
-    LW_TRY(read_catalog(env, catalog->path, catalog->file, visit, catalog->argument, &facts));
-    if (facts.torn_size > 0) {
-        LW_MARK(env, "catalog.torn_tail_cut");
-        LW_TRY(lw_file_resize(env, catalog->file, facts.size));
-    }
-    /* What was read may be in the page cache only, if the process died and the machine did not. */
-    LW_TRY(lw_file_sync(env, catalog->file));
-    catalog->generation = facts.generation;
-    catalog->base = facts.base;
-    catalog->size = facts.size;
-    return LW_OK;
-}
-
 lw_status lw_catalog_open(lw_env *env, const char *directory, lw_catalog_visit visit,
                           lw_catalog_describe describe, void *argument, lw_catalog **opened) {
     lw_catalog *catalog = NULL;
     LW_TRY(catalog_make(env, directory, describe, argument, &catalog));
-    lw_status status = catalog_recover(catalog, visit);
+    lw_catalog_facts facts = {0};
+    lw_status status = lw_catalog_read(env, catalog->path, visit, argument, &facts);
     if (status != LW_OK) {
         lw_catalog_close(catalog);
         return status;
     }
+    if (facts.torn_size > 0) {
+        LW_MARK(env, "catalog.torn_tail");
+    }
+    catalog->generation = facts.generation;
+    catalog->in_doubt = true;
+    catalog->acknowledged = facts.acknowledged;
     *opened = catalog;
     return LW_OK;
 }
@@ -302,14 +296,18 @@ static lw_status catalog_rewrite(lw_catalog *catalog) {
         return status;
     }
     if (lw_handle_valid(catalog->file)) {
-        LW_MARK(env, "catalog.rewritten");
         lw_file_close(env, catalog->file);
     }
     catalog->file = file;
     catalog->generation++;
     catalog->base = catalog->size = size;
-    catalog->tail_unknown = false;
+    catalog->in_doubt = false;
     return LW_OK;
+}
+
+lw_status lw_catalog_settle(lw_catalog *catalog) {
+    lw_status status = catalog_rewrite(catalog);
+    return status == LW_FULL && catalog->acknowledged ? LW_OK : status;
 }
 
 lw_status lw_catalog_create(lw_env *env, const char *directory, lw_catalog_describe describe,
@@ -334,22 +332,23 @@ static bool outgrown(const lw_catalog *catalog) {
 
 static lw_status append(lw_catalog *catalog, lw_bytes payload) {
     lw_buffer *record = &catalog->scratch;
-    LW_ASSERT(!catalog->tail_unknown);
+    LW_ASSERT(!catalog->in_doubt);
     lw_buffer_clear(record);
     append_record(record, catalog->generation, catalog->size, payload);
-    catalog->tail_unknown = true;
+    catalog->in_doubt = true;
     LW_TRY(lw_file_write(catalog->env, catalog->file, catalog->size, lw_buffer_view(record),
                          LW_WRITE_DURABLE));
-    catalog->tail_unknown = false;
+    catalog->in_doubt = false;
     catalog->size += record->size;
     return LW_OK;
 }
 
 lw_status lw_catalog_commit(lw_catalog *catalog, lw_bytes edit) {
     LW_ASSERT(edit.size > 0);
-    if (catalog->tail_unknown || outgrown(catalog) || LW_RARE(catalog->env, "catalog.rewrite")) {
+    if (catalog->in_doubt || outgrown(catalog) || LW_RARE(catalog->env, "catalog.rewrite")) {
+        LW_MARK(catalog->env, "catalog.rewritten");
         lw_status status = catalog_rewrite(catalog);
-        if (status != LW_OK && (status != LW_FULL || catalog->tail_unknown)) {
+        if (status != LW_OK && (status != LW_FULL || catalog->in_doubt)) {
             return status;
         }
     }

@@ -21,17 +21,18 @@
  *           | 5 · limit varint                                             numbers below are taken
  *
  * Invariants
- * C1. One record is written at a time, and the next only when it is durable. So a damaged record
- * with a valid one behind it was acknowledged: that is corruption. With none behind it, it is the
- * torn end of a write that nobody was told of: it is cut. C2. An edit is acknowledged only when the
- * mark behind it is durable too. So damage to the last edit is told from a torn tail as well. (Two
- * small writes a flush: about 0.2 ms of its seconds.) C3. A rewritten catalog is complete and
- * synced before it gets the name CATALOG: `base` in its header is its size then, and any damage
- * before `base` is corruption. Its generation is one higher, so that no record of an earlier file,
- * come back through a reused disk block, is believed. C4. After a write that failed with LW_FULL
- * the end of the file is unknown. Nothing is ever appended to it again: the next edit goes to a
- * rewritten catalog. After any other failure the catalog is useless, and its owner stops (hazard
- * S4). */
+ * C1. One record is written at a time, and the next only when it is durable. So a damaged record with
+ *     a valid one behind it was acknowledged: that is corruption. With none behind it, it is the torn
+ *     end of a write that nobody was told of: it is left out.
+ * C2. An edit is acknowledged only when the mark behind it is durable too. So damage to the last edit
+ *     is told from a torn tail as well. (Two small writes a flush: about 0.2 ms of its seconds.)
+ * C3. A rewritten catalog is complete and synced before it gets the name CATALOG: `base` in its header
+ *     is its size then, and any damage before `base` is corruption. Its generation is one higher, so
+ *     that no record of an earlier file, come back through a reused disk block, is believed.
+ * C4. Nothing is ever appended to a file whose end is in doubt: not after a write that failed with
+ *     LW_FULL, and not to what another process wrote, which may be in the page cache alone, clean
+ *     since a sync failed (hazard S4). The catalog is rewritten first. After any other failure the
+ *     catalog is useless, and its owner stops. */
 #ifndef LW_CATALOG_H
 #define LW_CATALOG_H
 
@@ -80,6 +81,7 @@ typedef struct lw_catalog_facts {
     uint64_t size;      /* bytes of valid records and the header */
     uint64_t torn_size; /* bytes behind them, of a write that was never acknowledged */
     uint64_t edit_count;
+    bool acknowledged; /* whether the last edit surely was: it is in the base, or has its mark */
 } lw_catalog_facts;
 
 /* Reads the catalog at `path` without changing it. LW_NOT_FOUND if there is none; LW_REFUSED for a
@@ -93,12 +95,15 @@ typedef struct lw_catalog lw_catalog;
 /* Appends the changes that make up all that is committed now: for rewriting. Must not suspend. */
 typedef void (*lw_catalog_describe)(void *argument, lw_buffer *edit);
 
-/* Reads CATALOG in `directory` as above, cuts a torn tail, and is ready for edits. `describe` is
- * kept, with its argument. */
+/* Reads CATALOG in `directory` as above. `describe` is kept, with its argument. The owner takes in
+ * what was visited, then calls lw_catalog_settle, and only then acts on it. */
 LW_MUST_USE LW_YIELDS lw_status lw_catalog_open(lw_env *env, const char *directory,
                                                 lw_catalog_visit visit,
                                                 lw_catalog_describe describe, void *argument,
                                                 lw_catalog **catalog);
+/* Makes sure that what was read is durable, by rewriting it (C4). A full disk puts that off to the
+ * first commit, if everything that was read is known to have been acknowledged. */
+LW_MUST_USE LW_YIELDS lw_status lw_catalog_settle(lw_catalog *catalog);
 /* Makes the first catalog of a folder, of what `describe` says. */
 LW_MUST_USE LW_YIELDS lw_status lw_catalog_create(lw_env *env, const char *directory,
                                                   lw_catalog_describe describe, void *argument,

@@ -4,7 +4,7 @@
  *
  *   sst/<number> that no edit names    a flush or compaction that did not come to its end: removed
  *   CATALOG.new                        a rewriting that did not come to its end: removed
- *   a torn end of CATALOG              an edit that was never acknowledged: cut (catalog.c)
+ *   a torn end of CATALOG              an edit that was never acknowledged: left out (catalog.c)
  *   no CATALOG, and no tables          the first start did not come to its end: begun again
  *
  * Tables without a CATALOG, and tables that are named but not there, are left by no crash: that is
@@ -200,6 +200,7 @@ static lw_status load_folder(lw_store *store, lw_buffer *names) {
     LW_TRY(status);
     see_files(store, lw_buffer_view(names));
     LW_TRY(load_trees(store));
+    LW_TRY(lw_catalog_settle(store->catalog));
     return remove_orphans(store, lw_buffer_view(names));
 }
 
