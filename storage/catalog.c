@@ -150,30 +150,26 @@ static lw_status read_records(const char *path, lw_bytes file, lw_catalog_visit 
     return LW_OK;
 }
 
-static lw_status read_catalog(lw_env *env, const char *path, lw_handle file, lw_catalog_visit visit,
-                              void *argument, lw_catalog_facts *facts) {
-    lw_buffer contents = lw_buffer_in(env->memory);
+lw_status lw_catalog_parse(const char *path, lw_bytes file, lw_catalog_visit visit,
+                           void *argument, lw_catalog_facts *facts) {
     lw_catalog_facts found = {0};
-    lw_status status = read_whole(env, path, file, &contents);
-    if (status == LW_OK) {
-        status = read_header(path, lw_buffer_view(&contents), &found);
-    }
-    if (status == LW_OK) {
-        status = read_records(path, lw_buffer_view(&contents), visit, argument, &found);
-    }
-    if (status == LW_OK) {
-        *facts = found;
-    }
-    lw_buffer_reset(&contents);
-    return status;
+    LW_TRY(read_header(path, file, &found));
+    LW_TRY(read_records(path, file, visit, argument, &found));
+    *facts = found;
+    return LW_OK;
 }
 
 lw_status lw_catalog_read(lw_env *env, const char *path, lw_catalog_visit visit, void *argument,
                           lw_catalog_facts *facts) {
     lw_handle file = LW_NO_HANDLE;
+    lw_buffer contents = lw_buffer_in(env->memory);
     LW_TRY(lw_file_open(env, path, LW_OPEN_READ_ONLY, &file));
-    lw_status status = read_catalog(env, path, file, visit, argument, facts);
+    lw_status status = read_whole(env, path, file, &contents);
     lw_file_close(env, file);
+    if (status == LW_OK) {
+        status = lw_catalog_parse(path, lw_buffer_view(&contents), visit, argument, facts);
+    }
+    lw_buffer_reset(&contents);
     return status;
 }
 

@@ -84,8 +84,11 @@ typedef struct lw_catalog_facts {
     bool acknowledged; /* whether the last edit surely was: it is in the base, or has its mark */
 } lw_catalog_facts;
 
-/* Reads the catalog at `path` without changing it. LW_NOT_FOUND if there is none; LW_REFUSED for a
- * newer format; LW_CORRUPTION with file and offset. */
+/* Reads what a catalog file holds: pure memory. `path` is for messages. LW_REFUSED for a newer format;
+ * LW_CORRUPTION with file and offset. */
+LW_MUST_USE lw_status lw_catalog_parse(const char *path, lw_bytes file, lw_catalog_visit visit,
+                                       void *argument, lw_catalog_facts *facts);
+/* Reads the catalog at `path` without changing it. LW_NOT_FOUND if there is none; else as above. */
 LW_MUST_USE LW_YIELDS lw_status lw_catalog_read(lw_env *env, const char *path,
                                                 lw_catalog_visit visit, void *argument,
                                                 lw_catalog_facts *facts);
