@@ -90,18 +90,34 @@ static bool inputs_disjoint(const lw_compaction *compaction) {
     return true;
 }
 
-/* Adds the tables of the output level that the inputs overlap. */
-static void add_overlapped(lw_compaction *compaction, const lw_version *version) {
-    uint32_t count = lw_version_count(version, compaction->output_level);
-    uint32_t upper_count = compaction->input_count;
-    for (uint32_t index = 0; index < count; index++) {
+/* Whether the inputs could stand in the output level just as they are. */
+static bool may_move(const lw_compaction *compaction, const lw_version *version) {
+    lw_table_file *const *below = lw_version_files(version, compaction->output_level);
+    uint32_t below_count = lw_version_count(version, compaction->output_level);
+    for (uint32_t index = 0; index < compaction->input_count; index++) {
+        const lw_table_info *info = &compaction->inputs[index]->info;
+        uint32_t at = lw_files_find(below, below_count, info->key_min);
+        if (at < below_count &&
+            lw_table_file_overlaps(below[at], &info->key_min, &info->key_max)) {
+            return false;
+        }
+    }
+    return inputs_disjoint(compaction);
+}
+
+/* Adds the tables of the output level between the lowest and the highest key of the inputs, also
+ * those that no input overlaps: an output may begin before such a gap and end behind it. */
+static void add_below(lw_compaction *compaction, const lw_version *version) {
+    lw_bytes low = compaction->inputs[0]->info.key_min, high = compaction->inputs[0]->info.key_max;
+    for (uint32_t index = 1; index < compaction->input_count; index++) {
+        const lw_table_info *info = &compaction->inputs[index]->info;
+        low = lw_compare(info->key_min, low) < 0 ? info->key_min : low;
+        high = lw_compare(info->key_max, high) > 0 ? info->key_max : high;
+    }
+    for (uint32_t index = 0; index < lw_version_count(version, compaction->output_level); index++) {
         lw_table_file *below = lw_version_files(version, compaction->output_level)[index];
-        for (uint32_t input = 0; input < upper_count; input++) {
-            const lw_table_info *info = &compaction->inputs[input]->info;
-            if (lw_table_file_overlaps(below, &info->key_min, &info->key_max)) {
-                add_input(compaction, below);
-                break;
-            }
+        if (lw_table_file_overlaps(below, &low, &high)) {
+            add_input(compaction, below);
         }
     }
     end_run(compaction);
@@ -119,9 +135,10 @@ lw_compaction lw_compaction_of_level(lw_memory *memory, const lw_version *versio
         add_input(&compaction, next_in_turn(version, level, turn));
         end_run(&compaction);
     }
-    uint32_t upper_count = compaction.input_count;
-    add_overlapped(&compaction, version);
-    compaction.move = compaction.input_count == upper_count && inputs_disjoint(&compaction);
+    compaction.move = may_move(&compaction, version);
+    if (!compaction.move) {
+        add_below(&compaction, version);
+    }
     return compaction;
 }
 
