@@ -160,6 +160,20 @@ static void level_0_goes_down_as_a_whole_with_what_it_overlaps(void **state) {
     lw_compaction_reset(&compaction);
 }
 
+static void tables_below_a_gap_of_level_0_are_merged_too(void **state) {
+    (void)state;
+    add(1, "a", "c", 1);
+    add(1, "k", "l", 1);
+    add(1, "x", "z", 1);
+    add(0, "b", "d", 1);
+    add(0, "p", "q", 1);
+    lw_compaction compaction = pick(0, "");
+    /* An output may reach from b to q, over k to l. */
+    expect_inputs(&compaction, "5 | 4 | 1 2 | ");
+    assert_false(compaction.move);
+    lw_compaction_reset(&compaction);
+}
+
 static void tables_that_overlap_nothing_are_moved(void **state) {
     (void)state;
     add(1, "m", "p", 1);
@@ -243,6 +257,7 @@ int main(void) {
         STORY(a_key_is_looked_for_in_every_level_that_may_hold_it),
         STORY(the_level_furthest_above_its_limit_is_picked),
         STORY(level_0_goes_down_as_a_whole_with_what_it_overlaps),
+        STORY(tables_below_a_gap_of_level_0_are_merged_too),
         STORY(tables_that_overlap_nothing_are_moved),
         STORY(deeper_levels_go_down_in_turn_around_the_key_space),
         STORY(everything_goes_into_the_deepest_level_in_use),
