@@ -97,8 +97,7 @@ static bool may_move(const lw_compaction *compaction, const lw_version *version)
     for (uint32_t index = 0; index < compaction->input_count; index++) {
         const lw_table_info *info = &compaction->inputs[index]->info;
         uint32_t at = lw_files_find(below, below_count, info->key_min);
-        if (at < below_count &&
-            lw_table_file_overlaps(below[at], &info->key_min, &info->key_max)) {
+        if (at < below_count && lw_table_file_overlaps(below[at], &info->key_min, &info->key_max)) {
             return false;
         }
     }

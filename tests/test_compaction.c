@@ -65,7 +65,8 @@ static void expect_inputs(const lw_compaction *compaction, const char *numbers) 
     assert_string_equal(text, numbers);
 }
 
-/* ---- versions ----------------------------------------------------------------------------------- */
+/* ---- versions -----------------------------------------------------------------------------------
+ */
 
 static void level_0_comes_newest_first_and_others_by_key(void **state) {
     (void)state;
@@ -128,7 +129,8 @@ static void a_key_is_looked_for_in_every_level_that_may_hold_it(void **state) {
     assert_false(lw_version_may_hold(bench.version, 0, lw_text("d")));
 }
 
-/* ---- picking ------------------------------------------------------------------------------------ */
+/* ---- picking ------------------------------------------------------------------------------------
+ */
 
 static void the_level_furthest_above_its_limit_is_picked(void **state) {
     (void)state;
@@ -216,7 +218,8 @@ static void everything_goes_into_the_deepest_level_in_use(void **state) {
     lw_compaction_reset(&compaction);
 }
 
-/* ---- what is kept ------------------------------------------------------------------------------- */
+/* ---- what is kept -------------------------------------------------------------------------------
+ */
 
 static bool keeps(lw_sieve *sieve, const char *key, uint64_t sequence, lw_entry_kind kind) {
     lw_entry entry = {.key = lw_text(key), .sequence = sequence, .kind = kind};
