@@ -283,7 +283,7 @@ enum {
     LW_REAL_OPEN = 1, /* lw_real_handle.state */
     LW_REAL_DIRECT = 2,
     LW_REAL_SOCKET = 4,
-    LW_REAL_FULL_READ = 8, /* the last receive filled its buffer: there may be more at once */
+    LW_REAL_MORE = 8, /* the last receive probably left something behind */
 };
 
 typedef struct lw_real_handle {

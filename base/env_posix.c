@@ -543,12 +543,12 @@ static bool receive_some(lw_real_env *real, lw_op *op) {
     do {
         size = recv(op->handle.number, op->buffer, op->size, MSG_DONTWAIT);
     } while (size < 0 && errno == EINTR);
-    handle->state &= ~(uint32_t)LW_REAL_FULL_READ;
+    handle->state &= ~(uint32_t)LW_REAL_MORE;
     if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         return false;
     }
     if ((size_t)size == op->size) {
-        handle->state |= LW_REAL_FULL_READ;
+        handle->state |= LW_REAL_MORE;
     }
     op->count = size < 0 ? 0 : (uint64_t)size;
     finish_errno(real, op, size < 0 ? errno : 0);
@@ -578,7 +578,7 @@ bool lw_real_try_stream(lw_real_env *real, lw_op *op) {
 
 bool lw_real_worth_trying(lw_real_env *real, const lw_op *op) {
     return op->kind == LW_OP_SEND ||
-           (lw_real_handle_of(real, op->handle)->state & LW_REAL_FULL_READ) != 0;
+           (lw_real_handle_of(real, op->handle)->state & LW_REAL_MORE) != 0;
 }
 
 /* ---- offloaded work -----------------------------------------------------------------------------

@@ -11,7 +11,8 @@
  * 1. An operation is IN_FLIGHT from the moment its entry is prepared until its outcome was reaped;
  *    meanwhile it is the kernel's, also when it was cancelled (hazard S7).
  * 2. Entries reach the kernel in the order of submission: an operation on a descriptor precedes the
- *    entry that closes it. What finds no entry waits in `waiting`, and so does all that follows.
+ *    entry that closes it. What finds the submission queue full waits in `waiting` for the next
+ *    turn, and so does all that follows (hazard S8).
  * 3. Reads and writes go back into the ring until they are whole (hazard S5).
  * 4. A cancellation is handed over before the outcome of its operation can be reaped and the
  *    operation's memory used again: it never meets another operation.
@@ -31,8 +32,12 @@ enum {
     SUBMISSION_COUNT = 256,
     COMPLETION_COUNT = 4096,
     REAP_COUNT = 64,
-    UNPOLLED_TURN_MAX = 8,       /* turns that had enough to do without entering the kernel */
+    UNPOLLED_TURN_MAX = 8, /* turns that had enough to do without entering the kernel */
+#ifdef LW_SIMULATION
+    TRANSFER_SIZE_MAX = 1 << 16, /* small, so that tests see what follows a short transfer */
+#else
     TRANSFER_SIZE_MAX = 1 << 30, /* bytes of one entry, whose result is a signed int */
+#endif
     FILE_MODE = 0600,
     DIRECTORY_MODE = 0700,
 };
@@ -56,16 +61,6 @@ static void start(uring_env *uring, lw_op *op);
 
 /* ---- preparing entries --------------------------------------------------------------------------
  */
-
-/* NULL when the kernel takes no more now. */
-static struct io_uring_sqe *take_entry(uring_env *uring) {
-    struct io_uring_sqe *entry = io_uring_get_sqe(&uring->ring);
-    if (entry == NULL) {
-        (void)io_uring_submit(&uring->ring);
-        entry = io_uring_get_sqe(&uring->ring);
-    }
-    return entry;
-}
 
 static unsigned rest_size(const lw_op *op) {
     uint64_t rest = op->size - op->real.done;
@@ -148,7 +143,8 @@ static void prepare(struct io_uring_sqe *entry, lw_op *op) {
 static void start(uring_env *uring, lw_op *op) {
     LW_ASSERT((op->real.state & (LW_REAL_IN_FLIGHT | LW_REAL_COMPLETED)) == 0);
     lw_op_list_remove(op);
-    struct io_uring_sqe *entry = uring->waiting.first == NULL ? take_entry(uring) : NULL;
+    struct io_uring_sqe *entry =
+        uring->waiting.first == NULL ? io_uring_get_sqe(&uring->ring) : NULL;
     if (entry == NULL) {
         lw_op_list_push(&uring->waiting, op);
     } else {
@@ -175,7 +171,7 @@ static void start_waiting(uring_env *uring) {
  */
 
 static void send_cancel(uring_env *uring, lw_op *op) {
-    struct io_uring_sqe *entry = take_entry(uring);
+    struct io_uring_sqe *entry = io_uring_get_sqe(&uring->ring);
     if (entry == NULL) {
         uring->cancels_unsent = true;
         return;
@@ -277,10 +273,10 @@ static void transferred(uring_env *uring, lw_op *op, int result) {
     lw_real_finish(real, op, LW_OK, 0);
 }
 
-static void received(uring_env *uring, lw_op *op, int result) {
+static void received(uring_env *uring, lw_op *op, int result, uint32_t flags) {
     uint32_t *state = &lw_real_handle_of(&uring->real, op->handle)->state;
-    *state &= ~(uint32_t)LW_REAL_FULL_READ;
-    *state |= result >= 0 && (size_t)result == op->size ? LW_REAL_FULL_READ : 0;
+    *state &= ~(uint32_t)LW_REAL_MORE;
+    *state |= (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0 ? LW_REAL_MORE : 0;
     op->count = result < 0 ? 0 : (uint64_t)result;
     finish_errno(&uring->real, op, result < 0 ? -result : 0);
 }
@@ -311,7 +307,7 @@ static void directory_synced(uring_env *uring, lw_op *op, int result) {
 }
 
 /* Notes the result of an operation's entry. */
-static void settle(uring_env *uring, lw_op *op, int result) {
+static void settle(uring_env *uring, lw_op *op, int result, uint32_t flags) {
     lw_real_env *real = &uring->real;
     bool cancelled = (op->real.state & LW_REAL_CANCELLED) != 0;
     if ((op->real.state & LW_REAL_CLOSED) != 0 && op->kind == LW_OP_ACCEPT && result >= 0) {
@@ -338,7 +334,7 @@ static void settle(uring_env *uring, lw_op *op, int result) {
         directory_synced(uring, op, result);
         break;
     case LW_OP_RECEIVE:
-        received(uring, op, result);
+        received(uring, op, result, flags);
         break;
     case LW_OP_SEND:
         sent(uring, op, result);
@@ -381,11 +377,13 @@ static uint32_t reap(uring_env *uring) {
         struct {
             void *tag;
             int result;
+            uint32_t flags;
         } outcomes[REAP_COUNT];
         unsigned count = io_uring_peek_batch_cqe(&uring->ring, completions, REAP_COUNT);
         for (unsigned index = 0; index < count; index++) {
             outcomes[index].tag = io_uring_cqe_get_data(completions[index]);
             outcomes[index].result = completions[index]->res;
+            outcomes[index].flags = completions[index]->flags;
         }
         /* Settling may submit, which needs the room. */
         io_uring_cq_advance(&uring->ring, count);
@@ -408,7 +406,7 @@ static uint32_t reap(uring_env *uring) {
             if (uring->closing) {
                 discard(op, outcomes[index].result);
             } else {
-                settle(uring, op, outcomes[index].result);
+                settle(uring, op, outcomes[index].result, outcomes[index].flags);
             }
         }
         total += count;
@@ -507,17 +505,29 @@ static void uring_submit(lw_env *env, lw_op *op) {
 /* ---- turning ------------------------------------------------------------------------------------
  */
 
-static void arm_event(uring_env *uring) {
+/* Watches for offloaded work that is done; false if that found no entry. */
+static bool arm_event(uring_env *uring) {
     int event = lw_real_offload_event(&uring->real);
     if (event < 0 || uring->event_armed) {
-        return;
+        return true;
     }
-    struct io_uring_sqe *entry = take_entry(uring);
-    if (entry != NULL) {
-        io_uring_prep_poll_add(entry, event, POLLIN);
-        io_uring_sqe_set_data(entry, TAG_EVENT);
-        uring->event_armed = true;
+    struct io_uring_sqe *entry = io_uring_get_sqe(&uring->ring);
+    if (entry == NULL) {
+        return false;
     }
+    io_uring_prep_poll_add(entry, event, POLLIN);
+    io_uring_sqe_set_data(entry, TAG_EVENT);
+    uring->event_armed = true;
+    return true;
+}
+
+/* Prepares what found no entry before; false if some of it still finds none. */
+static bool prepare_left(uring_env *uring) {
+    start_waiting(uring);
+    if (uring->cancels_unsent) {
+        send_cancels(uring);
+    }
+    return arm_event(uring) && uring->waiting.first == NULL && !uring->cancels_unsent;
 }
 
 /* Hands over what is prepared; stays until an outcome, or the next deadline, if `wait`. */
@@ -542,12 +552,9 @@ static int enter(uring_env *uring, bool wait) {
 
 static void gather(uring_env *uring, bool wait) {
     lw_real_env *real = &uring->real;
-    start_waiting(uring);
-    if (uring->cancels_unsent) {
-        send_cancels(uring);
-    }
-    arm_event(uring);
-    int entered = enter(uring, wait && !uring->cancels_unsent);
+    /* What is in the ring may wait for ever: it is waited for only when nothing is left out. */
+    bool complete = prepare_left(uring);
+    int entered = enter(uring, wait && complete);
     LW_ASSERT(entered >= 0 || entered == -ETIME || entered == -EINTR || entered == -EAGAIN ||
               entered == -EBUSY);
     uint32_t count = reap(uring);
@@ -594,7 +601,7 @@ static void recall(uring_env *uring) {
         }
     }
     while (uring->in_flight > 0 || uring->event_armed) {
-        struct io_uring_sqe *entry = take_entry(uring);
+        struct io_uring_sqe *entry = io_uring_get_sqe(&uring->ring);
         if (entry != NULL) {
             io_uring_prep_cancel(entry, NULL, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL);
             io_uring_sqe_set_data(entry, TAG_CANCEL);

@@ -24,7 +24,7 @@ typedef struct fixture {
     lw_env *env;
     char directory[64];
     char path[LW_PATH_SIZE]; /* of a file in it */
-    char trace[64];          /* one letter an event */
+    char trace[1024];        /* one letter an event */
     lw_queue queue;
     int failed_line; /* of the first EXPECT in a fiber that did not hold */
     /* For pairs of fibers. */
@@ -171,6 +171,38 @@ static void direct_and_durable_writes_read_back(void **state) {
 
 static void count_main(lw_op *op) {
     *(uint32_t *)op->owner += 1;
+}
+
+static void where_direct_is_unknown_files_are_buffered(void **state) {
+    fixture *in = *state;
+    lw_handle file;
+    char name[32] = {0};
+    size_t size = 0;
+    assert_int_equal(
+        lw_file_open(in->env, "/proc/self/comm", LW_OPEN_DIRECT | LW_OPEN_READ_ONLY, &file), LW_OK);
+    assert_int_equal(lw_file_read(in->env, file, 0, name, sizeof(name), &size), LW_OK);
+    assert_true(lw_equal(lw_view(name, size), lw_text("test_env\n")));
+    lw_file_close(in->env, file);
+}
+
+static void long_transfers_arrive_whole(void **state) {
+    fixture *in = *state;
+    enum { SIZE = 700 * 1000 };
+    uint8_t *bytes = lw_allocate(in->env->memory, SIZE);
+    uint8_t *again = lw_allocate_zero(in->env->memory, SIZE + 1);
+    uint64_t seed = 2;
+    for (size_t index = 0; index < SIZE; index++) {
+        bytes[index] = (uint8_t)unit_random(&seed);
+    }
+    lw_handle file;
+    size_t size = 0;
+    assert_int_equal(lw_file_open(in->env, in->path, LW_OPEN_CREATE, &file), LW_OK);
+    assert_int_equal(lw_file_write(in->env, file, 3, lw_view(bytes, SIZE), LW_WRITE_DURABLE),
+                     LW_OK);
+    assert_int_equal(lw_file_read(in->env, file, 3, again, SIZE + 1, &size), LW_OK);
+    assert_int_equal(size, SIZE);
+    assert_memory_equal(again, bytes, SIZE);
+    lw_file_close(in->env, file);
 }
 
 static void many_writes_in_flight_all_arrive(void **state) {
@@ -498,6 +530,38 @@ static void a_cancelled_operation_completes_all_the_same(void **state) {
     }
 }
 
+static void more_may_wait_than_the_ring_takes_at_once(void **state) {
+    fixture *in = *state;
+    lw_handle other = connect_pair(in);
+    enum { COUNT = 700 };
+    static lw_op ops[COUNT];
+    uint32_t completed = 0;
+    for (size_t index = 0; index < COUNT; index++) {
+        ops[index] = (lw_op){.kind = LW_OP_ACCEPT,
+                             .handle = in->listener,
+                             .complete = count_main,
+                             .owner = &completed};
+        lw_env_submit(in->env, &ops[index]);
+    }
+    /* They wait for ever; what is submitted behind them does not. */
+    char byte = 0;
+    size_t size = 0;
+    assert_int_equal(lw_socket_send(in->env, other, lw_text("x"), in->deadline_ns), LW_OK);
+    assert_int_equal(lw_socket_receive(in->env, in->socket, &byte, 1, in->deadline_ns, &size),
+                     LW_OK);
+    assert_int_equal(byte, 'x');
+    assert_int_equal(completed, 0);
+    for (size_t index = 0; index < COUNT; index++) {
+        lw_env_cancel(in->env, &ops[index]);
+    }
+    while (completed < COUNT) {
+        lw_env_turn(in->env, true);
+    }
+    for (size_t index = 0; index < COUNT; index++) {
+        assert_int_equal(ops[index].status, LW_TIMEOUT);
+    }
+}
+
 static void blocked_main(void *argument) {
     fixture *in = argument;
     char byte;
@@ -550,6 +614,39 @@ static void sending_to_a_closed_peer_fails(void **state) {
     assert_int_equal(status, LW_UNAVAILABLE);
 }
 
+static void handles_may_be_opened_while_others_wait(void **state) {
+    fixture *in = *state;
+    lw_handle other = connect_pair(in);
+    enum { COUNT = 200 };
+    lw_handle files[COUNT];
+    uint32_t completed = 0;
+    char byte;
+    lw_op ops[2];
+    for (size_t index = 0; index < 2; index++) {
+        ops[index] = (lw_op){.kind = LW_OP_RECEIVE,
+                             .handle = index == 0 ? other : in->socket,
+                             .buffer = &byte,
+                             .size = 1,
+                             .complete = count_main,
+                             .owner = &completed};
+        lw_env_submit(in->env, &ops[index]);
+    }
+    for (size_t index = 0; index < COUNT; index++) {
+        assert_int_equal(lw_file_open(in->env, in->path, LW_OPEN_CREATE, &files[index]), LW_OK);
+    }
+    lw_env_cancel(in->env, &ops[0]);
+    assert_int_equal(lw_socket_send(in->env, other, lw_text("x"), in->deadline_ns), LW_OK);
+    while (completed < 2) {
+        lw_env_turn(in->env, true);
+    }
+    assert_int_equal(ops[0].status, LW_TIMEOUT);
+    assert_int_equal(ops[1].status, LW_OK);
+    assert_int_equal(byte, 'x');
+    for (size_t index = 0; index < COUNT; index++) {
+        lw_file_close(in->env, files[index]);
+    }
+}
+
 /* ---- time and order -----------------------------------------------------------------------------
  */
 
@@ -592,6 +689,15 @@ static void timers_fire_in_the_order_of_their_deadlines(void **state) {
     assert_true(lw_env_now(in->env) >= start_ns + 12 * MILLISECOND);
 }
 
+/* Notes a timer that fires before one whose deadline is earlier. */
+static void order_complete(lw_op *op) {
+    letter *self = op->owner;
+    if (op->status == LW_OK) {
+        note(self->in, op->deadline_ns < self->in->deadline_ns ? '!' : '.');
+        self->in->deadline_ns = op->deadline_ns;
+    }
+}
+
 static void a_thousand_timers_keep_their_order(void **state) {
     fixture *in = *state;
     enum { COUNT = 1000 };
@@ -603,10 +709,14 @@ static void a_thousand_timers_keep_their_order(void **state) {
             (lw_op){.kind = LW_OP_TIMER,
                     .deadline_ns = start_ns + unit_random_below(&seed, 10) * MILLISECOND + 1});
     }
+    for (size_t index = 0; index < COUNT; index++) {
+        letters[index].op.complete = order_complete;
+    }
     for (size_t index = 0; index < COUNT; index += 3) {
         lw_env_cancel(in->env, &letters[index].op);
     }
     lw_env_sleep(in->env, 12 * MILLISECOND);
+    assert_null(strchr(in->trace, '!'));
     for (size_t index = 0; index < COUNT; index++) {
         assert_int_equal(letters[index].op.status, index % 3 == 0 ? LW_TIMEOUT : LW_OK);
         assert_int_equal(letters[index].op.real.timer_place, 0);
@@ -700,6 +810,19 @@ static void a_wait_ends_with_a_wake_up_or_its_deadline(void **state) {
     run_fibers(in);
     assert_string_equal(in->trace, "Abc");
     assert_true(lw_queue_empty(&in->queue));
+}
+
+static void a_stray_wake_up_does_not_end_a_wait(void **state) {
+    fixture *in = *state;
+    letter a;
+    uint64_t deadline_ns = lw_env_now(in->env) + 5 * MILLISECOND;
+    a = (letter){.in = in, .letter = 'a', .deadline_ns = deadline_ns};
+    lw_fiber *fiber = lw_env_start(in->env, "waiter", waiter_main, &a);
+    lw_env_turn(in->env, false);
+    lw_fiber_wake(fiber);
+    run_fibers(in);
+    assert_string_equal(in->trace, "A");
+    assert_true(lw_env_now(in->env) >= deadline_ns);
 }
 
 typedef struct racer {
@@ -855,7 +978,7 @@ static void writer_main(void *argument) {
 static void closing_drops_whatever_is_pending(void **state) {
     fixture *in = *state;
     (void)connect_pair(in);
-    letter waiting, timer, defer;
+    letter waiting, timer, defer, connect;
     start_waiter(&waiting, in, 'w', in->deadline_ns);
     lw_env_start(in->env, "receiver", receiver_main, in);
     lw_env_start(in->env, "greeter", greeter_main, in);
@@ -869,6 +992,7 @@ static void closing_drops_whatever_is_pending(void **state) {
         lw_env_turn(in->env, false);
     }
     submit_letter(&defer, in, 'd', (lw_op){.kind = LW_OP_DEFER});
+    submit_letter(&connect, in, 'c', (lw_op){.kind = LW_OP_CONNECT, .path = in->address});
     lw_env_close(in->env);
     in->env = NULL;
     assert_string_equal(in->trace, "");
@@ -954,6 +1078,8 @@ static const struct CMUnitTest stories[] = {
     STORY(files_keep_what_is_written_to_them),
     STORY(outside_fibers_the_same_calls_block),
     STORY(direct_and_durable_writes_read_back),
+    STORY(where_direct_is_unknown_files_are_buffered),
+    STORY(long_transfers_arrive_whole),
     STORY(many_writes_in_flight_all_arrive),
     STORY(failures_name_the_file_and_the_reason),
     STORY(a_full_disk_is_told_from_other_failures),
@@ -967,14 +1093,17 @@ static const struct CMUnitTest stories[] = {
     STORY(a_receive_ends_at_its_deadline),
     STORY(a_send_that_nobody_reads_ends_at_its_deadline),
     STORY(a_cancelled_operation_completes_all_the_same),
+    STORY(more_may_wait_than_the_ring_takes_at_once),
     STORY(closing_a_socket_ends_what_waits_for_it),
     STORY(sending_to_a_closed_peer_fails),
+    STORY(handles_may_be_opened_while_others_wait),
     STORY(timers_fire_in_the_order_of_their_deadlines),
     STORY(a_thousand_timers_keep_their_order),
     STORY(nothing_completes_inside_submit),
     STORY(deferred_operations_follow_the_ready_fibers),
     STORY(what_defers_itself_for_ever_starves_nobody),
     STORY(a_wait_ends_with_a_wake_up_or_its_deadline),
+    STORY(a_stray_wake_up_does_not_end_a_wait),
     STORY(a_wake_up_at_the_deadline_is_not_lost),
     STORY(waits_give_their_memory_back),
     STORY(offloaded_work_runs_elsewhere_and_comes_back),
