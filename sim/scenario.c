@@ -363,7 +363,7 @@ static bool run_judge(run *it, bool final) {
 static void start_clients(run *it) {
     it->client_count = (uint32_t)lw_chance_between(&it->chance, 2, CLIENTS_MAX);
     for (uint32_t index = 0; index < it->client_count; index++) {
-        char name[16];
+        char name[24];
         (void)snprintf(name, sizeof(name), "client%u", index);
         it->client_hosts[index] = lw_world_host(it->world, name);
         lw_workload_client *client = &it->clients[index];
