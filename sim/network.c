@@ -4,9 +4,9 @@
 
 #include <errno.h>
 
-#define RETRY_NS_MIN 200000000U /* of a stalled segment */
-#define RETRY_NS_MAX 1000000000U
-#define PROBE_NS     1000000000U /* between two looks at a receiver that takes nothing */
+#define RETRY_NS_MIN UINT64_C(200000000) /* of a stalled segment */
+#define RETRY_NS_MAX UINT64_C(1000000000)
+#define PROBE_NS     UINT64_C(1000000000) /* between two looks at a receiver that takes nothing */
 enum { SEGMENT_SIZE_MAX = 64 * 1024, FIRST_FREE_PORT = 49152 };
 
 typedef enum segment_kind {

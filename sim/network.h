@@ -22,7 +22,7 @@ enum {
     LW_NETWORK_WINDOW = 256 * 1024, /* bytes */
     LW_NETWORK_BACKLOG = 64,        /* connections that wait for accept, per listener */
 };
-#define LW_NETWORK_PATIENCE_NS 20000000000U
+#define LW_NETWORK_PATIENCE_NS UINT64_C(20000000000)
 
 typedef struct lw_network lw_network;
 /* A listener, or one end of a connection. */

@@ -23,7 +23,7 @@ typedef struct lw_world lw_world;
 typedef struct lw_host lw_host;
 
 /* Virtual time begins here, in nanoseconds, so that no time is 0. */
-#define LW_WORLD_BEGIN_NS 1000000000U
+#define LW_WORLD_BEGIN_NS UINT64_C(1000000000)
 
 /* ---- the world ------------------------------------------------------------------------------ */
 

@@ -14,7 +14,7 @@
 
 #include "sim/world.h"
 
-#define SECOND_NS 1000000000U
+#define SECOND_NS UINT64_C(1000000000)
 
 static int arm_alarm(void **state) {
     (void)state;
