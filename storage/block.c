@@ -55,7 +55,11 @@ size_t lw_block_builder_size(const lw_block_builder *builder) {
 }
 
 size_t lw_block_entry_size_max(const lw_entry *entry) {
-    return 4 * LW_VARINT_SIZE_MAX + sizeof(uint32_t) + entry->key.size + entry->value.size;
+    /* Two sizes of a key, a sequence, the size of a value, a restart. */
+    enum { HEAD_SIZE_MAX = 3 + 3 + LW_VARINT_SIZE_MAX + 4 + sizeof(uint32_t) };
+    _Static_assert(LW_TREE_KEY_SIZE_MAX < 1 << 20 && LW_TREE_VALUE_SIZE_MAX < 1 << 28,
+                   "sizes take that many bytes");
+    return HEAD_SIZE_MAX + entry->key.size + entry->value.size;
 }
 
 lw_bytes lw_block_builder_finish(lw_block_builder *builder) {
@@ -254,4 +258,18 @@ bool lw_block_cursor_seek_before(lw_block_cursor *cursor, lw_bytes key, uint64_t
         return lw_block_cursor_previous(cursor);
     }
     return cursor->damaged ? false : lw_block_cursor_last(cursor);
+}
+
+bool lw_block_cursor_check_restarts(lw_block_cursor *cursor) {
+    uint32_t restart = 0;
+    for (bool on = lw_block_cursor_first(cursor); on; on = lw_block_cursor_next(cursor)) {
+        if (restart < cursor->restart_count && restart_offset(cursor, restart) == cursor->offset) {
+            /* The size of what is shared comes first. */
+            if (cursor->bytes[cursor->offset] != 0) {
+                return false;
+            }
+            restart++;
+        }
+    }
+    return !cursor->damaged && restart == cursor->restart_count;
 }

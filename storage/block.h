@@ -85,6 +85,10 @@ static inline const lw_entry *lw_block_cursor_entry(const lw_block_cursor *curso
     return cursor->standing ? &cursor->entry : NULL;
 }
 
+/* Whether every restart is an entry that shares nothing, in order: what moves take for granted, and
+ * report as damage only where they meet it. Leaves the cursor beyond the end. */
+bool lw_block_cursor_check_restarts(lw_block_cursor *cursor);
+
 /* The order of entries: by key, then newest first. */
 static inline int lw_entry_compare(lw_bytes key, uint64_t sequence, lw_bytes other_key,
                                    uint64_t other_sequence) {

@@ -10,6 +10,8 @@
 #include "base/hash.h"
 #include "storage/block.h"
 
+/* No LZ4 block yields more from one byte: a few bytes cannot ask for much memory. */
+enum { LZ4_RATIO_MAX = 255 };
 _Static_assert(LW_BLOCK_SIZE_MAX <= LZ4_MAX_INPUT_SIZE, "LZ4 takes every block");
 
 /* ---- sealed blocks --------------------------------------------------------------------------- */
@@ -71,7 +73,7 @@ const char *lw_part_check(const lw_part *part, lw_bytes sealed) {
 
 bool lw_part_sizes_valid(uint64_t sealed_size, uint64_t size) {
     return size > 0 && size <= LW_BLOCK_SIZE_MAX && sealed_size > LW_SEAL_SIZE &&
-           sealed_size <= size + LW_SEAL_SIZE;
+           sealed_size <= size + LW_SEAL_SIZE && size / LZ4_RATIO_MAX <= sealed_size;
 }
 
 bool lw_part_decompress(lw_bytes sealed, uint8_t *to, size_t size) {

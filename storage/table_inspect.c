@@ -157,8 +157,13 @@ static void inspect_entries(inspection *of, uint32_t block, lw_table_place place
                     ", %" PRIu64 " entries from \"%s\"\n",
                     block, place.offset, place.sealed_size, place.size,
                     of->found.entry_count - before, first);
-    if (reason != NULL || cursor.damaged) {
-        fault(of, place.offset, reason != NULL ? reason : "an entry cannot be read");
+    if (cursor.damaged) {
+        reason = "an entry cannot be read";
+    } else if (!lw_block_cursor_check_restarts(&cursor)) {
+        reason = "a restart is not where an entry begins";
+    }
+    if (reason != NULL) {
+        fault(of, place.offset, reason);
     }
     lw_block_cursor_reset(&cursor);
 }

@@ -118,7 +118,7 @@ static void the_bytes_are_the_format(void **state) {
     };
     sorted_entries entries = {.list = list, .count = 3};
     fixture at = fixture_open(1 << 20);
-    lw_table_options options = {.block_size = 80};
+    lw_table_options options = {.block_size = 60};
     build_and_open(&at, &entries, &options);
     const lw_buffer *bytes = file_bytes(&at);
     if (bytes->size != sizeof(golden) || memcmp(bytes->data, golden, sizeof(golden)) != 0) {
