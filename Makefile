@@ -1,195 +1,262 @@
 # SPDX-License-Identifier: Apache-2.0
-# One Makefile, not recursive; sources are globbed per folder; a build folder per variant.
-# `make help` lists what can be made.
-
+# Lathwork. Run it:   make run
+#
+#   make            the program: build/release/lathwork
+#   make run        installs what is missing, builds, starts one node on 127.0.0.1
+#   make test       installs what is missing, builds, runs every test; T=log only those so named
+#   make asan       the tests again, under AddressSanitizer and UBSan
+#   make check      formatting, warnings of two compilers, static analysis, the linters
+#   make sim        the simulator over SIM_RUNS fresh seeds of every scenario
+#   make fuzz       every fuzz target for FUZZ_SECONDS seconds, from its committed corpus
+#   make bench      what a node costs, against its parts
+#   make install    program, libraries, header, manual page, completion: PREFIX=… DESTDIR=…
+#   make uninstall  takes them away again
+#   make deps       installs what builds and tests need (tests/install_packages.sh)
+#   make clean      removes build/
+#
+# VARIANT=release|debug|asan chooses the build folder and its flags, CC the compiler; CFLAGS and
+# LDFLAGS are added to ours; V=1 shows the commands. Sources are globbed, one folder of objects per
+# variant. Makefile rules for one file work too: make VARIANT=debug build/debug/tests/test_log
 VARIANT ?= release
 ifeq ($(origin CC),default)
-CC := gcc
+CC      := gcc
 endif
-CLANG   ?= clang
-PREFIX  ?= /usr/local
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
-MAKEFLAGS += -j$(shell nproc)
+# All processors, unless the user said otherwise.
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
 endif
-MAKEFLAGS += --no-builtin-rules
 
-VERSION := $(shell sed -n 's/^.define LW_VERSION *"\(.*\)"/\1/p' client/lathwork.h)
-MAJOR   := $(firstword $(subst ., ,$(VERSION)))
 B       := build/$(VARIANT)
 FOLDERS := base storage txn lattice client node sim
 
-# ---- flags --------------------------------------------------------------------------------------
+# ---- flags ----------------------------------------------------------------------------------------
 
-WARNINGS := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes \
-            -Wmissing-prototypes -Wvla -Wswitch-enum -Wframe-larger-than=8192
-SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-VARIANT_release := -O2 -g -ffunction-sections -fdata-sections -fstack-protector-strong \
-                   -D_FORTIFY_SOURCE=2
-VARIANT_debug   := -O1 -g -DLW_SIMULATION
-VARIANT_asan    := -O1 -g -DLW_SIMULATION $(SANITIZE)
-LINK_release    := -Wl,--gc-sections -Wl,-z,relro,-z,now
-COMPILE := $(CC) -std=gnu17 -D_GNU_SOURCE -I. -fvisibility=hidden -fPIC $(WARNINGS) \
-           $(VARIANT_$(VARIANT)) $(CFLAGS)
-LINK    := $(CC) $(VARIANT_$(VARIANT)) $(LINK_$(VARIANT)) $(CFLAGS) $(LDFLAGS)
-# Static where Debian ships an archive: then the program runs without the packages.
-LIBS    := -l:liburing.a -l:libsodium.a -l:liblz4.a -lisal -ledit -lpthread
+WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+        -Wvla -Wswitch-enum -Wframe-larger-than=8192
+# Hardening that costs nothing measurable, and sections so that unused code is left out.
+CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -ffunction-sections \
+                  -fdata-sections
+CFLAGS_debug   := -O1 -g -DLW_SIMULATION
+CFLAGS_asan    := -O1 -g -DLW_SIMULATION -fsanitize=address,undefined -fno-sanitize-recover=all \
+                  -fno-omit-frame-pointer -Wno-frame-larger-than
+CFLAGS_fuzz    := $(CFLAGS_asan) -fsanitize=fuzzer-no-link
+CFLAGS_check   := $(CFLAGS_release) -Werror
+LDFLAGS_release := -Wl,--gc-sections -Wl,-z,relro -Wl,-z,now
+LDFLAGS_check   := $(LDFLAGS_release)
 
-# ---- the program --------------------------------------------------------------------------------
+ALL_CFLAGS  := -std=gnu17 -D_GNU_SOURCE -I. -fvisibility=hidden -fPIC $(WARN) \
+               $(CFLAGS_$(VARIANT)) $(CFLAGS)
+ALL_LDFLAGS := $(LDFLAGS_$(VARIANT)) -Wl,--as-needed $(LDFLAGS)
 
-SOURCES := $(foreach folder,$(FOLDERS),$(wildcard $(folder)/*.c))
+# The archive of a library where there is one, so that the program runs where the library is not
+# installed; else its shared object. Looked up only when something is linked.
+archive_or_shared = $(if $(findstring /,$(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
+LDLIBS = $(foreach l,uring sodium isal lz4,$(call archive_or_shared,$(l))) -ledit -lpthread
+
+# ---- what there is --------------------------------------------------------------------------------
+
+SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
+HEADERS := $(foreach f,$(FOLDERS) tests,$(wildcard $(f)/*.h))
 OBJECTS := $(SOURCES:%.c=$(B)/%.o)
 MAIN    := $(B)/node/main.o
+PROGRAM := $(if $(wildcard node/main.c),$(B)/lathwork)
 
-.PHONY: all run test asan check fuzz bench sim install clean help deps tests library
-all: $(B)/lathwork library
+TESTS   := $(patsubst %.c,$(B)/%,$(wildcard tests/test_*.c))
+BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench_*.c))
+FUZZERS := $(patsubst tests/fuzz_%.c,%,$(wildcard tests/fuzz_*.c))
+REPLAYS := $(FUZZERS:%=$(B)/tests/replay_%)
+
+# The client library is what its own files reach in base/, txn/ and lattice/, and nothing else:
+# no command line, no storage, no io_uring, no checksums of ISA-L.
+CLIENT_SOURCES := $(filter-out client/command%.c client/shell.c client/json.c, \
+                  $(wildcard client/*.c))
+CLIENT_OBJECTS := $(CLIENT_SOURCES:%.c=$(B)/%.o)
+BELOW_CLIENT   := $(filter-out base/env_uring.c base/hash.c,$(wildcard base/*.c txn/*.c lattice/*.c))
+
+# ---- building -------------------------------------------------------------------------------------
+
+# Short lines, unless V=1 asks for the commands and -s for silence.
+Q     := $(if $(V),,@)
+QUIET  = $(findstring s,$(filter-out -%,$(firstword $(MAKEFLAGS))))
+say    = $(if $(V)$(QUIET),,@printf '  %-5s %s\n' $(1) $@)
+
+.PHONY: all tests library packages
+all: $(PROGRAM) library
+tests: $(PROGRAM) library $(TESTS) $(REPLAYS)
+library: $(B)/liblathwork.a $(B)/liblathwork.so $(B)/lathwork.h
+
+packages:
+	@tests/install_packages.sh --ask build
+
+# Stamps that change only when what they hold does: other flags compile everything again, another
+# list of objects makes the archives again. What tells the compiler neither what to make nor how
+# (-Werror, ccache) is left out.
+.PHONY: FORCE
+$(B)/flags: FORCE | packages
+	@mkdir -p $(@D)
+	@echo '$(filter-out ccache -Werror,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' | cmp -s - $@ || \
+	    echo '$(filter-out ccache -Werror,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))' > $@
+$(B)/objects: FORCE | packages
+	@mkdir -p $(@D)
+	@echo '$(OBJECTS)' | cmp -s - $@ || echo '$(OBJECTS)' > $@
 
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
-	$(COMPILE) -MMD -MP -c $< -o $@
+	$(call say,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
-# Other flags, other objects.
-$(B)/flags: FORCE
-	@mkdir -p $(@D)
-	@echo '$(COMPILE) $(LINK) $(LIBS)' | cmp -s - $@ || echo '$(COMPILE) $(LINK) $(LIBS)' > $@
-.PHONY: FORCE
-FORCE:
-
-$(B)/all.a: $(filter-out $(MAIN),$(OBJECTS))
-	@mkdir -p $(@D)
+# Appended, not replaced: two folders may hold files of one name.
+$(B)/all.a: $(filter-out $(MAIN),$(OBJECTS)) $(B)/objects
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR)
+	$(Q)ar qcs $@ $(filter %.o,$^)
 
 $(B)/lathwork: $(MAIN) $(B)/all.a
-	$(LINK) $^ -o $@ $(LIBS)
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
 
-run: deps
-	@$(MAKE) --no-print-directory build/release/lathwork
-	build/release/lathwork start
+$(TESTS): $(B)/%: $(B)/%.o $(B)/all.a
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ -lcmocka -lmsgpackc $(LDLIBS)
 
-# ---- the client library: libsodium and libc, nothing else -----------------------------------------
+$(BENCHES): $(B)/%: $(B)/%.o $(B)/all.a
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
 
-LIBRARY_SOURCES := $(filter-out base/env_uring.c base/hash.c base/seal.c,$(wildcard base/*.c)) \
-    $(filter-out client/command%.c client/shell.c client/json.c,$(wildcard client/*.c)) \
-    lattice/message.c txn/commit.c txn/request.c
-LIBRARY_OBJECTS := $(LIBRARY_SOURCES:%.c=$(B)/%.o)
-SHARED := liblathwork.so.$(MAJOR)
+$(REPLAYS): $(B)/tests/replay_%: $(B)/tests/fuzz_%.o $(B)/tests/replay.o $(B)/all.a
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
 
-library: $(B)/liblathwork.a $(B)/$(SHARED)
+# ---- the client library ---------------------------------------------------------------------------
 
-# One relocatable object, in which everything that is not public is local: linking the archive can
-# clash with nothing of its user's.
-$(B)/liblathwork.a: $(LIBRARY_OBJECTS) $(B)/exports
-	ld -r $(LIBRARY_OBJECTS) -o $(B)/liblathwork.o
-	objcopy --keep-global-symbols=$(B)/exports $(B)/liblathwork.o
+VERSION = $(shell sed -n 's/^.define LW_VERSION *"\(.*\)"/\1/p' client/lathwork.h)
+SONAME  = liblathwork.so.$(firstword $(subst ., ,$(VERSION)))
+
+$(B)/below_client.a: $(BELOW_CLIENT:%.c=$(B)/%.o) $(B)/objects
 	@rm -f $@
-	ar rcs $@ $(B)/liblathwork.o
+	$(call say,AR)
+	$(Q)ar qcs $@ $(filter %.o,$^)
 
-$(B)/$(SHARED): $(LIBRARY_OBJECTS) $(B)/exports
-	{ echo '{ global:'; sed 's/$$/;/' $(B)/exports; echo 'local: *; };'; } > $(B)/exports.map
-	$(LINK) -shared -Wl,-soname,$(SHARED) -Wl,--version-script=$(B)/exports.map -Wl,--no-undefined \
-	    $(LIBRARY_OBJECTS) -o $@ -lpthread
+# One object, in which every name that is not public is local: a program that links the archive
+# cannot meet our inner names.
+$(B)/liblathwork.o: $(CLIENT_OBJECTS) $(B)/below_client.a
+	$(call say,LINK)
+	$(Q)$(CC) -r -nostdlib $^ -o $@
+	$(Q)objcopy --localize-hidden $@
 
-# The names that lathwork.h declares LW_PUBLIC.
-$(B)/exports: client/lathwork.h base/types.h
+$(B)/liblathwork.a: $(B)/liblathwork.o
+	@rm -f $@
+	$(call say,AR)
+	$(Q)ar qcs $@ $^
+
+$(B)/liblathwork.so: $(CLIENT_OBJECTS) $(B)/below_client.a
+	$(call say,LINK)
+	$(Q)$(CC) -shared $(ALL_CFLAGS) $(ALL_LDFLAGS) -Wl,-soname,$(SONAME) \
+	    $(if $(findstring sanitize,$(ALL_CFLAGS)),,-Wl$(comma)--no-undefined) $^ -o $@
+comma := ,
+
+# The public header and the types it stands on, in one file.
+$(B)/lathwork.h: client/lathwork.h base/types.h
 	@mkdir -p $(@D)
-	tr '\n' ' ' < client/lathwork.h | grep -oE 'LW_PUBLIC [^;]*;' | grep -oE 'lw_[a-z_]+ *\(' | tr -d ' (' \
-	    | sort -u > $@
+	@awk '/^#include "base\/types.h"/ { while ((getline line < "base/types.h") > 0) \
+	    if (line !~ /SPDX/) print line; next } { print }' client/lathwork.h > $@
 
-# ---- installing ---------------------------------------------------------------------------------
+# ---- running, testing, checking -------------------------------------------------------------------
 
-install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib/pkgconfig \
-	    $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	install -s $(B)/lathwork $(DESTDIR)$(PREFIX)/bin/lathwork
-	install -m 644 $(B)/liblathwork.a $(DESTDIR)$(PREFIX)/lib/
-	install $(B)/$(SHARED) $(DESTDIR)$(PREFIX)/lib/
-	ln -sf $(SHARED) $(DESTDIR)$(PREFIX)/lib/liblathwork.so
-	sed -e '/^.include "base\/types.h"/{r base/types.h' -e 'd}' client/lathwork.h \
-	    > $(DESTDIR)$(PREFIX)/include/lathwork.h
-	printf '%s\n' 'prefix=$(PREFIX)' 'Name: lathwork' 'Version: $(VERSION)' \
-	    'Description: client of the Lathwork transactional key-value store' \
-	    'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -llathwork' \
-	    'Libs.private: -lpthread' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/lathwork.pc
-	$(B)/lathwork help --man > $(DESTDIR)$(PREFIX)/share/man/man1/lathwork.1
-	$(B)/lathwork help --completion bash \
-	    > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/lathwork
+# A part that was just installed must be seen by the rules above, so the work is done by a second
+# make. It gets the same command line, and another variant.
+again = +@$(MAKE) --no-print-directory
 
-# ---- tests --------------------------------------------------------------------------------------
-
-TESTS   := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/test_*.c))
-FUZZERS := $(patsubst tests/fuzz_%.c,%,$(wildcard tests/fuzz_*.c))
-REPLAYS := $(FUZZERS:%=$(B)/tests/replay_%)
-BENCHES := $(patsubst tests/%.c,build/release/tests/%,$(wildcard tests/bench_*.c))
-FUZZ_SECONDS ?= 30
-
-tests: $(TESTS) $(REPLAYS) $(B)/lathwork library
-
-$(B)/tests/test_%: $(B)/tests/test_%.o $(B)/all.a
-	$(LINK) $^ -o $@ -lcmocka $(LIBS)
-$(B)/tests/bench_%: $(B)/tests/bench_%.o $(B)/all.a
-	$(LINK) $^ -o $@ $(LIBS)
-# Fuzz targets without a fuzzer: they go through the committed corpus as a test.
-$(B)/tests/replay_%: $(B)/tests/fuzz_%.o $(B)/tests/replay.o $(B)/all.a
-	$(LINK) $^ -o $@ $(LIBS)
-
+.PHONY: deps run test asan check sim fuzz bench
+deps:
+	@tests/install_packages.sh build
+run: deps
+	$(again) VARIANT=release build/release/lathwork
+	@build/release/lathwork start
 test: deps
-	@$(MAKE) --no-print-directory VARIANT=debug tests
-	@$(MAKE) --no-print-directory build/release/lathwork
-	tests/run.sh build/debug
+	$(again) VARIANT=release all
+	$(again) VARIANT=debug tests
+	@tests/run.sh build/debug $(T)
 asan: deps
-	@$(MAKE) --no-print-directory VARIANT=asan tests
-	CMOCKA_TEST_ABORT=1 tests/run.sh build/asan
-
-fuzz: deps
-	@$(MAKE) --no-print-directory VARIANT=fuzz CC=$(CLANG) $(FUZZERS:%=build/fuzz/fuzz_%)
-	@for name in $(FUZZERS); do \
-	    echo "fuzz $$name, $(FUZZ_SECONDS) s"; mkdir -p build/fuzz/corpus/$$name; \
-	    build/fuzz/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 \
-	        -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus/$$name \
-	        tests/corpus/$$name > build/fuzz/$$name.log 2>&1 \
-	        || { tail -30 build/fuzz/$$name.log; exit 1; }; \
-	    grep -E 'number_of_executed_units' build/fuzz/$$name.log; done
-VARIANT_fuzz := -O1 -g -DLW_SIMULATION $(SANITIZE) -fsanitize=fuzzer-no-link
-build/fuzz/fuzz_%: build/fuzz/tests/fuzz_%.o build/fuzz/all.a
-	$(LINK) -fsanitize=fuzzer $^ -o $@ $(LIBS)
+	$(again) VARIANT=asan tests
+	@tests/run.sh build/asan $(T)
+check:
+	@tests/install_packages.sh check
+	$(again) VARIANT=check run-checks
+fuzz:
+	@tests/install_packages.sh check
+	$(again) VARIANT=fuzz CC=clang run-fuzzers
 
 SIM_RUNS ?= 100
 SIM_SEED ?= $(shell date +%s)
 sim: deps
-	@$(MAKE) --no-print-directory build/debug/lathwork VARIANT=debug
-	build/debug/lathwork sim --seed $(SIM_SEED) --runs $(SIM_RUNS)
+	$(again) VARIANT=debug build/debug/lathwork
+	@build/debug/lathwork sim --seed $(SIM_SEED) --runs $(SIM_RUNS)
 
 bench: deps
-	@$(MAKE) --no-print-directory VARIANT=release $(BENCHES) build/release/lathwork
-	tests/bench.sh build/release
+	$(again) VARIANT=release build/release/lathwork benches
+	@tests/bench.sh build/release
+.PHONY: benches run-fuzzers
+benches: $(BENCHES)
 
-# ---- checks -------------------------------------------------------------------------------------
+FUZZ_SECONDS ?= 30
+FUZZ_RUNS := $(FUZZERS:%=$(B)/tests/fuzz_%.run)
+run-fuzzers: $(FUZZ_RUNS)
+$(FUZZERS:%=$(B)/tests/fuzz_%): $(B)/%: $(B)/%.o $(B)/all.a
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer $^ -o $@ $(LDLIBS)
+.PHONY: $(FUZZ_RUNS)
+# What is found beyond the committed corpus stays in build/fuzz/corpus, for the next time.
+$(FUZZ_RUNS): $(B)/tests/fuzz_%.run: $(B)/tests/fuzz_%
+	@mkdir -p $(B)/corpus/$* $(B)/found
+	@timeout $$(($(FUZZ_SECONDS) + 60)) $< -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+	    -rss_limit_mb=1024 -artifact_prefix=$(B)/found/$*- $(B)/corpus/$* \
+	    $(wildcard tests/corpus/$*) > $(B)/tests/fuzz_$*.log 2>&1 \
+	    || { tail -n 40 $(B)/tests/fuzz_$*.log; echo "fuzz_$*: failed"; exit 1; }
+	@echo "fuzz_$*: $$(grep -o '#[0-9]*.DONE.*' $(B)/tests/fuzz_$*.log)"
 
-CHECKED := $(SOURCES) $(foreach folder,$(FOLDERS) tests client/examples,$(wildcard $(folder)/*.h)) \
-           $(wildcard tests/*.c client/examples/*.c)
-check:
-	@tests/install_packages.sh check
-	@$(MAKE) --no-print-directory VARIANT=debug CFLAGS=-Werror B=build/check build/check/all.a
-	tests/lint/check.sh build/check
+# ---- checking --------------------------------------------------------------------------------------
 
-# ---- the rest -----------------------------------------------------------------------------------
+.PHONY: run-checks
+run-checks: $(OBJECTS) $(TESTS:=.o) $(BENCHES:=.o) $(REPLAYS:$(B)/tests/replay_%=$(B)/tests/fuzz_%.o)
+	@tests/lint/check.sh $(B)
 
-deps:
-	@tests/install_packages.sh build
+# ---- installing -----------------------------------------------------------------------------------
+
+PREFIX        ?= /usr/local
+BINDIR        ?= $(PREFIX)/bin
+LIBDIR        ?= $(PREFIX)/lib
+INCLUDEDIR    ?= $(PREFIX)/include
+MANDIR        ?= $(PREFIX)/share/man
+COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+INSTALLED := $(BINDIR)/lathwork $(LIBDIR)/liblathwork.a $(LIBDIR)/liblathwork.so $(LIBDIR)/$(SONAME) \
+             $(INCLUDEDIR)/lathwork.h $(LIBDIR)/pkgconfig/lathwork.pc $(MANDIR)/man1/lathwork.1 \
+             $(COMPLETIONDIR)/lathwork
+
+.PHONY: install uninstall
+install: all
+	install -d $(sort $(dir $(INSTALLED:%=$(DESTDIR)%)))
+	install -s -m 755 $(B)/lathwork $(DESTDIR)$(BINDIR)/lathwork
+	install -m 644 $(B)/liblathwork.a $(DESTDIR)$(LIBDIR)/liblathwork.a
+	strip --strip-debug $(DESTDIR)$(LIBDIR)/liblathwork.a
+	install -s -m 644 $(B)/liblathwork.so $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/liblathwork.so
+	install -m 644 $(B)/lathwork.h $(DESTDIR)$(INCLUDEDIR)/lathwork.h
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' \
+	    'Name: lathwork' 'Description: Client of Lathwork, a transactional key-value store' \
+	    'Version: $(VERSION)' 'Libs: -L$${libdir} -llathwork' \
+	    'Cflags: -I$${includedir}' > $(DESTDIR)$(LIBDIR)/pkgconfig/lathwork.pc
+	$(B)/lathwork help --man > $(DESTDIR)$(MANDIR)/man1/lathwork.1
+	$(B)/lathwork help --completion bash > $(DESTDIR)$(COMPLETIONDIR)/lathwork
+uninstall:
+	rm -f $(INSTALLED:%=$(DESTDIR)%)
+
+.PHONY: help clean
+help:
+	@sed -n -e '2,/^VARIANT/ s/^# \{0,1\}//p' Makefile
 clean:
 	rm -rf build
-help:
-	@echo 'make              build build/release/lathwork and the client library'
-	@echo 'make run          install what is missing, build, start one node in ./lathwork-data'
-	@echo 'make test         install what is missing, build, run all tests'
-	@echo 'make check        formatting, warnings of gcc and clang, static analysis, linters'
-	@echo 'make asan         the tests under AddressSanitizer and UBSan'
-	@echo 'make fuzz         each fuzz target for FUZZ_SECONDS (30)'
-	@echo 'make sim          SIM_RUNS (100) fresh seeds of every scenario'
-	@echo 'make bench        what a node costs, against its parts'
-	@echo 'make install      to PREFIX (/usr/local), below DESTDIR'
-	@echo 'make clean        remove build/'
 
--include $(OBJECTS:.o=.d) $(TESTS:=.d) $(REPLAYS:=.d)
+-include $(OBJECTS:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZERS:%=$(B)/tests/fuzz_%.d)
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -1,74 +1,101 @@
-#!/bin/bash
+#!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Runs every test of a build folder, two programs at a time, each with a limit, and ends with the line
-# "N passed, N failed". Tests are cmocka programs, replays of fuzzing corpora, and scripts that print such
-# a line of their own. A program that crashes or does not end counts as at least one failure.
-#   run.sh build/VARIANT [NAME ...]     NAME: only tests whose name contains it
+# Runs the tests of a build folder, two at a time, each under a time limit and with a log of its
+# own, and ends with the line "N passed, N failed".
+#
+#   tests/run.sh build/VARIANT [NAME…]     NAME: only tests whose name contains it
+#
+# Tests are
+#   test_*.c           cmocka programs: each of their tests counts
+#   fuzz_*.c           fuzz targets, replayed over their committed corpora
+#   test_*.sh, .py     scripts: as their last line "N passed, N failed" says, or one each
+# and live in this folder and in lint/. A program that crashes, hangs, or was not built has failed
+# once at least; what it did not get to has failed too. TEST_SECONDS is the limit, JOBS how many run
+# at a time. Scripts find the build folder in $LATHWORK_BUILD and the program in $LATHWORK.
 set -u
-build=$1
-shift
-export LATHWORK="$PWD/$build/lathwork" LATHWORK_BUILD="$PWD/$build"
-logs=$build/tests/logs
-mkdir -p "$logs"
-rm -f "$logs"/*
 
-# One test program: its output to a log, its counts to another file.
-run_one() {
-    test=$1 build=$2 logs=$3
-    name=$(basename "$test")
-    log=$logs/$name.log
-    case $test in
-    *replay_*) timeout 300 "$test" "tests/corpus/${name#replay_}" >"$log" 2>&1 ;;
-    *.sh | *.py) timeout 900 "$test" >"$log" 2>&1 ;;
-    *) timeout 300 "$test" >"$log" 2>&1 ;;
-    esac
-    code=$?
-    case $test in
-    *.sh | *.py | *replay_*)
-        read -r passed failed < <(sed -nE 's/^([0-9]+) passed, ([0-9]+) failed.*/\1 \2/p' "$log" | tail -1)
-        ;;
-    *)
-        passed=$(grep -cE '^\[ +OK \]' "$log")
-        failed=$(grep -cE '^\[ +FAILED +\] [a-z_0-9]+$' "$log")
-        failed=$((failed / 2)) # each is named where it fails and in the summary
-        ;;
-    esac
-    passed=${passed:-0} failed=${failed:-0}
-    if [ "$code" -ne 0 ] && [ "$failed" -eq 0 ]; then
-        echo "$name ended with exit code $code" >>"$log"
-        failed=1
-    fi
-    if [ $((passed + failed)) -eq 0 ]; then
-        echo "$name ran no test" >>"$log"
-        failed=1
-    fi
-    echo "$passed $failed" >"$logs/$name.counts"
-    if [ "$failed" -ne 0 ]; then
-        echo "--- $name: $failed failed"
-        tail -n 40 "$log"
-    else
-        echo "ok  $name: $passed"
-    fi
+# How many tests a program has passed, failed and skipped, from its log and its exit code. cmocka
+# announces how many it will run; failures are what is missing from that, so that a crash counts.
+count_program() {
+    awk -v code="$2" '
+        /\[==========\] Running [0-9]+ test/ { sub(/.*Running /, ""); total += $1 }
+        /\[       OK \]/ { passed++ }
+        /\[  SKIPPED \] [0-9]+ test/ { sub(/.*\[  SKIPPED \] /, ""); skipped += $1 }
+        END {
+            failed = total - passed - skipped
+            if (failed < 0) { failed = 0 }
+            if (failed == 0 && (code != 0 || total == 0)) { failed = 1 }
+            print passed + 0, failed, skipped + 0
+        }' "$1"
 }
-export -f run_one
+count_script() {
+    awk -v code="$2" '
+        /^[0-9]+ passed, [0-9]+ failed$/ { passed = $1; failed = $3; counted = 1 }
+        END {
+            if (!counted) { passed = code == 0; failed = code != 0 }
+            if (failed == 0 && (code != 0 || passed == 0)) { failed = 1 }
+            print passed + 0, failed + 0, 0
+        }' "$1"
+}
 
-tests=()
-for test in "$build"/tests/test_* "$build"/tests/replay_* tests/test_*.sh tests/test_*.py tests/lint/test_*.py; do
-    [ -f "$test" ] && [ -x "$test" ] || continue
-    case $test in *.o | *.d) continue ;; esac
-    wanted=1
+# Leaves NAME.log and NAME.counts in the log folder, and prints one line.
+run_one() {
+    build=$1 source=$2
+    name=$(basename "$source" .c)
+    logs=$build/tests/logs
+    log=$logs/$name.log
+    limit=${TEST_SECONDS:-300}
+    case $name in
+    fuzz_*) timeout -k 5 "$limit" "$build/tests/replay_${name#fuzz_}" "tests/corpus/${name#fuzz_}" ;;
+    *.sh | *.py) timeout -k 5 $((limit * 3)) "./$source" ;;
+    *) timeout -k 5 "$limit" "$build/tests/$name" ;;
+    esac >"$log" 2>&1 </dev/null
+    code=$?
+    [ "$code" -eq 0 ] || echo "$name ended with exit code $code (124, 137: out of time)" >>"$log"
+    case $name in
+    fuzz_* | *.sh | *.py) counts=$(count_script "$log" "$code") ;;
+    *) counts=$(count_program "$log" "$code") ;;
+    esac
+    echo "$counts" >"$logs/$name.counts"
+    case $counts in
+    *" 0 "*) echo "ok    $name: ${counts%% *}" ;;
+    *)
+        set -- $counts
+        echo "FAIL  $name: $1 passed, $2 failed; the end of $log:"
+        tail -n 60 "$log" | sed 's/^/    /'
+        ;;
+    esac
+}
+
+if [ "$1" = --one ]; then
+    run_one "$2" "$3"
+    exit 0
+fi
+
+build=${1%/}
+shift
+cd "$(dirname "$0")/.." || exit 2
+logs=$build/tests/logs
+rm -rf "$logs"
+mkdir -p "$logs"
+export LATHWORK="$PWD/$build/lathwork" LATHWORK_BUILD="$PWD/$build"
+# What a make above says about jobs and variants is not meant for a make that a test starts.
+unset MAKEFLAGS MAKELEVEL MFLAGS MAKEOVERRIDES VARIANT
+case $build in
+# After a caught SIGSEGV the program would go on, and hide what the sanitizer has to say.
+*asan*) export CMOCKA_TEST_ABORT=1 ;;
+esac
+
+for source in tests/test_*.c tests/fuzz_*.c tests/test_*.sh tests/test_*.py tests/lint/test_*.py; do
+    [ -f "$source" ] || continue
+    [ $# -gt 0 ] || echo "$source"
     for name in "$@"; do
-        wanted=0
-        case $test in *"$name"*) wanted=1 && break ;; esac
+        case $source in *"$name"*) echo "$source" && break ;; esac
     done
-    [ "$wanted" = 1 ] && tests+=("$test")
-done
-printf '%s\n' "${tests[@]}" | xargs -P 2 -I{} bash -c 'run_one "$@"' _ {} "$build" "$logs"
+done | xargs -r -P "${JOBS:-2}" -n 1 tests/run.sh --one "$build"
 
-passed=0 failed=0
-for counts in "$logs"/*.counts; do
-    read -r more bad <"$counts"
-    passed=$((passed + more)) failed=$((failed + bad))
-done
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+skips=$(grep -hE '\[  SKIPPED \] [a-z]' "$logs"/*.log 2>/dev/null | sort -u)
+[ -z "$skips" ] || printf 'skipped:\n%s\n' "$skips"
+cat "$logs"/*.counts 2>/dev/null | awk '
+    { passed += $1; failed += $2 }
+    END { print passed + 0 " passed, " failed + 0 " failed"; exit failed > 0 || passed == 0 }'
