@@ -59,6 +59,7 @@ typedef struct story {
     bool closing;           /* whether the log is closed at the end */
     lw_status opened, worst;
     bool open_done, done;
+    void *argument;                      /* for it */
     void (*body)(struct story *told);    /* of story_run */
     uint8_t bytes[4][STORY_PAYLOAD_MAX]; /* of story_append and story_visit */
     char error[LW_ERROR_TEXT_SIZE];
