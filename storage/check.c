@@ -88,6 +88,16 @@ static lw_status walk_table(lw_table *table, census *met) {
     return status;
 }
 
+/* The parts that reading entries does not touch. */
+static lw_status inspect_table(checker *check, const lw_table_info *info) {
+    char path[LW_PATH_SIZE];
+    lw_buffer text = lw_buffer_in(check->env->memory);
+    LW_TRY(lw_table_path(path, check->table_path, info->number));
+    lw_status status = lw_table_inspect(check->env, path, &text);
+    lw_buffer_reset(&text);
+    return status;
+}
+
 static void check_table(checker *check, lw_table_file *file) {
     lw_table *table = NULL;
     census met = {.key_min = lw_buffer_in(check->env->memory),
@@ -98,7 +108,9 @@ static void check_table(checker *check, lw_table_file *file) {
     }
     if (status == LW_OK) {
         hold_against(check, &file->info, &met);
-    } else {
+        status = inspect_table(check, &file->info);
+    }
+    if (status != LW_OK) {
         fault(check, &file->info, lw_error_slot()->text);
     }
     lw_buffer_reset(&met.key_min);

@@ -1,513 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The store against the simplest possible model: an array with one value a key. The test keeps what
- * it applied, as the log of a node would, and applies again after each opening what the store had
- * not flushed. Then: random walks, with and without faults; the power cut at every disk operation
- * of a flush, a compaction and a rewritten catalog; a full disk at every extension; a failed sync
- * at each place; and the planted bugs, each of which must be caught by one of these. */
-#include "tests/unit.h"
-
-#include "storage/batch.h"
-#include "storage/inventory.h"
-#include "storage/store.h"
-#include "sim/world.h"
-
-#include <stdlib.h>
-
-enum { KEY_COUNT = 120, LOG_COUNT = 6000, HELD_COUNT = 3, TREE = 7 };
-
-/* What a tree holds: for each key the number of its value; 0: none. */
-typedef struct model {
-    uint32_t values[KEY_COUNT];
-} model;
-
-typedef struct held {
-    lw_snapshot *snapshot;
-    model model;
-} held;
-
-typedef struct bench {
-    lw_world *world;
-    lw_host *host;
-    lw_env *env;
-    uint64_t chance;
-    lw_memory *memory; /* outlives the process, as a log would */
-    lw_buffer log[LOG_COUNT + 1];
-    uint64_t applied;      /* the last index in the log */
-    uint64_t flushed_told; /* by the callback */
-    uint32_t last_value;
-    model now;
-    lw_store *store;
-    lw_tree *tree;
-    held held[HELD_COUNT];
-    uint32_t steps;    /* of the next session */
-    bool faults;       /* are on: calls may fail */
-    bool stopped;      /* the session ended with a dead store or a failed call */
-    char failure[256]; /* the first thing that was wrong */
-} bench;
-
-/* Notes what is wrong; a planted bug is caught by this. */
-static void wrong(bench *on, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void wrong(bench *on, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    if (on->failure[0] == 0) {
-        vsnprintf(on->failure, sizeof(on->failure), format, arguments);
-    }
-    va_end(arguments);
-    on->stopped = true;
-}
-
-static uint32_t below(bench *on, uint32_t bound) {
-    return (uint32_t)unit_random_below(&on->chance, bound);
-}
-
-/* ---- keys and values ----------------------------------------------------------------------------
- */
-
-typedef struct text {
-    uint8_t data[512];
-    size_t size;
-} text;
-
-/* Ascending in `index`; the first is empty, some end in zeros, groups share a filter part. */
-static lw_bytes key_of(uint32_t index, text *to) {
-    to->size = (size_t)snprintf((char *)to->data, sizeof(to->data), "k%03u", (unsigned)index);
-    to->data[to->size] = 0;
-    to->size += index % 3;
-    to->data[to->size - 1] = index % 3 == 2 ? 0xff : to->data[to->size - 1];
-    return index == 0 ? lw_view(to->data, 0) : lw_view(to->data, to->size);
-}
-
-static size_t filter_part(lw_bytes key) {
-    return key.size < 3 ? key.size : 3;
-}
-
-static lw_bytes value_of(uint32_t value, text *to) {
-    to->size = value % 11 == 0 ? 0 : value * 37 % 300;
-    memset(to->data, (int)(value % 251), to->size);
-    snprintf((char *)to->data + to->size, 16, "%u", (unsigned)value);
-    to->size += strlen((char *)to->data + to->size);
-    return lw_view(to->data, to->size);
-}
-
-/* ---- calls that may fail only with faults
- * -------------------------------------------------------- */
-
-static bool worked(bench *on, lw_status status, const char *what) {
-    if (status == LW_OK) {
-        return true;
-    }
-    bool allowed = on->faults && (status == LW_FULL || status == LW_INTERNAL);
-    if (!allowed) {
-        wrong(on, "%s: %s", what, lw_error_slot()->text);
-    }
-    on->stopped |= lw_store_dead(on->store, NULL);
-    return false;
-}
-
-/* ---- reading ------------------------------------------------------------------------------------
- */
-
-static void check_get(bench *on, lw_snapshot *snapshot, const model *of, uint32_t index) {
-    text key, expected;
-    lw_buffer value = lw_buffer_in(on->env->memory);
-    lw_status status = lw_snapshot_get(snapshot, key_of(index, &key), &value);
-    if (of->values[index] == 0 ? status == LW_OK : status == LW_NOT_FOUND) {
-        wrong(on, "key %u: got %s, expected value %u", (unsigned)index, lw_status_name(status),
-              (unsigned)of->values[index]);
-    } else if (status == LW_OK &&
-               !lw_equal(lw_buffer_view(&value), value_of(of->values[index], &expected))) {
-        wrong(on, "key %u: another value than %u", (unsigned)index, (unsigned)of->values[index]);
-    } else if (status != LW_NOT_FOUND) {
-        (void)worked(on, status, "get");
-    }
-    lw_buffer_reset(&value);
-}
-
-/* The next index from `at` in the direction that has a value, within [low, high); -1 if none. */
-static int32_t model_find(const model *of, int32_t at, int32_t step, int32_t low, int32_t high) {
-    while (at >= low && at < high && of->values[at] == 0) {
-        at += step;
-    }
-    return at >= low && at < high ? at : -1;
-}
-
-static bool check_place(bench *on, lw_cursor *cursor, const model *of, int32_t expected) {
-    text key, value;
-    if (lw_cursor_valid(cursor) != (expected >= 0)) {
-        wrong(on, "a cursor is %s, but should be at key %d",
-              expected < 0 ? "at a key" : "at no key", (int)expected);
-        return false;
-    }
-    if (expected < 0) {
-        return false;
-    }
-    uint32_t index = (uint32_t)expected;
-    if (!lw_equal(lw_cursor_key(cursor), key_of(index, &key)) ||
-        !lw_equal(lw_cursor_value(cursor), value_of(of->values[index], &value))) {
-        wrong(on, "a cursor is not at key %d with its value", (int)expected);
-        return false;
-    }
-    return true;
-}
-
-/* Places the cursor somehow; answers where it must be then. */
-static lw_status place_cursor(bench *on, lw_cursor *cursor, const model *of, int32_t low,
-                              int32_t high, int32_t *expected) {
-    text key;
-    uint32_t target = below(on, KEY_COUNT);
-    int32_t at = (int32_t)target;
-    switch (below(on, 4)) {
-    case 0:
-        *expected = model_find(of, low, 1, low, high);
-        return lw_cursor_first(cursor);
-    case 1:
-        *expected = model_find(of, high - 1, -1, low, high);
-        return lw_cursor_last(cursor);
-    case 2:
-        *expected = model_find(of, at < low ? low : at, 1, low, high);
-        return lw_cursor_seek(cursor, key_of(target, &key));
-    default:
-        *expected = model_find(of, at > high ? high - 1 : at - 1, -1, low, high);
-        return lw_cursor_seek_before(cursor, key_of(target, &key));
-    }
-}
-
-static void walk_cursor(bench *on, lw_cursor *cursor, const model *of, int32_t low, int32_t high) {
-    int32_t at = -1;
-    if (!worked(on, place_cursor(on, cursor, of, low, high, &at), "placing a cursor")) {
-        return;
-    }
-    uint32_t turn = below(on, 3); /* mostly on, mostly back, or both */
-    while (check_place(on, cursor, of, at) && below(on, 40) != 0) {
-        bool forward = turn == 2 ? below(on, 2) == 0 : (below(on, 8) == 0) == (turn == 1);
-        at = model_find(of, forward ? at + 1 : at - 1, forward ? 1 : -1, low, high);
-        lw_status status = forward ? lw_cursor_next(cursor) : lw_cursor_previous(cursor);
-        if (!worked(on, status, "moving a cursor")) {
-            return;
-        }
-    }
-}
-
-static void check_cursor(bench *on, lw_snapshot *snapshot, const model *of) {
-    text lower, upper;
-    int32_t low = (int32_t)below(on, KEY_COUNT / 2), high = KEY_COUNT;
-    lw_bytes lower_key = key_of((uint32_t)low, &lower), upper_key = lw_view(NULL, 0);
-    if (below(on, 2) == 0) {
-        high = low + 1 + (int32_t)below(on, (uint32_t)(KEY_COUNT - low - 1));
-        upper_key = key_of((uint32_t)high, &upper);
-    }
-    if (below(on, 2) == 0) {
-        low = 0;
-        lower_key = lw_view(NULL, 0);
-    }
-    lw_cursor *cursor = lw_cursor_open(snapshot, lower_key, upper_key);
-    for (uint32_t walk = 0; walk < 3 && !on->stopped; walk++) {
-        walk_cursor(on, cursor, of, low, high);
-    }
-    lw_cursor_close(cursor);
-}
-
-static void check_everything(bench *on) {
-    lw_snapshot *snapshot = lw_snapshot_open(on->tree);
-    for (uint32_t index = 0; index < KEY_COUNT && !on->stopped; index++) {
-        check_get(on, snapshot, &on->now, index);
-    }
-    lw_cursor *cursor = lw_cursor_open(snapshot, lw_view(NULL, 0), lw_view(NULL, 0));
-    int32_t at = model_find(&on->now, 0, 1, 0, KEY_COUNT);
-    bool good = !on->stopped && worked(on, lw_cursor_first(cursor), "first");
-    while (good && check_place(on, cursor, &on->now, at)) {
-        at = model_find(&on->now, at + 1, 1, 0, KEY_COUNT);
-        good = worked(on, lw_cursor_next(cursor), "next");
-    }
-    lw_cursor_close(cursor);
-    lw_snapshot_close(snapshot);
-}
-
-/* ---- writing ------------------------------------------------------------------------------------
- */
-
-static void log_put(bench *on, lw_buffer *batch, uint32_t index) {
-    text key, value;
-    on->now.values[index] = ++on->last_value;
-    lw_batch_put(batch, key_of(index, &key), value_of(on->last_value, &value));
-}
-
-static void log_delete(bench *on, lw_buffer *batch, uint32_t index) {
-    text key;
-    on->now.values[index] = 0;
-    lw_batch_delete(batch, key_of(index, &key));
-}
-
-static lw_buffer *log_begin(bench *on) {
-    LW_ASSERT(on->applied < LOG_COUNT);
-    lw_buffer *batch = &on->log[++on->applied];
-    *batch = lw_buffer_in(on->memory);
-    return batch;
-}
-
-static void apply_last(bench *on) {
-    lw_status status = lw_tree_apply(on->tree, on->applied, lw_buffer_view(&on->log[on->applied]));
-    LW_ASSERT(status == LW_OK);
-}
-
-static void apply_random(bench *on) {
-    lw_buffer *batch = log_begin(on);
-    uint32_t deletes = below(on, 2) == 0 ? 2 : 5; /* of ten */
-    for (uint32_t count = below(on, 8); count > 0; count--) {
-        uint32_t index = below(on, KEY_COUNT);
-        if (below(on, 10) < deletes) {
-            log_delete(on, batch, index);
-        } else {
-            log_put(on, batch, index);
-        }
-    }
-    apply_last(on);
-}
-
-/* Puts `count` keys from `first` on, one batch each. */
-static void apply_puts(bench *on, uint32_t first, uint32_t count) {
-    for (uint32_t index = first; index < first + count; index++) {
-        log_put(on, log_begin(on), index);
-        apply_last(on);
-    }
-}
-
-static void apply_deletes(bench *on, uint32_t first, uint32_t count) {
-    for (uint32_t index = first; index < first + count; index++) {
-        log_delete(on, log_begin(on), index);
-        apply_last(on);
-    }
-}
-
-/* ---- opening and closing ------------------------------------------------------------------------
- */
-
-static void flushed(void *argument, lw_tree *tree, uint64_t index) {
-    bench *on = argument;
-    LW_ASSERT(index > on->flushed_told);
-    LW_ASSERT(lw_tree_flushed(tree) == index);
-    on->flushed_told = index;
-}
-
-static void replay(bench *on) {
-    uint64_t from = lw_tree_flushed(on->tree);
-    if (from > on->applied || from < on->flushed_told) {
-        wrong(on, "flushed up to %u, but told %u and applied %u", (unsigned)from,
-              (unsigned)on->flushed_told, (unsigned)on->applied);
-        return;
-    }
-    on->flushed_told = from;
-    for (uint64_t index = from + 1; index <= on->applied; index++) {
-        lw_status status = lw_tree_apply(on->tree, index, lw_buffer_view(&on->log[index]));
-        LW_ASSERT(status == LW_OK);
-    }
-}
-
-static bool open_store(bench *on) {
-    lw_store_options options = {.directory = "data",
-                                .memory_size = 128 * 1024,
-                                .table_size = 4096,
-                                .filter_part = filter_part,
-                                .flushed = flushed,
-                                .argument = on};
-    on->stopped = false;
-    on->store = NULL;
-    lw_status status = lw_store_open(on->env, &options, &on->store);
-    if (status != LW_OK) {
-        on->stopped = true;
-        if (!on->faults || (status != LW_FULL && status != LW_INTERNAL)) {
-            wrong(on, "opening: %s", lw_error_slot()->text);
-        }
-        return false;
-    }
-    on->tree = lw_store_tree(on->store, TREE);
-    if (on->tree == NULL) {
-        if (on->flushed_told > 0) {
-            wrong(on, "the tree is gone");
-        } else if (worked(on, lw_store_create_tree(on->store, TREE, &on->tree), "creating")) {
-            LW_ASSERT(lw_store_tree(on->store, TREE) == on->tree);
-        }
-    }
-    if (on->tree == NULL) {
-        on->stopped = true;
-        lw_store_close(on->store);
-        on->store = NULL;
-        return false;
-    }
-    replay(on);
-    return true;
-}
-
-static void release(held *one) {
-    if (one->snapshot != NULL) {
-        lw_snapshot_close(one->snapshot);
-        one->snapshot = NULL;
-    }
-}
-
-static void close_store(bench *on) {
-    for (uint32_t index = 0; index < HELD_COUNT; index++) {
-        release(&on->held[index]);
-    }
-    lw_store_close(on->store);
-    on->store = NULL;
-}
-
-/* Each table that the catalog names is there, and no other (T2). */
-static void check_names(bench *on) {
-    lw_inventory inventory = lw_inventory_in(on->env->memory);
-    lw_buffer names = lw_buffer_in(on->env->memory);
-    lw_catalog_facts facts;
-    lw_status status =
-        lw_catalog_read(on->env, "data/CATALOG", lw_inventory_take, &inventory, &facts);
-    if (status == LW_OK) {
-        status = lw_path_list(on->env, "data/sst", &names);
-    }
-    uint32_t named = inventory.first != NULL ? inventory.first->table_count : 0;
-    uint32_t there = (uint32_t)(names.size / 17);
-    if (status != LW_OK || named != there) {
-        wrong(on, "%s: %u tables are named, %u are there", lw_status_name(status), named, there);
-    }
-    lw_inventory_reset(&inventory);
-    lw_buffer_reset(&names);
-}
-
-/* Holds the closed folder against its own catalog. */
-static void check_folder(bench *on) {
-    lw_buffer faults = lw_buffer_in(on->env->memory);
-    if (!on->faults) {
-        check_names(on);
-    }
-    lw_status status = lw_store_check(on->env, "data", filter_part, &faults);
-    if (status != LW_OK && !on->faults) {
-        wrong(on, "checking: %s: %.*s", lw_error_slot()->text, (int)faults.size,
-              (const char *)faults.data);
-    }
-    lw_buffer_reset(&faults);
-}
-
-/* ---- sessions -----------------------------------------------------------------------------------
- */
-
-static void hold_or_check(bench *on) {
-    held *one = &on->held[below(on, HELD_COUNT)];
-    if (one->snapshot == NULL) {
-        *one = (held){.snapshot = lw_snapshot_open(on->tree), .model = on->now};
-    } else if (below(on, 4) == 0) {
-        release(one);
-    } else if (below(on, 2) == 0) {
-        check_get(on, one->snapshot, &one->model, below(on, KEY_COUNT));
-    } else {
-        check_cursor(on, one->snapshot, &one->model);
-    }
-}
-
-static void look_now(bench *on) {
-    lw_snapshot *snapshot = lw_snapshot_open(on->tree);
-    check_get(on, snapshot, &on->now, below(on, KEY_COUNT));
-    if (below(on, 3) == 0) {
-        check_cursor(on, snapshot, &on->now);
-    }
-    lw_snapshot_close(snapshot);
-}
-
-static void random_step(bench *on) {
-    uint32_t what = below(on, 100);
-    if (what < 60) {
-        apply_random(on);
-    } else if (what < 75) {
-        look_now(on);
-    } else if (what < 90) {
-        hold_or_check(on);
-    } else if (what < 93) {
-        (void)worked(on, lw_tree_flush(on->tree), "flush");
-    } else if (what < 95) {
-        (void)worked(on, lw_tree_compact(on->tree), "compact");
-    } else if (what < 99) {
-        (void)worked(on, lw_tree_admit(on->tree, 1000), "admit");
-    } else {
-        lw_env_sleep(on->env, 200 * UINT64_C(1000000));
-    }
-}
-
-static void random_session(bench *on) {
-    if (!open_store(on)) {
-        return;
-    }
-    check_everything(on);
-    for (uint32_t step = 0; step < on->steps && !on->stopped && on->applied < LOG_COUNT; step++) {
-        random_step(on);
-    }
-    if (!on->stopped) {
-        check_everything(on);
-        close_store(on);
-        check_folder(on);
-    }
-}
-
-static bench *bench_make(uint64_t seed, const lw_faults *faults) {
-    bench *on = calloc(1, sizeof(*on));
-    assert_non_null(on);
-    on->world = lw_world_open(seed, faults);
-    on->host = lw_world_host(on->world, "node");
-    on->env = lw_host_boot(on->host);
-    on->memory = lw_memory_open();
-    on->chance = seed;
-    return on;
-}
-
-static void bench_drop(bench *on) {
-    lw_world_close(on->world);
-    lw_memory_close(on->memory);
-    free(on);
-}
-
-/* The process is gone, and its store with it, if not the power. */
-static void bench_boot(bench *on, bool power_loss) {
-    if (lw_host_running(on->host)) {
-        power_loss ? lw_host_crash(on->host) : lw_host_kill(on->host);
-    }
-    memset(on->held, 0, sizeof(on->held));
-    on->env = lw_host_boot(on->host);
-}
-
-typedef struct story {
-    bench *on;
-    void (*body)(bench *on);
-    bool done;
-} story;
-
-static void story_main(void *argument) {
-    story *told = argument;
-    told->body(told->on);
-    told->done = true;
-}
-
-/* Runs a story in a fiber to its end; false if the power went before. */
-static bool run(bench *on, void (*body)(bench *on)) {
-    story told = {.on = on, .body = body};
-    (void)lw_env_start(on->env, "story", story_main, &told);
-    while (!told.done && lw_host_running(on->host)) {
-        if (!lw_world_step(on->world)) {
-            wrong(on, "the story is stuck: every fiber waits for another");
-            return false;
-        }
-    }
-    return told.done;
-}
-
-/* Sessions that end in every way a session can. */
-static void run_sessions(bench *on, uint32_t count) {
-    while (count-- > 0 && on->failure[0] == 0) {
-        on->steps = 20 + below(on, 200);
-        if (below(on, 2) == 0) {
-            lw_host_crash_after(on->host, below(on, 300), (lw_crash)below(on, 3));
-        }
-        (void)run(on, random_session);
-        bench_boot(on, below(on, 2) == 0);
-    }
-}
+/* The store against its model on random walks, over crashes and under faults; its folder in every
+ * state in which it may be found; and what it costs. */
+#include "tests/store_bench.h"
 
 static const char *const marks[] = {
     "store.trivial_move",      "store.memtable_rotated", "store.orphan_removed",
@@ -538,168 +32,6 @@ static void the_store_is_as_the_model_over_crashes(void **state) {
     }
 }
 
-/* ---- one story, told again and again ------------------------------------------------------------
- */
-
-/* Flushes or compacts, and tries again while the disk is full. */
-static void insist(bench *on, lw_status (*call)(lw_tree *tree), const char *what) {
-    lw_status status = LW_OK;
-    for (uint32_t attempt = 0; attempt < 3 && !on->stopped; attempt++) {
-        status = call(on->tree);
-        if (worked(on, status, what)) {
-            return;
-        }
-    }
-    if (status == LW_FULL) {
-        wrong(on, "%s: the disk had room again, and it did not return", what);
-    }
-    on->stopped = true;
-}
-
-/* Flushes, compactions of each kind, moves, deletions that reach the bottom, and rewritten
- * catalogs. */
-static void steady_story(bench *on) {
-    if (!open_store(on)) {
-        return;
-    }
-    apply_puts(on, 0, 40);
-    insist(on, lw_tree_flush, "flush");
-    held *one = &on->held[0];
-    *one = (held){.snapshot = lw_snapshot_open(on->tree), .model = on->now};
-    apply_deletes(on, 10, 20);
-    insist(on, lw_tree_flush, "flush");
-    apply_puts(on, 5, 30);
-    insist(on, lw_tree_flush, "flush");
-    apply_puts(on, 60, 40);
-    insist(on, lw_tree_flush, "flush");
-    insist(on, lw_tree_compact, "compact");
-    for (uint32_t index = 0; index < KEY_COUNT && !on->stopped; index++) {
-        check_get(on, one->snapshot, &one->model, index);
-    }
-    apply_deletes(on, 0, KEY_COUNT / 2);
-    insist(on, lw_tree_flush, "flush");
-    apply_puts(on, 100, 10);
-    insist(on, lw_tree_compact, "compact");
-    if (!on->stopped) {
-        check_everything(on);
-        close_store(on);
-    }
-}
-
-/* What a restart finds is all there, and nothing else. */
-static void verify_story(bench *on) {
-    if (open_store(on)) {
-        check_everything(on);
-        close_store(on);
-        check_folder(on);
-    }
-}
-
-static void expect_right(bench *on, const char *what, uint64_t number) {
-    if (on->failure[0] != 0) {
-        lw_world_report(on->world, stderr);
-        fail_msg("%s %u: %s", what, (unsigned)number, on->failure);
-    }
-}
-
-/* Cuts the power at a step of the story, then at a step of the recovery, then verifies. False when
- * the story came to its end before. */
-static bool crash_at(bench *on, uint64_t step, lw_crash crash) {
-    lw_host_crash_after(on->host, step, crash);
-    bool ended = run(on, steady_story);
-    bench_boot(on, true);
-    lw_host_crash_after(on->host, step % 17, crash);
-    (void)run(on, verify_story);
-    bench_boot(on, true);
-    lw_host_crash_after(on->host, UINT32_MAX, crash);
-    (void)run(on, verify_story);
-    return !ended;
-}
-
-static void the_power_may_go_at_any_step(void **state) {
-    (void)state;
-    uint64_t torn = 0;
-    for (uint64_t seed = 1; seed <= 4; seed++) {
-        lw_faults faults = lw_faults_none();
-        faults.rare_paths = seed % 2 == 0;
-        bool more = true;
-        for (uint64_t step = 0; more; step++) {
-            bench *on = bench_make(seed, &faults);
-            more = crash_at(on, step, (lw_crash)((step + seed) % 3));
-            expect_right(on, "power cut at step", step);
-            torn += lw_world_marked(on->world, "catalog.torn_tail");
-            bench_drop(on);
-        }
-    }
-    (void)torn;
-}
-
-/* Lets the n-th occasion of a fault hit while the story runs; false when there is none so late. */
-static bool fault_at(bench *on, lw_fault fault, uint32_t occasion) {
-    on->faults = true;
-    lw_dice_arm(lw_disk_dice(lw_host_disk(on->host)), fault, occasion);
-    (void)run(on, steady_story);
-    lw_dice_arm(lw_disk_dice(lw_host_disk(on->host)), fault, 0);
-    return lw_world_marked(on->world, lw_fault_mark(fault)) > 0;
-}
-
-static void verify_twice(bench *on) {
-    on->faults = false;
-    bench_boot(on, false);
-    (void)run(on, verify_story);
-    bench_boot(on, true);
-    (void)run(on, verify_story);
-}
-
-static void the_disk_may_be_full_at_any_extension(void **state) {
-    (void)state;
-    bool more = true;
-    for (uint32_t occasion = 1; more; occasion++) {
-        lw_faults faults = lw_faults_none();
-        bench *on = bench_make(1, &faults);
-        more = fault_at(on, LW_FAULT_FULL, occasion);
-        if (more && on->store != NULL) {
-            wrong(on, "a full disk stopped the store");
-        }
-        expect_right(on, "full at extension", occasion);
-        verify_twice(on);
-        expect_right(on, "after full at extension", occasion);
-        bench_drop(on);
-    }
-}
-
-static void a_failed_sync_stops_the_store(void **state) {
-    (void)state;
-    bool more = true;
-    for (uint32_t occasion = 1; more; occasion++) {
-        lw_faults faults = lw_faults_none();
-        bench *on = bench_make(1, &faults);
-        more = fault_at(on, LW_FAULT_SYNC_ERROR, occasion);
-        if (more && !on->stopped) {
-            wrong(on, "the store went on");
-        }
-        verify_twice(on);
-        expect_right(on, "sync error", occasion);
-        bench_drop(on);
-    }
-}
-
-static void failed_reads_and_writes_make_nothing_wrong(void **state) {
-    (void)state;
-    const lw_fault kinds[] = {LW_FAULT_READ_ERROR, LW_FAULT_WRITE_ERROR};
-    for (size_t kind = 0; kind < 2; kind++) {
-        bool more = true;
-        for (uint32_t occasion = 1; more; occasion++) {
-            lw_faults faults = lw_faults_none();
-            bench *on = bench_make(1, &faults);
-            more = fault_at(on, kinds[kind], occasion);
-            verify_twice(on);
-            expect_right(on, lw_fault_mark(kinds[kind]), occasion);
-            bench_drop(on);
-        }
-    }
-}
-
 static void the_store_is_as_the_model_under_faults(void **state) {
     (void)state;
     for (uint64_t seed = 1; seed <= 60; seed++) {
@@ -718,9 +50,6 @@ static void the_store_is_as_the_model_under_faults(void **state) {
     }
 }
 
-/* ---- planted bugs -------------------------------------------------------------------------------
- */
-
 static bool caught_by_sessions(const char *bug) {
     lw_faults faults = lw_faults_none();
     faults.rare_paths = true;
@@ -735,45 +64,267 @@ static bool caught_by_sessions(const char *bug) {
     return caught;
 }
 
-static bool caught_by_crashes(const char *bug) {
-    lw_faults faults = lw_faults_none();
-    bool caught = false, more = true;
-    for (uint64_t step = 0; more && !caught; step++) {
-        bench *on = bench_make(step, &faults);
-        lw_world_plant(on->world, bug);
-        more = crash_at(on, step, (lw_crash)(step % 3));
-        caught = on->failure[0] != 0;
-        bench_drop(on);
+static void planted_bugs_of_what_is_kept_are_caught(void **state) {
+    (void)state;
+    const char *const bugs[] = {"store.drop_tombstone_early", "store.snapshot_ignored"};
+    for (size_t index = 0; index < sizeof(bugs) / sizeof(bugs[0]); index++) {
+        if (!caught_by_sessions(bugs[index])) {
+            fail_msg("%s was not caught", bugs[index]);
+        }
     }
-    return caught;
 }
 
-static void every_planted_bug_is_caught(void **state) {
+/* ---- the folder ---------------------------------------------------------------------------------
+ */
+
+static void tables_story(bench *on) {
+    if (open_store(on)) {
+        apply_puts(on, 0, 40);
+        insist(on, lw_tree_flush, "flush");
+        apply_puts(on, 60, 40);
+        insist(on, lw_tree_flush, "flush");
+        close_store(on);
+    }
+}
+
+/* A bench whose folder holds two tables, 1 and 2. */
+static bench *bench_with_tables(void) {
+    lw_faults faults = lw_faults_none();
+    bench *on = bench_make(1, &faults);
+    assert_true(run(on, tables_story));
+    expect_right(on, "making tables", 0);
+    return on;
+}
+
+/* Opens the store, and expects that to fail with words. */
+static void expect_refusal(bench *on, const char *words) {
+    assert_true(run(on, verify_story));
+    if (strstr(on->failure, words) == NULL) {
+        fail_msg("expected \"%s\", got \"%s\"", words, on->failure);
+    }
+    on->failure[0] = 0;
+}
+
+static void open_twice_story(bench *on) {
+    if (open_store(on)) {
+        lw_store *first = on->store;
+        (void)open_store(on);
+        lw_store_close(first);
+    }
+}
+
+static void a_folder_in_use_is_refused(void **state) {
     (void)state;
-    const char *const of_sessions[] = {"store.drop_tombstone_early", "store.snapshot_ignored"};
-    const char *const of_crashes[] = {"store.flush_index_before_table", "store.no_directory_sync",
-                                      "store.unlink_before_catalog"};
-    for (size_t index = 0; index < sizeof(of_sessions) / sizeof(of_sessions[0]); index++) {
-        if (!caught_by_sessions(of_sessions[index])) {
-            fail_msg("%s was not caught", of_sessions[index]);
+    bench *on = bench_with_tables();
+    assert_true(run(on, open_twice_story));
+    assert_non_null(strstr(on->failure, "data is in use by another process: stop it"));
+    on->failure[0] = 0;
+    assert_true(run(on, verify_story));
+    expect_right(on, "opened alone", 0);
+    bench_drop(on);
+}
+
+static void remove_table(bench *on) {
+    LW_ASSERT(lw_path_unlink(on->env, "data/sst/0000000000000002") == LW_OK);
+}
+
+static void a_missing_table_is_noticed(void **state) {
+    (void)state;
+    bench *on = bench_with_tables();
+    assert_true(run(on, remove_table));
+    expect_refusal(on, "data/sst/0000000000000002, a table of tree 7, is missing");
+    bench_drop(on);
+}
+
+static void remove_while_open_story(bench *on) {
+    lw_buffer value = lw_buffer_in(on->env->memory);
+    text key;
+    if (open_store(on)) {
+        remove_table(on);
+        lw_snapshot *snapshot = lw_snapshot_open(on->tree);
+        lw_status status = lw_snapshot_get(snapshot, key_of(70, &key), &value);
+        LW_ASSERT(status == LW_CORRUPTION);
+        LW_ASSERT(strstr(lw_error_slot()->text, "is missing") != NULL);
+        lw_snapshot_close(snapshot);
+        close_store(on);
+    }
+}
+
+static void a_missing_table_never_passes_for_a_key_without_a_value(void **state) {
+    (void)state;
+    bench *on = bench_with_tables();
+    assert_true(run(on, remove_while_open_story));
+    bench_drop(on);
+}
+
+static void remove_catalog(bench *on) {
+    LW_ASSERT(lw_path_unlink(on->env, "data/CATALOG") == LW_OK);
+}
+
+static void tables_without_a_catalog_are_not_touched(void **state) {
+    (void)state;
+    bench *on = bench_with_tables();
+    assert_true(run(on, remove_catalog));
+    expect_refusal(on, "data has tables but no CATALOG");
+    lw_buffer contents = lw_buffer_in(on->memory);
+    assert_true(lw_disk_contents(lw_host_disk(on->host), LW_DISK_VOLATILE,
+                                 "data/sst/0000000000000001", &contents));
+    bench_drop(on);
+}
+
+static void add_strangers(bench *on) {
+    lw_handle file;
+    const char *const paths[] = {"data/sst/0000000000000009", "data/sst/notes", "data/CATALOG.new"};
+    for (size_t index = 0; index < 3; index++) {
+        LW_ASSERT(lw_file_open(on->env, paths[index], LW_OPEN_CREATE, &file) == LW_OK);
+        lw_file_close(on->env, file);
+    }
+}
+
+static void what_no_catalog_names_is_removed_and_what_is_not_ours_is_kept(void **state) {
+    (void)state;
+    bench *on = bench_with_tables();
+    lw_buffer contents = lw_buffer_in(on->memory);
+    lw_disk *disk = lw_host_disk(on->host);
+    assert_true(run(on, add_strangers));
+    on->faults = true; /* the check of names would stumble over the notes */
+    assert_true(run(on, verify_story));
+    expect_right(on, "with strangers", 0);
+    assert_false(lw_disk_contents(disk, LW_DISK_VOLATILE, "data/sst/0000000000000009", &contents));
+    assert_false(lw_disk_contents(disk, LW_DISK_VOLATILE, "data/CATALOG.new", &contents));
+    assert_true(lw_disk_contents(disk, LW_DISK_VOLATILE, "data/sst/notes", &contents));
+    bench_drop(on);
+}
+
+/* Reads every key; what cannot be read must say so, and nothing may be read wrong. */
+static void damaged_story(bench *on) {
+    on->stopped = false;
+    if (lw_store_open(on->env, &(lw_store_options){.directory = "data", .filter_part = filter_part},
+                      &on->store) != LW_OK) {
+        return;
+    }
+    on->tree = lw_store_tree(on->store, TREE);
+    lw_snapshot *snapshot = lw_snapshot_open(on->tree);
+    lw_buffer value = lw_buffer_in(on->env->memory);
+    text key, expected;
+    for (uint32_t index = 0; index < KEY_COUNT; index++) {
+        lw_buffer_clear(&value);
+        lw_status status = lw_snapshot_get(snapshot, key_of(index, &key), &value);
+        bool right = on->now.values[index] == 0
+                         ? status == LW_NOT_FOUND
+                         : status == LW_OK && lw_equal(lw_buffer_view(&value),
+                                                       value_of(on->now.values[index], &expected));
+        if (!right && status != LW_CORRUPTION) {
+            wrong(on, "key %u reads %s", (unsigned)index, lw_status_name(status));
         }
     }
-    for (size_t index = 0; index < sizeof(of_crashes) / sizeof(of_crashes[0]); index++) {
-        if (!caught_by_crashes(of_crashes[index])) {
-            fail_msg("%s was not caught", of_crashes[index]);
-        }
+    lw_snapshot_close(snapshot);
+    lw_store_close(on->store);
+}
+
+static void damaged_check(bench *on) {
+    lw_buffer faults = lw_buffer_in(on->env->memory);
+    lw_status status = lw_store_check(on->env, "data", filter_part, &faults);
+    if (status != LW_CORRUPTION || faults.size == 0) {
+        wrong(on, "the check did not notice: %s", lw_status_name(status));
     }
+    lw_buffer_reset(&faults);
+}
+
+static void no_flipped_bit_is_ever_read_as_data(void **state) {
+    (void)state;
+    lw_buffer contents;
+    uint64_t size = 1, chance = 1;
+    for (uint64_t byte = 0; byte < size; byte += 7) {
+        bench *on = bench_with_tables();
+        contents = lw_buffer_in(on->memory);
+        lw_disk *disk = lw_host_disk(on->host);
+        assert_true(
+            lw_disk_contents(disk, LW_DISK_VOLATILE, "data/sst/0000000000000001", &contents));
+        size = contents.size;
+        lw_disk_flip(disk, "data/sst/0000000000000001", byte * 8 + unit_random_below(&chance, 8));
+        assert_true(run(on, damaged_check));
+        assert_true(run(on, damaged_story));
+        expect_right(on, "flipped in byte", byte);
+        bench_drop(on);
+    }
+    assert_true(size > 1000);
+}
+
+/* ---- what it costs ------------------------------------------------------------------------------
+ */
+
+static void many_trees_story(bench *on) {
+    lw_tree *tree;
+    if (!open_store(on)) {
+        return;
+    }
+    size_t before = lw_memory_used(on->env->memory);
+    for (uint64_t id = 100; id < 200; id++) {
+        LW_ASSERT(lw_store_create_tree(on->store, id, &tree) == LW_OK);
+    }
+    LW_ASSERT(lw_store_create_tree(on->store, 150, &tree) == LW_EXISTS);
+    size_t each = (lw_memory_used(on->env->memory) - before) / 100;
+    if (each > 2048) {
+        wrong(on, "an idle tree costs %zu bytes", each);
+    }
+    close_store(on);
+}
+
+static void an_idle_tree_costs_less_than_2_kib(void **state) {
+    (void)state;
+    lw_faults faults = lw_faults_none();
+    bench *on = bench_make(1, &faults);
+    assert_true(run(on, many_trees_story));
+    expect_right(on, "trees", 100);
+    bench_drop(on);
+}
+
+/* Writes as fast as it is let, far more than the memory allows. */
+static void flood_story(bench *on) {
+    lw_tree_figures figures;
+    size_t most = 0;
+    if (!open_store(on)) {
+        return;
+    }
+    for (uint32_t index = 0; index < 3000 && !on->stopped; index++) {
+        if (worked(on, lw_tree_admit(on->tree, 400), "admit")) {
+            apply_random(on);
+        }
+        lw_tree_figures_get(on->tree, &figures);
+        most = figures.memtable_bytes > most ? figures.memtable_bytes : most;
+    }
+    if (most > 80 * 1024) {
+        wrong(on, "%zu bytes of memtables, though 64 KiB are allowed", most);
+    }
+    check_everything(on);
+    close_store(on);
+}
+
+static void writers_are_held_back_to_the_memory_there_is(void **state) {
+    (void)state;
+    lw_faults faults = lw_faults_none();
+    bench *on = bench_make(1, &faults);
+    lw_host_slow_disk(on->host, 20);
+    assert_true(run(on, flood_story));
+    expect_right(on, "flood", 0);
+    assert_true(lw_world_marked(on->world, "store.stall") > 0);
+    bench_drop(on);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_store_is_as_the_model_over_crashes),
-        cmocka_unit_test(the_power_may_go_at_any_step),
-        cmocka_unit_test(the_disk_may_be_full_at_any_extension),
-        cmocka_unit_test(a_failed_sync_stops_the_store),
-        cmocka_unit_test(failed_reads_and_writes_make_nothing_wrong),
         cmocka_unit_test(the_store_is_as_the_model_under_faults),
-        cmocka_unit_test(every_planted_bug_is_caught),
+        cmocka_unit_test(planted_bugs_of_what_is_kept_are_caught),
+        cmocka_unit_test(a_folder_in_use_is_refused),
+        cmocka_unit_test(a_missing_table_is_noticed),
+        cmocka_unit_test(a_missing_table_never_passes_for_a_key_without_a_value),
+        cmocka_unit_test(tables_without_a_catalog_are_not_touched),
+        cmocka_unit_test(what_no_catalog_names_is_removed_and_what_is_not_ours_is_kept),
+        cmocka_unit_test(no_flipped_bit_is_ever_read_as_data),
+        cmocka_unit_test(an_idle_tree_costs_less_than_2_kib),
+        cmocka_unit_test(writers_are_held_back_to_the_memory_there_is),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL);
 }
