@@ -62,7 +62,7 @@ void lw_disk_power_loss(lw_disk *disk);
 /* After a process died: the page cache may drop what a failed sync left clean. */
 void lw_disk_evict(lw_disk *disk);
 
-/* ---- for tests ------------------------------------------------------------------------------- */
+/* ---- for tests ------------------------------------------------------------------------------ */
 
 typedef enum lw_disk_view { LW_DISK_VOLATILE, LW_DISK_DURABLE } lw_disk_view;
 

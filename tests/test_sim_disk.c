@@ -87,7 +87,7 @@ static bool all(lw_bytes bytes, size_t start, size_t size, char letter) {
     return same;
 }
 
-/* ---- contents -------------------------------------------------------------------------------- */
+/* ---- contents ------------------------------------------------------------------------------- */
 
 static void synced_bytes_survive(void **state) {
     (void)state;
@@ -263,7 +263,7 @@ static void a_torn_sync_makes_some_sectors_durable(void **state) {
     assert_true(part);
 }
 
-/* ---- names ----------------------------------------------------------------------------------- */
+/* ---- names ---------------------------------------------------------------------------------- */
 
 static void a_synced_file_may_lose_its_name(void **state) {
     (void)state;
@@ -449,7 +449,7 @@ static void a_lock_has_one_owner(void **state) {
     tear_down(&bench);
 }
 
-/* ---- faults ---------------------------------------------------------------------------------- */
+/* ---- faults --------------------------------------------------------------------------------- */
 
 static void a_failed_sync_is_not_mended_by_the_next(void **state) {
     (void)state;
@@ -622,7 +622,7 @@ static void a_misdirected_write_lands_elsewhere(void **state) {
     assert_true(elsewhere);
 }
 
-/* ---- the image against the simplest model ---------------------------------------------------- */
+/* ---- the image against the simplest model --------------------------------------------------- */
 
 enum { MODEL_SIZE = 20000 };
 

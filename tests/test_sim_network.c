@@ -108,7 +108,7 @@ static void assert_receive_fails(lw_endpoint *at, int expected) {
     assert_int_equal(receive_text(at, text), expected);
 }
 
-/* ---- streams --------------------------------------------------------------------------------- */
+/* ---- streams -------------------------------------------------------------------------------- */
 
 static void bytes_arrive_whole_and_in_order(void **state) {
     (void)state;
@@ -220,7 +220,7 @@ static void a_connection_that_is_over_leaves_no_memory(void **state) {
     tear_down(&bench);
 }
 
-/* ---- connecting ------------------------------------------------------------------------------ */
+/* ---- connecting ----------------------------------------------------------------------------- */
 
 static void nobody_listening_refuses(void **state) {
     (void)state;
@@ -323,7 +323,7 @@ static void a_caller_that_left_resets_who_accepts(void **state) {
     tear_down(&bench);
 }
 
-/* ---- cuts ------------------------------------------------------------------------------------ */
+/* ---- cuts ----------------------------------------------------------------------------------- */
 
 static void a_cut_stalls_what_was_sent(void **state) {
     (void)state;
@@ -389,7 +389,7 @@ static void connecting_across_a_cut_times_out(void **state) {
     tear_down(&bench);
 }
 
-/* ---- power ----------------------------------------------------------------------------------- */
+/* ---- power ---------------------------------------------------------------------------------- */
 
 static void a_host_without_power_is_silent(void **state) {
     (void)state;

@@ -22,7 +22,7 @@ static int arm_alarm(void **state) {
     return 0;
 }
 
-/* ---- a workload that touches everything ------------------------------------------------------ */
+/* ---- a workload that touches everything ----------------------------------------------------- */
 
 typedef struct actor {
     lw_world *world;
@@ -222,7 +222,7 @@ static void two_worlds_do_not_touch(void **state) {
     assert_true(alone[0] != alone[1]);
 }
 
-/* ---- one host, one script -------------------------------------------------------------------- */
+/* ---- one host, one script ------------------------------------------------------------------- */
 
 /* A world without faults and a process in it. */
 typedef struct lone_stage {
@@ -307,7 +307,7 @@ static void a_crash_may_lose_what_was_written(void **state) {
     assert_true(lost);
 }
 
-/* ---- power failing at every step ------------------------------------------------------------- */
+/* ---- power failing at every step ------------------------------------------------------------ */
 
 /* Replaces the file CURRENT, as a database does; `sync` false is the usual mistake. */
 static lw_status replace(lw_env *env, const char *text, bool sync) {
@@ -429,7 +429,7 @@ static void a_write_in_flight_may_happen_when_its_process_dies(void **state) {
     }
 }
 
-/* ---- handles, locks, processes --------------------------------------------------------------- */
+/* ---- handles, locks, processes -------------------------------------------------------------- */
 
 static void handles_are_reused_lowest_first(void **state) {
     (void)state;
@@ -491,7 +491,7 @@ static void failures_have_reasons(void **state) {
     tear_down(&stage);
 }
 
-/* ---- waiting, cancelling, deadlines ---------------------------------------------------------- */
+/* ---- waiting, cancelling, deadlines --------------------------------------------------------- */
 
 static void socket_calls_end_at_their_deadlines(void **state) {
     (void)state;
@@ -651,7 +651,7 @@ static void scheduled_calls_come_in_the_order_of_time(void **state) {
     tear_down(&stage);
 }
 
-/* ---- pauses and clocks ----------------------------------------------------------------------- */
+/* ---- pauses and clocks ---------------------------------------------------------------------- */
 
 static void tick_main(void *argument) {
     lone_stage *self = argument;
@@ -764,7 +764,7 @@ static void a_slow_disk_takes_longer(void **state) {
     tear_down(&stage);
 }
 
-/* ---- chance, marks, bugs --------------------------------------------------------------------- */
+/* ---- chance, marks, bugs -------------------------------------------------------------------- */
 
 static void each_boot_has_its_own_entropy(void **state) {
     (void)state;
@@ -866,7 +866,7 @@ static void read_back(FILE *file, char *text, size_t size) {
 static void the_trace_tells_what_happened(void **state) {
     (void)state;
     lone_stage stage;
-    char text[8000];
+    char text[6000];
     FILE *file = tmpfile();
     set_up(&stage, 1);
     lw_world_trace_to(stage.world, file);
@@ -957,7 +957,7 @@ static void wait_for_ever(void) {
 
 static void mistakes_with_operations_are_caught(void **state) {
     (void)state;
-    char text[8000];
+    char text[6000];
     assert_dies(change_a_buffer_in_flight, text, sizeof(text));
     assert_non_null(strstr(text, "seed=4711"));
     assert_non_null(strstr(text, "open           handle=0 log"));
