@@ -74,10 +74,6 @@ lw_status lw_table_file_use(lw_table_file *file, lw_table **table) {
             status = lw_table_open(folder->env, folder->cache, path, &file->info,
                                    folder->filter_part, &file->table);
         }
-        if (status == LW_NOT_FOUND) {
-            /* Which must not pass for the answer to a reader's question. */
-            status = lw_fail(LW_CORRUPTION, "the table %s is missing", path);
-        }
         file->opening = false;
         lw_queue_wake_all(&file->opened);
         LW_TRY(status);

@@ -248,7 +248,7 @@ static void no_flipped_bit_is_ever_read_as_data(void **state) {
         expect_right(on, "flipped in byte", byte);
         bench_drop(on);
     }
-    assert_true(size > 1000);
+    assert_true(size > 500);
 }
 
 /* ---- what it costs ------------------------------------------------------------------------------
