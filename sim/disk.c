@@ -186,9 +186,13 @@ int lw_disk_write(lw_disk *disk, lw_disk_file *file, uint64_t offset, lw_bytes b
     if (end > file->image.size && lw_disk_out_of_space(disk, end - file->image.size)) {
         return ENOSPC;
     }
-    if (lw_dice_hit(&disk->dice, LW_FAULT_WRITE_ERROR) ||
-        (durable && (file->sync_broken || lw_dice_hit(&disk->dice, LW_FAULT_SYNC_ERROR)))) {
+    if (lw_dice_hit(&disk->dice, LW_FAULT_WRITE_ERROR)) {
         lw_image_tear(&file->image, offset, bytes, durable, &disk->dice.chance);
+        return EIO;
+    }
+    if (durable && (file->sync_broken || lw_dice_hit(&disk->dice, LW_FAULT_SYNC_ERROR))) {
+        lw_image_write(&file->image, offset, bytes);
+        lw_image_sync_failed(&file->image, &disk->dice.chance);
         return EIO;
     }
     if (lw_dice_hit(&disk->dice, LW_FAULT_LOST_WRITE)) {
