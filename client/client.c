@@ -180,6 +180,10 @@ LW_YIELDS static bool attempt_call(lw_client *client, lw_message_kind kind, lw_b
         *status = lw_fail(*status, "%.*s", (int)attempt.reply.error.size,
                           (const char *)attempt.reply.error.data);
     }
+    if (*status == LW_UNDETERMINED) { /* the node's log died under it: the next start knows */
+        *lost = true;
+        return false;
+    }
     if (*status == LW_UNAVAILABLE || *status == LW_BACKPRESSURE) {
         if (*status == LW_UNAVAILABLE && attempt.reply.body.size > 0) {
             learn(client, attempt.reply.body);
