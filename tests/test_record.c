@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keys and values of a shard's tree: their order, there and back, and no harm from damage. */
+#include "txn/record.h"
+
+#include "tests/unit.h"
+
+static lw_memory *memory;
+static lw_buffer first, second, third;
+
+static int setup(void **state) {
+    (void)state;
+    memory = lw_memory_open();
+    first = second = third = lw_buffer_in(memory);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    lw_memory_close(memory);
+    return 0;
+}
+
+/* Short keys of few different bytes, so that prefixes and zeros meet often. */
+static lw_bytes random_key(uint64_t *random, uint8_t *room) {
+    static const uint8_t alphabet[] = {0x00, 0x01, 0x02, 'a', 0xff};
+    size_t size = 1 + unit_random_below(random, 4);
+    for (size_t index = 0; index < size; index++) {
+        room[index] = alphabet[unit_random_below(random, sizeof(alphabet))];
+    }
+    return lw_view(room, size);
+}
+
+static int sign(int order) {
+    return (order > 0) - (order < 0);
+}
+
+static void data_keys_sort_by_key_then_newest_first(void **state) {
+    (void)state;
+    uint64_t random = 1;
+    for (int round = 0; round < 20000; round++) {
+        uint8_t rooms[2][4];
+        lw_bytes a = random_key(&random, rooms[0]), b = random_key(&random, rooms[1]);
+        uint64_t a_time = unit_random(&random), b_time = unit_random_below(&random, 3);
+        lw_record_data_key(a, a_time, &first);
+        lw_record_data_key(b, b_time, &second);
+        int expected = lw_compare(a, b);
+        if (expected == 0) {
+            expected = (a_time < b_time) - (a_time > b_time);
+        }
+        int order = lw_compare(lw_buffer_view(&first), lw_buffer_view(&second));
+        assert_int_equal(sign(order), sign(expected));
+    }
+}
+
+static void a_prefix_and_an_end_enclose_one_key_only(void **state) {
+    (void)state;
+    uint64_t random = 2;
+    for (int round = 0; round < 20000; round++) {
+        uint8_t rooms[2][4];
+        lw_bytes a = random_key(&random, rooms[0]), b = random_key(&random, rooms[1]);
+        lw_record_data_prefix(a, &first);
+        lw_record_data_end(a, &second);
+        lw_record_data_key(b, unit_random(&random), &third);
+        bool inside = lw_compare(lw_buffer_view(&first), lw_buffer_view(&third)) <= 0 &&
+                      lw_compare(lw_buffer_view(&third), lw_buffer_view(&second)) < 0;
+        assert_int_equal(inside, lw_equal(a, b));
+        bool from = lw_compare(lw_buffer_view(&first), lw_buffer_view(&third)) <= 0;
+        assert_int_equal(from, lw_compare(a, b) <= 0);
+    }
+}
+
+static void an_empty_bound_encloses_all_data_and_nothing_else(void **state) {
+    (void)state;
+    lw_record_data_prefix(lw_view(NULL, 0), &first);
+    lw_record_data_end(lw_view(NULL, 0), &second);
+    lw_record_data_key(lw_view("\0", 1), UINT64_MAX, &third);
+    assert_true(lw_compare(lw_buffer_view(&first), lw_buffer_view(&third)) <= 0);
+    lw_record_data_key(lw_view("\xff\xff", 2), 0, &third);
+    assert_true(lw_compare(lw_buffer_view(&third), lw_buffer_view(&second)) < 0);
+    lw_record_lock_key(lw_view("\0", 1), &third);
+    assert_true(lw_compare(lw_buffer_view(&second), lw_buffer_view(&third)) < 0);
+    lw_record_lock_key(lw_view("\xff\xff", 2), &third);
+    lw_record_lock_end(&first);
+    assert_true(lw_compare(lw_buffer_view(&third), lw_buffer_view(&first)) < 0);
+    lw_record_meta_key("ceiling", &third);
+    assert_true(lw_compare(lw_buffer_view(&first), lw_buffer_view(&third)) <= 0);
+}
+
+static void a_data_key_comes_apart_into_what_it_was_made_of(void **state) {
+    (void)state;
+    uint64_t random = 3;
+    for (int round = 0; round < 5000; round++) {
+        uint8_t room[4];
+        lw_bytes key = random_key(&random, room);
+        uint64_t time = unit_random(&random);
+        lw_record_data_key(key, time, &first);
+        lw_bytes prefix;
+        uint64_t timestamp;
+        assert_int_equal(lw_record_data_key_split(lw_buffer_view(&first), &prefix, &timestamp),
+                         LW_OK);
+        assert_true(timestamp == time);
+        assert_int_equal(lw_record_filter_part(lw_buffer_view(&first)), prefix.size);
+        lw_buffer_clear(&second);
+        assert_int_equal(lw_record_user_key(prefix, &second), LW_OK);
+        assert_true(lw_equal(lw_buffer_view(&second), key));
+    }
+}
+
+static void the_bytes_of_keys_and_records_never_change(void **state) {
+    (void)state;
+    static const uint8_t data_key[] = {'d',  'a',  0x00, 0xff, 'b',  0x00, 0x01, 0xff,
+                                       0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 0xfd};
+    lw_record_data_key(lw_view("a\0b", 3), 0x102, &first);
+    assert_int_equal(first.size, sizeof(data_key));
+    assert_memory_equal(first.data, data_key, sizeof(data_key));
+
+    static const uint8_t data[] = {0x01, 0x82, 0x02, 'v', 'w'};
+    lw_data_record_encode(
+        &(lw_data_record){.kind = LW_RECORD_PUT, .start = 0x100, .value = lw_text("vw")}, 0x202,
+        &first);
+    assert_int_equal(first.size, sizeof(data));
+    assert_memory_equal(first.data, data, sizeof(data));
+
+    static const uint8_t lock[] = {1, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0,   0,   1,  2,
+                                   0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 2, 'p', 'k', 'v'};
+    lw_lock_record_encode(&(lw_lock_record){.kind = LW_MUTATION_PUT,
+                                            .start = 7,
+                                            .floor = 9,
+                                            .expires = 0x201,
+                                            .session = 5,
+                                            .primary = lw_text("pk"),
+                                            .value = lw_text("v")},
+                          &first);
+    assert_int_equal(first.size, sizeof(lock));
+    assert_memory_equal(first.data, lock, sizeof(lock));
+}
+
+static void records_come_back_as_they_were_written(void **state) {
+    (void)state;
+    lw_bytes key = lw_text("key");
+    for (lw_record_kind kind = LW_RECORD_PUT; kind <= LW_RECORD_MARK; kind++) {
+        lw_data_record sent = {.kind = kind,
+                               .start = kind == LW_RECORD_ROLLBACK ? 500 : 30,
+                               .value = lw_text(kind == LW_RECORD_PUT ? "value" : "")};
+        lw_data_record read;
+        lw_data_record_encode(&sent, 500, &first);
+        assert_int_equal(lw_data_record_decode(key, 500, lw_buffer_view(&first), &read), LW_OK);
+        assert_int_equal(read.kind, kind);
+        assert_int_equal(read.start, sent.start);
+        assert_true(lw_equal(read.value, sent.value));
+    }
+    lw_lock_record sent = {.kind = LW_MUTATION_LOCK,
+                           .start = 7,
+                           .floor = UINT64_MAX,
+                           .expires = 8,
+                           .session = 9,
+                           .primary = key};
+    lw_lock_record read;
+    lw_lock_record_encode(&sent, &first);
+    assert_int_equal(lw_lock_record_decode(key, lw_buffer_view(&first), &read), LW_OK);
+    assert_int_equal(read.kind, LW_MUTATION_LOCK);
+    assert_int_equal(read.start, 7);
+    assert_true(read.floor == UINT64_MAX);
+    assert_int_equal(read.expires, 8);
+    assert_int_equal(read.session, 9);
+    assert_true(lw_equal(read.primary, key));
+}
+
+static void a_damaged_record_is_corruption_that_names_its_key(void **state) {
+    (void)state;
+    lw_data_record data;
+    lw_lock_record lock;
+    const uint8_t unknown[] = {9, 1}, cut[] = {1}, ahead[] = {1, 100}, deleted[] = {2, 1, 'v'},
+                  no_rollback[] = {3, 1}, committed_at_start[] = {1, 0};
+    const lw_bytes wrong[] = {
+        {0},
+        lw_view(unknown, sizeof(unknown)),
+        lw_view(cut, sizeof(cut)),
+        lw_view(ahead, sizeof(ahead)),
+        lw_view(deleted, sizeof(deleted)),
+        lw_view(no_rollback, sizeof(no_rollback)),
+        lw_view(committed_at_start, sizeof(committed_at_start)),
+    };
+    for (size_t index = 0; index < sizeof(wrong) / sizeof(wrong[0]); index++) {
+        lw_status status = lw_data_record_decode(lw_text("dsome"), 50, wrong[index], &data);
+        assert_int_equal(status, LW_CORRUPTION);
+        assert_non_null(strstr(lw_error_slot()->text, "dsome"));
+    }
+    assert_int_equal(lw_lock_record_decode(lw_text("lsome"), lw_text("short"), &lock),
+                     LW_CORRUPTION);
+    assert_non_null(strstr(lw_error_slot()->text, "lsome"));
+}
+
+static void any_bytes_are_records_or_corruption(void **state) {
+    (void)state;
+    uint64_t random = 4;
+    uint8_t bytes[64];
+    size_t accepted_count = 0;
+    for (int round = 0; round < 100000; round++) {
+        size_t size = unit_random_below(&random, sizeof(bytes));
+        for (size_t index = 0; index < size; index++) {
+            uint64_t value = unit_random(&random);
+            bytes[index] = (uint8_t)(value & 0x100 ? value % 5 : value);
+        }
+        lw_bytes view = lw_view(bytes, size);
+        lw_data_record data;
+        if (lw_data_record_decode(lw_text("k"), UINT64_MAX / 2, view, &data) == LW_OK) {
+            accepted_count++;
+            lw_data_record_encode(&data, UINT64_MAX / 2, &first);
+            assert_true(lw_equal(lw_buffer_view(&first), view));
+        }
+        lw_lock_record lock;
+        if (lw_lock_record_decode(lw_text("k"), view, &lock) == LW_OK) {
+            accepted_count++;
+            lw_lock_record_encode(&lock, &first);
+            assert_true(lw_equal(lw_buffer_view(&first), view));
+        }
+        lw_bytes prefix;
+        uint64_t timestamp;
+        if (lw_record_data_key_split(view, &prefix, &timestamp) == LW_OK) {
+            lw_buffer_clear(&first);
+            lw_status status = lw_record_user_key(prefix, &first);
+            assert_true(status == LW_OK || status == LW_CORRUPTION);
+        }
+        assert_true(lw_record_filter_part(view) <= size);
+    }
+    assert_true(accepted_count > 1000);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(data_keys_sort_by_key_then_newest_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_prefix_and_an_end_enclose_one_key_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_empty_bound_encloses_all_data_and_nothing_else, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_data_key_comes_apart_into_what_it_was_made_of, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_bytes_of_keys_and_records_never_change, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(records_come_back_as_they_were_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_record_is_corruption_that_names_its_key, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(any_bytes_are_records_or_corruption, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keys and values of a shard's tree. The formats are in record.h. */
+#include "txn/record.h"
+
+#include "base/logline.h"
+
+enum {
+    TAG_DATA = 'd',
+    TAG_LOCK = 'l',
+    TAG_META = 'm',
+    ESCAPE = 0x00,
+    ESCAPED_ZERO = 0xff,
+    KEY_END = 0x01,
+    KEY_BEHIND = 0x02, /* sorts behind all versions of a key, and before all that goes on from it */
+    END_SIZE = 2,
+    TIMESTAMP_SIZE = 8,
+    DATA_KEY_SIZE_MIN = 1 + 1 + END_SIZE + TIMESTAMP_SIZE,
+};
+
+/* ---- keys ----------------------------------------------------------------------------------- */
+
+/* Bounds may be one byte longer than keys. */
+_Static_assert(1 + 2 * (LW_USER_KEY_SIZE_MAX + 1) + END_SIZE + TIMESTAMP_SIZE <= 64 * 1024,
+               "an escaped user key fits a tree key");
+
+static void append_escaped(lw_buffer *tree_key, lw_bytes user_key) {
+    const uint8_t zero[2] = {ESCAPE, ESCAPED_ZERO};
+    while (user_key.size > 0) {
+        const uint8_t *found = memchr(user_key.data, ESCAPE, user_key.size);
+        size_t plain_size = found == NULL ? user_key.size : (size_t)(found - user_key.data);
+        lw_buffer_append(tree_key, lw_view(user_key.data, plain_size));
+        if (found != NULL) {
+            lw_buffer_append(tree_key, lw_view(zero, sizeof(zero)));
+            plain_size++;
+        }
+        user_key = lw_view(user_key.data + plain_size, user_key.size - plain_size);
+    }
+}
+
+/* 'd' · escaped user key · 00 · end */
+static void data_key_begin(lw_bytes user_key, uint8_t end, lw_buffer *tree_key) {
+    lw_buffer_clear(tree_key);
+    lw_buffer_reserve(tree_key, user_key.size + DATA_KEY_SIZE_MIN);
+    lw_buffer_append_u8(tree_key, TAG_DATA);
+    append_escaped(tree_key, user_key);
+    lw_buffer_append_u8(tree_key, ESCAPE);
+    lw_buffer_append_u8(tree_key, end);
+}
+
+void lw_record_data_key(lw_bytes user_key, uint64_t timestamp, lw_buffer *tree_key) {
+    LW_ASSERT(user_key.size > 0);
+    data_key_begin(user_key, KEY_END, tree_key);
+    lw_put_u64_sorted(lw_buffer_reserve(tree_key, TIMESTAMP_SIZE), ~timestamp);
+    tree_key->size += TIMESTAMP_SIZE;
+}
+
+void lw_record_data_prefix(lw_bytes user_key, lw_buffer *tree_key) {
+    data_key_begin(user_key, KEY_END, tree_key);
+}
+
+void lw_record_data_end(lw_bytes user_key, lw_buffer *tree_key) {
+    if (user_key.size == 0) {
+        lw_buffer_clear(tree_key);
+        lw_buffer_append_u8(tree_key, TAG_DATA + 1);
+        return;
+    }
+    data_key_begin(user_key, KEY_BEHIND, tree_key);
+}
+
+void lw_record_lock_key(lw_bytes user_key, lw_buffer *tree_key) {
+    lw_buffer_clear(tree_key);
+    lw_buffer_append_u8(tree_key, TAG_LOCK);
+    lw_buffer_append(tree_key, user_key);
+}
+
+void lw_record_lock_end(lw_buffer *tree_key) {
+    lw_buffer_clear(tree_key);
+    lw_buffer_append_u8(tree_key, TAG_LOCK + 1);
+}
+
+void lw_record_meta_key(const char *name, lw_buffer *tree_key) {
+    lw_buffer_clear(tree_key);
+    lw_buffer_append_u8(tree_key, TAG_META);
+    lw_buffer_append(tree_key, lw_text(name));
+}
+
+static lw_status damaged(lw_bytes tree_key, const char *what) {
+    char text[LW_PRINTABLE_SIZE];
+    return lw_fail(LW_CORRUPTION,
+                   "the %s \"%s\" is damaged: stop the node and run 'lathwork check' on its folder",
+                   what, lw_printable(tree_key, text, sizeof(text)));
+}
+
+lw_status lw_record_data_key_split(lw_bytes tree_key, lw_bytes *prefix, uint64_t *timestamp) {
+    if (tree_key.size < DATA_KEY_SIZE_MIN || tree_key.data[0] != TAG_DATA) {
+        return damaged(tree_key, "key of a data record");
+    }
+    size_t prefix_size = tree_key.size - TIMESTAMP_SIZE;
+    if (tree_key.data[prefix_size - 2] != ESCAPE || tree_key.data[prefix_size - 1] != KEY_END) {
+        return damaged(tree_key, "key of a data record");
+    }
+    *prefix = lw_view(tree_key.data, prefix_size);
+    *timestamp = ~lw_get_u64_sorted(tree_key.data + prefix_size);
+    return LW_OK;
+}
+
+lw_status lw_record_user_key(lw_bytes prefix, lw_buffer *user_key) {
+    LW_ASSERT(prefix.size > 1 + END_SIZE);
+    lw_bytes rest = lw_view(prefix.data + 1, prefix.size - 1 - END_SIZE);
+    while (rest.size > 0) {
+        const uint8_t *found = memchr(rest.data, ESCAPE, rest.size);
+        size_t plain_size = found == NULL ? rest.size : (size_t)(found - rest.data) + 1;
+        lw_buffer_append(user_key, lw_view(rest.data, plain_size));
+        if (found != NULL) {
+            if (plain_size == rest.size || found[1] != ESCAPED_ZERO) {
+                return damaged(prefix, "key of a data record");
+            }
+            plain_size++;
+        }
+        rest = lw_view(rest.data + plain_size, rest.size - plain_size);
+    }
+    return LW_OK;
+}
+
+lw_bytes lw_record_locked_key(lw_bytes tree_key) {
+    LW_ASSERT(tree_key.size > 1 && tree_key.data[0] == TAG_LOCK);
+    return lw_view(tree_key.data + 1, tree_key.size - 1);
+}
+
+size_t lw_record_filter_part(lw_bytes tree_key) {
+    bool versioned = tree_key.size >= DATA_KEY_SIZE_MIN && tree_key.data[0] == TAG_DATA;
+    return versioned ? tree_key.size - TIMESTAMP_SIZE : tree_key.size;
+}
+
+/* ---- values --------------------------------------------------------------------------------- */
+
+/* K2, as far as one record can tell. */
+static bool data_record_sound(const lw_data_record *record, uint64_t timestamp) {
+    bool known = record->kind >= LW_RECORD_PUT && record->kind <= LW_RECORD_MARK;
+    bool placed =
+        record->kind == LW_RECORD_ROLLBACK ? record->start == timestamp : record->start < timestamp;
+    bool filled = record->kind == LW_RECORD_PUT || record->value.size == 0;
+    return known && placed && filled;
+}
+
+static bool lock_record_sound(const lw_lock_record *record) {
+    bool known = record->kind >= LW_MUTATION_PUT && record->kind <= LW_MUTATION_LOCK;
+    bool named = record->start != 0 && record->primary.size > 0;
+    bool filled = record->kind == LW_MUTATION_PUT || record->value.size == 0;
+    return known && named && filled;
+}
+
+void lw_data_record_encode(const lw_data_record *record, uint64_t timestamp, lw_buffer *out) {
+    LW_ASSERT(data_record_sound(record, timestamp));
+    lw_buffer_clear(out);
+    lw_buffer_append_u8(out, (uint8_t)record->kind);
+    lw_buffer_append_varint(out, timestamp - record->start);
+    lw_buffer_append(out, record->value);
+}
+
+void lw_lock_record_encode(const lw_lock_record *record, lw_buffer *out) {
+    LW_ASSERT(lock_record_sound(record));
+    lw_buffer_clear(out);
+    lw_buffer_append_u8(out, (uint8_t)record->kind);
+    lw_buffer_append_u64(out, record->start);
+    lw_buffer_append_u64(out, record->floor);
+    lw_buffer_append_u64(out, record->expires);
+    lw_buffer_append_u64(out, record->session);
+    lw_buffer_append_varint(out, record->primary.size);
+    lw_buffer_append(out, record->primary);
+    lw_buffer_append(out, record->value);
+}
+
+lw_status lw_data_record_decode(lw_bytes tree_key, uint64_t timestamp, lw_bytes bytes,
+                                lw_data_record *record) {
+    lw_bytes kind;
+    uint64_t lead;
+    if (!lw_take_bytes(&bytes, 1, &kind) || !lw_take_varint(&bytes, &lead) || lead > timestamp) {
+        return damaged(tree_key, "data record");
+    }
+    lw_data_record read = {
+        .kind = (lw_record_kind)kind.data[0], .start = timestamp - lead, .value = bytes};
+    if (!data_record_sound(&read, timestamp)) {
+        return damaged(tree_key, "data record");
+    }
+    *record = read;
+    return LW_OK;
+}
+
+lw_status lw_lock_record_decode(lw_bytes tree_key, lw_bytes bytes, lw_lock_record *record) {
+    lw_bytes kind, numbers, primary;
+    uint64_t primary_size;
+    if (!lw_take_bytes(&bytes, 1, &kind) || !lw_take_bytes(&bytes, 4 * 8, &numbers) ||
+        !lw_take_varint(&bytes, &primary_size) || !lw_take_bytes(&bytes, primary_size, &primary)) {
+        return damaged(tree_key, "lock record");
+    }
+    lw_lock_record read = {
+        .kind = (lw_mutation_kind)kind.data[0],
+        .start = lw_get_u64(numbers.data),
+        .floor = lw_get_u64(numbers.data + 8),
+        .expires = lw_get_u64(numbers.data + 16),
+        .session = lw_get_u64(numbers.data + 24),
+        .primary = primary,
+        .value = bytes,
+    };
+    if (!lock_record_sound(&read)) {
+        return damaged(tree_key, "lock record");
+    }
+    *record = read;
+    return LW_OK;
+}

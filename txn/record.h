@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a shard keeps in its tree: the versions of user keys, the locks on them, and a few records
+ * about itself. Pure: bytes in, views out.
+ *
+ * Keys of the tree
+ *   'd' · escaped user key · 00 01 · timestamp   a data record; one user key's lie together, the
+ *                                                newest first
+ *   'l' · user key                               the lock on it
+ *   'm' · name                                   the shard's own: "ceiling" u64 little-endian,
+ *                                                "shard" as in lw_topology_encode
+ * In an escaped user key each 00 is 00 ff, so that 00 01 ends it and sorts before all that goes on.
+ * The timestamp is big-endian with every bit turned, 8 bytes.
+ *
+ * Values of the tree
+ *   data record   kind u8 · lead varint · value          lead = timestamp - start; value of PUT
+ * only lock record   kind u8 (lw_mutation_kind) · start u64 · floor u64 · expires u64 · session u64
+ * · primary size varint · primary · value  value of LW_MUTATION_PUT only
+ *
+ * Invariants
+ * K1. Tree keys of data records sort by (user key ascending, timestamp descending).
+ * K2. A data record of kind ROLLBACK stands at its own start (lead 0); every other stands at its
+ *     commit timestamp, above its start. Timestamps are given once only, so no two transactions
+ *     ever want the same place; who writes one looks first all the same (hazards T2, T3). */
+#ifndef LW_RECORD_H
+#define LW_RECORD_H
+
+#include "txn/request.h"
+
+/* ---- keys ----------------------------------------------------------------------------------- */
+
+/* These replace what `tree_key` held. */
+void lw_record_data_key(lw_bytes user_key, uint64_t timestamp, lw_buffer *tree_key);
+/* What all data records of a user key begin with; also where those of [user_key, ...) begin. For an
+ * empty key: where data records begin at all. */
+void lw_record_data_prefix(lw_bytes user_key, lw_buffer *tree_key);
+/* Just behind all data records of the user key; for an empty key, behind all data records. */
+void lw_record_data_end(lw_bytes user_key, lw_buffer *tree_key);
+void lw_record_lock_key(lw_bytes user_key, lw_buffer *tree_key);
+/* Where the locks on [user_key, ...) begin; and where all locks end. */
+void lw_record_lock_end(lw_buffer *tree_key);
+void lw_record_meta_key(const char *name, lw_buffer *tree_key);
+
+/* Takes the key of a data record apart: what it shares with the other versions, and its timestamp.
+ * LW_CORRUPTION if it is none. */
+LW_MUST_USE lw_status lw_record_data_key_split(lw_bytes tree_key, lw_bytes *prefix,
+                                               uint64_t *timestamp);
+/* Appends the user key behind such a prefix. LW_CORRUPTION if it is not well-formed. */
+LW_MUST_USE lw_status lw_record_user_key(lw_bytes prefix, lw_buffer *user_key);
+/* The user key of a lock record: a view. */
+lw_bytes lw_record_locked_key(lw_bytes tree_key);
+/* The part that all versions share, for the filters of tables: see lw_filter_part. */
+size_t lw_record_filter_part(lw_bytes tree_key);
+
+/* ---- values --------------------------------------------------------------------------------- */
+
+typedef enum lw_record_kind {
+    LW_RECORD_PUT = 1,
+    LW_RECORD_DELETE = 2,
+    LW_RECORD_ROLLBACK = 3, /* the transaction `start` will never commit here (hazard T2) */
+    LW_RECORD_MARK = 4,     /* `start` committed, and wrote nothing here: no version */
+} lw_record_kind;
+
+typedef struct lw_data_record {
+    lw_record_kind kind;
+    uint64_t start;
+    lw_bytes value;
+} lw_data_record;
+
+typedef struct lw_lock_record {
+    lw_mutation_kind kind;
+    uint64_t start;
+    uint64_t floor;   /* the commit timestamp will be above it (hazards T4, T5) */
+    uint64_t expires; /* a timestamp: from then on others may roll it back (hazard T8) */
+    uint64_t session; /* whose end has it swept */
+    lw_bytes primary, value;
+} lw_lock_record;
+
+/* These replace what `out` held. */
+void lw_data_record_encode(const lw_data_record *record, uint64_t timestamp, lw_buffer *out);
+void lw_lock_record_encode(const lw_lock_record *record, lw_buffer *out);
+/* Views point into `bytes`. LW_CORRUPTION names the key. */
+LW_MUST_USE lw_status lw_data_record_decode(lw_bytes tree_key, uint64_t timestamp, lw_bytes bytes,
+                                            lw_data_record *record);
+LW_MUST_USE lw_status lw_lock_record_decode(lw_bytes tree_key, lw_bytes bytes,
+                                            lw_lock_record *record);
+
+#endif
