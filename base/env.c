@@ -245,7 +245,9 @@ bool lw_env_wait(lw_env *env, lw_queue *queue, uint64_t deadline_ns) {
     /* Both may have happened before the fiber ran: who was woken must not pass it on as a timeout,
      * or the wake-up would be lost to every other waiter. */
     bool woken = waiter.fiber == NULL;
-    lw_queue_remove(queue, &waiter);
+    if (!woken) { /* who wakes all may end the queue at once */
+        lw_queue_remove(queue, &waiter);
+    }
     if (wait->fired) {
         lw_free(env->memory, wait);
     } else {
