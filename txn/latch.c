@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "txn/latch.h"
+
+#include "base/hash.h"
+
+/* ---- keys that meet ------------------------------------------------------------------------- */
+
+/* A set of keys as 64 bits: sets that share none of them share no key. */
+static uint64_t signature_of(const lw_bytes *keys, uint32_t key_count) {
+    uint64_t signature = 0;
+    for (uint32_t index = 0; index < key_count; index++) {
+        signature |= UINT64_C(1) << (lw_hash(0, keys[index]) & 63);
+    }
+    return signature;
+}
+
+/* The first of the ascending keys that is not below `key`, or key_count. */
+static uint32_t lower_bound(const lw_bytes *keys, uint32_t key_count, lw_bytes key) {
+    uint32_t low = 0, high = key_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (lw_compare(keys[middle], key) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static bool holds_key(const lw_bytes *keys, uint32_t key_count, lw_bytes key) {
+    uint32_t at = lower_bound(keys, key_count, key);
+    return at < key_count && lw_equal(keys[at], key);
+}
+
+static bool holds_key_in(const lw_bytes *keys, uint32_t key_count, lw_latch_range range) {
+    uint32_t at = lower_bound(keys, key_count, range.lower);
+    return at < key_count && (range.upper.size == 0 || lw_compare(keys[at], range.upper) < 0);
+}
+
+/* Each key of the smaller set is looked up in the larger. */
+static bool sets_meet(const lw_bytes *keys, uint32_t key_count, const lw_bytes *others,
+                      uint32_t other_count) {
+    bool fewer = key_count <= other_count;
+    const lw_bytes *small = fewer ? keys : others, *large = fewer ? others : keys;
+    uint32_t small_count = fewer ? key_count : other_count;
+    uint32_t large_count = fewer ? other_count : key_count;
+    for (uint32_t index = 0; index < small_count; index++) {
+        if (holds_key(large, large_count, small[index])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether `writer` writes what `other` validates. */
+static bool writes_what_is_shared(const lw_latch *writer, const lw_latch *other) {
+    if ((writer->exclusive_signature & other->shared_signature) == 0) {
+        return false;
+    }
+    for (uint32_t index = 0; index < other->range_count; index++) {
+        if (holds_key_in(writer->exclusive, writer->exclusive_count, other->ranges[index])) {
+            return true;
+        }
+    }
+    return sets_meet(writer->exclusive, writer->exclusive_count, other->shared,
+                     other->shared_count);
+}
+
+static bool conflict(const lw_latch *a, const lw_latch *b) {
+    bool both_write = (a->exclusive_signature & b->exclusive_signature) != 0 &&
+                      sets_meet(a->exclusive, a->exclusive_count, b->exclusive, b->exclusive_count);
+    return both_write || writes_what_is_shared(a, b) || writes_what_is_shared(b, a);
+}
+
+/* ---- asking and giving back ----------------------------------------------------------------- */
+
+static void check_ascending(const lw_bytes *keys, uint32_t key_count) {
+    for (uint32_t index = 1; index < key_count; index++) {
+        LW_ASSERT(lw_compare(keys[index - 1], keys[index]) <= 0);
+    }
+}
+
+bool lw_latch_request(lw_latch_table *table, lw_latch *latch) {
+    check_ascending(latch->exclusive, latch->exclusive_count);
+    check_ascending(latch->shared, latch->shared_count);
+    LW_ASSERT(latch->drawn == 0);
+    latch->exclusive_signature = signature_of(latch->exclusive, latch->exclusive_count);
+    latch->shared_signature =
+        latch->range_count > 0 ? UINT64_MAX : signature_of(latch->shared, latch->shared_count);
+    latch->blocker_count = 0;
+    for (const lw_latch *earlier = table->first; earlier != NULL; earlier = earlier->next) {
+        latch->blocker_count += conflict(earlier, latch);
+    }
+    latch->previous = table->last;
+    latch->next = NULL;
+    if (table->last == NULL) {
+        table->first = latch;
+    } else {
+        table->last->next = latch;
+    }
+    table->last = latch;
+    table->count++;
+    return lw_latch_held(latch);
+}
+
+void lw_latch_release(lw_latch_table *table, lw_latch *latch) {
+    LW_ASSERT(table->count > 0);
+    for (lw_latch *later = latch->next; later != NULL; later = later->next) {
+        if (later->blocker_count > 0 && conflict(latch, later)) {
+            later->blocker_count--;
+            if (lw_latch_held(later)) {
+                lw_queue_wake_all(&later->granted);
+            }
+        }
+    }
+    *(latch->previous == NULL ? &table->first : &latch->previous->next) = latch->next;
+    *(latch->next == NULL ? &table->last : &latch->next->previous) = latch->previous;
+    table->count--;
+    LW_ASSERT((table->count == 0) == (table->first == NULL));
+    lw_queue_wake_all(&latch->readers);
+}
+
+/* ---- readers -------------------------------------------------------------------------------- */
+
+static bool drawn_by(const lw_latch *latch, uint64_t read_timestamp) {
+    return latch->drawn != 0 && latch->drawn <= read_timestamp;
+}
+
+lw_latch *lw_latch_hinders_keys(const lw_latch_table *table, uint64_t read_timestamp,
+                                const lw_bytes *keys, uint32_t key_count) {
+    uint64_t signature = 0;
+    for (lw_latch *latch = table->first; latch != NULL; latch = latch->next) {
+        if (!drawn_by(latch, read_timestamp)) {
+            continue;
+        }
+        signature = signature != 0 ? signature : signature_of(keys, key_count);
+        if ((signature & latch->exclusive_signature) == 0) {
+            continue;
+        }
+        for (uint32_t index = 0; index < key_count; index++) {
+            if (holds_key(latch->exclusive, latch->exclusive_count, keys[index])) {
+                return latch;
+            }
+        }
+    }
+    return NULL;
+}
+
+lw_latch *lw_latch_hinders_range(const lw_latch_table *table, uint64_t read_timestamp,
+                                 lw_latch_range range) {
+    for (lw_latch *latch = table->first; latch != NULL; latch = latch->next) {
+        if (drawn_by(latch, read_timestamp) &&
+            holds_key_in(latch->exclusive, latch->exclusive_count, range)) {
+            return latch;
+        }
+    }
+    return NULL;
+}
