@@ -152,7 +152,7 @@ static void dequeue(lw_lock_table *table, lw_lock_waiter *waiter) {
 
 static void grant(lw_lock_table *table, lw_lock_waiter *waiter) {
     dequeue(table, waiter);
-    waiter->held = true;
+    waiter->held = waiter->fresh = true;
     lw_queue_wake_all(&waiter->changed);
 }
 
@@ -268,7 +268,7 @@ lw_lock_answer lw_lock_table_request(lw_lock_table *table, lw_lock_waiter *waite
     lock *one = find_lock(table, waiter->key);
     if (one == NULL) {
         make_lock(table, waiter->key, by, waiter->kept);
-        waiter->held = true;
+        waiter->held = waiter->fresh = true;
         return LW_LOCK_HELD;
     }
     if (one->owner == by) {
@@ -330,11 +330,12 @@ void lw_lock_table_release_all(lw_lock_table *table, uint64_t start) {
     }
 }
 
-void lw_lock_table_session_ended(lw_lock_table *table, uint64_t session) {
-    /* Waiters first, so that nothing is passed on to them. */
+/* Ends what transactions have and want: those of one session, or all. Waiters first, so that
+ * nothing is passed on to them. */
+static void end_holders(lw_lock_table *table, bool all, uint64_t session) {
     for (holder *one = table->first, *next; one != NULL; one = next) {
         next = one->next;
-        if (one->session != session) {
+        if (!all && one->session != session) {
             continue;
         }
         while (one->waiters != NULL) {
@@ -347,10 +348,18 @@ void lw_lock_table_session_ended(lw_lock_table *table, uint64_t session) {
     }
     for (holder *one = table->first, *next; one != NULL; one = next) {
         next = one->next;
-        if (one->session == session) {
+        if (all || one->session == session) {
             release_locks(table, one);
         }
     }
+}
+
+void lw_lock_table_session_ended(lw_lock_table *table, uint64_t session) {
+    end_holders(table, false, session);
+}
+
+void lw_lock_table_clear(lw_lock_table *table) {
+    end_holders(table, true, 0);
 }
 
 uint32_t lw_lock_table_count(const lw_lock_table *table) {
@@ -363,10 +372,7 @@ uint32_t lw_lock_table_waiting(const lw_lock_table *table) {
 
 void lw_lock_table_close(lw_lock_table *table) {
     LW_ASSERT(table->waiter_count == 0);
-    for (holder *one = table->first, *next; one != NULL; one = next) {
-        next = one->next;
-        release_locks(table, one);
-    }
+    lw_lock_table_clear(table);
     LW_ASSERT(table->locks.count == 0);
     LW_ASSERT(table->holders.count == 0);
     lw_map_reset(&table->locks);

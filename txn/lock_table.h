@@ -28,7 +28,8 @@ typedef struct lw_lock_waiter {
 
     lw_queue changed; /* woken when one of these becomes true */
     bool held;
-    bool cut; /* the session ended: it will never be held */
+    bool fresh; /* ... and was not before */
+    bool cut;   /* the session ended: it will never be held */
 
     /* The table's. */
     struct lw_pessimistic_lock *lock; /* NULL: not waiting */
@@ -64,6 +65,8 @@ void lw_lock_table_release(lw_lock_table *table, uint64_t start, lw_bytes key, b
 void lw_lock_table_release_all(lw_lock_table *table, uint64_t start);
 /* Frees all keys of a session's transactions, and cuts its waiters. */
 void lw_lock_table_session_ended(lw_lock_table *table, uint64_t session);
+/* Cuts all waiters and frees all keys. */
+void lw_lock_table_clear(lw_lock_table *table);
 
 uint32_t lw_lock_table_count(const lw_lock_table *table);
 uint32_t lw_lock_table_waiting(const lw_lock_table *table);

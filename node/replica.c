@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a replica, and the way of a request through it. The map of its parts is in
+ * node/replica_state.h. */
+#include "node/replica_state.h"
+
+_Static_assert(LW_EVALUATION_REPLY_SIZE_MAX + LW_FRAME_SIZE_MAX / 32 < LW_FRAME_SIZE_MAX,
+               "an answer fits a frame, with room for its envelope");
+_Static_assert((int)LW_USER_KEY_SIZE_MAX * 2 < (int)LW_TREE_KEY_SIZE_MAX, "user keys fit the tree");
+_Static_assert(2 * (int)LW_FRAME_SIZE_MAX < (int)LW_LOG_PAYLOAD_SIZE_MAX,
+               "what a request writes fits an entry, with every byte of every key escaped");
+_Static_assert(LW_EVALUATION_BATCH_SIZE + LW_USER_VALUE_SIZE_MAX + 1024 * 1024 <
+                   LW_LOG_PAYLOAD_SIZE_MAX,
+               "a batch that was not full yet fits an entry");
+
+size_t lw_replica_filter_part(lw_bytes tree_key) {
+    return lw_record_filter_part(tree_key);
+}
+
+/* ---- fibers of its own ---------------------------------------------------------------------- */
+
+lw_status replica_gate(const lw_replica *replica) {
+    if (replica->dead) {
+        return lw_fail(LW_UNAVAILABLE, "the node stops: %s", replica->reason.text);
+    }
+    if (replica->closing || !replica->serving) {
+        return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
+    }
+    return LW_OK;
+}
+
+static void wake_if_idle(lw_replica *replica) {
+    if (replica->calls == NULL && replica->background_count == 0) {
+        lw_queue_wake_all(&replica->idle);
+    }
+}
+
+void replica_background_start(lw_replica *replica, const char *name, void (*body)(void *argument)) {
+    replica->background_count++;
+    lw_env_start(replica->env, name, body, replica);
+}
+
+void replica_background_end(lw_replica *replica) {
+    LW_ASSERT(replica->background_count > 0);
+    replica->background_count--;
+    wake_if_idle(replica);
+}
+
+bool replica_background_sleep(lw_replica *replica, lw_queue *queue, uint64_t until_ns) {
+    (void)lw_env_wait(replica->env, queue, until_ns);
+    return !replica->closing && !replica->dead;
+}
+
+/* ---- calls ---------------------------------------------------------------------------------- */
+
+void replica_call_open(lw_replica *replica, uint64_t session, uint64_t deadline_ns,
+                       replica_call *opened) {
+    *opened = (replica_call){.replica = replica,
+                             .session = session,
+                             .deadline_ns = deadline_ns,
+                             .arena = lw_arena_in(replica->env->memory),
+                             .next = replica->calls};
+    opened->evaluation = lw_evaluation_in(replica->env, &opened->arena);
+    opened->evaluation.session = session;
+    if (opened->next != NULL) {
+        opened->next->previous = opened;
+    }
+    replica->calls = opened;
+}
+
+void replica_call_close(replica_call *call) {
+    lw_replica *replica = call->replica;
+    replica_unlatch(call);
+    LW_ASSERT(call->evaluation.snapshot == NULL);
+    lw_evaluation_reset(&call->evaluation);
+    lw_arena_reset(&call->arena);
+    *(call->previous == NULL ? &replica->calls : &call->previous->next) = call->next;
+    if (call->next != NULL) {
+        call->next->previous = call->previous;
+    }
+    wake_if_idle(replica);
+}
+
+void replica_evaluation_open(replica_call *call) {
+    lw_replica *replica = call->replica;
+    lw_evaluation *evaluation = &call->evaluation;
+    LW_ASSERT(evaluation->snapshot == NULL);
+    evaluation->snapshot = lw_snapshot_open(replica->tree);
+    evaluation->now = lw_oracle_now(&replica->oracle, replica_clock(replica));
+    evaluation->given = replica->oracle.last;
+    evaluation->unlocked = replica->open_first == NULL;
+}
+
+void replica_evaluation_close(replica_call *call) {
+    lw_snapshot_close(call->evaluation.snapshot);
+    call->evaluation.snapshot = NULL;
+}
+
+void replica_obstacle(const replica_call *call, lw_buffer *reply) {
+    const lw_replica_options *options = &call->replica->options;
+    lw_obstacle obstacle = call->evaluation.obstacle;
+    if (call->evaluation.obstacle_session != 0) {
+        obstacle.label =
+            options->session_label(options->argument, call->evaluation.obstacle_session);
+    }
+    lw_obstacle_encode(&obstacle, reply);
+}
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *request,
+                                    lw_buffer *reply) {
+    switch (request->kind) {
+    case LW_MESSAGE_TIMESTAMP:
+        return replica_timestamp(call, request->body, reply);
+    case LW_MESSAGE_GET:
+        return replica_get(call, request->body, reply);
+    case LW_MESSAGE_SCAN:
+        return replica_scan(call, request->body, reply);
+    case LW_MESSAGE_COMMIT_NOW:
+        return replica_commit_now(call, request->body, reply);
+    case LW_MESSAGE_PREWRITE:
+        return replica_prewrite(call, request->body, reply);
+    case LW_MESSAGE_VALIDATE:
+        return replica_validate(call, request->body, reply);
+    case LW_MESSAGE_COMMIT:
+        return replica_commit(call, request->body, reply);
+    case LW_MESSAGE_ROLLBACK:
+        return replica_rollback(call, request->body, reply);
+    case LW_MESSAGE_CHECK:
+        return replica_check(call, request->body, reply);
+    case LW_MESSAGE_LOCK:
+        return replica_lock(call, request->body, reply);
+    case LW_MESSAGE_HEARTBEAT:
+        return replica_heartbeat(call, request->body, reply);
+    case LW_MESSAGE_HELLO:
+    case LW_MESSAGE_STATUS:
+    case LW_MESSAGE_TOPOLOGY:
+        break;
+    }
+    return lw_fail(LW_INVALID_ARGUMENT, "a shard does not know requests of kind %d",
+                   (int)request->kind);
+}
+
+/* P2, when it is proposed: who routes by another epoch is told the one that holds. */
+static lw_status check_epoch(const lw_replica *replica, const lw_request *request,
+                             lw_buffer *reply) {
+    const lw_epoch *epoch = &replica->descriptor.epoch;
+    if (request->shard == replica->options.shard &&
+        request->epoch.range_version == epoch->range_version &&
+        request->epoch.config_version == epoch->config_version) {
+        return LW_OK;
+    }
+    lw_topology_encode(&replica->descriptor, 1, reply);
+    return lw_fail(LW_UNAVAILABLE, "shard %llu has changed: ask again with its newer descriptor",
+                   (unsigned long long)request->shard);
+}
+
+lw_status lw_replica_execute(lw_replica *replica, const lw_request *request, uint64_t session,
+                             lw_buffer *reply) {
+    LW_TRY(replica_gate(replica));
+    LW_TRY(check_epoch(replica, request, reply));
+    replica_open_attach(replica, session);
+    uint64_t deadline_ns = 0;
+    if (request->timeout_ms != 0) {
+        deadline_ns = lw_env_now(replica->env) + request->timeout_ms * UINT64_C(1000000);
+    }
+    replica_call call;
+    replica_call_open(replica, session, deadline_ns, &call);
+    size_t reply_start = reply->size;
+    lw_status status = dispatch(&call, request, reply);
+    LW_ASSERT(status == LW_OK || reply->size == reply_start);
+    if (status == LW_CONFLICT) {
+        replica->figures.conflicts++;
+        replica_obstacle(&call, reply);
+    } else if (status == LW_CORRUPTION) {
+        lw_logline(replica->env, LW_LEVEL_ERROR, "stored bytes failed their check", "reason=\"%s\"",
+                   lw_error_slot()->text);
+    }
+    replica_call_close(&call);
+    return status;
+}
+
+void lw_replica_session_ended(lw_replica *replica, uint64_t session) {
+    for (replica_call *each = replica->calls; each != NULL; each = each->next) {
+        each->orphaned = each->orphaned || each->session == session;
+    }
+    lw_lock_table_session_ended(replica->locks, session);
+    replica_open_doom(replica, session);
+}
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+/* The range of all keys, in its first epoch. */
+static void default_descriptor(uint64_t shard, lw_buffer *bytes) {
+    lw_shard_descriptor descriptor = {.id = shard,
+                                      .epoch = {.range_version = 1, .config_version = 1}};
+    lw_topology_encode(&descriptor, 1, bytes);
+}
+
+LW_YIELDS static lw_status read_meta(lw_replica *replica, const char *name, lw_buffer *value) {
+    lw_buffer key = lw_buffer_in(replica->env->memory);
+    lw_record_meta_key(name, &key);
+    lw_snapshot *snapshot = lw_snapshot_open(replica->tree);
+    lw_status status = lw_snapshot_get(snapshot, lw_buffer_view(&key), value);
+    lw_snapshot_close(snapshot);
+    lw_buffer_reset(&key);
+    return status;
+}
+
+/* The descriptor as of the last flush; what came after is in the log. */
+LW_YIELDS static lw_status load_descriptor(lw_replica *replica) {
+    lw_buffer bytes = lw_buffer_in(replica->env->memory);
+    lw_status status = read_meta(replica, "shard", &bytes);
+    if (status == LW_NOT_FOUND) {
+        default_descriptor(replica->options.shard, &bytes);
+        status = LW_OK;
+    }
+    if (status == LW_OK) {
+        status = replica_take_descriptor(replica, lw_buffer_view(&bytes));
+    }
+    lw_buffer_reset(&bytes);
+    return status;
+}
+
+LW_YIELDS static lw_status open_tree(lw_replica *replica) {
+    const lw_replica_options *options = &replica->options;
+    replica->tree = lw_store_tree(options->store, options->shard);
+    if (replica->tree == NULL) {
+        LW_TRY(lw_store_create_tree(options->store, options->shard, &replica->tree));
+    }
+    replica->last_index = lw_tree_applied(replica->tree);
+    return load_descriptor(replica);
+}
+
+static void free_replica(lw_replica *replica) {
+    lw_memory *memory = replica->env->memory;
+    replica_open_close(replica);
+    lw_lock_table_close(replica->locks);
+    lw_buffer_reset(&replica->descriptor_bytes);
+    lw_free(memory, replica);
+}
+
+lw_status lw_replica_open(const lw_replica_options *options, lw_replica **replica) {
+    lw_memory *memory = options->env->memory;
+    lw_replica *opened = lw_allocate_zero(memory, sizeof(*opened));
+    opened->options = *options;
+    opened->env = options->env;
+    opened->locks = lw_lock_table_open(memory);
+    opened->open_by_start = lw_map_in(memory);
+    opened->descriptor_bytes = lw_buffer_in(memory);
+    lw_status status = open_tree(opened);
+    if (status != LW_OK) {
+        free_replica(opened);
+        return status;
+    }
+    *replica = opened;
+    return LW_OK;
+}
+
+lw_status lw_replica_replay(lw_replica *replica, const lw_log_record *record) {
+    LW_ASSERT(record->group == replica->options.shard);
+    LW_ASSERT(replica->log == NULL);
+    replica->term = record->term > replica->term ? record->term : replica->term;
+    if (record->kind == LW_LOG_STATE || record->index <= lw_tree_flushed(replica->tree)) {
+        return LW_OK;
+    }
+    if (record->index != replica->last_index + 1) {
+        return lw_fail(LW_CORRUPTION,
+                       "the log of shard %llu goes from entry %llu to %llu: entries are missing",
+                       (unsigned long long)record->group, (unsigned long long)replica->last_index,
+                       (unsigned long long)record->index);
+    }
+    lw_status status;
+    LW_TRY(replica_apply(replica, record->index, record->payload, &status));
+    replica->last_index = record->index;
+    return LW_OK;
+}
+
+/* ---- starting ------------------------------------------------------------------------------- */
+
+LW_YIELDS static lw_status load_ceiling(lw_replica *replica, uint64_t *ceiling) {
+    lw_buffer value = lw_buffer_in(replica->env->memory);
+    lw_status status = read_meta(replica, "ceiling", &value);
+    bool sound = value.size == sizeof(*ceiling);
+    *ceiling = status == LW_OK && sound ? lw_get_u64(value.data) : 0;
+    lw_buffer_reset(&value);
+    if (status == LW_OK && !sound) {
+        return lw_fail(LW_CORRUPTION, "the ceiling of timestamps in shard %llu is damaged",
+                       (unsigned long long)replica->options.shard);
+    }
+    return status == LW_NOT_FOUND ? LW_OK : status;
+}
+
+/* The new term, durable before anything is said in it. */
+static void append_term(lw_replica *replica) {
+    lw_log_record state = {
+        .group = replica->options.shard, .term = ++replica->term, .kind = LW_LOG_STATE};
+    (void)lw_log_append(replica->log, &state, 1);
+}
+
+/* What every term begins with: its no-op, on the first one also the descriptor, and a ceiling. They
+ * leave in one write. */
+LW_YIELDS static lw_status begin_term(lw_replica *replica, uint64_t ceiling) {
+    lw_buffer empty = lw_buffer_in(replica->env->memory), raise = empty, shard = empty, key = empty;
+    replica_proposal noop = {0}, described = {0}, raised = {0};
+    append_term(replica);
+    replica_propose(replica, ENTRY_NOOP, &empty, &noop);
+    if (noop.index == 1) {
+        lw_record_meta_key("shard", &key);
+        lw_batch_put(&shard, lw_buffer_view(&key), lw_buffer_view(&replica->descriptor_bytes));
+        replica_propose(replica, ENTRY_DESCRIPTOR, &shard, &described);
+    }
+    replica_put_ceiling(&raise, ceiling);
+    replica_propose(replica, ENTRY_COMMAND, &raise, &raised);
+    lw_status status = replica_wait(replica, &raised);
+    LW_ASSERT(status != LW_OK || noop.applied);
+    lw_buffer_reset(&empty);
+    lw_buffer_reset(&raise);
+    lw_buffer_reset(&shard);
+    lw_buffer_reset(&key);
+    return status;
+}
+
+lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
+    LW_ASSERT(replica->log == NULL);
+    replica->log = log;
+    uint64_t ceiling;
+    LW_TRY(load_ceiling(replica, &ceiling));
+    LW_TRY(replica_open_load(replica));
+    lw_log_release(log, replica->options.shard, lw_tree_flushed(replica->tree));
+    lw_oracle_init(&replica->oracle, ceiling, replica_clock(replica));
+    bool wanted = lw_oracle_wants(&replica->oracle, replica_clock(replica), &ceiling);
+    LW_ASSERT(wanted);
+    LW_TRY(begin_term(replica, ceiling));
+    lw_oracle_raise(&replica->oracle, ceiling);
+    replica->serving = true;
+    replica_open_sweep_leftovers(replica);
+    return LW_OK;
+}
+
+void lw_replica_close(lw_replica *replica) {
+    replica->closing = true;
+    lw_queue_wake_all(&replica->stop);
+    lw_queue_wake_all(&replica->doomed);
+    lw_queue_wake_all(&replica->takers);
+    lw_lock_table_clear(replica->locks);
+    while (replica->calls != NULL || replica->background_count > 0) {
+        lw_queue_wait(&replica->idle);
+    }
+    LW_ASSERT(replica->latches.count == 0);
+    LW_ASSERT(replica->proposal_first == NULL);
+    free_replica(replica);
+}
+
+/* ---- looking -------------------------------------------------------------------------------- */
+
+void lw_replica_flushed(lw_replica *replica, uint64_t index) {
+    if (replica->log != NULL) {
+        lw_log_release(replica->log, replica->options.shard, index);
+    }
+}
+
+void lw_replica_descriptor(const lw_replica *replica, lw_shard_descriptor *descriptor) {
+    *descriptor = replica->descriptor;
+}
+
+void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figures) {
+    *figures = replica->figures;
+    figures->term = replica->term;
+    figures->applied_index = lw_tree_applied(replica->tree);
+    figures->latched = replica->latches.count;
+    figures->waiting = replica->latch_waiting + lw_lock_table_waiting(replica->locks);
+    figures->pessimistic_locks = lw_lock_table_count(replica->locks);
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of a replica, shared by node/replica*.c and nobody else.
+ *
+ *   replica.c           opening, replay, start, close, and the way of a request
+ *   replica_propose.c   entries: into the log, and from there into the tree
+ *   replica_time.c      timestamps, and the durable ceiling over them
+ *   replica_wait.c      what a request waits for: latches, pessimistic locks, room
+ *   replica_read.c      GET, SCAN, VALIDATE, LOCK
+ *   replica_write.c     COMMIT_NOW, PREWRITE, COMMIT, ROLLBACK, CHECK, HEARTBEAT
+ *   replica_sweep.c     locks of sessions that are no more
+ *
+ * An entry of the log is
+ *   batch (storage/batch.h) · kind u8 · range version u64 · config version u64
+ * where kind is an entry_kind, and the versions are the epoch in which it was proposed. A STATE
+ * record has no payload: its term is all there is to say in a group of one. */
+#ifndef LW_REPLICA_STATE_H
+#define LW_REPLICA_STATE_H
+
+#include "base/map.h"
+#include "node/replica.h"
+#include "storage/batch.h"
+#include "txn/evaluate.h"
+#include "txn/latch.h"
+#include "txn/lock_table.h"
+#include "txn/oracle.h"
+
+typedef enum entry_kind {
+    ENTRY_NOOP = 1,       /* begins a term */
+    ENTRY_COMMAND = 2,    /* void in another epoch than its own (P2) */
+    ENTRY_DESCRIPTOR = 3, /* changes the shard's descriptor, and so the epoch */
+} entry_kind;
+
+/* An entry on its way, in the order of their indexes. */
+typedef struct replica_proposal {
+    struct replica_proposal *next;
+    uint64_t index, position;
+    lw_bytes entry; /* its proposer's, until applied */
+    bool applied;
+    lw_status status; /* once applied: LW_OK, or LW_UNAVAILABLE: void (P2) */
+    /* How the locks of a transaction change with it. */
+    uint64_t start, session;
+    uint32_t locks_put, locks_taken;
+} replica_proposal;
+
+/* A transaction that has locks in the tree. */
+typedef struct open_transaction {
+    lw_map_node node;                         /* by start */
+    struct open_transaction *previous, *next; /* in the order they came */
+    uint64_t start, session;
+    uint64_t lock_count;
+    uint64_t doomed_ns; /* swept from then on; 0: its session lives */
+    bool leftover;      /* of before the start: its session may still come back */
+} open_transaction;
+
+/* A request being carried out, in its fiber's frame. */
+typedef struct replica_call {
+    lw_replica *replica;
+    uint64_t session;
+    uint64_t deadline_ns; /* 0: none */
+    bool orphaned;        /* its session ended meanwhile */
+    lw_arena arena;
+    lw_evaluation evaluation;
+    lw_latch latch;
+    bool latched;
+    struct replica_call *previous, *next; /* of the replica */
+} replica_call;
+
+struct lw_replica {
+    lw_replica_options options;
+    lw_env *env;
+    lw_tree *tree;
+    lw_log *log;                    /* NULL before the start */
+    lw_shard_descriptor descriptor; /* views of descriptor_bytes */
+    lw_buffer descriptor_bytes;     /* as in lw_topology_encode */
+    uint64_t term;
+    uint64_t last_index; /* appended, or replayed */
+
+    bool serving, closing, dead;
+    lw_error reason; /* when dead */
+    replica_call *calls;
+    uint32_t background_count; /* fibers of its own */
+    lw_queue idle;             /* woken when the last call or fiber ended */
+    lw_queue stop;             /* where fibers of its own sleep; woken when closing or dead */
+
+    replica_proposal *proposal_first, *proposal_last; /* appended, not applied */
+
+    lw_oracle oracle;
+    bool raising; /* a fiber raises the ceiling */
+    lw_queue takers;
+
+    lw_latch_table latches;
+    lw_lock_table *locks;
+    uint32_t latch_waiting;
+
+    lw_map open_by_start;
+    open_transaction *open_first, *open_last;
+    bool sweeping;   /* a fiber sweeps */
+    lw_queue doomed; /* where it waits for the next one to be due */
+
+    lw_replica_figures figures; /* what is counted */
+};
+
+/* ---- calls: replica.c ----------------------------------------------------------------------- */
+
+void replica_call_open(lw_replica *replica, uint64_t session, uint64_t deadline_ns,
+                       replica_call *call);
+/* Lets go of everything the call still has. */
+void replica_call_close(replica_call *call);
+/* LW_UNAVAILABLE while closing, or when dead. */
+LW_MUST_USE lw_status replica_gate(const lw_replica *replica);
+/* Starts a fiber of the replica's own; it ends with replica_background_end. */
+void replica_background_start(lw_replica *replica, const char *name, void (*body)(void *argument));
+void replica_background_end(lw_replica *replica);
+/* Sleeps until then, or until the replica closes or dies: false. */
+LW_YIELDS bool replica_background_sleep(lw_replica *replica, lw_queue *queue, uint64_t until_ns);
+/* Opens the snapshot of the call's evaluation; nothing that was applied is missing in it. */
+void replica_evaluation_open(replica_call *call);
+void replica_evaluation_close(replica_call *call);
+/* Encodes what the evaluation met, with the label of its session. */
+void replica_obstacle(const replica_call *call, lw_buffer *reply);
+
+/* ---- entries: replica_propose.c ------------------------------------------------------------- */
+
+/* Closes `batch` into an entry and appends it to the log. Never suspends. `batch` must stay as it
+ * is until the proposal is applied. */
+void replica_propose(lw_replica *replica, entry_kind kind, lw_buffer *batch,
+                     replica_proposal *proposal);
+/* Waits until it is durable and applied (P1). LW_UNDETERMINED when the log died: the entry may be
+ * on disk or not. LW_UNAVAILABLE when it was void. */
+LW_MUST_USE LW_YIELDS lw_status replica_wait(lw_replica *replica, replica_proposal *proposal);
+/* Applies an entry, or skips a void one: then `*status` is LW_UNAVAILABLE. */
+LW_MUST_USE lw_status replica_apply(lw_replica *replica, uint64_t index, lw_bytes entry,
+                                    lw_status *status);
+LW_MUST_USE lw_status replica_take_descriptor(lw_replica *replica, lw_bytes bytes);
+/* The log or the tree failed, with the reason in the error slot (P5). */
+void replica_die(lw_replica *replica);
+
+/* ---- time: replica_time.c ------------------------------------------------------------------- */
+
+lw_clock_reading replica_clock(lw_replica *replica);
+/* Takes timestamps, waiting for the ceiling if it must; does not suspend on the way out. */
+LW_MUST_USE LW_YIELDS lw_status replica_take(lw_replica *replica, uint32_t count,
+                                             uint64_t deadline_ns, uint64_t *first);
+/* LW_INVALID_ARGUMENT if the oracle has not given it yet. */
+LW_MUST_USE lw_status replica_given(const lw_replica *replica, uint64_t timestamp);
+/* Adds the write that makes a ceiling durable. */
+void replica_put_ceiling(lw_buffer *batch, uint64_t ceiling);
+
+/* ---- waiting: replica_wait.c ---------------------------------------------------------------- */
+
+/* Waits for room to write; LW_FULL, in words. `freeing`: the request gives back more than it takes,
+ * and only the log must have room. */
+LW_MUST_USE LW_YIELDS lw_status replica_admit(lw_replica *replica, size_t size, bool freeing);
+LW_MUST_USE LW_YIELDS lw_status replica_log_room(lw_replica *replica, size_t size);
+/* Waits for the latches in call->latch. */
+LW_MUST_USE LW_YIELDS lw_status replica_latch(replica_call *call);
+void replica_unlatch(replica_call *call);
+/* Gets the pessimistic lock of a key, or LW_TIMEOUT (says for whom it waited), LW_CONFLICT (a
+ * deadlock), LW_UNAVAILABLE (the session ended). */
+LW_MUST_USE LW_YIELDS lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key,
+                                                 bool kept, uint64_t deadline_ns, bool *fresh);
+/* Waits for writers whose commit timestamp is at or below `read_timestamp` (P3). */
+LW_MUST_USE LW_YIELDS lw_status replica_await_keys(replica_call *call, uint64_t read_timestamp,
+                                                   const lw_bytes *keys, uint32_t key_count);
+LW_MUST_USE LW_YIELDS lw_status replica_await_range(replica_call *call, uint64_t read_timestamp,
+                                                    lw_latch_range range);
+/* Sets the shared latches of the call to what a transaction read. */
+void replica_share_reads(replica_call *call, const lw_seen_key *keys, uint32_t key_count,
+                         const lw_seen_range *ranges, uint32_t range_count);
+/* The keys in order, each once, in the call's arena. */
+const lw_bytes *replica_sorted(replica_call *call, const lw_bytes *keys, uint32_t *key_count);
+
+/* ---- requests: replica_read.c, replica_write.c ---------------------------------------------- */
+
+LW_MUST_USE LW_YIELDS lw_status replica_get(replica_call *call, lw_bytes body, lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status replica_scan(replica_call *call, lw_bytes body, lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status replica_validate(replica_call *call, lw_bytes body,
+                                                 lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status replica_lock(replica_call *call, lw_bytes body, lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status replica_timestamp(replica_call *call, lw_bytes body,
+                                                  lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status replica_commit_now(replica_call *call, lw_bytes body,
+                                                   lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status replica_prewrite(replica_call *call, lw_bytes body,
+                                                 lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status replica_commit(replica_call *call, lw_bytes body, lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status replica_rollback(replica_call *call, lw_bytes body,
+                                                 lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status replica_check(replica_call *call, lw_bytes body, lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status replica_heartbeat(replica_call *call, lw_bytes body,
+                                                  lw_buffer *reply);
+/* The same, asked by the sweeper. */
+LW_MUST_USE LW_YIELDS lw_status replica_decide(replica_call *call, const lw_check_request *request,
+                                               lw_check_reply *fate);
+LW_MUST_USE LW_YIELDS lw_status replica_finish(replica_call *call,
+                                               const lw_finish_request *request);
+
+/* ---- open transactions: replica_sweep.c ----------------------------------------------------- */
+
+/* Counts what an applied entry changed. */
+void replica_open_count(lw_replica *replica, const replica_proposal *proposal);
+/* Counts the locks in the tree, once, before the start; their sessions have a grace to come back.
+ */
+LW_MUST_USE LW_YIELDS lw_status replica_open_load(lw_replica *replica);
+/* The session has come back. */
+void replica_open_attach(lw_replica *replica, uint64_t session);
+/* It is no more: what it has open is doomed. */
+void replica_open_doom(lw_replica *replica, uint64_t session);
+/* ... of one transaction. */
+void replica_open_doom_one(lw_replica *replica, uint64_t start);
+/* Sees to those that were loaded. */
+void replica_open_sweep_leftovers(lw_replica *replica);
+void replica_open_close(lw_replica *replica);
+
+#endif

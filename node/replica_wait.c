@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What requests wait for: room, latches, pessimistic locks, writers before them. */
+#include "node/replica_state.h"
+
+#include <stdlib.h>
+
+/* ---- room ----------------------------------------------------------------------------------- */
+
+lw_status replica_admit(lw_replica *replica, size_t size, bool freeing) {
+    lw_status status = lw_tree_admit(replica->tree, size);
+    if (status == LW_FULL && freeing) {
+        LW_MARK(replica->env, "replica.freeing_on_a_full_disk");
+        return LW_OK;
+    }
+    return status == LW_OK ? LW_OK : lw_fail_in(status, "nothing was written");
+}
+
+lw_status replica_log_room(lw_replica *replica, size_t size) {
+    lw_status status = lw_log_room(replica->log, size);
+    return status == LW_OK ? LW_OK : lw_fail_in(status, "nothing was written");
+}
+
+/* ---- latches -------------------------------------------------------------------------------- */
+
+lw_status replica_latch(replica_call *call) {
+    lw_replica *replica = call->replica;
+    LW_ASSERT(!call->latched);
+    call->latched = true;
+    if (lw_latch_request(&replica->latches, &call->latch)) {
+        return replica_gate(replica);
+    }
+    bool in_time = true;
+    replica->latch_waiting++;
+    while (in_time && !lw_latch_held(&call->latch)) {
+        in_time = lw_env_wait(replica->env, &call->latch.granted, call->deadline_ns);
+    }
+    replica->latch_waiting--;
+    if (!lw_latch_held(&call->latch)) {
+        LW_MARK(replica->env, "replica.latch_timeout");
+        replica_unlatch(call);
+        return lw_fail(LW_TIMEOUT, "waited too long for other requests on the same keys");
+    }
+    return replica_gate(replica);
+}
+
+void replica_unlatch(replica_call *call) {
+    if (call->latched) {
+        lw_latch_release(&call->replica->latches, &call->latch);
+        call->latched = false;
+        call->latch.drawn = 0;
+    }
+}
+
+/* ---- pessimistic locks ---------------------------------------------------------------------- */
+
+static lw_status deadlock(replica_call *call, lw_bytes key, uint64_t other, lw_bytes cycle) {
+    char text[LW_PRINTABLE_SIZE];
+    LW_MARK(call->replica->env, "replica.deadlock");
+    call->evaluation.obstacle = (lw_obstacle){
+        .kind = LW_OBSTACLE_DEADLOCK, .key = lw_arena_copy(&call->arena, key), .start = other};
+    uint64_t owner;
+    if (!lw_lock_table_foreign(call->replica->locks, 0, key, &owner,
+                               &call->evaluation.obstacle_session) ||
+        owner != other) {
+        call->evaluation.obstacle_session = 0;
+    }
+    return lw_fail(LW_CONFLICT, "waiting for key \"%s\" would be a deadlock: %.*s",
+                   lw_printable(key, text, sizeof(text)), (int)cycle.size,
+                   (const char *)cycle.data);
+}
+
+static lw_status waited_too_long(replica_call *call, uint64_t start, lw_bytes key) {
+    lw_replica *replica = call->replica;
+    uint64_t owner, session;
+    char text[LW_PRINTABLE_SIZE], label[LW_PRINTABLE_SIZE];
+    LW_MARK(replica->env, "replica.lock_timeout");
+    (void)lw_printable(key, text, sizeof(text));
+    if (!lw_lock_table_foreign(replica->locks, start, key, &owner, &session)) {
+        return lw_fail(LW_TIMEOUT, "waited too long for key \"%s\"", text);
+    }
+    lw_bytes name = replica->options.session_label(replica->options.argument, session);
+    return lw_fail(LW_TIMEOUT,
+                   "waited too long for key \"%s\": transaction %llu of client \"%s\" holds it",
+                   text, (unsigned long long)owner, lw_printable(name, label, sizeof(label)));
+}
+
+lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key, bool kept,
+                           uint64_t deadline_ns, bool *fresh) {
+    lw_replica *replica = call->replica;
+    lw_lock_waiter waiter = {.start = start, .session = call->session, .key = key, .kept = kept};
+    lw_buffer cycle = lw_buffer_in(replica->env->memory);
+    uint64_t other;
+    lw_lock_answer answer = lw_lock_table_request(replica->locks, &waiter, &other, &cycle);
+    if (answer == LW_LOCK_DEADLOCK) {
+        lw_status status = deadlock(call, key, other, lw_buffer_view(&cycle));
+        lw_buffer_reset(&cycle);
+        return status;
+    }
+    bool in_time = true;
+    while (in_time && !waiter.held && !waiter.cut) {
+        in_time = lw_env_wait(replica->env, &waiter.changed, deadline_ns);
+    }
+    if (!waiter.held && !waiter.cut) {
+        lw_lock_table_cancel(replica->locks, &waiter);
+        return waited_too_long(call, start, key);
+    }
+    LW_TRY(replica_gate(replica));
+    if (!waiter.held) {
+        LW_MARK(replica->env, "replica.waiter_cut");
+        return lw_fail(LW_UNAVAILABLE, "the session ended while a lock was waited for");
+    }
+    *fresh = waiter.fresh;
+    return LW_OK;
+}
+
+/* ---- readers behind writers (P3) ------------------------------------------------------------ */
+
+LW_YIELDS static lw_status await_release(replica_call *call, lw_latch *hindrance) {
+    lw_replica *replica = call->replica;
+    LW_MARK(replica->env, "replica.reader_waits");
+    replica->latch_waiting++;
+    bool released = lw_env_wait(replica->env, &hindrance->readers, call->deadline_ns);
+    replica->latch_waiting--;
+    LW_TRY(replica_gate(replica));
+    return released ? LW_OK
+                    : lw_fail(LW_TIMEOUT, "waited too long for a commit that is on its way");
+}
+
+lw_status replica_await_keys(replica_call *call, uint64_t read_timestamp, const lw_bytes *keys,
+                             uint32_t key_count) {
+    lw_replica *replica = call->replica;
+    lw_latch *hindrance;
+    while (!LW_BUG(replica->env, "txn.reads_ignore_latches") &&
+           (hindrance = lw_latch_hinders_keys(&replica->latches, read_timestamp, keys,
+                                              key_count)) != NULL) {
+        LW_TRY(await_release(call, hindrance));
+    }
+    return LW_OK;
+}
+
+lw_status replica_await_range(replica_call *call, uint64_t read_timestamp, lw_latch_range range) {
+    lw_replica *replica = call->replica;
+    lw_latch *hindrance;
+    while (!LW_BUG(replica->env, "txn.reads_ignore_latches") &&
+           (hindrance = lw_latch_hinders_range(&replica->latches, read_timestamp, range)) != NULL) {
+        LW_TRY(await_release(call, hindrance));
+    }
+    return LW_OK;
+}
+
+/* ---- keys in order -------------------------------------------------------------------------- */
+
+static int order_of_keys(const void *a, const void *b) {
+    return lw_compare(*(const lw_bytes *)a, *(const lw_bytes *)b);
+}
+
+const lw_bytes *replica_sorted(replica_call *call, const lw_bytes *keys, uint32_t *key_count) {
+    if (*key_count < 2) {
+        return keys;
+    }
+    lw_bytes *sorted = lw_arena_allocate(&call->arena, *key_count * sizeof(*sorted));
+    memcpy(sorted, keys, *key_count * sizeof(*sorted));
+    qsort(sorted, *key_count, sizeof(*sorted), order_of_keys);
+    uint32_t count = 1;
+    for (uint32_t index = 1; index < *key_count; index++) {
+        if (!lw_equal(sorted[index], sorted[count - 1])) {
+            sorted[count++] = sorted[index];
+        }
+    }
+    *key_count = count;
+    return sorted;
+}
+
+void replica_share_reads(replica_call *call, const lw_seen_key *keys, uint32_t key_count,
+                         const lw_seen_range *ranges, uint32_t range_count) {
+    lw_bytes *shared = lw_arena_allocate(&call->arena, key_count * sizeof(*shared));
+    for (uint32_t index = 0; index < key_count; index++) {
+        shared[index] = keys[index].key;
+    }
+    lw_latch_range *latched = lw_arena_allocate(&call->arena, range_count * sizeof(*latched));
+    for (uint32_t index = 0; index < range_count; index++) {
+        latched[index] =
+            (lw_latch_range){.lower = ranges[index].lower, .upper = ranges[index].upper};
+    }
+    call->latch.shared = replica_sorted(call, shared, &key_count);
+    call->latch.shared_count = key_count;
+    call->latch.ranges = latched;
+    call->latch.range_count = range_count;
+}

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests that write: COMMIT_NOW, PREWRITE, COMMIT, ROLLBACK, CHECK, HEARTBEAT. Each waits for
+ * room, takes its latches, is evaluated, proposes, waits until that is applied, and lets go. */
+#include "node/replica_state.h"
+
+/* Proposes the batch, waits, and empties it. Whoever calls has waited for room. */
+LW_YIELDS static lw_status propose_and_wait(replica_call *call, uint64_t start) {
+    lw_evaluation *evaluation = &call->evaluation;
+    replica_proposal proposal = {.start = start,
+                                 .session = call->session,
+                                 .locks_put = evaluation->locks_put,
+                                 .locks_taken = evaluation->locks_taken};
+    replica_propose(call->replica, ENTRY_COMMAND, &evaluation->batch, &proposal);
+    lw_status status = replica_wait(call->replica, &proposal);
+    lw_buffer_clear(&evaluation->batch);
+    evaluation->locks_put = evaluation->locks_taken = 0;
+    return status;
+}
+
+/* The same for a batch that may be empty, and waits for room. */
+LW_YIELDS static lw_status write_batch(replica_call *call, uint64_t start) {
+    size_t size = call->evaluation.batch.size;
+    if (size == 0) {
+        return LW_OK;
+    }
+    LW_TRY(replica_log_room(call->replica, size));
+    return propose_and_wait(call, start);
+}
+
+/* ---- what others have locked ---------------------------------------------------------------- */
+
+static bool any_foreign(const replica_call *call, uint64_t start, const lw_mutation *mutations,
+                        uint32_t mutation_count) {
+    const lw_lock_table *locks = call->replica->locks;
+    for (uint32_t index = 0; index < mutation_count && lw_lock_table_count(locks) > 0; index++) {
+        if (lw_lock_table_foreign(locks, start, mutations[index].key, NULL, NULL)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void release_passing(const replica_call *call, uint64_t start, const lw_mutation *mutations,
+                            uint32_t mutation_count) {
+    lw_lock_table *locks = call->replica->locks;
+    for (uint32_t index = 0; index < mutation_count && lw_lock_table_count(locks) > 0; index++) {
+        lw_lock_table_release(locks, start, mutations[index].key, true);
+    }
+}
+
+/* Latches the keys of the mutations at a moment when no other transaction has a pessimistic lock on
+ * any of them: waits for those that do, in their queues. Whether it succeeds or not, the locks it
+ * took in passing are to be released. */
+LW_YIELDS static lw_status latch_mutations(replica_call *call, uint64_t start,
+                                           const lw_mutation *mutations, uint32_t mutation_count) {
+    lw_bytes *keys = lw_arena_allocate(&call->arena, mutation_count * sizeof(*keys));
+    for (uint32_t index = 0; index < mutation_count; index++) {
+        keys[index] = mutations[index].key;
+    }
+    call->latch.exclusive = keys;
+    call->latch.exclusive_count = mutation_count;
+    for (;;) {
+        if (any_foreign(call, start, mutations, mutation_count)) {
+            LW_MARK(call->replica->env, "replica.commit_waits_for_lock");
+            for (uint32_t index = 0; index < mutation_count; index++) {
+                bool fresh;
+                LW_TRY(
+                    replica_lock_key(call, start, keys[index], false, call->deadline_ns, &fresh));
+            }
+        }
+        LW_TRY(replica_latch(call));
+        if (!any_foreign(call, start, mutations, mutation_count)) {
+            return LW_OK;
+        }
+        replica_unlatch(call);
+    }
+}
+
+/* ---- COMMIT_NOW ----------------------------------------------------------------------------- */
+
+/* Draws the commit timestamp and proposes, in one go: a reader that comes later reads above it and
+ * finds it drawn, one that came before reads below it (P3). */
+LW_YIELDS static lw_status draw_and_write(replica_call *call, const lw_commit_now_request *request,
+                                          size_t size, uint64_t *commit_timestamp) {
+    lw_replica *replica = call->replica;
+    LW_TRY(replica_log_room(replica, size));
+    LW_TRY(replica_take(replica, 1, call->deadline_ns, commit_timestamp));
+    call->latch.drawn = *commit_timestamp;
+    lw_evaluate_commit_now_write(&call->evaluation, request, *commit_timestamp);
+    return propose_and_wait(call, request->start);
+}
+
+LW_YIELDS static lw_status commit_latched(replica_call *call, const lw_commit_now_request *request,
+                                          size_t size, uint64_t *commit_timestamp) {
+    replica_evaluation_open(call);
+    lw_status status = lw_evaluate_commit_now(&call->evaluation, request, commit_timestamp);
+    replica_evaluation_close(call);
+    LW_TRY(status);
+    if (*commit_timestamp != 0) {
+        return LW_OK; /* an earlier copy of the request did it */
+    }
+    return draw_and_write(call, request, size, commit_timestamp);
+}
+
+/* Whether a transaction has ended with this answer, so that its pessimistic locks are of no more
+ * use. */
+static bool over(const replica_call *call, lw_status status) {
+    return status == LW_OK ||
+           (status == LW_CONFLICT && call->evaluation.obstacle.kind != LW_OBSTACLE_LOCK);
+}
+
+lw_status replica_commit_now(replica_call *call, lw_bytes body, lw_buffer *reply) {
+    lw_replica *replica = call->replica;
+    lw_commit_now_request request;
+    LW_TRY(lw_commit_now_request_decode(body, &call->arena, &request));
+    LW_TRY(replica_given(replica, request.start));
+    LW_TRY(replica_admit(replica, body.size, false));
+    replica_share_reads(call, request.keys, request.key_count, request.ranges, request.range_count);
+    lw_commit_reply answer = {0};
+    lw_status status =
+        latch_mutations(call, request.start, request.mutations, request.mutation_count);
+    if (status == LW_OK) {
+        status = commit_latched(call, &request, body.size, &answer.commit_timestamp);
+    }
+    replica_unlatch(call);
+    release_passing(call, request.start, request.mutations, request.mutation_count);
+    if (over(call, status)) {
+        lw_lock_table_release_all(replica->locks, request.start);
+    }
+    LW_TRY(status);
+    replica->figures.commits++;
+    lw_commit_reply_encode(&answer, reply);
+    return LW_OK;
+}
+
+/* ---- PREWRITE ------------------------------------------------------------------------------- */
+
+LW_YIELDS static lw_status prewrite_latched(replica_call *call,
+                                            const lw_prewrite_request *request) {
+    uint32_t position = 0;
+    replica_evaluation_open(call);
+    lw_status status = LW_OK;
+    while (status == LW_OK && position < request->mutation_count) {
+        status = lw_evaluate_prewrite(&call->evaluation, request, &position);
+        if (status == LW_OK) {
+            status = write_batch(call, request->start);
+        }
+    }
+    replica_evaluation_close(call);
+    return status;
+}
+
+lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) {
+    (void)reply;
+    lw_replica *replica = call->replica;
+    lw_prewrite_request request;
+    LW_TRY(lw_prewrite_request_decode(body, &call->arena, &request));
+    LW_TRY(replica_given(replica, request.start));
+    LW_TRY(replica_admit(replica, body.size, false));
+    lw_status status =
+        latch_mutations(call, request.start, request.mutations, request.mutation_count);
+    if (status == LW_OK) {
+        status = prewrite_latched(call, &request);
+    }
+    replica_unlatch(call);
+    release_passing(call, request.start, request.mutations, request.mutation_count);
+    if (call->orphaned) {
+        LW_MARK(replica->env, "replica.orphaned_prewrite");
+        replica_open_doom_one(replica, request.start);
+    }
+    return status;
+}
+
+/* ---- COMMIT and ROLLBACK -------------------------------------------------------------------- */
+
+/* Puts the primary first, if it is among the keys: it decides (E1). */
+LW_YIELDS static lw_status primary_first(replica_call *call, uint64_t start, lw_bytes *keys,
+                                         uint32_t key_count) {
+    for (uint32_t index = 0; index < key_count && key_count > 1; index++) {
+        lw_bytes primary;
+        lw_status status = lw_evaluate_primary(&call->evaluation, start, keys[index], &primary);
+        if (status == LW_NOT_FOUND) {
+            continue;
+        }
+        LW_TRY(status);
+        for (uint32_t other = 0; other < key_count; other++) {
+            if (lw_equal(keys[other], primary)) {
+                lw_bytes first = keys[0];
+                keys[0] = keys[other];
+                keys[other] = first;
+                break;
+            }
+        }
+        return LW_OK;
+    }
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status finish_latched(replica_call *call, const lw_finish_request *request) {
+    uint32_t position = 0;
+    while (position < request->key_count) {
+        LW_TRY(request->commit_timestamp != 0
+                   ? lw_evaluate_commit(&call->evaluation, request, &position)
+                   : lw_evaluate_rollback(&call->evaluation, request, &position));
+        LW_TRY(write_batch(call, request->start));
+    }
+    return LW_OK;
+}
+
+lw_status replica_finish(replica_call *call, const lw_finish_request *request) {
+    lw_replica *replica = call->replica;
+    uint32_t key_count = request->key_count;
+    call->latch.exclusive = replica_sorted(call, request->keys, &key_count);
+    call->latch.exclusive_count = key_count;
+    lw_bytes *keys = lw_arena_allocate(&call->arena, key_count * sizeof(*keys));
+    if (key_count > 0) {
+        memcpy(keys, call->latch.exclusive, key_count * sizeof(*keys));
+    }
+    lw_finish_request ordered = *request;
+    ordered.keys = keys;
+    ordered.key_count = key_count;
+    LW_TRY(replica_latch(call));
+    replica_evaluation_open(call);
+    lw_status status = primary_first(call, request->start, keys, key_count);
+    if (status == LW_OK) {
+        status = finish_latched(call, &ordered);
+    }
+    replica_evaluation_close(call);
+    replica_unlatch(call);
+    for (uint32_t index = 0; index < key_count && status == LW_OK; index++) {
+        lw_lock_table_release(replica->locks, request->start, keys[index], false);
+    }
+    return status;
+}
+
+lw_status replica_commit(replica_call *call, lw_bytes body, lw_buffer *reply) {
+    lw_replica *replica = call->replica;
+    lw_finish_request request;
+    LW_TRY(lw_finish_request_decode(body, &call->arena, &request));
+    if (request.commit_timestamp == 0) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a commit request says no commit timestamp");
+    }
+    LW_TRY(replica_given(replica, request.commit_timestamp));
+    LW_TRY(replica_admit(replica, body.size, false));
+    LW_TRY(replica_finish(call, &request));
+    replica->figures.commits++;
+    lw_commit_reply_encode(&(lw_commit_reply){.commit_timestamp = request.commit_timestamp}, reply);
+    return LW_OK;
+}
+
+lw_status replica_rollback(replica_call *call, lw_bytes body, lw_buffer *reply) {
+    (void)reply;
+    lw_replica *replica = call->replica;
+    lw_finish_request request;
+    LW_TRY(lw_finish_request_decode(body, &call->arena, &request));
+    if (request.commit_timestamp != 0) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a rollback request says a commit timestamp");
+    }
+    LW_TRY(replica_given(replica, request.start));
+    if (request.key_count == 0) {
+        lw_lock_table_release_all(replica->locks, request.start);
+        return LW_OK;
+    }
+    LW_TRY(replica_admit(replica, body.size, true));
+    return replica_finish(call, &request);
+}
+
+/* ---- CHECK and HEARTBEAT -------------------------------------------------------------------- */
+
+LW_YIELDS static lw_status latch_one(replica_call *call, const lw_bytes *key) {
+    call->latch.exclusive = key;
+    call->latch.exclusive_count = 1;
+    return replica_latch(call);
+}
+
+lw_status replica_decide(replica_call *call, const lw_check_request *request,
+                         lw_check_reply *fate) {
+    LW_TRY(latch_one(call, &request->primary));
+    replica_evaluation_open(call);
+    lw_status status = lw_evaluate_check(&call->evaluation, request, fate);
+    replica_evaluation_close(call);
+    if (status == LW_OK) {
+        status = write_batch(call, request->start);
+    }
+    replica_unlatch(call);
+    if (status == LW_OK && fate->fate != LW_FATE_ALIVE) {
+        lw_lock_table_release(call->replica->locks, request->start, request->primary, false);
+    }
+    return status;
+}
+
+lw_status replica_check(replica_call *call, lw_bytes body, lw_buffer *reply) {
+    lw_check_request request;
+    LW_TRY(lw_check_request_decode(body, &call->arena, &request));
+    LW_TRY(replica_given(call->replica, request.start));
+    LW_TRY(replica_admit(call->replica, body.size, true));
+    lw_check_reply fate;
+    LW_TRY(replica_decide(call, &request, &fate));
+    lw_check_reply_encode(&fate, reply);
+    return LW_OK;
+}
+
+lw_status replica_heartbeat(replica_call *call, lw_bytes body, lw_buffer *reply) {
+    (void)reply;
+    lw_heartbeat_request request;
+    LW_TRY(lw_heartbeat_request_decode(body, &call->arena, &request));
+    LW_TRY(replica_given(call->replica, request.start));
+    LW_TRY(latch_one(call, &request.primary));
+    replica_evaluation_open(call);
+    lw_status status = lw_evaluate_heartbeat(&call->evaluation, &request);
+    replica_evaluation_close(call);
+    LW_TRY(status);
+    return write_batch(call, request.start);
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "txn/history.h"
+
+#include "base/logline.h"
+
+lw_status lw_history_lock(lw_evaluation *evaluation, lw_bytes key, lw_lock_record *lock) {
+    if (evaluation->unlocked) {
+        return LW_NOT_FOUND;
+    }
+    lw_record_lock_key(key, &evaluation->key);
+    lw_buffer_clear(&evaluation->lock);
+    LW_TRY(
+        lw_snapshot_get(evaluation->snapshot, lw_buffer_view(&evaluation->key), &evaluation->lock));
+    return lw_lock_record_decode(lw_buffer_view(&evaluation->key),
+                                 lw_buffer_view(&evaluation->lock), lock);
+}
+
+lw_status lw_history_at(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
+                        lw_data_record *record) {
+    lw_record_data_key(key, timestamp, &evaluation->key);
+    lw_buffer_clear(&evaluation->record);
+    LW_TRY(lw_snapshot_get(evaluation->snapshot, lw_buffer_view(&evaluation->key),
+                           &evaluation->record));
+    return lw_data_record_decode(lw_buffer_view(&evaluation->key), timestamp,
+                                 lw_buffer_view(&evaluation->record), record);
+}
+
+/* ---- versions ------------------------------------------------------------------------------- */
+
+lw_status lw_history_decode(const lw_cursor *cursor, uint64_t *timestamp, lw_data_record *record) {
+    lw_bytes prefix;
+    LW_TRY(lw_record_data_key_split(lw_cursor_key(cursor), &prefix, timestamp));
+    return lw_data_record_decode(lw_cursor_key(cursor), *timestamp, lw_cursor_value(cursor),
+                                 record);
+}
+
+static lw_status settle(lw_history *history) {
+    history->valid = lw_cursor_valid(history->cursor);
+    return history->valid
+               ? lw_history_decode(history->cursor, &history->timestamp, &history->record)
+               : LW_OK;
+}
+
+lw_status lw_history_open(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
+                          lw_history *history) {
+    /* Both bounds have the key's filter part, so that tables without the key can be left out.
+     * Nothing is ever written at timestamp 0. */
+    lw_record_data_key(key, timestamp, &evaluation->key);
+    lw_record_data_key(key, 0, &evaluation->bound);
+    *history = (lw_history){.cursor = lw_cursor_open(evaluation->snapshot,
+                                                     lw_buffer_view(&evaluation->key),
+                                                     lw_buffer_view(&evaluation->bound))};
+    LW_TRY(lw_cursor_first(history->cursor));
+    return settle(history);
+}
+
+lw_status lw_history_next(lw_history *history) {
+    LW_ASSERT(history->valid);
+    LW_TRY(lw_cursor_next(history->cursor));
+    return settle(history);
+}
+
+void lw_history_close(lw_history *history) {
+    lw_cursor_close(history->cursor);
+}
+
+static lw_status walk_account(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
+                              uint64_t since, lw_history *history, lw_account *account) {
+    LW_TRY(lw_history_open(evaluation, key, UINT64_MAX, history));
+    while (history->valid) {
+        bool newest_known = account->newest != 0 || history->timestamp <= since;
+        if (history->timestamp < start && newest_known) {
+            break;
+        }
+        const lw_data_record *record = &history->record;
+        if (record->start == start && record->kind == LW_RECORD_ROLLBACK) {
+            account->rolled_back = true;
+        } else if (record->start == start) {
+            account->committed = history->timestamp;
+        } else if (lw_history_is_version(record->kind) && !newest_known) {
+            account->newest = history->timestamp;
+            account->newest_start = record->start;
+        }
+        LW_TRY(lw_history_next(history));
+    }
+    return LW_OK;
+}
+
+lw_status lw_history_account(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
+                             uint64_t since, lw_account *account) {
+    lw_history history;
+    *account = (lw_account){0};
+    lw_status status = walk_account(evaluation, key, start, since, &history, account);
+    lw_history_close(&history);
+    return status;
+}
+
+/* ---- obstacles ------------------------------------------------------------------------------ */
+
+lw_status lw_obstacle_lock(lw_evaluation *evaluation, lw_bytes key, const lw_lock_record *lock) {
+    char text[LW_PRINTABLE_SIZE];
+    evaluation->obstacle = (lw_obstacle){
+        .kind = LW_OBSTACLE_LOCK,
+        .key = lw_arena_copy(evaluation->arena, key),
+        .start = lock->start,
+        .primary = lw_arena_copy(evaluation->arena, lock->primary),
+    };
+    evaluation->obstacle_session = lock->session;
+    return lw_fail(LW_CONFLICT, "key \"%s\" is locked by transaction %llu",
+                   lw_printable(key, text, sizeof(text)), (unsigned long long)lock->start);
+}
+
+lw_status lw_obstacle_newer(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
+                            uint64_t start) {
+    char text[LW_PRINTABLE_SIZE];
+    evaluation->obstacle = (lw_obstacle){
+        .kind = LW_OBSTACLE_NEWER,
+        .key = lw_arena_copy(evaluation->arena, key),
+        .start = start,
+        .commit_timestamp = timestamp,
+    };
+    return lw_fail(LW_CONFLICT,
+                   "key \"%s\" was changed at %llu by transaction %llu, after it was read: run the "
+                   "transaction again",
+                   lw_printable(key, text, sizeof(text)), (unsigned long long)timestamp,
+                   (unsigned long long)start);
+}
+
+lw_status lw_obstacle_rolled_back(lw_evaluation *evaluation, lw_bytes key, uint64_t start) {
+    char text[LW_PRINTABLE_SIZE];
+    evaluation->obstacle = (lw_obstacle){
+        .kind = LW_OBSTACLE_ROLLED_BACK,
+        .key = lw_arena_copy(evaluation->arena, key),
+        .start = start,
+    };
+    return lw_fail(LW_CONFLICT,
+                   "transaction %llu was rolled back at key \"%s\": its lock had expired, or its "
+                   "session had ended",
+                   (unsigned long long)start, lw_printable(key, text, sizeof(text)));
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the tree knows about one user key: the lock on it, and its versions. Shared by the
+ * evaluation of reads and of writes; nobody else includes it. */
+#ifndef LW_HISTORY_H
+#define LW_HISTORY_H
+
+#include "txn/evaluate.h"
+
+/* The lock on a key; views live until the next call. LW_NOT_FOUND if there is none. */
+LW_MUST_USE LW_YIELDS lw_status lw_history_lock(lw_evaluation *evaluation, lw_bytes key,
+                                                lw_lock_record *lock);
+
+/* The record at exactly this timestamp; views live until the next call. LW_NOT_FOUND if there is
+ * none. */
+LW_MUST_USE LW_YIELDS lw_status lw_history_at(lw_evaluation *evaluation, lw_bytes key,
+                                              uint64_t timestamp, lw_data_record *record);
+
+/* A walk over the versions of one key, newest first; rollback records and marks are met too. */
+typedef struct lw_history {
+    lw_cursor *cursor;
+    bool valid;
+    uint64_t timestamp;
+    lw_data_record record; /* views live until the next step */
+} lw_history;
+/* To the newest record at or below `timestamp`. Always to be closed, also after a failure. */
+LW_MUST_USE LW_YIELDS lw_status lw_history_open(lw_evaluation *evaluation, lw_bytes key,
+                                                uint64_t timestamp, lw_history *history);
+LW_MUST_USE LW_YIELDS lw_status lw_history_next(lw_history *history);
+void lw_history_close(lw_history *history);
+/* Reads the record under a cursor of data records. */
+LW_MUST_USE lw_status lw_history_decode(const lw_cursor *cursor, uint64_t *timestamp,
+                                        lw_data_record *record);
+
+static inline bool lw_history_is_version(lw_record_kind kind) {
+    return kind == LW_RECORD_PUT || kind == LW_RECORD_DELETE;
+}
+
+/* What became of a transaction at a key, and the newest version that others put there. */
+typedef struct lw_account {
+    uint64_t committed; /* when the transaction committed here; 0: it did not */
+    bool rolled_back;   /* it never will */
+    uint64_t newest;    /* the newest version of another; 0: none above `since` */
+    uint64_t newest_start;
+} lw_account;
+/* Looks at everything at or above `start`, and at versions above `since`. */
+LW_MUST_USE LW_YIELDS lw_status lw_history_account(lw_evaluation *evaluation, lw_bytes key,
+                                                   uint64_t start, uint64_t since,
+                                                   lw_account *account);
+
+/* ---- obstacles: each returns LW_CONFLICT ---------------------------------------------------- */
+
+LW_MUST_USE lw_status lw_obstacle_lock(lw_evaluation *evaluation, lw_bytes key,
+                                       const lw_lock_record *lock);
+LW_MUST_USE lw_status lw_obstacle_newer(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
+                                        uint64_t start);
+LW_MUST_USE lw_status lw_obstacle_rolled_back(lw_evaluation *evaluation, lw_bytes key,
+                                              uint64_t start);
+
+#endif
