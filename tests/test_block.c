@@ -100,9 +100,9 @@ static void a_builder_builds_one_block_after_another(void **state) {
     (void)state;
     lw_memory *memory = lw_memory_open();
     sorted_entries entries = sorted_make(memory, SORTED_COMMON, 5, 40);
-    lw_bytes wanted = build(memory, &entries, 4);
-    lw_block_builder builder = lw_block_builder_in(memory, 4);
-    for (int round = 0; round < 2; round++) {
+    lw_bytes wanted = build(memory, &entries, 7);
+    lw_block_builder builder = lw_block_builder_in(memory, 7);
+    for (int round = 0; round < 3; round++) {
         for (size_t index = 0; index < entries.count; index++) {
             lw_block_builder_add(&builder, &entries.list[index]);
         }

@@ -260,6 +260,25 @@ static void it_knows_its_lowest_and_highest_sequence(void **state) {
     lw_memory_close(memory);
 }
 
+/* A log that is applied in the order of its keys should not leave half of every node empty. */
+static void keys_that_ascend_fill_its_nodes(void **state) {
+    (void)state;
+    enum { ENTRY_COUNT = 50000, RECORD_SIZE = 32, NODE_SHARE_MAX = 20 };
+    lw_memory *memory = lw_memory_open();
+    lw_memtable *memtable = lw_memtable_open(memory);
+    for (uint64_t index = 0; index < ENTRY_COUNT; index++) {
+        uint8_t key[16];
+        lw_put_u64_sorted(key, 0);
+        lw_put_u64_sorted(key + 8, index);
+        lw_entry entry = {
+            .key = lw_view(key, sizeof(key)), .sequence = index, .kind = LW_ENTRY_DELETE};
+        lw_memtable_insert(memtable, &entry);
+    }
+    assert_true(lw_memtable_size(memtable) <
+                (size_t)ENTRY_COUNT * (RECORD_SIZE + NODE_SHARE_MAX) + 65536);
+    lw_memory_close(memory);
+}
+
 static void the_largest_entry_fits(void **state) {
     (void)state;
     lw_memory *memory = lw_memory_open();
@@ -285,6 +304,7 @@ int main(void) {
         cmocka_unit_test(views_outlive_the_entry_that_replaces_theirs),
         cmocka_unit_test(an_empty_one_costs_next_to_nothing),
         cmocka_unit_test(it_knows_its_lowest_and_highest_sequence),
+        cmocka_unit_test(keys_that_ascend_fill_its_nodes),
         cmocka_unit_test(the_largest_entry_fits),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
