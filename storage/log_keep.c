@@ -119,7 +119,7 @@ static void begin_release(lw_log *log) {
     log->oldest_needed = first;
     if (LW_BUG(log->env, "log.recycle_too_early") && log->holds.oldest->writes == 0 &&
         first == log->holds.oldest->header.number + 1) {
-        log->release_ticket = log->ticket_durable;
+        log->release_ticket = 0;
         return;
     }
     carry_states(log, first);
@@ -127,7 +127,7 @@ static void begin_release(lw_log *log) {
 }
 
 static bool release_is_due(const lw_log *log) {
-    return log->release_upto != 0 && log->ticket_durable >= log->release_ticket;
+    return log->release_upto != 0 && lw_log_write_find(log, log->release_ticket) == NULL;
 }
 
 /* Makes the file of a segment that is needed no more into a spare, or removes it. */

@@ -99,7 +99,7 @@ uint64_t lw_log_write_empty(lw_log *log, lw_log_batch_kind kind);
 /* Sends what waits, as far as slots and segments allow. */
 void lw_log_write_start(lw_log *log);
 /* The batch of this ticket, or NULL once it is acknowledged. */
-lw_log_batch *lw_log_write_find(lw_log *log, uint64_t ticket);
+lw_log_batch *lw_log_write_find(const lw_log *log, uint64_t ticket);
 /* Waits for a ticket; LW_FULL if it cannot be written for want of space and `or_full`. */
 LW_MUST_USE LW_YIELDS lw_status lw_log_write_wait(lw_log *log, uint64_t ticket, bool or_full);
 /* The log dies of the failure in the error slot. */

@@ -317,7 +317,7 @@ void lw_log_write_wake(lw_log *log) {
     }
 }
 
-lw_log_batch *lw_log_write_find(lw_log *log, uint64_t ticket) {
+lw_log_batch *lw_log_write_find(const lw_log *log, uint64_t ticket) {
     lw_log_batch *batch = log->first;
     while (batch != NULL && batch->ticket != ticket) {
         batch = batch->next;

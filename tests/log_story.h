@@ -50,13 +50,13 @@ typedef struct story {
     uint64_t seen_count;
     bool seen_other; /* something was shown that no record of the model is */
 
-    uint64_t live_until_ns; /* virtual time at which story_live stops watching; 0: never */
-    uint32_t rounds;        /* appends of each worker */
-    uint32_t workers;       /* that run */
-    uint32_t state_period;  /* rounds from one state of a worker to the next */
-    uint64_t size_max;      /* of payloads */
-    bool releasing;         /* whether workers release what they appended a while ago */
-    bool closing;           /* whether the log is closed at the end */
+    uint64_t live_events;  /* of the world, after which story_live stops watching; 0: no limit */
+    uint32_t rounds;       /* appends of each worker */
+    uint32_t workers;      /* that run */
+    uint32_t state_period; /* rounds from one state of a worker to the next */
+    uint64_t size_max;     /* of payloads */
+    bool releasing;        /* whether workers release what they appended a while ago */
+    bool closing;          /* whether the log is closed at the end */
     lw_status opened, worst;
     bool open_done, done;
     void *argument;                      /* for it */
@@ -338,7 +338,7 @@ static inline void story_live(story *told) {
     (void)lw_env_start(told->env, "process", story_process_main, told);
     uint64_t steps = 0;
     while (lw_host_running(told->host) && !told->done &&
-           (told->live_until_ns == 0 || lw_world_now(told->world) < told->live_until_ns)) {
+           (told->live_events == 0 || steps < told->live_events)) {
         if (!lw_world_step(told->world) || ++steps > 2000000) {
             lw_world_report(told->world, stderr);
             fail_msg("the process does nothing any more");

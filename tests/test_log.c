@@ -163,7 +163,7 @@ static void append_while_full(story *told) {
     append_some(told, 2 * STORY_GROUPS);
     lw_status status = LW_OK;
     while (status == LW_OK && told->record_count < 1000) {
-        status = lw_log_room(told->log, 4000);
+        status = lw_log_room(told->log, told->size_max);
         if (status == LW_OK) {
             status = lw_log_wait(told->log, story_append(told, 0, false, 1));
             told->acknowledged = told->record_count;
@@ -177,7 +177,7 @@ static void append_while_full(story *told) {
         lw_log_release(told->log, group, told->released[group]);
     }
     lw_env_sleep(told->env, 1000000000);
-    told->seen[2] = (uint64_t)lw_log_room(told->log, 4000);
+    told->seen[2] = (uint64_t)lw_log_room(told->log, told->size_max);
     if (told->seen[2] == LW_OK) {
         append_some(told, 4);
     }
@@ -186,6 +186,7 @@ static void append_while_full(story *told) {
 static void a_full_disk_is_said_and_letting_go_makes_room_again(void **state) {
     (void)state;
     story *told = story_open(1, &no_faults);
+    told->size_max = 100;
     story_run(told, append_while_full);
     assert_int_equal(told->seen[0], LW_FULL);
     assert_in_range(told->seen[1], 20, 999);
@@ -541,6 +542,98 @@ static void a_segment_that_is_missing_is_corruption(void **state) {
     }
 }
 
+/* Appends a record whose payload holds, where a block of the file begins, what a caller who knows
+ * all but the salt takes for the next batch. */
+static void append_a_forgery(story *told) {
+    enum { PAYLOAD_SIZE = 3 * LW_LOG_BLOCK };
+    uint8_t *payload = calloc(1, PAYLOAD_SIZE);
+    lw_log_record record = {.group = 0,
+                            .term = 1,
+                            .index = 1,
+                            .kind = LW_LOG_ENTRY,
+                            .payload = lw_view(payload, PAYLOAD_SIZE)};
+    size_t before = LW_LOG_BATCH_HEADER_SIZE + lw_log_record_size(&record) - PAYLOAD_SIZE;
+    uint8_t *forged = payload + LW_LOG_BLOCK - before;
+    lw_log_record inner = {.group = 666, .term = 1, .index = 1, .kind = LW_LOG_ENTRY};
+    size_t used = LW_LOG_BATCH_HEADER_SIZE;
+    used += lw_log_record_encode(&inner, forged + used);
+    lw_log_batch_header header = {.size = LW_LOG_BLOCK,
+                                  .segment = 1,
+                                  .salt = 0,
+                                  .offset = 3 * LW_LOG_BLOCK,
+                                  .sequence = 3,
+                                  .generation = 1000,
+                                  .mark = 2,
+                                  .oldest = 1,
+                                  .record_count = 1,
+                                  .kind = LW_LOG_BATCH_RECORDS};
+    lw_log_batch_seal(&header, forged, used);
+    told->worst = story_open_log(told);
+    if (told->worst == LW_OK) {
+        told->worst = lw_log_wait(told->log, lw_log_append(told->log, &record, 1));
+    }
+    free(payload);
+}
+
+static void a_payload_that_looks_like_a_batch_is_never_believed(void **state) {
+    (void)state;
+    story *told = story_open(1, &no_faults);
+    told->options.segment_size = 1 << 20;
+    story_run(told, append_a_forgery);
+    assert_int_equal(told->worst, LW_OK);
+    lw_host_kill(told->host);
+    /* The batch around it is torn, cut, and the block before the forgery taken by the opening. */
+    assert_int_equal(open_flipped(told, first_segment, 2 * 4096 + 90), LW_OK);
+    assert_int_equal(told->seen_count, 0);
+    lw_host_kill(told->host);
+    story_run(told, open_it);
+    assert_int_equal(told->opened, LW_OK);
+    assert_false(told->seen_other);
+    story_close(told);
+}
+
+/* The last batch as a machine without direct writes may show it to the next process: in its cache.
+ */
+static void leave_the_last_batch_in_the_cache(story *told) {
+    static uint8_t block[LW_LOG_BLOCK], zeros[LW_LOG_BLOCK];
+    const uint64_t offset = 21 * (uint64_t)LW_LOG_BLOCK;
+    lw_handle file = LW_NO_HANDLE;
+    size_t size = 0;
+    told->worst = lw_file_open(told->env, first_segment, 0, &file);
+    if (told->worst == LW_OK) {
+        told->worst = lw_file_read(told->env, file, offset, block, LW_LOG_BLOCK, &size);
+    }
+    if (told->worst == LW_OK) {
+        told->worst =
+            lw_file_write(told->env, file, offset, lw_view(zeros, LW_LOG_BLOCK), LW_WRITE_DURABLE);
+    }
+    if (told->worst == LW_OK) {
+        told->worst = lw_file_write(told->env, file, offset, lw_view(block, LW_LOG_BLOCK), 0);
+    }
+    lw_file_close(told->env, file);
+    open_it(told);
+}
+
+static void what_an_opening_showed_is_durable(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        story *told = story_open(seed, &no_faults);
+        told->options.segment_size = 1 << 20;
+        told->size_max = 100;
+        story_run(told, open_and_append_20);
+        lw_host_kill(told->host);
+        story_run(told, leave_the_last_batch_in_the_cache);
+        assert_int_equal(told->worst, LW_OK);
+        assert_int_equal(told->opened, LW_OK);
+        assert_null(story_judge(told));
+        lw_host_crash(told->host);
+        story_run(told, open_it);
+        assert_int_equal(told->opened, LW_OK);
+        assert_null(story_judge(told));
+        story_close(told);
+    }
+}
+
 /* ---- inspecting --------------------------------------------------------------------------------
  */
 
@@ -599,6 +692,8 @@ int main(void) {
         cmocka_unit_test(a_damaged_segment_header_is_corruption),
         cmocka_unit_test(a_newer_format_is_refused),
         cmocka_unit_test(a_segment_that_is_missing_is_corruption),
+        cmocka_unit_test(a_payload_that_looks_like_a_batch_is_never_believed),
+        cmocka_unit_test(what_an_opening_showed_is_durable),
         cmocka_unit_test(inspecting_a_segment_names_its_batches_and_records),
     };
     return cmocka_run_group_tests_name("log", tests, unit_arm, NULL) != 0;
