@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* get, put, del and scan. */
+#include "client/command.h"
+
+#include "base/logline.h"
+
+/* A page of a walk, one transaction: as much as a slow line carries well within a deadline. */
+enum { PAGE_KEYS = 4096, PAGE_BYTES = 4 * 1024 * 1024 };
+
+/* ---- keys and values on the command line -------------------------------------------------------
+ */
+
+lw_form lw_command_form(const lw_command *command) {
+    return lw_command_given(command, LW_FLAG_HEX)       ? LW_FORM_HEX
+           : lw_command_given(command, LW_FLAG_ESCAPED) ? LW_FORM_ESCAPED
+                                                        : LW_FORM_PLAIN;
+}
+
+lw_status lw_command_bytes(const lw_command *command, const char *what, const char *text,
+                           lw_buffer *out) {
+    return lw_text_decode(lw_command_form(command), lw_text(text), out) == LW_OK
+               ? LW_OK
+               : lw_fail_in(LW_INVALID_ARGUMENT, "%s", what);
+}
+
+void lw_command_record(const lw_command *command, lw_form form, lw_bytes key, lw_bytes value,
+                       bool bare, lw_buffer *out) {
+    form = form == LW_FORM_PLAIN ? LW_FORM_ESCAPED : form;
+    lw_command_color_begin(command, out);
+    lw_text_encode(form, key, out);
+    lw_command_color_end(command, out);
+    if (!bare) {
+        lw_buffer_append_u8(out, '\t');
+        lw_text_encode(form, value, out);
+    }
+    lw_buffer_append_u8(out, '\n');
+}
+
+static lw_exit bad_operand(lw_command *command) {
+    char hint[64];
+    (void)snprintf(hint, sizeof(hint), "lathwork help %s", command->spec->name);
+    return lw_command_fail(command, LW_INVALID_ARGUMENT, lw_error_slot()->text, hint,
+                           "a key or value cannot be read");
+}
+
+/* The operands as keys; the array and the bytes live as long as the command. */
+static lw_status read_keys(lw_command *command, lw_lookup **lookups) {
+    size_t count = (size_t)command->operand_count;
+    lw_lookup *made = lw_allocate_zero(command->memory, count * sizeof(*made));
+    for (size_t index = 0; index < count; index++) {
+        lw_buffer key = lw_buffer_in(command->memory);
+        LW_TRY(lw_command_bytes(command, "the key", command->operands[index], &key));
+        made[index].key = lw_buffer_view(&key);
+    }
+    *lookups = made;
+    return LW_OK;
+}
+
+/* ---- get ---------------------------------------------------------------------------------------
+ */
+
+typedef struct get_work {
+    lw_command *command;
+    lw_lookup *lookups;
+    size_t count;
+    lw_buffer out;
+} get_work;
+
+static void answer_json(get_work *work, uint64_t read_timestamp) {
+    lw_json json = lw_json_to(&work->out);
+    lw_json_object_open(&json, NULL);
+    lw_json_number(&json, "read_timestamp", read_timestamp);
+    lw_json_array_open(&json, "keys");
+    for (size_t index = 0; index < work->count; index++) {
+        const lw_lookup *lookup = &work->lookups[index];
+        lw_json_object_open(&json, NULL);
+        lw_json_bytes(&json, "key", lookup->key);
+        lw_json_boolean(&json, "found", lookup->status == LW_OK);
+        if (lookup->status == LW_OK) {
+            lw_json_bytes(&json, "value", lookup->value);
+        }
+        lw_json_object_close(&json);
+    }
+    lw_json_array_close(&json);
+    lw_json_object_close(&json);
+    lw_buffer_append_u8(&work->out, '\n');
+}
+
+static void answer_value(const lw_command *command, lw_bytes value, lw_buffer *out) {
+    lw_form form = lw_command_form(command);
+    bool exact = form == LW_FORM_PLAIN && !command->answers_terminal;
+    if (form == LW_FORM_PLAIN && !exact && !lw_text_printable(value)) {
+        form = LW_FORM_ESCAPED;
+    }
+    lw_text_encode(form, value, out);
+    if (!exact) {
+        lw_buffer_append_u8(out, '\n');
+    }
+}
+
+static lw_status get_body(lw_txn *txn, void *argument) {
+    get_work *work = argument;
+    lw_buffer_clear(&work->out);
+    LW_TRY(lw_get_many(txn, work->lookups, work->count));
+    if (work->command->json) {
+        answer_json(work, lw_read_timestamp(txn));
+        return LW_OK;
+    }
+    for (size_t index = 0; index < work->count; index++) {
+        const lw_lookup *lookup = &work->lookups[index];
+        if (lookup->status == LW_OK && work->count == 1) {
+            answer_value(work->command, lookup->value, &work->out);
+        } else if (lookup->status == LW_OK) {
+            lw_command_record(work->command, lw_command_form(work->command), lookup->key,
+                              lookup->value, false, &work->out);
+        }
+    }
+    return LW_OK;
+}
+
+/* Names the keys that have no value; returns the exit code. */
+static lw_exit tell_absent(const get_work *work) {
+    lw_exit code = LW_EXIT_DONE;
+    for (size_t index = 0; index < work->count; index++) {
+        if (work->lookups[index].status == LW_OK) {
+            continue;
+        }
+        code = LW_EXIT_NEGATIVE;
+        if (!work->command->json) {
+            char text[LW_PRINTABLE_SIZE];
+            lw_command_say(work->command, "not found: \"%s\"",
+                           lw_printable(work->lookups[index].key, text, sizeof(text)));
+        }
+    }
+    return code;
+}
+
+lw_exit lw_command_get(lw_command *command) {
+    get_work work = {.command = command,
+                     .count = (size_t)command->operand_count,
+                     .out = lw_buffer_in(command->memory)};
+    if (read_keys(command, &work.lookups) != LW_OK) {
+        return bad_operand(command);
+    }
+    lw_client *client;
+    lw_exit code = lw_command_connect(command, &client);
+    if (code != LW_EXIT_DONE) {
+        return code;
+    }
+    lw_txn_options options = lw_command_txn_options(command);
+    options.read_only = 1;
+    lw_status status = lw_run(client, &options, get_body, &work);
+    if (status == LW_OK) {
+        lw_command_drain(command, &work.out, true);
+        code = tell_absent(&work);
+    } else {
+        code = lw_command_fail_client(command, status, client, "the keys could not be read");
+    }
+    lw_close(client);
+    return code;
+}
+
+/* ---- put ---------------------------------------------------------------------------------------
+ */
+
+typedef struct put_work {
+    lw_buffer key, value;
+} put_work;
+
+static lw_status put_body(lw_txn *txn, void *argument) {
+    const put_work *work = argument;
+    return lw_put(txn, lw_buffer_view(&work->key), lw_buffer_view(&work->value));
+}
+
+/* Reads standard input to its end, but not much beyond what a value may have. */
+static lw_status read_value(lw_command *command, lw_buffer *value) {
+    size_t size;
+    do {
+        size = fread(lw_buffer_reserve(value, 64 * 1024), 1, 64 * 1024, command->in);
+        value->size += size;
+    } while (size > 0 && value->size <= LW_VALUE_SIZE_MAX);
+    if (ferror(command->in) != 0) {
+        return lw_fail(LW_INTERNAL, "standard input could not be read");
+    }
+    return value->size <= LW_VALUE_SIZE_MAX
+               ? LW_OK
+               : lw_fail(LW_INVALID_ARGUMENT,
+                         "standard input has more than %d bytes, the limit of a value",
+                         LW_VALUE_SIZE_MAX);
+}
+
+static lw_status read_put(lw_command *command, put_work *work) {
+    LW_TRY(lw_command_bytes(command, "the key", command->operands[0], &work->key));
+    if (strcmp(command->operands[1], "-") == 0) {
+        return read_value(command, &work->value);
+    }
+    return lw_command_bytes(command, "the value", command->operands[1], &work->value);
+}
+
+/* An answer of one member. */
+static void answer_member(lw_command *command, const char *name, uint64_t number) {
+    lw_buffer out = lw_buffer_in(command->memory);
+    lw_json json = lw_json_to(&out);
+    lw_json_object_open(&json, NULL);
+    lw_json_number(&json, name, number);
+    lw_json_object_close(&json);
+    lw_buffer_append_u8(&out, '\n');
+    lw_command_drain(command, &out, true);
+    lw_buffer_reset(&out);
+}
+
+lw_exit lw_command_put(lw_command *command) {
+    put_work work = {lw_buffer_in(command->memory), lw_buffer_in(command->memory)};
+    if (read_put(command, &work) != LW_OK) {
+        return bad_operand(command);
+    }
+    lw_client *client;
+    lw_exit code = lw_command_connect(command, &client);
+    if (code != LW_EXIT_DONE) {
+        return code;
+    }
+    lw_txn_options options = lw_command_txn_options(command);
+    lw_status status = lw_run(client, &options, put_body, &work);
+    if (status != LW_OK) {
+        code = lw_command_fail_client(command, status, client, "the value was not stored");
+    } else if (command->json) {
+        answer_member(command, "stored", 1);
+    }
+    lw_close(client);
+    return code;
+}
+
+/* ---- del ---------------------------------------------------------------------------------------
+ */
+
+typedef struct del_work {
+    lw_lookup *lookups;
+    size_t count;
+    uint64_t deleted;
+} del_work;
+
+static lw_status del_body(lw_txn *txn, void *argument) {
+    del_work *work = argument;
+    work->deleted = 0;
+    for (size_t index = 0; index < work->count; index++) {
+        int existed = 0;
+        LW_TRY(lw_delete(txn, work->lookups[index].key, &existed));
+        work->deleted += existed != 0;
+    }
+    return LW_OK;
+}
+
+lw_exit lw_command_del(lw_command *command) {
+    del_work work = {.count = (size_t)command->operand_count};
+    if (read_keys(command, &work.lookups) != LW_OK) {
+        return bad_operand(command);
+    }
+    lw_client *client;
+    lw_exit code = lw_command_connect(command, &client);
+    if (code != LW_EXIT_DONE) {
+        return code;
+    }
+    lw_txn_options options = lw_command_txn_options(command);
+    lw_status status = lw_run(client, &options, del_body, &work);
+    if (status != LW_OK) {
+        code = lw_command_fail_client(command, status, client, "nothing was deleted");
+    } else {
+        if (command->json) {
+            answer_member(command, "deleted", work.deleted);
+        } else {
+            (void)fprintf(command->answers, "%llu\n", (unsigned long long)work.deleted);
+        }
+        code = work.deleted > 0 ? LW_EXIT_DONE : LW_EXIT_NEGATIVE;
+    }
+    lw_close(client);
+    return code;
+}
+
+/* ---- walks -------------------------------------------------------------------------------------
+ */
+
+void lw_walk_prefix(lw_walk *walk, lw_bytes prefix, lw_buffer *bound) {
+    size_t size = prefix.size;
+    while (size > 0 && prefix.data[size - 1] == 0xff) {
+        size--;
+    }
+    lw_buffer_clear(bound);
+    lw_buffer_append(bound, lw_view(prefix.data, size));
+    if (size > 0) {
+        bound->data[size - 1]++;
+    }
+    walk->lower = prefix;
+    walk->upper = lw_buffer_view(bound);
+}
+
+/* Visits the keys of one page. `last` is the last key of the page before, which is not visited
+ * again, and becomes that of this one. LW_NOT_FOUND when the walk is over. */
+static lw_status walk_page(lw_walk *walk, lw_scan *scan, lw_buffer *last) {
+    size_t bytes = 0;
+    for (uint32_t seen = 0; seen < PAGE_KEYS && bytes < PAGE_BYTES; seen++) {
+        lw_bytes key, value;
+        LW_TRY(lw_scan_next(scan, &key, &value));
+        bytes += key.size + value.size;
+        if (last->size > 0 && lw_equal(key, lw_buffer_view(last))) {
+            continue; /* the bound of a page is its first key, when it goes forwards */
+        }
+        walk->count++;
+        bool more = walk->visit(walk->argument, key, value);
+        lw_buffer_clear(last);
+        lw_buffer_append(last, key);
+        if (!more || walk->count == walk->limit) {
+            return LW_NOT_FOUND;
+        }
+    }
+    return LW_OK;
+}
+
+static lw_status walk_transaction(lw_client *client, lw_walk *walk, uint32_t timeout_ms,
+                                  lw_buffer *last) {
+    lw_txn_options options = {.read_only = 1, .at_timestamp = walk->at, .timeout_ms = timeout_ms};
+    lw_scan_options bounds = {
+        .lower = walk->lower,
+        .upper = walk->upper,
+        .backwards = walk->backwards,
+        .keys_only = walk->keys_only,
+        .limit = walk->limit == 0 ? 0 : walk->limit - walk->count + 1,
+    };
+    if (last->size > 0) {
+        *(walk->backwards ? &bounds.upper : &bounds.lower) = lw_buffer_view(last);
+    }
+    lw_txn *txn = NULL;
+    lw_scan *scan = NULL;
+    LW_TRY(lw_begin(client, &options, &txn));
+    lw_status status = lw_scan_open(txn, &bounds, &scan);
+    if (status == LW_OK) {
+        status = walk_page(walk, scan, last);
+    }
+    if (walk->at == 0) {
+        walk->at = lw_read_timestamp(txn);
+    }
+    lw_scan_close(scan);
+    lw_txn_close(txn);
+    return status;
+}
+
+lw_status lw_command_walk(lw_command *command, lw_client *client, lw_walk *walk) {
+    lw_buffer last = lw_buffer_in(command->memory);
+    uint32_t timeout_ms = lw_command_txn_options(command).timeout_ms;
+    lw_status status;
+    do {
+        status = walk_transaction(client, walk, timeout_ms, &last);
+    } while (status == LW_OK);
+    lw_buffer_reset(&last);
+    return status == LW_NOT_FOUND ? LW_OK : status;
+}
+
+/* ---- scan --------------------------------------------------------------------------------------
+ */
+
+typedef struct scan_work {
+    lw_command *command;
+    lw_walk walk;
+    lw_buffer prefix, lower, upper, out;
+    lw_json json;
+} scan_work;
+
+static bool scan_visit(void *argument, lw_bytes key, lw_bytes value) {
+    scan_work *work = argument;
+    lw_command *command = work->command;
+    if (command->json) {
+        lw_json_object_open(&work->json, NULL);
+        lw_json_bytes(&work->json, "key", key);
+        if (!work->walk.keys_only) {
+            lw_json_bytes(&work->json, "value", value);
+        }
+        lw_json_object_close(&work->json);
+    } else {
+        lw_command_record(command, lw_command_form(command), key, value, work->walk.keys_only,
+                          &work->out);
+    }
+    lw_command_drain(command, &work->out, false);
+    return ferror(command->answers) == 0;
+}
+
+static lw_status read_scan(lw_command *command, scan_work *work) {
+    lw_walk *walk = &work->walk;
+    if (lw_command_given(command, LW_FLAG_PREFIX)) {
+        LW_TRY(lw_command_bytes(command, "the prefix", command->flags[LW_FLAG_PREFIX].text,
+                                &work->prefix));
+        lw_walk_prefix(walk, lw_buffer_view(&work->prefix), &work->upper);
+    }
+    if (lw_command_given(command, LW_FLAG_FROM)) {
+        LW_TRY(lw_command_bytes(command, "the key of --from", command->flags[LW_FLAG_FROM].text,
+                                &work->lower));
+        walk->lower = lw_buffer_view(&work->lower);
+    }
+    if (lw_command_given(command, LW_FLAG_TO)) {
+        LW_TRY(lw_command_bytes(command, "the key of --to", command->flags[LW_FLAG_TO].text,
+                                &work->upper));
+        walk->upper = lw_buffer_view(&work->upper);
+    }
+    walk->backwards = lw_command_given(command, LW_FLAG_REVERSE);
+    walk->keys_only = lw_command_given(command, LW_FLAG_KEYS_ONLY);
+    walk->limit = command->flags[LW_FLAG_LIMIT].number;
+    walk->at = command->flags[LW_FLAG_AT].number;
+    return LW_OK;
+}
+
+static lw_exit scan_all(lw_command *command, scan_work *work, lw_client *client) {
+    if (command->json) {
+        work->json = lw_json_to(&work->out);
+        lw_json_object_open(&work->json, NULL);
+        lw_json_array_open(&work->json, "records");
+    }
+    lw_status status = lw_command_walk(command, client, &work->walk);
+    if (command->json && status == LW_OK) {
+        lw_json_array_close(&work->json);
+        lw_json_number(&work->json, "count", work->walk.count);
+        lw_json_number(&work->json, "read_timestamp", work->walk.at);
+        lw_json_object_close(&work->json);
+        lw_buffer_append_u8(&work->out, '\n');
+    }
+    lw_command_drain(command, &work->out, true);
+    return status == LW_OK
+               ? LW_EXIT_DONE
+               : lw_command_fail_client(command, status, client, "the keys could not be read");
+}
+
+lw_exit lw_command_scan(lw_command *command) {
+    scan_work work = {
+        .command = command,
+        .walk = {.visit = scan_visit, .argument = &work},
+        .prefix = lw_buffer_in(command->memory),
+        .lower = lw_buffer_in(command->memory),
+        .upper = lw_buffer_in(command->memory),
+        .out = lw_buffer_in(command->memory),
+    };
+    if (read_scan(command, &work) != LW_OK) {
+        return bad_operand(command);
+    }
+    lw_client *client;
+    lw_exit code = lw_command_connect(command, &client);
+    if (code == LW_EXIT_DONE) {
+        code = scan_all(command, &work, client);
+        lw_close(client);
+    }
+    return code;
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reaching a node, and the commands that tell about it and about this program: status, config,
+ * version. */
+#include "client/command.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+/* ---- reaching a node ---------------------------------------------------------------------------
+ */
+
+lw_exit lw_command_connect(lw_command *command, lw_client **client) {
+    char label[LW_LABEL_SIZE_MAX + 1];
+    (void)snprintf(label, sizeof(label), "lathwork %s, process %ld", command->spec->name,
+                   (long)getpid());
+    lw_client_options options = {
+        .address = command->flags[LW_FLAG_ADDR].text,
+        .label = label,
+        .timeout_ms = (uint32_t)command->flags[LW_FLAG_TIMEOUT].number,
+    };
+    lw_client *opened = NULL;
+    lw_status status = lw_open(&options, &opened);
+    if (status == LW_OK) {
+        /* A node that is not there shows here, at once; transactions would go on trying. */
+        status = lw_ping(opened);
+    }
+    if (status == LW_OK) {
+        *client = opened;
+        return LW_EXIT_DONE;
+    }
+    static const char what[] = "the node cannot be reached";
+    lw_exit code = opened == NULL
+                       ? lw_command_fail(command, status, lw_error_slot()->text, NULL, "%s", what)
+                       : lw_command_fail_client(command, status, opened, what);
+    lw_close(opened);
+    *client = NULL;
+    return code;
+}
+
+lw_txn_options lw_command_txn_options(const lw_command *command) {
+    enum { STRICT, SNAPSHOT };
+    return (lw_txn_options){
+        .isolation = command->flags[LW_FLAG_ISOLATION].number == SNAPSHOT ? LW_SNAPSHOT : LW_STRICT,
+        .at_timestamp = command->flags[LW_FLAG_AT].number,
+        .timeout_ms = (uint32_t)command->flags[LW_FLAG_TIMEOUT].number,
+    };
+}
+
+/* ---- status: JSON as rows ----------------------------------------------------------------------
+ */
+
+/* Walks through a JSON text that a node wrote, with a path of names and places instead of
+ * recursion.
+ */
+typedef struct flattener {
+    lw_bytes rest;
+    lw_buffer path;       /* "shards[1].id" */
+    size_t path_sizes[8]; /* of what encloses */
+    uint64_t places[8];   /* in an array: of the element, from 1; in an object: 0 */
+    size_t depth;
+    lw_buffer cells; /* name, 0, value, 0, … */
+    size_t row_count;
+    bool plain; /* as the node says it; else for people */
+} flattener;
+
+/* The size of the string in front, quotes included; 0 if it does not end. */
+static size_t string_size(lw_bytes rest) {
+    for (size_t index = 1; index < rest.size; index++) {
+        if (rest.data[index] == '"') {
+            return index + 1;
+        }
+        index += rest.data[index] == '\\';
+    }
+    return 0;
+}
+
+static void skip(flattener *flat, size_t size) {
+    flat->rest = lw_view(flat->rest.data + size, flat->rest.size - size);
+}
+
+/* Numbers of bytes and times as people write them. */
+static void append_number(lw_buffer *cells, lw_bytes name, lw_bytes number) {
+    char text[32];
+    (void)snprintf(text, sizeof(text), "%.*s", (int)number.size, (const char *)number.data);
+    double value = strtod(text, NULL);
+    bool bytes = name.size >= 5 && memcmp(name.data + name.size - 5, "bytes", 5) == 0;
+    bool time = name.size >= 3 && memcmp(name.data + name.size - 3, "_ms", 3) == 0;
+    if (bytes && value >= 1 << 30) {
+        lw_buffer_print(cells, "%.1f GiB", value / (1 << 30));
+    } else if (bytes && value >= 1 << 20) {
+        lw_buffer_print(cells, "%.1f MiB", value / (1 << 20));
+    } else if (bytes && value >= 1 << 10) {
+        lw_buffer_print(cells, "%.1f KiB", value / (1 << 10));
+    } else if (time && value >= 1000) {
+        lw_buffer_print(cells, "%.1f s", value / 1000);
+    } else {
+        lw_buffer_append(cells, number);
+    }
+}
+
+static void emit(flattener *flat, size_t size) {
+    lw_bytes token = lw_view(flat->rest.data, size);
+    bool number = token.data[0] >= '0' && token.data[0] <= '9';
+    /* A tree has seven levels, most of them empty. */
+    bool silent = !flat->plain && flat->depth > 3 && lw_equal(token, lw_text("0"));
+    if (!silent) {
+        lw_buffer_append(&flat->cells, lw_buffer_view(&flat->path));
+        lw_buffer_append_u8(&flat->cells, 0);
+        if (number && !flat->plain) {
+            append_number(&flat->cells, lw_buffer_view(&flat->path), token);
+        } else if (token.data[0] == '"') {
+            lw_buffer_append(&flat->cells, lw_view(token.data + 1, token.size - 2));
+        } else {
+            lw_buffer_append(&flat->cells, token);
+        }
+        lw_buffer_append_u8(&flat->cells, 0);
+        flat->row_count++;
+    }
+    skip(flat, size);
+}
+
+/* Puts the name of the member, or the place of the element, that begins here behind the path. */
+static bool enter_item(flattener *flat) {
+    size_t depth = flat->depth - 1;
+    flat->path.size = flat->path_sizes[depth];
+    if (flat->places[depth] > 0) {
+        lw_buffer_print(&flat->path, "[%llu]", (unsigned long long)flat->places[depth]++);
+        return true;
+    }
+    size_t size = flat->rest.data[0] == '"' ? string_size(flat->rest) : 0;
+    if (size == 0 || size >= flat->rest.size || flat->rest.data[size] != ':') {
+        return false;
+    }
+    lw_buffer_print(&flat->path, "%s%.*s", flat->path.size > 0 ? "." : "", (int)(size - 2),
+                    (const char *)flat->rest.data + 1);
+    skip(flat, size + 1);
+    return flat->rest.size > 0;
+}
+
+/* Takes one value, or the beginning of an object or array. */
+static bool take_value(flattener *flat) {
+    uint8_t byte = flat->rest.data[0];
+    if (byte == '{' || byte == '[') {
+        if (flat->depth == sizeof(flat->places) / sizeof(flat->places[0])) {
+            return false;
+        }
+        flat->path_sizes[flat->depth] = flat->path.size;
+        flat->places[flat->depth++] = byte == '[' ? 1 : 0;
+        skip(flat, 1);
+        return true;
+    }
+    size_t size = byte == '"' ? string_size(flat->rest) : 0;
+    while (byte != '"' && size < flat->rest.size &&
+           memchr(",]}", flat->rest.data[size], 3) == NULL) {
+        size++;
+    }
+    if (size == 0) {
+        return false;
+    }
+    emit(flat, size);
+    return true;
+}
+
+/* LW_CORRUPTION if it is not the JSON that nodes write: no blanks, at most 8 levels. */
+static lw_status flatten(flattener *flat) {
+    bool good = flat->rest.size > 0 && flat->rest.data[0] == '{' && take_value(flat);
+    while (good && flat->depth > 0 && flat->rest.size > 0) {
+        uint8_t byte = flat->rest.data[0];
+        if (byte == '}' || byte == ']') {
+            flat->depth--;
+            skip(flat, 1);
+        } else if (byte == ',') {
+            skip(flat, 1);
+        } else {
+            good = enter_item(flat) && take_value(flat);
+        }
+    }
+    return good && flat->depth == 0
+               ? LW_OK
+               : lw_fail(LW_CORRUPTION, "the node's account of itself cannot be read");
+}
+
+static void print_rows(lw_command *command, const flattener *flat) {
+    size_t cell_count = 2 * flat->row_count;
+    const char **cells = lw_allocate(command->memory, (cell_count + 1) * sizeof(*cells));
+    const char *cell = (const char *)flat->cells.data;
+    for (size_t index = 0; index < cell_count; index++) {
+        cells[index] = cell;
+        cell += strlen(cell) + 1;
+    }
+    lw_command_rows(command, cells, flat->row_count, 2);
+    lw_free(command->memory, cells);
+}
+
+lw_exit lw_command_print_status(lw_command *command, lw_bytes json) {
+    if (command->json) {
+        lw_command_answer(command, json);
+        lw_command_answer(command, lw_text("\n"));
+        return LW_EXIT_DONE;
+    }
+    flattener flat = {.rest = json,
+                      .path = lw_buffer_in(command->memory),
+                      .cells = lw_buffer_in(command->memory),
+                      .plain = !command->answers_terminal};
+    lw_status status = flatten(&flat);
+    if (status == LW_OK) {
+        print_rows(command, &flat);
+    }
+    lw_buffer_reset(&flat.path);
+    lw_buffer_reset(&flat.cells);
+    return status == LW_OK ? LW_EXIT_DONE
+                           : lw_command_fail(command, status, lw_error_slot()->text,
+                                             "lathwork status --json", "the status is no table");
+}
+
+lw_exit lw_command_status(lw_command *command) {
+    lw_client *client;
+    lw_exit code = lw_command_connect(command, &client);
+    if (code != LW_EXIT_DONE) {
+        return code;
+    }
+    lw_bytes json;
+    lw_status status = lw_node_status(client, &json);
+    code = status == LW_OK
+               ? lw_command_print_status(command, json)
+               : lw_command_fail_client(command, status, client, "the node does not say how it is");
+    lw_close(client);
+    return code;
+}
+
+/* ---- config ------------------------------------------------------------------------------------
+ */
+
+static void source_text(const lw_command *command, lw_flag_id id, char *text, size_t size) {
+    const lw_flag_spec *flag = lw_flag(id);
+    lw_flag_source source = command->flags[id].source;
+    if (source == LW_SOURCE_FLAG) {
+        (void)snprintf(text, size, "flag --%s", flag->name);
+    } else if (source == LW_SOURCE_ENVIRONMENT) {
+        (void)snprintf(text, size, "environment %s", flag->environment);
+    } else {
+        (void)snprintf(text, size, "default");
+    }
+}
+
+lw_exit lw_command_config(lw_command *command) {
+    enum { SOURCE_SIZE = 64 };
+    char sources[LW_FLAG_COUNT][SOURCE_SIZE];
+    const char *cells[LW_FLAG_COUNT * 3];
+    size_t row_count = 0;
+    lw_buffer out = lw_buffer_in(command->memory);
+    lw_json json = lw_json_to(&out);
+    lw_json_array_open(&json, NULL);
+    for (int id = 0; id < LW_FLAG_COUNT; id++) {
+        if ((command->spec->flags >> id & 1) == 0) {
+            continue;
+        }
+        const char *name = lw_flag((lw_flag_id)id)->name;
+        const char *value = command->flags[id].text;
+        source_text(command, (lw_flag_id)id, sources[row_count], SOURCE_SIZE);
+        lw_json_object_open(&json, NULL);
+        lw_json_text(&json, "setting", lw_text(name));
+        lw_json_bytes(&json, "value", lw_text(value));
+        lw_json_text(&json, "source", lw_text(sources[row_count]));
+        lw_json_object_close(&json);
+        cells[3 * row_count] = name;
+        cells[3 * row_count + 1] = value;
+        cells[3 * row_count + 2] = sources[row_count];
+        row_count++;
+    }
+    lw_json_array_close(&json);
+    lw_buffer_append_u8(&out, '\n');
+    if (command->json) {
+        lw_command_drain(command, &out, true);
+    } else {
+        lw_command_rows(command, cells, row_count, 3);
+    }
+    lw_buffer_reset(&out);
+    return LW_EXIT_DONE;
+}
+
+/* ---- version -----------------------------------------------------------------------------------
+ */
+
+lw_exit lw_command_version(lw_command *command) {
+    if (!command->json) {
+        (void)fprintf(command->answers, "lathwork %s\n", lw_version());
+        return LW_EXIT_DONE;
+    }
+    lw_buffer out = lw_buffer_in(command->memory);
+    lw_json json = lw_json_to(&out);
+    lw_json_object_open(&json, NULL);
+    lw_json_text(&json, "version", lw_text(lw_version()));
+    lw_json_text(&json, "compiler", lw_text(__VERSION__));
+#ifdef LW_SIMULATION
+    lw_json_boolean(&json, "simulation", true);
+#else
+    lw_json_boolean(&json, "simulation", false);
+#endif
+    lw_json_object_close(&json);
+    lw_buffer_append_u8(&out, '\n');
+    lw_command_drain(command, &out, true);
+    lw_buffer_reset(&out);
+    return LW_EXIT_DONE;
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The one table of commands and flags. To add a command, add its row here and its function to
+ * command.h; parsing, `help`, the manual page and the completions follow. A row whose `run` is NULL
+ * is carried out by what node/main.c binds to its name. */
+#include "client/command.h"
+
+#define BIT(id) (1ull << LW_FLAG_##id)
+_Static_assert(LW_FLAG_COUNT <= 64, "flags of a command are bits of 64");
+
+/* Understood by every command. */
+static const uint64_t common_flags = BIT(JSON) | BIT(COLOR) | BIT(HELP);
+
+static const lw_flag_spec flags[LW_FLAG_COUNT] = {
+    [LW_FLAG_ADDR] = {"addr", "HOST:PORT", LW_KIND_ADDRESS, NULL, LW_DEFAULT_ADDRESS,
+                      "LATHWORK_ADDR", "The node to talk to."},
+    [LW_FLAG_TIMEOUT] = {"timeout", "TIME", LW_KIND_DURATION, NULL, "10s", "LATHWORK_TIMEOUT",
+                         "How long a transaction, all its attempts together, may take: a number "
+                         "and ms, s, m or h."},
+    [LW_FLAG_ISOLATION] = {"isolation", "LEVEL", LW_KIND_CHOICE, "strict snapshot", "strict", NULL,
+                           "strict: as if transactions ran one at a time. snapshot: all reads from "
+                           "one moment; write skew is possible."},
+    [LW_FLAG_AT] = {"at", "TIMESTAMP", LW_KIND_NUMBER, NULL, NULL, NULL,
+                    "Read what was there at an earlier timestamp, which --json answers tell; as "
+                    "long as the node keeps it."},
+    [LW_FLAG_ESCAPED] = {"escaped", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
+                         "Keys and values, given and printed, are in the escaped form: \\t, \\n, "
+                         "\\\\, \\xNN."},
+    [LW_FLAG_HEX] = {"hex", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
+                     "Keys and values, given and printed, are hexadecimal digits."},
+    [LW_FLAG_PREFIX] = {"prefix", "KEY", LW_KIND_TEXT, NULL, NULL, NULL,
+                        "Only keys that begin so."},
+    [LW_FLAG_FROM] = {"from", "KEY", LW_KIND_TEXT, NULL, NULL, NULL,
+                      "Only this key and those after it."},
+    [LW_FLAG_TO] = {"to", "KEY", LW_KIND_TEXT, NULL, NULL, NULL, "Only keys before this one."},
+    [LW_FLAG_REVERSE] = {"reverse", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
+                         "From the last key down."},
+    [LW_FLAG_LIMIT] = {"limit", "COUNT", LW_KIND_NUMBER, NULL, NULL, NULL,
+                       "Stop after so many keys."},
+    [LW_FLAG_KEYS_ONLY] = {"keys-only", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
+                           "Leave the values out."},
+    [LW_FLAG_PROGRESS] = {"progress", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
+                          "Write \"acknowledged COUNT\" to standard error after every batch, in "
+                          "place of the progress bar."},
+    [LW_FLAG_DATA] = {"data", "DIR", LW_KIND_PATH, NULL, "./lathwork-data", "LATHWORK_DATA",
+                      "The folder that holds the data; made if it is absent."},
+    [LW_FLAG_LISTEN] = {"listen", "HOST:PORT", LW_KIND_ADDRESS, NULL, LW_DEFAULT_ADDRESS,
+                        "LATHWORK_LISTEN", "Where to take connections; port 0 takes a free one."},
+    [LW_FLAG_MEMORY] = {"memory", "SIZE", LW_KIND_SIZE, NULL, "64M", "LATHWORK_MEMORY",
+                        "Bytes for recent writes and the block cache, with K, M or G (powers of "
+                        "1024)."},
+    [LW_FLAG_QUIET] = {"quiet", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
+                       "Print nothing when the node is ready."},
+    [LW_FLAG_MAN] = {"man", NULL, LW_KIND_SWITCH, NULL, NULL, NULL, "Print the manual page."},
+    [LW_FLAG_COMPLETION] = {"completion", "SHELL", LW_KIND_CHOICE, "bash", NULL, NULL,
+                            "Print completions for a shell."},
+    [LW_FLAG_COLOR] = {"color", "WHEN", LW_KIND_CHOICE, "auto always never", "auto", NULL,
+                       "Colours: auto is only on a terminal, and not if NO_COLOR is set."},
+    [LW_FLAG_JSON] = {"json", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
+                      "Answer, and report errors, as JSON."},
+    [LW_FLAG_HELP] = {"help", NULL, LW_KIND_SWITCH, NULL, NULL, NULL, "Say how to use a command."},
+};
+
+#define REACH (BIT(ADDR) | BIT(TIMEOUT))
+#define FORM  (BIT(ESCAPED) | BIT(HEX))
+
+static const lw_command_spec commands[] = {
+    {"get", LW_GROUP_DATA, "KEY...", 1, -1, REACH | FORM | BIT(ISOLATION) | BIT(AT),
+     "print the values of keys",
+     "One key: prints its value; elsewhere than on a terminal exactly its bytes, with nothing "
+     "added. Several keys, all read at the same moment: prints a line KEY<tab>VALUE for each that "
+     "has a value, both escaped.\n\n"
+     "Exit code 1 if any key has no value.",
+     "lathwork get greeting\n"
+     "lathwork get --json user/1 user/2\n"
+     "lathwork get photo > photo.jpg",
+     lw_command_get},
+    {"put", LW_GROUP_DATA, "KEY VALUE", 2, 2, REACH | FORM, "give a key a value",
+     "VALUE - reads the value from standard input, to its last byte. A key has 1 to 16384 bytes "
+     "(16 KiB), a value at most 16777216 (16 MiB). What was answered with exit code 0 is on disk.",
+     "lathwork put greeting 'hello, world'\n"
+     "lathwork put photo - < photo.jpg\n"
+     "lathwork put --hex 00ff cafe",
+     lw_command_put},
+    {"del", LW_GROUP_DATA, "KEY...", 1, -1, REACH | FORM, "take values away",
+     "Deletes the keys in one transaction, and prints how many there were.\n\n"
+     "Exit code 1 if none of them had a value.",
+     "lathwork del greeting\n"
+     "lathwork del user/1 user/2",
+     lw_command_del},
+    {"scan", LW_GROUP_DATA, "", 0, 0,
+     REACH | FORM | BIT(AT) | BIT(PREFIX) | BIT(FROM) | BIT(TO) | BIT(REVERSE) | BIT(LIMIT) |
+         BIT(KEYS_ONLY),
+     "print keys and values in order",
+     "Prints a line KEY<tab>VALUE for each key, both escaped, all as they were at one moment. "
+     "Keys are ordered as bytes. The time of --timeout is for each page, not for the whole.",
+     "lathwork scan --prefix user/\n"
+     "lathwork scan --from user/1 --to user/5 --keys-only\n"
+     "lathwork scan --reverse --limit 10",
+     lw_command_scan},
+    {"load", LW_GROUP_DATA, "[FILE]", 0, 1, REACH | BIT(PROGRESS), "store many records from text",
+     "Reads FILE, or standard input, one record a line:\n\n"
+     "  KEY<tab>VALUE\n\n"
+     "where \\t is a tab, \\n a newline, \\\\ a backslash, \\xNN any byte; other control "
+     "characters "
+     "must be escaped. Records are committed in batches of at most 500 or 1 MiB, each a "
+     "transaction: after an interruption every acknowledged batch is there, and no part of "
+     "another. Loading the same records again changes nothing. A wrong line ends the loading; the "
+     "error names it, and the records before it are stored.",
+     "lathwork load records.txt\n"
+     "lathwork dump --addr other:7871 | lathwork load",
+     lw_command_load},
+    {"dump", LW_GROUP_DATA, "[FILE]", 0, 1, REACH | BIT(AT) | BIT(PREFIX),
+     "write all records as text",
+     "Writes the form that load reads to FILE, or to standard output: all records as they were at "
+     "one moment. A FILE appears under its name only once it is complete. The time of --timeout is "
+     "for each page, not for the whole.",
+     "lathwork dump records.txt\n"
+     "lathwork dump --prefix user/ | wc -l",
+     lw_command_dump},
+    {"txn", LW_GROUP_DATA, "[FILE]", 0, 1, REACH | BIT(ISOLATION),
+     "run a script as one transaction",
+     "Reads the script, from FILE or standard input, to its end, then runs it as one transaction, "
+     "again as a whole when others were first. Answers are printed once, after the commit. One "
+     "step a line:\n\n"
+     "  get KEY              print KEY<tab>VALUE, or KEY alone if it has none\n"
+     "  put KEY VALUE        give the key the value\n"
+     "  insert KEY VALUE     the same, but the key must have none\n"
+     "  del KEY...           take the values away\n"
+     "  scan PREFIX [COUNT]  print KEY<tab>VALUE of the keys that begin so\n"
+     "  expect KEY VALUE     go on only if the key has this value\n"
+     "  expect-absent KEY    go on only if it has none\n\n"
+     "Words are separated by blanks; one with blanks in it stands in double quotes. \\t, \\n, "
+     "\\\\, "
+     "\\\" and \\xNN mean what they do in load. Lines that begin with # are comments.\n\n"
+     "Exit code 1, and nothing changed, if an expect or an insert failed.",
+     "printf 'expect a 1\\nput a 2\\n' | lathwork txn\n"
+     "lathwork txn transfer.txt --json",
+     lw_command_txn},
+    {"shell", LW_GROUP_DATA, "", 0, 0, REACH | BIT(ISOLATION),
+     "type commands, also in transactions",
+     "Takes the steps of txn, one a line, each a transaction of its own; and:\n\n"
+     "  begin [strict|snapshot] [pessimistic]  begin a transaction\n"
+     "  commit, rollback                       end it\n"
+     "  status                                 how the node is\n"
+     "  help, quit\n\n"
+     "A transaction that was begun may last 10 minutes, unless --timeout says otherwise. Lines are "
+     "edited as in a shell, and kept in lathwork/history below $XDG_STATE_HOME or ~/.local/state. "
+     "When standard input is no terminal, the first failure ends it.",
+     "lathwork shell\n"
+     "lathwork shell --addr 10.0.0.7:7871",
+     lw_command_shell},
+    {"start", LW_GROUP_NODE, "", 0, 0, BIT(DATA) | BIT(LISTEN) | BIT(MEMORY) | BIT(QUIET),
+     "run a node",
+     "Opens the folder, makes it if it is absent, and serves until SIGINT or SIGTERM. Standard "
+     "output tells where it listens; standard error has the log, one event a line.\n\n"
+     "Exit code 6 if the folder is in use, of a newer format or not accessible, or the port is in "
+     "use; 7 if the data is damaged; 8 if the disk failed while it ran.",
+     "lathwork start\n"
+     "lathwork start --data /var/lib/lathwork --listen 0.0.0.0:7871 --memory 1G",
+     NULL},
+    {"status", LW_GROUP_NODE, "", 0, 0, REACH, "say how a node is",
+     "Prints the node's own account of itself.",
+     "lathwork status\n"
+     "lathwork status --json | jq .log",
+     lw_command_status},
+    {"inspect", LW_GROUP_NODE, "PATH...", 1, -1, 0, "describe files of a data folder",
+     "Tells a log segment, a table, a catalog and an identity apart by their first bytes, and "
+     "describes what is in each. A folder is listed. Reads only; files of a running node may "
+     "change meanwhile.",
+     "lathwork inspect lathwork-data\n"
+     "lathwork inspect lathwork-data/CATALOG",
+     NULL},
+    {"check", LW_GROUP_NODE, "[DIR]", 0, 1, BIT(DATA), "verify a data folder",
+     "Reads every file of a folder that no node has open, and verifies every checksum and the "
+     "order of keys within and across tables. Prints a line for each fault.\n\n"
+     "Exit code 7 if there is any, 6 if a node has the folder open.",
+     "lathwork check lathwork-data", NULL},
+    {"config", LW_GROUP_SELF, "", 0, 0,
+     BIT(ADDR) | BIT(TIMEOUT) | BIT(DATA) | BIT(LISTEN) | BIT(MEMORY),
+     "print each setting and where it comes from",
+     "A flag comes before the environment, and that before the default. There is no "
+     "configuration file.",
+     "lathwork config\n"
+     "LATHWORK_ADDR=10.0.0.7:7871 lathwork config --json",
+     lw_command_config},
+    {"version", LW_GROUP_SELF, "", 0, 0, 0, "print the version", "", "lathwork version",
+     lw_command_version},
+    {"help", LW_GROUP_SELF, "[COMMAND]", 0, 1, BIT(MAN) | BIT(COMPLETION),
+     "say how to use a command", "",
+     "lathwork help put\n"
+     "lathwork help --man > lathwork.1\n"
+     "source <(lathwork help --completion bash)",
+     lw_command_help},
+};
+
+const lw_flag_spec *lw_flag(lw_flag_id id) {
+    LW_ASSERT(id < LW_FLAG_COUNT);
+    return &flags[id];
+}
+
+const lw_command_spec *lw_command_table(size_t *count) {
+    *count = sizeof(commands) / sizeof(commands[0]);
+    return commands;
+}
+
+const lw_command_spec *lw_command_find(const char *name) {
+    for (size_t index = 0; index < sizeof(commands) / sizeof(commands[0]); index++) {
+        if (strcmp(commands[index].name, name) == 0) {
+            return &commands[index];
+        }
+    }
+    return NULL;
+}
+
+bool lw_command_takes(const lw_command_spec *spec, lw_flag_id id) {
+    return (((spec == NULL ? 0 : spec->flags) | common_flags) >> id & 1) != 0;
+}
