@@ -259,6 +259,21 @@ static void moves_within_the_cache_read_no_file(void **state) {
     fixture_close(&at);
 }
 
+static void an_open_table_charges_its_filter_and_its_index(void **state) {
+    (void)state;
+    fixture at = fixture_open(1 << 20);
+    sorted_entries entries = sorted_make(at.memory, SORTED_COMMON, 1, 500);
+    lw_table_options options = {.block_size = 1};
+    size_t used = lw_memory_used(at.env->memory);
+    build_and_open(&at, &entries, &options);
+    lw_cache_figures figures;
+    lw_cache_figures_get(at.cache, &figures);
+    size_t taken = lw_memory_used(at.env->memory) - used - file_bytes(&at)->capacity;
+    assert_true(figures.charged <= taken);
+    assert_true(taken - figures.charged < 500);
+    fixture_close(&at);
+}
+
 /* ---- filter, compression, writing ------------------------------------------------------------ */
 
 static size_t part_of_three(lw_bytes key) {
@@ -446,6 +461,20 @@ static void a_table_cut_anywhere_is_refused(void **state) {
         at.info.size = size;
         assert_int_equal(judge(&at, &entries), DETECTED);
     }
+    fixture_close(&at);
+}
+
+static void a_file_cut_while_it_is_open_is_damage(void **state) {
+    (void)state;
+    fixture at = fixture_open(1 << 20);
+    sorted_entries entries = sorted_make(at.memory, SORTED_COMMON, 11, 12);
+    build_and_open(&at, &entries, NULL);
+    file_bytes(&at)->size = 100;
+    lw_table_cursor *cursor = lw_table_cursor_open(at.table);
+    assert_int_equal(lw_table_cursor_first(cursor), LW_CORRUPTION);
+    assert_non_null(strstr(lw_error_slot()->text, "offset 0: the file ends too early"));
+    assert_null(lw_table_cursor_entry(cursor));
+    lw_table_cursor_close(cursor);
     fixture_close(&at);
 }
 
@@ -693,12 +722,14 @@ int main(void) {
         cmocka_unit_test(every_move_agrees_with_a_sorted_array),
         cmocka_unit_test(the_largest_entry_stands_in_a_block_of_its_own),
         cmocka_unit_test(moves_within_the_cache_read_no_file),
+        cmocka_unit_test(an_open_table_charges_its_filter_and_its_index),
         cmocka_unit_test(the_filter_asks_for_the_part_of_the_key_that_versions_share),
         cmocka_unit_test(a_block_is_compressed_where_that_saves_an_eighth),
         cmocka_unit_test(writes_are_gathered),
         cmocka_unit_test(tiny_blocks_are_a_rare_path_that_reads_the_same),
         cmocka_unit_test(no_flipped_bit_is_ever_believed),
         cmocka_unit_test(a_table_cut_anywhere_is_refused),
+        cmocka_unit_test(a_file_cut_while_it_is_open_is_damage),
         cmocka_unit_test(only_the_table_that_the_catalog_names_is_opened),
         cmocka_unit_test(a_block_of_another_table_or_place_is_not_believed),
         cmocka_unit_test(any_operation_may_fail_and_nothing_is_left_behind),
