@@ -296,17 +296,30 @@ void lw_image_power_loss(lw_image *image, lw_dice *dice) {
     lw_image_sync(image);
 }
 
+/* Shows the durable bytes of a sector again. Not where that would bring back what was cut off. */
+static void evict_sector(lw_image *image, size_t chunk_index, size_t sector) {
+    lw_chunk *chunk = &image->chunks[chunk_index];
+    size_t start = sector * LW_SECTOR_SIZE;
+    uint64_t offset = (uint64_t)chunk_index * LW_CHUNK_SIZE + start;
+    uint64_t inside = image->size > offset ? image->size - offset : 0;
+    if (inside < LW_SECTOR_SIZE && image->durable_size > image->size) {
+        return;
+    }
+    if (inside < LW_SECTOR_SIZE) {
+        memset(chunk->durable + start + inside, 0, LW_SECTOR_SIZE - (size_t)inside);
+    }
+    memcpy(chunk->data + start, chunk->durable + start, LW_SECTOR_SIZE);
+    chunk->forgotten &= (uint8_t) ~(1U << sector);
+}
+
 void lw_image_evict(lw_image *image, lw_chance *chance) {
     for (size_t index = 0; index < image->chunk_count; index++) {
         lw_chunk *chunk = &image->chunks[index];
         uint8_t evicted =
             chunk->forgotten == 0 ? 0 : chunk->forgotten & draw_mask(chance, draw_percent(chance));
         for (size_t sector = 0; sector < CHUNK_SECTORS; sector++) {
-            uint64_t end = (uint64_t)index * LW_CHUNK_SIZE + (sector + 1) * LW_SECTOR_SIZE;
-            if ((evicted & 1U << sector) != 0 && end <= image->size) {
-                memcpy(chunk->data + sector * LW_SECTOR_SIZE,
-                       chunk->durable + sector * LW_SECTOR_SIZE, LW_SECTOR_SIZE);
-                chunk->forgotten &= (uint8_t) ~(1U << sector);
+            if ((evicted & 1U << sector) != 0) {
+                evict_sector(image, index, sector);
             }
         }
         drop_durable(image, chunk);

@@ -58,10 +58,9 @@ struct lw_endpoint {
 
 /* One direction of a connection. */
 typedef struct lane {
-    segment *first, *last; /* on the way */
-    uint64_t last_arrival_ns;
-    uint64_t stalled_ns; /* since when; 0: it flows */
-    lw_buffer arrived;   /* bytes that wait to be read, from `read` on */
+    segment *first, *last; /* on the way; none overtakes another */
+    uint64_t stalled_ns;   /* since when; 0: it flows */
+    lw_buffer arrived;     /* bytes that wait to be read, from `read` on */
     size_t read;
     size_t in_flight;      /* bytes accepted and not acknowledged */
     size_t unacknowledged; /* of these, read by the receiver */
@@ -191,17 +190,12 @@ static void lane_push(connection *way, uint32_t side, segment_kind kind, lw_byte
         lane_drop(network, carrying);
     }
     segment *added = lw_allocate(network->memory, sizeof(*added) + bytes.size);
-    uint64_t arrival = network->agenda->now_ns + draw_delay(network, way, bytes.size);
-    if (kind == SEGMENT_PROBE) {
-        arrival += PROBE_NS;
-    } else if (arrival <= carrying->last_arrival_ns) {
-        arrival = carrying->last_arrival_ns + 1;
-    }
+    uint64_t arrival = network->agenda->now_ns + draw_delay(network, way, bytes.size) +
+                       (kind == SEGMENT_PROBE ? PROBE_NS : 0);
     *added = (segment){.arrival_ns = arrival, .kind = kind, .size = bytes.size};
     if (bytes.size > 0) {
         memcpy(added->data, bytes.data, bytes.size);
     }
-    carrying->last_arrival_ns = kind == SEGMENT_PROBE ? carrying->last_arrival_ns : arrival;
     if (carrying->last == NULL) {
         carrying->first = added;
         lw_agenda_add(network->agenda, &carrying->deliver, arrival);

@@ -207,10 +207,10 @@ static void a_lost_new_sector_is_zeros_or_stale(void **state) {
         set_up(&bench, seed);
         bench.faults.rates[LW_FAULT_STALE_SECTOR] = LW_FAULT_ALWAYS / 2;
         lw_disk_file *file = durable_file(&bench, "log", 'a', 512);
-        write_letters(&bench, file, 512, 'b', 512, false);
+        write_letters(&bench, file, 0, 'b', 1024, false);
         lw_disk_power_loss(bench.disk);
         lw_bytes found = contents(&bench, "log");
-        assert_true(all(found, 0, 512, 'a'));
+        assert_true(all(found, 0, 512, 'a') || all(found, 0, 512, 'b'));
         if (found.size == 1024 && !all(found, 512, 512, 'b')) {
             zeros = zeros || all(found, 512, 512, 0);
             stale = stale || !all(found, 512, 512, 0);
@@ -388,6 +388,29 @@ static void names_are_lost_in_order_or_in_any_order(void **state) {
     assert_in_range(prefixes, SEEDS * 6 / 10, SEEDS * 9 / 10);
 }
 
+/* A rename that was lost holds back what came later in both of its directories, but in the half of
+ * the runs that keep any subset. */
+static void a_lost_rename_holds_back_both_directories(void **state) {
+    (void)state;
+    uint32_t overtaken = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        disk_bench bench;
+        set_up(&bench, seed);
+        assert_int_equal(lw_disk_mkdir(bench.disk, "from"), 0);
+        assert_int_equal(lw_disk_mkdir(bench.disk, "to"), 0);
+        open_file(&bench, "from/file");
+        assert_int_equal(lw_disk_sync_directory(bench.disk, "from"), 0);
+        assert_int_equal(lw_disk_sync_directory(bench.disk, "/"), 0);
+        assert_int_equal(lw_disk_rename(bench.disk, "from/file", "to/file"), 0);
+        open_file(&bench, "to/later");
+        lw_disk_power_loss(bench.disk);
+        overtaken += exists(&bench, "to/later") && !exists(&bench, "to/file");
+        assert_true(exists(&bench, "from/file") != exists(&bench, "to/file"));
+        tear_down(&bench);
+    }
+    assert_in_range(overtaken, SEEDS * 7 / 100, SEEDS * 18 / 100);
+}
+
 static void an_unlinked_file_lives_while_it_is_open(void **state) {
     (void)state;
     disk_bench bench;
@@ -482,6 +505,8 @@ static void bytes_written_again_after_a_failed_sync_are_synced(void **state) {
         lw_dice_arm(lw_disk_dice(bench.disk), LW_FAULT_SYNC_ERROR, 1);
         assert_int_equal(lw_disk_sync(bench.disk, file), EIO);
         write_letters(&bench, file, 0, 'c', 1024, false);
+        lw_disk_evict(bench.disk);
+        assert_true(all(contents(&bench, "log"), 0, 1024, 'c'));
         assert_int_equal(lw_disk_sync(bench.disk, file), 0);
         lw_disk_power_loss(bench.disk);
         assert_true(all(contents(&bench, "log"), 0, 1024, 'c'));
@@ -570,10 +595,10 @@ static void rot_changes_one_bit_of_both_images(void **state) {
     write_letters(&bench, file, 4096, 0, 10, false);
     lw_disk_flip(bench.disk, "log", 4099 * 8 + 6);
     assert_int_equal(contents(&bench, "log").data[4099], 1 << 6);
-    lw_disk_power_loss(bench.disk);
-    assert_int_equal(contents(&bench, "log").data[4099], 1 << 6);
+    lw_buffer_clear(&bench.found);
+    assert_true(lw_disk_contents(bench.disk, LW_DISK_DURABLE, "log", &bench.found));
+    assert_int_equal(bench.found.data[4099], 1 << 6);
 
-    file = open_file(&bench, "log");
     lw_dice_arm(lw_disk_dice(bench.disk), LW_FAULT_BIT_FLIP, 1);
     uint8_t bytes[1000];
     uint64_t count;
@@ -712,6 +737,7 @@ int main(void) {
         cmocka_unit_test(a_rename_survives_whole_or_not_at_all),
         cmocka_unit_test(each_directory_of_a_rename_needs_its_own_sync),
         cmocka_unit_test(names_are_lost_in_order_or_in_any_order),
+        cmocka_unit_test(a_lost_rename_holds_back_both_directories),
         cmocka_unit_test(an_unlinked_file_lives_while_it_is_open),
         cmocka_unit_test(paths_are_refused_as_posix_does),
         cmocka_unit_test(a_lock_has_one_owner),

@@ -168,6 +168,42 @@ static void a_full_window_waits_for_the_reader(void **state) {
     tear_down(&bench);
 }
 
+static void a_window_that_opens_is_used_at_once(void **state) {
+    (void)state;
+    link_bench bench;
+    set_up_link(&bench, 1);
+    uint8_t *bytes = lw_allocate_zero(bench.memory, LW_NETWORK_WINDOW);
+    size_t taken = 0;
+    uint64_t count = 0;
+    assert_int_equal(lw_endpoint_send(bench.caller, lw_view(bytes, LW_NETWORK_WINDOW), &taken), 0);
+    run_for(&bench, 2 * SECOND_NS);
+    assert_int_equal(send_text(bench.caller, "next"), EAGAIN);
+    assert_int_equal(lw_endpoint_receive(bench.callee, bytes, LW_NETWORK_WINDOW, &count), 0);
+    assert_int_equal(count, LW_NETWORK_WINDOW);
+    run_for(&bench, SECOND_NS / 1000);
+    assert_int_equal(send_text(bench.caller, "next"), 0);
+    run_for(&bench, SECOND_NS / 1000);
+    assert_receives(bench.callee, "next");
+    tear_down(&bench);
+}
+
+static void a_crashed_reader_makes_no_room(void **state) {
+    (void)state;
+    link_bench bench;
+    set_up_link(&bench, 1);
+    uint8_t *bytes = lw_allocate_zero(bench.memory, LW_NETWORK_WINDOW);
+    size_t taken = 0;
+    uint64_t count = 0;
+    assert_int_equal(lw_endpoint_send(bench.caller, lw_view(bytes, LW_NETWORK_WINDOW), &taken), 0);
+    run_for(&bench, 2 * SECOND_NS);
+    assert_int_equal(lw_endpoint_receive(bench.callee, bytes, 1000, &count), 0);
+    lw_network_power_loss(bench.network, 1);
+    lw_network_power_on(bench.network, 1);
+    run_for(&bench, SECOND_NS / 2);
+    assert_int_equal(send_text(bench.caller, "next"), EAGAIN);
+    tear_down(&bench);
+}
+
 static void a_closed_stream_ends_behind_its_bytes(void **state) {
     (void)state;
     link_bench bench;
@@ -341,6 +377,21 @@ static void a_cut_stalls_what_was_sent(void **state) {
     tear_down(&bench);
 }
 
+static void patience_begins_anew_with_every_cut(void **state) {
+    (void)state;
+    link_bench bench;
+    set_up_link(&bench, 1);
+    for (uint32_t cut = 0; cut < 3; cut++) {
+        lw_network_cut(bench.network, 0, 1, true);
+        assert_int_equal(send_text(bench.caller, "stalled"), 0);
+        run_for(&bench, LW_NETWORK_PATIENCE_NS - 2 * SECOND_NS);
+        lw_network_cut(bench.network, 0, 1, false);
+        run_for(&bench, 2 * SECOND_NS);
+        assert_receives(bench.callee, "stalled");
+    }
+    tear_down(&bench);
+}
+
 static void a_long_cut_breaks_the_side_that_sends(void **state) {
     (void)state;
     link_bench bench;
@@ -506,6 +557,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_arrive_whole_and_in_order),
         cmocka_unit_test(a_full_window_waits_for_the_reader),
+        cmocka_unit_test(a_window_that_opens_is_used_at_once),
+        cmocka_unit_test(a_crashed_reader_makes_no_room),
         cmocka_unit_test(a_closed_stream_ends_behind_its_bytes),
         cmocka_unit_test(closing_with_unread_bytes_resets),
         cmocka_unit_test(a_connection_that_is_over_leaves_no_memory),
@@ -516,6 +569,7 @@ int main(void) {
         cmocka_unit_test(a_full_backlog_makes_callers_wait),
         cmocka_unit_test(a_caller_that_left_resets_who_accepts),
         cmocka_unit_test(a_cut_stalls_what_was_sent),
+        cmocka_unit_test(patience_begins_anew_with_every_cut),
         cmocka_unit_test(a_long_cut_breaks_the_side_that_sends),
         cmocka_unit_test(an_idle_connection_outlives_a_cut),
         cmocka_unit_test(connecting_across_a_cut_times_out),

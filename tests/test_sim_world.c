@@ -161,7 +161,7 @@ static void trouble(actor actors[3], lw_world *world) {
     }
 }
 
-static uint64_t run_seed(uint64_t seed) {
+static uint64_t run_seed(uint64_t seed, uint64_t hits[LW_FAULT_COUNT]) {
     lw_faults usual = lw_faults_usual();
     lw_faults faults = lw_faults_swarm(&usual, seed);
     lw_world *world = lw_world_open(seed, &faults);
@@ -177,20 +177,27 @@ static uint64_t run_seed(uint64_t seed) {
     trouble(actors, world);
     lw_world_run(world, lw_world_now(world) + 3 * SECOND_NS);
     uint64_t hash = lw_world_hash(world);
+    for (uint32_t fault = 0; fault < LW_FAULT_COUNT; fault++) {
+        hits[fault] += lw_world_marked(world, lw_fault_mark((lw_fault)fault));
+    }
     lw_world_close(world);
     return hash;
 }
 
 static void the_same_seed_gives_the_same_history(void **state) {
     (void)state;
-    uint64_t previous = 0;
+    uint64_t previous = 0, hits[LW_FAULT_COUNT] = {0};
     for (uint64_t seed = 1; seed <= 200; seed++) {
-        uint64_t hash = run_seed(seed);
-        if (run_seed(seed) != hash) {
+        uint64_t hash = run_seed(seed, hits);
+        if (run_seed(seed, hits) != hash) {
             fail_msg("seed %llu gave two histories", (unsigned long long)seed);
         }
         assert_true(hash != previous);
         previous = hash;
+    }
+    lw_faults usual = lw_faults_usual();
+    for (uint32_t fault = 0; fault < LW_FAULT_COUNT; fault++) {
+        assert_int_equal(hits[fault] > 0, usual.rates[fault] > 0);
     }
 }
 
@@ -287,6 +294,27 @@ static void a_kill_keeps_what_was_written(void **state) {
         assert_string_equal(read_text(env, "log", text), "unsynced");
         tear_down(&stage);
     }
+}
+
+static void a_kill_may_show_what_a_failed_sync_dropped(void **state) {
+    (void)state;
+    bool dropped = false;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        lone_stage stage;
+        char text[64];
+        lw_handle file;
+        set_up(&stage, seed);
+        write_text(stage.env, "log", "old", true);
+        assert_int_equal(lw_file_open(stage.env, "log", 0, &file), LW_OK);
+        assert_int_equal(lw_file_write(stage.env, file, 0, lw_text("new"), 0), LW_OK);
+        lw_dice_arm(lw_disk_dice(lw_host_disk(stage.host)), LW_FAULT_SYNC_ERROR, 1);
+        assert_int_equal(lw_file_sync(stage.env, file), LW_INTERNAL);
+        assert_string_equal(read_text(stage.env, "log", text), "new");
+        lw_host_kill(stage.host);
+        dropped = dropped || read_text(lw_host_boot(stage.host), "log", text)[0] == 'o';
+        tear_down(&stage);
+    }
+    assert_true(dropped);
 }
 
 static void a_crash_may_lose_what_was_written(void **state) {
@@ -914,14 +942,24 @@ static void change_a_buffer_in_flight(void) {
     (void)status;
 }
 
-static void misalign_a_direct_write(void) {
+/* A direct write of which one of three is not a multiple. */
+static void write_direct(size_t shift, size_t size, uint64_t offset) {
     lone_stage stage;
     set_up(&stage, 1);
     lw_handle file;
     char *bytes = lw_allocate_aligned(stage.env->memory, 8192, LW_DIRECT_ALIGNMENT);
     lw_status status = lw_file_open(stage.env, "log", LW_OPEN_CREATE | LW_OPEN_DIRECT, &file);
-    status = lw_file_write(stage.env, file, 512, lw_view(bytes, 4096), 0);
+    status = lw_file_write(stage.env, file, offset, lw_view(bytes + shift, size), 0);
     (void)status;
+}
+static void misalign_the_buffer(void) {
+    write_direct(512, 4096, 4096);
+}
+static void misalign_the_size(void) {
+    write_direct(0, 512, 4096);
+}
+static void misalign_the_offset(void) {
+    write_direct(0, 4096, 512);
 }
 
 static void close_a_file_in_use(void) {
@@ -961,7 +999,9 @@ static void mistakes_with_operations_are_caught(void **state) {
     assert_dies(change_a_buffer_in_flight, text, sizeof(text));
     assert_non_null(strstr(text, "seed=4711"));
     assert_non_null(strstr(text, "open           handle=0 log"));
-    assert_dies(misalign_a_direct_write, text, sizeof(text));
+    assert_dies(misalign_the_buffer, text, sizeof(text));
+    assert_dies(misalign_the_size, text, sizeof(text));
+    assert_dies(misalign_the_offset, text, sizeof(text));
     assert_dies(close_a_file_in_use, text, sizeof(text));
     assert_dies(use_a_closed_handle, text, sizeof(text));
     assert_dies(wait_for_ever, text, sizeof(text));
@@ -1012,6 +1052,7 @@ int main(void) {
         cmocka_unit_test(the_same_seed_gives_the_same_history),
         cmocka_unit_test(two_worlds_do_not_touch),
         cmocka_unit_test(a_kill_keeps_what_was_written),
+        cmocka_unit_test(a_kill_may_show_what_a_failed_sync_dropped),
         cmocka_unit_test(a_crash_may_lose_what_was_written),
         cmocka_unit_test(power_may_fail_at_every_step),
         cmocka_unit_test(each_variant_of_a_crash_differs),
