@@ -457,6 +457,32 @@ static void a_write_in_flight_may_happen_when_its_process_dies(void **state) {
     }
 }
 
+static void drain_main(void *argument) {
+    lone_stage *self = argument;
+    uint8_t bytes[4000];
+    size_t size = 1;
+    while (size > 0) {
+        self->status = lw_socket_receive(self->env, self->handle, bytes, sizeof(bytes), 0, &size);
+        assert_int_equal(self->status, LW_OK);
+    }
+}
+
+static void a_send_that_waits_is_one_step(void **state) {
+    (void)state;
+    lone_stage stage;
+    set_up(&stage, 1);
+    lw_handle listener, caller;
+    assert_int_equal(lw_socket_listen(stage.env, "node1:1", &listener, NULL), LW_OK);
+    assert_int_equal(lw_socket_connect(stage.env, "node1:1", 0, &caller), LW_OK);
+    assert_int_equal(lw_socket_accept(stage.env, listener, &stage.handle), LW_OK);
+    lw_env_start(stage.env, "drain", drain_main, &stage);
+    uint64_t before = lw_host_steps(stage.host);
+    lw_bytes much = lw_view(lw_allocate_zero(stage.env->memory, 1 << 20), 1 << 20);
+    assert_int_equal(lw_socket_send(stage.env, caller, much, 0), LW_OK);
+    assert_int_equal(lw_host_steps(stage.host), before + 1);
+    tear_down(&stage);
+}
+
 /* ---- handles, locks, processes -------------------------------------------------------------- */
 
 static void handles_are_reused_lowest_first(void **state) {
@@ -709,6 +735,18 @@ static void a_paused_host_stands_still(void **state) {
     tear_down(&stage);
 }
 
+static void a_shorter_pause_does_not_end_a_longer_one(void **state) {
+    (void)state;
+    lone_stage stage;
+    set_up(&stage, 1);
+    lw_env_start(stage.env, "tick", tick_main, &stage);
+    lw_host_pause(stage.host, 5 * SECOND_NS);
+    lw_host_pause(stage.host, SECOND_NS);
+    run_for(&stage, 4 * SECOND_NS);
+    assert_int_equal(stage.count, 0);
+    tear_down(&stage);
+}
+
 static void a_fiber_started_during_a_pause_waits_for_its_end(void **state) {
     (void)state;
     lone_stage stage;
@@ -759,6 +797,28 @@ static void a_timer_set_before_a_drift_is_never_early(void **state) {
     }
     assert_true(lw_env_now(stage.env) >= deadline);
     assert_int_equal(stage.status, LW_OK);
+    tear_down(&stage);
+}
+
+static void a_deadline_set_before_a_drift_is_never_early(void **state) {
+    (void)state;
+    lone_stage stage;
+    set_up(&stage, 1);
+    lw_handle listener;
+    assert_int_equal(lw_socket_listen(stage.env, "node1:1", &listener, NULL), LW_OK);
+    uint64_t deadline = lw_env_now(stage.env) + 10 * SECOND_NS;
+    lw_op accepting = {.kind = LW_OP_ACCEPT,
+                       .handle = listener,
+                       .deadline_ns = deadline,
+                       .complete = note_status,
+                       .owner = &stage};
+    lw_env_submit(stage.env, &accepting);
+    lw_host_set_drift(stage.host, -100000);
+    while (stage.count == 0) {
+        assert_true(lw_world_step(stage.world));
+    }
+    assert_true(lw_env_now(stage.env) >= deadline);
+    assert_int_equal(stage.status, LW_TIMEOUT);
     tear_down(&stage);
 }
 
@@ -1057,6 +1117,7 @@ int main(void) {
         cmocka_unit_test(power_may_fail_at_every_step),
         cmocka_unit_test(each_variant_of_a_crash_differs),
         cmocka_unit_test(a_write_in_flight_may_happen_when_its_process_dies),
+        cmocka_unit_test(a_send_that_waits_is_one_step),
         cmocka_unit_test(handles_are_reused_lowest_first),
         cmocka_unit_test(a_lock_dies_with_its_process),
         cmocka_unit_test(failures_have_reasons),
@@ -1067,9 +1128,11 @@ int main(void) {
         cmocka_unit_test(offloaded_work_takes_virtual_time),
         cmocka_unit_test(scheduled_calls_come_in_the_order_of_time),
         cmocka_unit_test(a_paused_host_stands_still),
+        cmocka_unit_test(a_shorter_pause_does_not_end_a_longer_one),
         cmocka_unit_test(a_fiber_started_during_a_pause_waits_for_its_end),
         cmocka_unit_test(clocks_drift_and_timers_follow_them),
         cmocka_unit_test(a_timer_set_before_a_drift_is_never_early),
+        cmocka_unit_test(a_deadline_set_before_a_drift_is_never_early),
         cmocka_unit_test(wall_clocks_jump_and_hosts_disagree),
         cmocka_unit_test(a_slow_disk_takes_longer),
         cmocka_unit_test(each_boot_has_its_own_entropy),
