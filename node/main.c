@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The program: binds the commands whose work is outside client/, and holds `start`.
+ *
+ * Invariants
+ * 1. Standard output gets three lines, or one JSON object, once the node serves, and nothing else.
+ * 2. SIGINT and SIGTERM stop the node cleanly; a second one of either ends the process at once.
+ * They arrive as a byte on a socket, so that no signal falls between looking and waiting.
+ * 3. After a failed disk nothing is flushed or closed: what was acknowledged is on disk, and the
+ *    rest is not to be trusted. */
+#include "base/env.h"
+#include "client/command.h"
+#include "node/node.h"
+#include "node/offline.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct start_work {
+    lw_command *command;
+    lw_env *env;
+    lw_handle stop; /* a byte comes when a signal did */
+    lw_node *node;
+    lw_status status; /* of opening */
+    lw_error reason;  /* of a failed opening, or of dying */
+    bool died, done;
+} start_work;
+
+/* ---- signals ------------------------------------------------------------------------------------
+ */
+
+/* Handlers get nothing but the signal's number, so this one thing is the process's. */
+static volatile sig_atomic_t stop_writer = -1;
+
+static void on_stop(int signal_number) {
+    (void)signal_number;
+    int before = errno;
+    (void)send(stop_writer, "s", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    errno = before;
+}
+
+static lw_status listen_to_signals(start_work *work) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+        return lw_fail(LW_INTERNAL, "cannot make a pair of sockets: %s", strerror(errno));
+    }
+    lw_real_handle_add((lw_real_env *)work->env, ends[0], LW_REAL_SOCKET);
+    work->stop.number = ends[0];
+    stop_writer = ends[1];
+    struct sigaction stop = {.sa_handler = on_stop, .sa_flags = (int)(SA_RESTART | SA_RESETHAND)};
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    (void)sigaction(SIGINT, &stop, NULL);
+    (void)sigaction(SIGTERM, &stop, NULL);
+    (void)sigaction(SIGPIPE, &ignore, NULL);
+    return LW_OK;
+}
+
+/* ---- start --------------------------------------------------------------------------------------
+ */
+
+/* io_uring, or where it is refused plain poll. */
+static lw_status open_env(lw_env **env) {
+    if (lw_env_uring_open(env) == LW_OK) {
+        return LW_OK;
+    }
+    lw_error reason = *lw_error_slot();
+    LW_TRY(lw_env_posix_open(env));
+    lw_logline(*env, LW_LEVEL_WARN, "io_uring is refused, the node uses poll", "reason=\"%s\"",
+               reason.text);
+    return LW_OK;
+}
+
+/* Every connection is a descriptor; the soft limit is often 1024. */
+static void raise_limits(void) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+}
+
+static void announce(start_work *work) {
+    lw_command *command = work->command;
+    const char *address = lw_node_address(work->node);
+    const char *given = command->flags[LW_FLAG_DATA].text;
+    char *whole = realpath(given, NULL);
+    const char *directory = whole == NULL ? given : whole;
+    if (command->json) {
+        lw_buffer out = lw_buffer_in(command->memory);
+        lw_json json = lw_json_to(&out);
+        lw_json_object_open(&json, NULL);
+        lw_json_text(&json, "listen", lw_text(address));
+        lw_json_bytes(&json, "data", lw_text(directory));
+        lw_json_number(&json, "process", (uint64_t)getpid());
+        lw_json_object_close(&json);
+        lw_buffer_append_u8(&out, '\n');
+        lw_command_drain(command, &out, true);
+        lw_buffer_reset(&out);
+    } else if (!lw_command_given(command, LW_FLAG_QUIET)) {
+        bool usual = strcmp(address, LW_DEFAULT_ADDRESS) == 0;
+        (void)fprintf(command->answers,
+                      "listening on %s\ndata in %s\nnext: lathwork put greeting hello%s%s\n",
+                      address, directory, usual ? "" : " --addr ", usual ? "" : address);
+    }
+    (void)fflush(command->answers);
+    free(whole);
+}
+
+static void died(void *argument, const lw_error *reason) {
+    start_work *work = argument;
+    work->reason = *reason;
+    work->died = true;
+}
+
+static LW_YIELDS void start_main(void *argument) {
+    start_work *work = argument;
+    const lw_command *command = work->command;
+    lw_node_options options = {
+        .directory = command->flags[LW_FLAG_DATA].text,
+        .listen = command->flags[LW_FLAG_LISTEN].text,
+        .memory_size = command->flags[LW_FLAG_MEMORY].number,
+        .version = lw_version(),
+        .died = died,
+        .argument = work,
+    };
+    work->status = lw_node_open(work->env, &options, &work->node);
+    if (work->status == LW_OK) {
+        announce(work);
+        char byte;
+        size_t size;
+        (void)!lw_socket_receive(work->env, work->stop, &byte, 1, 0, &size);
+        lw_logline(work->env, LW_LEVEL_INFO, "the node stops: it was asked to", NULL);
+        lw_node_close(work->node);
+    } else {
+        work->reason = *lw_error_slot();
+    }
+    work->done = true;
+}
+
+static lw_exit did_not_start(start_work *work) {
+    char hint[LW_ERROR_TEXT_SIZE] = "lathwork help start";
+    const char *directory = work->command->flags[LW_FLAG_DATA].text;
+    if (work->status == LW_CORRUPTION) {
+        (void)snprintf(hint, sizeof(hint), "lathwork check %s", directory);
+    } else if (work->status == LW_FULL) {
+        (void)snprintf(hint, sizeof(hint), "df -h %s, free some space, then start again",
+                       directory);
+    } else if (work->status == LW_REFUSED) {
+        (void)snprintf(hint, sizeof(hint),
+                       "lathwork status (does a node run?), ls -ld %s, or other --data, --listen",
+                       directory);
+    }
+    return lw_command_fail(work->command, work->status, work->reason.text, hint,
+                           "the node did not start");
+}
+
+static lw_exit disk_failed(start_work *work) {
+    bool damaged = work->reason.status == LW_CORRUPTION;
+    return lw_command_fail(
+        work->command, damaged ? LW_CORRUPTION : LW_INTERNAL, work->reason.text,
+        "look at the disk (dmesg), then start again: what was acknowledged is on disk",
+        "the node stopped because its disk failed");
+}
+
+static lw_exit run_node(start_work *work) {
+    (void)lw_env_start(work->env, "start", start_main, work);
+    while (!work->done && !work->died) {
+        lw_env_turn(work->env, true);
+    }
+    if (work->died) {
+        return disk_failed(work);
+    }
+    return work->status == LW_OK ? LW_EXIT_DONE : did_not_start(work);
+}
+
+static lw_exit start(lw_command *command) {
+    start_work work = {.command = command, .stop = LW_NO_HANDLE};
+    raise_limits();
+    lw_status status = open_env(&work.env);
+    if (status == LW_OK) {
+        status = listen_to_signals(&work);
+    }
+    if (status != LW_OK) {
+        return lw_command_fail(command, status, lw_error_slot()->text, NULL,
+                               "the node did not start");
+    }
+    lw_exit code = run_node(&work);
+    if (work.died) {
+        (void)fflush(NULL);
+        _exit((int)code);
+    }
+    lw_env_close(work.env);
+    return code;
+}
+
+int main(int argc, char **argv) {
+    static const lw_command_binding bindings[] = {
+        {"start", start},
+        {"inspect", lw_offline_inspect},
+        {"check", lw_offline_check},
+    };
+    return lw_command_main(argc, argv, bindings, sizeof(bindings) / sizeof(bindings[0]));
+}
