@@ -438,7 +438,7 @@ static int listen_on(const struct addrinfo *address, int type_flags, uint16_t *p
     if (descriptor < 0) {
         return -errno;
     }
-    struct sockaddr_storage bound;
+    struct sockaddr_storage bound = {0};
     socklen_t bound_size = sizeof(bound);
     if (setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
         bind(descriptor, address->ai_addr, address->ai_addrlen) != 0 ||

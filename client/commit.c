@@ -90,6 +90,7 @@ static bool fits_one_round(const lw_txn *txn) {
 /* How many items from `first` on fit a message; at least one. */
 static uint32_t fitting(work *job, const lw_mutation *mutations, const lw_bytes *keys,
                         uint64_t first, uint64_t count) {
+    LW_ASSERT(mutations != NULL || keys != NULL);
     uint64_t taken = 0, bytes = 0;
     uint64_t count_max =
         LW_RARE(job->txn->client->env, "client.tiny_messages") ? 1 : (uint64_t)MESSAGE_COUNT_MAX;
@@ -194,7 +195,7 @@ static lw_message_kind prepare(work *job, const lw_commit_action *action, lw_com
     case LW_COMMIT_DONE:
         break;
     }
-    LW_ASSERT(!"an action without a request");
+    LW_ASSERT(false && "an action without a request");
     return LW_MESSAGE_HELLO;
 }
 

@@ -378,7 +378,7 @@ static void start_clients(run *it) {
 
 /* Everybody must get on once nothing stands in the way any more. */
 static void check_liveness(run *it) {
-    uint64_t goals[CLIENTS_MAX];
+    uint64_t goals[CLIENTS_MAX] = {0};
     for (uint32_t index = 0; index < it->client_count; index++) {
         goals[index] = it->clients[index].done + LIVENESS_TXNS;
     }

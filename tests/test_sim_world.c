@@ -218,7 +218,7 @@ static void two_worlds_do_not_touch(void **state) {
             while (both == 0 && lw_world_step(worlds[index])) {
             }
         }
-        while (both == 1 && (lw_world_step(worlds[0]) | lw_world_step(worlds[1]))) {
+        while (both == 1 && ((int)lw_world_step(worlds[0]) | (int)lw_world_step(worlds[1]))) {
         }
         for (size_t index = 0; index < 2; index++) {
             (both == 0 ? alone : together)[index] = lw_world_hash(worlds[index]);

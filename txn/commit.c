@@ -92,7 +92,7 @@ static void succeed(lw_commit_machine *commit, const lw_commit_event *event) {
         }
         break;
     case LW_COMMIT_PHASE_DONE:
-        LW_ASSERT(!"a reply after the end");
+        LW_ASSERT(false && "a reply after the end");
     }
 }
 
