@@ -218,7 +218,7 @@ $(FUZZ_RUNS): $(B)/tests/fuzz_%.run: $(B)/tests/fuzz_%
 # ---- checking --------------------------------------------------------------------------------------
 
 .PHONY: run-checks
-run-checks: $(OBJECTS) $(TESTS:=.o) $(BENCHES:=.o) $(REPLAYS:$(B)/tests/replay_%=$(B)/tests/fuzz_%.o)
+run-checks: $(B)/lathwork.h $(OBJECTS) $(TESTS:=.o) $(BENCHES:=.o) $(REPLAYS:$(B)/tests/replay_%=$(B)/tests/fuzz_%.o)
 	@tests/lint/check.sh $(B)
 
 # ---- installing -----------------------------------------------------------------------------------

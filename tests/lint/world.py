@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""world: nothing but the doors reaches the outside, and nothing keeps mutable static state.
+
+    world.py ROOT BUILD     judges the objects in ROOT/BUILD
+
+What an object may need from outside Lathwork is listed here, file by file: a name that is not
+listed is a finding, so a new system call has to be argued for in this list. Static state is
+whatever lies in a writable section and is not a table of constants.
+"""
+import re
+import sys
+
+import project
+
+# Pure functions of the C library, and what the compiler itself calls.
+PURE = re.compile(
+    r"mem(cmp|cpy|move|set|chr|mem)|str(n?len|n?cmp|r?chr|str|c?spn|ncat|cat|n?cpy|tou?ll?|tok_r)"
+    r"|(vsn|sn)printf|qsort|bsearch|isdigit|__isoc\w+|__errno_location"
+    r"|__(memcpy|memmove|memset|strcat|strcpy|strncpy|strncat|snprintf|vsnprintf)_chk"
+    r"|__ctype_\w+|__stack_chk_fail|__tls_get_addr|_GLOBAL_OFFSET_TABLE_|__assert_fail"
+    r"|__(asan|ubsan|sanitizer)_\w+")
+
+STREAMS = (r"stdin|stdout|stderr|f?printf|fflush|fputs|puts|fputc|putc|putchar|fwrite|fread|fgets"
+           r"|getline|getdelim|fgetc|getc|fopen|fclose|ferror|feof|fileno|perror|vf?printf|clearerr"
+           r"|fdopen|fseek|ftell|rename|remove|strerror"
+           r"|__(f|v|vf)?printf_chk|__fgets_chk|__fread_chk|__(as|vas)printf_chk|asprintf")
+EDGE = STREAMS + (r"|isatty|getenv|secure_getenv|environ|exit|_exit|sigaction|sigemptyset|sigaddset|sigprocmask"
+                  r"|signal|raise|kill|malloc|calloc|realloc|free|strdup|strndup|getopt_long|optarg"
+                  r"|optind|opterr|optopt|ioctl|read|write|close|dup|dup2|realpath|access|unlink"
+                  r"|setvbuf|nl_langinfo|setlocale|strerror_r|__realpath_chk|__read_chk")
+ANYTHING = r".*"
+
+# What a file may need beyond PURE, and why.
+DOORS = [
+    (r"base/env_(posix|uring)\.c", ANYTHING, "they are the doors"),
+    (r"base/env\.c", r"gai_strerror|strerror_r", "says in words why an operation failed"),
+    (r"base/fiber\.c",
+     r"mmap|munmap|mprotect|madvise|(get|set|make|swap)context|__sigsetjmp|_?siglongjmp|_?longjmp"
+     r"|__longjmp_chk|abort|stderr|fwrite|perror|__fprintf_chk|fprintf|sysconf|getpagesize",
+     "maps stacks and switches between them; stops the process when it cannot"),
+    (r"base/bytes\.c",
+     r"malloc|calloc|realloc|free|aligned_alloc|posix_memalign|malloc_usable_size|abort|stderr"
+     r"|fprintf|__fprintf_chk|fwrite",
+     "is the heap; stops the process when there is no memory"),
+    (r"base/status\.c", r"abort|stderr|fprintf|__fprintf_chk|vfprintf|fputs|fputc|fwrite|fflush",
+     "prints a failed assertion and stops the process"),
+    (r"base/seal\.c", r"crypto_(sign|generichash)\w*|sodium_(init|memzero|memcmp)",
+     "libsodium, but none of its randomness"),
+    (r"base/hash\.c", r"crc32_iscsi", "ISA-L"),
+    (r"storage/table_file\.c", r"LZ4_\w+", "LZ4"),
+    (r"client/client\.c", r"getenv", "LATHWORK_ADDR stands in for an address that was not given"),
+    (r"client/command\w*\.c", EDGE, "the edge of the program"),
+    (r"client/shell\.c", EDGE + r"|el_\w+|history\w*|tok_\w+", "the edge of the program, and libedit"),
+    (r"node/main\.c", EDGE, "the edge of the program"),
+    (r"sim/command\.c", EDGE + r"|clock_gettime", "the edge of the program; tells how fast it was"),
+    (r"sim/\w+\.c", STREAMS, "traces and histories go to streams"),
+]
+
+# Thread-local variables, which hang off whoever runs.
+PER_THREAD = ("base/status.c", "base/fiber.c")
+
+
+def may_need(path, name):
+    if PURE.fullmatch(name):
+        return True
+    return any(re.fullmatch(file, path) and re.fullmatch(names, name) for file, names, _ in DOORS)
+
+
+def check_needs(table):
+    ours = {symbol.name for symbols in table.values() for symbol in symbols if symbol.kind not in "Uw"}
+    for path, symbols in table.items():
+        for symbol in symbols:
+            if symbol.kind in "Uw" and symbol.name not in ours and not may_need(path, symbol.name):
+                yield f"{path}: needs {symbol.name} from outside; if it must, say why in tests/lint/world.py"
+
+
+def check_state(table):
+    for path, symbols in table.items():
+        for symbol in symbols:
+            section = symbol.section
+            if section.startswith((".tbss", ".tdata")):
+                if path not in PER_THREAD:
+                    yield f"{path}: {symbol.name} is a thread's own state: hang it off an object"
+            elif (section.startswith((".data", ".bss")) and not section.startswith(".data.rel.ro")
+                  or section == "*COM*"):
+                yield f"{path}: {symbol.name} is mutable static state: hang it off an object"
+
+
+def main():
+    table = project.symbols(sys.argv[1], sys.argv[2], project.FOLDERS)
+    project.report("world", [*check_needs(table), *check_state(table)])
+
+
+if __name__ == "__main__":
+    main()
