@@ -178,7 +178,7 @@ LW_YIELDS static void sweep_one(lw_replica *replica, uint64_t start) {
     }
 }
 
-static void sweep_main(void *argument) {
+LW_YIELDS static void sweep_main(void *argument) {
     lw_replica *replica = argument;
     open_transaction *next;
     while (replica_gate(replica) == LW_OK && (next = next_doomed(replica)) != NULL) {

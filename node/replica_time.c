@@ -64,7 +64,7 @@ LW_YIELDS static bool raise_step(lw_replica *replica) {
     return raised;
 }
 
-static void raise_main(void *argument) {
+LW_YIELDS static void raise_main(void *argument) {
     lw_replica *replica = argument;
     while (replica_gate(replica) == LW_OK && raise_step(replica)) {
     }

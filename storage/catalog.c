@@ -71,7 +71,8 @@ static bool record_at(lw_bytes file, uint64_t generation, uint64_t offset, lw_by
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-static lw_status read_whole(lw_env *env, const char *path, lw_handle file, lw_buffer *contents) {
+LW_YIELDS static lw_status read_whole(lw_env *env, const char *path, lw_handle file,
+                                      lw_buffer *contents) {
     uint64_t size = 0;
     size_t read_size = 0;
     LW_TRY(lw_file_size(env, file, &size));
@@ -150,8 +151,8 @@ static lw_status read_records(const char *path, lw_bytes file, lw_catalog_visit 
     return LW_OK;
 }
 
-lw_status lw_catalog_parse(const char *path, lw_bytes file, lw_catalog_visit visit,
-                           void *argument, lw_catalog_facts *facts) {
+lw_status lw_catalog_parse(const char *path, lw_bytes file, lw_catalog_visit visit, void *argument,
+                           lw_catalog_facts *facts) {
     lw_catalog_facts found = {0};
     LW_TRY(read_header(path, file, &found));
     LW_TRY(read_records(path, file, visit, argument, &found));
@@ -249,7 +250,7 @@ static void render_state(lw_catalog *catalog, uint64_t generation, lw_buffer *ou
 }
 
 /* Writes the file that is to take the catalog's place; on success `*file` is open on it. */
-static lw_status write_new(lw_catalog *catalog, lw_bytes contents, lw_handle *file) {
+LW_YIELDS static lw_status write_new(lw_catalog *catalog, lw_bytes contents, lw_handle *file) {
     lw_env *env = catalog->env;
     lw_handle handle = LW_NO_HANDLE;
     lw_status status = lw_path_unlink(env, catalog->path_new);
@@ -269,7 +270,7 @@ static lw_status write_new(lw_catalog *catalog, lw_bytes contents, lw_handle *fi
     return LW_OK;
 }
 
-static lw_status catalog_rewrite(lw_catalog *catalog) {
+LW_YIELDS static lw_status catalog_rewrite(lw_catalog *catalog) {
     lw_env *env = catalog->env;
     lw_buffer contents = lw_buffer_in(env->memory);
     lw_handle file = LW_NO_HANDLE;
@@ -326,7 +327,7 @@ static bool outgrown(const lw_catalog *catalog) {
     return appended >= APPENDED_SIZE_MIN && appended >= OUTGROWN_FACTOR * catalog->base;
 }
 
-static lw_status append(lw_catalog *catalog, lw_bytes payload) {
+LW_YIELDS static lw_status append(lw_catalog *catalog, lw_bytes payload) {
     lw_buffer *record = &catalog->scratch;
     LW_ASSERT(!catalog->in_doubt);
     lw_buffer_clear(record);

@@ -74,7 +74,7 @@ static void hold_against(checker *check, const lw_table_info *info, const census
     }
 }
 
-static lw_status walk_table(lw_table *table, census *met) {
+LW_YIELDS static lw_status walk_table(lw_table *table, census *met) {
     lw_table_cursor *cursor = lw_table_cursor_open(table);
     const lw_entry *entry;
     uint32_t work = 0;
@@ -89,7 +89,7 @@ static lw_status walk_table(lw_table *table, census *met) {
 }
 
 /* The parts that reading entries does not touch. */
-static lw_status inspect_table(checker *check, const lw_table_info *info) {
+LW_YIELDS static lw_status inspect_table(checker *check, const lw_table_info *info) {
     char path[LW_PATH_SIZE];
     lw_buffer text = lw_buffer_in(check->env->memory);
     LW_TRY(lw_table_path(path, check->table_path, info->number));
@@ -98,7 +98,7 @@ static lw_status inspect_table(checker *check, const lw_table_info *info) {
     return status;
 }
 
-static void check_table(checker *check, lw_table_file *file) {
+LW_YIELDS static void check_table(checker *check, lw_table_file *file) {
     lw_table *table = NULL;
     census met = {.key_min = lw_buffer_in(check->env->memory),
                   .key = lw_buffer_in(check->env->memory)};
@@ -120,7 +120,7 @@ static void check_table(checker *check, lw_table_file *file) {
 /* ---- the folder ---------------------------------------------------------------------------------
  */
 
-static void check_tree(checker *check, const lw_inventory_tree *tree) {
+LW_YIELDS static void check_tree(checker *check, const lw_inventory_tree *tree) {
     lw_version *version = lw_version_of_inventory(&check->folder, tree);
     for (uint32_t index = 0; index < version->level_start[LW_LEVEL_COUNT]; index++) {
         lw_table_file *file = version->files[index];
@@ -137,7 +137,7 @@ static void check_tree(checker *check, const lw_inventory_tree *tree) {
     lw_table_folder_sweep(&check->folder);
 }
 
-static lw_status check_locked(checker *check, const char *directory) {
+LW_YIELDS static lw_status check_locked(checker *check, const char *directory) {
     char path[LW_PATH_SIZE];
     lw_catalog_facts facts;
     LW_TRY(lw_path_join(path, directory, "CATALOG"));
@@ -154,7 +154,7 @@ static lw_status check_locked(checker *check, const char *directory) {
     return LW_OK;
 }
 
-static lw_status check_folder(checker *check, const char *directory) {
+LW_YIELDS static lw_status check_folder(checker *check, const char *directory) {
     char path[LW_PATH_SIZE];
     lw_handle lock = LW_NO_HANDLE;
     LW_TRY(lw_path_join(check->table_path, directory, "sst"));

@@ -15,7 +15,8 @@ enum { READ_ERROR_PAUSE_S = 60 };
 /* ---- one step -----------------------------------------------------------------------------------
  */
 
-static lw_status write_outputs(lw_tree *tree, lw_merge *merge, lw_sieve *sieve, lw_output *output) {
+LW_YIELDS static lw_status write_outputs(lw_tree *tree, lw_merge *merge, lw_sieve *sieve,
+                                         lw_output *output) {
     uint32_t work = 0;
     const lw_entry *entry;
     LW_TRY(lw_merge_first(merge));
@@ -32,8 +33,8 @@ static lw_status write_outputs(lw_tree *tree, lw_merge *merge, lw_sieve *sieve, 
     return lw_output_finish(output);
 }
 
-static lw_status merge_inputs(lw_tree *tree, const lw_version *version,
-                              const lw_compaction *compaction, lw_output *output) {
+LW_YIELDS static lw_status merge_inputs(lw_tree *tree, const lw_version *version,
+                                        const lw_compaction *compaction, lw_output *output) {
     lw_memory *memory = tree->store->memory;
     lw_merge *merge = lw_merge_open(memory, compaction->run_count);
     lw_sieve sieve = lw_sieve_in(tree->store->env, version, compaction->output_level + 1);
@@ -48,8 +49,8 @@ static lw_status merge_inputs(lw_tree *tree, const lw_version *version,
     return status;
 }
 
-static lw_status commit_compacted(lw_tree *tree, const lw_compaction *compaction,
-                                  const lw_version_file *added, uint32_t count) {
+LW_YIELDS static lw_status commit_compacted(lw_tree *tree, const lw_compaction *compaction,
+                                            const lw_version_file *added, uint32_t count) {
     lw_store *store = tree->store;
     lw_buffer edit = lw_buffer_in(store->memory);
     for (uint32_t index = 0; index < compaction->input_count; index++) {
@@ -65,8 +66,8 @@ static lw_status commit_compacted(lw_tree *tree, const lw_compaction *compaction
 }
 
 /* Puts `files` in the place of the inputs: durably, then for readers. */
-static lw_status replace_inputs(lw_tree *tree, const lw_compaction *compaction,
-                                lw_table_file *const *files, uint32_t count) {
+LW_YIELDS static lw_status replace_inputs(lw_tree *tree, const lw_compaction *compaction,
+                                          lw_table_file *const *files, uint32_t count) {
     lw_store *store = tree->store;
     lw_version_file *added = lw_allocate(store->memory, count * sizeof(*added));
     for (uint32_t index = 0; index < count; index++) {
@@ -86,7 +87,7 @@ static lw_status replace_inputs(lw_tree *tree, const lw_compaction *compaction,
     return status;
 }
 
-static void unlink_inputs(lw_tree *tree, const lw_compaction *compaction) {
+LW_YIELDS static void unlink_inputs(lw_tree *tree, const lw_compaction *compaction) {
     char path[LW_PATH_SIZE];
     for (uint32_t index = 0; index < compaction->input_count; index++) {
         uint64_t number = compaction->inputs[index]->info.number;
@@ -96,8 +97,8 @@ static void unlink_inputs(lw_tree *tree, const lw_compaction *compaction) {
     }
 }
 
-static lw_status compaction_run(lw_tree *tree, const lw_version *version,
-                                const lw_compaction *compaction) {
+LW_YIELDS static lw_status compaction_run(lw_tree *tree, const lw_version *version,
+                                          const lw_compaction *compaction) {
     lw_store *store = tree->store;
     if (compaction->move) {
         LW_MARK(store->env, "store.trivial_move");
@@ -126,7 +127,7 @@ static void remember_turn(lw_tree *tree, uint32_t level, lw_bytes key) {
 }
 
 /* Steps once at `level`, or merges everything. */
-static lw_status tree_step(lw_tree *tree, uint32_t level, bool all) {
+LW_YIELDS static lw_status tree_step(lw_tree *tree, uint32_t level, bool all) {
     lw_memory *memory = tree->store->memory;
     lw_version *version = tree->version;
     lw_version_hold(version);
@@ -182,7 +183,7 @@ static void note_unreadable(lw_tree *tree) {
 }
 
 /* One step of one tree, and what follows from how it ended. */
-static void compact_tree(lw_tree *tree) {
+LW_YIELDS static void compact_tree(lw_tree *tree) {
     lw_store *store = tree->store;
     uint32_t ticket = tree->compact_wanted;
     bool all = tree->compact_done < ticket;

@@ -92,7 +92,7 @@ static void remember_key(lw_cursor *cursor, lw_bytes key) {
 }
 
 /* Moves the merge forward beyond all entries of the remembered key. */
-static lw_status skip_key(lw_cursor *cursor, uint32_t *work) {
+LW_YIELDS static lw_status skip_key(lw_cursor *cursor, uint32_t *work) {
     const lw_entry *entry;
     while ((entry = lw_merge_entry(cursor->merge)) != NULL &&
            lw_equal(entry->key, lw_buffer_view(&cursor->key))) {
@@ -103,7 +103,7 @@ static lw_status skip_key(lw_cursor *cursor, uint32_t *work) {
 }
 
 /* From where the merge stands forward to the next key that has a value. */
-static lw_status settle_forward(lw_cursor *cursor) {
+LW_YIELDS static lw_status settle_forward(lw_cursor *cursor) {
     uint32_t work = 0;
     const lw_entry *entry;
     while ((entry = lw_merge_entry(cursor->merge)) != NULL && below_upper(cursor, entry->key)) {
@@ -125,7 +125,7 @@ static lw_status settle_forward(lw_cursor *cursor) {
 
 /* Moves the merge back beyond all entries of the key it stands on, and keeps what counts of them.
  */
-static lw_status take_key_back(lw_cursor *cursor, bool *has_value, uint32_t *work) {
+LW_YIELDS static lw_status take_key_back(lw_cursor *cursor, bool *has_value, uint32_t *work) {
     const lw_entry *entry;
     *has_value = false;
     while ((entry = lw_merge_entry(cursor->merge)) != NULL &&
@@ -141,7 +141,7 @@ static lw_status take_key_back(lw_cursor *cursor, bool *has_value, uint32_t *wor
     return LW_OK;
 }
 
-static lw_status settle_back(lw_cursor *cursor) {
+LW_YIELDS static lw_status settle_back(lw_cursor *cursor) {
     uint32_t work = 0;
     const lw_entry *entry;
     while ((entry = lw_merge_entry(cursor->merge)) != NULL && above_lower(cursor, entry->key)) {

@@ -8,7 +8,8 @@
 #include "storage/tree.h"
 
 /* Writes the newest entry of each key. */
-static lw_status write_entries(lw_tree *tree, const lw_memtable *memtable, lw_output *output) {
+LW_YIELDS static lw_status write_entries(lw_tree *tree, const lw_memtable *memtable,
+                                         lw_output *output) {
     lw_version *version = tree->version;
     lw_sieve sieve = lw_sieve_in(tree->store->env, version, 0);
     lw_memtable_cursor cursor = lw_memtable_cursor_in(memtable);
@@ -29,8 +30,8 @@ static lw_status write_entries(lw_tree *tree, const lw_memtable *memtable, lw_ou
     return status == LW_OK ? lw_output_finish(output) : status;
 }
 
-static lw_status commit_flushed(lw_tree *tree, const lw_memtable_share *share,
-                                const lw_output *output) {
+LW_YIELDS static lw_status commit_flushed(lw_tree *tree, const lw_memtable_share *share,
+                                          const lw_output *output) {
     lw_store *store = tree->store;
     lw_buffer edit = lw_buffer_in(store->memory);
     for (uint32_t index = 0; index < output->count; index++) {
@@ -61,7 +62,7 @@ static void install_flushed(lw_tree *tree, lw_memtable_share *share, const lw_ou
     lw_queue_wake_all(&store->compaction_wanted);
 }
 
-static lw_status flush_oldest(lw_tree *tree) {
+LW_YIELDS static lw_status flush_oldest(lw_tree *tree) {
     lw_store *store = tree->store;
     LW_ASSERT(tree->version->memtable_count > 1);
     lw_memtable_share *share = tree->version->memtables[tree->version->memtable_count - 1];

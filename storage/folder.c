@@ -24,7 +24,7 @@ enum {
 
 /* Makes the name of the folder durable in the one above it. Who may not read that one has to have
  * made the folder before. */
-static lw_status sync_parent(lw_env *env, const char *directory) {
+LW_YIELDS static lw_status sync_parent(lw_env *env, const char *directory) {
     char parent[LW_PATH_SIZE];
     size_t size = strlen(directory);
     while (size > 1 && directory[size - 1] == '/') {
@@ -42,7 +42,7 @@ static lw_status sync_parent(lw_env *env, const char *directory) {
     return status == LW_REFUSED ? LW_OK : status;
 }
 
-static lw_status lock_folder(lw_store *store) {
+LW_YIELDS static lw_status lock_folder(lw_store *store) {
     char path[LW_PATH_SIZE];
     LW_TRY(lw_path_join(path, store->directory, "LOCK"));
     LW_TRY(lw_file_open(store->env, path, LW_OPEN_CREATE, &store->lock));
@@ -57,7 +57,7 @@ static lw_status lock_folder(lw_store *store) {
 }
 
 /* Makes what has to be there before the catalog can be read. */
-static lw_status make_folder(lw_store *store) {
+LW_YIELDS static lw_status make_folder(lw_store *store) {
     lw_env *env = store->env;
     LW_TRY(lw_path_mkdir(env, store->directory));
     LW_TRY(lock_folder(store));
@@ -85,7 +85,7 @@ static const char *next_name(lw_bytes *names) {
     return name;
 }
 
-static lw_status create_catalog(lw_store *store, lw_bytes names) {
+LW_YIELDS static lw_status create_catalog(lw_store *store, lw_bytes names) {
     const char *name;
     uint64_t number;
     while ((name = next_name(&names)) != NULL) {
@@ -118,7 +118,7 @@ static void see_files(lw_store *store, lw_bytes names) {
 }
 
 /* Removes tables that the catalog does not name. Only now, when it is known to make sense. */
-static lw_status remove_orphans(lw_store *store, lw_bytes names) {
+LW_YIELDS static lw_status remove_orphans(lw_store *store, lw_bytes names) {
     char path[LW_PATH_SIZE];
     const char *name;
     uint64_t number;
@@ -189,7 +189,7 @@ static lw_status load_trees(lw_store *store) {
 /* ---- opening ------------------------------------------------------------------------------------
  */
 
-static lw_status load_folder(lw_store *store, lw_buffer *names) {
+LW_YIELDS static lw_status load_folder(lw_store *store, lw_buffer *names) {
     LW_TRY(make_folder(store));
     LW_TRY(lw_path_list(store->env, store->table_path, names));
     lw_status status = lw_catalog_open(store->env, store->directory, take_edit, lw_store_describe,

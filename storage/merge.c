@@ -65,7 +65,7 @@ bool lw_merge_forward(const lw_merge *merge) {
 /* ---- one source ----------------------------------------------------------------------------- */
 
 /* Opens a cursor on the file `index`, unless the one at hand is on it. */
-static lw_status run_enter(source *run, uint32_t index) {
+LW_YIELDS static lw_status run_enter(source *run, uint32_t index) {
     lw_table *table = NULL;
     if (run->cursor != NULL && run->index == index) {
         return LW_OK;
@@ -80,7 +80,7 @@ static lw_status run_enter(source *run, uint32_t index) {
 }
 
 /* From a file that is exhausted to the next one of the run, while there is one. */
-static lw_status run_go_on(source *run, bool forward) {
+LW_YIELDS static lw_status run_go_on(source *run, bool forward) {
     while ((run->entry = lw_table_cursor_entry(run->cursor)) == NULL) {
         if (run->index == (forward ? run->count - 1 : 0)) {
             return LW_OK;
@@ -91,7 +91,7 @@ static lw_status run_go_on(source *run, bool forward) {
     return LW_OK;
 }
 
-static lw_status run_seek(source *run, lw_bytes key, uint64_t sequence) {
+LW_YIELDS static lw_status run_seek(source *run, lw_bytes key, uint64_t sequence) {
     uint32_t index = lw_files_find(run->files, run->count, key);
     if (index == run->count) {
         return LW_OK;
@@ -101,7 +101,7 @@ static lw_status run_seek(source *run, lw_bytes key, uint64_t sequence) {
     return run_go_on(run, true);
 }
 
-static lw_status run_seek_before(source *run, lw_bytes key) {
+LW_YIELDS static lw_status run_seek_before(source *run, lw_bytes key) {
     uint32_t index = lw_files_find(run->files, run->count, key);
     if (index == run->count || lw_compare(run->files[index]->info.key_min, key) >= 0) {
         if (index == 0) {
@@ -114,7 +114,8 @@ static lw_status run_seek_before(source *run, lw_bytes key) {
     return run_go_on(run, false);
 }
 
-static lw_status run_place(source *run, placement where, lw_bytes key, uint64_t sequence) {
+LW_YIELDS static lw_status run_place(source *run, placement where, lw_bytes key,
+                                     uint64_t sequence) {
     run->entry = NULL;
     switch (where) {
     case PLACE_SEEK:
@@ -152,7 +153,7 @@ static void memtable_place(source *memtable, placement where, lw_bytes key, uint
     memtable->entry = lw_memtable_cursor_entry(cursor);
 }
 
-static lw_status source_step(source *moved, bool forward) {
+LW_YIELDS static lw_status source_step(source *moved, bool forward) {
     if (moved->of_files) {
         LW_TRY(forward ? lw_table_cursor_next(moved->cursor)
                        : lw_table_cursor_previous(moved->cursor));
@@ -192,7 +193,8 @@ static void sink(lw_merge *merge, uint32_t position) {
     merge->order[position] = moved;
 }
 
-static lw_status place(lw_merge *merge, placement where, lw_bytes key, uint64_t sequence) {
+LW_YIELDS static lw_status place(lw_merge *merge, placement where, lw_bytes key,
+                                 uint64_t sequence) {
     merge->standing = 0;
     merge->forward = where == PLACE_SEEK || where == PLACE_FIRST;
     for (uint32_t index = 0; index < merge->count; index++) {

@@ -3,7 +3,7 @@
  * size, and collected until an edit names them all. */
 #include "storage/tree.h"
 
-static lw_status output_begin(lw_output *output) {
+LW_YIELDS static lw_status output_begin(lw_output *output) {
     char path[LW_PATH_SIZE];
     lw_store *store = output->store;
     uint64_t number = 0;
@@ -25,7 +25,7 @@ static void output_collect(lw_output *output, const lw_table_info *info) {
     output->bytes += info->size;
 }
 
-static lw_status output_end(lw_output *output) {
+LW_YIELDS static lw_status output_end(lw_output *output) {
     lw_store *store = output->store;
     lw_arena arena = lw_arena_in(store->memory);
     lw_table_info info;

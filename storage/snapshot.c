@@ -29,8 +29,8 @@ static lw_status answer(const lw_entry *entry, lw_buffer *value) {
 
 /* Looks into one table. `*found` tells whether it has an entry of the key that the snapshot sees;
  * the answer is in the status then. */
-static lw_status table_get(uint64_t sequence, lw_table_file *file, lw_bytes key, lw_buffer *value,
-                           bool *found) {
+LW_YIELDS static lw_status table_get(uint64_t sequence, lw_table_file *file, lw_bytes key,
+                                     lw_buffer *value, bool *found) {
     lw_table *table = NULL;
     LW_TRY(lw_table_file_use(file, &table));
     if (!lw_table_may_hold(table, key)) {
@@ -48,8 +48,8 @@ static lw_status table_get(uint64_t sequence, lw_table_file *file, lw_bytes key,
     return status;
 }
 
-static lw_status level_get(const lw_version *version, uint64_t sequence, uint32_t level,
-                           lw_bytes key, lw_buffer *value, bool *found) {
+LW_YIELDS static lw_status level_get(const lw_version *version, uint64_t sequence, uint32_t level,
+                                     lw_bytes key, lw_buffer *value, bool *found) {
     lw_table_file *const *files = lw_version_files(version, level);
     uint32_t count = lw_version_count(version, level);
     uint32_t index = level == 0 ? 0 : lw_files_find(files, count, key);
@@ -62,8 +62,8 @@ static lw_status level_get(const lw_version *version, uint64_t sequence, uint32_
     return LW_OK;
 }
 
-static lw_status version_get(const lw_version *version, uint64_t sequence, lw_bytes key,
-                             lw_buffer *value) {
+LW_YIELDS static lw_status version_get(const lw_version *version, uint64_t sequence, lw_bytes key,
+                                       lw_buffer *value) {
     bool found = false;
     for (uint32_t index = 0; index < version->memtable_count; index++) {
         lw_memtable_cursor cursor = lw_memtable_cursor_in(version->memtables[index]->memtable);

@@ -154,7 +154,7 @@ lw_tree *lw_store_add_tree(lw_store *store, uint64_t id, lw_version *tables) {
     return tree;
 }
 
-static lw_status create_tree(lw_store *store, uint64_t id, lw_tree **tree) {
+LW_YIELDS static lw_status create_tree(lw_store *store, uint64_t id, lw_tree **tree) {
     lw_buffer edit = lw_buffer_in(store->memory);
     if (lw_store_tree(store, id) != NULL) {
         return lw_fail(LW_EXISTS, "there is a tree %" PRIu64 " already", id);

@@ -83,7 +83,7 @@ lw_status lw_table_file_use(lw_table_file *file, lw_table **table) {
     return LW_OK;
 }
 
-static void sweep_one(lw_table_file *file) {
+LW_YIELDS static void sweep_one(lw_table_file *file) {
     char path[LW_PATH_SIZE];
     lw_table_folder *folder = file->folder;
     lw_env *env = folder->env;

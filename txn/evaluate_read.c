@@ -44,9 +44,9 @@ static bool afford(size_t *room, size_t size) {
     return true;
 }
 
-static lw_status read_version(lw_evaluation *evaluation, lw_bytes key, uint64_t read_timestamp,
-                              lw_history *history, size_t *room, bool *afforded,
-                              lw_get_value *value) {
+LW_YIELDS static lw_status read_version(lw_evaluation *evaluation, lw_bytes key,
+                                        uint64_t read_timestamp, lw_history *history, size_t *room,
+                                        bool *afforded, lw_get_value *value) {
     LW_TRY(lw_history_open(evaluation, key, read_timestamp, history));
     while (history->valid && !lw_history_is_version(history->record.kind)) {
         LW_TRY(lw_history_next(history));
@@ -64,8 +64,9 @@ static lw_status read_version(lw_evaluation *evaluation, lw_bytes key, uint64_t 
 }
 
 /* Reads values in the order of the keys, until one does not fit the answer any more. */
-static lw_status read_values(lw_evaluation *evaluation, const lw_bytes *keys, uint32_t key_count,
-                             uint64_t read_timestamp, lw_get_value *values, uint32_t *value_count) {
+LW_YIELDS static lw_status read_values(lw_evaluation *evaluation, const lw_bytes *keys,
+                                       uint32_t key_count, uint64_t read_timestamp,
+                                       lw_get_value *values, uint32_t *value_count) {
     size_t room = LW_EVALUATION_REPLY_SIZE_MAX;
     uint32_t count = 0;
     bool afforded = true;
@@ -153,7 +154,7 @@ static bool in_prefix(const scan_page *page) {
 }
 
 /* Moves the lock cursor, from where it stands on, to the next lock that hinders. */
-static lw_status settle_lock(scan_page *page) {
+LW_YIELDS static lw_status settle_lock(scan_page *page) {
     while (lw_cursor_valid(page->locks)) {
         LW_TRY(lw_lock_record_decode(lw_cursor_key(page->locks), lw_cursor_value(page->locks),
                                      &page->lock));
@@ -202,7 +203,7 @@ static lw_status add_row(scan_page *page, lw_bytes value) {
 
 /* Moves the data cursor, which stands somewhere on the key, forward to the version to be read. It
  * is then valid and in the key, or the key has none. */
-static lw_status find_version(scan_page *page, lw_data_record *record, bool *found) {
+LW_YIELDS static lw_status find_version(scan_page *page, lw_data_record *record, bool *found) {
     uint64_t timestamp;
     uint32_t steps = 0;
     *found = false;
@@ -225,7 +226,7 @@ static lw_status find_version(scan_page *page, lw_data_record *record, bool *fou
 }
 
 /* Moves the data cursor off the key, in the direction of the scan. */
-static lw_status leave_key(scan_page *page) {
+LW_YIELDS static lw_status leave_key(scan_page *page) {
     if (page->request->backwards) {
         return lw_cursor_seek_before(page->data, lw_buffer_view(&page->prefix));
     }
@@ -240,7 +241,7 @@ static lw_status leave_key(scan_page *page) {
 }
 
 /* Notes the key that the data cursor came to. */
-static lw_status enter_key(scan_page *page) {
+LW_YIELDS static lw_status enter_key(scan_page *page) {
     lw_bytes prefix;
     uint64_t timestamp;
     LW_TRY(lw_record_data_key_split(lw_cursor_key(page->data), &prefix, &timestamp));
@@ -274,7 +275,7 @@ static lw_status end_at_lock(scan_page *page, lw_scan_reply *reply) {
                             &page->lock);
 }
 
-static lw_status fill_page(scan_page *page, lw_scan_reply *reply) {
+LW_YIELDS static lw_status fill_page(scan_page *page, lw_scan_reply *reply) {
     while (lw_cursor_valid(page->data)) {
         if (page_done(page)) {
             reply->more = true;
@@ -298,7 +299,7 @@ static lw_status fill_page(scan_page *page, lw_scan_reply *reply) {
     return locked ? end_at_lock(page, reply) : LW_OK;
 }
 
-static lw_status open_locks(scan_page *page) {
+LW_YIELDS static lw_status open_locks(scan_page *page) {
     lw_evaluation *evaluation = page->evaluation;
     if (evaluation->unlocked) {
         return LW_OK;
@@ -315,7 +316,7 @@ static lw_status open_locks(scan_page *page) {
     return settle_lock(page);
 }
 
-static lw_status open_data(scan_page *page) {
+LW_YIELDS static lw_status open_data(scan_page *page) {
     lw_evaluation *evaluation = page->evaluation;
     lw_record_data_prefix(page->request->lower, &evaluation->key);
     if (page->request->upper.size > 0) {
@@ -328,7 +329,7 @@ static lw_status open_data(scan_page *page) {
     return page->request->backwards ? lw_cursor_last(page->data) : lw_cursor_first(page->data);
 }
 
-static lw_status read_page(scan_page *page, lw_scan_reply *reply) {
+LW_YIELDS static lw_status read_page(scan_page *page, lw_scan_reply *reply) {
     LW_TRY(open_data(page));
     LW_TRY(open_locks(page));
     LW_TRY(fill_page(page, reply));

@@ -48,8 +48,8 @@ static uint64_t expiry(const lw_evaluation *evaluation, uint32_t lifetime_ms) {
 
 /* Fails unless `account` leaves room for a record of `start` at `timestamp`: timestamps are given
  * once, so another's record there means that a client made its own up (hazard T3). */
-static lw_status place_free(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
-                            uint64_t start) {
+LW_YIELDS static lw_status place_free(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
+                                      uint64_t start) {
     lw_data_record record;
     lw_status status = lw_history_at(evaluation, key, timestamp, &record);
     if (status == LW_NOT_FOUND || (status == LW_OK && record.start == start)) {
@@ -74,8 +74,9 @@ static bool hinders_validation(const lw_lock_record *lock, uint64_t start,
 }
 
 /* Looks at versions of one key in (seen, commit_timestamp], newest first. */
-static lw_status check_versions(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
-                                uint64_t seen, uint64_t commit_timestamp, lw_history *history) {
+LW_YIELDS static lw_status check_versions(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
+                                          uint64_t seen, uint64_t commit_timestamp,
+                                          lw_history *history) {
     LW_TRY(lw_history_open(evaluation, key, commit_timestamp, history));
     for (; history->valid && history->timestamp > seen;) {
         if (lw_history_is_version(history->record.kind) && history->record.start != start) {
@@ -86,8 +87,8 @@ static lw_status check_versions(lw_evaluation *evaluation, lw_bytes key, uint64_
     return LW_OK;
 }
 
-static lw_status validate_key(lw_evaluation *evaluation, const lw_seen_key *read, uint64_t start,
-                              uint64_t commit_timestamp) {
+LW_YIELDS static lw_status validate_key(lw_evaluation *evaluation, const lw_seen_key *read,
+                                        uint64_t start, uint64_t commit_timestamp) {
     lw_lock_record lock;
     lw_status status = lw_history_lock(evaluation, read->key, &lock);
     if (status == LW_OK && hinders_validation(&lock, start, commit_timestamp)) {
@@ -102,8 +103,8 @@ static lw_status validate_key(lw_evaluation *evaluation, const lw_seen_key *read
     return status;
 }
 
-static lw_status check_range_locks(lw_evaluation *evaluation, lw_cursor *locks, uint64_t start,
-                                   uint64_t commit_timestamp) {
+LW_YIELDS static lw_status check_range_locks(lw_evaluation *evaluation, lw_cursor *locks,
+                                             uint64_t start, uint64_t commit_timestamp) {
     LW_TRY(lw_cursor_first(locks));
     while (lw_cursor_valid(locks)) {
         lw_lock_record lock;
@@ -116,8 +117,9 @@ static lw_status check_range_locks(lw_evaluation *evaluation, lw_cursor *locks, 
     return LW_OK;
 }
 
-static lw_status validate_range_locks(lw_evaluation *evaluation, const lw_seen_range *range,
-                                      uint64_t start, uint64_t commit_timestamp) {
+LW_YIELDS static lw_status validate_range_locks(lw_evaluation *evaluation,
+                                                const lw_seen_range *range, uint64_t start,
+                                                uint64_t commit_timestamp) {
     if (evaluation->unlocked) {
         return LW_OK;
     }
@@ -146,9 +148,9 @@ static lw_status found_newer(lw_evaluation *evaluation, lw_bytes prefix, uint64_
 }
 
 /* Every record in the range is looked at: older ones lie between those that matter. */
-static lw_status check_range_versions(lw_evaluation *evaluation, lw_cursor *data,
-                                      const lw_seen_range *range, uint64_t start,
-                                      uint64_t commit_timestamp) {
+LW_YIELDS static lw_status check_range_versions(lw_evaluation *evaluation, lw_cursor *data,
+                                                const lw_seen_range *range, uint64_t start,
+                                                uint64_t commit_timestamp) {
     LW_TRY(lw_cursor_first(data));
     while (lw_cursor_valid(data)) {
         lw_bytes prefix;
@@ -166,8 +168,8 @@ static lw_status check_range_versions(lw_evaluation *evaluation, lw_cursor *data
     return LW_OK;
 }
 
-static lw_status validate_range(lw_evaluation *evaluation, const lw_seen_range *range,
-                                uint64_t start, uint64_t commit_timestamp) {
+LW_YIELDS static lw_status validate_range(lw_evaluation *evaluation, const lw_seen_range *range,
+                                          uint64_t start, uint64_t commit_timestamp) {
     bool empty = range->upper.size > 0 && lw_compare(range->lower, range->upper) >= 0;
     if (empty || LW_BUG(evaluation->env, "txn.ranges_not_validated")) {
         return LW_OK;
@@ -204,8 +206,8 @@ lw_status lw_evaluate_validate(lw_evaluation *evaluation, const lw_validate_requ
 /* ---- one round ------------------------------------------------------------------------------ */
 
 /* What a mutation may meet. `account` is of its key. */
-static lw_status check_mutation(lw_evaluation *evaluation, const lw_mutation *mutation,
-                                uint64_t start, const lw_account *account) {
+LW_YIELDS static lw_status check_mutation(lw_evaluation *evaluation, const lw_mutation *mutation,
+                                          uint64_t start, const lw_account *account) {
     if (account->rolled_back) {
         return lw_obstacle_rolled_back(evaluation, mutation->key, start);
     }
@@ -276,8 +278,9 @@ void lw_evaluate_commit_now_write(lw_evaluation *evaluation, const lw_commit_now
 
 /* ---- the first phase ------------------------------------------------------------------------ */
 
-static lw_status prewrite_one(lw_evaluation *evaluation, const lw_prewrite_request *request,
-                              const lw_mutation *mutation) {
+LW_YIELDS static lw_status prewrite_one(lw_evaluation *evaluation,
+                                        const lw_prewrite_request *request,
+                                        const lw_mutation *mutation) {
     lw_account account;
     LW_TRY(lw_history_account(evaluation, mutation->key, request->start, mutation->seen, &account));
     if (account.committed != 0) {
@@ -318,8 +321,8 @@ lw_status lw_evaluate_prewrite(lw_evaluation *evaluation, const lw_prewrite_requ
 /* ---- the second phase ----------------------------------------------------------------------- */
 
 /* The lock is not there any more, or never was. */
-static lw_status commit_without_lock(lw_evaluation *evaluation, lw_bytes key,
-                                     const lw_finish_request *request) {
+LW_YIELDS static lw_status commit_without_lock(lw_evaluation *evaluation, lw_bytes key,
+                                               const lw_finish_request *request) {
     lw_account account;
     LW_TRY(lw_history_account(evaluation, key, request->start, UINT64_MAX, &account));
     if (account.committed == request->commit_timestamp) {
@@ -338,8 +341,8 @@ static lw_status commit_without_lock(lw_evaluation *evaluation, lw_bytes key,
     return lw_obstacle_rolled_back(evaluation, key, request->start);
 }
 
-static lw_status commit_one(lw_evaluation *evaluation, const lw_finish_request *request,
-                            lw_bytes key) {
+LW_YIELDS static lw_status commit_one(lw_evaluation *evaluation, const lw_finish_request *request,
+                                      lw_bytes key) {
     lw_lock_record lock;
     lw_status status = lw_history_lock(evaluation, key, &lock);
     if (status == LW_NOT_FOUND || (status == LW_OK && lock.start != request->start)) {
@@ -373,8 +376,8 @@ lw_status lw_evaluate_commit(lw_evaluation *evaluation, const lw_finish_request 
 /* ---- the way back --------------------------------------------------------------------------- */
 
 /* Rolls back at one key, whatever is there. With `*committed` not 0 afterwards nothing was done. */
-static lw_status roll_back(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
-                           const lw_lock_record *own_lock, uint64_t *committed) {
+LW_YIELDS static lw_status roll_back(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
+                                     const lw_lock_record *own_lock, uint64_t *committed) {
     lw_account account = {0};
     if (own_lock == NULL) {
         LW_TRY(lw_history_account(evaluation, key, start, UINT64_MAX, &account));
@@ -393,8 +396,8 @@ static lw_status roll_back(lw_evaluation *evaluation, lw_bytes key, uint64_t sta
 }
 
 /* The lock of `start` on a key; *own is NULL if there is none, or another's. */
-static lw_status find_own_lock(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
-                               lw_lock_record *lock, const lw_lock_record **own) {
+LW_YIELDS static lw_status find_own_lock(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
+                                         lw_lock_record *lock, const lw_lock_record **own) {
     lw_status status = lw_history_lock(evaluation, key, lock);
     *own = status == LW_OK && lock->start == start ? lock : NULL;
     return status == LW_NOT_FOUND ? LW_OK : status;
@@ -434,8 +437,8 @@ lw_status lw_evaluate_rollback(lw_evaluation *evaluation, const lw_finish_reques
 
 /* ---- deciding ------------------------------------------------------------------------------- */
 
-static lw_status check_lock(lw_evaluation *evaluation, const lw_check_request *request,
-                            const lw_lock_record *lock, lw_check_reply *reply) {
+LW_YIELDS static lw_status check_lock(lw_evaluation *evaluation, const lw_check_request *request,
+                                      const lw_lock_record *lock, lw_check_reply *reply) {
     if (!lw_equal(lock->primary, request->primary)) {
         return lw_fail(LW_INVALID_ARGUMENT,
                        "the key asked about is not the primary of transaction %llu",

@@ -64,8 +64,8 @@ void lw_history_close(lw_history *history) {
     lw_cursor_close(history->cursor);
 }
 
-static lw_status walk_account(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
-                              uint64_t since, lw_history *history, lw_account *account) {
+LW_YIELDS static lw_status walk_account(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
+                                        uint64_t since, lw_history *history, lw_account *account) {
     LW_TRY(lw_history_open(evaluation, key, UINT64_MAX, history));
     while (history->valid) {
         bool newest_known = account->newest != 0 || history->timestamp <= since;
