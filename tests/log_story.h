@@ -369,6 +369,46 @@ static inline void story_run(story *told, void (*body)(story *told)) {
     }
 }
 
+/* ---- bodies and beginnings that several stories share ------------------------------------------
+ */
+
+static inline void story_append_some(story *told, uint32_t count) {
+    for (uint32_t index = 0; index < count; index++) {
+        uint64_t position = story_append(told, index % STORY_GROUPS, index < STORY_GROUPS, 1);
+        if (lw_log_wait(told->log, position) != LW_OK) {
+            story_fail(told, LW_INTERNAL);
+        }
+        told->acknowledged = told->record_count;
+    }
+}
+
+static inline void story_open_and_append_20(story *told) {
+    if (story_open_log(told) == LW_OK) {
+        story_append_some(told, 20);
+    }
+}
+
+static inline void story_shut(story *told) {
+    lw_log_close(told->log);
+    told->log = NULL;
+}
+
+static inline void story_reopen(story *told) {
+    (void)!story_open_log(told);
+}
+
+static inline story *story_with_20_records_closed(void) {
+    lw_faults none = lw_faults_none();
+    story *told = story_open(1, &none);
+    told->options.segment_size = 1 << 20;
+    told->size_max = 100;
+    story_run(told, story_open_and_append_20);
+    assert_int_equal(told->opened, LW_OK);
+    assert_int_equal(told->worst, LW_OK);
+    story_run(told, story_shut);
+    return told;
+}
+
 /* Whether the opening, if there was one, showed what it should. */
 static inline bool story_right(const story *told) {
     return !told->open_done || told->opened == LW_OK;
