@@ -387,8 +387,11 @@ LW_YIELDS static lw_status lock_at_shard(lw_txn *txn, lw_bytes key, bool read) {
         return lw_fail(LW_INTERNAL, "the node answered %u values for one lock", answer.value_count);
     }
     lw_bytes value = read && answer.values[0].found ? answer.values[0].value : (lw_bytes){0};
-    lw_write *write =
-        lw_write_set_put(&txn->writes, LW_MUTATION_LOCK, key, value, answer.for_update);
+    /* Snapshot isolation keeps nobody's reads; so what is written without having been read under
+     * the lock may rest on the snapshot, and the first to commit wins. */
+    bool first_wins = !read && txn->options.isolation == LW_SNAPSHOT && txn->read_timestamp != 0;
+    lw_write *write = lw_write_set_put(&txn->writes, LW_MUTATION_LOCK, key, value,
+                                       first_wins ? txn->read_timestamp : answer.for_update);
     write->found = read && answer.values[0].found;
     return LW_OK;
 }
