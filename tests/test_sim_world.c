@@ -12,6 +12,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Builds without the simulator's hooks run these tests too. */
+#ifndef LW_SIMULATION
+#define LW_SIMULATION 1
+#endif
 #include "sim/world.h"
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -461,9 +465,8 @@ static void drain_main(void *argument) {
     lone_stage *self = argument;
     uint8_t bytes[4000];
     size_t size = 1;
-    while (size > 0) {
+    while (size > 0 && self->status == LW_OK) {
         self->status = lw_socket_receive(self->env, self->handle, bytes, sizeof(bytes), 0, &size);
-        assert_int_equal(self->status, LW_OK);
     }
 }
 
