@@ -21,14 +21,15 @@
  *           | 5 · limit varint                                             numbers below are taken
  *
  * Invariants
- * C1. One record is written at a time, and the next only when it is durable. So a damaged record with
- *     a valid one behind it was acknowledged: that is corruption. With none behind it, it is the torn
- *     end of a write that nobody was told of: it is left out.
- * C2. An edit is acknowledged only when the mark behind it is durable too. So damage to the last edit
- *     is told from a torn tail as well. (Two small writes a flush: about 0.2 ms of its seconds.)
- * C3. A rewritten catalog is complete and synced before it gets the name CATALOG: `base` in its header
- *     is its size then, and any damage before `base` is corruption. Its generation is one higher, so
- *     that no record of an earlier file, come back through a reused disk block, is believed.
+ * C1. One record is written at a time, and the next only when it is durable. So a damaged record
+ *     with a valid one behind it was acknowledged: that is corruption. With none behind it, it is
+ *     the torn end of a write that nobody was told of: it is left out.
+ * C2. An edit is acknowledged only when the mark behind it is durable too. So damage to the last
+ *     edit is told from a torn tail as well. (Two small writes a flush: 0.2 ms of its seconds.)
+ * C3. A rewritten catalog is complete and synced before it gets the name CATALOG: `base` in its
+ *     header is its size then, and any damage before `base` is corruption. Its generation is one
+ *     higher, so that no record of an earlier file, come back through a reused disk block, is
+ *     believed.
  * C4. Nothing is ever appended to a file whose end is in doubt: not after a write that failed with
  *     LW_FULL, and not to what another process wrote, which may be in the page cache alone, clean
  *     since a sync failed (hazard S4). The catalog is rewritten first. After any other failure the
@@ -84,8 +85,8 @@ typedef struct lw_catalog_facts {
     bool acknowledged; /* whether the last edit surely was: it is in the base, or has its mark */
 } lw_catalog_facts;
 
-/* Reads what a catalog file holds: pure memory. `path` is for messages. LW_REFUSED for a newer format;
- * LW_CORRUPTION with file and offset. */
+/* Reads what a catalog file holds: pure memory. `path` is for messages. LW_REFUSED for a newer
+ * format; LW_CORRUPTION with file and offset. */
 LW_MUST_USE lw_status lw_catalog_parse(const char *path, lw_bytes file, lw_catalog_visit visit,
                                        void *argument, lw_catalog_facts *facts);
 /* Reads the catalog at `path` without changing it. LW_NOT_FOUND if there is none; else as above. */

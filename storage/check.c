@@ -105,6 +105,7 @@ LW_YIELDS static void check_table(checker *check, lw_table_file *file) {
     lw_status status = lw_table_file_use(file, &table);
     if (status == LW_OK) {
         status = walk_table(table, &met);
+        lw_table_file_done(file);
     }
     if (status == LW_OK) {
         hold_against(check, &file->info, &met);
@@ -174,8 +175,11 @@ lw_status lw_store_check(lw_env *env, const char *directory, lw_filter_part filt
                          lw_buffer *faults) {
     lw_cache *cache = lw_cache_open(env->memory, CACHE_SIZE);
     checker check = {.env = env, .faults = faults, .inventory = lw_inventory_in(env->memory)};
-    check.folder = (lw_table_folder){
-        .env = env, .cache = cache, .path = check.table_path, .filter_part = filter_part};
+    check.folder = (lw_table_folder){.env = env,
+                                     .cache = cache,
+                                     .path = check.table_path,
+                                     .filter_part = filter_part,
+                                     .open_max = 1};
     lw_status status = check_folder(&check, directory);
     lw_inventory_reset(&check.inventory);
     lw_cache_close(cache);

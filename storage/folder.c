@@ -17,6 +17,7 @@ enum {
     FIRST_NUMBERS = 256, /* file numbers that a new folder begins with */
     MEMORY_SIZE_DEFAULT = 64 * 1024 * 1024,
     TABLE_SIZE_DEFAULT = 8 * 1024 * 1024,
+    OPEN_MAX_DEFAULT = 512, /* half of the usual limit of open files */
 };
 
 /* ---- the folder itself --------------------------------------------------------------------------
@@ -220,10 +221,12 @@ static lw_store *store_make(lw_env *env, const lw_store_options *options) {
     store->memtable_budget = store->options.memory_size / 2;
     store->trees = lw_map_in(env->memory);
     store->cache = lw_cache_open(env->memory, store->options.memory_size / 2);
-    store->folder = (lw_table_folder){.env = env,
-                                      .cache = store->cache,
-                                      .path = store->table_path,
-                                      .filter_part = options->filter_part};
+    store->folder =
+        (lw_table_folder){.env = env,
+                          .cache = store->cache,
+                          .path = store->table_path,
+                          .open_max = options->open_max != 0 ? options->open_max : OPEN_MAX_DEFAULT,
+                          .filter_part = options->filter_part};
     return store;
 }
 

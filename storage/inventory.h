@@ -4,10 +4,10 @@
  *
  * Invariants
  * 1. Every change is held against what is there: no tree or table is added twice, no table to a
- * tree that is not, none removed that is not there, none numbered beyond the numbers given out, no
- *    flushed index moves back. What breaks this is corruption, though its checksum was right.
+ *    tree that is not, none removed that is not there, none numbered beyond the numbers given out,
+ *    no flushed index moves back. What breaks this is corruption, though its checksum was right.
  * 2. Trees, and tables within a tree, are kept in the order of their adding, so that nothing
- * depends on the order of a hash table. */
+ *    depends on the order of a hash table. */
 #ifndef LW_INVENTORY_H
 #define LW_INVENTORY_H
 

@@ -33,11 +33,17 @@ lw_merge *lw_merge_open(lw_memory *memory, uint32_t capacity) {
     return merge;
 }
 
+static void run_leave(source *run) {
+    if (run->cursor != NULL) {
+        lw_table_cursor_close(run->cursor);
+        lw_table_file_done(run->files[run->index]);
+        run->cursor = NULL;
+    }
+}
+
 void lw_merge_close(lw_merge *merge) {
     for (uint32_t index = 0; index < merge->count; index++) {
-        if (merge->sources[index].cursor != NULL) {
-            lw_table_cursor_close(merge->sources[index].cursor);
-        }
+        run_leave(&merge->sources[index]);
     }
     lw_free(merge->memory, merge->order);
     lw_free(merge->memory, merge);
@@ -71,9 +77,7 @@ LW_YIELDS static lw_status run_enter(source *run, uint32_t index) {
         return LW_OK;
     }
     LW_TRY(lw_table_file_use(run->files[index], &table));
-    if (run->cursor != NULL) {
-        lw_table_cursor_close(run->cursor);
-    }
+    run_leave(run);
     run->cursor = lw_table_cursor_open(table);
     run->index = index;
     return LW_OK;

@@ -27,15 +27,8 @@ static lw_status answer(const lw_entry *entry, lw_buffer *value) {
     return LW_OK;
 }
 
-/* Looks into one table. `*found` tells whether it has an entry of the key that the snapshot sees;
- * the answer is in the status then. */
-LW_YIELDS static lw_status table_get(uint64_t sequence, lw_table_file *file, lw_bytes key,
-                                     lw_buffer *value, bool *found) {
-    lw_table *table = NULL;
-    LW_TRY(lw_table_file_use(file, &table));
-    if (!lw_table_may_hold(table, key)) {
-        return LW_OK;
-    }
+LW_YIELDS static lw_status seek_table(lw_table *table, uint64_t sequence, lw_bytes key,
+                                      lw_buffer *value, bool *found) {
     lw_table_cursor *cursor = lw_table_cursor_open(table);
     lw_status status = lw_table_cursor_seek(cursor, key, sequence);
     const lw_entry *entry = status == LW_OK ? lw_table_cursor_entry(cursor) : NULL;
@@ -45,6 +38,20 @@ LW_YIELDS static lw_status table_get(uint64_t sequence, lw_table_file *file, lw_
         status = answer(entry, value);
     }
     lw_table_cursor_close(cursor);
+    return status;
+}
+
+/* Looks into one table. `*found` tells whether it has an entry of the key that the snapshot sees;
+ * the answer is in the status then. */
+LW_YIELDS static lw_status table_get(uint64_t sequence, lw_table_file *file, lw_bytes key,
+                                     lw_buffer *value, bool *found) {
+    lw_table *table = NULL;
+    lw_status status = LW_OK;
+    LW_TRY(lw_table_file_use(file, &table));
+    if (lw_table_may_hold(table, key)) {
+        status = seek_table(table, sequence, key, value, found);
+    }
+    lw_table_file_done(file);
     return status;
 }
 

@@ -202,7 +202,7 @@ void lw_store_describe(void *argument, lw_buffer *edit) {
 /* ---- the fibers ---------------------------------------------------------------------------------
  */
 
-static void sweep_main(void *argument) {
+LW_YIELDS static void sweep_main(void *argument) {
     lw_store *store = argument;
     while (!lw_store_stopping(store)) {
         if (store->folder.unused == NULL) {

@@ -34,6 +34,7 @@ typedef struct lw_store_options {
     size_t memory_size;         /* bytes for memtables and the block cache; 0: 64 MiB */
     lw_filter_part filter_part; /* see lw_table_options */
     uint64_t table_size;        /* bytes at which compaction cuts a table; 0: 8 MiB */
+    uint32_t open_max;          /* tables kept open, besides those that cursors stand in; 0: 512 */
     /* Called after a flush of `tree` became durable: everything up to `index` is in tables. May be
      * NULL. Must not suspend. */
     void (*flushed)(void *argument, lw_tree *tree, uint64_t index);

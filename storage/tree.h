@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The inside of a store and its trees, shared by the files that make them: tree.c (writes),
- * snapshot.c and cursor.c (reads), flush.c, compaction.c, store.c (the folder). Nobody else
- * includes this.
+ * snapshot.c and cursor.c (reads), flush.c, compaction.c, output.c, store.c and folder.c. Nobody
+ * else includes this.
  *
  * Three fibers work for a store: one flushes, one compacts, one sweeps files that nobody names any
  * more. Each waits in a queue of the store, and ends when the store closes or dies.
@@ -12,8 +12,9 @@
  * I2. A version is installed in the same turn in which the commit of its edit returned, so that the
  *     versions of all trees are always what the catalog says (lw_catalog_describe).
  * I3. Sequences: one per batch, from 1, strictly ascending within a tree, restored as the highest
- * in any table or flushed edit (hazard S9). I4. memtable_bytes is the sum of the sizes of all
- * memtables that are not flushed. */
+ *     in any table or flushed edit (hazard S9).
+ * I4. memtable_bytes is the sum of the sizes of all memtables that are not flushed. Flushed ones
+ *     that a snapshot still pins are not counted: no flush could give their memory back. */
 #ifndef LW_TREE_H
 #define LW_TREE_H
 

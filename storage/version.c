@@ -23,6 +23,81 @@ lw_table_file *lw_table_file_make(lw_table_folder *folder, const lw_table_info *
     return file;
 }
 
+/* ---- open tables --------------------------------------------------------------------------------
+ */
+
+static void idle_add(lw_table_folder *folder, lw_table_file *file) {
+    file->idle_next = NULL;
+    file->idle_previous = folder->idle_last;
+    *(folder->idle_last != NULL ? &folder->idle_last->idle_next : &folder->idle_first) = file;
+    folder->idle_last = file;
+}
+
+static void idle_remove(lw_table_folder *folder, lw_table_file *file) {
+    *(file->idle_previous != NULL ? &file->idle_previous->idle_next : &folder->idle_first) =
+        file->idle_next;
+    *(file->idle_next != NULL ? &file->idle_next->idle_previous : &folder->idle_last) =
+        file->idle_previous;
+}
+
+/* Closes an open table that is in no list. Only the table is touched while this suspends: the file
+ * may be opened anew, or freed, meanwhile. */
+LW_YIELDS static void close_table(lw_table_file *file) {
+    lw_table *table = file->table;
+    file->table = NULL;
+    file->folder->open_count--;
+    lw_table_close(table);
+}
+
+LW_YIELDS static void make_room(lw_table_folder *folder) {
+    while (folder->open_count >= folder->open_max && folder->idle_first != NULL) {
+        lw_table_file *file = folder->idle_first;
+        LW_MARK(folder->env, "store.table_closed");
+        idle_remove(folder, file);
+        close_table(file);
+    }
+}
+
+LW_YIELDS static lw_status open_table(lw_table_file *file) {
+    char path[LW_PATH_SIZE];
+    lw_table_folder *folder = file->folder;
+    make_room(folder);
+    LW_TRY(lw_table_path(path, folder->path, file->info.number));
+    LW_TRY(lw_table_open(folder->env, folder->cache, path, &file->info, folder->filter_part,
+                         &file->table));
+    folder->open_count++;
+    return LW_OK;
+}
+
+lw_status lw_table_file_use(lw_table_file *file, lw_table **table) {
+    LW_ASSERT(file->references > 0);
+    while (file->opening) {
+        lw_queue_wait(&file->opened);
+    }
+    if (file->table == NULL) {
+        file->opening = true;
+        lw_status status = open_table(file);
+        file->opening = false;
+        lw_queue_wake_all(&file->opened);
+        LW_TRY(status);
+    } else if (file->uses == 0) {
+        idle_remove(file->folder, file);
+    }
+    file->uses++;
+    *table = file->table;
+    return LW_OK;
+}
+
+void lw_table_file_done(lw_table_file *file) {
+    LW_ASSERT(file->uses > 0);
+    if (--file->uses == 0) {
+        idle_add(file->folder, file);
+    }
+}
+
+/* ---- references ---------------------------------------------------------------------------------
+ */
+
 void lw_table_file_release(lw_table_file *file) {
     lw_table_folder *folder = file->folder;
     LW_ASSERT(file->references > 0);
@@ -30,6 +105,10 @@ void lw_table_file_release(lw_table_file *file) {
         return;
     }
     LW_ASSERT(!file->opening);
+    LW_ASSERT(file->uses == 0);
+    if (file->table != NULL) {
+        idle_remove(folder, file);
+    }
     file->next_unused = folder->unused;
     folder->unused = file;
     lw_queue_wake_all(&folder->sweep_wanted);
@@ -60,36 +139,12 @@ bool lw_table_name_number(const char *name, uint64_t *number) {
     return true;
 }
 
-lw_status lw_table_file_use(lw_table_file *file, lw_table **table) {
-    char path[LW_PATH_SIZE];
-    lw_table_folder *folder = file->folder;
-    LW_ASSERT(file->references > 0);
-    while (file->opening) {
-        lw_queue_wait(&file->opened);
-    }
-    if (file->table == NULL) {
-        file->opening = true;
-        lw_status status = lw_table_path(path, folder->path, file->info.number);
-        if (status == LW_OK) {
-            status = lw_table_open(folder->env, folder->cache, path, &file->info,
-                                   folder->filter_part, &file->table);
-        }
-        file->opening = false;
-        lw_queue_wake_all(&file->opened);
-        LW_TRY(status);
-        folder->open_count++;
-    }
-    *table = file->table;
-    return LW_OK;
-}
-
 LW_YIELDS static void sweep_one(lw_table_file *file) {
     char path[LW_PATH_SIZE];
     lw_table_folder *folder = file->folder;
     lw_env *env = folder->env;
     if (file->table != NULL) {
-        lw_table_close(file->table);
-        folder->open_count--;
+        close_table(file);
     }
     if (file->obsolete) {
         lw_cache_forget(folder->cache, file->info.number);

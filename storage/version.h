@@ -9,10 +9,12 @@
  * Invariants
  * V1. A version never changes. Only its newest memtable takes entries, with higher sequences.
  * V2. Memtables come newest first; so do the tables of level 0. Of one key, everything in an
- * earlier one is newer than everything in a later one, and level n newer than level n + 1. V3. The
- * tables of each level from 1 on are disjoint and ascend by key. V4. A table's file is closed when
- * no version names it, and unlinked only if, besides, it was marked as obsolete: by whoever made
- * the catalog durable that no longer names it (T2). */
+ *     earlier one is newer than everything in a later one, and level n newer than level n + 1.
+ * V3. The tables of each level from 1 on are disjoint and ascend by key.
+ * V4. At most open_max tables are open, besides those in which cursors stand: each costs a handle,
+ *     and the memory of its index and filter.
+ * V5. The file of a table is unlinked when no version names it, and only if, besides, it was marked
+ *     as obsolete: by whoever made the catalog durable that no longer names it (T2). */
 #ifndef LW_VERSION_H
 #define LW_VERSION_H
 
@@ -31,7 +33,9 @@ typedef struct lw_table_folder {
     struct lw_table_file
         *unused;           /* named by no version any more, waiting for lw_table_folder_sweep */
     lw_queue sweep_wanted; /* woken when there is something to sweep */
-    uint32_t open_count;   /* tables that have a file open */
+    uint32_t open_count;   /* tables that are open; beyond open_max idle ones are closed */
+    uint32_t open_max;
+    struct lw_table_file *idle_first, *idle_last; /* open, but used by nobody; longest first */
 } lw_table_folder;
 
 /* A table as the store knows it. The file itself is opened at its first use, so that opening a
@@ -43,8 +47,10 @@ typedef struct lw_table_file {
     bool obsolete;       /* no durable catalog names it any more */
     bool opening;        /* some fiber is at it */
     lw_queue opened;     /* the others wait here */
-    lw_table *table;     /* NULL until first use */
-    lw_table_info info;  /* keys behind the struct */
+    lw_table *table;     /* NULL: not open */
+    uint32_t uses;       /* of the open table; 0: it is in the idle list */
+    struct lw_table_file *idle_next, *idle_previous;
+    lw_table_info info; /* keys behind the struct */
 } lw_table_file;
 
 /* Copies `info`. One reference, the caller's. */
@@ -53,8 +59,10 @@ static inline void lw_table_file_hold(lw_table_file *file) {
     file->references++;
 }
 void lw_table_file_release(lw_table_file *file);
-/* The open table; valid as long as a reference is held. */
+/* The open table, valid until lw_table_file_done. The caller holds a reference for so long. */
 LW_MUST_USE LW_YIELDS lw_status lw_table_file_use(lw_table_file *file, lw_table **table);
+/* Never suspends: tables beyond the limit are closed when the next one is opened. */
+void lw_table_file_done(lw_table_file *file);
 /* Closes the files that no version names, and unlinks the obsolete among them. LW_NOT_FOUND does
  * not trouble it; any other failure to unlink is logged, and left to the next opening. */
 LW_YIELDS void lw_table_folder_sweep(lw_table_folder *folder);

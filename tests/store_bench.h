@@ -313,6 +313,7 @@ static inline bool open_store(bench *on) {
     lw_store_options options = {.directory = "data",
                                 .memory_size = 128 * 1024,
                                 .table_size = 4096,
+                                .open_max = 3,
                                 .filter_part = filter_part,
                                 .flushed = flushed,
                                 .argument = on};

@@ -5,7 +5,7 @@
 
 static const char *const marks[] = {
     "store.trivial_move",      "store.memtable_rotated", "store.orphan_removed",
-    "store.tombstone_dropped", "catalog.rewritten",
+    "store.tombstone_dropped", "catalog.rewritten",      "store.table_closed",
 };
 enum { MARK_COUNT = sizeof(marks) / sizeof(marks[0]) };
 
