@@ -362,6 +362,15 @@ lw_status lw_get_many(lw_txn *txn, lw_lookup *lookups, size_t count) {
 /* ---- locking
  * ---------------------------------------------------------------------------------------- */
 
+static lw_status changed_since_snapshot(lw_txn *txn, lw_bytes key) {
+    char text[LW_PRINTABLE_SIZE];
+    txn->state = LW_TXN_ENDED;
+    return lw_fail(LW_CONFLICT,
+                   "the key \"%s\" was changed after this transaction's snapshot was "
+                   "taken: run the whole transaction again",
+                   lw_printable(key, text, sizeof(text)));
+}
+
 /* Takes the pessimistic lock on a key, and leaves a LOCK with its newest value in the write set. */
 LW_YIELDS static lw_status lock_at_shard(lw_txn *txn, lw_bytes key, bool read) {
     lw_client *client = txn->client;
@@ -386,13 +395,21 @@ LW_YIELDS static lw_status lock_at_shard(lw_txn *txn, lw_bytes key, bool read) {
     if (read && answer.value_count != 1) {
         return lw_fail(LW_INTERNAL, "the node answered %u values for one lock", answer.value_count);
     }
-    lw_bytes value = read && answer.values[0].found ? answer.values[0].value : (lw_bytes){0};
-    /* Snapshot isolation keeps nobody's reads; so what is written without having been read under
-     * the lock may rest on the snapshot, and the first to commit wins. */
-    bool first_wins = !read && txn->options.isolation == LW_SNAPSHOT && txn->read_timestamp != 0;
-    lw_write *write = lw_write_set_put(&txn->writes, LW_MUTATION_LOCK, key, value,
-                                       first_wins ? txn->read_timestamp : answer.for_update);
-    write->found = read && answer.values[0].found;
+    const lw_get_value *newest = read ? &answer.values[0] : NULL;
+    uint64_t seen = answer.for_update;
+    if (txn->read_timestamp == 0) {
+        LW_TRY(lw_txn_take_snapshot(txn, answer.for_update));
+    } else if (txn->options.isolation == LW_SNAPSHOT) {
+        /* All it reads is of one snapshot, so what changed since is a conflict, lock or no lock. */
+        seen = txn->read_timestamp;
+        if (newest != NULL && newest->commit_timestamp > txn->read_timestamp) {
+            return changed_since_snapshot(txn, key);
+        }
+    }
+    bool found = newest != NULL && newest->found;
+    lw_write *write = lw_write_set_put(&txn->writes, LW_MUTATION_LOCK, key,
+                                       found ? newest->value : (lw_bytes){0}, seen);
+    write->found = found;
     return LW_OK;
 }
 

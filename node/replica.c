@@ -348,7 +348,7 @@ void lw_replica_close(lw_replica *replica) {
         lw_queue_wait(&replica->idle);
     }
     LW_ASSERT(replica->latches.count == 0);
-    LW_ASSERT(replica->proposal_first == NULL);
+    LW_ASSERT(replica->proposal_first == NULL || replica->dead); /* never applied any more */
     free_replica(replica);
 }
 
