@@ -155,13 +155,20 @@ static void start_client(run *it, uint32_t index) {
     lw_workload_start(lw_host_boot(it->client_hosts[index]), &it->clients[index]);
 }
 
+/* Ends what runs on the node's host; nothing if nothing does. */
+static void end_node(run *it, bool power_loss) {
+    if (lw_host_running(it->node_host)) {
+        (power_loss ? lw_host_crash : lw_host_kill)(it->node_host);
+    }
+    it->node = NODE_DOWN;
+}
+
 /* Every 20 ms: what went down comes up again, mostly soon. */
 static void supervise(void *argument) {
     run *it = argument;
     if (it->node == NODE_FAILED) {
         judge_failed_node(it);
-        lw_host_kill(it->node_host);
-        it->node = NODE_DOWN;
+        end_node(it, false);
     }
     if (!lw_host_running(it->node_host) && !it->damaged &&
         (!it->troubled || lw_chance_percent(&it->chance, 10))) {
@@ -205,12 +212,10 @@ static void crash_something(void *argument) {
     if (choice < 2) {
         crash_client(it);
     } else if (choice < 4) {
-        lw_host_kill(it->node_host);
-        it->node = NODE_DOWN;
+        end_node(it, false);
     } else if (choice < 5) {
-        lw_host_crash(it->node_host);
-        it->node = NODE_DOWN;
-    } else {
+        end_node(it, true);
+    } else if (lw_host_running(it->node_host)) {
         lw_host_crash_after(it->node_host, lw_chance_below(&it->chance, 60),
                             (lw_crash)lw_chance_below(&it->chance, 3));
     }
@@ -225,7 +230,10 @@ static void pause_something(void *argument) {
     }
     uint64_t choice = lw_chance_below(&it->chance, it->client_count + 1);
     lw_host *host = choice == 0 ? it->node_host : it->client_hosts[choice - 1];
-    lw_host_pause(host, lw_chance_between(&it->chance, 1, 6000) * ns_per_ms);
+    uint64_t duration_ns = lw_chance_between(&it->chance, 1, 6000) * ns_per_ms;
+    if (lw_host_running(host)) {
+        lw_host_pause(host, duration_ns);
+    }
     lw_world_at(it->world, next_time(it, it->options->scenario->pause_every_ms), pause_something,
                 it);
 }
@@ -367,10 +375,8 @@ static void start_clients(run *it) {
         (void)snprintf(name, sizeof(name), "client%u", index);
         it->client_hosts[index] = lw_world_host(it->world, name);
         lw_workload_client *client = &it->clients[index];
-        *client = (lw_workload_client){.workload = &it->workload,
-                                       .kind = index % LW_WORKLOAD_KIND_COUNT,
-                                       .address = "node:7871",
-                                       .number = index};
+        *client = (lw_workload_client){
+            .workload = &it->workload, .address = "node:7871", .number = index};
         memset(client->own_known, true, sizeof(client->own_known));
         start_client(it, index);
     }
@@ -435,8 +441,7 @@ static void run_phases(run *it) {
     if (it->damaged) {
         return;
     }
-    lw_host_crash(it->node_host); /* what is not on the disk now was never promised */
-    it->node = NODE_DOWN;
+    end_node(it, true); /* what is not on the disk now was never promised */
     bool read = run_judge(it, true);
     if (!read || it->judge_status != LW_OK) {
         if (it->judge_status == LW_CORRUPTION && it->options->scenario->damage) {

@@ -383,17 +383,17 @@ LW_YIELDS static void client_main(void *argument) {
         LW_ASSERT(opened == LW_OK);
         uint64_t rounds = 1 + below(env, 50);
         for (uint64_t round = 0; round < rounds && !workload->stopping; round++) {
-            switch (self->kind) {
-            case LW_WORKLOAD_LISTS:
+            switch (below(env, 5)) {
+            case 0:
+            case 1:
+            case 2:
                 run_lists(env, self, client, &process);
                 break;
-            case LW_WORKLOAD_BANK:
+            case 3:
                 run_bank(env, self, client);
                 break;
-            case LW_WORKLOAD_CHURN:
-            case LW_WORKLOAD_KIND_COUNT:
+            default:
                 run_churn(env, self, client);
-                break;
             }
             lw_env_sleep(env, below(env, 20000000)); /* people think */
         }

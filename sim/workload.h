@@ -32,19 +32,11 @@ typedef struct lw_workload {
     lw_buffer violations;
 } lw_workload;
 
-typedef enum lw_workload_kind {
-    LW_WORKLOAD_LISTS,
-    LW_WORKLOAD_BANK,
-    LW_WORKLOAD_CHURN,
-    LW_WORKLOAD_KIND_COUNT,
-} lw_workload_kind;
-
 enum { LW_BANK_ACCOUNTS = 6, LW_BANK_BALANCE = 100 };
 
 /* One client. Lives as long as the workload; its env may go. */
 typedef struct lw_workload_client {
     lw_workload *workload;
-    lw_workload_kind kind;
     const char *address; /* of a node */
     uint32_t number;
     uint64_t own[16]; /* churn: what its keys held when last known; 0: nothing */
