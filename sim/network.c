@@ -575,26 +575,7 @@ int lw_endpoint_send(lw_endpoint *endpoint, lw_bytes bytes, size_t *count) {
 
 /* ---- leaving -------------------------------------------------------------------------------- */
 
-static void listener_close(lw_endpoint *listener) {
-    lw_network *network = listener->network;
-    while (listener->backlog_first != NULL) {
-        lw_endpoint *waiting = listener->backlog_first;
-        listener->backlog_first = waiting->next;
-        lw_endpoint_close(waiting);
-    }
-    lw_endpoint **place = &network->listeners;
-    while (*place != listener) {
-        place = &(*place)->next;
-    }
-    *place = listener->next;
-    lw_free(network->memory, listener);
-}
-
-void lw_endpoint_close(lw_endpoint *endpoint) {
-    if (endpoint->state == ENDPOINT_LISTENING) {
-        listener_close(endpoint);
-        return;
-    }
+static void end_close(lw_endpoint *endpoint) {
     LW_ASSERT(endpoint->state != ENDPOINT_GONE);
     connection *way = endpoint->connection;
     bool open = endpoint->state == ENDPOINT_OPEN;
@@ -609,6 +590,29 @@ void lw_endpoint_close(lw_endpoint *endpoint) {
         lane_push(way, endpoint->side, unread ? SEGMENT_RESET : SEGMENT_END, lw_view(NULL, 0));
     }
     connection_free_if_over(way);
+}
+
+static void listener_close(lw_endpoint *listener) {
+    lw_network *network = listener->network;
+    while (listener->backlog_first != NULL) {
+        lw_endpoint *waiting = listener->backlog_first;
+        listener->backlog_first = waiting->next;
+        end_close(waiting);
+    }
+    lw_endpoint **place = &network->listeners;
+    while (*place != listener) {
+        place = &(*place)->next;
+    }
+    *place = listener->next;
+    lw_free(network->memory, listener);
+}
+
+void lw_endpoint_close(lw_endpoint *endpoint) {
+    if (endpoint->state == ENDPOINT_LISTENING) {
+        listener_close(endpoint);
+    } else {
+        end_close(endpoint);
+    }
 }
 
 /* Of what was on its way, what had left the host still arrives. */
