@@ -43,7 +43,7 @@ def marked_in(text):
     for match in MARKED.finditer(text):
         member = MEMBER.search(match.group(1))
         name = FUNCTION.search(match.group(1))
-        if member and (not name or member.start() <= name.start()):
+        if member and (not name or member.start() < name.end()):
             members.add(member.group(1))
         elif name:
             functions.add(name.group(1))
@@ -72,12 +72,12 @@ def definitions(text):
             since = place + 1
 
 
-def check_file(path, text, functions, members, free):
+def check_file(path, text, functions, members, public):
     own_functions, own_members = marked_in(text)
     functions, members = functions | own_functions, members | own_members
     started = {word for call in START.findall(text) for word in WORD.findall(call)}
     for line, name, body in definitions(text):
-        if name in functions or name in members or name in free or name in started or name == "main":
+        if name in functions or name in members or name in public or name in started or name == "main":
             continue
         for through, called in CALL.findall(body):
             if called in (members if through else functions):
@@ -88,16 +88,16 @@ def check_file(path, text, functions, members, free):
 def check(root):
     texts = {path: code_of((pathlib.Path(root) / path).read_text())
              for path in project.sources(root, project.FOLDERS)}
-    functions, members, free = set(), set(), set()
+    functions, members, public = set(), set(), set()
     for path, text in texts.items():
         if path.endswith(".h"):
             more_functions, more_members = marked_in(text)
             functions |= more_functions
             members |= more_members
     if "client/lathwork.h" in texts:
-        free = set(PUBLIC.findall(texts["client/lathwork.h"]))
+        public = set(PUBLIC.findall(texts["client/lathwork.h"]))
     for path, text in texts.items():
-        yield from check_file(path, text, functions, members, free)
+        yield from check_file(path, text, functions, members, public)
 
 
 def main():
