@@ -59,7 +59,7 @@ SOURCES := $(foreach f,$(FOLDERS),$(wildcard $(f)/*.c))
 HEADERS := $(foreach f,$(FOLDERS) tests,$(wildcard $(f)/*.h))
 OBJECTS := $(SOURCES:%.c=$(B)/%.o)
 MAIN    := $(B)/node/main.o
-PROGRAM := $(if $(wildcard node/main.c),$(B)/lathwork)
+PROGRAM := $(B)/lathwork
 
 TESTS   := $(patsubst %.c,$(B)/%,$(wildcard tests/test_*.c))
 BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench_*.c))
