@@ -50,6 +50,20 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                         "1024)."},
     [LW_FLAG_QUIET] = {"quiet", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                        "Print nothing when the node is ready."},
+    [LW_FLAG_SEED] = {"seed", "NUMBER", LW_KIND_NUMBER, NULL, "1", NULL,
+                      "The first seed; it decides everything that happens in a run."},
+    [LW_FLAG_RUNS] = {"runs", "COUNT", LW_KIND_NUMBER, NULL, "1", NULL,
+                      "How many seeds to run, from the first one on."},
+    [LW_FLAG_SCENARIO] = {"scenario", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
+                          "What may go wrong: calm, crash, disk or rot. Without it each in turn."},
+    [LW_FLAG_BUG] = {"bug", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
+                     "Switch a planted bug on, and stop at the first seed that finds it."},
+    [LW_FLAG_ONCE] = {"once", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
+                      "Run each seed once, not twice to compare."},
+    [LW_FLAG_TRACE] = {"trace", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
+                       "Write every event of the runs to a file."},
+    [LW_FLAG_HISTORY] = {"history", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
+                         "Write the histories of the runs to a file, as JSON lines."},
     [LW_FLAG_MAN] = {"man", NULL, LW_KIND_SWITCH, NULL, NULL, NULL, "Print the manual page."},
     [LW_FLAG_COMPLETION] = {"completion", "SHELL", LW_KIND_CHOICE, "bash", NULL, NULL,
                             "Print completions for a shell."},
@@ -175,6 +189,18 @@ static const lw_command_spec commands[] = {
      "order of keys within and across tables. Prints a line for each fault.\n\n"
      "Exit code 7 if there is any, 6 if a node has the folder open.",
      "lathwork check lathwork-data", NULL},
+    {"sim", LW_GROUP_SELF, "", 0, 0,
+     BIT(SEED) | BIT(RUNS) | BIT(SCENARIO) | BIT(BUG) | BIT(ONCE) | BIT(TRACE) | BIT(HISTORY),
+     "run a node and clients in a simulated world",
+     "Runs this program's own node and several clients in one thread, on virtual time, disks and "
+     "networks, all decided by a seed; lets power fail, disks fail and networks stall; and checks "
+     "that every acknowledged transaction is there, none is half there, and the histories are as "
+     "isolated as they were promised to be. Each seed runs twice and must repeat itself.\n\n"
+     "On a failure standard error tells what was violated, the last events, and the command that "
+     "repeats the run. Exit code 1 if there was any.",
+     "lathwork sim --seed 7 --runs 100\n"
+     "lathwork sim --scenario crash --seed 42 --trace events.txt",
+     NULL},
     {"config", LW_GROUP_SELF, "", 0, 0,
      BIT(ADDR) | BIT(TIMEOUT) | BIT(DATA) | BIT(LISTEN) | BIT(MEMORY),
      "print each setting and where it comes from",

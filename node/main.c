@@ -11,6 +11,7 @@
 #include "client/command.h"
 #include "node/node.h"
 #include "node/offline.h"
+#include "sim/command.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -202,6 +203,7 @@ int main(int argc, char **argv) {
         {"start", start},
         {"inspect", lw_offline_inspect},
         {"check", lw_offline_check},
+        {"sim", lw_sim_command},
     };
     return lw_command_main(argc, argv, bindings, sizeof(bindings) / sizeof(bindings[0]));
 }

@@ -4,19 +4,22 @@
 #include "client/json.h"
 #include "sim/scenario.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { MARKS_MAX = 512 };
 
 /* What all runs together came to. */
 typedef struct tally {
-    const lw_sim_options *options;
+    lw_command *command;
     lw_memory *memory;
-    FILE *trace, *history;
-    bool terminal; /* progress is drawn over itself */
+    uint64_t seed, run_goal;
+    const lw_scenario *only; /* NULL: all */
+    const char *bug;         /* NULL: none */
+    bool once;
+    FILE *trace, *history; /* NULL: none */
     uint64_t runs, failed_runs, damaged_runs, boots;
     uint64_t committed, failed, in_doubt;
     uint64_t virtual_ns;
@@ -57,7 +60,7 @@ static int by_name(const void *a, const void *b) {
 
 static void run_once(tally *all, const lw_scenario *scenario, uint64_t seed, bool second,
                      lw_run_result *result) {
-    const char *bugs[] = {all->options->bug, NULL};
+    const char *bugs[] = {all->bug, NULL};
     lw_run_options options = {.scenario = scenario,
                               .seed = seed,
                               .bugs = bugs,
@@ -69,21 +72,21 @@ static void run_once(tally *all, const lw_scenario *scenario, uint64_t seed, boo
 
 static void print_failure(const tally *all, const lw_scenario *scenario, uint64_t seed,
                           const lw_run_result *result) {
-    if (all->terminal) {
+    if (all->command->talk_terminal) {
         (void)fprintf(stderr, "\r\033[K");
     }
     (void)fprintf(stderr, "scenario %s, seed %" PRIu64 ":\n%.*s", scenario->name, seed,
                   (int)result->failures.size, (const char *)result->failures.data);
     (void)fprintf(stderr, "again with: lathwork sim --scenario %s --seed %" PRIu64 "%s%s\n",
-                  scenario->name, seed, all->options->bug != NULL ? " --bug " : "",
-                  all->options->bug != NULL ? all->options->bug : "");
+                  scenario->name, seed, all->bug != NULL ? " --bug " : "",
+                  all->bug != NULL ? all->bug : "");
 }
 
 /* One seed, twice: the second time everything must be the same. Returns whether it passed. */
 static bool run_seed(tally *all, const lw_scenario *scenario, uint64_t seed) {
     lw_run_result result;
     run_once(all, scenario, seed, false, &result);
-    if (!all->options->once) {
+    if (!all->once) {
         lw_run_result again;
         run_once(all, scenario, seed, true, &again);
         if (again.hash != result.hash) {
@@ -111,26 +114,26 @@ static bool run_seed(tally *all, const lw_scenario *scenario, uint64_t seed) {
 }
 
 static void draw_progress(const tally *all, uint64_t total) {
-    if (all->terminal) {
+    if (all->command->talk_terminal) {
         (void)fprintf(
             stderr, "\r\033[K%" PRIu64 " of %" PRIu64 " runs, %" PRIu64 " failed, %.0f simulated s",
             all->runs, total, all->failed_runs, (double)all->virtual_ns / 1e9);
     }
 }
 
-static void run_all(tally *all, const lw_scenario *only) {
+static void run_all(tally *all) {
     uint64_t scenario_count = 0;
     for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
-        scenario_count += only == NULL || only == one;
+        scenario_count += all->only == NULL || all->only == one;
     }
-    for (uint64_t run = 0; run < all->options->runs; run++) {
+    for (uint64_t run = 0; run < all->run_goal; run++) {
         for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
-            if (only != NULL && only != one) {
+            if (all->only != NULL && all->only != one) {
                 continue;
             }
-            bool passed = run_seed(all, one, all->options->seed + run);
-            draw_progress(all, all->options->runs * scenario_count);
-            if (!passed && all->options->until_failure) {
+            bool passed = run_seed(all, one, all->seed + run);
+            draw_progress(all, all->run_goal * scenario_count);
+            if (!passed && all->bug != NULL) {
                 return;
             }
         }
@@ -140,26 +143,26 @@ static void run_all(tally *all, const lw_scenario *only) {
 /* ---- the summary
  * ----------------------------------------------------------------------------------- */
 
-static void print_text(const tally *all, double seconds) {
+static void print_text(const tally *all, double seconds, lw_buffer *text) {
     double simulated = (double)all->virtual_ns / 1e9;
-    (void)printf(
+    lw_buffer_print(
+        text,
         "runs        %" PRIu64 " (%" PRIu64 " failed, %" PRIu64 " ended by damage that was found)\n"
         "simulated   %.1f s, %.0f per real second%s\n"
         "boots       %" PRIu64 "\n"
         "commits     %" PRIu64 " acknowledged, %" PRIu64 " refused, %" PRIu64 " in doubt\n",
         all->runs, all->failed_runs, all->damaged_runs, simulated,
-        simulated * (all->options->once ? 1 : 2) / seconds,
-        all->options->once ? "" : " (each seed twice)", all->boots, all->committed, all->failed,
-        all->in_doubt);
-    (void)printf("marks       %zu reached\n", all->mark_count);
+        simulated * (all->once ? 1 : 2) / seconds, all->once ? "" : " (each seed twice)",
+        all->boots, all->committed, all->failed, all->in_doubt);
+    lw_buffer_print(text, "marks       %zu reached\n", all->mark_count);
     for (size_t index = 0; index < all->mark_count; index++) {
-        (void)printf("  %-40s %" PRIu64 "\n", all->marks[index].name, all->marks[index].count);
+        lw_buffer_print(text, "  %-40s %" PRIu64 "\n", all->marks[index].name,
+                        all->marks[index].count);
     }
 }
 
-static void print_json(const tally *all, double seconds) {
-    lw_buffer text = lw_buffer_in(all->memory);
-    lw_json json = lw_json_to(&text);
+static void print_json(const tally *all, double seconds, lw_buffer *text) {
+    lw_json json = lw_json_to(text);
     lw_json_object_open(&json, NULL);
     lw_json_number(&json, "runs", all->runs);
     lw_json_number(&json, "failed_runs", all->failed_runs);
@@ -176,19 +179,21 @@ static void print_json(const tally *all, double seconds) {
     }
     lw_json_object_close(&json);
     lw_json_object_close(&json);
-    (void)printf("%.*s\n", (int)text.size, (const char *)text.data);
-    lw_buffer_reset(&text);
+    lw_buffer_append_u8(text, '\n');
 }
 
-static bool open_output(const char *path, FILE **file) {
+/* Opens the file a flag names; none if it is not given. */
+static lw_exit open_output(tally *all, lw_flag_id flag, FILE **file) {
+    const char *path = all->command->flags[flag].text;
     if (path == NULL) {
-        return true;
+        return LW_EXIT_DONE;
     }
     *file = fopen(path, "w");
-    if (*file == NULL) {
-        (void)fprintf(stderr, "error: cannot write \"%s\"\n", path);
+    if (*file != NULL) {
+        return LW_EXIT_DONE;
     }
-    return *file != NULL;
+    return lw_command_fail(all->command, LW_REFUSED, strerror(errno), NULL, "cannot write \"%s\"",
+                           path);
 }
 
 static void close_output(FILE *file) {
@@ -197,47 +202,58 @@ static void close_output(FILE *file) {
     }
 }
 
-int lw_sim_command(const lw_sim_options *options) {
-    const lw_scenario *only = NULL;
-    if (options->scenario != NULL) {
-        only = lw_scenario_find(options->scenario);
-        if (only == NULL) {
-            (void)fprintf(stderr, "error: no scenario is named \"%s\"\nhint: they are",
-                          options->scenario);
-            for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
-                (void)fprintf(stderr, " %s", one->name);
-            }
-            (void)fprintf(stderr, "\n");
-            return 2;
-        }
+static lw_exit read_flags(tally *all) {
+    const lw_command *command = all->command;
+    all->seed = command->flags[LW_FLAG_SEED].number;
+    all->run_goal = command->flags[LW_FLAG_RUNS].number;
+    all->bug = command->flags[LW_FLAG_BUG].text;
+    all->once = lw_command_given(command, LW_FLAG_ONCE);
+#ifndef LW_SIMULATION
+    if (all->bug != NULL) {
+        return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
+                               "this program was built without planted bugs",
+                               "make sim builds one with them: build/debug/lathwork",
+                               "there is no bug \"%s\"", all->bug);
     }
-    lw_memory *memory = lw_memory_open();
-    tally *all = lw_allocate_zero(memory, sizeof(*all));
-    all->options = options;
-    all->memory = memory;
-    all->terminal = isatty(STDERR_FILENO) != 0;
-    all->began = real_seconds();
-    all->names = lw_arena_in(memory);
-    if (!open_output(options->trace, &all->trace) ||
-        !open_output(options->history, &all->history)) {
-        close_output(all->trace);
-        lw_memory_close(memory);
-        return 2;
+#endif
+    const char *name = command->flags[LW_FLAG_SCENARIO].text;
+    all->only = name == NULL ? NULL : lw_scenario_find(name);
+    if (name != NULL && all->only == NULL) {
+        return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
+                               "scenarios are calm, crash, disk and rot", "lathwork help sim",
+                               "there is no scenario \"%s\"", name);
     }
-    run_all(all, only);
-    if (all->terminal) {
+    lw_exit code = open_output(all, LW_FLAG_TRACE, &all->trace);
+    return code != LW_EXIT_DONE ? code : open_output(all, LW_FLAG_HISTORY, &all->history);
+}
+
+static lw_exit run(tally *all) {
+    lw_exit code = read_flags(all);
+    if (code != LW_EXIT_DONE) {
+        return code;
+    }
+    run_all(all);
+    if (all->command->talk_terminal) {
         (void)fprintf(stderr, "\r\033[K");
     }
     qsort(all->marks, all->mark_count, sizeof(all->marks[0]), by_name);
-    double seconds = real_seconds() - all->began;
-    if (options->json) {
-        print_json(all, seconds);
-    } else {
-        print_text(all, seconds);
-    }
+    lw_buffer text = lw_buffer_in(all->memory);
+    (all->command->json ? print_json : print_text)(all, real_seconds() - all->began, &text);
+    lw_command_drain(all->command, &text, true);
+    lw_buffer_reset(&text);
+    return all->failed_runs > 0 ? LW_EXIT_NEGATIVE : LW_EXIT_DONE;
+}
+
+lw_exit lw_sim_command(lw_command *command) {
+    lw_memory *memory = lw_memory_open();
+    tally *all = lw_allocate_zero(memory, sizeof(*all));
+    all->command = command;
+    all->memory = memory;
+    all->began = real_seconds();
+    all->names = lw_arena_in(memory);
+    lw_exit code = run(all);
     close_output(all->trace);
     close_output(all->history);
-    int code = all->failed_runs > 0 ? 1 : 0;
     lw_memory_close(memory);
-    return code;
+    return lw_command_finish(command, code);
 }
