@@ -100,6 +100,8 @@ $(B)/objects: FORCE | packages
 	@mkdir -p $(@D)
 	@echo '$(OBJECTS)' | cmp -s - $@ || echo '$(OBJECTS)' > $@
 
+# Tests do not run on the stacks of fibers.
+$(B)/tests/%.o: private ALL_CFLAGS += -Wno-frame-larger-than
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)
