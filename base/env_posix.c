@@ -438,19 +438,21 @@ static int listen_on(const struct addrinfo *address, int type_flags, uint16_t *p
     if (descriptor < 0) {
         return -errno;
     }
-    struct sockaddr_storage bound = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound = {0};
     socklen_t bound_size = sizeof(bound);
     if (setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) != 0 ||
         bind(descriptor, address->ai_addr, address->ai_addrlen) != 0 ||
         listen(descriptor, SOMAXCONN) != 0 ||
-        getsockname(descriptor, (struct sockaddr *)&bound, &bound_size) != 0) {
+        getsockname(descriptor, &bound.any, &bound_size) != 0) {
         int system_error = errno;
         close(descriptor);
         return -system_error;
     }
-    *port = ntohs(bound.ss_family == AF_INET6
-                      ? ((const struct sockaddr_in6 *)(const void *)&bound)->sin6_port
-                      : ((const struct sockaddr_in *)(const void *)&bound)->sin_port);
+    *port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
     return descriptor;
 }
 

@@ -216,6 +216,7 @@ static void node_fence(node *fenced, const record *lower, const record *upper) {
     }
     fenced->shared = shared;
     for (uint32_t index = fenced->level == 0 ? 0 : 1; index < fenced->count; index++) {
+        LW_ASSERT(fenced->records[index] != NULL);
         fenced->heads[index] = lw_head_of(record_key(fenced->records[index]), shared);
     }
 }
