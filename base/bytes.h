@@ -96,7 +96,7 @@ typedef struct lw_memory lw_memory;
 lw_memory *lw_memory_open(void);
 /* Frees everything allocated from it, and itself. */
 void lw_memory_close(lw_memory *memory);
-/* Uninitialised and zeroed memory, aligned to 16 bytes; size 0 gives a pointer that can be freed. */
+/* Uninitialised and zeroed memory, aligned to 16 bytes; of size 0 too it can be freed. */
 void *lw_allocate(lw_memory *memory, size_t size) __attribute__((malloc, returns_nonnull));
 void *lw_allocate_zero(lw_memory *memory, size_t size) __attribute__((malloc, returns_nonnull));
 /* Aligned to `alignment` (a power of two, up to 4096), as direct I/O needs. */
@@ -158,8 +158,8 @@ static inline lw_arena lw_arena_in(lw_memory *memory) {
 }
 /* Frees every piece. The arena can be used again. */
 void lw_arena_reset(lw_arena *arena);
-/* Aligned to 16 bytes, uninitialised. Blocks double from 1 KiB to 64 KiB; a piece above 16 KiB stands
- * alone. */
+/* Aligned to 16 bytes, uninitialised. Blocks double from 1 KiB to 64 KiB; a piece above 16 KiB
+ * stands alone. */
 void *lw_arena_allocate(lw_arena *arena, size_t size) __attribute__((malloc, returns_nonnull));
 lw_bytes lw_arena_copy(lw_arena *arena, lw_bytes bytes);
 

@@ -47,8 +47,8 @@ uint32_t lw_read_array(lw_reader *reader);
 uint32_t lw_read_array_of(lw_reader *reader, uint32_t known);
 /* Skips `count` whole values. Arrays nested deeper than LW_DEPTH_MAX are a failure. */
 void lw_read_skip(lw_reader *reader, uint32_t count);
-/* True, and the nil taken, if the next value is nil. Anything else, and the end, is left for the next
- * read, and no failure. */
+/* True, and the nil taken, if the next value is nil. Anything else, and the end, is left for the
+ * next read, and no failure. */
 bool lw_read_nil(lw_reader *reader);
 /* Whether all that was read was well-formed; and whether nothing is left over. */
 static inline bool lw_reader_ok(const lw_reader *reader) {

@@ -13,8 +13,8 @@
  * 2. An operation and its buffers belong to the world from submission until its completion, also
  *    when it was cancelled or its deadline passed (hazard S7).
  * 3. Completions run outside any fiber, are short, and never suspend.
- * 4. Worlds never report a short write as done: writes complete whole or fail (hazard S5). Reads are
- *    short only at the end of a file.
+ * 4. Worlds never report a short write as done: writes complete whole or fail (hazard S5). Reads
+ *    are short only at the end of a file.
  * 5. Operations submitted together may be carried out in any order. Who needs an order waits
  *    (hazard S6). */
 #ifndef LW_ENV_H
@@ -36,28 +36,28 @@ static inline bool lw_handle_valid(lw_handle handle) {
 }
 
 typedef enum lw_op_kind {
-    LW_OP_OPEN,    /* path, flags → handle */
-    LW_OP_CLOSE,   /* handle */
-    LW_OP_READ,    /* handle, buffer, size, offset → count */
-    LW_OP_WRITE,   /* handle, buffer, size, offset, flags */
-    LW_OP_SYNC,    /* handle: its data and size are durable */
-    LW_OP_RESIZE,  /* handle, size: cut, or grown with zeros */
-    LW_OP_SIZE,    /* handle → count */
-    LW_OP_LOCK,    /* handle: held until closed or the process ends; LW_REFUSED if another holds it */
-    LW_OP_RENAME,  /* path, path_to: replaces path_to */
-    LW_OP_LINK,    /* path, path_to: a second name */
-    LW_OP_UNLINK,  /* path; LW_NOT_FOUND if there is none */
-    LW_OP_MKDIR,   /* path; done if it exists */
-    LW_OP_LIST,    /* path, names: each name with its closing zero, sorted; no "." and ".." */
+    LW_OP_OPEN,   /* path, flags → handle */
+    LW_OP_CLOSE,  /* handle */
+    LW_OP_READ,   /* handle, buffer, size, offset → count */
+    LW_OP_WRITE,  /* handle, buffer, size, offset, flags */
+    LW_OP_SYNC,   /* handle: its data and size are durable */
+    LW_OP_RESIZE, /* handle, size: cut, or grown with zeros */
+    LW_OP_SIZE,   /* handle → count */
+    LW_OP_LOCK,   /* handle: until closed or the process ends; LW_REFUSED if another holds it */
+    LW_OP_RENAME, /* path, path_to: replaces path_to */
+    LW_OP_LINK,   /* path, path_to: a second name */
+    LW_OP_UNLINK, /* path; LW_NOT_FOUND if there is none */
+    LW_OP_MKDIR,  /* path; done if it exists */
+    LW_OP_LIST,   /* path, names: each name with its closing zero, sorted; no "." and ".." */
     LW_OP_SYNC_DIRECTORY, /* path: names in it are durable */
-    LW_OP_LISTEN,  /* path = "HOST:PORT" → handle; count is the port */
-    LW_OP_ACCEPT,  /* handle → accepted */
-    LW_OP_CONNECT, /* path = "HOST:PORT", deadline → handle */
-    LW_OP_RECEIVE, /* handle, buffer, size, deadline → count, 0 at the end of the stream */
-    LW_OP_SEND,    /* handle, buffer, size, deadline: all of it, or the stream is broken */
-    LW_OP_TIMER,   /* deadline: completes LW_OK then */
-    LW_OP_DEFER,   /* completes at the end of this turn, when no fiber is ready */
-    LW_OP_OFFLOAD, /* work(argument) on another thread; inline in the simulator */
+    LW_OP_LISTEN,         /* path = "HOST:PORT" → handle; count is the port */
+    LW_OP_ACCEPT,         /* handle → accepted */
+    LW_OP_CONNECT,        /* path = "HOST:PORT", deadline → handle */
+    LW_OP_RECEIVE,        /* handle, buffer, size, deadline → count, 0 at the end of the stream */
+    LW_OP_SEND,           /* handle, buffer, size, deadline: all of it, or the stream is broken */
+    LW_OP_TIMER,          /* deadline: completes LW_OK then */
+    LW_OP_DEFER,          /* completes at the end of this turn, when no fiber is ready */
+    LW_OP_OFFLOAD,        /* work(argument) on another thread; inline in the simulator */
 } lw_op_kind;
 
 enum {
@@ -67,8 +67,8 @@ enum {
                               LW_DIRECT_ALIGNMENT; where the file system has no such thing the world
                               buffers silently, and durability is the same */
     LW_OPEN_READ_ONLY = 8,
-    LW_WRITE_DURABLE = 1,  /* complete only once the bytes are on disk (RWF_DSYNC); the file's size
-                              too when it grew */
+    LW_WRITE_DURABLE = 1, /* complete only once the bytes are on disk (RWF_DSYNC); the file's size
+                             too when it grew */
     LW_DIRECT_ALIGNMENT = 4096,
     LW_PATH_SIZE = 1024,   /* bytes, with the closing zero */
     LW_ADDRESS_SIZE = 280, /* "HOST:PORT", with the closing zero */
@@ -98,16 +98,16 @@ struct lw_op {
     size_t size;
     uint64_t offset;
     uint32_t flags;
-    uint64_t deadline_ns; /* absolute, of lw_env_now; 0: none. CONNECT, RECEIVE, SEND, ACCEPT, TIMER */
+    uint64_t deadline_ns; /* of lw_env_now; 0: none. CONNECT, RECEIVE, SEND, ACCEPT, TIMER */
     lw_buffer *names;     /* LIST */
     void (*work)(void *argument);
     void *argument;
 
     /* The outcome. `status` LW_OK, or: LW_TIMEOUT after the deadline or a cancel, LW_NOT_FOUND,
-     * LW_EXISTS, LW_FULL, LW_REFUSED (permission, lock, address in use), LW_UNAVAILABLE (the network
-     * said no, or the socket was closed), LW_BACKPRESSURE (the system ran short of descriptors or
-     * memory), LW_INVALID_ARGUMENT (not an address), LW_INTERNAL (any other error of the system, so
-     * also EIO). */
+     * LW_EXISTS, LW_FULL, LW_REFUSED (permission, lock, address in use), LW_UNAVAILABLE (the
+     * network said no, or the socket was closed), LW_BACKPRESSURE (the system ran short of
+     * descriptors or memory), LW_INVALID_ARGUMENT (not an address), LW_INTERNAL (any other error of
+     * the system, so also EIO). */
     lw_status status;
     int system_error; /* errno of a failure; negative: a code of getaddrinfo; or 0 */
     uint64_t count;
@@ -196,8 +196,8 @@ static inline lw_fiber *lw_env_start(lw_env *env, const char *name, void (*body)
     return lw_fiber_start(env->fibers, name, body, argument);
 }
 LW_YIELDS void lw_env_sleep(lw_env *env, uint64_t duration_ns);
-/* Waits in a queue until woken (true) or the deadline passed (false); 0: no deadline. Inside a fiber
- * only. */
+/* Waits in a queue until woken (true) or the deadline passed (false); 0: no deadline. Inside a
+ * fiber only. */
 LW_YIELDS bool lw_env_wait(lw_env *env, lw_queue *queue, uint64_t deadline_ns);
 /* Runs work(argument) elsewhere and waits. `work` touches nothing but what `argument` gives it, and
  * calls nothing of this env. */
@@ -251,11 +251,11 @@ LW_MUST_USE lw_status lw_address_split(const char *address, char host[LW_HOST_SI
 
 /* ---- what the simulator adds ---------------------------------------------------------------- */
 
-/* LW_MARK: a rare event happened, for coverage. LW_RARE: true now and then in simulations, so that a
- * rare path is taken often. LW_BUG: true when the planted bug of that name is switched on. Names are
- * string constants ("log.hole_cut"). All three vanish from builds without LW_SIMULATION. */
+/* LW_MARK: a rare event happened, for coverage. LW_RARE: true now and then in simulations, so that
+ * a rare path is taken often. LW_BUG: true when the planted bug of that name is switched on. Names
+ * are string constants ("log.hole_cut"). All three vanish from builds without LW_SIMULATION. */
 #ifdef LW_SIMULATION
-#define LW_MARK(env, name)                                                                         \
+#define LW_MARK(env, name) \
     ((env)->world->mark != NULL ? (env)->world->mark((env), (name)) : (void)0)
 #define LW_RARE(env, name) ((env)->world->rare != NULL && (env)->world->rare((env), (name)))
 #define LW_BUG(env, name)  ((env)->world->bug != NULL && (env)->world->bug((env), (name)))
@@ -272,10 +272,10 @@ void lw_env_seed(lw_env *env);
 /* The status that goes with an errno: 0 is LW_OK, ECANCELED is LW_TIMEOUT. */
 lw_status lw_env_status_of(int system_error);
 
-/* ---- for the real worlds: env_posix.c has what env_uring.c shares ------------------------------ */
+/* ---- for the real worlds: env_posix.c has what env_uring.c shares --------------------------- */
 
 enum {
-    LW_REAL_COMPLETED = 1, /* lw_real_op.state: its outcome is known, `complete` is yet to be called */
+    LW_REAL_COMPLETED = 1, /* lw_real_op.state: the outcome is known, `complete` comes */
     LW_REAL_IN_FLIGHT = 2, /* the ring owns it */
     LW_REAL_CANCELLED = 4, /* the ring has been asked to give it back, or will be, */
     LW_REAL_CLOSED = 8,    /* because its socket was closed */

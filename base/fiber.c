@@ -10,9 +10,8 @@
  * 1. Switches go from the scheduler's loop into a fiber and back, never from fiber to fiber.
  * 2. Each fiber is in `fibers->living` from start to end, or in `fibers->idle`, or freed; a READY
  *    one, and no other, is in `fibers->ready` too.
- * 3. While a fiber runs, `running` is it and the error slot is the one it last wrote to (its own, or
- *    that of a handle it drives); both are put back when it
- *    leaves.
+ * 3. While a fiber runs, `running` is it and the error slot is the one it last wrote to (its own,
+ *    or that of a handle it drives); both are put back when it leaves.
  * 4. A queue holds exactly the waiters whose `fiber` is set: who takes one out clears it, and that,
  *    not the wake-up, ends the wait. */
 

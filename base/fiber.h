@@ -40,7 +40,7 @@ lw_fiber *lw_fiber_current(void);
 const char *lw_fiber_name(const lw_fiber *fiber);
 /* The scheduler the fiber belongs to. */
 lw_fibers *lw_fiber_home(const lw_fiber *fiber);
-/* Parks the running fiber until lw_fiber_wake. Only the bottom of the env and lw_queue use these. */
+/* Parks the running fiber until lw_fiber_wake. Only the env's bottom and lw_queue use these. */
 LW_YIELDS void lw_fiber_suspend(void);
 /* Makes a suspended fiber ready; a fiber that is ready already is left alone. */
 void lw_fiber_wake(lw_fiber *fiber);

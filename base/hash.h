@@ -7,7 +7,7 @@
 
 #include "base/bytes.h"
 
-/* CRC-32C of `bytes`, continued from `seed` (0 to begin). Standard values: "123456789" → e3069283. */
+/* CRC-32C of `bytes`, continued from `seed` (0 to begin). Standard: "123456789" → e3069283. */
 uint32_t lw_crc32c(uint32_t seed, lw_bytes bytes);
 /* 64-bit XXH3 with a seed. Stable across versions and machines: it is stored in filters. */
 uint64_t lw_hash(uint64_t seed, lw_bytes bytes);

@@ -18,9 +18,9 @@ enum { LW_LOGLINE_SIZE = 1024 }; /* bytes, with the closing zero; a longer line 
 void lw_logline(struct lw_env *env, lw_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Renders `bytes` for people into `text`: printable ASCII as it is, but `"` and `\` with a backslash
- * before them, the rest as \xNN; cut with "…", between two of these, to fit `size`, which counts the
- * closing zero and is at least 4. Also for keys in error messages. Returns `text`. */
+/* Renders `bytes` for people into `text`: printable ASCII as it is, but `"` and `\` with a
+ * backslash before them, the rest as \xNN; cut with "…", between two of these, to fit `size`, which
+ * counts the closing zero and is at least 4. Also for keys in error messages. Returns `text`. */
 const char *lw_printable(lw_bytes bytes, char *text, size_t size);
 /* Room for a key in a message. */
 enum { LW_PRINTABLE_SIZE = 96 };

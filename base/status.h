@@ -20,16 +20,16 @@ typedef struct lw_error {
     char text[LW_ERROR_TEXT_SIZE];
 } lw_error;
 
-/* The name of a status as written in the code ("LW_CONFLICT"), its meaning in words, and whether the
- * same call may succeed when tried again. A number outside the list answers as LW_INTERNAL. */
+/* The name of a status as written in the code ("LW_CONFLICT"), its meaning in words, and whether
+ * the same call may succeed when tried again. A number outside the list answers as LW_INTERNAL. */
 LW_PUBLIC const char *lw_status_name(lw_status status);
 LW_PUBLIC const char *lw_status_text(lw_status status);
 bool lw_status_retryable(lw_status status);
 /* Whether `number`, read from a wire or a file, is in the list. */
 bool lw_status_known(uint64_t number);
 
-/* Records the reason of a failure in the current error slot and returns `status`, so that a function
- * can end with `return lw_fail(...)`. Too long a text is cut. `status` must not be LW_OK. */
+/* Records the reason of a failure in the current error slot and returns `status`, so that a
+ * function can end with `return lw_fail(...)`. Too long a text is cut. `status` is not LW_OK. */
 LW_MUST_USE lw_status lw_fail(lw_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3), cold));
 
@@ -40,22 +40,23 @@ LW_MUST_USE lw_status lw_fail_in(lw_status status, const char *format, ...)
 
 /* The error slot that lw_fail writes now. Never NULL: a thread that set none has one of its own. */
 lw_error *lw_error_slot(void);
-/* Makes `slot` the current one (NULL: the thread's own) and returns the one before, which the caller
- * puts back. Fibers and client handles use this; other code does not. */
+/* Makes `slot` the current one (NULL: the thread's own) and returns the one before, which the
+ * caller puts back. Fibers and client handles use this; other code does not. */
 lw_error *lw_error_slot_set(lw_error *slot);
 
 /* Returns the status of a failed call from the calling function at once. */
-#define LW_TRY(call)                                                                               \
-    do {                                                                                           \
-        lw_status lw_try_status = (call);                                                          \
-        if (__builtin_expect(lw_try_status != LW_OK, 0)) {                                         \
-            return lw_try_status;                                                                  \
-        }                                                                                          \
+#define LW_TRY(call)                                       \
+    do {                                                   \
+        lw_status lw_try_status = (call);                  \
+        if (__builtin_expect(lw_try_status != LW_OK, 0)) { \
+            return lw_try_status;                          \
+        }                                                  \
     } while (0)
 
 /* Stops the process: prints file, line, condition and the running fiber's name. Always on. */
-#define LW_ASSERT(condition)                                                                       \
-    (__builtin_expect(!!(condition), 1) ? (void)0 : lw_assert_failed(__FILE__, __LINE__, #condition))
+#define LW_ASSERT(condition)                      \
+    (__builtin_expect(!!(condition), 1) ? (void)0 \
+                                        : lw_assert_failed(__FILE__, __LINE__, #condition))
 _Noreturn void lw_assert_failed(const char *file, int line, const char *condition)
     __attribute__((cold));
 /* Called by lw_assert_failed before it aborts, to print what the world knows (trace, seed). One per

@@ -19,19 +19,19 @@
 /* Every way a call can end. The list is closed: numbers never change and are never reused; they
  * travel on the wire. X(name, number, retryable, text): `retryable` says that the same call, or for
  * a transaction the whole transaction, may succeed when simply tried again. */
-#define LW_STATUS_LIST(X)                                                                          \
-    X(LW_OK, 0, 0, "done")                                                                         \
-    X(LW_NOT_FOUND, 1, 0, "the key has no value")                                                  \
-    X(LW_EXISTS, 2, 0, "the key has a value already")                                              \
-    X(LW_INVALID_ARGUMENT, 3, 0, "the request itself is wrong")                                    \
-    X(LW_CONFLICT, 4, 1, "another transaction was first: run the whole transaction again")         \
-    X(LW_TIMEOUT, 5, 0, "the deadline passed; nothing was committed")                              \
-    X(LW_BACKPRESSURE, 6, 1, "the node has too much to do: wait, then try again")                  \
-    X(LW_UNAVAILABLE, 7, 1, "no node answers for this key now; nothing was committed")             \
-    X(LW_UNDETERMINED, 8, 0, "the commit may or may not have happened: ask, do not repeat")        \
-    X(LW_CORRUPTION, 9, 0, "stored bytes failed their check")                                      \
-    X(LW_REFUSED, 10, 0, "the node or the folder does not accept this: see the message")           \
-    X(LW_FULL, 11, 0, "no space left: free some, then try again")                                  \
+#define LW_STATUS_LIST(X)                                                                   \
+    X(LW_OK, 0, 0, "done")                                                                  \
+    X(LW_NOT_FOUND, 1, 0, "the key has no value")                                           \
+    X(LW_EXISTS, 2, 0, "the key has a value already")                                       \
+    X(LW_INVALID_ARGUMENT, 3, 0, "the request itself is wrong")                             \
+    X(LW_CONFLICT, 4, 1, "another transaction was first: run the whole transaction again")  \
+    X(LW_TIMEOUT, 5, 0, "the deadline passed; nothing was committed")                       \
+    X(LW_BACKPRESSURE, 6, 1, "the node has too much to do: wait, then try again")           \
+    X(LW_UNAVAILABLE, 7, 1, "no node answers for this key now; nothing was committed")      \
+    X(LW_UNDETERMINED, 8, 0, "the commit may or may not have happened: ask, do not repeat") \
+    X(LW_CORRUPTION, 9, 0, "stored bytes failed their check")                               \
+    X(LW_REFUSED, 10, 0, "the node or the folder does not accept this: see the message")    \
+    X(LW_FULL, 11, 0, "no space left: free some, then try again")                           \
     X(LW_INTERNAL, 12, 0, "a bug in Lathwork: please report it with the message")
 
 typedef enum lw_status {

@@ -114,8 +114,8 @@ LW_MUST_USE LW_PUBLIC lw_status lw_begin(lw_client *client, const lw_txn_options
  * LW_OK, or LW_NOT_FOUND when the key has no value. */
 LW_MUST_USE LW_PUBLIC lw_status lw_get(lw_txn *txn, lw_bytes key, lw_bytes *value);
 /* As lw_get, and locks the key, so that what is read stays true until commit. In a pessimistic
- * transaction it waits for other holders and reads the newest value; at snapshot isolation that is a
- * conflict if it is newer than the snapshot, which the first read or lock takes. In an optimistic
+ * transaction it waits for other holders and reads the newest value; at snapshot isolation that is
+ * a conflict if it is newer than the snapshot, which the first read or lock takes. In an optimistic
  * one a change by others is a conflict at commit, at every isolation. */
 LW_MUST_USE LW_PUBLIC lw_status lw_get_for_update(lw_txn *txn, lw_bytes key, lw_bytes *value);
 /* One key of lw_get_many: the caller sets `key`; `status` becomes LW_OK or LW_NOT_FOUND, and
