@@ -105,6 +105,16 @@ lw_status lw_log_open(lw_env *env, const char *directory, const lw_log_options *
     return LW_OK;
 }
 
+lw_status lw_log_check(lw_env *env, const char *directory) {
+    static const lw_log_options none;
+    lw_log *log = make_log(env, directory, &none);
+    lw_status status = lw_log_judge(log);
+    lw_error cause = *lw_error_slot();
+    log->closing = true;
+    free_log(log);
+    return status == LW_OK ? LW_OK : lw_fail(cause.status, "%s", cause.text);
+}
+
 void lw_log_close(lw_log *log) {
     if (!log->dead && log->ticket_last > log->ticket_durable) {
         (void)!lw_log_write_wait(log, log->ticket_last, true);

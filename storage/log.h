@@ -86,6 +86,9 @@ typedef struct lw_log_figures {
 } lw_log_figures;
 void lw_log_figures_get(const lw_log *log, lw_log_figures *figures);
 
+/* Reads the log in a directory that no process has open, and judges it as opening would: the same
+ * statuses. Changes nothing. LW_NOT_FOUND if there is no such directory. */
+LW_MUST_USE LW_YIELDS lw_status lw_log_check(lw_env *env, const char *directory);
 /* Describes a segment file for `lathwork inspect`: one line per batch and record, then a verdict.
  */
 LW_MUST_USE LW_YIELDS lw_status lw_log_inspect(lw_env *env, const char *path, lw_buffer *text);

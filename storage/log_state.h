@@ -135,5 +135,7 @@ LW_MUST_USE LW_YIELDS lw_status lw_log_keep_prepare(lw_log *log);
 /* Replays the folder: fills holds, sequence_next, generation, oldest_needed and file_last, opens
  * the newest segment. Leaves holds without a segment if there was no log. */
 LW_MUST_USE LW_YIELDS lw_status lw_log_recover(lw_log *log, lw_log_visit visit, void *argument);
+/* The same verdict, and nothing is changed. */
+LW_MUST_USE LW_YIELDS lw_status lw_log_judge(lw_log *log);
 
 #endif
