@@ -158,6 +158,7 @@ struct lw_command {
     FILE *in, *answers, *talk;
     bool in_terminal, answers_terminal, talk_terminal;
     bool answers_colored, talk_colored;
+    int answers_error; /* errno of the first write that failed; 0: none */
     bool json;
 };
 

@@ -178,8 +178,9 @@ void lw_command_say(lw_command *command, const char *format, ...) {
 /* ---- answers --------------------------------------------------------------------------------- */
 
 void lw_command_answer(lw_command *command, lw_bytes bytes) {
-    if (bytes.size > 0) {
-        (void)fwrite(bytes.data, 1, bytes.size, command->answers);
+    if (bytes.size > 0 && fwrite(bytes.data, 1, bytes.size, command->answers) != bytes.size &&
+        command->answers_error == 0) {
+        command->answers_error = errno;
     }
 }
 
@@ -191,15 +192,17 @@ void lw_command_drain(lw_command *command, lw_buffer *out, bool all) {
 }
 
 lw_exit lw_command_finish(lw_command *command, lw_exit done) {
-    errno = 0;
-    if (fflush(command->answers) == 0 && ferror(command->answers) == 0) {
+    if (fflush(command->answers) != 0 && command->answers_error == 0) {
+        command->answers_error = errno;
+    }
+    if (ferror(command->answers) == 0) {
         return done;
     }
-    int system_error = errno;
-    return lw_command_fail(command, system_error == ENOSPC ? LW_FULL : LW_INTERNAL,
-                           system_error == 0 ? "a write failed" : strerror(system_error),
-                           "look where standard output goes, then run it again",
-                           "the answer could not be written");
+    bool full = command->answers_error == ENOSPC;
+    return lw_command_fail(
+        command, full ? LW_FULL : LW_INTERNAL,
+        command->answers_error == 0 ? "a write failed" : strerror(command->answers_error),
+        "look where standard output goes, then run it again", "the answer could not be written");
 }
 
 /* ---- rows ------------------------------------------------------------------------------------ */

@@ -142,7 +142,14 @@ static LW_YIELDS void start_main(void *argument) {
     work->done = true;
 }
 
+/* What the system says about a folder or an address that a node cannot have. */
+static lw_status refused(lw_status status) {
+    return status == LW_NOT_FOUND || status == LW_EXISTS || status == LW_UNAVAILABLE ? LW_REFUSED
+                                                                                     : status;
+}
+
 static lw_exit did_not_start(start_work *work) {
+    work->status = refused(work->status);
     char hint[LW_ERROR_TEXT_SIZE] = "lathwork help start";
     const char *directory = work->command->flags[LW_FLAG_DATA].text;
     if (work->status == LW_CORRUPTION) {

@@ -219,30 +219,14 @@ static LW_YIELDS void inspect_main(void *argument) {
 /* ---- check --------------------------------------------------------------------------------------
  */
 
-/* Every segment by itself; what one segment says about another is judged when a node opens the log.
- */
 static LW_YIELDS lw_status check_log(offline_work *work, const char *directory) {
-    char path[LW_PATH_SIZE], inner[LW_PATH_SIZE];
-    lw_buffer names = lw_buffer_in(work->command->memory);
-    lw_buffer text = lw_buffer_in(work->command->memory);
+    char path[LW_PATH_SIZE];
     LW_TRY(lw_path_join(path, directory, "log"));
-    lw_status status = lw_path_list(work->env, path, &names);
-    for (size_t at = 0; status == LW_OK && at < names.size;) {
-        const char *name = (const char *)names.data + at;
-        at += strlen(name) + 1;
-        status = lw_path_join(inner, path, name);
-        lw_buffer_clear(&text);
-        if (status == LW_OK) {
-            status = lw_log_inspect(work->env, inner, &text);
-        }
-        if (status == LW_CORRUPTION) {
-            lw_buffer_print(&work->text, "%s\n", lw_error_slot()->text);
-            status = LW_OK;
-        }
+    lw_status status = lw_log_check(work->env, path);
+    if (status == LW_CORRUPTION) {
+        lw_buffer_print(&work->text, "%s\n", lw_error_slot()->text);
     }
-    lw_buffer_reset(&names);
-    lw_buffer_reset(&text);
-    return status == LW_NOT_FOUND ? LW_OK : status;
+    return status == LW_CORRUPTION || status == LW_NOT_FOUND ? LW_OK : status;
 }
 
 static void answer_check(offline_work *work, const char *directory) {
@@ -293,7 +277,7 @@ static LW_YIELDS void check_main(void *argument) {
                 command, LW_CORRUPTION, "each fault is named above",
                 "restore the folder from a backup, or keep it and report it", "%s has %llu faults",
                 directory, (unsigned long long)work->fault_count);
-        } else {
+        } else if (!command->json) {
             lw_command_say(command, "%s is sound", directory);
         }
     }

@@ -1,0 +1,636 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The command line against real nodes, on free loopback ports and in a temporary folder: every
+# command, every exit code, and the list of bad inputs. Ends with "N passed, N failed".
+#
+#   tests/test_cli.sh       $LATHWORK names the program; build/debug/lathwork if it does not
+set -u
+cd "$(dirname "$0")/.." || exit 2
+program=$(readlink -f "${LATHWORK:-build/debug/lathwork}")
+[ -x "$program" ] || { echo "no program at $program: make VARIANT=debug"; exit 2; }
+root=$(mktemp -d) || exit 2
+node_pid=
+passed=0
+failed=0
+unset LATHWORK_ADDR LATHWORK_TIMEOUT LATHWORK_DATA LATHWORK_LISTEN LATHWORK_MEMORY NO_COLOR
+export LC_ALL=C.UTF-8 HOME=$root/home
+mkdir "$HOME"
+cd "$root" || exit 2
+
+leave() {
+    [ "$BASHPID" = $$ ] || return # a child that was ended before it became another program
+    [ -z "$node_pid" ] || kill -9 "$node_pid" 2>/dev/null
+    jobs -p | xargs -r kill -9 2>/dev/null
+    cd / && rm -rf "$root"
+}
+trap leave EXIT
+
+# ---- tools ------------------------------------------------------------------------------------------
+
+lw() { timeout -k 5 60 "$program" "$@"; }
+
+ok() {
+    if [ "$2" = 1 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAIL: $1${3:+: $3}"
+    fi
+}
+
+# expect NAME CODE [WORDS] -- COMMAND…: the exit code, and words on standard error; an error must
+# have its three parts. Answers are in $root/out, talk in $root/err.
+expect() {
+    local name=$1 code=$2 words= got good=1
+    shift 2
+    [ "$1" = -- ] || { words=$1; shift; }
+    shift
+    "$@" >out 2>err
+    got=$?
+    [ $got -eq "$code" ] || good=0
+    [ -z "$words" ] || grep -qF -- "$words" err || good=0
+    if grep -q '^error:' err; then
+        grep -q '^cause: .' err && grep -q '^hint:  .' err || good=0
+    fi
+    ok "$name" $good "exit $got for $code, \"$(head -c 300 out | tr '\n\0' '| ')\" \"$(head -c 600 err | tr '\n\0' '| ')\""
+}
+
+# says NAME TEXT: the answer of the last command, byte for byte.
+says() {
+    printf '%b' "$2" >wanted
+    if cmp -s wanted out; then ok "$1" 1; else ok "$1" 0 "$(head -c 300 out)"; fi
+}
+
+is_json() {
+    if python3 -c 'import json,sys; json.load(open(sys.argv[1]))' "$2" 2>/dev/null; then
+        ok "$1 is JSON" 1
+    else
+        ok "$1 is JSON" 0 "$(head -c 300 "$2")"
+    fi
+}
+
+# start_node DIR [FLAG…]: sets $node_pid, and $LATHWORK_ADDR to where it listens.
+start_node() {
+    local directory=$1
+    shift
+    "$program" start --data "$directory" --listen 127.0.0.1:0 "$@" >node.out 2>>node.err &
+    node_pid=$!
+    disown
+    for _ in $(seq 500); do
+        LATHWORK_ADDR=$(sed -n 's/^listening on //p' node.out)
+        [ -z "$LATHWORK_ADDR" ] || break
+        kill -0 "$node_pid" 2>/dev/null || break
+        sleep 0.01
+    done
+    export LATHWORK_ADDR
+    [ -n "$LATHWORK_ADDR" ] || { echo "FAIL: the node did not start: $(tail -n 5 node.err)"; failed=$((failed + 1)); }
+}
+
+# stop_node SIGNAL: waits until it is gone.
+stop_node() {
+    kill "-$1" "$node_pid"
+    for _ in $(seq 1000); do
+        kill -0 "$node_pid" 2>/dev/null || break
+        sleep 0.01
+    done
+    if kill -0 "$node_pid" 2>/dev/null; then
+        ok "the node ends at $1" 0
+        kill -9 "$node_pid"
+    fi
+    node_pid=
+}
+
+# ---- without a node ----------------------------------------------------------------------------------
+
+help_and_usage() {
+    expect "help" 0 -- lw help
+    expect "help for a command" 0 -- lw help txn
+    expect "--help" 0 -- lw put --help
+    expect "help for nothing" 1 "no command" -- lw help nothing
+    expect "no command" 2 "no command was given" -- lw
+    expect "a wrong command" 2 'did you mean "scan"' -- lw scam
+    expect "a wrong flag" 2 "no flag --frob" -- lw get k --frob
+    expect "a missing value" 2 "needs a value" -- lw get k --addr
+    expect "a wrong value" 2 "HOST:PORT" -- lw get k --addr nowhere
+    expect "too few operands" 2 "put needs KEY VALUE" -- lw put k
+    expect "a wrong environment" 2 "LATHWORK_ADDR" -- env LATHWORK_ADDR=x "$program" get k
+    expect "version" 0 -- lw version
+    grep -q '^lathwork [0-9]' out; ok "the version is said" $((!$?))
+    expect "errors as JSON" 2 -- lw put k --json
+    is_json "an error" err
+    for command in help version config; do
+        expect "$command --json" 0 -- lw $command --json
+        is_json "$command" out
+    done
+    expect "config" 0 -- env LATHWORK_MEMORY=1G "$program" config --addr a:1
+    grep -q "^addr	a:1	flag --addr$" out && grep -q "^memory	1G	environment LATHWORK_MEMORY$" out \
+        && grep -q "^timeout	10s	default$" out
+    ok "config says where each value comes from" $((!$?))
+    lw help --completion bash >completion
+    # shellcheck disable=SC1091
+    (source ./completion; COMP_WORDS=(lathwork --json sc); COMP_CWORD=2; _lathwork; echo "${COMPREPLY[*]}"
+     COMP_WORDS=(lathwork scan --re); COMP_CWORD=2; _lathwork; echo "${COMPREPLY[*]}"
+     COMP_WORDS=(lathwork get --isolation sn); COMP_CWORD=3; _lathwork; echo "${COMPREPLY[*]}") >out 2>err
+    says "completions complete" 'scan\n--reverse\nsnapshot\n'
+    lw help --man >manual
+    if command -v man >/dev/null; then
+        man --warnings -l manual >/dev/null 2>err; [ ! -s err ]
+        ok "the manual page is sound" $((!$?)) "$(head -n 3 err)"
+    fi
+}
+
+unreachable() {
+    local started=$SECONDS
+    expect "no node there" 3 "Connection refused" -- lw get k --addr 127.0.0.1:1
+    expect "no node for load" 3 "" -- lw load --addr 127.0.0.1:1 /dev/null
+    [ $((SECONDS - started)) -le 5 ]; ok "a node that is not there shows at once" $((!$?))
+    expect "no node, as JSON" 3 -- lw status --json --addr 127.0.0.1:1
+    is_json "an unreachable node" err
+    python3 - >server.out <<'PY' &
+import socket, threading, time
+silent, rude = socket.socket(), socket.socket()
+for s in silent, rude:
+    s.bind(("127.0.0.1", 0)); s.listen(16)
+print(silent.getsockname()[1], rude.getsockname()[1], flush=True)
+def answer():
+    while True:
+        c, _ = rude.accept()
+        c.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 4096); c.close()
+threading.Thread(target=answer, daemon=True).start()
+time.sleep(60)
+PY
+    local server=$!
+    while [ ! -s server.out ]; do sleep 0.02; done
+    read -r silent rude <server.out
+    expect "a server that says nothing" 3 -- lw get k --timeout 500ms --addr 127.0.0.1:"$silent"
+    "$program" get k --timeout 1s --addr 127.0.0.1:"$rude" >out 2>err
+    code=$?
+    [ $code = 6 ] || [ $code = 3 ]
+    ok "a server that is no node" $((!$?)) "exit $code, $(cat err)"
+    kill $server
+}
+
+# ---- data ---------------------------------------------------------------------------------------------
+
+keys_and_values() {
+    expect "put" 0 -- lw put a 1
+    says "put says nothing" ''
+    expect "get" 0 -- lw get a
+    says "get gives exactly the value" '1'
+    expect "get an absent key" 1 'not found: "z"' -- lw get z
+    says "an absent key has no answer" ''
+    expect "an empty value" 0 -- lw put empty ''
+    expect "get an empty value" 0 -- lw get empty
+    says "an empty value is a value" ''
+    expect "put hex" 0 -- lw put --hex 00ff0a 0109
+    expect "get hex" 0 -- lw get --hex 00ff0a
+    says "hex comes out as hex" '0109\n'
+    expect "get escaped" 0 -- lw get --escaped '\x00\xff\n'
+    says "escaped comes out escaped" '\\x01\\t\n'
+    expect "bad hex" 2 "hexadecimal" -- lw get --hex 0g
+    expect "bad escape" 2 "no escape" -- lw get --escaped '\q'
+    expect "get several" 1 'not found: "z"' -- lw get a z empty
+    says "several keys are lines" 'a\t1\nempty\t\n'
+    expect "a key like a flag" 0 -- lw put -- --json -x
+    expect "get a key like a flag" 0 -- lw get -- --json
+    says "its value" '-x'
+    head -c 300000 /dev/urandom >random
+    "$program" put binary - <random; ok "put from standard input" $((!$?))
+    "$program" get binary >back; cmp -s random back; ok "binary values round-trip" $((!$?))
+    expect "del" 0 -- lw del a z
+    says "del says how many" '1\n'
+    expect "del nothing" 1 -- lw del a
+    expect "get after del" 1 -- lw get a
+    expect "strict and snapshot" 0 -- lw get empty --isolation snapshot
+    for line in "put j v" "get j z" "scan" "del j" "status"; do
+        # shellcheck disable=SC2086
+        "$program" $line --json >out 2>err
+        is_json "$line" out
+    done
+}
+
+limits() {
+    head -c 16384 /dev/zero | tr '\0' k >key
+    expect "the longest key" 0 -- lw put "$(cat key)" v
+    expect "get the longest key" 0 -- lw get "$(cat key)"
+    expect "too long a key" 2 16384 -- lw put "$(cat key)k" v
+    expect "too long a key to get" 2 16384 -- lw get "$(cat key)k"
+    expect "an empty key" 2 "empty" -- lw put "" v
+    head -c 16777216 /dev/urandom >value
+    "$program" put big - <value; ok "the longest value" $((!$?))
+    "$program" get big >back; cmp -s value back; ok "the longest value round-trips" $((!$?))
+    (cat value; echo) | "$program" put big - >out 2>err; code=$?
+    [ $code = 2 ] && grep -q 16777216 err; ok "too long a value" $((!$?)) "exit $code, $(cat err)"
+    lw del big "$(cat key)" >/dev/null
+}
+
+scans() {
+    printf 'u/1\tx\nu/2\ty\nu/3\tz\nv\t\\xff\\n\n' | "$program" load >out 2>err; ok "load" $((!$?)) "$(cat err)"
+    grep -q 'acknowledged 4 records' err; ok "load says how many" $((!$?))
+    expect "scan a prefix" 0 -- lw scan --prefix u/
+    says "its records" 'u/1\tx\nu/2\ty\nu/3\tz\n'
+    expect "scan a range" 0 -- lw scan --from u/2 --to v --keys-only
+    says "its keys" 'u/2\nu/3\n'
+    expect "scan backwards" 0 -- lw scan --reverse --limit 2
+    says "its last" 'v\t\\xff\\n\nu/3\tz\n'
+    expect "scan nothing" 0 -- lw scan --prefix nothing
+    says "nothing" ''
+    expect "scan hex" 0 -- lw scan --hex --prefix 752f --limit 1
+    says "hex" '752f31\t78\n'
+    "$program" get --json u/1 >out
+    at=$(python3 -c 'import json; print(json.load(open("out"))["read_timestamp"])')
+    lw put u/1 changed
+    expect "read the past" 0 -- lw get u/1 --at "$at"
+    says "the past" 'x'
+    expect "scan the past" 0 -- lw scan --prefix u/1 --at "$at"
+    says "the past, scanned" 'u/1\tx\n'
+    expect "a full pipe" 6 "No space left" -- sh -c "'$program' scan >/dev/full"
+    expect "output that ends early" 0 -- bash -c "'$program' scan | head -n 1"
+}
+
+round_trip() {
+    python3 - >records <<'PY'
+import random
+random.seed(7)
+def escaped(data):
+    return "".join(chr(b) if 32 <= b < 127 and b != 92 else f"\\x{b:02x}" for b in data)
+for number in range(3000):
+    key = b"rt/%05d/" % number + random.randbytes(random.randrange(0, 30))
+    print(escaped(key) + "\t" + escaped(random.randbytes(random.randrange(0, 200))))
+PY
+    expect "load a file" 0 "acknowledged 3000 records" -- lw load records
+    expect "load with progress" 0 "acknowledged 500" -- lw load --progress records
+    expect "load as JSON" 0 -- lw load --json records
+    is_json "load" out
+    expect "dump to a file" 0 "dumped 3000" -- lw dump --prefix rt/ dumped
+    [ ! -e dumped.partial ]; ok "no partial dump is left" $((!$?))
+    expect "dump as JSON" 0 -- lw dump --json --prefix rt/ dumped
+    is_json "dump" out
+    lw dump --prefix rt/ >again 2>/dev/null; cmp -s dumped again; ok "dumps are the same" $((!$?))
+    mkdir other && local first=$LATHWORK_ADDR first_pid=$node_pid
+    start_node other/data
+    expect "load a dump" 0 -- lw load dumped
+    lw dump >again 2>/dev/null; cmp -s dumped again; ok "any bytes round-trip through load and dump" $((!$?))
+    stop_node TERM
+    node_pid=$first_pid LATHWORK_ADDR=$first
+    printf 'good\t1\nbad line\nlater\t1\n' >bad
+    expect "a wrong line" 2 "bad, line 2" -- lw load bad
+    expect "what was before it is there" 0 -- lw get good
+    expect "what is behind it is not" 1 -- lw get later
+    head -c 200000 /dev/urandom >binary
+    expect "a file that is no text" 2 "line" -- lw load binary
+    expect "a file that is not there" 6 "No such file" -- lw load nothing
+    expect "a folder that is not there" 6 "No such file" -- lw dump nowhere/file
+    python3 -c 'print("k\t" + "v" * (4 * (16384 + 16777216) + 100000), end="")' >huge
+    expect "a line without end" 2 "line 1" -- lw load huge
+    rm -f huge
+}
+
+transactions() {
+    printf 'put t/a 1\ninsert t/b "two words"\nget t/a\nget t/z\nscan t/\n' >script
+    expect "txn" 0 -- lw txn script
+    says "its answers" 't/a\t1\nt/z\nt/a\t1\nt/b\ttwo words\n'
+    printf 'put t/a 2\nexpect t/b other\n' >script
+    expect "a failed expectation" 1 "line 2, expect" -- lw txn script
+    expect "get" 0 -- lw get t/a
+    says "it changed nothing" '1'
+    printf 'put t/a 2\ninsert t/b x\n' | "$program" txn >out 2>err; [ $? = 1 ]
+    ok "insert over a value" $((!$?))
+    printf 'expect t/a 1\nexpect-absent t/z\ndel t/a t/z\n# done\n\n' >script
+    expect "txn as JSON" 0 -- lw txn --json script
+    is_json "txn" out
+    expect "it was carried out" 1 -- lw get t/a
+    printf 'get a\nfrobnicate\n' >script
+    expect "a wrong step" 2 "line 2" -- lw txn script
+    expect "a script that is not there" 6 "No such file" -- lw txn nothing
+    # Eight at a time add one to the same counter, each with a script made from what it read.
+    lw put counter 0
+    for _ in 1 2 3 4 5 6 7 8; do
+        (for _ in 1 2 3 4 5; do
+            while :; do
+                value=$("$program" get counter)
+                printf 'expect counter %s\nput counter %s\n' "$value" $((value + 1)) | "$program" txn >/dev/null 2>&1 && break
+            done
+        done) &
+    done
+    wait
+    expect "the counter" 0 -- lw get counter
+    says "no increment is lost" '40'
+}
+
+shells() {
+    printf 'begin snapshot\nput s/a 1\nget s/a\ncommit\nget s/a\nhelp\nquit\nput s/b 1\n' | "$program" shell >out 2>err
+    ok "shell" $((!$?)) "$(cat err)"
+    head -n 2 out >short; printf 's/a\t1\ns/a\t1\n' | cmp -s - short; ok "its answers" $((!$?))
+    grep -q '^committed at' err; ok "its commit" $((!$?))
+    expect "nothing after quit" 1 -- lw get s/b
+    printf 'begin\nput s/c 1\n' | "$program" shell >out 2>err
+    expect "an open transaction is rolled back" 1 -- lw get s/c
+    printf 'begin\nput s/d 1\nrollback\nexpect-absent s/d\n' | "$program" shell >out 2>err
+    ok "rollback" $((!$?)) "$(cat err)"
+    expect "a wrong line ends a script" 2 "no step" -- sh -c "echo jump | '$program' shell"
+    expect "commit of nothing" 2 "no transaction" -- sh -c "echo commit | '$program' shell"
+    mkfifo lines
+    "$program" shell <lines >out 2>err & local shell=$!
+    exec 7>lines
+    lw put s/e 0
+    printf 'begin\nget s/e\n' >&7
+    while ! grep -q s/e out; do sleep 0.02; done
+    lw put s/e other
+    printf 'put s/e mine\ncommit\n' >&7
+    exec 7>&-
+    wait $shell; code=$?
+    [ $code = 4 ]; ok "a conflict has exit code 4" $((!$?)) "exit $code, $(cat err)"
+    # On a terminal, with editing and history; what it prints there has no control characters.
+    lw put --escaped s/t 'a\x1b[2Jb'
+    timeout -k 5 60 python3 - "$program" >out 2>err <<'PY'
+import os, pty, sys, time, select
+os.environ["TERM"] = "xterm"
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[1], [sys.argv[1], "shell"])
+seen = b""
+def until(text, seconds=10):
+    global seen
+    end = time.time() + seconds
+    while text not in seen:
+        if time.time() > end:
+            sys.exit("never saw %r in %r" % (text, seen))
+        if select.select([fd], [], [], 0.1)[0]:
+            seen += os.read(fd, 4096)
+    seen = seen[seen.index(text) + len(text):]
+until(b"lathwork> ")
+os.write(fd, b"beg\t\n"); until(b"(transaction)> ")
+os.write(fd, b"put s/tty 1\n"); until(b"(transaction)> ")
+os.write(fd, b"commit\n"); until(b"committed at"); until(b"lathwork> ")
+os.write(fd, b"jump\n"); until(b"cause:"); until(b"lathwork> ")
+os.write(fd, b"get s/t\n"); until(b"a\\x1b[2Jb"); until(b"lathwork> ")
+os.write(fd, b"\x10\x10\x10\n"); until(b"no transaction is open"); until(b"lathwork> ")
+os.write(fd, b"\x04")
+end = time.time() + 10
+while time.time() < end and select.select([fd], [], [], 10)[0]:
+    try:
+        if not os.read(fd, 4096): break
+    except OSError:
+        break
+else:
+    sys.exit("it does not end at the end of input")
+_, status = os.waitpid(pid, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+PY
+    ok "shell on a terminal" $((!$?)) "$(cat err)"
+    expect "what was typed is there" 0 -- lw get s/tty
+    history=$HOME/.local/state/lathwork/history
+    grep -q 's/tty' "$history" && [ "$(stat -c %a "$history")" = 600 ]; ok "the history is kept" $((!$?))
+}
+
+# A proxy that loses every answer once it has seen the words "swallow me".
+lost_answers() {
+    python3 - "$LATHWORK_ADDR" >proxy.out <<'PY' &
+import select, socket, sys, threading
+host, port = sys.argv[1].rsplit(":", 1)
+listener = socket.socket(); listener.bind(("127.0.0.1", 0)); listener.listen(16)
+print(listener.getsockname()[1], flush=True)
+swallow = threading.Event()
+def serve(client):
+    node = socket.create_connection((host, int(port)))
+    while True:
+        for side in select.select([client, node], [], [])[0]:
+            data = side.recv(65536)
+            if not data:
+                client.close(); node.close(); return
+            if side is client:
+                if b"swallow me" in data: swallow.set()
+                node.sendall(data)
+            elif not swallow.is_set():
+                client.sendall(data)
+while True:
+    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+PY
+    local proxy=$!
+    while [ ! -s proxy.out ]; do sleep 0.02; done
+    expect "a lost answer" 5 "hint:  look before you repeat it" -- \
+        lw put lost "swallow me" --timeout 1s --addr 127.0.0.1:"$(cat proxy.out)"
+    expect "which was carried out" 0 -- lw get lost
+    kill $proxy
+}
+
+# ---- bad input on the port -----------------------------------------------------------------------------
+
+garbage() {
+    lw put before garbage
+    python3 - "$LATHWORK_ADDR" >out 2>err <<'PY'
+import os, random, socket, struct, sys
+random.seed(11)
+host, port = sys.argv[1].rsplit(":", 1)
+def send(data, wait=True):
+    with socket.create_connection((host, int(port)), timeout=5) as s:
+        s.settimeout(5)
+        try:
+            s.sendall(data)
+            if wait:
+                s.shutdown(socket.SHUT_WR)
+                while s.recv(65536): pass
+        except (ConnectionError, BrokenPipeError):
+            pass
+send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+for size in (0xffffffff, 0x7fffffff, 64 << 20, 0):
+    send(struct.pack("<I", size) + b"x" * 100)
+    send(struct.pack(">I", size) + b"x" * 100)
+for _ in range(200):
+    send(random.randbytes(random.randrange(1, 300)), wait=random.random() < 0.5)
+send(random.randbytes(4 << 20))
+PY
+    ok "garbage does not hang the node" $((!$?)) "$(tail -n 3 err)"
+    expect "the node goes on" 0 -- lw get before
+    lw status --json >out
+    python3 -c 'import json; s = json.load(open("out")); assert s["server"]["refused_connections"] > 0, s' 2>err
+    ok "garbage is counted" $((!$?)) "$(tail -n 1 err)"
+    size=$(awk '/VmRSS/ {print $2}' "/proc/$node_pid/status")
+    echo "resident after garbage: $size KiB"
+}
+
+vanishing_client() {
+    rm -f lines; mkfifo lines
+    "$program" shell <lines >out 2>err & local shell=$!
+    exec 7>lines
+    printf 'begin pessimistic\nput vanish/a mine\nput vanish/b mine\nget vanish/a\n' >&7
+    for _ in $(seq 500); do grep -q vanish out && break; sleep 0.02; done
+    grep -q vanish out; ok "a transaction holds locks" $((!$?)) "$(cat err)"
+    { kill -9 $shell; wait $shell; } 2>/dev/null
+    exec 7>&-
+    local started=$SECONDS
+    expect "another goes on after it vanished" 0 -- lw put vanish/a other --timeout 15s
+    [ $((SECONDS - started)) -le 8 ]; ok "soon" $((!$?)) "$((SECONDS - started)) s"
+    expect "nothing of it is there" 1 -- lw get vanish/b
+    expect "the value is the other's" 0 -- lw get vanish/a
+    says "other" 'other'
+}
+
+# ---- folders and ports ----------------------------------------------------------------------------------
+
+refusals() {
+    expect "a port in use" 6 "ddress already in use" -- lw start --data elsewhere --listen "$LATHWORK_ADDR"
+    expect "a locked folder" 6 "in use by another process" -- lw start --data data --listen 127.0.0.1:0
+    expect "check of a locked folder" 6 "in use by another process" -- lw check data
+    expect "and as JSON" 6 -- lw start --json --data data --listen 127.0.0.1:0
+    is_json "a refusal" err
+    echo text >file
+    expect "a file in place of a folder" 6 "file" -- lw start --data file --listen 127.0.0.1:0
+    expect "an address that is not ours" 6 "9.9.9.9" -- lw start --data other2 --listen 9.9.9.9:7871
+    expect "the port goes on" 0 -- lw get before
+    if [ "$(id -u)" = 0 ]; then
+        mkdir closed && chmod 700 closed && chmod 755 "$root"
+        install -m 755 "$program" ./copy
+        expect "a folder that is not ours" 6 "ermission denied" -- \
+            timeout 20 setpriv --reuid 65534 --regid 65534 --clear-groups ./copy start --data closed --listen 127.0.0.1:0
+    else
+        mkdir closed && chmod 500 closed
+        expect "a folder that is not ours" 6 "ermission denied" -- lw start --data closed --listen 127.0.0.1:0
+    fi
+}
+
+inspections() {
+    expect "inspect a folder" 0 -- lw inspect data
+    grep -q 'CATALOG: catalog' out && grep -q 'log segment' out; ok "it is listed" $((!$?))
+    for file in data/CATALOG data/IDENTITY data/log/* data/sst/*; do
+        [ -e "$file" ] || continue
+        expect "inspect $file" 0 -- lw inspect "$file"
+    done
+    expect "inspect as JSON" 0 -- lw inspect --json data/CATALOG
+    is_json "inspect" out
+    expect "inspect something else" 2 "is no log segment" -- lw inspect "$program"
+    expect "inspect nothing" 2 "No such file" -- lw inspect nothing
+    expect "check" 0 "is sound" -- lw check data
+    expect "check as JSON" 0 -- lw check --json data
+    is_json "check" out
+    expect "check nothing" 2 -- lw check nothing
+}
+
+# damage FILE OFFSET BYTES: a copy of the folder, with a file of it changed.
+damage() {
+    rm -rf damaged && cp -r data damaged
+    printf '%b' "$3" | dd of="damaged/$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+damages() {
+    damage IDENTITY 4 '\x09\x00\x00\x00'
+    expect "an identity of a newer format" 6 "format 9" -- lw start --data damaged --listen 127.0.0.1:0
+    damage CATALOG 0 ''
+    python3 - damaged/CATALOG <<'PY'
+import struct, sys
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+with open(sys.argv[1], "r+b") as file:
+    head = bytearray(file.read(24))
+    head[4:8] = struct.pack("<I", 9)
+    file.seek(0)
+    file.write(head + struct.pack("<I", crc32c(head)))
+PY
+    expect "a catalog of a newer format" 6 "format" -- lw start --data damaged --listen 127.0.0.1:0
+    damage IDENTITY 12 '\x55\x55\x55'
+    expect "a damaged identity" 7 "IDENTITY" -- lw start --data damaged --listen 127.0.0.1:0
+    damage CATALOG 12 '\x55\x55\x55'
+    expect "a damaged catalog" 7 "CATALOG" -- lw start --data damaged --listen 127.0.0.1:0
+    grep -q '^hint:  lathwork check' err; ok "it says to check" $((!$?))
+    expect "check finds it" 7 -- lw check damaged
+    expect "check finds it, as JSON" 7 -- lw check damaged --json
+    is_json "the faults" out
+    segment=$(cd data && ls log/* | head -n 1)
+    damage "$segment" 8300 '\x55\x55\x55\x55\x55'
+    cp -r damaged untouched
+    expect "check finds a damaged log" 7 -- lw check damaged
+    grep -qF "$segment" out; ok "and names it" $((!$?))
+    diff -r damaged untouched; ok "and changes nothing" $((!$?))
+    expect "a damaged log" 7 "$segment" -- lw start --data damaged --listen 127.0.0.1:0
+    table=$(cd data && ls sst/* 2>/dev/null | head -n 1)
+    if [ -n "$table" ]; then
+        damage "$table" 100 '\x55\x55\x55\x55\x55'
+        expect "check finds a damaged table" 7 "" -- lw check damaged
+        grep -q "$(basename "$table")" out; ok "and names it" $((!$?))
+        expect "inspect finds it" 7 -- lw inspect "damaged/$table"
+    fi
+}
+
+# On a file system of 24 MiB, where there may be one: fills it, and frees it again.
+full_disk() {
+    unshare -Urm true 2>/dev/null || { echo "no file systems may be mounted here: the full disk is not tested"; return; }
+    mkdir small
+    export program
+    unshare -Urm bash -c '
+        mount -t tmpfs -o size=24m tmpfs small || exit 99
+        head -c 8M /dev/zero >small/ballast
+        "$program" start --data small/data --listen 127.0.0.1:0 >small.out 2>small.err & node=$!
+        while [ ! -s small.out ] && kill -0 $node; do sleep 0.02; done
+        export LATHWORK_ADDR=$(sed -n "s/^listening on //p" small.out)
+        head -c 1000000 /dev/urandom | base64 -w 0 >value
+        for number in $(seq 40); do
+            "$program" put "full/$number" - <value >out 2>full.err --timeout 3s; code=$?
+            [ $code = 0 ] || break
+            echo "$number" >last
+        done
+        "$program" get "full/$(cat last)" | cmp -s - value; kept=$?
+        rm small/ballast; sleep 1
+        "$program" put full/again - <value 2>again.err --timeout 20s; again=$?
+        kill -9 $node; wait $node 2>/dev/null
+        "$program" start --data small/data --listen 127.0.0.1:0 >small.out2 2>>small.err & node=$!
+        while [ ! -s small.out2 ] && kill -0 $node; do sleep 0.02; done
+        export LATHWORK_ADDR=$(sed -n "s/^listening on //p" small.out2)
+        "$program" scan --prefix full/ --keys-only >keys
+        kill $node; wait $node
+        echo "$code $kept $again $(grep -c . keys) $(cat last)" >full.result' 2>err
+    [ $? != 99 ] || { echo "tmpfs cannot be mounted: the full disk is not tested"; return; }
+    read -r code kept again count last <full.result
+    [ "$code" = 6 ]; ok "a full disk has exit code 6" $((!$?)) "exit $code after $last, $(cat full.err)"
+    grep -qi 'space' full.err; ok "it says so" $((!$?)) "$(cat full.err)"
+    [ "$kept" = 0 ]; ok "what was acknowledged can be read" $((!$?))
+    [ "$again" = 0 ]; ok "it goes on when there is space" $((!$?)) "$(cat again.err)"
+    [ "${count:-0}" -ge "${last:-1}" ]; ok "a full disk loses nothing" $((!$?)) "$count of $last"
+}
+
+# ---- starting and stopping --------------------------------------------------------------------------------
+
+lives() {
+    lw put life/1 kept
+    stop_node KILL
+    start_node data
+    expect "what was acknowledged before kill -9" 0 -- lw get life/1
+    says "is there" 'kept'
+    lw put life/2 kept
+    "$program" start --data quick --listen 127.0.0.1:0 >quick.out 2>quick.err & local quick=$!
+    for _ in $(seq 500); do [ -s quick.out ] && break; sleep 0.01; done
+    kill -INT $quick; wait $quick; code=$?
+    [ $code = 0 ] && [ "$(wc -l <quick.out)" = 3 ]; ok "start says three lines, and stops at SIGINT" $((!$?)) "exit $code, $(cat quick.out quick.err)"
+    rm quick.out
+    "$program" start --data quick --listen 127.0.0.1:0 --json >quick.out 2>quick.err & quick=$!
+    for _ in $(seq 500); do [ -s quick.out ] && break; sleep 0.01; done
+    kill -TERM $quick; wait $quick; code=$?
+    [ $code = 0 ]; ok "SIGTERM stops it" $((!$?)) "exit $code"
+    is_json "start" quick.out
+}
+
+help_and_usage
+unreachable
+start_node data --memory 8M
+keys_and_values
+scans
+round_trip
+transactions
+shells
+lost_answers
+garbage
+vanishing_client
+limits
+refusals
+lives
+stop_node TERM
+inspections
+damages
+full_disk
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]
