@@ -77,6 +77,10 @@ void replica_call_close(replica_call *call) {
     if (call->next != NULL) {
         call->next->previous = call->previous;
     }
+    if (call->committing != 0) {
+        lw_map_remove(&replica->committing, &call->node);
+        lw_queue_wake_all(&call->ended);
+    }
     wake_if_idle(replica);
 }
 
@@ -235,6 +239,7 @@ LW_YIELDS static lw_status open_tree(lw_replica *replica) {
 static void free_replica(lw_replica *replica) {
     lw_memory *memory = replica->env->memory;
     replica_open_close(replica);
+    lw_map_reset(&replica->committing);
     lw_lock_table_close(replica->locks);
     lw_buffer_reset(&replica->descriptor_bytes);
     lw_free(memory, replica);
@@ -247,6 +252,7 @@ lw_status lw_replica_open(const lw_replica_options *options, lw_replica **replic
     opened->env = options->env;
     opened->locks = lw_lock_table_open(memory);
     opened->open_by_start = lw_map_in(memory);
+    opened->committing = lw_map_in(memory);
     opened->descriptor_bytes = lw_buffer_in(memory);
     lw_status status = open_tree(opened);
     if (status != LW_OK) {
@@ -331,7 +337,12 @@ lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
     lw_oracle_init(&replica->oracle, ceiling, replica_clock(replica));
     bool wanted = lw_oracle_wants(&replica->oracle, replica_clock(replica), &ceiling);
     LW_ASSERT(wanted);
-    LW_TRY(begin_term(replica, ceiling));
+    lw_status status = begin_term(replica, ceiling);
+    if (replica->dead) { /* the log's own words, not those for a request */
+        *lw_error_slot() = replica->reason;
+        return replica->reason.status;
+    }
+    LW_TRY(status);
     lw_oracle_raise(&replica->oracle, ceiling);
     replica->serving = true;
     replica_open_sweep_leftovers(replica);

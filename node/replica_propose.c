@@ -11,7 +11,9 @@ void replica_die(lw_replica *replica) {
     }
     replica->dead = true;
     replica->reason = *lw_error_slot();
-    replica->options.died(replica->options.argument, &replica->reason);
+    if (replica->serving) { /* who starts it is told by the call */
+        replica->options.died(replica->options.argument, &replica->reason);
+    }
     lw_queue_wake_all(&replica->stop);
     lw_queue_wake_all(&replica->doomed);
     lw_queue_wake_all(&replica->takers);

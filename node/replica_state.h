@@ -58,6 +58,9 @@ typedef struct replica_call {
     uint64_t session;
     uint64_t deadline_ns; /* 0: none */
     bool orphaned;        /* its session ended meanwhile */
+    lw_map_node node;     /* by `committing`, unless that is 0 */
+    uint64_t committing;  /* the transaction that it commits in one round; 0: none */
+    lw_queue ended;       /* where later copies of the same request wait */
     lw_arena arena;
     lw_evaluation evaluation;
     lw_latch latch;
@@ -78,6 +81,7 @@ struct lw_replica {
     bool serving, closing, dead;
     lw_error reason; /* when dead */
     replica_call *calls;
+    lw_map committing;         /* calls */
     uint32_t background_count; /* fibers of its own */
     lw_queue idle;             /* woken when the last call or fiber ended */
     lw_queue stop;             /* where fibers of its own sleep; woken when closing or dead */
@@ -94,6 +98,7 @@ struct lw_replica {
 
     lw_map open_by_start;
     open_transaction *open_first, *open_last;
+    uint32_t leftover_count;
     bool sweeping;   /* a fiber sweeps */
     lw_queue doomed; /* where it waits for the next one to be due */
 
@@ -152,6 +157,9 @@ void replica_put_ceiling(lw_buffer *batch, uint64_t ceiling);
  * and only the log must have room. */
 LW_MUST_USE LW_YIELDS lw_status replica_admit(lw_replica *replica, size_t size, bool freeing);
 LW_MUST_USE LW_YIELDS lw_status replica_log_room(lw_replica *replica, size_t size);
+/* Waits until no earlier copy of this commit in one round is under way: while one is, nobody may
+ * answer that the transaction did not commit (hazard T9). */
+LW_MUST_USE LW_YIELDS lw_status replica_await_copies(replica_call *call, uint64_t start);
 /* Waits for the latches in call->latch. */
 LW_MUST_USE LW_YIELDS lw_status replica_latch(replica_call *call);
 void replica_unlatch(replica_call *call);

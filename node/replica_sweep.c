@@ -36,7 +36,13 @@ static open_transaction *enter_open(lw_replica *replica, uint64_t start, uint64_
     return entered;
 }
 
+static void no_leftover(lw_replica *replica, open_transaction *open) {
+    replica->leftover_count -= open->leftover;
+    open->leftover = false;
+}
+
 static void leave_open(lw_replica *replica, open_transaction *left) {
+    no_leftover(replica, left);
     *(left->previous == NULL ? &replica->open_first : &left->previous->next) = left->next;
     *(left->next == NULL ? &replica->open_last : &left->next->previous) = left->previous;
     lw_map_remove(&replica->open_by_start, &left->node);
@@ -205,7 +211,7 @@ static void see_to_sweeper(lw_replica *replica) {
 
 static void doom(lw_replica *replica, open_transaction *open) {
     open->doomed_ns = lw_env_now(replica->env);
-    open->leftover = false;
+    no_leftover(replica, open);
 }
 
 void replica_open_doom_one(lw_replica *replica, uint64_t start) {
@@ -230,10 +236,13 @@ void replica_open_doom(lw_replica *replica, uint64_t session) {
 }
 
 void replica_open_attach(lw_replica *replica, uint64_t session) {
+    if (replica->leftover_count == 0) {
+        return;
+    }
     for (open_transaction *each = replica->open_first; each != NULL; each = each->next) {
         if (each->leftover && each->session == session) {
             LW_MARK(replica->env, "replica.session_came_back");
-            each->leftover = false;
+            no_leftover(replica, each);
             each->doomed_ns = 0;
         }
     }
@@ -249,6 +258,7 @@ LW_YIELDS static lw_status load(lw_replica *replica, lw_cursor *cursor) {
         LW_TRY(lw_lock_record_decode(lw_cursor_key(cursor), lw_cursor_value(cursor), &lock));
         open_transaction *open = enter_open(replica, lock.start, lock.session);
         open->lock_count++;
+        replica->leftover_count += !open->leftover;
         open->leftover = true;
         open->doomed_ns = doomed_ns;
         LW_TRY(lw_cursor_next(cursor));

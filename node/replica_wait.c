@@ -2,11 +2,18 @@
 /* What requests wait for: room, latches, pessimistic locks, writers before them. */
 #include "node/replica_state.h"
 
+#include "base/hash.h"
+
 #include <stdlib.h>
+
+enum { SLOW_ADMISSION_NS = 30 * 1000 * 1000 };
 
 /* ---- room ----------------------------------------------------------------------------------- */
 
 lw_status replica_admit(lw_replica *replica, size_t size, bool freeing) {
+    if (LW_RARE(replica->env, "replica.slow_admission")) {
+        lw_env_sleep(replica->env, lw_env_random_below(replica->env, SLOW_ADMISSION_NS));
+    }
     lw_status status = lw_tree_admit(replica->tree, size);
     if (status == LW_FULL && freeing) {
         LW_MARK(replica->env, "replica.freeing_on_a_full_disk");
@@ -18,6 +25,31 @@ lw_status replica_admit(lw_replica *replica, size_t size, bool freeing) {
 lw_status replica_log_room(lw_replica *replica, size_t size) {
     lw_status status = lw_log_room(replica->log, size);
     return status == LW_OK ? LW_OK : lw_fail_in(status, "nothing was written");
+}
+
+/* ---- copies of a request -------------------------------------------------------------------- */
+
+static replica_call *find_copy(const lw_replica *replica, uint64_t start) {
+    lw_map_node *node = lw_map_first(&replica->committing, lw_mix(start));
+    while (node != NULL && LW_MAP_ENTRY(node, replica_call, node)->committing != start) {
+        node = lw_map_next(node);
+    }
+    return node == NULL ? NULL : LW_MAP_ENTRY(node, replica_call, node);
+}
+
+lw_status replica_await_copies(replica_call *call, uint64_t start) {
+    lw_replica *replica = call->replica;
+    replica_call *copy;
+    while ((copy = find_copy(replica, start)) != NULL) {
+        LW_MARK(replica->env, "replica.copy_waits");
+        if (!lw_env_wait(replica->env, &copy->ended, call->deadline_ns)) {
+            return lw_fail(LW_TIMEOUT, "an earlier copy of the request is still under way");
+        }
+    }
+    LW_TRY(replica_gate(replica));
+    call->committing = start;
+    lw_map_insert(&replica->committing, &call->node, lw_mix(start));
+    return LW_OK;
 }
 
 /* ---- latches -------------------------------------------------------------------------------- */

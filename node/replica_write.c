@@ -114,6 +114,7 @@ lw_status replica_commit_now(replica_call *call, lw_bytes body, lw_buffer *reply
     lw_commit_now_request request;
     LW_TRY(lw_commit_now_request_decode(body, &call->arena, &request));
     LW_TRY(replica_given(replica, request.start));
+    LW_TRY(replica_await_copies(call, request.start));
     LW_TRY(replica_admit(replica, body.size, false));
     replica_share_reads(call, request.keys, request.key_count, request.ranges, request.range_count);
     lw_commit_reply answer = {0};

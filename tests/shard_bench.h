@@ -18,7 +18,8 @@ typedef struct bench {
     lw_world *world;
     lw_host *host;
     lw_env *env;
-    lw_memory *memory; /* the story's own */
+    size_t used_before; /* bytes of the process, before anything was opened */
+    lw_memory *memory;  /* the story's own */
     lw_arena arena;
     lw_store *store;
     lw_log *log;
@@ -84,9 +85,6 @@ static inline lw_status bench_open_parts(bench *on) {
 static inline void bench_open_main(void *argument) {
     bench *on = argument;
     on->opened = bench_open_parts(on);
-    if (on->opened != LW_OK) {
-        fprintf(stderr, "opening failed: %s\n", lw_error_slot()->text);
-    }
     on->done = true;
 }
 
@@ -113,6 +111,7 @@ static inline void bench_boot(bench *on) {
     on->died = false;
     on->replica = NULL;
     on->env = lw_host_boot(on->host);
+    on->used_before = lw_memory_used(on->env->memory);
     bench_run(on, bench_open_main);
     expect(on, on->done && on->opened == LW_OK, "the shard opens");
 }
@@ -120,6 +119,9 @@ static inline void bench_boot(bench *on) {
 static inline void bench_shut(bench *on) {
     bench_run(on, bench_close_main);
     expect(on, on->done, "the shard closes");
+    /* The scheduler keeps a few KB for its next fibers. */
+    size_t kept = lw_memory_used(on->env->memory) - on->used_before;
+    expect(on, kept < 16 * 1024, "it gives its memory back");
     lw_host_kill(on->host);
 }
 

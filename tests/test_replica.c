@@ -193,6 +193,26 @@ static void of_two_commits_side_by_side_one_wins(void **state) {
     bench_hold(of_two_commits_side_by_side_one_wins_story, "txn.seen_ignored");
 }
 
+/* Hazard T6: the network repeats a request while its first copy is under way. */
+static void copies_side_by_side_commit_once_story(bench *on) {
+    lw_mutation mutation = bench_put("k", "once", LW_SEEN_ANYTHING);
+    lw_commit_now_request request = {
+        .start = bench_timestamp(on), .mutations = &mutation, .mutation_count = 1};
+    asked *copies[4];
+    for (size_t index = 0; index < 4; index++) {
+        copies[index] = bench_send_commit_now(on, &request);
+    }
+    for (size_t index = 0; index < 4; index++) {
+        bench_await(copies[index]);
+        expect(on, bench_committed(copies[index]) == bench_committed(copies[0]), "the same answer");
+    }
+    expect(on, bench_committed(copies[0]) != 0, "it committed");
+}
+static void copies_side_by_side_commit_once(void **state) {
+    (void)state;
+    bench_hold(copies_side_by_side_commit_once_story, "txn.no_idempotence");
+}
+
 /* ---- pessimistic locks ---------------------------------------------------------------------- */
 
 static asked *send_lock(bench *on, uint64_t session, uint64_t start, const char *key,
@@ -521,6 +541,31 @@ static void a_failed_disk_ends_the_replica(void **state) {
     bench_hold(a_failed_disk_ends_the_replica_story, NULL);
 }
 
+static void a_disk_that_fails_at_the_start_says_so_story(bench *on) {
+    bench_shut(on);
+    on->env = lw_host_boot(on->host);
+    on->replica = NULL;
+    on->died = false;
+    lw_dice *dice = lw_disk_dice(lw_host_disk(on->host));
+    for (uint32_t nth = 1; nth < 12; nth++) {
+        lw_dice_arm(dice, LW_FAULT_WRITE_ERROR, nth);
+        bench_run(on, bench_open_main);
+        if (on->opened == LW_OK) {
+            break;
+        }
+        expect(on, on->opened == LW_INTERNAL, "it says what failed");
+        expect(on, !on->died, "to who opened it only");
+        lw_host_kill(on->host);
+        on->env = lw_host_boot(on->host);
+        on->replica = NULL;
+    }
+    expect(on, on->opened == LW_OK, "with a disk that works it opens");
+}
+static void a_disk_that_fails_at_the_start_says_so(void **state) {
+    (void)state;
+    bench_hold(a_disk_that_fails_at_the_start_says_so_story, NULL);
+}
+
 static void a_full_disk_refuses_writes_and_goes_on_reading_story(bench *on) {
     uint64_t committed = bench_write(on, "k", "kept");
     lw_disk_set_capacity(lw_host_disk(on->host), 1);
@@ -575,6 +620,7 @@ int main(void) {
         cmocka_unit_test(a_reader_waits_for_a_commit_below_it),
         cmocka_unit_test(a_reader_does_not_wait_for_a_commit_above_it),
         cmocka_unit_test(of_two_commits_side_by_side_one_wins),
+        cmocka_unit_test(copies_side_by_side_commit_once),
         cmocka_unit_test(locks_are_had_in_turns),
         cmocka_unit_test(who_waited_in_vain_is_told_for_whom),
         cmocka_unit_test(a_deadlock_is_refused),
@@ -588,6 +634,7 @@ int main(void) {
         cmocka_unit_test(another_epoch_is_told_the_descriptor),
         cmocka_unit_test(what_is_not_well_formed_is_refused),
         cmocka_unit_test(a_failed_disk_ends_the_replica),
+        cmocka_unit_test(a_disk_that_fails_at_the_start_says_so),
         cmocka_unit_test(a_full_disk_refuses_writes_and_goes_on_reading),
         cmocka_unit_test(closing_sends_everybody_home),
     };
