@@ -73,6 +73,50 @@ static bool conflict(const lw_latch *a, const lw_latch *b) {
     return both_write || writes_what_is_shared(a, b) || writes_what_is_shared(b, a);
 }
 
+/* ---- slots: a quick no ----------------------------------------------------------------------- */
+
+static size_t slot_of(lw_bytes key) {
+    return lw_hash(0, key) % LW_LATCH_SLOTS;
+}
+
+static bool is_wide(const lw_latch *latch) {
+    return latch->range_count > 0 || latch->exclusive_count + latch->shared_count > LW_LATCH_WIDE;
+}
+
+static bool slots_empty(const uint32_t *slots, const lw_bytes *keys, uint32_t key_count) {
+    for (uint32_t index = 0; index < key_count; index++) {
+        if (slots[slot_of(keys[index])] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* True only if the latch conflicts with none in the table. */
+static bool meets_nobody(const lw_latch_table *table, const lw_latch *latch) {
+    return table->wide_count == 0 && !is_wide(latch) &&
+           slots_empty(table->exclusive_slots, latch->exclusive, latch->exclusive_count) &&
+           slots_empty(table->shared_slots, latch->exclusive, latch->exclusive_count) &&
+           slots_empty(table->exclusive_slots, latch->shared, latch->shared_count);
+}
+
+static void count_slots(uint32_t *slots, const lw_bytes *keys, uint32_t key_count, bool more) {
+    for (uint32_t index = 0; index < key_count; index++) {
+        uint32_t *slot = &slots[slot_of(keys[index])];
+        LW_ASSERT(more || *slot > 0);
+        *slot = more ? *slot + 1 : *slot - 1;
+    }
+}
+
+static void count_latch(lw_latch_table *table, const lw_latch *latch, bool more) {
+    if (is_wide(latch)) {
+        table->wide_count = more ? table->wide_count + 1 : table->wide_count - 1;
+        return;
+    }
+    count_slots(table->exclusive_slots, latch->exclusive, latch->exclusive_count, more);
+    count_slots(table->shared_slots, latch->shared, latch->shared_count, more);
+}
+
 /* ---- asking and giving back ----------------------------------------------------------------- */
 
 static void check_ascending(const lw_bytes *keys, uint32_t key_count) {
@@ -89,8 +133,9 @@ bool lw_latch_request(lw_latch_table *table, lw_latch *latch) {
     latch->shared_signature =
         latch->range_count > 0 ? UINT64_MAX : signature_of(latch->shared, latch->shared_count);
     latch->blocker_count = 0;
-    for (const lw_latch *earlier = table->first; earlier != NULL; earlier = earlier->next) {
-        latch->blocker_count += conflict(earlier, latch);
+    bool alone = meets_nobody(table, latch);
+    for (const lw_latch *each = table->first; each != NULL && !alone; each = each->next) {
+        latch->blocker_count += conflict(each, latch);
     }
     latch->previous = table->last;
     latch->next = NULL;
@@ -101,15 +146,24 @@ bool lw_latch_request(lw_latch_table *table, lw_latch *latch) {
     }
     table->last = latch;
     table->count++;
+    table->waiting_count += !lw_latch_held(latch);
+    count_latch(table, latch, true);
     return lw_latch_held(latch);
 }
 
 void lw_latch_release(lw_latch_table *table, lw_latch *latch) {
     LW_ASSERT(table->count > 0);
-    for (lw_latch *later = latch->next; later != NULL; later = later->next) {
-        if (later->blocker_count > 0 && conflict(latch, later)) {
+    table->waiting_count -= !lw_latch_held(latch);
+    uint32_t waiting_count = table->waiting_count;
+    for (lw_latch *later = latch->next; later != NULL && waiting_count > 0; later = later->next) {
+        if (lw_latch_held(later)) {
+            continue;
+        }
+        waiting_count--;
+        if (conflict(latch, later)) {
             later->blocker_count--;
             if (lw_latch_held(later)) {
+                table->waiting_count--;
                 lw_queue_wake_all(&later->granted);
             }
         }
@@ -117,6 +171,7 @@ void lw_latch_release(lw_latch_table *table, lw_latch *latch) {
     *(latch->previous == NULL ? &table->first : &latch->previous->next) = latch->next;
     *(latch->next == NULL ? &table->last : &latch->next->previous) = latch->previous;
     table->count--;
+    count_latch(table, latch, false);
     LW_ASSERT((table->count == 0) == (table->first == NULL));
     lw_queue_wake_all(&latch->readers);
 }
@@ -129,6 +184,9 @@ static bool drawn_by(const lw_latch *latch, uint64_t read_timestamp) {
 
 lw_latch *lw_latch_hinders_keys(const lw_latch_table *table, uint64_t read_timestamp,
                                 const lw_bytes *keys, uint32_t key_count) {
+    if (table->wide_count == 0 && slots_empty(table->exclusive_slots, keys, key_count)) {
+        return NULL;
+    }
     uint64_t signature = 0;
     for (lw_latch *latch = table->first; latch != NULL; latch = latch->next) {
         if (!drawn_by(latch, read_timestamp)) {
