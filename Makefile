@@ -38,7 +38,7 @@ CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -ffunction
                   -fdata-sections
 CFLAGS_debug   := -O1 -g -DLW_SIMULATION
 CFLAGS_asan    := -O1 -g -DLW_SIMULATION -fsanitize=address,undefined -fno-sanitize-recover=all \
-                  -fno-omit-frame-pointer -Wno-frame-larger-than
+                  -fno-omit-frame-pointer -Wno-frame-larger-than -Wno-format-truncation
 CFLAGS_fuzz    := $(CFLAGS_asan) -fsanitize=fuzzer-no-link
 CFLAGS_check   := $(CFLAGS_release) -Werror
 LDFLAGS_release := -Wl,--gc-sections -Wl,-z,relro -Wl,-z,now
