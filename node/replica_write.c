@@ -268,15 +268,19 @@ lw_status replica_rollback(replica_call *call, lw_bytes body, lw_buffer *reply) 
 
 /* ---- CHECK and HEARTBEAT -------------------------------------------------------------------- */
 
-LW_YIELDS static lw_status latch_one(replica_call *call, const lw_bytes *key) {
-    call->latch.exclusive = key;
+/* The latch may outlive the frame that `key` comes from: it is released with the call at the
+ * latest. */
+LW_YIELDS static lw_status latch_one(replica_call *call, lw_bytes key) {
+    lw_bytes *keys = lw_arena_allocate(&call->arena, sizeof(*keys));
+    *keys = key;
+    call->latch.exclusive = keys;
     call->latch.exclusive_count = 1;
     return replica_latch(call);
 }
 
 lw_status replica_decide(replica_call *call, const lw_check_request *request,
                          lw_check_reply *fate) {
-    LW_TRY(latch_one(call, &request->primary));
+    LW_TRY(latch_one(call, request->primary));
     replica_evaluation_open(call);
     lw_status status = lw_evaluate_check(&call->evaluation, request, fate);
     replica_evaluation_close(call);
@@ -306,7 +310,7 @@ lw_status replica_heartbeat(replica_call *call, lw_bytes body, lw_buffer *reply)
     lw_heartbeat_request request;
     LW_TRY(lw_heartbeat_request_decode(body, &call->arena, &request));
     LW_TRY(replica_given(call->replica, request.start));
-    LW_TRY(latch_one(call, &request.primary));
+    LW_TRY(latch_one(call, request.primary));
     replica_evaluation_open(call);
     lw_status status = lw_evaluate_heartbeat(&call->evaluation, &request);
     replica_evaluation_close(call);
