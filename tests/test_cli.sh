@@ -16,6 +16,9 @@ unset LATHWORK_ADDR LATHWORK_TIMEOUT LATHWORK_DATA LATHWORK_LISTEN LATHWORK_MEMO
 export LC_ALL=C.UTF-8 HOME=$root/home
 mkdir "$HOME"
 cd "$root" || exit 2
+# libedit never frees the names of functions that were added to it.
+echo "leak:wcsdup" >suppressions
+export LSAN_OPTIONS="suppressions=$root/suppressions:print_suppressions=0"
 
 leave() {
     [ "$BASHPID" = $$ ] || return # a child that was ended before it became another program
