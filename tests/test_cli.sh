@@ -44,7 +44,7 @@ ok() {
 # expect NAME CODE [WORDS] -- COMMAND…: the exit code, and words on standard error; an error must
 # have its three parts. Answers are in $root/out, talk in $root/err.
 expect() {
-    local name=$1 code=$2 words= got good=1
+    local name=$1 code=$2 words="" got good=1
     shift 2
     [ "$1" = -- ] || { words=$1; shift; }
     shift
@@ -617,6 +617,63 @@ lives() {
     is_json "start" quick.out
 }
 
+# Where io_uring is refused the node uses poll. There a library stands in for a disk that fails.
+failing_disk() {
+    cat >fail.c <<'C'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/uio.h>
+#include <unistd.h>
+static int failing(void) { return access("failing", F_OK) == 0; }
+ssize_t pwrite(int file, const void *bytes, size_t size, off_t offset) {
+    ssize_t (*real)(int, const void *, size_t, off_t) = dlsym(RTLD_NEXT, "pwrite");
+    if (failing()) { errno = EIO; return -1; }
+    return real(file, bytes, size, offset);
+}
+ssize_t pwrite64(int file, const void *bytes, size_t size, off64_t offset) { return pwrite(file, bytes, size, offset); }
+ssize_t pwritev2(int file, const struct iovec *parts, int count, off_t offset, int flags) {
+    ssize_t (*real)(int, const struct iovec *, int, off_t, int) = dlsym(RTLD_NEXT, "pwritev2");
+    if (failing()) { errno = EIO; return -1; }
+    return real(file, parts, count, offset, flags);
+}
+ssize_t pwritev64v2(int file, const struct iovec *parts, int count, off64_t offset, int flags) { return pwritev2(file, parts, count, offset, flags); }
+C
+    cat >poll.py <<'PY'
+# Runs a program without io_uring: seccomp answers io_uring_setup with EPERM.
+import ctypes, os, struct, sys
+def code(op, jump_true, jump_false, value): return struct.pack("HBBI", op, jump_true, jump_false, value)
+program = b"".join([code(0x20, 0, 0, 0), code(0x15, 0, 1, 425), code(0x06, 0, 0, 0x00050001), code(0x06, 0, 0, 0x7fff0000)])
+buffer = ctypes.create_string_buffer(program)
+libc = ctypes.CDLL(None, use_errno=True)
+prog = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(buffer)))
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, prog) == 0
+if len(sys.argv) > 3: os.environ["LD_PRELOAD"] = sys.argv[2]
+os.execv(sys.argv[1], [sys.argv[1], "start", "--data", "polled", "--listen", "127.0.0.1:0"])
+PY
+    local preload=./fail.so
+    cc -shared -fPIC -o fail.so fail.c -ldl 2>err || { echo "no compiler: the failing disk is not tested"; return; }
+    # A sanitizer's runtime must come before any other library.
+    if grep -q __asan_init "$program"; then preload=; fi
+    rm -f polled.out
+    python3 poll.py "$program" $preload ${preload:+preloaded} >polled.out 2>polled.err & local polled=$!
+    for _ in $(seq 500); do [ -s polled.out ] && break; sleep 0.01; done
+    local address
+    address=$(sed -n 's/^listening on //p' polled.out)
+    grep -q 'io_uring is refused' polled.err; ok "without io_uring the node says so" $((!$?)) "$(cat polled.err)"
+    expect "and serves" 0 -- lw put polled 1 --addr "$address"
+    [ -n "$preload" ] || { kill $polled; wait $polled; return; }
+    touch failing
+    expect "a commit on a failed disk" 5 -- lw put polled 2 --timeout 1s --addr "$address"
+    wait $polled; code=$?
+    [ $code = 8 ] && grep -q '^error: the node stopped because its disk failed' polled.err && grep -q '^hint:' polled.err
+    ok "a failed disk ends the node" $((!$?)) "exit $code, $(cat polled.err)"
+    rm failing
+    start_node polled
+    expect "what was acknowledged is there" 0 -- lw get polled
+    stop_node TERM
+}
+
 help_and_usage
 unreachable
 start_node data --memory 8M
@@ -635,5 +692,6 @@ stop_node TERM
 inspections
 damages
 full_disk
+failing_disk
 echo "$passed passed, $failed failed"
 [ $failed -eq 0 ]
