@@ -46,8 +46,9 @@ LW_MUST_USE LW_YIELDS lw_status lw_replica_start(lw_replica *replica, lw_log *lo
 LW_YIELDS void lw_replica_close(lw_replica *replica);
 
 /* Carries out one request to the shard. `reply` receives the body: on LW_OK the answer, on
- * LW_CONFLICT an lw_obstacle, on LW_UNAVAILABLE the newer descriptor; else nothing. Many fibers may
- * be in it. */
+ * LW_CONFLICT an lw_obstacle, on LW_UNAVAILABLE of another epoch the newer descriptor; else
+ * nothing. LW_UNDETERMINED: the log died under a write, which may be on disk or not. Many fibers
+ * may be in it; request->body must live until it returns. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_execute(lw_replica *replica, const lw_request *request,
                                                    uint64_t session, lw_buffer *reply);
 /* A timestamp to hand out with a reply, or 0 when none can be given without waiting. */

@@ -3,6 +3,8 @@
  * disks that fail and fill. What requests mean is tests/test_evaluate.c's. */
 #include "tests/shard_bench.h"
 
+#include "storage/batch.h"
+
 /* ---- durability ----------------------------------------------------------------------------- */
 
 static void what_was_committed_survives_a_crash_story(bench *on) {
@@ -509,6 +511,69 @@ static void another_epoch_is_told_the_descriptor(void **state) {
     bench_hold(another_epoch_is_told_the_descriptor_story, NULL);
 }
 
+/* What is replayed below, and what came of it; only statuses, since it runs in a fiber. */
+static lw_status replay_statuses[4];
+static bool replay_found[2];
+
+static lw_status replay_one(bench *on, uint64_t index, uint64_t range_version, const char *key) {
+    lw_buffer entry = lw_buffer_in(on->memory);
+    lw_batch_put(&entry, lw_text(key), lw_text("value"));
+    lw_buffer_append_u8(&entry, 2); /* a command; see node/replica_state.h */
+    lw_buffer_append_u64(&entry, range_version);
+    lw_buffer_append_u64(&entry, 1);
+    lw_log_record record = {.group = LW_ROOT_SHARD,
+                            .term = 1,
+                            .index = index,
+                            .kind = LW_LOG_ENTRY,
+                            .payload = lw_buffer_view(&entry)};
+    return lw_replica_replay(on->replica, &record);
+}
+
+static lw_status replay_parts(bench *on) {
+    lw_store_options store_options = {.directory = "other", .filter_part = lw_replica_filter_part};
+    LW_TRY(lw_store_open(on->env, &store_options, &on->store));
+    lw_replica_options options = {.env = on->env, .store = on->store, .shard = LW_ROOT_SHARD};
+    LW_TRY(lw_replica_open(&options, &on->replica));
+    replay_statuses[0] = replay_one(on, 1, 1, "of this epoch");
+    replay_statuses[1] = replay_one(on, 2, 7, "of another");
+    replay_statuses[2] = replay_one(on, 4, 1, "behind a gap");
+    lw_log_record cut = {.group = LW_ROOT_SHARD,
+                         .term = 1,
+                         .index = 3,
+                         .kind = LW_LOG_ENTRY,
+                         .payload = lw_text("?")};
+    replay_statuses[3] = lw_replica_replay(on->replica, &cut);
+    lw_snapshot *snapshot = lw_snapshot_open(lw_store_tree(on->store, LW_ROOT_SHARD));
+    lw_buffer value = lw_buffer_in(on->memory);
+    replay_found[0] = lw_snapshot_get(snapshot, lw_text("of this epoch"), &value) == LW_OK;
+    replay_found[1] = lw_snapshot_get(snapshot, lw_text("of another"), &value) == LW_OK;
+    lw_snapshot_close(snapshot);
+    return LW_OK;
+}
+
+static void replay_main(void *argument) {
+    bench *on = argument;
+    on->opened = replay_parts(on);
+    on->done = true;
+}
+
+/* Hazard R12: a split came between the proposal and the entry. */
+static void an_entry_of_another_epoch_is_void_story(bench *on) {
+    bench_shut(on);
+    on->env = lw_host_boot(on->host);
+    bench_run(on, replay_main);
+    expect(on, on->opened == LW_OK, "a folder of its own");
+    expect(on, replay_statuses[0] == LW_OK && replay_found[0], "an entry of this epoch is applied");
+    expect(on, replay_statuses[1] == LW_OK && !replay_found[1], "one of another is skipped");
+    expect(on, replay_statuses[2] == LW_CORRUPTION, "a gap is damage");
+    expect(on, replay_statuses[3] == LW_CORRUPTION, "so is what cannot be read");
+    expect(on, lw_world_marked(on->world, "replica.entry_void") == 1, "and it is marked");
+}
+static void an_entry_of_another_epoch_is_void(void **state) {
+    (void)state;
+    bench_hold(an_entry_of_another_epoch_is_void_story, NULL);
+}
+
 static void what_is_not_well_formed_is_refused_story(bench *on) {
     for (int kind = LW_MESSAGE_TIMESTAMP; kind <= LW_MESSAGE_HEARTBEAT + 1; kind++) {
         asked *it = bench_ask(on, (lw_message_kind)kind, 1);
@@ -632,6 +697,7 @@ int main(void) {
         cmocka_unit_test(large_answers_come_in_parts),
         cmocka_unit_test(large_transactions_are_written_in_parts),
         cmocka_unit_test(another_epoch_is_told_the_descriptor),
+        cmocka_unit_test(an_entry_of_another_epoch_is_void),
         cmocka_unit_test(what_is_not_well_formed_is_refused),
         cmocka_unit_test(a_failed_disk_ends_the_replica),
         cmocka_unit_test(a_disk_that_fails_at_the_start_says_so),
