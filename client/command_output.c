@@ -80,7 +80,7 @@ static bool colored(const lw_command *command, bool terminal) {
     const char *kind = getenv("TERM");
     bool fit =
         terminal && (none == NULL || none[0] == 0) && kind != NULL && strcmp(kind, "dumb") != 0;
-    return !command->json && (when == ALWAYS || (when == AUTO && fit));
+    return when == ALWAYS || (when == AUTO && fit);
 }
 
 void lw_command_streams(lw_command *command, FILE *in, FILE *answers, FILE *talk) {

@@ -392,7 +392,7 @@ static void what_is_no_text_is_refused(void **state) {
                          LW_INVALID_ARGUMENT);
         assert_int_equal(out.size, 1);
     }
-    assert_int_equal(lw_text_decode(LW_FORM_HEX, lw_text("abc"), &out), LW_INVALID_ARGUMENT);
+    assert_int_equal(lw_text_decode(LW_FORM_HEX, lw_view("abcd", 3), &out), LW_INVALID_ARGUMENT);
     assert_int_equal(lw_text_decode(LW_FORM_HEX, lw_text("0g"), &out), LW_INVALID_ARGUMENT);
     assert_int_equal(out.size, 1);
     assert_int_equal(lw_text_decode(LW_FORM_HEX, lw_text("fF"), &out), LW_OK);
