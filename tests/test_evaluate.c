@@ -46,9 +46,11 @@ static void a_reader_stops_at_a_lock_that_may_become_a_version_story(bench *on) 
     (void)bench_write(on, "k", "old");
     uint64_t before = bench_timestamp(on);
     uint64_t start = bench_timestamp(on);
+    uint64_t between = bench_timestamp(on);
     lw_mutation mutation = bench_put("k", "new", LW_SEEN_ANYTHING);
     asked *it = bench_prewrite(on, 1, start, "k", 5000, &mutation, 1);
     expect(on, it->status == LW_OK, "prewritten");
+    expect_text(on, bench_read(on, between, "k"), "old", "nor who was there before the lock");
     uint64_t after = bench_timestamp(on);
     expect_text(on, bench_read(on, before, "k"), "old", "who began before need not wait");
     it = bench_await(bench_send_get(on, 2, after, "k"));

@@ -443,6 +443,8 @@ static void large_answers_come_in_parts(void **state) {
 
 enum { MANY = 700 };
 
+static uint64_t crash_step; /* at which the power fails in the next story */
+
 static void large_transactions_are_written_in_parts_story(bench *on) {
     static lw_mutation mutations[MANY];
     static lw_bytes keys[MANY];
@@ -463,7 +465,7 @@ static void large_transactions_are_written_in_parts_story(bench *on) {
             .start = start, .commit_timestamp = committed, .keys = keys, .key_count = MANY},
         &it->body);
     (void)bench_send(it);
-    lw_host_crash_after(on->host, 1, LW_CRASH_AFTER); /* between the parts */
+    lw_host_crash_after(on->host, crash_step, LW_CRASH_AFTER); /* between the parts */
     while (lw_host_running(on->host) && !it->done && lw_world_step(on->world)) {
     }
     expect(on, !it->done, "the power failed before it was done");
@@ -481,11 +483,12 @@ static void large_transactions_are_written_in_parts_story(bench *on) {
     expect(on, lw_scan_reply_decode(lw_buffer_view(&scan->reply), &on->arena, &page) == LW_OK,
            "the keys");
     expect(on, page.row_count == (all ? MANY : 0), "all of it, or nothing, as its primary says");
-    expect(on, all, "the primary was in the first part");
 }
 static void large_transactions_are_written_in_parts(void **state) {
     (void)state;
-    bench_hold(large_transactions_are_written_in_parts_story, NULL);
+    for (crash_step = 0; crash_step < 3; crash_step++) {
+        bench_hold(large_transactions_are_written_in_parts_story, NULL);
+    }
 }
 
 /* ---- refusals and failures ------------------------------------------------------------------ */
