@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <histedit.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -369,17 +370,39 @@ static void close_editor(shell *this) {
     free(this->unedited);
 }
 
+static void on_interrupt(int signal_number) {
+    (void)signal_number; /* that it came ends the reading */
+}
+
+/* A line as a person edits it; NULL at the end. Ctrl-C gives the line up and begins another. While
+ * a step runs, Ctrl-C ends the program, as everywhere. */
+static const char *edit_line(shell *this, size_t *size) {
+    struct sigaction noted = {.sa_handler = on_interrupt}, before;
+    const char *line;
+    int count, reason;
+    do {
+        (void)sigaction(SIGINT, &noted, &before);
+        count = 0;
+        errno = 0;
+        line = el_gets(this->editor, &count);
+        reason = errno;
+        (void)sigaction(SIGINT, &before, NULL);
+        if (line == NULL && reason == EINTR) {
+            (void)fputc('\n', this->command->answers);
+        }
+    } while (line == NULL && reason == EINTR);
+    if (line == NULL || count <= 0) {
+        return NULL;
+    }
+    keep_history(this, line);
+    *size = (size_t)count;
+    return line;
+}
+
 /* The next line with its newline, if it has one; NULL at the end. */
 static const char *next_line(shell *this, size_t *size) {
     if (this->editor != NULL) {
-        int count = 0;
-        const char *line = el_gets(this->editor, &count);
-        if (line == NULL || count <= 0) {
-            return NULL;
-        }
-        keep_history(this, line);
-        *size = (size_t)count;
-        return line;
+        return edit_line(this, size);
     }
     ssize_t count = getline(&this->unedited, &this->unedited_size, this->command->in);
     *size = count < 0 ? 0 : (size_t)count;

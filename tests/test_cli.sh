@@ -285,7 +285,7 @@ PY
     expect "a file that is not there" 6 "No such file" -- lw load nothing
     expect "a folder that is not there" 6 "No such file" -- lw dump nowhere/file
     python3 -c 'print("k\t" + "v" * (4 * (16384 + 16777216) + 100000), end="")' >huge
-    expect "a line without end" 2 "line 1" -- lw load huge
+    expect "a line without end" 2 "longer than any record" -- lw load huge
     rm -f huge
 }
 
@@ -319,6 +319,17 @@ transactions() {
     wait
     expect "the counter" 0 -- lw get counter
     says "no increment is lost" '40'
+    # Run again after conflicts, a script answers once all the same.
+    printf 'get counter\nput counter x\nget counter\n' >script
+    rm -f answers.*
+    for run in 1 2 3 4 5 6 7 8; do
+        (for turn in $(seq 20); do "$program" txn script --timeout 30s >answers.$run.$turn 2>&1; done) &
+    done
+    wait
+    lw status --json >out
+    python3 -c 'import json; assert json.load(open("out"))["shards"][0]["conflicts"] > 0'
+    ok "there were conflicts" $((!$?))
+    [ "$(cat answers.* | wc -l)" = 320 ]; ok "each answered once" $((!$?)) "$(cat answers.* | wc -l) lines"
 }
 
 shells() {
@@ -367,6 +378,7 @@ os.write(fd, b"beg\t\n"); until(b"(transaction)> ")
 os.write(fd, b"put s/tty 1\n"); until(b"(transaction)> ")
 os.write(fd, b"commit\n"); until(b"committed at"); until(b"lathwork> ")
 os.write(fd, b"jump\n"); until(b"cause:"); until(b"lathwork> ")
+os.write(fd, b"put s/t forgotten\x03"); until(b"lathwork> ")
 os.write(fd, b"get s/t\n"); until(b"a\\x1b[2Jb"); until(b"lathwork> ")
 os.write(fd, b"\x10\x10\x10\n"); until(b"no transaction is open"); until(b"lathwork> ")
 # Typed between the prompt and the first read it would be lost, as the terminal is not raw yet.
