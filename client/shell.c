@@ -356,7 +356,6 @@ static void keep_history(shell *this, const char *line) {
     (void)history(this->history, &event, H_ENTER, line);
     if (this->history_path[0] != 0) {
         (void)history(this->history, &event, H_SAVE, this->history_path);
-        (void)chmod(this->history_path, 0600);
     }
 }
 
