@@ -386,6 +386,26 @@ static void client_main(void *argument) {
     note(in, 'c');
 }
 
+/* Writes durably while the two above talk: with somebody waiting meanwhile and with nobody. */
+static void write_main(void *argument) {
+    fixture *in = argument;
+    lw_handle file;
+    uint64_t number, read_back = 0;
+    size_t size = 0;
+    EXPECT(in, lw_file_open(in->env, in->path, LW_OPEN_CREATE, &file) == LW_OK);
+    for (number = 1; number <= 200; number++) {
+        EXPECT(in, lw_file_write(in->env, file, number * sizeof(number),
+                                 lw_view(&number, sizeof(number)), LW_WRITE_DURABLE) == LW_OK);
+    }
+    for (number = 1; number <= 200; number++) {
+        EXPECT(in, lw_file_read(in->env, file, number * sizeof(number), &read_back,
+                                sizeof(read_back), &size) == LW_OK);
+        EXPECT(in, size == sizeof(read_back) && read_back == number);
+    }
+    lw_file_close(in->env, file);
+    note(in, 'w');
+}
+
 static void two_fibers_talk_over_a_socket(void **state) {
     fixture *in = *state;
     listen_here(in);
@@ -393,6 +413,17 @@ static void two_fibers_talk_over_a_socket(void **state) {
     lw_env_start(in->env, "client", client_main, in);
     run_fibers(in);
     assert_string_equal(in->trace, "cs");
+}
+
+static void durable_writes_stand_with_and_without_a_crowd(void **state) {
+    fixture *in = *state;
+    listen_here(in);
+    lw_env_start(in->env, "server", server_main, in);
+    lw_env_start(in->env, "client", client_main, in);
+    lw_env_start(in->env, "write", write_main, in);
+    run_fibers(in);
+    assert_non_null(strchr(in->trace, 'w'));
+    assert_non_null(strchr(in->trace, 's'));
 }
 
 static void names_of_hosts_are_resolved(void **state) {
@@ -1095,6 +1126,7 @@ static const struct CMUnitTest stories[] = {
     STORY(a_lock_excludes_every_other_opener),
     STORY(names_are_made_listed_moved_and_removed),
     STORY(two_fibers_talk_over_a_socket),
+    STORY(durable_writes_stand_with_and_without_a_crowd),
     STORY(names_of_hosts_are_resolved),
     STORY(a_port_in_use_is_named),
     STORY(nobody_listening_is_named),
