@@ -39,8 +39,9 @@ typedef struct fixture {
 } fixture;
 
 typedef struct process {
-    fixture *in;
     lw_env *env;
+    const char *listen;
+    lw_node **node; /* set once it serves */
 } process;
 
 static void node_died(void *argument, const lw_error *reason) {
@@ -51,20 +52,24 @@ static void node_died(void *argument, const lw_error *reason) {
 LW_YIELDS static void node_main(void *argument) {
     process *self = argument;
     lw_node_options options = {.directory = "data",
-                               .listen = "node:7871",
+                               .listen = self->listen,
                                .version = "1",
                                .died = node_died,
                                .argument = self};
-    if (lw_node_open(self->env, &options, &self->in->node) != LW_OK) {
+    if (lw_node_open(self->env, &options, self->node) != LW_OK) {
         (void)fprintf(stderr, "the node did not open: %s\n", lw_error_slot()->text);
     }
 }
 
-static void boot(fixture *in) {
-    lw_env *env = lw_host_boot(in->node_host);
+static void boot_on(lw_host *host, const char *listen, lw_node **node) {
+    lw_env *env = lw_host_boot(host);
     process *self = lw_allocate(env->memory, sizeof(*self));
-    *self = (process){.in = in, .env = env};
+    *self = (process){.env = env, .listen = listen, .node = node};
     lw_env_start(env, "node", node_main, self);
+}
+
+static void boot(fixture *in) {
+    boot_on(in->node_host, "node:7871", &in->node);
 }
 
 static int setup(void **state) {
@@ -685,11 +690,15 @@ static void an_unknown_outcome_can_be_asked_for(void **state) {
     tell(*state, lose_the_answer);
 }
 
-static void crash_and_boot(void *argument) {
+static void crash_node(void *argument) {
     fixture *in = argument;
     lw_host_crash(in->node_host);
     in->node = NULL;
-    boot(in);
+}
+
+static void crash_and_boot(void *argument) {
+    crash_node(argument);
+    boot(argument);
 }
 
 LW_YIELDS static void outlive_the_node(void *argument) {
@@ -759,6 +768,32 @@ static void who_is_not_there_is_told(void **state) {
     tell(*state, call_nobody);
 }
 
+LW_YIELDS static void use_two_nodes(void *argument) {
+    fixture *in = argument;
+    lw_client_options options = {.address = "other:7871"};
+    lw_client *other = NULL;
+    OK(lw_client_open_in(in->env, &options, &other));
+    OK(put_alone(in->client, "k", "here"));
+    OK(put_alone(other, "k", "there"));
+    EXPECT(holds(in->client, "k", "here"));
+    EXPECT(holds(other, "k", "there"));
+    lw_world_at(in->world, lw_world_now(in->world) + millisecond, crash_node, in);
+    lw_env_sleep(in->env, second); /* the one's end is nothing to the other */
+    OK(put_alone(other, "k", "still there"));
+    EXPECT(holds(other, "k", "still there"));
+    lw_close(other);
+    in->done = true;
+}
+
+static void two_nodes_live_in_one_process(void **state) {
+    fixture *in = *state;
+    lw_node *another_node = NULL;
+    boot_on(lw_world_host(in->world, "other"), "other:7871", &another_node);
+    (void)lw_world_run(in->world, lw_world_now(in->world) + 1000 * millisecond);
+    assert_non_null(another_node);
+    tell(in, use_two_nodes);
+}
+
 LW_YIELDS static void ask_status(void *argument) {
     fixture *in = argument;
     lw_bytes json;
@@ -794,6 +829,7 @@ int main(void) {
         STORY(a_transaction_outlives_a_crash_of_the_node),
         STORY(locks_of_a_vanished_client_are_swept),
         STORY(who_is_not_there_is_told),
+        STORY(two_nodes_live_in_one_process),
         STORY(a_node_tells_its_status),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
