@@ -14,6 +14,7 @@ enum {
     LIVENESS_MS = 60000, /* within which every client must get on after the faults */
     LIVENESS_TXNS = 5,   /* and by how many transactions */
     STOP_MS = 60000,
+    LAST_ECHO_MS = 1000, /* what was struck before the peace may still fall after it */
     NODE_MEMORY = 2 * 1024 * 1024,
 };
 
@@ -86,7 +87,8 @@ typedef struct run {
     lw_host *judge_host;
     lw_status judge_status; /* of the fiber that fills or reads at the end */
     bool judge_done;
-    bool troubled; /* the safety phase: whatever strikes may strike */
+    bool troubled;     /* the safety phase: whatever strikes may strike */
+    uint64_t peace_ns; /* since when nothing strikes any more */
     bool damaged;
 } run;
 
@@ -145,7 +147,8 @@ static void judge_failed_node(run *it) {
     bool damage = it->node_error.status == LW_CORRUPTION;
     if (damage && it->options->scenario->damage) {
         it->damaged = true;
-    } else if (damage || !it->troubled) {
+    } else if (damage || (!it->troubled &&
+                          lw_world_now(it->world) > it->peace_ns + LAST_ECHO_MS * ns_per_ms)) {
         fail_run(it, "the node does not come up", it->node_error.text);
         it->damaged = true; /* nothing more to be learned from this run */
     }
@@ -192,6 +195,9 @@ static uint64_t next_time(run *it, uint32_t mean_ms) {
 }
 
 static void crash_client(run *it) {
+    if (it->client_count == 0) {
+        return; /* they come once the bank is filled */
+    }
     uint32_t index = (uint32_t)lw_chance_below(&it->chance, it->client_count);
     if (lw_host_running(it->client_hosts[index])) {
         it->workload.running--;
@@ -248,6 +254,11 @@ static void mend_network(void *argument) {
 static void cut_something(void *argument) {
     run *it = argument;
     if (!it->troubled) {
+        return;
+    }
+    if (it->client_count == 0) {
+        lw_world_at(it->world, next_time(it, it->options->scenario->cut_every_ms), cut_something,
+                    it);
         return;
     }
     uint32_t index = (uint32_t)lw_chance_below(&it->chance, it->client_count);
@@ -312,6 +323,7 @@ static void end_trouble(run *it) {
     peace.rare_paths = true;
     lw_world_set_faults(it->world, &peace);
     it->troubled = false;
+    it->peace_ns = lw_world_now(it->world);
     mend_network(it);
     empty_disk(it);
 }

@@ -3,11 +3,13 @@
  * client is a fiber in an env of its own and may be dropped at any moment, so everything that
  * outlives it belongs to the workload.
  *
- *   lists  transactions of one to four, sometimes twenty, reads and appends over a few hot lists:
- * the history that the cycle checker judges bank   transfers between accounts, and scans whose sum
- * never changes churn  inserts, deletes and range deletes over a few keys of the client's own, each
- * checked against what the client knows; with values of every size, so that all of the storage
- * moves */
+ * Lists: transactions of one to four, sometimes twenty, reads and appends over a few hot lists: the
+ * history that the cycle checker judges.
+ *
+ * Bank: transfers between accounts, and scans whose sum never changes.
+ *
+ * Churn: inserts, deletes and range deletes over a few keys of the client's own, each checked
+ * against what the client knows; with values of every size, so that all of the storage moves. */
 #ifndef LW_WORKLOAD_H
 #define LW_WORKLOAD_H
 
