@@ -27,7 +27,8 @@ LW_YIELDS static lw_status run(lw_client *client, const lw_txn_options *options,
         lw_txn_options this_time = *options;
         this_time.timeout_ms = left_ms == 0 ? 1 : (uint32_t)left_ms;
         lw_status status = run_once(client, &this_time, body, argument);
-        if (!lw_status_retryable(status)) {
+        bool nobody = status == LW_UNAVAILABLE && !client->reached; /* nor ever was */
+        if (nobody || !lw_status_retryable(status)) {
             return status;
         }
         lw_error reason = client->error;

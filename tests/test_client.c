@@ -756,6 +756,15 @@ LW_YIELDS static void call_nobody(void *argument) {
     EXPECT(status == LW_UNAVAILABLE || status == LW_TIMEOUT);
     EXPECT(lw_env_now(in->env) - began <= 6 * second);
     lw_close(client);
+    lw_host *deserted = lw_world_host(in->world, "deserted"); /* it has power, and nobody on it */
+    (void)lw_host_boot(deserted);
+    options.address = "deserted:1";
+    OK(lw_client_open_in(in->env, &options, &client));
+    char key[] = "k";
+    began = lw_env_now(in->env);
+    EXPECT(lw_run(client, NULL, add_one, key) == LW_UNAVAILABLE);
+    EXPECT(lw_env_now(in->env) - began < second);
+    lw_close(client);
     options.address = "no port";
     EXPECT(lw_client_open_in(in->env, &options, &client) == LW_INVALID_ARGUMENT);
     EXPECT(strstr(lw_client_error(client), "HOST:PORT") != NULL);
