@@ -16,9 +16,28 @@ struct lw_cursor {
     lw_buffer copy;        /* the value, going back */
     lw_bytes value;
     bool valid;
+    bool one_part; /* see has_one_part */
 };
 
 /* ---- opening -------------------------------------------------------------------------------- */
+
+/* Whether all keys within the bounds have one filter part: then tables without it can be left out.
+ */
+static bool has_one_part(const lw_cursor *cursor) {
+    lw_filter_part part = cursor->snapshot->tree->store->options.filter_part;
+    if (part == NULL || cursor->lower.size == 0 || cursor->upper.size == 0) {
+        return false;
+    }
+    size_t size = part(cursor->lower);
+    return size == part(cursor->upper) && memcmp(cursor->lower.data, cursor->upper.data, size) == 0;
+}
+
+/* Whether the filter of a table that is open says that nothing within the bounds is there. One that
+ * is not open yet is opened by the merge, which may suspend, and is asked the next time. */
+static bool certainly_without(const lw_cursor *cursor, const lw_table_file *file) {
+    return cursor->one_part && file->table != NULL &&
+           !lw_table_may_hold(file->table, cursor->lower);
+}
 
 /* Adds those files of a level that reach into the bounds. */
 static void add_level(lw_cursor *cursor, uint32_t level) {
@@ -33,13 +52,15 @@ static void add_level(lw_cursor *cursor, uint32_t level) {
                lw_compare(files[count - 1]->info.key_min, *high) >= 0) {
             count--;
         }
-        if (count > start) {
+        bool without = count == start + 1 && certainly_without(cursor, files[start]);
+        if (count > start && !without) {
             lw_merge_add_run(cursor->merge, files + start, count - start);
         }
         return;
     }
     for (uint32_t index = 0; index < count; index++) {
-        if (lw_table_file_overlaps(files[index], low, high)) {
+        if (lw_table_file_overlaps(files[index], low, high) &&
+            !certainly_without(cursor, files[index])) {
             lw_merge_add_run(cursor->merge, files + index, 1);
         }
     }
@@ -57,6 +78,7 @@ lw_cursor *lw_cursor_open(lw_snapshot *snapshot, lw_bytes lower, lw_bytes upper)
                           .upper = lw_copy(memory, upper),
                           .key = lw_buffer_in(memory),
                           .copy = lw_buffer_in(memory)};
+    cursor->one_part = has_one_part(cursor);
     for (uint32_t index = 0; index < version->memtable_count; index++) {
         lw_merge_add_memtable(cursor->merge, version->memtables[index]->memtable);
     }

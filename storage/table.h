@@ -31,7 +31,8 @@ enum {
 };
 
 /* The leading part of a key that its filter holds: its size in bytes. Shared by all versions of a
- * user key, so that a read of any version can skip a table. Must be pure. */
+ * user key, so that a read of any version can skip a table. Must be pure, and keys between two of
+ * the same part must have that part too. */
 typedef size_t (*lw_filter_part)(lw_bytes key);
 
 typedef enum lw_compression { LW_COMPRESSION_NONE = 0, LW_COMPRESSION_LZ4 = 1 } lw_compression;

@@ -74,6 +74,49 @@ static void planted_bugs_of_what_is_kept_are_caught(void **state) {
     }
 }
 
+/* ---- cursors ------------------------------------------------------------------------------------
+ */
+
+/* Seeks in [lower, upper); returns how many blocks of tables that asked for. */
+static uint64_t blocks_asked(bench *on, const char *lower, const char *upper) {
+    lw_cache_figures before, after;
+    lw_cache_figures_get(lw_store_cache(on->store), &before);
+    lw_snapshot *snapshot = lw_snapshot_open(on->tree);
+    lw_cursor *cursor = lw_cursor_open(snapshot, lw_text(lower), lw_text(upper));
+    (void)worked(on, lw_cursor_first(cursor), "first");
+    LW_ASSERT(!lw_cursor_valid(cursor));
+    lw_cursor_close(cursor);
+    lw_snapshot_close(snapshot);
+    lw_cache_figures_get(lw_store_cache(on->store), &after);
+    return after.hits + after.misses - before.hits - before.misses;
+}
+
+static void narrow_story(bench *on) {
+    if (!open_store(on)) {
+        return;
+    }
+    apply_puts(on, 1, 9);
+    apply_puts(on, 30, 10);
+    insist(on, lw_tree_flush, "flush");
+    (void)blocks_asked(on, "k010", "k020"); /* opens the table */
+    if (blocks_asked(on, "k010", "k020") == 0) {
+        wrong(on, "a cursor over two filter parts left a table out");
+    }
+    if (blocks_asked(on, "k010", "k019") != 0) {
+        wrong(on, "a cursor over one filter part read a table without it");
+    }
+    close_store(on);
+}
+
+static void a_cursor_over_one_filter_part_leaves_tables_without_it_out(void **state) {
+    (void)state;
+    lw_faults faults = lw_faults_none();
+    bench *on = bench_make(1, &faults);
+    assert_true(run(on, narrow_story));
+    expect_right(on, "a narrow cursor", 0);
+    bench_drop(on);
+}
+
 /* ---- the folder ---------------------------------------------------------------------------------
  */
 
@@ -317,6 +360,7 @@ int main(void) {
         cmocka_unit_test(the_store_is_as_the_model_over_crashes),
         cmocka_unit_test(the_store_is_as_the_model_under_faults),
         cmocka_unit_test(planted_bugs_of_what_is_kept_are_caught),
+        cmocka_unit_test(a_cursor_over_one_filter_part_leaves_tables_without_it_out),
         cmocka_unit_test(a_folder_in_use_is_refused),
         cmocka_unit_test(a_missing_table_is_noticed),
         cmocka_unit_test(a_missing_table_never_passes_for_a_key_without_a_value),
