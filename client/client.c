@@ -25,8 +25,7 @@ const char *lw_version(void) {
     return LW_VERSION;
 }
 
-/* ---- opening and closing
- * -------------------------------------------------------------------------- */
+/* ---- opening and closing ------------------------------------------------------------------ */
 
 static lw_status check_options(const lw_client_options *options, const char *address) {
     const char *colon = strrchr(address, ':');
@@ -111,8 +110,7 @@ lw_status lw_client_leave(lw_error *outer, lw_status status) {
     return status;
 }
 
-/* ---- calls
- * ----------------------------------------------------------------------------------------- */
+/* ---- calls -------------------------------------------------------------------------------- */
 
 uint64_t lw_client_deadline(lw_client *client, uint32_t timeout_ms) {
     return lw_env_now(client->env) +
@@ -242,8 +240,7 @@ lw_status lw_client_timestamp(lw_client *client, uint64_t deadline_ns, uint64_t 
     return LW_OK;
 }
 
-/* ---- calls without a transaction
- * -------------------------------------------------------------------- */
+/* ---- calls without a transaction ---------------------------------------------------------- */
 
 LW_YIELDS static lw_status node_status(lw_client *client, lw_bytes *json) {
     lw_reply reply;

@@ -28,8 +28,7 @@ typedef struct work {
     lw_buffer kept;
 } work;
 
-/* ---- preparing
- * -------------------------------------------------------------------------------------- */
+/* ---- preparing ---------------------------------------------------------------------------- */
 
 static void gather_writes(work *job) {
     lw_txn *txn = job->txn;
@@ -84,8 +83,7 @@ static bool fits_one_round(const lw_txn *txn) {
            !LW_RARE(txn->client->env, "client.two_phases");
 }
 
-/* ---- actions
- * ---------------------------------------------------------------------------------------- */
+/* ---- actions ------------------------------------------------------------------------------ */
 
 /* How many items from `first` on fit a message; at least one. */
 static uint32_t fitting(work *job, const lw_mutation *mutations, const lw_bytes *keys,
@@ -315,8 +313,7 @@ lw_status lw_txn_commit(lw_txn *txn) {
     return status;
 }
 
-/* ---- outcomes
- * --------------------------------------------------------------------------------------- */
+/* ---- outcomes ----------------------------------------------------------------------------- */
 
 static int hex_digit(char digit) {
     return digit >= '0' && digit <= '9'   ? digit - '0'

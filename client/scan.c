@@ -171,8 +171,7 @@ LW_YIELDS static lw_status next_page(lw_scan *scan) {
     return LW_OK;
 }
 
-/* ---- merging
- * -------------------------------------------------------------------------------------- */
+/* ---- merging ------------------------------------------------------------------------------ */
 
 /* The shard's next row, or NULL at the end. */
 LW_YIELDS static lw_status shard_row(lw_scan *scan, const lw_scan_row **row) {

@@ -8,8 +8,7 @@ enum { CLOSE_TIMEOUT_MS = 1000, GET_KEYS_MAX = 1024 };
 
 static const uint64_t ns_per_ms = 1000000;
 
-/* ---- beginning and ending
- * -------------------------------------------------------------------------- */
+/* ---- beginning and ending ----------------------------------------------------------------- */
 
 static lw_status begin(lw_client *client, const lw_txn_options *options, lw_txn **txn) {
     if (!client->usable) {
@@ -128,8 +127,7 @@ const char *lw_txn_token(const lw_txn *txn) {
     return txn->token.size == 0 ? "" : (const char *)txn->token.data;
 }
 
-/* ---- checks
- * --------------------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------------- */
 
 lw_status lw_txn_check_open(const lw_txn *txn) {
     if (txn->state != LW_TXN_OPEN) {
@@ -164,8 +162,7 @@ static lw_status check_write(const lw_txn *txn, lw_bytes key, lw_bytes value) {
     return LW_OK;
 }
 
-/* ---- what was read
- * ---------------------------------------------------------------------------------- */
+/* ---- what was read ------------------------------------------------------------------------ */
 
 /* Reads matter at commit only when something may be written, strictly. */
 static bool notes_reads(const lw_txn *txn) {
@@ -228,8 +225,7 @@ lw_status lw_txn_take_snapshot(lw_txn *txn, uint64_t read_timestamp) {
     return LW_OK;
 }
 
-/* ---- reading
- * ---------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------ */
 
 /* What the transaction itself knows of a key: LW_OK or LW_NOT_FOUND. False if it must ask. */
 static bool read_own(const lw_txn *txn, lw_bytes key, lw_status *status, lw_bytes *value) {
@@ -359,8 +355,7 @@ lw_status lw_get_many(lw_txn *txn, lw_lookup *lookups, size_t count) {
     return lw_client_leave(outer, get_many(txn, lookups, count));
 }
 
-/* ---- locking
- * ---------------------------------------------------------------------------------------- */
+/* ---- locking ------------------------------------------------------------------------------ */
 
 static lw_status changed_since_snapshot(lw_txn *txn, lw_bytes key) {
     char text[LW_PRINTABLE_SIZE];
@@ -439,8 +434,7 @@ lw_status lw_get_for_update(lw_txn *txn, lw_bytes key, lw_bytes *value) {
     return lw_client_leave(outer, get_for_update(txn, key, value));
 }
 
-/* ---- writing
- * ---------------------------------------------------------------------------------------- */
+/* ---- writing ------------------------------------------------------------------------------ */
 
 LW_YIELDS static lw_status note_write(lw_txn *txn, lw_mutation_kind kind, lw_bytes key,
                                       lw_bytes value) {

@@ -153,8 +153,7 @@ lw_status lw_welcome_decode(lw_bytes body, lw_welcome *welcome) {
     return LW_OK;
 }
 
-/* ---- shard descriptors
- * ---------------------------------------------------------------------------- */
+/* ---- shard descriptors -------------------------------------------------------------------- */
 
 void lw_topology_encode(const lw_shard_descriptor *shards, uint32_t count, lw_buffer *body) {
     lw_write_array(body, count);

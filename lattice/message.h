@@ -100,8 +100,7 @@ LW_MUST_USE lw_status lw_hello_decode(lw_bytes body, lw_hello *hello);
 void lw_welcome_encode(const lw_welcome *welcome, lw_buffer *body);
 LW_MUST_USE lw_status lw_welcome_decode(lw_bytes body, lw_welcome *welcome);
 
-/* ---- shard descriptors
- * ---------------------------------------------------------------------------- */
+/* ---- shard descriptors -------------------------------------------------------------------- */
 
 /* Which node serves which range. Ends are empty for "no bound". */
 typedef struct lw_shard_descriptor {

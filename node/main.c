@@ -4,7 +4,7 @@
  * Invariants
  * 1. Standard output gets three lines, or one JSON object, once the node serves, and nothing else.
  * 2. SIGINT and SIGTERM stop the node cleanly; a second one of either ends the process at once.
- * They arrive as a byte on a socket, so that no signal falls between looking and waiting.
+ *    They arrive as a byte on a socket, so that no signal falls between looking and waiting.
  * 3. After a failed disk nothing is flushed or closed: what was acknowledged is on disk, and the
  *    rest is not to be trusted. */
 #include "base/env.h"

@@ -216,8 +216,7 @@ const char *lw_node_address(const lw_node *node) {
     return node->address;
 }
 
-/* ---- status
- * -------------------------------------------------------------------------------------- */
+/* ---- status ------------------------------------------------------------------------------- */
 
 static void status_shard(lw_node *node, lw_json *json) {
     lw_replica_figures replica;

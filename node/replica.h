@@ -7,10 +7,12 @@
  * P1. A reply that promises something is sent only after the entry behind it is durable and applied
  *     (hazard R1). Entries are applied strictly in the order of their index.
  * P2. A command is checked against the shard's epoch when it is proposed and again when it is
- * applied (hazard R12). P3. Reads wait for writers on the same keys that drew a commit timestamp at
- * or below theirs. P4. Nothing is served before the no-op of this term is applied, and no timestamp
- * is given out that is not below the durable ceiling (hazards O1, O2). P5. Once the log or the
- * store is dead, nothing is answered any more but errors, and the node stops. */
+ *     applied (hazard R12).
+ * P3. Reads wait for writers on the same keys that drew a commit timestamp at or below theirs.
+ * P4. Nothing is served before the no-op of this term is applied, and no timestamp is given out
+ *     that is not below the durable ceiling (hazards O1, O2).
+ * P5. Once the log or the store is dead, nothing is answered any more but errors, and the node
+ *     stops. */
 #ifndef LW_REPLICA_H
 #define LW_REPLICA_H
 

@@ -155,8 +155,7 @@ static void send_reply(connection *one, uint64_t request_id, lw_status status, l
     flush_later(one);
 }
 
-/* ---- requests
- * ------------------------------------------------------------------------------------ */
+/* ---- requests ----------------------------------------------------------------------------- */
 
 LW_YIELDS static void call_main(void *argument) {
     call *one = argument;
@@ -229,8 +228,7 @@ static lw_status greet(connection *one, lw_bytes payload) {
     return LW_OK;
 }
 
-/* ---- reading
- * ------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------ */
 
 static bool connection_full(const connection *one) {
     return one->requests >= REQUESTS_IN_FLIGHT_MAX ||
@@ -375,8 +373,7 @@ LW_YIELDS static void accept_main(void *argument) {
     lw_queue_wake_all(&server->changed);
 }
 
-/* ---- the server
- * ----------------------------------------------------------------------------------- */
+/* ---- the server --------------------------------------------------------------------------- */
 
 static void session_ended(void *argument, uint64_t session) {
     lw_server *server = argument;

@@ -57,8 +57,7 @@ static void complain(check *job, const char *what, const lw_list_txn *txn, uint3
                     txn->process, key, detail[0] != 0 ? ": " : "", detail);
 }
 
-/* ---- elements
- * ------------------------------------------------------------------------------------- */
+/* ---- elements ----------------------------------------------------------------------------- */
 
 static uint64_t element_hash(uint32_t key, uint64_t value) {
     uint64_t hash = (value + 0x9e3779b97f4a7c15u * (key + 1u)) * 0xbf58476d1ce4e5b9u;
@@ -94,8 +93,7 @@ static void index_appends(check *job, const lw_list_txn *txn) {
     }
 }
 
-/* ---- reads on their own
- * ----------------------------------------------------------------------------- */
+/* ---- reads on their own ------------------------------------------------------------------- */
 
 /* Whether what a transaction was told counts: it committed, or it may have. The reads of one in
  * doubt were served all the same, but prove nothing if it was rolled back in the end. */
@@ -201,8 +199,7 @@ static void check_final(check *job, const lw_list_txn *final) {
     }
 }
 
-/* ---- the graph
- * --------------------------------------------------------------------------------------- */
+/* ---- the graph ---------------------------------------------------------------------------- */
 
 static void add_edge(check *job, uint32_t from, uint32_t to, edge_kind kind) {
     if (from == to) {
@@ -298,8 +295,7 @@ static void build_graph(check *job) {
     add_time_edges(job);
 }
 
-/* ---- cycles
- * ------------------------------------------------------------------------------------------ */
+/* ---- cycles ------------------------------------------------------------------------------- */
 
 /* A walk in depth, without recursion. `layers` is 1 (every cycle counts) or 2 (see above); a vertex
  * is node * layers + layer. */

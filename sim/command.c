@@ -55,8 +55,7 @@ static int by_name(const void *a, const void *b) {
     return strcmp(((const lw_mark *)a)->name, ((const lw_mark *)b)->name);
 }
 
-/* ---- runs
- * ---------------------------------------------------------------------------------------- */
+/* ---- runs --------------------------------------------------------------------------------- */
 
 static void run_once(tally *all, const lw_scenario *scenario, uint64_t seed, bool second,
                      lw_run_result *result) {
@@ -140,8 +139,7 @@ static void run_all(tally *all) {
     }
 }
 
-/* ---- the summary
- * ----------------------------------------------------------------------------------- */
+/* ---- the summary -------------------------------------------------------------------------- */
 
 static void print_text(const tally *all, double seconds, lw_buffer *text) {
     double simulated = (double)all->virtual_ns / 1e9;

@@ -100,8 +100,7 @@ static uint64_t world_now(void *world) {
     return lw_world_now(world);
 }
 
-/* ---- the node and its supervisor
- * ------------------------------------------------------------------ */
+/* ---- the node and its supervisor ---------------------------------------------------------- */
 
 typedef struct process {
     run *of;
@@ -185,8 +184,7 @@ static void supervise(void *argument) {
     lw_world_at(it->world, lw_world_now(it->world) + 20 * ns_per_ms, supervise, it);
 }
 
-/* ---- trouble
- * ---------------------------------------------------------------------------------------- */
+/* ---- trouble ------------------------------------------------------------------------------ */
 
 /* Between nothing and twice the mean. */
 static uint64_t next_time(run *it, uint32_t mean_ms) {
@@ -328,8 +326,7 @@ static void end_trouble(run *it) {
     empty_disk(it);
 }
 
-/* ---- the judge
- * --------------------------------------------------------------------------------------- */
+/* ---- the judge ---------------------------------------------------------------------------- */
 
 typedef struct judge {
     run *of;
@@ -377,8 +374,7 @@ static bool run_judge(run *it, bool final) {
     return run_until(it, &it->judge_done, STOP_MS);
 }
 
-/* ---- phases
- * ------------------------------------------------------------------------------------------- */
+/* ---- phases ------------------------------------------------------------------------------- */
 
 static void start_clients(run *it) {
     it->client_count = (uint32_t)lw_chance_between(&it->chance, 2, CLIENTS_MAX);

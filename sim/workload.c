@@ -64,8 +64,7 @@ static void count(lw_workload *workload, lw_workload_client *self, lw_outcome ou
     self->done += outcome != LW_OUTCOME_INFO;
 }
 
-/* ---- lists
- * ------------------------------------------------------------------------------------------ */
+/* ---- lists -------------------------------------------------------------------------------- */
 
 static lw_bytes list_key(uint32_t list, char key[16]) {
     int size = snprintf(key, 16, "list/%06u", list);
@@ -150,8 +149,7 @@ LW_YIELDS static void run_lists(lw_env *env, lw_workload_client *self, lw_client
     }
 }
 
-/* ---- bank
- * ------------------------------------------------------------------------------------------- */
+/* ---- bank --------------------------------------------------------------------------------- */
 
 static const char bank_prefix[] = "bank/";
 
@@ -238,8 +236,7 @@ LW_YIELDS static void run_bank(lw_env *env, lw_workload_client *self, lw_client 
     lw_txn_close(txn);
 }
 
-/* ---- churn
- * ------------------------------------------------------------------------------------------ */
+/* ---- churn -------------------------------------------------------------------------------- */
 
 static lw_bytes own_key(const lw_workload_client *self, uint64_t index, char key[32]) {
     int size = snprintf(key, 32, "own/%u/%02" PRIu64, self->number, index);
@@ -360,8 +357,7 @@ LW_YIELDS static void run_churn(lw_env *env, lw_workload_client *self, lw_client
     count(workload, self, outcome);
 }
 
-/* ---- clients
- * ---------------------------------------------------------------------------------------- */
+/* ---- clients ------------------------------------------------------------------------------ */
 
 typedef struct client_fiber {
     lw_env *env;

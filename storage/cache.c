@@ -5,10 +5,11 @@
  * C1. used = the sizes of all blocks with their headers + charged, and used <= budget unless pinned
  *     blocks and charges alone exceed it.
  * C2. A block is in one of the two rings exactly while it is published, not forgotten and not
- * pinned: so eviction takes the oldest of a ring and never has to look for one. C3. Published
- * blocks that are not forgotten are in the map and in the list of their file; at most one block of
- * a (number, offset) is. C4. Protected blocks in the ring hold at most four fifths of the budget:
- * what is new always finds room to prove itself. */
+ *     pinned: so eviction takes the oldest of a ring and never has to look for one.
+ * C3. Published blocks that are not forgotten are in the map and in the list of their file; at most
+ *     one block of a (number, offset) is.
+ * C4. Protected blocks in the ring hold at most four fifths of the budget: what is new always finds
+ *     room to prove itself. */
 #include "storage/cache.h"
 
 #include "base/hash.h"

@@ -7,16 +7,15 @@
  * L1. Acknowledgement goes strictly in log order: lw_log_wait(p) returns LW_OK only when every byte
  *     up to p is on disk, whatever order the writes completed in.
  * L2. Every batch carries the position up to which the log was known durable when it was written,
- * its own sequence number, the segment's number and the generation of the opening that wrote it,
- * all under its checksum. A recycled segment's old bytes are never believed (hazard S2). L3.
- * Recovery stops at the first hole above the highest durable mark (a torn tail, hazard R16: what
- *     lies behind it is unreadable for ever, since later batches carry a higher generation), and
- *     refuses a hole below it as corruption, naming file and offset (hazard S3).
+ *     its own sequence number, the segment's number and the generation of the opening that wrote
+ *     it, all under its checksum. A recycled segment's old bytes are never believed (hazard S2).
+ * L3. Recovery stops at the first hole above the highest durable mark (a torn tail, hazard R16:
+ *     what lies behind it is unreadable for ever, since later batches carry a higher generation),
+ *     and refuses a hole below it as corruption, naming file and offset (hazard S3).
  * L4. After a failed write or sync the log is dead: every wait, then and later, fails, and nothing
- * is retried (hazard S4). The node stops. L5. A segment is recycled once every group has released
- * all its records in it. The newest STATE record of a group is never lost by this: the log writes
- * it again into a newer segment first.
- *
+ *     is retried (hazard S4). The node stops.
+ * L5. A segment is recycled once every group has released all its records in it. The newest STATE
+ *     record of a group is never lost by this: the log writes it again into a newer segment first. *
  * The format is at the head of log_format.c. Opening, waiting and closing belong in a fiber. */
 #ifndef LW_LOG_H
 #define LW_LOG_H

@@ -27,12 +27,14 @@
  *
  * Invariants
  * F1. Header and body have a checksum each, so that the durable mark of a batch can be believed
- * when its body is torn. F2. The segment header fits into its first sector, and the rest of the
- * block never changes: a write of it that was torn leaves the header before (zeros or another
- * number) or this one, never a mixture. F3. A batch is believed only where it names its place:
- * segment number, offset, and the salt, which is drawn when the file becomes this segment. So no
- * batch of an earlier use of the file is believed (hazards S2, S14), and neither is a payload that
- * was made to look like a batch: what it would have to contain is secret. */
+ *     when its body is torn.
+ * F2. The segment header fits into its first sector, and the rest of the block never changes: a
+ *     write of it that was torn leaves the header before (zeros or another number) or this one,
+ *     never a mixture.
+ * F3. A batch is believed only where it names its place: segment number, offset, and the salt,
+ *     which is drawn when the file becomes this segment. So no batch of an earlier use of the file
+ *     is believed (hazards S2, S14), and neither is a payload that was made to look like a batch:
+ *     what it would have to contain is secret. */
 #include "storage/log_format.h"
 
 #include "base/hash.h"

@@ -5,8 +5,8 @@
  * Invariants
  * G1. A file gets its name as a segment when it is written out with data, header included, and
  *     synced; the name is durable before the segment is used. So a segment without a header that
- * can be read is damaged, never unfinished (hazard S1). G2. A header is durable before anything
- * else is written to its segment. */
+ *     can be read is damaged, never unfinished (hazard S1).
+ * G2. A header is durable before anything else is written to its segment. */
 #ifndef LW_LOG_SEGMENT_H
 #define LW_LOG_SEGMENT_H
 

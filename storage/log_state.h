@@ -89,8 +89,7 @@ struct lw_log {
     lw_log_figures figures;
 };
 
-/* ---- log_write.c
- * --------------------------------------------------------------------------------- */
+/* ---- log_write.c -------------------------------------------------------------------------- */
 
 /* Appends records to the pending batch and returns its ticket. */
 uint64_t lw_log_write_records(lw_log *log, const lw_log_record *records, uint32_t count);
@@ -109,8 +108,7 @@ void lw_log_write_wake(lw_log *log);
 /* Frees all batches. Nothing is in flight. */
 void lw_log_write_reset(lw_log *log);
 
-/* ---- log_room.c
- * ---------------------------------------------------------------------------------- */
+/* ---- log_room.c --------------------------------------------------------------------------- */
 
 /* Bytes that a batch may still take in the segment: all but the block of its close. */
 uint64_t lw_log_room_left(const lw_log_segment *segment);
@@ -119,8 +117,7 @@ uint64_t lw_log_room_wanted(const lw_log *log);
 /* Grants and refuses requests, in order. */
 void lw_log_room_review(lw_log *log);
 
-/* ---- log_keep.c
- * ---------------------------------------------------------------------------------- */
+/* ---- log_keep.c --------------------------------------------------------------------------- */
 
 /* Starts the keeper if there is work for it. */
 void lw_log_keep_poke(lw_log *log);
@@ -129,8 +126,7 @@ void lw_log_keep_advance(lw_log *log);
 /* Prepares the segment after the newest, or, with none, the first. */
 LW_MUST_USE LW_YIELDS lw_status lw_log_keep_prepare(lw_log *log);
 
-/* ---- log_recover.c
- * ------------------------------------------------------------------------------- */
+/* ---- log_recover.c ------------------------------------------------------------------------ */
 
 /* Replays the folder: fills holds, sequence_next, generation, oldest_needed and file_last, opens
  * the newest segment. Leaves holds without a segment if there was no log. */

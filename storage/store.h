@@ -13,11 +13,13 @@
  *
  * Invariants
  * T1. What a tree holds durably is exactly the batches up to its flushed index: one catalog edit
- * adds the table and moves the index (hazard S12). The log keeps what is above. T2. A file is
- * removed only after the catalog that no longer names it is durable; files that no catalog names
- * are removed at opening. T3. A snapshot sees the same entries for its whole life, under flush,
- * compaction and later writes. T4. A deletion entry is dropped only where no older entry of its key
- * can lie below (hazard S11) and no snapshot needs it. */
+ *     adds the table and moves the index (hazard S12). The log keeps what is above.
+ * T2. A file is removed only after the catalog that no longer names it is durable; files that no
+ *     catalog names are removed at opening.
+ * T3. A snapshot sees the same entries for its whole life, under flush, compaction and later
+ *     writes.
+ * T4. A deletion entry is dropped only where no older entry of its key can lie below (hazard S11)
+ *     and no snapshot needs it. */
 #ifndef LW_STORE_H
 #define LW_STORE_H
 
@@ -52,8 +54,7 @@ LW_YIELDS void lw_store_close(lw_store *store);
  * then, and the node has to stop (hazard S4). `why` may be NULL. */
 bool lw_store_dead(const lw_store *store, lw_error *why);
 
-/* ---- trees
- * --------------------------------------------------------------------------------------- */
+/* ---- trees -------------------------------------------------------------------------------- */
 
 /* The tree of this id, or NULL. Trees live as long as the store. */
 lw_tree *lw_store_tree(lw_store *store, uint64_t id);
@@ -77,8 +78,7 @@ LW_MUST_USE LW_YIELDS lw_status lw_tree_flush(lw_tree *tree);
 /* Flushes, then merges all tables of the tree into one level, and waits: for tests and tools. */
 LW_MUST_USE LW_YIELDS lw_status lw_tree_compact(lw_tree *tree);
 
-/* ---- reading
- * ------------------------------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------------------------ */
 
 /* Pins what the tree holds now. Cheap: no copy. */
 lw_snapshot *lw_snapshot_open(lw_tree *tree);
@@ -102,8 +102,7 @@ bool lw_cursor_valid(const lw_cursor *cursor);
 lw_bytes lw_cursor_key(const lw_cursor *cursor);
 lw_bytes lw_cursor_value(const lw_cursor *cursor);
 
-/* ---- looking
- * ------------------------------------------------------------------------------------- */
+/* ---- looking ------------------------------------------------------------------------------ */
 
 enum { LW_LEVEL_COUNT = 7 };
 

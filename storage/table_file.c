@@ -177,8 +177,7 @@ bool lw_table_properties_read(lw_bytes bytes, lw_table_info *info) {
     return true;
 }
 
-/* ---- reading from a file
- * ------------------------------------------------------------------------- */
+/* ---- reading from a file ------------------------------------------------------------------ */
 
 lw_status lw_table_damaged(const char *path, uint64_t offset, const char *reason) {
     return lw_fail(LW_CORRUPTION,

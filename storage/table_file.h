@@ -66,8 +66,7 @@ void lw_table_properties_write(const lw_table_info *info, lw_buffer *out);
 /* The keys are views into `bytes`. */
 LW_MUST_USE bool lw_table_properties_read(lw_bytes bytes, lw_table_info *info);
 
-/* ---- reading from a file
- * ------------------------------------------------------------------------- */
+/* ---- reading from a file ------------------------------------------------------------------ */
 
 /* What every complaint about a table says: which file, where, what, and what to do. */
 LW_MUST_USE lw_status lw_table_damaged(const char *path, uint64_t offset, const char *reason);

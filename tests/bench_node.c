@@ -48,8 +48,7 @@ static double quantile(double *samples, int count, double which) {
     return samples[(int)((count - 1) * which)];
 }
 
-/* ---- the bare write
- * ------------------------------------------------------------------------------ */
+/* ---- the bare write ----------------------------------------------------------------------- */
 
 static int open_written(const char *directory) {
     char path[512];
@@ -82,8 +81,7 @@ static void bare_writes(int file, double *samples) {
     free(block);
 }
 
-/* ---- the bare round trip
- * -------------------------------------------------------------------------- */
+/* ---- the bare round trip ------------------------------------------------------------------ */
 
 static void no_delay(int socket) {
     int on = 1;
@@ -127,8 +125,7 @@ static void round_trips(int peer, double *samples) {
     }
 }
 
-/* ---- the node
- * ------------------------------------------------------------------------------------- */
+/* ---- the node ----------------------------------------------------------------------------- */
 
 typedef struct node {
     pid_t process;

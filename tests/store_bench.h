@@ -93,8 +93,7 @@ static inline lw_bytes value_of(uint32_t value, text *to) {
     return lw_view(to->data, to->size);
 }
 
-/* ---- calls that may fail only with faults
- * -------------------------------------------------------- */
+/* ---- calls that may fail only with faults ------------------------------------------------- */
 
 static inline bool worked(bench *on, lw_status status, const char *what) {
     if (status == LW_OK) {

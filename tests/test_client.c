@@ -141,8 +141,7 @@ LW_YIELDS static bool holds(lw_client *client, const char *key, const char *expe
     return good;
 }
 
-/* ---- single keys
- * ----------------------------------------------------------------------------------- */
+/* ---- single keys -------------------------------------------------------------------------- */
 
 LW_YIELDS static void write_and_read(void *argument) {
     fixture *in = argument;
@@ -270,8 +269,7 @@ static void many_keys_are_read_at_once(void **state) {
     tell(*state, look_up_many);
 }
 
-/* ---- scans
- * ------------------------------------------------------------------------------------------ */
+/* ---- scans -------------------------------------------------------------------------------- */
 
 /* What a scan gives, as "key=value " pairs. */
 LW_YIELDS static lw_status scan_text(lw_txn *txn, const lw_scan_options *options, char *text,
@@ -382,8 +380,7 @@ static void scans_stream_over_many_pages(void **state) {
     tell(*state, scan_pages);
 }
 
-/* ---- isolation
- * -------------------------------------------------------------------------------------- */
+/* ---- isolation ---------------------------------------------------------------------------- */
 
 LW_YIELDS static void skew(void *argument) {
     fixture *in = argument;
@@ -489,8 +486,7 @@ static void what_was_read_for_update_must_stand_at_commit(void **state) {
     tell(*state, optimistic_locks);
 }
 
-/* ---- pessimistic transactions
- * ------------------------------------------------------------------------ */
+/* ---- pessimistic transactions ------------------------------------------------------------- */
 
 static lw_status add_one(lw_txn *txn, void *argument) {
     const char *key = argument;
@@ -617,8 +613,7 @@ static void waiting_for_a_lock_ends_at_the_deadline(void **state) {
     tell(*state, wait_too_long);
 }
 
-/* ---- large and unlucky transactions
- * ------------------------------------------------------------------- */
+/* ---- large and unlucky transactions ------------------------------------------------------- */
 
 LW_YIELDS static void commit_much(void *argument) {
     fixture *in = argument;

@@ -103,8 +103,7 @@ static void tell(fixture *in, void (*story)(void *argument)) {
     assert_true(in->done);
 }
 
-/* ---- raw connections
- * ------------------------------------------------------------------------------- */
+/* ---- raw connections ---------------------------------------------------------------------- */
 
 LW_YIELDS static lw_handle dial(fixture *in) {
     lw_handle socket = LW_NO_HANDLE;
@@ -166,8 +165,7 @@ static void write_request(lw_buffer *frame, uint64_t id, const char *body) {
     lw_request_encode(&request, frame);
 }
 
-/* ---- stories
- * --------------------------------------------------------------------------------------- */
+/* ---- stories ------------------------------------------------------------------------------ */
 
 LW_YIELDS static void ask_and_hear(void *argument) {
     fixture *in = argument;

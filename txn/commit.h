@@ -8,10 +8,11 @@
  *
  * Invariants
  * C1. The outcome is committed only after the one-round commit or the primary's commit was answered
- * so. C2. Once a request that may decide was sent and its answer lost, the outcome stays
- * undetermined until a definite answer comes; no later failure clears it (hazard T9). C3.
- * Secondaries are committed only after the primary was (hazard T1). C4. What was prewritten is
- * rolled back when the outcome is that nothing was committed. */
+ *     so.
+ * C2. Once a request that may decide was sent and its answer lost, the outcome stays undetermined
+ *     until a definite answer comes; no later failure clears it (hazard T9).
+ * C3. Secondaries are committed only after the primary was (hazard T1).
+ * C4. What was prewritten is rolled back when the outcome is that nothing was committed. */
 #ifndef LW_TXN_COMMIT_H
 #define LW_TXN_COMMIT_H
 

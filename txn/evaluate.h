@@ -6,14 +6,16 @@
  *
  * Invariants
  * E1. A transaction is decided at its primary key, in one step that either writes its commit
- * record, or makes it impossible by a rollback record (hazards T1, T2). What is there is never
- * replaced by its opposite. E2. A reader at a timestamp never misses a version that will be
- * committed at or below it: it is refused while there is a lock that might become one. E3. A
- * request that is repeated, late or reordered finds what its first copy left, and answers the same
- * or refuses; it never does its work twice (hazard T6). E4. Whoever commits is checked against
- * everything that was committed since it looked: what it writes, what it locked (locks in memory
- * are hints only, hazard T7), and with strict isolation all that it read, ranges included (hazard
- * T13). E5. Expiry is judged by the oracle's time (hazard T8). */
+ *     record, or makes it impossible by a rollback record (hazards T1, T2). What is there is never
+ *     replaced by its opposite.
+ * E2. A reader at a timestamp never misses a version that will be committed at or below it: it is
+ *     refused while there is a lock that might become one.
+ * E3. A request that is repeated, late or reordered finds what its first copy left, and answers the
+ *     same or refuses; it never does its work twice (hazard T6).
+ * E4. Whoever commits is checked against everything that was committed since it looked: what it
+ *     writes, what it locked (locks in memory are hints only, hazard T7), and with strict isolation
+ *     all that it read, ranges included (hazard T13).
+ * E5. Expiry is judged by the oracle's time (hazard T8). */
 #ifndef LW_EVALUATE_H
 #define LW_EVALUATE_H
 

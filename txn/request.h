@@ -42,8 +42,7 @@ typedef struct lw_seen_range {
     uint64_t seen;
 } lw_seen_range;
 
-/* ---- TIMESTAMP: → first of `count` timestamps that are the caller's alone
- * ------------------------- */
+/* ---- TIMESTAMP: → first of `count` timestamps that are the caller's alone ----------------- */
 typedef struct lw_timestamp_request {
     uint32_t count; /* 1..65536 */
 } lw_timestamp_request;
@@ -51,8 +50,7 @@ typedef struct lw_timestamp_reply {
     uint64_t first;
 } lw_timestamp_reply;
 
-/* ---- GET: many keys at one timestamp
- * ---------------------------------------------------------------- */
+/* ---- GET: many keys at one timestamp ------------------------------------------------------ */
 typedef struct lw_get_request {
     uint64_t read_timestamp; /* 0: a fresh one, which is then the reader's alone, and its start */
     uint64_t start; /* the reader's own transaction, whose locks do not hinder it; 0: none */
@@ -72,8 +70,7 @@ typedef struct lw_get_reply {
     uint32_t value_count;
 } lw_get_reply;
 
-/* ---- SCAN: a page of a range at one timestamp
- * ------------------------------------------------------- */
+/* ---- SCAN: a page of a range at one timestamp --------------------------------------------- */
 typedef struct lw_scan_request {
     uint64_t read_timestamp; /* as for GET */
     uint64_t start;
@@ -92,8 +89,7 @@ typedef struct lw_scan_reply {
     uint32_t row_count;
 } lw_scan_reply;
 
-/* ---- COMMIT_NOW: a whole transaction of one shard, in one round
- * ------------------------------------- */
+/* ---- COMMIT_NOW: a whole transaction of one shard, in one round --------------------------- */
 typedef struct lw_commit_now_request {
     uint64_t start;
     const lw_mutation *mutations; /* distinct keys, in key order */
@@ -108,8 +104,7 @@ typedef struct lw_commit_reply {
     uint64_t commit_timestamp;
 } lw_commit_reply;
 
-/* ---- PREWRITE: locks with intents; the first phase of Percolator
- * ------------------------------------ */
+/* ---- PREWRITE: locks with intents; the first phase of Percolator -------------------------- */
 typedef struct lw_prewrite_request {
     uint64_t start;
     lw_bytes primary;
@@ -118,8 +113,7 @@ typedef struct lw_prewrite_request {
     uint32_t mutation_count;
 } lw_prewrite_request;
 
-/* ---- VALIDATE: nothing newer than what was seen is, or will be, committed at or below `commit`
- * ------- */
+/* ---- VALIDATE: nothing newer than what was seen is, or will be, committed at or below `commit` --- */
 typedef struct lw_validate_request {
     uint64_t start, commit_timestamp;
     const lw_seen_key *keys;
@@ -139,8 +133,7 @@ typedef struct lw_finish_request {
     uint32_t key_count;
 } lw_finish_request;
 
-/* ---- CHECK: what became of a transaction, decided at its primary key (hazard T1)
- * --------------------- */
+/* ---- CHECK: what became of a transaction, decided at its primary key (hazard T1) ---------- */
 typedef struct lw_check_request {
     uint64_t start;
     lw_bytes primary;
@@ -154,8 +147,7 @@ typedef struct lw_check_reply {
     uint64_t remaining_ms;     /* alive: until the lock may be rolled back */
 } lw_check_reply;
 
-/* ---- LOCK: a pessimistic lock on each key, waiting for other holders
- * --------------------------------- */
+/* ---- LOCK: a pessimistic lock on each key, waiting for other holders ---------------------- */
 typedef struct lw_lock_request {
     uint64_t start; /* 0: a fresh one */
     const lw_bytes *keys;
@@ -171,16 +163,14 @@ typedef struct lw_lock_reply {
     uint32_t value_count;
 } lw_lock_reply;
 
-/* ---- HEARTBEAT: a long commit keeps its primary lock alive
- * ------------------------------------------- */
+/* ---- HEARTBEAT: a long commit keeps its primary lock alive -------------------------------- */
 typedef struct lw_heartbeat_request {
     uint64_t start;
     lw_bytes primary;
     uint32_t lifetime_ms; /* from now */
 } lw_heartbeat_request;
 
-/* ---- what stands in the way: the body of an LW_CONFLICT reply
- * ---------------------------------------- */
+/* ---- what stands in the way: the body of an LW_CONFLICT reply ----------------------------- */
 typedef enum lw_obstacle_kind {
     LW_OBSTACLE_LOCK = 1,        /* a lock of another transaction: CHECK its primary, finish it, try
                                     again */
