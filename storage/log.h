@@ -15,7 +15,8 @@
  * L4. After a failed write or sync the log is dead: every wait, then and later, fails, and nothing
  *     is retried (hazard S4). The node stops.
  * L5. A segment is recycled once every group has released all its records in it. The newest STATE
- *     record of a group is never lost by this: the log writes it again into a newer segment first. *
+ *     record of a group is never lost by this: the log writes it again into a newer segment first.
+ *
  * The format is at the head of log_format.c. Opening, waiting and closing belong in a fiber. */
 #ifndef LW_LOG_H
 #define LW_LOG_H

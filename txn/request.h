@@ -113,7 +113,7 @@ typedef struct lw_prewrite_request {
     uint32_t mutation_count;
 } lw_prewrite_request;
 
-/* ---- VALIDATE: nothing newer than what was seen is, or will be, committed at or below `commit` --- */
+/* ---- VALIDATE: nothing newer than what was seen is or will be committed by then ------------ */
 typedef struct lw_validate_request {
     uint64_t start, commit_timestamp;
     const lw_seen_key *keys;
