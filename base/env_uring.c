@@ -479,11 +479,19 @@ static bool wants_place(uring_env *uring, const lw_op *op) {
     return uring->files_in_flight == 0 && uring->waiting.first == NULL;
 }
 
+/* Whoever came during a write in place waited for it. It is asked before anybody hears of the
+ * write: the one it was for may answer at once, and is no crowd. */
+static void look_for_crowd(uring_env *uring) {
+    int entered = io_uring_submit_and_get_events(&uring->ring);
+    LW_ASSERT(entered >= 0 || entered == -EINTR || entered == -EAGAIN || entered == -EBUSY);
+    uring->crowd = reap(uring) > 0 ? CROWD_WRITE_COUNT : 0;
+}
+
 static void submit_write(uring_env *uring, lw_op *op) {
     (void)lw_real_handle_of(&uring->real, op->handle);
     if (wants_place(uring, op)) {
-        uring->wrote_in_place = true;
         lw_real_carry_out(&uring->real, op);
+        look_for_crowd(uring);
     } else {
         start(uring, op);
     }
@@ -615,22 +623,9 @@ static void gather(uring_env *uring, bool wait) {
     }
 }
 
-/* Looks whether anything came while a write was carried out in place. */
-static bool look_for_crowd(uring_env *uring) {
-    uring->wrote_in_place = false;
-    int entered = io_uring_submit_and_get_events(&uring->ring);
-    LW_ASSERT(entered >= 0 || entered == -EINTR || entered == -EAGAIN || entered == -EBUSY);
-    bool came = reap(uring) > 0;
-    uring->crowd = came ? CROWD_WRITE_COUNT : 0;
-    return came;
-}
-
 static void uring_turn(lw_env *env, bool wait) {
     uring_env *uring = (uring_env *)(void *)env;
     bool any = lw_real_drain(&uring->real);
-    if (uring->wrote_in_place) {
-        any = look_for_crowd(uring) || any;
-    }
     bool prepared = io_uring_sq_ready(&uring->ring) > 0 || uring->waiting.first != NULL;
     if (any && !prepared && ++uring->unpolled_turns < UNPOLLED_TURN_MAX) {
         return;
