@@ -227,6 +227,20 @@ static void any_bytes_are_records_or_corruption(void **state) {
     assert_true(accepted_count > 1000);
 }
 
+/* Else a cursor over [lower, upper) would leave out tables that hold what lies between. */
+static void bounds_of_different_keys_share_no_filter_part(void **state) {
+    (void)state;
+    lw_record_data_prefix(lw_text("account/000001"), &first);
+    lw_record_data_prefix(lw_text("account/000003"), &second);
+    assert_int_equal(lw_record_filter_part(lw_buffer_view(&first)), first.size);
+    assert_int_equal(lw_record_filter_part(lw_buffer_view(&second)), second.size);
+    lw_record_data_key(lw_view("a\0b", 3), 7, &first);
+    lw_record_data_prefix(lw_view("a\0b", 3), &second);
+    assert_int_equal(lw_record_filter_part(lw_buffer_view(&first)), second.size);
+    lw_record_data_end(lw_text("account/000001"), &second);
+    assert_int_equal(lw_record_filter_part(lw_buffer_view(&second)), second.size);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(data_keys_sort_by_key_then_newest_first, setup, teardown),
@@ -241,6 +255,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_damaged_record_is_corruption_that_names_its_key, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(any_bytes_are_records_or_corruption, setup, teardown),
+        cmocka_unit_test(bounds_of_different_keys_share_no_filter_part),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }

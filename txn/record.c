@@ -128,8 +128,16 @@ lw_bytes lw_record_locked_key(lw_bytes tree_key) {
 }
 
 size_t lw_record_filter_part(lw_bytes tree_key) {
-    bool versioned = tree_key.size >= DATA_KEY_SIZE_MIN && tree_key.data[0] == TAG_DATA;
-    return versioned ? tree_key.size - TIMESTAMP_SIZE : tree_key.size;
+    size_t at = tree_key.size > 0 && tree_key.data[0] == TAG_DATA ? 1 : tree_key.size;
+    while (at < tree_key.size) {
+        const uint8_t *zero = memchr(tree_key.data + at, ESCAPE, tree_key.size - at);
+        size_t place = zero == NULL ? tree_key.size : (size_t)(zero - tree_key.data);
+        if (place + 1 < tree_key.size && tree_key.data[place + 1] == KEY_END) {
+            return place + END_SIZE;
+        }
+        at = place + END_SIZE;
+    }
+    return tree_key.size;
 }
 
 /* ---- values --------------------------------------------------------------------------------- */

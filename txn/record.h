@@ -48,7 +48,8 @@ LW_MUST_USE lw_status lw_record_data_key_split(lw_bytes tree_key, lw_bytes *pref
 LW_MUST_USE lw_status lw_record_user_key(lw_bytes prefix, lw_buffer *user_key);
 /* The user key of a lock record: a view. */
 lw_bytes lw_record_locked_key(lw_bytes tree_key);
-/* The part that all versions share, for the filters of tables: see lw_filter_part. */
+/* The part that all versions share, for the filters of tables: see lw_filter_part. Bounds are taken
+ * as they are, not for keys that end in a timestamp. */
 size_t lw_record_filter_part(lw_bytes tree_key);
 
 /* ---- values --------------------------------------------------------------------------------- */
