@@ -85,7 +85,9 @@ LW_YIELDS static lw_status read_list(lw_txn *txn, uint32_t list, bool for_update
 static void note_read(lw_workload *workload, lw_list_txn *record, uint32_t list,
                       lw_bytes elements) {
     uint64_t *copy = lw_allocate(workload->memory, elements.size);
-    memcpy(copy, elements.data, elements.size);
+    if (elements.size > 0) {
+        memcpy(copy, elements.data, elements.size);
+    }
     lw_history_read(&workload->history, record, list, copy,
                     (uint32_t)(elements.size / sizeof(uint64_t)));
     lw_free(workload->memory, copy);
