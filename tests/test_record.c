@@ -255,7 +255,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_damaged_record_is_corruption_that_names_its_key, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(any_bytes_are_records_or_corruption, setup, teardown),
-        cmocka_unit_test(bounds_of_different_keys_share_no_filter_part),
+        cmocka_unit_test_setup_teardown(bounds_of_different_keys_share_no_filter_part, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }
