@@ -27,6 +27,11 @@ void lw_link_reset(lw_link *link) {
     lw_buffer_reset(&link->out);
 }
 
+void lw_link_abandon(lw_link *link) {
+    disconnect(link);
+    link->session = 0;
+}
+
 /* Receives until `size` bytes are there. */
 LW_YIELDS static lw_status receive_whole(lw_link *link, size_t size, uint64_t deadline_ns) {
     while (link->in.size < size) {

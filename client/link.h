@@ -28,6 +28,8 @@ typedef struct lw_attempt {
 void lw_link_init(lw_link *link, lw_env *env, const char *address, lw_bytes label);
 /* Closes the connection, frees the buffers. */
 LW_YIELDS void lw_link_reset(lw_link *link);
+/* Closes the connection and gives the session up: the next call begins another. */
+LW_YIELDS void lw_link_abandon(lw_link *link);
 /* Sends `request` (its id is filled in here) and waits for the reply. LW_OK when answered, whatever
  * the reply's status. Else LW_TIMEOUT, LW_UNAVAILABLE (refused, broken) or LW_REFUSED (the other
  * side does not want us, or is not a node), and the connection is closed. */

@@ -48,18 +48,31 @@ lw_status lw_begin(lw_client *client, const lw_txn_options *options, lw_txn **tx
     return lw_client_leave(outer, begin(client, options == NULL ? &defaults : options, txn));
 }
 
-/* Frees the pessimistic locks. The locks' session ending would free them too, only later. */
+/* Frees the pessimistic locks, unless the node does not hear it by the deadline. */
 LW_YIELDS static lw_status release_locks(lw_txn *txn, uint64_t deadline_ns) {
     if (!txn->locks) {
         return LW_OK;
     }
-    txn->locks = false;
     lw_finish_request request = {.start = txn->start};
     lw_reply reply;
     lw_buffer_clear(&txn->request);
     lw_finish_request_encode(&request, &txn->request);
-    return lw_client_call(txn->client, LW_MESSAGE_ROLLBACK, lw_buffer_view(&txn->request),
-                          deadline_ns, &reply, NULL);
+    LW_TRY(lw_client_call(txn->client, LW_MESSAGE_ROLLBACK, lw_buffer_view(&txn->request),
+                          deadline_ns, &reply, NULL));
+    txn->locks = false;
+    return LW_OK;
+}
+
+/* The node did not hear that locks are free. It frees them when their session ends, so the client
+ * takes up another one, unless transactions live that have locks in this one. */
+LW_YIELDS static void abandon_session(lw_client *client) {
+    for (const lw_txn *one = client->transactions; one != NULL; one = one->next) {
+        if (one->state == LW_TXN_OPEN && one->locks) {
+            return;
+        }
+    }
+    LW_MARK(client->env, "client.session_abandoned");
+    lw_link_abandon(&client->link);
 }
 
 LW_YIELDS static lw_status rollback(lw_txn *txn) {
@@ -82,7 +95,10 @@ void lw_txn_close(lw_txn *txn) {
     lw_error kept = client->error; /* closing is no news */
     lw_error *outer = lw_client_enter(client);
     uint64_t deadline_ns = lw_env_now(client->env) + CLOSE_TIMEOUT_MS * ns_per_ms;
-    (void)!release_locks(txn, deadline_ns);
+    txn->state = LW_TXN_ENDED;
+    if (release_locks(txn, deadline_ns) != LW_OK) {
+        abandon_session(client);
+    }
     (void)lw_client_leave(outer, LW_OK);
     client->error = kept;
     *(txn->previous != NULL ? &txn->previous->next : &client->transactions) = txn->next;

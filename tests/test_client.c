@@ -741,6 +741,29 @@ static void locks_of_a_vanished_client_are_swept(void **state) {
     tell(*state, vanish);
 }
 
+LW_YIELDS static void lose_the_release(void *argument) {
+    fixture *in = argument;
+    lw_client *other = another(in, "unheard");
+    lw_txn *held = begin(other, LW_STRICT, LW_PESSIMISTIC);
+    OK(lw_put(held, T("k"), T("never committed")));
+    lw_world_cut(in->world, in->node_host, in->client_host, true);
+    lw_txn_close(held); /* the node does not hear it, and the client lives on */
+    lw_world_cut(in->world, in->node_host, in->client_host, false);
+    OK(put_alone(other, "other", "alive"));
+    lw_txn_options patient = {.locking = LW_PESSIMISTIC, .timeout_ms = 30000};
+    lw_txn *txn = NULL;
+    OK(lw_begin(in->client, &patient, &txn));
+    OK(lw_put(txn, T("k"), T("mine")));
+    OK(lw_commit(txn));
+    lw_txn_close(txn);
+    lw_close(other);
+    in->done = true;
+}
+
+static void locks_whose_release_was_lost_do_not_stay(void **state) {
+    tell(*state, lose_the_release);
+}
+
 LW_YIELDS static void call_nobody(void *argument) {
     fixture *in = argument;
     lw_client_options options = {.address = "nobody:1", .timeout_ms = 5000};
@@ -832,6 +855,7 @@ int main(void) {
         STORY(an_unknown_outcome_can_be_asked_for),
         STORY(a_transaction_outlives_a_crash_of_the_node),
         STORY(locks_of_a_vanished_client_are_swept),
+        STORY(locks_whose_release_was_lost_do_not_stay),
         STORY(who_is_not_there_is_told),
         STORY(two_nodes_live_in_one_process),
         STORY(a_node_tells_its_status),
