@@ -613,6 +613,58 @@ static void waiting_for_a_lock_ends_at_the_deadline(void **state) {
     tell(*state, wait_too_long);
 }
 
+/* Locks "k", and loses the connection until the deadline has passed. */
+LW_YIELDS static void lock_until_too_late(fixture *in, lw_txn **txn) {
+    lw_txn_options brief = {.locking = LW_PESSIMISTIC, .timeout_ms = 200};
+    OK(lw_begin(in->client, &brief, txn));
+    OK(lw_put(*txn, T("k"), T("1")));
+    lw_bytes value;
+    lw_world_cut(in->world, in->node_host, in->client_host, true);
+    EXPECT(lw_get(*txn, T("other"), &value) == LW_TIMEOUT);
+}
+
+/* Whether another client gets the lock on "k" within so long. */
+LW_YIELDS static bool others_lock(fixture *in, uint32_t timeout_ms) {
+    lw_client *other = another(in, "other");
+    lw_txn_options options = {.locking = LW_PESSIMISTIC, .timeout_ms = timeout_ms};
+    lw_txn *txn = NULL;
+    bool got = lw_begin(other, &options, &txn) == LW_OK && lw_put(txn, T("k"), T("2")) == LW_OK;
+    lw_txn_close(txn);
+    lw_close(other);
+    return got;
+}
+
+static void late_rollback_story(void *argument) {
+    fixture *in = argument;
+    lw_txn *txn = NULL;
+    lock_until_too_late(in, &txn);
+    EXPECT(lw_rollback(txn) == LW_TIMEOUT);
+    lw_world_cut(in->world, in->node_host, in->client_host, false);
+    lw_txn_close(txn);
+    EXPECT(others_lock(in, 100));
+    in->done = true;
+}
+
+static void a_rollback_after_the_deadline_frees_the_locks_at_the_close(void **state) {
+    tell(*state, late_rollback_story);
+}
+
+static void unheard_rollback_story(void *argument) {
+    fixture *in = argument;
+    lw_txn *txn = NULL;
+    lock_until_too_late(in, &txn);
+    lw_txn_close(txn);
+    lw_world_cut(in->world, in->node_host, in->client_host, false);
+    OK(lw_ping(in->client)); /* it lives on, and so would its session */
+    EXPECT(others_lock(in, 8000));
+    OK(lw_ping(in->client));
+    in->done = true;
+}
+
+static void locks_of_a_transaction_whose_end_was_not_heard_are_swept(void **state) {
+    tell(*state, unheard_rollback_story);
+}
+
 /* ---- large and unlucky transactions ------------------------------------------------------- */
 
 LW_YIELDS static void commit_much(void *argument) {
@@ -851,6 +903,8 @@ int main(void) {
         STORY(no_addition_is_lost_whatever_the_mode),
         STORY(a_deadlock_is_found_when_it_closes),
         STORY(waiting_for_a_lock_ends_at_the_deadline),
+        STORY(a_rollback_after_the_deadline_frees_the_locks_at_the_close),
+        STORY(locks_of_a_transaction_whose_end_was_not_heard_are_swept),
         STORY(what_does_not_fit_one_round_takes_two_phases),
         STORY(an_unknown_outcome_can_be_asked_for),
         STORY(a_transaction_outlives_a_crash_of_the_node),
