@@ -7,6 +7,7 @@
 #   make asan       the tests again, under AddressSanitizer and UBSan
 #   make check      formatting, warnings of two compilers, static analysis, the linters
 #   make sim        the simulator over SIM_RUNS fresh seeds of every scenario
+#   make sim-bugs   after how many seeds the simulator catches each planted bug; takes its time
 #   make fuzz       every fuzz target for FUZZ_SECONDS seconds, from its committed corpus
 #   make bench      what a node costs, against its parts
 #   make install    program, libraries, header, manual page, completion: PREFIX=… DESTDIR=…
@@ -169,7 +170,7 @@ $(B)/lathwork.h: client/lathwork.h base/types.h
 # make. It gets the same command line, and another variant.
 again = +@$(MAKE) --no-print-directory
 
-.PHONY: deps run test asan check sim fuzz bench
+.PHONY: deps run test asan check sim sim-bugs fuzz bench
 deps:
 	@tests/install_packages.sh build
 run: deps
@@ -194,6 +195,9 @@ SIM_SEED ?= $(shell date +%s)
 sim: deps
 	$(again) VARIANT=debug build/debug/lathwork
 	@build/debug/lathwork sim --seed $(SIM_SEED) --runs $(SIM_RUNS)
+sim-bugs: deps
+	$(again) VARIANT=debug build/debug/lathwork
+	@tests/sim_bugs.sh build/debug/lathwork
 
 bench: deps
 	$(again) VARIANT=release build/release/lathwork benches

@@ -225,9 +225,19 @@ LW_YIELDS static lw_status refresh(work *job) {
     return status == LW_CONFLICT ? LW_OK : status; /* the next step hears of it properly */
 }
 
+/* In simulations some clients outlive their locks just before they decide (hazard T8). */
+LW_YIELDS static void dawdle(const work *job, const lw_commit_action *action) {
+    lw_env *env = job->txn->client->env;
+    if (action->kind == LW_COMMIT_SEND_COMMIT && action->first == 0 &&
+        LW_RARE(env, "client.dawdles")) {
+        lw_env_sleep(env, lw_env_random_below(env, 2 * LOCK_LIFETIME_MS * UINT64_C(1000000)));
+    }
+}
+
 LW_YIELDS static void carry_out(work *job, const lw_commit_action *action, lw_commit_event *event) {
     lw_txn *txn = job->txn;
     lw_reply reply;
+    dawdle(job, action);
     if (action->kind == LW_COMMIT_RESOLVE) {
         event->status = lw_txn_resolve(txn, &job->obstacle, job->attempt++);
         return;

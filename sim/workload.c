@@ -7,12 +7,17 @@
 #include <stdio.h>
 
 enum {
+    LIFE_MS = 2000, /* well within what a lock lives */
     LIST_OPS_MAX = 20,
     LIST_WINDOW = 6,
     LIST_LIFE = 40, /* transactions after which the window moves on by one list */
     OWN_KEYS = 16,
     VALUE_SIZE_MAX = 20000,
 };
+
+/* Some hurry, and some outlive their locks. */
+static const uint32_t timeouts_ms[10] = {10,   20000, 20000, 5000, 5000,
+                                         5000, 5000,  5000,  5000, 5000};
 
 void lw_workload_init(lw_workload *workload, lw_memory *memory, lw_isolation isolation,
                       uint64_t (*now_ns)(void *clock), void *clock) {
@@ -35,21 +40,73 @@ static lw_txn_options draw_options(lw_env *env, const lw_workload *workload) {
     return (lw_txn_options){
         .isolation = workload->isolation,
         .locking = below(env, 4) == 0 ? LW_PESSIMISTIC : LW_OPTIMISTIC,
-        .timeout_ms = below(env, 10) == 0 ? 50 + (uint32_t)below(env, 500) : 5000,
+        .timeout_ms = timeouts_ms[below(env, 10)] + (uint32_t)below(env, 500),
     };
 }
 
+/* ---- promises of every transaction -------------------------------------------------------- */
+
+/* Timestamps increase with real time: what a transaction is told is above all that any client was
+ * told before it began (`floor`). Nothing is told as 0. */
+static void judge_timestamps(lw_workload *workload, const lw_txn *txn, uint64_t floor) {
+    uint64_t read = lw_read_timestamp(txn), commit = lw_commit_timestamp(txn);
+    uint64_t higher = commit > read ? commit : read;
+    if ((read != 0 && read <= floor) || (commit != 0 && (commit <= floor || commit <= read))) {
+        lw_buffer_print(&workload->violations,
+                        "timestamps: a transaction read at %" PRIu64 " and committed at %" PRIu64
+                        ", and %" PRIu64 " was told before it began\n",
+                        read, commit, floor);
+    }
+    if (higher > workload->highest_timestamp) {
+        workload->highest_timestamp = higher;
+    }
+}
+
+/* Locks live as long as LW_LOCK_LIFETIME_MS says: where nothing disturbs, nobody rolls back the
+ * transaction of a client that commits sooner. */
+static void judge_rollback(lw_workload *workload, lw_client *client, uint64_t began_ns) {
+    bool sooner = workload->now_ns(workload->clock) - began_ns < LIFE_MS * UINT64_C(1000000);
+    if (workload->undisturbed && sooner &&
+        strstr(lw_client_error(client), "was rolled back") != NULL) {
+        lw_buffer_print(&workload->violations, "locks: a live transaction was rolled back: %s\n",
+                        lw_client_error(client));
+    }
+}
+
+/* Asks what became of a transaction, over the client's own connection or as another process would:
+ * then what the first had sent may still be on its way. */
+LW_YIELDS static lw_status ask_outcome(lw_env *env, lw_client *client, const char *address,
+                                       const char *token) {
+    uint64_t commit_timestamp;
+    if (below(env, 2) == 0) {
+        return lw_txn_outcome(client, token, &commit_timestamp);
+    }
+    lw_client_options options = {.address = address, .label = "heir", .timeout_ms = 5000};
+    lw_client *heir = NULL;
+    lw_status opened = lw_client_open_in(env, &options, &heir);
+    LW_ASSERT(opened == LW_OK);
+    lw_status status = lw_txn_outcome(heir, token, &commit_timestamp);
+    lw_close(heir);
+    lw_env_sleep(env, below(env, 2000000000));
+    return status;
+}
+
 /* Commits, and asks for the outcome if it is in doubt, as a careful user would; sometimes not. */
-LW_YIELDS static lw_outcome finish(lw_env *env, lw_client *client, lw_txn *txn, lw_status status) {
+LW_YIELDS static lw_outcome finish(lw_env *env, const lw_workload_client *self, lw_client *client,
+                                   lw_txn *txn, lw_status status) {
+    lw_workload *workload = self->workload;
+    uint64_t began_ns = workload->now_ns(workload->clock);
     if (status == LW_OK) {
         status = lw_commit(txn);
     } else {
         (void)!lw_rollback(txn);
         return LW_OUTCOME_FAIL;
     }
+    if (status == LW_CONFLICT) {
+        judge_rollback(workload, client, began_ns);
+    }
     if (status == LW_UNDETERMINED && below(env, 2) == 0) {
-        uint64_t commit_timestamp;
-        lw_status outcome = lw_txn_outcome(client, lw_txn_token(txn), &commit_timestamp);
+        lw_status outcome = ask_outcome(env, client, self->address, lw_txn_token(txn));
         status = outcome == LW_OK ? LW_OK : outcome == LW_NOT_FOUND ? LW_CONFLICT : LW_UNDETERMINED;
     }
     return status == LW_OK             ? LW_OUTCOME_OK
@@ -109,13 +166,44 @@ LW_YIELDS static lw_status append_to_list(lw_env *env, lw_workload *workload, lw
     return status;
 }
 
+/* Reads all lists of the window by a scan; those that it does not show are empty. */
+LW_YIELDS static lw_status scan_lists(lw_env *env, lw_workload *workload, lw_txn *txn,
+                                      lw_list_txn *record) {
+    char lower[16], upper[16];
+    uint32_t end = workload->lists_begun, next = end - workload->list_window;
+    lw_scan_options options = {.lower = list_key(next, lower), .upper = list_key(end, upper)};
+    lw_scan *scan = NULL;
+    LW_TRY(lw_scan_open(txn, &options, &scan));
+    lw_bytes key, value;
+    lw_status status;
+    while ((status = lw_scan_next(scan, &key, &value)) == LW_OK) {
+        uint32_t list = 0;
+        for (size_t index = sizeof("list/") - 1; index < key.size; index++) {
+            list = list * 10 + key.data[index] - '0';
+        }
+        for (; next < list; next++) {
+            note_read(workload, record, next, (lw_bytes){0});
+        }
+        note_read(workload, record, next++, value);
+        lw_env_sleep(env, below(env, 4) == 0 ? below(env, 2000000) : 0);
+    }
+    lw_scan_close(scan);
+    for (; status == LW_NOT_FOUND && next < end; next++) {
+        note_read(workload, record, next, (lw_bytes){0});
+    }
+    return status == LW_NOT_FOUND ? LW_OK : status;
+}
+
 LW_YIELDS static lw_status list_ops(lw_env *env, lw_workload *workload, lw_txn *txn,
                                     lw_list_txn *record) {
     uint64_t ops = below(env, 12) == 0 ? LIST_OPS_MAX : 1 + below(env, 4);
     for (uint64_t op = 0; op < ops; op++) {
         uint32_t list = workload->lists_begun - 1 - (uint32_t)below(env, workload->list_window);
-        if (below(env, 2) == 0) {
+        uint64_t choice = below(env, 8);
+        if (choice < 4) {
             LW_TRY(append_to_list(env, workload, txn, record, list));
+        } else if (choice == 4) {
+            LW_TRY(scan_lists(env, workload, txn, record));
         } else {
             lw_bytes elements;
             LW_TRY(read_list(txn, list, false, &elements));
@@ -130,6 +218,7 @@ LW_YIELDS static void run_lists(lw_env *env, lw_workload_client *self, lw_client
     lw_workload *workload = self->workload;
     lw_txn_options options = draw_options(env, workload);
     lw_txn *txn = NULL;
+    uint64_t floor = workload->highest_timestamp;
     if (lw_begin(client, &options, &txn) != LW_OK) {
         return;
     }
@@ -140,7 +229,8 @@ LW_YIELDS static void run_lists(lw_env *env, lw_workload_client *self, lw_client
         lw_history_begin(&workload->history, *process, options.isolation == LW_STRICT,
                          workload->now_ns(workload->clock));
     lw_status status = list_ops(env, workload, txn, record);
-    lw_outcome outcome = finish(env, client, txn, status);
+    lw_outcome outcome = finish(env, self, client, txn, status);
+    judge_timestamps(workload, txn, floor);
     record->start_timestamp = lw_read_timestamp(txn);
     record->commit_timestamp = lw_commit_timestamp(txn);
     lw_history_end(record, outcome, workload->now_ns(workload->clock));
@@ -230,11 +320,13 @@ LW_YIELDS static void run_bank(lw_env *env, lw_workload_client *self, lw_client 
     bool reads = below(env, 3) == 0;
     options.read_only = reads && below(env, 2) == 0;
     lw_txn *txn = NULL;
+    uint64_t floor = workload->highest_timestamp;
     if (lw_begin(client, &options, &txn) != LW_OK) {
         return;
     }
     lw_status status = reads ? sum_accounts(workload, txn, below(env, 2) == 0) : transfer(env, txn);
-    count(workload, self, finish(env, client, txn, status));
+    count(workload, self, finish(env, self, client, txn, status));
+    judge_timestamps(workload, txn, floor);
     lw_txn_close(txn);
 }
 
@@ -336,6 +428,7 @@ LW_YIELDS static void run_churn(lw_env *env, lw_workload_client *self, lw_client
     lw_txn_options options = draw_options(env, workload);
     plan made = {0};
     lw_txn *txn = NULL;
+    uint64_t floor = workload->highest_timestamp;
     if (lw_begin(client, &options, &txn) != LW_OK) {
         return;
     }
@@ -346,7 +439,8 @@ LW_YIELDS static void run_churn(lw_env *env, lw_workload_client *self, lw_client
     for (uint64_t index = 0; index < OWN_KEYS; index++) {
         self->own_known[index] = known[index] && !made.touched[index];
     }
-    lw_outcome outcome = finish(env, client, txn, status);
+    lw_outcome outcome = finish(env, self, client, txn, status);
+    judge_timestamps(workload, txn, floor);
     for (uint64_t index = 0; index < OWN_KEYS; index++) {
         if (made.touched[index] && outcome == LW_OUTCOME_OK) {
             self->own[index] = made.own[index];

@@ -3,8 +3,8 @@
  * client is a fiber in an env of its own and may be dropped at any moment, so everything that
  * outlives it belongs to the workload.
  *
- * Lists: transactions of one to four, sometimes twenty, reads and appends over a few hot lists: the
- * history that the cycle checker judges.
+ * Lists: transactions of one to four, sometimes twenty, reads, appends and scans over a few hot
+ * lists: the history that the cycle checker judges.
  *
  * Bank: transfers between accounts, and scans whose sum never changes.
  *
@@ -30,6 +30,8 @@ typedef struct lw_workload {
     bool stopping; /* clients end after their transaction */
     uint32_t running;
     uint64_t committed, failed, in_doubt;
+    uint64_t highest_timestamp; /* that a client was told so far */
+    bool undisturbed;           /* nobody loses a connection or a clock: see judge_rollback */
     /* Broken promises, one line each; none if empty. */
     lw_buffer violations;
 } lw_workload;

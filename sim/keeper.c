@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The keeper of a run: boots the node and the clients again and again, and judges how the node
+ * comes up. */
+#include "sim/run.h"
+
+#include "node/node.h"
+
+#include <stdlib.h>
+
+enum {
+    KEEP_MS = 20,
+    BOOT_PERCENT = 10,   /* of the looks at a node that is down while there is trouble */
+    LAST_ECHO_MS = 1000, /* what was struck before the peace may still fall after it */
+    NODE_MEMORY = 2 * 1024 * 1024,
+};
+
+void lw_sim_fail(lw_sim_run *it, const char *what, const char *detail) {
+    lw_buffer_print(&it->result->failures, "%s%s%s\n", what, detail[0] != 0 ? ": " : "", detail);
+}
+
+void lw_sim_after(lw_sim_run *it, uint64_t delay_ms, void (*function)(void *run)) {
+    lw_world_at(it->world, lw_world_now(it->world) + delay_ms * LW_SIM_NS_PER_MS, function, it);
+}
+
+/* ---- the node ----------------------------------------------------------------------------- */
+
+typedef struct process {
+    lw_sim_run *of;
+    lw_env *env;
+    lw_node *node;
+} process;
+
+static void node_died(void *argument, const lw_error *reason) {
+    process *self = argument;
+    self->of->node = LW_SIM_FAILED;
+    self->of->node_error = *reason;
+}
+
+/* What stands behind a name in `json`: a number, or a text's contents. */
+static void find_member(const char *json, const char *name, char *value, size_t size) {
+    const char *at = strstr(json, name);
+    LW_ASSERT(at != NULL);
+    at += strlen(name) + strspn(at + strlen(name), "\": ");
+    (void)snprintf(value, size, "%.*s", (int)strcspn(at, "\",}\n"), at);
+}
+
+/* Others know the node by its identity as soon as it serves, so from then on it is the same one, in
+ * a higher incarnation each time (hazard G1). */
+static void judge_identity(lw_sim_run *it, lw_node *node) {
+    char number[24], cluster[sizeof(it->cluster)];
+    lw_buffer json = lw_buffer_in(it->memory);
+    lw_node_status_json(node, &json);
+    lw_buffer_append_u8(&json, 0);
+    find_member((const char *)json.data, "\"incarnation\"", number, sizeof(number));
+    find_member((const char *)json.data, "\"cluster\"", cluster, sizeof(cluster));
+    lw_buffer_reset(&json);
+    uint64_t incarnation = strtoull(number, NULL, 10);
+    if (it->incarnation >= incarnation) {
+        lw_sim_fail(it, "identity", "the node served in an incarnation of before");
+    }
+    if (it->incarnation > 0 && strcmp(it->cluster, cluster) != 0) {
+        lw_sim_fail(it, "identity", "the node came back as one of another cluster");
+    }
+    it->incarnation = incarnation;
+    memcpy(it->cluster, cluster, sizeof(cluster));
+}
+
+LW_YIELDS static void node_main(void *argument) {
+    process *self = argument;
+    lw_sim_run *it = self->of;
+    lw_node_options options = {.directory = "data",
+                               .listen = "node:7871",
+                               .memory_size = NODE_MEMORY,
+                               .version = LW_VERSION,
+                               .died = node_died,
+                               .argument = self};
+    lw_status status = lw_node_open(self->env, &options, &self->node);
+    if (it->node != LW_SIM_OPENING) {
+        return;
+    }
+    if (status == LW_OK) {
+        it->node = LW_SIM_SERVING;
+        judge_identity(it, self->node);
+    } else {
+        it->node = LW_SIM_FAILED;
+        it->node_error = *lw_error_slot();
+    }
+}
+
+static void boot_node(lw_sim_run *it) {
+    lw_env *env = lw_host_boot(it->node_host);
+    lw_sim_trouble_start(it);
+    process *self = lw_allocate_zero(env->memory, sizeof(*self));
+    *self = (process){.of = it, .env = env};
+    it->node = LW_SIM_OPENING;
+    it->result->boots++;
+    lw_env_start(env, "node", node_main, self);
+}
+
+/* A node that cannot start, or stops, must have had a reason that the scenario gave it. */
+static void judge_failed_node(lw_sim_run *it) {
+    bool damage = it->node_error.status == LW_CORRUPTION;
+    if (damage && it->options->scenario->damage) {
+        it->damaged = true;
+    } else if (damage || (!it->troubled && lw_world_now(it->world) >
+                                               it->peace_ns + LAST_ECHO_MS * LW_SIM_NS_PER_MS)) {
+        lw_sim_fail(it, "the node does not come up", it->node_error.text);
+        it->damaged = true; /* nothing more to be learned from this run */
+    }
+}
+
+void lw_sim_start_client(lw_sim_run *it, uint32_t index) {
+    lw_workload_start(lw_host_boot(it->client_hosts[index]), &it->clients[index]);
+}
+
+void lw_sim_end_node(lw_sim_run *it, bool power_loss) {
+    if (lw_host_running(it->node_host)) {
+        (power_loss ? lw_host_crash : lw_host_kill)(it->node_host);
+    }
+    it->node = LW_SIM_DOWN;
+}
+
+/* ---- looking after all -------------------------------------------------------------------- */
+
+/* What went down comes up again, mostly soon. */
+static void look(void *argument) {
+    lw_sim_run *it = argument;
+    if (it->node == LW_SIM_FAILED) {
+        judge_failed_node(it);
+        lw_sim_end_node(it, false);
+    }
+    if (!lw_host_running(it->node_host) && !it->damaged &&
+        (!it->troubled || lw_chance_percent(&it->chance, BOOT_PERCENT))) {
+        boot_node(it);
+    }
+    for (uint32_t index = 0; index < it->client_count; index++) {
+        if (!lw_host_running(it->client_hosts[index]) && !it->workload.stopping) {
+            lw_sim_start_client(it, index);
+        }
+    }
+    lw_sim_after(it, KEEP_MS, look);
+}
+
+void lw_sim_keep(lw_sim_run *it) {
+    boot_node(it);
+    look(it);
+}

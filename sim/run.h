@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One run of a scenario, as its parts share it: the keeper boots what went down (sim/keeper.c),
+ * trouble strikes (sim/trouble.c), and the phases end with the judge (sim/scenario.c). All of it is
+ * scenario code, outside of fibers. */
+#ifndef LW_SIM_RUN_H
+#define LW_SIM_RUN_H
+
+#include "sim/scenario.h"
+#include "sim/workload.h"
+
+#define LW_SIM_NS_PER_MS UINT64_C(1000000)
+enum {
+    LW_SIM_CLIENTS_MAX = 12,
+    LW_SIM_SAFETY_MS = 12000,
+};
+
+typedef enum lw_sim_node {
+    LW_SIM_DOWN,    /* no process */
+    LW_SIM_OPENING, /* lw_node_open is under way */
+    LW_SIM_SERVING,
+    LW_SIM_FAILED, /* it could not open, or died of its disk: the process is to be ended */
+} lw_sim_node;
+
+typedef struct lw_sim_run {
+    const lw_run_options *options;
+    lw_run_result *result;
+    lw_memory *memory;
+    lw_world *world;
+    lw_chance chance;
+    lw_host *node_host;
+    lw_sim_node node;
+    lw_error node_error;
+    uint64_t incarnation; /* of the node when it last served; 0: it never did */
+    char cluster[40];     /* likewise */
+    lw_workload workload;
+    lw_host *client_hosts[LW_SIM_CLIENTS_MAX];
+    lw_workload_client clients[LW_SIM_CLIENTS_MAX];
+    uint32_t client_count;
+    lw_host *judge_host;
+    lw_status judge_status; /* of the fiber that fills or reads at the end */
+    bool judge_done;
+    bool troubled;     /* the safety phase: whatever strikes may strike */
+    uint64_t peace_ns; /* since when nothing strikes any more */
+    bool storm;        /* the node mostly goes down again soon after it came up */
+    bool jumpy;        /* its wall clock is up to an hour off at some of its starts */
+    uint64_t decayed;  /* committed transactions at which power fails after a decay; 0: none yet */
+    bool damaged;      /* nothing more is to be learned from this run */
+} lw_sim_run;
+
+/* Notes a broken promise. */
+void lw_sim_fail(lw_sim_run *it, const char *what, const char *detail);
+/* Calls function(run) after so many milliseconds of virtual time. */
+void lw_sim_after(lw_sim_run *it, uint64_t delay_ms, void (*function)(void *run));
+
+/* ---- the keeper --------------------------------------------------------------------------- */
+
+/* Boots the node, and whatever goes down from now on: looks every 20 ms. */
+void lw_sim_keep(lw_sim_run *it);
+/* Ends what runs on the node's host; nothing if nothing does. */
+void lw_sim_end_node(lw_sim_run *it, bool power_loss);
+void lw_sim_start_client(lw_sim_run *it, uint32_t index);
+
+/* ---- trouble ------------------------------------------------------------------------------ */
+
+/* Draws what goes wrong in this run, and lets it. */
+void lw_sim_begin_trouble(lw_sim_run *it);
+/* Mends everything; nothing strikes from now on. */
+void lw_sim_end_trouble(lw_sim_run *it);
+/* What the node meets at a start: a wrong clock, the end after its first few steps. */
+void lw_sim_trouble_start(lw_sim_run *it);
+
+#endif

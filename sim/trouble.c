@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Trouble: what goes wrong in a run beside the faults that disks, networks and clocks draw for
+ * themselves. Swarm: any kind may be absent from a run. */
+#include "sim/run.h"
+
+enum {
+    HOUR_MS = 3600 * 1000,
+    STORM_STEPS = 50,   /* within which the node goes down again */
+    DECAY_COMMITS = 30, /* after which what had been written before is vouched for */
+    DECAY_LOOK_MS = 50,
+};
+
+/* Calls function(it) after something between nothing and twice the mean. */
+static void strike_after(lw_sim_run *it, uint32_t mean_ms, void (*function)(void *it)) {
+    lw_sim_after(it, lw_chance_below(&it->chance, 2 * (uint64_t)mean_ms), function);
+}
+
+/* ---- crashes and pauses ------------------------------------------------------------------- */
+
+static void crash_client(lw_sim_run *it) {
+    if (it->client_count == 0) {
+        return; /* they come once the bank is filled */
+    }
+    uint32_t index = (uint32_t)lw_chance_below(&it->chance, it->client_count);
+    if (lw_host_running(it->client_hosts[index])) {
+        it->workload.running--;
+        if (lw_chance_percent(&it->chance, 50)) {
+            lw_host_kill(it->client_hosts[index]);
+        } else {
+            lw_host_crash(it->client_hosts[index]);
+        }
+    }
+}
+
+static void crash_something(void *argument) {
+    lw_sim_run *it = argument;
+    if (!it->troubled) {
+        return;
+    }
+    uint64_t choice = lw_chance_below(&it->chance, 10);
+    if (choice < 2) {
+        crash_client(it);
+    } else if (choice < 4) {
+        lw_sim_end_node(it, false);
+    } else if (choice < 5) {
+        lw_sim_end_node(it, true);
+    } else if (lw_host_running(it->node_host)) {
+        lw_host_crash_after(it->node_host, lw_chance_below(&it->chance, 60),
+                            (lw_crash)lw_chance_below(&it->chance, 3));
+    }
+    strike_after(it, it->options->scenario->crash_every_ms, crash_something);
+}
+
+static void pause_something(void *argument) {
+    lw_sim_run *it = argument;
+    if (!it->troubled) {
+        return;
+    }
+    uint64_t choice = lw_chance_below(&it->chance, it->client_count + 1);
+    lw_host *host = choice == 0 ? it->node_host : it->client_hosts[choice - 1];
+    uint64_t duration_ns = lw_chance_between(&it->chance, 1, 6000) * LW_SIM_NS_PER_MS;
+    if (lw_host_running(host)) {
+        lw_host_pause(host, duration_ns);
+    }
+    strike_after(it, it->options->scenario->pause_every_ms, pause_something);
+}
+
+/* ---- the network -------------------------------------------------------------------------- */
+
+static void mend_network(void *argument) {
+    lw_sim_run *it = argument;
+    for (uint32_t index = 0; index < it->client_count; index++) {
+        lw_world_cut(it->world, it->node_host, it->client_hosts[index], false);
+    }
+}
+
+static void cut_something(void *argument) {
+    lw_sim_run *it = argument;
+    if (!it->troubled) {
+        return;
+    }
+    if (it->client_count == 0) {
+        strike_after(it, it->options->scenario->cut_every_ms, cut_something);
+        return;
+    }
+    uint32_t index = (uint32_t)lw_chance_below(&it->chance, it->client_count);
+    lw_host *client = it->client_hosts[index];
+    switch (lw_chance_below(&it->chance, 3)) {
+    case 0:
+        lw_world_cut(it->world, it->node_host, client, true);
+        break;
+    case 1:
+        lw_world_cut_one_way(it->world, it->node_host, client, true);
+        break;
+    default:
+        lw_world_cut_one_way(it->world, client, it->node_host, true);
+    }
+    lw_sim_after(it, lw_chance_between(&it->chance, 1, 5000), mend_network);
+    strike_after(it, it->options->scenario->cut_every_ms, cut_something);
+}
+
+/* ---- the disk ----------------------------------------------------------------------------- */
+
+static void empty_disk(void *argument) {
+    lw_sim_run *it = argument;
+    lw_disk_set_capacity(lw_host_disk(it->node_host), 0);
+}
+
+/* The disk has little room, until somebody frees some. */
+static void fill_disk(void *argument) {
+    lw_sim_run *it = argument;
+    lw_disk_set_capacity(lw_host_disk(it->node_host),
+                         lw_chance_between(&it->chance, 1, 6000) * 1024);
+    lw_sim_after(it, lw_chance_between(&it->chance, 500, LW_SIM_SAFETY_MS / 2), empty_disk);
+}
+
+/* A file of the log that is in use or was; none: a path of no size. */
+static void draw_log_file(lw_sim_run *it, char path[LW_PATH_SIZE]) {
+    lw_buffer paths = lw_buffer_in(it->memory);
+    lw_disk_paths(lw_host_disk(it->node_host), LW_DISK_VOLATILE, &paths);
+    uint64_t seen = 0;
+    path[0] = 0;
+    for (size_t at = 0; at < paths.size; at += strlen((const char *)paths.data + at) + 1) {
+        const char *one = (const char *)paths.data + at;
+        if (strstr(one, "log/") != NULL && lw_chance_below(&it->chance, ++seen) == 0) {
+            (void)snprintf(path, LW_PATH_SIZE, "%s", one);
+        }
+    }
+    lw_buffer_reset(&paths);
+}
+
+/* Lets a bit rot that was written. Whether that is so far back that a later batch vouches for it
+ * is known once enough has been acknowledged since: then power fails, and the log is read. */
+static void flip_in_log(lw_sim_run *it) {
+    char path[LW_PATH_SIZE];
+    draw_log_file(it, path);
+    lw_buffer contents = lw_buffer_in(it->memory);
+    if (path[0] != 0 &&
+        lw_disk_contents(lw_host_disk(it->node_host), LW_DISK_VOLATILE, path, &contents)) {
+        size_t size = contents.size;
+        while (size > 0 && contents.data[size - 1] == 0) {
+            size--;
+        }
+        if (size > 0) {
+            lw_disk_flip(lw_host_disk(it->node_host), path, lw_chance_below(&it->chance, size * 8));
+            it->decayed = it->workload.committed + DECAY_COMMITS;
+        }
+    }
+    lw_buffer_reset(&contents);
+}
+
+static void decay_log(void *argument) {
+    lw_sim_run *it = argument;
+    if (!it->troubled) {
+        return;
+    }
+    if (it->node == LW_SIM_SERVING && it->decayed == 0) {
+        flip_in_log(it);
+    } else if (it->node == LW_SIM_SERVING && it->workload.committed >= it->decayed) {
+        lw_sim_end_node(it, true);
+        it->decayed = 0;
+    }
+    lw_sim_after(it, DECAY_LOOK_MS, decay_log);
+}
+
+/* ---- all of it ---------------------------------------------------------------------------- */
+
+static void begin_faults(lw_sim_run *it) {
+    const lw_scenario *scenario = it->options->scenario;
+    lw_faults profile = lw_faults_usual();
+    for (int fault = 0; fault < LW_FAULT_COUNT; fault++) {
+        profile.rates[fault] = scenario->faults[fault] ? profile.rates[fault] : 0;
+    }
+    lw_faults faults = lw_faults_swarm(&profile, it->options->seed);
+    lw_world_set_faults(it->world, &faults);
+}
+
+void lw_sim_begin_trouble(lw_sim_run *it) {
+    const lw_scenario *scenario = it->options->scenario;
+    lw_chance *chance = &it->chance;
+    begin_faults(it);
+    it->troubled = true;
+    if (scenario->damage && lw_chance_percent(chance, 40)) {
+        decay_log(it); /* and no other end of the node, which could come before it is time */
+        return;
+    }
+    if (scenario->crash_every_ms != 0 && lw_chance_percent(chance, 85)) {
+        it->storm = lw_chance_percent(chance, 30);
+        strike_after(it, scenario->crash_every_ms, crash_something);
+    }
+    if (scenario->pause_every_ms != 0 && lw_chance_percent(chance, 50)) {
+        strike_after(it, scenario->pause_every_ms, pause_something);
+    }
+    if (scenario->cut_every_ms != 0 && lw_chance_percent(chance, 50)) {
+        strike_after(it, scenario->cut_every_ms, cut_something);
+    }
+    if (lw_chance_percent(chance, scenario->full_percent)) {
+        strike_after(it, LW_SIM_SAFETY_MS / 2, fill_disk);
+    }
+    if (scenario->crash_every_ms != 0 && lw_chance_percent(chance, 30)) {
+        lw_host_slow_disk(it->node_host, (uint32_t)lw_chance_between(chance, 2, 30));
+    }
+    it->jumpy = scenario->faults[LW_FAULT_WALL_JUMP] && lw_chance_percent(chance, 30);
+}
+
+void lw_sim_end_trouble(lw_sim_run *it) {
+    lw_faults peace = lw_faults_none();
+    peace.rare_paths = true;
+    lw_world_set_faults(it->world, &peace);
+    it->troubled = false;
+    it->peace_ns = lw_world_now(it->world);
+    lw_host_slow_disk(it->node_host, 1);
+    mend_network(it);
+    empty_disk(it);
+}
+
+void lw_sim_trouble_start(lw_sim_run *it) {
+    lw_chance *chance = &it->chance;
+    if (it->troubled && it->jumpy && lw_chance_percent(chance, 50)) {
+        lw_host_jump_wall(it->node_host,
+                          (int64_t)lw_chance_between(chance, 0, 2 * HOUR_MS) - HOUR_MS);
+    }
+    if (it->troubled && it->storm && lw_chance_percent(chance, 70)) {
+        lw_host_crash_after(it->node_host, lw_chance_below(chance, STORM_STEPS),
+                            (lw_crash)lw_chance_below(chance, 3));
+    }
+}
