@@ -181,22 +181,30 @@ static void check_reads(check *job, const lw_list_txn *txn) {
     }
 }
 
+static bool holds(const lw_list_op *read, uint64_t wanted) {
+    for (uint32_t index = 0; index < read->element_count; index++) {
+        if (read->elements[index] == wanted) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* What was acknowledged must be in every final read of its key. */
 static void check_final(check *job, const lw_list_txn *final) {
+    const lw_list_op **reads = lw_allocate_zero(job->memory, (job->key_count + 1) * sizeof(*reads));
     for (const lw_list_op *read = final->ops; read != NULL; read = read->next) {
-        for (const lw_list_txn *txn = job->history->txns; txn != NULL; txn = txn->next) {
-            for (const lw_list_op *op = txn->ops; op != NULL; op = op->next) {
-                bool promised = txn->outcome == LW_OUTCOME_OK && op->append && op->key == read->key;
-                bool found = false;
-                for (uint32_t index = 0; promised && index < read->element_count; index++) {
-                    found = found || read->elements[index] == op->element;
-                }
-                if (promised && !found) {
-                    complain(job, "lost write", txn, op->key, "acknowledged, and not there");
-                }
+        reads[read->key] = read;
+    }
+    for (const lw_list_txn *txn = job->history->txns; txn != NULL; txn = txn->next) {
+        for (const lw_list_op *op = txn->ops; op != NULL; op = op->next) {
+            bool promised = txn->outcome == LW_OUTCOME_OK && op->append && reads[op->key] != NULL;
+            if (promised && !holds(reads[op->key], op->element)) {
+                complain(job, "lost write", txn, op->key, "acknowledged, and not there");
             }
         }
     }
+    lw_free(job->memory, reads);
 }
 
 /* ---- the graph ---------------------------------------------------------------------------- */
