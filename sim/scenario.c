@@ -228,6 +228,7 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     lw_workload_init(&it->workload, memory,
                      lw_chance_percent(&it->chance, 70) ? LW_STRICT : LW_SNAPSHOT, world_now,
                      it->world);
+    it->workload.marching = lw_chance_percent(&it->chance, 30);
     it->workload.undisturbed = options->scenario->crash_every_ms == 0;
     run_phases(it);
     judge_run(it);

@@ -5,6 +5,7 @@
 
 enum {
     HOUR_MS = 3600 * 1000,
+    FIRST_STEPS = 12,
     STORM_STEPS = 50,   /* within which the node goes down again */
     DECAY_COMMITS = 30, /* after which what had been written before is vouched for */
     DECAY_LOOK_MS = 50,
@@ -51,16 +52,23 @@ static void crash_something(void *argument) {
     strike_after(it, it->options->scenario->crash_every_ms, crash_something);
 }
 
+/* A node that comes to itself is often ended by its first steps: what it did in between without
+ * waiting for the disk is lost. */
 static void pause_something(void *argument) {
     lw_sim_run *it = argument;
     if (!it->troubled) {
         return;
     }
-    uint64_t choice = lw_chance_below(&it->chance, it->client_count + 1);
-    lw_host *host = choice == 0 ? it->node_host : it->client_hosts[choice - 1];
-    uint64_t duration_ns = lw_chance_between(&it->chance, 1, 6000) * LW_SIM_NS_PER_MS;
+    lw_chance *chance = &it->chance;
+    bool node = it->client_count == 0 || lw_chance_percent(chance, 40);
+    lw_host *host =
+        node ? it->node_host : it->client_hosts[lw_chance_below(chance, it->client_count)];
     if (lw_host_running(host)) {
-        lw_host_pause(host, duration_ns);
+        lw_host_pause(host, lw_chance_between(chance, 1, 6000) * LW_SIM_NS_PER_MS);
+        if (node && lw_chance_percent(chance, 50)) {
+            lw_host_crash_after(host, lw_chance_below(chance, FIRST_STEPS),
+                                (lw_crash)lw_chance_below(chance, 3));
+        }
     }
     strike_after(it, it->options->scenario->pause_every_ms, pause_something);
 }

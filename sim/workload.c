@@ -46,6 +46,14 @@ static lw_txn_options draw_options(lw_env *env, const lw_workload *workload) {
 
 /* ---- promises of every transaction -------------------------------------------------------- */
 
+/* A client was told the snapshot's timestamp, whatever becomes of it and its transaction. */
+static void note_timestamp(lw_workload *workload, const lw_txn *txn) {
+    uint64_t read = lw_read_timestamp(txn);
+    if (read > workload->highest_timestamp) {
+        workload->highest_timestamp = read;
+    }
+}
+
 /* Timestamps increase with real time: what a transaction is told is above all that any client was
  * told before it began (`floor`). Nothing is told as 0. */
 static void judge_timestamps(lw_workload *workload, const lw_txn *txn, uint64_t floor) {
@@ -209,6 +217,7 @@ LW_YIELDS static lw_status list_ops(lw_env *env, lw_workload *workload, lw_txn *
             LW_TRY(read_list(txn, list, false, &elements));
             note_read(workload, record, list, elements);
         }
+        note_timestamp(workload, txn);
     }
     return LW_OK;
 }
@@ -299,6 +308,7 @@ LW_YIELDS static lw_status sum_accounts(lw_workload *workload, lw_txn *txn, bool
         memcpy(&balance, value.data, sizeof(balance));
         sum += balance;
         accounts++;
+        note_timestamp(workload, txn);
     }
     lw_scan_close(scan);
     if (status != LW_NOT_FOUND) {
@@ -460,6 +470,12 @@ typedef struct client_fiber {
     lw_workload_client *self;
 } client_fiber;
 
+LW_YIELDS static void think(lw_env *env, const lw_workload *workload) {
+    uint64_t step_ns = 20000000;
+    lw_env_sleep(env, workload->marching ? step_ns - workload->now_ns(workload->clock) % step_ns
+                                         : below(env, step_ns));
+}
+
 LW_YIELDS static void client_main(void *argument) {
     client_fiber *fiber = argument;
     lw_env *env = fiber->env;
@@ -487,7 +503,7 @@ LW_YIELDS static void client_main(void *argument) {
             default:
                 run_churn(env, self, client);
             }
-            lw_env_sleep(env, below(env, 20000000)); /* people think */
+            think(env, workload);
         }
         lw_close(client);
     }

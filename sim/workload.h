@@ -27,6 +27,7 @@ typedef struct lw_workload {
     uint32_t lists_begun; /* the window ends here; it moves on as transactions are begun */
     uint64_t next_element;
     uint32_t next_process;
+    bool marching; /* clients begin at the same moments, so that their commits meet */
     bool stopping; /* clients end after their transaction */
     uint32_t running;
     uint64_t committed, failed, in_doubt;
