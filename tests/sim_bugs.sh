@@ -35,11 +35,11 @@ explain() {
 
 missed=0
 for bug in "${list[@]}"; do
-    timeout "$seconds" "$program" sim --once --seed "$seed" --runs "$runs" --bug "$bug" \
-        > "$report" 2>&1
-    status=$?
+    # In a shell of its own, which keeps to itself that the program was aborted.
+    status=$( (timeout "$seconds" "$program" sim --once --seed "$seed" --runs "$runs" \
+        --bug "$bug" > "$report" 2>&1; echo $?) 2> /dev/null)
     found=$(grep -oE 'seed[= ][0-9]+' "$report" | tail -n 1 | grep -oE '[0-9]+')
-    if [ $status -ne 0 ] && [ $status -ne 124 ] && [ -n "$found" ]; then
+    if [ "$status" -ne 0 ] && [ "$status" -ne 124 ] && [ -n "$found" ]; then
         printf '%-32s %4d  %s\n' "$bug" $((found - seed + 1)) "$(explain "$bug" "$found")"
     else
         printf '%-32s    -  not caught\n' "$bug"
