@@ -374,20 +374,22 @@ def until(text, seconds=10):
         if select.select([fd], [], [], 0.1)[0]:
             seen += os.read(fd, 4096)
     seen = seen[seen.index(text) + len(text):]
+# Between the prompt and its first read the terminal is not raw yet, and may swallow the key.
+def press(key):
+    for _ in range(20):
+        time.sleep(0.2)
+        os.write(fd, key)
+        if select.select([fd], [], [], 1)[0]:
+            break
 until(b"lathwork> ")
 os.write(fd, b"beg\t\n"); until(b"(transaction)> ")
 os.write(fd, b"put s/tty 1\n"); until(b"(transaction)> ")
 os.write(fd, b"commit\n"); until(b"committed at"); until(b"lathwork> ")
 os.write(fd, b"jump\n"); until(b"cause:"); until(b"lathwork> ")
-os.write(fd, b"put s/t forgotten\x03"); until(b"lathwork> ")
+os.write(fd, b"put s/t forgotten"); until(b"forgotten"); press(b"\x03"); until(b"lathwork> ")
 os.write(fd, b"get s/t\n"); until(b"a\\x1b[2Jb"); until(b"lathwork> ")
 os.write(fd, b"\x10\x10\x10\n"); until(b"no transaction is open"); until(b"lathwork> ")
-# Typed between the prompt and the first read it would be lost, as the terminal is not raw yet.
-for _ in range(20):
-    time.sleep(0.2)
-    os.write(fd, b"\x04")
-    if select.select([fd], [], [], 1)[0]:
-        break
+press(b"\x04")
 end = time.time() + 20
 try:
     while select.select([fd], [], [], 10)[0] and os.read(fd, 4096) and time.time() < end:
