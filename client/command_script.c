@@ -108,6 +108,8 @@ static const step_shape shapes[] = {
     [LW_STEP_SCAN] = {"scan", "scan PREFIX [COUNT]", 1, 2},
     [LW_STEP_EXPECT] = {"expect", "expect KEY VALUE", 2, 2},
     [LW_STEP_EXPECT_ABSENT] = {"expect-absent", "expect-absent KEY", 1, 1},
+    [LW_STEP_SAVEPOINT] = {"savepoint", "savepoint NAME", 1, 1},
+    [LW_STEP_ROLLBACK_TO] = {"rollback-to", "rollback-to NAME", 1, 1},
 };
 enum { SHAPE_COUNT = sizeof(shapes) / sizeof(shapes[0]) };
 
@@ -149,8 +151,8 @@ lw_status lw_step_read(const lw_words *words, uint64_t line, lw_step *step) {
     }
     char shown[LW_PRINTABLE_SIZE];
     return lw_fail(LW_INVALID_ARGUMENT,
-                   "there is no step \"%s\"; there are get, put, insert, del, scan, expect and "
-                   "expect-absent",
+                   "there is no step \"%s\"; there are get, put, insert, del, scan, expect, "
+                   "expect-absent, savepoint and rollback-to",
                    lw_printable(words->words[0], shown, sizeof(shown)));
 }
 
@@ -260,6 +262,20 @@ static lw_status run_expect(lw_txn *txn, const lw_step *step, lw_error *why) {
                : disappointed(step, LW_EXISTS, "has another value", why);
 }
 
+/* The name as a C string; the client asks for one. */
+static lw_status run_savepoint(lw_txn *txn, const lw_step *step) {
+    char name[LW_SAVEPOINT_SIZE_MAX + 1];
+    lw_bytes word = step->words.words[0];
+    if (word.size > LW_SAVEPOINT_SIZE_MAX || memchr(word.data, 0, word.size) != NULL) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "a savepoint's name has at most %d bytes, none of them 0",
+                       LW_SAVEPOINT_SIZE_MAX);
+    }
+    memcpy(name, word.data, word.size);
+    name[word.size] = 0;
+    return step->kind == LW_STEP_SAVEPOINT ? lw_savepoint(txn, name) : lw_rollback_to(txn, name);
+}
+
 lw_status lw_step_run(lw_txn *txn, const lw_step *step, lw_step_answers *answers, lw_error *why) {
     const lw_bytes *words = step->words.words;
     lw_status status;
@@ -279,6 +295,9 @@ lw_status lw_step_run(lw_txn *txn, const lw_step *step, lw_step_answers *answers
     case LW_STEP_EXPECT:
     case LW_STEP_EXPECT_ABSENT:
         return run_expect(txn, step, why);
+    case LW_STEP_SAVEPOINT:
+    case LW_STEP_ROLLBACK_TO:
+        return run_savepoint(txn, step);
     default:
         LW_ASSERT(step->kind == LW_STEP_GET);
         return LW_INTERNAL;

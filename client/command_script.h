@@ -2,7 +2,7 @@
 /* The language of `txn` and `shell`: one step a line, words separated by blanks.
  *
  *   get KEY · put KEY VALUE · insert KEY VALUE · del KEY... · scan PREFIX [COUNT] ·
- *   expect KEY VALUE · expect-absent KEY
+ *   expect KEY VALUE · expect-absent KEY · savepoint NAME · rollback-to NAME
  *
  * Words are in the escaped form of command_text.h, and \" is a quote. A word that begins with a
  * double quote goes to the next one, blanks included. An empty line, and one that begins with #, is
@@ -22,6 +22,8 @@ typedef enum lw_step_kind {
     LW_STEP_SCAN,
     LW_STEP_EXPECT,
     LW_STEP_EXPECT_ABSENT,
+    LW_STEP_SAVEPOINT,
+    LW_STEP_ROLLBACK_TO,
 } lw_step_kind;
 
 /* Words of a line, decoded; they live in the arena they were read into. */

@@ -39,6 +39,7 @@ enum {
     LW_KEY_SIZE_MAX = 16 * 1024,          /* bytes */
     LW_VALUE_SIZE_MAX = 16 * 1024 * 1024, /* bytes */
     LW_LABEL_SIZE_MAX = 64,               /* bytes */
+    LW_SAVEPOINT_SIZE_MAX = 255,          /* bytes of a name */
 };
 
 typedef struct lw_client lw_client;
@@ -152,6 +153,13 @@ LW_MUST_USE LW_PUBLIC lw_status lw_delete_range(lw_txn *txn, lw_bytes lower, lw_
 LW_MUST_USE LW_PUBLIC lw_status lw_commit(lw_txn *txn);
 /* Gives up what was written. The same as closing it, but tells whether the node heard it. */
 LW_MUST_USE LW_PUBLIC lw_status lw_rollback(lw_txn *txn);
+/* Marks this point of the transaction. A second savepoint of the same name hides the first. The
+ * name is copied. LW_INVALID_ARGUMENT in a transaction that cannot write. */
+LW_MUST_USE LW_PUBLIC lw_status lw_savepoint(lw_txn *txn, const char *name);
+/* Takes back what was written since the savepoint; the transaction goes on, and the savepoint
+ * stays, but none that was set after it. What was read since still counts at commit, and keys that
+ * were locked stay locked. LW_INVALID_ARGUMENT if there is no such savepoint. */
+LW_MUST_USE LW_PUBLIC lw_status lw_rollback_to(lw_txn *txn, const char *name);
 /* Frees the transaction; one that is still open is rolled back. NULL is allowed. */
 LW_PUBLIC void lw_txn_close(lw_txn *txn);
 

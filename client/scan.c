@@ -187,16 +187,22 @@ LW_YIELDS static lw_status shard_row(lw_scan *scan, const lw_scan_row **row) {
     return LW_OK;
 }
 
-/* The next own write in the range, or NULL. */
+/* The next own write in the range that tells what its key has, or NULL. */
 static const lw_write *own_write(const lw_scan *scan) {
     const lw_write_set *writes = &scan->txn->writes;
     lw_bytes position = lw_buffer_view(&scan->position);
     const lw_write *found;
     if (scan->backwards) {
         found = lw_write_set_before(writes, position.size > 0 ? position : scan->upper);
+        while (found != NULL && !lw_write_knows(found)) {
+            found = found->previous;
+        }
         return found != NULL && lw_compare(found->mutation.key, scan->lower) >= 0 ? found : NULL;
     }
     found = lw_write_set_at_or_after(writes, position.size > 0 ? position : scan->lower);
+    while (found != NULL && !lw_write_knows(found)) {
+        found = found->next[0];
+    }
     bool beyond =
         found != NULL && scan->upper.size > 0 && lw_compare(found->mutation.key, scan->upper) >= 0;
     return beyond ? NULL : found;
@@ -214,8 +220,7 @@ static void advance(lw_scan *scan, lw_bytes key) {
 /* Gives an own write, if it stands for a key with a value. */
 static bool give_write(lw_scan *scan, const lw_write *write, lw_bytes *key, lw_bytes *value) {
     advance(scan, write->mutation.key);
-    bool present = write->mutation.kind == LW_MUTATION_PUT ||
-                   (write->mutation.kind == LW_MUTATION_LOCK && write->found);
+    bool present = lw_write_present(write);
     if (present) {
         *key = write->mutation.key;
         lw_buffer_clear(&scan->value);

@@ -200,6 +200,7 @@ static void help(shell *this) {
                                    "insert KEY VALUE           del KEY...\n"
                                    "scan PREFIX [COUNT]        expect KEY VALUE\n"
                                    "expect-absent KEY\n"
+                                   "savepoint NAME             rollback-to NAME\n"
                                    "begin [strict|snapshot] [pessimistic]\n"
                                    "commit                     rollback\n"
                                    "status                     quit\n"
@@ -272,8 +273,9 @@ static char *prompt(EditLine *editor) {
 /* Completes the first word of a line. */
 static unsigned char complete(EditLine *editor, int key) {
     static const char *const firsts[] = {
-        "get ",   "put ",    "insert ", "del ",      "scan ", "expect ", "expect-absent ",
-        "begin ", "commit ", "status ", "rollback ", "help ", "quit ",
+        "get ",      "put ",           "insert ", "del ",       "scan ",
+        "expect ",   "expect-absent ", "begin ",  "commit ",    "status ",
+        "rollback ", "help ",          "quit ",   "savepoint ", "rollback-to ",
     };
     (void)key;
     const LineInfo *info = el_line(editor);

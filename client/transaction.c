@@ -246,13 +246,11 @@ lw_status lw_txn_take_snapshot(lw_txn *txn, uint64_t read_timestamp) {
 /* What the transaction itself knows of a key: LW_OK or LW_NOT_FOUND. False if it must ask. */
 static bool read_own(const lw_txn *txn, lw_bytes key, lw_status *status, lw_bytes *value) {
     const lw_write *write = lw_write_set_find(&txn->writes, key);
-    if (write == NULL) {
+    if (write == NULL || !lw_write_knows(write)) {
         return false;
     }
-    bool present = write->mutation.kind == LW_MUTATION_PUT ||
-                   (write->mutation.kind == LW_MUTATION_LOCK && write->found);
-    *status = present ? LW_OK : LW_NOT_FOUND;
-    if (present) {
+    *status = lw_write_present(write) ? LW_OK : LW_NOT_FOUND;
+    if (*status == LW_OK) {
         *value = write->mutation.value;
     }
     return true;
@@ -322,7 +320,8 @@ LW_YIELDS static lw_status get_some(lw_txn *txn, lw_lookup *lookups, size_t coun
     uint32_t asked = 0;
     size_t index = *from;
     for (; index < count && asked < GET_KEYS_MAX; index++) {
-        if (lw_write_set_find(&txn->writes, lookups[index].key) == NULL) {
+        const lw_write *own = lw_write_set_find(&txn->writes, lookups[index].key);
+        if (own == NULL || !lw_write_knows(own)) {
             keys[asked] = lookups[index].key;
             places[asked++] = index;
         }
@@ -420,6 +419,7 @@ LW_YIELDS static lw_status lock_at_shard(lw_txn *txn, lw_bytes key, bool read) {
     bool found = newest != NULL && newest->found;
     lw_write *write = lw_write_set_put(&txn->writes, LW_MUTATION_LOCK, key,
                                        found ? newest->value : (lw_bytes){0}, seen);
+    write->read = read;
     write->found = found;
     return LW_OK;
 }
@@ -430,6 +430,7 @@ LW_YIELDS static lw_status lock_at_commit(lw_txn *txn, lw_bytes key) {
     LW_TRY(ask(txn, &key, 1, &answer));
     lw_write *write = lw_write_set_put(&txn->writes, LW_MUTATION_LOCK, key, answer.values[0].value,
                                        txn->read_timestamp);
+    write->read = true;
     write->found = answer.values[0].found;
     return LW_OK;
 }

@@ -34,6 +34,7 @@ struct lw_txn {
     uint64_t commit_timestamp; /* once committed */
     bool locks;                /* pessimistic locks may be held at the shard */
     lw_write_set writes;
+    struct lw_savepoint *savepoints; /* the newest one; in the arena */
     lw_arena arena; /* reads */
     lw_map read_keys;
     lw_read_key *first_read, *last_read;

@@ -4,6 +4,7 @@
 void lw_write_set_reset(lw_write_set *set) {
     lw_memory *memory = set->arena.memory;
     lw_arena_reset(&set->arena);
+    lw_buffer_reset(&set->undo);
     *set = lw_write_set_in(memory);
 }
 
@@ -69,17 +70,73 @@ static lw_write *insert(lw_write_set *set, lw_bytes key, lw_write **links[LW_WRI
     return made;
 }
 
+static void keep_undo(lw_write_set *set, lw_write *write, bool fresh) {
+    if (set->keeps_undo) {
+        lw_write_undo undo = {.write = write, .read = write->read, .found = write->found};
+        if (!fresh) {
+            undo.before = write->mutation;
+        }
+        lw_buffer_append(&set->undo, lw_view(&undo, sizeof(undo)));
+    }
+}
+
 lw_write *lw_write_set_put(lw_write_set *set, lw_mutation_kind kind, lw_bytes key, lw_bytes value,
                            uint64_t seen) {
     lw_write **links[LW_WRITE_SET_LEVELS];
     descend(set, key, links);
     lw_write *found = *links[0];
-    if (found == NULL || !lw_equal(found->mutation.key, key)) {
+    bool fresh = found == NULL || !lw_equal(found->mutation.key, key);
+    if (fresh) {
         found = insert(set, key, links);
         found->mutation.seen = seen;
     }
+    keep_undo(set, found, fresh);
     set->bytes = set->bytes - found->mutation.value.size + value.size;
     found->mutation.kind = kind;
+    found->read = found->found = false;
     found->mutation.value = lw_arena_copy(&set->arena, value);
     return found;
+}
+
+/* ---- coming back ------------------------------------------------------------------------------
+ */
+
+static void take_out(lw_write_set *set, lw_write *write) {
+    lw_write **links[LW_WRITE_SET_LEVELS];
+    uint32_t height = height_of(write->mutation.key);
+    descend(set, write->mutation.key, links);
+    LW_ASSERT(*links[0] == write);
+    *(write->next[0] == NULL ? &set->last : &write->next[0]->previous) = write->previous;
+    for (uint32_t level = 0; level < height; level++) {
+        *links[level] = write->next[level];
+    }
+    set->count--;
+    set->bytes -= write->mutation.key.size + write->mutation.value.size;
+}
+
+static void put_back(lw_write_set *set, const lw_write_undo *undo) {
+    lw_write *write = undo->write;
+    if (undo->before.kind != 0) {
+        set->bytes = set->bytes - write->mutation.value.size + undo->before.value.size;
+        write->mutation = undo->before;
+        write->read = undo->read;
+        write->found = undo->found;
+    } else if (write->mutation.kind != LW_MUTATION_LOCK) {
+        take_out(set, write);
+    }
+}
+
+size_t lw_write_set_mark(lw_write_set *set) {
+    set->keeps_undo = true;
+    return set->undo.size;
+}
+
+void lw_write_set_return(lw_write_set *set, size_t mark) {
+    LW_ASSERT(mark <= set->undo.size && mark % sizeof(lw_write_undo) == 0);
+    while (set->undo.size > mark) {
+        lw_write_undo undo;
+        set->undo.size -= sizeof(undo);
+        memcpy(&undo, set->undo.data + set->undo.size, sizeof(undo));
+        put_back(set, &undo);
+    }
 }

@@ -158,10 +158,25 @@ static void note_read(lw_workload *workload, lw_list_txn *record, uint32_t list,
     lw_free(workload->memory, copy);
 }
 
+/* Writes what nobody must ever read, here and there, and takes it back. */
+LW_YIELDS static lw_status detour(lw_env *env, lw_txn *txn, uint32_t list) {
+    static const char rubbish[] = "rubbish";
+    char key[16];
+    LW_TRY(lw_savepoint(txn, "detour"));
+    for (uint64_t step = below(env, 3); step > 0; step--) {
+        LW_TRY(lw_put(txn, list_key(list, key), lw_text(rubbish)));
+        LW_TRY(lw_delete(txn, list_key(list + 1, key), NULL));
+    }
+    return lw_rollback_to(txn, "detour");
+}
+
 LW_YIELDS static lw_status append_to_list(lw_env *env, lw_workload *workload, lw_txn *txn,
                                           lw_list_txn *record, uint32_t list) {
     char key[16];
     lw_bytes elements;
+    if (below(env, 8) == 0) {
+        LW_TRY(detour(env, txn, list));
+    }
     LW_TRY(read_list(txn, list, below(env, 3) == 0, &elements));
     note_read(workload, record, list, elements);
     uint64_t element = workload->next_element++;

@@ -343,6 +343,13 @@ shells() {
     expect "an open transaction is rolled back" 1 -- lw get s/c
     printf 'begin\nput s/d 1\nrollback\nexpect-absent s/d\n' | "$program" shell >out 2>err
     ok "rollback" $((!$?)) "$(cat err)"
+    printf 'begin\nput s/d 1\nsavepoint p\nput s/d 2\nput s/x 1\nrollback-to p\ncommit\n' |
+        "$program" shell >out 2>err
+    ok "a savepoint" $((!$?)) "$(cat err)"
+    printf 'expect s/d 1\nexpect-absent s/x\nsavepoint p\ndel s/d\nrollback-to p\n' |
+        "$program" txn >out 2>err
+    ok "is rolled back to" $((!$?)) "$(cat err)"
+    expect "a wrong savepoint" 2 "no savepoint" -- sh -c "echo rollback-to p | '$program' txn"
     expect "a wrong line ends a script" 2 "no step" -- sh -c "echo jump | '$program' shell"
     expect "commit of nothing" 2 "no transaction" -- sh -c "echo commit | '$program' shell"
     mkfifo lines

@@ -198,6 +198,76 @@ LW_YIELDS static void give_up_writes(void *argument) {
     in->done = true;
 }
 
+LW_YIELDS static void take_back_to_savepoints(void *argument) {
+    fixture *in = argument;
+    lw_bytes value;
+    OK(put_alone(in->client, "k", "old"));
+    for (lw_locking locking = LW_OPTIMISTIC; locking <= LW_PESSIMISTIC; locking++) {
+        lw_txn *txn = begin(in->client, LW_STRICT, locking);
+        OK(lw_put(txn, T("a"), T("1")));
+        OK(lw_savepoint(txn, "one"));
+        OK(lw_put(txn, T("k"), T("new")));
+        OK(lw_put(txn, T("a"), T("2")));
+        OK(lw_savepoint(txn, "two"));
+        OK(lw_delete_range(txn, (lw_bytes){0}, (lw_bytes){0}, NULL));
+        EXPECT(lw_get(txn, T("k"), &value) == LW_NOT_FOUND);
+        OK(lw_rollback_to(txn, "two"));
+        OK(lw_get(txn, T("k"), &value));
+        SAME(value, "new");
+        OK(lw_rollback_to(txn, "one"));
+        EXPECT(lw_rollback_to(txn, "two") == LW_INVALID_ARGUMENT);
+        OK(lw_get(txn, T("k"), &value)); /* locked perhaps, and not read yet */
+        SAME(value, "old");
+        lw_lookup lookup = {.key = T("k")};
+        OK(lw_get_many(txn, &lookup, 1));
+        SAME(lookup.value, "old");
+        lw_scan *scan = NULL;
+        lw_bytes key;
+        OK(lw_scan_open(txn, NULL, &scan));
+        OK(lw_scan_next(scan, &key, &value));
+        SAME(key, "a");
+        SAME(value, "1");
+        OK(lw_scan_next(scan, &key, &value));
+        SAME(key, "k");
+        SAME(value, "old");
+        EXPECT(lw_scan_next(scan, &key, &value) == LW_NOT_FOUND);
+        lw_scan_close(scan);
+        OK(lw_get_for_update(txn, T("k"), &value));
+        SAME(value, "old");
+        OK(lw_commit(txn));
+        EXPECT(lw_savepoint(txn, "late") == LW_INVALID_ARGUMENT);
+        lw_txn_close(txn);
+        EXPECT(holds(in->client, "k", "old"));
+        EXPECT(holds(in->client, "a", "1"));
+    }
+    in->done = true;
+}
+
+static void what_came_after_a_savepoint_is_taken_back(void **state) {
+    tell(*state, take_back_to_savepoints);
+}
+
+/* A read whose locking was taken back was a read all the same. */
+LW_YIELDS static void change_what_a_savepoint_saw(void *argument) {
+    fixture *in = argument;
+    lw_bytes value;
+    OK(put_alone(in->client, "k", "old"));
+    lw_txn *txn = begin(in->client, LW_STRICT, LW_OPTIMISTIC);
+    OK(lw_put(txn, T("a"), T("1")));
+    OK(lw_savepoint(txn, "one"));
+    OK(lw_get_for_update(txn, T("k"), &value));
+    OK(lw_put(txn, T("k"), T("new")));
+    OK(lw_rollback_to(txn, "one"));
+    OK(put_alone(in->client, "k", "theirs"));
+    EXPECT(lw_commit(txn) == LW_CONFLICT);
+    lw_txn_close(txn);
+    in->done = true;
+}
+
+static void what_a_savepoint_saw_still_counts(void **state) {
+    tell(*state, change_what_a_savepoint_saw);
+}
+
 static void what_is_rolled_back_or_closed_never_was(void **state) {
     tell(*state, give_up_writes);
 }
@@ -892,6 +962,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         STORY(what_is_committed_is_read),
         STORY(what_is_rolled_back_or_closed_never_was),
+        STORY(what_came_after_a_savepoint_is_taken_back),
+        STORY(what_a_savepoint_saw_still_counts),
         STORY(limits_are_named_when_overstepped),
         STORY(many_keys_are_read_at_once),
         STORY(scans_see_own_writes_in_both_directions),

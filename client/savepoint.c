@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Savepoints: points inside a transaction that its writes can be taken back to. They live in the
+ * client alone: nothing that was written has left it before the commit. */
+#include "client/transaction.h"
+
+struct lw_savepoint {
+    struct lw_savepoint *previous; /* set before this one */
+    size_t mark;
+    lw_bytes name;
+};
+
+static lw_status savepoint(lw_txn *txn, const char *name) {
+    LW_TRY(lw_txn_check_open(txn));
+    if (txn->options.read_only) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "the transaction was begun read-only: it has nothing to take back");
+    }
+    if (strlen(name) > LW_SAVEPOINT_SIZE_MAX) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a savepoint's name of %zu bytes is longer than %d",
+                       strlen(name), LW_SAVEPOINT_SIZE_MAX);
+    }
+    struct lw_savepoint *made = lw_arena_allocate(&txn->arena, sizeof(*made));
+    *made = (struct lw_savepoint){.previous = txn->savepoints,
+                                  .mark = lw_write_set_mark(&txn->writes),
+                                  .name = lw_arena_copy(&txn->arena, lw_text(name))};
+    txn->savepoints = made;
+    return LW_OK;
+}
+
+lw_status lw_savepoint(lw_txn *txn, const char *name) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, savepoint(txn, name));
+}
+
+static lw_status rollback_to(lw_txn *txn, const char *name) {
+    LW_TRY(lw_txn_check_open(txn));
+    struct lw_savepoint *found = txn->savepoints;
+    while (found != NULL && !lw_equal(found->name, lw_text(name))) {
+        found = found->previous;
+    }
+    if (found == NULL) {
+        char text[LW_PRINTABLE_SIZE];
+        return lw_fail(
+            LW_INVALID_ARGUMENT,
+            "the transaction has no savepoint \"%s\": it was never set, or an earlier one "
+            "was rolled back to",
+            lw_printable(lw_text(name), text, sizeof(text)));
+    }
+    lw_write_set_return(&txn->writes, found->mark);
+    txn->savepoints = found;
+    return LW_OK;
+}
+
+lw_status lw_rollback_to(lw_txn *txn, const char *name) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, rollback_to(txn, name));
+}
