@@ -95,12 +95,14 @@ static lw_status read_header(const char *path, lw_bytes file, lw_catalog_facts *
                        path);
     }
     uint32_t format = lw_get_u32(file.data + 4);
-    if (format != LW_CATALOG_FORMAT) {
+    if (format < LW_CATALOG_FORMAT_OLDEST || format > LW_CATALOG_FORMAT) {
         return lw_fail(LW_REFUSED,
-                       "%s has format %" PRIu32 ", this program knows %d: start it with "
+                       "%s has format %" PRIu32
+                       ", this program knows formats up to %d: start it with "
                        "the version of Lathwork that wrote the folder, or a newer one",
                        path, format, LW_CATALOG_FORMAT);
     }
+    facts->format = format;
     facts->generation = lw_get_u64(file.data + 8);
     facts->base = lw_get_u64(file.data + 16);
     if (facts->base < HEADER_SIZE || facts->base > file.size) {
@@ -233,8 +235,9 @@ static void render_state(lw_catalog *catalog, uint64_t generation, lw_buffer *ou
     catalog->describe(catalog->argument, &state);
     append_header(out, generation, 0);
     lw_bytes rest = lw_buffer_view(&state), piece = lw_view(rest.data, 0);
+    lw_arena arena = lw_arena_in(catalog->env->memory);
     lw_change change;
-    while (lw_edit_next(&rest, &change)) {
+    while (lw_edit_next(&arena, &rest, &change)) {
         piece.size = (size_t)(rest.data - piece.data);
         if (piece.size >= STATE_RECORD_SIZE || rest.size == 0) {
             append_record(out, generation, out->size, piece);
@@ -246,6 +249,7 @@ static void render_state(lw_catalog *catalog, uint64_t generation, lw_buffer *ou
     append_header(&header, generation, out->size);
     memcpy(out->data, header.data, HEADER_SIZE);
     lw_buffer_reset(&header);
+    lw_arena_reset(&arena);
     lw_buffer_reset(&state);
 }
 

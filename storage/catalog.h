@@ -13,12 +13,25 @@
  *             payload size u32 · offset of this record in the file u64 · payload
  *   payload = change* : an edit; or nothing: a mark
  *   change  = 1 · tree varint                                              tree created
- *           | 2 · tree varint · level u8 · number, size, entry count, delete count,
- *               lowest sequence, highest sequence: varint each · checksum u32 ·
- *               size varint · lowest key · size varint · highest key       table added
- *           | 3 · number varint                                            table removed
  *           | 4 · tree varint · index varint · sequence varint             tree flushed up to here
  *           | 5 · limit varint                                             numbers below are taken
+ *           | 6 · tree varint · level u8 · number, origin, size, entry count, delete count,
+ *               lowest sequence, highest sequence: varint each · checksum u32 ·
+ *               lowest key · highest key · clip: range · count varint · value file *
+ *                                                                          table added to a tree
+ *           | 7 · tree varint · number varint · lower bound of its clip: key
+ *                                                                          table taken from a tree
+ *           | 8 · tree varint                                              tree dropped, with all
+ *           | 9 · tree varint · count varint · range *                     the keys a tree may hold
+ *   range   = lower bound: key · upper bound, exclusive: key ; of size 0: no bound
+ *   key     = size varint · bytes
+ *   value file = number, origin, live size, size: varint each
+ *
+ * Format 1 had instead of 6 and 7, which this version reads and never writes:
+ *           | 2 · tree varint · level u8 · number, size, entry count, delete count,
+ *               lowest sequence, highest sequence: varint each · checksum u32 ·
+ *               lowest key · highest key                                   table added
+ *           | 3 · number varint                                            table removed
  *
  * Invariants
  * C1. One record is written at a time, and the next only when it is durable. So a damaged record
@@ -33,7 +46,10 @@
  * C4. Nothing is ever appended to a file whose end is in doubt: not after a write that failed with
  *     LW_FULL, and not to what another process wrote, which may be in the page cache alone, clean
  *     since a sync failed (hazard S4). The catalog is rewritten first. After any other failure the
- *     catalog is useless, and its owner stops. */
+ *     catalog is useless, and its owner stops.
+ * C5. One table may stand in several trees, and several times in one, each time with a clip that no
+ *     other one overlaps: splitting a tree copies nothing. (Tree, number, lower bound) names one of
+ *     these places. */
 #ifndef LW_CATALOG_H
 #define LW_CATALOG_H
 
@@ -43,40 +59,52 @@
 
 typedef enum lw_change_kind {
     LW_CHANGE_TREE = 1,
-    LW_CHANGE_ADD = 2,
-    LW_CHANGE_REMOVE = 3,
+    LW_CHANGE_ADD_PLAIN = 2,    /* of format 1: neither clipped nor ingested, and without values */
+    LW_CHANGE_REMOVE_PLAIN = 3, /* of format 1: from the one tree in which it stands */
     LW_CHANGE_FLUSHED = 4,
     LW_CHANGE_NUMBERS = 5,
+    LW_CHANGE_ADD = 6,
+    LW_CHANGE_REMOVE = 7,
+    LW_CHANGE_DROP = 8,
+    LW_CHANGE_BOUNDS = 9,
 } lw_change_kind;
 
 typedef struct lw_change {
     lw_change_kind kind;
-    uint64_t tree;      /* TREE, ADD, FLUSHED */
-    uint32_t level;     /* ADD */
-    lw_table_info info; /* ADD: all of it, views into the edit; REMOVE: the number */
-    uint64_t index;     /* FLUSHED */
-    uint64_t sequence;  /* FLUSHED */
-    uint64_t limit;     /* NUMBERS */
+    uint64_t tree;              /* all but REMOVE_PLAIN and NUMBERS */
+    uint32_t level;             /* ADD */
+    lw_table_info info;         /* ADD: all of it; REMOVE: the number, and the clip's lower bound */
+    uint64_t index;             /* FLUSHED */
+    uint64_t sequence;          /* FLUSHED */
+    uint64_t limit;             /* NUMBERS */
+    const lw_key_range *ranges; /* BOUNDS: ascending, disjoint; none: every key */
+    uint32_t range_count;       /* BOUNDS */
 } lw_change;
 
 /* An edit is built in a buffer of the caller's. */
 void lw_edit_tree(lw_buffer *edit, uint64_t tree);
+void lw_edit_drop(lw_buffer *edit, uint64_t tree);
+void lw_edit_bounds(lw_buffer *edit, uint64_t tree, const lw_key_range *ranges, uint32_t count);
 void lw_edit_add(lw_buffer *edit, uint64_t tree, uint32_t level, const lw_table_info *info);
-void lw_edit_remove(lw_buffer *edit, uint64_t number);
+void lw_edit_remove(lw_buffer *edit, uint64_t tree, const lw_table_info *info);
 void lw_edit_flushed(lw_buffer *edit, uint64_t tree, uint64_t index, uint64_t sequence);
 void lw_edit_numbers(lw_buffer *edit, uint64_t limit);
-/* Takes the next change from the front. False at the end, and on damage: `*rest` is then not empty.
- */
-LW_MUST_USE bool lw_edit_next(lw_bytes *rest, lw_change *change);
+/* Takes the next change from the front. Keys are views into the edit, lists lie in the arena. False
+ * at the end, and on damage: `*rest` is then not empty. */
+LW_MUST_USE bool lw_edit_next(lw_arena *arena, lw_bytes *rest, lw_change *change);
 
 /* ---- the file ------------------------------------------------------------------------------- */
 
-enum { LW_CATALOG_FORMAT = 1 };
+enum {
+    LW_CATALOG_FORMAT = 2,        /* written */
+    LW_CATALOG_FORMAT_OLDEST = 1, /* read */
+};
 
 /* Called for each edit, in order. A failure ends the reading. */
 typedef lw_status (*lw_catalog_visit)(void *argument, uint64_t offset, lw_bytes edit);
 
 typedef struct lw_catalog_facts {
+    uint32_t format;
     uint64_t generation;
     uint64_t base;      /* bytes that were there when the file got its name */
     uint64_t size;      /* bytes of valid records and the header */

@@ -54,7 +54,7 @@ LW_YIELDS static lw_status commit_compacted(lw_tree *tree, const lw_compaction *
     lw_store *store = tree->store;
     lw_buffer edit = lw_buffer_in(store->memory);
     for (uint32_t index = 0; index < compaction->input_count; index++) {
-        lw_edit_remove(&edit, compaction->inputs[index]->info.number);
+        lw_edit_remove(&edit, tree->id, &compaction->inputs[index]->info);
     }
     for (uint32_t index = 0; index < count; index++) {
         lw_edit_add(&edit, tree->id, added[index].level, &added[index].file->info);

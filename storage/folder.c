@@ -108,9 +108,9 @@ static void see_files(lw_store *store, lw_bytes names) {
     uint64_t number;
     while ((name = next_name(&names)) != NULL) {
         bool ours = lw_table_name_number(name, &number);
-        lw_inventory_table *table = ours ? lw_inventory_find_table(store->loading, number) : NULL;
-        if (table != NULL) {
-            table->seen = true;
+        lw_inventory_file *file = ours ? lw_inventory_find_file(store->loading, number) : NULL;
+        if (file != NULL) {
+            file->seen = true;
         } else if (!ours) {
             lw_logline(store->env, LW_LEVEL_WARN, "a file that is not ours is left alone",
                        "folder=\"%s\" name=\"%s\"", store->table_path, name);
@@ -125,7 +125,7 @@ LW_YIELDS static lw_status remove_orphans(lw_store *store, lw_bytes names) {
     uint64_t number;
     while ((name = next_name(&names)) != NULL) {
         if (lw_table_name_number(name, &number) &&
-            lw_inventory_find_table(store->loading, number) == NULL) {
+            lw_inventory_find_file(store->loading, number) == NULL) {
             LW_MARK(store->env, "store.orphan_removed");
             LW_TRY(lw_path_join(path, store->table_path, name));
             LW_TRY(lw_path_unlink(store->env, path));
@@ -143,7 +143,7 @@ LW_YIELDS static lw_status remove_orphans(lw_store *store, lw_bytes names) {
 static lw_status check_tables(lw_store *store, const lw_inventory_tree *from,
                               const lw_version *version) {
     for (const lw_inventory_table *table = from->first; table != NULL; table = table->next) {
-        if (!table->seen) {
+        if (!table->file->seen) {
             return lw_fail(LW_CORRUPTION,
                            "%s/%016" PRIx64 ", a table of tree %" PRIu64 ", is missing: restore "
                            "the folder from a backup, or let the node join again with an empty one",

@@ -45,14 +45,32 @@ typedef struct lw_table_options {
     lw_filter_part filter_part; /* NULL: the whole key */
 } lw_table_options;
 
+/* The keys from `lower` on and below `upper`; a bound of size 0 is no bound. */
+typedef struct lw_key_range {
+    lw_bytes lower, upper;
+} lw_key_range;
+
+/* A file of large values that entries of a table refer to. */
+typedef struct lw_value_file {
+    uint64_t number;
+    uint64_t origin;    /* as in lw_table_info */
+    uint64_t live_size; /* bytes of it that this table refers to */
+    uint64_t size;      /* bytes of the file */
+} lw_value_file;
+
 /* What a finished table is known by; kept in the catalog. Views belong to whoever filled it. */
 typedef struct lw_table_info {
     uint64_t number; /* file number, never reused within a store */
+    uint64_t origin; /* the number it was built under, which its checksums cover: another one only
+                        if it was ingested from another folder */
     uint64_t size;   /* bytes of the file */
     uint64_t entry_count, delete_count;
     uint64_t sequence_min, sequence_max;
     uint32_t checksum; /* of the footer, so that the catalog and the file vouch for each other */
     lw_bytes key_min, key_max;
+    lw_key_range clip; /* what is to be seen of it; each bound only if it cuts something off */
+    const lw_value_file *values;
+    uint32_t value_count;
 } lw_table_info;
 
 /* ---- writing -------------------------------------------------------------------------------- */

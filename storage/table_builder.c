@@ -72,7 +72,7 @@ lw_status lw_table_builder_open(lw_env *env, const char *path, uint64_t number,
     opened->path = lw_copy(memory, lw_view(path, strlen(path) + 1));
     opened->file = file;
     opened->options = options_filled(env, options);
-    opened->info.number = number;
+    opened->info.number = opened->info.origin = number;
     if (opened->options.compression == LW_COMPRESSION_LZ4) {
         opened->compressor = lw_allocate(memory, lw_compressor_size());
     }

@@ -23,6 +23,7 @@ typedef struct bench {
     uint64_t acknowledged; /* the last table that was */
     bool was_full;         /* some commit */
     lw_status status;      /* of the last call */
+    lw_buffer shown;       /* by inspecting */
     char text[LW_ERROR_TEXT_SIZE];
 } bench;
 
@@ -35,6 +36,7 @@ static bench *make(const lw_faults *faults) {
     on->memory = lw_memory_open();
     on->durable = lw_inventory_in(on->memory);
     on->found = lw_inventory_in(on->memory);
+    on->shown = lw_buffer_in(on->memory);
     on->key_size = 3;
     return on;
 }
@@ -95,6 +97,7 @@ static lw_status visit(void *argument, uint64_t offset, lw_bytes edit) {
 
 static lw_table_info table_info(uint64_t number, lw_bytes key) {
     return (lw_table_info){.number = number,
+                           .origin = number,
                            .size = 1000 + number,
                            .entry_count = 10,
                            .delete_count = 1,
@@ -119,7 +122,7 @@ static lw_status commit_table(bench *on, uint64_t number) {
     key.size = on->key_size;
     lw_table_info info = table_info(number, lw_buffer_view(&key));
     if (number > 1) {
-        lw_edit_remove(&edit, number - 1);
+        lw_edit_remove(&edit, TREE, &(lw_table_info){.number = number - 1});
     }
     lw_edit_add(&edit, TREE, 1, &info);
     lw_edit_flushed(&edit, TREE, number * 10, number);
@@ -203,16 +206,63 @@ static void an_edit_has_these_bytes(void **state) {
     info.key_max = lw_text("b");
     lw_edit_tree(&edit, 5);
     lw_edit_add(&edit, 5, 2, &info);
-    lw_edit_remove(&edit, 7);
+    info.origin = 7;
+    info.clip = (lw_key_range){.lower = lw_text("b"), .upper = lw_view(NULL, 0)};
+    const lw_value_file values[] = {{.number = 8, .origin = 9, .live_size = 10, .size = 128}};
+    info.values = values;
+    info.value_count = 1;
+    lw_edit_add(&edit, 5, 0, &info);
+    lw_edit_remove(&edit, 5, &info);
     lw_edit_flushed(&edit, 5, 128, 9);
     lw_edit_numbers(&edit, 256);
+    lw_edit_bounds(&edit, 5,
+                   (const lw_key_range[]){{.upper = lw_text("k")}, {.lower = lw_text("x")}}, 2);
+    lw_edit_drop(&edit, 5);
     expect_hex(lw_buffer_view(&edit), "0105"
-                                      "020502ac02940a0a01ac02af0204030201026162"
-                                      "0162"
-                                      "0307"
+                                      "060502ac02ac02940a0a01ac02af02040302010261620162"
+                                      "000000"
+                                      "060500ac0207940a0a01ac02af02040302010261620162"
+                                      "0162000108090a8001"
+                                      "0705ac020162"
                                       "0405800109"
-                                      "058002");
+                                      "058002"
+                                      "09050200016b017800"
+                                      "0805");
     lw_memory_close(memory);
+}
+
+static void append_hex(lw_buffer *out, const char *hex) {
+    for (; hex[0] != 0; hex += 2) {
+        unsigned byte = 0;
+        assert_int_equal(sscanf(hex, "%2x", &byte), 1);
+        lw_buffer_append_u8(out, (uint8_t)byte);
+    }
+}
+
+/* As the versions before the trees could share files wrote it. */
+static void a_catalog_of_format_1_is_still_read(void **state) {
+    (void)state;
+    lw_faults faults = lw_faults_none();
+    bench *on = make(&faults);
+    lw_buffer contents = lw_buffer_in(on->memory);
+    append_hex(&contents, "4c5743540100000001000000000000003600000000000000bd465d55"
+                          "af8625350a0000001c0000000000000005a08d06010504050000"
+                          "56fd91851a0000003600000000000000"
+                          "02050101e9070a01010404030201030101010301010104050a01"
+                          "c6cf110d000000006000000000000000");
+    lw_catalog_facts facts;
+    assert_int_equal(parse(on, &contents, &facts), LW_OK);
+    assert_int_equal(facts.format, 1);
+    lw_inventory_tree *tree = lw_inventory_find_tree(&on->found, TREE);
+    assert_int_equal(tree->flushed_index, 10);
+    assert_int_equal(tree->table_count, 1);
+    assert_int_equal(tree->first->info.number, 1);
+    assert_int_equal(tree->first->info.origin, 1);
+    assert_int_equal(tree->first->info.clip.lower.size + tree->first->info.clip.upper.size, 0);
+    const uint8_t removed[] = {LW_CHANGE_REMOVE_PLAIN, 1};
+    assert_int_equal(lw_inventory_take(&on->found, 0, lw_view(removed, sizeof(removed))), LW_OK);
+    assert_int_equal(tree->table_count, 0);
+    drop(on);
 }
 
 static void a_catalog_has_these_bytes(void **state) {
@@ -221,14 +271,14 @@ static void a_catalog_has_these_bytes(void **state) {
     bench *on = make(&faults);
     lw_buffer contents = sample(on, 1);
     expect_hex(lw_buffer_view(&contents),
-               "4c5743540100000001000000000000003600000000000000bd465d55" /* header */
-               "af8625350a0000001c00000000000000"             /* a record: the state at first */
-               "05a08d060105"                                 /* numbers below 100000; tree 5 */
-               "04050000"                                     /* flushed up to nothing */
-               "56fd91851a0000003600000000000000"             /* a record: the edit */
-               "02050101e9070a010104040302010301010103010101" /* table 1 */
-               "04050a01"                                     /* flushed up to 10 */
-               "c6cf110d000000006000000000000000");           /* its mark */
+               "4c57435402000000010000000000000036000000000000007a5e990c" /* header */
+               "af8625350a0000001c00000000000000" /* a record: the state at first */
+               "05a08d060105"                     /* numbers below 100000; tree 5 */
+               "04050000"                         /* flushed up to nothing */
+               "7b8cab5a1e0000003600000000000000" /* a record: the edit */
+               "0605010101e9070a010104040302010301010103010101000000" /* table 1 */
+               "04050a01"                                             /* flushed up to 10 */
+               "ab4d0c2c000000006400000000000000");                   /* its mark */
     drop(on);
 }
 
@@ -238,11 +288,11 @@ static void a_newer_format_is_refused(void **state) {
     bench *on = make(&faults);
     lw_buffer contents = sample(on, 1);
     lw_catalog_facts facts;
-    contents.data[4] = 2;
+    contents.data[4] = 3;
     assert_int_equal(parse(on, &contents, &facts), LW_CORRUPTION);
     lw_put_u32(contents.data + 24, lw_crc32c(0, lw_view(contents.data, 24)));
     assert_int_equal(parse(on, &contents, &facts), LW_REFUSED);
-    assert_non_null(strstr(lw_error_slot()->text, "format 2, this program knows 1"));
+    assert_non_null(strstr(lw_error_slot()->text, "format 3, this program knows formats up to 2"));
     drop(on);
 }
 
@@ -346,7 +396,7 @@ static void edits_that_make_no_sense_are_corruption(void **state) {
     lw_edit_add(&bad[2], TREE + 1, 1, &info);
     info.number = 10;
     lw_edit_add(&bad[3], TREE, 1, &info);
-    lw_edit_remove(&bad[4], 4);
+    lw_edit_remove(&bad[4], TREE, &info);
     lw_edit_flushed(&bad[5], TREE, 49, 5);
     lw_edit_flushed(&bad[6], TREE, 50, 4);
     lw_edit_numbers(&bad[7], 9);
@@ -356,6 +406,164 @@ static void edits_that_make_no_sense_are_corruption(void **state) {
         assert_int_equal(lw_inventory_take(&inventory, 0, lw_buffer_view(&bad[index])),
                          LW_CORRUPTION);
     }
+    lw_memory_close(memory);
+}
+
+/* ---- sharing ------------------------------------------------------------------------------------
+ */
+
+enum { CHILD = 6 };
+
+/* Table 3, of the keys from "b" to "p", with values in file 4. */
+static lw_table_info shared_info(const char *lower, const char *upper) {
+    static const lw_value_file values = {.number = 4, .origin = 4, .live_size = 5, .size = 100};
+    lw_table_info info = table_info(3, lw_text("b"));
+    info.key_max = lw_text("p");
+    info.clip = (lw_key_range){.lower = lw_text(lower), .upper = lw_text(upper)};
+    info.values = &values;
+    info.value_count = 1;
+    return info;
+}
+
+static void edit_shared(lw_buffer *edit, uint64_t tree, uint32_t level, const char *lower,
+                        const char *upper) {
+    lw_table_info info = shared_info(lower, upper);
+    lw_edit_add(edit, tree, level, &info);
+}
+
+/* A tree that was split twice: at "g" and at "k". */
+static lw_inventory split_inventory(lw_memory *memory) {
+    lw_inventory inventory = lw_inventory_in(memory);
+    lw_buffer edit = lw_buffer_in(memory);
+    lw_table_info whole = shared_info("", "");
+    lw_edit_numbers(&edit, 10);
+    lw_edit_tree(&edit, TREE);
+    lw_edit_add(&edit, TREE, 2, &whole);
+    lw_edit_remove(&edit, TREE, &whole);
+    lw_edit_bounds(&edit, TREE,
+                   (const lw_key_range[]){{.upper = lw_text("g")}, {.lower = lw_text("k")}}, 2);
+    edit_shared(&edit, TREE, 2, "", "g");
+    edit_shared(&edit, TREE, 1, "k", "");
+    lw_edit_tree(&edit, CHILD);
+    lw_edit_bounds(&edit, CHILD,
+                   (const lw_key_range[]){{.lower = lw_text("g"), .upper = lw_text("k")}}, 1);
+    edit_shared(&edit, CHILD, 2, "g", "k");
+    assert_int_equal(lw_inventory_take(&inventory, 0, lw_buffer_view(&edit)), LW_OK);
+    return inventory;
+}
+
+static void take_one(lw_inventory *inventory, lw_buffer *edit, lw_status expected) {
+    assert_int_equal(lw_inventory_take(inventory, 0, lw_buffer_view(edit)), expected);
+    lw_buffer_clear(edit);
+}
+
+static void one_table_may_stand_in_several_places(void **state) {
+    (void)state;
+    lw_memory *memory = lw_memory_open();
+    lw_inventory inventory = split_inventory(memory);
+    lw_inventory_file *file = lw_inventory_find_file(&inventory, 3);
+    assert_int_equal(file->name_count, 3);
+    assert_int_equal(lw_inventory_find_file(&inventory, 4)->name_count, 3);
+    lw_buffer edit = lw_buffer_in(memory);
+    lw_table_info info = shared_info("k", "");
+    lw_edit_remove(&edit, TREE, &info);
+    take_one(&inventory, &edit, LW_OK);
+    assert_int_equal(file->name_count, 2);
+    assert_int_equal(lw_inventory_find_tree(&inventory, TREE)->table_count, 1);
+    /* The place that was removed is gone, the others are not. */
+    lw_edit_remove(&edit, TREE, &info);
+    take_one(&inventory, &edit, LW_CORRUPTION);
+    lw_edit_drop(&edit, TREE);
+    take_one(&inventory, &edit, LW_OK);
+    assert_null(lw_inventory_find_tree(&inventory, TREE));
+    assert_int_equal(file->name_count, 1);
+    assert_ptr_equal(inventory.first, lw_inventory_find_tree(&inventory, CHILD));
+    lw_edit_drop(&edit, CHILD);
+    lw_edit_tree(&edit, CHILD);
+    take_one(&inventory, &edit, LW_OK);
+    assert_null(lw_inventory_find_file(&inventory, 3));
+    assert_null(lw_inventory_find_file(&inventory, 4));
+    assert_int_equal(inventory.first->table_count + inventory.first->bound_count, 0);
+    lw_memory_close(memory);
+}
+
+static void sharing_that_makes_no_sense_is_corruption(void **state) {
+    (void)state;
+    lw_memory *memory = lw_memory_open();
+    lw_buffer edit = lw_buffer_in(memory);
+    for (uint32_t bad = 0; bad < 12; bad++) {
+        lw_inventory inventory = split_inventory(memory);
+        lw_table_info info = shared_info("g", "h");
+        lw_edit_drop(&edit, CHILD);
+        lw_edit_tree(&edit, CHILD);
+        lw_value_file values = info.values[0];
+        info.values = &values;
+        switch (bad) {
+        case 0: /* as it was: the only one of these that is right */
+            break;
+        case 1: /* seen from two places */
+            info.clip.upper = lw_text("l");
+            break;
+        case 2:
+            info.clip.lower = lw_text("f");
+            break;
+        case 3: /* another table */
+            info.checksum++;
+            break;
+        case 4:
+            info.origin++;
+            break;
+        case 5: /* a clip that cuts nothing off, or everything */
+            info.clip = (lw_key_range){.upper = lw_text("q")};
+            break;
+        case 6:
+            info.clip = (lw_key_range){.lower = lw_text("g"), .upper = lw_text("g")};
+            break;
+        case 7: /* other values */
+            values.live_size++;
+            break;
+        case 8:
+            values.number = 3;
+            break;
+        case 9:
+            values.live_size = 101;
+            break;
+        case 10: /* what holds values is no table */
+            info.number = info.origin = 4;
+            break;
+        default: /* and the other way round */
+            info.number = info.origin = 5;
+            values.number = 3;
+            values.size = info.size;
+            break;
+        }
+        lw_edit_add(&edit, CHILD, 2, &info);
+        lw_status status = lw_inventory_take(&inventory, 0, lw_buffer_view(&edit));
+        assert_int_equal(status, bad == 0 ? LW_OK : LW_CORRUPTION);
+        lw_buffer_clear(&edit);
+    }
+    lw_inventory inventory = split_inventory(memory);
+    lw_edit_drop(&edit, TREE + 5);
+    take_one(&inventory, &edit, LW_CORRUPTION);
+    lw_edit_bounds(&edit, TREE + 5, NULL, 0);
+    take_one(&inventory, &edit, LW_CORRUPTION);
+    lw_edit_bounds(&edit, TREE,
+                   (const lw_key_range[]){{.upper = lw_text("g")}, {.lower = lw_text("g")}}, 2);
+    take_one(&inventory, &edit, LW_CORRUPTION);
+    const uint8_t plain[] = {LW_CHANGE_REMOVE_PLAIN, 3};
+    assert_int_equal(lw_inventory_take(&inventory, 0, lw_view(plain, 2)), LW_CORRUPTION);
+    lw_memory_close(memory);
+}
+
+static void what_is_shared_can_be_described(void **state) {
+    (void)state;
+    lw_memory *memory = lw_memory_open();
+    lw_inventory inventory = split_inventory(memory), second = lw_inventory_in(memory);
+    lw_buffer edit = lw_buffer_in(memory), again = lw_buffer_in(memory);
+    lw_inventory_describe(&inventory, &edit);
+    assert_int_equal(lw_inventory_take(&second, 0, lw_buffer_view(&edit)), LW_OK);
+    lw_inventory_describe(&second, &again);
+    assert_true(lw_equal(lw_buffer_view(&edit), lw_buffer_view(&again)));
     lw_memory_close(memory);
 }
 
@@ -493,20 +701,55 @@ static void it_is_rewritten_before_it_outgrows_what_it_holds(void **state) {
 }
 
 static void inspect_story(bench *on) {
-    lw_buffer text = lw_buffer_in(on->memory);
-    note(on, lw_catalog_inspect(on->env, "data/CATALOG", &text));
-    lw_buffer_append_u8(&text, 0);
+    note(on, lw_catalog_inspect(on->env, "data/CATALOG", &on->shown));
+    lw_buffer_append_u8(&on->shown, 0);
+}
+
+/* Commits what was made of trees that share their tables. */
+static void share_story(bench *on) {
+    lw_buffer edit = lw_buffer_in(on->memory);
+    create_story(on);
+    lw_table_info info = shared_info("", "g");
+    lw_edit_add(&edit, TREE, 2, &info);
+    lw_edit_bounds(&edit, TREE,
+                   (const lw_key_range[]){{.upper = lw_text("g")}, {.lower = lw_text("k")}}, 2);
+    lw_edit_tree(&edit, CHILD);
+    info = shared_info("g", "k");
+    info.origin = 9;
+    lw_edit_bounds(&edit, CHILD, NULL, 0);
+    lw_edit_add(&edit, CHILD, 0, &info);
+    lw_edit_remove(&edit, CHILD, &info);
+    lw_edit_drop(&edit, CHILD);
+    note(on,
+         on->status != LW_OK ? on->status : lw_catalog_commit(on->catalog, lw_buffer_view(&edit)));
+    if (on->status == LW_OK) {
+        inspect_story(on);
+    }
+}
+
+static void what_is_shared_can_be_shown(void **state) {
+    (void)state;
+    lw_faults faults = lw_faults_none();
+    bench *on = make(&faults);
+    assert_true(run(on, share_story));
+    assert_int_equal(on->status, LW_OK);
     assert_string_equal(
-        (const char *)text.data,
-        "28: edit of 10 bytes\n"
-        "  file numbers below 100000 are taken\n"
-        "  create tree 5\n"
-        "  tree 5 is flushed up to index 0, sequence 0\n"
-        "54: edit of 26 bytes\n"
-        "  add table 0000000000000001 to tree 5 level 1: 1001 bytes, 10 entries (1 deletions), "
-        "sequences 1..4, keys \"\\x01\\x01\\x01\"..\"\\x01\\x01\\x01\"\n"
-        "  tree 5 is flushed up to index 10, sequence 1\n"
-        "catalog of format 1, generation 1: 2 edits in 112 bytes; all valid\n");
+        strstr((const char *)on->shown.data, "54: "),
+        "54: edit of 76 bytes\n"
+        "  add table 0000000000000003 to tree 5 level 2: 1003 bytes, 10 entries (1 "
+        "deletions), sequences 3..6, keys \"b\"..\"p\", seen below \"g\"\n"
+        "    5 of 100 bytes of values in 0000000000000004\n"
+        "  tree 5 holds keys below \"g\" and from \"k\"\n"
+        "  create tree 6\n"
+        "  tree 6 holds keys without bounds\n"
+        "  add table 0000000000000003 to tree 6 level 0: 1003 bytes, 10 entries (1 "
+        "deletions), sequences 3..6, keys \"b\"..\"p\", seen from \"g\" below \"k\", built as "
+        "0000000000000009\n"
+        "    5 of 100 bytes of values in 0000000000000004\n"
+        "  remove table 0000000000000003 from tree 6, seen from \"g\"\n"
+        "  drop tree 6\n"
+        "catalog of format 2, generation 1: 2 edits in 162 bytes; all valid\n");
+    drop(on);
 }
 
 static void it_can_be_shown(void **state) {
@@ -515,6 +758,17 @@ static void it_can_be_shown(void **state) {
     bench *on = make(&faults);
     (void)sample(on, 1);
     assert_true(run(on, inspect_story));
+    assert_string_equal(
+        (const char *)on->shown.data,
+        "28: edit of 10 bytes\n"
+        "  file numbers below 100000 are taken\n"
+        "  create tree 5\n"
+        "  tree 5 is flushed up to index 0, sequence 0\n"
+        "54: edit of 30 bytes\n"
+        "  add table 0000000000000001 to tree 5 level 1: 1001 bytes, 10 entries (1 deletions), "
+        "sequences 1..4, keys \"\\x01\\x01\\x01\"..\"\\x01\\x01\\x01\"\n"
+        "  tree 5 is flushed up to index 10, sequence 1\n"
+        "catalog of format 2, generation 1: 2 edits in 116 bytes; all valid\n");
     drop(on);
 }
 
@@ -522,17 +776,22 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_edit_has_these_bytes),
         cmocka_unit_test(a_catalog_has_these_bytes),
+        cmocka_unit_test(a_catalog_of_format_1_is_still_read),
         cmocka_unit_test(a_newer_format_is_refused),
         cmocka_unit_test(a_torn_tail_is_left_out),
         cmocka_unit_test(any_flipped_bit_of_what_was_acknowledged_is_noticed),
         cmocka_unit_test(bytes_missing_from_the_base_are_noticed),
         cmocka_unit_test(a_record_of_another_generation_is_not_believed),
         cmocka_unit_test(edits_that_make_no_sense_are_corruption),
+        cmocka_unit_test(one_table_may_stand_in_several_places),
+        cmocka_unit_test(sharing_that_makes_no_sense_is_corruption),
+        cmocka_unit_test(what_is_shared_can_be_described),
         cmocka_unit_test(an_edit_survives_a_power_cut_at_any_step_or_never_was),
         cmocka_unit_test(what_was_settled_survives_though_its_sync_had_failed),
         cmocka_unit_test(after_a_full_disk_the_same_edit_succeeds),
         cmocka_unit_test(it_is_rewritten_before_it_outgrows_what_it_holds),
         cmocka_unit_test(it_can_be_shown),
+        cmocka_unit_test(what_is_shared_can_be_shown),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL);
 }

@@ -34,6 +34,7 @@ static int close_bench(void **state) {
 static lw_table_file *add(uint32_t level, const char *low, const char *high, uint64_t size) {
     uint64_t number = ++bench.number;
     lw_table_info info = {.number = number,
+                          .origin = number,
                           .size = size,
                           .entry_count = 1,
                           .sequence_min = number,
