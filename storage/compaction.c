@@ -25,7 +25,7 @@ LW_YIELDS static lw_status write_outputs(lw_tree *tree, lw_merge *merge, lw_siev
             return lw_store_stopped(tree->store);
         }
         if (lw_sieve_keeps(sieve, entry)) {
-            LW_TRY(lw_output_add(output, entry));
+            LW_TRY(lw_output_add(output, entry, sieve));
         }
         LW_TRY(lw_merge_step(merge));
         lw_work_done(&work);
@@ -37,12 +37,13 @@ LW_YIELDS static lw_status merge_inputs(lw_tree *tree, const lw_version *version
                                         const lw_compaction *compaction, lw_output *output) {
     lw_memory *memory = tree->store->memory;
     lw_merge *merge = lw_merge_open(memory, compaction->run_count);
-    lw_sieve sieve = lw_sieve_in(tree->store->env, version, compaction->output_level + 1);
+    lw_sieve sieve = lw_tree_sieve(tree, version, compaction->output_level + 1);
     uint32_t start = 0;
     for (uint32_t run = 0; run < compaction->run_count; run++) {
         lw_merge_add_run(merge, compaction->inputs + start, compaction->run_ends[run] - start);
         start = compaction->run_ends[run];
     }
+    lw_sieve_merges(&sieve, compaction->inputs, compaction->input_count);
     lw_status status = write_outputs(tree, merge, &sieve, output);
     lw_sieve_reset(&sieve);
     lw_merge_close(merge);

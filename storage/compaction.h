@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a compaction is to do, and what it keeps: the deciding half, pure memory. Doing it is in
+/* What a compaction is to do: the deciding half, pure memory. Doing it is in
  * compaction.c, the fiber.
  *
  * Levelled: tables as flushed gather in level 0 until there are four, then all of them are merged
  * into level 1. A level from 1 on may hold ten times what the one above may; beyond that its tables
  * go down one by one, in turn around the key space, each merged with what it overlaps below.
  *
- * What is kept: of each key the newest entry, and that only if it is no deletion or if an older
- * entry of the key may lie below the output (T4, hazard S11). Nothing is kept for snapshots, since
- * they pin the inputs (storage/version.h). */
+ * What an output keeps is decided by the sieve (storage/sieve.h). */
 #ifndef LW_COMPACTION_H
 #define LW_COMPACTION_H
 
@@ -42,21 +40,5 @@ lw_compaction lw_compaction_of_level(lw_memory *memory, const lw_version *versio
 /* Everything into one level. */
 lw_compaction lw_compaction_of_all(lw_memory *memory, const lw_version *version);
 void lw_compaction_reset(lw_compaction *compaction);
-
-/* Decides for each entry, in the order of tables, whether an output at a level needs it. */
-typedef struct lw_sieve {
-    lw_env *env;
-    const lw_version *version;
-    uint32_t below; /* the first level that may hold older entries */
-    bool begun;
-    lw_buffer key; /* of the last entry */
-} lw_sieve;
-
-static inline lw_sieve lw_sieve_in(lw_env *env, const lw_version *version, uint32_t below) {
-    return (lw_sieve){
-        .env = env, .version = version, .below = below, .key = lw_buffer_in(env->memory)};
-}
-LW_MUST_USE bool lw_sieve_keeps(lw_sieve *sieve, const lw_entry *entry);
-void lw_sieve_reset(lw_sieve *sieve);
 
 #endif

@@ -4,14 +4,14 @@
  * The order that makes it safe (T1): the table is durable; its name is durable; one edit adds it
  * and moves the flushed index; only then does the tree show it, and the log may let go. A full disk
  * is waited out: nothing is lost meanwhile, since the log has it. */
-#include "storage/compaction.h"
 #include "storage/tree.h"
 
 /* Writes the newest entry of each key. */
 LW_YIELDS static lw_status write_entries(lw_tree *tree, const lw_memtable *memtable,
                                          lw_output *output) {
     lw_version *version = tree->version;
-    lw_sieve sieve = lw_sieve_in(tree->store->env, version, 0);
+    lw_sieve sieve = lw_tree_sieve(tree, version, 0);
+    sieve.memtable = memtable;
     lw_memtable_cursor cursor = lw_memtable_cursor_in(memtable);
     lw_status status = LW_OK;
     const lw_entry *entry;
@@ -20,7 +20,7 @@ LW_YIELDS static lw_status write_entries(lw_tree *tree, const lw_memtable *memta
     lw_memtable_cursor_first(&cursor);
     while (status == LW_OK && (entry = lw_memtable_cursor_entry(&cursor)) != NULL) {
         if (lw_sieve_keeps(&sieve, entry)) {
-            status = lw_output_add(output, entry);
+            status = lw_output_add(output, entry, &sieve);
         }
         lw_memtable_cursor_next(&cursor);
         lw_work_done(&work);

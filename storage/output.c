@@ -3,6 +3,8 @@
  * size, and collected until an edit names them all. */
 #include "storage/tree.h"
 
+enum { PART_TABLES_MAX = 4 }; /* tables' worth of one part that are put into one table */
+
 LW_YIELDS static lw_status output_begin(lw_output *output) {
     char path[LW_PATH_SIZE];
     lw_store *store = output->store;
@@ -41,8 +43,21 @@ LW_YIELDS static lw_status output_end(lw_output *output) {
     return status;
 }
 
-lw_status lw_output_add(lw_output *output, const lw_entry *entry) {
-    if (output->builder != NULL && lw_table_builder_size(output->builder) >= output->cut_size) {
+/* Whether the table at hand ends before the entry that the sieve has just kept. */
+static bool ends_here(const lw_output *output, const lw_sieve *sieve) {
+    if (output->builder == NULL) {
+        return false;
+    }
+    uint64_t size = lw_table_builder_size(output->builder);
+    if (size >= output->cut_size && sieve->same_part) {
+        LW_MARK(output->store->env, "store.part_kept_whole");
+        return size / PART_TABLES_MAX >= output->cut_size;
+    }
+    return size >= output->cut_size;
+}
+
+lw_status lw_output_add(lw_output *output, const lw_entry *entry, const lw_sieve *sieve) {
+    if (ends_here(output, sieve)) {
         LW_TRY(output_end(output));
     }
     if (output->builder == NULL) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a compaction is to do, and what it keeps: see compaction.h. */
+/* What a compaction is to do: see compaction.h. */
 #include "storage/compaction.h"
 
 double lw_compaction_score(const lw_version *version, uint32_t level, uint64_t table_size) {
@@ -153,29 +153,4 @@ lw_compaction lw_compaction_of_all(lw_memory *memory, const lw_version *version)
         end_run(&compaction);
     }
     return compaction;
-}
-
-/* ---- what is kept -------------------------------------------------------------------------------
- */
-
-bool lw_sieve_keeps(lw_sieve *sieve, const lw_entry *entry) {
-    if (sieve->begun && lw_equal(entry->key, lw_buffer_view(&sieve->key))) {
-        return false; /* a newer entry of the key came before */
-    }
-    sieve->begun = true;
-    lw_buffer_clear(&sieve->key);
-    lw_buffer_append(&sieve->key, entry->key);
-    if (entry->kind == LW_ENTRY_PUT) {
-        return true;
-    }
-    if (LW_BUG(sieve->env, "store.drop_tombstone_early") ||
-        !lw_version_may_hold(sieve->version, sieve->below, entry->key)) {
-        LW_MARK(sieve->env, "store.tombstone_dropped");
-        return false;
-    }
-    return true;
-}
-
-void lw_sieve_reset(lw_sieve *sieve) {
-    lw_buffer_reset(&sieve->key);
 }

@@ -24,6 +24,7 @@
 #define LW_STORE_H
 
 #include "base/env.h"
+#include "storage/retention.h"
 #include "storage/table.h"
 
 typedef struct lw_store lw_store;
@@ -35,6 +36,7 @@ typedef struct lw_store_options {
     const char *directory;
     size_t memory_size;         /* bytes for memtables and the block cache; 0: 64 MiB */
     lw_filter_part filter_part; /* see lw_table_options */
+    lw_retention retention;     /* what may be forgotten; takes effect with a filter part only */
     uint64_t table_size;        /* bytes at which compaction cuts a table; 0: 8 MiB */
     uint32_t open_max;          /* tables kept open, besides those that cursors stand in; 0: 512 */
     /* Called after a flush of `tree` became durable: everything up to `index` is in tables. May be
@@ -69,6 +71,11 @@ LW_MUST_USE lw_status lw_tree_apply(lw_tree *tree, uint64_t index, lw_bytes batc
  * opening: the owner applies again what the log has above. */
 uint64_t lw_tree_applied(const lw_tree *tree);
 uint64_t lw_tree_flushed(const lw_tree *tree);
+/* Sets the safepoint that the retention rule is held against: entries that nobody at or above it
+ * needs go with the next compaction that meets them. Never lower than before; 0, as after opening:
+ * everything is kept. What the owner promises with it stands in storage/retention.h. */
+void lw_tree_set_safepoint(lw_tree *tree, uint64_t safepoint);
+uint64_t lw_tree_safepoint(const lw_tree *tree);
 /* Suspends writers, smoothly and then hard, while flushing and compaction are behind. LW_FULL while
  * they cannot go on because the disk is full. */
 LW_MUST_USE LW_YIELDS lw_status lw_tree_admit(lw_tree *tree, size_t size);

@@ -50,6 +50,25 @@ uint64_t lw_tree_flushed(const lw_tree *tree) {
     return tree->flushed;
 }
 
+void lw_tree_set_safepoint(lw_tree *tree, uint64_t safepoint) {
+    LW_ASSERT(safepoint >= tree->safepoint && safepoint < UINT64_MAX);
+    tree->safepoint = safepoint;
+    lw_queue_wake_all(&tree->store->compaction_wanted);
+}
+
+uint64_t lw_tree_safepoint(const lw_tree *tree) {
+    return tree->safepoint;
+}
+
+lw_sieve lw_tree_sieve(const lw_tree *tree, const lw_version *version, uint32_t below) {
+    const lw_store *store = tree->store;
+    lw_sieve sieve = lw_sieve_in(store->env, version, below);
+    sieve.retention = store->options.retention;
+    sieve.filter_part = store->options.filter_part;
+    sieve.safepoint = tree->safepoint;
+    return sieve;
+}
+
 static lw_memtable_share *active(const lw_tree *tree) {
     return tree->version->memtables[0];
 }

@@ -21,6 +21,7 @@
 #include "base/map.h"
 #include "storage/inventory.h"
 #include "storage/merge.h"
+#include "storage/sieve.h"
 
 struct lw_tree {
     lw_map_node node; /* by id */
@@ -34,6 +35,7 @@ struct lw_tree {
     uint64_t rotated;                   /* the last index that is not in the active memtable */
     uint64_t flushed, flushed_sequence; /* as the catalog says */
     uint64_t flushed_bytes, compacted_bytes;
+    uint64_t safepoint; /* see lw_tree_set_safepoint */
     bool in_flush_list;
     /* The compaction. */
     uint32_t compact_wanted, compact_done; /* requests of lw_tree_compact */
@@ -116,6 +118,8 @@ void lw_tree_install(lw_tree *tree, const lw_version_change *change);
 /* Gives the tree a new active memtable, and the old one to the flush. */
 void lw_tree_rotate(lw_tree *tree);
 void lw_tree_free(lw_tree *tree);
+/* A sieve with the store's retention rule and the tree's safepoint, for an output above `below`. */
+lw_sieve lw_tree_sieve(const lw_tree *tree, const lw_version *version, uint32_t below);
 /* Counts a piece of work, and lets other fibers run every now and then. */
 LW_YIELDS void lw_work_done(uint32_t *count);
 
@@ -134,8 +138,10 @@ typedef struct lw_output {
 static inline lw_output lw_output_in(lw_store *store, uint64_t cut_size) {
     return (lw_output){.store = store, .cut_size = cut_size};
 }
-/* Adds an entry; of each key there is only one, so a table may end behind any (hazard S10). */
-LW_MUST_USE LW_YIELDS lw_status lw_output_add(lw_output *output, const lw_entry *entry);
+/* Adds the entry that the sieve has just kept. A table ends between two filter parts, so that all
+ * versions of a user key stand in one table of a level (hazard S10), unless they fill several. */
+LW_MUST_USE LW_YIELDS lw_status lw_output_add(lw_output *output, const lw_entry *entry,
+                                              const lw_sieve *sieve);
 /* Ends the last table and makes all names durable. */
 LW_MUST_USE LW_YIELDS lw_status lw_output_finish(lw_output *output);
 /* Drops the references. `obsolete`: no edit names the tables, so they are removed. */

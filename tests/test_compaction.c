@@ -3,6 +3,7 @@
 #include "tests/unit.h"
 
 #include "storage/compaction.h"
+#include "storage/sieve.h"
 
 enum { TABLE_SIZE = 1000 };
 
