@@ -115,6 +115,7 @@ LW_YIELDS static lw_status open_storage(lw_node *node) {
         .directory = node->options.directory,
         .memory_size = node->options.memory_size,
         .filter_part = lw_replica_filter_part,
+        .retention = lw_replica_retention(node->env),
         .flushed = flushed,
         .argument = node,
     };

@@ -3,6 +3,8 @@
  * node/replica_state.h. */
 #include "node/replica_state.h"
 
+#include "txn/retention.h"
+
 _Static_assert(LW_EVALUATION_REPLY_SIZE_MAX + LW_FRAME_SIZE_MAX / 32 < LW_FRAME_SIZE_MAX,
                "an answer fits a frame, with room for its envelope");
 _Static_assert((int)LW_USER_KEY_SIZE_MAX * 2 < (int)LW_TREE_KEY_SIZE_MAX, "user keys fit the tree");
@@ -14,6 +16,10 @@ _Static_assert(LW_EVALUATION_BATCH_SIZE + LW_USER_VALUE_SIZE_MAX + 1024 * 1024 <
 
 size_t lw_replica_filter_part(lw_bytes tree_key) {
     return lw_record_filter_part(tree_key);
+}
+
+lw_retention lw_replica_retention(lw_env *env) {
+    return lw_record_retention(env);
 }
 
 /* ---- fibers of its own ---------------------------------------------------------------------- */

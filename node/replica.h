@@ -36,6 +36,8 @@ typedef struct lw_replica_options {
 
 /* The part of a tree key that filters hold: see lw_store_options.filter_part. */
 size_t lw_replica_filter_part(lw_bytes tree_key);
+/* What of a tree may be forgotten: see lw_store_options.retention. */
+lw_retention lw_replica_retention(lw_env *env);
 
 /* Opens the shard's tree, or creates it with the range of all keys. Takes no requests yet. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_open(const lw_replica_options *options,

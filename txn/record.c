@@ -91,6 +91,10 @@ static lw_status damaged(lw_bytes tree_key, const char *what) {
                    what, lw_printable(tree_key, text, sizeof(text)));
 }
 
+bool lw_record_is_data(lw_bytes tree_key) {
+    return tree_key.size > 0 && tree_key.data[0] == TAG_DATA;
+}
+
 lw_status lw_record_data_key_split(lw_bytes tree_key, lw_bytes *prefix, uint64_t *timestamp) {
     if (tree_key.size < DATA_KEY_SIZE_MIN || tree_key.data[0] != TAG_DATA) {
         return damaged(tree_key, "key of a data record");

@@ -40,6 +40,8 @@ void lw_record_lock_key(lw_bytes user_key, lw_buffer *tree_key);
 void lw_record_lock_end(lw_buffer *tree_key);
 void lw_record_meta_key(const char *name, lw_buffer *tree_key);
 
+/* Whether a key of the tree stands among those of data records. */
+bool lw_record_is_data(lw_bytes tree_key);
 /* Takes the key of a data record apart: what it shares with the other versions, and its timestamp.
  * LW_CORRUPTION if it is none. */
 LW_MUST_USE lw_status lw_record_data_key_split(lw_bytes tree_key, lw_bytes *prefix,
