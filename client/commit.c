@@ -3,6 +3,7 @@
  * what comes back into events. Also: asking for an outcome, and running a transaction until it
  * commits. */
 #include "client/transaction.h"
+#include "txn/atomic.h"
 #include "txn/commit.h"
 
 enum {
@@ -43,7 +44,8 @@ static void gather_writes(work *job) {
         if (one->mutation.kind == LW_MUTATION_LOCK) {
             job->mutations[index].value = (lw_bytes){0};
         }
-        if (one->mutation.seen == LW_SEEN_ANYTHING && first_wins) {
+        bool atomic = lw_mutation_is_atomic(one->mutation.kind);
+        if (one->mutation.seen == LW_SEEN_ANYTHING && first_wins && !atomic) {
             job->mutations[index].seen = txn->read_timestamp;
         }
     }
@@ -78,6 +80,9 @@ static void write_token(lw_txn *txn, lw_bytes primary) {
 
 static bool fits_one_round(const lw_txn *txn) {
     uint64_t count = txn->writes.count + txn->read_count + txn->range_count;
+    if (txn->result != NULL) {
+        return true; /* only an answer in one round tells it */
+    }
     return count <= ONE_ROUND_COUNT_MAX &&
            txn->writes.bytes + txn->read_bytes <= ONE_ROUND_BYTES_MAX &&
            !LW_RARE(txn->client->env, "client.two_phases");
@@ -234,6 +239,22 @@ LW_YIELDS static void dawdle(const work *job, const lw_commit_action *action) {
     }
 }
 
+/* Takes what a lone atomic write did. */
+static lw_status take_result(lw_txn *txn, const lw_commit_reply *answer) {
+    if (txn->result == NULL) {
+        return LW_OK;
+    }
+    if (answer->result_count != 1) {
+        return lw_fail(LW_INTERNAL, "the node answered %u results for one atomic write",
+                       answer->result_count);
+    }
+    *txn->result = answer->results[0];
+    lw_buffer_clear(txn->result_value);
+    lw_buffer_append(txn->result_value, answer->results[0].value);
+    txn->result->value = lw_buffer_view(txn->result_value);
+    return LW_OK;
+}
+
 LW_YIELDS static void carry_out(work *job, const lw_commit_action *action, lw_commit_event *event) {
     lw_txn *txn = job->txn;
     lw_reply reply;
@@ -253,6 +274,9 @@ LW_YIELDS static void carry_out(work *job, const lw_commit_action *action, lw_co
     } else if (event->status == LW_OK && kind == LW_MESSAGE_COMMIT_NOW) {
         lw_commit_reply answer;
         event->status = lw_commit_reply_decode(reply.body, &txn->client->arena, &answer);
+        if (event->status == LW_OK) {
+            event->status = take_result(txn, &answer);
+        }
         event->timestamp = answer.commit_timestamp;
         event->lost = event->status != LW_OK;
     } else if (event->status == LW_OK && kind == LW_MESSAGE_TIMESTAMP) {

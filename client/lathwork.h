@@ -40,6 +40,7 @@ enum {
     LW_VALUE_SIZE_MAX = 16 * 1024 * 1024, /* bytes */
     LW_LABEL_SIZE_MAX = 64,               /* bytes */
     LW_SAVEPOINT_SIZE_MAX = 255,          /* bytes of a name */
+    LW_STAMP_SIZE = 8,                    /* bytes */
 };
 
 typedef struct lw_client lw_client;
@@ -141,6 +142,43 @@ LW_MUST_USE LW_PUBLIC lw_status lw_delete(lw_txn *txn, lw_bytes key, int *existe
  * `count`, if not NULL, receives how many there were. */
 LW_MUST_USE LW_PUBLIC lw_status lw_delete_range(lw_txn *txn, lw_bytes lower, lw_bytes upper,
                                                 uint64_t *count);
+
+/* ---- atomic writes: carried out where the key lies, when the transaction commits ---------------
+ */
+
+/* They read nothing and lock nothing, so they are never in conflict with one another, at any
+ * isolation, however many add to one key at once. A get or scan of such a key in the same
+ * transaction reads it after all, as any other. Numbers are values of 8 bytes, signed,
+ * little-endian; no value counts as 0 to add, and as the number itself to min and max. What cannot
+ * be done (no number there, a sum beyond 64 bits, a value beyond LW_VALUE_SIZE_MAX) fails the
+ * commit with LW_INVALID_ARGUMENT: nothing happened then. */
+LW_MUST_USE LW_PUBLIC lw_status lw_add(lw_txn *txn, lw_bytes key, int64_t number);
+LW_MUST_USE LW_PUBLIC lw_status lw_min(lw_txn *txn, lw_bytes key, int64_t number);
+LW_MUST_USE LW_PUBLIC lw_status lw_max(lw_txn *txn, lw_bytes key, int64_t number);
+/* Puts `bytes` behind the value; no value counts as empty. */
+LW_MUST_USE LW_PUBLIC lw_status lw_append(lw_txn *txn, lw_bytes key, lw_bytes bytes);
+/* As lw_put, and at the commit its timestamp is written into the LW_STAMP_SIZE bytes of the value
+ * at `offset`, big-endian, so that stamps sort as the commits did. Cannot be read before. */
+LW_MUST_USE LW_PUBLIC lw_status lw_put_stamped(lw_txn *txn, lw_bytes key, lw_bytes value,
+                                               size_t offset);
+
+/* The same as transactions of their own, in one round trip. `now`, if not NULL, receives the number
+ * that the key then has; `size` the size of its value. */
+LW_MUST_USE LW_PUBLIC lw_status lw_add_now(lw_client *client, lw_bytes key, int64_t number,
+                                           int64_t *now);
+LW_MUST_USE LW_PUBLIC lw_status lw_min_now(lw_client *client, lw_bytes key, int64_t number,
+                                           int64_t *now);
+LW_MUST_USE LW_PUBLIC lw_status lw_max_now(lw_client *client, lw_bytes key, int64_t number,
+                                           int64_t *now);
+LW_MUST_USE LW_PUBLIC lw_status lw_append_now(lw_client *client, lw_bytes key, lw_bytes bytes,
+                                              uint64_t *size);
+/* Gives `key` the value (NULL: takes it away) if it has the expected one (NULL: none at all).
+ * *swapped tells whether it had (0 or 1). Both together have at most 16 MiB less 6 bytes. */
+LW_MUST_USE LW_PUBLIC lw_status lw_compare_and_set(lw_client *client, lw_bytes key,
+                                                   const lw_bytes *expected, const lw_bytes *value,
+                                                   int *swapped);
+
+/* ---- ending --------------------------------------------------------------------------------- */
 
 /* Commits. A transaction that wrote nothing commits without sending anything.
  *

@@ -187,20 +187,24 @@ LW_YIELDS static lw_status shard_row(lw_scan *scan, const lw_scan_row **row) {
     return LW_OK;
 }
 
-/* The next own write in the range that tells what its key has, or NULL. */
+static bool tells_nothing(const lw_write *write) {
+    return write->mutation.kind == LW_MUTATION_LOCK && !write->read;
+}
+
+/* The next own write in the range, LOCKs of which nothing was read left out, or NULL. */
 static const lw_write *own_write(const lw_scan *scan) {
     const lw_write_set *writes = &scan->txn->writes;
     lw_bytes position = lw_buffer_view(&scan->position);
     const lw_write *found;
     if (scan->backwards) {
         found = lw_write_set_before(writes, position.size > 0 ? position : scan->upper);
-        while (found != NULL && !lw_write_knows(found)) {
+        while (found != NULL && tells_nothing(found)) {
             found = found->previous;
         }
         return found != NULL && lw_compare(found->mutation.key, scan->lower) >= 0 ? found : NULL;
     }
     found = lw_write_set_at_or_after(writes, position.size > 0 ? position : scan->lower);
-    while (found != NULL && !lw_write_knows(found)) {
+    while (found != NULL && tells_nothing(found)) {
         found = found->next[0];
     }
     bool beyond =
@@ -238,6 +242,10 @@ LW_YIELDS static lw_status scan_next(lw_scan *scan, lw_bytes *key, lw_bytes *val
         const lw_write *write = own_write(scan);
         if (row == NULL && write == NULL) {
             break;
+        }
+        if (write != NULL && !lw_write_knows(write)) {
+            LW_TRY(lw_txn_settle(scan->txn, write->mutation.key));
+            continue;
         }
         int order = row == NULL     ? 1
                     : write == NULL ? -1

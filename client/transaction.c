@@ -165,7 +165,7 @@ lw_status lw_txn_check_key(lw_bytes key) {
     return LW_OK;
 }
 
-static lw_status check_write(const lw_txn *txn, lw_bytes key, lw_bytes value) {
+lw_status lw_txn_check_write(const lw_txn *txn, lw_bytes key, lw_bytes value) {
     LW_TRY(lw_txn_check_open(txn));
     LW_TRY(lw_txn_check_key(key));
     if (txn->options.read_only) {
@@ -280,6 +280,7 @@ LW_YIELDS static lw_status get(lw_txn *txn, lw_bytes key, lw_bytes *value) {
     lw_status own;
     LW_TRY(lw_txn_check_open(txn));
     LW_TRY(lw_txn_check_key(key));
+    LW_TRY(lw_txn_settle(txn, key));
     if (read_own(txn, key, &own, value)) {
         return own;
     }
@@ -342,6 +343,7 @@ LW_YIELDS static lw_status get_many(lw_txn *txn, lw_lookup *lookups, size_t coun
     LW_TRY(lw_txn_check_open(txn));
     for (size_t index = 0; index < count; index++) {
         LW_TRY(lw_txn_check_key(lookups[index].key));
+        LW_TRY(lw_txn_settle(txn, lookups[index].key));
     }
     lw_memory *memory = txn->client->env->memory;
     size_t room = count < GET_KEYS_MAX ? count : (size_t)GET_KEYS_MAX;
@@ -435,9 +437,24 @@ LW_YIELDS static lw_status lock_at_commit(lw_txn *txn, lw_bytes key) {
     return LW_OK;
 }
 
+lw_status lw_txn_read_committed(lw_txn *txn, lw_bytes key, lw_bytes *value) {
+    lw_get_reply answer;
+    if (txn->options.locking == LW_PESSIMISTIC) {
+        LW_TRY(lock_at_shard(txn, key, true));
+        const lw_write *locked = lw_write_set_find(&txn->writes, key);
+        *value = locked->mutation.value;
+        return locked->found ? LW_OK : LW_NOT_FOUND;
+    }
+    LW_TRY(ask(txn, &key, 1, &answer));
+    lw_txn_note_key(txn, key, txn->read_timestamp);
+    *value = answer.values[0].value;
+    return answer.values[0].found ? LW_OK : LW_NOT_FOUND;
+}
+
 LW_YIELDS static lw_status get_for_update(lw_txn *txn, lw_bytes key, lw_bytes *value) {
-    LW_TRY(check_write(txn, key, (lw_bytes){0}));
+    LW_TRY(lw_txn_check_write(txn, key, (lw_bytes){0}));
     lw_status own = LW_OK;
+    LW_TRY(lw_txn_settle(txn, key));
     if (!read_own(txn, key, &own, value)) {
         bool pessimistic = txn->options.locking == LW_PESSIMISTIC;
         LW_TRY(pessimistic ? lock_at_shard(txn, key, true) : lock_at_commit(txn, key));
@@ -464,7 +481,7 @@ LW_YIELDS static lw_status note_write(lw_txn *txn, lw_mutation_kind kind, lw_byt
 }
 
 LW_YIELDS static lw_status put(lw_txn *txn, lw_bytes key, lw_bytes value) {
-    LW_TRY(check_write(txn, key, value));
+    LW_TRY(lw_txn_check_write(txn, key, value));
     return note_write(txn, LW_MUTATION_PUT, key, value);
 }
 
@@ -481,7 +498,7 @@ LW_YIELDS static lw_status look(lw_txn *txn, lw_bytes key) {
 }
 
 LW_YIELDS static lw_status insert(lw_txn *txn, lw_bytes key, lw_bytes value) {
-    LW_TRY(check_write(txn, key, value));
+    LW_TRY(lw_txn_check_write(txn, key, value));
     lw_status status = look(txn, key);
     if (status == LW_OK) {
         char text[LW_PRINTABLE_SIZE];
@@ -497,7 +514,7 @@ lw_status lw_insert(lw_txn *txn, lw_bytes key, lw_bytes value) {
 }
 
 LW_YIELDS static lw_status delete_key(lw_txn *txn, lw_bytes key, int *existed) {
-    LW_TRY(check_write(txn, key, (lw_bytes){0}));
+    LW_TRY(lw_txn_check_write(txn, key, (lw_bytes){0}));
     lw_status status = existed == NULL ? LW_OK : look(txn, key);
     if (status != LW_OK && status != LW_NOT_FOUND) {
         return status;

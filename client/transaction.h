@@ -35,7 +35,7 @@ struct lw_txn {
     bool locks;                /* pessimistic locks may be held at the shard */
     lw_write_set writes;
     struct lw_savepoint *savepoints; /* the newest one; in the arena */
-    lw_arena arena; /* reads */
+    lw_arena arena;                  /* reads */
     lw_map read_keys;
     lw_read_key *first_read, *last_read;
     lw_read_range *ranges;
@@ -45,11 +45,15 @@ struct lw_txn {
     lw_buffer values;    /* what the views handed out point into */
     lw_buffer token;
     uint32_t scans; /* open ones */
+    /* Of a lone atomic write: what it did, and where the value lives. NULL: nobody asks. */
+    lw_commit_result *result;
+    lw_buffer *result_value;
 };
 
 /* Checks that belong in front of every call. */
 LW_MUST_USE lw_status lw_txn_check_open(const lw_txn *txn);
 LW_MUST_USE lw_status lw_txn_check_key(lw_bytes key);
+LW_MUST_USE lw_status lw_txn_check_write(const lw_txn *txn, lw_bytes key, lw_bytes value);
 
 /* Makes the request in txn->request again and again while locks of others are in its way, finishing
  * those whose transaction is over and waiting for those that live. Returns as lw_client_call, but
@@ -68,6 +72,13 @@ void lw_txn_note_key(lw_txn *txn, lw_bytes key, uint64_t seen);
 lw_read_range *lw_txn_note_range(lw_txn *txn, lw_bytes lower, lw_bytes upper);
 /* Takes the snapshot of a first read; a later one must be of the same. */
 LW_MUST_USE lw_status lw_txn_take_snapshot(lw_txn *txn, uint64_t read_timestamp);
+/* What the key has apart from the transaction's own writes, vouched for as any read; in a
+ * pessimistic transaction the newest there is, and its LOCK replaces the own write. The view lives
+ * until the client's next call.
+ */
+LW_MUST_USE LW_YIELDS lw_status lw_txn_read_committed(lw_txn *txn, lw_bytes key, lw_bytes *value);
+/* Turns an atomic write on the key, if there is one, into an ordinary one (client/atomic.c). */
+LW_MUST_USE LW_YIELDS lw_status lw_txn_settle(lw_txn *txn, lw_bytes key);
 /* Sends the commit (client/commit.c). */
 LW_MUST_USE LW_YIELDS lw_status lw_txn_commit(lw_txn *txn);
 

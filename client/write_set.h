@@ -54,7 +54,8 @@ size_t lw_write_set_mark(lw_write_set *set);
 void lw_write_set_return(lw_write_set *set, size_t mark);
 /* Whether the write tells what its key has. */
 static inline bool lw_write_knows(const lw_write *write) {
-    return write->mutation.kind != LW_MUTATION_LOCK || write->read;
+    return write->mutation.kind == LW_MUTATION_PUT || write->mutation.kind == LW_MUTATION_DELETE ||
+           (write->mutation.kind == LW_MUTATION_LOCK && write->read);
 }
 /* ... and whether that is a value. */
 static inline bool lw_write_present(const lw_write *write) {

@@ -130,6 +130,8 @@ lw_status replica_commit_now(replica_call *call, lw_bytes body, lw_buffer *reply
     }
     LW_TRY(status);
     replica->figures.commits++;
+    answer.results = call->evaluation.results;
+    answer.result_count = call->evaluation.result_count;
     lw_commit_reply_encode(&answer, reply);
     return LW_OK;
 }

@@ -29,6 +29,7 @@ void lw_workload_init(lw_workload *workload, lw_memory *memory, lw_isolation iso
                               .list_window = LIST_WINDOW,
                               .lists_begun = LIST_WINDOW,
                               .next_element = 1,
+                              .counter = lw_counter_in(memory),
                               .violations = lw_buffer_in(memory)};
 }
 
@@ -297,17 +298,24 @@ LW_YIELDS static lw_status read_account(lw_txn *txn, uint64_t account, uint64_t 
     return LW_OK;
 }
 
+/* Balances may fall below zero, which is as good a number as any here. */
+LW_YIELDS static lw_status add_to_account(lw_env *env, lw_txn *txn, uint64_t account,
+                                          uint64_t amount) {
+    char key[16];
+    if (below(env, 2) == 0) {
+        return lw_add(txn, account_key(account, key), (int64_t)amount);
+    }
+    uint64_t balance;
+    LW_TRY(read_account(txn, account, &balance));
+    balance += amount;
+    return lw_put(txn, account_key(account, key), lw_view(&balance, sizeof(balance)));
+}
+
 LW_YIELDS static lw_status transfer(lw_env *env, lw_txn *txn) {
     uint64_t from = below(env, LW_BANK_ACCOUNTS), to = below(env, LW_BANK_ACCOUNTS);
-    uint64_t from_balance, to_balance;
-    char key[16];
-    LW_TRY(read_account(txn, from, &from_balance));
-    uint64_t amount = below(env, from_balance + 1);
-    from_balance -= amount;
-    LW_TRY(lw_put(txn, account_key(from, key), lw_view(&from_balance, sizeof(from_balance))));
-    LW_TRY(read_account(txn, to, &to_balance));
-    to_balance += amount;
-    return lw_put(txn, account_key(to, key), lw_view(&to_balance, sizeof(to_balance)));
+    uint64_t amount = below(env, LW_BANK_BALANCE);
+    LW_TRY(add_to_account(env, txn, from, -amount));
+    return add_to_account(env, txn, to, amount);
 }
 
 /* Adds up all accounts by a scan, forwards or backwards. */
@@ -478,6 +486,17 @@ LW_YIELDS static void run_churn(lw_env *env, lw_workload_client *self, lw_client
     count(workload, self, outcome);
 }
 
+/* ---- counter ------------------------------------------------------------------------------ */
+
+LW_YIELDS static void run_counter(lw_workload_client *self, lw_client *client) {
+    lw_workload *workload = self->workload;
+    lw_status status = lw_counter_add(&workload->counter, client, &workload->violations);
+    count(workload, self,
+          status == LW_OK             ? LW_OUTCOME_OK
+          : status == LW_UNDETERMINED ? LW_OUTCOME_INFO
+                                      : LW_OUTCOME_FAIL);
+}
+
 /* ---- clients ------------------------------------------------------------------------------ */
 
 typedef struct client_fiber {
@@ -506,7 +525,7 @@ LW_YIELDS static void client_main(void *argument) {
         LW_ASSERT(opened == LW_OK);
         uint64_t rounds = 1 + below(env, 50);
         for (uint64_t round = 0; round < rounds && !workload->stopping; round++) {
-            switch (below(env, 5)) {
+            switch (below(env, 6)) {
             case 0:
             case 1:
             case 2:
@@ -514,6 +533,9 @@ LW_YIELDS static void client_main(void *argument) {
                 break;
             case 3:
                 run_bank(env, self, client);
+                break;
+            case 4:
+                run_counter(self, client);
                 break;
             default:
                 run_churn(env, self, client);
@@ -553,5 +575,6 @@ lw_status lw_workload_final(lw_workload *workload, lw_client *client) {
     lw_history_end(record, status == LW_OK ? LW_OUTCOME_OK : LW_OUTCOME_FAIL,
                    workload->now_ns(workload->clock));
     lw_txn_close(txn);
-    return status;
+    LW_TRY(status);
+    return lw_counter_final(&workload->counter, client, &workload->violations);
 }

@@ -6,7 +6,10 @@
  * Lists: transactions of one to four, sometimes twenty, reads, appends and scans over a few hot
  * lists: the history that the cycle checker judges.
  *
- * Bank: transfers between accounts, and scans whose sum never changes.
+ * Bank: transfers between accounts, by what was read or by atomic additions, and scans whose sum
+ * never changes.
+ *
+ * Counter: see counter.h.
  *
  * Churn: inserts, deletes and range deletes over a few keys of the client's own, each checked
  * against what the client knows; with values of every size, so that all of the storage moves. */
@@ -15,6 +18,7 @@
 
 #include "base/env.h"
 #include "client/lathwork.h"
+#include "sim/counter.h"
 #include "sim/history.h"
 
 typedef struct lw_workload {
@@ -33,6 +37,7 @@ typedef struct lw_workload {
     uint64_t committed, failed, in_doubt;
     uint64_t highest_timestamp; /* that a client was told so far */
     bool undisturbed;           /* nobody loses a connection or a clock: see judge_rollback */
+    lw_counter counter;
     /* Broken promises, one line each; none if empty. */
     lw_buffer violations;
 } lw_workload;
@@ -55,7 +60,8 @@ void lw_workload_init(lw_workload *workload, lw_memory *memory, lw_isolation iso
 void lw_workload_start(lw_env *env, lw_workload_client *client);
 /* The bank's first transaction: must be repeated until it is LW_OK. */
 LW_MUST_USE LW_YIELDS lw_status lw_workload_fill(lw_client *client);
-/* Reads everything once more, as a final transaction of the history, and checks the bank. */
+/* Reads everything once more, as a final transaction of the history, and checks the bank and the
+ * counter. */
 LW_MUST_USE LW_YIELDS lw_status lw_workload_final(lw_workload *workload, lw_client *client);
 
 #endif

@@ -268,6 +268,163 @@ static void what_a_savepoint_saw_still_counts(void **state) {
     tell(*state, change_what_a_savepoint_saw);
 }
 
+LW_YIELDS static void write_atomically_alone(void *argument) {
+    fixture *in = argument;
+    int64_t now = 0;
+    uint64_t size = 0;
+    int swapped = -1;
+    lw_bytes one = T("one"), onetwo = T("onetwo"), three = T("three"), fresh = T("new");
+    OK(lw_add_now(in->client, T("n"), 5, &now));
+    EXPECT(now == 5);
+    OK(lw_add_now(in->client, T("n"), -7, &now));
+    EXPECT(now == -2);
+    OK(lw_max_now(in->client, T("n"), 11, &now));
+    EXPECT(now == 11);
+    OK(lw_min_now(in->client, T("n"), 12, NULL));
+    OK(lw_append_now(in->client, T("a"), T("one"), NULL));
+    OK(lw_append_now(in->client, T("a"), T("two"), &size));
+    EXPECT(size == 6 && holds(in->client, "a", "onetwo"));
+    EXPECT(lw_add_now(in->client, T("a"), 1, &now) == LW_INVALID_ARGUMENT);
+    EXPECT(strstr(lw_client_error(in->client), "no number") != NULL && now == 11);
+    EXPECT(lw_add_now(in->client, T("n"), INT64_MAX, &now) == LW_INVALID_ARGUMENT);
+    OK(lw_compare_and_set(in->client, T("a"), &one, &three, &swapped));
+    EXPECT(swapped == 0 && holds(in->client, "a", "onetwo"));
+    OK(lw_compare_and_set(in->client, T("a"), &onetwo, &three, &swapped));
+    EXPECT(swapped == 1 && holds(in->client, "a", "three"));
+    OK(lw_compare_and_set(in->client, T("a"), &three, NULL, &swapped));
+    EXPECT(swapped == 1 && holds(in->client, "a", NULL));
+    OK(lw_compare_and_set(in->client, T("a"), NULL, &fresh, &swapped));
+    EXPECT(swapped == 1 && holds(in->client, "a", "new"));
+    in->done = true;
+}
+
+static void atomic_writes_alone_tell_what_they_did(void **state) {
+    tell(*state, write_atomically_alone);
+}
+
+LW_YIELDS static bool number_is(lw_client *client, const char *key, int64_t expected) {
+    int64_t now = expected - 1;
+    return lw_add_now(client, T(key), 0, &now) == LW_OK && now == expected;
+}
+
+/* Two transactions add to the same keys and read others: nobody is in conflict. */
+LW_YIELDS static void add_at_once(void *argument) {
+    fixture *in = argument;
+    lw_client *other = another(in, "other");
+    for (int mode = 0; mode < 4; mode++) {
+        lw_isolation isolation = mode % 2 == 0 ? LW_STRICT : LW_SNAPSHOT;
+        lw_locking locking = mode / 2 == 0 ? LW_OPTIMISTIC : LW_PESSIMISTIC;
+        lw_txn *one = begin(in->client, isolation, locking);
+        lw_txn *two = begin(other, isolation, locking);
+        lw_bytes value;
+        EXPECT(lw_get(one, T("unrelated"), &value) == LW_NOT_FOUND);
+        EXPECT(lw_get(two, T("unrelated"), &value) == LW_NOT_FOUND);
+        OK(lw_add(one, T("n"), 1));
+        OK(lw_add(two, T("n"), 10));
+        OK(lw_add(one, T("n"), 2));
+        OK(lw_append(one, T("a"), T("x")));
+        OK(lw_append(two, T("a"), T("x")));
+        OK(lw_max(one, T("m"), mode));
+        OK(lw_commit(two));
+        OK(lw_commit(one));
+        lw_txn_close(one);
+        lw_txn_close(two);
+        EXPECT(number_is(in->client, "n", 13 * (mode + 1)));
+        EXPECT(number_is(in->client, "m", mode));
+    }
+    EXPECT(holds(in->client, "a", "xxxxxxxx"));
+    lw_close(other);
+    in->done = true;
+}
+
+static void atomic_writes_are_never_in_conflict(void **state) {
+    tell(*state, add_at_once);
+}
+
+LW_YIELDS static void read_what_was_added(void *argument) {
+    fixture *in = argument;
+    lw_bytes key, value;
+    OK(lw_append_now(in->client, T("k"), T("old"), NULL));
+    for (lw_locking locking = LW_OPTIMISTIC; locking <= LW_PESSIMISTIC; locking++) {
+        lw_txn *txn = begin(in->client, LW_STRICT, locking);
+        OK(lw_append(txn, T("k"), T("+")));
+        OK(lw_append(txn, T("l"), T("new")));
+        OK(lw_savepoint(txn, "before reading"));
+        lw_scan *scan = NULL;
+        OK(lw_scan_open(txn, NULL, &scan));
+        OK(lw_scan_next(scan, &key, &value));
+        SAME(value, "old+");
+        OK(lw_scan_next(scan, &key, &value));
+        SAME(value, "new");
+        EXPECT(lw_scan_next(scan, &key, &value) == LW_NOT_FOUND);
+        lw_scan_close(scan);
+        OK(lw_append(txn, T("k"), T("!")));
+        OK(lw_get(txn, T("k"), &value));
+        SAME(value, "old+!");
+        OK(lw_rollback_to(txn, "before reading"));
+        lw_lookup lookup = {.key = T("k")};
+        OK(lw_get_many(txn, &lookup, 1));
+        SAME(lookup.value, "old+");
+        OK(lw_put(txn, T("p"), T("a")));
+        OK(lw_append(txn, T("p"), T("b")));
+        OK(lw_get_for_update(txn, T("p"), &value));
+        SAME(value, "ab");
+        EXPECT(lw_insert(txn, T("k"), T("?")) == LW_EXISTS);
+        int existed = 0;
+        OK(lw_delete(txn, T("l"), &existed));
+        EXPECT(existed == 1);
+        EXPECT(lw_add(txn, T("k"), 1) == LW_INVALID_ARGUMENT); /* it was read: it is no number */
+        lw_txn_close(txn);
+    }
+    EXPECT(holds(in->client, "k", "old"));
+    in->done = true;
+}
+
+static void what_was_written_atomically_is_read_as_it_will_be(void **state) {
+    tell(*state, read_what_was_added);
+}
+
+/* Read in the same transaction, an addition is in conflict like any other write. */
+LW_YIELDS static void add_and_read(void *argument) {
+    fixture *in = argument;
+    lw_bytes value;
+    lw_txn *txn = begin(in->client, LW_STRICT, LW_OPTIMISTIC);
+    OK(lw_add(txn, T("n"), 1));
+    OK(lw_get(txn, T("n"), &value));
+    OK(lw_add_now(in->client, T("n"), 1, NULL));
+    EXPECT(lw_commit(txn) == LW_CONFLICT);
+    lw_txn_close(txn);
+    EXPECT(number_is(in->client, "n", 1));
+    in->done = true;
+}
+
+static void an_addition_that_was_read_may_be_in_conflict(void **state) {
+    tell(*state, add_and_read);
+}
+
+LW_YIELDS static void stamp_a_value(void *argument) {
+    fixture *in = argument;
+    lw_bytes value;
+    lw_txn *txn = begin(in->client, LW_STRICT, LW_OPTIMISTIC);
+    EXPECT(lw_put_stamped(txn, T("s"), T("short"), 0) == LW_INVALID_ARGUMENT);
+    EXPECT(lw_put_stamped(txn, T("s"), T("at________"), 3) == LW_INVALID_ARGUMENT);
+    OK(lw_put_stamped(txn, T("s"), T("at________"), 2));
+    EXPECT(lw_get(txn, T("s"), &value) == LW_INVALID_ARGUMENT);
+    OK(lw_commit(txn));
+    char expected[10] = "at";
+    lw_put_u64_sorted((uint8_t *)expected + 2, lw_commit_timestamp(txn));
+    lw_txn_close(txn);
+    txn = begin(in->client, LW_STRICT, LW_OPTIMISTIC);
+    OK(lw_get(txn, T("s"), &value));
+    EXPECT(lw_equal(value, lw_view(expected, sizeof(expected))));
+    lw_txn_close(txn);
+    in->done = true;
+}
+
+static void a_stamped_value_tells_its_commit(void **state) {
+    tell(*state, stamp_a_value);
+}
+
 static void what_is_rolled_back_or_closed_never_was(void **state) {
     tell(*state, give_up_writes);
 }
@@ -964,6 +1121,11 @@ int main(void) {
         STORY(what_is_rolled_back_or_closed_never_was),
         STORY(what_came_after_a_savepoint_is_taken_back),
         STORY(what_a_savepoint_saw_still_counts),
+        STORY(atomic_writes_alone_tell_what_they_did),
+        STORY(atomic_writes_are_never_in_conflict),
+        STORY(what_was_written_atomically_is_read_as_it_will_be),
+        STORY(an_addition_that_was_read_may_be_in_conflict),
+        STORY(a_stamped_value_tells_its_commit),
         STORY(limits_are_named_when_overstepped),
         STORY(many_keys_are_read_at_once),
         STORY(scans_see_own_writes_in_both_directions),

@@ -33,7 +33,12 @@ static const lw_mutation some_mutations[] = {
      .value = {(const uint8_t *)"one", 3},
      .seen = LW_SEEN_ANYTHING},
     {.kind = LW_MUTATION_DELETE, .key = {(const uint8_t *)"a\0", 2}, .seen = 77},
-    {.kind = LW_MUTATION_LOCK, .key = {(const uint8_t *)"b", 1}, .seen = 0}};
+    {.kind = LW_MUTATION_ADD,
+     .key = {(const uint8_t *)"b", 1},
+     .value = {(const uint8_t *)"12345678", 8},
+     .seen = 0}};
+static const lw_commit_result some_results[] = {
+    {.applied = true, .found = true, .value = {(const uint8_t *)"12345678", 8}}, {.found = false}};
 static const lw_seen_key some_seen_keys[] = {{.key = {(const uint8_t *)"k", 1}, .seen = 9}};
 static const lw_seen_range some_ranges[] = {
     {.seen = 9},
@@ -63,7 +68,8 @@ static void encode_sample(size_t row) {
                                                 .key_count = 1,
                                                 .ranges = some_ranges,
                                                 .range_count = 2};
-    lw_commit_reply commit_reply = {.commit_timestamp = 8};
+    lw_commit_reply commit_reply = {
+        .commit_timestamp = 8, .results = some_results, .result_count = 2};
     lw_prewrite_request prewrite_request = {.start = 7,
                                             .primary = some_keys[0],
                                             .lifetime_ms = 3000,
@@ -170,7 +176,7 @@ static void every_field_of_a_commit_arrives(void **state) {
     assert_int_equal(read.mutations[1].kind, LW_MUTATION_DELETE);
     assert_true(lw_equal(read.mutations[1].key, lw_view("a\0", 2)));
     assert_int_equal(read.mutations[1].seen, 77);
-    assert_int_equal(read.mutations[2].kind, LW_MUTATION_LOCK);
+    assert_int_equal(read.mutations[2].kind, LW_MUTATION_ADD);
     assert_int_equal(read.key_count, 1);
     assert_int_equal(read.keys[0].seen, 9);
     assert_int_equal(read.range_count, 2);
@@ -186,9 +192,10 @@ static void the_bytes_of_a_commit_never_change(void **state) {
         0x94, 0x01, 0xc4, 1,    'a',  0xc4, 3,    'o',  'n',  'e', /* put, key, value */
         0xcf, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,      /* seen anything */
         0x94, 0x02, 0xc4, 2,    'a',  0,    0xc4, 0,    0x4d,      /* delete */
-        0x94, 0x03, 0xc4, 1,    'b',  0xc4, 0,    0x00,            /* lock */
-        0x91, 0x92, 0xc4, 1,    'k',  0x09,                        /* seen keys */
-        0x92, 0x93, 0xc4, 0,    0xc4, 0,    0x09,                  /* seen ranges */
+        0x94, 0x04, 0xc4, 1,    'b',  0xc4, 8,    '1',  '2',  '3',
+        '4',  '5',  '6',  '7',  '8',  0x00,       /* add */
+        0x91, 0x92, 0xc4, 1,    'k',  0x09,       /* seen keys */
+        0x92, 0x93, 0xc4, 0,    0xc4, 0,    0x09, /* seen ranges */
         0x93, 0xc4, 1,    'k',  0xc4, 1,    'l',  0xcd, 0x01, 0x2c,
     };
     encode_sample(6);
@@ -241,10 +248,10 @@ static void mutations_that_make_no_sense_are_refused(void **state) {
     (void)state;
     lw_mutation mutation = some_mutations[0];
     expect_mutations_refused(&mutation, 0, "no mutations");
-    mutation.kind = (lw_mutation_kind)4;
+    mutation.kind = (lw_mutation_kind)10;
     expect_mutations_refused(&mutation, 1, "unknown kind");
     mutation.kind = LW_MUTATION_DELETE;
-    expect_mutations_refused(&mutation, 1, "puts nothing has a value");
+    expect_mutations_refused(&mutation, 1, "its kind cannot have");
     mutation = some_mutations[0];
     mutation.key.size = 0;
     expect_mutations_refused(&mutation, 1, "empty");

@@ -46,6 +46,12 @@ typedef struct lw_evaluation {
     lw_obstacle obstacle;      /* with LW_CONFLICT; lives in the arena, the label is empty */
     uint64_t obstacle_session; /* of the lock in the way; 0: unknown */
 
+    /* Of a commit in one round: its mutations with the atomic ones worked out, and what those did.
+     * In the arena. */
+    const lw_mutation *mutations;
+    lw_commit_result *results;
+    uint32_t result_count;
+
     lw_buffer key, bound, record, lock; /* scratch */
 } lw_evaluation;
 

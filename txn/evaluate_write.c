@@ -3,6 +3,7 @@
 #include "txn/evaluate.h"
 #include "base/logline.h"
 #include "storage/batch.h"
+#include "txn/atomic.h"
 #include "txn/history.h"
 
 /* ---- writing records ------------------------------------------------------------------------ */
@@ -231,9 +232,54 @@ LW_YIELDS static lw_status check_mutation(lw_evaluation *evaluation, const lw_mu
     return LW_OK;
 }
 
+/* Tells what the atomic mutations did when an earlier copy of the request committed. */
+LW_YIELDS static lw_status recall_results(lw_evaluation *evaluation,
+                                          const lw_commit_now_request *request,
+                                          uint64_t committed) {
+    for (uint32_t index = 0; index < request->mutation_count; index++) {
+        const lw_mutation *mutation = &request->mutations[index];
+        if (lw_mutation_is_atomic(mutation->kind)) {
+            LW_TRY(lw_history_became(evaluation, mutation, request->start, committed,
+                                     &evaluation->results[evaluation->result_count]));
+            evaluation->result_count++;
+        }
+    }
+    return LW_OK;
+}
+
+/* Works the atomic mutations out. */
+LW_YIELDS static lw_status work_out(lw_evaluation *evaluation, const lw_commit_now_request *request,
+                                    lw_mutation *mutations) {
+    memcpy(mutations, request->mutations, request->mutation_count * sizeof(*mutations));
+    for (uint32_t index = 0; index < request->mutation_count; index++) {
+        if (lw_mutation_is_atomic(mutations[index].kind)) {
+            LW_TRY(lw_history_become(evaluation, &request->mutations[index], &mutations[index],
+                                     &evaluation->results[evaluation->result_count]));
+            evaluation->result_count++;
+        }
+    }
+    evaluation->mutations = mutations;
+    return LW_OK;
+}
+
+static uint32_t count_atomic(const lw_commit_now_request *request) {
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < request->mutation_count; index++) {
+        count += lw_mutation_is_atomic(request->mutations[index].kind);
+    }
+    return count;
+}
+
 lw_status lw_evaluate_commit_now(lw_evaluation *evaluation, const lw_commit_now_request *request,
                                  uint64_t *committed) {
     *committed = 0;
+    uint32_t atomic_count = count_atomic(request);
+    evaluation->mutations = request->mutations;
+    evaluation->result_count = 0;
+    if (atomic_count > 0) {
+        evaluation->results =
+            lw_arena_allocate(evaluation->arena, atomic_count * sizeof(lw_commit_result));
+    }
     for (uint32_t index = 0; index < request->mutation_count; index++) {
         const lw_mutation *mutation = &request->mutations[index];
         lw_account account;
@@ -243,7 +289,7 @@ lw_status lw_evaluate_commit_now(lw_evaluation *evaluation, const lw_commit_now_
         if (index == 0 && account.committed != 0 && !first_copy) {
             LW_MARK(evaluation->env, "txn.commit_repeated");
             *committed = account.committed;
-            return LW_OK;
+            return recall_results(evaluation, request, account.committed);
         }
         LW_TRY(check_mutation(evaluation, mutation, request->start, &account));
     }
@@ -253,27 +299,45 @@ lw_status lw_evaluate_commit_now(lw_evaluation *evaluation, const lw_commit_now_
                                  .key_count = request->key_count,
                                  .ranges = request->ranges,
                                  .range_count = request->range_count};
-    return lw_evaluate_validate(evaluation, &reads);
+    LW_TRY(lw_evaluate_validate(evaluation, &reads));
+    if (atomic_count == 0) {
+        return LW_OK;
+    }
+    return work_out(
+        evaluation, request,
+        lw_arena_allocate(evaluation->arena, request->mutation_count * sizeof(lw_mutation)));
 }
 
 static lw_record_kind record_kind(lw_mutation_kind kind) {
-    return kind == LW_MUTATION_PUT      ? LW_RECORD_PUT
-           : kind == LW_MUTATION_DELETE ? LW_RECORD_DELETE
-                                        : LW_RECORD_MARK;
+    return kind == LW_MUTATION_PUT || kind == LW_MUTATION_STAMP ? LW_RECORD_PUT
+           : kind == LW_MUTATION_DELETE                         ? LW_RECORD_DELETE
+                                                                : LW_RECORD_MARK;
+}
+
+/* Writes what a mutation that was worked out leaves when it commits. `value` must not be a view of
+ * evaluation->record. */
+static void put_committed(lw_evaluation *evaluation, lw_bytes key, uint64_t commit_timestamp,
+                          lw_mutation_kind kind, uint64_t start, lw_bytes value) {
+    lw_buffer stamped = lw_buffer_in(evaluation->env->memory);
+    if (kind == LW_MUTATION_STAMP) {
+        lw_stamp_apply(value, commit_timestamp, &stamped);
+        value = lw_buffer_view(&stamped);
+    }
+    put_data(evaluation, key, commit_timestamp,
+             &(lw_data_record){.kind = record_kind(kind), .start = start, .value = value});
+    lw_buffer_reset(&stamped);
 }
 
 void lw_evaluate_commit_now_write(lw_evaluation *evaluation, const lw_commit_now_request *request,
                                   uint64_t commit_timestamp) {
     LW_ASSERT(commit_timestamp > request->start);
     for (uint32_t index = 0; index < request->mutation_count; index++) {
-        const lw_mutation *mutation = &request->mutations[index];
+        const lw_mutation *mutation = &evaluation->mutations[index];
         if (mutation->kind == LW_MUTATION_LOCK && index > 0) {
             continue; /* the first mutation's record tells a repeated request what it did (E3) */
         }
-        put_data(evaluation, mutation->key, commit_timestamp,
-                 &(lw_data_record){.kind = record_kind(mutation->kind),
-                                   .start = request->start,
-                                   .value = mutation->value});
+        put_committed(evaluation, mutation->key, commit_timestamp, mutation->kind, request->start,
+                      mutation->value);
     }
 }
 
@@ -298,14 +362,19 @@ LW_YIELDS static lw_status prewrite_one(lw_evaluation *evaluation,
         LW_MARK(evaluation->env, "txn.late_prewrite");
     }
     LW_TRY(check_mutation(evaluation, mutation, request->start, &account));
+    lw_mutation becomes = *mutation;
+    if (lw_mutation_is_atomic(mutation->kind)) {
+        lw_commit_result result;
+        LW_TRY(lw_history_become(evaluation, mutation, &becomes, &result));
+    }
     put_lock(evaluation, mutation->key,
-             &(lw_lock_record){.kind = mutation->kind,
+             &(lw_lock_record){.kind = becomes.kind,
                                .start = request->start,
                                .floor = evaluation->given,
                                .expires = expiry(evaluation, request->lifetime_ms),
                                .session = evaluation->session,
                                .primary = request->primary,
-                               .value = mutation->value});
+                               .value = becomes.value});
     evaluation->locks_put++;
     return LW_OK;
 }
@@ -357,9 +426,8 @@ LW_YIELDS static lw_status commit_one(lw_evaluation *evaluation, const lw_finish
                        (unsigned long long)request->commit_timestamp);
     }
     LW_TRY(place_free(evaluation, key, request->commit_timestamp, request->start));
-    put_data(evaluation, key, request->commit_timestamp,
-             &(lw_data_record){
-                 .kind = record_kind(lock.kind), .start = request->start, .value = lock.value});
+    put_committed(evaluation, key, request->commit_timestamp, lock.kind, request->start,
+                  lock.value);
     take_lock(evaluation, key);
     return LW_OK;
 }

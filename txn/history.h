@@ -47,6 +47,19 @@ LW_MUST_USE LW_YIELDS lw_status lw_history_account(lw_evaluation *evaluation, lw
                                                    uint64_t start, uint64_t since,
                                                    lw_account *account);
 
+/* ---- atomic mutations: txn/atomic.h against what the key has ----------------------------------
+ */
+
+/* What the mutation comes to if it is carried out now, and what it then did. Both live in the
+ * arena. Fails as lw_atomic_apply. */
+LW_MUST_USE LW_YIELDS lw_status lw_history_become(lw_evaluation *evaluation,
+                                                  const lw_mutation *mutation, lw_mutation *becomes,
+                                                  lw_commit_result *result);
+/* What the mutation did when its transaction committed at `committed`. */
+LW_MUST_USE LW_YIELDS lw_status lw_history_became(lw_evaluation *evaluation,
+                                                  const lw_mutation *mutation, uint64_t start,
+                                                  uint64_t committed, lw_commit_result *result);
+
 /* ---- obstacles: each returns LW_CONFLICT ---------------------------------------------------- */
 
 LW_MUST_USE lw_status lw_obstacle_lock(lw_evaluation *evaluation, lw_bytes key,

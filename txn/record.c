@@ -3,6 +3,7 @@
 #include "txn/record.h"
 
 #include "base/logline.h"
+#include "txn/atomic.h"
 
 enum {
     TAG_DATA = 'd',
@@ -156,10 +157,10 @@ static bool data_record_sound(const lw_data_record *record, uint64_t timestamp) 
 }
 
 static bool lock_record_sound(const lw_lock_record *record) {
-    bool known = record->kind >= LW_MUTATION_PUT && record->kind <= LW_MUTATION_LOCK;
+    bool known = (record->kind >= LW_MUTATION_PUT && record->kind <= LW_MUTATION_LOCK) ||
+                 record->kind == LW_MUTATION_STAMP;
     bool named = record->start != 0 && record->primary.size > 0;
-    bool filled = record->kind == LW_MUTATION_PUT || record->value.size == 0;
-    return known && named && filled;
+    return known && named && lw_atomic_operand_valid(record->kind, record->value);
 }
 
 void lw_data_record_encode(const lw_data_record *record, uint64_t timestamp, lw_buffer *out) {

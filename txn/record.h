@@ -14,7 +14,8 @@
  * Values of the tree
  *   data record   kind u8 · lead varint · value          lead = timestamp - start; value of PUT
  * only lock record   kind u8 (lw_mutation_kind) · start u64 · floor u64 · expires u64 · session u64
- * · primary size varint · primary · value  value of LW_MUTATION_PUT only
+ * · primary size varint · primary · value  value of LW_MUTATION_PUT and STAMP only; no other atomic
+ * mutation is ever in a lock: it was worked out when the key was locked
  *
  * Invariants
  * K1. Tree keys of data records sort by (user key ascending, timestamp descending).

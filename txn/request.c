@@ -11,7 +11,7 @@
  *                         byte limit ]
  *   scan reply          [ read timestamp, more, [ [ key, value ] ... ] ]
  *   commit now request  [ start, [ mutation ... ], [ seen key ... ], [ seen range ... ] ]
- *   commit reply        [ commit timestamp ]
+ *   commit reply        [ commit timestamp, [ [ applied, found, value ] ... ] ]
  *   prewrite request    [ start, primary, lifetime ms, [ mutation ... ] ]
  *   validate request    [ start, commit timestamp, [ seen key ... ], [ seen range ... ] ]
  *   finish request      [ start, commit timestamp, [ key ... ] ]
@@ -35,7 +35,7 @@
  *     more items than the bytes at hand can hold.
  * Q2. What a decoder accepted may be used as it is: kinds are known, keys fit a tree, mutations are
  *     distinct and ascend by key. */
-#include "txn/request.h"
+#include "txn/atomic.h"
 
 /* ---- decoding, shared ----------------------------------------------------------------------- */
 
@@ -138,6 +138,7 @@ enum {
     VALUE_SIZE_MIN = 5,      /* array · bool · number · bin header 2 */
     ROW_SIZE_MIN = 6,        /* array · key 3 · bin header 2 */
     MUTATION_SIZE_MIN = 8,   /* array · kind · key 3 · bin header 2 · number */
+    RESULT_SIZE_MIN = 5,     /* array · 2 bools · bin header 2 */
     SEEN_KEY_SIZE_MIN = 5,   /* array · key 3 · number */
     SEEN_RANGE_SIZE_MIN = 6, /* array · 2 bin headers 4 · number */
 };
@@ -198,7 +199,7 @@ static void write_mutations(lw_buffer *body, const lw_mutation *mutations,
 
 static lw_mutation_kind read_mutation_kind(decoder *from) {
     uint64_t kind = read_number(from);
-    demand(from, kind >= LW_MUTATION_PUT && kind <= LW_MUTATION_LOCK,
+    demand(from, kind >= LW_MUTATION_PUT && kind <= LW_MUTATION_STAMP,
            "a mutation is of an unknown kind");
     return (lw_mutation_kind)(kind & UINT8_MAX);
 }
@@ -215,8 +216,8 @@ static const lw_mutation *read_mutations(decoder *from, uint32_t *mutation_count
         mutation->key = read_key(from);
         mutation->value = read_value(from);
         mutation->seen = read_number(from);
-        demand(from, mutation->kind == LW_MUTATION_PUT || mutation->value.size == 0,
-               "a mutation that puts nothing has a value");
+        demand(from, lw_atomic_operand_valid(mutation->kind, mutation->value),
+               "a mutation has a value or an operand that its kind cannot have");
         demand(from, lw_compare(before, mutation->key) < 0,
                "its mutations are not in the order of their keys, each key once");
         before = mutation->key;
@@ -419,13 +420,34 @@ lw_status lw_commit_now_request_decode(lw_bytes body, lw_arena *arena,
 }
 
 void lw_commit_reply_encode(const lw_commit_reply *message, lw_buffer *body) {
-    lw_write_array(body, 1);
+    lw_write_array(body, 2);
     lw_write_u64(body, message->commit_timestamp);
+    lw_write_array(body, message->result_count);
+    for (uint32_t index = 0; index < message->result_count; index++) {
+        lw_write_array(body, 3);
+        lw_write_bool(body, message->results[index].applied);
+        lw_write_bool(body, message->results[index].found);
+        lw_write_bytes(body, message->results[index].value);
+    }
+}
+
+static const lw_commit_result *read_results(decoder *from, uint32_t *result_count) {
+    uint32_t count = read_count(from, RESULT_SIZE_MIN);
+    lw_commit_result *results = lw_arena_allocate(from->arena, count * sizeof(*results));
+    for (uint32_t index = 0; index < count; index++) {
+        read_fields(from, 3);
+        results[index].applied = read_flag(from);
+        results[index].found = read_flag(from);
+        results[index].value = read_value(from);
+    }
+    *result_count = count;
+    return results;
 }
 
 lw_status lw_commit_reply_decode(lw_bytes body, lw_arena *arena, lw_commit_reply *message) {
-    decoder from = decoder_open(body, arena, 1);
+    decoder from = decoder_open(body, arena, 2);
     lw_commit_reply read = {.commit_timestamp = read_timestamp(&from, "its commit timestamp is 0")};
+    read.results = read_results(&from, &read.result_count);
     LW_TRY(decoder_close(&from, "commit reply"));
     *message = read;
     return LW_OK;

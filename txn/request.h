@@ -25,12 +25,19 @@ typedef enum lw_mutation_kind {
     LW_MUTATION_PUT = 1,
     LW_MUTATION_DELETE = 2,
     LW_MUTATION_LOCK = 3, /* writes nothing; the key takes part in conflicts (get for update) */
+    /* Atomic: see txn/atomic.h. */
+    LW_MUTATION_ADD = 4,
+    LW_MUTATION_MIN = 5,
+    LW_MUTATION_MAX = 6,
+    LW_MUTATION_APPEND = 7,
+    LW_MUTATION_SWAP = 8,
+    LW_MUTATION_STAMP = 9,
 } lw_mutation_kind;
 
 typedef struct lw_mutation {
     lw_mutation_kind kind;
-    lw_bytes key, value;
-    uint64_t seen; /* conflict if a newer version of the key is committed */
+    lw_bytes key, value; /* of an atomic one: the operand */
+    uint64_t seen;       /* conflict if a newer version of the key is committed */
 } lw_mutation;
 
 typedef struct lw_seen_key {
@@ -99,9 +106,17 @@ typedef struct lw_commit_now_request {
     const lw_seen_range *ranges;
     uint32_t range_count;
 } lw_commit_now_request;
-/* Also the reply of a COMMIT. */
+/* What an atomic mutation did. */
+typedef struct lw_commit_result {
+    bool applied;   /* only a SWAP may not be */
+    bool found;     /* whether the key has a value now */
+    lw_bytes value; /* it; of an APPEND: its size, u64 little-endian; of a STAMP: nothing */
+} lw_commit_result;
+/* Also the reply of a COMMIT, without results. */
 typedef struct lw_commit_reply {
     uint64_t commit_timestamp;
+    const lw_commit_result *results; /* of the atomic mutations, in their order */
+    uint32_t result_count;
 } lw_commit_reply;
 
 /* ---- PREWRITE: locks with intents; the first phase of Percolator -------------------------- */

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Atomic mutations against what their key has: what they come to now, and what they did once. */
+#include "txn/atomic.h"
+#include "txn/history.h"
+
+/* To the newest version at or below `timestamp`; the walk is at its end if there is none. */
+LW_YIELDS static lw_status open_version(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
+                                        lw_history *history) {
+    LW_TRY(lw_history_open(evaluation, key, timestamp, history));
+    while (history->valid && !lw_history_is_version(history->record.kind)) {
+        LW_TRY(lw_history_next(history));
+    }
+    return LW_OK;
+}
+
+/* What the user is told of a key that now has `value` (NULL: none). */
+static void tell(lw_evaluation *evaluation, lw_mutation_kind kind, const lw_bytes *value,
+                 lw_commit_result *result) {
+    uint8_t size[sizeof(uint64_t)];
+    lw_bytes told = value != NULL ? *value : (lw_bytes){0};
+    if (kind == LW_MUTATION_APPEND) {
+        lw_put_u64(size, told.size);
+        told = lw_view(size, sizeof(size));
+    } else if (kind == LW_MUTATION_STAMP) {
+        told = (lw_bytes){0};
+    }
+    result->found = value != NULL;
+    result->value = lw_arena_copy(evaluation->arena, told);
+}
+
+static lw_status become(lw_evaluation *evaluation, const lw_mutation *mutation,
+                        const lw_bytes *base, lw_mutation *becomes, lw_commit_result *result) {
+    lw_buffer scratch = lw_buffer_in(evaluation->env->memory);
+    lw_status status =
+        lw_atomic_apply(mutation->kind, mutation->key, base, mutation->value, &scratch, becomes);
+    if (status == LW_OK) {
+        bool stays = becomes->kind == LW_MUTATION_LOCK, gone = becomes->kind == LW_MUTATION_DELETE;
+        becomes->value = lw_arena_copy(evaluation->arena, becomes->value);
+        result->applied = !stays;
+        tell(evaluation, mutation->kind, stays ? base : gone ? NULL : &becomes->value, result);
+    }
+    lw_buffer_reset(&scratch);
+    return status;
+}
+
+lw_status lw_history_become(lw_evaluation *evaluation, const lw_mutation *mutation,
+                            lw_mutation *becomes, lw_commit_result *result) {
+    lw_history history;
+    lw_status status = open_version(evaluation, mutation->key, UINT64_MAX, &history);
+    if (status == LW_OK) {
+        bool found = history.valid && history.record.kind == LW_RECORD_PUT;
+        status =
+            become(evaluation, mutation, found ? &history.record.value : NULL, becomes, result);
+    }
+    lw_history_close(&history);
+    return status;
+}
+
+lw_status lw_history_became(lw_evaluation *evaluation, const lw_mutation *mutation, uint64_t start,
+                            uint64_t committed, lw_commit_result *result) {
+    lw_history history;
+    lw_status status = open_version(evaluation, mutation->key, committed, &history);
+    if (status == LW_OK) {
+        bool found = history.valid && history.record.kind == LW_RECORD_PUT;
+        result->applied = history.valid && history.record.start == start;
+        tell(evaluation, mutation->kind, found ? &history.record.value : NULL, result);
+    }
+    lw_history_close(&history);
+    return status;
+}
