@@ -75,6 +75,16 @@ LW_YIELDS static lw_status flush_oldest(lw_tree *tree) {
         lw_output_reset(&output, true);
         return status;
     }
+    if (store->options.before_flush != NULL) {
+        status = store->options.before_flush(store->options.argument, tree, share->index);
+    }
+    if (status != LW_OK) {
+        if (!lw_store_stopping(store)) {
+            (void)!lw_store_judge(store, status);
+        }
+        lw_output_reset(&output, true);
+        return status;
+    }
     status = commit_flushed(tree, share, &output);
     if (status == LW_OK) {
         install_flushed(tree, share, &output);

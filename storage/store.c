@@ -137,6 +137,10 @@ lw_tree *lw_store_tree(lw_store *store, uint64_t id) {
     return node == NULL ? NULL : LW_MAP_ENTRY(node, lw_tree, node);
 }
 
+lw_tree *lw_store_next_tree(const lw_store *store, const lw_tree *tree) {
+    return tree == NULL ? store->first_tree : tree->next;
+}
+
 lw_tree *lw_store_add_tree(lw_store *store, uint64_t id, lw_version *tables) {
     lw_tree *tree = lw_allocate_zero(store->memory, sizeof(*tree));
     lw_memtable_share *memtable = lw_memtable_share_make(store->memory);

@@ -42,6 +42,9 @@ typedef struct lw_store_options {
     /* Called after a flush of `tree` became durable: everything up to `index` is in tables. May be
      * NULL. Must not suspend. */
     void (*flushed)(void *argument, lw_tree *tree, uint64_t index);
+    /* Called before that is made durable; returns once the log would not lose any of it in a crash.
+     * A failure stops the store. May be NULL, where only what is durable is applied. */
+    LW_YIELDS lw_status (*before_flush)(void *argument, lw_tree *tree, uint64_t index);
     void *argument;
 } lw_store_options;
 
@@ -60,6 +63,8 @@ bool lw_store_dead(const lw_store *store, lw_error *why);
 
 /* The tree of this id, or NULL. Trees live as long as the store. */
 lw_tree *lw_store_tree(lw_store *store, uint64_t id);
+/* The one created after `tree`, or the first for NULL; NULL behind the last. */
+lw_tree *lw_store_next_tree(const lw_store *store, const lw_tree *tree);
 /* Creates an empty tree, durably. LW_EXISTS if there is one of this id. */
 LW_MUST_USE LW_YIELDS lw_status lw_store_create_tree(lw_store *store, uint64_t id, lw_tree **tree);
 uint64_t lw_tree_id(const lw_tree *tree);

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine: log, then tree, in one turn. The invariants are in engine.h. */
+#include "storage/engine.h"
+
+#include "storage/batch.h"
+
+#include <inttypes.h>
+
+enum {
+    /* Bytes that writers who wait for nothing may write before the loop turns once: so that the
+     * log's writes, the flush and everybody else go on meanwhile. */
+    TURN_SIZE = 64 * 1024,
+    RECORD_OVERHEAD = 48, /* bytes of a record's header in the log, at most */
+};
+
+struct lw_engine {
+    lw_env *env;
+    lw_store *store;
+    lw_log *log;        /* NULL while it is being opened */
+    lw_tree *last_tree; /* the one written to last */
+    uint64_t position;  /* of the last append */
+    size_t unturned;    /* bytes written since the loop turned */
+    bool open_failed;
+    lw_queue opened; /* flushes wait here for the log */
+};
+
+/* ---- what the store asks ------------------------------------------------------------------------
+ */
+
+/* The rule of E3. While the folder is being opened nothing is flushed: what is in memory then was
+ * in memory before, so it fits, and the last of it is not durable before the log is open. */
+LW_YIELDS static lw_status before_flush(void *argument, lw_tree *tree, uint64_t index) {
+    lw_engine *engine = argument;
+    LW_ASSERT(lw_tree_applied(tree) >= index);
+    if (LW_BUG(engine->env, "engine.flush_before_log")) {
+        return LW_OK;
+    }
+    while (engine->log == NULL && !engine->open_failed) {
+        LW_MARK(engine->env, "engine.flush_waits_for_opening");
+        lw_queue_wait(&engine->opened);
+    }
+    if (engine->log == NULL) {
+        return lw_fail(LW_UNAVAILABLE, "the log could not be opened, so nothing is flushed");
+    }
+    if (lw_log_wait(engine->log, engine->position) != LW_OK) {
+        /* Whatever it was, also want of space: the log takes nothing any more. */
+        return lw_fail(LW_INTERNAL, "the log has stopped: %s", lw_error_slot()->text);
+    }
+    return LW_OK;
+}
+
+static void flushed(void *argument, lw_tree *tree, uint64_t index) {
+    lw_engine *engine = argument;
+    if (engine->log != NULL) {
+        lw_log_release(engine->log, lw_tree_id(tree), index);
+    }
+}
+
+/* ---- opening and closing ------------------------------------------------------------------------
+ */
+
+/* An lw_log_visit. */
+static lw_status replay(void *argument, const lw_log_record *record) {
+    lw_engine *engine = argument;
+    lw_tree *tree = lw_store_tree(engine->store, record->group);
+    if (tree == NULL || record->index <= lw_tree_flushed(tree)) {
+        return LW_OK; /* dropped, or in tables */
+    }
+    if (record->kind != LW_LOG_ENTRY || record->index != lw_tree_applied(tree) + 1) {
+        return lw_fail(LW_CORRUPTION,
+                       "the log has entry %" PRIu64 " of tree %" PRIu64 " behind entry %" PRIu64
+                       ": it is not the log of these tables, or parts of it are missing; restore "
+                       "the folder from a backup",
+                       record->index, record->group, lw_tree_applied(tree));
+    }
+    return lw_tree_apply(tree, record->index, record->payload);
+}
+
+LW_YIELDS static lw_status open_parts(lw_engine *engine, const lw_engine_options *options) {
+    lw_store_options store_options = options->store;
+    LW_ASSERT(store_options.flushed == NULL && store_options.before_flush == NULL);
+    store_options.flushed = flushed;
+    store_options.before_flush = before_flush;
+    store_options.argument = engine;
+    char path[LW_PATH_SIZE];
+    LW_TRY(lw_path_join(path, options->store.directory, "log"));
+    LW_TRY(lw_store_open(engine->env, &store_options, &engine->store));
+    lw_log *log = NULL;
+    LW_TRY(lw_log_open(engine->env, path, &options->log, replay, engine, &log));
+    engine->log = log;
+    for (lw_tree *tree = lw_store_next_tree(engine->store, NULL); tree != NULL;
+         tree = lw_store_next_tree(engine->store, tree)) {
+        lw_log_release(log, lw_tree_id(tree), lw_tree_flushed(tree));
+    }
+    lw_queue_wake_all(&engine->opened);
+    return LW_OK;
+}
+
+lw_status lw_engine_open(lw_env *env, const lw_engine_options *options, lw_engine **engine) {
+    lw_engine *opened = lw_allocate_zero(env->memory, sizeof(*opened));
+    opened->env = env;
+    lw_status status = open_parts(opened, options);
+    if (status != LW_OK) {
+        lw_error why = *lw_error_slot();
+        opened->open_failed = true;
+        lw_engine_close(opened);
+        *lw_error_slot() = why; /* closing must not hide it */
+        return status;
+    }
+    *engine = opened;
+    return LW_OK;
+}
+
+void lw_engine_close(lw_engine *engine) {
+    lw_queue_wake_all(&engine->opened);
+    if (engine->store != NULL) {
+        lw_store_close(engine->store); /* its last flush may wait for the log */
+    }
+    if (engine->log != NULL) {
+        lw_log_close(engine->log);
+    }
+    lw_free(engine->env->memory, engine);
+}
+
+/* ---- trees --------------------------------------------------------------------------------------
+ */
+
+lw_status lw_engine_create_tree(lw_engine *engine, uint64_t id) {
+    lw_tree *tree;
+    return lw_store_create_tree(engine->store, id, &tree);
+}
+
+lw_tree *lw_engine_tree(const lw_engine *engine, uint64_t id) {
+    return lw_store_tree(engine->store, id);
+}
+
+lw_store *lw_engine_store(const lw_engine *engine) {
+    return engine->store;
+}
+
+lw_log *lw_engine_log(const lw_engine *engine) {
+    return engine->log;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------
+ */
+
+static lw_status find_tree(lw_engine *engine, uint64_t id, lw_tree **tree) {
+    if (engine->last_tree == NULL || lw_tree_id(engine->last_tree) != id) {
+        engine->last_tree = lw_store_tree(engine->store, id);
+        if (engine->last_tree == NULL) {
+            return lw_fail(LW_NOT_FOUND, "there is no tree %" PRIu64 ": create it first", id);
+        }
+    }
+    *tree = engine->last_tree;
+    return LW_OK;
+}
+
+/* Waits until the tree can take the batch. */
+LW_YIELDS static lw_status admit(lw_engine *engine, uint64_t id, lw_bytes batch) {
+    lw_tree *tree;
+    if (batch.size > LW_LOG_PAYLOAD_SIZE_MAX) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "a batch of %zu bytes is larger than the %d that one may have: split it",
+                       batch.size, (int)LW_LOG_PAYLOAD_SIZE_MAX);
+    }
+    LW_TRY(lw_batch_check(batch));
+    LW_TRY(find_tree(engine, id, &tree));
+    return lw_tree_admit(tree, batch.size);
+}
+
+static void apply(lw_engine *engine, lw_tree *tree, const lw_log_record *record) {
+    lw_status status = lw_tree_apply(tree, record->index, record->payload);
+    LW_ASSERT(status == LW_OK); /* it was checked */
+    engine->unturned += record->payload.size + RECORD_OVERHEAD;
+}
+
+/* Waits for the write, or lets the loop turn now and then under writers who never wait. */
+LW_YIELDS static lw_status finish(lw_engine *engine, bool durable) {
+    if (durable) {
+        return lw_log_wait(engine->log, engine->position);
+    }
+    if (engine->unturned >= TURN_SIZE) {
+        engine->unturned = 0;
+        lw_op end_of_turn = {.kind = LW_OP_DEFER};
+        lw_status status = lw_env_perform(engine->env, &end_of_turn);
+        LW_ASSERT(status == LW_OK);
+    }
+    return LW_OK;
+}
+
+lw_status lw_engine_write(lw_engine *engine, uint64_t id, lw_bytes batch, bool durable) {
+    lw_tree *tree;
+    LW_TRY(admit(engine, id, batch));
+    LW_TRY(lw_log_room(engine->log, batch.size + RECORD_OVERHEAD));
+    LW_TRY(find_tree(engine, id, &tree)); /* it may have been dropped meanwhile */
+    lw_log_record record = {
+        .group = id, .index = lw_tree_applied(tree) + 1, .kind = LW_LOG_ENTRY, .payload = batch};
+    engine->position = lw_log_append(engine->log, &record, 1);
+    apply(engine, tree, &record);
+    return finish(engine, durable);
+}
+
+/* Numbers the entries; later ones of a tree follow its earlier ones. */
+static lw_status make_records(lw_engine *engine, const lw_engine_change *changes, uint32_t count,
+                              lw_tree **trees, lw_log_record *records) {
+    for (uint32_t index = 0; index < count; index++) {
+        LW_TRY(find_tree(engine, changes[index].tree, &trees[index]));
+        uint64_t entry = lw_tree_applied(trees[index]) + 1;
+        for (uint32_t other = 0; other < index; other++) {
+            entry += trees[other] == trees[index];
+        }
+        records[index] = (lw_log_record){.group = changes[index].tree,
+                                         .index = entry,
+                                         .kind = LW_LOG_ENTRY,
+                                         .payload = changes[index].batch};
+    }
+    return LW_OK;
+}
+
+lw_status lw_engine_write_all(lw_engine *engine, const lw_engine_change *changes, uint32_t count,
+                              bool durable) {
+    lw_tree *trees[LW_ENGINE_CHANGES_MAX] = {NULL};
+    lw_log_record records[LW_ENGINE_CHANGES_MAX] = {0};
+    size_t size = 0;
+    LW_ASSERT(count > 0 && count <= LW_ENGINE_CHANGES_MAX);
+    for (uint32_t index = 0; index < count; index++) {
+        LW_TRY(admit(engine, changes[index].tree, changes[index].batch));
+        size += changes[index].batch.size + RECORD_OVERHEAD;
+    }
+    LW_TRY(lw_log_room(engine->log, size));
+    LW_TRY(make_records(engine, changes, count, trees, records));
+    engine->position = lw_log_append(engine->log, records, count);
+    for (uint32_t index = 0; index < count; index++) {
+        apply(engine, trees[index], &records[index]);
+    }
+    return finish(engine, durable);
+}
+
+lw_status lw_engine_sync(lw_engine *engine) {
+    return lw_log_wait(engine->log, engine->position);
+}
