@@ -178,10 +178,12 @@ lw_status lw_store_check(lw_env *env, const char *directory, lw_filter_part filt
     check.folder = (lw_table_folder){.env = env,
                                      .cache = cache,
                                      .path = check.table_path,
+                                     .files = lw_map_in(env->memory),
                                      .filter_part = filter_part,
                                      .open_max = 1};
     lw_status status = check_folder(&check, directory);
     lw_inventory_reset(&check.inventory);
+    lw_map_reset(&check.folder.files);
     lw_cache_close(cache);
     if (status == LW_OK && check.fault_count > 0) {
         status = lw_fail(LW_CORRUPTION, "%s has %" PRIu32 " faults", directory, check.fault_count);

@@ -80,9 +80,6 @@ LW_YIELDS static lw_status replace_inputs(lw_tree *tree, const lw_compaction *co
                                                    .add_count = count,
                                                    .remove = compaction->inputs,
                                                    .remove_count = compaction->input_count});
-        for (uint32_t index = 0; index < compaction->input_count && !compaction->move; index++) {
-            compaction->inputs[index]->obsolete = true;
-        }
     }
     lw_free(store->memory, added);
     return status;
@@ -140,7 +137,7 @@ LW_YIELDS static lw_status tree_step(lw_tree *tree, uint32_t level, bool all) {
         status = compaction_run(tree, version, &compaction);
     }
     if (!all && level > 0) {
-        remember_turn(tree, level, compaction.inputs[0]->info.key_max);
+        remember_turn(tree, level, compaction.inputs[0]->high);
     }
     lw_compaction_reset(&compaction);
     lw_version_release(version);

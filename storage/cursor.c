@@ -35,8 +35,8 @@ static bool has_one_part(const lw_cursor *cursor) {
 /* Whether the filter of a table that is open says that nothing within the bounds is there. One that
  * is not open yet is opened by the merge, which may suspend, and is asked the next time. */
 static bool certainly_without(const lw_cursor *cursor, const lw_table_file *file) {
-    return cursor->one_part && file->table != NULL &&
-           !lw_table_may_hold(file->table, cursor->lower);
+    return cursor->one_part && file->shared->table != NULL &&
+           !lw_table_may_hold(file->shared->table, cursor->lower);
 }
 
 /* Adds those files of a level that reach into the bounds. */
@@ -48,8 +48,7 @@ static void add_level(lw_cursor *cursor, uint32_t level) {
     uint32_t count = lw_version_count(version, level), start = 0;
     if (level > 0) {
         start = low == NULL ? 0 : lw_files_find(files, count, *low);
-        while (count > start && high != NULL &&
-               lw_compare(files[count - 1]->info.key_min, *high) >= 0) {
+        while (count > start && high != NULL && lw_compare(files[count - 1]->low, *high) >= 0) {
             count--;
         }
         bool without = count == start + 1 && certainly_without(cursor, files[start]);

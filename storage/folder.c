@@ -225,6 +225,7 @@ static lw_store *store_make(lw_env *env, const lw_store_options *options) {
         (lw_table_folder){.env = env,
                           .cache = store->cache,
                           .path = store->table_path,
+                          .files = lw_map_in(env->memory),
                           .open_max = options->open_max != 0 ? options->open_max : OPEN_MAX_DEFAULT,
                           .filter_part = options->filter_part};
     return store;

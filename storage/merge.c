@@ -4,6 +4,8 @@
  * step, so that one comparison is enough. */
 #include "storage/merge.h"
 
+#include "storage/clip.h"
+
 typedef struct source {
     const lw_entry *entry; /* NULL beyond either end */
     bool of_files;
@@ -83,14 +85,19 @@ LW_YIELDS static lw_status run_enter(source *run, uint32_t index) {
     return LW_OK;
 }
 
+static const lw_table_file *file_under(const source *run) {
+    return run->files[run->index];
+}
+
 /* From a file that is exhausted to the next one of the run, while there is one. */
 LW_YIELDS static lw_status run_go_on(source *run, bool forward) {
-    while ((run->entry = lw_table_cursor_entry(run->cursor)) == NULL) {
+    while ((run->entry = lw_clip_entry(file_under(run), run->cursor)) == NULL) {
         if (run->index == (forward ? run->count - 1 : 0)) {
             return LW_OK;
         }
         LW_TRY(run_enter(run, forward ? run->index + 1 : run->index - 1));
-        LW_TRY(forward ? lw_table_cursor_first(run->cursor) : lw_table_cursor_last(run->cursor));
+        LW_TRY(forward ? lw_clip_first(file_under(run), run->cursor)
+                       : lw_clip_last(file_under(run), run->cursor));
     }
     return LW_OK;
 }
@@ -101,20 +108,20 @@ LW_YIELDS static lw_status run_seek(source *run, lw_bytes key, uint64_t sequence
         return LW_OK;
     }
     LW_TRY(run_enter(run, index));
-    LW_TRY(lw_table_cursor_seek(run->cursor, key, sequence));
+    LW_TRY(lw_clip_seek(file_under(run), run->cursor, key, sequence));
     return run_go_on(run, true);
 }
 
 LW_YIELDS static lw_status run_seek_before(source *run, lw_bytes key) {
     uint32_t index = lw_files_find(run->files, run->count, key);
-    if (index == run->count || lw_compare(run->files[index]->info.key_min, key) >= 0) {
+    if (index == run->count || lw_compare(run->files[index]->low, key) >= 0) {
         if (index == 0) {
             return LW_OK;
         }
         index--;
     }
     LW_TRY(run_enter(run, index));
-    LW_TRY(lw_table_cursor_seek_before(run->cursor, key));
+    LW_TRY(lw_clip_seek_before(file_under(run), run->cursor, key));
     return run_go_on(run, false);
 }
 
@@ -128,11 +135,11 @@ LW_YIELDS static lw_status run_place(source *run, placement where, lw_bytes key,
         return run_seek_before(run, key);
     case PLACE_FIRST:
         LW_TRY(run_enter(run, 0));
-        LW_TRY(lw_table_cursor_first(run->cursor));
+        LW_TRY(lw_clip_first(file_under(run), run->cursor));
         return run_go_on(run, true);
     case PLACE_LAST:
         LW_TRY(run_enter(run, run->count - 1));
-        LW_TRY(lw_table_cursor_last(run->cursor));
+        LW_TRY(lw_clip_last(file_under(run), run->cursor));
         return run_go_on(run, false);
     }
     return LW_OK;

@@ -79,7 +79,9 @@ void lw_output_reset(lw_output *output, bool obsolete) {
         lw_table_builder_abandon(output->builder);
     }
     for (uint32_t index = 0; index < output->count; index++) {
-        output->files[index]->obsolete |= obsolete;
+        if (obsolete) {
+            lw_shared_file_discard(output->files[index]->shared);
+        }
         lw_table_file_release(output->files[index]);
     }
     lw_free(output->store->memory, output->files);

@@ -4,7 +4,7 @@
 
 double lw_compaction_score(const lw_version *version, uint32_t level, uint64_t table_size) {
     if (level == 0) {
-        return (double)lw_version_count(version, 0) / LW_LEVEL0_COMPACT;
+        return (double)lw_version_depth(version) / LW_LEVEL0_COMPACT;
     }
     if (level == LW_LEVEL_COUNT - 1) {
         return 0; /* there is no level below */
@@ -71,7 +71,7 @@ static void add_level0(lw_compaction *compaction, const lw_version *version) {
 static lw_table_file *next_in_turn(const lw_version *version, uint32_t level, lw_bytes turn) {
     lw_table_file *const *files = lw_version_files(version, level);
     for (uint32_t index = 0; index < lw_version_count(version, level) && turn.size > 0; index++) {
-        if (lw_compare(files[index]->info.key_min, turn) > 0) {
+        if (lw_compare(files[index]->low, turn) > 0) {
             return files[index];
         }
     }
@@ -80,9 +80,8 @@ static lw_table_file *next_in_turn(const lw_version *version, uint32_t level, lw
 
 static bool inputs_disjoint(const lw_compaction *compaction) {
     for (uint32_t index = 0; index < compaction->input_count; index++) {
-        const lw_table_info *info = &compaction->inputs[index]->info;
         for (uint32_t other = index + 1; other < compaction->input_count; other++) {
-            if (lw_table_file_overlaps(compaction->inputs[other], &info->key_min, &info->key_max)) {
+            if (lw_table_files_overlap(compaction->inputs[index], compaction->inputs[other])) {
                 return false;
             }
         }
@@ -95,9 +94,9 @@ static bool may_move(const lw_compaction *compaction, const lw_version *version)
     lw_table_file *const *below = lw_version_files(version, compaction->output_level);
     uint32_t below_count = lw_version_count(version, compaction->output_level);
     for (uint32_t index = 0; index < compaction->input_count; index++) {
-        const lw_table_info *info = &compaction->inputs[index]->info;
-        uint32_t at = lw_files_find(below, below_count, info->key_min);
-        if (at < below_count && lw_table_file_overlaps(below[at], &info->key_min, &info->key_max)) {
+        const lw_table_file *input = compaction->inputs[index];
+        uint32_t at = lw_files_find(below, below_count, input->low);
+        if (at < below_count && lw_table_files_overlap(below[at], input)) {
             return false;
         }
     }
@@ -107,11 +106,11 @@ static bool may_move(const lw_compaction *compaction, const lw_version *version)
 /* Adds the tables of the output level between the lowest and the highest key of the inputs, also
  * those that no input overlaps: an output may begin before such a gap and end behind it. */
 static void add_below(lw_compaction *compaction, const lw_version *version) {
-    lw_bytes low = compaction->inputs[0]->info.key_min, high = compaction->inputs[0]->info.key_max;
+    lw_bytes low = compaction->inputs[0]->low, high = compaction->inputs[0]->high;
     for (uint32_t index = 1; index < compaction->input_count; index++) {
-        const lw_table_info *info = &compaction->inputs[index]->info;
-        low = lw_compare(info->key_min, low) < 0 ? info->key_min : low;
-        high = lw_compare(info->key_max, high) > 0 ? info->key_max : high;
+        const lw_table_file *input = compaction->inputs[index];
+        low = lw_compare(input->low, low) < 0 ? input->low : low;
+        high = lw_compare(input->high, high) > 0 ? input->high : high;
     }
     for (uint32_t index = 0; index < lw_version_count(version, compaction->output_level); index++) {
         lw_table_file *below = lw_version_files(version, compaction->output_level)[index];

@@ -240,6 +240,7 @@ void lw_store_free(lw_store *store) {
     }
     lw_table_folder_sweep(&store->folder);
     LW_ASSERT(store->folder.open_count == 0);
+    lw_map_reset(&store->folder.files);
     lw_map_reset(&store->trees);
     if (store->catalog != NULL) {
         lw_catalog_close(store->catalog);

@@ -48,7 +48,8 @@ struct lw_table {
     lw_cache *cache;
     lw_bytes path; /* with its closing zero */
     lw_handle file;
-    uint64_t number;
+    uint64_t number; /* of the file: the cache knows its blocks by it */
+    uint64_t origin; /* the number its checksums cover */
     lw_filter_part filter_part; /* NULL: the whole key */
     uint8_t *filter_bytes;
     lw_filter filter;
@@ -75,7 +76,7 @@ static const char *path_of(const lw_table *table) {
 static LW_YIELDS lw_status read_parts(lw_table *table, const lw_table_footer *footer) {
     lw_memory *memory = table->env->memory;
     size_t filter_size = footer->filter.size - LW_SEAL_SIZE;
-    lw_part filter = {LW_PART_FILTER, table->number, footer->filter.offset};
+    lw_part filter = {LW_PART_FILTER, table->origin, footer->filter.offset};
     table->filter_bytes = lw_allocate_aligned(memory, footer->filter.size, FILTER_ALIGNMENT);
     LW_TRY(lw_part_read(table->env, table->file, path_of(table), &filter, table->filter_bytes,
                         footer->filter.size));
@@ -83,7 +84,7 @@ static LW_YIELDS lw_status read_parts(lw_table *table, const lw_table_footer *fo
         return lw_table_damaged(path_of(table), filter.offset, "the filter is none");
     }
     size_t index_size = footer->index.size - LW_SEAL_SIZE;
-    lw_part index = {LW_PART_INDEX, table->number, footer->index.offset};
+    lw_part index = {LW_PART_INDEX, table->origin, footer->index.offset};
     uint8_t *bytes = lw_allocate(memory, footer->index.size);
     lw_status status =
         lw_part_read(table->env, table->file, path_of(table), &index, bytes, footer->index.size);
@@ -107,7 +108,7 @@ static void table_free(lw_table *table) {
 
 static const char *disagreement(const lw_table_info *info, const lw_table_footer *footer,
                                 uint64_t file_size) {
-    if (info->number != footer->number) {
+    if (info->origin != footer->number) {
         return "its number is not the one in the catalog";
     }
     if (info->size != file_size) {
@@ -127,7 +128,8 @@ lw_status lw_table_open(lw_env *env, lw_cache *cache, const char *path, const lw
     opened->cache = cache;
     opened->path = lw_copy(env->memory, lw_view(path, strlen(path) + 1));
     opened->file = file;
-    opened->number = footer.number;
+    opened->number = info->number;
+    opened->origin = info->origin;
     opened->filter_part = filter_part;
     const char *reason = disagreement(info, &footer, file_size);
     lw_status status = reason == NULL
@@ -223,7 +225,7 @@ static LW_YIELDS lw_status read_compressed(lw_table *table, const lw_part *part,
 static LW_YIELDS lw_status read_block(lw_table *table, lw_table_place place,
                                       lw_cache_block **block) {
     bool compressed = lw_part_compressed(place.sealed_size, place.size);
-    lw_part part = {LW_PART_DATA, table->number, place.offset};
+    lw_part part = {LW_PART_DATA, table->origin, place.offset};
     lw_cache_block *made = lw_cache_make(table->cache, table->number, place.offset,
                                          compressed ? place.size : place.sealed_size);
     uint8_t *to = lw_cache_block_data(made);

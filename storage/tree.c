@@ -78,6 +78,12 @@ static lw_memtable_share *active(const lw_tree *tree) {
 void lw_tree_install(lw_tree *tree, const lw_version_change *change) {
     lw_version *before = tree->version;
     tree->version = lw_version_next(tree->store->memory, before, change);
+    for (uint32_t index = 0; index < change->add_count; index++) {
+        lw_shared_file_name(change->add[index].file->shared);
+    }
+    for (uint32_t index = 0; index < change->remove_count; index++) {
+        lw_shared_file_unname(change->remove[index]->shared);
+    }
     LW_ASSERT(lw_version_check(tree->version));
     tree->score_level =
         lw_compaction_level(tree->version, tree->store->options.table_size, &tree->score);
@@ -176,7 +182,7 @@ static double pressure(const lw_tree *tree, size_t size) {
     double budget = (double)store->memtable_budget, soft = 0.75 * budget;
     double memory = ((double)(store->memtable_bytes + size) - soft) / (budget - soft);
     double tables =
-        ((double)lw_version_count(tree->version, 0) - LEVEL0_SLOW) / (LEVEL0_STOP - LEVEL0_SLOW);
+        ((double)lw_version_depth(tree->version) - LEVEL0_SLOW) / (LEVEL0_STOP - LEVEL0_SLOW);
     double most = memory > tables ? memory : tables;
     return most < 0 ? 0 : most;
 }
@@ -184,7 +190,7 @@ static double pressure(const lw_tree *tree, size_t size) {
 /* Why a writer that waits would wait in vain, or LW_OK. */
 static lw_status hopeless(const lw_tree *tree) {
     const lw_store *store = tree->store;
-    bool too_many_tables = lw_version_count(tree->version, 0) >= LEVEL0_STOP;
+    bool too_many_tables = lw_version_depth(tree->version) >= LEVEL0_STOP;
     if (lw_store_stopping(store)) {
         return lw_store_stopped(store);
     }
@@ -211,7 +217,7 @@ lw_status lw_tree_admit(lw_tree *tree, size_t size) {
     while (pressure(tree, size) >= 1) {
         bool nothing_waits = store->memtable_bytes == store->active_bytes;
         LW_MARK(store->env, "store.stall");
-        if (nothing_waits && lw_version_count(tree->version, 0) < LEVEL0_STOP) {
+        if (nothing_waits && lw_version_depth(tree->version) < LEVEL0_STOP) {
             bool nearly_empty = store->active_bytes <= store->memtable_budget / 4;
             if (nearly_empty || !rotate_largest(store)) {
                 break; /* more than the whole budget at once: it will never fit better */

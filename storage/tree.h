@@ -113,7 +113,7 @@ LW_YIELDS void lw_store_pause_full(lw_store *store);
 
 /* ---- tree.c --------------------------------------------------------------------------------- */
 
-/* Makes the version after this change the current one. */
+/* Makes the version after this change the current one, and counts the names of files (H2). */
 void lw_tree_install(lw_tree *tree, const lw_version_change *change);
 /* Gives the tree a new active memtable, and the old one to the flush. */
 void lw_tree_rotate(lw_tree *tree);

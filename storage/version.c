@@ -7,165 +7,46 @@
 
 /* ---- table files ---------------------------------------------------------------------------- */
 
+/* Copies a key to `*at`, and moves on behind it. */
+static lw_bytes keep_key(uint8_t **at, lw_bytes key) {
+    uint8_t *copy = *at;
+    if (key.size > 0) {
+        memcpy(copy, key.data, key.size);
+    }
+    *at += key.size;
+    return lw_view(copy, key.size);
+}
+
 lw_table_file *lw_table_file_make(lw_table_folder *folder, const lw_table_info *info) {
-    size_t key_size = info->key_min.size + info->key_max.size;
-    lw_table_file *file = lw_allocate(folder->env->memory, sizeof(*file) + key_size);
-    *file = (lw_table_file){.folder = folder, .references = 1, .info = *info};
-    uint8_t *keys = (uint8_t *)(file + 1);
-    if (info->key_min.size > 0) {
-        memcpy(keys, info->key_min.data, info->key_min.size);
+    lw_memory *memory = folder->env->memory;
+    size_t values_size = info->value_count * sizeof(info->values[0]);
+    size_t keys_size =
+        info->key_min.size + info->key_max.size + info->clip.lower.size + info->clip.upper.size;
+    lw_table_file *file = lw_allocate(memory, sizeof(*file) + values_size + keys_size);
+    *file = (lw_table_file){.memory = memory, .references = 1, .info = *info};
+    lw_value_file *values = (lw_value_file *)(void *)(file + 1);
+    if (values_size > 0) {
+        memcpy(values, info->values, values_size);
     }
-    if (info->key_max.size > 0) {
-        memcpy(keys + info->key_min.size, info->key_max.data, info->key_max.size);
-    }
-    file->info.key_min = lw_view(keys, info->key_min.size);
-    file->info.key_max = lw_view(keys + info->key_min.size, info->key_max.size);
+    file->info.values = values;
+    uint8_t *at = (uint8_t *)(values + info->value_count);
+    file->info.key_min = keep_key(&at, info->key_min);
+    file->info.key_max = keep_key(&at, info->key_max);
+    file->info.clip.lower = keep_key(&at, info->clip.lower);
+    file->info.clip.upper = keep_key(&at, info->clip.upper);
+    file->low = info->clip.lower.size > 0 ? file->info.clip.lower : file->info.key_min;
+    file->high = info->clip.upper.size > 0 ? file->info.clip.upper : file->info.key_max;
+    file->high_open = info->clip.upper.size > 0;
+    file->clipped = file->high_open || info->clip.lower.size > 0;
+    file->shared = lw_shared_file_of(folder, info);
     return file;
 }
 
-/* ---- open tables --------------------------------------------------------------------------------
- */
-
-static void idle_add(lw_table_folder *folder, lw_table_file *file) {
-    file->idle_next = NULL;
-    file->idle_previous = folder->idle_last;
-    *(folder->idle_last != NULL ? &folder->idle_last->idle_next : &folder->idle_first) = file;
-    folder->idle_last = file;
-}
-
-static void idle_remove(lw_table_folder *folder, lw_table_file *file) {
-    *(file->idle_previous != NULL ? &file->idle_previous->idle_next : &folder->idle_first) =
-        file->idle_next;
-    *(file->idle_next != NULL ? &file->idle_next->idle_previous : &folder->idle_last) =
-        file->idle_previous;
-}
-
-/* Closes an open table that is in no list. Only the table is touched while this suspends: the file
- * may be opened anew, or freed, meanwhile. */
-LW_YIELDS static void close_table(lw_table_file *file) {
-    lw_table *table = file->table;
-    file->table = NULL;
-    file->folder->open_count--;
-    lw_table_close(table);
-}
-
-LW_YIELDS static void make_room(lw_table_folder *folder) {
-    while (folder->open_count >= folder->open_max && folder->idle_first != NULL) {
-        lw_table_file *file = folder->idle_first;
-        LW_MARK(folder->env, "store.table_closed");
-        idle_remove(folder, file);
-        close_table(file);
-    }
-}
-
-LW_YIELDS static lw_status open_table(lw_table_file *file) {
-    char path[LW_PATH_SIZE];
-    lw_table_folder *folder = file->folder;
-    make_room(folder);
-    LW_TRY(lw_table_path(path, folder->path, file->info.number));
-    LW_TRY(lw_table_open(folder->env, folder->cache, path, &file->info, folder->filter_part,
-                         &file->table));
-    folder->open_count++;
-    return LW_OK;
-}
-
-lw_status lw_table_file_use(lw_table_file *file, lw_table **table) {
-    LW_ASSERT(file->references > 0);
-    while (file->opening) {
-        lw_queue_wait(&file->opened);
-    }
-    if (file->table == NULL) {
-        file->opening = true;
-        lw_status status = open_table(file);
-        file->opening = false;
-        lw_queue_wake_all(&file->opened);
-        LW_TRY(status);
-    } else if (file->uses == 0) {
-        idle_remove(file->folder, file);
-    }
-    file->uses++;
-    *table = file->table;
-    return LW_OK;
-}
-
-void lw_table_file_done(lw_table_file *file) {
-    LW_ASSERT(file->uses > 0);
-    if (--file->uses == 0) {
-        idle_add(file->folder, file);
-    }
-}
-
-/* ---- references ---------------------------------------------------------------------------------
- */
-
 void lw_table_file_release(lw_table_file *file) {
-    lw_table_folder *folder = file->folder;
     LW_ASSERT(file->references > 0);
-    if (--file->references > 0) {
-        return;
-    }
-    LW_ASSERT(!file->opening);
-    LW_ASSERT(file->uses == 0);
-    if (file->table != NULL) {
-        idle_remove(folder, file);
-    }
-    file->next_unused = folder->unused;
-    folder->unused = file;
-    lw_queue_wake_all(&folder->sweep_wanted);
-}
-
-lw_status lw_table_path(char path[LW_PATH_SIZE], const char *folder, uint64_t number) {
-    char name[17];
-    for (int digit = 0; digit < 16; digit++) {
-        name[digit] = "0123456789abcdef"[number >> (60 - 4 * digit) & 15];
-    }
-    name[16] = 0;
-    return lw_path_join(path, folder, name);
-}
-
-bool lw_table_name_number(const char *name, uint64_t *number) {
-    uint64_t value = 0;
-    if (strlen(name) != 16) {
-        return false;
-    }
-    for (const char *at = name; *at != 0; at++) {
-        bool decimal = *at >= '0' && *at <= '9';
-        if (!decimal && !(*at >= 'a' && *at <= 'f')) {
-            return false;
-        }
-        value = value << 4 | (uint64_t)(decimal ? *at - '0' : *at - 'a' + 10);
-    }
-    *number = value;
-    return true;
-}
-
-LW_YIELDS static void sweep_one(lw_table_file *file) {
-    char path[LW_PATH_SIZE];
-    lw_table_folder *folder = file->folder;
-    lw_env *env = folder->env;
-    if (file->table != NULL) {
-        close_table(file);
-    }
-    if (file->obsolete) {
-        lw_cache_forget(folder->cache, file->info.number);
-        lw_status status = lw_table_path(path, folder->path, file->info.number);
-        if (status == LW_OK) {
-            status = lw_path_unlink(env, path);
-        }
-        if (status != LW_OK && status != LW_NOT_FOUND) {
-            lw_logline(env, LW_LEVEL_WARN, "a table that is needed no more could not be removed",
-                       "table=%016" PRIx64 " reason=\"%s\"", file->info.number,
-                       lw_error_slot()->text);
-        }
-    }
-    lw_free(env->memory, file);
-}
-
-void lw_table_folder_sweep(lw_table_folder *folder) {
-    while (folder->unused != NULL) {
-        lw_table_file *file = folder->unused;
-        folder->unused = file->next_unused;
-        sweep_one(file);
+    if (--file->references == 0) {
+        lw_shared_file_release(file->shared);
+        lw_free(file->memory, file);
     }
 }
 
@@ -188,16 +69,17 @@ void lw_memtable_share_release(lw_memtable_share *share) {
 
 /* ---- versions ------------------------------------------------------------------------------- */
 
+static int order_by_key(const void *left, const void *right) {
+    const lw_table_file *a = *(lw_table_file *const *)left, *b = *(lw_table_file *const *)right;
+    return lw_compare(a->low, b->low);
+}
+
+/* One order, whatever the one before: by key what has the same sequences. */
 static int order_newest_first(const void *left, const void *right) {
     const lw_table_info *a = &(*(lw_table_file *const *)left)->info;
     const lw_table_info *b = &(*(lw_table_file *const *)right)->info;
-    return (a->sequence_max < b->sequence_max) - (a->sequence_max > b->sequence_max);
-}
-
-static int order_by_key(const void *left, const void *right) {
-    const lw_table_info *a = &(*(lw_table_file *const *)left)->info;
-    const lw_table_info *b = &(*(lw_table_file *const *)right)->info;
-    return lw_compare(a->key_min, b->key_min);
+    int order = (a->sequence_max < b->sequence_max) - (a->sequence_max > b->sequence_max);
+    return order != 0 ? order : order_by_key(left, right);
 }
 
 static int order_by_address(const void *left, const void *right) {
@@ -293,6 +175,7 @@ lw_version *lw_version_of_inventory(lw_table_folder *folder, const lw_inventory_
     lw_version *version =
         lw_version_next(memory, NULL, &(lw_version_change){.add = files, .add_count = count});
     for (uint32_t index = 0; index < count; index++) {
+        lw_shared_file_name(files[index].file->shared);
         lw_table_file_release(files[index].file);
     }
     lw_free(memory, files);
@@ -313,13 +196,28 @@ void lw_version_release(lw_version *version) {
     lw_free(version->memory, version);
 }
 
+/* V2: a table of level 0 against those that come behind it. */
+static bool newer_than_rest(lw_table_file *const *files, uint32_t count) {
+    for (uint32_t index = 1; index < count; index++) {
+        if (files[0]->info.sequence_min <= files[index]->info.sequence_max &&
+            lw_table_files_overlap(files[0], files[index])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool lw_version_check(const lw_version *version) {
-    for (uint32_t level = 0; level < LW_LEVEL_COUNT; level++) {
+    for (uint32_t index = 0; index < lw_version_count(version, 0); index++) {
+        if (!newer_than_rest(lw_version_files(version, 0) + index,
+                             lw_version_count(version, 0) - index)) {
+            return false;
+        }
+    }
+    for (uint32_t level = 1; level < LW_LEVEL_COUNT; level++) {
         lw_table_file *const *files = lw_version_files(version, level);
         for (uint32_t index = 1; index < lw_version_count(version, level); index++) {
-            const lw_table_info *before = &files[index - 1]->info, *after = &files[index]->info;
-            if (level == 0 ? before->sequence_min <= after->sequence_max
-                           : lw_compare(before->key_max, after->key_min) >= 0) {
+            if (!lw_table_file_before(files[index - 1], files[index]->low)) {
                 return false;
             }
         }
@@ -337,16 +235,34 @@ uint64_t lw_version_bytes(const lw_version *version, uint32_t level) {
     return bytes;
 }
 
+uint32_t lw_version_depth(const lw_version *version) {
+    uint32_t depth = 0;
+    for (uint32_t index = 0; index < lw_version_count(version, 0); index++) {
+        lw_table_file *const *file = lw_version_files(version, 0) + index;
+        depth += index == 0 || file[0]->shared != file[-1]->shared;
+    }
+    return depth;
+}
+
+bool lw_table_file_before(const lw_table_file *file, lw_bytes key) {
+    int order = lw_compare(file->high, key);
+    return order < 0 || (order == 0 && file->high_open);
+}
+
 bool lw_table_file_overlaps(const lw_table_file *file, const lw_bytes *low, const lw_bytes *high) {
-    return (low == NULL || lw_compare(file->info.key_max, *low) >= 0) &&
-           (high == NULL || lw_compare(file->info.key_min, *high) <= 0);
+    return (low == NULL || !lw_table_file_before(file, *low)) &&
+           (high == NULL || lw_compare(file->low, *high) <= 0);
+}
+
+bool lw_table_files_overlap(const lw_table_file *a, const lw_table_file *b) {
+    return !lw_table_file_before(a, b->low) && !lw_table_file_before(b, a->low);
 }
 
 uint32_t lw_files_find(lw_table_file *const *files, uint32_t count, lw_bytes key) {
     uint32_t low = 0, high = count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (lw_compare(files[middle]->info.key_max, key) < 0) {
+        if (lw_table_file_before(files[middle], key)) {
             low = middle + 1;
         } else {
             high = middle;

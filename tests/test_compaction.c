@@ -19,7 +19,7 @@ static int open_bench(void **state) {
     bench.env = (lw_env){.memory = lw_memory_open()};
     static const lw_env_world world;
     bench.env.world = &world;
-    bench.folder = (lw_table_folder){.env = &bench.env};
+    bench.folder = (lw_table_folder){.env = &bench.env, .files = lw_map_in(bench.env.memory)};
     bench.version = lw_version_next(bench.env.memory, NULL, &(lw_version_change){0});
     bench.number = 0;
     return 0;
@@ -67,6 +67,25 @@ static void expect_inputs(const lw_compaction *compaction, const char *numbers) 
     assert_string_equal(text, numbers);
 }
 
+/* Adds what is seen of a table from `lower` on and below `upper`. */
+static lw_table_file *add_clipped(uint32_t level, const char *low, const char *high,
+                                  const char *lower, const char *upper) {
+    lw_table_info info = {.number = ++bench.number,
+                          .origin = 1,
+                          .size = 1,
+                          .entry_count = 1,
+                          .sequence_min = bench.number,
+                          .sequence_max = bench.number,
+                          .key_min = lw_text(low),
+                          .key_max = lw_text(high),
+                          .clip = {.lower = lw_text(lower), .upper = lw_text(upper)}};
+    lw_table_file *file = lw_table_file_make(&bench.folder, &info);
+    lw_version_file added = {.level = level, .file = file};
+    bench.version = lw_version_next(bench.env.memory, bench.version,
+                                    &(lw_version_change){.add = &added, .add_count = 1});
+    return file;
+}
+
 /* ---- versions -----------------------------------------------------------------------------------
  */
 
@@ -95,6 +114,7 @@ static void overlapping_tables_of_a_level_are_noticed(void **state) {
 static void a_version_keeps_its_tables_until_it_is_released(void **state) {
     (void)state;
     lw_table_file *file = add(0, "a", "b", 1);
+    lw_shared_file *shared = file->shared;
     lw_table_file_release(file); /* what `add` held */
     lw_version *with = bench.version;
     lw_version *without = lw_version_next(bench.env.memory, with,
@@ -103,7 +123,7 @@ static void a_version_keeps_its_tables_until_it_is_released(void **state) {
     assert_int_equal(lw_version_count(with, 0), 1);
     assert_null(bench.folder.unused);
     lw_version_release(with);
-    assert_ptr_equal(bench.folder.unused, file);
+    assert_ptr_equal(bench.folder.unused, shared);
     bench.version = without;
 }
 
@@ -129,6 +149,35 @@ static void a_key_is_looked_for_in_every_level_that_may_hold_it(void **state) {
     assert_true(lw_version_may_hold(bench.version, 2, lw_text("f")));
     assert_true(lw_version_may_hold(bench.version, 3, lw_text("h")));
     assert_false(lw_version_may_hold(bench.version, 0, lw_text("d")));
+}
+
+static void a_clipped_table_ends_before_its_upper_bound(void **state) {
+    (void)state;
+    lw_table_file *left = add_clipped(1, "b", "y", "", "m");
+    lw_table_file *right = add_clipped(1, "b", "y", "m", "");
+    assert_true(lw_version_check(bench.version)); /* V3: they meet, and do not overlap */
+    assert_false(lw_table_files_overlap(left, right));
+    lw_table_file *const *files = lw_version_files(bench.version, 1);
+    assert_int_equal(lw_files_find(files, 2, lw_text("lz")), 0);
+    assert_int_equal(lw_files_find(files, 2, lw_text("m")), 1);
+    lw_bytes key = lw_text("m");
+    assert_false(lw_table_file_overlaps(left, &key, &key));
+    assert_true(lw_table_file_overlaps(right, &key, &key));
+    key = lw_text("lz");
+    assert_true(lw_table_file_overlaps(left, &key, &key));
+    assert_false(lw_table_file_overlaps(right, &key, &key));
+    assert_true(lw_version_may_hold(bench.version, 1, lw_text("m")));
+    (void)add_clipped(1, "b", "y", "", "c");
+    assert_false(lw_version_check(bench.version));
+}
+
+static void a_clipped_table_moves_beside_its_neighbour(void **state) {
+    (void)state;
+    (void)add_clipped(2, "b", "y", "", "m");
+    (void)add_clipped(1, "b", "y", "m", "");
+    lw_compaction compaction = pick(1, "");
+    assert_true(compaction.move);
+    lw_compaction_reset(&compaction);
 }
 
 /* ---- picking ------------------------------------------------------------------------------------
@@ -255,6 +304,8 @@ static void a_deletion_is_kept_while_something_may_lie_below(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, open_bench, close_bench)
+        STORY(a_clipped_table_ends_before_its_upper_bound),
+        STORY(a_clipped_table_moves_beside_its_neighbour),
         STORY(level_0_comes_newest_first_and_others_by_key),
         STORY(overlapping_tables_of_a_level_are_noticed),
         STORY(a_version_keeps_its_tables_until_it_is_released),

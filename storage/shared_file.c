@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The files of tables, shared by the trees: see shared_file.h. */
+#include "storage/shared_file.h"
+
+#include "base/hash.h"
+
+#include <inttypes.h>
+
+/* ---- open tables --------------------------------------------------------------------------------
+ */
+
+static void idle_add(lw_table_folder *folder, lw_shared_file *file) {
+    file->idle_next = NULL;
+    file->idle_previous = folder->idle_last;
+    *(folder->idle_last != NULL ? &folder->idle_last->idle_next : &folder->idle_first) = file;
+    folder->idle_last = file;
+}
+
+static void idle_remove(lw_table_folder *folder, lw_shared_file *file) {
+    *(file->idle_previous != NULL ? &file->idle_previous->idle_next : &folder->idle_first) =
+        file->idle_next;
+    *(file->idle_next != NULL ? &file->idle_next->idle_previous : &folder->idle_last) =
+        file->idle_previous;
+}
+
+/* Closes an open table that is in no list. Only the table is touched while this suspends: the file
+ * may be opened anew, or freed, meanwhile. */
+LW_YIELDS static void close_table(lw_shared_file *file) {
+    lw_table *table = file->table;
+    file->table = NULL;
+    file->folder->open_count--;
+    lw_table_close(table);
+}
+
+LW_YIELDS static void make_room(lw_table_folder *folder) {
+    while (folder->open_count >= folder->open_max && folder->idle_first != NULL) {
+        lw_shared_file *file = folder->idle_first;
+        LW_MARK(folder->env, "store.table_closed");
+        idle_remove(folder, file);
+        close_table(file);
+    }
+}
+
+LW_YIELDS static lw_status open_table(lw_shared_file *file, const lw_table_info *info) {
+    char path[LW_PATH_SIZE];
+    lw_table_folder *folder = file->folder;
+    make_room(folder);
+    LW_TRY(lw_table_path(path, folder->path, file->number));
+    LW_TRY(
+        lw_table_open(folder->env, folder->cache, path, info, folder->filter_part, &file->table));
+    folder->open_count++;
+    return LW_OK;
+}
+
+lw_status lw_shared_file_use(lw_shared_file *file, const lw_table_info *info, lw_table **table) {
+    LW_ASSERT(file->references > 0);
+    while (file->opening) {
+        lw_queue_wait(&file->opened);
+    }
+    if (file->table == NULL) {
+        file->opening = true;
+        lw_status status = open_table(file, info);
+        file->opening = false;
+        lw_queue_wake_all(&file->opened);
+        LW_TRY(status);
+    } else if (file->uses == 0) {
+        idle_remove(file->folder, file);
+    }
+    file->uses++;
+    *table = file->table;
+    return LW_OK;
+}
+
+void lw_shared_file_done(lw_shared_file *file) {
+    LW_ASSERT(file->uses > 0);
+    if (--file->uses == 0) {
+        idle_add(file->folder, file);
+    }
+}
+
+/* ---- references ---------------------------------------------------------------------------------
+ */
+
+/* lw_mix permutes, so equal hashes are equal numbers. */
+static lw_shared_file *hold_number(lw_table_folder *folder, uint64_t number) {
+    lw_map_node *node = lw_map_first(&folder->files, lw_mix(number));
+    if (node != NULL) {
+        lw_shared_file *found = LW_MAP_ENTRY(node, lw_shared_file, node);
+        found->references++;
+        return found;
+    }
+    lw_shared_file *file = lw_allocate_zero(folder->env->memory, sizeof(*file));
+    *file = (lw_shared_file){.folder = folder, .number = number, .references = 1};
+    lw_map_insert(&folder->files, &file->node, lw_mix(number));
+    return file;
+}
+
+lw_shared_file *lw_shared_file_of(lw_table_folder *folder, const lw_table_info *info) {
+    lw_shared_file *file = hold_number(folder, info->number);
+    if (file->value_count == 0 && info->value_count > 0) {
+        file->values =
+            lw_allocate(folder->env->memory, info->value_count * sizeof(lw_shared_file *));
+        for (uint32_t index = 0; index < info->value_count; index++) {
+            file->values[index] = hold_number(folder, info->values[index].number);
+        }
+        file->value_count = info->value_count;
+    }
+    LW_ASSERT(file->value_count == info->value_count);
+    return file;
+}
+
+/* From now on nobody refers to it, and nobody finds it. */
+static void retire(lw_shared_file *file) {
+    lw_table_folder *folder = file->folder;
+    LW_ASSERT(!file->opening);
+    LW_ASSERT(file->uses == 0);
+    if (file->table != NULL) {
+        idle_remove(folder, file);
+    }
+    lw_map_remove(&folder->files, &file->node);
+    file->next_unused = folder->unused;
+    folder->unused = file;
+    lw_queue_wake_all(&folder->sweep_wanted);
+}
+
+static void release_one(lw_shared_file *file) {
+    LW_ASSERT(file->references > 0);
+    if (--file->references == 0) {
+        retire(file);
+    }
+}
+
+void lw_shared_file_release(lw_shared_file *file) {
+    if (file->references == 1) {
+        for (uint32_t index = 0; index < file->value_count; index++) {
+            LW_ASSERT(file->values[index]->value_count == 0);
+            release_one(file->values[index]);
+        }
+    }
+    release_one(file);
+}
+
+/* ---- names --------------------------------------------------------------------------------------
+ */
+
+static void name_one(lw_shared_file *file) {
+    file->name_count++;
+    file->obsolete = false;
+}
+
+void lw_shared_file_name(lw_shared_file *table) {
+    name_one(table);
+    for (uint32_t index = 0; index < table->value_count; index++) {
+        name_one(table->values[index]);
+    }
+}
+
+static void unname_one(lw_shared_file *file) {
+    LW_ASSERT(file->name_count > 0);
+    file->obsolete = --file->name_count == 0;
+}
+
+void lw_shared_file_unname(lw_shared_file *table) {
+    for (uint32_t index = 0; index < table->value_count; index++) {
+        unname_one(table->values[index]);
+    }
+    unname_one(table);
+}
+
+void lw_shared_file_discard(lw_shared_file *table) {
+    LW_ASSERT(table->name_count == 0);
+    table->obsolete = true;
+    for (uint32_t index = 0; index < table->value_count; index++) {
+        table->values[index]->obsolete = table->values[index]->name_count == 0;
+    }
+}
+
+/* ---- paths and sweeping -------------------------------------------------------------------------
+ */
+
+lw_status lw_table_path(char path[LW_PATH_SIZE], const char *folder, uint64_t number) {
+    char name[17];
+    for (int digit = 0; digit < 16; digit++) {
+        name[digit] = "0123456789abcdef"[number >> (60 - 4 * digit) & 15];
+    }
+    name[16] = 0;
+    return lw_path_join(path, folder, name);
+}
+
+bool lw_table_name_number(const char *name, uint64_t *number) {
+    uint64_t value = 0;
+    if (strlen(name) != 16) {
+        return false;
+    }
+    for (const char *at = name; *at != 0; at++) {
+        bool decimal = *at >= '0' && *at <= '9';
+        if (!decimal && !(*at >= 'a' && *at <= 'f')) {
+            return false;
+        }
+        value = value << 4 | (uint64_t)(decimal ? *at - '0' : *at - 'a' + 10);
+    }
+    *number = value;
+    return true;
+}
+
+LW_YIELDS static void sweep_one(lw_shared_file *file) {
+    char path[LW_PATH_SIZE];
+    lw_table_folder *folder = file->folder;
+    lw_env *env = folder->env;
+    if (file->table != NULL) {
+        close_table(file);
+    }
+    if (file->obsolete) {
+        lw_cache_forget(folder->cache, file->number);
+        lw_status status = lw_table_path(path, folder->path, file->number);
+        if (status == LW_OK) {
+            status = lw_path_unlink(env, path);
+        }
+        if (status != LW_OK && status != LW_NOT_FOUND) {
+            lw_logline(env, LW_LEVEL_WARN, "a table that is needed no more could not be removed",
+                       "table=%016" PRIx64 " reason=\"%s\"", file->number, lw_error_slot()->text);
+        }
+    }
+    lw_free(env->memory, file->values);
+    lw_free(env->memory, file);
+}
+
+void lw_table_folder_sweep(lw_table_folder *folder) {
+    while (folder->unused != NULL) {
+        lw_shared_file *file = folder->unused;
+        folder->unused = file->next_unused;
+        sweep_one(file);
+    }
+}
