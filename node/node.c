@@ -110,6 +110,15 @@ static lw_status replay(void *argument, const lw_log_record *record) {
     return lw_replica_replay(node->replica, record);
 }
 
+/* A node starts on a full disk too, so that something can be deleted. */
+LW_YIELDS static lw_status open_identity(lw_node *node) {
+    lw_status status = lw_identity_open(node->env, node->options.directory, &node->identity);
+    if (status == LW_FULL && lw_reserve_spend(lw_store_reserve(node->store))) {
+        status = lw_identity_open(node->env, node->options.directory, &node->identity);
+    }
+    return status;
+}
+
 LW_YIELDS static lw_status open_storage(lw_node *node) {
     lw_store_options store_options = {
         .directory = node->options.directory,
@@ -120,7 +129,7 @@ LW_YIELDS static lw_status open_storage(lw_node *node) {
         .argument = node,
     };
     LW_TRY(lw_store_open(node->env, &store_options, &node->store));
-    LW_TRY(lw_identity_open(node->env, node->options.directory, &node->identity));
+    LW_TRY(open_identity(node));
     lw_replica_options replica_options = {
         .env = node->env,
         .store = node->store,
@@ -132,7 +141,8 @@ LW_YIELDS static lw_status open_storage(lw_node *node) {
     LW_TRY(lw_replica_open(&replica_options, &node->replica));
     char path[LW_PATH_SIZE];
     LW_TRY(lw_path_join(path, node->options.directory, "log"));
-    LW_TRY(lw_log_open(node->env, path, NULL, replay, node, &node->log));
+    lw_log_options log_options = {.reserve = lw_store_reserve(node->store)};
+    LW_TRY(lw_log_open(node->env, path, &log_options, replay, node, &node->log));
     return lw_replica_start(node->replica, node->log);
 }
 
@@ -253,6 +263,7 @@ static void status_parts(lw_node *node, lw_json *json) {
     lw_log_figures log;
     lw_cache_figures cache;
     lw_server_figures server;
+    const lw_reserve *reserve = lw_store_reserve(node->store);
     lw_log_figures_get(node->log, &log);
     lw_cache_figures_get(lw_store_cache(node->store), &cache);
     lw_server_figures_get(node->server, &server);
@@ -262,6 +273,12 @@ static void status_parts(lw_node *node, lw_json *json) {
     lw_json_number(json, "batches", log.batches);
     lw_json_number(json, "records", log.records);
     lw_json_number(json, "written_bytes", log.written_bytes);
+    lw_json_object_close(json);
+    lw_json_object_open(json, "disk");
+    lw_json_text(json, "state", lw_text(lw_reserve_short(reserve) ? "full" : "room"));
+    lw_json_number(json, "reserve_bytes", reserve->figures.size);
+    lw_json_number(json, "reserve_wanted_bytes", reserve->figures.wanted);
+    lw_json_number(json, "reserve_spent", reserve->figures.spent_count);
     lw_json_object_close(json);
     lw_json_object_open(json, "cache");
     lw_json_number(json, "budget_bytes", cache.budget);

@@ -5,6 +5,8 @@
 
 #include "txn/retention.h"
 
+enum { FIRST_ENTRIES_SIZE = 1024 }; /* bytes that a term begins with, rounded up */
+
 _Static_assert(LW_EVALUATION_REPLY_SIZE_MAX + LW_FRAME_SIZE_MAX / 32 < LW_FRAME_SIZE_MAX,
                "an answer fits a frame, with room for its envelope");
 _Static_assert((int)LW_USER_KEY_SIZE_MAX * 2 < (int)LW_TREE_KEY_SIZE_MAX, "user keys fit the tree");
@@ -343,6 +345,7 @@ lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
     lw_oracle_init(&replica->oracle, ceiling, replica_clock(replica));
     bool wanted = lw_oracle_wants(&replica->oracle, replica_clock(replica), &ceiling);
     LW_ASSERT(wanted);
+    LW_TRY(replica_log_room(replica, FIRST_ENTRIES_SIZE));
     lw_status status = begin_term(replica, ceiling);
     if (replica->dead) { /* the log's own words, not those for a request */
         *lw_error_slot() = replica->reason;

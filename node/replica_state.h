@@ -58,6 +58,7 @@ typedef struct replica_call {
     uint64_t session;
     uint64_t deadline_ns; /* 0: none */
     bool orphaned;        /* its session ended meanwhile */
+    bool freeing;         /* gives back more space than it takes, in the end */
     lw_map_node node;     /* by `committing`, unless that is 0 */
     uint64_t committing;  /* the transaction that it commits in one round; 0: none */
     lw_queue ended;       /* where later copies of the same request wait */
@@ -154,8 +155,11 @@ void replica_put_ceiling(lw_buffer *batch, uint64_t ceiling);
 /* ---- waiting: replica_wait.c ---------------------------------------------------------------- */
 
 /* Waits for room to write; LW_FULL, in words. `freeing`: the request gives back more than it takes,
- * and only the log must have room. */
-LW_MUST_USE LW_YIELDS lw_status replica_admit(lw_replica *replica, size_t size, bool freeing);
+ * and is let in on a full disk too. */
+LW_MUST_USE LW_YIELDS lw_status replica_admit(replica_call *call, size_t size, bool freeing);
+/* Waits for room in the log, as the call was admitted. */
+LW_MUST_USE LW_YIELDS lw_status replica_call_room(replica_call *call, size_t size);
+/* ... for an entry of the replica's own. */
 LW_MUST_USE LW_YIELDS lw_status replica_log_room(lw_replica *replica, size_t size);
 /* Waits until no earlier copy of this commit in one round is under way: while one is, nobody may
  * answer that the transaction did not commit (hazard T9). */

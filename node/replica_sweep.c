@@ -119,6 +119,7 @@ LW_YIELDS static lw_status decide(lw_replica *replica, uint64_t start, lw_bytes 
                                   lw_check_reply *fate) {
     replica_call asking;
     replica_call_open(replica, 0, 0, &asking);
+    asking.freeing = true;
     lw_check_request request = {.start = start, .primary = primary, .decide = true};
     lw_status status = replica_decide(&asking, &request, fate);
     replica_call_close(&asking);
@@ -129,6 +130,7 @@ LW_YIELDS static lw_status finish(lw_replica *replica, uint64_t start, uint64_t 
                                   const findings *found) {
     replica_call finishing;
     replica_call_open(replica, 0, 0, &finishing);
+    finishing.freeing = true;
     lw_finish_request request = {.start = start,
                                  .commit_timestamp = commit_timestamp,
                                  .keys = found->keys,

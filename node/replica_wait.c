@@ -10,15 +10,20 @@ enum { SLOW_ADMISSION_NS = 30 * 1000 * 1000 };
 
 /* ---- room ----------------------------------------------------------------------------------- */
 
-lw_status replica_admit(lw_replica *replica, size_t size, bool freeing) {
+lw_status replica_admit(replica_call *call, size_t size, bool freeing) {
+    lw_replica *replica = call->replica;
     if (LW_RARE(replica->env, "replica.slow_admission")) {
         lw_env_sleep(replica->env, lw_env_random_below(replica->env, SLOW_ADMISSION_NS));
     }
-    lw_status status = lw_tree_admit(replica->tree, size);
-    if (status == LW_FULL && freeing) {
-        LW_MARK(replica->env, "replica.freeing_on_a_full_disk");
-        return LW_OK;
-    }
+    call->freeing = freeing;
+    lw_status status =
+        freeing ? lw_tree_admit_freeing(replica->tree, size) : lw_tree_admit(replica->tree, size);
+    return status == LW_OK ? LW_OK : lw_fail_in(status, "nothing was written");
+}
+
+lw_status replica_call_room(replica_call *call, size_t size) {
+    lw_log *log = call->replica->log;
+    lw_status status = call->freeing ? lw_log_room_freeing(log, size) : lw_log_room(log, size);
     return status == LW_OK ? LW_OK : lw_fail_in(status, "nothing was written");
 }
 

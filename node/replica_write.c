@@ -23,8 +23,19 @@ LW_YIELDS static lw_status write_batch(replica_call *call, uint64_t start) {
     if (size == 0) {
         return LW_OK;
     }
-    LW_TRY(replica_log_room(call->replica, size));
+    LW_TRY(replica_call_room(call, size));
     return propose_and_wait(call, start);
+}
+
+/* Whether a transaction gives space back, in the end: then it is let in on a full disk. A deletion
+ * is a small record at first, and once no reader is older, it and what it deletes are gone. */
+static bool puts_nothing(const lw_mutation *mutations, uint32_t mutation_count) {
+    for (uint32_t index = 0; index < mutation_count; index++) {
+        if (mutations[index].kind == LW_MUTATION_PUT) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---- what others have locked ---------------------------------------------------------------- */
@@ -83,7 +94,7 @@ LW_YIELDS static lw_status latch_mutations(replica_call *call, uint64_t start,
 LW_YIELDS static lw_status draw_and_write(replica_call *call, const lw_commit_now_request *request,
                                           size_t size, uint64_t *commit_timestamp) {
     lw_replica *replica = call->replica;
-    LW_TRY(replica_log_room(replica, size));
+    LW_TRY(replica_call_room(call, size));
     LW_TRY(replica_take(replica, 1, call->deadline_ns, commit_timestamp));
     call->latch.drawn = *commit_timestamp;
     lw_evaluate_commit_now_write(&call->evaluation, request, *commit_timestamp);
@@ -115,7 +126,8 @@ lw_status replica_commit_now(replica_call *call, lw_bytes body, lw_buffer *reply
     LW_TRY(lw_commit_now_request_decode(body, &call->arena, &request));
     LW_TRY(replica_given(replica, request.start));
     LW_TRY(replica_await_copies(call, request.start));
-    LW_TRY(replica_admit(replica, body.size, false));
+    bool freeing = puts_nothing(request.mutations, request.mutation_count);
+    LW_TRY(replica_admit(call, body.size, freeing));
     replica_share_reads(call, request.keys, request.key_count, request.ranges, request.range_count);
     lw_commit_reply answer = {0};
     lw_status status =
@@ -159,7 +171,8 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
     lw_prewrite_request request;
     LW_TRY(lw_prewrite_request_decode(body, &call->arena, &request));
     LW_TRY(replica_given(replica, request.start));
-    LW_TRY(replica_admit(replica, body.size, false));
+    bool freeing = puts_nothing(request.mutations, request.mutation_count);
+    LW_TRY(replica_admit(call, body.size, freeing));
     lw_status status =
         latch_mutations(call, request.start, request.mutations, request.mutation_count);
     if (status == LW_OK) {
@@ -244,7 +257,8 @@ lw_status replica_commit(replica_call *call, lw_bytes body, lw_buffer *reply) {
         return lw_fail(LW_INVALID_ARGUMENT, "a commit request says no commit timestamp");
     }
     LW_TRY(replica_given(replica, request.commit_timestamp));
-    LW_TRY(replica_admit(replica, body.size, false));
+    /* Its locks hold the values already, and go. */
+    LW_TRY(replica_admit(call, body.size, true));
     LW_TRY(replica_finish(call, &request));
     replica->figures.commits++;
     lw_commit_reply_encode(&(lw_commit_reply){.commit_timestamp = request.commit_timestamp}, reply);
@@ -264,7 +278,7 @@ lw_status replica_rollback(replica_call *call, lw_bytes body, lw_buffer *reply) 
         lw_lock_table_release_all(replica->locks, request.start);
         return LW_OK;
     }
-    LW_TRY(replica_admit(replica, body.size, true));
+    LW_TRY(replica_admit(call, body.size, true));
     return replica_finish(call, &request);
 }
 
@@ -300,7 +314,7 @@ lw_status replica_check(replica_call *call, lw_bytes body, lw_buffer *reply) {
     lw_check_request request;
     LW_TRY(lw_check_request_decode(body, &call->arena, &request));
     LW_TRY(replica_given(call->replica, request.start));
-    LW_TRY(replica_admit(call->replica, body.size, true));
+    LW_TRY(replica_admit(call, body.size, true));
     lw_check_reply fate;
     LW_TRY(replica_decide(call, &request, &fate));
     lw_check_reply_encode(&fate, reply);

@@ -151,7 +151,8 @@ LW_YIELDS static lw_status tree_step(lw_tree *tree, uint32_t level, bool all) {
  */
 static lw_tree *neediest(lw_store *store, uint64_t *wake_ns) {
     lw_tree *most = NULL;
-    double most_score = LW_RARE(store->env, "store.forced_compaction") ? 0.01 : 1;
+    bool forced = store->squeezing || LW_RARE(store->env, "store.forced_compaction");
+    double most_score = forced ? 0.01 : 1;
     *wake_ns = 0;
     for (lw_tree *tree = store->first_tree; tree != NULL; tree = tree->next) {
         if (tree->compact_done < tree->compact_wanted) {
@@ -185,11 +186,14 @@ LW_YIELDS static void compact_tree(lw_tree *tree) {
     lw_store *store = tree->store;
     uint32_t ticket = tree->compact_wanted;
     bool all = tree->compact_done < ticket;
+    store->compacting = true;
     lw_status status = tree_step(tree, tree->score_level, all);
-    if (lw_store_stopping(store)) {
+    store->compacting = false;
+    if (lw_store_stopping(store) || (status == LW_FULL && lw_reserve_spend(store->reserve))) {
         return;
     }
     store->compaction_full = status == LW_FULL;
+    store->full_streak = status == LW_FULL ? store->full_streak : 0;
     if (status == LW_OK) {
         tree->compact_error = (lw_error){.status = LW_OK};
         tree->compact_again_ns = 0;

@@ -121,11 +121,11 @@ void lw_flush_main(void *argument) {
         lw_status status = flush_oldest(store->flush_first);
         if (status == LW_OK) {
             store->flush_full = false;
+            store->full_streak = 0;
             next_tree(store);
         } else if (status == LW_FULL) {
             LW_MARK(store->env, "store.flush_met_full_disk");
-            store->flush_full = true;
-            lw_store_pause_full(store);
+            lw_store_make_room(store, &store->flush_full);
         } else {
             LW_ASSERT(lw_store_stopping(store));
         }

@@ -18,6 +18,7 @@ enum {
     MEMORY_SIZE_DEFAULT = 64 * 1024 * 1024,
     TABLE_SIZE_DEFAULT = 8 * 1024 * 1024,
     OPEN_MAX_DEFAULT = 512, /* half of the usual limit of open files */
+    RESERVE_SIZE_MAX_DEFAULT = 256 * 1024 * 1024,
 };
 
 /* ---- the folder itself --------------------------------------------------------------------------
@@ -195,13 +196,20 @@ LW_YIELDS static lw_status load_folder(lw_store *store, lw_buffer *names) {
     LW_TRY(lw_path_list(store->env, store->table_path, names));
     lw_status status = lw_catalog_open(store->env, store->directory, take_edit, lw_store_describe,
                                        store, &store->catalog);
+    if (status == LW_OK || status == LW_NOT_FOUND) {
+        LW_TRY(lw_reserve_open(store->reserve, status == LW_NOT_FOUND));
+    }
     if (status == LW_NOT_FOUND) {
         return create_catalog(store, lw_buffer_view(names));
     }
     LW_TRY(status);
     see_files(store, lw_buffer_view(names));
     LW_TRY(load_trees(store));
-    LW_TRY(lw_catalog_settle(store->catalog));
+    status = lw_catalog_settle(store->catalog);
+    if (status == LW_FULL && lw_reserve_spend(store->reserve)) {
+        status = lw_catalog_settle(store->catalog);
+    }
+    LW_TRY(status);
     return remove_orphans(store, lw_buffer_view(names));
 }
 
@@ -221,6 +229,10 @@ static lw_store *store_make(lw_env *env, const lw_store_options *options) {
     store->memtable_budget = store->options.memory_size / 2;
     store->trees = lw_map_in(env->memory);
     store->cache = lw_cache_open(env->memory, store->options.memory_size / 2);
+    uint64_t reserve_max =
+        options->reserve_size_max != 0 ? options->reserve_size_max : RESERVE_SIZE_MAX_DEFAULT;
+    store->reserve =
+        lw_reserve_make(env, options->directory, reserve_max != UINT64_MAX ? reserve_max : 0);
     store->folder =
         (lw_table_folder){.env = env,
                           .cache = store->cache,

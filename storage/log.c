@@ -32,6 +32,10 @@ static lw_log *make_log(lw_env *env, const char *directory, const lw_log_options
     uint64_t share = log->segment_size / 4;
     log->batch_size_max = share < BATCH_SIZE_MAX ? (size_t)share : BATCH_SIZE_MAX;
     log->holds = lw_log_holds_in(env->memory);
+    log->reserve = options->reserve;
+    if (log->reserve != NULL) {
+        lw_reserve_hold(log->reserve);
+    }
     log->vouched = true;
     return log;
 }
@@ -58,6 +62,9 @@ static LW_YIELDS void free_log(lw_log *log) {
         lw_log_segment_free(log->memory, log->prepared);
     }
     lw_log_holds_reset(&log->holds);
+    if (log->reserve != NULL) {
+        lw_reserve_release(log->reserve);
+    }
     lw_free(log->memory, log->directory);
     lw_free(log->memory, log);
 }

@@ -22,6 +22,7 @@
 #define LW_LOG_H
 
 #include "base/env.h"
+#include "storage/reserve.h"
 
 typedef struct lw_log lw_log;
 
@@ -44,6 +45,8 @@ typedef struct lw_log_options {
     uint64_t segment_size;     /* bytes of a full segment; 0: 16 MiB. The very first one of a new
                                   folder is small, so that a first start is quick. */
     uint32_t writes_in_flight; /* 0: 4 */
+    lw_reserve *reserve;       /* of the folder that the log lies in, spent for a next segment on a
+                                  full disk; held until the log is closed. NULL: there is none */
 } lw_log_options;
 
 /* Called in log order for every record that survives, once per record; a failure ends the opening.
@@ -70,6 +73,9 @@ LW_MUST_USE LW_YIELDS lw_status lw_log_wait(lw_log *log, uint64_t position);
  * suspends. LW_FULL while no new segment could be made because the disk is full (tried again as
  * time passes, nothing is lost, hazard S13). */
 LW_MUST_USE LW_YIELDS lw_status lw_log_room(lw_log *log, size_t size);
+/* The same for records that in the end free space: LW_FULL only after some seconds, in which old
+ * segments may be let go and used again. Inside a fiber only. */
+LW_MUST_USE LW_YIELDS lw_status lw_log_room_freeing(lw_log *log, size_t size);
 /* Says that entries of `group` up to and with `index` are needed no more. UINT64_MAX: nor is its
  * state; the group is gone, until something is appended for it again. Never suspends. */
 void lw_log_release(lw_log *log, uint64_t group, uint64_t index);

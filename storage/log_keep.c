@@ -34,10 +34,16 @@ static bool next_is_wanted(const lw_log *log) {
     return wanted > 0 || newest->offset >= newest->header.size / 4;
 }
 
+/* The size of a segment behind one of this size, with nothing large waiting for it. */
+static uint64_t size_after(const lw_log *log, uint64_t size) {
+    return size * GROWTH < log->segment_size ? size * GROWTH : log->segment_size;
+}
+
 static uint64_t next_size(const lw_log *log) {
-    uint64_t usual =
-        log->holds.newest != NULL ? log->holds.newest->header.size * GROWTH : FIRST_SIZE;
-    usual = usual < log->segment_size ? usual : log->segment_size;
+    uint64_t usual = FIRST_SIZE < log->segment_size ? FIRST_SIZE : log->segment_size;
+    if (log->holds.newest != NULL) {
+        usual = size_after(log, log->holds.newest->header.size);
+    }
     uint64_t wanted = log->holds.newest != NULL ? lw_log_room_wanted(log) : 0;
     return wanted > usual ? wanted : usual;
 }
@@ -81,6 +87,7 @@ lw_status lw_log_keep_prepare(lw_log *log) {
     }
     log->prepared = lw_log_segment_make(log->memory, &header);
     log->prepared->file = file;
+    lw_reserve_want(log->reserve, LW_RESERVE_LOG, size_after(log, header.size));
     return LW_OK;
 }
 
@@ -210,6 +217,7 @@ static LW_YIELDS void wait_for_space(lw_log *log) {
     LW_MARK(log->env, "log.full");
     lw_log_room_review(log);
     lw_log_write_wake(log);
+    lw_reserve_log_waits(log->reserve);
     if (!log->closing) {
         (void)lw_env_wait(log->env, &log->keeper_wake, lw_env_now(log->env) + full_retry_ns);
     }
@@ -220,7 +228,11 @@ static LW_YIELDS void keeper_main(void *argument) {
     while (!log->closing && has_work(log)) {
         lw_status status = keep_one(log);
         if (status == LW_FULL && !log->dead) {
-            wait_for_space(log);
+            lw_error cause = *lw_error_slot();
+            if (!lw_reserve_spend(log->reserve)) {
+                *lw_error_slot() = cause;
+                wait_for_space(log);
+            }
         } else if (status != LW_OK && !log->dead) {
             lw_log_write_die(log);
         }

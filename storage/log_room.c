@@ -9,6 +9,7 @@
  * be let go, which takes a few small records, and then become the next one without new space. */
 #include "storage/log_state.h"
 
+static const uint64_t patience_ns = UINT64_C(5000000000);
 enum {
     WAITING_MAX = 8 * 1024 * 1024, /* bytes appended and not durable */
     RESERVE_MAX = 64 * 1024,
@@ -64,47 +65,100 @@ uint64_t lw_log_room_wanted(const lw_log *log) {
                                                                         : size + RESERVE_MAX);
 }
 
-void lw_log_room_review(lw_log *log) {
-    while (log->request_first != NULL) {
-        lw_log_request *request = log->request_first;
-        bool space = has_space(log, request->size);
-        if (log->dead || (log->full && !space)) {
+/* The first request cannot be granted yet. Those who would rather be told than wait are. */
+static void refuse_impatient(lw_log *log) {
+    lw_log_request **link = &log->request_first;
+    log->request_last = NULL;
+    while (*link != NULL) {
+        lw_log_request *request = *link;
+        if (log->dead || (!request->patient && !has_space(log, request->size))) {
             request->state = LW_LOG_REQUEST_REFUSED;
-        } else if (space && has_memory(log, request->size)) {
-            request->state = LW_LOG_REQUEST_GRANTED;
-            log->promised_bytes += request->size;
+            *link = request->next;
+            lw_queue_wake_all(&request->queue);
         } else {
+            log->request_last = request;
+            link = &request->next;
+        }
+    }
+}
+
+void lw_log_room_review(lw_log *log) {
+    while (log->request_first != NULL && !log->dead) {
+        lw_log_request *request = log->request_first;
+        if (!has_space(log, request->size) || !has_memory(log, request->size)) {
             break;
         }
+        request->state = LW_LOG_REQUEST_GRANTED;
+        log->promised_bytes += request->size;
         log->request_first = request->next;
         if (log->request_first == NULL) {
             log->request_last = NULL;
         }
         lw_queue_wake_all(&request->queue);
     }
+    if (log->dead || log->full) {
+        refuse_impatient(log);
+    }
+}
+
+static void push_request(lw_log *log, lw_log_request *request) {
+    if (log->request_last != NULL) {
+        log->request_last->next = request;
+    } else {
+        log->request_first = request;
+    }
+    log->request_last = request;
+    lw_log_room_review(log);
+    if (request->state == LW_LOG_REQUEST_WAITS) {
+        LW_MARK(log->env, "log.room_waits");
+        lw_log_keep_poke(log);
+    }
+}
+
+static void give_up(lw_log *log, lw_log_request *given_up) {
+    lw_log_request **link = &log->request_first;
+    while (*link != given_up) {
+        link = &(*link)->next;
+    }
+    *link = given_up->next;
+    log->request_last = NULL;
+    for (lw_log_request *each = log->request_first; each != NULL; each = each->next) {
+        log->request_last = each;
+    }
+    given_up->state = LW_LOG_REQUEST_REFUSED;
+}
+
+static lw_status answer(lw_log *log, const lw_log_request *request) {
+    if (request->state == LW_LOG_REQUEST_GRANTED) {
+        log->promised_bytes -= request->size;
+    }
+    /* The caller may have changed its mind, so the next one must not wait for its append. */
+    lw_log_room_review(log);
+    return request->state == LW_LOG_REQUEST_GRANTED
+               ? LW_OK
+               : lw_fail(log->error.status, "%s", log->error.text);
 }
 
 lw_status lw_log_room(lw_log *log, size_t size) {
     lw_log_request request = {.size = size, .state = LW_LOG_REQUEST_WAITS};
-    if (log->request_last != NULL) {
-        log->request_last->next = &request;
-    } else {
-        log->request_first = &request;
-    }
-    log->request_last = &request;
-    lw_log_room_review(log);
-    if (request.state == LW_LOG_REQUEST_WAITS) {
-        LW_MARK(log->env, "log.room_waits");
-        lw_log_keep_poke(log);
-    }
+    push_request(log, &request);
     while (request.state == LW_LOG_REQUEST_WAITS) {
         lw_queue_wait(&request.queue);
     }
-    if (request.state == LW_LOG_REQUEST_REFUSED) {
-        return lw_fail(log->error.status, "%s", log->error.text);
+    return answer(log, &request);
+}
+
+lw_status lw_log_room_freeing(lw_log *log, size_t size) {
+    lw_log_request request = {.size = size, .patient = true, .state = LW_LOG_REQUEST_WAITS};
+    push_request(log, &request);
+    bool in_time = true;
+    uint64_t deadline_ns = lw_env_now(log->env) + patience_ns;
+    while (request.state == LW_LOG_REQUEST_WAITS && (in_time || !log->full)) {
+        deadline_ns = in_time ? deadline_ns : lw_env_now(log->env) + patience_ns;
+        in_time = lw_env_wait(log->env, &request.queue, deadline_ns);
     }
-    log->promised_bytes -= size;
-    /* The caller may have changed its mind, so the next one must not wait for its append. */
-    lw_log_room_review(log);
-    return LW_OK;
+    if (request.state == LW_LOG_REQUEST_WAITS) {
+        give_up(log, &request);
+    }
+    return answer(log, &request);
 }

@@ -44,6 +44,7 @@ typedef struct lw_log_batch {
 typedef struct lw_log_request {
     struct lw_log_request *next;
     size_t size;
+    bool patient; /* not to be refused for want of space */
     enum { LW_LOG_REQUEST_WAITS, LW_LOG_REQUEST_GRANTED, LW_LOG_REQUEST_REFUSED } state;
     lw_queue queue;
 } lw_log_request;
@@ -51,6 +52,7 @@ typedef struct lw_log_request {
 struct lw_log {
     lw_env *env;
     lw_memory *memory;
+    lw_reserve *reserve; /* or NULL */
     char *directory;
     uint64_t segment_size;
     uint32_t writes_max;

@@ -9,7 +9,8 @@
 
 enum {
     NUMBERS_STEP = 256,            /* file numbers taken by one edit */
-    FULL_PAUSE_NS = 100 * 1000000, /* between attempts on a full disk */
+    FULL_PAUSE_NS = 100 * 1000000, /* between attempts on a full disk, and twice as long ... */
+    FULL_DOUBLINGS = 5,            /* ... with each that failed, so many times */
 };
 
 /* ---- stopping -----------------------------------------------------------------------------------
@@ -20,6 +21,7 @@ static void wake_everyone(lw_store *store) {
     lw_queue_wake_all(&store->compaction_wanted);
     lw_queue_wake_all(&store->folder.sweep_wanted);
     lw_queue_wake_all(&store->stopping);
+    lw_queue_wake_all(&store->reserve->changed);
     lw_queue_wake_all(&store->changed);
 }
 
@@ -60,10 +62,20 @@ void lw_store_wait(lw_store *store, uint64_t deadline_ns) {
 }
 
 void lw_store_pause_full(lw_store *store) {
+    uint32_t doublings = store->full_streak < FULL_DOUBLINGS ? store->full_streak : FULL_DOUBLINGS;
     store->full_count++;
+    store->full_streak++;
     lw_queue_wake_all(&store->changed);
     if (!lw_store_stopping(store)) {
-        (void)lw_env_wait(store->env, &store->stopping, lw_env_now(store->env) + FULL_PAUSE_NS);
+        uint64_t pause_ns = (uint64_t)FULL_PAUSE_NS << doublings;
+        (void)lw_env_wait(store->env, &store->stopping, lw_env_now(store->env) + pause_ns);
+    }
+}
+
+void lw_store_make_room(lw_store *store, bool *full) {
+    if (lw_store_stopping(store) || !lw_reserve_spend(store->reserve)) {
+        *full = true;
+        lw_store_pause_full(store);
     }
 }
 
@@ -89,8 +101,7 @@ lw_status lw_store_commit_surely(lw_store *store, lw_bytes edit, bool *full) {
     lw_status status;
     while ((status = lw_store_commit(store, edit)) == LW_FULL) {
         LW_MARK(store->env, "store.catalog_met_full_disk");
-        *full = true;
-        lw_store_pause_full(store);
+        lw_store_make_room(store, full);
         if (lw_store_stopping(store)) {
             return lw_store_stopped(store);
         }
@@ -187,6 +198,10 @@ lw_cache *lw_store_cache(lw_store *store) {
     return store->cache;
 }
 
+lw_reserve *lw_store_reserve(lw_store *store) {
+    return store->reserve;
+}
+
 /* An lw_catalog_describe. */
 void lw_store_describe(void *argument, lw_buffer *edit) {
     const lw_store *store = argument;
@@ -220,10 +235,11 @@ LW_YIELDS static void sweep_main(void *argument) {
 }
 
 void lw_store_start(lw_store *store) {
-    store->fibers = 3;
+    store->fibers = 4;
     (void)lw_env_start(store->env, "flush", lw_flush_main, store);
     (void)lw_env_start(store->env, "compaction", lw_compaction_main, store);
     (void)lw_env_start(store->env, "sweep", sweep_main, store);
+    (void)lw_env_start(store->env, "space", lw_space_main, store);
 }
 
 /* ---- closing ------------------------------------------------------------------------------------
@@ -251,6 +267,7 @@ void lw_store_free(lw_store *store) {
     if (lw_handle_valid(store->lock)) {
         lw_file_close(store->env, store->lock);
     }
+    lw_reserve_release(store->reserve);
     lw_free(store->memory, store);
 }
 

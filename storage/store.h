@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The store: one node's data folder and the trees in it.
  *
+ *   RESERVE    space for what frees space, when the disk is full (storage/reserve.h)
  *   LOCK       held while a process has the folder open
  *   IDENTITY   who this node is (storage/identity.h)
  *   CATALOG    which trees there are and which tables make them up (storage/catalog.h)
@@ -24,6 +25,7 @@
 #define LW_STORE_H
 
 #include "base/env.h"
+#include "storage/reserve.h"
 #include "storage/retention.h"
 #include "storage/table.h"
 
@@ -39,6 +41,8 @@ typedef struct lw_store_options {
     lw_retention retention;     /* what may be forgotten; takes effect with a filter part only */
     uint64_t table_size;        /* bytes at which compaction cuts a table; 0: 8 MiB */
     uint32_t open_max;          /* tables kept open, besides those that cursors stand in; 0: 512 */
+    uint64_t reserve_size_max;  /* bytes of RESERVE (storage/reserve.h) at most; 0: 256 MiB;
+                                   UINT64_MAX: there is none, and on a full disk deletes may fail */
     /* Called after a flush of `tree` became durable: everything up to `index` is in tables. May be
      * NULL. Must not suspend. */
     void (*flushed)(void *argument, lw_tree *tree, uint64_t index);
@@ -82,8 +86,12 @@ uint64_t lw_tree_flushed(const lw_tree *tree);
 void lw_tree_set_safepoint(lw_tree *tree, uint64_t safepoint);
 uint64_t lw_tree_safepoint(const lw_tree *tree);
 /* Suspends writers, smoothly and then hard, while flushing and compaction are behind. LW_FULL while
- * they cannot go on because the disk is full. */
+ * the disk is full: before anything of the store itself fails, and until there is room again for
+ * the reserve. */
 LW_MUST_USE LW_YIELDS lw_status lw_tree_admit(lw_tree *tree, size_t size);
+/* The same for a batch that in the end gives back more space than it takes: one that deletes, or
+ * lets go of locks. Let in on a full disk as long as there is memory for it. */
+LW_MUST_USE LW_YIELDS lw_status lw_tree_admit_freeing(lw_tree *tree, size_t size);
 /* Flushes what is in memory and waits for it. LW_FULL after an attempt that met a full disk: the
  * store goes on trying by itself. */
 LW_MUST_USE LW_YIELDS lw_status lw_tree_flush(lw_tree *tree);
@@ -125,6 +133,8 @@ typedef struct lw_tree_figures {
 } lw_tree_figures;
 void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures);
 lw_cache *lw_store_cache(lw_store *store);
+/* The reserve of the folder: for the log that goes with the store. */
+lw_reserve *lw_store_reserve(lw_store *store);
 
 /* Verifies a folder that no process has open: every file, every block, order within and across
  * tables. One line per fault into `faults`; LW_CORRUPTION if there was any. */

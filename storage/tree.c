@@ -87,6 +87,7 @@ void lw_tree_install(lw_tree *tree, const lw_version_change *change) {
     LW_ASSERT(lw_version_check(tree->version));
     tree->score_level =
         lw_compaction_level(tree->version, tree->store->options.table_size, &tree->score);
+    lw_space_tables_changed(tree);
     if (before != NULL) {
         lw_version_release(before);
     }
@@ -137,6 +138,7 @@ static void watch_memory(lw_tree *tree) {
     lw_store *store = tree->store;
     size_t share = store->memtable_budget / 2;
     size_t waiting = store->memtable_bytes - store->active_bytes;
+    lw_reserve_want(store->reserve, LW_RESERVE_FLUSH, store->memtable_bytes);
     if (store->active_bytes > share && waiting <= share) {
         (void)rotate_largest(store);
     } else if (LW_RARE(store->env, "store.forced_flush") ||
@@ -187,6 +189,13 @@ static double pressure(const lw_tree *tree, size_t size) {
     return most < 0 ? 0 : most;
 }
 
+static lw_status disk_full(const lw_store *store) {
+    return lw_fail(LW_FULL,
+                   "the disk of %s is full: delete something, or give it more room; until then "
+                   "only reads and deletes go on",
+                   store->directory);
+}
+
 /* Why a writer that waits would wait in vain, or LW_OK. */
 static lw_status hopeless(const lw_tree *tree) {
     const lw_store *store = tree->store;
@@ -194,10 +203,9 @@ static lw_status hopeless(const lw_tree *tree) {
     if (lw_store_stopping(store)) {
         return lw_store_stopped(store);
     }
-    if (store->flush_full || (store->compaction_full && too_many_tables)) {
-        return lw_fail(LW_FULL,
-                       "the disk of %s is full: nothing can be written until there is room",
-                       store->directory);
+    if (lw_reserve_short(store->reserve) || store->flush_full ||
+        (store->compaction_full && too_many_tables)) {
+        return disk_full(store);
     }
     if (too_many_tables && tree->compact_again_ns != 0) {
         return lw_fail(tree->compact_error.status, "tree %" PRIu64 " cannot be compacted: %s",
@@ -206,8 +214,16 @@ static lw_status hopeless(const lw_tree *tree) {
     return LW_OK;
 }
 
+/* Whether the disk has room is found out soon after opening. */
+LW_YIELDS static void await_verdict(lw_store *store) {
+    while (lw_reserve_unknown(store->reserve) && !lw_store_stopping(store)) {
+        lw_store_wait(store, 0);
+    }
+}
+
 lw_status lw_tree_admit(lw_tree *tree, size_t size) {
     lw_store *store = tree->store;
+    await_verdict(store);
     LW_TRY(hopeless(tree));
     double most = pressure(tree, size);
     if (most > 0 && most < 1) {
@@ -225,6 +241,19 @@ lw_status lw_tree_admit(lw_tree *tree, size_t size) {
         }
         lw_store_wait(store, 0);
         LW_TRY(hopeless(tree));
+    }
+    return LW_OK;
+}
+
+lw_status lw_tree_admit_freeing(lw_tree *tree, size_t size) {
+    lw_store *store = tree->store;
+    await_verdict(store);
+    if (lw_store_stopping(store) || !lw_reserve_short(store->reserve)) {
+        return lw_tree_admit(tree, size);
+    }
+    LW_MARK(store->env, "store.freeing_on_a_full_disk");
+    if (store->flush_full && store->memtable_bytes + size > store->memtable_budget) {
+        return disk_full(store);
     }
     return LW_OK;
 }

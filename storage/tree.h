@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The inside of a store and its trees, shared by the files that make them: tree.c (writes),
- * snapshot.c and cursor.c (reads), flush.c, compaction.c, output.c, store.c and folder.c. Nobody
- * else includes this.
+ * snapshot.c and cursor.c (reads), flush.c, compaction.c, output.c, space.c, store.c and folder.c.
+ * Nobody else includes this.
  *
- * Three fibers work for a store: one flushes, one compacts, one sweeps files that nobody names any
- * more. Each waits in a queue of the store, and ends when the store closes or dies.
+ * Four fibers work for a store: one flushes, one compacts, one sweeps files that nobody names any
+ * more, one sees to the space on the disk. Each waits in a queue of the store, and ends when the
+ * store closes or dies.
  *
  * Invariants
  * I1. version->memtables[0] is the active memtable; the others take no more writes and are flushed
@@ -60,8 +61,12 @@ struct lw_store {
     uint64_t number_next, number_limit; /* file numbers; below the limit they are durably taken */
     size_t memtable_budget, memtable_bytes, active_bytes;
     lw_tree *flush_first, *flush_last; /* trees with memtables to flush */
-    uint64_t full_count;               /* how often a write met a full disk */
-    uint32_t fibers;                   /* that work now */
+    lw_reserve *reserve;
+    uint64_t full_count;  /* how often a write met a full disk */
+    uint32_t full_streak; /* ... with none in between that found room */
+    bool squeezing;       /* compact whatever may give space back */
+    bool compacting;      /* a step is under way */
+    uint32_t fibers;      /* that work now */
     bool committing, creating, closing, dead;
     bool flush_full, compaction_full; /* the last attempt met a full disk */
     lw_error why_dead;
@@ -108,7 +113,10 @@ void lw_store_describe(void *argument, lw_buffer *edit);
 /* Starts the fibers of an opened store; frees one whose fibers have ended, or never began. */
 void lw_store_start(lw_store *store);
 LW_YIELDS void lw_store_free(lw_store *store);
-/* Pauses while the disk is full; the end of the store cuts it short. */
+/* A write met a full disk, and will be tried again: gives up the reserve for it, or, if there is
+ * none, sets `*full` and pauses. */
+LW_YIELDS void lw_store_make_room(lw_store *store, bool *full);
+/* Pauses while the disk is full, longer each time; the end of the store cuts it short. */
 LW_YIELDS void lw_store_pause_full(lw_store *store);
 
 /* ---- tree.c --------------------------------------------------------------------------------- */
@@ -151,5 +159,11 @@ LW_YIELDS void lw_output_reset(lw_output *output, bool obsolete);
 
 LW_YIELDS void lw_flush_main(void *store);
 LW_YIELDS void lw_compaction_main(void *store);
+LW_YIELDS void lw_space_main(void *store);
+
+/* ---- space.c -------------------------------------------------------------------------------- */
+
+/* The tree has other tables: what its compaction may need of the disk may be more. */
+void lw_space_tables_changed(const lw_tree *tree);
 
 #endif

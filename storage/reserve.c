@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The file RESERVE: grown, and given up. See reserve.h. */
+#include "storage/reserve.h"
+
+#include "base/hash.h"
+
+enum {
+    STEP_SIZE = 256 * 1024, /* bytes written at once */
+    SIZE_UNIT = LW_DIRECT_ALIGNMENT,
+};
+
+/* ---- how large ------------------------------------------------------------------------------ */
+
+/* Up by an eighth at most, so that it grows seldom. */
+static uint64_t rounded(uint64_t size) {
+    uint64_t unit = SIZE_UNIT;
+    while (unit * 16 <= size) {
+        unit *= 2;
+    }
+    return (size + unit - 1) / unit * unit;
+}
+
+void lw_reserve_want_more(lw_reserve *reserve, lw_reserve_part part, uint64_t size) {
+    LW_ASSERT(part < LW_RESERVE_PART_COUNT);
+    LW_ASSERT(size > reserve->parts[part]);
+    reserve->parts[part] = size;
+    uint64_t sum = 0;
+    for (size_t each = 0; each < LW_RESERVE_PART_COUNT; each++) {
+        sum += reserve->parts[each];
+    }
+    uint64_t wanted = rounded(sum);
+    wanted = wanted < reserve->size_max ? wanted : reserve->size_max;
+    if (wanted > reserve->figures.wanted) {
+        reserve->figures.wanted = wanted;
+        lw_queue_wake_all(&reserve->changed);
+    }
+}
+
+void lw_reserve_log_waits(lw_reserve *reserve) {
+    if (reserve != NULL) {
+        reserve->log_waits = true;
+        lw_queue_wake_all(&reserve->changed);
+    }
+}
+
+/* ---- its life ------------------------------------------------------------------------------- */
+
+lw_reserve *lw_reserve_make(lw_env *env, const char *directory, uint64_t size_max) {
+    lw_reserve *reserve = lw_allocate_zero(env->memory, sizeof(*reserve));
+    reserve->env = env;
+    reserve->references = 1;
+    reserve->size_max = size_max / SIZE_UNIT * SIZE_UNIT;
+    if (lw_path_join(reserve->path, directory, LW_RESERVE_NAME) != LW_OK) {
+        reserve->size_max = 0; /* the folder cannot be opened either */
+    }
+    return reserve;
+}
+
+void lw_reserve_hold(lw_reserve *reserve) {
+    reserve->references++;
+}
+
+void lw_reserve_release(lw_reserve *reserve) {
+    LW_ASSERT(reserve->references > 0);
+    if (--reserve->references == 0) {
+        LW_ASSERT(!reserve->growing && !reserve->spending);
+        lw_free(reserve->env->memory, reserve);
+    }
+}
+
+lw_status lw_reserve_open(lw_reserve *reserve, bool fresh) {
+    lw_handle file = LW_NO_HANDLE;
+    if (reserve->size_max == 0) {
+        return LW_OK;
+    }
+    lw_status status = lw_file_open(reserve->env, reserve->path, LW_OPEN_READ_ONLY, &file);
+    if (status == LW_NOT_FOUND) {
+        reserve->figures.is_unknown = !fresh;
+        return LW_OK;
+    }
+    LW_TRY(status);
+    reserve->there = true;
+    status = lw_file_size(reserve->env, file, &reserve->figures.size);
+    lw_file_close(reserve->env, file);
+    /* A part of a unit, after a crash: the next growth writes the whole of it. */
+    reserve->figures.size = reserve->figures.size / SIZE_UNIT * SIZE_UNIT;
+    return status;
+}
+
+/* ---- growing -------------------------------------------------------------------------------- */
+
+/* Bytes that no file system makes fewer of (R1), the same in every run. */
+static void fill(uint8_t *bytes, size_t size, uint64_t offset) {
+    for (size_t index = 0; index < size; index += 8) {
+        lw_put_u64(bytes + index, lw_mix(offset + index + 1));
+    }
+}
+
+/* Bytes to be had before a disk that was full counts as having room: more than the reserve by what
+ * the log takes next, or the next write might find it full again. */
+static uint64_t target(const lw_reserve *reserve) {
+    uint64_t wanted = reserve->figures.wanted;
+    uint64_t margin = rounded(reserve->parts[LW_RESERVE_LOG] + wanted / 8);
+    return reserve->figures.is_short ? wanted + margin : wanted;
+}
+
+static LW_YIELDS lw_status grow_file(lw_reserve *reserve, lw_handle file, uint8_t *bytes,
+                                     uint64_t pause_ns) {
+    lw_reserve_figures *figures = &reserve->figures;
+    while (figures->size < target(reserve) && !reserve->spending) {
+        uint64_t left = target(reserve) - figures->size;
+        size_t step = left < STEP_SIZE ? (size_t)left : STEP_SIZE;
+        fill(bytes, step, figures->size);
+        LW_TRY(lw_file_write(reserve->env, file, figures->size, lw_view(bytes, step), 0));
+        figures->size += step;
+        if (pause_ns > 0 && lw_reserve_wanting(reserve)) {
+            lw_env_sleep(reserve->env, pause_ns);
+        }
+    }
+    if (figures->is_short && !reserve->spending) {
+        figures->size = figures->wanted;
+        LW_TRY(lw_file_resize(reserve->env, file, figures->size));
+    }
+    return LW_OK;
+}
+
+static LW_YIELDS lw_status grow(lw_reserve *reserve, uint64_t pause_ns) {
+    lw_handle file = LW_NO_HANDLE;
+    LW_TRY(lw_file_open(reserve->env, reserve->path, LW_OPEN_CREATE | LW_OPEN_DIRECT, &file));
+    reserve->there = true;
+    uint8_t *bytes = lw_allocate_aligned(reserve->env->memory, STEP_SIZE, LW_DIRECT_ALIGNMENT);
+    lw_status status = grow_file(reserve, file, bytes, pause_ns);
+    lw_free(reserve->env->memory, bytes);
+    lw_error cause = *lw_error_slot();
+    lw_file_close(reserve->env, file);
+    return status == LW_OK ? LW_OK : lw_fail(status, "%s: %s", reserve->path, cause.text);
+}
+
+lw_status lw_reserve_grow(lw_reserve *reserve, uint64_t pause_ns) {
+    lw_reserve_figures *figures = &reserve->figures;
+    LW_ASSERT(!reserve->growing);
+    while (reserve->spending) {
+        lw_queue_wait(&reserve->idle);
+    }
+    reserve->growing = true;
+    lw_status status = grow(reserve, pause_ns);
+    reserve->growing = false;
+    figures->is_unknown = false;
+    if (status == LW_FULL) {
+        LW_MARK(reserve->env, "reserve.met_full_disk");
+        figures->is_short = true;
+    } else if (status == LW_OK && !lw_reserve_wanting(reserve) && !reserve->spending) {
+        if (figures->is_short) {
+            LW_MARK(reserve->env, "reserve.taken_again");
+        }
+        figures->is_short = false;
+    }
+    lw_queue_wake_all(&reserve->idle);
+    return status;
+}
+
+/* ---- spending ------------------------------------------------------------------------------- */
+
+bool lw_reserve_spend(lw_reserve *reserve) {
+    if (reserve == NULL || reserve->size_max == 0) {
+        return false;
+    }
+    lw_reserve_figures *figures = &reserve->figures;
+    uint64_t spent_before = figures->spent_count;
+    figures->is_short = true;
+    figures->is_unknown = false;
+    while (reserve->spending) {
+        lw_queue_wait(&reserve->idle);
+    }
+    if (figures->spent_count != spent_before) {
+        return true;
+    }
+    reserve->spending = true;
+    while (reserve->growing) { /* its open file would keep the space */
+        lw_queue_wait(&reserve->idle);
+    }
+    bool gave = reserve->there && lw_path_unlink(reserve->env, reserve->path) == LW_OK;
+    if (gave) {
+        LW_MARK(reserve->env, "reserve.spent");
+        reserve->there = false;
+        figures->size = 0;
+        figures->spent_count++;
+    }
+    reserve->spending = false;
+    lw_queue_wake_all(&reserve->idle);
+    lw_queue_wake_all(&reserve->changed);
+    return gave;
+}

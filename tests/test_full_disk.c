@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A disk that is full (hazard S13): at every size of the disk, from one that holds nothing, and
+ * with the machine stopping at any step while it is full. Reads and deletes go on, space comes
+ * back, writes go on by themselves, and nothing that was acknowledged is lost. */
+#include "tests/engine_model.h"
+
+enum {
+    MIB = 1024 * 1024,
+    CAPACITY_STEP = 12 * 1024,
+    CAPACITY_MAX = 3 * MIB / 2,
+    CAPACITY_WORKS = 768 * 1024, /* from here on a disk takes everything back that it gave */
+    PUTS_AT_ONCE = 8,
+    ROUNDS_MAX = 600,
+};
+
+static void overwrite(engine *on, uint32_t round, lw_status *status) {
+    engine_operation puts[PUTS_AT_ONCE];
+    for (uint32_t index = 0; index < PUTS_AT_ONCE; index++) {
+        puts[index] =
+            (engine_operation){.key = (round * PUTS_AT_ONCE + index) % ENGINE_KEYS, .put = true};
+    }
+    *status = engine_write(on, round / 75 % ENGINE_TREES, puts, PUTS_AT_ONCE);
+}
+
+/* Writes until the disk is full. */
+static void fill(engine *on) {
+    lw_status status = LW_OK;
+    for (uint32_t round = 0; round < ROUNDS_MAX && status == LW_OK && !on->stopped; round++) {
+        overwrite(on, round, &status);
+    }
+    (void)engine_worked(on, status, "filling");
+}
+
+static bool *must_work(engine *on) {
+    return on->argument;
+}
+
+static void delete_half(engine *on) {
+    for (uint32_t tree = 0; tree < ENGINE_TREES; tree++) {
+        for (uint32_t key = 0; key < ENGINE_KEYS && !on->stopped; key += 10) {
+            engine_operation deletes[5];
+            for (uint32_t index = 0; index < 5; index++) {
+                deletes[index] = (engine_operation){.key = key + index};
+            }
+            lw_status status = engine_write(on, tree, deletes, 5);
+            if (status == LW_FULL && *must_work(on)) {
+                engine_wrong(on, "a delete was refused: %s", lw_error_slot()->text);
+            } else if (status != LW_FULL) {
+                (void)engine_worked(on, status, "deleting");
+            }
+        }
+    }
+}
+
+static void await_room(engine *on) {
+    lw_status status = LW_FULL;
+    for (uint32_t second = 0; second < 120 && status == LW_FULL; second++) {
+        lw_env_sleep(on->env, UINT64_C(1000000000));
+        status = lw_tree_admit(on->trees[0], 1000);
+    }
+    if (status == LW_FULL && *must_work(on)) {
+        const lw_reserve *reserve = lw_store_reserve(on->store);
+        engine_wrong(on, "the space did not come back: reserve %u of %u",
+                     (unsigned)reserve->figures.size, (unsigned)reserve->figures.wanted);
+    } else if (status != LW_FULL) {
+        (void)engine_worked(on, status, "admitting");
+    }
+}
+
+static void write_a_little(engine *on) {
+    lw_status status = LW_OK;
+    for (uint32_t round = 0; round < 8 && status == LW_OK && !on->stopped; round++) {
+        engine_operation put = {.key = round * 10, .put = true};
+        status = engine_write(on, 0, &put, 1);
+    }
+    if (status == LW_FULL && *must_work(on)) {
+        engine_wrong(on, "a write was refused though there was room: %s", lw_error_slot()->text);
+    }
+}
+
+static void filled_story(engine *on) {
+    if (!engine_open(on)) {
+        return;
+    }
+    fill(on);
+    if (!on->stopped) {
+        engine_check_everything(on);
+    }
+    if (!on->stopped && on->argument != NULL) {
+        delete_half(on);
+        engine_check_everything(on);
+        await_room(on);
+        write_a_little(on);
+        engine_check_everything(on);
+    }
+    if (on->log != NULL && !on->stopped) {
+        engine_close(on);
+    }
+}
+
+static void verify_story(engine *on) {
+    if (engine_open(on)) {
+        engine_check_everything(on);
+        engine_close(on);
+        engine_check_folder(on);
+    }
+}
+
+static void emptying_story(engine *on) {
+    if (engine_open(on)) {
+        engine_check_everything(on);
+        delete_half(on);
+        await_room(on);
+        write_a_little(on);
+        engine_check_everything(on);
+        engine_close(on);
+    }
+}
+
+/* With all the room there is. */
+static void verify(engine *on) {
+    lw_disk_set_capacity(engine_disk(on), 0);
+    engine_boot(on, true);
+    (void)engine_run(on, verify_story);
+}
+
+static void space_comes_back_at_every_size_of_the_disk(void **state) {
+    (void)state;
+    for (uint64_t capacity = 0; capacity < CAPACITY_MAX; capacity += CAPACITY_STEP) {
+        lw_faults faults = lw_faults_none();
+        engine *on = engine_make(capacity, &faults);
+        bool works = capacity >= CAPACITY_WORKS;
+        on->argument = &works;
+        lw_disk_set_capacity(engine_disk(on), capacity + 1);
+        (void)engine_run(on, filled_story);
+        engine_expect_right(on, "capacity", capacity);
+        verify(on);
+        engine_expect_right(on, "after capacity", capacity);
+        engine_drop(on);
+    }
+}
+
+static void a_full_disk_may_be_opened_again(void **state) {
+    (void)state;
+    for (uint64_t capacity = CAPACITY_WORKS; capacity < CAPACITY_MAX; capacity += CAPACITY_STEP) {
+        lw_faults faults = lw_faults_none();
+        engine *on = engine_make(capacity, &faults);
+        bool works = true;
+        lw_disk_set_capacity(engine_disk(on), capacity);
+        (void)engine_run(on, filled_story);
+        for (uint32_t again = 0; again < 3; again++) {
+            engine_boot(on, again % 2 == 0);
+            (void)engine_run(on, filled_story);
+            engine_expect_right(on, "filled at capacity", capacity);
+        }
+        engine_boot(on, true);
+        on->argument = &works;
+        (void)engine_run(on, emptying_story);
+        engine_expect_right(on, "opened at capacity", capacity);
+        verify(on);
+        engine_expect_right(on, "after capacity", capacity);
+        engine_drop(on);
+    }
+}
+
+static void the_power_may_go_at_any_step_on_a_full_disk(void **state) {
+    (void)state;
+    bool more = true;
+    for (uint64_t step = 0; more; step += 5) {
+        lw_faults faults = lw_faults_none();
+        engine *on = engine_make(step, &faults);
+        bool works = false;
+        on->argument = &works;
+        lw_disk_set_capacity(engine_disk(on), CAPACITY_WORKS);
+        lw_host_crash_after(on->host, step, (lw_crash)(step % 3));
+        more = !engine_run(on, filled_story);
+        engine_boot(on, true);
+        lw_host_crash_after(on->host, step % 37, (lw_crash)(step % 3));
+        (void)engine_run(on, emptying_story);
+        verify(on);
+        engine_expect_right(on, "power cut at step", step);
+        engine_drop(on);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(space_comes_back_at_every_size_of_the_disk),
+        cmocka_unit_test(a_full_disk_may_be_opened_again),
+        cmocka_unit_test(the_power_may_go_at_any_step_on_a_full_disk),
+    };
+    return cmocka_run_group_tests_name("full_disk", tests, unit_arm, NULL) != 0;
+}
