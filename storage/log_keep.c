@@ -16,6 +16,7 @@
 enum {
     GROWTH = 4, /* each segment is that many times the one before, up to segment_size */
     FIRST_SIZE = 1024 * 1024, /* bytes of a log's very first segment: quick to make */
+    SEGMENTS_LEAST = 2,       /* with so many, none may have been written to the end and let go */
 };
 static const uint64_t full_retry_ns = 500 * 1000 * 1000;
 
@@ -58,6 +59,23 @@ static LW_YIELDS void unprepare(lw_log *log) {
     LW_MARK(log->env, "log.prepared_too_small");
 }
 
+/* Whether the space for a segment would be found by letting go of others, once what holds them is
+ * flushed. */
+static bool may_let_go(const lw_log *log) {
+    return log->holds.segment_count > SEGMENTS_LEAST;
+}
+
+/* What is left of a full disk is for the flush that lets go of segments, not for more of them. */
+static lw_status may_create(const lw_log *log) {
+    if (log->reserve != NULL && lw_reserve_short(log->reserve) && may_let_go(log)) {
+        return lw_fail(LW_FULL,
+                       "the log %s gets no more segments while the disk is full and older ones are "
+                       "held; delete something, or give the disk more room",
+                       log->directory);
+    }
+    return LW_OK;
+}
+
 lw_status lw_log_keep_prepare(lw_log *log) {
     if (log->prepared != NULL) {
         unprepare(log);
@@ -71,6 +89,7 @@ lw_status lw_log_keep_prepare(lw_log *log) {
         LW_TRY(lw_log_segment_renew(log->env, log->directory, &header, &file));
         LW_MARK(log->env, "log.segment_renewed");
     } else {
+        LW_TRY(may_create(log));
         if (there) {
             LW_TRY(lw_log_segment_remove(log->env, log->directory, header.number));
         }
@@ -229,7 +248,7 @@ static LW_YIELDS void keeper_main(void *argument) {
         lw_status status = keep_one(log);
         if (status == LW_FULL && !log->dead) {
             lw_error cause = *lw_error_slot();
-            if (!lw_reserve_spend(log->reserve)) {
+            if (may_let_go(log) || !lw_reserve_spend(log->reserve)) {
                 *lw_error_slot() = cause;
                 wait_for_space(log);
             }

@@ -37,8 +37,10 @@ void lw_reserve_want_more(lw_reserve *reserve, lw_reserve_part part, uint64_t si
 }
 
 void lw_reserve_log_waits(lw_reserve *reserve) {
-    if (reserve != NULL) {
+    if (reserve != NULL && reserve->size_max > 0) {
         reserve->log_waits = true;
+        reserve->figures.is_short = true;
+        reserve->figures.is_unknown = false;
         lw_queue_wake_all(&reserve->changed);
     }
 }

@@ -60,7 +60,8 @@ LW_MUST_USE LW_YIELDS bool lw_reserve_spend(lw_reserve *reserve);
 /* Sees to it that a part has so much. Never less than it had. `reserve` may be NULL. */
 void lw_reserve_want_more(lw_reserve *reserve, lw_reserve_part part, uint64_t size);
 
-/* The log would have space if what holds its old segments were flushed. `reserve` may be NULL. */
+/* The log met a full disk, and would have space if what holds its old segments were flushed: the
+ * reserve is left for that. `reserve` may be NULL. */
 void lw_reserve_log_waits(lw_reserve *reserve);
 
 typedef struct lw_reserve_figures {

@@ -592,6 +592,8 @@ static void what_is_not_well_formed_is_refused(void **state) {
 
 static void a_failed_disk_ends_the_replica_story(bench *on) {
     uint64_t start = bench_timestamp(on);
+    /* The reserve of the store is being written, too. */
+    (void)lw_world_run(on->world, lw_world_now(on->world) + UINT64_C(1000000000));
     lw_dice_arm(lw_disk_dice(lw_host_disk(on->host)), LW_FAULT_WRITE_ERROR, 1);
     lw_mutation mutation = bench_put("k", "x", LW_SEEN_ANYTHING);
     asked *it = bench_commit_now(on, start, &mutation, 1);
