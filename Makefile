@@ -52,7 +52,7 @@ ALL_LDFLAGS := $(LDFLAGS_$(VARIANT)) -Wl,--as-needed $(LDFLAGS)
 # The archive of a library where there is one, so that the program runs where the library is not
 # installed; else its shared object. Looked up only when something is linked.
 archive_or_shared = $(if $(findstring /,$(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
-LDLIBS = $(foreach l,uring sodium isal lz4,$(call archive_or_shared,$(l))) -ledit -lpthread
+LDLIBS = $(foreach l,uring sodium isal lz4 zstd,$(call archive_or_shared,$(l))) -ledit -lpthread
 
 # ---- what there is --------------------------------------------------------------------------------
 

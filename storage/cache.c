@@ -14,6 +14,7 @@
 
 #include "base/hash.h"
 #include "base/map.h"
+#include "storage/compress.h"
 
 typedef struct ring {
     struct ring *next, *previous;
@@ -45,6 +46,7 @@ struct lw_cache {
     uint64_t hits, misses;
     ring probation, protected; /* newest first */
     lw_map blocks, files;
+    lw_decompressor *decompressor;
 };
 
 #define RING_ENTRY(at, type, member) ((type *)(void *)((char *)(at)-offsetof(type, member)))
@@ -87,6 +89,7 @@ lw_cache *lw_cache_open(lw_memory *memory, size_t budget) {
     cache->budget = budget;
     cache->blocks = lw_map_in(memory);
     cache->files = lw_map_in(memory);
+    cache->decompressor = lw_decompressor_open(memory);
     ring_init(&cache->probation);
     ring_init(&cache->protected);
     return cache;
@@ -101,7 +104,12 @@ void lw_cache_close(lw_cache *cache) {
     LW_ASSERT(cache->files.count == 0);
     lw_map_reset(&cache->blocks);
     lw_map_reset(&cache->files);
+    lw_decompressor_close(cache->decompressor);
     lw_free(cache->memory, cache);
+}
+
+lw_decompressor *lw_cache_decompressor(lw_cache *cache) {
+    return cache->decompressor;
 }
 
 lw_cache_block *lw_cache_find(lw_cache *cache, uint64_t number, uint64_t offset) {

@@ -10,6 +10,7 @@
 
 typedef struct lw_cache lw_cache;
 typedef struct lw_cache_block lw_cache_block;
+typedef struct lw_decompressor lw_decompressor;
 
 lw_cache *lw_cache_open(lw_memory *memory, size_t budget);
 void lw_cache_close(lw_cache *cache);
@@ -31,6 +32,9 @@ void lw_cache_charge(lw_cache *cache, size_t size);
 void lw_cache_discharge(lw_cache *cache, size_t size);
 /* Forgets every block of a file. Pinned ones vanish when unpinned. */
 void lw_cache_forget(lw_cache *cache, uint64_t number);
+
+/* The scratch with which blocks are decompressed on their way into the cache; lives as long. */
+lw_decompressor *lw_cache_decompressor(lw_cache *cache);
 
 typedef struct lw_cache_figures {
     size_t budget, used, charged, pinned; /* bytes */

@@ -17,7 +17,9 @@
  *           | 5 · limit varint                                             numbers below are taken
  *           | 6 · tree varint · level u8 · number, origin, size, entry count, delete count,
  *               lowest sequence, highest sequence: varint each · checksum u32 ·
- *               lowest key · highest key · clip: range · count varint · value file *
+ *               lowest key · highest key · clip: range · count varint · value file * ·
+ *               size before compression varint · compression u8 · count, lowest and highest
+ *               safepoint of the entries that can be dropped: varint each
  *                                                                          table added to a tree
  *           | 7 · tree varint · number varint · lower bound of its clip: key
  *                                                                          table taken from a tree

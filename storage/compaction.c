@@ -103,6 +103,7 @@ LW_YIELDS static lw_status compaction_run(lw_tree *tree, const lw_version *versi
         return replace_inputs(tree, compaction, compaction->inputs, compaction->input_count);
     }
     lw_output output = lw_output_in(store, store->options.table_size);
+    output.last = lw_version_last_level(version) <= compaction->output_level;
     lw_status status = merge_inputs(tree, version, compaction, &output);
     if (status != LW_OK) {
         lw_output_reset(&output, true);

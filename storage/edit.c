@@ -54,6 +54,14 @@ static void append_values(lw_buffer *edit, const lw_table_info *info) {
     }
 }
 
+static void append_statistics(lw_buffer *edit, const lw_table_info *info) {
+    lw_buffer_append_varint(edit, info->raw_size);
+    lw_buffer_append_u8(edit, (uint8_t)info->compression);
+    lw_buffer_append_varint(edit, info->stale_count);
+    lw_buffer_append_varint(edit, info->stale_from);
+    lw_buffer_append_varint(edit, info->stale_to);
+}
+
 void lw_edit_add(lw_buffer *edit, uint64_t tree, uint32_t level, const lw_table_info *info) {
     LW_ASSERT(level < LW_LEVEL_COUNT);
     lw_buffer_append_u8(edit, LW_CHANGE_ADD);
@@ -71,6 +79,7 @@ void lw_edit_add(lw_buffer *edit, uint64_t tree, uint32_t level, const lw_table_
     append_key(edit, info->key_max);
     append_range(edit, &info->clip);
     append_values(edit, info);
+    append_statistics(edit, info);
 }
 
 void lw_edit_remove(lw_buffer *edit, uint64_t tree, const lw_table_info *info) {
@@ -147,6 +156,19 @@ static bool take_values(lw_arena *arena, lw_bytes *rest, lw_table_info *info) {
     return true;
 }
 
+/* What picking goes by. */
+static bool take_statistics(lw_bytes *rest, lw_table_info *info) {
+    lw_bytes compression;
+    if (!lw_take_varint(rest, &info->raw_size) || !lw_take_bytes(rest, 1, &compression) ||
+        !lw_take_varint(rest, &info->stale_count) || !lw_take_varint(rest, &info->stale_from) ||
+        !lw_take_varint(rest, &info->stale_to)) {
+        return false;
+    }
+    info->compression = (lw_compression)compression.data[0];
+    return compression.data[0] <= LW_COMPRESSION_ZSTD && info->stale_count <= info->entry_count &&
+           info->stale_from <= info->stale_to;
+}
+
 /* A table as added by format 1 (`plain`), or since then. */
 static bool take_add(lw_arena *arena, lw_bytes *rest, lw_change *change, bool plain) {
     lw_table_info *info = &change->info;
@@ -161,7 +183,8 @@ static bool take_add(lw_arena *arena, lw_bytes *rest, lw_change *change, bool pl
     }
     if (plain) {
         info->origin = info->number;
-    } else if (!take_range(rest, &info->clip) || !take_values(arena, rest, info)) {
+    } else if (!take_range(rest, &info->clip) || !take_values(arena, rest, info) ||
+               !take_statistics(rest, info)) {
         return false;
     }
     change->level = level.data[0];

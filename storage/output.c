@@ -11,7 +11,7 @@ LW_YIELDS static lw_status output_begin(lw_output *output) {
     uint64_t number = 0;
     LW_TRY(lw_store_number(store, &number));
     LW_TRY(lw_table_path(path, store->table_path, number));
-    lw_table_options options = lw_store_table_options(store);
+    lw_table_options options = lw_store_table_options(store, output->last);
     lw_status status = lw_table_builder_open(store->env, path, number, &options, &output->builder);
     return status == LW_OK ? LW_OK : lw_store_judge(store, status);
 }
@@ -64,6 +64,9 @@ lw_status lw_output_add(lw_output *output, const lw_entry *entry, const lw_sieve
         LW_TRY(output_begin(output));
     }
     lw_status status = lw_table_builder_add(output->builder, entry);
+    if (status == LW_OK && sieve->needless_from != UINT64_MAX) {
+        lw_table_builder_note_stale(output->builder, sieve->needless_from);
+    }
     return status == LW_OK ? LW_OK : lw_store_judge(output->store, status);
 }
 

@@ -134,8 +134,16 @@ lw_status lw_store_number(lw_store *store, uint64_t *number) {
     return LW_OK;
 }
 
-lw_table_options lw_store_table_options(const lw_store *store) {
-    return (lw_table_options){.compression = LW_COMPRESSION_LZ4,
+lw_table_options lw_store_table_options(const lw_store *store, bool last) {
+    lw_store_compression chosen = store->options.compression;
+    bool dense = last && chosen != LW_COMPRESS_QUICK;
+    lw_compression compression = dense ? LW_COMPRESSION_ZSTD : LW_COMPRESSION_LZ4;
+    if (chosen == LW_COMPRESS_NOTHING) {
+        compression = LW_COMPRESSION_NONE;
+    }
+    return (lw_table_options){.compression = compression,
+                              .compression_level =
+                                  chosen == LW_COMPRESS_DENSE ? LW_ZSTD_DENSE : LW_ZSTD_QUICK,
                               .filter_part = store->options.filter_part};
 }
 

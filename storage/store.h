@@ -34,15 +34,25 @@ typedef struct lw_tree lw_tree;
 typedef struct lw_snapshot lw_snapshot;
 typedef struct lw_cursor lw_cursor;
 
+/* How tables are compressed. Nearly all data is in the last level of a tree, and is rarely
+ * rewritten there; what is above is soon merged on. */
+typedef enum lw_store_compression {
+    LW_COMPRESS_BY_LEVEL, /* LZ4, and quick zstd in the last level */
+    LW_COMPRESS_QUICK,    /* LZ4 */
+    LW_COMPRESS_DENSE,    /* LZ4, and dense zstd in the last level */
+    LW_COMPRESS_NOTHING,
+} lw_store_compression;
+
 typedef struct lw_store_options {
     const char *directory;
     size_t memory_size;         /* bytes for memtables and the block cache; 0: 64 MiB */
     lw_filter_part filter_part; /* see lw_table_options */
     lw_retention retention;     /* what may be forgotten; takes effect with a filter part only */
-    uint64_t table_size;        /* bytes at which compaction cuts a table; 0: 8 MiB */
-    uint32_t open_max;          /* tables kept open, besides those that cursors stand in; 0: 512 */
-    uint64_t reserve_size_max;  /* bytes of RESERVE (storage/reserve.h) at most; 0: 256 MiB;
-                                   UINT64_MAX: there is none, and on a full disk deletes may fail */
+    lw_store_compression compression;
+    uint64_t table_size;       /* bytes at which compaction cuts a table; 0: 8 MiB */
+    uint32_t open_max;         /* tables kept open, besides those that cursors stand in; 0: 512 */
+    uint64_t reserve_size_max; /* bytes of RESERVE (storage/reserve.h) at most; 0: 256 MiB;
+                                  UINT64_MAX: there is none, and on a full disk deletes may fail */
     /* Called after a flush of `tree` became durable: everything up to `index` is in tables. May be
      * NULL. Must not suspend. */
     void (*flushed)(void *argument, lw_tree *tree, uint64_t index);

@@ -5,13 +5,18 @@
  *   sealed filter              storage/filter.h, over the hashes of the filter parts of all keys
  *   sealed index               storage/table_index.h
  *   sealed properties          MessagePack array: entry count, delete count, lowest sequence,
- * highest sequence, first key, last key; a later version may append more footer
+ *                              highest sequence, first key, last key; from format 2 on: size of
+ *                              the data blocks before compression, compression as below, count of
+ *                              entries that some safepoint makes needless, the lowest and the
+ *                              highest safepoint that does; a later version may append more
+ *   footer
  *
  * A sealed block:
  *
- *   stored bytes               data blocks: storage/block.h, or that as one LZ4 block
+ *   stored bytes               data blocks: storage/block.h, or that as one LZ4 block or as one
+ *                              zstd frame
  *   kind u8                    1 data, 2 index, 3 filter, 4 properties
- *   compression u8             0 none, 1 LZ4; all but data blocks: 0
+ *   compression u8             0 none, 1 LZ4, 2 zstd (from format 2 on); all but data blocks: 0
  *   crc32c u32                 of kind u8 · table number u64 · offset of the block in the file u64
  * · stored bytes · kind u8 · compression u8
  *
@@ -21,7 +26,7 @@
  * The footer, 60 bytes at the end of the file:
  *
  *    0  "LWTABLE\n"
- *    8  format u32             1
+ *    8  format u32             2; 1 is read too
  *   12  table number u64
  *   20  filter: offset u64, sealed size u32
  *   32  index: the same
@@ -213,7 +218,8 @@ static LW_YIELDS lw_status read_compressed(lw_table *table, const lw_part *part,
     lw_status status =
         lw_part_read(table->env, table->file, path_of(table), part, sealed, place.sealed_size);
     if (status == LW_OK &&
-        !lw_part_decompress(lw_view(sealed, place.sealed_size), to, place.size)) {
+        !lw_part_decompress(lw_cache_decompressor(table->cache), lw_view(sealed, place.sealed_size),
+                            to, place.size)) {
         status = lw_table_damaged(path_of(table), part->offset, "it cannot be decompressed");
     }
     lw_free(table->env->memory, sealed);

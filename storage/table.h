@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tables: immutable sorted files of entries, written once from front to back and read through the
  * block cache. Sorted blocks with prefix compression and restart points, a checksum on each block,
- * LZ4, a filter, an index, properties. The format, byte by byte, is at the head of table.c.
+ * LZ4 or zstd, a filter, an index, properties. The format, byte by byte, is at the head of table.c.
  *
  * Invariants
  * B1. Entries ascend by key, and within one key descend by sequence (newest first).
@@ -35,13 +35,23 @@ enum {
  * the same part must have that part too. */
 typedef size_t (*lw_filter_part)(lw_bytes key);
 
-typedef enum lw_compression { LW_COMPRESSION_NONE = 0, LW_COMPRESSION_LZ4 = 1 } lw_compression;
+typedef enum lw_compression {
+    LW_COMPRESSION_NONE = 0,
+    LW_COMPRESSION_LZ4 = 1,
+    LW_COMPRESSION_ZSTD = 2,
+} lw_compression;
+
+enum {
+    LW_ZSTD_QUICK = -1, /* a tenth smaller than LZ4, compressed as fast, read half as fast */
+    LW_ZSTD_DENSE = 3,
+};
 
 typedef struct lw_table_options {
     uint32_t block_size;       /* bytes before compression; 0: 4096 */
     uint32_t restart_interval; /* entries; 0: 16 */
     uint32_t filter_bits;      /* per key; 0: 10 */
     lw_compression compression;
+    int compression_level;      /* of zstd; 0: LW_ZSTD_QUICK */
     lw_filter_part filter_part; /* NULL: the whole key */
 } lw_table_options;
 
@@ -66,12 +76,21 @@ typedef struct lw_table_info {
     uint64_t size;   /* bytes of the file */
     uint64_t entry_count, delete_count;
     uint64_t sequence_min, sequence_max;
+    uint64_t raw_size;          /* of the data blocks before compression; 0: not known */
+    lw_compression compression; /* of data blocks, where it saves enough */
+    /* Entries that some safepoint makes needless (storage/retention.h), and the lowest and the
+     * highest safepoint from which one of them is. */
+    uint64_t stale_count, stale_from, stale_to;
     uint32_t checksum; /* of the footer, so that the catalog and the file vouch for each other */
     lw_bytes key_min, key_max;
     lw_key_range clip; /* what is to be seen of it; each bound only if it cuts something off */
     const lw_value_file *values;
     uint32_t value_count;
 } lw_table_info;
+
+/* How many of a table's entries a safepoint makes needless, as far as the table knows: an estimate,
+ * since it takes their safepoints to be spread evenly. */
+uint64_t lw_table_stale_at(const lw_table_info *info, uint64_t safepoint);
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
@@ -86,6 +105,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_table_builder_open(lw_env *env, const char *p
  * failure the builder is only good for lw_table_builder_abandon. */
 LW_MUST_USE LW_YIELDS lw_status lw_table_builder_add(lw_table_builder *builder,
                                                      const lw_entry *entry);
+/* Counts the last entry as one that is needless from this safepoint on. */
+void lw_table_builder_note_stale(lw_table_builder *builder, uint64_t needless_from);
 /* Bytes of the file so far, for deciding where to cut. */
 uint64_t lw_table_builder_size(const lw_table_builder *builder);
 /* Writes the rest, syncs, closes, frees the builder. The views of `info` are copied into `arena`.

@@ -26,9 +26,9 @@ struct lw_table_builder {
     lw_env *env;
     lw_bytes path; /* with its closing zero */
     lw_handle file;
-    lw_table_options options; /* nothing left to default */
-    lw_table_info info;       /* counts and sequences so far */
-    void *compressor;         /* scratch, or NULL */
+    lw_table_options options;  /* nothing left to default */
+    lw_table_info info;        /* counts and sequences so far */
+    lw_compressor *compressor; /* or NULL */
     lw_buffer out;
     uint64_t written;
     lw_block_builder block, index;
@@ -73,9 +73,9 @@ lw_status lw_table_builder_open(lw_env *env, const char *path, uint64_t number,
     opened->file = file;
     opened->options = options_filled(env, options);
     opened->info.number = opened->info.origin = number;
-    if (opened->options.compression == LW_COMPRESSION_LZ4) {
-        opened->compressor = lw_allocate(memory, lw_compressor_size());
-    }
+    opened->info.compression = opened->options.compression;
+    opened->compressor =
+        lw_compressor_open(memory, opened->options.compression, opened->options.compression_level);
     opened->out = lw_buffer_in(memory);
     opened->block = lw_block_builder_in(memory, opened->options.restart_interval);
     opened->index = lw_block_builder_in(memory, RESTART_INTERVAL_DEFAULT);
@@ -90,7 +90,7 @@ lw_status lw_table_builder_open(lw_env *env, const char *path, uint64_t number,
 static void builder_free(lw_table_builder *builder) {
     lw_memory *memory = builder->env->memory;
     lw_free(memory, (void *)(uintptr_t)builder->path.data);
-    lw_free(memory, builder->compressor);
+    lw_compressor_close(builder->compressor);
     lw_buffer_reset(&builder->out);
     lw_block_builder_reset(&builder->block);
     lw_block_builder_reset(&builder->index);
@@ -129,7 +129,7 @@ static LW_YIELDS lw_status write_out(lw_table_builder *builder) {
 
 /* Seals a part behind everything before it. */
 static lw_table_range append_part(lw_table_builder *builder, lw_part_kind kind, lw_bytes bytes,
-                                  void *compressor) {
+                                  lw_compressor *compressor) {
     lw_part part = {.kind = kind,
                     .number = builder->info.number,
                     .offset = builder->written + builder->out.size};
@@ -141,6 +141,7 @@ static lw_table_range append_part(lw_table_builder *builder, lw_part_kind kind, 
 static void finish_block(lw_table_builder *builder) {
     lw_bytes bytes = lw_block_builder_finish(&builder->block);
     lw_table_range range = append_part(builder, LW_PART_DATA, bytes, builder->compressor);
+    builder->info.raw_size += bytes.size;
     if (builder->compressor != NULL && !lw_part_compressed(range.size, bytes.size)) {
         LW_MARK(builder->env, "table.block_incompressible");
     }
@@ -176,6 +177,15 @@ static void count_entry(lw_table_builder *builder, const lw_entry *entry) {
     lw_buffer_clear(&builder->last_key);
     lw_buffer_append(&builder->last_key, entry->key);
     builder->last_sequence = entry->sequence;
+}
+
+void lw_table_builder_note_stale(lw_table_builder *builder, uint64_t needless_from) {
+    lw_table_info *info = &builder->info;
+    bool first = info->stale_count == 0;
+    LW_ASSERT(info->stale_count < info->entry_count);
+    info->stale_count++;
+    info->stale_from = first || needless_from < info->stale_from ? needless_from : info->stale_from;
+    info->stale_to = needless_from > info->stale_to ? needless_from : info->stale_to;
 }
 
 lw_status lw_table_builder_add(lw_table_builder *builder, const lw_entry *entry) {

@@ -1,24 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sealed blocks, footer and properties of table files, byte by byte as at the head of table.c. The
- * only file that includes lz4.h. */
+/* Sealed blocks, footer and properties of table files, byte by byte as at the head of table.c. */
 #include "storage/table_file.h"
 
 #include <inttypes.h>
-#include <lz4.h>
 
 #include "base/codec.h"
 #include "base/hash.h"
 #include "storage/block.h"
 
-/* No LZ4 block yields more from one byte: a few bytes cannot ask for much memory. */
-enum { LZ4_RATIO_MAX = 255 };
-_Static_assert(LW_BLOCK_SIZE_MAX <= LZ4_MAX_INPUT_SIZE, "LZ4 takes every block");
-
 /* ---- sealed blocks --------------------------------------------------------------------------- */
-
-size_t lw_compressor_size(void) {
-    return (size_t)LZ4_sizeofState();
-}
 
 /* `sealed` is all but the checksum. */
 static uint32_t part_checksum(const lw_part *part, lw_bytes sealed) {
@@ -29,26 +19,26 @@ static uint32_t part_checksum(const lw_part *part, lw_bytes sealed) {
 }
 
 /* Compresses to the end of `out`, if that saves an eighth. Returns the bytes it took, or 0. */
-static size_t compress(lw_bytes bytes, void *compressor, lw_buffer *out) {
+static size_t compress(lw_bytes bytes, lw_compressor *compressor, lw_buffer *out,
+                       lw_compression *used) {
     size_t room = bytes.size - bytes.size / 8;
-    int size = LZ4_compress_fast_extState(compressor, (const char *)bytes.data,
-                                          (char *)lw_buffer_reserve(out, room), (int)bytes.size,
-                                          (int)room, 1);
-    LW_ASSERT(size >= 0);
+    size_t size = lw_compress(compressor, bytes, lw_buffer_reserve(out, room), room, used);
     /* The smallest blocks save nothing: what is stored must be shorter (see lw_part_compressed). */
-    return (size_t)size < bytes.size ? (size_t)size : 0;
+    return size < bytes.size ? size : 0;
 }
 
-size_t lw_part_seal(const lw_part *part, lw_bytes bytes, void *compressor, lw_buffer *out) {
+size_t lw_part_seal(const lw_part *part, lw_bytes bytes, lw_compressor *compressor,
+                    lw_buffer *out) {
     size_t start = out->size;
-    size_t compressed_size = compressor != NULL ? compress(bytes, compressor, out) : 0;
+    lw_compression used = LW_COMPRESSION_NONE;
+    size_t compressed_size = compressor != NULL ? compress(bytes, compressor, out, &used) : 0;
     if (compressed_size > 0) {
         out->size += compressed_size;
     } else {
         lw_buffer_append(out, bytes);
     }
     lw_buffer_append_u8(out, (uint8_t)part->kind);
-    lw_buffer_append_u8(out, compressed_size > 0 ? LW_COMPRESSION_LZ4 : LW_COMPRESSION_NONE);
+    lw_buffer_append_u8(out, compressed_size > 0 ? (uint8_t)used : LW_COMPRESSION_NONE);
     lw_buffer_append_u32(out, part_checksum(part, lw_view(out->data + start, out->size - start)));
     return out->size - start;
 }
@@ -64,8 +54,8 @@ const char *lw_part_check(const lw_part *part, lw_bytes sealed) {
     if (seal[0] != part->kind) {
         return "it is of another kind";
     }
-    if (seal[1] != LW_COMPRESSION_NONE &&
-        (seal[1] != LW_COMPRESSION_LZ4 || part->kind != LW_PART_DATA)) {
+    if (seal[1] > LW_COMPRESSION_ZSTD ||
+        (seal[1] != LW_COMPRESSION_NONE && part->kind != LW_PART_DATA)) {
         return "its compression is unknown";
     }
     return NULL;
@@ -73,18 +63,17 @@ const char *lw_part_check(const lw_part *part, lw_bytes sealed) {
 
 bool lw_part_sizes_valid(uint64_t sealed_size, uint64_t size) {
     return size > 0 && size <= LW_BLOCK_SIZE_MAX && sealed_size > LW_SEAL_SIZE &&
-           sealed_size <= size + LW_SEAL_SIZE && size / LZ4_RATIO_MAX <= sealed_size;
+           sealed_size <= size + LW_SEAL_SIZE && size / LW_COMPRESSION_RATIO_MAX <= sealed_size;
 }
 
-bool lw_part_decompress(lw_bytes sealed, uint8_t *to, size_t size) {
+lw_compression lw_part_compression(lw_bytes sealed) {
     LW_ASSERT(sealed.size > LW_SEAL_SIZE);
-    LW_ASSERT(size <= LW_BLOCK_SIZE_MAX);
-    if (sealed.data[sealed.size - 5] != LW_COMPRESSION_LZ4) {
-        return false;
-    }
-    int made = LZ4_decompress_safe((const char *)sealed.data, (char *)to,
-                                   (int)(sealed.size - LW_SEAL_SIZE), (int)size);
-    return made >= 0 && (size_t)made == size;
+    return (lw_compression)sealed.data[sealed.size - LW_SEAL_SIZE + 1];
+}
+
+bool lw_part_decompress(lw_decompressor *decompressor, lw_bytes sealed, uint8_t *to, size_t size) {
+    lw_bytes stored = lw_view(sealed.data, sealed.size - LW_SEAL_SIZE);
+    return lw_decompress(decompressor, lw_part_compression(sealed), stored, to, size);
 }
 
 /* ---- footer ---------------------------------------------------------------------------------- */
@@ -113,6 +102,18 @@ void lw_table_footer_write(lw_table_footer *footer, uint8_t to[LW_TABLE_FOOTER_S
     LW_ASSERT(end + 4 == to + LW_TABLE_FOOTER_SIZE);
 }
 
+/* Whether the magic and the checksum are right; both stay where they are in every later format. */
+static bool footer_whole(const uint8_t *from) {
+    uint32_t checksum = lw_crc32c(0, lw_view(from, LW_TABLE_FOOTER_SIZE - 4));
+    return memcmp(from, footer_magic, sizeof(footer_magic)) == 0 &&
+           checksum == lw_get_u32(from + LW_TABLE_FOOTER_SIZE - 4);
+}
+
+static bool format_known(const uint8_t *from) {
+    uint32_t format = lw_get_u32(from + 8);
+    return format >= LW_TABLE_FORMAT_MIN && format <= LW_TABLE_FORMAT;
+}
+
 static bool range_ends_at(lw_table_range range, uint64_t end) {
     return range.size > LW_SEAL_SIZE && range.size <= LW_TABLE_PART_SIZE_MAX &&
            range.offset <= end && end - range.offset == range.size;
@@ -124,18 +125,18 @@ const char *lw_table_footer_read(const uint8_t from[LW_TABLE_FOOTER_SIZE], uint6
     if (memcmp(from, footer_magic, sizeof(footer_magic)) != 0) {
         return "it does not end like a table";
     }
-    uint32_t checksum = lw_crc32c(0, lw_view(from, LW_TABLE_FOOTER_SIZE - 4));
-    if (checksum != lw_get_u32(from + LW_TABLE_FOOTER_SIZE - 4)) {
+    if (!footer_whole(from)) {
         return "the checksum of its footer does not match";
     }
-    if (lw_get_u32(from + 8) != LW_TABLE_FORMAT) {
+    if (!format_known(from)) {
         return "its format is not one that this version reads";
     }
-    lw_table_footer read = {.number = lw_get_u64(from + 12),
+    lw_table_footer read = {.format = lw_get_u32(from + 8),
+                            .number = lw_get_u64(from + 12),
                             .filter = get_range(from + 20),
                             .index = get_range(from + 32),
                             .properties = get_range(from + 44),
-                            .checksum = checksum};
+                            .checksum = lw_get_u32(from + LW_TABLE_FOOTER_SIZE - 4)};
     if (!range_ends_at(read.properties, file_size - LW_TABLE_FOOTER_SIZE) ||
         !range_ends_at(read.index, read.properties.offset) ||
         !range_ends_at(read.filter, read.index.offset)) {
@@ -147,34 +148,64 @@ const char *lw_table_footer_read(const uint8_t from[LW_TABLE_FOOTER_SIZE], uint6
 
 /* ---- properties ------------------------------------------------------------------------------ */
 
-enum { PROPERTY_COUNT = 6 };
+/* Of format 1, and what format 2 has besides. */
+enum { PROPERTY_COUNT_1 = 6, PROPERTY_COUNT_MORE = 5 };
 
 void lw_table_properties_write(const lw_table_info *info, lw_buffer *out) {
-    lw_write_array(out, PROPERTY_COUNT);
+    lw_write_array(out, PROPERTY_COUNT_1 + PROPERTY_COUNT_MORE);
     lw_write_u64(out, info->entry_count);
     lw_write_u64(out, info->delete_count);
     lw_write_u64(out, info->sequence_min);
     lw_write_u64(out, info->sequence_max);
     lw_write_bytes(out, info->key_min);
     lw_write_bytes(out, info->key_max);
+    lw_write_u64(out, info->raw_size);
+    lw_write_u64(out, (uint64_t)info->compression);
+    lw_write_u64(out, info->stale_count);
+    lw_write_u64(out, info->stale_from);
+    lw_write_u64(out, info->stale_to);
+}
+
+static void read_more_properties(lw_reader *reader, lw_table_info *info) {
+    info->raw_size = lw_read_u64(reader);
+    info->compression = (lw_compression)lw_read_u64_max(reader, LW_COMPRESSION_ZSTD);
+    info->stale_count = lw_read_u64_max(reader, info->entry_count);
+    info->stale_from = lw_read_u64(reader);
+    info->stale_to = lw_read_u64(reader);
 }
 
 bool lw_table_properties_read(lw_bytes bytes, lw_table_info *info) {
     lw_reader reader = lw_reader_of(bytes);
     lw_table_info read = {.number = 0};
-    uint32_t more = lw_read_array_of(&reader, PROPERTY_COUNT);
+    uint32_t more = lw_read_array_of(&reader, PROPERTY_COUNT_1);
     read.entry_count = lw_read_u64(&reader);
     read.delete_count = lw_read_u64_max(&reader, read.entry_count);
     read.sequence_min = lw_read_u64(&reader);
     read.sequence_max = lw_read_u64(&reader);
     read.key_min = lw_read_bytes(&reader);
     read.key_max = lw_read_bytes(&reader);
+    if (more >= PROPERTY_COUNT_MORE) {
+        read_more_properties(&reader, &read);
+        more -= PROPERTY_COUNT_MORE;
+    }
     lw_read_skip(&reader, more);
-    if (!lw_reader_done(&reader)) {
+    if (!lw_reader_done(&reader) || read.stale_from > read.stale_to) {
         return false;
     }
     *info = read;
     return true;
+}
+
+uint64_t lw_table_stale_at(const lw_table_info *info, uint64_t safepoint) {
+    if (safepoint < info->stale_from || info->stale_count == 0) {
+        return 0;
+    }
+    if (safepoint >= info->stale_to) {
+        return info->stale_count;
+    }
+    double part = (double)(safepoint - info->stale_from + 1) /
+                  (double)(info->stale_to - info->stale_from + 1);
+    return (uint64_t)(part * (double)info->stale_count);
 }
 
 /* ---- reading from a file ------------------------------------------------------------------ */
@@ -206,6 +237,12 @@ static LW_YIELDS lw_status read_footer(lw_env *env, lw_handle file, const char *
     uint64_t offset = file_size - sizeof(bytes);
     LW_TRY(read_whole(env, file, path, offset, bytes, sizeof(bytes)));
     const char *reason = lw_table_footer_read(bytes, file_size, footer);
+    if (reason != NULL && footer_whole(bytes) && !format_known(bytes)) {
+        return lw_fail(LW_REFUSED,
+                       "the table %s has format %" PRIu32 ", and this version reads %d to %d: run "
+                       "the version that wrote it",
+                       path, lw_get_u32(bytes + 8), LW_TABLE_FORMAT_MIN, LW_TABLE_FORMAT);
+    }
     return reason == NULL ? LW_OK : lw_table_damaged(path, offset, reason);
 }
 

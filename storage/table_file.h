@@ -4,11 +4,12 @@
 #ifndef LW_TABLE_FILE_H
 #define LW_TABLE_FILE_H
 
-#include "storage/table.h"
+#include "storage/compress.h"
 
 enum {
-    LW_TABLE_FORMAT = 1,
-    LW_SEAL_SIZE = 6, /* bytes behind what a sealed block holds */
+    LW_TABLE_FORMAT = 2,     /* what is written */
+    LW_TABLE_FORMAT_MIN = 1, /* and the oldest that is read */
+    LW_SEAL_SIZE = 6,        /* bytes behind what a sealed block holds */
     LW_TABLE_FOOTER_SIZE = 60,
     LW_TABLE_PART_SIZE_MAX = 1 << 30, /* of a filter, an index or properties */
 };
@@ -28,9 +29,8 @@ typedef struct lw_part {
 } lw_part;
 
 /* Appends `bytes`, sealed, to `out`; returns the size of the sealed block. Compressed only where
- * that saves an eighth. `compressor` is lw_compressor_size() bytes of scratch, or NULL for none. */
-size_t lw_part_seal(const lw_part *part, lw_bytes bytes, void *compressor, lw_buffer *out);
-size_t lw_compressor_size(void);
+ * that saves an eighth. `compressor` may be NULL for none. */
+size_t lw_part_seal(const lw_part *part, lw_bytes bytes, lw_compressor *compressor, lw_buffer *out);
 
 /* Whether a sealed block is what `part` says. NULL, or why it is not. */
 const char *lw_part_check(const lw_part *part, lw_bytes sealed);
@@ -41,7 +41,10 @@ static inline bool lw_part_compressed(size_t sealed_size, size_t size) {
 }
 /* Decompresses a checked block to exactly `size` bytes at `to`; false if it yields anything else.
  */
-LW_MUST_USE bool lw_part_decompress(lw_bytes sealed, uint8_t *to, size_t size);
+LW_MUST_USE bool lw_part_decompress(lw_decompressor *decompressor, lw_bytes sealed, uint8_t *to,
+                                    size_t size);
+/* How a checked block is compressed. */
+lw_compression lw_part_compression(lw_bytes sealed);
 
 typedef struct lw_table_range {
     uint64_t offset;
@@ -49,6 +52,7 @@ typedef struct lw_table_range {
 } lw_table_range;
 
 typedef struct lw_table_footer {
+    uint32_t format; /* when read */
     uint64_t number;
     lw_table_range filter, index, properties; /* one behind another, up to the footer */
     uint32_t checksum;

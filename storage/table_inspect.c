@@ -19,6 +19,7 @@ typedef struct inspection {
     lw_table_info stated; /* by the properties; its keys are views into `properties` */
     lw_table_info found;  /* by reading every entry */
     lw_table_index index;
+    lw_decompressor *decompressor;
     lw_buffer properties, sealed, block, first_key, last_key;
     uint64_t last_sequence;
     uint64_t fault_count;
@@ -53,6 +54,19 @@ static lw_bytes part_bytes(const inspection *of) {
     return lw_view(of->sealed.data, of->sealed.size - LW_SEAL_SIZE);
 }
 
+static void print_more_properties(const inspection *of) {
+    static const char *const names[] = {"none", "LZ4", "zstd"};
+    const lw_table_info *stated = &of->stated;
+    lw_buffer_print(of->text, "  data of %" PRIu64 " bytes before compression: %s\n",
+                    stated->raw_size, names[stated->compression]);
+    if (stated->stale_count > 0) {
+        lw_buffer_print(of->text,
+                        "  %" PRIu64 " entries can be dropped, at safepoints from %" PRIu64
+                        " to %" PRIu64 "\n",
+                        stated->stale_count, stated->stale_from, stated->stale_to);
+    }
+}
+
 static LW_YIELDS lw_status inspect_properties(inspection *of) {
     lw_table_range range = of->footer.properties;
     bool readable;
@@ -72,6 +86,9 @@ static LW_YIELDS lw_status inspect_properties(inspection *of) {
                     of->stated.entry_count, of->stated.delete_count, of->stated.sequence_min,
                     of->stated.sequence_max, lw_printable(of->stated.key_min, first, sizeof(first)),
                     lw_printable(of->stated.key_max, last, sizeof(last)));
+    if (of->footer.format > 1) {
+        print_more_properties(of);
+    }
     return LW_OK;
 }
 
@@ -171,6 +188,7 @@ static void inspect_entries(inspection *of, uint32_t block, lw_table_place place
 static LW_YIELDS lw_status inspect_block(inspection *of, uint32_t block) {
     lw_table_place place = lw_table_index_place(&of->index, block);
     bool readable;
+    of->found.raw_size += place.size;
     LW_TRY(read_part(of, LW_PART_DATA, place.offset, place.sealed_size, &readable));
     if (!readable) {
         return LW_OK;
@@ -179,7 +197,7 @@ static LW_YIELDS lw_status inspect_block(inspection *of, uint32_t block) {
     if (lw_part_compressed(place.sealed_size, place.size)) {
         lw_buffer_clear(&of->block);
         uint8_t *to = lw_buffer_reserve(&of->block, place.size);
-        if (!lw_part_decompress(lw_buffer_view(&of->sealed), to, place.size)) {
+        if (!lw_part_decompress(of->decompressor, lw_buffer_view(&of->sealed), to, place.size)) {
             fault(of, place.offset, "it cannot be decompressed");
             return LW_OK;
         }
@@ -192,7 +210,9 @@ static LW_YIELDS lw_status inspect_block(inspection *of, uint32_t block) {
 /* Only worth saying where every block could be read. */
 static void compare_counts(inspection *of) {
     const lw_table_info *stated = &of->stated, *found = &of->found;
-    if (found->entry_count != stated->entry_count || found->delete_count != stated->delete_count ||
+    bool raw_size_right = of->footer.format == 1 || stated->raw_size == found->raw_size;
+    if (!raw_size_right || found->entry_count != stated->entry_count ||
+        found->delete_count != stated->delete_count ||
         found->sequence_min != stated->sequence_min ||
         found->sequence_max != stated->sequence_max ||
         !lw_equal(lw_buffer_view(&of->first_key), stated->key_min) ||
@@ -202,8 +222,8 @@ static void compare_counts(inspection *of) {
 }
 
 static LW_YIELDS lw_status inspect_parts(inspection *of) {
-    lw_buffer_print(of->text, "table %" PRIu64 ": format %d, %" PRIu64 " bytes\n",
-                    of->footer.number, LW_TABLE_FORMAT, of->file_size);
+    lw_buffer_print(of->text, "table %" PRIu64 ": format %" PRIu32 ", %" PRIu64 " bytes\n",
+                    of->footer.number, of->footer.format, of->file_size);
     LW_TRY(inspect_properties(of));
     LW_TRY(inspect_filter(of));
     LW_TRY(inspect_index(of));
@@ -228,9 +248,11 @@ lw_status lw_table_inspect(lw_env *env, const char *path, lw_buffer *text) {
                      .first_key = lw_buffer_in(memory),
                      .last_key = lw_buffer_in(memory)};
     LW_TRY(lw_table_file_open(env, path, &of.file, &of.file_size, &of.footer));
+    of.decompressor = lw_decompressor_open(memory);
     lw_status status = inspect_parts(&of);
     lw_file_close(env, of.file);
     lw_table_index_close(&of.index);
+    lw_decompressor_close(of.decompressor);
     lw_buffer_reset(&of.properties);
     lw_buffer_reset(&of.sealed);
     lw_buffer_reset(&of.block);

@@ -105,7 +105,8 @@ static inline bool lw_store_stopping(const lw_store *store) {
 LW_MUST_USE lw_status lw_store_stopped(const lw_store *store);
 /* Waits for a change of the store, or until `deadline_ns` (0: none). */
 LW_YIELDS void lw_store_wait(lw_store *store, uint64_t deadline_ns);
-lw_table_options lw_store_table_options(const lw_store *store);
+/* `last`: for a table of the last level of its tree. */
+lw_table_options lw_store_table_options(const lw_store *store, bool last);
 /* A new tree of the store, of these tables (NULL: none), whose reference it takes over. */
 lw_tree *lw_store_add_tree(lw_store *store, uint64_t id, lw_version *tables);
 /* An lw_catalog_describe: `argument` is the store. */
@@ -137,6 +138,7 @@ LW_YIELDS void lw_work_done(uint32_t *count);
 typedef struct lw_output {
     lw_store *store;
     uint64_t cut_size; /* bytes at which the next table is begun */
+    bool last;         /* the tables are for the last level */
     lw_table_builder *builder;
     lw_table_file **files; /* finished; one reference each */
     uint32_t count, capacity;

@@ -227,6 +227,14 @@ bool lw_version_check(const lw_version *version) {
 
 /* ---- looking -------------------------------------------------------------------------------- */
 
+uint32_t lw_version_last_level(const lw_version *version) {
+    uint32_t level = LW_LEVEL_COUNT - 1;
+    while (level > 0 && lw_version_count(version, level) == 0) {
+        level--;
+    }
+    return level;
+}
+
 uint64_t lw_version_bytes(const lw_version *version, uint32_t level) {
     uint64_t bytes = 0;
     for (uint32_t index = 0; index < lw_version_count(version, level); index++) {

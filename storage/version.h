@@ -105,6 +105,8 @@ static inline uint32_t lw_version_count(const lw_version *version, uint32_t leve
 static inline lw_table_file *const *lw_version_files(const lw_version *version, uint32_t level) {
     return version->files + version->level_start[level];
 }
+/* The deepest level that has tables; 0 if none has. */
+uint32_t lw_version_last_level(const lw_version *version);
 uint64_t lw_version_bytes(const lw_version *version, uint32_t level);
 /* How many of the tables of level 0 may hold one key at most, counting as one what is seen of one
  * file in several places. */

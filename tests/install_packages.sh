@@ -19,6 +19,7 @@ build liburing-dev        a node's disk and network
 build libisal-dev         checksums
 build libxxhash-dev       hashes in filters
 build liblz4-dev          compression of tables
+build libzstd-dev         denser compression of tables
 build libedit-dev         line editing in the shell
 build libcmocka-dev       unit tests
 build python3             tests that act as users and as strangers

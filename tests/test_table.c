@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tables: the bytes, every move against a sorted array, and what happens when the file, the disk or
  * another fiber interferes. */
+#include "base/hash.h"
 #include "storage/table_file.h"
 
 #include "tests/memory_world.h"
@@ -102,13 +103,13 @@ static void the_bytes_are_the_format(void **state) {
         0x00, 0x00, 0x00, 0x02, 0x1f, 0x19, 0x00, 0x02, 0x00, 0x02, 0x70, 0x27, 0x21, 0x00, 0x00,
         0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x02, 0x00, 0xcd, 0x62, 0xc1, 0x99,
         /* properties */
-        0x96, 0x03, 0x01, 0x01, 0xcd, 0x27, 0x10, 0xc4, 0x05, 0x61, 0x70, 0x70, 0x6c, 0x65, 0xc4,
-        0x03, 0x70, 0x65, 0x61, 0x04, 0x00, 0x3a, 0xf7, 0x17, 0x51,
+        0x9b, 0x03, 0x01, 0x01, 0xcd, 0x27, 0x10, 0xc4, 0x05, 0x61, 0x70, 0x70, 0x6c, 0x65, 0xc4,
+        0x03, 0x70, 0x65, 0x61, 0x3a, 0x00, 0x00, 0x00, 0x00, 0x04, 0x00, 0xa2, 0xf0, 0x15, 0x4a,
         /* footer */
-        0x4c, 0x57, 0x54, 0x41, 0x42, 0x4c, 0x45, 0x0a, 0x01, 0x00, 0x00, 0x00, 0x07, 0x00, 0x00,
+        0x4c, 0x57, 0x54, 0x41, 0x42, 0x4c, 0x45, 0x0a, 0x02, 0x00, 0x00, 0x00, 0x07, 0x00, 0x00,
         0x00, 0x00, 0x00, 0x00, 0x00, 0x46, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x47, 0x00,
         0x00, 0x00, 0x8d, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x1b, 0x00, 0x00, 0x00, 0xa8,
-        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x19, 0x00, 0x00, 0x00, 0xe3, 0xc6, 0xb3, 0x69,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x1e, 0x00, 0x00, 0x00, 0x25, 0x59, 0xc8, 0x54,
     };
     /* clang-format on */
     lw_entry list[] = {
@@ -127,31 +128,6 @@ static void the_bytes_are_the_format(void **state) {
         }
         fail_msg("the table of %zu bytes above is not the golden one", bytes->size);
     }
-    fixture_close(&at);
-}
-
-static void what_the_builder_tells_is_true(void **state) {
-    (void)state;
-    lw_entry list[] = {
-        {lw_text("a"), UINT64_MAX, LW_ENTRY_PUT, lw_text("1")},
-        {lw_text("a"), 40, LW_ENTRY_DELETE, lw_text("")},
-        {lw_text("c"), 50, LW_ENTRY_DELETE, lw_text("")},
-        {lw_text("dd"), 60, LW_ENTRY_PUT, lw_text("")},
-    };
-    sorted_entries entries = {.list = list, .count = 4};
-    fixture at = fixture_open(1 << 20);
-    build_and_open(&at, &entries, NULL);
-    const memory_file *file = memory_world_file(at.world, "t");
-    assert_int_equal(at.info.number, 7);
-    assert_int_equal(at.info.size, file->bytes.size);
-    assert_int_equal(file->synced_size, file->bytes.size);
-    assert_int_equal(at.info.checksum, lw_get_u32(file->bytes.data + file->bytes.size - 4));
-    assert_int_equal(at.info.entry_count, 4);
-    assert_int_equal(at.info.delete_count, 2);
-    assert_int_equal(at.info.sequence_min, 40);
-    assert_true(at.info.sequence_max == UINT64_MAX);
-    assert_true(lw_equal(at.info.key_min, lw_text("a")));
-    assert_true(lw_equal(at.info.key_max, lw_text("dd")));
     fixture_close(&at);
 }
 
@@ -204,7 +180,7 @@ static void every_move_agrees_with_a_sorted_array(void **state) {
         sorted_entries strange = sorted_make(at.memory, shape, seed + 1000, 50);
         lw_table_options options = {.block_size = block_sizes[seed % 4],
                                     .restart_interval = 1 + (uint32_t)(seed % 5),
-                                    .compression = (lw_compression)(seed / 5 % 2)};
+                                    .compression = (lw_compression)(seed / 5 % 3)};
         build_and_open(&at, &entries, &options);
         assert_walks(at.table, &entries);
         lw_table_cursor *cursor = lw_table_cursor_open(at.table);
@@ -223,6 +199,86 @@ static void every_move_agrees_with_a_sorted_array(void **state) {
     }
 }
 
+/* The end of the same table as the versions before wrote it; what stands before is the same. */
+static void a_table_of_format_1_is_still_read(void **state) {
+    (void)state;
+    /* clang-format off */
+    static const uint8_t end[] = {
+        /* properties */
+        0x96, 0x03, 0x01, 0x01, 0xcd, 0x27, 0x10, 0xc4, 0x05, 0x61, 0x70, 0x70, 0x6c, 0x65, 0xc4,
+        0x03, 0x70, 0x65, 0x61, 0x04, 0x00, 0x3a, 0xf7, 0x17, 0x51,
+        /* footer */
+        0x4c, 0x57, 0x54, 0x41, 0x42, 0x4c, 0x45, 0x0a, 0x01, 0x00, 0x00, 0x00, 0x07, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x46, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x47, 0x00,
+        0x00, 0x00, 0x8d, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x1b, 0x00, 0x00, 0x00, 0xa8,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x19, 0x00, 0x00, 0x00, 0xe3, 0xc6, 0xb3, 0x69,
+    };
+    /* clang-format on */
+    enum { PROPERTIES_OFFSET = 0xa8 };
+    lw_entry list[] = {
+        {lw_text("apple"), 10000, LW_ENTRY_PUT, lw_text("red")},
+        {lw_text("apply"), 7, LW_ENTRY_DELETE, lw_text("")},
+        {lw_text("pea"), 1, LW_ENTRY_PUT, lw_text("green and in a pod")},
+    };
+    sorted_entries entries = {.list = list, .count = 3};
+    fixture at = fixture_open(1 << 20);
+    lw_table_options options = {.block_size = 60};
+    assert_ok(build(&at, "t", 7, &entries, &options));
+    file_bytes(&at)->size = PROPERTIES_OFFSET;
+    lw_buffer_append(file_bytes(&at), lw_view(end, sizeof(end)));
+    at.info.size = file_bytes(&at)->size;
+    at.info.checksum = lw_get_u32(end + sizeof(end) - 4);
+    assert_ok(reopen(&at, NULL));
+    assert_walks(at.table, &entries);
+    lw_buffer text = lw_buffer_in(at.memory);
+    assert_ok(lw_table_inspect(at.env, "t", &text));
+    lw_buffer_append_u8(&text, 0);
+    assert_non_null(strstr((const char *)text.data, "table 7: format 1, 253 bytes\n  3 entries"));
+    assert_null(strstr((const char *)text.data, "before compression"));
+    fixture_close(&at);
+}
+
+/* It is whole, so it is no damage: nobody must repair or drop it. */
+static void a_table_of_a_later_format_is_refused(void **state) {
+    (void)state;
+    fixture at = fixture_open(1 << 20);
+    sorted_entries entries = sorted_make(at.memory, SORTED_COMMON, 11, 12);
+    assert_ok(build(&at, "t", 7, &entries, NULL));
+    uint8_t *footer = file_bytes(&at)->data + at.info.size - LW_TABLE_FOOTER_SIZE;
+    footer[8] = LW_TABLE_FORMAT + 1;
+    assert_int_equal(reopen(&at, NULL), LW_CORRUPTION);
+    at.info.checksum = lw_crc32c(0, lw_view(footer, LW_TABLE_FOOTER_SIZE - 4));
+    lw_put_u32(footer + LW_TABLE_FOOTER_SIZE - 4, at.info.checksum);
+    assert_int_equal(reopen(&at, NULL), LW_REFUSED);
+    assert_non_null(strstr(lw_error_slot()->text, "has format 3, and this version reads 1 to 2"));
+    fixture_close(&at);
+}
+
+static void what_the_builder_tells_is_true(void **state) {
+    (void)state;
+    lw_entry list[] = {
+        {lw_text("a"), UINT64_MAX, LW_ENTRY_PUT, lw_text("1")},
+        {lw_text("a"), 40, LW_ENTRY_DELETE, lw_text("")},
+        {lw_text("c"), 50, LW_ENTRY_DELETE, lw_text("")},
+        {lw_text("dd"), 60, LW_ENTRY_PUT, lw_text("")},
+    };
+    sorted_entries entries = {.list = list, .count = 4};
+    fixture at = fixture_open(1 << 20);
+    build_and_open(&at, &entries, NULL);
+    const memory_file *file = memory_world_file(at.world, "t");
+    assert_int_equal(at.info.number, 7);
+    assert_int_equal(at.info.size, file->bytes.size);
+    assert_int_equal(file->synced_size, file->bytes.size);
+    assert_int_equal(at.info.checksum, lw_get_u32(file->bytes.data + file->bytes.size - 4));
+    assert_int_equal(at.info.entry_count, 4);
+    assert_int_equal(at.info.delete_count, 2);
+    assert_int_equal(at.info.sequence_min, 40);
+    assert_true(at.info.sequence_max == UINT64_MAX);
+    assert_true(lw_equal(at.info.key_min, lw_text("a")));
+    assert_true(lw_equal(at.info.key_max, lw_text("dd")));
+    fixture_close(&at);
+}
+
 static void the_largest_entry_stands_in_a_block_of_its_own(void **state) {
     (void)state;
     fixture at = fixture_open(1 << 20);
@@ -235,7 +291,7 @@ static void the_largest_entry_stands_in_a_block_of_its_own(void **state) {
         {lw_text("w"), 3, LW_ENTRY_PUT, lw_text("small")},
     };
     sorted_entries entries = {.list = list, .count = 3};
-    for (int compression = 0; compression < 2; compression++) {
+    for (int compression = 0; compression < 3; compression++) {
         lw_table_options options = {.compression = (lw_compression)compression};
         build_and_open(&at, &entries, &options);
         assert_walks(at.table, &entries);
@@ -304,11 +360,12 @@ static void the_filter_asks_for_the_part_of_the_key_that_versions_share(void **s
 }
 
 /* The size of a table of 1,000 values of 64 bytes, of which the last `zero_size` say nothing. */
-static uint64_t compressed_table_size(size_t zero_size, bool *incompressible) {
+static uint64_t compressed_table_size(lw_compression compression, size_t zero_size,
+                                      bool *incompressible) {
     uint64_t chance = 3;
     fixture at = fixture_open(1 << 20);
     lw_table_builder *builder;
-    lw_table_options options = {.compression = LW_COMPRESSION_LZ4};
+    lw_table_options options = {.compression = compression};
     assert_ok(lw_table_builder_open(at.env, "t", 7, &options, &builder));
     for (uint64_t index = 0; index < 1000; index++) {
         uint8_t key[8], value[64] = {0};
@@ -330,15 +387,18 @@ static uint64_t compressed_table_size(size_t zero_size, bool *incompressible) {
 static void a_block_is_compressed_where_that_saves_an_eighth(void **state) {
     (void)state;
     bool incompressible;
-    assert_true(compressed_table_size(64, &incompressible) < 20 * 1000);
-    assert_false(incompressible);
-    assert_true(compressed_table_size(24, &incompressible) < 60 * 1000);
-    assert_false(incompressible);
-    uint64_t plain_size = compressed_table_size(0, &incompressible);
-    assert_true(incompressible);
-    /* A few bytes could be saved here, too few to pay a decompression at each read. */
-    assert_int_equal(compressed_table_size(8, &incompressible), plain_size);
-    assert_true(incompressible);
+    for (lw_compression compression = LW_COMPRESSION_LZ4; compression <= LW_COMPRESSION_ZSTD;
+         compression++) {
+        assert_true(compressed_table_size(compression, 64, &incompressible) < 20 * 1000);
+        assert_false(incompressible);
+        assert_true(compressed_table_size(compression, 24, &incompressible) < 60 * 1000);
+        assert_false(incompressible);
+        uint64_t plain_size = compressed_table_size(compression, 0, &incompressible);
+        assert_true(incompressible);
+        /* A few bytes could be saved here, too few to pay a decompression at each read. */
+        assert_int_equal(compressed_table_size(compression, 2, &incompressible), plain_size);
+        assert_true(incompressible);
+    }
 }
 
 static void writes_are_gathered(void **state) {
@@ -440,7 +500,7 @@ static flips flip_every_bit(const char *bug, lw_compression compression) {
 
 static void no_flipped_bit_is_ever_believed(void **state) {
     (void)state;
-    for (int compression = 0; compression < 2; compression++) {
+    for (int compression = 0; compression < 3; compression++) {
         flips counted = flip_every_bit(NULL, (lw_compression)compression);
         assert_int_equal(counted.wrong, 0);
         assert_int_equal(counted.same, counted.property_bits);
@@ -634,8 +694,9 @@ static void the_inspection_describes_a_table(void **state) {
     lw_buffer_append_u8(&text, 0);
     assert_string_equal(
         (const char *)text.data,
-        "table 7: format 1, 217 bytes\n"
+        "table 7: format 2, 222 bytes\n"
         "  2 entries, 1 of them deletes; sequences 4 to 9; keys \"a\" to \"b\\x0a\"\n"
+        "  data of 29 bytes before compression: none\n"
         "  filter at offset 41: 1 lines, 6 probes\n"
         "  index at offset 112: 2 blocks\n"
         "  block 0 at offset 0: 22 bytes for 16, 1 entries from \"a\"\n"
@@ -721,6 +782,8 @@ static void the_inspection_sees_what_no_checksum_can(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_bytes_are_the_format),
+        cmocka_unit_test(a_table_of_format_1_is_still_read),
+        cmocka_unit_test(a_table_of_a_later_format_is_refused),
         cmocka_unit_test(what_the_builder_tells_is_true),
         cmocka_unit_test(every_move_agrees_with_a_sorted_array),
         cmocka_unit_test(the_largest_entry_stands_in_a_block_of_its_own),
