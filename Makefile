@@ -9,6 +9,7 @@
 #   make sim        the simulator over SIM_RUNS fresh seeds of every scenario
 #   make sim-bugs   after how many seeds the simulator catches each planted bug; takes its time
 #   make fuzz       every fuzz target for FUZZ_SECONDS seconds, from its committed corpus
+#   make model      MODEL_OPERATIONS random operations of the store against a sorted map
 #   make bench      what a node costs, against its parts
 #   make install    program, libraries, header, manual page, completion: PREFIX=… DESTDIR=…
 #   make uninstall  takes them away again
@@ -170,7 +171,7 @@ $(B)/lathwork.h: client/lathwork.h base/types.h
 # make. It gets the same command line, and another variant.
 again = +@$(MAKE) --no-print-directory
 
-.PHONY: deps run test asan check sim sim-bugs fuzz bench
+.PHONY: deps run test asan check sim sim-bugs fuzz model bench
 deps:
 	@tests/install_packages.sh build
 run: deps
@@ -198,6 +199,13 @@ sim: deps
 sim-bugs: deps
 	$(again) VARIANT=debug build/debug/lathwork
 	@tests/sim_bugs.sh build/debug/lathwork
+
+MODEL_OPERATIONS ?= 10000000
+MODEL_SEED ?= $(shell date +%s)
+model: deps
+	$(again) VARIANT=debug build/debug/tests/test_store_model
+	@MODEL_OPERATIONS=$(MODEL_OPERATIONS) MODEL_SEED=$(MODEL_SEED) \
+	    build/debug/tests/test_store_model
 
 bench: deps
 	$(again) VARIANT=release build/release/lathwork benches

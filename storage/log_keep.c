@@ -76,6 +76,18 @@ static lw_status may_create(const lw_log *log) {
     return LW_OK;
 }
 
+/* The spare of this number was removed, and nothing took its place: the last one does. Answers with
+ * the failure that is in the error slot, or with a worse one. */
+static LW_YIELDS lw_status close_gap(lw_log *log, uint64_t number) {
+    lw_error cause = *lw_error_slot();
+    if (log->file_last > number) {
+        LW_MARK(log->env, "log.gap_closed");
+        LW_TRY(lw_log_segment_rename(log->env, log->directory, log->file_last, number));
+    }
+    log->file_last--;
+    return lw_fail(cause.status, "%s", cause.text);
+}
+
 lw_status lw_log_keep_prepare(lw_log *log) {
     if (log->prepared != NULL) {
         unprepare(log);
@@ -95,9 +107,7 @@ lw_status lw_log_keep_prepare(lw_log *log) {
         }
         lw_status status = lw_log_segment_create(log->env, log->directory, &header, &file);
         if (status != LW_OK) {
-            log->file_last =
-                there && log->file_last == header.number ? header.number - 1 : log->file_last;
-            return status;
+            return there ? close_gap(log, header.number) : status;
         }
         LW_MARK(log->env, "log.segment_created");
     }

@@ -158,6 +158,43 @@ static void a_full_disk_is_said_and_letting_go_makes_room_again(void **state) {
     story_close(told);
 }
 
+/* Has spares, and then asks for a segment that is larger than any of them. */
+static void ask_for_much_while_full(story *told) {
+    if (story_open_log(told) != LW_OK) {
+        return;
+    }
+    for (uint32_t round = 0; round < 40; round++) {
+        story_append_some(told, 4);
+        story_release(told);
+    }
+    lw_env_sleep(told->env, 1000000000);
+    told->seen[0] = told->log->file_last - told->log->holds.newest->header.number;
+    lw_disk_set_capacity(lw_host_disk(told->host), 1);
+    told->seen[1] = (uint64_t)lw_log_room(told->log, 300000);
+    for (uint32_t round = 0; round < 40; round++) {
+        told->seen[2] = (uint64_t)lw_log_room(told->log, 4 * told->size_max);
+        story_append_some(told, 4);
+        story_release(told);
+    }
+}
+
+static void a_segment_that_could_not_be_made_leaves_no_gap_between_spares(void **state) {
+    (void)state;
+    story *told = story_open(1, &no_faults);
+    told->size_max = 600;
+    story_run(told, ask_for_much_while_full);
+    assert_in_range(told->seen[0], 2, 3);
+    assert_int_equal(told->seen[1], LW_FULL);
+    assert_int_equal(told->seen[2], LW_OK);
+    assert_int_equal(told->worst, LW_OK);
+    assert_true(lw_world_marked(told->world, "log.gap_closed") > 0);
+    lw_host_crash(told->host);
+    story_run(told, story_reopen);
+    assert_int_equal(told->opened, LW_OK);
+    assert_null(story_judge(told));
+    story_close(told);
+}
+
 /* ---- segments ----------------------------------------------------------------------------------
  */
 
@@ -320,6 +357,7 @@ int main(void) {
         cmocka_unit_test(a_first_start_makes_a_small_segment),
         cmocka_unit_test(after_a_failed_write_every_wait_fails),
         cmocka_unit_test(a_full_disk_is_said_and_letting_go_makes_room_again),
+        cmocka_unit_test(a_segment_that_could_not_be_made_leaves_no_gap_between_spares),
         cmocka_unit_test(a_record_larger_than_a_segment_gets_one_of_its_size),
         cmocka_unit_test(an_idle_group_pins_segments_until_it_lets_go_and_keeps_its_state),
         cmocka_unit_test(a_group_that_is_gone_holds_nothing_until_it_is_back),
