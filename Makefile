@@ -10,7 +10,8 @@
 #   make sim-bugs   after how many seeds the simulator catches each planted bug; takes its time
 #   make fuzz       every fuzz target for FUZZ_SECONDS seconds, from its committed corpus
 #   make model      MODEL_OPERATIONS random operations of the store against a sorted map
-#   make bench      what a node costs, against its parts
+#   make bench      our storage engine against RocksDB, LevelDB and LMDB, and what a node costs:
+#                   half an hour; BENCH_OPTIONS=--quick takes three minutes
 #   make install    program, libraries, header, manual page, completion: PREFIX=… DESTDIR=…
 #   make uninstall  takes them away again
 #   make deps       installs what builds and tests need (tests/install_packages.sh)
@@ -64,7 +65,11 @@ MAIN    := $(B)/node/main.o
 PROGRAM := $(B)/lathwork
 
 TESTS   := $(patsubst %.c,$(B)/%,$(wildcard tests/test_*.c))
-BENCHES := $(patsubst %.c,$(B)/%,$(wildcard tests/bench_*.c))
+BENCHES := $(B)/tests/bench_node $(B)/tests/bench_engines
+# The comparison of engines: the driver, and one file an engine. The others' files need their
+# packages, which nothing but `make bench` asks for.
+RIVALS  := rocksdb leveldb lmdb
+BENCH_PARTS := $(patsubst %,$(B)/tests/bench_%.o,works table machine lathwork)
 FUZZERS := $(patsubst tests/fuzz_%.c,%,$(wildcard tests/fuzz_*.c))
 REPLAYS := $(FUZZERS:%=$(B)/tests/replay_%)
 
@@ -125,7 +130,9 @@ $(TESTS): $(B)/%: $(B)/%.o $(B)/all.a
 
 $(BENCHES): $(B)/%: $(B)/%.o $(B)/all.a
 	$(call say,LINK)
-	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ $(LDLIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(BENCH_LIBS) $(LDLIBS)
+$(B)/tests/bench_engines: $(BENCH_PARTS) $(RIVALS:%=$(B)/tests/bench_%.o)
+$(B)/tests/bench_engines: private BENCH_LIBS := $(RIVALS:%=-l%)
 
 $(REPLAYS): $(B)/tests/replay_%: $(B)/tests/fuzz_%.o $(B)/tests/replay.o $(B)/all.a
 	$(call say,LINK)
@@ -207,9 +214,10 @@ model: deps
 	@MODEL_OPERATIONS=$(MODEL_OPERATIONS) MODEL_SEED=$(MODEL_SEED) \
 	    build/debug/tests/test_store_model
 
-bench: deps
+bench:
+	@tests/install_packages.sh bench
 	$(again) VARIANT=release build/release/lathwork benches
-	@tests/bench.sh build/release
+	@tests/bench.sh build/release $(BENCH_OPTIONS)
 .PHONY: benches run-fuzzers
 benches: $(BENCHES)
 
@@ -232,7 +240,7 @@ $(FUZZ_RUNS): $(B)/tests/fuzz_%.run: $(B)/tests/fuzz_%
 # ---- checking --------------------------------------------------------------------------------------
 
 .PHONY: run-checks
-run-checks: $(B)/lathwork.h $(OBJECTS) $(TESTS:=.o) $(BENCHES:=.o) $(REPLAYS:$(B)/tests/replay_%=$(B)/tests/fuzz_%.o)
+run-checks: $(B)/lathwork.h $(OBJECTS) $(TESTS:=.o) $(BENCHES:=.o) $(BENCH_PARTS) $(REPLAYS:$(B)/tests/replay_%=$(B)/tests/fuzz_%.o)
 	@tests/lint/check.sh $(B)
 
 # ---- installing -----------------------------------------------------------------------------------
@@ -271,6 +279,6 @@ help:
 clean:
 	rm -rf build
 
--include $(OBJECTS:.o=.d) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZERS:%=$(B)/tests/fuzz_%.d)
+-include $(OBJECTS:.o=.d) $(TESTS:=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/bench_*.c)) $(FUZZERS:%=$(B)/tests/fuzz_%.d)
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -34,7 +34,7 @@ cp -P "$room/bin/"* "$room/no-sudo/"
 rm "$room/no-sudo/sudo"
 
 everything() {
-    sed -n "s/^\(build\|check\) \([a-z0-9+.-]*\) .*/\2/p" "$installer"
+    sed -n "s/^\(build\|check\|bench\) \([a-z0-9+.-]*\) .*/\2/p" "$installer"
 }
 # system USER MISSING…: everything is installed but that.
 system() {
@@ -103,6 +103,12 @@ install bin build
 good "what only checks need is not missed by a build" test "$code$said$asked" = 0
 install bin check
 good "checks miss it" says "cppcheck"
+
+system 0 liblmdb-dev
+install bin check
+good "what is only measured against is missed by no check" test "$code$said$asked" = 0
+install bin bench
+good "a bench misses it" says "liblmdb-dev" "to be measured against"
 
 system 0 g++
 install bin --ask check
