@@ -79,33 +79,49 @@ typedef struct entry_head {
     const uint8_t *unshared; /* the value follows */
 } entry_head;
 
-/* As lw_take_varint; most are one byte. */
-static inline bool take_varint(lw_bytes *rest, uint64_t *value) {
-    if (rest->size > 0 && rest->data[0] < 0x80) {
-        *value = rest->data[0];
-        *rest = lw_view(rest->data + 1, rest->size - 1);
+enum { SHORT_SIZE_MAX = 4 }; /* bytes of a varint that are taken without a loop */
+
+/* As lw_take_varint, but quick for short ones: most are one byte, sequences a few. */
+static inline bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t *value) {
+    const uint8_t *from = *at;
+    if (from < end && from[0] < 0x80) {
+        *value = from[0];
+        *at = from + 1;
         return true;
     }
-    return lw_take_varint(rest, value);
+    if (end - from >= SHORT_SIZE_MAX && (from[1] < 0x80 || from[2] < 0x80 || from[3] < 0x80)) {
+        uint64_t taken = (from[0] & 0x7fU) | (uint64_t)(from[1] & 0x7f) << 7;
+        uint32_t size = 2;
+        for (; from[size - 1] >= 0x80; size++) {
+            taken |= (uint64_t)(from[size] & 0x7f) << 7 * size;
+        }
+        *value = taken;
+        *at = from + size;
+        return from[size - 1] != 0; /* the shortest form only */
+    }
+    lw_bytes rest = lw_view(from, (size_t)(end - from));
+    bool taken = lw_take_varint(&rest, value);
+    *at = rest.data;
+    return taken;
 }
 
 /* Reads the head at `offset`, and makes sure that the whole entry lies in the block. */
-static bool read_head(const lw_block_cursor *cursor, uint32_t offset, entry_head *head) {
-    lw_bytes rest = lw_view(cursor->bytes + offset, cursor->entries_size - offset);
+static inline bool read_head(const lw_block_cursor *cursor, uint32_t offset, entry_head *head) {
+    const uint8_t *at = cursor->bytes + offset, *end = cursor->bytes + cursor->entries_size;
     uint64_t unshared;
-    if (!take_varint(&rest, &head->shared_size) || !take_varint(&rest, &unshared) ||
-        !take_varint(&rest, &head->sequence)) {
+    if (!take_varint(&at, end, &head->shared_size) || !take_varint(&at, end, &unshared) ||
+        !take_varint(&at, end, &head->sequence)) {
         return false;
     }
     head->value_size = 0;
     head->kind = (unshared & 1) != 0 ? LW_ENTRY_DELETE : LW_ENTRY_PUT;
     head->unshared_size = unshared >> 1;
-    if (head->kind == LW_ENTRY_PUT && !take_varint(&rest, &head->value_size)) {
+    if (head->kind == LW_ENTRY_PUT && !take_varint(&at, end, &head->value_size)) {
         return false;
     }
-    head->unshared = rest.data;
-    return head->unshared_size <= rest.size &&
-           head->value_size <= rest.size - head->unshared_size &&
+    head->unshared = at;
+    size_t left = (size_t)(end - at);
+    return head->unshared_size <= left && head->value_size <= left - head->unshared_size &&
            head->shared_size <= LW_TREE_KEY_SIZE_MAX &&
            head->unshared_size <= LW_TREE_KEY_SIZE_MAX - head->shared_size &&
            head->value_size <= LW_TREE_VALUE_SIZE_MAX;
@@ -117,19 +133,39 @@ static bool stand_nowhere(lw_block_cursor *cursor, bool damaged) {
     return false;
 }
 
-/* Stands on the entry at `offset`; cursor->key holds the key of the one before it. */
-static bool stand_at(lw_block_cursor *cursor, uint32_t offset) {
+/* Puts the key of an entry together from the one that cursor->key holds, of which `known_size`
+ * bytes may be shared. */
+static inline bool take_key(lw_block_cursor *cursor, const entry_head *head, size_t known_size) {
+    lw_buffer *key = &cursor->key;
+    size_t size = head->shared_size + head->unshared_size;
+    if (head->shared_size > known_size) {
+        return false;
+    }
+    if (size > key->capacity) {
+        (void)lw_buffer_reserve(key, size - key->size);
+    }
+    uint8_t *to = key->data + head->shared_size;
+    /* A builder shares all that it can, so the first bytes mostly differ. */
+    cursor->repeats =
+        size == key->size && (head->unshared_size == 0 || *to == *head->unshared) &&
+        (head->unshared_size == 0 || memcmp(to, head->unshared, head->unshared_size) == 0);
+    if (head->unshared_size > 0) {
+        memcpy(to, head->unshared, head->unshared_size);
+    }
+    key->size = size;
+    return true;
+}
+
+/* Stands on the entry at `offset`. cursor->key holds the key that the cursor stood on before; if
+ * that is the entry before this one, `known_size` is its size, else 0. */
+static inline bool stand_at(lw_block_cursor *cursor, uint32_t offset, size_t known_size) {
     entry_head head;
     if (offset == cursor->entries_size) {
         return stand_nowhere(cursor, false);
     }
-    if (!read_head(cursor, offset, &head) || head.shared_size > cursor->key.size) {
+    if (!read_head(cursor, offset, &head) || !take_key(cursor, &head, known_size)) {
         return stand_nowhere(cursor, true);
     }
-    cursor->key.size = head.shared_size;
-    uint8_t *end = lw_buffer_reserve(&cursor->key, head.unshared_size);
-    memcpy(end, head.unshared, head.unshared_size);
-    cursor->key.size += head.unshared_size;
     const uint8_t *value = head.unshared + head.unshared_size;
     cursor->offset = offset;
     cursor->next = (uint32_t)(value + head.value_size - cursor->bytes);
@@ -175,8 +211,7 @@ static uint32_t restart_offset(const lw_block_cursor *cursor, uint32_t restart) 
 
 static bool stand_at_restart(lw_block_cursor *cursor, uint32_t restart) {
     cursor->restart = restart;
-    cursor->key.size = 0;
-    return stand_at(cursor, restart_offset(cursor, restart)) || stand_nowhere(cursor, true);
+    return stand_at(cursor, restart_offset(cursor, restart), 0) || stand_nowhere(cursor, true);
 }
 
 /* Finds the last restart whose entry is before (key, sequence), or the first of all. */
@@ -202,7 +237,7 @@ static bool find_restart(const lw_block_cursor *cursor, lw_bytes key, uint64_t s
 
 bool lw_block_cursor_next(lw_block_cursor *cursor) {
     LW_ASSERT(cursor->standing);
-    return stand_at(cursor, cursor->next);
+    return stand_at(cursor, cursor->next, cursor->key.size);
 }
 
 bool lw_block_cursor_seek(lw_block_cursor *cursor, lw_bytes key, uint64_t sequence) {

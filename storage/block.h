@@ -58,6 +58,7 @@ typedef struct lw_block_cursor {
     uint32_t offset, next; /* of the entry the cursor stands on, and of the one behind it */
     uint32_t restart;      /* a restart at or before the entry */
     bool standing, damaged;
+    bool repeats;  /* the key is the one that the cursor stood on before it moved here */
     lw_buffer key; /* the entry's key, put together */
     lw_entry entry;
 } lw_block_cursor;

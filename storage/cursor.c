@@ -2,7 +2,7 @@
 /* Cursors: of all entries that the merge meets, the newest of each key that the snapshot sees,
  * unless it is a deletion, within bounds.
  *
- * Going forward the merge stands on the entry the cursor shows, so its value needs no copy. Going
+ * Going forward the merge stands on the entry the cursor shows, so nothing is copied. Going
  * back the merge meets the oldest entry of a key first and the one that counts last, so the cursor
  * keeps a copy and the merge stands before all entries of the key. A change of direction places the
  * merge anew. */
@@ -12,9 +12,9 @@ struct lw_cursor {
     lw_snapshot *snapshot;
     lw_merge *merge;
     lw_bytes lower, upper; /* owned; size 0: none */
-    lw_buffer key;         /* where the cursor stands */
-    lw_buffer copy;        /* the value, going back */
-    lw_bytes value;
+    lw_buffer key;         /* going back: where the cursor stands */
+    lw_buffer copy;        /* ... and the value there */
+    lw_bytes shown, value; /* what the cursor stands on, if valid */
     bool valid;
     bool one_part; /* see has_one_part */
 };
@@ -112,34 +112,20 @@ static void remember_key(lw_cursor *cursor, lw_bytes key) {
     lw_buffer_append(&cursor->key, key);
 }
 
-/* Moves the merge forward beyond all entries of the remembered key. */
-LW_YIELDS static lw_status skip_key(lw_cursor *cursor, uint32_t *work) {
-    const lw_entry *entry;
-    while ((entry = lw_merge_entry(cursor->merge)) != NULL &&
-           lw_equal(entry->key, lw_buffer_view(&cursor->key))) {
-        LW_TRY(lw_merge_step(cursor->merge));
-        lw_work_done(work);
-    }
-    return LW_OK;
-}
-
 /* From where the merge stands forward to the next key that has a value. */
 LW_YIELDS static lw_status settle_forward(lw_cursor *cursor) {
     uint32_t work = 0;
     const lw_entry *entry;
     while ((entry = lw_merge_entry(cursor->merge)) != NULL && below_upper(cursor, entry->key)) {
-        if (entry->sequence > cursor->snapshot->sequence) {
-            LW_TRY(lw_merge_step(cursor->merge));
-            lw_work_done(&work);
-            continue;
-        }
-        remember_key(cursor, entry->key);
-        if (entry->kind == LW_ENTRY_PUT) {
+        bool seen = entry->sequence <= cursor->snapshot->sequence;
+        if (seen && entry->kind == LW_ENTRY_PUT) {
+            cursor->shown = entry->key;
             cursor->value = entry->value;
             cursor->valid = true;
             return LW_OK;
         }
-        LW_TRY(skip_key(cursor, &work));
+        LW_TRY(seen ? lw_merge_next_key(cursor->merge) : lw_merge_step(cursor->merge));
+        lw_work_done(&work);
     }
     return LW_OK;
 }
@@ -170,6 +156,7 @@ LW_YIELDS static lw_status settle_back(lw_cursor *cursor) {
         remember_key(cursor, entry->key);
         LW_TRY(take_key_back(cursor, &has_value, &work));
         if (has_value) {
+            cursor->shown = lw_buffer_view(&cursor->key);
             cursor->value = lw_buffer_view(&cursor->copy);
             cursor->valid = true;
             return LW_OK;
@@ -208,11 +195,10 @@ lw_status lw_cursor_last(lw_cursor *cursor) {
 }
 
 lw_status lw_cursor_next(lw_cursor *cursor) {
-    uint32_t work = 0;
     LW_ASSERT(cursor->valid);
     cursor->valid = false;
     if (lw_merge_forward(cursor->merge)) {
-        LW_TRY(skip_key(cursor, &work));
+        LW_TRY(lw_merge_next_key(cursor->merge));
     } else {
         LW_TRY(lw_merge_seek(cursor->merge, lw_buffer_view(&cursor->key), 0));
     }
@@ -223,6 +209,7 @@ lw_status lw_cursor_previous(lw_cursor *cursor) {
     LW_ASSERT(cursor->valid);
     cursor->valid = false;
     if (lw_merge_forward(cursor->merge)) {
+        remember_key(cursor, cursor->shown); /* which the merge is about to leave */
         LW_TRY(lw_merge_seek_before(cursor->merge, lw_buffer_view(&cursor->key)));
     }
     return settle_back(cursor);
@@ -234,7 +221,7 @@ bool lw_cursor_valid(const lw_cursor *cursor) {
 
 lw_bytes lw_cursor_key(const lw_cursor *cursor) {
     LW_ASSERT(cursor->valid);
-    return lw_buffer_view(&cursor->key);
+    return cursor->shown;
 }
 
 lw_bytes lw_cursor_value(const lw_cursor *cursor) {

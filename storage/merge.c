@@ -9,6 +9,7 @@
 typedef struct source {
     const lw_entry *entry; /* NULL beyond either end */
     bool of_files;
+    bool repeats;                /* the last step forward led to another entry of the same key */
     lw_memtable_cursor memtable; /* if not of files */
     lw_table_file *const *files; /* if of files */
     uint32_t count;
@@ -21,6 +22,7 @@ struct lw_merge {
     uint32_t capacity, count;
     uint32_t standing; /* sources in `order` */
     bool forward;
+    bool apart;     /* the second source is known to stand on another key than the first */
     source **order; /* those that stand on an entry, the next one first */
     source sources[];
 };
@@ -166,16 +168,22 @@ static void memtable_place(source *memtable, placement where, lw_bytes key, uint
 
 LW_YIELDS static lw_status source_step(source *moved, bool forward) {
     if (moved->of_files) {
+        uint32_t index = moved->index;
         LW_TRY(forward ? lw_table_cursor_next(moved->cursor)
                        : lw_table_cursor_previous(moved->cursor));
-        return run_go_on(moved, forward);
+        LW_TRY(run_go_on(moved, forward));
+        /* No two files of a run hold the same key (V3). */
+        moved->repeats = index == moved->index && lw_table_cursor_repeats(moved->cursor);
+        return LW_OK;
     }
+    lw_bytes key = moved->entry->key; /* stays where it is */
     if (forward) {
         lw_memtable_cursor_next(&moved->memtable);
     } else {
         lw_memtable_cursor_previous(&moved->memtable);
     }
     moved->entry = lw_memtable_cursor_entry(&moved->memtable);
+    moved->repeats = moved->entry != NULL && lw_equal(key, moved->entry->key);
     return LW_OK;
 }
 
@@ -183,8 +191,9 @@ LW_YIELDS static lw_status source_step(source *moved, bool forward) {
 
 /* Whether `a` comes before `b` in the direction of the merge. Two sources never hold the same key
  * at the same sequence (V2). */
-static bool comes_first(const lw_merge *merge, const source *a, const source *b) {
+static bool comes_first(lw_merge *merge, const source *a, const source *b) {
     int order = lw_compare(a->entry->key, b->entry->key);
+    merge->apart = order != 0;
     if (order == 0) {
         LW_ASSERT(a->entry->sequence != b->entry->sequence);
         order = a->entry->sequence > b->entry->sequence ? -1 : 1;
@@ -196,12 +205,15 @@ static bool comes_first(const lw_merge *merge, const source *a, const source *b)
  */
 static void sink(lw_merge *merge, uint32_t position) {
     source *moved = merge->order[position];
+    uint32_t from = position;
+    merge->apart = false;
     while (position + 1 < merge->standing &&
            comes_first(merge, merge->order[position + 1], moved)) {
         merge->order[position] = merge->order[position + 1];
         position++;
     }
     merge->order[position] = moved;
+    merge->apart = merge->apart && from == 0 && position == 0;
 }
 
 LW_YIELDS static lw_status place(lw_merge *merge, placement where, lw_bytes key,
@@ -245,19 +257,62 @@ lw_status lw_merge_last(lw_merge *merge) {
     return place(merge, PLACE_LAST, lw_view(NULL, 0), 0);
 }
 
+/* Steps the source at `position` of the order; the order is then to be mended. */
+LW_YIELDS static lw_status step_at(lw_merge *merge, uint32_t position) {
+    lw_status status = source_step(merge->order[position], merge->forward);
+    merge->standing = status == LW_OK ? merge->standing : 0;
+    return status;
+}
+
+/* Mends the order from `position` on, where a source was stepped. */
+static void mend(lw_merge *merge, uint32_t position) {
+    if (merge->order[position]->entry != NULL) {
+        sink(merge, position);
+        return;
+    }
+    merge->standing--;
+    memmove(merge->order + position, merge->order + position + 1,
+            (merge->standing - position) * sizeof(source *));
+    merge->apart = false;
+}
+
 lw_status lw_merge_step(lw_merge *merge) {
     LW_ASSERT(merge->standing > 0);
-    source *moved = merge->order[0];
-    lw_status status = source_step(moved, merge->forward);
-    if (status != LW_OK) {
-        merge->standing = 0;
-        return status;
+    LW_TRY(step_at(merge, 0));
+    mend(merge, 0);
+    return LW_OK;
+}
+
+/* How many sources stand on the key of the first; they come first. */
+static uint32_t count_same(const lw_merge *merge) {
+    uint32_t count = 1;
+    lw_bytes key = merge->order[0]->entry->key;
+    while (!merge->apart && count < merge->standing &&
+           lw_equal(merge->order[count]->entry->key, key)) {
+        count++;
     }
-    if (moved->entry == NULL) {
-        merge->standing--;
-        memmove(merge->order, merge->order + 1, merge->standing * sizeof(source *));
-    } else {
-        sink(merge, 0);
+    return count;
+}
+
+/* Steps a source beyond all entries of its key. A memtable may have very many. */
+LW_YIELDS static lw_status leave_key(lw_merge *merge, uint32_t position) {
+    source *left = merge->order[position];
+    LW_TRY(step_at(merge, position));
+    if (left->repeats && !left->of_files) {
+        memtable_place(left, PLACE_SEEK, left->entry->key, 0);
+        left->repeats = false;
+    }
+    while (left->repeats) {
+        LW_TRY(step_at(merge, position));
+    }
+    return LW_OK;
+}
+
+lw_status lw_merge_next_key(lw_merge *merge) {
+    LW_ASSERT(merge->standing > 0 && merge->forward);
+    for (uint32_t left = count_same(merge); left > 0; left--) {
+        LW_TRY(leave_key(merge, left - 1));
+        mend(merge, left - 1);
     }
     return LW_OK;
 }

@@ -31,6 +31,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_merge_first(lw_merge *merge);
 LW_MUST_USE LW_YIELDS lw_status lw_merge_last(lw_merge *merge);
 /* One entry on in the current direction. The merge must stand on one. */
 LW_MUST_USE LW_YIELDS lw_status lw_merge_step(lw_merge *merge);
+/* Forward, beyond all entries of the key that it stands on. */
+LW_MUST_USE LW_YIELDS lw_status lw_merge_next_key(lw_merge *merge);
 /* The entry it stands on, or NULL. Views live until the merge moves. */
 const lw_entry *lw_merge_entry(const lw_merge *merge);
 bool lw_merge_forward(const lw_merge *merge);

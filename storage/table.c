@@ -53,8 +53,8 @@ struct lw_table {
     lw_cache *cache;
     lw_bytes path; /* with its closing zero */
     lw_handle file;
-    uint64_t number; /* of the file: the cache knows its blocks by it */
-    uint64_t origin; /* the number its checksums cover */
+    uint64_t number;            /* of the file: the cache knows its blocks by it */
+    uint64_t origin;            /* the number its checksums cover */
     lw_filter_part filter_part; /* NULL: the whole key */
     uint8_t *filter_bytes;
     lw_filter filter;
@@ -205,6 +205,10 @@ void lw_table_cursor_close(lw_table_cursor *cursor) {
     }
     lw_block_cursor_reset(&cursor->entries);
     lw_free(table->env->memory, cursor);
+}
+
+bool lw_table_cursor_repeats(const lw_table_cursor *cursor) {
+    return cursor->block != NULL && cursor->entries.repeats;
 }
 
 const lw_entry *lw_table_cursor_entry(const lw_table_cursor *cursor) {

@@ -143,6 +143,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_table_cursor_first(lw_table_cursor *cursor);
 LW_MUST_USE LW_YIELDS lw_status lw_table_cursor_last(lw_table_cursor *cursor);
 LW_MUST_USE LW_YIELDS lw_status lw_table_cursor_next(lw_table_cursor *cursor);
 LW_MUST_USE LW_YIELDS lw_status lw_table_cursor_previous(lw_table_cursor *cursor);
+/* Whether a step forward led to another entry of the same key. */
+bool lw_table_cursor_repeats(const lw_table_cursor *cursor);
 /* The entry under the cursor, or NULL beyond either end. */
 const lw_entry *lw_table_cursor_entry(const lw_table_cursor *cursor);
 
