@@ -117,8 +117,10 @@ static void try_file(memory_world *world, lw_bytes bytes) {
         LW_ASSERT(!sound);
         return;
     }
+    uint64_t number = lw_get_u64(bytes.data + bytes.size - LW_TABLE_FOOTER_SIZE + 12);
     lw_table_info info = {
-        .number = lw_get_u64(bytes.data + bytes.size - LW_TABLE_FOOTER_SIZE + 12),
+        .number = number,
+        .origin = number,
         .size = bytes.size,
         .checksum = lw_get_u32(bytes.data + bytes.size - 4),
     };
