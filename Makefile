@@ -90,7 +90,8 @@ say    = $(if $(V)$(QUIET),,@printf '  %-5s %s\n' $(1) $@)
 .PHONY: all tests library packages
 all: $(PROGRAM) library
 tests: $(PROGRAM) library $(TESTS) $(REPLAYS)
-library: $(B)/liblathwork.a $(B)/liblathwork.so $(B)/lathwork.h
+library: $(B)/liblathwork.a $(B)/liblathwork.so $(B)/lathwork.h \
+         $(B)/liblathwork-storage.a $(B)/liblathwork-storage.so
 
 packages:
 	@tests/install_packages.sh --ask build
@@ -171,6 +172,43 @@ $(B)/lathwork.h: client/lathwork.h base/types.h
 	@mkdir -p $(@D)
 	@awk '/^#include "base\/types.h"/ { while ((getline line < "base/types.h") > 0) \
 	    if (line !~ /SPDX/) print line; next } { print }' client/lathwork.h > $@
+
+# ---- the storage library --------------------------------------------------------------------------
+
+# What the public header reaches in storage/ and base/, with the worlds built for files only.
+STORAGE_SONAME  = liblathwork-storage.so.$(firstword $(subst ., ,$(VERSION)))
+WITHOUT_SOCKETS := base/env.c base/env_posix.c
+STORAGE_PARTS   := $(WITHOUT_SOCKETS:%.c=$(B)/without_sockets/%.o) \
+                   $(patsubst %.c,$(B)/%.o,$(filter-out $(WITHOUT_SOCKETS),$(wildcard base/*.c storage/*.c)))
+
+$(B)/without_sockets/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -DLW_WITHOUT_SOCKETS -MMD -MP -c $< -o $@
+
+$(B)/storage_parts.a: $(STORAGE_PARTS) $(B)/objects
+	@rm -f $@
+	$(call say,AR)
+	$(Q)ar qcs $@ $(filter %.o,$^)
+
+# One object, begun at the public calls, so that what they do not reach is left out.
+$(B)/liblathwork-storage.o: $(B)/storage_parts.a
+	$(call say,LINK)
+	$(Q)$(CC) -r -nostdlib -Wl,--gc-sections $$(nm --defined-only $(B)/storage/embed*.o | \
+	    sed -n 's/.* T \(lw_storage_.*\)/-Wl,-u,\1/p') $< -o $@
+	$(Q)objcopy --wildcard --keep-global-symbol='lw_storage_*' $@
+
+$(B)/liblathwork-storage.a: $(B)/liblathwork-storage.o
+	@rm -f $@
+	$(call say,AR)
+	$(Q)ar qcs $@ $^
+
+# Shared objects below a shared object: archives of distributions cannot be linked into one.
+STORAGE_LDLIBS = -luring -lisal -llz4 -lzstd -lpthread
+$(B)/liblathwork-storage.so: $(B)/liblathwork-storage.o
+	$(call say,LINK)
+	$(Q)$(CC) -shared $(ALL_CFLAGS) $(ALL_LDFLAGS) -Wl,-soname,$(STORAGE_SONAME) \
+	    $(if $(findstring sanitize,$(ALL_CFLAGS)),,-Wl$(comma)--no-undefined) $^ -o $@ $(STORAGE_LDLIBS)
 
 # ---- running, testing, checking -------------------------------------------------------------------
 
@@ -253,6 +291,9 @@ MANDIR        ?= $(PREFIX)/share/man
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 INSTALLED := $(BINDIR)/lathwork $(LIBDIR)/liblathwork.a $(LIBDIR)/liblathwork.so $(LIBDIR)/$(SONAME) \
              $(INCLUDEDIR)/lathwork.h $(LIBDIR)/pkgconfig/lathwork.pc $(MANDIR)/man1/lathwork.1 \
+             $(LIBDIR)/liblathwork-storage.a $(LIBDIR)/liblathwork-storage.so \
+             $(LIBDIR)/$(STORAGE_SONAME) $(INCLUDEDIR)/lathwork_storage.h \
+             $(LIBDIR)/pkgconfig/lathwork-storage.pc \
              $(COMPLETIONDIR)/lathwork
 
 .PHONY: install uninstall
@@ -268,6 +309,16 @@ install: all
 	    'Name: lathwork' 'Description: Client of Lathwork, a transactional key-value store' \
 	    'Version: $(VERSION)' 'Libs: -L$${libdir} -llathwork' \
 	    'Cflags: -I$${includedir}' > $(DESTDIR)$(LIBDIR)/pkgconfig/lathwork.pc
+	install -m 644 $(B)/liblathwork-storage.a $(DESTDIR)$(LIBDIR)/liblathwork-storage.a
+	strip --strip-debug $(DESTDIR)$(LIBDIR)/liblathwork-storage.a
+	install -s -m 644 $(B)/liblathwork-storage.so $(DESTDIR)$(LIBDIR)/$(STORAGE_SONAME)
+	ln -sf $(STORAGE_SONAME) $(DESTDIR)$(LIBDIR)/liblathwork-storage.so
+	install -m 644 storage/lathwork_storage.h $(DESTDIR)$(INCLUDEDIR)/lathwork_storage.h
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' \
+	    'Name: lathwork-storage' 'Description: Storage engine of Lathwork: an ordered map in a directory' \
+	    'Version: $(VERSION)' 'Libs: -L$${libdir} -llathwork-storage' \
+	    'Libs.private: $(STORAGE_LDLIBS)' \
+	    'Cflags: -I$${includedir}' > $(DESTDIR)$(LIBDIR)/pkgconfig/lathwork-storage.pc
 	$(B)/lathwork help --man > $(DESTDIR)$(MANDIR)/man1/lathwork.1
 	$(B)/lathwork help --completion bash > $(DESTDIR)$(COMPLETIONDIR)/lathwork
 uninstall:
@@ -279,6 +330,6 @@ help:
 clean:
 	rm -rf build
 
--include $(OBJECTS:.o=.d) $(TESTS:=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/bench_*.c)) $(FUZZERS:%=$(B)/tests/fuzz_%.d)
+-include $(OBJECTS:.o=.d) $(STORAGE_PARTS:.o=.d) $(TESTS:=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/bench_*.c)) $(FUZZERS:%=$(B)/tests/fuzz_%.d)
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -99,9 +99,11 @@ static const char *name_reason(const lw_op *op, char *text, size_t size) {
     if (op->kind == LW_OP_LOCK && op->status == LW_REFUSED) {
         return "another process holds the lock";
     }
+#ifndef LW_WITHOUT_SOCKETS
     if (op->system_error < 0) {
         return gai_strerror(op->system_error);
     }
+#endif
     return op->system_error > 0 ? strerror_r(op->system_error, text, size)
                                 : lw_status_text(op->status);
 }

@@ -332,6 +332,8 @@ bool lw_real_connect_begin(lw_real_env *real, lw_op *op);
 bool lw_real_connect_next(lw_real_env *real, lw_op *op);
 /* Gives up this address, and goes on to the next. */
 void lw_real_connect_failed(lw_real_env *real, lw_op *op, int system_error);
+/* Drops the addresses of one that will not be finished. */
+void lw_real_connect_forget(lw_op *op);
 /* Finishes it; the socket stays only with LW_OK. */
 void lw_real_connect_done(lw_real_env *real, lw_op *op, lw_status status, int system_error);
 /* Takes in a connection. */

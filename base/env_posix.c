@@ -410,6 +410,76 @@ static void close_handle(lw_real_env *real, lw_op *op) {
 /* ---- sockets ------------------------------------------------------------------------------------
  */
 
+#ifdef LW_WITHOUT_SOCKETS
+
+/* In a library for files only nothing of the network is linked, and nobody submits what needs it.
+ */
+static _Noreturn void no_sockets(const lw_op *op) {
+    LW_ASSERT(op == NULL);
+    abort();
+}
+
+static void listen_socket(lw_real_env *real, lw_op *op) {
+    (void)real;
+    no_sockets(op);
+}
+
+bool lw_real_connect_begin(lw_real_env *real, lw_op *op) {
+    (void)real;
+    no_sockets(op);
+}
+
+bool lw_real_connect_next(lw_real_env *real, lw_op *op) {
+    (void)real;
+    no_sockets(op);
+}
+
+void lw_real_connect_failed(lw_real_env *real, lw_op *op, int system_error) {
+    (void)real, (void)system_error;
+    no_sockets(op);
+}
+
+void lw_real_connect_forget(lw_op *op) {
+    no_sockets(op);
+}
+
+void lw_real_connect_done(lw_real_env *real, lw_op *op, lw_status status, int system_error) {
+    (void)real, (void)status, (void)system_error;
+    no_sockets(op);
+}
+
+void lw_real_accept_done(lw_real_env *real, lw_op *op, int descriptor) {
+    (void)real, (void)descriptor;
+    no_sockets(op);
+}
+
+bool lw_real_try_stream(lw_real_env *real, lw_op *op) {
+    (void)real;
+    no_sockets(op);
+}
+
+bool lw_real_worth_trying(lw_real_env *real, const lw_op *op) {
+    (void)real;
+    no_sockets(op);
+}
+
+static void posix_connect(lw_real_env *real, lw_op *op) {
+    (void)real;
+    no_sockets(op);
+}
+
+static void posix_connected(lw_real_env *real, lw_op *op) {
+    (void)real;
+    no_sockets(op);
+}
+
+static void posix_accept(lw_real_env *real, lw_op *op) {
+    (void)real;
+    no_sockets(op);
+}
+
+#else
+
 /* Finds the addresses of op->path; 0, an errno, or a code of getaddrinfo. */
 static int resolve(lw_op *op, int flags, struct addrinfo **addresses, lw_status *status) {
     char host[LW_HOST_SIZE], service[8];
@@ -522,12 +592,16 @@ void lw_real_connect_failed(lw_real_env *real, lw_op *op, int system_error) {
     op->real.address = op->real.address->ai_next;
 }
 
+void lw_real_connect_forget(lw_op *op) {
+    freeaddrinfo(op->real.addresses);
+    op->real.addresses = NULL;
+}
+
 void lw_real_connect_done(lw_real_env *real, lw_op *op, lw_status status, int system_error) {
     if (status != LW_OK) {
         connect_drop(real, op);
     }
-    freeaddrinfo(op->real.addresses);
-    op->real.addresses = NULL;
+    lw_real_connect_forget(op);
     lw_real_finish(real, op, status, system_error);
 }
 
@@ -582,6 +656,49 @@ bool lw_real_worth_trying(lw_real_env *real, const lw_op *op) {
     return op->kind == LW_OP_SEND ||
            (lw_real_handle_of(real, op->handle)->state & LW_REAL_MORE) != 0;
 }
+
+static void posix_connect(lw_real_env *real, lw_op *op) {
+    while (lw_real_connect_next(real, op)) {
+        if (connect(op->handle.number, op->real.address->ai_addr, op->real.address->ai_addrlen) ==
+            0) {
+            lw_real_connect_done(real, op, LW_OK, 0);
+            return;
+        }
+        if (errno == EINPROGRESS || errno == EINTR) {
+            lw_real_pend(real, op);
+            return;
+        }
+        lw_real_connect_failed(real, op, errno);
+    }
+}
+
+static void posix_connected(lw_real_env *real, lw_op *op) {
+    int system_error = 0;
+    socklen_t size = sizeof(system_error);
+    if (getsockopt(op->handle.number, SOL_SOCKET, SO_ERROR, &system_error, &size) != 0) {
+        system_error = errno;
+    }
+    if (system_error == 0) {
+        lw_real_connect_done(real, op, LW_OK, 0);
+    } else {
+        lw_real_connect_failed(real, op, system_error);
+        posix_connect(real, op);
+    }
+}
+
+static void posix_accept(lw_real_env *real, lw_op *op) {
+    int descriptor;
+    do {
+        descriptor = accept4(op->handle.number, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    } while (descriptor < 0 && (errno == EINTR || errno == ECONNABORTED));
+    if (descriptor >= 0) {
+        lw_real_accept_done(real, op, descriptor);
+    } else if (errno != EAGAIN && errno != EWOULDBLOCK) {
+        finish_errno(real, op, errno);
+    }
+}
+
+#endif
 
 /* ---- offloaded work -----------------------------------------------------------------------------
  */
@@ -828,7 +945,7 @@ void lw_real_reset(lw_real_env *real) {
         const lw_real_handle *handle = &real->handles[index];
         for (lw_op *op = handle->pending.first; op != NULL; op = op->real.next) {
             if (op->kind == LW_OP_CONNECT) {
-                freeaddrinfo(op->real.addresses);
+                lw_real_connect_forget(op);
             }
         }
         if ((handle->state & LW_REAL_OPEN) != 0) {
@@ -848,47 +965,6 @@ typedef struct posix_env {
     uint32_t polled_capacity;
     uint32_t unpolled_turns;
 } posix_env;
-
-static void posix_connect(lw_real_env *real, lw_op *op) {
-    while (lw_real_connect_next(real, op)) {
-        if (connect(op->handle.number, op->real.address->ai_addr, op->real.address->ai_addrlen) ==
-            0) {
-            lw_real_connect_done(real, op, LW_OK, 0);
-            return;
-        }
-        if (errno == EINPROGRESS || errno == EINTR) {
-            lw_real_pend(real, op);
-            return;
-        }
-        lw_real_connect_failed(real, op, errno);
-    }
-}
-
-static void posix_connected(lw_real_env *real, lw_op *op) {
-    int system_error = 0;
-    socklen_t size = sizeof(system_error);
-    if (getsockopt(op->handle.number, SOL_SOCKET, SO_ERROR, &system_error, &size) != 0) {
-        system_error = errno;
-    }
-    if (system_error == 0) {
-        lw_real_connect_done(real, op, LW_OK, 0);
-    } else {
-        lw_real_connect_failed(real, op, system_error);
-        posix_connect(real, op);
-    }
-}
-
-static void posix_accept(lw_real_env *real, lw_op *op) {
-    int descriptor;
-    do {
-        descriptor = accept4(op->handle.number, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    } while (descriptor < 0 && (errno == EINTR || errno == ECONNABORTED));
-    if (descriptor >= 0) {
-        lw_real_accept_done(real, op, descriptor);
-    } else if (errno != EAGAIN && errno != EWOULDBLOCK) {
-        finish_errno(real, op, errno);
-    }
-}
 
 static void posix_submit(lw_env *env, lw_op *op) {
     lw_real_env *real = (lw_real_env *)env;

@@ -645,7 +645,7 @@ static void recall(uring_env *uring) {
         if (op->kind == LW_OP_CLOSE) {
             close(op->handle.number);
         } else if (op->kind == LW_OP_CONNECT) {
-            freeaddrinfo(op->real.addresses);
+            lw_real_connect_forget(op);
         }
     }
     while (uring->in_flight > 0 || uring->event_armed) {

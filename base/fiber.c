@@ -296,6 +296,21 @@ static void retire(lw_fibers *fibers, lw_fiber *fiber) {
     }
 }
 
+/* Runs a fiber that is not in the list of ready ones until it leaves. */
+static void run(lw_fibers *fibers, lw_fiber *fiber) {
+    LW_ASSERT(running == NULL);
+    fiber->state = FIBER_RUNNING;
+    running = fiber;
+    lw_error *outer = lw_error_slot_set(fiber->slot);
+    enter(fibers, fiber);
+    fiber->slot = lw_error_slot_set(outer);
+    running = NULL;
+    LW_ASSERT(fiber->state != FIBER_RUNNING);
+    if (fiber->state == FIBER_ENDED) {
+        retire(fibers, fiber);
+    }
+}
+
 bool lw_fibers_run(lw_fibers *fibers) {
     LW_ASSERT(running == NULL);
     bool ran = false;
@@ -303,19 +318,15 @@ bool lw_fibers_run(lw_fibers *fibers) {
         lw_fiber *fiber = fibers->ready_first;
         LW_ASSERT(fiber->state == FIBER_READY);
         fibers->ready_first = fiber->next_ready;
-        fiber->state = FIBER_RUNNING;
-        running = fiber;
-        lw_error *outer = lw_error_slot_set(fiber->slot);
-        enter(fibers, fiber);
-        fiber->slot = lw_error_slot_set(outer);
-        running = NULL;
-        LW_ASSERT(fiber->state != FIBER_RUNNING);
-        if (fiber->state == FIBER_ENDED) {
-            retire(fibers, fiber);
-        }
+        run(fibers, fiber);
         ran = true;
     }
     return ran;
+}
+
+void lw_fiber_step(lw_fiber *fiber) {
+    LW_ASSERT(fiber->state == FIBER_SUSPENDED);
+    run(fiber->home, fiber);
 }
 
 bool lw_fibers_ready(const lw_fibers *fibers) {

@@ -48,6 +48,9 @@ void lw_fiber_wake(lw_fiber *fiber);
 LW_YIELDS void lw_fiber_pass(void);
 /* Runs ready fibers until none is left. Not from inside a fiber. Returns whether any ran. */
 bool lw_fibers_run(lw_fibers *fibers);
+/* Runs this one, which is suspended, until it suspends again, passes or ends; the others wait. Not
+ * from inside a fiber. For callers outside who have a fiber do what mostly needs no waiting. */
+void lw_fiber_step(lw_fiber *fiber);
 bool lw_fibers_ready(const lw_fibers *fibers);
 /* Fibers that exist now (running, ready or suspended). */
 uint32_t lw_fibers_count(const lw_fibers *fibers);

@@ -136,6 +136,21 @@ static void spawn_main(void *argument) {
     note(self->in, known ? self->letter : '!');
 }
 
+static void stepping_runs_one_and_lets_the_others_wait(void **state) {
+    fixture *in = *state;
+    actor a, b, c;
+    start(&a, in, 'a', suspend_main);
+    start(&b, in, 'b', suspend_main);
+    lw_fibers_run(in->fibers);
+    start(&c, in, 'c', note_main);
+    lw_fiber_step(b.fiber);
+    assert_string_equal(in->trace, "abb");
+    assert_int_equal(lw_fibers_count(in->fibers), 2);
+    assert_true(lw_fibers_ready(in->fibers));
+    lw_fibers_run(in->fibers);
+    assert_string_equal(in->trace, "abbc");
+}
+
 static void a_fiber_may_start_another(void **state) {
     fixture *in = *state;
     actor a, b;
@@ -489,6 +504,7 @@ int main(void) {
         STORY(fibers_run_in_the_order_they_became_ready),
         STORY(waking_a_ready_fiber_changes_nothing),
         STORY(passing_lets_every_other_ready_fiber_run_first),
+        STORY(stepping_runs_one_and_lets_the_others_wait),
         STORY(a_fiber_may_start_another),
         STORY(what_a_fiber_holds_survives_switches),
         STORY(ten_thousand_fibers_come_and_go),

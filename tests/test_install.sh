@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# What `make install` leaves behind, held to its promises: the files there are, a library that needs
-# nothing but libc and shows nothing but lathwork.h, a header that needs nothing of ours, a small
-# program, a manual page and completions that can be read.
+# What `make install` leaves behind, held to its promises: the files there are, a client library that
+# needs nothing but libc and shows nothing but lathwork.h, a storage library that knows no network and
+# shows nothing but lathwork_storage.h, headers that need nothing of ours, a small program, a manual
+# page and completions that can be read.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 root=$PWD/build/install
@@ -41,9 +42,14 @@ library=$usr/lib/liblathwork.so
 cat >"$root/expected" <<'END'
 bin/lathwork
 include/lathwork.h
+include/lathwork_storage.h
+lib/liblathwork-storage.a
+lib/liblathwork-storage.so
+lib/liblathwork-storage.so.0
 lib/liblathwork.a
 lib/liblathwork.so
 lib/liblathwork.so.0
+lib/pkgconfig/lathwork-storage.pc
 lib/pkgconfig/lathwork.pc
 share/bash-completion/completions/lathwork
 share/man/man1/lathwork.1
@@ -68,9 +74,10 @@ nm --extern-only --defined-only "$usr/lib/liblathwork.a" | awk 'NF == 3 { print 
 good "the archive shows lathwork.h and nothing else" same "$root/expected" "$root/found"
 
 # ---- a program of a user's, outside of our folders
+asks=lathwork
 flags() {
     PKG_CONFIG_PATH=$usr/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root PKG_CONFIG_ALLOW_SYSTEM_LIBS=1 \
-        PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 pkg-config "$@" lathwork
+        PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 pkg-config "$@" $asks
 }
 build() { # NAME LIBRARIES…: the words of pkg-config are meant to be split
     program=$root/$1
@@ -95,6 +102,56 @@ for kind in shared static; do
     # Nobody listens there: it must say so, and neither crash nor hang.
     good "the example runs ($kind: exit code $code)" test "$code" -gt 0 -a "$code" -lt 124
 done
+
+# ---- the storage library
+library=$usr/lib/liblathwork-storage.so
+sed -e '/^#/d' -e 's/\/\*.*//' storage/lathwork_storage.h | tr '\n' ' ' | grep -o 'LW_STORAGE_PUBLIC [^;(]*(' |
+    sed 's/.*\b\(lw_storage_[a-z_]*\)(/\1/' | LC_ALL=C sort >"$root/expected"
+good "the storage header declares functions" test -s "$root/expected"
+nm --dynamic --defined-only "$library" | awk '{ print $3 }' | LC_ALL=C sort >"$root/found"
+good "the shared storage library shows its header and nothing else" same "$root/expected" "$root/found"
+nm --extern-only --defined-only "$usr/lib/liblathwork-storage.a" | awk 'NF == 3 { print $3 }' |
+    LC_ALL=C sort >"$root/found"
+good "the storage archive shows its header and nothing else" same "$root/expected" "$root/found"
+printf '%s\n' libc.so.6 libisal.so.2 liblz4.so.1 liburing.so.2 libzstd.so.1 >"$root/expected"
+needed "$library" >"$root/found"
+good "the storage library needs its libraries and nothing else" same "$root/expected" "$root/found"
+nm --undefined-only "$usr/lib/liblathwork-storage.a" | awk 'NF == 2 { print $2 }' >"$root/found"
+grep -E '^(socket|connect|bind|listen|accept4?|send|recv|getaddrinfo|gai_|getsock|setsock|nats|msgpack|crypto_|sodium)' \
+    "$root/found" >"$root/network"
+good "the storage archive asks for nothing of the network" test ! -s "$root/network"
+good "what it asks for was listed" holds '^pwritev2$' "$root/found"
+readelf --dynamic --wide "$library" >"$root/found"
+good "the storage library is known by its major version" holds 'SONAME.*\[liblathwork-storage\.so\.0\]' "$root/found"
+
+asks=lathwork-storage
+flags --modversion >"$root/found"
+good "pkg-config knows the version of the storage library" holds "^$version\$" "$root/found"
+good "its header says the same one" holds "LW_STORAGE_VERSION \"$version\"" storage/lathwork_storage.h
+embed() { # NAME COMPILER LANGUAGE LIBRARIES…
+    program=$root/$1 compiler=$2 language=$3
+    shift 3
+    # shellcheck disable=SC2046
+    (cd "$root" && $compiler -x "${language%%:*}" -std="${language#*:}" -Wall -Wextra -Werror -pedantic \
+        $(flags --cflags) "$examples/embed.c" -x none "$@" -o "$program")
+}
+examples=$PWD/storage/examples
+archive="$usr/lib/liblathwork-storage.a -luring -lisal -llz4 -lzstd -lpthread"
+# shellcheck disable=SC2046
+good "the storage example builds as C, shared" embed count-c ${CC:-gcc} c:c99 $(flags --libs)
+# shellcheck disable=SC2046
+good "the storage example builds as C++, shared" embed count-c++ ${CXX:-g++} c++:c++11 $(flags --libs)
+# shellcheck disable=SC2086
+good "the storage example builds as C, static" embed count-c-static ${CC:-gcc} c:c99 $archive
+# shellcheck disable=SC2086
+good "the storage example builds as C++, static" embed count-c++-static ${CXX:-g++} c++:c++11 $archive
+flags --static --libs >"$root/found"
+good "pkg-config knows what a static program needs" holds '-luring -lisal -llz4 -lzstd -lpthread' "$root/found"
+printf '%s\n' "4 be" "4 not" "4 or" "4 to" >"$root/expected"
+for kind in count-c count-c++ count-c-static count-c++-static; do
+    LD_LIBRARY_PATH=$usr/lib timeout 60 "$root/$kind" "$root/words" to be or not >"$root/found" 2>&1
+done
+good "four programs count the same words" same "$root/expected" "$root/found"
 
 # ---- the program
 size=$(stat -c %s "$usr/bin/lathwork")
