@@ -8,6 +8,7 @@
 #include "storage/log.h"
 #include "storage/store.h"
 #include "storage/table_file.h"
+#include "storage/value_file.h"
 
 /* What a command does in a fiber of its own env. */
 typedef struct offline_work {
@@ -26,14 +27,16 @@ typedef enum file_kind {
     FILE_UNKNOWN,
     FILE_LOG,
     FILE_TABLE,
+    FILE_VALUES,
     FILE_CATALOG,
     FILE_IDENTITY,
     FILE_LOCK,
 } file_kind;
 
 static const char *const kind_names[] = {
-    [FILE_UNKNOWN] = "unknown", [FILE_LOG] = "log segment",   [FILE_TABLE] = "table",
-    [FILE_CATALOG] = "catalog", [FILE_IDENTITY] = "identity", [FILE_LOCK] = "lock",
+    [FILE_UNKNOWN] = "unknown",   [FILE_LOG] = "log segment", [FILE_TABLE] = "table",
+    [FILE_VALUES] = "value file", [FILE_CATALOG] = "catalog", [FILE_IDENTITY] = "identity",
+    [FILE_LOCK] = "lock",
 };
 
 static const char *last_part(const char *path) {
@@ -53,7 +56,7 @@ static bool lies_in(const char *path, const char *folder) {
 /* By what it begins or ends with; if that is damaged, by where it lies. */
 static LW_YIELDS lw_status tell_kind(lw_env *env, const char *path, file_kind *kind,
                                      uint64_t *size) {
-    uint8_t head[8] = {0}, tail[8] = {0};
+    uint8_t head[8] = {0}, tail[LW_TABLE_FOOTER_SIZE] = {0};
     size_t head_size = 0, tail_size = 0;
     lw_handle file = LW_NO_HANDLE;
     LW_TRY(lw_file_open(env, path, LW_OPEN_READ_ONLY, &file));
@@ -61,14 +64,16 @@ static LW_YIELDS lw_status tell_kind(lw_env *env, const char *path, file_kind *k
     if (status == LW_OK) {
         status = lw_file_read(env, file, 0, head, sizeof(head), &head_size);
     }
-    if (status == LW_OK && *size >= LW_TABLE_FOOTER_SIZE) {
-        status =
-            lw_file_read(env, file, *size - LW_TABLE_FOOTER_SIZE, tail, sizeof(tail), &tail_size);
+    if (status == LW_OK && *size >= sizeof(tail)) {
+        status = lw_file_read(env, file, *size - sizeof(tail), tail, sizeof(tail), &tail_size);
     }
+    const uint8_t *values_footer = tail + sizeof(tail) - LW_VALUE_FOOTER_SIZE;
     lw_file_close(env, file);
     LW_TRY(status);
     if (memcmp(head, "LWLOGSEG", 8) == 0 || lies_in(path, "log")) {
         *kind = FILE_LOG;
+    } else if (memcmp(values_footer, "LWVALUE\n", 8) == 0) {
+        *kind = FILE_VALUES;
     } else if (memcmp(tail, "LWTABLE\n", 8) == 0 || lies_in(path, "sst")) {
         *kind = FILE_TABLE;
     } else if (memcmp(head, "LWCT", 4) == 0 || strcmp(last_part(path), "CATALOG") == 0) {
@@ -110,6 +115,8 @@ static LW_YIELDS lw_status describe(lw_env *env, const char *path, file_kind kin
         return lw_log_inspect(env, path, text);
     case FILE_TABLE:
         return lw_table_inspect(env, path, text);
+    case FILE_VALUES:
+        return lw_value_inspect(env, path, text);
     case FILE_CATALOG:
         return lw_catalog_inspect(env, path, text);
     case FILE_IDENTITY:
@@ -119,7 +126,8 @@ static LW_YIELDS lw_status describe(lw_env *env, const char *path, file_kind kin
     case FILE_UNKNOWN:
     default:
         return lw_fail(LW_INVALID_ARGUMENT,
-                       "%s is no log segment, table, catalog or identity of Lathwork", path);
+                       "%s is no log segment, table, value file, catalog or identity of Lathwork",
+                       path);
     }
 }
 

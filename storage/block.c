@@ -6,6 +6,9 @@
  * before its target. To go back is to walk up from a restart. */
 #include "storage/block.h"
 
+enum { REFERENCE_FLAG = 1 << 27 }; /* in the size of a value */
+_Static_assert((int)LW_TREE_VALUE_SIZE_MAX < (int)REFERENCE_FLAG, "no value is so long");
+
 /* ---- building -------------------------------------------------------------------------------- */
 
 void lw_block_builder_reset(lw_block_builder *builder) {
@@ -25,8 +28,8 @@ void lw_block_builder_clear(lw_block_builder *builder) {
 void lw_block_builder_add(lw_block_builder *builder, const lw_entry *entry) {
     LW_ASSERT(entry->key.size <= LW_TREE_KEY_SIZE_MAX);
     LW_ASSERT(entry->value.size <= LW_TREE_VALUE_SIZE_MAX);
-    LW_ASSERT(entry->kind == LW_ENTRY_PUT || entry->kind == LW_ENTRY_DELETE);
-    LW_ASSERT(entry->kind == LW_ENTRY_PUT || entry->value.size == 0);
+    LW_ASSERT(entry->kind >= LW_ENTRY_PUT && entry->kind <= LW_ENTRY_REFERENCE);
+    LW_ASSERT(entry->kind != LW_ENTRY_DELETE || entry->value.size == 0);
     lw_buffer *out = &builder->bytes;
     size_t shared = 0;
     if (builder->entry_count % builder->restart_interval == 0) {
@@ -40,7 +43,8 @@ void lw_block_builder_add(lw_block_builder *builder, const lw_entry *entry) {
     lw_buffer_append_varint(out, unshared.size << 1 | is_delete);
     lw_buffer_append_varint(out, entry->sequence);
     if (!is_delete) {
-        lw_buffer_append_varint(out, entry->value.size);
+        bool is_reference = entry->kind == LW_ENTRY_REFERENCE;
+        lw_buffer_append_varint(out, entry->value.size | (is_reference ? REFERENCE_FLAG : 0));
     }
     lw_buffer_append(out, unshared);
     lw_buffer_append(out, entry->value);
@@ -118,6 +122,10 @@ static inline bool read_head(const lw_block_cursor *cursor, uint32_t offset, ent
     head->unshared_size = unshared >> 1;
     if (head->kind == LW_ENTRY_PUT && !take_varint(&at, end, &head->value_size)) {
         return false;
+    }
+    if ((head->value_size & REFERENCE_FLAG) != 0) {
+        head->kind = LW_ENTRY_REFERENCE;
+        head->value_size ^= REFERENCE_FLAG;
     }
     head->unshared = at;
     size_t left = (size_t)(end - at);

@@ -3,7 +3,10 @@
  *
  *   entry+ · restart offset u32 + · restart count u32
  *   entry = shared key size varint · (unshared key size << 1 | is delete) varint · sequence varint
- * · [put: value size varint] · unshared key · [put: value]
+ * · [not delete: value size varint] · unshared key · [not delete: value]
+ *
+ * The value size is 2^27 more, beyond any that there is, if what stands there is a reference
+ * instead of the value (storage/value_file.h).
  *
  * `shared` bytes of the key are those of the entry before. At every restart an entry shares
  * nothing, so that a search can begin there. The first restart is at 0; there is at least one

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The checker of a folder that no process has open. It believes nothing: the catalog is read as at
- * opening but not mended, every block of every table is read, and what the catalog says of a table
- * is held against what is in it. One line per fault; it goes on after each. */
+ * opening but not mended, every block of every table and every value are read, and what the catalog
+ * says of a table is held against what is in it. One line per fault; it goes on after each. */
 #include "storage/tree.h"
+#include "storage/value_fetch.h"
 
 #include <inttypes.h>
 
@@ -36,6 +37,7 @@ typedef struct census {
     uint64_t entries, deletes, sequence_min, sequence_max;
     lw_buffer key_min, key; /* the first and the last so far */
     bool out_of_order, outside_filter;
+    uint64_t *live_sizes; /* bytes referred to, of each value file in the table's list */
 } census;
 
 static void count_entry(census *met, const lw_table *table, const lw_entry *entry) {
@@ -74,17 +76,56 @@ static void hold_against(checker *check, const lw_table_info *info, const census
     }
 }
 
-LW_YIELDS static lw_status walk_table(lw_table *table, census *met) {
+/* Reads a value that lies elsewhere. One that cannot be read is a fault, and hides no others. */
+LW_YIELDS static void check_value(checker *check, lw_table_file *file, lw_ahead *ahead,
+                                  const lw_entry *entry, census *met) {
+    lw_reference reference;
+    lw_bytes value;
+    if (lw_ahead_fetch(ahead, file, entry->key, entry->value, &value) != LW_OK) {
+        fault(check, &file->info, lw_error_slot()->text);
+    } else if (lw_reference_read(entry->value, &reference)) {
+        met->live_sizes[reference.file] += lw_value_extent(&reference.place, entry->key.size);
+    }
+}
+
+/* What the table says of the files its values lie in; and those files, each once. */
+LW_YIELDS static void check_value_files(checker *check, const lw_table_info *info,
+                                        const census *met) {
+    char path[LW_PATH_SIZE];
+    lw_buffer text = lw_buffer_in(check->env->memory);
+    for (uint32_t index = 0; index < info->value_count; index++) {
+        const lw_value_file *values = &info->values[index];
+        lw_inventory_file *file = lw_inventory_find_file(&check->inventory, values->number);
+        if (met->live_sizes[index] != values->live_size) {
+            fault(check, info, "it does not refer to as many bytes of values as the catalog says");
+        }
+        if (!file->seen && lw_table_path(path, check->table_path, values->number) == LW_OK &&
+            lw_value_inspect(check->env, path, &text) != LW_OK) {
+            fault(check, NULL, lw_error_slot()->text);
+        }
+        file->seen = true;
+        lw_buffer_clear(&text);
+    }
+    lw_buffer_reset(&text);
+}
+
+LW_YIELDS static lw_status walk_table(checker *check, lw_table_file *file, lw_table *table,
+                                      census *met) {
+    lw_ahead *ahead = lw_ahead_open(check->env->memory);
     lw_table_cursor *cursor = lw_table_cursor_open(table);
     const lw_entry *entry;
     uint32_t work = 0;
     lw_status status = lw_table_cursor_first(cursor);
     while (status == LW_OK && (entry = lw_table_cursor_entry(cursor)) != NULL) {
         count_entry(met, table, entry);
+        if (entry->kind == LW_ENTRY_REFERENCE) {
+            check_value(check, file, ahead, entry, met);
+        }
         lw_work_done(&work);
         status = lw_table_cursor_next(cursor);
     }
     lw_table_cursor_close(cursor);
+    lw_ahead_close(ahead);
     return status;
 }
 
@@ -101,14 +142,17 @@ LW_YIELDS static lw_status inspect_table(checker *check, const lw_table_info *in
 LW_YIELDS static void check_table(checker *check, lw_table_file *file) {
     lw_table *table = NULL;
     census met = {.key_min = lw_buffer_in(check->env->memory),
-                  .key = lw_buffer_in(check->env->memory)};
+                  .key = lw_buffer_in(check->env->memory),
+                  .live_sizes = lw_allocate_zero(check->env->memory,
+                                                 file->info.value_count * sizeof(uint64_t))};
     lw_status status = lw_table_file_use(file, &table);
     if (status == LW_OK) {
-        status = walk_table(table, &met);
+        status = walk_table(check, file, table, &met);
         lw_table_file_done(file);
     }
     if (status == LW_OK) {
         hold_against(check, &file->info, &met);
+        check_value_files(check, &file->info, &met);
         status = inspect_table(check, &file->info);
     }
     if (status != LW_OK) {
@@ -116,6 +160,7 @@ LW_YIELDS static void check_table(checker *check, lw_table_file *file) {
     }
     lw_buffer_reset(&met.key_min);
     lw_buffer_reset(&met.key);
+    lw_free(check->env->memory, met.live_sizes);
 }
 
 /* ---- the folder ---------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ LW_YIELDS static lw_status write_outputs(lw_tree *tree, lw_merge *merge, lw_siev
             return lw_store_stopped(tree->store);
         }
         if (lw_sieve_keeps(sieve, entry)) {
-            LW_TRY(lw_output_add(output, entry, sieve));
+            LW_TRY(lw_output_add(output, lw_merge_file(merge), entry, sieve));
         }
         LW_TRY(lw_merge_step(merge));
         lw_work_done(&work);

@@ -7,13 +7,15 @@
  * keeps a copy and the merge stands before all entries of the key. A change of direction places the
  * merge anew. */
 #include "storage/tree.h"
+#include "storage/value_fetch.h"
 
 struct lw_cursor {
     lw_snapshot *snapshot;
     lw_merge *merge;
     lw_bytes lower, upper; /* owned; size 0: none */
     lw_buffer key;         /* going back: where the cursor stands */
-    lw_buffer copy;        /* ... and the value there */
+    lw_buffer copy;        /* ... and the value there, or the reference to it */
+    lw_ahead *ahead;       /* for values that lie elsewhere; NULL before the first */
     lw_bytes shown, value; /* what the cursor stands on, if valid */
     bool valid;
     bool one_part; /* see has_one_part */
@@ -90,6 +92,7 @@ lw_cursor *lw_cursor_open(lw_snapshot *snapshot, lw_bytes lower, lw_bytes upper)
 void lw_cursor_close(lw_cursor *cursor) {
     lw_memory *memory = cursor->snapshot->tree->store->memory;
     lw_merge_close(cursor->merge);
+    lw_ahead_close(cursor->ahead);
     lw_free(memory, (void *)cursor->lower.data);
     lw_free(memory, (void *)cursor->upper.data);
     lw_buffer_reset(&cursor->key);
@@ -112,12 +115,27 @@ static void remember_key(lw_cursor *cursor, lw_bytes key) {
     lw_buffer_append(&cursor->key, key);
 }
 
+/* Shows `key`, whose value `file` refers to; that is read to where the cursor keeps it. */
+LW_YIELDS static lw_status show_value(lw_cursor *cursor, lw_table_file *file, lw_bytes key,
+                                      lw_bytes reference) {
+    if (cursor->ahead == NULL) {
+        cursor->ahead = lw_ahead_open(cursor->snapshot->tree->store->memory);
+    }
+    LW_TRY(lw_ahead_fetch(cursor->ahead, file, key, reference, &cursor->value));
+    cursor->shown = key;
+    cursor->valid = true;
+    return LW_OK;
+}
+
 /* From where the merge stands forward to the next key that has a value. */
 LW_YIELDS static lw_status settle_forward(lw_cursor *cursor) {
     uint32_t work = 0;
     const lw_entry *entry;
     while ((entry = lw_merge_entry(cursor->merge)) != NULL && below_upper(cursor, entry->key)) {
         bool seen = entry->sequence <= cursor->snapshot->sequence;
+        if (seen && entry->kind == LW_ENTRY_REFERENCE) {
+            return show_value(cursor, lw_merge_file(cursor->merge), entry->key, entry->value);
+        }
         if (seen && entry->kind == LW_ENTRY_PUT) {
             cursor->shown = entry->key;
             cursor->value = entry->value;
@@ -130,15 +148,22 @@ LW_YIELDS static lw_status settle_forward(lw_cursor *cursor) {
     return LW_OK;
 }
 
+/* What counts of the entries of a key. */
+typedef struct taken {
+    bool has_value;
+    lw_table_file *file; /* in which the value is but a reference; or NULL */
+} taken;
+
 /* Moves the merge back beyond all entries of the key it stands on, and keeps what counts of them.
  */
-LW_YIELDS static lw_status take_key_back(lw_cursor *cursor, bool *has_value, uint32_t *work) {
+LW_YIELDS static lw_status take_key_back(lw_cursor *cursor, taken *what, uint32_t *work) {
     const lw_entry *entry;
-    *has_value = false;
+    *what = (taken){.has_value = false};
     while ((entry = lw_merge_entry(cursor->merge)) != NULL &&
            lw_equal(entry->key, lw_buffer_view(&cursor->key))) {
         if (entry->sequence <= cursor->snapshot->sequence) {
-            *has_value = entry->kind == LW_ENTRY_PUT;
+            what->has_value = entry->kind != LW_ENTRY_DELETE;
+            what->file = entry->kind == LW_ENTRY_REFERENCE ? lw_merge_file(cursor->merge) : NULL;
             lw_buffer_clear(&cursor->copy);
             lw_buffer_append(&cursor->copy, entry->value);
         }
@@ -152,10 +177,14 @@ LW_YIELDS static lw_status settle_back(lw_cursor *cursor) {
     uint32_t work = 0;
     const lw_entry *entry;
     while ((entry = lw_merge_entry(cursor->merge)) != NULL && above_lower(cursor, entry->key)) {
-        bool has_value = false;
+        taken what;
         remember_key(cursor, entry->key);
-        LW_TRY(take_key_back(cursor, &has_value, &work));
-        if (has_value) {
+        LW_TRY(take_key_back(cursor, &what, &work));
+        if (what.file != NULL) {
+            return show_value(cursor, what.file, lw_buffer_view(&cursor->key),
+                              lw_buffer_view(&cursor->copy));
+        }
+        if (what.has_value) {
             cursor->shown = lw_buffer_view(&cursor->key);
             cursor->value = lw_buffer_view(&cursor->copy);
             cursor->valid = true;

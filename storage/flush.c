@@ -20,7 +20,7 @@ LW_YIELDS static lw_status write_entries(lw_tree *tree, const lw_memtable *memta
     lw_memtable_cursor_first(&cursor);
     while (status == LW_OK && (entry = lw_memtable_cursor_entry(&cursor)) != NULL) {
         if (lw_sieve_keeps(&sieve, entry)) {
-            status = lw_output_add(output, entry, &sieve);
+            status = lw_output_add(output, NULL, entry, &sieve);
         }
         lw_memtable_cursor_next(&cursor);
         lw_work_done(&work);

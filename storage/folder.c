@@ -140,16 +140,31 @@ LW_YIELDS static lw_status remove_orphans(lw_store *store, lw_bytes names) {
 /* ---- trees --------------------------------------------------------------------------------------
  */
 
+static lw_status missing(const lw_store *store, uint64_t number, const char *what, uint64_t tree) {
+    return lw_fail(LW_CORRUPTION,
+                   "%s/%016" PRIx64 ", a %s of tree %" PRIu64 ", is missing: restore the folder "
+                   "from a backup, or let the node join again with an empty one",
+                   store->table_path, number, what, tree);
+}
+
+static lw_status check_values(const lw_store *store, const lw_table_info *info, uint64_t tree) {
+    for (uint32_t index = 0; index < info->value_count; index++) {
+        uint64_t number = info->values[index].number;
+        if (!lw_inventory_find_file(store->loading, number)->seen) {
+            return missing(store, number, "value file", tree);
+        }
+    }
+    return LW_OK;
+}
+
 /* Without every file, or with tables that break V2 or V3, the tree cannot be read. */
 static lw_status check_tables(lw_store *store, const lw_inventory_tree *from,
                               const lw_version *version) {
     for (const lw_inventory_table *table = from->first; table != NULL; table = table->next) {
         if (!table->file->seen) {
-            return lw_fail(LW_CORRUPTION,
-                           "%s/%016" PRIx64 ", a table of tree %" PRIu64 ", is missing: restore "
-                           "the folder from a backup, or let the node join again with an empty one",
-                           store->table_path, table->info.number, from->id);
+            return missing(store, table->info.number, "table", from->id);
         }
+        LW_TRY(check_values(store, &table->info, from->id));
     }
     if (!lw_version_check(version)) {
         return lw_fail(LW_CORRUPTION,

@@ -68,6 +68,12 @@ const lw_entry *lw_merge_entry(const lw_merge *merge) {
     return merge->standing > 0 ? merge->order[0]->entry : NULL;
 }
 
+lw_table_file *lw_merge_file(const lw_merge *merge) {
+    const source *first = merge->order[0];
+    LW_ASSERT(merge->standing > 0);
+    return first->of_files ? first->files[first->index] : NULL;
+}
+
 bool lw_merge_forward(const lw_merge *merge) {
     return merge->forward;
 }

@@ -35,6 +35,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_merge_step(lw_merge *merge);
 LW_MUST_USE LW_YIELDS lw_status lw_merge_next_key(lw_merge *merge);
 /* The entry it stands on, or NULL. Views live until the merge moves. */
 const lw_entry *lw_merge_entry(const lw_merge *merge);
+/* The file in which that entry stands, as the tree sees it; NULL if it stands in a memtable. */
+lw_table_file *lw_merge_file(const lw_merge *merge);
 bool lw_merge_forward(const lw_merge *merge);
 
 #endif

@@ -24,17 +24,22 @@ static void output_collect(lw_output *output, const lw_table_info *info) {
             lw_reallocate(store->memory, output->files, output->capacity * sizeof(lw_table_file *));
     }
     output->files[output->count++] = lw_table_file_make(&store->folder, info);
-    output->bytes += info->size;
+    output->bytes += info->size + output->values.bytes;
+    output->values.bytes = 0;
+    lw_value_output_next_table(&output->values);
 }
 
 LW_YIELDS static lw_status output_end(lw_output *output) {
     lw_store *store = output->store;
     lw_arena arena = lw_arena_in(store->memory);
-    lw_table_info info;
+    lw_table_info info, list;
+    LW_TRY(lw_value_output_end_table(&output->values, &list));
     lw_table_builder *builder = output->builder;
     output->builder = NULL;
     lw_status status = lw_table_builder_finish(builder, &arena, &info);
     if (status == LW_OK) {
+        info.values = list.values;
+        info.value_count = list.value_count;
         output_collect(output, &info);
     } else {
         status = lw_store_judge(store, status);
@@ -56,14 +61,17 @@ static bool ends_here(const lw_output *output, const lw_sieve *sieve) {
     return size >= output->cut_size;
 }
 
-lw_status lw_output_add(lw_output *output, const lw_entry *entry, const lw_sieve *sieve) {
+lw_status lw_output_add(lw_output *output, lw_table_file *source, const lw_entry *entry,
+                        const lw_sieve *sieve) {
+    lw_entry passed;
     if (ends_here(output, sieve)) {
         LW_TRY(output_end(output));
     }
     if (output->builder == NULL) {
         LW_TRY(output_begin(output));
     }
-    lw_status status = lw_table_builder_add(output->builder, entry);
+    LW_TRY(lw_value_output_pass(&output->values, source, entry, &passed));
+    lw_status status = lw_table_builder_add(output->builder, &passed);
     if (status == LW_OK && sieve->needless_from != UINT64_MAX) {
         lw_table_builder_note_stale(output->builder, sieve->needless_from);
     }
@@ -87,6 +95,9 @@ void lw_output_reset(lw_output *output, bool obsolete) {
         }
         lw_table_file_release(output->files[index]);
     }
+    lw_value_output_reset(&output->values);
     lw_free(output->store->memory, output->files);
-    *output = lw_output_in(output->store, output->cut_size);
+    output->builder = NULL;
+    output->files = NULL;
+    output->count = output->capacity = 0;
 }

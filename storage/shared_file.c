@@ -6,7 +6,7 @@
 
 #include <inttypes.h>
 
-/* ---- open tables --------------------------------------------------------------------------------
+/* ---- open files ---------------------------------------------------------------------------------
  */
 
 static void idle_add(lw_table_folder *folder, lw_shared_file *file) {
@@ -23,13 +23,23 @@ static void idle_remove(lw_table_folder *folder, lw_shared_file *file) {
         file->idle_previous;
 }
 
-/* Closes an open table that is in no list. Only the table is touched while this suspends: the file
- * may be opened anew, or freed, meanwhile. */
-LW_YIELDS static void close_table(lw_shared_file *file) {
+static bool is_open(const lw_shared_file *file) {
+    return file->table != NULL || file->reader != NULL;
+}
+
+/* Closes an open file that is in no list. Only what was open is touched while this suspends: the
+ * file may be opened anew, or freed, meanwhile. */
+LW_YIELDS static void close_file(lw_shared_file *file) {
     lw_table *table = file->table;
+    lw_value_reader *reader = file->reader;
     file->table = NULL;
+    file->reader = NULL;
     file->folder->open_count--;
-    lw_table_close(table);
+    if (table != NULL) {
+        lw_table_close(table);
+    } else {
+        lw_value_reader_close(reader);
+    }
 }
 
 LW_YIELDS static void make_room(lw_table_folder *folder) {
@@ -37,29 +47,34 @@ LW_YIELDS static void make_room(lw_table_folder *folder) {
         lw_shared_file *file = folder->idle_first;
         LW_MARK(folder->env, "store.table_closed");
         idle_remove(folder, file);
-        close_table(file);
+        close_file(file);
     }
 }
 
-LW_YIELDS static lw_status open_table(lw_shared_file *file, const lw_table_info *info) {
+/* As a table or, if `table` is NULL, as a value file. */
+LW_YIELDS static lw_status open_file(lw_shared_file *file, const lw_table_info *table,
+                                     const lw_value_file *values) {
     char path[LW_PATH_SIZE];
     lw_table_folder *folder = file->folder;
+    lw_env *env = folder->env;
     make_room(folder);
     LW_TRY(lw_table_path(path, folder->path, file->number));
-    LW_TRY(
-        lw_table_open(folder->env, folder->cache, path, info, folder->filter_part, &file->table));
+    LW_TRY(table != NULL
+               ? lw_table_open(env, folder->cache, path, table, folder->filter_part, &file->table)
+               : lw_value_reader_open(env, path, values, &file->reader));
     folder->open_count++;
     return LW_OK;
 }
 
-lw_status lw_shared_file_use(lw_shared_file *file, const lw_table_info *info, lw_table **table) {
+LW_YIELDS static lw_status use(lw_shared_file *file, const lw_table_info *table,
+                               const lw_value_file *values) {
     LW_ASSERT(file->references > 0);
     while (file->opening) {
         lw_queue_wait(&file->opened);
     }
-    if (file->table == NULL) {
+    if (!is_open(file)) {
         file->opening = true;
-        lw_status status = open_table(file, info);
+        lw_status status = open_file(file, table, values);
         file->opening = false;
         lw_queue_wake_all(&file->opened);
         LW_TRY(status);
@@ -67,7 +82,21 @@ lw_status lw_shared_file_use(lw_shared_file *file, const lw_table_info *info, lw
         idle_remove(file->folder, file);
     }
     file->uses++;
+    return LW_OK;
+}
+
+lw_status lw_shared_file_use(lw_shared_file *file, const lw_table_info *info, lw_table **table) {
+    LW_TRY(use(file, info, NULL));
+    LW_ASSERT(file->table != NULL);
     *table = file->table;
+    return LW_OK;
+}
+
+lw_status lw_shared_file_use_values(lw_shared_file *file, const lw_value_file *info,
+                                    lw_value_reader **reader) {
+    LW_TRY(use(file, NULL, info));
+    LW_ASSERT(file->reader != NULL);
+    *reader = file->reader;
     return LW_OK;
 }
 
@@ -98,10 +127,13 @@ static lw_shared_file *hold_number(lw_table_folder *folder, uint64_t number) {
 lw_shared_file *lw_shared_file_of(lw_table_folder *folder, const lw_table_info *info) {
     lw_shared_file *file = hold_number(folder, info->number);
     if (file->value_count == 0 && info->value_count > 0) {
-        file->values =
-            lw_allocate(folder->env->memory, info->value_count * sizeof(lw_shared_file *));
+        lw_memory *memory = folder->env->memory;
+        file->values = lw_allocate(memory, info->value_count * sizeof(file->values[0]));
+        file->live_sizes = lw_allocate(memory, info->value_count * sizeof(file->live_sizes[0]));
         for (uint32_t index = 0; index < info->value_count; index++) {
             file->values[index] = hold_number(folder, info->values[index].number);
+            file->values[index]->size = info->values[index].size;
+            file->live_sizes[index] = info->values[index].live_size;
         }
         file->value_count = info->value_count;
     }
@@ -114,7 +146,7 @@ static void retire(lw_shared_file *file) {
     lw_table_folder *folder = file->folder;
     LW_ASSERT(!file->opening);
     LW_ASSERT(file->uses == 0);
-    if (file->table != NULL) {
+    if (is_open(file)) {
         idle_remove(folder, file);
     }
     lw_map_remove(&folder->files, &file->node);
@@ -148,10 +180,23 @@ static void name_one(lw_shared_file *file) {
     file->obsolete = false;
 }
 
+static void name_values(lw_shared_file *values, uint64_t live_size) {
+    lw_table_folder *folder = values->folder;
+    name_one(values);
+    if (values->name_count == 1) {
+        folder->value_file_count++;
+        folder->value_bytes += values->size;
+    }
+    values->live_size += live_size;
+    folder->value_live_bytes += live_size;
+    folder->value_changes++;
+}
+
 void lw_shared_file_name(lw_shared_file *table) {
     name_one(table);
+    bool first = table->name_count == 1;
     for (uint32_t index = 0; index < table->value_count; index++) {
-        name_one(table->values[index]);
+        name_values(table->values[index], first ? table->live_sizes[index] : 0);
     }
 }
 
@@ -160,11 +205,27 @@ static void unname_one(lw_shared_file *file) {
     file->obsolete = --file->name_count == 0;
 }
 
-void lw_shared_file_unname(lw_shared_file *table) {
-    for (uint32_t index = 0; index < table->value_count; index++) {
-        unname_one(table->values[index]);
+static void unname_values(lw_shared_file *values, uint64_t live_size) {
+    lw_table_folder *folder = values->folder;
+    LW_ASSERT(values->live_size >= live_size);
+    values->live_size -= live_size;
+    folder->value_live_bytes -= live_size;
+    folder->value_changes++;
+    unname_one(values);
+    if (values->name_count == 0) {
+        LW_ASSERT(values->live_size == 0);
+        folder->value_file_count--;
+        folder->value_bytes -= values->size;
     }
+    values->obsolete |= LW_BUG(folder->env, "value.live_file_removed");
+}
+
+void lw_shared_file_unname(lw_shared_file *table) {
     unname_one(table);
+    bool last = table->name_count == 0;
+    for (uint32_t index = 0; index < table->value_count; index++) {
+        unname_values(table->values[index], last ? table->live_sizes[index] : 0);
+    }
 }
 
 void lw_shared_file_discard(lw_shared_file *table) {
@@ -207,8 +268,8 @@ LW_YIELDS static void sweep_one(lw_shared_file *file) {
     char path[LW_PATH_SIZE];
     lw_table_folder *folder = file->folder;
     lw_env *env = folder->env;
-    if (file->table != NULL) {
-        close_table(file);
+    if (is_open(file)) {
+        close_file(file);
     }
     if (file->obsolete) {
         lw_cache_forget(folder->cache, file->number);
@@ -217,11 +278,12 @@ LW_YIELDS static void sweep_one(lw_shared_file *file) {
             status = lw_path_unlink(env, path);
         }
         if (status != LW_OK && status != LW_NOT_FOUND) {
-            lw_logline(env, LW_LEVEL_WARN, "a table that is needed no more could not be removed",
-                       "table=%016" PRIx64 " reason=\"%s\"", file->number, lw_error_slot()->text);
+            lw_logline(env, LW_LEVEL_WARN, "a file that is needed no more could not be removed",
+                       "file=%016" PRIx64 " reason=\"%s\"", file->number, lw_error_slot()->text);
         }
     }
     lw_free(env->memory, file->values);
+    lw_free(env->memory, file->live_sizes);
     lw_free(env->memory, file);
 }
 

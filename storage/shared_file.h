@@ -12,13 +12,16 @@
  *     had names and lost the last one, or was discarded by who made it and knows that no edit named
  *     it. Of an edit whose fate is unknown neither holds: its files stay, and the next opening
  *     decides.
- * H4. At most open_max tables are open, besides those in which cursors stand: each costs a handle,
- *     and the memory of its index and filter. */
+ * H4. At most open_max files are open, besides those in which cursors stand: each costs a handle,
+ *     and a table the memory of its index and filter.
+ * H5. The live size of a value file is the sum over the tables that have names, each counted once
+ *     however many it has. So of a table that was split, what only one part shows counts until that
+ *     part is written anew: garbage is found late, and never where there is none. */
 #ifndef LW_SHARED_FILE_H
 #define LW_SHARED_FILE_H
 
 #include "base/map.h"
-#include "storage/table.h"
+#include "storage/value_file.h"
 
 typedef struct lw_shared_file lw_shared_file;
 
@@ -31,9 +34,12 @@ typedef struct lw_table_folder {
     lw_map files;           /* by number */
     lw_shared_file *unused; /* without references, for lw_table_folder_sweep */
     lw_queue sweep_wanted;  /* woken when there is something to sweep */
-    uint32_t open_count;    /* tables; beyond open_max idle ones are closed */
+    uint32_t open_count;    /* beyond open_max idle ones are closed */
     uint32_t open_max;
     lw_shared_file *idle_first, *idle_last; /* open, but used by nobody; longest first */
+    uint32_t value_file_count;              /* value files that have names */
+    uint64_t value_bytes, value_live_bytes; /* of them */
+    uint64_t value_changes;                 /* grows with every change of a live size */
 } lw_table_folder;
 
 struct lw_shared_file {
@@ -41,20 +47,29 @@ struct lw_shared_file {
     lw_table_folder *folder;
     lw_shared_file *next_unused;
     uint64_t number;
-    uint32_t references; /* of table files, and of tables whose values it holds */
-    uint32_t name_count; /* H2 */
-    bool obsolete;       /* no durable catalog names it any more */
-    bool opening;        /* some fiber is at it */
-    lw_queue opened;     /* the others wait here */
-    lw_table *table;     /* NULL: not open */
-    uint32_t uses;       /* of the open table; 0: it is in the idle list */
+    uint32_t references;     /* of table files, and of tables whose values it holds */
+    uint32_t name_count;     /* H2 */
+    bool obsolete;           /* no durable catalog names it any more */
+    bool opening;            /* some fiber is at it */
+    lw_queue opened;         /* the others wait here */
+    lw_table *table;         /* NULL: not open, or a value file */
+    lw_value_reader *reader; /* NULL: not open, or a table */
+    uint32_t uses;           /* of what is open; 0: it is in the idle list */
     lw_shared_file *idle_next, *idle_previous;
     uint32_t value_count; /* of a table: the files its entries refer to, in the order of its list */
     lw_shared_file **values;
+    uint64_t *live_sizes; /* bytes of each of them that the table refers to */
+    /* Of a value file. */
+    uint64_t size;
+    uint64_t live_size; /* H5 */
+    bool unreadable;    /* a value in it could not be moved: it is left in peace */
 };
 
 /* The file of a table, and with it those of its values. One more reference, the caller's. */
 lw_shared_file *lw_shared_file_of(lw_table_folder *folder, const lw_table_info *info);
+static inline void lw_shared_file_hold(lw_shared_file *file) {
+    file->references++;
+}
 void lw_shared_file_release(lw_shared_file *file);
 /* A place of this table came into the durable catalog, or went. */
 void lw_shared_file_name(lw_shared_file *table);
@@ -65,8 +80,16 @@ void lw_shared_file_discard(lw_shared_file *table);
 /* The open table, valid until lw_shared_file_done. The caller holds a reference for so long. */
 LW_MUST_USE LW_YIELDS lw_status lw_shared_file_use(lw_shared_file *file, const lw_table_info *info,
                                                    lw_table **table);
-/* Never suspends: tables beyond the limit are closed when the next one is opened. */
+/* The same of a value file, which `info` describes. */
+LW_MUST_USE LW_YIELDS lw_status lw_shared_file_use_values(lw_shared_file *file,
+                                                          const lw_value_file *info,
+                                                          lw_value_reader **reader);
+/* Never suspends: files beyond the limit are closed when the next one is opened. */
 void lw_shared_file_done(lw_shared_file *file);
+/* Whether more than half of a value file is garbage, so that moving what is left pays. */
+static inline bool lw_shared_file_wasted(const lw_shared_file *file) {
+    return file->name_count > 0 && file->live_size < file->size / 2 && !file->unreadable;
+}
 
 /* Closes the files that nobody refers to, and unlinks the obsolete among them. LW_NOT_FOUND does
  * not trouble it; any other failure to unlink is logged, and left to the next opening. */

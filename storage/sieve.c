@@ -2,6 +2,8 @@
 /* What a flush or a compaction keeps: see sieve.h and retention.h. */
 #include "storage/sieve.h"
 
+#include "storage/value_file.h"
+
 #include <stdlib.h>
 
 static int order_by_address(const void *left, const void *right) {
@@ -95,8 +97,13 @@ static bool keeps_deletion(lw_sieve *sieve, lw_bytes key) {
 static bool keeps_value(lw_sieve *sieve, const lw_entry *entry) {
     const lw_retention *retention = &sieve->retention;
     uint64_t safepoint = sieve->safepoint;
-    lw_needless needless = retention->judge(retention->argument, entry->key, entry->value,
-                                            entry->value.size, &sieve->state);
+    lw_reference apart = {.place = {.value_size = 0}};
+    lw_bytes value = entry->value;
+    if (entry->kind == LW_ENTRY_REFERENCE) {
+        value = lw_reference_read(value, &apart) ? lw_view(NULL, 0) : value;
+    }
+    lw_needless needless = retention->judge(retention->argument, entry->key, value,
+                                            value.size + apart.place.value_size, &sieve->state);
     sieve->needless_from =
         needless.from < needless.at_bottom_from ? needless.from : needless.at_bottom_from;
     if (safepoint == 0) {

@@ -3,6 +3,7 @@
  * (V2). A table is opened, and its blocks are read, only if its bounds and its filter allow the
  * key. */
 #include "storage/tree.h"
+#include "storage/value_fetch.h"
 
 lw_snapshot *lw_snapshot_open(lw_tree *tree) {
     lw_snapshot *snapshot = lw_allocate(tree->store->memory, sizeof(*snapshot));
@@ -18,24 +19,27 @@ void lw_snapshot_close(lw_snapshot *snapshot) {
     lw_free(snapshot->tree->store->memory, snapshot);
 }
 
-/* What an entry says of its key. */
-static lw_status answer(const lw_entry *entry, lw_buffer *value) {
+/* What an entry of `file` (NULL: a memtable) says of its key. */
+LW_YIELDS static lw_status answer(lw_table_file *file, const lw_entry *entry, lw_buffer *value) {
     if (entry->kind == LW_ENTRY_DELETE) {
         return LW_NOT_FOUND;
+    }
+    if (entry->kind == LW_ENTRY_REFERENCE) {
+        return lw_value_fetch(file, entry->key, entry->value, value);
     }
     lw_buffer_append(value, entry->value);
     return LW_OK;
 }
 
-LW_YIELDS static lw_status seek_table(lw_table *table, uint64_t sequence, lw_bytes key,
-                                      lw_buffer *value, bool *found) {
+LW_YIELDS static lw_status seek_table(lw_table_file *file, lw_table *table, uint64_t sequence,
+                                      lw_bytes key, lw_buffer *value, bool *found) {
     lw_table_cursor *cursor = lw_table_cursor_open(table);
     lw_status status = lw_table_cursor_seek(cursor, key, sequence);
     const lw_entry *entry = status == LW_OK ? lw_table_cursor_entry(cursor) : NULL;
     if (entry != NULL && lw_equal(entry->key, key)) {
         LW_ASSERT(entry->sequence <= sequence);
         *found = true;
-        status = answer(entry, value);
+        status = answer(file, entry, value);
     }
     lw_table_cursor_close(cursor);
     return status;
@@ -49,7 +53,7 @@ LW_YIELDS static lw_status table_get(uint64_t sequence, lw_table_file *file, lw_
     lw_status status = LW_OK;
     LW_TRY(lw_table_file_use(file, &table));
     if (lw_table_may_hold(table, key)) {
-        status = seek_table(table, sequence, key, value, found);
+        status = seek_table(file, table, sequence, key, value, found);
     }
     lw_table_file_done(file);
     return status;
@@ -77,7 +81,7 @@ LW_YIELDS static lw_status version_get(const lw_version *version, uint64_t seque
         lw_memtable_cursor_seek(&cursor, key, sequence);
         const lw_entry *entry = lw_memtable_cursor_entry(&cursor);
         if (entry != NULL && lw_equal(entry->key, key)) {
-            return answer(entry, value);
+            return answer(NULL, entry, value);
         }
     }
     for (uint32_t level = 0; level < LW_LEVEL_COUNT; level++) {

@@ -50,6 +50,8 @@ typedef struct lw_store_options {
     lw_retention retention;     /* what may be forgotten; takes effect with a filter part only */
     lw_store_compression compression;
     uint64_t table_size;       /* bytes at which compaction cuts a table; 0: 8 MiB */
+    uint64_t value_threshold;  /* bytes from which a value is kept apart from its key, so that
+                                  compaction does not write it again; 0: 4096; UINT64_MAX: never */
     uint32_t open_max;         /* tables kept open, besides those that cursors stand in; 0: 512 */
     uint64_t reserve_size_max; /* bytes of RESERVE (storage/reserve.h) at most; 0: 256 MiB;
                                   UINT64_MAX: there is none, and on a full disk deletes may fail */

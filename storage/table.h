@@ -15,7 +15,12 @@
 #include "base/env.h"
 #include "storage/cache.h"
 
-typedef enum lw_entry_kind { LW_ENTRY_PUT = 1, LW_ENTRY_DELETE = 2 } lw_entry_kind;
+typedef enum lw_entry_kind {
+    LW_ENTRY_PUT = 1,
+    LW_ENTRY_DELETE = 2,
+    LW_ENTRY_REFERENCE = 3, /* a put whose value lies elsewhere: lw_reference (value_file.h). Never
+                               in a memtable */
+} lw_entry_kind;
 
 /* One entry of a tree: what a key became at a sequence number. */
 typedef struct lw_entry {

@@ -23,6 +23,7 @@
 #include "storage/inventory.h"
 #include "storage/merge.h"
 #include "storage/sieve.h"
+#include "storage/value_output.h"
 
 struct lw_tree {
     lw_map_node node; /* by id */
@@ -142,16 +143,19 @@ typedef struct lw_output {
     lw_table_builder *builder;
     lw_table_file **files; /* finished; one reference each */
     uint32_t count, capacity;
-    uint64_t bytes;
+    lw_value_output values;
+    uint64_t bytes; /* of tables and value files */
 } lw_output;
 
 static inline lw_output lw_output_in(lw_store *store, uint64_t cut_size) {
-    return (lw_output){.store = store, .cut_size = cut_size};
+    return (lw_output){
+        .store = store, .cut_size = cut_size, .values = lw_value_output_in(store, 0)};
 }
-/* Adds the entry that the sieve has just kept. A table ends between two filter parts, so that all
- * versions of a user key stand in one table of a level (hazard S10), unless they fill several. */
-LW_MUST_USE LW_YIELDS lw_status lw_output_add(lw_output *output, const lw_entry *entry,
-                                              const lw_sieve *sieve);
+/* Adds the entry of `source` (NULL: a memtable) that the sieve has just kept. A table ends between
+ * two filter parts, so that all versions of a user key stand in one table of a level (hazard S10),
+ * unless they fill several. */
+LW_MUST_USE LW_YIELDS lw_status lw_output_add(lw_output *output, lw_table_file *source,
+                                              const lw_entry *entry, const lw_sieve *sieve);
 /* Ends the last table and makes all names durable. */
 LW_MUST_USE LW_YIELDS lw_status lw_output_finish(lw_output *output);
 /* Drops the references. `obsolete`: no edit names the tables, so they are removed. */

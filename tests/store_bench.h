@@ -42,10 +42,11 @@ typedef struct bench {
     lw_store *store;
     lw_tree *tree;
     held held[HELD_COUNT];
-    uint32_t steps;    /* of the next session */
-    bool faults;       /* are on: calls may fail */
-    bool stopped;      /* the session ended with a dead store or a failed call */
-    char failure[256]; /* the first thing that was wrong */
+    uint64_t value_threshold; /* of the store; 0: its own */
+    uint32_t steps;           /* of the next session */
+    bool faults;              /* are on: calls may fail */
+    bool stopped;             /* the session ended with a dead store or a failed call */
+    char failure[256];        /* the first thing that was wrong */
 } bench;
 
 /* Notes what is wrong; a planted bug is caught by this. */
@@ -312,6 +313,7 @@ static inline bool open_store(bench *on) {
     lw_store_options options = {.directory = "data",
                                 .memory_size = 128 * 1024,
                                 .table_size = 4096,
+                                .value_threshold = on->value_threshold,
                                 .open_max = 3,
                                 .filter_part = filter_part,
                                 .flushed = flushed,
@@ -359,7 +361,7 @@ static inline void close_store(bench *on) {
     on->store = NULL;
 }
 
-/* Each table that the catalog names is there, and no other (T2). */
+/* Each file that the catalog names is there, and no other (T2). */
 static inline void check_names(bench *on) {
     lw_inventory inventory = lw_inventory_in(on->env->memory);
     lw_buffer names = lw_buffer_in(on->env->memory);
@@ -369,10 +371,10 @@ static inline void check_names(bench *on) {
     if (status == LW_OK) {
         status = lw_path_list(on->env, "data/sst", &names);
     }
-    uint32_t named = inventory.first != NULL ? inventory.first->table_count : 0;
+    uint32_t named = inventory.file_map.count;
     uint32_t there = (uint32_t)(names.size / 17);
     if (status != LW_OK || named != there) {
-        wrong(on, "%s: %u tables are named, %u are there", lw_status_name(status), named, there);
+        wrong(on, "%s: %u files are named, %u are there", lw_status_name(status), named, there);
     }
     lw_inventory_reset(&inventory);
     lw_buffer_reset(&names);
