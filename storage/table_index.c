@@ -72,7 +72,9 @@ static bool walk(lw_table_index *index, lw_block_cursor *fences, uint64_t data_s
                                                         .sequence = ~fence->sequence,
                                                         .size = (uint32_t)size,
                                                         .key = (uint32_t)*keys_size};
-            memcpy(index->keys + *keys_size, fence->key.data, fence->key.size);
+            if (fence->key.size > 0) {
+                memcpy(index->keys + *keys_size, fence->key.data, fence->key.size);
+            }
         }
         offset += sealed_size;
         *keys_size += fence->key.size;
