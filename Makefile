@@ -216,7 +216,7 @@ $(B)/liblathwork-storage.so: $(B)/liblathwork-storage.o
 # make. It gets the same command line, and another variant.
 again = +@$(MAKE) --no-print-directory
 
-.PHONY: deps run test asan check sim sim-bugs fuzz model bench
+.PHONY: deps run test asan check sim sim-bugs fuzz model damage bench
 deps:
 	@tests/install_packages.sh build
 run: deps

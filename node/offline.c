@@ -4,8 +4,10 @@
 #include "base/env.h"
 #include "node/replica.h"
 #include "storage/catalog.h"
+#include "storage/folder_check.h"
 #include "storage/identity.h"
 #include "storage/log.h"
+#include "storage/reserve.h"
 #include "storage/store.h"
 #include "storage/table_file.h"
 #include "storage/value_file.h"
@@ -14,7 +16,8 @@
 typedef struct offline_work {
     lw_command *command;
     lw_env *env;
-    lw_buffer text; /* the answer */
+    lw_buffer text;  /* the answer */
+    lw_buffer notes; /* of the checker */
     uint64_t fault_count;
     lw_exit code;
     bool done;
@@ -31,12 +34,13 @@ typedef enum file_kind {
     FILE_CATALOG,
     FILE_IDENTITY,
     FILE_LOCK,
+    FILE_RESERVE,
 } file_kind;
 
 static const char *const kind_names[] = {
     [FILE_UNKNOWN] = "unknown",   [FILE_LOG] = "log segment", [FILE_TABLE] = "table",
     [FILE_VALUES] = "value file", [FILE_CATALOG] = "catalog", [FILE_IDENTITY] = "identity",
-    [FILE_LOCK] = "lock",
+    [FILE_LOCK] = "lock",         [FILE_RESERVE] = "reserve",
 };
 
 static const char *last_part(const char *path) {
@@ -81,7 +85,10 @@ static LW_YIELDS lw_status tell_kind(lw_env *env, const char *path, file_kind *k
     } else if (memcmp(head, "LWID", 4) == 0 || strcmp(last_part(path), "IDENTITY") == 0) {
         *kind = FILE_IDENTITY;
     } else {
-        *kind = strcmp(last_part(path), "LOCK") == 0 ? FILE_LOCK : FILE_UNKNOWN;
+        bool reserve = strcmp(last_part(path), LW_RESERVE_NAME) == 0;
+        *kind = reserve                                ? FILE_RESERVE
+                : strcmp(last_part(path), "LOCK") == 0 ? FILE_LOCK
+                                                       : FILE_UNKNOWN;
     }
     return LW_OK;
 }
@@ -122,6 +129,7 @@ static LW_YIELDS lw_status describe(lw_env *env, const char *path, file_kind kin
     case FILE_IDENTITY:
         return describe_identity(env, path, text);
     case FILE_LOCK:
+    case FILE_RESERVE:
         return LW_OK;
     case FILE_UNKNOWN:
     default:
@@ -227,37 +235,35 @@ static LW_YIELDS void inspect_main(void *argument) {
 /* ---- check --------------------------------------------------------------------------------------
  */
 
-static LW_YIELDS lw_status check_log(offline_work *work, const char *directory) {
-    char path[LW_PATH_SIZE];
-    LW_TRY(lw_path_join(path, directory, "log"));
-    lw_status status = lw_log_check(work->env, path);
-    if (status == LW_CORRUPTION) {
-        lw_buffer_print(&work->text, "%s\n", lw_error_slot()->text);
+/* The lines of a text as an array; returns how many there are. */
+static uint64_t answer_lines(lw_json *json, const char *name, const lw_buffer *text) {
+    lw_bytes rest = lw_buffer_view(text);
+    uint64_t count = 0;
+    lw_json_array_open(json, name);
+    for (; rest.size > 0; count++) {
+        const uint8_t *newline = memchr(rest.data, '\n', rest.size);
+        size_t size = newline == NULL ? rest.size : (size_t)(newline - rest.data);
+        lw_json_bytes(json, NULL, lw_view(rest.data, size));
+        size += newline != NULL;
+        rest = lw_view(rest.data + size, rest.size - size);
     }
-    return status == LW_CORRUPTION || status == LW_NOT_FOUND ? LW_OK : status;
+    lw_json_array_close(json);
+    return count;
 }
 
 static void answer_check(offline_work *work, const char *directory) {
-    lw_bytes rest = lw_buffer_view(&work->text);
     lw_buffer out = lw_buffer_in(work->command->memory);
     lw_json json = lw_json_to(&out);
     lw_json_object_open(&json, NULL);
     lw_json_bytes(&json, "directory", lw_text(directory));
-    lw_json_array_open(&json, "faults");
-    while (rest.size > 0) {
-        const uint8_t *newline = memchr(rest.data, '\n', rest.size);
-        size_t size = newline == NULL ? rest.size : (size_t)(newline - rest.data);
-        lw_json_bytes(&json, NULL, lw_view(rest.data, size));
-        size += newline != NULL;
-        rest = lw_view(rest.data + size, rest.size - size);
-        work->fault_count++;
-    }
-    lw_json_array_close(&json);
+    work->fault_count = answer_lines(&json, "faults", &work->text);
+    (void)answer_lines(&json, "notes", &work->notes);
     lw_json_object_close(&json);
     lw_buffer_append_u8(&out, '\n');
     if (work->command->json) {
         lw_command_drain(work->command, &out, true);
     } else {
+        lw_buffer_append(&work->text, lw_buffer_view(&work->notes));
         lw_command_drain(work->command, &work->text, true);
     }
     lw_buffer_reset(&out);
@@ -268,11 +274,9 @@ static LW_YIELDS void check_main(void *argument) {
     lw_command *command = work->command;
     const char *directory =
         command->operand_count > 0 ? command->operands[0] : command->flags[LW_FLAG_DATA].text;
-    lw_status status = lw_store_check(work->env, directory, lw_replica_filter_part, &work->text);
-    if (status == LW_OK || status == LW_CORRUPTION) {
-        status = check_log(work, directory);
-    }
-    if (status != LW_OK) {
+    lw_status status =
+        lw_folder_check(work->env, directory, lw_replica_filter_part, &work->text, &work->notes);
+    if (status != LW_OK && status != LW_CORRUPTION) {
         work->code = lw_command_fail(
             command, status == LW_NOT_FOUND ? LW_INVALID_ARGUMENT : status, lw_error_slot()->text,
             status == LW_REFUSED ? "stop the node that has it open, then check again"
@@ -296,7 +300,9 @@ static LW_YIELDS void check_main(void *argument) {
  */
 
 static lw_exit run(lw_command *command, const char *name, void (*body)(void *argument)) {
-    offline_work work = {.command = command, .text = lw_buffer_in(command->memory)};
+    offline_work work = {.command = command,
+                         .text = lw_buffer_in(command->memory),
+                         .notes = lw_buffer_in(command->memory)};
     lw_status status = lw_env_posix_open(&work.env);
     if (status != LW_OK) {
         return lw_command_fail(command, status, lw_error_slot()->text, NULL, "%s could not begin",
@@ -308,6 +314,7 @@ static lw_exit run(lw_command *command, const char *name, void (*body)(void *arg
     }
     lw_env_close(work.env);
     lw_buffer_reset(&work.text);
+    lw_buffer_reset(&work.notes);
     return work.code;
 }
 

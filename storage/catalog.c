@@ -311,6 +311,11 @@ lw_status lw_catalog_settle(lw_catalog *catalog) {
     return status == LW_FULL && catalog->acknowledged ? LW_OK : status;
 }
 
+lw_status lw_catalog_seal(lw_catalog *catalog) {
+    bool sealed = !catalog->in_doubt && catalog->size == catalog->base;
+    return sealed ? LW_OK : catalog_rewrite(catalog);
+}
+
 lw_status lw_catalog_create(lw_env *env, const char *directory, lw_catalog_describe describe,
                             void *argument, lw_catalog **created) {
     lw_catalog *catalog = NULL;

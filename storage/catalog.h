@@ -142,6 +142,10 @@ LW_MUST_USE LW_YIELDS lw_status lw_catalog_settle(lw_catalog *catalog);
 LW_MUST_USE LW_YIELDS lw_status lw_catalog_create(lw_env *env, const char *directory,
                                                   lw_catalog_describe describe, void *argument,
                                                   lw_catalog **catalog);
+/* Before closing: rewrites the file if anything was appended, so that all of it is under a base and
+ * a copy of the folder that was cut short is noticed (C3). Whatever the outcome, what was committed
+ * is durable. */
+LW_MUST_USE LW_YIELDS lw_status lw_catalog_seal(lw_catalog *catalog);
 LW_YIELDS void lw_catalog_close(lw_catalog *catalog);
 /* Makes an edit durable; one caller at a time. LW_FULL: whether a restart would find it is unknown
  * until a later commit succeeds, so the caller tries the same edit again, or undoes nothing of it.

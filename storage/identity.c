@@ -130,3 +130,12 @@ lw_status lw_identity_open(lw_env *env, const char *directory, lw_node_identity 
     lw_seal_wipe(&opened, sizeof(opened));
     return status;
 }
+
+lw_status lw_identity_check(lw_env *env, const char *directory) {
+    char path[LW_PATH_SIZE];
+    LW_TRY(lw_path_join(path, directory, "IDENTITY"));
+    lw_node_identity identity = {0};
+    lw_status status = read_file(env, path, &identity);
+    lw_seal_wipe(&identity, sizeof(identity));
+    return status;
+}

@@ -25,5 +25,9 @@ typedef struct lw_node_identity {
  * incarnation. LW_REFUSED for a newer format, LW_CORRUPTION for a damaged file. */
 LW_MUST_USE LW_YIELDS lw_status lw_identity_open(lw_env *env, const char *directory,
                                                  lw_node_identity *identity);
+/* Whether it could be opened; changes nothing. The same statuses, and LW_NOT_FOUND if there is
+ * none.
+ */
+LW_MUST_USE LW_YIELDS lw_status lw_identity_check(lw_env *env, const char *directory);
 
 #endif

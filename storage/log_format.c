@@ -142,16 +142,29 @@ void lw_log_batch_seal(const lw_log_batch_header *header, uint8_t *bytes, size_t
     lw_put_u32(bytes + BATCH_CHECKSUM, lw_crc32c(0, fields));
 }
 
+/* Whether the first bytes are a header at all. */
+static bool header_intact(const uint8_t *block) {
+    lw_bytes fields =
+        lw_view(block + BATCH_BODY_CHECKSUM, LW_LOG_BATCH_HEADER_SIZE - BATCH_BODY_CHECKSUM);
+    return memcmp(block, batch_magic, sizeof(batch_magic)) == 0 &&
+           lw_get_u32(block + BATCH_CHECKSUM) == lw_crc32c(0, fields);
+}
+
+bool lw_log_batch_displaced(const uint8_t *block, const lw_log_segment_header *segment, uint64_t at,
+                            uint64_t *offset) {
+    if (!header_intact(block) || lw_get_u64(block + BATCH_SEGMENT) != segment->number ||
+        lw_get_u64(block + BATCH_SALT) != segment->salt || lw_get_u64(block + BATCH_OFFSET) == at) {
+        return false;
+    }
+    *offset = lw_get_u64(block + BATCH_OFFSET);
+    return true;
+}
+
 bool lw_log_batch_header_decode(const uint8_t *block, const lw_log_segment_header *segment,
                                 uint64_t offset, lw_log_batch_header *header) {
     LW_ASSERT(offset % LW_LOG_BLOCK == 0);
     LW_ASSERT(offset < segment->size);
-    if (memcmp(block, batch_magic, sizeof(batch_magic)) != 0) {
-        return false;
-    }
-    lw_bytes fields =
-        lw_view(block + BATCH_BODY_CHECKSUM, LW_LOG_BATCH_HEADER_SIZE - BATCH_BODY_CHECKSUM);
-    if (lw_get_u32(block + BATCH_CHECKSUM) != lw_crc32c(0, fields)) {
+    if (!header_intact(block)) {
         return false;
     }
     lw_log_batch_header found = {

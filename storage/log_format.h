@@ -59,6 +59,10 @@ void lw_log_batch_seal(const lw_log_batch_header *header, uint8_t *bytes, size_t
 LW_MUST_USE bool lw_log_batch_header_decode(const uint8_t *block,
                                             const lw_log_segment_header *segment, uint64_t offset,
                                             lw_log_batch_header *header);
+/* Whether a header of this segment stands here that belongs to another place in it, `*offset`: only
+ * a disk that wrote to the wrong place does that. */
+LW_MUST_USE bool lw_log_batch_displaced(const uint8_t *block, const lw_log_segment_header *segment,
+                                        uint64_t at, uint64_t *offset);
 /* Whether the body of the batch is what its header vouches for. `bytes` holds header->size. */
 LW_MUST_USE bool lw_log_batch_body_intact(const lw_log_batch_header *header, const uint8_t *bytes);
 

@@ -193,6 +193,23 @@ static lw_status hole_is_damage(const recovery *state, const lw_log_batch_header
                    path, segment->offset, witness->offset, witness->segment);
 }
 
+/* A batch in the place of another: what was there is lost, and may have been acknowledged, even if
+ * nothing is left that vouches for it (hazard S14). */
+static LW_YIELDS lw_status refuse_displaced(recovery *state, const lw_log_segment_header *segment,
+                                            uint64_t offset) {
+    const uint8_t *block = NULL;
+    uint64_t belongs = 0;
+    LW_TRY(lw_log_reader_view(&state->reader, offset, LW_LOG_BLOCK, &block));
+    if (block == NULL || !lw_log_batch_displaced(block, segment, offset, &belongs)) {
+        return LW_OK;
+    }
+    return lw_fail(LW_CORRUPTION,
+                   "%s: at offset %" PRIu64 " stands the batch of offset %" PRIu64
+                   ", written to the wrong place: restore this node from a backup, or remove it "
+                   "and let its peers replace it",
+                   state->path, offset, belongs);
+}
+
 /* Looks through the open segment from `offset` on for headers that vouch for the missing batch. */
 static LW_YIELDS lw_status search_behind(recovery *state, const lw_log_segment_header *segment,
                                          uint64_t offset) {
@@ -201,6 +218,7 @@ static LW_YIELDS lw_status search_behind(recovery *state, const lw_log_segment_h
         lw_log_batch_header header;
         LW_TRY(lw_log_reader_header(&state->reader, segment, offset, &found, &header));
         if (!found) {
+            LW_TRY(refuse_displaced(state, segment, offset));
             continue;
         }
         state->tail = true;
@@ -271,6 +289,10 @@ static LW_YIELDS lw_status judge_hole(recovery *state) {
                        "this node from a backup, or remove it and let its peers replace it",
                        state->path, newest->offset);
     }
+    LW_TRY(search_behind(state, &newest->header, newest->offset));
+    LW_TRY(search_later_segments(state));
+    /* Only now: where a batch is damaged, those that say which segments were let go may be behind
+     * it. */
     uint64_t lowest = log->holds.oldest->header.number;
     if (lowest > 1 && state->oldest_max < lowest) {
         return lw_fail(LW_CORRUPTION,
@@ -279,8 +301,6 @@ static LW_YIELDS lw_status judge_hole(recovery *state) {
                        "peers replace it",
                        log->directory, state->oldest_max, lowest - 1);
     }
-    LW_TRY(search_behind(state, &newest->header, newest->offset));
-    LW_TRY(search_later_segments(state));
     if (state->tail) {
         LW_MARK(log->env, "log.tail_cut");
     }
@@ -404,6 +424,6 @@ static lw_status pass_over(void *argument, const lw_log_record *record) {
     return LW_OK;
 }
 
-lw_status lw_log_judge(lw_log *log) {
-    return run(log, pass_over, NULL, true);
+lw_status lw_log_judge(lw_log *log, lw_log_visit visit, void *argument) {
+    return run(log, visit != NULL ? visit : pass_over, argument, true);
 }

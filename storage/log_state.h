@@ -6,6 +6,7 @@
  *   log_room.c     who may append more: bytes that wait, space that is left
  *   log_keep.c     the keeper, a fiber: prepares the next segment, lets go of old ones
  *   log_recover.c  opening: reads what survived, cuts the tail or refuses
+ *   log_check.c    the checker: goes on behind the first fault
  *   log_hold.c     what holds segments
  *   log_segment.c  files
  *   log_format.c   bytes
@@ -134,6 +135,12 @@ LW_MUST_USE LW_YIELDS lw_status lw_log_keep_prepare(lw_log *log);
  * the newest segment. Leaves holds without a segment if there was no log. */
 LW_MUST_USE LW_YIELDS lw_status lw_log_recover(lw_log *log, lw_log_visit visit, void *argument);
 /* The same verdict, and nothing is changed. */
-LW_MUST_USE LW_YIELDS lw_status lw_log_judge(lw_log *log);
+LW_MUST_USE LW_YIELDS lw_status lw_log_judge(lw_log *log, lw_log_visit visit, void *argument);
+
+/* ---- log_check.c -------------------------------------------------------------------------- */
+
+/* The verdict, and, where it is LW_CORRUPTION, a line for each fault. */
+LW_MUST_USE LW_YIELDS lw_status lw_log_check_judged(lw_log *log, lw_log_visit visit, void *argument,
+                                                    lw_buffer *faults);
 
 #endif

@@ -285,5 +285,9 @@ void lw_store_close(lw_store *store) {
     while (store->fibers > 0) {
         lw_store_wait(store, 0);
     }
+    lw_status status = store->dead ? LW_OK : lw_catalog_seal(store->catalog);
+    if (status != LW_OK) {
+        (void)lw_store_judge(store, status); /* says so */
+    }
     lw_store_free(store);
 }

@@ -357,8 +357,11 @@ static inline void close_store(bench *on) {
     for (uint32_t index = 0; index < HELD_COUNT; index++) {
         release(&on->held[index]);
     }
+    uint64_t failed = lw_world_marked(on->world, lw_fault_mark(LW_FAULT_SYNC_ERROR));
     lw_store_close(on->store);
     on->store = NULL;
+    /* A sync that fails while the store closes has stopped it as well. */
+    on->stopped |= lw_world_marked(on->world, lw_fault_mark(LW_FAULT_SYNC_ERROR)) > failed;
 }
 
 /* Each file that the catalog names is there, and no other (T2). */
