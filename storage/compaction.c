@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The fiber that compacts, one step at a time: the tree and level that need it most. What a step is
- * to do and to keep is decided in pick.c.
+ * to do is decided in levels.c and pick.c, what is kept in sieve.c.
  *
  * The order that makes it safe (T2): outputs are durable, then their names; one edit removes the
  * inputs and adds the outputs; then the tree shows them; the inputs are unlinked by the sweeper
@@ -33,17 +33,64 @@ LW_YIELDS static lw_status write_outputs(lw_tree *tree, lw_merge *merge, lw_siev
     return lw_output_finish(output);
 }
 
+/* The tables of level 0 cut in two where a slice ends (P2). */
+typedef struct slice {
+    lw_memory *memory;
+    lw_table_file **views; /* of the first inputs, what is merged */
+    lw_table_file **rests; /* what stays in level 0 */
+    uint32_t view_count, rest_count;
+} slice;
+
+static slice slice_of(lw_store *store, const lw_compaction *compaction) {
+    slice cut = {.memory = store->memory};
+    size_t size = compaction->sliced_count * sizeof(lw_table_file *);
+    cut.views = lw_allocate(store->memory, size);
+    cut.rests = lw_allocate(store->memory, size);
+    for (; cut.view_count < compaction->sliced_count; cut.view_count++) {
+        lw_table_file *input = compaction->inputs[cut.view_count];
+        if (lw_table_file_before(input, compaction->upper)) {
+            cut.views[cut.view_count] = input;
+            lw_table_file_hold(input);
+            continue;
+        }
+        LW_MARK(store->env, "store.table_sliced");
+        lw_table_info info = input->info;
+        info.clip.upper = compaction->upper;
+        cut.views[cut.view_count] = lw_table_file_make(&store->folder, &info);
+        info.clip = (lw_key_range){.lower = compaction->upper, .upper = input->info.clip.upper};
+        if (!LW_BUG(store->env, "store.slice_without_rest")) {
+            cut.rests[cut.rest_count++] = lw_table_file_make(&store->folder, &info);
+        }
+    }
+    return cut;
+}
+
+static void slice_reset(slice *cut) {
+    for (uint32_t index = 0; index < cut->view_count; index++) {
+        lw_table_file_release(cut->views[index]);
+    }
+    for (uint32_t index = 0; index < cut->rest_count; index++) {
+        lw_table_file_release(cut->rests[index]);
+    }
+    lw_free(cut->memory, cut->views);
+    lw_free(cut->memory, cut->rests);
+}
+
 LW_YIELDS static lw_status merge_inputs(lw_tree *tree, const lw_version *version,
-                                        const lw_compaction *compaction, lw_output *output) {
+                                        const lw_compaction *compaction, const slice *cut,
+                                        lw_output *output) {
     lw_memory *memory = tree->store->memory;
     lw_merge *merge = lw_merge_open(memory, compaction->run_count);
     lw_sieve sieve = lw_tree_sieve(tree, version, compaction->output_level + 1);
     uint32_t start = 0;
     for (uint32_t run = 0; run < compaction->run_count; run++) {
-        lw_merge_add_run(merge, compaction->inputs + start, compaction->run_ends[run] - start);
+        bool sliced = start < cut->view_count;
+        lw_table_file *const *files = sliced ? cut->views : compaction->inputs;
+        lw_merge_add_run(merge, files + start, compaction->run_ends[run] - start);
         start = compaction->run_ends[run];
     }
     lw_sieve_merges(&sieve, compaction->inputs, compaction->input_count);
+    sieve.upper = compaction->upper;
     lw_status status = write_outputs(tree, merge, &sieve, output);
     lw_sieve_reset(&sieve);
     lw_merge_close(merge);
@@ -66,13 +113,19 @@ LW_YIELDS static lw_status commit_compacted(lw_tree *tree, const lw_compaction *
     return status;
 }
 
-/* Puts `files` in the place of the inputs: durably, then for readers. */
+/* Puts `files`, and the rests of a slice (NULL: there are none), in the place of the inputs:
+ * durably, then for readers. */
 LW_YIELDS static lw_status replace_inputs(lw_tree *tree, const lw_compaction *compaction,
-                                          lw_table_file *const *files, uint32_t count) {
+                                          lw_table_file *const *files, uint32_t file_count,
+                                          const slice *cut) {
     lw_store *store = tree->store;
-    lw_version_file *added = lw_allocate(store->memory, count * sizeof(*added));
-    for (uint32_t index = 0; index < count; index++) {
-        added[index] = (lw_version_file){.level = compaction->output_level, .file = files[index]};
+    uint32_t count = 0, rest_count = cut != NULL ? cut->rest_count : 0;
+    lw_version_file *added = lw_allocate(store->memory, (file_count + rest_count) * sizeof(*added));
+    for (uint32_t index = 0; index < file_count; index++) {
+        added[count++] = (lw_version_file){compaction->output_level, files[index]};
+    }
+    for (uint32_t index = 0; index < rest_count; index++) {
+        added[count++] = (lw_version_file){0, cut->rests[index]};
     }
     lw_status status = commit_compacted(tree, compaction, added, count);
     if (status == LW_OK) {
@@ -95,16 +148,24 @@ LW_YIELDS static void unlink_inputs(lw_tree *tree, const lw_compaction *compacti
     }
 }
 
-LW_YIELDS static lw_status compaction_run(lw_tree *tree, const lw_version *version,
-                                          const lw_compaction *compaction) {
-    lw_store *store = tree->store;
-    if (compaction->move) {
-        LW_MARK(store->env, "store.trivial_move");
-        return replace_inputs(tree, compaction, compaction->inputs, compaction->input_count);
+/* Outputs of a step that was made for what can be dropped: what is left could not be. */
+static void note_swept(const lw_compaction *compaction, const lw_tree *tree,
+                       const lw_output *output) {
+    bool in_place = compaction->output_level > 0 && compaction->input_count == 1;
+    for (uint32_t index = 0; index < output->count; index++) {
+        output->files[index]->swept = in_place;
+        output->files[index]->swept_at = tree->safepoint;
     }
+}
+
+LW_YIELDS static lw_status rewrite_inputs(lw_tree *tree, const lw_version *version,
+                                          const lw_compaction *compaction, const slice *cut) {
+    lw_store *store = tree->store;
     lw_output output = lw_output_in(store, store->options.table_size);
     output.last = lw_version_last_level(version) <= compaction->output_level;
-    lw_status status = merge_inputs(tree, version, compaction, &output);
+    output.below = compaction->output_level < LW_LEVEL_LAST ? version : NULL;
+    output.below_level = compaction->output_level + 1;
+    lw_status status = merge_inputs(tree, version, compaction, cut, &output);
     if (status != LW_OK) {
         lw_output_reset(&output, true);
         return status;
@@ -112,33 +173,59 @@ LW_YIELDS static lw_status compaction_run(lw_tree *tree, const lw_version *versi
     if (LW_BUG(store->env, "store.unlink_before_catalog")) {
         unlink_inputs(tree, compaction);
     }
-    status = replace_inputs(tree, compaction, output.files, output.count);
+    note_swept(compaction, tree, &output);
+    status = replace_inputs(tree, compaction, output.files, output.count, cut);
     tree->compacted_bytes += output.bytes;
     /* Without success the store has stopped, and which tables the catalog names is unknown. */
     lw_output_reset(&output, false);
     return status;
 }
 
-static void remember_turn(lw_tree *tree, uint32_t level, lw_bytes key) {
-    lw_memory *memory = tree->store->memory;
-    lw_free(memory, (void *)tree->turn[level].data);
-    tree->turn[level] = lw_copy(memory, key);
+LW_YIELDS static lw_status compaction_run(lw_tree *tree, const lw_version *version,
+                                          const lw_compaction *compaction) {
+    if (compaction->move) {
+        LW_MARK(tree->store->env, "store.trivial_move");
+        return replace_inputs(tree, compaction, compaction->inputs, compaction->input_count, NULL);
+    }
+    slice cut = slice_of(tree->store, compaction);
+    lw_status status = rewrite_inputs(tree, version, compaction, &cut);
+    slice_reset(&cut);
+    return status;
 }
 
-/* Steps once at `level`, or merges everything. */
-LW_YIELDS static lw_status tree_step(lw_tree *tree, uint32_t level, bool all) {
-    lw_memory *memory = tree->store->memory;
+/* Begins a round of level 0, unless one is under way: all tables that are there now. */
+static void begin_round(lw_tree *tree) {
+    const lw_version *version = tree->version;
+    lw_table_file *const *files = lw_version_files(version, 0);
+    uint64_t newest = 0;
+    for (uint32_t index = 0; index < lw_version_count(version, 0); index++) {
+        uint64_t sequence = files[index]->info.sequence_max;
+        newest = sequence > newest ? sequence : newest;
+        if (sequence <= tree->round_sequence) {
+            return;
+        }
+    }
+    uint64_t size = lw_version_bytes(version, 0);
+    tree->round_sequence = newest;
+    tree->batch_size = tree->batch_size == 0 ? size : (3 * tree->batch_size + size) / 4;
+}
+
+/* The step that the tree needs, or one that merges everything. */
+LW_YIELDS static lw_status tree_step(lw_tree *tree, bool all) {
+    lw_store *store = tree->store;
     lw_version *version = tree->version;
+    lw_need need = tree->need;
+    if (!all && need.level == 0) {
+        begin_round(tree);
+    }
+    lw_tuning tuning = lw_tree_tuning(tree);
     lw_version_hold(version);
-    lw_compaction compaction =
-        all ? lw_compaction_of_all(memory, version)
-            : lw_compaction_of_level(memory, version, level, tree->turn[level]);
+    lw_compaction compaction = all ? lw_compaction_of_all(store->memory, version)
+                                   : lw_compaction_of_need(store->memory, version, &need, &tuning,
+                                                           store->options.filter_part);
     lw_status status = LW_OK;
     if (compaction.input_count > 0) {
         status = compaction_run(tree, version, &compaction);
-    }
-    if (!all && level > 0) {
-        remember_turn(tree, level, compaction.inputs[0]->high);
     }
     lw_compaction_reset(&compaction);
     lw_version_release(version);
@@ -159,7 +246,7 @@ static lw_tree *neediest(lw_store *store, uint64_t *wake_ns) {
         if (tree->compact_done < tree->compact_wanted) {
             return tree;
         }
-        if (tree->score < most_score) {
+        if (tree->need.score < most_score) {
             continue;
         }
         if (tree->compact_again_ns > lw_env_now(store->env)) {
@@ -167,7 +254,7 @@ static lw_tree *neediest(lw_store *store, uint64_t *wake_ns) {
             continue;
         }
         most = tree;
-        most_score = tree->score;
+        most_score = tree->need.score;
     }
     return most;
 }
@@ -188,7 +275,7 @@ LW_YIELDS static void compact_tree(lw_tree *tree) {
     uint32_t ticket = tree->compact_wanted;
     bool all = tree->compact_done < ticket;
     store->compacting = true;
-    lw_status status = tree_step(tree, tree->score_level, all);
+    lw_status status = tree_step(tree, all);
     store->compacting = false;
     if (lw_store_stopping(store) || (status == LW_FULL && lw_reserve_spend(store->reserve))) {
         return;

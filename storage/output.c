@@ -3,7 +3,10 @@
  * size, and collected until an edit names them all. */
 #include "storage/tree.h"
 
-enum { PART_TABLES_MAX = 4 }; /* tables' worth of one part that are put into one table */
+enum {
+    PART_TABLES_MAX = 4,     /* tables' worth of one part that are put into one table */
+    OVERLAP_TABLES_MAX = 10, /* tables' worth of the level below that one table may overlap */
+};
 
 LW_YIELDS static lw_status output_begin(lw_output *output) {
     char path[LW_PATH_SIZE];
@@ -48,12 +51,35 @@ LW_YIELDS static lw_status output_end(lw_output *output) {
     return status;
 }
 
+/* Goes on to `key` in the level below. True where a table of it ends before the key, after so much
+ * overlap, or with so full a table at hand, that this is a good place to cut. */
+static bool passes_boundary(lw_output *output, uint64_t size, lw_bytes key) {
+    if (output->below == NULL) {
+        return false;
+    }
+    lw_table_file *const *files = lw_version_files(output->below, output->below_level);
+    uint32_t count = lw_version_count(output->below, output->below_level);
+    uint32_t before = output->below_index;
+    while (output->below_index < count && lw_table_file_before(files[output->below_index], key)) {
+        output->overlap_size += files[output->below_index]->info.size;
+        output->below_index++;
+    }
+    return output->below_index != before &&
+           (size >= output->cut_size / 2 ||
+            output->overlap_size >= OVERLAP_TABLES_MAX * output->cut_size);
+}
+
 /* Whether the table at hand ends before the entry that the sieve has just kept. */
-static bool ends_here(const lw_output *output, const lw_sieve *sieve) {
+static bool ends_here(lw_output *output, const lw_entry *entry, const lw_sieve *sieve) {
+    uint64_t size = output->builder == NULL ? 0 : lw_table_builder_size(output->builder);
+    bool boundary = passes_boundary(output, size, entry->key);
     if (output->builder == NULL) {
         return false;
     }
-    uint64_t size = lw_table_builder_size(output->builder);
+    if (boundary && !sieve->same_part) {
+        LW_MARK(output->store->env, "store.cut_at_boundary");
+        return true;
+    }
     if (size >= output->cut_size && sieve->same_part) {
         LW_MARK(output->store->env, "store.part_kept_whole");
         return size / PART_TABLES_MAX >= output->cut_size;
@@ -64,8 +90,9 @@ static bool ends_here(const lw_output *output, const lw_sieve *sieve) {
 lw_status lw_output_add(lw_output *output, lw_table_file *source, const lw_entry *entry,
                         const lw_sieve *sieve) {
     lw_entry passed;
-    if (ends_here(output, sieve)) {
+    if (ends_here(output, entry, sieve)) {
         LW_TRY(output_end(output));
+        output->overlap_size = 0;
     }
     if (output->builder == NULL) {
         LW_TRY(output_begin(output));

@@ -37,9 +37,8 @@ static bool is_input(const lw_sieve *sieve, lw_table_file *file) {
 /* Whether the table may hold an entry of the part at or behind the key, by its bounds. Keys of the
  * part stand together, and begin with it. */
 static bool reaches(const lw_table_file *file, lw_bytes key, lw_bytes part) {
-    const lw_table_info *info = &file->info;
-    return lw_compare(info->key_max, key) >= 0 &&
-           (lw_compare(info->key_min, key) <= 0 || lw_starts_with(info->key_min, part));
+    return !lw_table_file_before(file, key) &&
+           (lw_compare(file->low, key) <= 0 || lw_starts_with(file->low, part));
 }
 
 static bool level_reaches(const lw_sieve *sieve, uint32_t level, lw_bytes key, lw_bytes part) {
@@ -61,6 +60,9 @@ static bool level_reaches(const lw_sieve *sieve, uint32_t level, lw_bytes key, l
 /* Whether an entry of the part, at or behind the key, may lie in what is not merged. */
 static bool others_reach(const lw_sieve *sieve, lw_bytes key, lw_bytes part) {
     const lw_version *version = sieve->version;
+    if (sieve->upper.size > 0 && lw_starts_with(sieve->upper, part)) {
+        return true; /* the inputs themselves may have more of the part behind the slice */
+    }
     for (uint32_t index = 0; index < version->memtable_count; index++) {
         const lw_memtable *memtable = version->memtables[index]->memtable;
         if (memtable == sieve->memtable) {

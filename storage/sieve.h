@@ -22,6 +22,7 @@ typedef struct lw_sieve {
     const lw_memtable *memtable; /* or NULL */
     lw_table_file **inputs;      /* sorted by address; owned */
     uint32_t input_count;
+    lw_bytes upper; /* their keys from here on are not merged; size 0: all are */
     /* Retention. */
     lw_retention retention;
     lw_filter_part filter_part;

@@ -15,6 +15,7 @@
 
 enum {
     WORK_UNTIL_PASS = 64,        /* pieces of work between two passes: well below a millisecond */
+    SLICE_TABLES = 6,            /* of the base level, that a step of level 0 takes */
     LEVEL0_SLOW = 8,             /* tables of level 0 from which writers are slowed down */
     LEVEL0_STOP = 20,            /* and from which they wait */
     DELAY_MAX_NS = 20 * 1000000, /* for one admission, just before the stop */
@@ -31,9 +32,6 @@ void lw_tree_free(lw_tree *tree) {
     lw_memory *memory = tree->store->memory;
     if (tree->version != NULL) {
         lw_version_release(tree->version);
-    }
-    for (uint32_t level = 0; level < LW_LEVEL_COUNT; level++) {
-        lw_free(memory, (void *)tree->turn[level].data);
     }
     lw_free(memory, tree);
 }
@@ -53,6 +51,7 @@ uint64_t lw_tree_flushed(const lw_tree *tree) {
 void lw_tree_set_safepoint(lw_tree *tree, uint64_t safepoint) {
     LW_ASSERT(safepoint >= tree->safepoint && safepoint < UINT64_MAX);
     tree->safepoint = safepoint;
+    lw_tree_look(tree);
     lw_queue_wake_all(&tree->store->compaction_wanted);
 }
 
@@ -73,6 +72,21 @@ static lw_memtable_share *active(const lw_tree *tree) {
     return tree->version->memtables[0];
 }
 
+lw_tuning lw_tree_tuning(const lw_tree *tree) {
+    lw_store *store = tree->store;
+    bool tiny = LW_RARE(store->env, "store.tiny_slices");
+    return (lw_tuning){.table_size = store->options.table_size,
+                       .batch_size = tree->batch_size,
+                       .round_sequence = tree->round_sequence,
+                       .slice_size = tiny ? 1 : SLICE_TABLES * store->options.table_size,
+                       .safepoint = tree->safepoint};
+}
+
+void lw_tree_look(lw_tree *tree) {
+    lw_tuning tuning = lw_tree_tuning(tree);
+    tree->need = lw_levels_need(tree->version, &tuning);
+}
+
 /* ---- rotation ------------------------------------------------------------------------------- */
 
 void lw_tree_install(lw_tree *tree, const lw_version_change *change) {
@@ -85,8 +99,7 @@ void lw_tree_install(lw_tree *tree, const lw_version_change *change) {
         lw_shared_file_unname(change->remove[index]->shared);
     }
     LW_ASSERT(lw_version_check(tree->version));
-    tree->score_level =
-        lw_compaction_level(tree->version, tree->store->options.table_size, &tree->score);
+    lw_tree_look(tree);
     lw_space_tables_changed(tree);
     if (before != NULL) {
         lw_version_release(before);

@@ -21,6 +21,7 @@
 
 #include "base/map.h"
 #include "storage/inventory.h"
+#include "storage/levels.h"
 #include "storage/merge.h"
 #include "storage/sieve.h"
 #include "storage/value_output.h"
@@ -43,9 +44,8 @@ struct lw_tree {
     uint32_t compact_wanted, compact_done; /* requests of lw_tree_compact */
     lw_error compact_error;                /* of the last of them that was done, or LW_OK */
     uint64_t compact_again_ns;             /* after a read error: not before this; 0: none */
-    uint32_t score_level;
-    double score;                  /* of the level that needs compaction most; from 1 on it does */
-    lw_bytes turn[LW_LEVEL_COUNT]; /* the key up to which each level was compacted last; owned */
+    lw_need need;                          /* of the current version */
+    uint64_t batch_size, round_sequence;   /* see lw_tuning */
 };
 
 struct lw_store {
@@ -128,6 +128,9 @@ void lw_tree_install(lw_tree *tree, const lw_version_change *change);
 /* Gives the tree a new active memtable, and the old one to the flush. */
 void lw_tree_rotate(lw_tree *tree);
 void lw_tree_free(lw_tree *tree);
+lw_tuning lw_tree_tuning(const lw_tree *tree);
+/* Decides anew what the tree needs. */
+void lw_tree_look(lw_tree *tree);
 /* A sieve with the store's retention rule and the tree's safepoint, for an output above `below`. */
 lw_sieve lw_tree_sieve(const lw_tree *tree, const lw_version *version, uint32_t below);
 /* Counts a piece of work, and lets other fibers run every now and then. */
@@ -140,6 +143,11 @@ typedef struct lw_output {
     lw_store *store;
     uint64_t cut_size; /* bytes at which the next table is begun */
     bool last;         /* the tables are for the last level */
+    /* The level below them, if there is one: no table may overlap too much of it. */
+    const lw_version *below; /* or NULL; held by the caller */
+    uint32_t below_level;
+    uint32_t below_index;  /* of the table in it at or behind the last entry */
+    uint64_t overlap_size; /* bytes of those that the table at hand overlaps */
     lw_table_builder *builder;
     lw_table_file **files; /* finished; one reference each */
     uint32_t count, capacity;

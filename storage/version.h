@@ -31,6 +31,8 @@ typedef struct lw_table_file {
     bool clipped;        /* not the whole file is to be seen */
     bool high_open;      /* `high` is an upper bound of the clip, and not to be seen any more */
     lw_bytes low, high;  /* the keys to be seen */
+    bool swept;          /* it was written to drop what could be dropped at the safepoint ... */
+    uint64_t swept_at;   /* ... so another attempt is in vain until there is more */
     lw_table_info info;  /* of the whole file, but for the clip; keys and lists behind the struct */
 } lw_table_file;
 

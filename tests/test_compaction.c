@@ -50,8 +50,26 @@ static lw_table_file *add(uint32_t level, const char *low, const char *high, uin
     return file;
 }
 
-static lw_compaction pick(uint32_t level, const char *turn) {
-    return lw_compaction_of_level(bench.env.memory, bench.version, level, lw_text(turn));
+/* Everything in level 0 belongs to the round. */
+static lw_tuning tuning(void) {
+    return (lw_tuning){
+        .table_size = TABLE_SIZE, .round_sequence = bench.number, .slice_size = 2 * TABLE_SIZE};
+}
+
+static lw_need need(uint64_t safepoint) {
+    lw_tuning with = tuning();
+    with.round_sequence = 0;
+    with.safepoint = safepoint;
+    return lw_levels_need(bench.version, &with);
+}
+
+static lw_compaction pick_of(const lw_need *wanted) {
+    lw_tuning with = tuning();
+    return lw_compaction_of_need(bench.env.memory, bench.version, wanted, &with, NULL);
+}
+
+static lw_compaction pick(uint32_t level) {
+    return pick_of(&(lw_need){.level = level});
 }
 
 static void expect_inputs(const lw_compaction *compaction, const char *numbers) {
@@ -175,7 +193,7 @@ static void a_clipped_table_moves_beside_its_neighbour(void **state) {
     (void)state;
     (void)add_clipped(2, "b", "y", "", "m");
     (void)add_clipped(1, "b", "y", "m", "");
-    lw_compaction compaction = pick(1, "");
+    lw_compaction compaction = pick(1);
     assert_true(compaction.move);
     lw_compaction_reset(&compaction);
 }
@@ -183,20 +201,116 @@ static void a_clipped_table_moves_beside_its_neighbour(void **state) {
 /* ---- picking ------------------------------------------------------------------------------------
  */
 
-static void the_level_furthest_above_its_limit_is_picked(void **state) {
+static void nearly_all_data_lies_in_the_last_level(void **state) {
     (void)state;
-    double score = 0;
+    lw_tuning with = tuning();
+    assert_int_equal(lw_levels_of(bench.version, &with).base, LW_LEVEL_LAST);
+    add(LW_LEVEL_LAST, "a", "b", 80 * TABLE_SIZE);
+    assert_int_equal(lw_levels_of(bench.version, &with).base, LW_LEVEL_LAST);
+    /* Ten batches of eight tables are merged one by one; above that the ratio is shared. */
+    add(LW_LEVEL_LAST, "c", "d", 48 * TABLE_SIZE);
+    lw_levels levels = lw_levels_of(bench.version, &with);
+    assert_int_equal(levels.base, LW_LEVEL_LAST - 1);
+    uint64_t target = levels.targets[levels.base]; /* 8 · 4 = 128 / 4 = 32 tables */
+    assert_true(target > 31 * TABLE_SIZE && target <= 32 * TABLE_SIZE);
+    with.batch_size = 100 * TABLE_SIZE;
+    assert_int_equal(lw_levels_of(bench.version, &with).base, LW_LEVEL_LAST);
+}
+
+static void the_level_furthest_above_its_target_is_needed(void **state) {
+    (void)state;
+    assert_true(need(0).score == 0);
+    add(LW_LEVEL_LAST, "a", "b", 128 * TABLE_SIZE);
+    assert_true(need(0).score == 0); /* the last level has nowhere to go */
     add(0, "a", "b", 10);
-    assert_int_equal(lw_compaction_level(bench.version, TABLE_SIZE, &score), 0);
-    assert_true(score > 0.2 && score < 0.3);
-    add(1, "a", "b", 12 * TABLE_SIZE);
-    assert_int_equal(lw_compaction_level(bench.version, TABLE_SIZE, &score), 1);
-    assert_true(score > 1.4 && score < 1.6);
-    add(2, "a", "b", 200 * TABLE_SIZE);
-    assert_int_equal(lw_compaction_level(bench.version, TABLE_SIZE, &score), 2);
-    /* The last level has nowhere to go. */
-    add(LW_LEVEL_COUNT - 1, "a", "b", (uint64_t)1 << 60);
-    assert_int_equal(lw_compaction_level(bench.version, TABLE_SIZE, &score), 2);
+    assert_true(need(0).score > 0.15 && need(0).score < 0.2 && need(0).debt == 0);
+    add(LW_LEVEL_LAST - 1, "a", "b", 48 * TABLE_SIZE);
+    assert_int_equal(need(0).level, LW_LEVEL_LAST - 1);
+    assert_true(need(0).score > 1.2 && need(0).score < 1.5);
+    assert_true(need(0).debt > 0);
+    /* One above the base level only stands in the way. */
+    add(2, "a", "b", 10);
+    assert_int_equal(need(0).level, LW_LEVEL_LAST - 1);
+    add(0, "a", "b", 10);
+    for (uint32_t count = 2; count < 2 * LW_LEVEL0_COMPACT; count++) {
+        add(0, "a", "b", 10);
+    }
+    assert_int_equal(need(0).level, 0);
+}
+
+static void a_table_with_much_to_drop_is_compacted_for_that(void **state) {
+    (void)state;
+    lw_table_file *last = add(LW_LEVEL_LAST, "a", "c", 128 * TABLE_SIZE);
+    lw_table_file *above = add(LW_LEVEL_LAST - 1, "b", "d", TABLE_SIZE);
+    above->info.entry_count = last->info.entry_count = 100;
+    last->info.delete_count = 24;
+    assert_null(need(0).file);
+    last->info.delete_count = 26;
+    assert_ptr_equal(need(0).file, last);
+    lw_need wanted = need(0);
+    lw_compaction compaction = pick_of(&wanted);
+    expect_inputs(&compaction, "1 | ");
+    assert_int_equal(compaction.output_level, LW_LEVEL_LAST);
+    assert_false(compaction.move);
+    lw_compaction_reset(&compaction);
+    /* What was rewritten for it and kept it is left alone, until more can go. */
+    last->swept = true;
+    assert_null(need(0).file);
+    last->info.stale_count = 60;
+    last->info.stale_from = 1000;
+    last->info.stale_to = 2000;
+    assert_null(need(999).file);
+    assert_ptr_equal(need(1900).file, last);
+    last->swept_at = 1900;
+    assert_null(need(1900).file);
+    /* Where something lies below, deletions have to go down. */
+    above->info.delete_count = 40;
+    assert_null(need(0).file);
+    above->info.delete_count = 60;
+    wanted = need(0);
+    compaction = pick_of(&wanted);
+    expect_inputs(&compaction, "2 | 1 | ");
+    lw_compaction_reset(&compaction);
+}
+
+static void what_comes_to_the_bottom_with_deletions_is_not_just_moved(void **state) {
+    (void)state;
+    lw_table_file *file = add(LW_LEVEL_LAST - 1, "a", "c", TABLE_SIZE);
+    add(LW_LEVEL_LAST, "d", "e", TABLE_SIZE);
+    lw_compaction compaction = pick(LW_LEVEL_LAST - 1);
+    assert_true(compaction.move);
+    lw_compaction_reset(&compaction);
+    file->info.delete_count = 1;
+    compaction = pick(LW_LEVEL_LAST - 1);
+    assert_false(compaction.move);
+    lw_compaction_reset(&compaction);
+}
+
+static void level_0_goes_down_in_slices_of_the_key_space(void **state) {
+    (void)state;
+    for (char at = 'a'; at < 'z'; at = (char)(at + 2)) {
+        add(LW_LEVEL_LAST, (char[]){at, 0}, (char[]){(char)(at + 1), 0}, TABLE_SIZE);
+    }
+    add(0, "b", "q", 1);
+    add(0, "a", "g", 1);
+    uint64_t round = bench.number;
+    add(0, "a", "z", 1); /* came when the round was under way */
+    lw_tuning with = tuning();
+    with.round_sequence = round;
+    lw_compaction compaction =
+        lw_compaction_of_need(bench.env.memory, bench.version, &(lw_need){.level = 0}, &with, NULL);
+    expect_inputs(&compaction, "15 | 14 | 1 2 | ");
+    assert_int_equal(compaction.output_level, LW_LEVEL_LAST);
+    assert_true(lw_equal(compaction.upper, lw_text("e")));
+    assert_int_equal(compaction.sliced_count, 2);
+    lw_compaction_reset(&compaction);
+    /* A slice without an end takes what is left. */
+    with.slice_size = 100 * TABLE_SIZE;
+    compaction =
+        lw_compaction_of_need(bench.env.memory, bench.version, &(lw_need){.level = 0}, &with, NULL);
+    expect_inputs(&compaction, "15 | 14 | 1 2 3 4 5 6 7 8 9 | ");
+    assert_int_equal(compaction.sliced_count + compaction.upper.size, 0);
+    lw_compaction_reset(&compaction);
 }
 
 static void level_0_goes_down_as_a_whole_with_what_it_overlaps(void **state) {
@@ -206,7 +320,7 @@ static void level_0_goes_down_as_a_whole_with_what_it_overlaps(void **state) {
     add(1, "x", "z", 1);
     add(0, "b", "d", 1);
     add(0, "c", "k", 1);
-    lw_compaction compaction = pick(0, "");
+    lw_compaction compaction = pick(0);
     expect_inputs(&compaction, "5 | 4 | 1 2 | ");
     assert_int_equal(compaction.output_level, 1);
     assert_false(compaction.move);
@@ -220,7 +334,7 @@ static void tables_below_a_gap_of_level_0_are_merged_too(void **state) {
     add(1, "x", "z", 1);
     add(0, "b", "d", 1);
     add(0, "p", "q", 1);
-    lw_compaction compaction = pick(0, "");
+    lw_compaction compaction = pick(0);
     /* An output may reach from b to q, over k to l. */
     expect_inputs(&compaction, "5 | 4 | 1 2 | ");
     assert_false(compaction.move);
@@ -232,28 +346,31 @@ static void tables_that_overlap_nothing_are_moved(void **state) {
     add(1, "m", "p", 1);
     add(0, "a", "c", 1);
     add(0, "d", "f", 1);
-    lw_compaction compaction = pick(0, "");
+    lw_compaction compaction = pick(0);
     assert_true(compaction.move);
     lw_compaction_reset(&compaction);
     add(0, "c", "c", 1);
-    compaction = pick(0, "");
+    compaction = pick(0);
     assert_false(compaction.move);
     lw_compaction_reset(&compaction);
 }
 
-static void deeper_levels_go_down_in_turn_around_the_key_space(void **state) {
+static void the_table_that_overlaps_least_for_its_size_goes_down(void **state) {
     (void)state;
-    add(2, "a", "d", 1);
-    add(1, "a", "c", 1);
-    add(1, "d", "f", 1);
-    lw_compaction compaction = pick(1, "");
-    expect_inputs(&compaction, "2 | 1 | ");
-    lw_compaction_reset(&compaction);
-    compaction = pick(1, "c");
+    add(2, "a", "d", 5 * TABLE_SIZE);
+    add(1, "a", "c", TABLE_SIZE);
+    lw_table_file *large = add(1, "d", "f", 2 * TABLE_SIZE);
+    lw_compaction compaction = pick(1);
     expect_inputs(&compaction, "3 | 1 | ");
     lw_compaction_reset(&compaction);
-    compaction = pick(1, "f");
+    add(2, "e", "f", 6 * TABLE_SIZE);
+    compaction = pick(1);
     expect_inputs(&compaction, "2 | 1 | ");
+    lw_compaction_reset(&compaction);
+    /* What can be dropped counts. */
+    large->info.delete_count = 1;
+    compaction = pick(1);
+    expect_inputs(&compaction, "3 | 1 4 | ");
     lw_compaction_reset(&compaction);
 }
 
@@ -301,6 +418,51 @@ static void a_deletion_is_kept_while_something_may_lie_below(void **state) {
     lw_sieve_reset(&sieve);
 }
 
+/* A rule for the test: the entry is a deletion, needless at the bottom from 5 on. */
+static lw_needless judge_hider(void *argument, lw_bytes key, lw_bytes value, size_t value_size,
+                               uint64_t *state) {
+    (void)argument, (void)key, (void)value, (void)value_size, (void)state;
+    return (lw_needless){.from = UINT64_MAX, .at_bottom_from = 5};
+}
+
+static size_t first_letter(lw_bytes key) {
+    return key.size > 0;
+}
+
+static bool keeps_hider(lw_table_file **inputs, uint32_t count, const char *upper,
+                        uint64_t safepoint) {
+    lw_sieve sieve = lw_sieve_in(&bench.env, bench.version, LW_LEVEL_LAST);
+    sieve.retention.judge = judge_hider;
+    sieve.filter_part = first_letter;
+    sieve.safepoint = safepoint;
+    sieve.upper = lw_text(upper);
+    lw_sieve_merges(&sieve, inputs, count);
+    bool kept = keeps(&sieve, "k5", 9, LW_ENTRY_PUT);
+    lw_sieve_reset(&sieve);
+    return kept;
+}
+
+static void what_hides_goes_only_where_nothing_of_its_part_is_left(void **state) {
+    (void)state;
+    lw_table_file *inputs[] = {add(1, "a", "k6", 1), add(1, "m", "z", 1)};
+    assert_true(keeps_hider(inputs, 2, "", 4));
+    assert_false(keeps_hider(inputs, 2, "", 5));
+    /* What stands before it in the part does not matter, nor do other parts. */
+    add(2, "k1", "k4", 1);
+    add(2, "l", "n", 1);
+    assert_false(keeps_hider(inputs, 2, "", 5));
+    /* The rest of the part may lie behind the slice, in the next table of an input's level, above,
+     * or at the very same key. */
+    assert_true(keeps_hider(inputs, 2, "k6", 5));
+    assert_false(keeps_hider(inputs, 2, "l", 5));
+    lw_table_file *next = add(1, "k7", "k9", 1);
+    assert_true(keeps_hider(inputs, 2, "", 5));
+    assert_false(keeps_hider((lw_table_file *[]){inputs[0], next, inputs[1]}, 3, "", 5));
+    inputs[1] = next;
+    add(0, "k5", "k5", 1);
+    assert_true(keeps_hider(inputs, 2, "", 5));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, open_bench, close_bench)
@@ -311,14 +473,19 @@ int main(void) {
         STORY(a_version_keeps_its_tables_until_it_is_released),
         STORY(names_of_tables_are_their_numbers),
         STORY(a_key_is_looked_for_in_every_level_that_may_hold_it),
-        STORY(the_level_furthest_above_its_limit_is_picked),
+        STORY(nearly_all_data_lies_in_the_last_level),
+        STORY(the_level_furthest_above_its_target_is_needed),
+        STORY(a_table_with_much_to_drop_is_compacted_for_that),
+        STORY(what_comes_to_the_bottom_with_deletions_is_not_just_moved),
+        STORY(level_0_goes_down_in_slices_of_the_key_space),
         STORY(level_0_goes_down_as_a_whole_with_what_it_overlaps),
         STORY(tables_below_a_gap_of_level_0_are_merged_too),
         STORY(tables_that_overlap_nothing_are_moved),
-        STORY(deeper_levels_go_down_in_turn_around_the_key_space),
+        STORY(the_table_that_overlaps_least_for_its_size_goes_down),
         STORY(everything_goes_into_the_deepest_level_in_use),
         STORY(only_the_newest_entry_of_a_key_is_kept),
         STORY(a_deletion_is_kept_while_something_may_lie_below),
+        STORY(what_hides_goes_only_where_nothing_of_its_part_is_left),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL);
 }

@@ -302,7 +302,8 @@ static void run_forgetting(bench *on) {
  */
 
 static const char *const marks[] = {"store.needless_dropped", "store.hider_kept",
-                                    "store.hider_dropped", "store.part_kept_whole"};
+                                    "store.hider_dropped", "store.part_kept_whole",
+                                    "store.table_sliced"};
 enum { MARK_COUNT = sizeof(marks) / sizeof(marks[0]) };
 
 static void reads_at_or_above_the_safepoint_never_change(void **state) {

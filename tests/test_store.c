@@ -6,6 +6,7 @@
 static const char *const marks[] = {
     "store.trivial_move",      "store.memtable_rotated", "store.orphan_removed",
     "store.tombstone_dropped", "catalog.rewritten",      "store.table_closed",
+    "store.table_sliced",
 };
 enum { MARK_COUNT = sizeof(marks) / sizeof(marks[0]) };
 
@@ -66,7 +67,8 @@ static bool caught_by_sessions(const char *bug) {
 
 static void planted_bugs_of_what_is_kept_are_caught(void **state) {
     (void)state;
-    const char *const bugs[] = {"store.drop_tombstone_early", "store.snapshot_ignored"};
+    const char *const bugs[] = {"store.drop_tombstone_early", "store.snapshot_ignored",
+                                "store.slice_without_rest"};
     for (size_t index = 0; index < sizeof(bugs) / sizeof(bugs[0]); index++) {
         if (!caught_by_sessions(bugs[index])) {
             fail_msg("%s was not caught", bugs[index]);
