@@ -102,7 +102,10 @@ static bool keeps_value(lw_sieve *sieve, const lw_entry *entry) {
     lw_reference apart = {.place = {.value_size = 0}};
     lw_bytes value = entry->value;
     if (entry->kind == LW_ENTRY_REFERENCE) {
-        value = lw_reference_read(value, &apart) ? lw_view(NULL, 0) : value;
+        if (!lw_reference_read(value, &apart)) {
+            return true; /* damage is kept as it is */
+        }
+        value = lw_view(NULL, 0);
     }
     lw_needless needless = retention->judge(retention->argument, entry->key, value,
                                             value.size + apart.place.value_size, &sieve->state);

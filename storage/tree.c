@@ -78,7 +78,9 @@ lw_tuning lw_tree_tuning(const lw_tree *tree) {
     return (lw_tuning){.table_size = store->options.table_size,
                        .batch_size = tree->batch_size,
                        .round_sequence = tree->round_sequence,
-                       .slice_size = tiny ? 1 : SLICE_TABLES * store->options.table_size,
+                       .slice_size = tiny || store->squeezing
+                                         ? 1
+                                         : SLICE_TABLES * store->options.table_size,
                        .safepoint = tree->safepoint};
 }
 
