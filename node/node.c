@@ -281,7 +281,6 @@ static void status_parts(lw_node *node, lw_json *json) {
     lw_json_number(json, "reserve_spent", reserve->figures.spent_count);
     lw_json_object_close(json);
     lw_json_object_open(json, "cache");
-    lw_json_number(json, "budget_bytes", cache.budget);
     lw_json_number(json, "used_bytes", cache.used);
     lw_json_number(json, "hits", cache.hits);
     lw_json_number(json, "misses", cache.misses);

@@ -2,14 +2,15 @@
 /* The block cache: a segmented LRU (Karedla, Love and Wherry, 1994).
  *
  * Invariants
- * C1. used = the sizes of all blocks with their headers + charged, and used <= budget unless pinned
- *     blocks and charges alone exceed it.
+ * C1. used = the sizes of all blocks with their headers, as the budget counts them; of these
+ *     budget->evictable = used - pinned. The budget is kept, unless what cannot be evicted exceeds
+ *     it.
  * C2. A block is in one of the two rings exactly while it is published, not forgotten and not
  *     pinned: so eviction takes the oldest of a ring and never has to look for one.
  * C3. Published blocks that are not forgotten are in the map and in the list of their file; at most
  *     one block of a (number, offset) is.
- * C4. Protected blocks in the ring hold at most four fifths of the budget: what is new always finds
- *     room to prove itself. */
+ * C4. Protected blocks in the ring hold at most four fifths of what the cache may have: what is new
+ *     always finds room to prove itself. */
 #include "storage/cache.h"
 
 #include "base/hash.h"
@@ -41,7 +42,8 @@ typedef struct cache_file {
 
 struct lw_cache {
     lw_memory *memory;
-    size_t budget, used, charged, pinned;
+    lw_budget *budget;
+    size_t used, pinned;
     size_t protected_size; /* of the blocks in the ring `protected` */
     uint64_t hits, misses;
     ring probation, protected; /* newest first */
@@ -56,7 +58,15 @@ static void pin(lw_cache *cache, lw_cache_block *block);
 static void attach(lw_cache *cache, lw_cache_block *block);
 static void detach(lw_cache *cache, lw_cache_block *block);
 static void release(lw_cache *cache, lw_cache_block *block);
-static void evict(lw_cache *cache, size_t size);
+static void evict(void *argument, size_t size);
+static void evict_oldest(lw_cache *cache);
+
+/* Bytes that a block costs. */
+static size_t cost_of(size_t size) {
+    return LW_BUDGET_ALLOCATION + sizeof(lw_cache_block) + size;
+}
+
+static bool has_evictable(const lw_cache *cache);
 
 /* ---- rings ----------------------------------------------------------------------------------- */
 
@@ -83,10 +93,12 @@ static void ring_take(ring *taken) {
 
 /* ---- the cache ------------------------------------------------------------------------------- */
 
-lw_cache *lw_cache_open(lw_memory *memory, size_t budget) {
+lw_cache *lw_cache_open(lw_memory *memory, lw_budget *budget) {
     lw_cache *cache = lw_allocate_zero(memory, sizeof(*cache));
     cache->memory = memory;
     cache->budget = budget;
+    lw_budget_hold(budget);
+    lw_budget_set_evict(budget, evict, cache);
     cache->blocks = lw_map_in(memory);
     cache->files = lw_map_in(memory);
     cache->decompressor = lw_decompressor_open(memory);
@@ -97,10 +109,12 @@ lw_cache *lw_cache_open(lw_memory *memory, size_t budget) {
 
 void lw_cache_close(lw_cache *cache) {
     LW_ASSERT(cache->pinned == 0);
-    LW_ASSERT(cache->charged == 0);
-    cache->budget = 0;
-    evict(cache, 0);
+    while (has_evictable(cache)) {
+        evict_oldest(cache);
+    }
     LW_ASSERT(cache->used == 0);
+    lw_budget_set_evict(cache->budget, NULL, NULL);
+    lw_budget_release(cache->budget);
     LW_ASSERT(cache->files.count == 0);
     lw_map_reset(&cache->blocks);
     lw_map_reset(&cache->files);
@@ -110,6 +124,10 @@ void lw_cache_close(lw_cache *cache) {
 
 lw_decompressor *lw_cache_decompressor(lw_cache *cache) {
     return cache->decompressor;
+}
+
+lw_budget *lw_cache_budget(const lw_cache *cache) {
+    return cache->budget;
 }
 
 lw_cache_block *lw_cache_find(lw_cache *cache, uint64_t number, uint64_t offset) {
@@ -125,14 +143,14 @@ lw_cache_block *lw_cache_find(lw_cache *cache, uint64_t number, uint64_t offset)
 }
 
 lw_cache_block *lw_cache_make(lw_cache *cache, uint64_t number, uint64_t offset, size_t size) {
-    size_t full_size = sizeof(lw_cache_block) + size;
-    evict(cache, full_size);
-    lw_cache_block *made = lw_allocate(cache->memory, full_size);
+    size_t cost = cost_of(size);
+    lw_budget_charge(cache->budget, LW_BUDGET_BLOCKS, cost);
+    lw_cache_block *made = lw_allocate(cache->memory, sizeof(*made) + size);
     *made = (lw_cache_block){.number = number, .offset = offset, .size = size, .pin_count = 1};
     ring_init(&made->order);
     ring_init(&made->of_file);
-    cache->used += full_size;
-    cache->pinned += full_size;
+    cache->used += cost;
+    cache->pinned += cost;
     return made;
 }
 
@@ -162,39 +180,29 @@ void lw_cache_unpin(lw_cache *cache, lw_cache_block *block) {
     if (--block->pin_count > 0) {
         return;
     }
-    size_t full_size = sizeof(*block) + block->size;
-    LW_ASSERT(cache->pinned >= full_size);
-    cache->pinned -= full_size;
+    size_t cost = cost_of(block->size);
+    LW_ASSERT(cache->pinned >= cost);
+    cache->pinned -= cost;
+    cache->budget->evictable += cost;
     if (block->file == NULL) {
         release(cache, block);
         return;
     }
     if (block->is_protected) {
         ring_push(&cache->protected, &block->order);
-        cache->protected_size += full_size;
+        cache->protected_size += cost;
     } else {
         ring_push(&cache->probation, &block->order);
     }
-    while (cache->protected_size > cache->budget / 5 * 4) {
+    size_t room = lw_budget_room(cache->budget);
+    while (cache->protected_size > room / 5 * 4) {
         lw_cache_block *oldest = RING_ENTRY(cache->protected.previous, lw_cache_block, order);
         ring_take(&oldest->order);
         ring_push(&cache->probation, &oldest->order);
         oldest->is_protected = false;
-        cache->protected_size -= sizeof(*oldest) + oldest->size;
+        cache->protected_size -= cost_of(oldest->size);
     }
-    evict(cache, 0);
-}
-
-void lw_cache_charge(lw_cache *cache, size_t size) {
-    evict(cache, size);
-    cache->charged += size;
-    cache->used += size;
-}
-
-void lw_cache_discharge(lw_cache *cache, size_t size) {
-    LW_ASSERT(cache->charged >= size);
-    cache->charged -= size;
-    cache->used -= size;
+    lw_budget_prepare(cache->budget, 0);
 }
 
 static cache_file *find_file(const lw_cache *cache, uint64_t number) {
@@ -218,12 +226,8 @@ void lw_cache_forget(lw_cache *cache, uint64_t number) {
 }
 
 void lw_cache_figures_get(const lw_cache *cache, lw_cache_figures *figures) {
-    *figures = (lw_cache_figures){.budget = cache->budget,
-                                  .used = cache->used,
-                                  .charged = cache->charged,
-                                  .pinned = cache->pinned,
-                                  .hits = cache->hits,
-                                  .misses = cache->misses};
+    *figures = (lw_cache_figures){
+        .used = cache->used, .pinned = cache->pinned, .hits = cache->hits, .misses = cache->misses};
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
@@ -248,15 +252,16 @@ static void take_from_ring(lw_cache *cache, lw_cache_block *block) {
     LW_ASSERT(block->pin_count == 0);
     ring_take(&block->order);
     if (block->is_protected) {
-        LW_ASSERT(cache->protected_size >= sizeof(*block) + block->size);
-        cache->protected_size -= sizeof(*block) + block->size;
+        LW_ASSERT(cache->protected_size >= cost_of(block->size));
+        cache->protected_size -= cost_of(block->size);
     }
 }
 
 static void pin(lw_cache *cache, lw_cache_block *block) {
     if (block->pin_count == 0) {
         take_from_ring(cache, block);
-        cache->pinned += sizeof(*block) + block->size;
+        cache->pinned += cost_of(block->size);
+        cache->budget->evictable -= cost_of(block->size);
     }
     block->pin_count++;
 }
@@ -295,19 +300,30 @@ static void release(lw_cache *cache, lw_cache_block *block) {
     LW_ASSERT(block->pin_count == 0);
     LW_ASSERT(block->file == NULL);
     LW_ASSERT(ring_empty(&block->order));
-    cache->used -= sizeof(*block) + block->size;
+    size_t cost = cost_of(block->size);
+    LW_ASSERT(cache->budget->evictable >= cost);
+    cache->used -= cost;
+    cache->budget->evictable -= cost;
+    lw_budget_discharge(cache->budget, LW_BUDGET_BLOCKS, cost);
     lw_free(cache->memory, block);
 }
 
+static bool has_evictable(const lw_cache *cache) {
+    return !ring_empty(&cache->probation) || !ring_empty(&cache->protected);
+}
+
+static void evict_oldest(lw_cache *cache) {
+    ring *from = !ring_empty(&cache->probation) ? &cache->probation : &cache->protected;
+    lw_cache_block *oldest = RING_ENTRY(from->previous, lw_cache_block, order);
+    cache->budget->evicted += cost_of(oldest->size);
+    detach(cache, oldest);
+    release(cache, oldest);
+}
+
 /* Makes room for `size` bytes within the budget, as far as blocks are not pinned. */
-static void evict(lw_cache *cache, size_t size) {
-    while (cache->used + size > cache->budget) {
-        ring *from = !ring_empty(&cache->probation) ? &cache->probation : &cache->protected;
-        if (ring_empty(from)) {
-            return;
-        }
-        lw_cache_block *oldest = RING_ENTRY(from->previous, lw_cache_block, order);
-        detach(cache, oldest);
-        release(cache, oldest);
+static void evict(void *argument, size_t size) {
+    lw_cache *cache = argument;
+    while (cache->budget->used + size > cache->budget->limit && has_evictable(cache)) {
+        evict_oldest(cache);
     }
 }

@@ -1,23 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The block cache: checked, uncompressed blocks of tables, shared by all trees of a node, within a
- * budget that is exact to the byte. A block is known by (file number, offset); file numbers are
- * never reused, so a block of a deleted file can never answer for another (hazard S16). Eviction
- * resists scans: a block enters on probation and is protected only when it is used again. */
+/* The block cache: checked, uncompressed blocks of tables, shared by all trees of a node, in what
+ * the others leave of the memory budget (storage/budget.h), exact to the byte. A block is known by
+ * (file number, offset); file numbers are never reused, so a block of a deleted file can never
+ * answer for another (hazard S16). Eviction resists scans: a block enters on probation and is
+ * protected only when it is used again. */
 #ifndef LW_CACHE_H
 #define LW_CACHE_H
 
-#include "base/bytes.h"
+#include "storage/budget.h"
 
 typedef struct lw_cache lw_cache;
 typedef struct lw_cache_block lw_cache_block;
 typedef struct lw_decompressor lw_decompressor;
 
-lw_cache *lw_cache_open(lw_memory *memory, size_t budget);
+/* Holds the budget, whose one cache this is. */
+lw_cache *lw_cache_open(lw_memory *memory, lw_budget *budget);
 void lw_cache_close(lw_cache *cache);
 /* The block, pinned, or NULL. */
 lw_cache_block *lw_cache_find(lw_cache *cache, uint64_t number, uint64_t offset);
 /* A new pinned block of `size` bytes for the caller to fill; it can be found only after
- * lw_cache_publish. Evicts what is not pinned; exceeds the budget only by what is pinned. */
+ * lw_cache_publish. Evicts what is not pinned; passes the limit of the budget only where nothing is
+ * left to evict. */
 lw_cache_block *lw_cache_make(lw_cache *cache, uint64_t number, uint64_t offset, size_t size);
 /* Makes a filled block findable. If another fiber published the same block meanwhile, that one is
  * returned, pinned, and this one is freed. */
@@ -26,18 +29,17 @@ uint8_t *lw_cache_block_data(lw_cache_block *block);
 size_t lw_cache_block_size(const lw_cache_block *block);
 /* An unpublished block is freed by this. */
 void lw_cache_unpin(lw_cache *cache, lw_cache_block *block);
-/* Counts `size` bytes that live elsewhere (indexes, filters) against the budget, or gives them
- * back. */
-void lw_cache_charge(lw_cache *cache, size_t size);
-void lw_cache_discharge(lw_cache *cache, size_t size);
 /* Forgets every block of a file. Pinned ones vanish when unpinned. */
 void lw_cache_forget(lw_cache *cache, uint64_t number);
 
 /* The scratch with which blocks are decompressed on their way into the cache; lives as long. */
 lw_decompressor *lw_cache_decompressor(lw_cache *cache);
 
+/* What the blocks are counted in: also for who reads them. */
+lw_budget *lw_cache_budget(const lw_cache *cache);
+
 typedef struct lw_cache_figures {
-    size_t budget, used, charged, pinned; /* bytes */
+    size_t used, pinned; /* bytes */
     uint64_t hits, misses;
 } lw_cache_figures;
 void lw_cache_figures_get(const lw_cache *cache, lw_cache_figures *figures);

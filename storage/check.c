@@ -218,7 +218,8 @@ LW_YIELDS static lw_status check_folder(checker *check, const char *directory) {
 
 lw_status lw_store_check(lw_env *env, const char *directory, lw_filter_part filter_part,
                          lw_buffer *faults) {
-    lw_cache *cache = lw_cache_open(env->memory, CACHE_SIZE);
+    lw_budget *budget = lw_budget_make(env->memory, CACHE_SIZE);
+    lw_cache *cache = lw_cache_open(env->memory, budget);
     checker check = {.env = env, .faults = faults, .inventory = lw_inventory_in(env->memory)};
     check.folder = (lw_table_folder){.env = env,
                                      .cache = cache,
@@ -230,6 +231,7 @@ lw_status lw_store_check(lw_env *env, const char *directory, lw_filter_part filt
     lw_inventory_reset(&check.inventory);
     lw_map_reset(&check.folder.files);
     lw_cache_close(cache);
+    lw_budget_release(budget);
     if (status == LW_OK && check.fault_count > 0) {
         status = lw_fail(LW_CORRUPTION, "%s has %" PRIu32 " faults", directory, check.fault_count);
     }

@@ -15,7 +15,6 @@
 
 enum {
     FIRST_NUMBERS = 256, /* file numbers that a new folder begins with */
-    MEMORY_SIZE_DEFAULT = 64 * 1024 * 1024,
     TABLE_SIZE_DEFAULT = 8 * 1024 * 1024,
     OPEN_MAX_DEFAULT = 512, /* half of the usual limit of open files */
     RESERVE_SIZE_MAX_DEFAULT = 256 * 1024 * 1024,
@@ -236,14 +235,14 @@ static lw_store *store_make(lw_env *env, const lw_store_options *options) {
     store->options = *options;
     store->options.directory = store->directory;
     if (options->memory_size == 0) {
-        store->options.memory_size = MEMORY_SIZE_DEFAULT;
+        store->options.memory_size = LW_BUDGET_LIMIT_DEFAULT;
     }
     if (options->table_size == 0) {
         store->options.table_size = TABLE_SIZE_DEFAULT;
     }
-    store->memtable_budget = store->options.memory_size / 2;
     store->trees = lw_map_in(env->memory);
-    store->cache = lw_cache_open(env->memory, store->options.memory_size / 2);
+    store->budget = lw_budget_make(env->memory, store->options.memory_size);
+    store->cache = lw_cache_open(env->memory, store->budget);
     uint64_t reserve_max =
         options->reserve_size_max != 0 ? options->reserve_size_max : RESERVE_SIZE_MAX_DEFAULT;
     store->reserve =

@@ -6,6 +6,7 @@
 #include "storage/value_fetch.h"
 
 lw_snapshot *lw_snapshot_open(lw_tree *tree) {
+    lw_store_relieve_readers(tree->store);
     lw_snapshot *snapshot = lw_allocate(tree->store->memory, sizeof(*snapshot));
     *snapshot = (lw_snapshot){.tree = tree, .version = tree->version, .sequence = tree->sequence};
     lw_version_hold(snapshot->version);
@@ -14,9 +15,14 @@ lw_snapshot *lw_snapshot_open(lw_tree *tree) {
 }
 
 void lw_snapshot_close(lw_snapshot *snapshot) {
+    lw_store *store = snapshot->tree->store;
+    size_t before = store->budget->parts[LW_BUDGET_MEMTABLES];
     lw_version_release(snapshot->version);
-    snapshot->tree->store->snapshots--;
-    lw_free(snapshot->tree->store->memory, snapshot);
+    if (store->budget->parts[LW_BUDGET_MEMTABLES] < before) {
+        lw_queue_wake_all(&store->changed); /* somebody may wait for this memory */
+    }
+    store->snapshots--;
+    lw_free(store->memory, snapshot);
 }
 
 /* What an entry of `file` (NULL: a memtable) says of its key. */

@@ -162,7 +162,7 @@ lw_tree *lw_store_next_tree(const lw_store *store, const lw_tree *tree) {
 
 lw_tree *lw_store_add_tree(lw_store *store, uint64_t id, lw_version *tables) {
     lw_tree *tree = lw_allocate_zero(store->memory, sizeof(*tree));
-    lw_memtable_share *memtable = lw_memtable_share_make(store->memory);
+    lw_memtable_share *memtable = lw_memtable_share_make(store->memory, store->budget);
     size_t size = lw_memtable_size(memtable->memtable);
     tree->id = id;
     tree->store = store;
@@ -204,6 +204,10 @@ lw_status lw_store_create_tree(lw_store *store, uint64_t id, lw_tree **tree) {
 
 lw_cache *lw_store_cache(lw_store *store) {
     return store->cache;
+}
+
+lw_budget *lw_store_budget(lw_store *store) {
+    return store->budget;
 }
 
 lw_reserve *lw_store_reserve(lw_store *store) {
@@ -272,6 +276,7 @@ void lw_store_free(lw_store *store) {
     if (store->cache != NULL) {
         lw_cache_close(store->cache);
     }
+    lw_budget_release(store->budget);
     if (lw_handle_valid(store->lock)) {
         lw_file_close(store->env, store->lock);
     }

@@ -145,6 +145,8 @@ typedef struct lw_tree_figures {
 } lw_tree_figures;
 void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures);
 lw_cache *lw_store_cache(lw_store *store);
+/* The memory budget of all trees, with its figures: also for the log that goes with the store. */
+lw_budget *lw_store_budget(lw_store *store);
 /* The reserve of the folder: for the log that goes with the store. */
 lw_reserve *lw_store_reserve(lw_store *store);
 

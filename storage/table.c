@@ -59,7 +59,7 @@ struct lw_table {
     uint8_t *filter_bytes;
     lw_filter filter;
     lw_table_index index;
-    size_t charged;         /* bytes of filter and index, as the cache counts them */
+    lw_budget_share filter_share, index_share;
     lw_table_cursor *spare; /* closed last: a read that opens a cursor need not allocate */
     uint32_t cursor_count;  /* open ones */
 };
@@ -81,6 +81,7 @@ static const char *path_of(const lw_table *table) {
 static LW_YIELDS lw_status read_parts(lw_table *table, const lw_table_footer *footer) {
     lw_memory *memory = table->env->memory;
     size_t filter_size = footer->filter.size - LW_SEAL_SIZE;
+    lw_budget_share_set(&table->filter_share, footer->filter.size);
     lw_part filter = {LW_PART_FILTER, table->origin, footer->filter.offset};
     table->filter_bytes = lw_allocate_aligned(memory, footer->filter.size, FILTER_ALIGNMENT);
     LW_TRY(lw_part_read(table->env, table->file, path_of(table), &filter, table->filter_bytes,
@@ -90,6 +91,7 @@ static LW_YIELDS lw_status read_parts(lw_table *table, const lw_table_footer *fo
     }
     size_t index_size = footer->index.size - LW_SEAL_SIZE;
     lw_part index = {LW_PART_INDEX, table->origin, footer->index.offset};
+    lw_budget_share_set(&table->index_share, 2 * (size_t)footer->index.size);
     uint8_t *bytes = lw_allocate(memory, footer->index.size);
     lw_status status =
         lw_part_read(table->env, table->file, path_of(table), &index, bytes, footer->index.size);
@@ -98,12 +100,15 @@ static LW_YIELDS lw_status read_parts(lw_table *table, const lw_table_footer *fo
         status = lw_table_damaged(path_of(table), index.offset, "the index is none");
     }
     lw_free(memory, bytes);
+    lw_budget_share_set(&table->index_share, table->index.memory_size);
     return status;
 }
 
 static void table_free(lw_table *table) {
     lw_memory *memory = table->env->memory;
     lw_free(memory, table->filter_bytes);
+    lw_budget_share_set(&table->filter_share, 0);
+    lw_budget_share_set(&table->index_share, 0);
     if (table->index.memory != NULL) {
         lw_table_index_close(&table->index);
     }
@@ -136,6 +141,8 @@ lw_status lw_table_open(lw_env *env, lw_cache *cache, const char *path, const lw
     opened->number = info->number;
     opened->origin = info->origin;
     opened->filter_part = filter_part;
+    opened->filter_share = lw_budget_share_in(lw_cache_budget(cache), LW_BUDGET_FILTERS);
+    opened->index_share = lw_budget_share_in(lw_cache_budget(cache), LW_BUDGET_INDEXES);
     const char *reason = disagreement(info, &footer, file_size);
     lw_status status = reason == NULL
                            ? read_parts(opened, &footer)
@@ -145,8 +152,6 @@ lw_status lw_table_open(lw_env *env, lw_cache *cache, const char *path, const lw
         table_free(opened);
         return status;
     }
-    opened->charged = footer.filter.size + opened->index.memory_size;
-    lw_cache_charge(cache, opened->charged);
     *table = opened;
     return LW_OK;
 }
@@ -154,7 +159,6 @@ lw_status lw_table_open(lw_env *env, lw_cache *cache, const char *path, const lw
 void lw_table_close(lw_table *table) {
     LW_ASSERT(table->cursor_count == 0);
     lw_file_close(table->env, table->file);
-    lw_cache_discharge(table->cache, table->charged);
     if (table->spare != NULL) {
         lw_block_cursor_reset(&table->spare->entries);
         lw_free(table->env->memory, table->spare);

@@ -126,7 +126,7 @@ LW_YIELDS void lw_table_builder_abandon(lw_table_builder *builder);
 typedef struct lw_table lw_table;
 
 /* Opens a table and holds it against what the catalog says (`info`: number, size, checksum). Index
- * and filter are read now and charged to the cache. LW_CORRUPTION names the file. */
+ * and filter are read now and charged to the budget of the cache. LW_CORRUPTION names the file. */
 LW_MUST_USE LW_YIELDS lw_status lw_table_open(lw_env *env, lw_cache *cache, const char *path,
                                               const lw_table_info *info, lw_filter_part filter_part,
                                               lw_table **table);

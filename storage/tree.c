@@ -3,9 +3,14 @@
  * invariants are in store.h and tree.h.
  *
  * Applying never waits, since what is replicated must be applied; the brake is lw_tree_admit,
- * before a write is proposed. Half of the store's memory is for memtables. When the active ones of
- * all trees take half of that, the largest is rotated, so that the other half is there while it is
- * flushed. */
+ * before a write is proposed. The budget says what memtables may take (storage/budget.h). When the
+ * active ones of all trees take half of that, the largest is rotated, so that the other half is
+ * there while it is flushed; and when nothing is written, but readers push one another's blocks out
+ * of the cache, the largest is flushed to give its memory to them.
+ *
+ * What was let in and is not applied yet is counted too (store->admitted), so that many writers at
+ * once find no more room than one after the other. Some of it never comes, since what was to be
+ * written failed elsewhere: it is forgotten after a while. */
 #include "storage/tree.h"
 
 #include "storage/batch.h"
@@ -20,6 +25,9 @@ enum {
     LEVEL0_STOP = 20,            /* and from which they wait */
     DELAY_MAX_NS = 20 * 1000000, /* for one admission, just before the stop */
     TINY_MEMTABLE_SIZE = 4096,   /* bytes, when the simulator wants them tiny */
+    MEMORY_PATIENCE_NS = 1000 * 1000000, /* for memory that no flush gives back */
+    ADMITTED_PERIOD_NS = 500 * 1000000,  /* what was let in is counted for one to two of these */
+    IDLE_RATIO = 16, /* bytes evicted for each one written, from which memtables count as idle */
 };
 
 void lw_work_done(uint32_t *count) {
@@ -116,7 +124,7 @@ void lw_tree_rotate(lw_tree *tree) {
     active(tree)->sequence = tree->sequence;
     store->active_bytes -= lw_memtable_size(active(tree)->memtable);
     tree->rotated = tree->applied;
-    lw_memtable_share *fresh = lw_memtable_share_make(store->memory);
+    lw_memtable_share *fresh = lw_memtable_share_make(store->memory, store->budget);
     lw_tree_install(tree, &(lw_version_change){.add_memtable = fresh});
     store->active_bytes += lw_memtable_size(fresh->memtable);
     store->memtable_bytes += lw_memtable_size(fresh->memtable);
@@ -147,11 +155,20 @@ static bool rotate_largest(lw_store *store) {
     return largest != NULL;
 }
 
+/* Bytes that active memtables may have: half of what those leave that snapshots hold. */
+static size_t active_share(const lw_store *store) {
+    const lw_budget *budget = store->budget;
+    size_t most = lw_budget_for_memtables(budget);
+    size_t held = budget->parts[LW_BUDGET_MEMTABLES] - store->memtable_bytes;
+    size_t least = most / 8;
+    return held + 2 * least < most ? (most - held) / 2 : least;
+}
+
 /* Keeps the memtables within their share. While the flush is behind by more than the share of those
  * being flushed, more rotations would only make smaller tables. */
 static void watch_memory(lw_tree *tree) {
     lw_store *store = tree->store;
-    size_t share = store->memtable_budget / 2;
+    size_t share = active_share(store);
     size_t waiting = store->memtable_bytes - store->active_bytes;
     lw_reserve_want(store->reserve, LW_RESERVE_FLUSH, store->memtable_bytes);
     if (store->active_bytes > share && waiting <= share) {
@@ -163,15 +180,41 @@ static void watch_memory(lw_tree *tree) {
     }
 }
 
+void lw_store_relieve_readers(lw_store *store) {
+    const lw_budget *budget = store->budget;
+    if (budget->evicted - store->evicted < budget->limit / 2) {
+        return;
+    }
+    store->evicted = budget->evicted;
+    if (store->active_bytes >= budget->limit / 16 && !lw_store_stopping(store) &&
+        rotate_largest(store)) {
+        LW_MARK(store->env, "store.idle_memtable_flushed");
+    }
+}
+
 /* ---- applying ------------------------------------------------------------------------------- */
+
+static void count_applied(lw_store *store, lw_memtable_share *share, size_t batch_size) {
+    size_t grown = lw_memtable_size(share->memtable) - share->charge.size;
+    lw_budget_share_set(&share->charge, share->charge.size + grown);
+    store->memtable_bytes += grown;
+    store->active_bytes += grown;
+    size_t rest = batch_size > store->admitted_before ? batch_size - store->admitted_before : 0;
+    store->admitted_before -= batch_size - rest;
+    store->admitted -= rest < store->admitted ? rest : store->admitted;
+    uint64_t idle = store->budget->evicted - store->evicted;
+    uint64_t busy = (uint64_t)batch_size * IDLE_RATIO;
+    store->evicted += busy < idle ? busy : idle;
+}
 
 lw_status lw_tree_apply(lw_tree *tree, uint64_t index, lw_bytes batch) {
     lw_store *store = tree->store;
-    lw_memtable *memtable = active(tree)->memtable;
+    lw_memtable_share *share = active(tree);
     lw_batch_operation operation;
     LW_ASSERT(index > tree->applied);
     LW_TRY(lw_batch_check(batch));
-    size_t size_before = lw_memtable_size(memtable);
+    size_t batch_size = batch.size;
+    lw_budget_prepare(store->budget, batch_size);
     tree->sequence++;
     while (lw_batch_next(&batch, &operation)) {
         lw_entry entry = {
@@ -180,24 +223,30 @@ lw_status lw_tree_apply(lw_tree *tree, uint64_t index, lw_bytes batch) {
             .kind = operation.kind == LW_BATCH_PUT ? LW_ENTRY_PUT : LW_ENTRY_DELETE,
             .value = operation.value,
         };
-        lw_memtable_insert(memtable, &entry);
+        lw_memtable_insert(share->memtable, &entry);
     }
     LW_ASSERT(batch.size == 0);
     tree->applied = index;
-    size_t grown = lw_memtable_size(memtable) - size_before;
-    store->memtable_bytes += grown;
-    store->active_bytes += grown;
+    count_applied(store, share, batch_size);
     watch_memory(tree);
     return LW_OK;
 }
 
 /* ---- the brake ------------------------------------------------------------------------------ */
 
+/* Bytes of memtables, now and when all is applied that was let in. */
+static size_t memory_taken(const lw_store *store) {
+    return store->budget->parts[LW_BUDGET_MEMTABLES] + store->admitted + store->admitted_before;
+}
+
+static double memory_pressure(const lw_store *store, size_t size) {
+    double most = (double)lw_budget_for_memtables(store->budget), soft = 0.75 * most;
+    return ((double)(memory_taken(store) + size) - soft) / (most - soft);
+}
+
 /* How far writers have to be slowed down: 0 not at all, from 1 on they have to wait. */
 static double pressure(const lw_tree *tree, size_t size) {
-    const lw_store *store = tree->store;
-    double budget = (double)store->memtable_budget, soft = 0.75 * budget;
-    double memory = ((double)(store->memtable_bytes + size) - soft) / (budget - soft);
+    double memory = memory_pressure(tree->store, size);
     double tables =
         ((double)lw_version_depth(tree->version) - LEVEL0_SLOW) / (LEVEL0_STOP - LEVEL0_SLOW);
     double most = memory > tables ? memory : tables;
@@ -236,26 +285,100 @@ LW_YIELDS static void await_verdict(lw_store *store) {
     }
 }
 
+static void forget_admitted(lw_store *store) {
+    uint64_t now_ns = lw_env_now(store->env);
+    if (now_ns - store->admitted_ns >= ADMITTED_PERIOD_NS) {
+        bool long_ago = now_ns - store->admitted_ns >= 2 * (uint64_t)ADMITTED_PERIOD_NS;
+        store->admitted_before = long_ago ? 0 : store->admitted;
+        store->admitted = 0;
+        store->admitted_ns = now_ns;
+    }
+}
+
+/* A batch so large that it would leave no room for anything else. */
+static lw_status too_large(const lw_store *store, size_t size) {
+    return lw_fail(
+        LW_REFUSED,
+        "a write of %zu bytes is more than half of the memory budget of %zu bytes: split "
+        "it, or give the node more with --memory",
+        size, store->budget->limit);
+}
+
+/* Nothing is to be flushed, and still there is no memory. */
+static lw_status memory_held(const lw_store *store) {
+    const lw_budget *budget = store->budget;
+    size_t held = budget->parts[LW_BUDGET_MEMTABLES] - store->memtable_bytes;
+    if (held > lw_budget_for_memtables(budget) / 4) {
+        return lw_fail(LW_BACKPRESSURE,
+                       "%" PRIu32 " open snapshots of %s hold %zu bytes of memory that was flushed "
+                       "already, of %zu for writes: nothing can be written before they are closed",
+                       store->snapshots, store->directory, held, lw_budget_for_memtables(budget));
+    }
+    return lw_fail(LW_BACKPRESSURE,
+                   "the memory budget of %zu bytes has no room for writes: reads and open tables "
+                   "have %zu of it; try again later, or give the node more with --memory",
+                   budget->limit, budget->used - budget->parts[LW_BUDGET_MEMTABLES]);
+}
+
+/* Waits for memory that no flush gives back: until `*deadline_ns`, which is set at the first call.
+ * A batch for which there never will be more room need not wait. */
+LW_YIELDS static lw_status await_memory(lw_store *store, size_t size, uint64_t *deadline_ns,
+                                        bool *enough) {
+    bool nearly_empty = memory_taken(store) <= lw_budget_for_memtables(store->budget) / 4;
+    *enough = nearly_empty && size <= lw_budget_room(store->budget);
+    if (*enough) {
+        return LW_OK;
+    }
+    uint64_t now_ns = lw_env_now(store->env);
+    if (*deadline_ns == 0) {
+        *deadline_ns = now_ns + MEMORY_PATIENCE_NS;
+    } else if (now_ns >= *deadline_ns) {
+        LW_MARK(store->env, "store.memory_held");
+        return memory_held(store);
+    }
+    lw_store_wait(store, *deadline_ns);
+    forget_admitted(store);
+    return LW_OK;
+}
+
+/* Waits while the pressure is too high. */
+LW_YIELDS static lw_status stall(lw_tree *tree, size_t size) {
+    lw_store *store = tree->store;
+    uint64_t deadline_ns = 0;
+    bool enough = false;
+    store->stalled_count++;
+    LW_MARK(store->env, "store.stall");
+    while (!enough && pressure(tree, size) >= 1) {
+        bool flushing = store->memtable_bytes > store->active_bytes;
+        bool deep = lw_version_depth(tree->version) >= LEVEL0_STOP;
+        bool worth = store->active_bytes > lw_budget_for_memtables(store->budget) / 4;
+        if (flushing || deep || (worth && rotate_largest(store))) {
+            lw_store_wait(store, 0);
+        } else {
+            LW_TRY(await_memory(store, size, &deadline_ns, &enough));
+        }
+        LW_TRY(hopeless(tree));
+    }
+    return LW_OK;
+}
+
 lw_status lw_tree_admit(lw_tree *tree, size_t size) {
     lw_store *store = tree->store;
     await_verdict(store);
     LW_TRY(hopeless(tree));
+    if (size > store->budget->limit / 2) {
+        return too_large(store, size);
+    }
+    forget_admitted(store);
     double most = pressure(tree, size);
+    if (most >= 1) {
+        LW_TRY(stall(tree, size));
+    }
+    store->admitted += size;
     if (most > 0 && most < 1) {
+        store->slowed_count++;
         lw_env_sleep(store->env, (uint64_t)(most * most * DELAY_MAX_NS));
         return lw_store_stopping(store) ? lw_store_stopped(store) : LW_OK;
-    }
-    while (pressure(tree, size) >= 1) {
-        bool nothing_waits = store->memtable_bytes == store->active_bytes;
-        LW_MARK(store->env, "store.stall");
-        if (nothing_waits && lw_version_depth(tree->version) < LEVEL0_STOP) {
-            bool nearly_empty = store->active_bytes <= store->memtable_budget / 4;
-            if (nearly_empty || !rotate_largest(store)) {
-                break; /* more than the whole budget at once: it will never fit better */
-            }
-        }
-        lw_store_wait(store, 0);
-        LW_TRY(hopeless(tree));
     }
     return LW_OK;
 }
@@ -267,7 +390,7 @@ lw_status lw_tree_admit_freeing(lw_tree *tree, size_t size) {
         return lw_tree_admit(tree, size);
     }
     LW_MARK(store->env, "store.freeing_on_a_full_disk");
-    if (store->flush_full && store->memtable_bytes + size > store->memtable_budget) {
+    if (store->flush_full && memory_taken(store) + size > lw_budget_for_memtables(store->budget)) {
         return disk_full(store);
     }
     return LW_OK;

@@ -14,8 +14,9 @@
  *     versions of all trees are always what the catalog says (lw_catalog_describe).
  * I3. Sequences: one per batch, from 1, strictly ascending within a tree, restored as the highest
  *     in any table or flushed edit (hazard S9).
- * I4. memtable_bytes is the sum of the sizes of all memtables that are not flushed. Flushed ones
- *     that a snapshot still pins are not counted: no flush could give their memory back. */
+ * I4. memtable_bytes is the sum of the sizes of all memtables that are not flushed, active_bytes of
+ *     those that take writes. What the budget has as memtables is more by those that were flushed,
+ *     and are still read by a snapshot: no flush gives their memory back. */
 #ifndef LW_TREE_H
 #define LW_TREE_H
 
@@ -55,12 +56,17 @@ struct lw_store {
     char directory[LW_PATH_SIZE], table_path[LW_PATH_SIZE];
     lw_handle lock;
     lw_catalog *catalog;
+    lw_budget *budget;
     lw_cache *cache;
     lw_table_folder folder;
     lw_map trees; /* by id */
     lw_tree *first_tree, *last_tree;
-    uint64_t number_next, number_limit; /* file numbers; below the limit they are durably taken */
-    size_t memtable_budget, memtable_bytes, active_bytes;
+    uint64_t number_next, number_limit;  /* file numbers; below the limit they are durably taken */
+    size_t memtable_bytes, active_bytes; /* I4 */
+    size_t admitted, admitted_before;    /* see storage/tree.c */
+    uint64_t admitted_ns;
+    uint64_t evicted; /* of the budget's: what was evicted before does not count for readers */
+    uint64_t slowed_count, stalled_count;
     lw_tree *flush_first, *flush_last; /* trees with memtables to flush */
     lw_reserve *reserve;
     uint64_t full_count;  /* how often a write met a full disk */
@@ -127,6 +133,8 @@ LW_YIELDS void lw_store_pause_full(lw_store *store);
 void lw_tree_install(lw_tree *tree, const lw_version_change *change);
 /* Gives the tree a new active memtable, and the old one to the flush. */
 void lw_tree_rotate(lw_tree *tree);
+/* Flushes a memtable if readers would have more of its memory than writers. */
+void lw_store_relieve_readers(lw_store *store);
 void lw_tree_free(lw_tree *tree);
 lw_tuning lw_tree_tuning(const lw_tree *tree);
 /* Decides anew what the tree needs. */

@@ -55,11 +55,12 @@ typedef struct lw_memtable_share {
     lw_memory *memory;
     uint32_t references;
     lw_memtable *memtable;
+    lw_budget_share charge;   /* until the last reference goes: as long as anybody can read it */
     uint64_t index, sequence; /* of the last batch in it; set when it takes no more */
 } lw_memtable_share;
 
 /* An empty memtable. One reference, the caller's. */
-lw_memtable_share *lw_memtable_share_make(lw_memory *memory);
+lw_memtable_share *lw_memtable_share_make(lw_memory *memory, lw_budget *budget);
 void lw_memtable_share_release(lw_memtable_share *share);
 
 /* ---- versions ------------------------------------------------------------------------------- */

@@ -281,6 +281,15 @@ typedef struct engine_operation {
     bool put;
 } engine_operation;
 
+static inline void engine_release_held(engine *on) {
+    for (uint32_t index = 0; index < ENGINE_SNAPSHOTS; index++) {
+        if (on->held[index].snapshot != NULL) {
+            lw_snapshot_close(on->held[index].snapshot);
+        }
+    }
+    memset(on->held, 0, sizeof(on->held));
+}
+
 /* Logs a batch, waits until it is durable, applies it. LW_FULL: nothing happened. */
 static inline lw_status engine_write(engine *on, uint32_t tree, const engine_operation *operations,
                                      uint32_t count) {
@@ -300,6 +309,10 @@ static inline lw_status engine_write(engine *on, uint32_t tree, const engine_ope
     }
     lw_status status = puts ? lw_tree_admit(on->trees[tree], batch.size)
                             : lw_tree_admit_freeing(on->trees[tree], batch.size);
+    if (status == LW_BACKPRESSURE) {
+        engine_release_held(on); /* what they hold of memory is the only thing that may be wrong */
+        status = lw_tree_admit(on->trees[tree], batch.size);
+    }
     if (status == LW_OK) {
         status = puts ? lw_log_room(on->log, batch.size) : lw_log_room_freeing(on->log, batch.size);
     }
@@ -397,12 +410,7 @@ static inline lw_status engine_open_trees(engine *on) {
 }
 
 static inline void engine_close(engine *on) {
-    for (uint32_t index = 0; index < ENGINE_SNAPSHOTS; index++) {
-        if (on->held[index].snapshot != NULL) {
-            lw_snapshot_close(on->held[index].snapshot);
-        }
-    }
-    memset(on->held, 0, sizeof(on->held));
+    engine_release_held(on);
     if (on->store != NULL) {
         lw_store_close(on->store);
     }

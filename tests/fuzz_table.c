@@ -124,7 +124,9 @@ static void try_file(memory_world *world, lw_bytes bytes) {
         .size = bytes.size,
         .checksum = lw_get_u32(bytes.data + bytes.size - 4),
     };
-    lw_cache *cache = lw_cache_open(env->memory, CACHE_SIZE);
+    lw_budget *budget = lw_budget_make(env->memory, CACHE_SIZE);
+    lw_cache *cache = lw_cache_open(env->memory, budget);
+    lw_budget_release(budget);
     lw_table *table;
     if (fine(lw_table_open(env, cache, "t", &info, NULL, &table))) {
         read_table(table, sound);

@@ -7,11 +7,18 @@
 
 enum { BLOCK_SIZE = 1000 };
 
+static lw_cache *cache_of(lw_memory *memory, size_t limit) {
+    lw_budget *budget = lw_budget_make(memory, limit);
+    lw_cache *cache = lw_cache_open(memory, budget);
+    lw_budget_release(budget);
+    return cache;
+}
+
 /* Room for `count` blocks of BLOCK_SIZE: what one costs with its header is learnt from the cache.
  */
 static size_t budget_for(size_t count) {
     lw_memory *memory = lw_memory_open();
-    lw_cache *cache = lw_cache_open(memory, 0);
+    lw_cache *cache = cache_of(memory, 1);
     lw_cache_figures figures;
     (void)lw_cache_make(cache, 1, 0, BLOCK_SIZE);
     lw_cache_figures_get(cache, &figures);
@@ -45,7 +52,7 @@ static size_t used(const lw_cache *cache) {
 static void a_block_is_found_by_file_and_offset_only_after_its_publication(void **state) {
     (void)state;
     lw_memory *memory = lw_memory_open();
-    lw_cache *cache = lw_cache_open(memory, budget_for(4));
+    lw_cache *cache = cache_of(memory, budget_for(4));
     lw_cache_block *block = lw_cache_make(cache, 7, 4096, BLOCK_SIZE);
     memset(lw_cache_block_data(block), 7, BLOCK_SIZE);
     assert_null(lw_cache_find(cache, 7, 4096));
@@ -69,7 +76,7 @@ static void a_block_is_found_by_file_and_offset_only_after_its_publication(void 
 static void the_second_publication_yields_to_the_first(void **state) {
     (void)state;
     lw_memory *memory = lw_memory_open();
-    lw_cache *cache = lw_cache_open(memory, budget_for(4));
+    lw_cache *cache = cache_of(memory, budget_for(4));
     lw_cache_block *first = lw_cache_make(cache, 1, 0, BLOCK_SIZE);
     lw_cache_block *second = lw_cache_make(cache, 1, 0, BLOCK_SIZE);
     assert_ptr_equal(lw_cache_publish(cache, first), first);
@@ -84,7 +91,7 @@ static void the_second_publication_yields_to_the_first(void **state) {
 static void the_oldest_on_probation_goes_first(void **state) {
     (void)state;
     lw_memory *memory = lw_memory_open();
-    lw_cache *cache = lw_cache_open(memory, budget_for(3));
+    lw_cache *cache = cache_of(memory, budget_for(3));
     for (uint64_t offset = 0; offset < 4; offset++) {
         add(cache, 1, offset);
     }
@@ -100,7 +107,7 @@ static void the_oldest_on_probation_goes_first(void **state) {
 static void a_scan_does_not_push_out_what_is_used_again(void **state) {
     (void)state;
     lw_memory *memory = lw_memory_open();
-    lw_cache *cache = lw_cache_open(memory, budget_for(10));
+    lw_cache *cache = cache_of(memory, budget_for(10));
     for (uint64_t offset = 0; offset < 5; offset++) {
         add(cache, 1, offset);
         assert_true(use(cache, 1, offset));
@@ -118,7 +125,7 @@ static void a_scan_does_not_push_out_what_is_used_again(void **state) {
 static void the_protected_leave_room_for_what_is_new(void **state) {
     (void)state;
     lw_memory *memory = lw_memory_open();
-    lw_cache *cache = lw_cache_open(memory, budget_for(10));
+    lw_cache *cache = cache_of(memory, budget_for(10));
     for (uint64_t offset = 0; offset < 10; offset++) {
         add(cache, 1, offset);
     }
@@ -140,7 +147,7 @@ static void the_protected_leave_room_for_what_is_new(void **state) {
 static void only_pinned_blocks_exceed_the_budget(void **state) {
     (void)state;
     lw_memory *memory = lw_memory_open();
-    lw_cache *cache = lw_cache_open(memory, budget_for(2));
+    lw_cache *cache = cache_of(memory, budget_for(2));
     lw_cache_block *held[4];
     for (uint64_t offset = 0; offset < 4; offset++) {
         held[offset] = lw_cache_publish(cache, lw_cache_make(cache, 1, offset, BLOCK_SIZE));
@@ -160,7 +167,7 @@ static void only_pinned_blocks_exceed_the_budget(void **state) {
 static void an_unpublished_block_is_freed_by_its_unpin(void **state) {
     (void)state;
     lw_memory *memory = lw_memory_open();
-    lw_cache *cache = lw_cache_open(memory, budget_for(2));
+    lw_cache *cache = cache_of(memory, budget_for(2));
     lw_cache_unpin(cache, lw_cache_make(cache, 1, 0, BLOCK_SIZE));
     assert_int_equal(used(cache), 0);
     assert_null(lw_cache_find(cache, 1, 0));
@@ -168,21 +175,19 @@ static void an_unpublished_block_is_freed_by_its_unpin(void **state) {
     lw_memory_close(memory);
 }
 
-static void charges_take_the_room_of_blocks(void **state) {
+static void what_others_take_of_the_budget_is_taken_from_the_blocks(void **state) {
     (void)state;
     lw_memory *memory = lw_memory_open();
-    lw_cache *cache = lw_cache_open(memory, budget_for(4));
+    lw_cache *cache = cache_of(memory, budget_for(4));
     for (uint64_t offset = 0; offset < 4; offset++) {
         add(cache, 1, offset);
     }
-    lw_cache_charge(cache, budget_for(3));
-    lw_cache_figures figures;
-    lw_cache_figures_get(cache, &figures);
-    assert_int_equal(figures.used, budget_for(4));
-    assert_int_equal(figures.charged, budget_for(3));
+    lw_budget_charge(lw_cache_budget(cache), LW_BUDGET_MEMTABLES, budget_for(3));
+    assert_int_equal(lw_cache_budget(cache)->used, budget_for(4));
+    assert_int_equal(used(cache), budget_for(1));
     assert_true(use(cache, 1, 3));
     assert_false(use(cache, 1, 2));
-    lw_cache_discharge(cache, budget_for(3));
+    lw_budget_discharge(lw_cache_budget(cache), LW_BUDGET_MEMTABLES, budget_for(3));
     assert_int_equal(used(cache), budget_for(1));
     lw_cache_close(cache);
     lw_memory_close(memory);
@@ -191,7 +196,7 @@ static void charges_take_the_room_of_blocks(void **state) {
 static void a_forgotten_file_is_gone_and_its_pinned_blocks_go_with_their_pin(void **state) {
     (void)state;
     lw_memory *memory = lw_memory_open();
-    lw_cache *cache = lw_cache_open(memory, budget_for(8));
+    lw_cache *cache = cache_of(memory, budget_for(8));
     for (uint64_t offset = 0; offset < 3; offset++) {
         add(cache, 1, offset);
         add(cache, 2, offset);
@@ -219,9 +224,10 @@ static void whatever_happens_the_figures_are_exact(void **state) {
     enum { HELD_COUNT = 8, STEPS = 20000 };
     lw_memory *memory = lw_memory_open();
     size_t header_size = budget_for(1) - BLOCK_SIZE;
-    lw_cache *cache = lw_cache_open(memory, budget_for(12));
+    lw_cache *cache = cache_of(memory, budget_for(12));
     lw_cache_block *held[HELD_COUNT] = {NULL};
-    size_t charged = 0;
+    const lw_budget *budget = lw_cache_budget(cache);
+    lw_budget_share other = lw_budget_share_in(lw_cache_budget(cache), LW_BUDGET_MEMTABLES);
     for (uint64_t step = 0; step < STEPS; step++) {
         uint64_t chance = lw_mix(step);
         uint64_t number = chance % 5, offset = chance / 8 % 7;
@@ -232,9 +238,7 @@ static void whatever_happens_the_figures_are_exact(void **state) {
         } else if (chance >> 60 == 0) {
             lw_cache_forget(cache, number);
         } else if (chance >> 60 == 1) {
-            lw_cache_discharge(cache, charged);
-            lw_cache_charge(cache, charge);
-            charged = charge;
+            lw_budget_share_set(&other, charge);
         } else {
             held[slot] = lw_cache_find(cache, number, offset);
             if (held[slot] == NULL) {
@@ -258,16 +262,17 @@ static void whatever_happens_the_figures_are_exact(void **state) {
         lw_cache_figures figures;
         lw_cache_figures_get(cache, &figures);
         assert_int_equal(figures.pinned, pinned);
-        assert_int_equal(figures.charged, charged);
-        assert_true(figures.used >= pinned + charged);
-        assert_true(figures.used <= figures.budget || figures.used == pinned + charged);
+        assert_int_equal(budget->parts[LW_BUDGET_BLOCKS], figures.used);
+        assert_int_equal(budget->evictable, figures.used - pinned);
+        assert_int_equal(budget->used, figures.used + other.size);
+        assert_true(budget->used <= budget->limit || figures.used == pinned);
     }
     for (size_t slot = 0; slot < HELD_COUNT; slot++) {
         if (held[slot] != NULL) {
             lw_cache_unpin(cache, held[slot]);
         }
     }
-    lw_cache_discharge(cache, charged);
+    lw_budget_share_set(&other, 0);
     lw_cache_close(cache);
     assert_int_equal(lw_memory_used(memory), 0);
     lw_memory_close(memory);
@@ -282,7 +287,7 @@ int main(void) {
         cmocka_unit_test(the_protected_leave_room_for_what_is_new),
         cmocka_unit_test(only_pinned_blocks_exceed_the_budget),
         cmocka_unit_test(an_unpublished_block_is_freed_by_its_unpin),
-        cmocka_unit_test(charges_take_the_room_of_blocks),
+        cmocka_unit_test(what_others_take_of_the_budget_is_taken_from_the_blocks),
         cmocka_unit_test(a_forgotten_file_is_gone_and_its_pinned_blocks_go_with_their_pin),
         cmocka_unit_test(whatever_happens_the_figures_are_exact),
     };
