@@ -3,6 +3,7 @@
  * in catalog.h. */
 #include "storage/catalog.h"
 
+#include "storage/range.h"
 #include "storage/store.h"
 
 #include <inttypes.h>
@@ -200,15 +201,13 @@ static bool take_bounds(lw_arena *arena, lw_bytes *rest, lw_change *change) {
     }
     lw_key_range *ranges = lw_arena_allocate(arena, (size_t)count * sizeof(*ranges));
     for (uint64_t index = 0; index < count; index++) {
-        if (!take_range(rest, &ranges[index]) ||
-            (index > 0 && (ranges[index - 1].upper.size == 0 ||
-                           lw_compare(ranges[index - 1].upper, ranges[index].lower) >= 0))) {
+        if (!take_range(rest, &ranges[index])) {
             return false;
         }
     }
     change->ranges = ranges;
     change->range_count = (uint32_t)count;
-    return true;
+    return count == 0 || lw_ranges_valid(ranges, (uint32_t)count);
 }
 
 static bool take_change(lw_arena *arena, lw_bytes *rest, lw_change *change) {

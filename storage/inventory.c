@@ -3,6 +3,7 @@
 #include "storage/inventory.h"
 
 #include "base/hash.h"
+#include "storage/range.h"
 
 #include <inttypes.h>
 
@@ -123,11 +124,6 @@ static bool same_table(const lw_table_info *a, const lw_table_info *b) {
             memcmp(a->values, b->values, a->value_count * sizeof(a->values[0])) == 0);
 }
 
-static bool ranges_overlap(const lw_key_range *a, const lw_key_range *b) {
-    return (a->upper.size == 0 || lw_compare(b->lower, a->upper) < 0) &&
-           (b->upper.size == 0 || lw_compare(a->lower, b->upper) < 0);
-}
-
 /* Holds a new place of a table against its others. */
 static lw_status check_places(const lw_inventory_file *file, const lw_table_info *info) {
     const lw_inventory_table *other = file->tables;
@@ -140,7 +136,7 @@ static lw_status check_places(const lw_inventory_file *file, const lw_table_info
             return lw_fail(LW_CORRUPTION, "table %" PRIx64 " is said to be two things",
                            info->number);
         }
-        if (ranges_overlap(&other->info.clip, &info->clip)) {
+        if (lw_ranges_overlap(&other->info.clip, &info->clip)) {
             return lw_fail(LW_CORRUPTION, "table %" PRIx64 " is added twice", info->number);
         }
     }
