@@ -97,7 +97,8 @@ LW_YIELDS static lw_status merge_inputs(lw_tree *tree, const lw_version *version
     return status;
 }
 
-LW_YIELDS static lw_status commit_compacted(lw_tree *tree, const lw_compaction *compaction,
+LW_YIELDS static lw_status commit_compacted(lw_tree *tree, uint32_t shape,
+                                            const lw_compaction *compaction,
                                             const lw_version_file *added, uint32_t count) {
     lw_store *store = tree->store;
     lw_buffer edit = lw_buffer_in(store->memory);
@@ -107,15 +108,15 @@ LW_YIELDS static lw_status commit_compacted(lw_tree *tree, const lw_compaction *
     for (uint32_t index = 0; index < count; index++) {
         lw_edit_add(&edit, tree->id, added[index].level, &added[index].file->info);
     }
-    lw_status status =
-        lw_store_commit_surely(store, lw_buffer_view(&edit), &store->compaction_full);
+    lw_status status = lw_tree_commit(tree, shape, lw_buffer_view(&edit), &store->compaction_full);
     lw_buffer_reset(&edit);
     return status;
 }
 
 /* Puts `files`, and the rests of a slice (NULL: there are none), in the place of the inputs:
  * durably, then for readers. */
-LW_YIELDS static lw_status replace_inputs(lw_tree *tree, const lw_compaction *compaction,
+LW_YIELDS static lw_status replace_inputs(lw_tree *tree, uint32_t shape,
+                                          const lw_compaction *compaction,
                                           lw_table_file *const *files, uint32_t file_count,
                                           const slice *cut) {
     lw_store *store = tree->store;
@@ -127,7 +128,7 @@ LW_YIELDS static lw_status replace_inputs(lw_tree *tree, const lw_compaction *co
     for (uint32_t index = 0; index < rest_count; index++) {
         added[count++] = (lw_version_file){0, cut->rests[index]};
     }
-    lw_status status = commit_compacted(tree, compaction, added, count);
+    lw_status status = commit_compacted(tree, shape, compaction, added, count);
     if (status == LW_OK) {
         lw_tree_install(tree, &(lw_version_change){.add = added,
                                                    .add_count = count,
@@ -158,7 +159,7 @@ static void note_swept(const lw_compaction *compaction, const lw_tree *tree,
     }
 }
 
-LW_YIELDS static lw_status rewrite_inputs(lw_tree *tree, const lw_version *version,
+LW_YIELDS static lw_status rewrite_inputs(lw_tree *tree, uint32_t shape, const lw_version *version,
                                           const lw_compaction *compaction, const slice *cut) {
     lw_store *store = tree->store;
     lw_output output = lw_output_in(store, store->options.table_size);
@@ -174,21 +175,23 @@ LW_YIELDS static lw_status rewrite_inputs(lw_tree *tree, const lw_version *versi
         unlink_inputs(tree, compaction);
     }
     note_swept(compaction, tree, &output);
-    status = replace_inputs(tree, compaction, output.files, output.count, cut);
+    status = replace_inputs(tree, shape, compaction, output.files, output.count, cut);
     tree->compacted_bytes += output.bytes;
-    /* Without success the store has stopped, and which tables the catalog names is unknown. */
-    lw_output_reset(&output, false);
+    /* When the store has stopped it is unknown which tables the catalog names. */
+    lw_output_reset(&output, status == LW_CONFLICT);
     return status;
 }
 
 LW_YIELDS static lw_status compaction_run(lw_tree *tree, const lw_version *version,
                                           const lw_compaction *compaction) {
+    uint32_t shape = tree->shape;
     if (compaction->move) {
         LW_MARK(tree->store->env, "store.trivial_move");
-        return replace_inputs(tree, compaction, compaction->inputs, compaction->input_count, NULL);
+        return replace_inputs(tree, shape, compaction, compaction->inputs, compaction->input_count,
+                              NULL);
     }
     slice cut = slice_of(tree->store, compaction);
-    lw_status status = rewrite_inputs(tree, version, compaction, &cut);
+    lw_status status = rewrite_inputs(tree, shape, version, compaction, &cut);
     slice_reset(&cut);
     return status;
 }
@@ -277,6 +280,9 @@ LW_YIELDS static void compact_tree(lw_tree *tree) {
     store->compacting = true;
     lw_status status = tree_step(tree, all);
     store->compacting = false;
+    if (tree->dropped || status == LW_CONFLICT) {
+        return;
+    }
     if (lw_store_stopping(store) || (status == LW_FULL && lw_reserve_spend(store->reserve))) {
         return;
     }
@@ -304,7 +310,9 @@ void lw_compaction_main(void *argument) {
         uint64_t wake_ns = 0;
         lw_tree *tree = neediest(store, &wake_ns);
         if (tree != NULL) {
+            lw_tree_hold(tree);
             compact_tree(tree);
+            lw_tree_release(tree);
         } else if (wake_ns != 0) {
             (void)lw_env_wait(store->env, &store->compaction_wanted, wake_ns);
         } else {

@@ -16,10 +16,9 @@ enum {
 struct lw_engine {
     lw_env *env;
     lw_store *store;
-    lw_log *log;        /* NULL while it is being opened */
-    lw_tree *last_tree; /* the one written to last */
-    uint64_t position;  /* of the last append */
-    size_t unturned;    /* bytes written since the loop turned */
+    lw_log *log;       /* NULL while it is being opened */
+    uint64_t position; /* of the last append */
+    size_t unturned;   /* bytes written since the loop turned */
     bool open_failed;
     lw_queue opened; /* flushes wait here for the log */
 };
@@ -146,13 +145,11 @@ lw_log *lw_engine_log(const lw_engine *engine) {
  */
 
 static lw_status find_tree(lw_engine *engine, uint64_t id, lw_tree **tree) {
-    if (engine->last_tree == NULL || lw_tree_id(engine->last_tree) != id) {
-        engine->last_tree = lw_store_tree(engine->store, id);
-        if (engine->last_tree == NULL) {
-            return lw_fail(LW_NOT_FOUND, "there is no tree %" PRIu64 ": create it first", id);
-        }
+    lw_tree *found = lw_store_tree(engine->store, id); /* not kept: it may be dropped */
+    if (found == NULL) {
+        return lw_fail(LW_NOT_FOUND, "there is no tree %" PRIu64 ": create it first", id);
     }
-    *tree = engine->last_tree;
+    *tree = found;
     return LW_OK;
 }
 
@@ -164,8 +161,8 @@ LW_YIELDS static lw_status admit(lw_engine *engine, uint64_t id, lw_bytes batch)
                        "a batch of %zu bytes is larger than the %d that one may have: split it",
                        batch.size, (int)LW_LOG_PAYLOAD_SIZE_MAX);
     }
-    LW_TRY(lw_batch_check(batch));
     LW_TRY(find_tree(engine, id, &tree));
+    LW_TRY(lw_tree_check_batch(tree, batch));
     return lw_tree_admit(tree, batch.size);
 }
 

@@ -30,15 +30,15 @@ LW_YIELDS static lw_status write_entries(lw_tree *tree, const lw_memtable *memta
     return status == LW_OK ? lw_output_finish(output) : status;
 }
 
-LW_YIELDS static lw_status commit_flushed(lw_tree *tree, const lw_memtable_share *share,
-                                          const lw_output *output) {
+LW_YIELDS static lw_status commit_flushed(lw_tree *tree, uint32_t shape,
+                                          const lw_memtable_share *share, const lw_output *output) {
     lw_store *store = tree->store;
     lw_buffer edit = lw_buffer_in(store->memory);
     for (uint32_t index = 0; index < output->count; index++) {
         lw_edit_add(&edit, tree->id, 0, &output->files[index]->info);
     }
     lw_edit_flushed(&edit, tree->id, share->index, share->sequence);
-    lw_status status = lw_store_commit_surely(store, lw_buffer_view(&edit), &store->flush_full);
+    lw_status status = lw_tree_commit(tree, shape, lw_buffer_view(&edit), &store->flush_full);
     lw_buffer_reset(&edit);
     return status;
 }
@@ -50,7 +50,9 @@ static void install_flushed(lw_tree *tree, lw_memtable_share *share, const lw_ou
     LW_ASSERT(share->index > tree->flushed);
     lw_version_file added = {.level = 0, .file = output->count > 0 ? output->files[0] : NULL};
     tree->flushed = share->index;
-    tree->flushed_sequence = share->sequence;
+    if (share->sequence > tree->flushed_sequence) {
+        tree->flushed_sequence = share->sequence;
+    }
     tree->flushed_bytes += output->bytes;
     store->memtable_bytes -= lw_memtable_size(share->memtable);
     lw_tree_install(tree, &(lw_version_change){
@@ -62,13 +64,12 @@ static void install_flushed(lw_tree *tree, lw_memtable_share *share, const lw_ou
     lw_queue_wake_all(&store->compaction_wanted);
 }
 
-LW_YIELDS static lw_status flush_oldest(lw_tree *tree) {
+LW_YIELDS static lw_status flush_share(lw_tree *tree, lw_memtable_share *share) {
     lw_store *store = tree->store;
-    LW_ASSERT(tree->version->memtable_count > 1);
-    lw_memtable_share *share = tree->version->memtables[tree->version->memtable_count - 1];
+    uint32_t shape = tree->shape;
     lw_output output = lw_output_in(store, UINT64_MAX);
     if (LW_BUG(store->env, "store.flush_index_before_table")) {
-        LW_TRY(commit_flushed(tree, share, &output));
+        LW_TRY(commit_flushed(tree, shape, share, &output));
     }
     lw_status status = write_entries(tree, share->memtable, &output);
     if (status != LW_OK) {
@@ -85,12 +86,21 @@ LW_YIELDS static lw_status flush_oldest(lw_tree *tree) {
         lw_output_reset(&output, true);
         return status;
     }
-    status = commit_flushed(tree, share, &output);
+    status = commit_flushed(tree, shape, share, &output);
     if (status == LW_OK) {
         install_flushed(tree, share, &output);
     }
-    /* Without success the store has stopped, and whether the catalog names the table is unknown. */
-    lw_output_reset(&output, false);
+    /* When the store has stopped it is unknown whether the catalog names the table. */
+    lw_output_reset(&output, status == LW_CONFLICT);
+    return status;
+}
+
+LW_YIELDS static lw_status flush_oldest(lw_tree *tree) {
+    LW_ASSERT(tree->version->memtable_count > 1);
+    lw_memtable_share *share = tree->version->memtables[tree->version->memtable_count - 1];
+    share->references++; /* the tree may be dropped meanwhile */
+    lw_status status = flush_share(tree, share);
+    lw_memtable_share_release(share);
     return status;
 }
 
@@ -118,12 +128,22 @@ void lw_flush_main(void *argument) {
             lw_queue_wait(&store->flush_wanted);
             continue;
         }
-        lw_status status = flush_oldest(store->flush_first);
+        lw_tree *tree = store->flush_first;
+        lw_tree_hold(tree);
+        lw_status status = flush_oldest(tree);
         if (status == LW_OK) {
             store->flush_full = false;
             store->full_streak = 0;
+        }
+        if (status == LW_OK && !tree->dropped) {
             next_tree(store);
-        } else if (status == LW_FULL) {
+        }
+        bool gone = status == LW_CONFLICT || tree->dropped;
+        lw_tree_release(tree);
+        if (status == LW_OK || gone) {
+            continue;
+        }
+        if (status == LW_FULL) {
             LW_MARK(store->env, "store.flush_met_full_disk");
             lw_store_make_room(store, &store->flush_full);
         } else {

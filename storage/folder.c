@@ -165,10 +165,12 @@ static lw_status check_tables(lw_store *store, const lw_inventory_tree *from,
         }
         LW_TRY(check_values(store, &table->info, from->id));
     }
-    if (!lw_version_check(version)) {
+    if (!lw_version_check(version) ||
+        !lw_version_within(version, from->bounds, from->bound_count)) {
         return lw_fail(LW_CORRUPTION,
-                       "the catalog of %s gives tree %" PRIu64 " tables that overlap: restore the "
-                       "folder from a backup, or let the node join again with an empty one",
+                       "the catalog of %s gives tree %" PRIu64 " tables that overlap, or that lie "
+                       "outside of it: restore the folder from a backup, or let the node join "
+                       "again with an empty one",
                        store->directory, from->id);
     }
     return LW_OK;
@@ -182,6 +184,7 @@ static lw_status load_tree(lw_store *store, const lw_inventory_tree *from) {
         return status;
     }
     lw_tree *tree = lw_store_add_tree(store, from->id, version);
+    lw_tree_set_bounds(tree, from->bounds, from->bound_count);
     tree->applied = tree->rotated = tree->flushed = from->flushed_index;
     tree->sequence = tree->flushed_sequence = from->sequence;
     for (const lw_inventory_table *table = from->first; table != NULL; table = table->next) {

@@ -227,13 +227,14 @@ static lw_status take_drop(lw_inventory *inventory, const lw_change *change) {
 
 static lw_status take_flushed(lw_inventory *inventory, const lw_change *change) {
     lw_inventory_tree *tree = lw_inventory_find_tree(inventory, change->tree);
-    if (tree == NULL || change->index < tree->flushed_index || change->sequence < tree->sequence) {
+    if (tree == NULL || change->index < tree->flushed_index) {
         return lw_fail(LW_CORRUPTION,
                        "tree %" PRIu64 " is flushed to index %" PRIu64 ", which cannot be",
                        change->tree, change->index);
     }
     tree->flushed_index = change->index;
-    tree->sequence = change->sequence;
+    /* A flush may be overtaken by tables that came from elsewhere, with higher sequences. */
+    tree->sequence = change->sequence > tree->sequence ? change->sequence : tree->sequence;
     return LW_OK;
 }
 

@@ -202,7 +202,7 @@ void lw_shared_file_name(lw_shared_file *table) {
 
 static void unname_one(lw_shared_file *file) {
     LW_ASSERT(file->name_count > 0);
-    file->obsolete = --file->name_count == 0;
+    file->obsolete = --file->name_count == 0 || LW_BUG(file->folder->env, "store.unlink_shared");
 }
 
 static void unname_values(lw_shared_file *values, uint64_t live_size) {

@@ -10,6 +10,7 @@ lw_snapshot *lw_snapshot_open(lw_tree *tree) {
     lw_snapshot *snapshot = lw_allocate(tree->store->memory, sizeof(*snapshot));
     *snapshot = (lw_snapshot){.tree = tree, .version = tree->version, .sequence = tree->sequence};
     lw_version_hold(snapshot->version);
+    lw_tree_hold(tree);
     tree->store->snapshots++;
     return snapshot;
 }
@@ -22,6 +23,7 @@ void lw_snapshot_close(lw_snapshot *snapshot) {
         lw_queue_wake_all(&store->changed); /* somebody may wait for this memory */
     }
     store->snapshots--;
+    lw_tree_release(snapshot->tree);
     lw_free(store->memory, snapshot);
 }
 

@@ -166,40 +166,18 @@ lw_tree *lw_store_add_tree(lw_store *store, uint64_t id, lw_version *tables) {
     size_t size = lw_memtable_size(memtable->memtable);
     tree->id = id;
     tree->store = store;
+    tree->references = 1;
+    tree->bounds = lw_range_list_in(store->memory);
     tree->version = tables;
     lw_tree_install(tree, &(lw_version_change){.add_memtable = memtable});
     lw_memtable_share_release(memtable);
     store->memtable_bytes += size;
     store->active_bytes += size;
     lw_map_insert(&store->trees, &tree->node, lw_mix(id));
+    tree->previous = store->last_tree;
     *(store->first_tree == NULL ? &store->first_tree : &store->last_tree->next) = tree;
     store->last_tree = tree;
     return tree;
-}
-
-LW_YIELDS static lw_status create_tree(lw_store *store, uint64_t id, lw_tree **tree) {
-    lw_buffer edit = lw_buffer_in(store->memory);
-    if (lw_store_tree(store, id) != NULL) {
-        return lw_fail(LW_EXISTS, "there is a tree %" PRIu64 " already", id);
-    }
-    lw_edit_tree(&edit, id);
-    lw_status status = lw_store_commit(store, lw_buffer_view(&edit));
-    if (status == LW_OK) {
-        *tree = lw_store_add_tree(store, id, NULL);
-    }
-    lw_buffer_reset(&edit);
-    return status;
-}
-
-lw_status lw_store_create_tree(lw_store *store, uint64_t id, lw_tree **tree) {
-    while (store->creating) {
-        lw_queue_wait(&store->create_turn);
-    }
-    store->creating = true;
-    lw_status status = create_tree(store, id, tree);
-    store->creating = false;
-    lw_queue_wake_one(&store->create_turn);
-    return status;
 }
 
 lw_cache *lw_store_cache(lw_store *store) {
@@ -220,6 +198,9 @@ void lw_store_describe(void *argument, lw_buffer *edit) {
     lw_edit_numbers(edit, store->number_limit);
     for (const lw_tree *tree = store->first_tree; tree != NULL; tree = tree->next) {
         lw_edit_tree(edit, tree->id);
+        if (tree->bounds.count > 0) {
+            lw_edit_bounds(edit, tree->id, tree->bounds.ranges, tree->bounds.count);
+        }
         for (uint32_t level = 0; level < LW_LEVEL_COUNT; level++) {
             for (uint32_t index = 0; index < lw_version_count(tree->version, level); index++) {
                 lw_table_file *file = lw_version_files(tree->version, level)[index];
@@ -264,7 +245,8 @@ void lw_store_free(lw_store *store) {
     while (store->first_tree != NULL) {
         lw_tree *tree = store->first_tree;
         store->first_tree = tree->next;
-        lw_tree_free(tree);
+        LW_ASSERT(tree->references == 1);
+        lw_tree_release(tree);
     }
     lw_table_folder_sweep(&store->folder);
     LW_ASSERT(store->folder.open_count == 0);

@@ -77,16 +77,56 @@ bool lw_store_dead(const lw_store *store, lw_error *why);
 
 /* ---- trees -------------------------------------------------------------------------------- */
 
-/* The tree of this id, or NULL. Trees live as long as the store. */
+/* The tree of this id, or NULL. A tree lives until it is dropped, or merged into another one. */
 lw_tree *lw_store_tree(lw_store *store, uint64_t id);
 /* The one created after `tree`, or the first for NULL; NULL behind the last. */
 lw_tree *lw_store_next_tree(const lw_store *store, const lw_tree *tree);
 /* Creates an empty tree, durably. LW_EXISTS if there is one of this id. */
 LW_MUST_USE LW_YIELDS lw_status lw_store_create_tree(lw_store *store, uint64_t id, lw_tree **tree);
+/* Drops a tree and all it holds, durably, by one edit of a few bytes whatever its size. Calls that
+ * wait at it return LW_NOT_FOUND; open snapshots stay good; its memory and its files go with the
+ * last of them. Afterwards nothing but lw_snapshot_close and the reading of snapshots may be asked
+ * of the tree. Who creates a tree of this id again sees to it that the log has nothing of the old
+ * one. While the disk is full it spends the reserve, then waits. LW_NOT_FOUND if there is none. */
+LW_MUST_USE LW_YIELDS lw_status lw_store_drop_tree(lw_store *store, uint64_t id);
+
+/* Whether a tree may hold a key: within its bounds, which splitting and merging set. The list is
+ * storage/range.h's; of 0 ranges: every key. Valid until the tree is split or merged. */
+bool lw_tree_may_hold(const lw_tree *tree, lw_bytes key);
+const lw_key_range *lw_tree_bounds(const lw_tree *tree, uint32_t *count);
+
+typedef struct lw_split {
+    uint64_t child;             /* the id of the new tree */
+    uint64_t child_index;       /* from which the child's own log goes on: what lw_tree_applied and
+                                   lw_tree_flushed say of it then */
+    const lw_key_range *ranges; /* what goes over to the child, as in storage/range.h: within the
+                                   tree's bounds, and not all of it. No range may begin or end
+                                   within a filter part */
+    uint32_t range_count;
+} lw_split;
+
+/* Splits a tree: flushes it, then one edit gives the child its ranges and leaves the rest; both see
+ * the same files, clipped, so it costs nothing but what compactions rewrite later. Nothing may be
+ * applied to the tree meanwhile; it may be read. Neither open snapshots nor the tree's own flushed
+ * index change. LW_EXISTS if there is a tree of the child's id; LW_INVALID_ARGUMENT for such
+ * ranges; LW_FULL if it could not be flushed. */
+LW_MUST_USE LW_YIELDS lw_status lw_store_split_tree(lw_store *store, lw_tree *tree,
+                                                    const lw_split *split, lw_tree **child);
+/* The inverse: `tree` takes over all that `other` holds, which is dropped as by lw_store_drop_tree.
+ * Both have bounds, which do not overlap. Nothing may be applied to either meanwhile. The index of
+ * `tree` stays what it is. LW_INVALID_ARGUMENT for such trees; LW_FULL if one could not be flushed.
+ */
+LW_MUST_USE LW_YIELDS lw_status lw_store_merge_trees(lw_store *store, lw_tree *tree,
+                                                     lw_tree *other);
+
 uint64_t lw_tree_id(const lw_tree *tree);
 
+/* LW_CORRUPTION if a batch cannot be read, LW_INVALID_ARGUMENT if it has a key outside of the
+ * bounds of the tree. */
+LW_MUST_USE lw_status lw_tree_check_batch(const lw_tree *tree, lw_bytes batch);
+
 /* Applies the batch of the entry `index`, which is above the applied index. Visible at once, whole.
- * Never suspends. LW_CORRUPTION if the batch cannot be read; nothing is applied then. */
+ * Never suspends. As lw_tree_check_batch; what fails is not applied. */
 LW_MUST_USE lw_status lw_tree_apply(lw_tree *tree, uint64_t index, lw_bytes batch);
 /* The last index applied, and the last that a restart would find in tables. Both are the same after
  * opening: the owner applies again what the log has above. */

@@ -36,14 +36,6 @@ void lw_work_done(uint32_t *count) {
     }
 }
 
-void lw_tree_free(lw_tree *tree) {
-    lw_memory *memory = tree->store->memory;
-    if (tree->version != NULL) {
-        lw_version_release(tree->version);
-    }
-    lw_free(memory, tree);
-}
-
 uint64_t lw_tree_id(const lw_tree *tree) {
     return tree->id;
 }
@@ -86,9 +78,8 @@ lw_tuning lw_tree_tuning(const lw_tree *tree) {
     return (lw_tuning){.table_size = store->options.table_size,
                        .batch_size = tree->batch_size,
                        .round_sequence = tree->round_sequence,
-                       .slice_size = tiny || store->squeezing
-                                         ? 1
-                                         : SLICE_TABLES * store->options.table_size,
+                       .slice_size =
+                           tiny || store->squeezing ? 1 : SLICE_TABLES * store->options.table_size,
                        .safepoint = tree->safepoint};
 }
 
@@ -207,12 +198,27 @@ static void count_applied(lw_store *store, lw_memtable_share *share, size_t batc
     store->evicted += busy < idle ? busy : idle;
 }
 
+lw_status lw_tree_check_batch(const lw_tree *tree, lw_bytes batch) {
+    lw_batch_operation operation;
+    LW_TRY(lw_batch_check(batch));
+    while (tree->bounds.count > 0 && lw_batch_next(&batch, &operation)) {
+        if (!lw_tree_may_hold(tree, operation.key)) {
+            return lw_fail(LW_INVALID_ARGUMENT,
+                           "a batch has a key that lies outside of tree %" PRIu64
+                           ": it was split off, and belongs to another tree",
+                           tree->id);
+        }
+    }
+    return LW_OK;
+}
+
 lw_status lw_tree_apply(lw_tree *tree, uint64_t index, lw_bytes batch) {
     lw_store *store = tree->store;
     lw_memtable_share *share = active(tree);
     lw_batch_operation operation;
     LW_ASSERT(index > tree->applied);
-    LW_TRY(lw_batch_check(batch));
+    LW_ASSERT(!tree->frozen);
+    LW_TRY(lw_tree_check_batch(tree, batch));
     size_t batch_size = batch.size;
     lw_budget_prepare(store->budget, batch_size);
     tree->sequence++;
@@ -263,6 +269,9 @@ static lw_status disk_full(const lw_store *store) {
 /* Why a writer that waits would wait in vain, or LW_OK. */
 static lw_status hopeless(const lw_tree *tree) {
     const lw_store *store = tree->store;
+    if (tree->dropped) {
+        return lw_tree_gone(tree);
+    }
     bool too_many_tables = lw_version_depth(tree->version) >= LEVEL0_STOP;
     if (lw_store_stopping(store)) {
         return lw_store_stopped(store);
@@ -362,7 +371,7 @@ LW_YIELDS static lw_status stall(lw_tree *tree, size_t size) {
     return LW_OK;
 }
 
-lw_status lw_tree_admit(lw_tree *tree, size_t size) {
+LW_YIELDS static lw_status admit(lw_tree *tree, size_t size) {
     lw_store *store = tree->store;
     await_verdict(store);
     LW_TRY(hopeless(tree));
@@ -378,9 +387,17 @@ lw_status lw_tree_admit(lw_tree *tree, size_t size) {
     if (most > 0 && most < 1) {
         store->slowed_count++;
         lw_env_sleep(store->env, (uint64_t)(most * most * DELAY_MAX_NS));
+        LW_TRY(tree->dropped ? lw_tree_gone(tree) : LW_OK);
         return lw_store_stopping(store) ? lw_store_stopped(store) : LW_OK;
     }
     return LW_OK;
+}
+
+lw_status lw_tree_admit(lw_tree *tree, size_t size) {
+    lw_tree_hold(tree);
+    lw_status status = admit(tree, size);
+    lw_tree_release(tree);
+    return status;
 }
 
 lw_status lw_tree_admit_freeing(lw_tree *tree, size_t size) {
@@ -398,7 +415,7 @@ lw_status lw_tree_admit_freeing(lw_tree *tree, size_t size) {
 
 /* ---- waiting for work to be done ------------------------------------------------------------ */
 
-lw_status lw_tree_flush(lw_tree *tree) {
+LW_YIELDS static lw_status flush(lw_tree *tree) {
     lw_store *store = tree->store;
     uint64_t target = tree->applied, full_count = store->full_count;
     if (tree->applied > tree->rotated) {
@@ -408,6 +425,7 @@ lw_status lw_tree_flush(lw_tree *tree) {
         if (lw_store_stopping(store)) {
             return lw_store_stopped(store);
         }
+        LW_TRY(tree->dropped ? lw_tree_gone(tree) : LW_OK);
         if (store->flush_full && store->full_count > full_count) {
             return lw_fail(LW_FULL, "tree %" PRIu64 " could not be flushed: the disk of %s is full",
                            tree->id, store->directory);
@@ -417,21 +435,36 @@ lw_status lw_tree_flush(lw_tree *tree) {
     return LW_OK;
 }
 
-lw_status lw_tree_compact(lw_tree *tree) {
+lw_status lw_tree_flush(lw_tree *tree) {
+    lw_tree_hold(tree);
+    lw_status status = flush(tree);
+    lw_tree_release(tree);
+    return status;
+}
+
+LW_YIELDS static lw_status compact(lw_tree *tree) {
     lw_store *store = tree->store;
-    LW_TRY(lw_tree_flush(tree));
+    LW_TRY(flush(tree));
     uint32_t ticket = ++tree->compact_wanted;
     lw_queue_wake_all(&store->compaction_wanted);
     while (tree->compact_done < ticket) {
         if (lw_store_stopping(store)) {
             return lw_store_stopped(store);
         }
+        LW_TRY(tree->dropped ? lw_tree_gone(tree) : LW_OK);
         lw_store_wait(store, 0);
     }
     if (tree->compact_error.status != LW_OK) {
         return lw_fail(tree->compact_error.status, "%s", tree->compact_error.text);
     }
     return LW_OK;
+}
+
+lw_status lw_tree_compact(lw_tree *tree) {
+    lw_tree_hold(tree);
+    lw_status status = compact(tree);
+    lw_tree_release(tree);
+    return status;
 }
 
 void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures) {

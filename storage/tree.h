@@ -16,7 +16,12 @@
  *     in any table or flushed edit (hazard S9).
  * I4. memtable_bytes is the sum of the sizes of all memtables that are not flushed, active_bytes of
  *     those that take writes. What the budget has as memtables is more by those that were flushed,
- *     and are still read by a snapshot: no flush gives their memory back. */
+ *     and are still read by a snapshot: no flush gives their memory back.
+ * I5. What trees there are, and which keys one holds, changes in one place: reshape.c. While a tree
+ *     is reshaped nothing else commits an edit of it, and a flush or compaction that began before
+ *     finds its `shape` changed, and drops what it made.
+ * I6. A tree that was dropped is in no list; it stays until the last snapshot, and the last fiber
+ *     that is at it, let it go. */
 #ifndef LW_TREE_H
 #define LW_TREE_H
 
@@ -24,12 +29,13 @@
 #include "storage/inventory.h"
 #include "storage/levels.h"
 #include "storage/merge.h"
+#include "storage/range.h"
 #include "storage/sieve.h"
 #include "storage/value_output.h"
 
 struct lw_tree {
-    lw_map_node node; /* by id */
-    lw_tree *next;    /* of the store, in the order of their creation */
+    lw_map_node node;         /* by id */
+    lw_tree *next, *previous; /* of the store, in the order of their creation */
     lw_tree *flush_next;
     lw_store *store;
     lw_version *version;
@@ -41,6 +47,14 @@ struct lw_tree {
     uint64_t flushed_bytes, compacted_bytes;
     uint64_t safepoint; /* see lw_tree_set_safepoint */
     bool in_flush_list;
+    /* What reshape.c keeps. */
+    uint32_t references; /* of the store, of snapshots, of fibers that are at it (I6) */
+    uint32_t shape;      /* counts the reshapings */
+    uint32_t committing; /* edits of it under way */
+    bool reshaping, dropped;
+    bool frozen;          /* nothing may be applied */
+    lw_range_list bounds; /* the keys it may hold; none: every key */
+    uint8_t *bound_keys;  /* of the bounds */
     /* The compaction. */
     uint32_t compact_wanted, compact_done; /* requests of lw_tree_compact */
     lw_error compact_error;                /* of the last of them that was done, or LW_OK */
@@ -74,10 +88,10 @@ struct lw_store {
     bool squeezing;       /* compact whatever may give space back */
     bool compacting;      /* a step is under way */
     uint32_t fibers;      /* that work now */
-    bool committing, creating, closing, dead;
+    bool committing, shaping, closing, dead;
     bool flush_full, compaction_full; /* the last attempt met a full disk */
     lw_error why_dead;
-    lw_queue commit_turn, create_turn;
+    lw_queue commit_turn, shaping_turn;
     lw_queue flush_wanted, compaction_wanted; /* the fibers wait here */
     lw_queue stopping;                        /* pauses that the end of the store cuts short */
     lw_queue changed;      /* whoever waits for room, for a flush, for a compaction, for the end */
@@ -135,7 +149,6 @@ void lw_tree_install(lw_tree *tree, const lw_version_change *change);
 void lw_tree_rotate(lw_tree *tree);
 /* Flushes a memtable if readers would have more of its memory than writers. */
 void lw_store_relieve_readers(lw_store *store);
-void lw_tree_free(lw_tree *tree);
 lw_tuning lw_tree_tuning(const lw_tree *tree);
 /* Decides anew what the tree needs. */
 void lw_tree_look(lw_tree *tree);
@@ -143,6 +156,36 @@ void lw_tree_look(lw_tree *tree);
 lw_sieve lw_tree_sieve(const lw_tree *tree, const lw_version *version, uint32_t below);
 /* Counts a piece of work, and lets other fibers run every now and then. */
 LW_YIELDS void lw_work_done(uint32_t *count);
+
+/* ---- reshape.c ------------------------------------------------------------------------------ */
+
+/* Commits an edit of a tree that had this shape when the work for it began; while the disk is full
+ * it sets `*full` and tries again, until the store stops. LW_CONFLICT if the tree was reshaped or
+ * dropped meanwhile: then no restart finds the edit, and what it would have named can go. */
+LW_MUST_USE LW_YIELDS lw_status lw_tree_commit(lw_tree *tree, uint32_t shape, lw_bytes edit,
+                                               bool *full);
+/* Copies the bounds. */
+void lw_tree_set_bounds(lw_tree *tree, const lw_key_range *ranges, uint32_t count);
+/* Whether all its tables show lies within its bounds. */
+LW_MUST_USE bool lw_version_within(const lw_version *version, const lw_key_range *bounds,
+                                   uint32_t bound_count);
+static inline void lw_tree_hold(lw_tree *tree) {
+    tree->references++;
+}
+/* Frees the tree when it was the last reference. */
+void lw_tree_release(lw_tree *tree);
+/* Why whoever waits at a dropped tree waits in vain. */
+LW_MUST_USE lw_status lw_tree_gone(const lw_tree *tree);
+/* Lets no other edit of the tree be committed; when none is any more, the caller commits its own.
+ */
+LW_YIELDS void lw_tree_reshape_begin(lw_tree *tree);
+void lw_tree_reshape_end(lw_tree *tree, bool reshaped);
+/* Takes a tree, for which lw_tree_reshape_begin was called, out of the store: the catalog has it no
+ * longer. */
+void lw_tree_remove(lw_tree *tree);
+/* One at a time creates, drops, splits and merges trees. */
+LW_YIELDS void lw_store_shaping_begin(lw_store *store);
+void lw_store_shaping_end(lw_store *store);
 
 /* ---- output.c ------------------------------------------------------------------------------- */
 

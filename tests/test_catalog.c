@@ -403,7 +403,7 @@ static void edits_that_make_no_sense_are_corruption(void **state) {
     lw_edit_add(&bad[3], TREE, 1, &info);
     lw_edit_remove(&bad[4], TREE, &info);
     lw_edit_flushed(&bad[5], TREE, 49, 5);
-    lw_edit_flushed(&bad[6], TREE, 50, 4);
+    lw_edit_flushed(&bad[6], TREE, 49, 6);
     lw_edit_numbers(&bad[7], 9);
     lw_buffer_append_u8(&bad[8], 6);
     lw_edit_flushed(&bad[9], TREE + 1, 50, 5);

@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the tests of many trees share: a store on a host of the simulated world, next to the
+ * simplest possible model: for each key its value, and the tree that owns it. The bench keeps what
+ * was done, as the logs of a node would: each change of trees ended before the next thing began, so
+ * after a crash only the last may have to be done again; writes are applied again where the tables
+ * lack them. Whatever is wrong is noted, not asserted, since it is noticed inside of fibers, and
+ * since planted bugs must be noticed too. */
+#ifndef LW_TESTS_TREE_BENCH_H
+#define LW_TESTS_TREE_BENCH_H
+
+#include "tests/unit.h"
+
+#include "storage/batch.h"
+#include "storage/inventory.h"
+#include "storage/range.h"
+#include "storage/store.h"
+#include "sim/world.h"
+
+#include <stdlib.h>
+
+enum { KEYS = 64, DEEDS = 4000, HELD = 3, TREES = 200 };
+
+typedef enum deed_kind { PUT, DELETE, CREATE, SPLIT, MERGE, DROP } deed_kind;
+
+typedef struct deed {
+    deed_kind kind;
+    uint32_t tree, other; /* the child of a split, what a merge takes over */
+    uint64_t index;       /* of a write, in the log of its tree; of a child's first */
+    uint32_t key, value;
+    uint32_t from[2], to[2]; /* the keys that a split gives away: two ranges; from == to: none */
+} deed;
+
+typedef struct model {
+    uint32_t values[KEYS]; /* 0: none */
+    uint32_t owners[KEYS]; /* 0: none */
+} model;
+
+typedef struct held {
+    lw_snapshot *snapshot;
+    uint32_t tree;
+    model model;
+} held;
+
+typedef struct bench {
+    lw_world *world;
+    lw_host *host;
+    lw_env *env;
+    uint64_t chance;
+    deed deeds[DEEDS];
+    uint32_t deed_count;
+    uint64_t applied[TREES]; /* by tree: the last index in its log */
+    uint32_t last_tree, last_value;
+    model now;
+    lw_store *store;
+    held held[HELD];
+    uint32_t steps;    /* of the next session */
+    bool faults;       /* are on: calls may fail */
+    bool stopped;      /* the session ended with a dead store or a failed call */
+    char failure[256]; /* the first thing that was wrong */
+} bench;
+
+static inline void wrong(bench *on, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static inline void wrong(bench *on, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    if (on->failure[0] == 0) {
+        vsnprintf(on->failure, sizeof(on->failure), format, arguments);
+    }
+    va_end(arguments);
+    on->stopped = true;
+}
+
+static inline uint32_t below(bench *on, uint32_t bound) {
+    return (uint32_t)unit_random_below(&on->chance, bound);
+}
+
+static inline bool worked(bench *on, lw_status status, const char *what) {
+    if (status == LW_OK) {
+        return true;
+    }
+    bool allowed = on->faults && (status == LW_FULL || status == LW_INTERNAL);
+    if (!allowed) {
+        wrong(on, "%s: %s", what, lw_error_slot()->text);
+    }
+    on->stopped |= on->store == NULL || lw_store_dead(on->store, NULL);
+    return false;
+}
+
+/* ---- keys and values ----------------------------------------------------------------------------
+ */
+
+typedef struct text {
+    uint8_t data[400];
+} text;
+
+/* Ascending; the first is empty. */
+static inline lw_bytes key_of(uint32_t index, text *to) {
+    int size = snprintf((char *)to->data, sizeof(to->data), "key%03u", (unsigned)index);
+    return lw_view(to->data, index == 0 ? 0 : (size_t)size);
+}
+
+static inline lw_bytes value_of(uint32_t value, text *to) {
+    size_t size = value * 37 % 300;
+    memset(to->data, (int)(value % 251), size);
+    size += (size_t)snprintf((char *)to->data + size, 16, "%u", (unsigned)value);
+    return lw_view(to->data, size);
+}
+
+/* The range of the keys from `from` on and below `to`. */
+static inline lw_key_range range_of(uint32_t from, uint32_t to, text keys[2]) {
+    return (lw_key_range){.lower = key_of(from, &keys[0]),
+                          .upper = to >= KEYS ? lw_view(NULL, 0) : key_of(to, &keys[1])};
+}
+
+/* ---- checking -----------------------------------------------------------------------------------
+ */
+
+static inline uint32_t expected(const model *of, uint32_t tree, uint32_t key) {
+    return of->owners[key] == tree ? of->values[key] : 0;
+}
+
+static inline void check_get(bench *on, lw_snapshot *snapshot, uint32_t tree, const model *of,
+                             uint32_t index) {
+    text key, value_text;
+    lw_buffer value = lw_buffer_in(on->env->memory);
+    uint32_t wanted = expected(of, tree, index);
+    lw_status status = lw_snapshot_get(snapshot, key_of(index, &key), &value);
+    if (wanted == 0 ? status == LW_OK : status == LW_NOT_FOUND) {
+        wrong(on, "tree %u key %u: got %s, expected value %u", tree, index, lw_status_name(status),
+              wanted);
+    } else if (status == LW_OK &&
+               !lw_equal(lw_buffer_view(&value), value_of(wanted, &value_text))) {
+        wrong(on, "tree %u key %u: another value than %u", tree, index, wanted);
+    } else if (status != LW_NOT_FOUND) {
+        (void)worked(on, status, "get");
+    }
+    lw_buffer_reset(&value);
+}
+
+/* Holds one key under a cursor against the model; false when nothing more is to be looked at. */
+static inline bool check_at(bench *on, lw_cursor *cursor, uint32_t tree, const model *of,
+                            uint32_t index) {
+    text key, value;
+    if (!lw_cursor_valid(cursor) || !lw_equal(lw_cursor_key(cursor), key_of(index, &key)) ||
+        !lw_equal(lw_cursor_value(cursor), value_of(of->values[index], &value))) {
+        wrong(on, "tree %u: a cursor is not at key %u with its value", tree, index);
+        return false;
+    }
+    return true;
+}
+
+/* Walks over all keys in one direction. */
+static inline void check_walk(bench *on, lw_snapshot *snapshot, uint32_t tree, const model *of,
+                              bool forward) {
+    lw_cursor *cursor = lw_cursor_open(snapshot, lw_view(NULL, 0), lw_view(NULL, 0));
+    lw_status status = forward ? lw_cursor_first(cursor) : lw_cursor_last(cursor);
+    for (uint32_t step = 0; step < KEYS && !on->stopped && status == LW_OK; step++) {
+        uint32_t index = forward ? step : KEYS - 1 - step;
+        if (expected(of, tree, index) != 0 && check_at(on, cursor, tree, of, index)) {
+            status = forward ? lw_cursor_next(cursor) : lw_cursor_previous(cursor);
+        }
+    }
+    if (worked(on, status, "walking") && !on->stopped && lw_cursor_valid(cursor)) {
+        wrong(on, "tree %u: a cursor found more keys than there are", tree);
+    }
+    lw_cursor_close(cursor);
+}
+
+static inline void check_snapshot(bench *on, lw_snapshot *snapshot, uint32_t tree,
+                                  const model *of) {
+    for (uint32_t key = 0; key < KEYS && !on->stopped; key++) {
+        check_get(on, snapshot, tree, of, key);
+    }
+    check_walk(on, snapshot, tree, of, true);
+    check_walk(on, snapshot, tree, of, false);
+}
+
+static inline bool owns_any(const model *of, uint32_t tree) {
+    for (uint32_t key = 0; key < KEYS; key++) {
+        if (of->owners[key] == tree) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static inline void check_everything(bench *on) {
+    for (uint32_t id = 1; id <= on->last_tree && !on->stopped; id++) {
+        lw_tree *tree = lw_store_tree(on->store, id);
+        if ((tree != NULL) != owns_any(&on->now, id)) {
+            wrong(on, "tree %u is %s", id, tree != NULL ? "there" : "not there");
+        } else if (tree != NULL) {
+            lw_snapshot *snapshot = lw_snapshot_open(tree);
+            check_snapshot(on, snapshot, id, &on->now);
+            lw_snapshot_close(snapshot);
+        }
+    }
+}
+
+/* Each file that the catalog names is there, and no other (T2). */
+static inline void check_names(bench *on, const char *directory) {
+    char path[LW_PATH_SIZE];
+    lw_inventory inventory = lw_inventory_in(on->env->memory);
+    lw_buffer names = lw_buffer_in(on->env->memory);
+    lw_catalog_facts facts;
+    snprintf(path, sizeof(path), "%s/CATALOG", directory);
+    lw_status status = lw_catalog_read(on->env, path, lw_inventory_take, &inventory, &facts);
+    if (status == LW_OK) {
+        snprintf(path, sizeof(path), "%s/sst", directory);
+        status = lw_path_list(on->env, path, &names);
+    }
+    uint32_t there = (uint32_t)(names.size / 17);
+    if (status != LW_OK || inventory.file_map.count != there) {
+        wrong(on, "%s: %u files are named, %u are there", lw_status_name(status),
+              inventory.file_map.count, there);
+    }
+    lw_inventory_reset(&inventory);
+    lw_buffer_reset(&names);
+}
+
+static inline void check_folder(bench *on, const char *directory) {
+    lw_buffer faults = lw_buffer_in(on->env->memory);
+    if (!on->faults) {
+        check_names(on, directory);
+    }
+    lw_status status = lw_store_check(on->env, directory, NULL, &faults);
+    if (status != LW_OK && !on->faults) {
+        wrong(on, "checking: %s: %.*s", lw_error_slot()->text, (int)faults.size,
+              (const char *)faults.data);
+    }
+    lw_buffer_reset(&faults);
+}
+
+/* ---- doing --------------------------------------------------------------------------------------
+ */
+
+static inline void apply_deed(bench *on, const deed *done) {
+    text key, value;
+    lw_tree *tree = lw_store_tree(on->store, done->tree);
+    lw_buffer batch = lw_buffer_in(on->env->memory);
+    if (done->kind == PUT) {
+        lw_batch_put(&batch, key_of(done->key, &key), value_of(done->value, &value));
+    } else {
+        lw_batch_delete(&batch, key_of(done->key, &key));
+    }
+    lw_status status = lw_tree_apply(tree, done->index, lw_buffer_view(&batch));
+    if (status != LW_OK) {
+        wrong(on, "applying: %s", lw_error_slot()->text);
+    }
+    lw_buffer_reset(&batch);
+}
+
+/* Carries out a change of trees; LW_OK also if it was done before. */
+static inline lw_status carry_out(bench *on, const deed *done) {
+    text keys[2][2];
+    lw_tree *tree = lw_store_tree(on->store, done->tree), *made = NULL;
+    lw_tree *other = lw_store_tree(on->store, done->other);
+    lw_key_range ranges[] = {range_of(done->from[0], done->to[0], keys[0]),
+                             range_of(done->from[1], done->to[1], keys[1])};
+    lw_split split = {.child = done->other,
+                      .child_index = done->index,
+                      .ranges = ranges,
+                      .range_count = done->from[1] < done->to[1] ? 2 : 1};
+    switch (done->kind) {
+    case PUT:
+    case DELETE:
+        break;
+    case CREATE:
+        return tree != NULL ? LW_OK : lw_store_create_tree(on->store, done->tree, &made);
+    case SPLIT:
+        return other != NULL ? LW_OK : lw_store_split_tree(on->store, tree, &split, &made);
+    case MERGE:
+        return other == NULL ? LW_OK : lw_store_merge_trees(on->store, tree, other);
+    case DROP:
+        return tree == NULL ? LW_OK : lw_store_drop_tree(on->store, done->tree);
+    }
+    return LW_OK;
+}
+
+/* What a deed means. */
+static inline void note_deed(bench *on, const deed *done) {
+    model *now = &on->now;
+    switch (done->kind) {
+    case PUT:
+    case DELETE:
+        now->values[done->key] = done->kind == PUT ? done->value : 0;
+        break;
+    case SPLIT:
+        for (uint32_t range = 0; range < 2; range++) {
+            for (uint32_t key = done->from[range]; key < done->to[range]; key++) {
+                now->owners[key] = done->other;
+            }
+        }
+        break;
+    case CREATE:
+    case MERGE:
+    case DROP:
+        for (uint32_t key = 0; key < KEYS; key++) {
+            if (now->owners[key] == (done->kind == MERGE  ? done->other
+                                     : done->kind == DROP ? done->tree
+                                                          : 0)) {
+                now->values[key] = done->kind == MERGE ? now->values[key] : 0;
+                now->owners[key] = done->kind == DROP ? 0 : done->tree;
+            }
+        }
+        break;
+    }
+}
+
+/* Writes down a deed, and does it. */
+static inline void act(bench *on, deed done) {
+    LW_ASSERT(on->deed_count < DEEDS);
+    on->deeds[on->deed_count++] = done;
+    note_deed(on, &done);
+    if (done.kind == PUT || done.kind == DELETE) {
+        apply_deed(on, &done);
+        return;
+    }
+    for (uint32_t attempt = 0; attempt < 3; attempt++) {
+        if (worked(on, carry_out(on, &done), "changing trees") || on->stopped) {
+            return;
+        }
+    }
+    on->stopped = true; /* full for too long: the next session does it */
+}
+
+static inline void write_key(bench *on, uint32_t key, bool put) {
+    uint32_t tree = on->now.owners[key];
+    if (tree != 0) {
+        act(on, (deed){.kind = put ? PUT : DELETE,
+                       .tree = tree,
+                       .index = ++on->applied[tree],
+                       .key = key,
+                       .value = put ? ++on->last_value : 0});
+    }
+}
+
+static inline void put_keys(bench *on, uint32_t from, uint32_t to) {
+    for (uint32_t key = from; key < to && !on->stopped; key++) {
+        write_key(on, key, true);
+    }
+}
+
+static inline void delete_keys(bench *on, uint32_t from, uint32_t to) {
+    for (uint32_t key = from; key < to && !on->stopped; key++) {
+        write_key(on, key, false);
+    }
+}
+
+static inline uint32_t create(bench *on) {
+    uint32_t id = ++on->last_tree;
+    act(on, (deed){.kind = CREATE, .tree = id});
+    return id;
+}
+
+/* Gives the keys from `from` on and below `to` to a new tree. */
+static inline uint32_t split(bench *on, uint32_t tree, uint32_t from, uint32_t to) {
+    uint32_t id = ++on->last_tree;
+    on->applied[id] = 10 * id;
+    act(on, (deed){.kind = SPLIT,
+                   .tree = tree,
+                   .other = id,
+                   .index = on->applied[id],
+                   .from = {from},
+                   .to = {to}});
+    return id;
+}
+
+static inline void merge(bench *on, uint32_t tree, uint32_t other) {
+    act(on, (deed){.kind = MERGE, .tree = tree, .other = other});
+}
+
+static inline void drop(bench *on, uint32_t tree) {
+    act(on, (deed){.kind = DROP, .tree = tree});
+}
+
+static inline void each_tree(bench *on, lw_status (*call)(lw_tree *tree), const char *what) {
+    for (uint32_t id = 1; id <= on->last_tree && !on->stopped; id++) {
+        lw_tree *tree = lw_store_tree(on->store, id);
+        for (uint32_t attempt = 0; tree != NULL && attempt < 3 && !on->stopped; attempt++) {
+            if (worked(on, call(tree), what)) {
+                break;
+            }
+        }
+    }
+}
+
+/* ---- opening and closing ------------------------------------------------------------------------
+ */
+
+/* Does again what the store lacks. */
+static inline void replay(bench *on) {
+    for (uint32_t index = 0; index < on->deed_count && !on->stopped; index++) {
+        const deed *done = &on->deeds[index];
+        lw_tree *tree = lw_store_tree(on->store, done->tree);
+        if (done->kind > DELETE || tree == NULL || done->index <= lw_tree_applied(tree)) {
+            continue;
+        }
+        apply_deed(on, done);
+    }
+    if (on->deed_count > 0 && !on->stopped) {
+        const deed *last = &on->deeds[on->deed_count - 1];
+        on->stopped = !worked(on, carry_out(on, last), "changing trees after a crash");
+    }
+}
+
+static inline bool open_store(bench *on) {
+    lw_store_options options = {
+        .directory = "data", .memory_size = 128 * 1024, .table_size = 2048, .open_max = 3};
+    on->stopped = false;
+    on->store = NULL;
+    if (!worked(on, lw_store_open(on->env, &options, &on->store), "opening")) {
+        on->stopped = true;
+        return false;
+    }
+    replay(on);
+    return !on->stopped;
+}
+
+static inline void release(held *one) {
+    if (one->snapshot != NULL) {
+        lw_snapshot_close(one->snapshot);
+        one->snapshot = NULL;
+    }
+}
+
+static inline void close_store(bench *on) {
+    for (uint32_t index = 0; index < HELD; index++) {
+        release(&on->held[index]);
+    }
+    lw_store_close(on->store);
+    on->store = NULL;
+}
+
+static inline void hold(bench *on, uint32_t place, uint32_t tree) {
+    release(&on->held[place]);
+    lw_tree *of = lw_store_tree(on->store, tree);
+    if (of != NULL) {
+        on->held[place] = (held){.snapshot = lw_snapshot_open(of), .tree = tree, .model = on->now};
+    }
+}
+
+static inline void check_held(bench *on) {
+    for (uint32_t index = 0; index < HELD && !on->stopped; index++) {
+        held *one = &on->held[index];
+        if (one->snapshot != NULL) {
+            check_snapshot(on, one->snapshot, one->tree, &one->model);
+        }
+    }
+}
+
+/* ---- running ------------------------------------------------------------------------------------
+ */
+
+static inline bench *bench_make(uint64_t seed, const lw_faults *faults) {
+    bench *on = calloc(1, sizeof(*on));
+    assert_non_null(on);
+    on->world = lw_world_open(seed, faults);
+    on->host = lw_world_host(on->world, "node");
+    on->env = lw_host_boot(on->host);
+    on->chance = seed;
+    return on;
+}
+
+static inline void bench_drop(bench *on) {
+    lw_world_close(on->world);
+    free(on);
+}
+
+/* The process is gone, and its store with it, if not the power. */
+static inline void bench_boot(bench *on, bool power_loss) {
+    if (lw_host_running(on->host)) {
+        power_loss ? lw_host_crash(on->host) : lw_host_kill(on->host);
+    }
+    memset(on->held, 0, sizeof(on->held));
+    on->env = lw_host_boot(on->host);
+}
+
+typedef struct story {
+    bench *on;
+    void (*body)(bench *on);
+    bool done;
+} story;
+
+static inline void story_main(void *argument) {
+    story *told = argument;
+    told->body(told->on);
+    told->done = true;
+}
+
+/* Runs a story in a fiber to its end; false if the power went before. */
+static inline bool run(bench *on, void (*body)(bench *on)) {
+    story told = {.on = on, .body = body};
+    (void)lw_env_start(on->env, "story", story_main, &told);
+    while (!told.done && lw_host_running(on->host)) {
+        if (!lw_world_step(on->world)) {
+            wrong(on, "the story is stuck: every fiber waits for another");
+            return false;
+        }
+    }
+    return told.done;
+}
+
+/* What a restart finds is all there, and nothing else. */
+static inline void verify_story(bench *on) {
+    if (open_store(on)) {
+        check_everything(on);
+        if (!on->stopped) {
+            close_store(on);
+            check_folder(on, "data");
+        }
+    }
+}
+
+static inline void expect_right(bench *on, const char *what, uint64_t number) {
+    if (on->failure[0] != 0) {
+        lw_world_report(on->world, stderr);
+        fail_msg("%s %u: %s", what, (unsigned)number, on->failure);
+    }
+}
+
+#endif
