@@ -30,12 +30,20 @@ static uint32_t probe_count_for(uint32_t bits_per_key) {
     return count > LW_FILTER_PROBES_MAX ? LW_FILTER_PROBES_MAX : count;
 }
 
+static size_t line_count_for(size_t count, uint32_t bits_per_key) {
+    size_t line_count = (count * bits_per_key + LINE_BITS - 1) / LINE_BITS;
+    return line_count < 1 ? 1 : line_count;
+}
+
+size_t lw_filter_size(size_t count, uint32_t bits_per_key) {
+    return line_count_for(count, bits_per_key) * LW_FILTER_LINE_SIZE + 1;
+}
+
 void lw_filter_build(const uint64_t *hashes, size_t count, uint32_t bits_per_key, lw_buffer *out) {
     LW_ASSERT(bits_per_key >= 1 && bits_per_key <= 30);
     LW_ASSERT(count <= UINT32_MAX);
     uint32_t probe_count = probe_count_for(bits_per_key);
-    size_t line_count = (count * bits_per_key + LINE_BITS - 1) / LINE_BITS;
-    line_count = line_count < 1 ? 1 : line_count;
+    size_t line_count = line_count_for(count, bits_per_key);
     size_t lines_size = line_count * LW_FILTER_LINE_SIZE;
     uint8_t *lines = lw_buffer_reserve(out, lines_size);
     memset(lines, 0, lines_size);

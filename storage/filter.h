@@ -21,6 +21,8 @@ enum { LW_FILTER_LINE_SIZE = 64, LW_FILTER_PROBES_MAX = 16 };
 /* What a filter remembers of a key. */
 uint64_t lw_filter_hash(lw_bytes key);
 
+/* Bytes of the filter of so many hashes. */
+size_t lw_filter_size(size_t count, uint32_t bits_per_key);
 /* Appends the filter of `count` hashes, at `bits_per_key` (1..30), to `out`. */
 void lw_filter_build(const uint64_t *hashes, size_t count, uint32_t bits_per_key, lw_buffer *out);
 

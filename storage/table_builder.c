@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writes a table from front to back: blocks as they fill, then filter, index, properties, footer.
- * The format is at the head of table.c.
+ * The format is at the head of table.c. Compression, checksums and the filter are made on another
+ * thread, so that no turn of the reactor is long (storage/table_seal.h).
  *
  * Invariants
  * 1. Bytes go out in the order of their offsets; `written` of them are in the file, the rest waits
@@ -11,10 +12,12 @@
 #include "storage/filter.h"
 #include "storage/table_file.h"
 #include "storage/table_index.h"
+#include "storage/table_seal.h"
 
 enum {
     OUT_SIZE = 256 * 1024,      /* bytes that wait for one write */
     OUT_SIZE_KEPT = 512 * 1024, /* a buffer that one large block made larger is given back */
+    FEW_HASHES = 4096,          /* for which another thread does not pay */
     BLOCK_SIZE_DEFAULT = 4096,
     BLOCK_SIZE_LIMIT = 1024 * 1024,
     BLOCK_SIZE_TINY = 64,
@@ -31,6 +34,7 @@ struct lw_table_builder {
     lw_compressor *compressor; /* or NULL */
     lw_buffer out;
     uint64_t written;
+    lw_sealer sealer;
     lw_block_builder block, index;
     lw_buffer fence_key; /* of the block being filled */
     uint64_t fence_sequence;
@@ -76,6 +80,7 @@ lw_status lw_table_builder_open(lw_env *env, const char *path, uint64_t number,
     opened->info.compression = opened->options.compression;
     opened->compressor =
         lw_compressor_open(memory, opened->options.compression, opened->options.compression_level);
+    opened->sealer = lw_sealer_in(memory, opened->compressor, number);
     opened->out = lw_buffer_in(memory);
     opened->block = lw_block_builder_in(memory, opened->options.restart_interval);
     opened->index = lw_block_builder_in(memory, RESTART_INTERVAL_DEFAULT);
@@ -90,6 +95,7 @@ lw_status lw_table_builder_open(lw_env *env, const char *path, uint64_t number,
 static void builder_free(lw_table_builder *builder) {
     lw_memory *memory = builder->env->memory;
     lw_free(memory, (void *)(uintptr_t)builder->path.data);
+    lw_sealer_reset(&builder->sealer);
     lw_compressor_close(builder->compressor);
     lw_buffer_reset(&builder->out);
     lw_block_builder_reset(&builder->block);
@@ -110,7 +116,8 @@ void lw_table_builder_abandon(lw_table_builder *builder) {
 }
 
 uint64_t lw_table_builder_size(const lw_table_builder *builder) {
-    return builder->written + builder->out.size + builder->block.bytes.size;
+    return builder->written + builder->out.size + builder->sealer.raw.size +
+           builder->block.bytes.size;
 }
 
 static LW_YIELDS lw_status write_out(lw_table_builder *builder) {
@@ -128,26 +135,26 @@ static LW_YIELDS lw_status write_out(lw_table_builder *builder) {
 }
 
 /* Seals a part behind everything before it. */
-static lw_table_range append_part(lw_table_builder *builder, lw_part_kind kind, lw_bytes bytes,
-                                  lw_compressor *compressor) {
+static lw_table_range append_part(lw_table_builder *builder, lw_part_kind kind, lw_bytes bytes) {
     lw_part part = {.kind = kind,
                     .number = builder->info.number,
                     .offset = builder->written + builder->out.size};
-    size_t sealed_size = lw_part_seal(&part, bytes, compressor, &builder->out);
+    size_t sealed_size = lw_part_seal(&part, bytes, NULL, &builder->out);
     LW_ASSERT(sealed_size <= UINT32_MAX);
     return (lw_table_range){.offset = part.offset, .size = (uint32_t)sealed_size};
 }
 
 static void finish_block(lw_table_builder *builder) {
     lw_bytes bytes = lw_block_builder_finish(&builder->block);
-    lw_table_range range = append_part(builder, LW_PART_DATA, bytes, builder->compressor);
     builder->info.raw_size += bytes.size;
-    if (builder->compressor != NULL && !lw_part_compressed(range.size, bytes.size)) {
-        LW_MARK(builder->env, "table.block_incompressible");
-    }
-    lw_table_index_add(&builder->index, lw_buffer_view(&builder->fence_key),
-                       builder->fence_sequence, range.size, bytes.size);
+    lw_sealer_add(&builder->sealer, bytes, lw_buffer_view(&builder->fence_key),
+                  builder->fence_sequence);
     lw_block_builder_clear(&builder->block);
+}
+
+static LW_YIELDS void seal_blocks(lw_table_builder *builder) {
+    lw_sealer_seal(builder->env, &builder->sealer, builder->written, &builder->out,
+                   &builder->index);
 }
 
 static void add_to_filter(lw_table_builder *builder, lw_bytes key) {
@@ -197,6 +204,9 @@ lw_status lw_table_builder_add(lw_table_builder *builder, const lw_entry *entry)
         lw_block_builder_size(&builder->block) + lw_block_entry_size_max(entry) >
             builder->options.block_size) {
         finish_block(builder);
+        if (lw_sealer_full(&builder->sealer)) {
+            seal_blocks(builder);
+        }
         if (builder->out.size >= OUT_SIZE) {
             LW_TRY(write_out(builder));
         }
@@ -211,19 +221,42 @@ lw_status lw_table_builder_add(lw_table_builder *builder, const lw_entry *entry)
     return LW_OK;
 }
 
+typedef struct filter_work {
+    const lw_table_builder *builder;
+    lw_buffer *filter; /* with room enough */
+} filter_work;
+
+/* On another thread: for a large table this takes milliseconds. */
+static void filter_main(void *argument) {
+    const filter_work *work = argument;
+    const lw_buffer *hashes = &work->builder->hashes;
+    lw_filter_build((const uint64_t *)(const void *)hashes->data, hashes->size / sizeof(uint64_t),
+                    work->builder->options.filter_bits, work->filter);
+}
+
+static LW_YIELDS void build_filter(lw_table_builder *builder, lw_buffer *filter) {
+    filter_work work = {.builder = builder, .filter = filter};
+    size_t count = builder->hashes.size / sizeof(uint64_t);
+    lw_buffer_reserve(filter, lw_filter_size(count, builder->options.filter_bits));
+    const uint8_t *data = filter->data;
+    if (count < FEW_HASHES) {
+        filter_main(&work);
+    } else {
+        lw_env_offload(builder->env, filter_main, &work);
+    }
+    LW_ASSERT(filter->data == data); /* nothing was allocated */
+}
+
 /* Everything behind the data blocks. Returns the checksum of the footer. */
-static uint32_t append_end(lw_table_builder *builder) {
+static LW_YIELDS uint32_t append_end(lw_table_builder *builder) {
     lw_table_footer footer = {.number = builder->info.number};
     lw_buffer scratch = lw_buffer_in(builder->env->memory);
-    lw_filter_build((const uint64_t *)(const void *)builder->hashes.data,
-                    builder->hashes.size / sizeof(uint64_t), builder->options.filter_bits,
-                    &scratch);
-    footer.filter = append_part(builder, LW_PART_FILTER, lw_buffer_view(&scratch), NULL);
-    footer.index =
-        append_part(builder, LW_PART_INDEX, lw_block_builder_finish(&builder->index), NULL);
+    build_filter(builder, &scratch);
+    footer.filter = append_part(builder, LW_PART_FILTER, lw_buffer_view(&scratch));
+    footer.index = append_part(builder, LW_PART_INDEX, lw_block_builder_finish(&builder->index));
     lw_buffer_clear(&scratch);
     lw_table_properties_write(&builder->info, &scratch);
-    footer.properties = append_part(builder, LW_PART_PROPERTIES, lw_buffer_view(&scratch), NULL);
+    footer.properties = append_part(builder, LW_PART_PROPERTIES, lw_buffer_view(&scratch));
     lw_buffer_reset(&scratch);
     uint8_t bytes[LW_TABLE_FOOTER_SIZE];
     lw_table_footer_write(&footer, bytes);
@@ -234,6 +267,7 @@ static uint32_t append_end(lw_table_builder *builder) {
 lw_status lw_table_builder_finish(lw_table_builder *builder, lw_arena *arena, lw_table_info *info) {
     LW_ASSERT(builder->block.entry_count > 0);
     finish_block(builder);
+    seal_blocks(builder);
     builder->info.key_min = lw_buffer_view(&builder->first_key);
     builder->info.key_max = lw_buffer_view(&builder->last_key);
     builder->info.checksum = append_end(builder);

@@ -116,6 +116,9 @@ static inline lw_status memory_world_carry_out(memory_world *world, lw_op *op) {
         lw_buffer_reset(&file->bytes);
         *file = (memory_file){.bytes = file->bytes};
         return LW_OK;
+    case LW_OP_OFFLOAD:
+        op->work(op->argument);
+        return LW_OK;
     default:
         LW_ASSERT(op->kind == LW_OP_OPEN);
         return LW_INTERNAL;
