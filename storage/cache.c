@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The block cache: a segmented LRU (Karedla, Love and Wherry, 1994).
+/* The block cache: a segmented LRU (Karedla, Love and Wherry, 1994) whose segments are clocks: a
+ * use leaves a note on the block, and only eviction, when it comes to the oldest, moves it because
+ * of that. So a hit writes to one line of memory, which is read anyway.
  *
  * Invariants
  * C1. used = the sizes of all blocks with their headers, as the budget counts them; of these
  *     budget->evictable = used - pinned. The budget is kept, unless what cannot be evicted exceeds
  *     it.
- * C2. A block is in one of the two rings exactly while it is published, not forgotten and not
- *     pinned: so eviction takes the oldest of a ring and never has to look for one.
+ * C2. A block is in one of the two rings exactly while it is published and not forgotten. Eviction
+ *     passes pinned ones by.
  * C3. Published blocks that are not forgotten are in the map and in the list of their file; at most
  *     one block of a (number, offset) is.
- * C4. Protected blocks in the ring hold at most four fifths of what the cache may have: what is new
- *     always finds room to prove itself. */
+ * C4. Before anything is evicted, protected blocks are cut back to four fifths of what the cache
+ * may have: what is new always finds room to prove itself. C5. The slot of a block points to it; it
+ * has none when it is not in the map. */
 #include "storage/cache.h"
 
 #include "base/hash.h"
@@ -26,12 +29,18 @@ struct lw_cache_block {
     ring order;              /* in probation or protected (C2) */
     ring of_file;            /* in cache_file.blocks (C3) */
     struct cache_file *file; /* NULL: unpublished or forgotten */
+    lw_cache_slot *slot;     /* or NULL (C5) */
     uint64_t number, offset;
     size_t size;
     uint32_t pin_count;
     bool is_protected;
+    bool used; /* again, since it came to where it is in its ring */
     _Alignas(16) uint8_t data[];
 };
+
+enum {
+    SECOND_CHANCES = 32
+}; /* blocks that one eviction passes by at most because they were used */
 
 /* The published blocks of one file, so that forgetting it does not walk the cache. */
 typedef struct cache_file {
@@ -59,14 +68,12 @@ static void attach(lw_cache *cache, lw_cache_block *block);
 static void detach(lw_cache *cache, lw_cache_block *block);
 static void release(lw_cache *cache, lw_cache_block *block);
 static void evict(void *argument, size_t size);
-static void evict_oldest(lw_cache *cache);
+static void evict_one(lw_cache *cache, uint32_t *chances);
 
 /* Bytes that a block costs. */
 static size_t cost_of(size_t size) {
     return LW_BUDGET_ALLOCATION + sizeof(lw_cache_block) + size;
 }
-
-static bool has_evictable(const lw_cache *cache);
 
 /* ---- rings ----------------------------------------------------------------------------------- */
 
@@ -109,8 +116,9 @@ lw_cache *lw_cache_open(lw_memory *memory, lw_budget *budget) {
 
 void lw_cache_close(lw_cache *cache) {
     LW_ASSERT(cache->pinned == 0);
-    while (has_evictable(cache)) {
-        evict_oldest(cache);
+    uint32_t chances = 0;
+    while (cache->used > 0) {
+        evict_one(cache, &chances);
     }
     LW_ASSERT(cache->used == 0);
     lw_budget_set_evict(cache->budget, NULL, NULL);
@@ -130,16 +138,39 @@ lw_budget *lw_cache_budget(const lw_cache *cache) {
     return cache->budget;
 }
 
-lw_cache_block *lw_cache_find(lw_cache *cache, uint64_t number, uint64_t offset) {
-    lw_cache_block *found = find_block(cache, number, offset);
-    if (found == NULL) {
-        cache->misses++;
-        return NULL;
+/* Gives a block the slot, if it has none yet. */
+static void take_slot(lw_cache_block *block, lw_cache_slot *slot) {
+    if (slot != NULL && block->slot == NULL) {
+        block->slot = slot;
+        *slot = block;
     }
+}
+
+lw_cache_block *lw_cache_find(lw_cache *cache, uint64_t number, uint64_t offset,
+                              lw_cache_slot *slot) {
+    lw_cache_block *found = slot != NULL ? *slot : NULL;
+    if (found == NULL) {
+        found = find_block(cache, number, offset);
+        if (found == NULL) {
+            cache->misses++;
+            return NULL;
+        }
+        take_slot(found, slot);
+    }
+    LW_ASSERT(found->number == number && found->offset == offset);
     cache->hits++;
     pin(cache, found);
-    found->is_protected = true;
+    found->used = true;
     return found;
+}
+
+void lw_cache_leave(lw_cache_slot *slots, uint32_t count) {
+    for (uint32_t index = 0; index < count; index++) {
+        if (slots[index] != NULL) {
+            slots[index]->slot = NULL;
+            slots[index] = NULL;
+        }
+    }
 }
 
 lw_cache_block *lw_cache_make(lw_cache *cache, uint64_t number, uint64_t offset, size_t size) {
@@ -154,16 +185,18 @@ lw_cache_block *lw_cache_make(lw_cache *cache, uint64_t number, uint64_t offset,
     return made;
 }
 
-lw_cache_block *lw_cache_publish(lw_cache *cache, lw_cache_block *block) {
+lw_cache_block *lw_cache_publish(lw_cache *cache, lw_cache_block *block, lw_cache_slot *slot) {
     LW_ASSERT(block->pin_count == 1);
     LW_ASSERT(block->file == NULL);
     lw_cache_block *earlier = find_block(cache, block->number, block->offset);
     if (earlier != NULL) {
         pin(cache, earlier);
+        take_slot(earlier, slot);
         lw_cache_unpin(cache, block);
         return earlier;
     }
     attach(cache, block);
+    take_slot(block, slot);
     return block;
 }
 
@@ -186,23 +219,9 @@ void lw_cache_unpin(lw_cache *cache, lw_cache_block *block) {
     cache->budget->evictable += cost;
     if (block->file == NULL) {
         release(cache, block);
-        return;
-    }
-    if (block->is_protected) {
-        ring_push(&cache->protected, &block->order);
-        cache->protected_size += cost;
     } else {
-        ring_push(&cache->probation, &block->order);
+        lw_budget_prepare(cache->budget, 0);
     }
-    size_t room = lw_budget_room(cache->budget);
-    while (cache->protected_size > room / 5 * 4) {
-        lw_cache_block *oldest = RING_ENTRY(cache->protected.previous, lw_cache_block, order);
-        ring_take(&oldest->order);
-        ring_push(&cache->probation, &oldest->order);
-        oldest->is_protected = false;
-        cache->protected_size -= cost_of(oldest->size);
-    }
-    lw_budget_prepare(cache->budget, 0);
 }
 
 static cache_file *find_file(const lw_cache *cache, uint64_t number) {
@@ -247,23 +266,24 @@ static lw_cache_block *find_block(const lw_cache *cache, uint64_t number, uint64
     return NULL;
 }
 
-/* Takes an unpinned block out of its ring. */
-static void take_from_ring(lw_cache *cache, lw_cache_block *block) {
-    LW_ASSERT(block->pin_count == 0);
-    ring_take(&block->order);
-    if (block->is_protected) {
-        LW_ASSERT(cache->protected_size >= cost_of(block->size));
-        cache->protected_size -= cost_of(block->size);
-    }
-}
-
 static void pin(lw_cache *cache, lw_cache_block *block) {
-    if (block->pin_count == 0) {
-        take_from_ring(cache, block);
+    if (block->pin_count++ == 0) {
         cache->pinned += cost_of(block->size);
         cache->budget->evictable -= cost_of(block->size);
     }
-    block->pin_count++;
+}
+
+/* Into one of the rings, as its newest. */
+static void enter_ring(lw_cache *cache, lw_cache_block *block, bool is_protected) {
+    block->is_protected = is_protected;
+    block->used = false;
+    ring_push(is_protected ? &cache->protected : &cache->probation, &block->order);
+    cache->protected_size += is_protected ? cost_of(block->size) : 0;
+}
+
+static void leave_ring(lw_cache *cache, lw_cache_block *block) {
+    ring_take(&block->order);
+    cache->protected_size -= block->is_protected ? cost_of(block->size) : 0;
 }
 
 /* Makes a block findable. */
@@ -277,6 +297,7 @@ static void attach(lw_cache *cache, lw_cache_block *block) {
     }
     block->file = file;
     ring_push(&file->blocks, &block->of_file);
+    enter_ring(cache, block, false);
     lw_map_insert(&cache->blocks, &block->node, hash_of(block->number, block->offset));
 }
 
@@ -286,9 +307,11 @@ static void detach(lw_cache *cache, lw_cache_block *block) {
     LW_ASSERT(file != NULL);
     lw_map_remove(&cache->blocks, &block->node);
     ring_take(&block->of_file);
+    leave_ring(cache, block);
     block->file = NULL;
-    if (block->pin_count == 0) {
-        take_from_ring(cache, block);
+    if (block->slot != NULL) {
+        *block->slot = NULL;
+        block->slot = NULL;
     }
     if (ring_empty(&file->blocks)) {
         lw_map_remove(&cache->files, &file->node);
@@ -308,22 +331,57 @@ static void release(lw_cache *cache, lw_cache_block *block) {
     lw_free(cache->memory, block);
 }
 
-static bool has_evictable(const lw_cache *cache) {
-    return !ring_empty(&cache->probation) || !ring_empty(&cache->protected);
+/* Sends the oldest protected ones back to probation, where they are the next to go, but for those
+ * that were used meanwhile (C4). */
+static void demote(lw_cache *cache, uint32_t *chances) {
+    size_t room = lw_budget_room(cache->budget);
+    while (cache->protected_size > room / 5 * 4) {
+        lw_cache_block *oldest = RING_ENTRY(cache->protected.previous, lw_cache_block, order);
+        bool again = oldest->used && *chances > 0;
+        *chances -= again;
+        leave_ring(cache, oldest);
+        enter_ring(cache, oldest, again);
+        if (!again) {
+            ring_take(&oldest->order);
+            ring_push(cache->probation.previous, &oldest->order);
+        }
+    }
 }
 
-static void evict_oldest(lw_cache *cache) {
-    ring *from = !ring_empty(&cache->probation) ? &cache->probation : &cache->protected;
-    lw_cache_block *oldest = RING_ENTRY(from->previous, lw_cache_block, order);
-    cache->budget->evicted += cost_of(oldest->size);
-    detach(cache, oldest);
-    release(cache, oldest);
+/* The oldest of a ring that is neither pinned nor was used again; those that were are protected. */
+static lw_cache_block *oldest_unused(lw_cache *cache, const ring *of, uint32_t *chances) {
+    for (ring *at = of->previous, *newer; at != of; at = newer) {
+        lw_cache_block *block = RING_ENTRY(at, lw_cache_block, order);
+        newer = at->previous;
+        if (block->pin_count > 0) {
+            continue;
+        }
+        bool last = newer == of && block->is_protected;
+        if (!block->used || *chances == 0 || last) {
+            return block;
+        }
+        --*chances;
+        leave_ring(cache, block);
+        enter_ring(cache, block, true);
+    }
+    return NULL;
+}
+
+static void evict_one(lw_cache *cache, uint32_t *chances) {
+    demote(cache, chances);
+    lw_cache_block *going = oldest_unused(cache, &cache->probation, chances);
+    going = going != NULL ? going : oldest_unused(cache, &cache->protected, chances);
+    LW_ASSERT(going != NULL);
+    cache->budget->evicted += cost_of(going->size);
+    detach(cache, going);
+    release(cache, going);
 }
 
 /* Makes room for `size` bytes within the budget, as far as blocks are not pinned. */
 static void evict(void *argument, size_t size) {
     lw_cache *cache = argument;
-    while (cache->budget->used + size > cache->budget->limit && has_evictable(cache)) {
-        evict_oldest(cache);
+    uint32_t chances = SECOND_CHANCES;
+    while (cache->budget->used + size > cache->budget->limit && cache->used > cache->pinned) {
+        evict_one(cache, &chances);
     }
 }

@@ -59,6 +59,7 @@ struct lw_table {
     uint8_t *filter_bytes;
     lw_filter filter;
     lw_table_index index;
+    lw_cache_slot *slots; /* of the blocks, in their order */
     lw_budget_share filter_share, index_share;
     lw_table_cursor *spare; /* closed last: a read that opens a cursor need not allocate */
     uint32_t cursor_count;  /* open ones */
@@ -100,7 +101,11 @@ static LW_YIELDS lw_status read_parts(lw_table *table, const lw_table_footer *fo
         status = lw_table_damaged(path_of(table), index.offset, "the index is none");
     }
     lw_free(memory, bytes);
-    lw_budget_share_set(&table->index_share, table->index.memory_size);
+    if (status == LW_OK) {
+        size_t slots_size = table->index.block_count * sizeof(lw_cache_slot);
+        lw_budget_share_set(&table->index_share, table->index.memory_size + slots_size);
+        table->slots = lw_allocate_zero(memory, slots_size);
+    }
     return status;
 }
 
@@ -109,6 +114,10 @@ static void table_free(lw_table *table) {
     lw_free(memory, table->filter_bytes);
     lw_budget_share_set(&table->filter_share, 0);
     lw_budget_share_set(&table->index_share, 0);
+    if (table->slots != NULL) {
+        lw_cache_leave(table->slots, table->index.block_count);
+        lw_free(memory, table->slots);
+    }
     if (table->index.memory != NULL) {
         lw_table_index_close(&table->index);
     }
@@ -236,7 +245,7 @@ static LW_YIELDS lw_status read_compressed(lw_table *table, const lw_part *part,
 
 /* Reads a block into the cache. One that is not compressed is read to where it stays, seal and all.
  */
-static LW_YIELDS lw_status read_block(lw_table *table, lw_table_place place,
+static LW_YIELDS lw_status read_block(lw_table *table, lw_table_place place, lw_cache_slot *slot,
                                       lw_cache_block **block) {
     bool compressed = lw_part_compressed(place.sealed_size, place.size);
     lw_part part = {LW_PART_DATA, table->origin, place.offset};
@@ -250,7 +259,7 @@ static LW_YIELDS lw_status read_block(lw_table *table, lw_table_place place,
         lw_cache_unpin(table->cache, made);
         return status;
     }
-    *block = lw_cache_publish(table->cache, made);
+    *block = lw_cache_publish(table->cache, made, slot);
     if (*block != made) {
         LW_MARK(table->env, "table.block_published_twice");
     }
@@ -265,9 +274,10 @@ static LW_YIELDS lw_status load(lw_table_cursor *cursor, uint32_t block_index) {
     }
     release(cursor);
     lw_table_place place = lw_table_index_place(&table->index, block_index);
-    lw_cache_block *block = lw_cache_find(table->cache, table->number, place.offset);
+    lw_cache_block *block =
+        lw_cache_find(table->cache, table->number, place.offset, &table->slots[block_index]);
     if (block == NULL) {
-        LW_TRY(read_block(table, place, &block));
+        LW_TRY(read_block(table, place, &table->slots[block_index], &block));
     }
     LW_ASSERT(lw_cache_block_size(block) >= place.size);
     cursor->block = block;

@@ -57,7 +57,7 @@ static void remember(const target *from, lw_bytes value) {
     lw_cache *cache = from->file->folder->cache;
     lw_cache_block *made = lw_cache_make(cache, from->file->number, from->place.offset, value.size);
     memcpy(lw_cache_block_data(made), value.data, value.size);
-    lw_cache_unpin(cache, lw_cache_publish(cache, made));
+    lw_cache_unpin(cache, lw_cache_publish(cache, made, NULL));
 }
 
 lw_status lw_value_fetch(lw_table_file *file, lw_bytes key, lw_bytes reference, lw_buffer *value) {
@@ -67,7 +67,7 @@ lw_status lw_value_fetch(lw_table_file *file, lw_bytes key, lw_bytes reference, 
         return read_direct(&from, key, value);
     }
     lw_cache *cache = from.file->folder->cache;
-    lw_cache_block *block = lw_cache_find(cache, from.file->number, from.place.offset);
+    lw_cache_block *block = lw_cache_find(cache, from.file->number, from.place.offset, NULL);
     if (block != NULL) {
         lw_buffer_append(value, lw_view(lw_cache_block_data(block), from.place.value_size));
         lw_cache_unpin(cache, block);

@@ -31,7 +31,7 @@ static void fill_cache(fixture *in) {
     for (uint64_t offset = 0; offset < 2 * LIMIT; offset += BLOCK_SIZE) {
         lw_cache_block *block = lw_cache_make(in->cache, 1, offset, BLOCK_SIZE);
         memset(lw_cache_block_data(block), 1, BLOCK_SIZE);
-        lw_cache_unpin(in->cache, lw_cache_publish(in->cache, block));
+        lw_cache_unpin(in->cache, lw_cache_publish(in->cache, block, NULL));
     }
 }
 

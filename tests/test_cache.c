@@ -29,11 +29,11 @@ static size_t budget_for(size_t count) {
 static void add(lw_cache *cache, uint64_t number, uint64_t offset) {
     lw_cache_block *block = lw_cache_make(cache, number, offset, BLOCK_SIZE);
     memset(lw_cache_block_data(block), (int)(number + offset) & 0xff, BLOCK_SIZE);
-    lw_cache_unpin(cache, lw_cache_publish(cache, block));
+    lw_cache_unpin(cache, lw_cache_publish(cache, block, NULL));
 }
 
 static bool use(lw_cache *cache, uint64_t number, uint64_t offset) {
-    lw_cache_block *block = lw_cache_find(cache, number, offset);
+    lw_cache_block *block = lw_cache_find(cache, number, offset, NULL);
     if (block == NULL) {
         return false;
     }
@@ -55,14 +55,14 @@ static void a_block_is_found_by_file_and_offset_only_after_its_publication(void 
     lw_cache *cache = cache_of(memory, budget_for(4));
     lw_cache_block *block = lw_cache_make(cache, 7, 4096, BLOCK_SIZE);
     memset(lw_cache_block_data(block), 7, BLOCK_SIZE);
-    assert_null(lw_cache_find(cache, 7, 4096));
-    block = lw_cache_publish(cache, block);
+    assert_null(lw_cache_find(cache, 7, 4096, NULL));
+    block = lw_cache_publish(cache, block, NULL);
     lw_cache_unpin(cache, block);
-    block = lw_cache_find(cache, 7, 4096);
+    block = lw_cache_find(cache, 7, 4096, NULL);
     assert_non_null(block);
     lw_cache_unpin(cache, block);
-    assert_null(lw_cache_find(cache, 7, 0));
-    assert_null(lw_cache_find(cache, 8, 4096));
+    assert_null(lw_cache_find(cache, 7, 0, NULL));
+    assert_null(lw_cache_find(cache, 8, 4096, NULL));
     lw_cache_figures figures;
     lw_cache_figures_get(cache, &figures);
     assert_int_equal(figures.hits, 1);
@@ -79,8 +79,8 @@ static void the_second_publication_yields_to_the_first(void **state) {
     lw_cache *cache = cache_of(memory, budget_for(4));
     lw_cache_block *first = lw_cache_make(cache, 1, 0, BLOCK_SIZE);
     lw_cache_block *second = lw_cache_make(cache, 1, 0, BLOCK_SIZE);
-    assert_ptr_equal(lw_cache_publish(cache, first), first);
-    assert_ptr_equal(lw_cache_publish(cache, second), first);
+    assert_ptr_equal(lw_cache_publish(cache, first, NULL), first);
+    assert_ptr_equal(lw_cache_publish(cache, second, NULL), first);
     assert_int_equal(used(cache), budget_for(1));
     lw_cache_unpin(cache, first);
     lw_cache_unpin(cache, first);
@@ -144,13 +144,58 @@ static void the_protected_leave_room_for_what_is_new(void **state) {
     lw_memory_close(memory);
 }
 
+static void a_slot_is_emptied_when_its_block_goes(void **state) {
+    (void)state;
+    lw_memory *memory = lw_memory_open();
+    lw_cache *cache = cache_of(memory, budget_for(2));
+    lw_cache_slot slots[2] = {NULL};
+    lw_cache_block *block =
+        lw_cache_publish(cache, lw_cache_make(cache, 1, 0, BLOCK_SIZE), &slots[0]);
+    assert_ptr_equal(slots[0], block);
+    lw_cache_unpin(cache, block);
+    for (uint64_t offset = 1; offset < 8; offset++) {
+        add(cache, 1, offset);
+    }
+    assert_null(slots[0]);
+    assert_true(use(cache, 1, 7));
+    lw_cache_unpin(cache, lw_cache_find(cache, 1, 7, &slots[1]));
+    assert_non_null(slots[1]);
+    lw_cache_leave(slots, 2);
+    assert_null(slots[1]);
+    lw_cache_forget(cache, 1);
+    lw_cache_close(cache);
+    lw_memory_close(memory);
+}
+
+static void pinned_blocks_are_passed_by(void **state) {
+    (void)state;
+    lw_memory *memory = lw_memory_open();
+    lw_cache *cache = cache_of(memory, budget_for(4));
+    add(cache, 1, 0);
+    assert_true(use(cache, 1, 0));
+    lw_cache_block *held[3];
+    for (uint64_t offset = 1; offset < 4; offset++) {
+        held[offset - 1] =
+            lw_cache_publish(cache, lw_cache_make(cache, 1, offset, BLOCK_SIZE), NULL);
+    }
+    add(cache, 1, 4); /* the one that was used again has to go, as the others are pinned */
+    assert_int_equal(used(cache), budget_for(4));
+    assert_true(use(cache, 1, 4));
+    assert_false(use(cache, 1, 0));
+    for (size_t index = 0; index < 3; index++) {
+        lw_cache_unpin(cache, held[index]);
+    }
+    lw_cache_close(cache);
+    lw_memory_close(memory);
+}
+
 static void only_pinned_blocks_exceed_the_budget(void **state) {
     (void)state;
     lw_memory *memory = lw_memory_open();
     lw_cache *cache = cache_of(memory, budget_for(2));
     lw_cache_block *held[4];
     for (uint64_t offset = 0; offset < 4; offset++) {
-        held[offset] = lw_cache_publish(cache, lw_cache_make(cache, 1, offset, BLOCK_SIZE));
+        held[offset] = lw_cache_publish(cache, lw_cache_make(cache, 1, offset, BLOCK_SIZE), NULL);
     }
     assert_int_equal(used(cache), budget_for(4));
     lw_cache_unpin(cache, held[0]);
@@ -159,7 +204,7 @@ static void only_pinned_blocks_exceed_the_budget(void **state) {
     lw_cache_unpin(cache, held[2]);
     lw_cache_unpin(cache, held[3]);
     assert_int_equal(used(cache), budget_for(2));
-    assert_null(lw_cache_find(cache, 1, 0));
+    assert_null(lw_cache_find(cache, 1, 0, NULL));
     lw_cache_close(cache);
     lw_memory_close(memory);
 }
@@ -170,7 +215,7 @@ static void an_unpublished_block_is_freed_by_its_unpin(void **state) {
     lw_cache *cache = cache_of(memory, budget_for(2));
     lw_cache_unpin(cache, lw_cache_make(cache, 1, 0, BLOCK_SIZE));
     assert_int_equal(used(cache), 0);
-    assert_null(lw_cache_find(cache, 1, 0));
+    assert_null(lw_cache_find(cache, 1, 0, NULL));
     lw_cache_close(cache);
     lw_memory_close(memory);
 }
@@ -201,7 +246,7 @@ static void a_forgotten_file_is_gone_and_its_pinned_blocks_go_with_their_pin(voi
         add(cache, 1, offset);
         add(cache, 2, offset);
     }
-    lw_cache_block *held = lw_cache_find(cache, 1, 1);
+    lw_cache_block *held = lw_cache_find(cache, 1, 1, NULL);
     lw_cache_forget(cache, 1);
     lw_cache_forget(cache, 99);
     assert_int_equal(used(cache), budget_for(4));
@@ -228,6 +273,7 @@ static void whatever_happens_the_figures_are_exact(void **state) {
     lw_cache_block *held[HELD_COUNT] = {NULL};
     const lw_budget *budget = lw_cache_budget(cache);
     lw_budget_share other = lw_budget_share_in(lw_cache_budget(cache), LW_BUDGET_MEMTABLES);
+    lw_cache_slot slots[5][7] = {{NULL}};
     for (uint64_t step = 0; step < STEPS; step++) {
         uint64_t chance = lw_mix(step);
         uint64_t number = chance % 5, offset = chance / 8 % 7;
@@ -237,15 +283,20 @@ static void whatever_happens_the_figures_are_exact(void **state) {
             held[slot] = NULL;
         } else if (chance >> 60 == 0) {
             lw_cache_forget(cache, number);
+            assert_null(slots[number][offset]);
+        } else if (chance >> 60 == 3) {
+            lw_cache_leave(slots[number], 7);
         } else if (chance >> 60 == 1) {
             lw_budget_share_set(&other, charge);
         } else {
-            held[slot] = lw_cache_find(cache, number, offset);
+            bool shortcut = slots[number][offset] != NULL;
+            held[slot] = lw_cache_find(cache, number, offset, &slots[number][offset]);
+            assert_true(held[slot] != NULL || !shortcut);
             if (held[slot] == NULL) {
                 size_t size = 100 * (number * 7 + offset);
                 held[slot] = lw_cache_make(cache, number, offset, size);
                 if (chance >> 60 != 2) {
-                    held[slot] = lw_cache_publish(cache, held[slot]);
+                    held[slot] = lw_cache_publish(cache, held[slot], &slots[number][offset]);
                 }
             }
             assert_int_equal(lw_cache_block_size(held[slot]), 100 * (number * 7 + offset));
@@ -285,6 +336,8 @@ int main(void) {
         cmocka_unit_test(the_oldest_on_probation_goes_first),
         cmocka_unit_test(a_scan_does_not_push_out_what_is_used_again),
         cmocka_unit_test(the_protected_leave_room_for_what_is_new),
+        cmocka_unit_test(a_slot_is_emptied_when_its_block_goes),
+        cmocka_unit_test(pinned_blocks_are_passed_by),
         cmocka_unit_test(only_pinned_blocks_exceed_the_budget),
         cmocka_unit_test(an_unpublished_block_is_freed_by_its_unpin),
         cmocka_unit_test(what_others_take_of_the_budget_is_taken_from_the_blocks),
