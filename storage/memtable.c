@@ -4,13 +4,18 @@
  * third of the cache misses of a skip list.
  *
  * The heads begin behind the bytes that all keys of the node share. Those are known without looking
- * at the keys: what the node's two fences share, everything between them shares too. So they change
- * only when a node is split, and keys with long common prefixes are as quick as others.
+ * at the keys: what the node's two fences share, everything between them shares too; where a fence
+ * is missing, at the edges, it is what all keys of the memtable share. So they change only when a
+ * node is split, or when a key comes that shares less than all before it, which is rare and touches
+ * the edges only; and keys with long common prefixes are as quick as others.
+ *
+ * Keys that ascend, as many do, are put behind the last one without a search.
  *
  * Invariants (those of memtable.h, and)
  * 1. Every record in or below a node lies at or after its lower fence and before its upper one;
  * NULL is no fence. Searches only descend into a node whose fences hold the target.
- * 2. heads[i] is the head of records[i] behind `shared`, the length of the fences' common prefix.
+ * 2. heads[i] is the head of records[i] behind `shared`: the length of the fences' common prefix,
+ * or of all keys' where a fence is missing. So a target must share the latter before it is sought.
  * 3. Nodes stay where they are and leaves are never empty, so a cursor whose leaf still holds its
  *    record at its index stands right (M3); else it searches again.
  * 4. A node is split before the descent enters it full, so no split ever climbs. */
@@ -50,6 +55,8 @@ struct lw_memtable {
     lw_arena arena;
     node *root;         /* NULL: empty */
     node *first, *last; /* leaves */
+    const record *any;  /* one of the records */
+    size_t shared;      /* leading bytes that all keys share */
     uint64_t count;
     uint64_t sequence_min, sequence_max;
 };
@@ -64,6 +71,7 @@ static node *node_open(lw_memtable *memtable, uint32_t level);
 static void node_insert(node *into, uint32_t index, const record *added);
 static bool node_search(const node *in, uint32_t from, target sought, uint32_t *index);
 static node *leaf_for_insert(lw_memtable *memtable, target sought);
+static void share_prefix(lw_memtable *memtable, const record *added);
 static node *leaf_for_seek(const lw_memtable *memtable, target sought);
 
 /* ---- records --------------------------------------------------------------------------------- */
@@ -118,15 +126,33 @@ static void count_sequence(lw_memtable *memtable, uint64_t sequence) {
     }
 }
 
+/* Whether the target belongs behind the last record, in a leaf that has room for it. */
+static bool goes_last(const lw_memtable *memtable, target sought) {
+    const node *leaf = memtable->last;
+    if (leaf == NULL || leaf->count == NODE_CAPACITY) {
+        return false;
+    }
+    uint64_t head = lw_head_of(sought.key, leaf->shared);
+    uint64_t last = leaf->heads[leaf->count - 1];
+    return head > last || (head == last && record_compare(leaf->records[leaf->count - 1], sought,
+                                                          leaf->shared) < 0);
+}
+
 void lw_memtable_insert(lw_memtable *memtable, const lw_entry *entry) {
     LW_ASSERT(entry->key.size <= LW_TREE_KEY_SIZE_MAX);
     LW_ASSERT(entry->value.size <= LW_TREE_VALUE_SIZE_MAX);
     LW_ASSERT(entry->kind == LW_ENTRY_PUT || entry->kind == LW_ENTRY_DELETE);
     record *added = record_make(memtable, entry);
     target sought = {.key = record_key(added), .sequence = entry->sequence};
+    count_sequence(memtable, entry->sequence);
+    share_prefix(memtable, added);
+    if (goes_last(memtable, sought)) {
+        node_insert(memtable->last, memtable->last->count, added);
+        memtable->count++;
+        return;
+    }
     node *leaf = leaf_for_insert(memtable, sought);
     uint32_t index;
-    count_sequence(memtable, entry->sequence);
     if (node_search(leaf, 0, sought, &index)) {
         leaf->records[index] = added;
         return;
@@ -157,7 +183,7 @@ static node *node_open(lw_memtable *memtable, uint32_t level) {
     node *opened = lw_arena_allocate(&memtable->arena, level == 0 ? sizeof(node) : sizeof(inner));
     opened->level = level;
     opened->count = 0;
-    opened->shared = 0;
+    opened->shared = memtable->shared;
     opened->lower = opened->upper = NULL;
     opened->next = opened->previous = NULL;
     return opened;
@@ -205,10 +231,12 @@ static void node_insert(node *into, uint32_t index, const record *added) {
     into->count++;
 }
 
-/* Gives a node its fences, and its heads their place behind what these share. */
-static void node_fence(node *fenced, const record *lower, const record *upper) {
-    size_t shared =
-        lower == NULL || upper == NULL ? 0 : lw_common_prefix(record_key(lower), record_key(upper));
+/* Gives a node its fences, and its heads their place behind what is shared. */
+static void node_fence(const lw_memtable *memtable, node *fenced, const record *lower,
+                       const record *upper) {
+    size_t shared = lower == NULL || upper == NULL
+                        ? memtable->shared
+                        : lw_common_prefix(record_key(lower), record_key(upper));
     fenced->lower = lower;
     fenced->upper = upper;
     if (shared == fenced->shared) {
@@ -218,6 +246,37 @@ static void node_fence(node *fenced, const record *lower, const record *upper) {
     for (uint32_t index = fenced->level == 0 ? 0 : 1; index < fenced->count; index++) {
         LW_ASSERT(fenced->records[index] != NULL);
         fenced->heads[index] = lw_head_of(record_key(fenced->records[index]), shared);
+    }
+}
+
+/* Where a key stands to all that begin as the memtable's do: before, among (0) or behind them. */
+static int prefix_compare(const lw_memtable *memtable, lw_bytes key) {
+    size_t shared = memtable->shared, size = key.size < shared ? key.size : shared;
+    int order = size == 0 ? 0 : memcmp(key.data, memtable->any->bytes, size);
+    return order != 0 ? order : key.size < shared ? -1 : 0;
+}
+
+/* Takes a key into account before it is inserted: the nodes at the edges follow if all keys share
+ * less now. */
+static void share_prefix(lw_memtable *memtable, const record *added) {
+    lw_bytes key = record_key(added);
+    if (memtable->any == NULL) {
+        memtable->any = added;
+        memtable->shared = key.size;
+        return;
+    }
+    if (prefix_compare(memtable, key) == 0) {
+        return;
+    }
+    memtable->shared = lw_common_prefix(lw_view(memtable->any->bytes, memtable->shared), key);
+    for (node *left = memtable->root, *right = left;;) {
+        node_fence(memtable, left, left->lower, left->upper);
+        node_fence(memtable, right, right->lower, right->upper);
+        if (left->level == 0) {
+            break;
+        }
+        left = children_of(left)[0];
+        right = children_of(right)[right->count - 1];
     }
 }
 
@@ -244,8 +303,8 @@ static void split_child(lw_memtable *memtable, node *parent, uint32_t index) {
         left->next = right;
     }
     const record *middle = right->records[0];
-    node_fence(right, middle, left->upper);
-    node_fence(left, left->lower, middle);
+    node_fence(memtable, right, middle, left->upper);
+    node_fence(memtable, left, left->lower, middle);
     memmove(siblings + index + 2, siblings + index + 1,
             (parent->count - index - 1) * sizeof(siblings[0]));
     siblings[index + 1] = right;
@@ -331,27 +390,34 @@ static void cursor_find_again(lw_memtable_cursor *cursor) {
     LW_ASSERT(found);
 }
 
-void lw_memtable_cursor_seek(lw_memtable_cursor *cursor, lw_bytes key, uint64_t sequence) {
-    target sought = {.key = key, .sequence = sequence};
-    uint32_t index = 0;
-    const node *leaf = NULL;
-    if (cursor->memtable->root != NULL) {
-        leaf = leaf_for_seek(cursor->memtable, sought);
-        (void)node_search(leaf, 0, sought, &index);
+/* Finds where the target is or would be; a leaf of NULL is behind all, or an empty memtable. */
+static const node *place_of(const lw_memtable *memtable, target sought, uint32_t *index) {
+    *index = 0;
+    int order = memtable->root != NULL ? prefix_compare(memtable, sought.key) : 1;
+    if (order != 0) {
+        return order < 0 ? memtable->first : NULL;
     }
+    const node *leaf = leaf_for_seek(memtable, sought);
+    (void)node_search(leaf, 0, sought, index);
+    return leaf;
+}
+
+void lw_memtable_cursor_seek(lw_memtable_cursor *cursor, lw_bytes key, uint64_t sequence) {
+    uint32_t index;
+    const node *leaf =
+        place_of(cursor->memtable, (target){.key = key, .sequence = sequence}, &index);
     cursor_stand(cursor, leaf, index);
 }
 
 void lw_memtable_cursor_seek_before(lw_memtable_cursor *cursor, lw_bytes key) {
-    target sought = {.key = key, .sequence = UINT64_MAX};
-    if (cursor->memtable->root == NULL) {
-        cursor_stand(cursor, NULL, 0);
-        return;
-    }
     uint32_t index;
-    const node *leaf = leaf_for_seek(cursor->memtable, sought);
-    (void)node_search(leaf, 0, sought, &index);
-    cursor_stand_before(cursor, leaf, index);
+    const node *leaf =
+        place_of(cursor->memtable, (target){.key = key, .sequence = UINT64_MAX}, &index);
+    if (leaf == NULL) {
+        lw_memtable_cursor_last(cursor);
+    } else {
+        cursor_stand_before(cursor, leaf, index);
+    }
 }
 
 void lw_memtable_cursor_first(lw_memtable_cursor *cursor) {
