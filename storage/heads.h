@@ -27,7 +27,7 @@ static inline uint32_t lw_heads_search(const uint64_t *heads, uint32_t count, ui
     const uint64_t *base = heads;
     while (count > 1) {
         uint32_t half = count / 2;
-        base += base[half - 1] < head ? half : 0;
+        base += half & (0U - (uint32_t)(base[half - 1] < head)); /* gcc makes a branch of ?: */
         count -= half;
     }
     return (uint32_t)(base - heads) + (count == 1 && *base < head);
