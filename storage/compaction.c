@@ -7,6 +7,7 @@
  * when no version names them any more. */
 #include "storage/compaction.h"
 #include "storage/tree.h"
+#include "storage/value_garbage.h"
 
 #include <inttypes.h>
 
@@ -163,6 +164,7 @@ LW_YIELDS static lw_status rewrite_inputs(lw_tree *tree, uint32_t shape, const l
                                           const lw_compaction *compaction, const slice *cut) {
     lw_store *store = tree->store;
     lw_output output = lw_output_in(store, store->options.table_size);
+    output.values.move_size = compaction->move_size;
     output.last = lw_version_last_level(version) <= compaction->output_level;
     output.below = compaction->output_level < LW_LEVEL_LAST ? version : NULL;
     output.below_level = compaction->output_level + 1;
@@ -304,16 +306,56 @@ LW_YIELDS static void compact_tree(lw_tree *tree) {
     }
 }
 
+/* One step against garbage in value files; false if none is to be done. */
+LW_YIELDS static bool collect_garbage(lw_store *store) {
+    lw_tree *tree;
+    lw_compaction compaction;
+    if (lw_store_stopping(store) || !lw_garbage_find(store, &tree, &compaction)) {
+        return false;
+    }
+    lw_version *version = tree->version;
+    lw_version_hold(version);
+    store->compacting = true;
+    lw_status status = compaction_run(tree, version, &compaction);
+    store->compacting = false;
+    lw_compaction_reset(&compaction);
+    lw_version_release(version);
+    if (status == LW_OK) {
+        LW_MARK(store->env, "value.garbage_collected");
+        lw_queue_wake_all(&store->changed);
+    } else if (status == LW_FULL && !lw_reserve_spend(store->reserve)) {
+        LW_MARK(store->env, "value.garbage_met_full_disk");
+        lw_store_pause_full(store);
+    } else if (status != LW_FULL && status != LW_CONFLICT && !tree->dropped &&
+               !lw_store_stopping(store)) {
+        note_unreadable(tree);
+    }
+    lw_tree_release(tree);
+    return true;
+}
+
+/* What is to be done now, if anything: a step of compaction, and one against garbage. */
+LW_YIELDS static bool take_turn(lw_store *store) {
+    uint64_t ignored;
+    lw_tree *tree = neediest(store, &ignored);
+    if (tree != NULL) {
+        lw_tree_hold(tree);
+        compact_tree(tree);
+        lw_tree_release(tree);
+    }
+    return collect_garbage(store) || tree != NULL;
+}
+
 void lw_compaction_main(void *argument) {
     lw_store *store = argument;
     while (!lw_store_stopping(store)) {
         uint64_t wake_ns = 0;
-        lw_tree *tree = neediest(store, &wake_ns);
-        if (tree != NULL) {
-            lw_tree_hold(tree);
-            compact_tree(tree);
-            lw_tree_release(tree);
-        } else if (wake_ns != 0) {
+        bool done = take_turn(store);
+        /* Looked at again, since looking for garbage may have suspended. */
+        if (done || neediest(store, &wake_ns) != NULL || lw_store_stopping(store)) {
+            continue;
+        }
+        if (wake_ns != 0) {
             (void)lw_env_wait(store->env, &store->compaction_wanted, wake_ns);
         } else {
             lw_queue_wait(&store->compaction_wanted);

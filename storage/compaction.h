@@ -31,6 +31,7 @@ typedef struct lw_compaction {
     lw_table_file **inputs; /* views into the version; run after run */
     uint32_t *run_ends;     /* indexes in `inputs` */
     lw_bytes upper;         /* of the slice; owned; size 0: all keys */
+    uint64_t move_size;     /* bytes of values that may be moved out of wasted files */
 } lw_compaction;
 
 /* The step that a tree needs. `filter_part` may be NULL. */

@@ -180,8 +180,15 @@ static void name_one(lw_shared_file *file) {
     file->obsolete = false;
 }
 
+/* A value file gains or loses a name, or some of what is alive in it. */
+static void count_values(lw_shared_file *values, bool wasted_before) {
+    values->folder->wasted_count -= wasted_before;
+    values->folder->wasted_count += lw_shared_file_wasted(values);
+}
+
 static void name_values(lw_shared_file *values, uint64_t live_size) {
     lw_table_folder *folder = values->folder;
+    bool wasted_before = lw_shared_file_wasted(values);
     name_one(values);
     if (values->name_count == 1) {
         folder->value_file_count++;
@@ -189,7 +196,7 @@ static void name_values(lw_shared_file *values, uint64_t live_size) {
     }
     values->live_size += live_size;
     folder->value_live_bytes += live_size;
-    folder->value_changes++;
+    count_values(values, wasted_before);
 }
 
 void lw_shared_file_name(lw_shared_file *table) {
@@ -207,16 +214,17 @@ static void unname_one(lw_shared_file *file) {
 
 static void unname_values(lw_shared_file *values, uint64_t live_size) {
     lw_table_folder *folder = values->folder;
+    bool wasted_before = lw_shared_file_wasted(values);
     LW_ASSERT(values->live_size >= live_size);
     values->live_size -= live_size;
     folder->value_live_bytes -= live_size;
-    folder->value_changes++;
     unname_one(values);
     if (values->name_count == 0) {
         LW_ASSERT(values->live_size == 0);
         folder->value_file_count--;
         folder->value_bytes -= values->size;
     }
+    count_values(values, wasted_before);
     values->obsolete |= LW_BUG(folder->env, "value.live_file_removed");
 }
 
@@ -226,6 +234,12 @@ void lw_shared_file_unname(lw_shared_file *table) {
     for (uint32_t index = 0; index < table->value_count; index++) {
         unname_values(table->values[index], last ? table->live_sizes[index] : 0);
     }
+}
+
+void lw_shared_file_leave(lw_shared_file *values) {
+    bool wasted_before = lw_shared_file_wasted(values);
+    values->unreadable = true;
+    count_values(values, wasted_before);
 }
 
 void lw_shared_file_discard(lw_shared_file *table) {

@@ -39,7 +39,7 @@ typedef struct lw_table_folder {
     lw_shared_file *idle_first, *idle_last; /* open, but used by nobody; longest first */
     uint32_t value_file_count;              /* value files that have names */
     uint64_t value_bytes, value_live_bytes; /* of them */
-    uint64_t value_changes;                 /* grows with every change of a live size */
+    uint32_t wasted_count;                  /* of them, those that are wasted */
 } lw_table_folder;
 
 struct lw_shared_file {
@@ -86,6 +86,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_shared_file_use_values(lw_shared_file *file,
                                                           lw_value_reader **reader);
 /* Never suspends: files beyond the limit are closed when the next one is opened. */
 void lw_shared_file_done(lw_shared_file *file);
+/* A value in it cannot be read, so it cannot be moved: the file is never wasted. */
+void lw_shared_file_leave(lw_shared_file *values);
 /* Whether more than half of a value file is garbage, so that moving what is left pays. */
 static inline bool lw_shared_file_wasted(const lw_shared_file *file) {
     return file->name_count > 0 && file->live_size < file->size / 2 && !file->unreadable;

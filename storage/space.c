@@ -24,7 +24,8 @@ enum {
 
 void lw_space_tables_changed(const lw_tree *tree) {
     const lw_store *store = tree->store;
-    uint64_t bytes = 0, enough = LW_RESERVE_STEP_TABLES * store->options.table_size;
+    uint64_t bytes = store->folder.value_live_bytes;
+    uint64_t enough = LW_RESERVE_STEP_TABLES * store->options.table_size;
     for (uint32_t level = 0; level < LW_LEVEL_COUNT && bytes < enough; level++) {
         bytes += lw_version_bytes(tree->version, level);
     }

@@ -180,6 +180,15 @@ lw_tree *lw_store_add_tree(lw_store *store, uint64_t id, lw_version *tables) {
     return tree;
 }
 
+void lw_store_value_figures(const lw_store *store, lw_value_figures *figures) {
+    const lw_table_folder *folder = &store->folder;
+    *figures = (lw_value_figures){.file_count = folder->value_file_count,
+                                  .bytes = folder->value_bytes,
+                                  .live_bytes = folder->value_live_bytes,
+                                  .wasted_count = folder->wasted_count,
+                                  .moved_bytes = store->moved_bytes};
+}
+
 lw_cache *lw_store_cache(lw_store *store) {
     return store->cache;
 }

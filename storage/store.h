@@ -187,6 +187,14 @@ void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures);
 lw_cache *lw_store_cache(lw_store *store);
 /* The memory budget of all trees, with its figures: also for the log that goes with the store. */
 lw_budget *lw_store_budget(lw_store *store);
+
+/* Values that are kept apart from their keys, of all trees. */
+typedef struct lw_value_figures {
+    uint64_t file_count, bytes, live_bytes; /* what is not alive is garbage, to be given back */
+    uint64_t wasted_count;                  /* files of which more than half is garbage */
+    uint64_t moved_bytes;                   /* written again since opening, to give garbage back */
+} lw_value_figures;
+void lw_store_value_figures(const lw_store *store, lw_value_figures *figures);
 /* The reserve of the folder: for the log that goes with the store. */
 lw_reserve *lw_store_reserve(lw_store *store);
 

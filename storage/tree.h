@@ -87,6 +87,7 @@ struct lw_store {
     uint32_t full_streak; /* ... with none in between that found room */
     bool squeezing;       /* compact whatever may give space back */
     bool compacting;      /* a step is under way */
+    uint64_t moved_bytes; /* of values, out of wasted files */
     uint32_t fibers;      /* that work now */
     bool committing, shaping, closing, dead;
     bool flush_full, compaction_full; /* the last attempt met a full disk */

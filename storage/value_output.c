@@ -153,7 +153,7 @@ static bool must_move(lw_value_output *values, const lw_shared_file *file, uint6
 static void leave_in_peace(lw_value_output *values, lw_shared_file *file) {
     lw_env *env = values->store->env;
     LW_MARK(env, "value.unreadable_left");
-    file->unreadable = true;
+    lw_shared_file_leave(file);
     lw_logline(env, LW_LEVEL_ERROR, "a value cannot be moved", "file=%016" PRIx64 " reason=\"%s\"",
                file->number, lw_error_slot()->text);
 }
@@ -172,7 +172,7 @@ LW_YIELDS static lw_status move_value(lw_value_output *values, lw_table_file *so
     }
     LW_MARK(values->store->env, "value.moved");
     *moved = true;
-    values->moved_bytes += values->moved.size;
+    values->store->moved_bytes += values->moved.size;
     out->kind = LW_ENTRY_PUT;
     out->value = lw_buffer_view(&values->moved);
     return out->value.size >= values->threshold ? put_apart(values, out->value, out) : LW_OK;
