@@ -13,8 +13,8 @@ enum {
 typedef struct search {
     lw_store *store;
     uint32_t worth;
-    uint32_t looked; /* since the last pass */
-    uint64_t gain;   /* of the best */
+    uint32_t looked;     /* since the last pass */
+    uint64_t gain;       /* of the best */
     lw_tree *tree;       /* held, as is the */
     lw_table_file *file; /* NULL: none yet */
     uint32_t level;
@@ -114,8 +114,8 @@ bool lw_garbage_find(lw_store *store, lw_tree **tree, lw_compaction *compaction)
     for (lw_tree *at = store->first_tree; at != NULL;) {
         at = at->compact_again_ns > now_ns ? at->next : search_tree(&among, at);
     }
-    bool found = among.file != NULL && !among.tree->dropped &&
-                 stands(among.tree, among.level, among.file);
+    bool found =
+        among.file != NULL && !among.tree->dropped && stands(among.tree, among.level, among.file);
     if (found) {
         *tree = among.tree;
         *compaction = rewrite_in_place(&among);
