@@ -55,7 +55,7 @@ static bool caught_by_sessions(const char *bug) {
     lw_faults faults = lw_faults_none();
     faults.rare_paths = true;
     bool caught = false;
-    for (uint64_t seed = 1; seed <= 20 && !caught; seed++) {
+    for (uint64_t seed = 1; seed <= 60 && !caught; seed++) {
         bench *on = bench_make(seed, &faults);
         lw_world_plant(on->world, bug);
         run_sessions(on, 8);
