@@ -68,9 +68,9 @@ typedef struct bench_engine {
      * bench_see() does; returns how many there were. */
     uint64_t (*scan)(void *session, lw_bytes from, uint64_t limit, uint64_t *seen);
 
-    /* The longest time for which others kept the thread from a writer, in processor time and by
-     * the clock. NULL for engines that do not share their user's thread. */
-    void (*longest_turn)(void *store, double *processor_ms, double *clock_ms);
+    /* The processor's time that the engine's own fibers took at most while a writer let them run
+     * once, and in one turn of the loop while nobody called. NULL for engines with threads. */
+    void (*longest_turns)(void *store, double *fibers_ms, double *loop_ms);
 } bench_engine;
 
 extern const bench_engine bench_lathwork, bench_rocksdb, bench_leveldb, bench_lmdb;
@@ -108,8 +108,8 @@ static inline void bench_see(uint64_t *seen, lw_bytes key, lw_bytes value) {
     X(MEMORY_OVERWRITE, "peak memory, overwrite", "MB", 0.5, 0, 0, 0)                    \
     X(OPEN_CRASHED, "open after a crash, a GB of log", "s", 0, 0, 0, 4.0)                \
     X(OPEN_FLUSHED, "open, a GB of flushed data", "s", 0, 0, 0, 0.5)                     \
-    X(TURN_PROCESSOR, "longest turn of others, processor", "ms", 0, 0, 0, 1.0)           \
-    X(TURN_CLOCK, "longest turn of others, clock", "ms", 0, 0, 0, 0)
+    X(TURN_FIBERS, "longest turn of the engine's fibers", "ms", 0, 0, 0, 1.0)            \
+    X(TURN_LOOP, "longest turn of the loop by them", "ms", 0, 0, 0, 1.0)
 
 typedef enum bench_figure {
 #define BENCH_FIGURE_ENUM(name, ...) BENCH_##name,

@@ -38,7 +38,7 @@ static double summary(bench_figure figure, const bench_samples *samples) {
     double values[BENCH_ROUND_MAX];
     memcpy(values, samples->values, sizeof(values));
     qsort(values, samples->count, sizeof(double), ascending);
-    if (figure == BENCH_TURN_PROCESSOR || figure == BENCH_TURN_CLOCK) {
+    if (figure == BENCH_TURN_FIBERS || figure == BENCH_TURN_LOOP) {
         return values[samples->count - 1];
     }
     uint32_t middle = samples->count / 2;

@@ -113,12 +113,12 @@ static void report_rate(const bench_task *task, bench_figure figure, uint64_t co
     report(task, figure, (double)count / seconds_since(from_ns) / 1e3);
 }
 
-static void report_turn(const bench_task *task, void *store) {
-    double processor_ms, clock_ms;
-    if (task->engine->longest_turn != NULL) {
-        task->engine->longest_turn(store, &processor_ms, &clock_ms);
-        report(task, BENCH_TURN_PROCESSOR, processor_ms);
-        report(task, BENCH_TURN_CLOCK, clock_ms);
+static void report_turns(const bench_task *task, void *store) {
+    double fibers_ms, loop_ms;
+    if (task->engine->longest_turns != NULL) {
+        task->engine->longest_turns(store, &fibers_ms, &loop_ms);
+        report(task, BENCH_TURN_FIBERS, fibers_ms);
+        report(task, BENCH_TURN_LOOP, loop_ms);
     }
 }
 
@@ -177,7 +177,6 @@ void bench_work_fill_order(bench_task *task) {
     uint64_t from_ns = bench_now_ns();
     put_records(task, store, task->record_count, IN_ORDER, 0);
     report_rate(task, BENCH_FILL_ORDER, task->record_count, from_ns);
-    report_turn(task, store);
     task->engine->close(store);
 }
 
@@ -188,7 +187,7 @@ void bench_work_fill_random(bench_task *task) {
     report_rate(task, BENCH_FILL_RANDOM, count, from_ns);
     uint64_t settled_ns = settle(task, store);
     report(task, BENCH_FILL_SETTLED, (double)count / (double)(settled_ns - from_ns) * 1e6);
-    report_turn(task, store);
+    report_turns(task, store);
     task->engine->close(store);
     bench_folder_sync(task->directory);
     double size = (double)(count * (BENCH_KEY_SIZE + BENCH_VALUE_SIZE));
@@ -213,7 +212,8 @@ void bench_work_overwrite(bench_task *task) {
     }
     report_rate(task, BENCH_DELETE, count, from_ns);
     task->engine->session_close(session);
-    report_turn(task, store);
+    settle(task, store);
+    report_turns(task, store);
     task->engine->close(store);
     report(task, BENCH_MEMORY_OVERWRITE, bench_peak_mb());
 }
