@@ -3,10 +3,11 @@
  * alternated group by group, each group of works in a child process (tests/bench_engines.h).
  *
  *   bench_engines DIRECTORY [--records N] [--rounds N] [--quick] [--json FILE]
- *                 [--only GROUP,...] [--engines NAME,...]
+ *                 [--only GROUP,...] [--engines NAME,...] [--share PERCENT]
  *
  * The directory is on the disk to be measured; it needs room for about 1 KB a record, and is empty
- * afterwards. `--quick` is a million records and one round. */
+ * afterwards. `--quick` is a million records and one round; `--share` is how much of the others'
+ * memory ours gets. */
 #include "tests/bench_engines.h"
 
 #include <signal.h>
@@ -126,11 +127,12 @@ static bool run_child(run *on, const group *of, void (*work)(bench_task *task), 
  */
 
 static bench_task task_of(const run *on, uint32_t engine, uint32_t round, const char *path) {
+    uint64_t share = engine == 0 ? on->results.share : 100;
     return (bench_task){.engine = on->results.engines[engine],
                         .directory = path,
                         .record_count = on->results.record_count,
-                        .memory_size = on->results.memory_size,
-                        .hot_memory_size = on->results.hot_memory_size,
+                        .memory_size = on->results.memory_size * share / 100,
+                        .hot_memory_size = on->results.hot_memory_size * share / 100,
                         .seconds = on->seconds,
                         .chance = round + 1};
 }
@@ -140,7 +142,7 @@ static void run_crash(run *on, const group *of, uint32_t engine, bench_task *tas
     task->record_count = task->record_count * CRASH_PERCENT / 100;
     if (task->engine->has_log && run_child(on, of, of->work, engine, task)) {
         /* Nothing but the log is there yet, but for a few KB. */
-        task->log_size = bench_folder_size(task->directory);
+        task->log_size = bench_folder_content(task->directory);
         (void)run_child(on, of, bench_work_open_crashed, engine, task);
     }
 }
@@ -224,8 +226,9 @@ static void run_round(run *on, uint32_t round) {
  */
 
 static void usage(void) {
-    fprintf(stderr, "usage: bench_engines DIRECTORY [--records N] [--rounds N] [--quick] "
-                    "[--json FILE] [--only GROUP,...] [--engines NAME,...]\ngroups:");
+    fprintf(stderr,
+            "usage: bench_engines DIRECTORY [--records N] [--rounds N] [--quick] "
+            "[--json FILE] [--only GROUP,...] [--engines NAME,...] [--share PERCENT]\ngroups:");
     for (uint32_t index = 0; index < GROUP_COUNT; index++) {
         fprintf(stderr, " %s", groups[index].name);
     }
@@ -248,6 +251,8 @@ static void take_arguments(run *on, int count, char **arguments) {
             on->results.record_count = strtoull(arguments[++index], NULL, 10);
         } else if (strcmp(name, "--rounds") == 0) {
             on->results.rounds = (uint32_t)strtoul(arguments[++index], NULL, 10);
+        } else if (strcmp(name, "--share") == 0) {
+            on->results.share = (uint32_t)strtoul(arguments[++index], NULL, 10);
         } else if (strcmp(name, "--json") == 0) {
             on->json = arguments[++index];
         } else if (strcmp(name, "--only") == 0) {
@@ -295,8 +300,9 @@ static void prepare(run *on) {
 int main(int count, char **arguments) {
     static const bench_engine *const engines[BENCH_ENGINE_COUNT] = {&bench_lathwork, &bench_rocksdb,
                                                                     &bench_leveldb, &bench_lmdb};
-    static run on = {.results = {.engines = engines, .record_count = RECORDS_DEFAULT, .rounds = 3},
-                     .seconds = 3};
+    static run on = {
+        .results = {.engines = engines, .record_count = RECORDS_DEFAULT, .rounds = 3, .share = 100},
+        .seconds = 3};
     take_arguments(&on, count, arguments);
     prepare(&on);
     bench_print_head(&on.results);

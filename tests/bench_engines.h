@@ -129,8 +129,8 @@ typedef struct bench_samples {
 typedef struct bench_results {
     const bench_engine *const *engines; /* BENCH_ENGINE_COUNT of them, ours first */
     uint64_t record_count, memory_size, hot_memory_size;
-    uint32_t rounds;
-    const char *cold; /* how the cold reads were made cold */
+    uint32_t rounds, share; /* percent of the memory that our engine gets */
+    const char *cold;       /* how the cold reads were made cold */
     bench_samples samples[BENCH_FIGURE_COUNT][BENCH_ENGINE_COUNT];
 } bench_results;
 
@@ -188,6 +188,8 @@ uint64_t bench_written_bytes(void);
 uint64_t bench_handed_bytes(void);
 double bench_peak_mb(void);                        /* of resident memory, VmHWM */
 uint64_t bench_folder_size(const char *directory); /* bytes of disk */
+/* The same without what is only held ready behind the ends of files. */
+uint64_t bench_folder_content(const char *directory);
 void bench_folder_remove(const char *directory);
 void bench_folder_make(const char *directory);
 /* Waits until the file system has written what it has. */

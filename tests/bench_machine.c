@@ -122,16 +122,23 @@ double bench_peak_mb(void) {
  */
 
 /* The visitors of nftw have no argument. */
-static uint64_t visited_bytes;
+static uint64_t visited_bytes, visited_blocks;
 
 static int add_size(const char *path, const struct stat *facts, int kind, struct FTW *place) {
     (void)path;
     (void)place;
-    visited_bytes += kind == FTW_F ? (uint64_t)facts->st_blocks * 512 : 0;
+    visited_bytes += kind == FTW_F ? (uint64_t)facts->st_size : 0;
+    visited_blocks += kind == FTW_F ? (uint64_t)facts->st_blocks : 0;
     return 0;
 }
 
 uint64_t bench_folder_size(const char *directory) {
+    visited_blocks = 0;
+    nftw(directory, add_size, 16, FTW_PHYS);
+    return visited_blocks * 512;
+}
+
+uint64_t bench_folder_content(const char *directory) {
     visited_bytes = 0;
     nftw(directory, add_size, 16, FTW_PHYS);
     return visited_bytes;

@@ -109,6 +109,9 @@ void bench_print_head(const bench_results *results) {
         "(the data are four times that), %.0f MiB for hot reads, %.0f MiB for cold ones.\n",
         (double)results->memory_size / mib, (double)results->hot_memory_size / mib,
         (double)results->memory_size / 2 / mib);
+    if (results->share != 100) {
+        printf("Lathwork gets %u %% of that.\n", (unsigned)results->share);
+    }
     printf("Every write is logged; only durable puts wait for the disk. Written bytes are those of "
            "/proc/self/io (write_bytes less cancelled_write_bytes).\n");
     printf("Cold reads: %s.\n", results->cold);
