@@ -289,6 +289,7 @@ static collection *make_collection(void) {
     on->value_size_max = 150;
     on->store_options.memory_size = 64 * 1024;
     on->store_options.table_size = 2048;
+    on->store_options.value_threshold = 120;
     on->store_options.reserve_size_max = UINT64_MAX;
     on->log_options.segment_size = 64 * 1024;
     (void)engine_run(on, build_story);

@@ -125,6 +125,8 @@ static engine *machine(uint64_t seed) {
     on->store_options.memory_size = memory_sizes[seed / 2 % 3];
     on->store_options.table_size = table_sizes[seed / 6 % 3];
     on->log_options.segment_size = segment_sizes[seed / 3 % 3];
+    static const uint64_t value_thresholds[] = {0, 150, 1000, UINT64_MAX};
+    on->store_options.value_threshold = value_thresholds[seed / 4 % 4];
     on->value_size_max = seed % 5 == 0 ? 30 : ENGINE_VALUE_MAX;
     return on;
 }
