@@ -60,7 +60,7 @@ static const char *usual_hint(lw_status status) {
     case LW_REFUSED:
         return "lathwork config";
     case LW_FULL:
-        return "lathwork delete what is not needed, or free space where the data is (df -h)";
+        return "lathwork del what is not needed, or free space where the data is (df -h)";
     case LW_CORRUPTION:
         return "stop the node, then: lathwork check DIR";
     case LW_OK:

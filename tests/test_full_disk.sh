@@ -1,0 +1,105 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A real node on a real disk that is full: a small tmpfs in a mount namespace of its own. Where the
+# machine does not let us make one, nothing is tested, and it says so. Ends with "N passed, N failed".
+#
+#   tests/test_full_disk.sh     $LATHWORK names the program; build/debug/lathwork if it does not
+set -u
+cd "$(dirname "$0")/.." || exit 2
+if [ "${1:-}" != --inside ]; then
+    if ! unshare -rm mount -t tmpfs -o size=1m none /mnt 2>/dev/null; then
+        echo "skipped: this machine lets us make no mount namespace (unshare -rm)"
+        echo "1 passed, 0 failed"
+        exit 0
+    fi
+    exec unshare -rm "$0" --inside
+fi
+program=$(readlink -f "${LATHWORK:-build/debug/lathwork}")
+[ -x "$program" ] || { echo "no program at $program: make VARIANT=debug"; exit 2; }
+root=$(mktemp -d) || exit 2
+disk=$root/disk
+node_pid=
+passed=0
+failed=0
+unset LATHWORK_ADDR LATHWORK_TIMEOUT LATHWORK_DATA LATHWORK_LISTEN LATHWORK_MEMORY
+export LC_ALL=C.UTF-8 HOME=$root
+mkdir "$disk" && mount -t tmpfs -o size=24m none "$disk" && cd "$root" || exit 2
+
+leave() {
+    [ "$BASHPID" = $$ ] || return
+    [ -z "$node_pid" ] || kill -9 "$node_pid" 2>/dev/null
+    cd / && umount -l "$disk" && rm -rf "$root"
+}
+trap leave EXIT
+
+lw() { timeout -k 5 60 "$program" "$@"; }
+ok() {
+    if [ "$2" = 1 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAIL: $1${3:+: $3}"
+    fi
+}
+# expect NAME CODE WORDS COMMAND…
+expect() {
+    local name=$1 code=$2 words=$3 got good=1
+    shift 3
+    "$@" >out 2>err
+    got=$?
+    [ $got -eq "$code" ] || good=0
+    [ -z "$words" ] || cat out err | grep -qF -- "$words" || good=0
+    ok "$name" $good "exit $got for $code, \"$(head -c 600 out err | tr '\n\0' '| ')\""
+}
+start() {
+    "$program" start --data "$disk/data" --listen 127.0.0.1:0 >node.log 2>&1 &
+    node_pid=$!
+    for _ in $(seq 100); do
+        address=$(sed -n 's/.*127\.0\.0\.1:\([0-9][0-9]*\).*/127.0.0.1:\1/p' node.log | head -n 1)
+        [ -n "$address" ] && lw status --addr "$address" >/dev/null 2>&1 && break
+        kill -0 "$node_pid" 2>/dev/null || break
+        sleep 0.1
+    done
+    export LATHWORK_ADDR=$address
+}
+
+start
+ok "a node starts on a small disk" "$(kill -0 "$node_pid" 2>/dev/null && echo 1)" "$(tail -n 5 node.log)"
+expect "there is room at first" 0 room lw status
+head -c 200000 /dev/urandom | base64 -w 0 >value
+expect "a first value" 0 "" lw put kept "this one is kept"
+count=0
+while [ $count -lt 400 ] && lw put "key$count" - <value >/dev/null 2>err; do
+    count=$((count + 1))
+done
+ok "the disk takes some values and is full in the end" "$([ $count -gt 5 ] && [ $count -lt 400 ] && echo 1)" "$count"
+expect "a refused put says what to do" 6 "lathwork del" lw put more value
+expect "status says it" 0 full lw status
+expect "reads go on" 0 "this one is kept" lw get kept
+lw get key5 >out && cmp -s <(head -c 200000 value) <(head -c 200000 out)
+ok "also of what was written last" "$([ $? = 0 ] && echo 1)"
+for index in 0 1 2 3; do
+    expect "deletes go on" 0 "" lw del "key$index"
+done
+expect "and are seen" 1 "" lw get key0
+
+kill -9 "$node_pid" && wait "$node_pid" 2>/dev/null
+start
+ok "a node starts on a full disk" "$(kill -0 "$node_pid" 2>/dev/null && echo 1)" "$(tail -n 5 node.log)"
+expect "nothing is lost" 0 "this one is kept" lw get kept
+expect "what was deleted stays so" 1 "" lw get key3
+expect "deletes go on after it" 0 "" lw del key4
+
+mount -o remount,size=64m "$disk"
+for _ in $(seq 100); do
+    lw put again "there is room" >/dev/null 2>&1 && break
+    sleep 0.2
+done
+expect "with more room writes go on by themselves" 0 "there is room" lw get again
+expect "status says so" 0 room lw status
+kill -TERM "$node_pid" && wait "$node_pid"
+ok "the node ends as it should" "$([ $? = 0 ] && echo 1)"
+node_pid=
+expect "the folder is sound" 0 "" lw check "$disk/data"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
