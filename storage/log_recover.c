@@ -283,6 +283,8 @@ static LW_YIELDS lw_status read_log(recovery *state) {
 static LW_YIELDS lw_status judge_hole(recovery *state) {
     lw_log *log = state->log;
     const lw_log_segment *newest = log->holds.newest;
+    char newest_path[LW_PATH_SIZE];
+    LW_TRY(lw_log_segment_path(log->directory, newest->header.number, newest_path));
     if (state->sequence == 0) {
         return lw_fail(LW_CORRUPTION,
                        "%s: the first batch, at offset %" PRIu64 ", is damaged or missing: restore "
@@ -291,6 +293,12 @@ static LW_YIELDS lw_status judge_hole(recovery *state) {
     }
     LW_TRY(search_behind(state, &newest->header, newest->offset));
     LW_TRY(search_later_segments(state));
+    if (newest->header.size - newest->offset < LW_LOG_BLOCK) {
+        return lw_fail(LW_CORRUPTION,
+                       "%s is full at offset %" PRIu64 " and was not closed, which is never done: "
+                       "restore this node from a backup, or remove it and let its peers replace it",
+                       newest_path, newest->offset);
+    }
     /* Only now: where a batch is damaged, those that say which segments were let go may be behind
      * it. */
     uint64_t lowest = log->holds.oldest->header.number;
