@@ -46,7 +46,7 @@ static LW_YIELDS void inspect_value(inspection *of, uint64_t offset, const lw_va
     checksum = lw_value_checksum(checksum, lw_view(all.data, all.size - sizeof(uint32_t)));
     if (checksum != tail->checksum) {
         fault(of, offset, "the checksum of a value does not match");
-    } else if (tail->compression != LW_COMPRESSION_NONE) {
+    } else if (tail->compression != LW_COMPRESSION_NONE || tail->stored_size != tail->value_size) {
         fault(of, offset, "the compression of a value is unknown");
     }
     of->value_count++;
