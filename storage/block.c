@@ -149,7 +149,7 @@ static inline bool take_key(lw_block_cursor *cursor, const entry_head *head, siz
     if (head->shared_size > known_size) {
         return false;
     }
-    if (size > key->capacity) {
+    if (size > key->capacity || key->data == NULL) {
         (void)lw_buffer_reserve(key, size - key->size);
     }
     uint8_t *to = key->data + head->shared_size;
