@@ -69,6 +69,8 @@ static void build_story(engine *on) {
     (void)engine_worked(on, lw_tree_flush(on->trees[0]), "flush");
     (void)engine_worked(on, lw_tree_flush(on->trees[1]), "flush");
     write_keys(on, 1, KEY_STEP, true);
+    (void)engine_worked(on, lw_tree_flush(on->trees[1]), "flush");
+    write_keys(on, 1, KEY_STEP, false);
     engine_check_everything(on);
     engine_close(on);
     engine_check_folder(on);
