@@ -66,3 +66,13 @@ lw_status lw_batch_check(lw_bytes batch) {
     }
     return LW_OK;
 }
+
+bool lw_batch_only_deletes(lw_bytes batch) {
+    lw_batch_operation operation;
+    while (lw_batch_next(&batch, &operation)) {
+        if (operation.kind != LW_BATCH_DELETE) {
+            return false;
+        }
+    }
+    return true;
+}

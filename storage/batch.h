@@ -26,5 +26,7 @@ void lw_batch_delete(lw_buffer *batch, lw_bytes key);
 LW_MUST_USE bool lw_batch_next(lw_bytes *rest, lw_batch_operation *operation);
 /* LW_CORRUPTION unless the whole batch can be walked. */
 LW_MUST_USE lw_status lw_batch_check(lw_bytes batch);
+/* Whether a batch that can be read only takes away: it is let in on a full disk. */
+bool lw_batch_only_deletes(lw_bytes batch);
 
 #endif

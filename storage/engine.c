@@ -85,7 +85,9 @@ LW_YIELDS static lw_status open_parts(lw_engine *engine, const lw_engine_options
     LW_TRY(lw_path_join(path, options->store.directory, "log"));
     LW_TRY(lw_store_open(engine->env, &store_options, &engine->store));
     lw_log *log = NULL;
-    LW_TRY(lw_log_open(engine->env, path, &options->log, replay, engine, &log));
+    lw_log_options log_options = options->log;
+    log_options.reserve = lw_store_reserve(engine->store);
+    LW_TRY(lw_log_open(engine->env, path, &log_options, replay, engine, &log));
     engine->log = log;
     for (lw_tree *tree = lw_store_next_tree(engine->store, NULL); tree != NULL;
          tree = lw_store_next_tree(engine->store, tree)) {
@@ -163,7 +165,12 @@ LW_YIELDS static lw_status admit(lw_engine *engine, uint64_t id, lw_bytes batch)
     }
     LW_TRY(find_tree(engine, id, &tree));
     LW_TRY(lw_tree_check_batch(tree, batch));
-    return lw_tree_admit(tree, batch.size);
+    return lw_batch_only_deletes(batch) ? lw_tree_admit_freeing(tree, batch.size)
+                                        : lw_tree_admit(tree, batch.size);
+}
+
+LW_YIELDS static lw_status await_log_room(lw_engine *engine, size_t size, bool freeing) {
+    return freeing ? lw_log_room_freeing(engine->log, size) : lw_log_room(engine->log, size);
 }
 
 static void apply(lw_engine *engine, lw_tree *tree, const lw_log_record *record) {
@@ -189,7 +196,7 @@ LW_YIELDS static lw_status finish(lw_engine *engine, bool durable) {
 lw_status lw_engine_write(lw_engine *engine, uint64_t id, lw_bytes batch, bool durable) {
     lw_tree *tree;
     LW_TRY(admit(engine, id, batch));
-    LW_TRY(lw_log_room(engine->log, batch.size + RECORD_OVERHEAD));
+    LW_TRY(await_log_room(engine, batch.size + RECORD_OVERHEAD, lw_batch_only_deletes(batch)));
     LW_TRY(find_tree(engine, id, &tree)); /* it may have been dropped meanwhile */
     lw_log_record record = {
         .group = id, .index = lw_tree_applied(tree) + 1, .kind = LW_LOG_ENTRY, .payload = batch};
@@ -220,12 +227,14 @@ lw_status lw_engine_write_all(lw_engine *engine, const lw_engine_change *changes
     lw_tree *trees[LW_ENGINE_CHANGES_MAX] = {NULL};
     lw_log_record records[LW_ENGINE_CHANGES_MAX] = {0};
     size_t size = 0;
+    bool freeing = true;
     LW_ASSERT(count > 0 && count <= LW_ENGINE_CHANGES_MAX);
     for (uint32_t index = 0; index < count; index++) {
         LW_TRY(admit(engine, changes[index].tree, changes[index].batch));
         size += changes[index].batch.size + RECORD_OVERHEAD;
+        freeing = freeing && lw_batch_only_deletes(changes[index].batch);
     }
-    LW_TRY(lw_log_room(engine->log, size));
+    LW_TRY(await_log_room(engine, size, freeing));
     LW_TRY(make_records(engine, changes, count, trees, records));
     engine->position = lw_log_append(engine->log, records, count);
     for (uint32_t index = 0; index < count; index++) {

@@ -14,6 +14,7 @@
 #include "storage/batch.h"
 #include "storage/folder_check.h"
 #include "storage/log.h"
+#include "storage/range.h"
 #include "storage/store.h"
 #include "sim/world.h"
 
@@ -394,6 +395,17 @@ static inline void engine_roll_back(engine *on) {
     }
 }
 
+/* The tree that holds a part of another one, between a split and a merge. */
+static inline uint64_t engine_child(uint32_t tree) {
+    return 100 + tree;
+}
+
+/* What a split left, when the machine stopped before the merge. */
+static inline lw_status engine_merge_back(engine *on, uint32_t tree) {
+    lw_tree *child = lw_store_tree(on->store, engine_child(tree));
+    return child == NULL ? LW_OK : lw_store_merge_trees(on->store, on->trees[tree], child);
+}
+
 static inline lw_status engine_open_trees(engine *on) {
     for (uint32_t tree = 0; tree < ENGINE_TREES; tree++) {
         on->trees[tree] = lw_store_tree(on->store, tree + 1);
@@ -404,6 +416,7 @@ static inline lw_status engine_open_trees(engine *on) {
         if (on->trees[tree] == NULL) {
             LW_TRY(lw_store_create_tree(on->store, tree + 1, &on->trees[tree]));
         }
+        LW_TRY(engine_merge_back(on, tree));
         on->created[tree] = true;
     }
     return LW_OK;
