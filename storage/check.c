@@ -12,10 +12,11 @@ enum { CACHE_SIZE = 4 * 1024 * 1024 };
 typedef struct checker {
     lw_env *env;
     lw_buffer *faults;
-    lw_inventory inventory;
+    lw_inventory *inventory;
     lw_table_folder folder;
     char table_path[LW_PATH_SIZE];
     uint32_t fault_count;
+    const lw_inventory_tree *only; /* of lw_check_tree */
 } checker;
 
 /* Notes a fault of one table, or of the folder if there is none. */
@@ -95,7 +96,7 @@ LW_YIELDS static void check_value_files(checker *check, const lw_table_info *inf
     lw_buffer text = lw_buffer_in(check->env->memory);
     for (uint32_t index = 0; index < info->value_count; index++) {
         const lw_value_file *values = &info->values[index];
-        lw_inventory_file *file = lw_inventory_find_file(&check->inventory, values->number);
+        lw_inventory_file *file = lw_inventory_find_file(check->inventory, values->number);
         if (met->live_sizes[index] != values->live_size) {
             fault(check, info, "it does not refer to as many bytes of values as the catalog says");
         }
@@ -163,6 +164,15 @@ LW_YIELDS static void check_table(checker *check, lw_table_file *file) {
     lw_free(check->env->memory, met.live_sizes);
 }
 
+/* A table that stands in several places is looked at once. */
+LW_YIELDS static void check_file(checker *check, lw_table_file *file) {
+    lw_inventory_file *known = lw_inventory_find_file(check->inventory, file->info.number);
+    if (!known->seen) {
+        known->seen = true;
+        check_table(check, file);
+    }
+}
+
 /* ---- the folder ---------------------------------------------------------------------------------
  */
 
@@ -170,7 +180,7 @@ LW_YIELDS static void check_tree(checker *check, const lw_inventory_tree *tree) 
     lw_version *version = lw_version_of_inventory(&check->folder, tree);
     for (uint32_t index = 0; index < version->level_start[LW_LEVEL_COUNT]; index++) {
         lw_table_file *file = version->files[index];
-        check_table(check, file);
+        check_file(check, file);
         if (file->info.sequence_max > tree->sequence) {
             fault(check, &file->info, "it holds sequences that its tree never reached");
         }
@@ -178,6 +188,11 @@ LW_YIELDS static void check_tree(checker *check, const lw_inventory_tree *tree) 
     if (!lw_version_check(version)) {
         check->fault_count++;
         lw_buffer_print(check->faults, "tree %" PRIu64 ": tables of one level overlap\n", tree->id);
+    }
+    if (!lw_version_within(version, tree->bounds, tree->bound_count)) {
+        check->fault_count++;
+        lw_buffer_print(check->faults, "tree %" PRIu64 ": a table reaches out of its bounds\n",
+                        tree->id);
     }
     lw_version_release(version);
     lw_table_folder_sweep(&check->folder);
@@ -188,13 +203,13 @@ LW_YIELDS static lw_status check_locked(checker *check, const char *directory) {
     lw_catalog_facts facts;
     LW_TRY(lw_path_join(path, directory, "CATALOG"));
     lw_status status =
-        lw_catalog_read(check->env, path, lw_inventory_take, &check->inventory, &facts);
+        lw_catalog_read(check->env, path, lw_inventory_take, check->inventory, &facts);
     if (status == LW_CORRUPTION) {
         fault(check, NULL, lw_error_slot()->text);
         return LW_OK;
     }
     LW_TRY(status);
-    for (lw_inventory_tree *tree = check->inventory.first; tree != NULL; tree = tree->next) {
+    for (lw_inventory_tree *tree = check->inventory->first; tree != NULL; tree = tree->next) {
         check_tree(check, tree);
     }
     return LW_OK;
@@ -203,7 +218,6 @@ LW_YIELDS static lw_status check_locked(checker *check, const char *directory) {
 LW_YIELDS static lw_status check_folder(checker *check, const char *directory) {
     char path[LW_PATH_SIZE];
     lw_handle lock = LW_NO_HANDLE;
-    LW_TRY(lw_path_join(check->table_path, directory, "sst"));
     LW_TRY(lw_path_join(path, directory, "LOCK"));
     LW_TRY(lw_file_open(check->env, path, 0, &lock));
     lw_status status = lw_file_lock(check->env, lock);
@@ -216,24 +230,50 @@ LW_YIELDS static lw_status check_folder(checker *check, const char *directory) {
     return status;
 }
 
-lw_status lw_store_check(lw_env *env, const char *directory, lw_filter_part filter_part,
-                         lw_buffer *faults) {
+/* Calls `body` with what it needs to read tables; LW_CORRUPTION if there was any fault. */
+LW_YIELDS static lw_status with_folder(checker *check, const char *directory,
+                                       lw_filter_part filter_part,
+                                       lw_status (*body)(checker *check, const char *directory)) {
+    lw_env *env = check->env;
     lw_budget *budget = lw_budget_make(env->memory, CACHE_SIZE);
     lw_cache *cache = lw_cache_open(env->memory, budget);
-    checker check = {.env = env, .faults = faults, .inventory = lw_inventory_in(env->memory)};
-    check.folder = (lw_table_folder){.env = env,
-                                     .cache = cache,
-                                     .path = check.table_path,
-                                     .files = lw_map_in(env->memory),
-                                     .filter_part = filter_part,
-                                     .open_max = 1};
-    lw_status status = check_folder(&check, directory);
-    lw_inventory_reset(&check.inventory);
-    lw_map_reset(&check.folder.files);
+    check->folder = (lw_table_folder){.env = env,
+                                      .cache = cache,
+                                      .path = check->table_path,
+                                      .files = lw_map_in(env->memory),
+                                      .filter_part = filter_part,
+                                      .open_max = 1};
+    lw_status status = lw_path_join(check->table_path, directory, "sst");
+    if (status == LW_OK) {
+        status = body(check, directory);
+    }
+    lw_map_reset(&check->folder.files);
     lw_cache_close(cache);
     lw_budget_release(budget);
-    if (status == LW_OK && check.fault_count > 0) {
-        status = lw_fail(LW_CORRUPTION, "%s has %" PRIu32 " faults", directory, check.fault_count);
+    if (status == LW_OK && check->fault_count > 0) {
+        status = lw_fail(LW_CORRUPTION, "%s has %" PRIu32 " faults", directory, check->fault_count);
     }
     return status;
+}
+
+lw_status lw_store_check(lw_env *env, const char *directory, lw_filter_part filter_part,
+                         lw_buffer *faults) {
+    lw_inventory inventory = lw_inventory_in(env->memory);
+    checker check = {.env = env, .faults = faults, .inventory = &inventory};
+    lw_status status = with_folder(&check, directory, filter_part, check_folder);
+    lw_inventory_reset(&inventory);
+    return status;
+}
+
+LW_YIELDS static lw_status check_one_tree(checker *check, const char *directory) {
+    (void)directory;
+    check_tree(check, check->only);
+    return LW_OK;
+}
+
+lw_status lw_check_tree(lw_env *env, const char *directory, lw_inventory *inventory,
+                        const lw_inventory_tree *tree, lw_filter_part filter_part,
+                        lw_buffer *faults) {
+    checker check = {.env = env, .faults = faults, .inventory = inventory, .only = tree};
+    return with_folder(&check, directory, filter_part, check_one_tree);
 }

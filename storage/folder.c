@@ -9,6 +9,7 @@
  *
  * Tables without a CATALOG, and tables that are named but not there, are left by no crash: that is
  * LW_CORRUPTION, and nothing is touched. */
+#include "storage/bundle.h"
 #include "storage/tree.h"
 
 #include <inttypes.h>
@@ -22,26 +23,6 @@ enum {
 
 /* ---- the folder itself --------------------------------------------------------------------------
  */
-
-/* Makes the name of the folder durable in the one above it. Who may not read that one has to have
- * made the folder before. */
-LW_YIELDS static lw_status sync_parent(lw_env *env, const char *directory) {
-    char parent[LW_PATH_SIZE];
-    size_t size = strlen(directory);
-    while (size > 1 && directory[size - 1] == '/') {
-        size--;
-    }
-    while (size > 0 && directory[size - 1] != '/') {
-        size--;
-    }
-    while (size > 1 && directory[size - 1] == '/') {
-        size--;
-    }
-    memcpy(parent, size == 0 ? "." : directory, size == 0 ? 1 : size);
-    parent[size == 0 ? 1 : size] = 0;
-    lw_status status = lw_path_sync_directory(env, parent);
-    return status == LW_REFUSED ? LW_OK : status;
-}
 
 LW_YIELDS static lw_status lock_folder(lw_store *store) {
     char path[LW_PATH_SIZE];
@@ -63,7 +44,7 @@ LW_YIELDS static lw_status make_folder(lw_store *store) {
     LW_TRY(lw_path_mkdir(env, store->directory));
     LW_TRY(lock_folder(store));
     LW_TRY(lw_path_mkdir(env, store->table_path));
-    LW_TRY(sync_parent(env, store->directory));
+    LW_TRY(lw_path_sync_parent(env, store->directory));
     return lw_path_sync_directory(env, store->directory);
 }
 
@@ -75,21 +56,10 @@ static lw_status take_edit(void *argument, uint64_t offset, lw_bytes edit) {
     return lw_inventory_take(store->loading, offset, edit);
 }
 
-/* The next of the names that lw_path_list gave, or NULL. */
-static const char *next_name(lw_bytes *names) {
-    if (names->size == 0) {
-        return NULL;
-    }
-    const char *name = (const char *)names->data;
-    size_t size = strlen(name) + 1;
-    *names = lw_view(names->data + size, names->size - size);
-    return name;
-}
-
 LW_YIELDS static lw_status create_catalog(lw_store *store, lw_bytes names) {
     const char *name;
     uint64_t number;
-    while ((name = next_name(&names)) != NULL) {
+    while ((name = lw_names_next(&names)) != NULL) {
         if (lw_table_name_number(name, &number)) {
             return lw_fail(LW_CORRUPTION,
                            "%s has tables but no CATALOG, which says what they are: restore the "
@@ -106,7 +76,7 @@ LW_YIELDS static lw_status create_catalog(lw_store *store, lw_bytes names) {
 static void see_files(lw_store *store, lw_bytes names) {
     const char *name;
     uint64_t number;
-    while ((name = next_name(&names)) != NULL) {
+    while ((name = lw_names_next(&names)) != NULL) {
         bool ours = lw_table_name_number(name, &number);
         lw_inventory_file *file = ours ? lw_inventory_find_file(store->loading, number) : NULL;
         if (file != NULL) {
@@ -123,7 +93,7 @@ LW_YIELDS static lw_status remove_orphans(lw_store *store, lw_bytes names) {
     char path[LW_PATH_SIZE];
     const char *name;
     uint64_t number;
-    while ((name = next_name(&names)) != NULL) {
+    while ((name = lw_names_next(&names)) != NULL) {
         if (lw_table_name_number(name, &number) &&
             lw_inventory_find_file(store->loading, number) == NULL) {
             LW_MARK(store->env, "store.orphan_removed");

@@ -21,7 +21,8 @@ typedef struct lw_inventory_file {
     uint64_t number, origin, size;
     struct lw_inventory_table *tables; /* the places where it stands; NULL if it holds values */
     uint32_t name_count;               /* tables that refer to it, or places where it stands */
-    bool seen;                         /* for the owner: it is there */
+    bool seen;                         /* for the owner: it is there, or was looked at */
+    uint64_t new_number;               /* for the owner: in another folder; 0: none yet */
 } lw_inventory_file;
 
 /* One place of a table: in a tree, at a level, with a clip. */

@@ -57,23 +57,22 @@ const lw_key_range *lw_tree_bounds(const lw_tree *tree, uint32_t *count) {
     return tree->bounds.ranges;
 }
 
-/* Whether both ends of what is seen of a table lie within the bounds. In between it may reach over
- * a gap, in which it has nothing. */
-static bool file_within(const lw_table_file *file, const lw_key_range *bounds,
-                        uint32_t bound_count) {
-    bool high = false;
+/* In between a table may reach over a gap of the bounds, in which it has nothing. */
+bool lw_table_file_within(const lw_table_file *file, const lw_key_range *bounds,
+                          uint32_t bound_count) {
+    bool high = bound_count == 0;
     for (uint32_t index = 0; index < bound_count; index++) {
         const lw_key_range *range = &bounds[index];
         bool ends = range->upper.size == 0 || lw_table_file_before(file, range->upper);
         high |= ends && lw_compare(file->high, range->lower) >= 0;
     }
-    return high && lw_ranges_have(bounds, bound_count, file->low);
+    return high && (bound_count == 0 || lw_ranges_have(bounds, bound_count, file->low));
 }
 
 bool lw_version_within(const lw_version *version, const lw_key_range *bounds,
                        uint32_t bound_count) {
     for (uint32_t index = 0; index < version->level_start[LW_LEVEL_COUNT]; index++) {
-        if (bound_count > 0 && !file_within(version->files[index], bounds, bound_count)) {
+        if (!lw_table_file_within(version->files[index], bounds, bound_count)) {
             return false;
         }
     }

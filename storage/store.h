@@ -150,6 +150,33 @@ LW_MUST_USE LW_YIELDS lw_status lw_tree_flush(lw_tree *tree);
 /* Flushes, then merges all tables of the tree into one level, and waits: for tests and tools. */
 LW_MUST_USE LW_YIELDS lw_status lw_tree_compact(lw_tree *tree);
 
+/* ---- whole trees as files ------------------------------------------------------------------ */
+
+/* Makes a checkpoint of these trees (`tree_count` 0: of all): a folder of hard links that holds
+ * what was applied before the call, and may hold more (storage/bundle.h). It opens as a store, can
+ * be ingested by another, and is checked by lw_store_check; it has neither identity nor log.
+ * Nothing stops meanwhile. The folder must be empty or absent, and in the same file system:
+ * LW_EXISTS. LW_NOT_FOUND if there is no such tree. What fails is removed again; what a crash cut
+ * short is known by having no CATALOG, and removed by lw_bundle_remove. */
+LW_MUST_USE LW_YIELDS lw_status lw_store_checkpoint(lw_store *store, const uint64_t *trees,
+                                                    uint32_t tree_count, const char *directory);
+
+typedef struct lw_ingest {
+    const char *directory; /* of a bundle, in the same file system; it stays what it is */
+    uint64_t source;       /* the tree in it */
+    uint64_t tree;         /* that takes its tables over */
+    bool create;           /* it is made, with the bounds of the source; else it is there */
+    uint64_t index;        /* with `create`: what lw_tree_applied and lw_tree_flushed say of it */
+} lw_ingest;
+
+/* Takes the tables of a tree over, by hard links under numbers of this store. Every block of them
+ * is verified first: LW_CORRUPTION, which says how many faults there are, and logs the first.
+ * LW_EXISTS if the tree holds anything between the keys of one of the tables, or with `create`, if
+ * it is there; LW_INVALID_ARGUMENT if a table reaches out of its bounds; LW_NOT_FOUND if either
+ * tree is not there, or the bundle was cut short. Writes to the tree may go on: one
+ * between those keys either comes early enough for LW_EXISTS, or is newer than what is ingested. */
+LW_MUST_USE LW_YIELDS lw_status lw_store_ingest(lw_store *store, const lw_ingest *ingest);
+
 /* ---- reading ------------------------------------------------------------------------------ */
 
 /* Pins what the tree holds now. Cheap: no copy. */

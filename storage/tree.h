@@ -184,9 +184,20 @@ void lw_tree_reshape_end(lw_tree *tree, bool reshaped);
 /* Takes a tree, for which lw_tree_reshape_begin was called, out of the store: the catalog has it no
  * longer. */
 void lw_tree_remove(lw_tree *tree);
+/* Whether both ends of what is seen of a table lie within the bounds (none: every key). */
+bool lw_table_file_within(const lw_table_file *file, const lw_key_range *bounds,
+                          uint32_t bound_count);
 /* One at a time creates, drops, splits and merges trees. */
 LW_YIELDS void lw_store_shaping_begin(lw_store *store);
 void lw_store_shaping_end(lw_store *store);
+
+/* ---- check.c -------------------------------------------------------------------------------- */
+
+/* Verifies all that a tree of a folder holds: what lw_store_check does with each. */
+LW_MUST_USE LW_YIELDS lw_status lw_check_tree(lw_env *env, const char *directory,
+                                              lw_inventory *inventory,
+                                              const lw_inventory_tree *tree,
+                                              lw_filter_part filter_part, lw_buffer *faults);
 
 /* ---- output.c ------------------------------------------------------------------------------- */
 

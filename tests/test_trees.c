@@ -370,6 +370,21 @@ static void random_merge(bench *on) {
     lw_range_list_reset(&both);
 }
 
+/* A tree for the keys that are nobody's: empty, or with some of them loaded. */
+static void random_birth(bench *on) {
+    uint32_t from = 0, to;
+    while (from < KEYS && on->now.owners[from] != 0) {
+        from++;
+    }
+    for (to = from; to < KEYS && on->now.owners[to] == 0; to++) {
+    }
+    if (from < KEYS && below(on, 2) == 0) {
+        (void)load(on, from, to);
+    } else if (from < KEYS) {
+        (void)create(on);
+    }
+}
+
 static void random_step(bench *on) {
     uint32_t what = below(on, 100), tree = some_tree(on);
     lw_tree *some = lw_store_tree(on->store, tree);
@@ -381,13 +396,10 @@ static void random_step(bench *on) {
         random_merge(on);
     } else if (what < 84 && tree != 0) {
         drop(on, tree);
-    } else if (what < 86 && on->last_tree + 1 < TREES) {
-        for (uint32_t key = 0; key < KEYS; key++) {
-            if (on->now.owners[key] == 0) {
-                (void)create(on);
-                break;
-            }
-        }
+    } else if (what < 85 && tree != 0 && on->last_tree + 1 < TREES) {
+        (void)move(on, tree);
+    } else if (what < 88 && on->last_tree + 1 < TREES) {
+        random_birth(on);
     } else if (what < 90) {
         hold(on, below(on, HELD), tree);
     } else if (what < 92) {
