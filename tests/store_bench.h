@@ -43,6 +43,7 @@ typedef struct bench {
     lw_tree *tree;
     held held[HELD_COUNT];
     uint64_t value_threshold; /* of the store; 0: its own */
+    size_t memory_size;       /* of the store; 0: 128 KiB */
     uint32_t steps;           /* of the next session */
     bool faults;              /* are on: calls may fail */
     bool stopped;             /* the session ended with a dead store or a failed call */
@@ -311,7 +312,7 @@ static inline void replay(bench *on) {
 
 static inline bool open_store(bench *on) {
     lw_store_options options = {.directory = "data",
-                                .memory_size = 128 * 1024,
+                                .memory_size = on->memory_size != 0 ? on->memory_size : 128 * 1024,
                                 .table_size = 4096,
                                 .value_threshold = on->value_threshold,
                                 .open_max = 3,
