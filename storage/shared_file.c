@@ -61,7 +61,8 @@ LW_YIELDS static lw_status open_file(lw_shared_file *file, const lw_table_info *
     LW_TRY(lw_table_path(path, folder->path, file->number));
     LW_TRY(table != NULL
                ? lw_table_open(env, folder->cache, path, table, folder->filter_part, &file->table)
-               : lw_value_reader_open(env, path, values, &file->reader));
+               : lw_value_reader_open(env, path, values, lw_cache_decompressor(folder->cache),
+                                      &file->reader));
     folder->open_count++;
     return LW_OK;
 }

@@ -7,7 +7,6 @@
 #include "base/hash.h"
 
 enum {
-    COMPRESSION_RATIO_MAX = 255,
     CHECKSUM_PIECE = 256 * 1024, /* bytes between two passes: some 20 microseconds */
 };
 
@@ -39,7 +38,8 @@ bool lw_reference_read(lw_bytes bytes, lw_reference *reference) {
 
 bool lw_value_sizes_valid(uint64_t value_size, uint64_t stored_size, uint64_t key_size) {
     return value_size > 0 && value_size <= LW_TREE_VALUE_SIZE_MAX && stored_size > 0 &&
-           stored_size <= value_size && value_size / COMPRESSION_RATIO_MAX <= stored_size &&
+           stored_size <= value_size && value_size / LW_COMPRESSION_RATIO_MAX <= stored_size &&
+           (stored_size == value_size || value_size <= LW_VALUE_COMPRESS_MAX) &&
            key_size <= LW_TREE_KEY_SIZE_MAX;
 }
 

@@ -42,18 +42,20 @@
  *     looked for: a value of another key, file or place is damage (hazards S14, S15, S16).
  * W2. A value file is durable (data and size) before lw_value_builder_finish returns, and so before
  *     the edit that names it; making its name durable is the business of whoever commits that.
- * W3. Of a value no second copy is made: it is written from where it lies and read to where it is
- *     wanted. Compressed ones, which are small, take one more buffer. */
+ * W3. Of a large value no second copy is made: it is written from where it lies and read to where
+ * it is wanted. Only those up to LW_VALUE_COMPRESS_MAX are ever compressed, and take one more
+ *     buffer. */
 #ifndef LW_VALUE_FILE_H
 #define LW_VALUE_FILE_H
 
-#include "storage/table.h"
+#include "storage/compress.h"
 
 enum {
     LW_VALUE_FORMAT = 1,
     LW_VALUE_FOOTER_SIZE = 40,
     LW_VALUE_TAIL_SIZE = 17, /* of a value: what stands behind its key */
     LW_REFERENCE_SIZE_MAX = 4 * LW_VARINT_SIZE_MAX,
+    LW_VALUE_COMPRESS_MAX = 1024 * 1024,
 };
 
 /* Where a value lies in its file. */
@@ -82,9 +84,10 @@ LW_MUST_USE bool lw_reference_read(lw_bytes bytes, lw_reference *reference);
 
 typedef struct lw_value_builder lw_value_builder;
 
-/* Starts the value file `number` at `path`, which must not exist. */
+/* Starts the value file `number` at `path`, which must not exist. `level` is that of zstd. */
 LW_MUST_USE LW_YIELDS lw_status lw_value_builder_open(lw_env *env, const char *path,
-                                                      uint64_t number, lw_value_builder **builder);
+                                                      uint64_t number, lw_compression compression,
+                                                      int level, lw_value_builder **builder);
 /* Adds a value, which is not empty; both views must stay while this suspends. After a failure the
  * builder is only good for lw_value_builder_abandon. */
 LW_MUST_USE LW_YIELDS lw_status lw_value_builder_add(lw_value_builder *builder, lw_bytes key,
@@ -102,9 +105,10 @@ LW_YIELDS void lw_value_builder_abandon(lw_value_builder *builder);
 typedef struct lw_value_reader lw_value_reader;
 
 /* Opens a value file and holds it against what the catalog says of it. LW_CORRUPTION names the
- * file. */
+ * file. The decompressor lives longer. */
 LW_MUST_USE LW_YIELDS lw_status lw_value_reader_open(lw_env *env, const char *path,
                                                      const lw_value_file *info,
+                                                     lw_decompressor *decompressor,
                                                      lw_value_reader **reader);
 LW_YIELDS void lw_value_reader_close(lw_value_reader *reader);
 /* Appends the value of `key` at `place` to `value`. LW_CORRUPTION names file and offset. */
@@ -133,6 +137,12 @@ void lw_value_tail_write(const lw_value_tail *tail, uint8_t to[LW_VALUE_TAIL_SIZ
 lw_value_tail lw_value_tail_read(const uint8_t from[LW_VALUE_TAIL_SIZE]);
 /* Whether there can be a value of such sizes. */
 bool lw_value_sizes_valid(uint64_t value_size, uint64_t stored_size, uint64_t key_size);
+/* Whether a value is compressed as its sizes say, in a way that this version reads. */
+static inline bool lw_value_compression_fits(const lw_value_tail *tail) {
+    bool compressed = tail->stored_size < tail->value_size;
+    return compressed == (tail->compression != LW_COMPRESSION_NONE) &&
+           tail->compression <= LW_COMPRESSION_ZSTD;
+}
 /* The checksum of a value begins with this, and continues over its bytes. */
 uint32_t lw_value_checksum_seed(uint64_t number, uint64_t offset);
 /* Continues a checksum, and lets other fibers run where there is much. */

@@ -17,7 +17,9 @@ typedef struct inspection {
     lw_value_footer footer;
     uint64_t end; /* of the values that were not looked at yet */
     uint64_t value_count, value_bytes, fault_count;
-    lw_buffer bytes; /* of a value */
+    lw_buffer bytes; /* of a value, as it is stored */
+    lw_buffer value;
+    lw_decompressor *decompressor;
 } inspection;
 
 static void fault(inspection *of, uint64_t offset, const char *reason) {
@@ -35,6 +37,16 @@ static LW_YIELDS lw_status read_at(inspection *of, uint64_t offset, size_t size)
     return status;
 }
 
+static bool decompresses(inspection *of, const lw_value_tail *tail) {
+    if (tail->compression == LW_COMPRESSION_NONE) {
+        return true;
+    }
+    lw_buffer_clear(&of->value);
+    return lw_decompress(of->decompressor, tail->compression,
+                         lw_view(of->bytes.data, tail->stored_size),
+                         lw_buffer_reserve(&of->value, tail->value_size), tail->value_size);
+}
+
 static LW_YIELDS void inspect_value(inspection *of, uint64_t offset, const lw_value_tail *tail) {
     lw_bytes all = lw_buffer_view(&of->bytes);
     char key[LW_PRINTABLE_SIZE];
@@ -46,8 +58,10 @@ static LW_YIELDS void inspect_value(inspection *of, uint64_t offset, const lw_va
     checksum = lw_value_checksum(checksum, lw_view(all.data, all.size - sizeof(uint32_t)));
     if (checksum != tail->checksum) {
         fault(of, offset, "the checksum of a value does not match");
-    } else if (tail->compression != LW_COMPRESSION_NONE || tail->stored_size != tail->value_size) {
+    } else if (!lw_value_compression_fits(tail)) {
         fault(of, offset, "the compression of a value is unknown");
+    } else if (!decompresses(of, tail)) {
+        fault(of, offset, "a value cannot be decompressed");
     }
     of->value_count++;
     of->value_bytes += tail->value_size;
@@ -89,7 +103,11 @@ static LW_YIELDS lw_status inspect_values(inspection *of) {
 }
 
 lw_status lw_value_inspect(lw_env *env, const char *path, lw_buffer *text) {
-    inspection of = {.env = env, .path = path, .text = text, .bytes = lw_buffer_in(env->memory)};
+    inspection of = {.env = env,
+                     .path = path,
+                     .text = text,
+                     .bytes = lw_buffer_in(env->memory),
+                     .value = lw_buffer_in(env->memory)};
     uint64_t file_size;
     LW_TRY(lw_value_file_open(env, path, &of.file, &file_size, &of.footer));
     of.end = file_size - LW_VALUE_FOOTER_SIZE;
@@ -98,9 +116,12 @@ lw_status lw_value_inspect(lw_env *env, const char *path, lw_buffer *text) {
                     " values of %" PRIu64 " bytes, the last one first\n",
                     of.footer.number, LW_VALUE_FORMAT, file_size, of.footer.value_count,
                     of.footer.value_bytes);
+    of.decompressor = lw_decompressor_open(env->memory);
     lw_status status = inspect_values(&of);
+    lw_decompressor_close(of.decompressor);
     lw_file_close(env, of.file);
     lw_buffer_reset(&of.bytes);
+    lw_buffer_reset(&of.value);
     LW_TRY(status);
     if (of.fault_count > 0) {
         lw_buffer_print(text, "verdict: damaged, faults: %" PRIu64 "\n", of.fault_count);

@@ -99,7 +99,10 @@ LW_YIELDS static lw_status begin_file(lw_value_output *values) {
     uint64_t number = 0;
     LW_TRY(lw_store_number(store, &number));
     LW_TRY(lw_table_path(path, store->table_path, number));
-    lw_status status = lw_value_builder_open(store->env, path, number, &values->builder);
+    lw_table_options options =
+        lw_store_table_options(store, store->options.compression == LW_COMPRESS_DENSE);
+    lw_status status = lw_value_builder_open(store->env, path, number, options.compression,
+                                             options.compression_level, &values->builder);
     if (status != LW_OK) {
         return lw_store_judge(store, status);
     }

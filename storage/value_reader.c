@@ -11,6 +11,7 @@ struct lw_value_reader {
     lw_env *env;
     lw_bytes path; /* with its closing zero */
     lw_handle file;
+    lw_decompressor *decompressor;
     uint64_t origin;      /* the number that the checksums cover */
     uint64_t values_size; /* bytes before the footer */
 };
@@ -30,7 +31,7 @@ static const char *disagreement(const lw_value_file *info, const lw_value_footer
 }
 
 lw_status lw_value_reader_open(lw_env *env, const char *path, const lw_value_file *info,
-                               lw_value_reader **reader) {
+                               lw_decompressor *decompressor, lw_value_reader **reader) {
     lw_handle file;
     uint64_t file_size;
     lw_value_footer footer;
@@ -44,6 +45,7 @@ lw_status lw_value_reader_open(lw_env *env, const char *path, const lw_value_fil
     *opened = (lw_value_reader){.env = env,
                                 .path = lw_copy(env->memory, lw_view(path, strlen(path) + 1)),
                                 .file = file,
+                                .decompressor = decompressor,
                                 .origin = footer.number,
                                 .values_size = file_size - LW_VALUE_FOOTER_SIZE};
     *reader = opened;
@@ -76,22 +78,38 @@ static LW_YIELDS const char *wrong_value(const lw_value_reader *reader, lw_bytes
     if (tail.value_size != place->value_size || tail.stored_size != place->stored_size) {
         return "a value is of another size";
     }
-    return tail.compression == LW_COMPRESSION_NONE && tail.stored_size == tail.value_size
-               ? NULL
-               : "the compression of a value is unknown";
+    return lw_value_compression_fits(&tail) ? NULL : "the compression of a value is unknown";
+}
+
+/* Checks a value and gives a view into `extent`, or, if it is compressed, what it was made of: a
+ * view of the end of `scratch`, whose size is left alone. */
+static LW_YIELDS lw_status take(lw_value_reader *reader, lw_bytes key, const lw_value_place *place,
+                                lw_bytes extent, lw_buffer *scratch, lw_bytes *value) {
+    const char *reason = extent.size == lw_value_extent(place, key.size)
+                             ? wrong_value(reader, key, place, extent)
+                             : "the file ends too early for a value";
+    const uint8_t *bytes = extent.data;
+    if (reason == NULL && place->stored_size < place->value_size) {
+        lw_compression compression =
+            lw_value_tail_read(extent.data + extent.size - LW_VALUE_TAIL_SIZE).compression;
+        uint8_t *to = lw_buffer_reserve(scratch, place->value_size);
+        bytes = to;
+        if (!lw_decompress(reader->decompressor, compression,
+                           lw_view(extent.data, place->stored_size), to, place->value_size)) {
+            reason = "a value cannot be decompressed";
+        }
+    }
+    if (reason != NULL) {
+        return lw_value_damaged(path_of(reader), place->offset, reason);
+    }
+    *value = lw_view(bytes, place->value_size);
+    return LW_OK;
 }
 
 lw_status lw_value_take(lw_value_reader *reader, lw_bytes key, const lw_value_place *place,
                         lw_bytes extent, lw_buffer *scratch, lw_bytes *value) {
-    (void)scratch;
-    const char *reason = extent.size == lw_value_extent(place, key.size)
-                             ? wrong_value(reader, key, place, extent)
-                             : "the file ends too early for a value";
-    if (reason != NULL) {
-        return lw_value_damaged(path_of(reader), place->offset, reason);
-    }
-    *value = lw_view(extent.data, place->value_size);
-    return LW_OK;
+    lw_buffer_clear(scratch);
+    return take(reader, key, place, extent, scratch, value);
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -111,24 +129,41 @@ lw_status lw_value_read_ahead(lw_value_reader *reader, uint64_t offset, size_t s
     return LW_OK;
 }
 
-lw_status lw_value_read(lw_value_reader *reader, lw_bytes key, const lw_value_place *place,
-                        lw_buffer *value) {
-    uint64_t extent = lw_value_extent(place, key.size);
-    size_t read_size = 0;
+/* Reads to the end of `to`, whose size is left alone. */
+static LW_YIELDS lw_status read_extent(lw_value_reader *reader, const lw_value_place *place,
+                                       uint64_t extent, lw_buffer *to, lw_bytes *read) {
     if (place->offset > reader->values_size || extent > reader->values_size - place->offset) {
         return lw_value_damaged(path_of(reader), place->offset,
                                 "the file ends too early for a value");
     }
-    /* Read to where it is wanted, key and tail too, which are then left out. */
-    uint8_t *to = lw_buffer_reserve(value, (size_t)extent);
+    uint8_t *bytes = lw_buffer_reserve(to, (size_t)extent);
+    size_t size = 0;
     lw_status status =
-        lw_file_read(reader->env, reader->file, place->offset, to, (size_t)extent, &read_size);
+        lw_file_read(reader->env, reader->file, place->offset, bytes, (size_t)extent, &size);
     if (status != LW_OK) {
         return lw_fail_in(status, "reading the value file %s at offset %" PRIu64, path_of(reader),
                           place->offset);
     }
-    lw_bytes found;
-    LW_TRY(lw_value_take(reader, key, place, lw_view(to, read_size), NULL, &found));
-    value->size += found.size;
+    *read = lw_view(bytes, size);
     return LW_OK;
+}
+
+/* One that is not compressed is read to where it is wanted, key and tail too, which are then left
+ * out. */
+lw_status lw_value_read(lw_value_reader *reader, lw_bytes key, const lw_value_place *place,
+                        lw_buffer *value) {
+    uint64_t extent = lw_value_extent(place, key.size);
+    bool compressed = place->stored_size < place->value_size;
+    lw_buffer stored = lw_buffer_in(reader->env->memory);
+    lw_bytes read, found;
+    lw_status status = read_extent(reader, place, extent, compressed ? &stored : value, &read);
+    if (status == LW_OK) {
+        status = take(reader, key, place, read, value, &found);
+    }
+    if (status == LW_OK) {
+        LW_ASSERT(found.data == value->data + value->size);
+        value->size += found.size;
+    }
+    lw_buffer_reset(&stored);
+    return status;
 }

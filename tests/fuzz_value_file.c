@@ -116,12 +116,14 @@ static void try_file(memory_world *world, lw_bytes bytes) {
     }
     uint64_t number = lw_get_u64(bytes.data + bytes.size - LW_VALUE_FOOTER_SIZE + 12);
     lw_value_file info = {.number = number, .origin = number, .size = bytes.size};
-    if (fine(lw_value_reader_open(env, path, &info, &reader))) {
+    lw_decompressor *decompressor = lw_decompressor_open(env->memory);
+    if (fine(lw_value_reader_open(env, path, &info, decompressor, &reader))) {
         read_all(env, reader, bytes, sound);
         lw_value_reader_close(reader);
     } else {
         LW_ASSERT(!sound);
     }
+    lw_decompressor_close(decompressor);
 }
 
 static void try_reference(lw_bytes bytes) {

@@ -9,6 +9,7 @@
 typedef struct attack {
     void (*body)(bench *on);
     uint64_t value_threshold; /* of the store */
+    lw_store_compression compression;
 } attack;
 
 static inline bench *attack_make(const attack *of, uint64_t seed, bool rare_paths) {
@@ -16,6 +17,7 @@ static inline bench *attack_make(const attack *of, uint64_t seed, bool rare_path
     faults.rare_paths = rare_paths;
     bench *on = bench_make(seed, &faults);
     on->value_threshold = of->value_threshold;
+    on->compression = of->compression;
     return on;
 }
 

@@ -44,10 +44,11 @@ typedef struct bench {
     held held[HELD_COUNT];
     uint64_t value_threshold; /* of the store; 0: its own */
     size_t memory_size;       /* of the store; 0: 128 KiB */
-    uint32_t steps;           /* of the next session */
-    bool faults;              /* are on: calls may fail */
-    bool stopped;             /* the session ended with a dead store or a failed call */
-    char failure[256];        /* the first thing that was wrong */
+    lw_store_compression compression;
+    uint32_t steps;    /* of the next session */
+    bool faults;       /* are on: calls may fail */
+    bool stopped;      /* the session ended with a dead store or a failed call */
+    char failure[256]; /* the first thing that was wrong */
 } bench;
 
 /* Notes what is wrong; a planted bug is caught by this. */
@@ -315,6 +316,7 @@ static inline bool open_store(bench *on) {
                                 .memory_size = on->memory_size != 0 ? on->memory_size : 128 * 1024,
                                 .table_size = 4096,
                                 .value_threshold = on->value_threshold,
+                                .compression = on->compression,
                                 .open_max = 3,
                                 .filter_part = filter_part,
                                 .flushed = flushed,

@@ -13,12 +13,14 @@ static struct {
     lw_env *env;
     lw_value_place places[VALUE_COUNT];
     lw_value_file info;
+    lw_decompressor *decompressor;
 } bench;
 
 static int open_bench(void **state) {
     (void)state;
     bench.world = memory_world_open();
     bench.env = &bench.world->env;
+    bench.decompressor = lw_decompressor_open(bench.env->memory);
     return 0;
 }
 
@@ -51,7 +53,8 @@ static void build(void) {
     lw_buffer value = lw_buffer_in(bench.env->memory);
     lw_value_builder *builder;
     char key[16];
-    assert_int_equal(lw_value_builder_open(bench.env, "v", NUMBER, &builder), LW_OK);
+    assert_int_equal(
+        lw_value_builder_open(bench.env, "v", NUMBER, LW_COMPRESSION_NONE, 0, &builder), LW_OK);
     for (uint32_t index = 0; index < VALUE_COUNT; index++) {
         assert_int_equal(lw_value_builder_add(builder, key_of(index, key), value_of(index, &value),
                                               &bench.places[index]),
@@ -64,7 +67,7 @@ static void build(void) {
 
 static lw_value_reader *open_reader(void) {
     lw_value_reader *reader;
-    if (lw_value_reader_open(bench.env, "v", &bench.info, &reader) != LW_OK) {
+    if (lw_value_reader_open(bench.env, "v", &bench.info, bench.decompressor, &reader) != LW_OK) {
         fail_msg("%s", lw_error_slot()->text);
     }
     return reader;
@@ -93,6 +96,7 @@ static void every_value_is_read_as_it_was_written(void **state) {
 static void values_that_stand_side_by_side_take_one_read(void **state) {
     (void)state;
     lw_buffer expected = lw_buffer_in(bench.env->memory), bytes = lw_buffer_in(bench.env->memory);
+    lw_buffer scratch = lw_buffer_in(bench.env->memory);
     char key[16];
     build();
     lw_value_reader *reader = open_reader();
@@ -103,7 +107,7 @@ static void values_that_stand_side_by_side_take_one_read(void **state) {
         lw_bytes name = key_of(index, key), found;
         const uint8_t *at = bytes.data + (place->offset - bench.places[3].offset);
         lw_bytes extent = lw_view(at, (size_t)lw_value_extent(place, name.size));
-        assert_int_equal(lw_value_take(reader, name, place, extent, NULL, &found), LW_OK);
+        assert_int_equal(lw_value_take(reader, name, place, extent, &scratch, &found), LW_OK);
         assert_true(lw_equal(found, value_of(index, &expected)));
     }
     assert_int_equal(bench.world->read_count - before, 1);
@@ -118,7 +122,8 @@ static void the_format_stays_what_it_is(void **state) {
     lw_value_builder *builder;
     lw_value_place place;
     uint64_t size;
-    assert_int_equal(lw_value_builder_open(bench.env, "v", 0x0102, &builder), LW_OK);
+    assert_int_equal(lw_value_builder_open(bench.env, "v", 0x0102, LW_COMPRESSION_LZ4, 0, &builder),
+                     LW_OK);
     assert_int_equal(lw_value_builder_add(builder, lw_text("key"), lw_text("value"), &place),
                      LW_OK);
     assert_int_equal(lw_value_builder_finish(builder, &size), LW_OK);
@@ -241,11 +246,14 @@ static void a_value_of_another_key_place_or_file_is_damage(void **state) {
     /* The same bytes under another number: a file that came from somewhere else. */
     lw_value_file other = bench.info;
     other.origin++;
-    expect_damage(lw_value_reader_open(bench.env, "v", &other, &reader), "its number is not");
+    expect_damage(lw_value_reader_open(bench.env, "v", &other, bench.decompressor, &reader),
+                  "its number is not");
     other = bench.info;
     other.size--;
-    expect_damage(lw_value_reader_open(bench.env, "v", &other, &reader), "its size is not");
-    expect_damage(lw_value_reader_open(bench.env, "w", &bench.info, &reader), "is missing");
+    expect_damage(lw_value_reader_open(bench.env, "v", &other, bench.decompressor, &reader),
+                  "its size is not");
+    expect_damage(lw_value_reader_open(bench.env, "w", &bench.info, bench.decompressor, &reader),
+                  "is missing");
     assert_int_equal(value.size, 0);
     lw_buffer_reset(&value);
 }
@@ -281,8 +289,9 @@ static void every_flipped_bit_is_noticed_and_costs_one_key_at_most(void **state)
         bytes[byte] ^= bit;
         assert_int_equal(lw_value_inspect(bench.env, "v", &text), LW_CORRUPTION);
         if (byte >= bench.info.size - LW_VALUE_FOOTER_SIZE) {
-            expect_damage(lw_value_reader_open(bench.env, "v", &bench.info, &reader),
-                          "value file v");
+            expect_damage(
+                lw_value_reader_open(bench.env, "v", &bench.info, bench.decompressor, &reader),
+                "value file v");
         } else {
             reader = open_reader();
             assert_int_equal(count_right(reader), VALUE_COUNT - 1);
@@ -316,7 +325,8 @@ static void a_value_of_the_greatest_size_is_never_in_memory_twice(void **state) 
     memset(lw_buffer_reserve(&value, LW_TREE_VALUE_SIZE_MAX), 'x', LW_TREE_VALUE_SIZE_MAX);
     value.size = LW_TREE_VALUE_SIZE_MAX;
     memory_file *file = NULL;
-    assert_int_equal(lw_value_builder_open(bench.env, "v", NUMBER, &builder), LW_OK);
+    assert_int_equal(
+        lw_value_builder_open(bench.env, "v", NUMBER, LW_COMPRESSION_NONE, 0, &builder), LW_OK);
     file = memory_world_file(bench.world, "v");
     (void)lw_buffer_reserve(&file->bytes, LW_TREE_VALUE_SIZE_MAX + 4096);
     size_t before = lw_memory_used(bench.env->memory);
@@ -336,6 +346,49 @@ static void a_value_of_the_greatest_size_is_never_in_memory_twice(void **state) 
     lw_memory_close(memory);
 }
 
+/* Builds with a compression, and reads every value back; returns the size of the file. */
+static uint64_t build_compressed(lw_compression compression, int level) {
+    enum { COUNT = 4 };
+    const size_t sizes[COUNT] = {100, 5000, 200000, LW_VALUE_COMPRESS_MAX + 1};
+    lw_memory *memory = lw_memory_open();
+    lw_buffer text = lw_buffer_in(memory), value = lw_buffer_in(memory);
+    lw_value_builder *builder;
+    lw_value_place places[COUNT];
+    while (text.size < sizes[COUNT - 1]) {
+        lw_buffer_print(&text, "line %zu of a text that repeats itself\n", text.size);
+    }
+    assert_int_equal(lw_value_builder_open(bench.env, "v", NUMBER, compression, level, &builder),
+                     LW_OK);
+    for (size_t index = 0; index < COUNT; index++) {
+        lw_bytes part = lw_view(text.data, sizes[index]);
+        assert_int_equal(lw_value_builder_add(builder, lw_text("k"), part, &places[index]), LW_OK);
+    }
+    bench.info = (lw_value_file){.number = NUMBER, .origin = NUMBER};
+    assert_int_equal(lw_value_builder_finish(builder, &bench.info.size), LW_OK);
+    lw_value_reader *reader = open_reader();
+    for (size_t index = 0; index < COUNT; index++) {
+        lw_buffer_clear(&value);
+        assert_int_equal(lw_value_read(reader, lw_text("k"), &places[index], &value), LW_OK);
+        assert_true(lw_equal(lw_buffer_view(&value), lw_view(text.data, sizes[index])));
+    }
+    lw_value_reader_close(reader);
+    lw_buffer_clear(&value);
+    assert_int_equal(lw_value_inspect(bench.env, "v", &value), LW_OK);
+    lw_memory_close(memory);
+    assert_int_equal(lw_path_unlink(bench.env, "v"), LW_OK);
+    return bench.info.size;
+}
+
+static void values_that_are_not_too_large_are_compressed(void **state) {
+    (void)state;
+    uint64_t plain = build_compressed(LW_COMPRESSION_NONE, 0);
+    uint64_t quick = build_compressed(LW_COMPRESSION_LZ4, 0);
+    uint64_t dense = build_compressed(LW_COMPRESSION_ZSTD, LW_ZSTD_DENSE);
+    assert_true(plain - quick > 100000);
+    assert_true(quick > LW_VALUE_COMPRESS_MAX); /* the largest is stored as it is */
+    assert_true(dense < quick);
+}
+
 static void a_failed_write_leaves_nothing(void **state) {
     (void)state;
     lw_buffer value = lw_buffer_in(bench.env->memory);
@@ -343,7 +396,8 @@ static void a_failed_write_leaves_nothing(void **state) {
     lw_value_place place;
     uint64_t size;
     size_t before = lw_memory_used(bench.env->memory);
-    assert_int_equal(lw_value_builder_open(bench.env, "v", NUMBER, &builder), LW_OK);
+    assert_int_equal(
+        lw_value_builder_open(bench.env, "v", NUMBER, LW_COMPRESSION_NONE, 0, &builder), LW_OK);
     assert_int_equal(lw_value_builder_add(builder, lw_text("k"), value_of(7, &value), &place),
                      LW_OK);
     lw_buffer_reset(&value);
@@ -365,6 +419,7 @@ int main(void) {
         STORY(every_flipped_bit_is_noticed_and_costs_one_key_at_most),
         STORY(the_inspection_names_every_value),
         STORY(a_value_of_the_greatest_size_is_never_in_memory_twice),
+        STORY(values_that_are_not_too_large_are_compressed),
         STORY(a_failed_write_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL);
