@@ -41,7 +41,7 @@ enum {
 
 /* ---- fields ---------------------------------------------------------------------------------- */
 
-size_t lw_put_varint(uint8_t *to, uint64_t value) {
+size_t lw_put_varint_long(uint8_t *to, uint64_t value) {
     size_t size = 0;
     while (value >= 0x80) {
         to[size++] = (uint8_t)(value | 0x80);
@@ -51,7 +51,7 @@ size_t lw_put_varint(uint8_t *to, uint64_t value) {
     return size;
 }
 
-bool lw_take_varint(lw_bytes *rest, uint64_t *value) {
+bool lw_take_varint_long(lw_bytes *rest, uint64_t *value) {
     uint64_t result = 0;
     size_t limit = rest->size < LW_VARINT_SIZE_MAX ? rest->size : LW_VARINT_SIZE_MAX;
     for (size_t index = 0; index < limit; index++) {
@@ -70,17 +70,6 @@ bool lw_take_varint(lw_bytes *rest, uint64_t *value) {
         }
     }
     return false;
-}
-
-bool lw_take_bytes(lw_bytes *rest, size_t size, lw_bytes *taken) {
-    if (size > rest->size) {
-        return false;
-    }
-    *taken = lw_view(rest->data, size);
-    if (size > 0) {
-        *rest = lw_view(rest->data + size, rest->size - size);
-    }
-    return true;
 }
 
 /* ---- memory ---------------------------------------------------------------------------------- */
@@ -237,8 +226,7 @@ void lw_buffer_reset(lw_buffer *buffer) {
     *buffer = lw_buffer_in(buffer->memory);
 }
 
-uint8_t *lw_buffer_reserve(lw_buffer *buffer, size_t size) {
-    LW_ASSERT(buffer->size <= buffer->capacity);
+uint8_t *lw_buffer_grow(lw_buffer *buffer, size_t size) {
     if (size > SIZE_MAX / 4 - buffer->size) {
         out_of_memory(size);
     }

@@ -81,12 +81,36 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "big-endian machines n
 /* Variable-length unsigned integers (LEB128): seven bits a byte, low first, 1..10 bytes. */
 enum { LW_VARINT_SIZE_MAX = 10 };
 /* Writes `value`, returns the bytes used; `to` has room for LW_VARINT_SIZE_MAX. */
-size_t lw_put_varint(uint8_t *to, uint64_t value);
+size_t lw_put_varint_long(uint8_t *to, uint64_t value);
+static inline size_t lw_put_varint(uint8_t *to, uint64_t value) {
+    if (__builtin_expect(value < 0x80, 1)) {
+        *to = (uint8_t)value;
+        return 1;
+    }
+    return lw_put_varint_long(to, value);
+}
 /* Takes one from the front of `*rest`. False, and nothing changed, if it is cut off, longer than
  * needed, or beyond 64 bits. */
-LW_MUST_USE bool lw_take_varint(lw_bytes *rest, uint64_t *value);
+LW_MUST_USE bool lw_take_varint_long(lw_bytes *rest, uint64_t *value);
+LW_MUST_USE static inline bool lw_take_varint(lw_bytes *rest, uint64_t *value) {
+    if (__builtin_expect(rest->size > 0 && rest->data[0] < 0x80, 1)) {
+        *value = rest->data[0];
+        *rest = lw_view(rest->data + 1, rest->size - 1);
+        return true;
+    }
+    return lw_take_varint_long(rest, value);
+}
 /* Takes `size` bytes from the front of `*rest`; false, and nothing changed, if there are fewer. */
-LW_MUST_USE bool lw_take_bytes(lw_bytes *rest, size_t size, lw_bytes *taken);
+LW_MUST_USE static inline bool lw_take_bytes(lw_bytes *rest, size_t size, lw_bytes *taken) {
+    if (size > rest->size) {
+        return false;
+    }
+    *taken = lw_view(rest->data, size);
+    if (size > 0) {
+        *rest = lw_view(rest->data + size, rest->size - size);
+    }
+    return true;
+}
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
@@ -130,7 +154,12 @@ static inline void lw_buffer_clear(lw_buffer *buffer) {
     buffer->size = 0;
 }
 /* Makes room for `size` more bytes and returns where they go; buffer->size is left alone. */
-uint8_t *lw_buffer_reserve(lw_buffer *buffer, size_t size);
+uint8_t *lw_buffer_grow(lw_buffer *buffer, size_t size);
+static inline uint8_t *lw_buffer_reserve(lw_buffer *buffer, size_t size) {
+    LW_ASSERT(buffer->size <= buffer->capacity);
+    bool fits = size <= buffer->capacity - buffer->size && buffer->data != NULL;
+    return __builtin_expect(fits, 1) ? buffer->data + buffer->size : lw_buffer_grow(buffer, size);
+}
 /* `bytes` must not lie in the buffer itself, which may move. */
 void lw_buffer_append(lw_buffer *buffer, lw_bytes bytes);
 void lw_buffer_append_u8(lw_buffer *buffer, uint8_t value);

@@ -9,23 +9,30 @@
 
 #include "storage/table.h"
 
-static void append_sized(lw_buffer *batch, lw_bytes bytes) {
-    lw_buffer_append_varint(batch, bytes.size);
-    lw_buffer_append(batch, bytes);
+enum { KEY_ROOM = 1 + LW_VARINT_SIZE_MAX }; /* bytes before a key, at most */
+
+/* Writes bytes behind their size; returns where they end. */
+static uint8_t *put_sized(uint8_t *to, lw_bytes bytes) {
+    to += lw_put_varint(to, bytes.size);
+    if (bytes.size > 0) {
+        memcpy(to, bytes.data, bytes.size);
+    }
+    return to + bytes.size;
 }
 
 void lw_batch_put(lw_buffer *batch, lw_bytes key, lw_bytes value) {
     LW_ASSERT(key.size <= LW_TREE_KEY_SIZE_MAX);
     LW_ASSERT(value.size <= LW_TREE_VALUE_SIZE_MAX);
-    lw_buffer_append_u8(batch, LW_BATCH_PUT);
-    append_sized(batch, key);
-    append_sized(batch, value);
+    uint8_t *to = lw_buffer_reserve(batch, KEY_ROOM + key.size + LW_VARINT_SIZE_MAX + value.size);
+    *to++ = LW_BATCH_PUT;
+    batch->size = (size_t)(put_sized(put_sized(to, key), value) - batch->data);
 }
 
 void lw_batch_delete(lw_buffer *batch, lw_bytes key) {
     LW_ASSERT(key.size <= LW_TREE_KEY_SIZE_MAX);
-    lw_buffer_append_u8(batch, LW_BATCH_DELETE);
-    append_sized(batch, key);
+    uint8_t *to = lw_buffer_reserve(batch, KEY_ROOM + key.size);
+    *to++ = LW_BATCH_DELETE;
+    batch->size = (size_t)(put_sized(to, key) - batch->data);
 }
 
 static bool take_sized(lw_bytes *rest, size_t size_max, lw_bytes *taken) {
@@ -34,18 +41,15 @@ static bool take_sized(lw_bytes *rest, size_t size_max, lw_bytes *taken) {
 }
 
 bool lw_batch_next(lw_bytes *rest, lw_batch_operation *operation) {
-    lw_bytes after = *rest;
-    lw_bytes kind;
-    lw_batch_operation taken = {.kind = LW_BATCH_DELETE};
-    if (!lw_take_bytes(&after, 1, &kind) ||
-        (kind.data[0] != LW_BATCH_PUT && kind.data[0] != LW_BATCH_DELETE)) {
+    if (rest->size == 0) {
         return false;
     }
-    taken.kind = (lw_batch_kind)kind.data[0];
-    if (!take_sized(&after, LW_TREE_KEY_SIZE_MAX, &taken.key)) {
-        return false;
-    }
-    if (taken.kind == LW_BATCH_PUT && !take_sized(&after, LW_TREE_VALUE_SIZE_MAX, &taken.value)) {
+    uint8_t kind = rest->data[0];
+    lw_bytes after = lw_view(rest->data + 1, rest->size - 1);
+    lw_batch_operation taken = {.kind = (lw_batch_kind)kind};
+    if ((kind != LW_BATCH_PUT && kind != LW_BATCH_DELETE) ||
+        !take_sized(&after, LW_TREE_KEY_SIZE_MAX, &taken.key) ||
+        (kind == LW_BATCH_PUT && !take_sized(&after, LW_TREE_VALUE_SIZE_MAX, &taken.value))) {
         return false;
     }
     *rest = after;
