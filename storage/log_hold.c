@@ -15,12 +15,16 @@ static lw_log_group *find_group(const lw_log_holds *holds, uint64_t group) {
 }
 
 static lw_log_group *need_group(lw_log_holds *holds, uint64_t group) {
+    if (holds->recent != NULL && holds->recent->group == group) {
+        return holds->recent;
+    }
     lw_log_group *found = find_group(holds, group);
     if (found == NULL) {
         found = lw_allocate_zero(holds->memory, sizeof(*found));
         found->group = group;
         lw_map_insert(&holds->groups, &found->node, lw_mix(group));
     }
+    holds->recent = found;
     return found;
 }
 
@@ -108,6 +112,7 @@ void lw_log_holds_reset(lw_log_holds *holds) {
         }
     }
     lw_map_reset(&holds->groups);
+    holds->recent = NULL;
 }
 
 /* ---- records come and go --------------------------------------------------------------------- */

@@ -48,6 +48,7 @@ typedef struct lw_log_group {
 typedef struct lw_log_holds {
     lw_memory *memory;
     lw_map groups;
+    lw_log_group *recent;            /* the one that was looked for last, or NULL */
     lw_log_segment *oldest, *newest; /* the segments of the log */
     uint64_t segment_count, segment_bytes;
 } lw_log_holds;

@@ -140,6 +140,9 @@ static lw_status answer(lw_log *log, const lw_log_request *request) {
 }
 
 lw_status lw_log_room(lw_log *log, size_t size) {
+    if (log->request_first == NULL && !log->dead && has_space(log, size) && has_memory(log, size)) {
+        return LW_OK;
+    }
     lw_log_request request = {.size = size, .state = LW_LOG_REQUEST_WAITS};
     push_request(log, &request);
     while (request.state == LW_LOG_REQUEST_WAITS) {

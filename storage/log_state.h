@@ -33,6 +33,9 @@ typedef struct lw_log_batch {
     size_t capacity;
     size_t used; /* bytes, header included, before padding */
     uint32_t record_count;
+    /* What the records bring into a segment, as long as all are entries of one group. */
+    uint64_t group, index_max;
+    bool mixed;        /* they are not */
     uint64_t ticket;   /* 0: nobody waits for it (the close of a segment) */
     uint64_t sequence; /* once placed */
     lw_log_segment *segment;

@@ -103,6 +103,16 @@ static lw_log_batch *pending_batch(lw_log *log, size_t size) {
     return pending;
 }
 
+/* Keeps account of what the batch will bring into its segment. */
+static void count_record(lw_log_batch *batch, const lw_log_record *record) {
+    if (batch->record_count == 0) {
+        batch->group = record->group;
+    }
+    batch->mixed |= record->group != batch->group || record->kind != LW_LOG_ENTRY;
+    batch->index_max = record->index > batch->index_max ? record->index : batch->index_max;
+    batch->record_count++;
+}
+
 uint64_t lw_log_write_records(lw_log *log, const lw_log_record *records, uint32_t count) {
     size_t size = 0;
     for (uint32_t index = 0; index < count; index++) {
@@ -119,8 +129,8 @@ uint64_t lw_log_write_records(lw_log *log, const lw_log_record *records, uint32_
         batch->used += lw_log_record_encode(&records[index], batch->bytes + batch->used);
         log->figures.appended_bytes += records[index].payload.size;
         lw_log_holds_append(&log->holds, &records[index]);
+        count_record(batch, &records[index]);
     }
-    batch->record_count += count;
     log->waiting_bytes += lw_log_align(batch->used) - size_before;
     log->unplaced_bytes += lw_log_align(batch->used) - size_before;
     log->figures.records += count;
@@ -138,6 +148,12 @@ uint64_t lw_log_write_empty(lw_log *log, lw_log_batch_kind kind) {
 
 /* Notes which groups the batch brings into its segment. */
 static void note_records(lw_log *log, const lw_log_batch *batch) {
+    if (batch->record_count > 0 && !batch->mixed) {
+        lw_log_record highest = {
+            .group = batch->group, .index = batch->index_max, .kind = LW_LOG_ENTRY};
+        lw_log_holds_place(&log->holds, batch->segment, &highest);
+        return;
+    }
     lw_bytes rest =
         lw_view(batch->bytes + LW_LOG_BATCH_HEADER_SIZE, batch->used - LW_LOG_BATCH_HEADER_SIZE);
     lw_log_record record;
