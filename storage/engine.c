@@ -146,36 +146,34 @@ lw_log *lw_engine_log(const lw_engine *engine) {
 /* ---- writing ------------------------------------------------------------------------------------
  */
 
-static lw_status find_tree(lw_engine *engine, uint64_t id, lw_tree **tree) {
-    lw_tree *found = lw_store_tree(engine->store, id); /* not kept: it may be dropped */
-    if (found == NULL) {
-        return lw_fail(LW_NOT_FOUND, "there is no tree %" PRIu64 ": create it first", id);
-    }
-    *tree = found;
-    return LW_OK;
+static lw_status no_tree(uint64_t id) {
+    return lw_fail(LW_NOT_FOUND, "there is no tree %" PRIu64 ": create it first", id);
 }
 
-/* Waits until the tree can take the batch. */
-LW_YIELDS static lw_status admit(lw_engine *engine, uint64_t id, lw_bytes batch) {
-    lw_tree *tree;
+/* Waits until the tree can take the batch. `*freeing` stays if all it does is to delete: that is
+ * let in on a full disk. */
+LW_YIELDS static lw_status admit(lw_engine *engine, uint64_t id, lw_bytes batch, bool *freeing) {
+    lw_tree *tree = lw_store_tree(engine->store, id);
+    if (tree == NULL) {
+        return no_tree(id);
+    }
     if (batch.size > LW_LOG_PAYLOAD_SIZE_MAX) {
         return lw_fail(LW_INVALID_ARGUMENT,
                        "a batch of %zu bytes is larger than the %d that one may have: split it",
                        batch.size, (int)LW_LOG_PAYLOAD_SIZE_MAX);
     }
-    LW_TRY(find_tree(engine, id, &tree));
     LW_TRY(lw_tree_check_batch(tree, batch));
-    return lw_batch_only_deletes(batch) ? lw_tree_admit_freeing(tree, batch.size)
-                                        : lw_tree_admit(tree, batch.size);
+    *freeing = *freeing && lw_batch_only_deletes(batch);
+    return *freeing ? lw_tree_admit_freeing(tree, batch.size) : lw_tree_admit(tree, batch.size);
 }
 
-LW_YIELDS static lw_status await_log_room(lw_engine *engine, size_t size, bool freeing) {
+/* Waits until the log has room. */
+LW_YIELDS static lw_status make_room(lw_engine *engine, size_t size, bool freeing) {
     return freeing ? lw_log_room_freeing(engine->log, size) : lw_log_room(engine->log, size);
 }
 
 static void apply(lw_engine *engine, lw_tree *tree, const lw_log_record *record) {
-    lw_status status = lw_tree_apply(tree, record->index, record->payload);
-    LW_ASSERT(status == LW_OK); /* it was checked */
+    lw_tree_apply_checked(tree, record->index, record->payload);
     engine->unturned += record->payload.size + RECORD_OVERHEAD;
 }
 
@@ -194,10 +192,13 @@ LW_YIELDS static lw_status finish(lw_engine *engine, bool durable) {
 }
 
 lw_status lw_engine_write(lw_engine *engine, uint64_t id, lw_bytes batch, bool durable) {
-    lw_tree *tree;
-    LW_TRY(admit(engine, id, batch));
-    LW_TRY(await_log_room(engine, batch.size + RECORD_OVERHEAD, lw_batch_only_deletes(batch)));
-    LW_TRY(find_tree(engine, id, &tree)); /* it may have been dropped meanwhile */
+    bool freeing = true;
+    LW_TRY(admit(engine, id, batch, &freeing));
+    LW_TRY(make_room(engine, batch.size + RECORD_OVERHEAD, freeing));
+    lw_tree *tree = lw_store_tree(engine->store, id); /* it may have been dropped meanwhile */
+    if (tree == NULL) {
+        return no_tree(id);
+    }
     lw_log_record record = {
         .group = id, .index = lw_tree_applied(tree) + 1, .kind = LW_LOG_ENTRY, .payload = batch};
     engine->position = lw_log_append(engine->log, &record, 1);
@@ -209,7 +210,10 @@ lw_status lw_engine_write(lw_engine *engine, uint64_t id, lw_bytes batch, bool d
 static lw_status make_records(lw_engine *engine, const lw_engine_change *changes, uint32_t count,
                               lw_tree **trees, lw_log_record *records) {
     for (uint32_t index = 0; index < count; index++) {
-        LW_TRY(find_tree(engine, changes[index].tree, &trees[index]));
+        trees[index] = lw_store_tree(engine->store, changes[index].tree);
+        if (trees[index] == NULL) {
+            return no_tree(changes[index].tree);
+        }
         uint64_t entry = lw_tree_applied(trees[index]) + 1;
         for (uint32_t other = 0; other < index; other++) {
             entry += trees[other] == trees[index];
@@ -230,11 +234,10 @@ lw_status lw_engine_write_all(lw_engine *engine, const lw_engine_change *changes
     bool freeing = true;
     LW_ASSERT(count > 0 && count <= LW_ENGINE_CHANGES_MAX);
     for (uint32_t index = 0; index < count; index++) {
-        LW_TRY(admit(engine, changes[index].tree, changes[index].batch));
+        LW_TRY(admit(engine, changes[index].tree, changes[index].batch, &freeing));
         size += changes[index].batch.size + RECORD_OVERHEAD;
-        freeing = freeing && lw_batch_only_deletes(changes[index].batch);
     }
-    LW_TRY(await_log_room(engine, size, freeing));
+    LW_TRY(make_room(engine, size, freeing));
     LW_TRY(make_records(engine, changes, count, trees, records));
     engine->position = lw_log_append(engine->log, records, count);
     for (uint32_t index = 0; index < count; index++) {

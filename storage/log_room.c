@@ -139,8 +139,14 @@ static lw_status answer(lw_log *log, const lw_log_request *request) {
                : lw_fail(log->error.status, "%s", log->error.text);
 }
 
+/* Whether there is room, and nobody waits for it: so it is nearly always. */
+static bool room_is_there(const lw_log *log, size_t size) {
+    return log->request_first == NULL && !log->dead && has_space(log, size) &&
+           has_memory(log, size);
+}
+
 lw_status lw_log_room(lw_log *log, size_t size) {
-    if (log->request_first == NULL && !log->dead && has_space(log, size) && has_memory(log, size)) {
+    if (room_is_there(log, size)) {
         return LW_OK;
     }
     lw_log_request request = {.size = size, .state = LW_LOG_REQUEST_WAITS};
@@ -152,6 +158,9 @@ lw_status lw_log_room(lw_log *log, size_t size) {
 }
 
 lw_status lw_log_room_freeing(lw_log *log, size_t size) {
+    if (room_is_there(log, size)) {
+        return LW_OK;
+    }
     lw_log_request request = {.size = size, .patient = true, .state = LW_LOG_REQUEST_WAITS};
     push_request(log, &request);
     bool in_time = true;

@@ -128,6 +128,8 @@ LW_MUST_USE lw_status lw_tree_check_batch(const lw_tree *tree, lw_bytes batch);
 /* Applies the batch of the entry `index`, which is above the applied index. Visible at once, whole.
  * Never suspends. As lw_tree_check_batch; what fails is not applied. */
 LW_MUST_USE lw_status lw_tree_apply(lw_tree *tree, uint64_t index, lw_bytes batch);
+/* The same for a batch that was checked before, and for which it was LW_OK. */
+void lw_tree_apply_checked(lw_tree *tree, uint64_t index, lw_bytes batch);
 /* The last index applied, and the last that a restart would find in tables. Both are the same after
  * opening: the owner applies again what the log has above. */
 uint64_t lw_tree_applied(const lw_tree *tree);

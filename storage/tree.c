@@ -100,6 +100,7 @@ void lw_tree_install(lw_tree *tree, const lw_version_change *change) {
         lw_shared_file_unname(change->remove[index]->shared);
     }
     LW_ASSERT(lw_version_check(tree->version));
+    tree->depth = lw_version_depth(tree->version);
     lw_tree_look(tree);
     lw_space_tables_changed(tree);
     if (before != NULL) {
@@ -212,13 +213,12 @@ lw_status lw_tree_check_batch(const lw_tree *tree, lw_bytes batch) {
     return LW_OK;
 }
 
-lw_status lw_tree_apply(lw_tree *tree, uint64_t index, lw_bytes batch) {
+void lw_tree_apply_checked(lw_tree *tree, uint64_t index, lw_bytes batch) {
     lw_store *store = tree->store;
     lw_memtable_share *share = active(tree);
     lw_batch_operation operation;
     LW_ASSERT(index > tree->applied);
     LW_ASSERT(!tree->frozen);
-    LW_TRY(lw_tree_check_batch(tree, batch));
     size_t batch_size = batch.size;
     lw_budget_prepare(store->budget, batch_size);
     tree->sequence++;
@@ -235,6 +235,11 @@ lw_status lw_tree_apply(lw_tree *tree, uint64_t index, lw_bytes batch) {
     tree->applied = index;
     count_applied(store, share, batch_size);
     watch_memory(tree);
+}
+
+lw_status lw_tree_apply(lw_tree *tree, uint64_t index, lw_bytes batch) {
+    LW_TRY(lw_tree_check_batch(tree, batch));
+    lw_tree_apply_checked(tree, index, batch);
     return LW_OK;
 }
 
@@ -253,8 +258,7 @@ static double memory_pressure(const lw_store *store, size_t size) {
 /* How far writers have to be slowed down: 0 not at all, from 1 on they have to wait. */
 static double pressure(const lw_tree *tree, size_t size) {
     double memory = memory_pressure(tree->store, size);
-    double tables =
-        ((double)lw_version_depth(tree->version) - LEVEL0_SLOW) / (LEVEL0_STOP - LEVEL0_SLOW);
+    double tables = ((double)tree->depth - LEVEL0_SLOW) / (LEVEL0_STOP - LEVEL0_SLOW);
     double most = memory > tables ? memory : tables;
     return most < 0 ? 0 : most;
 }
@@ -272,7 +276,7 @@ static lw_status hopeless(const lw_tree *tree) {
     if (tree->dropped) {
         return lw_tree_gone(tree);
     }
-    bool too_many_tables = lw_version_depth(tree->version) >= LEVEL0_STOP;
+    bool too_many_tables = tree->depth >= LEVEL0_STOP;
     if (lw_store_stopping(store)) {
         return lw_store_stopped(store);
     }
@@ -295,8 +299,14 @@ LW_YIELDS static void await_verdict(lw_store *store) {
 }
 
 static void forget_admitted(lw_store *store) {
+    if (store->admitted + store->admitted_before == 0) {
+        store->admitted_ns = 0; /* to look at the clock would cost as much as all the rest */
+        return;
+    }
     uint64_t now_ns = lw_env_now(store->env);
-    if (now_ns - store->admitted_ns >= ADMITTED_PERIOD_NS) {
+    if (store->admitted_ns == 0) {
+        store->admitted_ns = now_ns;
+    } else if (now_ns - store->admitted_ns >= ADMITTED_PERIOD_NS) {
         bool long_ago = now_ns - store->admitted_ns >= 2 * (uint64_t)ADMITTED_PERIOD_NS;
         store->admitted_before = long_ago ? 0 : store->admitted;
         store->admitted = 0;
@@ -359,7 +369,7 @@ LW_YIELDS static lw_status stall(lw_tree *tree, size_t size) {
     LW_MARK(store->env, "store.stall");
     while (!enough && pressure(tree, size) >= 1) {
         bool flushing = store->memtable_bytes > store->active_bytes;
-        bool deep = lw_version_depth(tree->version) >= LEVEL0_STOP;
+        bool deep = tree->depth >= LEVEL0_STOP;
         bool worth = store->active_bytes > lw_budget_for_memtables(store->budget) / 4;
         if (flushing || deep || (worth && rotate_largest(store))) {
             lw_store_wait(store, 0);
@@ -369,6 +379,17 @@ LW_YIELDS static lw_status stall(lw_tree *tree, size_t size) {
         LW_TRY(hopeless(tree));
     }
     return LW_OK;
+}
+
+/* Whether nothing at all is in the way: so it is nearly always. */
+static bool free_way(const lw_tree *tree, size_t size) {
+    const lw_store *store = tree->store;
+    bool troubled = tree->dropped || lw_store_stopping(store) || store->flush_full ||
+                    store->compaction_full || lw_reserve_unknown(store->reserve) ||
+                    lw_reserve_short(store->reserve);
+    size_t most = lw_budget_for_memtables(store->budget);
+    return !troubled && tree->depth < LEVEL0_SLOW && memory_taken(store) + size <= most / 4 * 3 &&
+           size <= store->budget->limit / 2;
 }
 
 LW_YIELDS static lw_status admit(lw_tree *tree, size_t size) {
@@ -394,6 +415,11 @@ LW_YIELDS static lw_status admit(lw_tree *tree, size_t size) {
 }
 
 lw_status lw_tree_admit(lw_tree *tree, size_t size) {
+    forget_admitted(tree->store);
+    if (free_way(tree, size)) {
+        tree->store->admitted += size;
+        return LW_OK;
+    }
     lw_tree_hold(tree);
     lw_status status = admit(tree, size);
     lw_tree_release(tree);

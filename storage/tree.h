@@ -39,6 +39,7 @@ struct lw_tree {
     lw_tree *flush_next;
     lw_store *store;
     lw_version *version;
+    uint32_t depth; /* its lw_version_depth */
     uint64_t id;
     uint64_t sequence; /* of the last batch */
     uint64_t applied;
