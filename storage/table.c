@@ -17,8 +17,8 @@
  *                              zstd frame
  *   kind u8                    1 data, 2 index, 3 filter, 4 properties
  *   compression u8             0 none, 1 LZ4, 2 zstd (from format 2 on); all but data blocks: 0
- *   crc32c u32                 of kind u8 · table number u64 · offset of the block in the file u64
- * · stored bytes · kind u8 · compression u8
+ *   crc32c u32                 of table number u64 · offset of the block in the file u64 ·
+ *                              stored bytes · kind u8 · compression u8
  *
  * A data block's size before compression stands in the index. It is compressed exactly if it is
  * stored in fewer bytes than that.
