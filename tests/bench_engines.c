@@ -77,12 +77,20 @@ static void child_body(void *argument) {
     on->work(on->task);
 }
 
+static void add_sample(bench_samples *samples, double value) {
+    if (samples->count < BENCH_ROUND_MAX) {
+        samples->values[samples->count++] = value;
+    }
+}
+
 static void take_figures(run *on, uint32_t engine, int from) {
     bench_reported reported;
     while (read(from, &reported, sizeof(reported)) == sizeof(reported)) {
-        bench_samples *samples = &on->results.samples[reported.figure][engine];
-        if (reported.figure < BENCH_FIGURE_COUNT && samples->count < BENCH_ROUND_MAX) {
-            samples->values[samples->count++] = reported.value;
+        if (reported.figure < BENCH_FIGURE_COUNT) {
+            add_sample(&on->results.samples[reported.figure][engine], reported.value);
+        }
+        if (reported.figure < BENCH_FIGURE_COUNT && reported.processor_us > 0) {
+            add_sample(&on->results.processor[reported.figure][engine], reported.processor_us);
         }
     }
 }

@@ -99,7 +99,7 @@ static inline void bench_see(uint64_t *seen, lw_bytes key, lw_bytes value) {
     X(READ_COLD_1, "random read, cold, 1 reader", "k/s", 0, 0, 1.0, 0)                   \
     X(READ_COLD_16, "random read, cold, 16 readers", "k/s", 0, 0, 1.0, 0)                \
     X(SCAN_SHORT, "seek and 100, hot", "k/s", 0, 1.0, 1.0, 0)                            \
-    X(SCAN_FULL, "full scan, hot", "M/s", 0, 1.0, 1.0, 0)                                \
+    X(SCAN_FULL, "full scan, hot", "k/s", 0, 1.0, 1.0, 0)                                \
     X(WRITE_AMPLIFICATION, "bytes to the disk per byte, fill random", "x", 1.0, 0, 0, 0) \
     X(BYTES_HANDED, "bytes to the system per byte, same", "x", 1.0, 0, 0, 0)             \
     X(DISK_SIZE, "disk, fill random settled", "MB", 1.0, 0, 0, 0)                        \
@@ -132,6 +132,7 @@ typedef struct bench_results {
     uint32_t rounds, share; /* percent of the memory that our engine gets */
     const char *cold;       /* how the cold reads were made cold */
     bench_samples samples[BENCH_FIGURE_COUNT][BENCH_ENGINE_COUNT];
+    bench_samples processor[BENCH_FIGURE_COUNT][BENCH_ENGINE_COUNT]; /* us an operation */
 } bench_results;
 
 void bench_print_head(const bench_results *results);
@@ -149,13 +150,14 @@ typedef struct bench_task {
     uint64_t record_count, memory_size, hot_memory_size;
     double seconds;    /* of works that are measured by time */
     uint64_t chance;   /* seed of the round */
-    int figures;       /* a pipe: the figures leave as pairs of figure and value */
+    int figures;       /* a pipe: the figures leave as bench_reported */
     uint64_t log_size; /* bytes of the log that a crash left */
 } bench_task;
 
 typedef struct bench_reported {
     uint32_t figure;
     double value;
+    double processor_us; /* an operation, of all threads of the process; 0: not measured */
 } bench_reported;
 
 void bench_work_fill_order(bench_task *task);

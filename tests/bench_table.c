@@ -93,7 +93,7 @@ static verdict judge(const bench_results *results, bench_figure figure, char *te
 
 /* Three significant digits. */
 static void print_number(char *text, size_t size, double value) {
-    int digits = value < 10 ? 2 : value < 100 ? 1 : 0;
+    int digits = value < 1 ? 3 : value < 10 ? 2 : value < 100 ? 1 : 0;
     snprintf(text, size, "%.*f", digits, value);
 }
 
@@ -152,6 +152,36 @@ static void print_row(const bench_results *results, bench_figure figure) {
            judged == MISSED ? number : "", judged == MISSED ? ")" : "");
 }
 
+/* What an operation costs the machine, which tells the same on a busy one. */
+static void print_processor(const bench_results *results) {
+    char number[32];
+    printf("\nProcessor time of an operation, in microseconds, of all threads of the process:\n\n| "
+           " |");
+    for (uint32_t engine = 0; engine < BENCH_ENGINE_COUNT; engine++) {
+        printf(" %s |", results->engines[engine]->name);
+    }
+    printf("\n|---|---|---|---|---|\n");
+    for (bench_figure figure = 0; figure < BENCH_FIGURE_COUNT; figure++) {
+        bool measured = false;
+        for (uint32_t engine = 0; engine < BENCH_ENGINE_COUNT; engine++) {
+            measured |= results->processor[figure][engine].count > 0;
+        }
+        if (!measured) {
+            continue;
+        }
+        printf("| %s |", aims[figure].work);
+        for (uint32_t engine = 0; engine < BENCH_ENGINE_COUNT; engine++) {
+            const bench_samples *samples = &results->processor[figure][engine];
+            number[0] = 0;
+            if (samples->count > 0) {
+                print_number(number, sizeof(number), summary(figure, samples));
+            }
+            printf(" %s |", number);
+        }
+        printf("\n");
+    }
+}
+
 void bench_print_table(const bench_results *results) {
     const bench_engine *const *engines = results->engines;
     printf("\n| work | unit | %s | %s | %s | %s | ÷ %s | ÷ %s | ÷ %s | aim | |\n", engines[0]->name,
@@ -161,14 +191,20 @@ void bench_print_table(const bench_results *results) {
     for (bench_figure figure = 0; figure < BENCH_FIGURE_COUNT; figure++) {
         print_row(results, figure);
     }
+    print_processor(results);
     fflush(stdout);
 }
 
 /* ---- JSON -------------------------------------------------------------------------------------
  */
 
-static void write_samples(FILE *file, bench_figure figure, const bench_samples *samples) {
-    fprintf(file, "{\"median\": %g, \"rounds\": [", summary(figure, samples));
+static void write_samples(FILE *file, bench_figure figure, const bench_samples *samples,
+                          const bench_samples *processor) {
+    fprintf(file, "{\"median\": %g, ", summary(figure, samples));
+    if (processor->count > 0) {
+        fprintf(file, "\"processor_us\": %g, ", summary(figure, processor));
+    }
+    fprintf(file, "\"rounds\": [");
     for (uint32_t round = 0; round < samples->count; round++) {
         fprintf(file, "%s%g", round == 0 ? "" : ", ", samples->values[round]);
     }
@@ -187,7 +223,8 @@ static void write_figure(FILE *file, const bench_results *results, bench_figure 
     for (uint32_t engine = 0; engine < BENCH_ENGINE_COUNT; engine++) {
         if (results->samples[figure][engine].count > 0) {
             fprintf(file, "%s\"%s\": ", first ? "" : ", ", results->engines[engine]->name);
-            write_samples(file, figure, &results->samples[figure][engine]);
+            write_samples(file, figure, &results->samples[figure][engine],
+                          &results->processor[figure][engine]);
             first = false;
         }
     }

@@ -97,20 +97,39 @@ static uint64_t order_at(const order *of, uint64_t place) {
 /* ---- reporting --------------------------------------------------------------------------------
  */
 
-static void report(const bench_task *task, bench_figure figure, double value) {
-    bench_reported reported = {.figure = figure, .value = value};
+static void send_figure(const bench_task *task, bench_reported reported) {
     if (write(task->figures, &reported, sizeof(reported)) != sizeof(reported)) {
         bench_fail("nobody listens to the figures");
     }
+}
+
+static void report(const bench_task *task, bench_figure figure, double value) {
+    send_figure(task, (bench_reported){.figure = figure, .value = value});
 }
 
 static double seconds_since(uint64_t from_ns) {
     return (double)(bench_now_ns() - from_ns) / 1e9;
 }
 
+/* When a work began, by the clock and by the processor. */
+typedef struct start {
+    uint64_t clock_ns;
+    double processor_seconds;
+} start;
+
+static start start_now(void) {
+    return (start){.clock_ns = bench_now_ns(), .processor_seconds = bench_process_seconds()};
+}
+
+/* Thousands a second. */
 static void report_rate(const bench_task *task, bench_figure figure, uint64_t count,
-                        uint64_t from_ns) {
-    report(task, figure, (double)count / seconds_since(from_ns) / 1e3);
+                        const start *from) {
+    double operations = (double)count, processor = bench_process_seconds();
+    send_figure(task, (bench_reported){
+                          .figure = figure,
+                          .value = operations / seconds_since(from->clock_ns) / 1e3,
+                          .processor_us = (processor - from->processor_seconds) / operations * 1e6,
+                      });
 }
 
 static void report_turns(const bench_task *task, void *store) {
@@ -174,19 +193,20 @@ static uint64_t settle(const bench_task *task, void *store) {
 
 void bench_work_fill_order(bench_task *task) {
     void *store = open_store(task, &(bench_setup){.in_order = true});
-    uint64_t from_ns = bench_now_ns();
+    start from = start_now();
     put_records(task, store, task->record_count, IN_ORDER, 0);
-    report_rate(task, BENCH_FILL_ORDER, task->record_count, from_ns);
+    report_rate(task, BENCH_FILL_ORDER, task->record_count, &from);
     task->engine->close(store);
 }
 
 void bench_work_fill_random(bench_task *task) {
     void *store = open_store(task, &(bench_setup){.memory_size = 0});
-    uint64_t from_ns = bench_now_ns(), count = task->record_count;
+    uint64_t count = task->record_count;
+    start from = start_now();
     put_records(task, store, count, AT_RANDOM, 0);
-    report_rate(task, BENCH_FILL_RANDOM, count, from_ns);
+    report_rate(task, BENCH_FILL_RANDOM, count, &from);
     uint64_t settled_ns = settle(task, store);
-    report(task, BENCH_FILL_SETTLED, (double)count / (double)(settled_ns - from_ns) * 1e6);
+    report(task, BENCH_FILL_SETTLED, (double)count / (double)(settled_ns - from.clock_ns) * 1e6);
     report_turns(task, store);
     task->engine->close(store);
     bench_folder_sync(task->directory);
@@ -200,17 +220,18 @@ void bench_work_fill_random(bench_task *task) {
 void bench_work_overwrite(bench_task *task) {
     uint8_t key[BENCH_KEY_SIZE];
     void *store = open_store(task, &(bench_setup){.memory_size = 0});
-    uint64_t from_ns = bench_now_ns(), count = task->record_count / 2;
+    uint64_t count = task->record_count / 2;
+    start from = start_now();
     put_records(task, store, count, AT_RANDOM, 1);
-    report_rate(task, BENCH_OVERWRITE, count, from_ns);
+    report_rate(task, BENCH_OVERWRITE, count, &from);
     settle(task, store);
     order random = order_of(task->record_count, task->chance + 2);
     void *session = task->engine->session_open(store);
-    from_ns = bench_now_ns();
+    from = start_now();
     for (uint64_t place = 0; place < count; place++) {
         task->engine->remove(session, key_of(order_at(&random, place) * 2, key));
     }
-    report_rate(task, BENCH_DELETE, count, from_ns);
+    report_rate(task, BENCH_DELETE, count, &from);
     task->engine->session_close(session);
     settle(task, store);
     report_turns(task, store);
@@ -228,16 +249,18 @@ typedef struct worker {
     uint8_t alone[64]; /* so that two workers never share a line of the processor's cache */
 } worker;
 
-/* Runs `count` workers for the task's time; returns thousands a second. */
-static double run_workers(const bench_task *task, void *store, bench_body *body, uint32_t count) {
+/* Runs `count` workers for the task's time. */
+static void run_workers(const bench_task *task, void *store, bench_figure figure, bench_body *body,
+                        uint32_t count) {
     static worker workers[BENCH_WRITER_MAX];
     void *arguments[BENCH_WRITER_MAX];
-    uint64_t from_ns = bench_now_ns(), total = 0;
+    uint64_t total = 0;
+    start from = start_now();
     for (uint32_t index = 0; index < count; index++) {
         workers[index] = (worker){.task = task,
                                   .store = store,
                                   .chance = mix(task->chance) + index,
-                                  .until_ns = from_ns + (uint64_t)(task->seconds * 1e9)};
+                                  .until_ns = from.clock_ns + (uint64_t)(task->seconds * 1e9)};
         arguments[index] = &workers[index];
     }
     if (count == 1) {
@@ -248,7 +271,7 @@ static double run_workers(const bench_task *task, void *store, bench_body *body,
     for (uint32_t index = 0; index < count; index++) {
         total += workers[index].count;
     }
-    return (double)total / seconds_since(from_ns) / 1e3;
+    report_rate(task, figure, total, &from);
 }
 
 static void durable_writer(void *argument) {
@@ -266,9 +289,9 @@ static void durable_writer(void *argument) {
 
 void bench_work_durable(bench_task *task) {
     void *store = open_store(task, &(bench_setup){.durable = true});
-    report(task, BENCH_DURABLE_1, run_workers(task, store, durable_writer, 1));
-    report(task, BENCH_DURABLE_16, run_workers(task, store, durable_writer, BENCH_READER_COUNT));
-    report(task, BENCH_DURABLE_64, run_workers(task, store, durable_writer, BENCH_WRITER_MAX));
+    run_workers(task, store, BENCH_DURABLE_1, durable_writer, 1);
+    run_workers(task, store, BENCH_DURABLE_16, durable_writer, BENCH_READER_COUNT);
+    run_workers(task, store, BENCH_DURABLE_64, durable_writer, BENCH_WRITER_MAX);
     task->engine->close(store);
 }
 
@@ -342,14 +365,14 @@ static void short_scanner(void *argument) {
     engine->session_close(session);
 }
 
-static void full_scan(const bench_task *task, void *store, void *session) {
-    (void)store;
-    uint64_t seen = 0, from_ns = bench_now_ns();
+static void full_scan(const bench_task *task, void *session) {
+    uint64_t seen = 0;
+    start from = start_now();
     uint64_t count = task->engine->scan(session, lw_view(NULL, 0), UINT64_MAX, &seen);
     if (count != task->record_count || seen == 0) {
         bench_fail("a full scan found %llu records", (unsigned long long)count);
     }
-    report(task, BENCH_SCAN_FULL, (double)count / seconds_since(from_ns) / 1e6);
+    report_rate(task, BENCH_SCAN_FULL, count, &from);
 }
 
 void bench_work_hot(bench_task *task) {
@@ -362,10 +385,10 @@ void bench_work_hot(bench_task *task) {
     for (uint64_t record = 0; record < task->record_count; record += WARM_STRIDE) {
         read_record(task, session, record);
     }
-    report(task, BENCH_READ_HOT, run_workers(task, store, reader, 1));
-    report(task, BENCH_READ_MISSING, run_workers(task, store, misser, 1));
-    report(task, BENCH_SCAN_SHORT, run_workers(task, store, short_scanner, 1));
-    full_scan(task, store, session);
+    run_workers(task, store, BENCH_READ_HOT, reader, 1);
+    run_workers(task, store, BENCH_READ_MISSING, misser, 1);
+    run_workers(task, store, BENCH_SCAN_SHORT, short_scanner, 1);
+    full_scan(task, session);
     task->engine->session_close(session);
     task->engine->close(store);
     report(task, BENCH_MEMORY_HOT, bench_peak_mb());
@@ -376,7 +399,7 @@ void bench_work_hot(bench_task *task) {
 static void read_cold(bench_task *task, bench_figure figure, uint32_t readers) {
     bench_setup setup = {.memory_size = task->memory_size / 2, .beyond_memory = true};
     void *store = open_store(task, &setup);
-    report(task, figure, run_workers(task, store, cold_reader, readers));
+    run_workers(task, store, figure, cold_reader, readers);
     task->engine->close(store);
 }
 
