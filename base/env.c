@@ -13,6 +13,11 @@
 #include <netdb.h>
 #include <stdio.h>
 
+enum {
+    SHORT_PAUSE_NS = 100 * 1000 * 1000, /* between attempts while handles are short */
+    SHORT_ATTEMPTS = 300,
+};
+
 /* ---- performing ---------------------------------------------------------------------------------
  */
 
@@ -396,9 +401,18 @@ lw_status lw_path_list(lw_env *env, const char *path, lw_buffer *names) {
     return lw_env_perform(env, &op);
 }
 
+/* A handle is needed for this, and mostly the name is made already. What is half done cannot be
+ * undone, so a shortage is waited out. */
 lw_status lw_path_sync_directory(lw_env *env, const char *path) {
     lw_op op = {.kind = LW_OP_SYNC_DIRECTORY, .path = path};
-    return lw_env_perform(env, &op);
+    lw_status status = lw_env_perform(env, &op);
+    for (int attempt = 1; status == LW_BACKPRESSURE && attempt < SHORT_ATTEMPTS; attempt++) {
+        LW_MARK(env, "env.short_of_handles");
+        lw_env_sleep(env, SHORT_PAUSE_NS);
+        op = (lw_op){.kind = LW_OP_SYNC_DIRECTORY, .path = path};
+        status = lw_env_perform(env, &op);
+    }
+    return status;
 }
 
 lw_status lw_path_join(char *path, const char *directory, const char *name) {

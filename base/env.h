@@ -224,6 +224,7 @@ LW_MUST_USE LW_YIELDS lw_status lw_path_unlink(lw_env *env, const char *path);
 LW_MUST_USE LW_YIELDS lw_status lw_path_mkdir(lw_env *env, const char *path);
 /* Appends the sorted names in a directory to `names`, each with its closing zero. */
 LW_MUST_USE LW_YIELDS lw_status lw_path_list(lw_env *env, const char *path, lw_buffer *names);
+/* Waits while handles are short, up to half a minute. */
 LW_MUST_USE LW_YIELDS lw_status lw_path_sync_directory(lw_env *env, const char *path);
 /* Joins a directory and a name into `path` (LW_PATH_SIZE); LW_INVALID_ARGUMENT if too long. */
 LW_MUST_USE lw_status lw_path_join(char *path, const char *directory, const char *name);

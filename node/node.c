@@ -141,7 +141,8 @@ LW_YIELDS static lw_status open_storage(lw_node *node) {
     LW_TRY(lw_replica_open(&replica_options, &node->replica));
     char path[LW_PATH_SIZE];
     LW_TRY(lw_path_join(path, node->options.directory, "log"));
-    lw_log_options log_options = {.reserve = lw_store_reserve(node->store)};
+    lw_log_options log_options = {.reserve = lw_store_reserve(node->store),
+                                  .budget = lw_store_budget(node->store)};
     LW_TRY(lw_log_open(node->env, path, &log_options, replay, node, &node->log));
     return lw_replica_start(node->replica, node->log);
 }

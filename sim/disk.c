@@ -110,8 +110,16 @@ lw_dice *lw_disk_dice(lw_disk *disk) {
 
 /* ---- open files ----------------------------------------------------------------------------- */
 
+bool lw_disk_out_of_handles(lw_disk *disk) {
+    return lw_dice_possible(&disk->dice, LW_FAULT_NO_HANDLES) &&
+           lw_dice_hit(&disk->dice, LW_FAULT_NO_HANDLES);
+}
+
 int lw_disk_open_file(lw_disk *disk, const char *path, uint32_t flags, lw_disk_file **opened) {
     lw_disk_file *directory;
+    if (lw_disk_out_of_handles(disk)) {
+        return EMFILE;
+    }
     char name[LW_PATH_SIZE];
     int error = lw_disk_find(disk, LW_DISK_VOLATILE, path, name, &directory);
     if (error != 0) {

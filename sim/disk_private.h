@@ -71,6 +71,8 @@ lw_disk_file *lw_disk_add_file(lw_disk *disk, bool directory);
 void lw_disk_sweep(lw_disk *disk);
 /* Whether `more` bytes do not fit. */
 bool lw_disk_out_of_space(lw_disk *disk, uint64_t more);
+/* Whether nothing can be opened now. */
+bool lw_disk_out_of_handles(lw_disk *disk);
 
 /* ---- names.c -------------------------------------------------------------------------------- */
 

@@ -7,14 +7,15 @@
  * Invariants
  * 1. A fault with rate 0 that nobody armed never happens.
  * 2. A throw costs one draw from the stream of its dice whatever the rate, so a profile with one
- *    fault taken out keeps the others where they were as long as the run does not depart. */
+ *    fault taken out keeps the others where they were as long as the run does not depart. Throws
+ *    of a shortage (lw_dice_possible) are only made where it was asked for. */
 #ifndef LW_SIM_FAULT_H
 #define LW_SIM_FAULT_H
 
 #include "sim/chance.h"
 
-/* X(name, text, usual rate in parts per million, occasion). The usual rate 0 marks lies, which no
- * single disk's user can survive: they are asked for by name. */
+/* X(name, text, usual rate in parts per million, occasion). The usual rate 0 marks what is
+ * asked for by name: lies, which no single disk's user can survive, and shortages of the system. */
 #define LW_FAULT_LIST(X)                                                                         \
     X(SYNC_ERROR, "sync_error", 1000, "a sync or durable write fails; its pages count as clean") \
     X(SYNC_STICKY, "sync_sticky", 300000, "a file whose sync failed fails every later one")      \
@@ -32,7 +33,8 @@
     X(CRASH_RESET, "crash_reset", 500000, "a peer of a host that lost power is told at once")    \
     X(CLOCK_DRIFT, "clock_drift", 500000, "at boot: a clock that drifts by up to 500 ppm")       \
     X(WALL_OFFSET, "wall_offset", 500000, "at boot: a wall clock up to a second wrong")          \
-    X(WALL_JUMP, "wall_jump", 200, "at a look: the wall clock jumps by up to a minute")
+    X(WALL_JUMP, "wall_jump", 200, "at a look: the wall clock jumps by up to a minute")          \
+    X(NO_HANDLES, "no_handles", 0, "a file or directory cannot be opened for want of handles")
 
 typedef enum lw_fault {
 #define LW_FAULT_ENUM(name, text, rate, occasion) LW_FAULT_##name,
@@ -75,6 +77,9 @@ static inline lw_dice lw_dice_of(lw_chance chance, const lw_faults *faults, uint
 }
 /* Whether the fault happens on this occasion. */
 bool lw_dice_hit(lw_dice *dice, lw_fault fault);
+static inline bool lw_dice_possible(const lw_dice *dice, lw_fault fault) {
+    return dice->faults->rates[fault] > 0 || dice->armed[fault] > 0;
+}
 /* Lets the n-th occasion from now (1: the next) hit, once. */
 static inline void lw_dice_arm(lw_dice *dice, lw_fault fault, uint32_t occasion) {
     LW_ASSERT(fault < LW_FAULT_COUNT);

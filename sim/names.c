@@ -262,6 +262,9 @@ int lw_disk_sync_directory(lw_disk *disk, const char *path) {
     if (!directory->directory) {
         return ENOTDIR;
     }
+    if (lw_disk_out_of_handles(disk)) {
+        return EMFILE;
+    }
     if (lw_dice_hit(&disk->dice, LW_FAULT_SYNC_ERROR)) {
         return EIO;
     }

@@ -12,6 +12,7 @@ lw_budget *lw_budget_make(lw_memory *memory, size_t limit) {
     made->memory = memory;
     made->references = 1;
     made->limit = limit;
+    made->memtables_max = SIZE_MAX;
     return made;
 }
 
@@ -55,7 +56,7 @@ size_t lw_budget_room(const lw_budget *budget) {
     return budget->limit > taken ? budget->limit - taken : 0;
 }
 
-lw_status lw_budget_take(lw_budget *budget, lw_budget_part part, size_t size, const char *what) {
+lw_status lw_budget_allow(const lw_budget *budget, size_t size, const char *what) {
     if (size > lw_budget_room(budget)) {
         const size_t *parts = budget->parts;
         return lw_fail(LW_BACKPRESSURE,
@@ -66,8 +67,20 @@ lw_status lw_budget_take(lw_budget *budget, lw_budget_part part, size_t size, co
                        parts[LW_BUDGET_BLOCKS] - budget->evictable, lw_budget_of_tables(budget),
                        parts[LW_BUDGET_BUFFERS]);
     }
+    return LW_OK;
+}
+
+lw_status lw_budget_take(lw_budget *budget, lw_budget_part part, size_t size, const char *what) {
+    LW_TRY(lw_budget_allow(budget, size, what));
     lw_budget_charge(budget, part, size);
     LW_ASSERT(budget->used <= budget->limit);
+    return LW_OK;
+}
+
+lw_status lw_budget_share_take(lw_budget_share *share, size_t size, const char *what) {
+    LW_ASSERT(size >= share->size);
+    LW_TRY(lw_budget_take(share->budget, share->part, size - share->size, what));
+    share->size = size;
     return LW_OK;
 }
 
@@ -79,7 +92,8 @@ size_t lw_budget_for_memtables(const lw_budget *budget) {
     size_t rest = limit > others ? limit - others : 0;
     /* However much the others have: without any memtables nothing would be written, ever. */
     rest = rest > limit / 8 ? rest : limit / 8;
-    return rest < limit / 2 ? rest : limit / 2;
+    rest = rest < limit / 2 ? rest : limit / 2;
+    return rest < budget->memtables_max ? rest : budget->memtables_max;
 }
 
 size_t lw_budget_for_tables(const lw_budget *budget) {

@@ -13,7 +13,7 @@
  * The others have bounds, which whoever starts work keeps to before it starts:
  *
  *   memtables   lw_budget_for_memtables: half of the limit, less where tables or work take more
- *               than a quarter and an eighth. Writers wait before they pass it (lw_tree_admit).
+ *               than three eighths and an eighth. Writers wait before they pass it (lw_tree_admit).
  *   tables      lw_budget_for_tables: three eighths of the limit for indexes and filters. Tables
  *               that nobody reads are closed before another one is opened beyond it.
  *   work        an eighth is left for buffers and for blocks that readers stand on.
@@ -53,8 +53,9 @@ typedef struct lw_budget {
     size_t limit, used;
     size_t used_max; /* since it was made */
     size_t parts[LW_BUDGET_PART_COUNT];
-    size_t evictable; /* bytes of blocks that can be given back at once; kept by the cache */
-    uint64_t evicted; /* bytes of blocks given back since it was made; kept by the cache */
+    size_t memtables_max; /* a bound of their own, or SIZE_MAX */
+    size_t evictable;     /* bytes of blocks that can be given back at once; kept by the cache */
+    uint64_t evicted;     /* bytes of blocks given back since it was made; kept by the cache */
     /* Evicts blocks until `used` and `size` fit the limit, or nothing is evictable. */
     void (*evict)(void *argument, size_t size);
     void *argument;
@@ -97,6 +98,9 @@ static inline void lw_budget_discharge(lw_budget *budget, lw_budget_part part, s
 LW_MUST_USE lw_status lw_budget_take(lw_budget *budget, lw_budget_part part, size_t size,
                                      const char *what);
 
+/* Whether it could be taken now. */
+LW_MUST_USE lw_status lw_budget_allow(const lw_budget *budget, size_t size, const char *what);
+
 /* Memory whose size changes: a buffer that grows. Plain memory of the caller's. */
 typedef struct lw_budget_share {
     lw_budget *budget; /* NULL: none, and nothing is counted */
@@ -115,6 +119,9 @@ static inline void lw_budget_share_set(lw_budget_share *share, size_t size) {
     }
     share->size = size;
 }
+
+/* Makes it `size` bytes, which is more: as lw_budget_take. */
+LW_MUST_USE lw_status lw_budget_share_take(lw_budget_share *share, size_t size, const char *what);
 
 /* ---- bounds --------------------------------------------------------------------------------- */
 

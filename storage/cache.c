@@ -70,8 +70,7 @@ static void release(lw_cache *cache, lw_cache_block *block);
 static void evict(void *argument, size_t size);
 static void evict_one(lw_cache *cache, uint32_t *chances);
 
-/* Bytes that a block costs. */
-static size_t cost_of(size_t size) {
+size_t lw_cache_cost(size_t size) {
     return LW_BUDGET_ALLOCATION + sizeof(lw_cache_block) + size;
 }
 
@@ -174,7 +173,7 @@ void lw_cache_leave(lw_cache_slot *slots, uint32_t count) {
 }
 
 lw_cache_block *lw_cache_make(lw_cache *cache, uint64_t number, uint64_t offset, size_t size) {
-    size_t cost = cost_of(size);
+    size_t cost = lw_cache_cost(size);
     lw_budget_charge(cache->budget, LW_BUDGET_BLOCKS, cost);
     lw_cache_block *made = lw_allocate(cache->memory, sizeof(*made) + size);
     *made = (lw_cache_block){.number = number, .offset = offset, .size = size, .pin_count = 1};
@@ -213,7 +212,7 @@ void lw_cache_unpin(lw_cache *cache, lw_cache_block *block) {
     if (--block->pin_count > 0) {
         return;
     }
-    size_t cost = cost_of(block->size);
+    size_t cost = lw_cache_cost(block->size);
     LW_ASSERT(cache->pinned >= cost);
     cache->pinned -= cost;
     cache->budget->evictable += cost;
@@ -268,8 +267,8 @@ static lw_cache_block *find_block(const lw_cache *cache, uint64_t number, uint64
 
 static void pin(lw_cache *cache, lw_cache_block *block) {
     if (block->pin_count++ == 0) {
-        cache->pinned += cost_of(block->size);
-        cache->budget->evictable -= cost_of(block->size);
+        cache->pinned += lw_cache_cost(block->size);
+        cache->budget->evictable -= lw_cache_cost(block->size);
     }
 }
 
@@ -278,12 +277,12 @@ static void enter_ring(lw_cache *cache, lw_cache_block *block, bool is_protected
     block->is_protected = is_protected;
     block->used = false;
     ring_push(is_protected ? &cache->protected : &cache->probation, &block->order);
-    cache->protected_size += is_protected ? cost_of(block->size) : 0;
+    cache->protected_size += is_protected ? lw_cache_cost(block->size) : 0;
 }
 
 static void leave_ring(lw_cache *cache, lw_cache_block *block) {
     ring_take(&block->order);
-    cache->protected_size -= block->is_protected ? cost_of(block->size) : 0;
+    cache->protected_size -= block->is_protected ? lw_cache_cost(block->size) : 0;
 }
 
 /* Makes a block findable. */
@@ -323,7 +322,7 @@ static void release(lw_cache *cache, lw_cache_block *block) {
     LW_ASSERT(block->pin_count == 0);
     LW_ASSERT(block->file == NULL);
     LW_ASSERT(ring_empty(&block->order));
-    size_t cost = cost_of(block->size);
+    size_t cost = lw_cache_cost(block->size);
     LW_ASSERT(cache->budget->evictable >= cost);
     cache->used -= cost;
     cache->budget->evictable -= cost;
@@ -372,7 +371,7 @@ static void evict_one(lw_cache *cache, uint32_t *chances) {
     lw_cache_block *going = oldest_unused(cache, &cache->probation, chances);
     going = going != NULL ? going : oldest_unused(cache, &cache->protected, chances);
     LW_ASSERT(going != NULL);
-    cache->budget->evicted += cost_of(going->size);
+    cache->budget->evicted += lw_cache_cost(going->size);
     detach(cache, going);
     release(cache, going);
 }

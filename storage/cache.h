@@ -26,6 +26,8 @@ lw_cache_block *lw_cache_find(lw_cache *cache, uint64_t number, uint64_t offset,
                               lw_cache_slot *slot);
 /* Empties slots, before they go. */
 void lw_cache_leave(lw_cache_slot *slots, uint32_t count);
+/* Bytes that a block of `size` bytes costs. */
+size_t lw_cache_cost(size_t size);
 /* A new pinned block of `size` bytes for the caller to fill; it can be found only after
  * lw_cache_publish. Evicts what is not pinned; passes the limit of the budget only where nothing is
  * left to evict. */

@@ -286,10 +286,11 @@ LW_YIELDS static lw_status catalog_rewrite(lw_catalog *catalog) {
     status = lw_path_rename(env, catalog->path_new, catalog->path);
     if (status == LW_OK && !LW_BUG(env, "store.no_directory_sync")) {
         status = lw_path_sync_directory(env, catalog->directory);
-        if (status == LW_FULL) {
+        if (status == LW_FULL || status == LW_BACKPRESSURE) {
             /* Which of the two files a restart would find is unknown: this is not survived. */
-            status = lw_fail(LW_INTERNAL, "the new name of %s could not be made durable: no space",
-                             catalog->path);
+            status =
+                lw_fail(LW_INTERNAL, "the new name of %s could not be made durable: %s",
+                        catalog->path, status == LW_FULL ? "no space" : "no handles or memory");
         }
     }
     if (status != LW_OK) {
@@ -354,7 +355,8 @@ lw_status lw_catalog_commit(lw_catalog *catalog, lw_bytes edit) {
     if (catalog->in_doubt || outgrown(catalog) || LW_RARE(catalog->env, "catalog.rewrite")) {
         LW_MARK(catalog->env, "catalog.rewritten");
         lw_status status = catalog_rewrite(catalog);
-        if (status != LW_OK && (status != LW_FULL || catalog->in_doubt)) {
+        bool passes = status == LW_FULL || status == LW_BACKPRESSURE;
+        if (status != LW_OK && (!passes || catalog->in_doubt)) {
             return status;
         }
     }

@@ -112,7 +112,7 @@ LW_YIELDS static void check_value_files(checker *check, const lw_table_info *inf
 
 LW_YIELDS static lw_status walk_table(checker *check, lw_table_file *file, lw_table *table,
                                       census *met) {
-    lw_ahead *ahead = lw_ahead_open(check->env->memory);
+    lw_ahead *ahead = lw_ahead_open(check->env->memory, lw_cache_budget(check->folder.cache));
     lw_table_cursor *cursor = lw_table_cursor_open(table);
     const lw_entry *entry;
     uint32_t work = 0;

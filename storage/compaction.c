@@ -274,11 +274,30 @@ static void note_unreadable(lw_tree *tree) {
                tree->id, tree->compact_error.text);
 }
 
+/* A step takes memory for what it reads and writes. While flushes are under way, which give some
+ * back, they come first. */
+LW_YIELDS static void await_memory(lw_store *store) {
+    while (store->flush_first != NULL && !store->flush_full && !lw_store_stopping(store) &&
+           lw_budget_room(store->budget) < store->budget->limit / 8) {
+        LW_MARK(store->env, "store.compaction_waits_for_memory");
+        lw_store_wait(store, 0);
+    }
+}
+
+/* There were too few handles, or there was too little memory: both come back. */
+LW_YIELDS static void pause_short(lw_tree *tree) {
+    lw_store *store = tree->store;
+    tree->compact_error = *lw_error_slot();
+    tree->compact_again_ns = lw_env_now(store->env) + 1;
+    lw_store_pause_short(store);
+}
+
 /* One step of one tree, and what follows from how it ended. */
 LW_YIELDS static void compact_tree(lw_tree *tree) {
     lw_store *store = tree->store;
     uint32_t ticket = tree->compact_wanted;
     bool all = tree->compact_done < ticket;
+    await_memory(store);
     store->compacting = true;
     lw_status status = tree_step(tree, all);
     store->compacting = false;
@@ -286,6 +305,10 @@ LW_YIELDS static void compact_tree(lw_tree *tree) {
         return;
     }
     if (lw_store_stopping(store) || (status == LW_FULL && lw_reserve_spend(store->reserve))) {
+        return;
+    }
+    if (status == LW_BACKPRESSURE) {
+        pause_short(tree);
         return;
     }
     store->compaction_full = status == LW_FULL;

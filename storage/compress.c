@@ -21,6 +21,7 @@ struct lw_compressor {
     lw_memory *memory;
     ZSTD_CCtx *zstd; /* in `zstd_space`; NULL: LZ4 only */
     void *zstd_space, *lz4_space;
+    size_t size; /* of both */
 };
 
 static void set(ZSTD_CCtx *context, ZSTD_cParameter parameter, int value) {
@@ -32,6 +33,7 @@ static void open_zstd(lw_compressor *compressor, int level) {
     ZSTD_compressionParameters tuned = ZSTD_getCParams(level, ZSTD_SIZE_HINT, 0);
     size_t size = ZSTD_estimateCCtxSize_usingCParams(tuned);
     compressor->zstd_space = lw_allocate(compressor->memory, size);
+    compressor->size += size;
     compressor->zstd = ZSTD_initStaticCCtx(compressor->zstd_space, size);
     LW_ASSERT(compressor->zstd != NULL);
     set(compressor->zstd, ZSTD_c_compressionLevel, level);
@@ -52,7 +54,8 @@ lw_compressor *lw_compressor_open(lw_memory *memory, lw_compression compression,
     }
     lw_compressor *compressor = lw_allocate_zero(memory, sizeof(*compressor));
     compressor->memory = memory;
-    compressor->lz4_space = lw_allocate(memory, (size_t)LZ4_sizeofState());
+    compressor->size = (size_t)LZ4_sizeofState();
+    compressor->lz4_space = lw_allocate(memory, compressor->size);
     if (compression == LW_COMPRESSION_ZSTD) {
         open_zstd(compressor, level != 0 ? level : LW_ZSTD_QUICK);
     }
@@ -65,6 +68,10 @@ void lw_compressor_close(lw_compressor *compressor) {
         lw_free(compressor->memory, compressor->lz4_space);
         lw_free(compressor->memory, compressor);
     }
+}
+
+size_t lw_compressor_size(const lw_compressor *compressor) {
+    return compressor != NULL ? compressor->size : 0;
 }
 
 size_t lw_compress(lw_compressor *compressor, lw_bytes bytes, uint8_t *to, size_t room,

@@ -21,6 +21,8 @@ typedef struct lw_compressor lw_compressor;
 lw_compressor *lw_compressor_open(lw_memory *memory, lw_compression compression, int level);
 /* `compressor` may be NULL. */
 void lw_compressor_close(lw_compressor *compressor);
+/* Bytes of memory; 0 for NULL. */
+size_t lw_compressor_size(const lw_compressor *compressor);
 /* Compresses to at most `room` bytes at `to`; returns how many, or 0 if they do not suffice.
  * `*used` is how it is to be decompressed. */
 size_t lw_compress(lw_compressor *compressor, lw_bytes bytes, uint8_t *to, size_t room,

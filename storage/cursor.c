@@ -119,7 +119,8 @@ static void remember_key(lw_cursor *cursor, lw_bytes key) {
 LW_YIELDS static lw_status show_value(lw_cursor *cursor, lw_table_file *file, lw_bytes key,
                                       lw_bytes reference) {
     if (cursor->ahead == NULL) {
-        cursor->ahead = lw_ahead_open(cursor->snapshot->tree->store->memory);
+        cursor->ahead = lw_ahead_open(cursor->snapshot->tree->store->memory,
+                                      cursor->snapshot->tree->store->budget);
     }
     LW_TRY(lw_ahead_fetch(cursor->ahead, file, key, reference, &cursor->value));
     cursor->shown = key;

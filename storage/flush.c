@@ -146,6 +146,8 @@ void lw_flush_main(void *argument) {
         if (status == LW_FULL) {
             LW_MARK(store->env, "store.flush_met_full_disk");
             lw_store_make_room(store, &store->flush_full);
+        } else if (status == LW_BACKPRESSURE) {
+            lw_store_pause_short(store);
         } else {
             LW_ASSERT(lw_store_stopping(store));
         }

@@ -17,7 +17,9 @@
 enum {
     FIRST_NUMBERS = 256, /* file numbers that a new folder begins with */
     TABLE_SIZE_DEFAULT = 8 * 1024 * 1024,
-    OPEN_MAX_DEFAULT = 512, /* half of the usual limit of open files */
+    TABLE_SIZE_LEAST = 1024 * 1024, /* where there is little memory: ... */
+    TABLE_SIZE_PART = 8,            /* ... this part of it, since a table's filter is made in it */
+    OPEN_MAX_DEFAULT = 512,         /* half of the usual limit of open files */
     RESERVE_SIZE_MAX_DEFAULT = 256 * 1024 * 1024,
 };
 
@@ -211,10 +213,15 @@ static lw_store *store_make(lw_env *env, const lw_store_options *options) {
         store->options.memory_size = LW_BUDGET_LIMIT_DEFAULT;
     }
     if (options->table_size == 0) {
-        store->options.table_size = TABLE_SIZE_DEFAULT;
+        size_t most = store->options.memory_size / TABLE_SIZE_PART;
+        most = most > TABLE_SIZE_LEAST ? most : TABLE_SIZE_LEAST;
+        store->options.table_size = TABLE_SIZE_DEFAULT < most ? TABLE_SIZE_DEFAULT : most;
     }
     store->trees = lw_map_in(env->memory);
     store->budget = lw_budget_make(env->memory, store->options.memory_size);
+    if (options->memtables_max != 0) {
+        store->budget->memtables_max = options->memtables_max;
+    }
     store->cache = lw_cache_open(env->memory, store->budget);
     uint64_t reserve_max =
         options->reserve_size_max != 0 ? options->reserve_size_max : RESERVE_SIZE_MAX_DEFAULT;

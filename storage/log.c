@@ -9,6 +9,7 @@ enum {
     TINY_SEGMENT_SIZE = 8 * LW_LOG_BLOCK, /* makes rare rolling common, in simulations */
     WRITES_IN_FLIGHT = 4,
     BATCH_SIZE_MAX = 256 * 1024,
+    WAITING_MAX = 8 * 1024 * 1024, /* bytes that may be appended and not durable */
 };
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -33,6 +34,13 @@ static lw_log *make_log(lw_env *env, const char *directory, const lw_log_options
     log->batch_size_max = share < BATCH_SIZE_MAX ? (size_t)share : BATCH_SIZE_MAX;
     log->holds = lw_log_holds_in(env->memory);
     log->reserve = options->reserve;
+    log->share = lw_budget_share_in(options->budget, LW_BUDGET_BUFFERS);
+    log->waiting_max = WAITING_MAX;
+    if (options->budget != NULL) {
+        lw_budget_hold(options->budget);
+        size_t eighth = options->budget->limit / 8;
+        log->waiting_max = eighth < WAITING_MAX ? eighth : WAITING_MAX;
+    }
     if (log->reserve != NULL) {
         lw_reserve_hold(log->reserve);
     }
@@ -62,6 +70,10 @@ static LW_YIELDS void free_log(lw_log *log) {
         lw_log_segment_free(log->memory, log->prepared);
     }
     lw_log_holds_reset(&log->holds);
+    if (log->share.budget != NULL) {
+        LW_ASSERT(log->share.size == 0);
+        lw_budget_release(log->share.budget);
+    }
     if (log->reserve != NULL) {
         lw_reserve_release(log->reserve);
     }

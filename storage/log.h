@@ -22,6 +22,7 @@
 #define LW_LOG_H
 
 #include "base/env.h"
+#include "storage/budget.h"
 #include "storage/reserve.h"
 
 typedef struct lw_log lw_log;
@@ -47,6 +48,9 @@ typedef struct lw_log_options {
     uint32_t writes_in_flight; /* 0: 4 */
     lw_reserve *reserve;       /* of the folder that the log lies in, spent for a next segment on a
                                   full disk; held until the log is closed. NULL: there is none */
+    lw_budget *budget;         /* charged for what is not written yet, an eighth of it at most but
+                                  for one large append; held until the log is closed. NULL: 8 MiB
+                                  may wait, and are charged to nobody */
 } lw_log_options;
 
 /* Called in log order for every record that survives, once per record; a failure ends the opening.

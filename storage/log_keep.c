@@ -226,7 +226,8 @@ static LW_YIELDS lw_status keep_one(lw_log *log) {
     if (release_is_due(log)) {
         lw_status status = finish_release(log);
         /* A segment that is half gone cannot be waited for: the next one would leave a gap. */
-        return status == LW_FULL ? lw_fail(LW_INTERNAL, "%s", lw_error_slot()->text) : status;
+        bool passes = status == LW_FULL || status == LW_BACKPRESSURE;
+        return passes ? lw_fail(LW_INTERNAL, "%s", lw_error_slot()->text) : status;
     }
     if (release_is_wanted(log)) {
         begin_release(log);
@@ -239,14 +240,17 @@ static LW_YIELDS lw_status keep_one(lw_log *log) {
     return LW_OK;
 }
 
-/* The disk is full: those who can wait do, the others are told, and later it is tried again. */
+/* The disk is full, or handles are short: those who can wait do, the others are told, and later it
+ * is tried again. */
 static LW_YIELDS void wait_for_space(lw_log *log) {
     log->full = true;
     log->error = *lw_error_slot();
-    LW_MARK(log->env, "log.full");
+    LW_MARK(log->env, log->error.status == LW_FULL ? "log.full" : "log.short");
     lw_log_room_review(log);
     lw_log_write_wake(log);
-    lw_reserve_log_waits(log->reserve);
+    if (log->error.status == LW_FULL) {
+        lw_reserve_log_waits(log->reserve);
+    }
     if (!log->closing) {
         (void)lw_env_wait(log->env, &log->keeper_wake, lw_env_now(log->env) + full_retry_ns);
     }
@@ -262,6 +266,8 @@ static LW_YIELDS void keeper_main(void *argument) {
                 *lw_error_slot() = cause;
                 wait_for_space(log);
             }
+        } else if (status == LW_BACKPRESSURE && !log->dead) {
+            wait_for_space(log);
         } else if (status != LW_OK && !log->dead) {
             lw_log_write_die(log);
         }

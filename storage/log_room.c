@@ -11,7 +11,6 @@
 
 static const uint64_t patience_ns = UINT64_C(5000000000);
 enum {
-    WAITING_MAX = 8 * 1024 * 1024, /* bytes appended and not durable */
     RESERVE_MAX = 64 * 1024,
     REQUEST_OVERHEAD = 256, /* bytes of headers that a request's records are reckoned to need */
 };
@@ -43,7 +42,7 @@ static bool has_space(const lw_log *log, size_t size) {
 
 static bool has_memory(const lw_log *log, size_t size) {
     uint64_t waiting = log->waiting_bytes + log->promised_bytes;
-    return waiting == 0 || waiting + size <= WAITING_MAX;
+    return waiting == 0 || waiting + size <= log->waiting_max;
 }
 
 uint64_t lw_log_room_wanted(const lw_log *log) {

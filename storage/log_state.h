@@ -56,7 +56,9 @@ typedef struct lw_log_request {
 struct lw_log {
     lw_env *env;
     lw_memory *memory;
-    lw_reserve *reserve; /* or NULL */
+    lw_reserve *reserve;   /* or NULL */
+    lw_budget_share share; /* of all batches */
+    size_t waiting_max;    /* bytes appended and not durable, from which appenders wait */
     char *directory;
     uint64_t segment_size;
     uint32_t writes_max;

@@ -24,6 +24,7 @@ static lw_log_batch *make_batch(lw_log *log, lw_log_batch_kind kind) {
     if (batch == NULL) {
         batch = lw_allocate(log->memory, sizeof(*batch));
         batch->capacity = CAPACITY_MIN;
+        lw_budget_share_set(&log->share, log->share.size + CAPACITY_MIN);
         batch->bytes = lw_allocate_aligned(log->memory, CAPACITY_MIN, LW_DIRECT_ALIGNMENT);
     }
     *batch = (lw_log_batch){.log = log,
@@ -40,6 +41,7 @@ static void free_batch(lw_log *log, lw_log_batch *batch) {
         log->spare = batch;
         return;
     }
+    lw_budget_share_set(&log->share, log->share.size - batch->capacity);
     lw_free(log->memory, batch->bytes);
     lw_free(log->memory, batch);
 }
@@ -52,8 +54,10 @@ static void grow_batch(lw_log *log, lw_log_batch *batch, size_t size) {
     }
     size_t capacity = batch->capacity * 2;
     capacity = capacity > needed ? capacity : needed;
+    lw_budget_share_set(&log->share, log->share.size + capacity);
     uint8_t *bytes = lw_allocate_aligned(log->memory, capacity, LW_DIRECT_ALIGNMENT);
     memcpy(bytes, batch->bytes, batch->used);
+    lw_budget_share_set(&log->share, log->share.size - batch->capacity);
     lw_free(log->memory, batch->bytes);
     batch->bytes = bytes;
     batch->capacity = capacity;
@@ -366,6 +370,7 @@ void lw_log_write_reset(lw_log *log) {
         lw_free(log->memory, log->spare->bytes);
         lw_free(log->memory, log->spare);
     }
+    lw_budget_share_set(&log->share, 0);
     log->unplaced = NULL;
     log->last = NULL;
     log->spare = NULL;

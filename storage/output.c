@@ -4,6 +4,7 @@
 #include "storage/tree.h"
 
 enum {
+    BUILDER_PART = 8,        /* of the budget, that one table may take while it is built */
     PART_TABLES_MAX = 4,     /* tables' worth of one part that are put into one table */
     OVERLAP_TABLES_MAX = 10, /* tables' worth of the level below that one table may overlap */
 };
@@ -69,6 +70,13 @@ static bool passes_boundary(lw_output *output, uint64_t size, lw_bytes key) {
             output->overlap_size >= OVERLAP_TABLES_MAX * output->cut_size);
 }
 
+/* Tiny entries take more memory while their table is built, for the filter, than space in it. */
+static bool takes_much(const lw_output *output) {
+    const lw_budget *budget = output->store->budget;
+    return output->cut_size != UINT64_MAX &&
+           lw_table_builder_memory(output->builder) > budget->limit / BUILDER_PART;
+}
+
 /* Whether the table at hand ends before the entry that the sieve has just kept. */
 static bool ends_here(lw_output *output, const lw_entry *entry, const lw_sieve *sieve) {
     uint64_t size = output->builder == NULL ? 0 : lw_table_builder_size(output->builder);
@@ -84,7 +92,7 @@ static bool ends_here(lw_output *output, const lw_entry *entry, const lw_sieve *
         LW_MARK(output->store->env, "store.part_kept_whole");
         return size / PART_TABLES_MAX >= output->cut_size;
     }
-    return size >= output->cut_size;
+    return size >= output->cut_size || takes_much(output);
 }
 
 lw_status lw_output_add(lw_output *output, lw_table_file *source, const lw_entry *entry,

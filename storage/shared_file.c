@@ -42,29 +42,55 @@ LW_YIELDS static void close_file(lw_shared_file *file) {
     }
 }
 
-LW_YIELDS static void make_room(lw_table_folder *folder) {
-    while (folder->open_count >= folder->open_max && folder->idle_first != NULL) {
-        lw_shared_file *file = folder->idle_first;
+bool lw_table_folder_close_idle(lw_table_folder *folder) {
+    lw_shared_file *file = folder->idle_first;
+    if (file != NULL) {
         LW_MARK(folder->env, "store.table_closed");
         idle_remove(folder, file);
         close_file(file);
     }
+    return file != NULL;
+}
+
+/* Bytes that index and filter will take, roughly: ten bits for a key, and a fence for a block. */
+static uint64_t parts_size(const lw_table_info *table) {
+    return table == NULL ? 0 : table->entry_count * 10 / 8 + table->size / 64;
+}
+
+LW_YIELDS static void make_room(lw_table_folder *folder, uint64_t parts) {
+    const lw_budget *budget = lw_cache_budget(folder->cache);
+    while (folder->open_count >= folder->open_max ||
+           lw_budget_of_tables(budget) + parts > lw_budget_for_tables(budget)) {
+        if (!lw_table_folder_close_idle(folder)) {
+            return;
+        }
+    }
+}
+
+LW_YIELDS static lw_status open_once(lw_shared_file *file, const lw_table_info *table,
+                                     const lw_value_file *values) {
+    char path[LW_PATH_SIZE];
+    lw_table_folder *folder = file->folder;
+    LW_TRY(lw_table_path(path, folder->path, file->number));
+    return table != NULL
+               ? lw_table_open(folder->env, folder->cache, path, table, folder->filter_part,
+                               &file->table)
+               : lw_value_reader_open(folder->env, path, values,
+                                      lw_cache_decompressor(folder->cache), &file->reader);
 }
 
 /* As a table or, if `table` is NULL, as a value file. */
 LW_YIELDS static lw_status open_file(lw_shared_file *file, const lw_table_info *table,
                                      const lw_value_file *values) {
-    char path[LW_PATH_SIZE];
     lw_table_folder *folder = file->folder;
-    lw_env *env = folder->env;
-    make_room(folder);
-    LW_TRY(lw_table_path(path, folder->path, file->number));
-    LW_TRY(table != NULL
-               ? lw_table_open(env, folder->cache, path, table, folder->filter_part, &file->table)
-               : lw_value_reader_open(env, path, values, lw_cache_decompressor(folder->cache),
-                                      &file->reader));
-    folder->open_count++;
-    return LW_OK;
+    make_room(folder, parts_size(table));
+    lw_status status = open_once(file, table, values);
+    while (status == LW_BACKPRESSURE && lw_table_folder_close_idle(folder)) {
+        LW_MARK(folder->env, "store.table_closed_for_another");
+        status = open_once(file, table, values);
+    }
+    folder->open_count += status == LW_OK;
+    return status;
 }
 
 LW_YIELDS static lw_status use(lw_shared_file *file, const lw_table_info *table,

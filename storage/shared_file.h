@@ -12,8 +12,9 @@
  *     had names and lost the last one, or was discarded by who made it and knows that no edit named
  *     it. Of an edit whose fate is unknown neither holds: its files stay, and the next opening
  *     decides.
- * H4. At most open_max files are open, besides those in which cursors stand: each costs a handle,
- *     and a table the memory of its index and filter.
+ * H4. Besides those in which cursors stand, at most open_max files are open, and no more tables
+ * than the budget has memory for (lw_budget_for_tables): each costs a handle, and the memory of its
+ *     index and filter. Where the system has no handles left, ours give way first.
  * H5. The live size of a value file is the sum over the tables that have names, each counted once
  *     however many it has. So of a table that was split, what only one part shows counts until that
  *     part is written anew: garbage is found late, and never where there is none. */
@@ -88,6 +89,9 @@ LW_MUST_USE LW_YIELDS lw_status lw_shared_file_use_values(lw_shared_file *file,
 void lw_shared_file_done(lw_shared_file *file);
 /* A value in it cannot be read, so it cannot be moved: the file is never wasted. */
 void lw_shared_file_leave(lw_shared_file *values);
+/* Closes the file that nobody has used for longest: for its handle, or for the memory of its index
+ * and filter. False if none is idle. */
+LW_YIELDS bool lw_table_folder_close_idle(lw_table_folder *folder);
 /* Whether more than half of a value file is garbage, so that moving what is left pays. */
 static inline bool lw_shared_file_wasted(const lw_shared_file *file) {
     return file->name_count > 0 && file->live_size < file->size / 2 && !file->unreadable;

@@ -105,6 +105,9 @@ LW_YIELDS static void keep(lw_store *store) {
         (void)lw_store_judge(store, status);
     }
     lw_queue_wake_all(&store->changed);
+    if (status == LW_BACKPRESSURE) {
+        lw_store_pause_short(store);
+    }
 }
 
 void lw_space_main(void *argument) {

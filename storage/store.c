@@ -8,9 +8,12 @@
 #include <inttypes.h>
 
 enum {
-    NUMBERS_STEP = 256,            /* file numbers taken by one edit */
-    FULL_PAUSE_NS = 100 * 1000000, /* between attempts on a full disk, and twice as long ... */
-    FULL_DOUBLINGS = 5,            /* ... with each that failed, so many times */
+    NUMBERS_STEP = 256,             /* file numbers taken by one edit */
+    FULL_PAUSE_NS = 100 * 1000000,  /* between attempts on a full disk, and twice as long ... */
+    FULL_DOUBLINGS = 5,             /* ... with each that failed, so many times */
+    SHORT_PAUSE_NS = 100 * 1000000, /* between attempts while handles or memory are short */
+    SHORT_CLOSED = 8,               /* idle files that are closed before each */
+    BUFFER_SIZE = 256 * 1024,       /* bytes of a table that wait for one write, if memory allows */
 };
 
 /* ---- stopping -----------------------------------------------------------------------------------
@@ -27,7 +30,7 @@ static void wake_everyone(lw_store *store) {
 
 lw_status lw_store_judge(lw_store *store, lw_status status) {
     LW_ASSERT(status != LW_OK);
-    if (status != LW_FULL && !store->dead) {
+    if (status != LW_FULL && status != LW_BACKPRESSURE && !store->dead) {
         store->dead = true;
         store->why_dead = *lw_error_slot();
         lw_logline(store->env, LW_LEVEL_ERROR, "the store has stopped: a write failed",
@@ -79,6 +82,18 @@ void lw_store_make_room(lw_store *store, bool *full) {
     }
 }
 
+void lw_store_pause_short(lw_store *store) {
+    LW_MARK(store->env, "store.short");
+    store->short_count++;
+    lw_queue_wake_all(&store->changed);
+    for (int closed = 0; closed < SHORT_CLOSED; closed++) {
+        (void)lw_table_folder_close_idle(&store->folder);
+    }
+    if (!lw_store_stopping(store)) {
+        (void)lw_env_wait(store->env, &store->stopping, lw_env_now(store->env) + SHORT_PAUSE_NS);
+    }
+}
+
 /* ---- committing ---------------------------------------------------------------------------------
  */
 
@@ -99,9 +114,13 @@ lw_status lw_store_commit(lw_store *store, lw_bytes edit) {
 
 lw_status lw_store_commit_surely(lw_store *store, lw_bytes edit, bool *full) {
     lw_status status;
-    while ((status = lw_store_commit(store, edit)) == LW_FULL) {
-        LW_MARK(store->env, "store.catalog_met_full_disk");
-        lw_store_make_room(store, full);
+    while ((status = lw_store_commit(store, edit)) == LW_FULL || status == LW_BACKPRESSURE) {
+        if (status == LW_FULL) {
+            LW_MARK(store->env, "store.catalog_met_full_disk");
+            lw_store_make_room(store, full);
+        } else {
+            lw_store_pause_short(store);
+        }
         if (lw_store_stopping(store)) {
             return lw_store_stopped(store);
         }
@@ -144,7 +163,9 @@ lw_table_options lw_store_table_options(const lw_store *store, bool last) {
     return (lw_table_options){.compression = compression,
                               .compression_level =
                                   chosen == LW_COMPRESS_DENSE ? LW_ZSTD_DENSE : LW_ZSTD_QUICK,
-                              .filter_part = store->options.filter_part};
+                              .filter_part = store->options.filter_part,
+                              .buffer_size = lw_budget_for_buffer(store->budget, BUFFER_SIZE),
+                              .budget = store->budget};
 }
 
 /* ---- trees --------------------------------------------------------------------------------------

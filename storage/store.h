@@ -45,11 +45,14 @@ typedef enum lw_store_compression {
 
 typedef struct lw_store_options {
     const char *directory;
-    size_t memory_size;         /* bytes for memtables and the block cache; 0: 64 MiB */
+    size_t memory_size;   /* bytes: the limit of storage/budget.h; 0: 64 MiB */
+    size_t memtables_max; /* bytes that memtables of all trees may have, and so what the log has
+                             to replay; 0: what the limit allows, half of it at most */
     lw_filter_part filter_part; /* see lw_table_options */
     lw_retention retention;     /* what may be forgotten; takes effect with a filter part only */
     lw_store_compression compression;
-    uint64_t table_size;       /* bytes at which compaction cuts a table; 0: 8 MiB */
+    uint64_t table_size;       /* bytes at which compaction cuts a table; 0: 8 MiB, or an eighth of
+                                  a smaller memory_size */
     uint64_t value_threshold;  /* bytes from which a value is kept apart from its key, so that
                                   compaction does not write it again; 0: 4096; UINT64_MAX: never */
     uint32_t open_max;         /* tables kept open, besides those that cursors stand in; 0: 512 */

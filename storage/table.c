@@ -82,7 +82,10 @@ static const char *path_of(const lw_table *table) {
 static LW_YIELDS lw_status read_parts(lw_table *table, const lw_table_footer *footer) {
     lw_memory *memory = table->env->memory;
     size_t filter_size = footer->filter.size - LW_SEAL_SIZE;
-    lw_budget_share_set(&table->filter_share, footer->filter.size);
+    LW_TRY(
+        lw_budget_share_take(&table->filter_share, footer->filter.size, "the filter of a table"));
+    LW_TRY(lw_budget_share_take(&table->index_share, 2 * (size_t)footer->index.size,
+                                "the index of a table"));
     lw_part filter = {LW_PART_FILTER, table->origin, footer->filter.offset};
     table->filter_bytes = lw_allocate_aligned(memory, footer->filter.size, FILTER_ALIGNMENT);
     LW_TRY(lw_part_read(table->env, table->file, path_of(table), &filter, table->filter_bytes,
@@ -92,7 +95,6 @@ static LW_YIELDS lw_status read_parts(lw_table *table, const lw_table_footer *fo
     }
     size_t index_size = footer->index.size - LW_SEAL_SIZE;
     lw_part index = {LW_PART_INDEX, table->origin, footer->index.offset};
-    lw_budget_share_set(&table->index_share, 2 * (size_t)footer->index.size);
     uint8_t *bytes = lw_allocate(memory, footer->index.size);
     lw_status status =
         lw_part_read(table->env, table->file, path_of(table), &index, bytes, footer->index.size);
@@ -249,8 +251,9 @@ static LW_YIELDS lw_status read_block(lw_table *table, lw_table_place place, lw_
                                       lw_cache_block **block) {
     bool compressed = lw_part_compressed(place.sealed_size, place.size);
     lw_part part = {LW_PART_DATA, table->origin, place.offset};
-    lw_cache_block *made = lw_cache_make(table->cache, table->number, place.offset,
-                                         compressed ? place.size : place.sealed_size);
+    size_t size = compressed ? place.size : place.sealed_size;
+    LW_TRY(lw_budget_allow(lw_cache_budget(table->cache), lw_cache_cost(size), "a block"));
+    lw_cache_block *made = lw_cache_make(table->cache, table->number, place.offset, size);
     uint8_t *to = lw_cache_block_data(made);
     lw_status status = compressed ? read_compressed(table, &part, place, to)
                                   : lw_part_read(table->env, table->file, path_of(table), &part, to,

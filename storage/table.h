@@ -58,6 +58,8 @@ typedef struct lw_table_options {
     lw_compression compression;
     int compression_level;      /* of zstd; 0: LW_ZSTD_QUICK */
     lw_filter_part filter_part; /* NULL: the whole key */
+    size_t buffer_size;         /* bytes that wait for one write; 0: 256 KiB */
+    lw_budget *budget;          /* charged for buffers; NULL: none is */
 } lw_table_options;
 
 /* The keys from `lower` on and below `upper`; a bound of size 0 is no bound. */
@@ -112,8 +114,9 @@ LW_MUST_USE LW_YIELDS lw_status lw_table_builder_add(lw_table_builder *builder,
                                                      const lw_entry *entry);
 /* Counts the last entry as one that is needless from this safepoint on. */
 void lw_table_builder_note_stale(lw_table_builder *builder, uint64_t needless_from);
-/* Bytes of the file so far, for deciding where to cut. */
+/* Bytes of the file so far, and bytes of memory that it takes, for deciding where to cut. */
 uint64_t lw_table_builder_size(const lw_table_builder *builder);
+size_t lw_table_builder_memory(const lw_table_builder *builder);
 /* Writes the rest, syncs, closes, frees the builder. The views of `info` are copied into `arena`.
  */
 LW_MUST_USE LW_YIELDS lw_status lw_table_builder_finish(lw_table_builder *builder, lw_arena *arena,

@@ -5,7 +5,7 @@
  *
  * Invariants
  * 1. Bytes go out in the order of their offsets; `written` of them are in the file, the rest waits
- * in `out`, which holds little more than OUT_SIZE.
+ * in `out`, which holds little more than options.buffer_size.
  * 2. After a failure nothing but lw_table_builder_abandon makes sense. */
 #include "base/hash.h"
 #include "storage/block.h"
@@ -15,9 +15,8 @@
 #include "storage/table_seal.h"
 
 enum {
-    OUT_SIZE = 256 * 1024,      /* bytes that wait for one write */
-    OUT_SIZE_KEPT = 512 * 1024, /* a buffer that one large block made larger is given back */
-    FEW_HASHES = 4096,          /* for which another thread does not pay */
+    BUFFER_SIZE_DEFAULT = 256 * 1024,
+    FEW_HASHES = 4096, /* for which another thread does not pay */
     BLOCK_SIZE_DEFAULT = 4096,
     BLOCK_SIZE_LIMIT = 1024 * 1024,
     BLOCK_SIZE_TINY = 64,
@@ -42,6 +41,7 @@ struct lw_table_builder {
     uint64_t last_sequence;
     lw_buffer hashes; /* of filter parts, u64 each */
     uint64_t last_hash;
+    lw_budget_share share;
 };
 
 static const char *path_of(const lw_table_builder *builder) {
@@ -58,6 +58,9 @@ static lw_table_options options_filled(lw_env *env, const lw_table_options *give
     }
     if (filled.filter_bits == 0) {
         filled.filter_bits = FILTER_BITS_DEFAULT;
+    }
+    if (filled.buffer_size == 0) {
+        filled.buffer_size = BUFFER_SIZE_DEFAULT;
     }
     if (LW_RARE(env, "table.tiny_blocks")) {
         filled.block_size = BLOCK_SIZE_TINY;
@@ -88,6 +91,7 @@ lw_status lw_table_builder_open(lw_env *env, const char *path, uint64_t number,
     opened->first_key = lw_buffer_in(memory);
     opened->last_key = lw_buffer_in(memory);
     opened->hashes = lw_buffer_in(memory);
+    opened->share = lw_budget_share_in(opened->options.budget, LW_BUDGET_BUFFERS);
     *builder = opened;
     return LW_OK;
 }
@@ -104,6 +108,7 @@ static void builder_free(lw_table_builder *builder) {
     lw_buffer_reset(&builder->first_key);
     lw_buffer_reset(&builder->last_key);
     lw_buffer_reset(&builder->hashes);
+    lw_budget_share_set(&builder->share, 0);
     lw_free(memory, builder);
 }
 
@@ -120,6 +125,16 @@ uint64_t lw_table_builder_size(const lw_table_builder *builder) {
            builder->block.bytes.size;
 }
 
+size_t lw_table_builder_memory(const lw_table_builder *builder) {
+    return builder->out.capacity + builder->hashes.capacity + builder->block.bytes.capacity +
+           builder->sealer.raw.capacity + builder->sealer.keys.capacity +
+           builder->index.bytes.capacity + lw_compressor_size(builder->compressor);
+}
+
+static void count_memory(lw_table_builder *builder) {
+    lw_budget_share_set(&builder->share, lw_table_builder_memory(builder));
+}
+
 static LW_YIELDS lw_status write_out(lw_table_builder *builder) {
     lw_status status = lw_file_write(builder->env, builder->file, builder->written,
                                      lw_buffer_view(&builder->out), 0);
@@ -128,8 +143,8 @@ static LW_YIELDS lw_status write_out(lw_table_builder *builder) {
     }
     builder->written += builder->out.size;
     lw_buffer_clear(&builder->out);
-    if (builder->out.capacity > OUT_SIZE_KEPT) {
-        lw_buffer_reset(&builder->out);
+    if (builder->out.capacity > 2 * builder->options.buffer_size) {
+        lw_buffer_reset(&builder->out); /* one large block made it larger */
     }
     return LW_OK;
 }
@@ -207,9 +222,10 @@ lw_status lw_table_builder_add(lw_table_builder *builder, const lw_entry *entry)
         if (lw_sealer_full(&builder->sealer)) {
             seal_blocks(builder);
         }
-        if (builder->out.size >= OUT_SIZE) {
+        if (builder->out.size >= builder->options.buffer_size) {
             LW_TRY(write_out(builder));
         }
+        count_memory(builder);
     }
     if (builder->block.entry_count == 0) {
         lw_table_index_fence(first ? NULL : &before, entry, &builder->fence_key,
@@ -271,6 +287,7 @@ lw_status lw_table_builder_finish(lw_table_builder *builder, lw_arena *arena, lw
     builder->info.key_min = lw_buffer_view(&builder->first_key);
     builder->info.key_max = lw_buffer_view(&builder->last_key);
     builder->info.checksum = append_end(builder);
+    count_memory(builder);
     lw_status status = write_out(builder);
     if (status == LW_OK) {
         status = lw_file_sync(builder->env, builder->file);

@@ -27,6 +27,7 @@ enum {
     TINY_MEMTABLE_SIZE = 4096,   /* bytes, when the simulator wants them tiny */
     MEMORY_PATIENCE_NS = 1000 * 1000000, /* for memory that no flush gives back */
     ADMITTED_PERIOD_NS = 500 * 1000000,  /* what was let in is counted for one to two of these */
+    LARGE_PART = 32, /* of the limit: a larger batch asks for its room by itself */
     IDLE_RATIO = 16, /* bytes evicted for each one written, from which memtables count as idle */
 };
 
@@ -152,7 +153,7 @@ static size_t active_share(const lw_store *store) {
     const lw_budget *budget = store->budget;
     size_t most = lw_budget_for_memtables(budget);
     size_t held = budget->parts[LW_BUDGET_MEMTABLES] - store->memtable_bytes;
-    size_t least = most / 8;
+    size_t least = most / 4;
     return held + 2 * least < most ? (most - held) / 2 : least;
 }
 
@@ -255,11 +256,18 @@ static double memory_pressure(const lw_store *store, size_t size) {
     return ((double)(memory_taken(store) + size) - soft) / (most - soft);
 }
 
+/* A large batch stands in the log's buffer and in a memtable at the same time. */
+static bool fits(const lw_store *store, size_t size) {
+    const lw_budget *budget = store->budget;
+    return size <= budget->limit / LARGE_PART || 2 * size <= lw_budget_room(budget);
+}
+
 /* How far writers have to be slowed down: 0 not at all, from 1 on they have to wait. */
 static double pressure(const lw_tree *tree, size_t size) {
     double memory = memory_pressure(tree->store, size);
     double tables = ((double)tree->depth - LEVEL0_SLOW) / (LEVEL0_STOP - LEVEL0_SLOW);
     double most = memory > tables ? memory : tables;
+    most = most < 1 && !fits(tree->store, size) ? 1 : most;
     return most < 0 ? 0 : most;
 }
 
@@ -318,7 +326,7 @@ static void forget_admitted(lw_store *store) {
 static lw_status too_large(const lw_store *store, size_t size) {
     return lw_fail(
         LW_REFUSED,
-        "a write of %zu bytes is more than half of the memory budget of %zu bytes: split "
+        "a write of %zu bytes is more than a third of the memory budget of %zu bytes: split "
         "it, or give the node more with --memory",
         size, store->budget->limit);
 }
@@ -344,8 +352,8 @@ static lw_status memory_held(const lw_store *store) {
 LW_YIELDS static lw_status await_memory(lw_store *store, size_t size, uint64_t *deadline_ns,
                                         bool *enough) {
     bool nearly_empty = memory_taken(store) <= lw_budget_for_memtables(store->budget) / 4;
-    *enough = nearly_empty && size <= lw_budget_room(store->budget);
-    if (*enough) {
+    *enough = nearly_empty && fits(store, size) && size <= lw_budget_room(store->budget);
+    if (*enough || lw_table_folder_close_idle(&store->folder)) {
         return LW_OK;
     }
     uint64_t now_ns = lw_env_now(store->env);
@@ -396,7 +404,7 @@ LW_YIELDS static lw_status admit(lw_tree *tree, size_t size) {
     lw_store *store = tree->store;
     await_verdict(store);
     LW_TRY(hopeless(tree));
-    if (size > store->budget->limit / 2) {
+    if (size > store->budget->limit / 3) {
         return too_large(store, size);
     }
     forget_admitted(store);

@@ -81,7 +81,7 @@ struct lw_store {
     size_t admitted, admitted_before;    /* see storage/tree.c */
     uint64_t admitted_ns;
     uint64_t evicted; /* of the budget's: what was evicted before does not count for readers */
-    uint64_t slowed_count, stalled_count;
+    uint64_t slowed_count, stalled_count, short_count;
     lw_tree *flush_first, *flush_last; /* trees with memtables to flush */
     lw_reserve *reserve;
     uint64_t full_count;  /* how often a write met a full disk */
@@ -111,15 +111,17 @@ struct lw_snapshot {
 
 /* Gives out the next file number. */
 LW_MUST_USE LW_YIELDS lw_status lw_store_number(lw_store *store, uint64_t *number);
-/* Makes an edit durable. Any failure but LW_FULL kills the store. The caller installs what the edit
- * says before it suspends (I2). */
+/* Makes an edit durable. The failure is judged as that of a write. The caller installs what the
+ * edit says before it suspends (I2). */
 LW_MUST_USE LW_YIELDS lw_status lw_store_commit(lw_store *store, lw_bytes edit);
-/* As above; while the disk is full it sets `*full` and tries again, until the store closes or dies.
- */
+/* As above; while the disk is full it sets `*full` and tries again, and so it does while handles or
+ * memory are short, until the store closes or dies. */
 LW_MUST_USE LW_YIELDS lw_status lw_store_commit_surely(lw_store *store, lw_bytes edit, bool *full);
 /* Makes the names of new tables durable. A failure kills the store. */
 LW_MUST_USE LW_YIELDS lw_status lw_store_sync_tables(lw_store *store);
-/* Judges the failure of a write: LW_FULL is survived, anything else kills the store. Returns it. */
+/* Judges the failure of a write: LW_FULL is survived, and so is LW_BACKPRESSURE, which a shortage
+ * of handles or memory is; anything else kills the store. Returns it. What was being written is
+ * begun anew, in another file. */
 lw_status lw_store_judge(lw_store *store, lw_status status);
 /* Whether the fibers have to stop; and the reason, as a status. */
 static inline bool lw_store_stopping(const lw_store *store) {
@@ -142,6 +144,9 @@ LW_YIELDS void lw_store_free(lw_store *store);
 LW_YIELDS void lw_store_make_room(lw_store *store, bool *full);
 /* Pauses while the disk is full, longer each time; the end of the store cuts it short. */
 LW_YIELDS void lw_store_pause_full(lw_store *store);
+/* Something could not be done for want of handles or of memory: closes a few idle tables, and waits
+ * a little. */
+LW_YIELDS void lw_store_pause_short(lw_store *store);
 
 /* ---- tree.c --------------------------------------------------------------------------------- */
 

@@ -69,6 +69,10 @@ uint64_t lw_value_builder_size(const lw_value_builder *builder) {
     return builder->written + builder->out.size;
 }
 
+size_t lw_value_builder_memory(const lw_value_builder *builder) {
+    return builder->out.capacity + lw_compressor_size(builder->compressor);
+}
+
 static LW_YIELDS lw_status write_bytes(lw_value_builder *builder, lw_bytes bytes) {
     LW_TRY(lw_file_write(builder->env, builder->file, builder->written, bytes, 0));
     builder->written += bytes.size;

@@ -52,6 +52,16 @@ lw_status lw_value_fetch_uncached(lw_table_file *file, lw_bytes key, lw_bytes re
     return read_direct(&from, key, value);
 }
 
+/* The buffer is the caller's; what is read at one time is kept within the budget. */
+LW_YIELDS static lw_status read_bounded(const target *from, lw_bytes key, lw_buffer *value) {
+    lw_budget *budget = lw_cache_budget(from->file->folder->cache);
+    size_t size = lw_value_extent(&from->place, key.size);
+    LW_TRY(lw_budget_take(budget, LW_BUDGET_BUFFERS, size, "a large value"));
+    lw_status status = read_direct(from, key, value);
+    lw_budget_discharge(budget, LW_BUDGET_BUFFERS, size);
+    return status;
+}
+
 /* Gives a value that was just read to the cache. */
 static void remember(const target *from, lw_bytes value) {
     lw_cache *cache = from->file->folder->cache;
@@ -64,7 +74,7 @@ lw_status lw_value_fetch(lw_table_file *file, lw_bytes key, lw_bytes reference, 
     target from;
     LW_TRY(find_target(file, key, reference, &from));
     if (from.place.value_size > CACHED_SIZE_MAX) {
-        return read_direct(&from, key, value);
+        return read_bounded(&from, key, value);
     }
     lw_cache *cache = from.file->folder->cache;
     lw_cache_block *block = lw_cache_find(cache, from.file->number, from.place.offset, NULL);
@@ -81,10 +91,11 @@ lw_status lw_value_fetch(lw_table_file *file, lw_bytes key, lw_bytes reference, 
 
 /* ---- many values ---------------------------------------------------------------------------- */
 
-lw_ahead *lw_ahead_open(lw_memory *memory) {
+lw_ahead *lw_ahead_open(lw_memory *memory, lw_budget *budget) {
     lw_ahead *ahead = lw_allocate_zero(memory, sizeof(*ahead));
     ahead->memory = memory;
     ahead->value = lw_buffer_in(memory);
+    ahead->share = lw_budget_share_in(budget, LW_BUDGET_BUFFERS);
     for (uint32_t index = 0; index < LW_AHEAD_WINDOWS; index++) {
         ahead->windows[index].bytes = lw_buffer_in(memory);
     }
@@ -107,7 +118,16 @@ void lw_ahead_close(lw_ahead *ahead) {
         lw_buffer_reset(&ahead->windows[index].bytes);
     }
     lw_buffer_reset(&ahead->value);
+    lw_budget_share_set(&ahead->share, 0);
     lw_free(ahead->memory, ahead);
+}
+
+static void count_memory(lw_ahead *ahead) {
+    size_t size = ahead->value.capacity;
+    for (uint32_t index = 0; index < LW_AHEAD_WINDOWS; index++) {
+        size += ahead->windows[index].bytes.capacity;
+    }
+    lw_budget_share_set(&ahead->share, size);
 }
 
 /* The window on this file, or one that is given up for it. */
@@ -134,8 +154,10 @@ static bool window_holds(const lw_ahead_window *window, uint64_t first, uint64_t
 
 /* Where to begin to read so that values that stand side by side come with this one; `*size` is what
  * to read, and no more than the value if the one before stood elsewhere. */
-static uint64_t plan_read(lw_ahead_window *window, uint64_t first, uint64_t last, size_t *size) {
-    size_t own_size = (size_t)(last - first), ahead_size = window->ahead_size;
+static uint64_t plan_read(lw_ahead_window *window, const lw_budget *budget, uint64_t first,
+                          uint64_t last, size_t *size) {
+    size_t own_size = (size_t)(last - first);
+    size_t ahead_size = lw_budget_for_buffer(budget, window->ahead_size);
     bool on = first >= window->last && first - window->last <= GAP_SIZE_MAX;
     bool back = last <= window->first && window->first - last <= GAP_SIZE_MAX;
     if (!on && !back) {
@@ -152,15 +174,17 @@ static uint64_t plan_read(lw_ahead_window *window, uint64_t first, uint64_t last
     return last - *size;
 }
 
-LW_YIELDS static lw_status fill(lw_ahead_window *window, lw_value_reader *reader, uint64_t first,
-                                uint64_t last) {
+LW_YIELDS static lw_status fill(lw_ahead *ahead, lw_ahead_window *window, lw_value_reader *reader,
+                                uint64_t first, uint64_t last) {
     size_t size;
-    window->offset = plan_read(window, first, last, &size);
+    window->offset = plan_read(window, ahead->share.budget, first, last, &size);
     if (size > last - first) {
         LW_MARK(window->file->folder->env, "value.read_ahead");
     }
     lw_buffer_clear(&window->bytes);
-    return lw_value_read_ahead(reader, window->offset, size, &window->bytes);
+    lw_status status = lw_value_read_ahead(reader, window->offset, size, &window->bytes);
+    count_memory(ahead);
+    return status;
 }
 
 /* Takes a value out of the window, which is filled anew if it must be. */
@@ -169,7 +193,7 @@ LW_YIELDS static lw_status window_take(lw_ahead *ahead, lw_ahead_window *window,
     uint64_t first = from->place.offset, last = first + lw_value_extent(&from->place, key.size);
     lw_status status = LW_OK;
     if (!window_holds(window, first, last)) {
-        status = fill(window, reader, first, last);
+        status = fill(ahead, window, reader, first, last);
     }
     window->first = first;
     window->last = last;
@@ -188,7 +212,8 @@ LW_YIELDS static lw_status window_take(lw_ahead *ahead, lw_ahead_window *window,
 LW_YIELDS static lw_status take_alone(lw_ahead *ahead, const target *from, lw_bytes key,
                                       lw_bytes *value) {
     lw_buffer_clear(&ahead->value);
-    lw_status status = read_direct(from, key, &ahead->value);
+    lw_status status = read_bounded(from, key, &ahead->value);
+    count_memory(ahead);
     *value = lw_buffer_view(&ahead->value);
     return status;
 }

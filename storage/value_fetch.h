@@ -37,9 +37,11 @@ typedef struct lw_ahead {
     uint64_t clock;
     lw_ahead_window windows[LW_AHEAD_WINDOWS];
     lw_buffer value; /* one that is not in a window */
+    lw_budget_share share;
 } lw_ahead;
 
-lw_ahead *lw_ahead_open(lw_memory *memory);
+/* Its buffers are charged to the budget. */
+lw_ahead *lw_ahead_open(lw_memory *memory, lw_budget *budget);
 /* `ahead` may be NULL. */
 void lw_ahead_close(lw_ahead *ahead);
 /* The value of a reference, as a view until the next call. */

@@ -95,6 +95,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_value_builder_add(lw_value_builder *builder, 
 uint64_t lw_value_builder_number(const lw_value_builder *builder);
 /* Bytes of the file so far. */
 uint64_t lw_value_builder_size(const lw_value_builder *builder);
+/* Bytes of memory that it takes. */
+size_t lw_value_builder_memory(const lw_value_builder *builder);
 /* Writes the rest, syncs, closes, frees the builder. `*size` is that of the file. */
 LW_MUST_USE LW_YIELDS lw_status lw_value_builder_finish(lw_value_builder *builder, uint64_t *size);
 /* Closes and unlinks what was begun, frees the builder. */

@@ -38,7 +38,8 @@ lw_value_output lw_value_output_in(lw_store *store, uint64_t move_size) {
                              .known = lw_map_in(store->memory),
                              .arena = lw_arena_in(store->memory),
                              .finished = lw_buffer_in(store->memory),
-                             .moved = lw_buffer_in(store->memory)};
+                             .moved = lw_buffer_in(store->memory),
+                             .share = lw_budget_share_in(store->budget, LW_BUDGET_BUFFERS)};
 }
 
 /* ---- the list of the table ------------------------------------------------------------------ */
@@ -93,6 +94,11 @@ static void refer(lw_value_output *values, uint32_t index, const lw_value_place 
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
+static void count_memory(lw_value_output *values) {
+    size_t builder = values->builder != NULL ? lw_value_builder_memory(values->builder) : 0;
+    lw_budget_share_set(&values->share, builder + values->moved.capacity);
+}
+
 LW_YIELDS static lw_status begin_file(lw_value_output *values) {
     char path[LW_PATH_SIZE];
     lw_store *store = values->store;
@@ -106,6 +112,7 @@ LW_YIELDS static lw_status begin_file(lw_value_output *values) {
     if (status != LW_OK) {
         return lw_store_judge(store, status);
     }
+    count_memory(values);
     values->own = list_add(values, &(lw_value_file){.number = number, .origin = number});
     return LW_OK;
 }
@@ -115,6 +122,7 @@ LW_YIELDS static lw_status end_file(lw_value_output *values) {
     lw_value_file *file = &values->list[values->own];
     values->builder = NULL;
     lw_status status = lw_value_builder_finish(builder, &file->size);
+    count_memory(values);
     if (status != LW_OK) {
         return lw_store_judge(values->store, status);
     }
@@ -133,6 +141,7 @@ LW_YIELDS static lw_status put_apart(lw_value_output *values, lw_bytes value, lw
         LW_TRY(begin_file(values));
     }
     lw_status status = lw_value_builder_add(values->builder, out->key, value, &place);
+    count_memory(values);
     if (status != LW_OK) {
         return lw_store_judge(values->store, status);
     }
@@ -174,6 +183,7 @@ LW_YIELDS static lw_status move_value(lw_value_output *values, lw_table_file *so
         return LW_OK;
     }
     LW_MARK(values->store->env, "value.moved");
+    count_memory(values);
     *moved = true;
     values->store->moved_bytes += values->moved.size;
     out->kind = LW_ENTRY_PUT;
@@ -258,6 +268,7 @@ void lw_value_output_reset(lw_value_output *values) {
     lw_free(values->store->memory, values->list);
     lw_buffer_reset(&values->finished);
     lw_buffer_reset(&values->moved);
+    lw_budget_share_set(&values->share, 0);
     values->list = NULL;
     values->capacity = 0;
 }

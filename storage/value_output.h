@@ -29,7 +29,8 @@ typedef struct lw_value_output {
     lw_buffer finished; /* numbers, u64 each, of the files that were written for it */
     lw_buffer moved;    /* a value on its way */
     uint8_t reference[LW_REFERENCE_SIZE_MAX];
-    uint64_t bytes; /* of finished files */
+    lw_budget_share share; /* the builder's buffer, and the value on its way */
+    uint64_t bytes;        /* of finished files */
 } lw_value_output;
 
 /* `move_size`: how many bytes of values may be moved out of wasted files; 0: none. */

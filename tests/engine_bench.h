@@ -191,9 +191,11 @@ static inline void bench_check_restart(bench *on) {
 /* ---- opening and closing ------------------------------------------------------------------- */
 
 static inline lw_engine_options bench_options(void) {
-    return (lw_engine_options){
-        .store = {.directory = "data", .memory_size = 64 * 1024, .table_size = 4096},
-        .log = {.segment_size = 64 * 1024}};
+    return (lw_engine_options){.store = {.directory = "data",
+                                         .memory_size = 2 * 1024 * 1024,
+                                         .memtables_max = 32 * 1024,
+                                         .table_size = 4096},
+                               .log = {.segment_size = 64 * 1024}};
 }
 
 static inline void bench_start(bench *on) {

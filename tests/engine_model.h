@@ -453,6 +453,7 @@ static inline bool engine_open(engine *on) {
     }
     if (status == LW_OK) {
         on->log_options.reserve = lw_store_reserve(on->store);
+        on->log_options.budget = lw_store_budget(on->store);
         status = lw_log_open(on->env, "data/log", &on->log_options, engine_replay, on, &on->log);
     }
     if (status != LW_OK) {
@@ -495,8 +496,10 @@ static inline engine *engine_make(uint64_t seed, const lw_faults *faults) {
     on->env = lw_host_boot(on->host);
     on->chance = seed;
     on->value_size_max = ENGINE_VALUE_MAX;
-    on->store_options =
-        (lw_store_options){.memory_size = 256 * 1024, .table_size = 8 * 1024, .open_max = 4};
+    on->store_options = (lw_store_options){.memory_size = 4 * 1024 * 1024,
+                                           .memtables_max = 128 * 1024,
+                                           .table_size = 8 * 1024,
+                                           .open_max = 4};
     on->log_options = (lw_log_options){.segment_size = 64 * 1024};
     return on;
 }

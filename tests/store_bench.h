@@ -313,7 +313,8 @@ static inline void replay(bench *on) {
 
 static inline bool open_store(bench *on) {
     lw_store_options options = {.directory = "data",
-                                .memory_size = on->memory_size != 0 ? on->memory_size : 128 * 1024,
+                                .memory_size = on->memory_size != 0 ? on->memory_size : 4 << 20,
+                                .memtables_max = on->memory_size != 0 ? 0 : 64 * 1024,
                                 .table_size = 4096,
                                 .value_threshold = on->value_threshold,
                                 .compression = on->compression,

@@ -295,7 +295,7 @@ static collection *make_collection(void) {
     engine *on = all->on = engine_make(5, &faults);
     on->argument = all;
     on->value_size_max = 150;
-    on->store_options.memory_size = 64 * 1024;
+    on->store_options.memtables_max = 32 * 1024;
     on->store_options.table_size = 2048;
     on->store_options.value_threshold = 120;
     on->store_options.reserve_size_max = UINT64_MAX;

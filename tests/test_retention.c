@@ -205,7 +205,8 @@ static uint32_t store_count(bench *on) {
 
 static bool open_forgetting(bench *on) {
     lw_store_options options = {.directory = "data",
-                                .memory_size = 128 * 1024,
+                                .memory_size = 2 * 1024 * 1024,
+                                .memtables_max = 64 * 1024,
                                 .table_size = 2048,
                                 .open_max = 3,
                                 .filter_part = lw_record_filter_part,

@@ -204,10 +204,10 @@ static engine *machine(uint64_t seed) {
     lw_faults faults = lw_faults_none();
     faults.rare_paths = seed % 2 == 0;
     engine *on = engine_make(seed, &faults);
-    static const size_t memory_sizes[] = {128 * 1024, 256 * 1024, 1024 * 1024};
+    static const size_t memtable_sizes[] = {64 * 1024, 128 * 1024, 512 * 1024};
     static const uint64_t table_sizes[] = {4 * 1024, 16 * 1024, 64 * 1024};
     static const uint64_t segment_sizes[] = {32 * 1024, 128 * 1024, 512 * 1024};
-    on->store_options.memory_size = memory_sizes[seed / 2 % 3];
+    on->store_options.memtables_max = memtable_sizes[seed / 2 % 3];
     on->store_options.table_size = table_sizes[seed / 6 % 3];
     on->log_options.segment_size = segment_sizes[seed / 3 % 3];
     static const uint64_t value_thresholds[] = {0, 150, 1000, UINT64_MAX};
