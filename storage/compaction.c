@@ -11,14 +11,34 @@
 
 #include <inttypes.h>
 
-enum { READ_ERROR_PAUSE_S = 60 };
+enum {
+    READ_ERROR_PAUSE_S = 60,
+    PACE_SIZE = 64 * 1024, /* bytes merged between two looks at the pace */
+};
 
 /* ---- one step -----------------------------------------------------------------------------------
  */
 
+/* Goes no faster than it should while there are writers. `*merged` counts since the last look. */
+LW_YIELDS static void keep_pace(lw_tree *tree, size_t *merged) {
+    lw_store *store = tree->store;
+    uint64_t now_ns = lw_env_now(store->env), wait_ns = 0;
+    bool urgent = store->squeezing || tree->compact_done < tree->compact_wanted;
+    if (!urgent) {
+        double pressure = lw_pressure_most(lw_tree_pressure(tree, 0));
+        wait_ns = lw_pace_compaction(&store->pace, pressure, tree->need.work, *merged, now_ns);
+    }
+    *merged = 0;
+    if (wait_ns > 0) {
+        LW_MARK(store->env, "store.compaction_paced");
+        (void)lw_env_wait(store->env, &store->stopping, now_ns + wait_ns);
+    }
+}
+
 LW_YIELDS static lw_status write_outputs(lw_tree *tree, lw_merge *merge, lw_sieve *sieve,
                                          lw_output *output) {
     uint32_t work = 0;
+    size_t merged = 0;
     const lw_entry *entry;
     LW_TRY(lw_merge_first(merge));
     while ((entry = lw_merge_entry(merge)) != NULL) {
@@ -28,8 +48,13 @@ LW_YIELDS static lw_status write_outputs(lw_tree *tree, lw_merge *merge, lw_siev
         if (lw_sieve_keeps(sieve, entry)) {
             LW_TRY(lw_output_add(output, lw_merge_file(merge), entry, sieve));
         }
+        size_t size = entry->key.size + entry->value.size;
+        merged += size;
         LW_TRY(lw_merge_step(merge));
-        lw_work_done(&work);
+        lw_work_done_on(&work, size);
+        if (merged >= PACE_SIZE) {
+            keep_pace(tree, &merged);
+        }
     }
     return lw_output_finish(output);
 }
@@ -211,8 +236,25 @@ static void begin_round(lw_tree *tree) {
         }
     }
     uint64_t size = lw_version_bytes(version, 0);
+    tree->round_size = 0;
+    for (uint32_t index = 0; index < lw_version_count(version, 0); index++) {
+        tree->round_size += files[index]->info.raw_size;
+    }
+    tree->round_ns = lw_env_now(tree->store->env);
     tree->round_sequence = newest;
     tree->batch_size = tree->batch_size == 0 ? size : (3 * tree->batch_size + size) / 4;
+}
+
+/* After the last step of a round it is known how fast level 0 goes down. */
+static void note_round(lw_tree *tree) {
+    lw_tuning tuning = lw_tree_tuning(tree);
+    for (uint32_t index = 0; index < lw_version_count(tree->version, 0); index++) {
+        if (lw_levels_in_round(lw_version_files(tree->version, 0)[index], &tuning)) {
+            return;
+        }
+    }
+    lw_pace_sunk(&tree->store->pace, tree->round_size,
+                 lw_env_now(tree->store->env) - tree->round_ns);
 }
 
 /* The step that the tree needs, or one that merges everything. */
@@ -231,6 +273,9 @@ LW_YIELDS static lw_status tree_step(lw_tree *tree, bool all) {
     lw_status status = LW_OK;
     if (compaction.input_count > 0) {
         status = compaction_run(tree, version, &compaction);
+    }
+    if (status == LW_OK && !all && need.level == 0 && !compaction.move) {
+        note_round(tree);
     }
     lw_compaction_reset(&compaction);
     lw_version_release(version);
@@ -369,19 +414,49 @@ LW_YIELDS static bool take_turn(lw_store *store) {
     return collect_garbage(store) || tree != NULL;
 }
 
+/* Whether an idle store would find more to do. */
+static bool more_when_idle(const lw_store *store) {
+    const lw_tree *tree = store->first_tree;
+    while (tree != NULL && lw_version_depth(tree->version) < LW_LEVEL0_COMPACT_IDLE) {
+        tree = tree->next;
+    }
+    return tree != NULL && !store->idle;
+}
+
+/* When nobody has written for a while, every tree is looked at with that in mind. */
+static void notice_idleness(lw_store *store) {
+    if (store->idle || !lw_pace_idle(&store->pace, lw_env_now(store->env))) {
+        return;
+    }
+    LW_MARK(store->env, "store.idle");
+    store->idle = true;
+    for (lw_tree *tree = store->first_tree; tree != NULL; tree = tree->next) {
+        lw_tree_look(tree);
+    }
+}
+
+/* Waits for something to do, at most until `wake_ns` (0: for ever). */
+LW_YIELDS static void await_work(lw_store *store, uint64_t wake_ns) {
+    if (more_when_idle(store)) {
+        uint64_t look_ns = lw_env_now(store->env) + LW_PACE_IDLE_NS;
+        wake_ns = wake_ns == 0 || look_ns < wake_ns ? look_ns : wake_ns;
+    }
+    if (wake_ns != 0) {
+        (void)lw_env_wait(store->env, &store->compaction_wanted, wake_ns);
+    } else {
+        lw_queue_wait(&store->compaction_wanted);
+    }
+    notice_idleness(store);
+}
+
 void lw_compaction_main(void *argument) {
     lw_store *store = argument;
     while (!lw_store_stopping(store)) {
         uint64_t wake_ns = 0;
         bool done = take_turn(store);
         /* Looked at again, since looking for garbage may have suspended. */
-        if (done || neediest(store, &wake_ns) != NULL || lw_store_stopping(store)) {
-            continue;
-        }
-        if (wake_ns != 0) {
-            (void)lw_env_wait(store->env, &store->compaction_wanted, wake_ns);
-        } else {
-            lw_queue_wait(&store->compaction_wanted);
+        if (!done && neediest(store, &wake_ns) == NULL && !lw_store_stopping(store)) {
+            await_work(store, wake_ns);
         }
     }
     store->fibers--;

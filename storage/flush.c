@@ -22,8 +22,8 @@ LW_YIELDS static lw_status write_entries(lw_tree *tree, const lw_memtable *memta
         if (lw_sieve_keeps(&sieve, entry)) {
             status = lw_output_add(output, NULL, entry, &sieve);
         }
+        lw_work_done_on(&work, entry->key.size + entry->value.size);
         lw_memtable_cursor_next(&cursor);
-        lw_work_done(&work);
     }
     lw_version_release(version);
     lw_sieve_reset(&sieve);
@@ -99,7 +99,13 @@ LW_YIELDS static lw_status flush_oldest(lw_tree *tree) {
     LW_ASSERT(tree->version->memtable_count > 1);
     lw_memtable_share *share = tree->version->memtables[tree->version->memtable_count - 1];
     share->references++; /* the tree may be dropped meanwhile */
+    lw_store *store = tree->store;
+    uint64_t began_ns = store->flushing_ns = lw_env_now(store->env);
     lw_status status = flush_share(tree, share);
+    if (status == LW_OK) {
+        lw_pace_flushed(&store->pace, lw_memtable_size(share->memtable),
+                        lw_env_now(store->env) - began_ns);
+    }
     lw_memtable_share_release(share);
     return status;
 }

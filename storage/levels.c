@@ -97,7 +97,9 @@ static void need_of_garbage(const lw_version *version, uint64_t safepoint, lw_ne
                 continue;
             }
             most = gain;
-            *need = (lw_need){.score = 1, .level = level, .file = file, .debt = need->debt};
+            need->score = 1;
+            need->level = level;
+            need->file = file;
         }
     }
 }
@@ -107,7 +109,8 @@ static void need_of_garbage(const lw_version *version, uint64_t safepoint, lw_ne
 
 static double score_of_level0(const lw_version *version, const lw_tuning *tuning) {
     uint64_t entries = 0;
-    double garbage = 0, score = (double)lw_version_depth(version) / LW_LEVEL0_COMPACT;
+    double trigger = tuning->idle ? LW_LEVEL0_COMPACT_IDLE : LW_LEVEL0_COMPACT;
+    double garbage = 0, score = (double)lw_version_depth(version) / trigger;
     for (uint32_t index = 0; index < lw_version_count(version, 0); index++) {
         const lw_table_file *file = lw_version_files(version, 0)[index];
         garbage += lw_table_garbage(file, tuning->safepoint) * (double)file->info.entry_count;
@@ -142,9 +145,23 @@ static uint64_t debt_of_level(const lw_version *version, const lw_levels *levels
     return (size - target) * (1 + lw_version_bytes(version, level + 1) / size);
 }
 
+/* What a byte costs on its way down: on each level its own, and its part of the level below. */
+static double work_of(const lw_version *version, const lw_tuning *tuning, const lw_levels *levels) {
+    uint32_t level = lw_levels_output(version, levels);
+    uint64_t batch = LW_BATCH_TABLES_MIN * tuning->table_size;
+    batch = tuning->batch_size > batch ? tuning->batch_size : batch;
+    double work = 1 + (double)lw_version_bytes(version, level) / (double)batch;
+    for (; level < LW_LEVEL_LAST; level++) {
+        double size = (double)lw_version_bytes(version, level);
+        double ratio = size > 0 ? (double)lw_version_bytes(version, level + 1) / size : 0;
+        work += 1 + (ratio < LW_LEVEL_RATIO ? ratio : LW_LEVEL_RATIO);
+    }
+    return work;
+}
+
 lw_need lw_levels_need(const lw_version *version, const lw_tuning *tuning) {
     lw_levels levels = lw_levels_of(version, tuning);
-    lw_need need = {.score = 0};
+    lw_need need = {.score = 0, .work = work_of(version, tuning, &levels)};
     for (uint32_t level = 0; level < LW_LEVEL_LAST; level++) {
         double score = score_of_level(version, tuning, &levels, level);
         if (score > need.score) {

@@ -19,9 +19,10 @@
 #include "storage/version.h"
 
 enum {
-    LW_LEVEL0_COMPACT = 6,   /* tables of level 0 over one key that ask for a compaction */
-    LW_BATCH_TABLES_MIN = 8, /* a batch is taken to be at least so many full tables */
-    LW_LEVEL_RATIO = 10,     /* of the sizes of two levels, at most */
+    LW_LEVEL0_COMPACT_IDLE = 2, /* and while nobody writes */
+    LW_LEVEL0_COMPACT = 6,      /* tables of level 0 over one key that ask for a compaction */
+    LW_BATCH_TABLES_MIN = 8,    /* a batch is taken to be at least so many full tables */
+    LW_LEVEL_RATIO = 10,        /* of the sizes of two levels, at most */
     LW_LEVEL_LAST = LW_LEVEL_COUNT - 1,
 };
 
@@ -32,6 +33,7 @@ typedef struct lw_tuning {
     /* Level 0 goes down in slices of the key space, a round of them for all its tables with
      * sequences up to this one; 0: none is under way. */
     uint64_t round_sequence;
+    bool idle;           /* nobody writes: level 0 goes down earlier, for readers */
     uint64_t slice_size; /* bytes of the base level that a slice overlaps */
     uint64_t safepoint;
 } lw_tuning;
@@ -47,6 +49,7 @@ typedef struct lw_need {
     double score;        /* from 1 on it should be done; 0: there is nothing to do at all */
     uint32_t level;      /* that goes down, or that `file` is in */
     lw_table_file *file; /* for what can be dropped from this one; NULL: for the level's size */
+    double work;         /* bytes merged on all levels, for each byte that comes in */
     uint64_t debt;       /* bytes that have to be written until every level is within its target */
 } lw_need;
 lw_need lw_levels_need(const lw_version *version, const lw_tuning *tuning);

@@ -18,18 +18,32 @@
 
 #include <inttypes.h>
 
+#define FLUSHED_MAX 0.9 /* how far a flush that is not done may be believed to be */
+
 enum {
-    WORK_UNTIL_PASS = 64,        /* pieces of work between two passes: well below a millisecond */
-    SLICE_TABLES = 6,            /* of the base level, that a step of level 0 takes */
-    LEVEL0_SLOW = 8,             /* tables of level 0 from which writers are slowed down */
-    LEVEL0_STOP = 20,            /* and from which they wait */
-    DELAY_MAX_NS = 20 * 1000000, /* for one admission, just before the stop */
-    TINY_MEMTABLE_SIZE = 4096,   /* bytes, when the simulator wants them tiny */
+    WORK_UNTIL_PASS = 64,  /* pieces of work between two passes: well below a millisecond */
+    SLICE_TABLES = 6,      /* of the base level, that a step of level 0 takes */
+    LEVEL0_SLOW = 8,       /* tables of level 0 from which writers are slowed down */
+    LEVEL0_STOP = 20,      /* and from which they wait */
+    DEBT_SLOW_TABLES = 32, /* tables' worth to be merged from which they are slowed down */
+    DEBT_STOP_TABLES = 128,
+    PIECE_SIZE = 1024,                   /* bytes that count as one more piece of work */
+    TINY_MEMTABLE_SIZE = 4096,           /* bytes, when the simulator wants them tiny */
     MEMORY_PATIENCE_NS = 1000 * 1000000, /* for memory that no flush gives back */
     ADMITTED_PERIOD_NS = 500 * 1000000,  /* what was let in is counted for one to two of these */
     LARGE_PART = 32, /* of the limit: a larger batch asks for its room by itself */
     IDLE_RATIO = 16, /* bytes evicted for each one written, from which memtables count as idle */
 };
+
+void lw_work_done_on(uint32_t *count, size_t size) {
+    uint32_t pieces = (uint32_t)(size / PIECE_SIZE);
+    if (*count % WORK_UNTIL_PASS + pieces >= WORK_UNTIL_PASS) {
+        *count = WORK_UNTIL_PASS - 1;
+    } else {
+        *count += pieces;
+    }
+    lw_work_done(count);
+}
 
 void lw_work_done(uint32_t *count) {
     if (++*count % WORK_UNTIL_PASS == 0 && lw_fiber_current() != NULL) {
@@ -81,6 +95,7 @@ lw_tuning lw_tree_tuning(const lw_tree *tree) {
                        .round_sequence = tree->round_sequence,
                        .slice_size =
                            tiny || store->squeezing ? 1 : SLICE_TABLES * store->options.table_size,
+                       .idle = store->idle,
                        .safepoint = tree->safepoint};
 }
 
@@ -113,6 +128,7 @@ void lw_tree_rotate(lw_tree *tree) {
     lw_store *store = tree->store;
     LW_ASSERT(tree->applied > tree->rotated);
     LW_MARK(store->env, "store.memtable_rotated");
+    store->idle = false;
     active(tree)->index = tree->applied;
     active(tree)->sequence = tree->sequence;
     store->active_bytes -= lw_memtable_size(active(tree)->memtable);
@@ -192,6 +208,7 @@ static void count_applied(lw_store *store, lw_memtable_share *share, size_t batc
     lw_budget_share_set(&share->charge, share->charge.size + grown);
     store->memtable_bytes += grown;
     store->active_bytes += grown;
+    store->pace.written += batch_size;
     size_t rest = batch_size > store->admitted_before ? batch_size - store->admitted_before : 0;
     store->admitted_before -= batch_size - rest;
     store->admitted -= rest < store->admitted ? rest : store->admitted;
@@ -251,9 +268,20 @@ static size_t memory_taken(const lw_store *store) {
     return store->budget->parts[LW_BUDGET_MEMTABLES] + store->admitted + store->admitted_before;
 }
 
+/* A flush gives its memory back only when it is done, so writers have until then what is left
+ * beside it: they are slowed down as they get ahead of how far it should be. */
 static double memory_pressure(const lw_store *store, size_t size) {
     double most = (double)lw_budget_for_memtables(store->budget), soft = 0.75 * most;
-    return ((double)(memory_taken(store) + size) - soft) / (most - soft);
+    double taken = (double)(memory_taken(store) + size);
+    double waiting = (double)(store->memtable_bytes - store->active_bytes);
+    if (waiting == 0 || waiting >= most) {
+        return (taken - soft) / (most - soft);
+    }
+    double filled = (taken - waiting) / (most - waiting);
+    uint64_t now_ns = lw_env_now(store->env);
+    double flushed = lw_pace_drained(&store->pace, now_ns - store->flushing_ns) / waiting;
+    flushed = flushed < FLUSHED_MAX ? flushed : FLUSHED_MAX;
+    return (filled - flushed) / (1 - flushed);
 }
 
 /* A large batch stands in the log's buffer and in a memtable at the same time. */
@@ -262,13 +290,24 @@ static bool fits(const lw_store *store, size_t size) {
     return size <= budget->limit / LARGE_PART || 2 * size <= lw_budget_room(budget);
 }
 
-/* How far writers have to be slowed down: 0 not at all, from 1 on they have to wait. */
-static double pressure(const lw_tree *tree, size_t size) {
+static double part_between(double value, double slow, double stop) {
+    return value <= slow ? 0 : (value - slow) / (stop - slow);
+}
+
+lw_pressure lw_tree_pressure(const lw_tree *tree, size_t size) {
     double memory = memory_pressure(tree->store, size);
-    double tables = ((double)tree->depth - LEVEL0_SLOW) / (LEVEL0_STOP - LEVEL0_SLOW);
-    double most = memory > tables ? memory : tables;
-    most = most < 1 && !fits(tree->store, size) ? 1 : most;
-    return most < 0 ? 0 : most;
+    memory = memory < 1 && !fits(tree->store, size) ? 1 : memory;
+    double tables = part_between((double)tree->depth, LEVEL0_SLOW, LEVEL0_STOP);
+    double debt = part_between((double)tree->need.debt / (double)tree->store->options.table_size,
+                               DEBT_SLOW_TABLES, DEBT_STOP_TABLES);
+    return (lw_pressure){.memory = memory < 0 ? 0 : memory,
+                         .tables = tables > debt ? tables : debt};
+}
+
+/* Whether compaction is so far behind that writers wait for it. */
+static bool compaction_behind(const lw_tree *tree) {
+    return tree->depth >= LEVEL0_STOP ||
+           tree->need.debt >= DEBT_STOP_TABLES * tree->store->options.table_size;
 }
 
 static lw_status disk_full(const lw_store *store) {
@@ -284,15 +323,15 @@ static lw_status hopeless(const lw_tree *tree) {
     if (tree->dropped) {
         return lw_tree_gone(tree);
     }
-    bool too_many_tables = tree->depth >= LEVEL0_STOP;
+    bool behind = compaction_behind(tree);
     if (lw_store_stopping(store)) {
         return lw_store_stopped(store);
     }
     if (lw_reserve_short(store->reserve) || store->flush_full ||
-        (store->compaction_full && too_many_tables)) {
+        (store->compaction_full && behind)) {
         return disk_full(store);
     }
-    if (too_many_tables && tree->compact_again_ns != 0) {
+    if (behind && tree->compact_again_ns != 0) {
         return lw_fail(tree->compact_error.status, "tree %" PRIu64 " cannot be compacted: %s",
                        tree->id, tree->compact_error.text);
     }
@@ -375,11 +414,10 @@ LW_YIELDS static lw_status stall(lw_tree *tree, size_t size) {
     bool enough = false;
     store->stalled_count++;
     LW_MARK(store->env, "store.stall");
-    while (!enough && pressure(tree, size) >= 1) {
+    while (!enough && lw_pressure_most(lw_tree_pressure(tree, size)) >= 1) {
         bool flushing = store->memtable_bytes > store->active_bytes;
-        bool deep = tree->depth >= LEVEL0_STOP;
         bool worth = store->active_bytes > lw_budget_for_memtables(store->budget) / 4;
-        if (flushing || deep || (worth && rotate_largest(store))) {
+        if (flushing || compaction_behind(tree) || (worth && rotate_largest(store))) {
             lw_store_wait(store, 0);
         } else {
             LW_TRY(await_memory(store, size, &deadline_ns, &enough));
@@ -408,14 +446,20 @@ LW_YIELDS static lw_status admit(lw_tree *tree, size_t size) {
         return too_large(store, size);
     }
     forget_admitted(store);
-    double most = pressure(tree, size);
+    lw_pressure pressure = lw_tree_pressure(tree, size);
+    double most = lw_pressure_most(pressure);
     if (most >= 1) {
         LW_TRY(stall(tree, size));
     }
     store->admitted += size;
     if (most > 0 && most < 1) {
+        uint64_t delay_ns = lw_pace_writer(&store->pace, pressure, size, lw_env_now(store->env));
+        if (delay_ns == 0) {
+            return LW_OK;
+        }
         store->slowed_count++;
-        lw_env_sleep(store->env, (uint64_t)(most * most * DELAY_MAX_NS));
+        LW_MARK(store->env, "store.writer_slowed");
+        lw_env_sleep(store->env, delay_ns);
         LW_TRY(tree->dropped ? lw_tree_gone(tree) : LW_OK);
         return lw_store_stopping(store) ? lw_store_stopped(store) : LW_OK;
     }

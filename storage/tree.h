@@ -29,6 +29,7 @@
 #include "storage/inventory.h"
 #include "storage/levels.h"
 #include "storage/merge.h"
+#include "storage/pace.h"
 #include "storage/range.h"
 #include "storage/sieve.h"
 #include "storage/value_output.h"
@@ -62,6 +63,7 @@ struct lw_tree {
     uint64_t compact_again_ns;             /* after a read error: not before this; 0: none */
     lw_need need;                          /* of the current version */
     uint64_t batch_size, round_sequence;   /* see lw_tuning */
+    uint64_t round_size, round_ns;         /* of the round: bytes before compression; its begin */
 };
 
 struct lw_store {
@@ -79,6 +81,9 @@ struct lw_store {
     uint64_t number_next, number_limit;  /* file numbers; below the limit they are durably taken */
     size_t memtable_bytes, active_bytes; /* I4 */
     size_t admitted, admitted_before;    /* see storage/tree.c */
+    lw_pace pace;
+    uint64_t flushing_ns; /* since when a memtable is being flushed, or may be */
+    bool idle;            /* nobody writes: compact what is worth it for readers */
     uint64_t admitted_ns;
     uint64_t evicted; /* of the budget's: what was evicted before does not count for readers */
     uint64_t slowed_count, stalled_count, short_count;
@@ -157,12 +162,16 @@ void lw_tree_rotate(lw_tree *tree);
 /* Flushes a memtable if readers would have more of its memory than writers. */
 void lw_store_relieve_readers(lw_store *store);
 lw_tuning lw_tree_tuning(const lw_tree *tree);
+/* How far writers of the tree have to be slowed down: 0 not at all, from 1 on they have to wait. */
+lw_pressure lw_tree_pressure(const lw_tree *tree, size_t size);
 /* Decides anew what the tree needs. */
 void lw_tree_look(lw_tree *tree);
 /* A sieve with the store's retention rule and the tree's safepoint, for an output above `below`. */
 lw_sieve lw_tree_sieve(const lw_tree *tree, const lw_version *version, uint32_t below);
 /* Counts a piece of work, and lets other fibers run every now and then. */
 LW_YIELDS void lw_work_done(uint32_t *count);
+/* As many pieces as an entry of `size` bytes is. */
+LW_YIELDS void lw_work_done_on(uint32_t *count, size_t size);
 
 /* ---- reshape.c ------------------------------------------------------------------------------ */
 

@@ -3,6 +3,8 @@
  * state in which it may be found; and what it costs. */
 #include "tests/store_bench.h"
 
+#include "storage/pace.h"
+
 static const char *const marks[] = {
     "store.trivial_move",      "store.memtable_rotated", "store.orphan_removed",
     "store.tombstone_dropped", "catalog.rewritten",      "store.table_closed",
@@ -353,7 +355,144 @@ static void writers_are_held_back_to_the_memory_there_is(void **state) {
     lw_host_slow_disk(on->host, 20);
     assert_true(run(on, flood_story));
     expect_right(on, "flood", 0);
-    assert_true(lw_world_marked(on->world, "store.stall") > 0);
+    assert_true(lw_world_marked(on->world, "store.writer_slowed") > 0);
+    bench_drop(on);
+}
+
+/* ---- the pace -----------------------------------------------------------------------------------
+ */
+
+enum { FLOOD_COUNT = 20000, FLOOD_VALUE_SIZE = 1000 };
+static uint64_t flood_delays[FLOOD_COUNT];
+
+/* As fast as it is let, for long enough that flushes and compactions are behind all the time. With
+ * memory enough that one write is a small part of it. */
+static void paced_story(bench *on) {
+    lw_store_options options = {
+        .directory = "data", .memory_size = 4 * 1024 * 1024, .table_size = 64 * 1024};
+    static uint8_t value[FLOOD_VALUE_SIZE];
+    lw_buffer batch = lw_buffer_in(on->env->memory);
+    LW_ASSERT(lw_store_open(on->env, &options, &on->store) == LW_OK);
+    LW_ASSERT(lw_store_create_tree(on->store, TREE, &on->tree) == LW_OK);
+    for (uint32_t index = 0; index < FLOOD_COUNT && !on->stopped; index++) {
+        uint8_t key[8];
+        lw_put_u64_sorted(key, unit_random(&on->chance));
+        lw_put_u64(value, unit_random(&on->chance));
+        lw_buffer_clear(&batch);
+        lw_batch_put(&batch, lw_view(key, sizeof(key)), lw_view(value, sizeof(value)));
+        uint64_t from_ns = lw_env_now(on->env);
+        if (worked(on, lw_tree_admit(on->tree, batch.size), "admit")) {
+            flood_delays[index] = lw_env_now(on->env) - from_ns;
+            LW_ASSERT(lw_tree_apply(on->tree, index + 1, lw_buffer_view(&batch)) == LW_OK);
+        }
+    }
+    lw_buffer_reset(&batch);
+    close_store(on);
+}
+
+static int order_by_number(const void *left, const void *right) {
+    uint64_t a = *(const uint64_t *)left, b = *(const uint64_t *)right;
+    return (a > b) - (a < b);
+}
+
+static void writers_are_slowed_smoothly_and_meet_no_wall(void **state) {
+    (void)state;
+    lw_faults faults = lw_faults_none();
+    bench *on = bench_make(1, &faults);
+    lw_host_slow_disk(on->host, 20);
+    memset(flood_delays, 0, sizeof(flood_delays));
+    assert_true(run(on, paced_story));
+    expect_right(on, "pace", 0);
+    qsort(flood_delays, FLOOD_COUNT, sizeof(flood_delays[0]), order_by_number);
+    uint64_t most = flood_delays[FLOOD_COUNT - 1];
+    uint64_t usual = flood_delays[FLOOD_COUNT * 99 / 100];
+    assert_true(usual > 2000000); /* in ns: it was a flood */
+    /* One in a hundred waits for milliseconds, so that none waits for seconds. */
+    assert_true(most < 10 * usual && most < LW_PACE_DELAY_MAX_NS / 4);
+    assert_int_equal(lw_world_marked(on->world, "store.stall"), 0);
+    bench_drop(on);
+}
+
+static void a_delay_is_a_steady_function_of_the_pressure(void **state) {
+    (void)state;
+    uint64_t before_ns = 0;
+    for (uint32_t percent = 0; percent < 97; percent++) {
+        lw_pace pace = {.drain_rate = 1e8};
+        lw_pressure pressure = {.memory = percent / 100.0};
+        uint64_t delay_ns = lw_pace_writer(&pace, pressure, 100000, 1000);
+        assert_true(delay_ns >= before_ns && delay_ns <= LW_PACE_DELAY_MAX_NS);
+        assert_true(delay_ns <= 2 * before_ns + 2000000);
+        before_ns = delay_ns;
+    }
+    assert_true(before_ns > LW_PACE_DELAY_MAX_NS / 4);
+    /* At one half writers get what flushes take, however the bytes are divided among them. */
+    for (uint32_t parts = 1; parts <= 100; parts *= 10) {
+        lw_pace pace = {.sink_rate = 1e8};
+        uint64_t now_ns = 1000;
+        for (uint32_t count = 0; count < 100 * parts; count++) {
+            now_ns += lw_pace_writer(&pace, (lw_pressure){0, 0.5}, 1000000 / parts, now_ns);
+        }
+        assert_true(now_ns > 990000000 && now_ns <= 1000001000);
+    }
+}
+
+/* How long it takes to merge 10 MB, when the rate of the writers is known. */
+static double merge_for(double write_rate, double pressure, double work) {
+    lw_pace pace = {0};
+    uint64_t now_ns = 1, from_ns = 0;
+    for (uint32_t count = 0; count < 4000; count++) {
+        from_ns = count == 3000 ? now_ns : from_ns;
+        uint64_t wait_ns = lw_pace_compaction(&pace, pressure, work, 10000, now_ns);
+        wait_ns = wait_ns < 10000 ? 10000 : wait_ns; /* the merging itself */
+        now_ns += wait_ns;
+        pace.written += (uint64_t)(write_rate * (double)wait_ns / 1e9);
+    }
+    return (double)(now_ns - from_ns) / 1e9;
+}
+
+static void compactions_keep_the_pace_of_writers(void **state) {
+    (void)state;
+    /* 10 MB/s that cost 5 bytes a byte: 50 MB/s, and a quarter more; faster under pressure. */
+    double easy = merge_for(10e6, 0, 5), pressed = merge_for(10e6, 0.25, 5);
+    assert_true(easy > 0.13 && easy < 0.25);
+    assert_true(pressed < 0.7 * easy);
+    assert_true(merge_for(10e6, LW_PACE_FREE, 5) < 0.011); /* 10 us for each 10 kB */
+    /* When the writers have gone for a second nothing holds it back. */
+    lw_pace pace = {.written = 1, .written_ns = 1};
+    assert_false(lw_pace_idle(&pace, 200000000));
+    assert_true(lw_pace_compaction(&pace, 0, 5, 10000000, 300000000) > 0);
+    assert_true(lw_pace_idle(&pace, 300000000 + LW_PACE_IDLE_NS));
+    assert_int_equal(lw_pace_compaction(&pace, 0, 5, 10000000, 310000000 + LW_PACE_IDLE_NS), 0);
+}
+
+/* A few tables of level 0, and then nobody writes. */
+static void idle_story(bench *on) {
+    lw_tree_figures figures;
+    if (!open_store(on)) {
+        return;
+    }
+    for (uint32_t round = 0; round < 3; round++) {
+        apply_puts(on, 0, 40);
+        insist(on, lw_tree_flush, "flush");
+    }
+    lw_tree_figures_get(on->tree, &figures);
+    if (figures.table_count[0] != 3) {
+        wrong(on, "%u tables in level 0", (unsigned)figures.table_count[0]);
+    }
+    lw_env_sleep(on->env, 3 * (uint64_t)LW_PACE_IDLE_NS);
+    lw_tree_figures_get(on->tree, &figures);
+    if (figures.table_count[0] != 0) {
+        wrong(on, "%u tables stayed in level 0", (unsigned)figures.table_count[0]);
+    }
+    close_store(on);
+}
+
+static void an_idle_store_tidies_up_for_readers(void **state) {
+    (void)state;
+    lw_faults faults = lw_faults_none();
+    bench *on = bench_make(1, &faults);
+    assert_true(run(on, idle_story));
+    expect_right(on, "idle", 0);
     bench_drop(on);
 }
 
@@ -371,6 +510,10 @@ int main(void) {
         cmocka_unit_test(no_flipped_bit_is_ever_read_as_data),
         cmocka_unit_test(an_idle_tree_costs_less_than_2_kib),
         cmocka_unit_test(writers_are_held_back_to_the_memory_there_is),
+        cmocka_unit_test(writers_are_slowed_smoothly_and_meet_no_wall),
+        cmocka_unit_test(a_delay_is_a_steady_function_of_the_pressure),
+        cmocka_unit_test(compactions_keep_the_pace_of_writers),
+        cmocka_unit_test(an_idle_store_tidies_up_for_readers),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL);
 }
