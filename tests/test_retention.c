@@ -207,7 +207,7 @@ static bool open_forgetting(bench *on) {
     lw_store_options options = {.directory = "data",
                                 .memory_size = 2 * 1024 * 1024,
                                 .memtables_max = 64 * 1024,
-                                .table_size = 2048,
+                                .table_size = 512,
                                 .open_max = 3,
                                 .filter_part = lw_record_filter_part,
                                 .retention = lw_record_retention(on->env),
