@@ -434,7 +434,10 @@ static bool free_way(const lw_tree *tree, size_t size) {
                     store->compaction_full || lw_reserve_unknown(store->reserve) ||
                     lw_reserve_short(store->reserve);
     size_t most = lw_budget_for_memtables(store->budget);
-    return !troubled && tree->depth < LEVEL0_SLOW && memory_taken(store) + size <= most / 4 * 3 &&
+    bool behind = tree->depth > LEVEL0_SLOW ||
+                  tree->need.debt > DEBT_SLOW_TABLES * store->options.table_size ||
+                  store->memtable_bytes > store->active_bytes;
+    return !troubled && !behind && memory_taken(store) + size <= most / 4 * 3 &&
            size <= store->budget->limit / 2;
 }
 
