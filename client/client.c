@@ -48,7 +48,7 @@ lw_status lw_client_open_in(lw_env *env, const lw_client_options *options, lw_cl
     lw_client *opened = lw_allocate_zero(env->memory, sizeof(*opened));
     opened->env = env;
     opened->timeout_ms = options->timeout_ms == 0 ? (uint32_t)TIMEOUT_MS : options->timeout_ms;
-    opened->topology = lw_buffer_in(env->memory);
+    opened->topology = opened->token = lw_buffer_in(env->memory);
     opened->arena = lw_arena_in(env->memory);
     /* Until a node tells otherwise: the first shard, as every lattice begins. */
     opened->shard = (lw_shard_descriptor){.id = LW_ROOT_SHARD, .epoch = {1, 1}};

@@ -160,11 +160,17 @@ lw_exit lw_command_fail(lw_command *command, lw_status status, const char *cause
 
 lw_exit lw_command_fail_client(lw_command *command, lw_status status, const lw_client *client,
                                const char *what) {
-    char hint[128];
-    (void)snprintf(hint, sizeof(hint), "lathwork help %s", command->spec->name);
-    const char *cause = lw_client_error(client);
+    enum { TOKEN_SHOWN_MAX = 200 };
+    char hint[TOKEN_SHOWN_MAX + 64];
+    const char *cause = lw_client_error(client), *token = lw_undetermined_token(client);
+    bool known = status == LW_UNDETERMINED && token[0] != 0 && strlen(token) <= TOKEN_SHOWN_MAX;
+    if (known) {
+        (void)snprintf(hint, sizeof(hint), "lathwork txn status %s", token);
+    } else {
+        (void)snprintf(hint, sizeof(hint), "lathwork help %s", command->spec->name);
+    }
     return lw_command_fail(command, status, cause[0] == 0 ? lw_status_text(status) : cause,
-                           status == LW_INVALID_ARGUMENT ? hint : NULL, "%s", what);
+                           known || status == LW_INVALID_ARGUMENT ? hint : NULL, "%s", what);
 }
 
 void lw_command_say(lw_command *command, const char *format, ...) {

@@ -131,8 +131,8 @@ static const lw_command_spec commands[] = {
      "lathwork dump records.txt\n"
      "lathwork dump --prefix user/ | wc -l",
      lw_command_dump},
-    {"txn", LW_GROUP_DATA, "[FILE]", 0, 1, REACH | BIT(ISOLATION),
-     "run a script as one transaction",
+    {"txn", LW_GROUP_DATA, "[FILE] | status TOKEN", 0, 2, REACH | BIT(ISOLATION),
+     "run a script as one transaction, or ask what became of one",
      "Reads the script, from FILE or standard input, to its end, then runs it as one transaction, "
      "again as a whole when others were first. Answers are printed once, after the commit. One "
      "step a line:\n\n"
@@ -148,7 +148,11 @@ static const lw_command_spec commands[] = {
      "Words are separated by blanks; one with blanks in it stands in double quotes. \\t, \\n, "
      "\\\\, "
      "\\\" and \\xNN mean what they do in load. Lines that begin with # are comments.\n\n"
-     "Exit code 1, and nothing changed, if an expect or an insert failed.",
+     "Exit code 1, and nothing changed, if an expect or an insert failed.\n\n"
+     "txn status TOKEN tells what became of a transaction whose commit was not answered: "
+     "committed, with its timestamp; or aborted, with exit code 1; or open, with exit code 4, "
+     "while "
+     "it may still be committed. The error of such a commit names the token.",
      "printf 'expect a 1\\nput a 2\\n' | lathwork txn\n"
      "lathwork txn transfer.txt --json",
      lw_command_txn},

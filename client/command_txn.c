@@ -2,6 +2,7 @@
 /* txn: a script, read whole before anything is sent, run as one transaction. */
 #include "client/command.h"
 
+#include "client/client.h"
 #include "client/command_script.h"
 
 #include <errno.h>
@@ -128,7 +129,58 @@ static lw_exit run_steps(txn_work *work, lw_client *client) {
                                       : "nothing was changed: the transaction failed");
 }
 
+/* ---- asking ------------------------------------------------------------------------------------
+ */
+
+static lw_exit print_fate(lw_command *command, const lw_check_reply *fate) {
+    static const char *const names[] = {
+        [LW_FATE_ALIVE] = "open", [LW_FATE_COMMITTED] = "committed", [LW_FATE_ABORTED] = "aborted"};
+    lw_buffer out = lw_buffer_in(command->memory);
+    if (command->json) {
+        lw_json json = lw_json_to(&out);
+        lw_json_object_open(&json, NULL);
+        lw_json_text(&json, "outcome", lw_text(names[fate->fate]));
+        if (fate->fate == LW_FATE_COMMITTED) {
+            lw_json_number(&json, "commit_timestamp", fate->commit_timestamp);
+        }
+        lw_json_object_close(&json);
+    } else {
+        lw_buffer_append(&out, lw_text(names[fate->fate]));
+        if (fate->fate == LW_FATE_COMMITTED) {
+            lw_buffer_print(&out, " at %llu", (unsigned long long)fate->commit_timestamp);
+        }
+    }
+    lw_buffer_append_u8(&out, '\n');
+    lw_command_drain(command, &out, true);
+    return fate->fate == LW_FATE_COMMITTED ? LW_EXIT_DONE
+           : fate->fate == LW_FATE_ABORTED ? LW_EXIT_NEGATIVE
+                                           : LW_EXIT_UNDETERMINED;
+}
+
+static lw_exit ask_fate(lw_command *command) {
+    lw_client *client;
+    lw_exit code = lw_command_connect(command, &client);
+    if (code != LW_EXIT_DONE) {
+        return code;
+    }
+    lw_check_reply fate;
+    lw_status status = lw_client_fate(client, command->operands[1], false, &fate);
+    code = status == LW_OK ? print_fate(command, &fate)
+                           : lw_command_fail_client(command, status, client,
+                                                    "the outcome could not be asked for");
+    lw_close(client);
+    return code;
+}
+
 lw_exit lw_command_txn(lw_command *command) {
+    if (command->operand_count == 2) {
+        if (strcmp(command->operands[0], "status") == 0) {
+            return ask_fate(command);
+        }
+        return lw_command_fail(command, LW_INVALID_ARGUMENT,
+                               "txn takes one FILE, or status and a token", "lathwork help txn",
+                               "it is not clear what to do");
+    }
     lw_memory *memory = command->memory;
     txn_work work = {.command = command,
                      .script = lw_buffer_in(memory),

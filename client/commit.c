@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Carries out what the commit machine (txn/commit.h) decides: turns its actions into requests, and
- * what comes back into events. Also: asking for an outcome, and running a transaction until it
- * commits. */
+ * what comes back into events. */
 #include "client/transaction.h"
 #include "txn/atomic.h"
 #include "txn/commit.h"
@@ -338,6 +337,9 @@ lw_status lw_txn_commit(lw_txn *txn) {
     lw_status status = drive(&job);
     if (status == LW_OK) {
         txn->commit_timestamp = job.machine.commit_timestamp;
+    } else if (status == LW_UNDETERMINED) {
+        lw_buffer_clear(&txn->client->token);
+        lw_buffer_append(&txn->client->token, lw_buffer_view(&txn->token));
     }
     lw_buffer_reset(&job.kept);
     lw_free(memory, job.mutations);
@@ -345,68 +347,4 @@ lw_status lw_txn_commit(lw_txn *txn) {
     lw_free(memory, job.read_keys);
     lw_free(memory, job.read_ranges);
     return status;
-}
-
-/* ---- outcomes ----------------------------------------------------------------------------- */
-
-static int hex_digit(char digit) {
-    return digit >= '0' && digit <= '9'   ? digit - '0'
-           : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10
-                                          : -1;
-}
-
-/* Reads "START-PRIMARY", both in hexadecimal. */
-static lw_status read_token(const char *token, uint64_t *start, lw_buffer *primary) {
-    size_t size = strlen(token);
-    bool good =
-        size > 17 && token[16] == '-' && size % 2 == 1 && size <= 17 + 2 * (size_t)LW_KEY_SIZE_MAX;
-    *start = 0;
-    for (size_t index = 0; good && index < size; index += index < 16 ? 1 : 2) {
-        index += index == 16;
-        int high = hex_digit(token[index]);
-        int low = index < 16 ? 0 : hex_digit(token[index + 1]);
-        good = high >= 0 && low >= 0;
-        if (index < 16) {
-            *start = *start << 4 | (uint64_t)high;
-        } else {
-            lw_buffer_append_u8(primary, (uint8_t)(high << 4 | low));
-        }
-    }
-    if (!good || *start == 0) {
-        return lw_fail(LW_INVALID_ARGUMENT, "this is not a transaction's token");
-    }
-    return LW_OK;
-}
-
-LW_YIELDS static lw_status ask_outcome(lw_client *client, uint64_t start, lw_bytes primary,
-                                       uint64_t *commit_timestamp) {
-    lw_check_request request = {.start = start, .primary = primary, .decide = true};
-    lw_check_reply answer;
-    lw_reply reply;
-    lw_buffer body = lw_buffer_in(client->env->memory);
-    lw_check_request_encode(&request, &body);
-    lw_status status = lw_client_call(client, LW_MESSAGE_CHECK, lw_buffer_view(&body),
-                                      lw_client_deadline(client, 0), &reply, NULL);
-    lw_buffer_reset(&body);
-    LW_TRY(status);
-    LW_TRY(lw_check_reply_decode(reply.body, &client->arena, &answer));
-    if (answer.fate != LW_FATE_COMMITTED) {
-        return answer.fate == LW_FATE_ABORTED
-                   ? LW_NOT_FOUND
-                   : lw_fail(LW_INTERNAL, "the node left the transaction undecided");
-    }
-    *commit_timestamp = answer.commit_timestamp;
-    return LW_OK;
-}
-
-lw_status lw_txn_outcome(lw_client *client, const char *token, uint64_t *commit_timestamp) {
-    lw_error *outer = lw_client_enter(client);
-    lw_buffer primary = lw_buffer_in(client->env->memory);
-    uint64_t start;
-    lw_status status = read_token(token, &start, &primary);
-    if (status == LW_OK) {
-        status = ask_outcome(client, start, lw_buffer_view(&primary), commit_timestamp);
-    }
-    lw_buffer_reset(&primary);
-    return lw_client_leave(outer, status);
 }

@@ -19,7 +19,8 @@
  * Errors. Calls return an lw_status; lw_client_error says why, in words. LW_NOT_FOUND and LW_EXISTS
  * are answers, not failures: the transaction goes on. After LW_CONFLICT the transaction is over:
  * close it and run it again from the start, which lw_run does. After LW_UNDETERMINED nobody knows
- * whether the commit happened; do not repeat it blindly: ask lw_txn_outcome.
+ * whether the commit happened; do not repeat it blindly: ask lw_txn_outcome with
+ * lw_undetermined_token.
  *
  * Deadlines. Every call ends by its transaction's deadline, or the client's timeout where there is
  * no transaction. */
@@ -216,6 +217,10 @@ LW_PUBLIC const char *lw_txn_token(const lw_txn *txn);
  * LW_NOT_FOUND  it did not commit, and never will. */
 LW_MUST_USE LW_PUBLIC lw_status lw_txn_outcome(lw_client *client, const char *token,
                                                uint64_t *commit_timestamp);
+
+/* The token of the last transaction of this client whose commit ended LW_UNDETERMINED, also one of
+ * lw_run or of an atomic write alone; empty if there was none. Lives until the next commit. */
+LW_PUBLIC const char *lw_undetermined_token(const lw_client *client);
 
 /* What lw_run runs: reads and writes through `txn`; does not commit, roll back or close it.
  * Returning anything but LW_OK rolls back and ends lw_run with that status, unless it is retryable.

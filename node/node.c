@@ -88,6 +88,13 @@ static void flushed(void *argument, lw_tree *tree, uint64_t index) {
     }
 }
 
+static void store_died(void *argument, const lw_error *reason) {
+    lw_node *node = argument;
+    if (node->replica != NULL) {
+        lw_replica_store_died(node->replica, reason);
+    }
+}
+
 static void died(void *argument, const lw_error *reason) {
     lw_node *node = argument;
     lw_logline(node->env, LW_LEVEL_ERROR, "the node stops: its disk failed", "reason=\"%s\"",
@@ -126,6 +133,7 @@ LW_YIELDS static lw_status open_storage(lw_node *node) {
         .filter_part = lw_replica_filter_part,
         .retention = lw_replica_retention(node->env),
         .flushed = flushed,
+        .died = store_died,
         .argument = node,
     };
     LW_TRY(lw_store_open(node->env, &store_options, &node->store));

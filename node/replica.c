@@ -380,6 +380,11 @@ void lw_replica_flushed(lw_replica *replica, uint64_t index) {
     }
 }
 
+void lw_replica_store_died(lw_replica *replica, const lw_error *reason) {
+    *lw_error_slot() = *reason;
+    replica_die(replica);
+}
+
 void lw_replica_descriptor(const lw_replica *replica, lw_shard_descriptor *descriptor) {
     *descriptor = replica->descriptor;
 }

@@ -62,6 +62,8 @@ uint64_t lw_replica_spare(lw_replica *replica);
 void lw_replica_session_ended(lw_replica *replica, uint64_t session);
 /* A flush of its tree became durable up to `index`: the log may let go. */
 void lw_replica_flushed(lw_replica *replica, uint64_t index);
+/* The store has died, also while nothing was written here: nothing is answered any more (P5). */
+void lw_replica_store_died(lw_replica *replica, const lw_error *reason);
 /* Views live as long as the replica does not change: copy before suspending. */
 void lw_replica_descriptor(const lw_replica *replica, lw_shard_descriptor *descriptor);
 

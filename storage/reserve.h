@@ -50,8 +50,7 @@ void lw_reserve_release(lw_reserve *reserve);
  * the disk is still full has to be found out: until then lw_reserve_unknown. */
 LW_MUST_USE LW_YIELDS lw_status lw_reserve_open(lw_reserve *reserve, bool fresh);
 /* Makes it larger until it is what is wanted, in steps with a pause of `pause_ns` between them; or
- * until somebody spends it. LW_FULL leaves what could be written. Any other failure is one of the
- * disk. */
+ * until somebody spends it. LW_FULL leaves what could be written. */
 LW_MUST_USE LW_YIELDS lw_status lw_reserve_grow(lw_reserve *reserve, uint64_t pause_ns);
 /* The disk is full: gives the file up. True if that gave room, also when another fiber did it while
  * this one waited: then the caller tries again what failed. `reserve` may be NULL. */

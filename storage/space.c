@@ -16,8 +16,9 @@ enum {
     CATALOG_PART = 128 * 1024,        /* bytes: what is appended before a rewriting, twice */
     GROW_PAUSE_NS = 5 * 1000 * 1000,  /* between steps, so that it takes little from others */
     LOOK_PAUSE_NS = 100 * 1000000,    /* between looks at a full disk, and twice as long ... */
-    LOOK_DOUBLINGS = 6,               /* ... with each that changed nothing, so many times */
+    LOOK_DOUBLINGS = 3,               /* ... with each that changed nothing, so many times */
     FLUSH_PERIOD_NS = 1000 * 1000000, /* on a full disk */
+    FAILURE_PAUSE_S = 60,             /* after the reserve could not be written */
 };
 
 /* ---- how much ------------------------------------------------------------------------------- */
@@ -58,14 +59,27 @@ static uint64_t progress(const lw_store *store) {
     return sum;
 }
 
-LW_YIELDS static lw_status take_again(lw_store *store) {
-    lw_status status = lw_reserve_grow(store->reserve, 0);
+/* A reserve that cannot be written loses nothing (R3): whether the disk still takes what matters,
+ * the next write of that tells. Meanwhile deletes may fail on a full disk. */
+LW_YIELDS static lw_status grow(lw_store *store, uint64_t pause_ns) {
+    lw_status status = lw_reserve_grow(store->reserve, pause_ns);
+    if (status != LW_OK && status != LW_FULL) {
+        LW_MARK(store->env, "reserve.not_written");
+        lw_logline(store->env, LW_LEVEL_WARN, "the reserve cannot be written", "reason=\"%s\"",
+                   lw_error_slot()->text);
+        (void)lw_env_wait(store->env, &store->stopping,
+                          lw_env_now(store->env) + FAILURE_PAUSE_S * UINT64_C(1000000000));
+    }
+    return status;
+}
+
+LW_YIELDS static void take_again(lw_store *store) {
+    lw_status status = grow(store, 0);
     if (status == LW_OK && !lw_reserve_short(store->reserve)) {
         store->squeezing = false;
         store->flush_full = store->compaction_full = false;
     }
     lw_queue_wake_all(&store->changed);
-    return status;
 }
 
 /* On a full disk, until it is not, or the store stops. */
@@ -87,10 +101,7 @@ LW_YIELDS static void squeeze(lw_store *store) {
         if (woken || lw_store_stopping(store) || at_work(store)) {
             continue;
         }
-        lw_status status = take_again(store);
-        if (status != LW_OK && status != LW_FULL) {
-            (void)lw_store_judge(store, status);
-        }
+        take_again(store);
         doublings = progress(store) != before ? 0 : doublings + (doublings < LOOK_DOUBLINGS);
         before = progress(store);
     }
@@ -99,11 +110,7 @@ LW_YIELDS static void squeeze(lw_store *store) {
 /* ---- the fiber ------------------------------------------------------------------------------ */
 
 LW_YIELDS static void keep(lw_store *store) {
-    uint64_t pause_ns = lw_reserve_unknown(store->reserve) ? 0 : GROW_PAUSE_NS;
-    lw_status status = lw_reserve_grow(store->reserve, pause_ns);
-    if (status != LW_OK && status != LW_FULL) {
-        (void)lw_store_judge(store, status);
-    }
+    (void)grow(store, lw_reserve_unknown(store->reserve) ? 0 : GROW_PAUSE_NS);
     lw_queue_wake_all(&store->changed);
     if (status == LW_BACKPRESSURE) {
         lw_store_pause_short(store);

@@ -36,6 +36,9 @@ lw_status lw_store_judge(lw_store *store, lw_status status) {
         lw_logline(store->env, LW_LEVEL_ERROR, "the store has stopped: a write failed",
                    "folder=\"%s\" reason=\"%s\"", store->directory, store->why_dead.text);
         wake_everyone(store);
+        if (store->options.died != NULL) {
+            store->options.died(store->options.argument, &store->why_dead);
+        }
     }
     return status;
 }

@@ -48,6 +48,13 @@ static inline void bench_flushed(void *argument, lw_tree *tree, uint64_t index) 
     }
 }
 
+static inline void bench_store_died(void *argument, const lw_error *reason) {
+    bench *on = argument;
+    if (on->replica != NULL) {
+        lw_replica_store_died(on->replica, reason);
+    }
+}
+
 static inline lw_bytes bench_label(void *argument, uint64_t session) {
     (void)argument;
     return session == 1 ? lw_text("importer") : lw_view(NULL, 0);
@@ -69,6 +76,7 @@ static inline lw_status bench_open_parts(bench *on) {
                                       .memory_size = on->memory_size,
                                       .filter_part = lw_replica_filter_part,
                                       .flushed = bench_flushed,
+                                      .died = bench_store_died,
                                       .argument = on};
     LW_TRY(lw_store_open(on->env, &store_options, &on->store));
     lw_replica_options options = {.env = on->env,

@@ -938,7 +938,9 @@ LW_YIELDS static void lose_the_answer(void *argument) {
     OK(lw_begin(in->client, &options, &txn));
     OK(lw_put(txn, T("k"), T("after")));
     lw_world_cut_one_way(in->world, in->node_host, in->client_host, true);
+    EXPECT(lw_undetermined_token(in->client)[0] == 0);
     EXPECT(lw_commit(txn) == LW_UNDETERMINED);
+    EXPECT(strcmp(lw_undetermined_token(in->client), lw_txn_token(txn)) == 0);
     char token[256];
     (void)snprintf(token, sizeof(token), "%s", lw_txn_token(txn));
     lw_txn_close(txn);

@@ -611,6 +611,27 @@ static void a_failed_disk_ends_the_replica(void **state) {
     bench_hold(a_failed_disk_ends_the_replica_story, NULL);
 }
 
+static void flush_tree(void *argument) {
+    bench *on = argument;
+    on->opened = lw_tree_flush(lw_store_tree(on->store, LW_ROOT_SHARD));
+    on->done = true;
+}
+
+static void a_store_that_dies_behind_its_back_ends_the_replica_story(bench *on) {
+    uint64_t committed = bench_write(on, "k", "x");
+    (void)lw_world_run(on->world, lw_world_now(on->world) + UINT64_C(1000000000));
+    lw_dice_arm(lw_disk_dice(lw_host_disk(on->host)), LW_FAULT_SYNC_ERROR, 1);
+    bench_run(on, flush_tree);
+    expect(on, on->opened == LW_INTERNAL, "the flush failed");
+    expect(on, on->died, "the node is told to stop, though nobody writes");
+    asked *it = bench_await(bench_send_get(on, 2, committed, "k"));
+    expect(on, it->status == LW_UNAVAILABLE, "nothing is answered any more");
+}
+static void a_store_that_dies_behind_its_back_ends_the_replica(void **state) {
+    (void)state;
+    bench_hold(a_store_that_dies_behind_its_back_ends_the_replica_story, NULL);
+}
+
 static void a_disk_that_fails_at_the_start_says_so_story(bench *on) {
     bench_shut(on);
     on->env = lw_host_boot(on->host);
@@ -705,6 +726,7 @@ int main(void) {
         cmocka_unit_test(an_entry_of_another_epoch_is_void),
         cmocka_unit_test(what_is_not_well_formed_is_refused),
         cmocka_unit_test(a_failed_disk_ends_the_replica),
+        cmocka_unit_test(a_store_that_dies_behind_its_back_ends_the_replica),
         cmocka_unit_test(a_disk_that_fails_at_the_start_says_so),
         cmocka_unit_test(a_full_disk_refuses_writes_and_goes_on_reading),
         cmocka_unit_test(closing_sends_everybody_home),

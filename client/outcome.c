@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What became of a transaction whose commit was not answered. A token names it: its start timestamp
+ * and its primary key, where it is decided. */
+#include "client/client.h"
+#include "txn/request.h"
+
+static int hex_digit(char digit) {
+    return digit >= '0' && digit <= '9'   ? digit - '0'
+           : digit >= 'a' && digit <= 'f' ? digit - 'a' + 10
+                                          : -1;
+}
+
+/* Reads "START-PRIMARY", both in hexadecimal. */
+static lw_status read_token(const char *token, uint64_t *start, lw_buffer *primary) {
+    size_t size = strlen(token);
+    bool good =
+        size > 17 && token[16] == '-' && size % 2 == 1 && size <= 17 + 2 * (size_t)LW_KEY_SIZE_MAX;
+    *start = 0;
+    for (size_t index = 0; good && index < size; index += index < 16 ? 1 : 2) {
+        index += index == 16;
+        int high = hex_digit(token[index]);
+        int low = index < 16 ? 0 : hex_digit(token[index + 1]);
+        good = high >= 0 && low >= 0;
+        if (index < 16) {
+            *start = *start << 4 | (uint64_t)high;
+        } else {
+            lw_buffer_append_u8(primary, (uint8_t)(high << 4 | low));
+        }
+    }
+    if (!good || *start == 0) {
+        return lw_fail(LW_INVALID_ARGUMENT, "this is not a transaction's token");
+    }
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status ask(lw_client *client, const lw_check_request *request,
+                               lw_check_reply *answer) {
+    lw_reply reply;
+    lw_buffer body = lw_buffer_in(client->env->memory);
+    lw_check_request_encode(request, &body);
+    lw_status status = lw_client_call(client, LW_MESSAGE_CHECK, lw_buffer_view(&body),
+                                      lw_client_deadline(client, 0), &reply, NULL);
+    lw_buffer_reset(&body);
+    LW_TRY(status);
+    return lw_check_reply_decode(reply.body, &client->arena, answer);
+}
+
+lw_status lw_client_fate(lw_client *client, const char *token, bool decide,
+                         lw_check_reply *answer) {
+    lw_error *outer = lw_client_enter(client);
+    lw_buffer primary = lw_buffer_in(client->env->memory);
+    lw_check_request request = {.decide = decide};
+    lw_status status = read_token(token, &request.start, &primary);
+    if (status == LW_OK) {
+        request.primary = lw_buffer_view(&primary);
+        status = ask(client, &request, answer);
+    }
+    lw_buffer_reset(&primary);
+    return lw_client_leave(outer, status);
+}
+
+static lw_status outcome(lw_client *client, const char *token, uint64_t *commit_timestamp) {
+    lw_check_reply answer;
+    LW_TRY(lw_client_fate(client, token, true, &answer));
+    if (answer.fate == LW_FATE_ALIVE) {
+        return lw_fail(LW_INTERNAL, "the node left the transaction undecided");
+    }
+    if (answer.fate == LW_FATE_ABORTED) {
+        return LW_NOT_FOUND;
+    }
+    *commit_timestamp = answer.commit_timestamp;
+    return LW_OK;
+}
+
+lw_status lw_txn_outcome(lw_client *client, const char *token, uint64_t *commit_timestamp) {
+    lw_error *outer = lw_client_enter(client);
+    return lw_client_leave(outer, outcome(client, token, commit_timestamp));
+}
+
+const char *lw_undetermined_token(const lw_client *client) {
+    return client->token.size == 0 ? "" : (const char *)client->token.data;
+}
