@@ -63,7 +63,9 @@ static uint64_t progress(const lw_store *store) {
  * the next write of that tells. Meanwhile deletes may fail on a full disk. */
 LW_YIELDS static lw_status grow(lw_store *store, uint64_t pause_ns) {
     lw_status status = lw_reserve_grow(store->reserve, pause_ns);
-    if (status != LW_OK && status != LW_FULL) {
+    if (status == LW_BACKPRESSURE) {
+        lw_store_pause_short(store);
+    } else if (status != LW_OK && status != LW_FULL) {
         LW_MARK(store->env, "reserve.not_written");
         lw_logline(store->env, LW_LEVEL_WARN, "the reserve cannot be written", "reason=\"%s\"",
                    lw_error_slot()->text);
@@ -112,9 +114,6 @@ LW_YIELDS static void squeeze(lw_store *store) {
 LW_YIELDS static void keep(lw_store *store) {
     (void)grow(store, lw_reserve_unknown(store->reserve) ? 0 : GROW_PAUSE_NS);
     lw_queue_wake_all(&store->changed);
-    if (status == LW_BACKPRESSURE) {
-        lw_store_pause_short(store);
-    }
 }
 
 void lw_space_main(void *argument) {
