@@ -11,6 +11,11 @@ enum {
      * log's writes, the flush and everybody else go on meanwhile. */
     TURN_SIZE = 64 * 1024,
     RECORD_OVERHEAD = 48, /* bytes of a record's header in the log, at most */
+    /* Segments kept ready should cost no more disk than what they are for: a share of the memory
+     * that the log stands behind. */
+    SEGMENT_SHARE = 16,
+    SEGMENT_SIZE_MIN = 1024 * 1024,
+    SEGMENT_SIZE_MAX = 16 * 1024 * 1024,
 };
 
 struct lw_engine {
@@ -75,6 +80,12 @@ static lw_status replay(void *argument, const lw_log_record *record) {
     return lw_tree_apply(tree, record->index, record->payload);
 }
 
+static uint64_t segment_size_for(size_t memory_size) {
+    uint64_t size = memory_size / SEGMENT_SHARE;
+    size = size > SEGMENT_SIZE_MIN ? size : SEGMENT_SIZE_MIN;
+    return size < SEGMENT_SIZE_MAX ? size : SEGMENT_SIZE_MAX;
+}
+
 LW_YIELDS static lw_status open_parts(lw_engine *engine, const lw_engine_options *options) {
     lw_store_options store_options = options->store;
     LW_ASSERT(store_options.flushed == NULL && store_options.before_flush == NULL);
@@ -87,6 +98,10 @@ LW_YIELDS static lw_status open_parts(lw_engine *engine, const lw_engine_options
     lw_log *log = NULL;
     lw_log_options log_options = options->log;
     log_options.reserve = lw_store_reserve(engine->store);
+    log_options.budget = lw_store_budget(engine->store);
+    if (log_options.segment_size == 0) {
+        log_options.segment_size = segment_size_for(lw_store_budget(engine->store)->limit);
+    }
     LW_TRY(lw_log_open(engine->env, path, &log_options, replay, engine, &log));
     engine->log = log;
     for (lw_tree *tree = lw_store_next_tree(engine->store, NULL); tree != NULL;
