@@ -61,6 +61,9 @@ enum {
     BATCH_KIND = 76,
 };
 
+/* Of segments, sequences and generations: no log ever gets there, so that one may always be added.
+ */
+static const uint64_t number_max = UINT64_C(1) << 62;
 static const char segment_magic[8] = {'L', 'W', 'L', 'O', 'G', 'S', 'E', 'G'};
 static const char batch_magic[4] = {'L', 'W', 'L', 'B'};
 
@@ -105,7 +108,7 @@ lw_log_header_state lw_log_segment_header_decode(const uint8_t *block,
     }
     uint64_t number = lw_get_u64(block + SEGMENT_NUMBER);
     uint64_t size = lw_get_u64(block + SEGMENT_SIZE);
-    if (found != LW_LOG_FORMAT || number == 0 || size % LW_LOG_BLOCK != 0 ||
+    if (found != LW_LOG_FORMAT || number == 0 || number > number_max || size % LW_LOG_BLOCK != 0 ||
         !all_zero(block + SEGMENT_SALT + 8, LW_LOG_BLOCK - SEGMENT_SALT - 8)) {
         return LW_LOG_HEADER_DAMAGED;
     }
@@ -181,7 +184,8 @@ bool lw_log_batch_header_decode(const uint8_t *block, const lw_log_segment_heade
     };
     if (found.segment != segment->number || found.salt != segment->salt || found.offset != offset ||
         found.size == 0 || found.size % LW_LOG_BLOCK != 0 || found.size > segment->size - offset ||
-        found.mark >= found.sequence || found.kind < LW_LOG_BATCH_RECORDS ||
+        found.mark >= found.sequence || found.sequence > number_max ||
+        found.generation > number_max || found.kind < LW_LOG_BATCH_RECORDS ||
         found.kind > LW_LOG_BATCH_END) {
         return false;
     }

@@ -12,6 +12,7 @@
 #include "tests/unit.h"
 
 #include "storage/batch.h"
+#include "storage/bundle.h"
 #include "storage/folder_check.h"
 #include "storage/log.h"
 #include "storage/range.h"
@@ -123,7 +124,9 @@ static inline bool engine_worked(engine *on, lw_status status, const char *what)
         return true;
     }
     on->full_count += status == LW_FULL;
-    bool allowed = status == LW_FULL || (on->faults && status == LW_INTERNAL);
+    /* What cannot be read counts as damaged. */
+    bool allowed =
+        status == LW_FULL || (on->faults && (status == LW_INTERNAL || status == LW_CORRUPTION));
     if (!allowed) {
         engine_wrong(on, "%s: %s: %s", what, lw_status_name(status), lw_error_slot()->text);
     }
@@ -406,7 +409,23 @@ static inline lw_status engine_merge_back(engine *on, uint32_t tree) {
     return child == NULL ? LW_OK : lw_store_merge_trees(on->store, on->trees[tree], child);
 }
 
+/* The tree that was taken over from a copy, until it is dropped. */
+static inline uint64_t engine_taken(uint32_t tree) {
+    return 200 + tree;
+}
+
+/* Removes what was left of a copy when the machine stopped. */
+static inline lw_status engine_forget_copy(engine *on) {
+    for (uint32_t tree = 0; tree < ENGINE_TREES; tree++) {
+        lw_status status = lw_store_drop_tree(on->store, engine_taken(tree));
+        LW_TRY(status == LW_NOT_FOUND ? LW_OK : status);
+    }
+    lw_status status = lw_bundle_remove(on->env, "copy");
+    return status == LW_NOT_FOUND ? LW_OK : status;
+}
+
 static inline lw_status engine_open_trees(engine *on) {
+    LW_TRY(engine_forget_copy(on));
     for (uint32_t tree = 0; tree < ENGINE_TREES; tree++) {
         on->trees[tree] = lw_store_tree(on->store, tree + 1);
         if (on->trees[tree] == NULL && on->created[tree]) {
