@@ -90,8 +90,8 @@ static lw_status read_value(const lw_flag_spec *flag, const char *text, uint64_t
         good = read_number(text, no_units, number) && *number > 0;
         break;
     case LW_KIND_SIZE:
-        wanted = "a size of 1M or more, such as 64M";
-        good = read_number(text, size_units, number) && *number >= 1u << 20;
+        wanted = "a size of 4M or more, such as 64M";
+        good = read_number(text, size_units, number) && *number >= 4u << 20;
         break;
     case LW_KIND_DURATION:
         wanted = "a time from 1ms to 1000h, such as 500ms or 5s";

@@ -46,8 +46,8 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
     [LW_FLAG_LISTEN] = {"listen", "HOST:PORT", LW_KIND_ADDRESS, NULL, LW_DEFAULT_ADDRESS,
                         "LATHWORK_LISTEN", "Where to take connections; port 0 takes a free one."},
     [LW_FLAG_MEMORY] = {"memory", "SIZE", LW_KIND_SIZE, NULL, "64M", "LATHWORK_MEMORY",
-                        "Bytes for recent writes and the block cache, with K, M or G (powers of "
-                        "1024)."},
+                        "Bytes for recent writes, the block cache, indexes, filters and buffers "
+                        "together, with K, M or G (powers of 1024); 4M or more."},
     [LW_FLAG_QUIET] = {"quiet", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                        "Print nothing when the node is ready."},
     [LW_FLAG_SEED] = {"seed", "NUMBER", LW_KIND_NUMBER, NULL, "1", NULL,

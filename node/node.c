@@ -268,6 +268,27 @@ static void status_shard(lw_node *node, lw_json *json) {
     lw_json_array_close(json);
 }
 
+static void status_memory(lw_node *node, lw_json *json) {
+    lw_memory_figures memory;
+    lw_store_memory_get(node->store, &memory);
+    lw_json_object_open(json, "memory");
+    lw_json_number(json, "limit_bytes", memory.limit);
+    lw_json_number(json, "used_bytes", memory.used);
+    lw_json_number(json, "used_most_bytes", memory.used_max);
+    for (int part = 0; part < LW_BUDGET_PART_COUNT; part++) {
+        char name[32];
+        (void)snprintf(name, sizeof(name), "%s_bytes", lw_budget_part_name((lw_budget_part)part));
+        lw_json_number(json, name, memory.parts[part]);
+    }
+    lw_json_number(json, "memtables_flushing_bytes", memory.memtables_flushing);
+    lw_json_number(json, "memtables_held_bytes", memory.memtables_held);
+    lw_json_text(json, "writes_slowed_by", lw_text(memory.slowed_by));
+    lw_json_number(json, "writes_slowed", memory.slowed);
+    lw_json_number(json, "writes_stalled", memory.stalled);
+    lw_json_number(json, "shortages", memory.short_count);
+    lw_json_object_close(json);
+}
+
 static void status_parts(lw_node *node, lw_json *json) {
     lw_log_figures log;
     lw_cache_figures cache;
@@ -323,6 +344,7 @@ void lw_node_status_json(lw_node *node, lw_buffer *out) {
     lw_json_text(&json, "data", lw_text(node->options.directory));
     lw_json_number(&json, "uptime_ms", up_ns / 1000000);
     lw_json_number(&json, "memory_bytes", lw_memory_used(node->env->memory));
+    status_memory(node, &json);
     status_parts(node, &json);
     status_shard(node, &json);
     lw_json_object_close(&json);

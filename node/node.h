@@ -11,7 +11,7 @@ typedef struct lw_node lw_node;
 typedef struct lw_node_options {
     const char *directory;
     const char *listen;  /* "HOST:PORT"; port 0 takes a free one */
-    size_t memory_size;  /* bytes for memtables and the block cache; 0: 64 MiB */
+    size_t memory_size;  /* bytes: the limit of storage/budget.h; 0: 64 MiB */
     const char *version; /* of the program, told to clients */
     /* Called once when the node has died of a failed disk, with the reason. The process ends; what
      * was acknowledged is on disk. */

@@ -219,6 +219,19 @@ typedef struct lw_tree_figures {
     uint64_t flushed_bytes, compacted_bytes; /* written since opening */
 } lw_tree_figures;
 void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures);
+
+typedef struct lw_memory_figures {
+    size_t limit, used, used_max; /* bytes; used_max since opening */
+    size_t parts[LW_BUDGET_PART_COUNT];
+    size_t memtables_flushing; /* of the memtables: those that take no more writes */
+    size_t memtables_held;     /* ... those that were flushed, and are read by snapshots */
+    uint64_t slowed, stalled;  /* writes that were let in later, or had to wait, since opening */
+    uint64_t short_count;      /* how often handles or memory were short for work on tables */
+    /* Why a write would be slowed down now: "memory" (memtables are behind), "snapshots" (they hold
+     * the memory), "tables" (compaction is behind), "disk" (it is full); or "nothing". */
+    const char *slowed_by;
+} lw_memory_figures;
+void lw_store_memory_get(const lw_store *store, lw_memory_figures *figures);
 lw_cache *lw_store_cache(lw_store *store);
 /* The memory budget of all trees, with its figures: also for the log that goes with the store. */
 lw_budget *lw_store_budget(lw_store *store);

@@ -561,3 +561,34 @@ void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures) {
         figures->table_count[level] = lw_version_count(version, level);
     }
 }
+
+static const char *slowed_by(const lw_store *store, size_t held) {
+    if (lw_reserve_short(store->reserve) || store->flush_full) {
+        return "disk";
+    }
+    if (memory_pressure(store, 0) > 0) {
+        return held > lw_budget_for_memtables(store->budget) / 4 ? "snapshots" : "memory";
+    }
+    for (const lw_tree *tree = store->first_tree; tree != NULL; tree = tree->next) {
+        if (lw_version_depth(tree->version) > LEVEL0_SLOW) {
+            return "tables";
+        }
+    }
+    return "nothing";
+}
+
+void lw_store_memory_get(const lw_store *store, lw_memory_figures *figures) {
+    const lw_budget *budget = store->budget;
+    size_t held = budget->parts[LW_BUDGET_MEMTABLES] - store->memtable_bytes;
+    *figures =
+        (lw_memory_figures){.limit = budget->limit,
+                            .used = budget->used,
+                            .used_max = budget->used_max,
+                            .memtables_flushing = store->memtable_bytes - store->active_bytes,
+                            .memtables_held = held,
+                            .slowed = store->slowed_count,
+                            .stalled = store->stalled_count,
+                            .short_count = store->short_count,
+                            .slowed_by = slowed_by(store, held)};
+    memcpy(figures->parts, budget->parts, sizeof(figures->parts));
+}

@@ -51,7 +51,7 @@ static uint32_t files_there(bench *on, const char *directory) {
 /* Holds a bundle, opened as a store, against a model. */
 static void check_bundle(bench *on, const char *directory, const model *of, uint32_t first,
                          uint32_t last) {
-    lw_store_options options = {.directory = directory, .memory_size = 128 * 1024};
+    lw_store_options options = {.directory = directory, .memtables_max = 64 * 1024};
     lw_store *bundle = NULL;
     check_folder(on, directory);
     if (!worked(on, lw_store_open(on->env, &options, &bundle), "opening a bundle")) {

@@ -678,6 +678,23 @@ PY
     stop_node TERM
 }
 
+memory() {
+    lw status --json >out
+    python3 - 2>err <<'PY'
+import json
+memory = json.load(open("out"))["memory"]
+parts = ["memtables", "blocks", "indexes", "filters", "buffers"]
+assert memory["limit_bytes"] == 8 << 20, memory
+assert memory["used_bytes"] == sum(memory[part + "_bytes"] for part in parts), memory
+assert 0 < memory["used_bytes"] <= memory["used_most_bytes"] <= memory["limit_bytes"], memory
+assert memory["writes_slowed_by"] == "nothing", memory
+PY
+    ok "status says where the memory is" $((!$?)) "$(tail -n 1 err)"
+    lw status >out
+    grep -q "^memory.writes_slowed_by	nothing" out; ok "status names what slows writers" $((!$?)) "$(head -c 600 out)"
+    expect "too little memory is refused" 2 "4M or more" -- "$program" start --data little --memory 1M
+}
+
 help_and_usage
 unreachable
 start_node data --memory 40M
@@ -690,6 +707,7 @@ lost_answers
 garbage
 vanishing_client
 limits
+memory
 refusals
 lives
 stop_node TERM

@@ -124,7 +124,7 @@ static void what_is_wrong_with_a_line_is_said(void **state) {
         {"scan --limit 99999999999999999999", "1 or more"},
         {"scan --prefix a --from b", "exclude each other"},
         {"start --memory 64Q", "size"},
-        {"start --memory 1K", "1M or more"},
+        {"start --memory 1K", "4M or more"},
         {"start --memory 99999999999999999G", "size"},
         {"start --data=", "a path"},
         {"get k --timeout 5", "500ms or 5s"},

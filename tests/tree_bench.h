@@ -509,8 +509,11 @@ static inline void replay(bench *on) {
 }
 
 static inline bool open_store(bench *on) {
-    lw_store_options options = {
-        .directory = "data", .memory_size = 128 * 1024, .table_size = 2048, .open_max = 3};
+    lw_store_options options = {.directory = "data",
+                                .memory_size = 4 << 20,
+                                .memtables_max = 64 * 1024,
+                                .table_size = 2048,
+                                .open_max = 3};
     on->stopped = false;
     on->store = NULL;
     if (!worked(on, lw_store_open(on->env, &options, &on->store), "opening")) {
