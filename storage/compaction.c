@@ -190,7 +190,8 @@ LW_YIELDS static lw_status rewrite_inputs(lw_tree *tree, uint32_t shape, const l
     lw_store *store = tree->store;
     lw_output output = lw_output_in(store, store->options.table_size);
     output.values.move_size = compaction->move_size;
-    output.last = lw_version_last_level(version) <= compaction->output_level;
+    output.last =
+        compaction->output_level > 0 && lw_version_last_level(version) <= compaction->output_level;
     output.below = compaction->output_level < LW_LEVEL_LAST ? version : NULL;
     output.below_level = compaction->output_level + 1;
     lw_status status = merge_inputs(tree, version, compaction, cut, &output);

@@ -19,8 +19,8 @@
 #include "storage/version.h"
 
 enum {
-    LW_LEVEL0_COMPACT_IDLE = 2, /* and while nobody writes */
-    LW_LEVEL0_COMPACT = 6,      /* tables of level 0 over one key that ask for a compaction */
+    LW_LEVEL0_COMPACT_IDLE = 3, /* and while nobody writes */
+    LW_LEVEL0_COMPACT = 8,      /* tables of level 0 over one key that ask for a compaction */
     LW_BATCH_TABLES_MIN = 8,    /* a batch is taken to be at least so many full tables */
     LW_LEVEL_RATIO = 10,        /* of the sizes of two levels, at most */
     LW_LEVEL_LAST = LW_LEVEL_COUNT - 1,

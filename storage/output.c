@@ -4,8 +4,11 @@
 #include "storage/tree.h"
 
 enum {
-    BUILDER_PART = 8,        /* of the budget, that one table may take while it is built */
-    PART_TABLES_MAX = 4,     /* tables' worth of one part that are put into one table */
+    BUILDER_PART = 8,    /* of the budget, that one table may take while it is built */
+    PART_TABLES_MAX = 4, /* tables' worth of one part that are put into one table */
+    /* Below the last level there is nothing to be newer than, and whoever reads it has a version of
+     * the tree with it: so there all sequences are the same, and cost one byte in place of four. */
+    OLDEST_SEQUENCE = 1,
     OVERLAP_TABLES_MAX = 10, /* tables' worth of the level below that one table may overlap */
 };
 
@@ -106,6 +109,7 @@ lw_status lw_output_add(lw_output *output, lw_table_file *source, const lw_entry
         LW_TRY(output_begin(output));
     }
     LW_TRY(lw_value_output_pass(&output->values, source, entry, &passed));
+    passed.sequence = output->last ? OLDEST_SEQUENCE : passed.sequence;
     lw_status status = lw_table_builder_add(output->builder, &passed);
     if (status == LW_OK && sieve->needless_from != UINT64_MAX) {
         lw_table_builder_note_stale(output->builder, sieve->needless_from);
