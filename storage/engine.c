@@ -16,6 +16,9 @@ enum {
     SEGMENT_SHARE = 16,
     SEGMENT_SIZE_MIN = 1024 * 1024,
     SEGMENT_SIZE_MAX = 16 * 1024 * 1024,
+    /* Segments that one tree may hold. What is written is flushed before it fills the memory, so
+     * that only a tree that is written to seldom comes to hold more than all the memory. */
+    PINNED_MAX = 2 * SEGMENT_SHARE,
 };
 
 struct lw_engine {
@@ -24,8 +27,11 @@ struct lw_engine {
     lw_log *log;       /* NULL while it is being opened */
     uint64_t position; /* of the last append */
     size_t unturned;   /* bytes written since the loop turned */
-    bool open_failed;
+    uint64_t segment_size;
+    bool open_failed, closing;
     lw_queue opened; /* flushes wait here for the log */
+    bool easer_runs;
+    lw_queue eased; /* closing waits here for its end */
 };
 
 /* ---- what the store asks ------------------------------------------------------------------------
@@ -53,10 +59,40 @@ LW_YIELDS static lw_status before_flush(void *argument, lw_tree *tree, uint64_t 
     return LW_OK;
 }
 
+/* The tree whose entries hold too many segments of the log, or NULL. */
+static lw_tree *find_idle(const lw_engine *engine) {
+    lw_tree *tree = lw_store_next_tree(engine->store, NULL);
+    while (tree != NULL &&
+           (lw_tree_flushed(tree) == lw_tree_applied(tree) ||
+            lw_log_pinned(engine->log, lw_tree_id(tree)) <= PINNED_MAX * engine->segment_size)) {
+        tree = lw_store_next_tree(engine->store, tree);
+    }
+    return tree;
+}
+
+/* A fiber that exists while there are such trees. */
+LW_YIELDS static void easer_main(void *argument) {
+    lw_engine *engine = argument;
+    lw_tree *tree;
+    while (!engine->closing && (tree = find_idle(engine)) != NULL) {
+        LW_MARK(engine->env, "engine.idle_tree_flushed");
+        if (lw_tree_flush(tree) != LW_OK) {
+            break; /* on a full disk the next flush that succeeds looks again */
+        }
+    }
+    engine->easer_runs = false;
+    lw_queue_wake_all(&engine->eased);
+}
+
 static void flushed(void *argument, lw_tree *tree, uint64_t index) {
     lw_engine *engine = argument;
-    if (engine->log != NULL) {
-        lw_log_release(engine->log, lw_tree_id(tree), index);
+    if (engine->log == NULL) {
+        return;
+    }
+    lw_log_release(engine->log, lw_tree_id(tree), index);
+    if (!engine->easer_runs && !engine->closing && find_idle(engine) != NULL) {
+        engine->easer_runs = true;
+        (void)lw_env_start(engine->env, "log easer", easer_main, engine);
     }
 }
 
@@ -102,6 +138,7 @@ LW_YIELDS static lw_status open_parts(lw_engine *engine, const lw_engine_options
     if (log_options.segment_size == 0) {
         log_options.segment_size = segment_size_for(lw_store_budget(engine->store)->limit);
     }
+    engine->segment_size = log_options.segment_size;
     LW_TRY(lw_log_open(engine->env, path, &log_options, replay, engine, &log));
     engine->log = log;
     for (lw_tree *tree = lw_store_next_tree(engine->store, NULL); tree != NULL;
@@ -128,7 +165,11 @@ lw_status lw_engine_open(lw_env *env, const lw_engine_options *options, lw_engin
 }
 
 void lw_engine_close(lw_engine *engine) {
+    engine->closing = true;
     lw_queue_wake_all(&engine->opened);
+    while (engine->easer_runs) {
+        lw_queue_wait(&engine->eased);
+    }
     if (engine->store != NULL) {
         lw_store_close(engine->store); /* its last flush may wait for the log */
     }

@@ -12,7 +12,9 @@
  *     durable.
  * E3. So a flush is made durable only when the log holds what it flushes: tables never tell of
  *     writes that the log lost, which would tear what E2 promises.
- * E4. Once a write to the log or the store failed for good, nothing is written any more: every
+ * E4. The log stays bounded: once a tree that is written to seldom holds more of it than PINNED_MAX
+ *     segments (engine.c), it is flushed.
+ * E5. Once a write to the log or the store failed for good, nothing is written any more: every
  *     later write fails, and the folder has to be opened again (hazard S4).
  *
  * Everything but the looking belongs in a fiber. Reading goes through lw_engine_tree and the calls
@@ -57,7 +59,7 @@ enum { LW_ENGINE_CHANGES_MAX = 64 };
  * when it would survive a power loss, else it may return before, and is lost in a crash only
  * together with everything written after it. Waits while flush, compaction or the log are behind.
  * LW_NOT_FOUND: no such tree. LW_CORRUPTION: the batch cannot be read. LW_FULL: nothing was
- * written, for want of space. Any failure of the wait for durability is final (E4), and says that a
+ * written, for want of space. Any failure of the wait for durability is final (E5), and says that a
  * restart may or may not find the write. */
 LW_MUST_USE LW_YIELDS lw_status lw_engine_write(lw_engine *engine, uint64_t tree, lw_bytes batch,
                                                 bool durable);

@@ -83,8 +83,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_log_room_freeing(lw_log *log, size_t size);
 /* Says that entries of `group` up to and with `index` are needed no more. UINT64_MAX: nor is its
  * state; the group is gone, until something is appended for it again. Never suspends. */
 void lw_log_release(lw_log *log, uint64_t group, uint64_t index);
-/* How many bytes of segments before the newest one `group` pins: for deciding which idle shard to
- * flush. */
+/* How many bytes of segments before the newest one would stay for `group` alone: for deciding which
+ * idle shard to flush. */
 uint64_t lw_log_pinned(const lw_log *log, uint64_t group);
 
 typedef struct lw_log_figures {

@@ -190,8 +190,9 @@ uint64_t lw_log_holds_pinned(const lw_log_holds *holds, uint64_t group_id) {
     uint64_t pinned = 0;
     for (const lw_log_segment *segment = holds->oldest; group != NULL && segment != holds->newest;
          segment = segment->next) {
-        const lw_log_note *note = find_note(segment, group_id);
-        pinned += note != NULL && note->index_max > group->released ? segment->header.size : 0;
+        const lw_log_note *note = pinned == 0 ? find_note(segment, group_id) : NULL;
+        bool pins = note != NULL && note->index_max > group->released;
+        pinned += pinned > 0 || pins ? segment->header.size : 0;
     }
     return pinned;
 }

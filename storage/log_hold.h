@@ -71,7 +71,8 @@ void lw_log_holds_append(lw_log_holds *holds, const lw_log_record *record);
 void lw_log_holds_place(lw_log_holds *holds, lw_log_segment *segment, const lw_log_record *record);
 /* Entries up to `index` are needed no more; UINT64_MAX: neither is anything else of the group. */
 void lw_log_holds_release(lw_log_holds *holds, uint64_t group, uint64_t index);
-/* Bytes of segments before the newest that the group pins. */
+/* Bytes of segments before the newest that would stay for the group alone: from the first that it
+ * pins on, since segments go in order. */
 uint64_t lw_log_holds_pinned(const lw_log_holds *holds, uint64_t group);
 /* The number of the first segment that entries hold, or else of the newest. */
 uint64_t lw_log_holds_first(const lw_log_holds *holds);

@@ -142,6 +142,36 @@ static void what_is_in_tables_leaves_the_log(void **state) {
     bench_close(&on);
 }
 
+/* One tree is written to once, the other for ever. */
+static void leave_one_idle(bench *on) {
+    bench_start(on);
+    lw_buffer batch = lw_buffer_in(on->env->memory);
+    text value;
+    lw_batch_put(&batch, lw_text("idle"), lw_text("kept"));
+    insist(on, lw_engine_write(on->engine, 1, lw_buffer_view(&batch), true), "write");
+    for (uint32_t index = 1; index <= 16000 && !on->stopped; index++) {
+        lw_buffer_clear(&batch);
+        lw_batch_put(&batch, lw_text("busy"), value_of(index, &value));
+        insist(on, lw_engine_write(on->engine, 2, lw_buffer_view(&batch), false), "write");
+    }
+    lw_buffer_reset(&batch);
+    lw_log_figures figures;
+    lw_log_figures_get(lw_engine_log(on->engine), &figures);
+    if (figures.segments > 2 * 16 + 6) {
+        wrong(on, "an idle tree holds %u segments", (unsigned)figures.segments);
+    }
+    bench_stop(on);
+}
+
+static void a_tree_that_is_idle_does_not_hold_the_log(void **state) {
+    (void)state;
+    bench on;
+    set_up(&on);
+    tell(&on, leave_one_idle);
+    assert_true(lw_world_marked(on.world, "engine.idle_tree_flushed") > 0);
+    bench_close(&on);
+}
+
 /* ---- refusals -------------------------------------------------------------------------------- */
 
 static void expect(bench *on, lw_status status, lw_status expected, const char *words) {
@@ -212,6 +242,7 @@ int main(void) {
         cmocka_unit_test(writers_at_once_share_a_durable_write),
         cmocka_unit_test(a_sync_makes_all_before_it_durable),
         cmocka_unit_test(what_is_in_tables_leaves_the_log),
+        cmocka_unit_test(a_tree_that_is_idle_does_not_hold_the_log),
         cmocka_unit_test(a_refused_write_leaves_nothing),
         cmocka_unit_test(a_gap_in_the_log_is_refused),
     };

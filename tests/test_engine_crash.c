@@ -107,14 +107,17 @@ static void failing_disks_lose_nothing_that_was_durable(void **state) {
 /* It shows where the write of the log fails that a flush did not wait for. */
 static void a_flush_ahead_of_the_log_is_caught(void **state) {
     (void)state;
-    bool caught = false, more = true;
-    for (uint32_t occasion = 1; more && !caught; occasion++) {
-        lw_faults faults = lw_faults_none();
-        bench on;
-        bench_open(&on, occasion, &faults, "engine.flush_before_log");
-        more = fault_at(&on, LW_FAULT_WRITE_ERROR, occasion);
-        caught = on.failure[0] != 0;
-        bench_close(&on);
+    bool caught = false;
+    for (uint64_t seed = 1; seed <= 60 && !caught; seed++) {
+        bool more = true;
+        for (uint32_t occasion = 1; more && !caught; occasion++) {
+            lw_faults faults = lw_faults_none();
+            bench on;
+            bench_open(&on, seed, &faults, "engine.flush_before_log");
+            more = fault_at(&on, LW_FAULT_WRITE_ERROR, occasion);
+            caught = on.failure[0] != 0;
+            bench_close(&on);
+        }
     }
     assert_true(caught);
 }
