@@ -117,8 +117,11 @@ typedef struct opening {
 
 LW_YIELDS static lw_status open_body(lw_storage *storage, void *argument) {
     const opening *asked = argument;
+    size_t threshold = asked->options->value_threshold;
     lw_engine_options options = {
-        .store = {.directory = asked->directory, .memory_size = asked->options->memory_size}};
+        .store = {.directory = asked->directory,
+                  .memory_size = asked->options->memory_size,
+                  .value_threshold = threshold == SIZE_MAX ? UINT64_MAX : threshold}};
     LW_TRY(lw_engine_open(storage->env, &options, &storage->engine));
     storage->tree = lw_engine_tree(storage->engine, LW_EMBED_TREE);
     if (storage->tree == NULL) {
@@ -224,6 +227,24 @@ LW_YIELDS static lw_status compact_body(lw_storage *storage, void *argument) {
 
 lw_storage_status lw_storage_compact(lw_storage *storage, lw_storage_error *error) {
     return lw_embed_perform(storage, compact_body, NULL, error);
+}
+
+LW_YIELDS static lw_status checkpoint_body(lw_storage *storage, void *argument) {
+    return lw_store_checkpoint(lw_engine_store(storage->engine), NULL, 0, argument);
+}
+
+lw_storage_status lw_storage_checkpoint(lw_storage *storage, const char *copy,
+                                        lw_storage_error *error) {
+    if (copy == NULL || copy[0] == '\0') {
+        return lw_embed_invalid(error, "no directory was named for the checkpoint");
+    }
+    char path[LW_PATH_SIZE];
+    int size = snprintf(path, sizeof(path), "%s", copy);
+    if (size >= LW_PATH_SIZE) {
+        return lw_embed_invalid(error, "a path of %d bytes is longer than the %d allowed", size,
+                                LW_PATH_SIZE - 1);
+    }
+    return lw_embed_perform(storage, checkpoint_body, path, error);
 }
 
 void lw_storage_figures_get(const lw_storage *storage, lw_storage_figures *figures) {

@@ -96,9 +96,11 @@ static inline lw_storage_bytes lw_storage_view(const void *data, size_t size) {
 
 /* Zeroed means: the defaults. */
 typedef struct lw_storage_options {
-    size_t memory_size; /* bytes for what is not yet in tables and for the cache; 0: 64 MiB */
-    bool durable;       /* what lw_storage_put and lw_storage_delete do */
-    bool no_io_uring;   /* use plain system calls, which wait, even where there is io_uring */
+    size_t memory_size;     /* bytes for what is not yet in tables and for the cache; 0: 64 MiB */
+    size_t value_threshold; /* bytes from which values are kept apart from their keys, and not
+                               written again by every compaction; 0: 4096; SIZE_MAX: never */
+    bool durable;           /* what lw_storage_put and lw_storage_delete do */
+    bool no_io_uring;       /* use plain system calls, which wait, even where there is io_uring */
 } lw_storage_options;
 
 /* Opens the directory, which is made if it is not there, and recovers what a crash left. `options`
@@ -187,6 +189,11 @@ LW_STORAGE_PUBLIC lw_storage_status lw_storage_work(lw_storage *storage, uint32_
 LW_STORAGE_PUBLIC lw_storage_status lw_storage_flush(lw_storage *storage, lw_storage_error *error);
 LW_STORAGE_PUBLIC lw_storage_status lw_storage_compact(lw_storage *storage,
                                                        lw_storage_error *error);
+
+/* Makes a copy of what there is now in `copy`, a directory that is not there yet, on the same file
+ * system: a directory like this one, at the cost of a flush and some hard links. */
+LW_STORAGE_PUBLIC lw_storage_status lw_storage_checkpoint(lw_storage *storage, const char *copy,
+                                                          lw_storage_error *error);
 
 typedef struct lw_storage_figures {
     uint64_t memory_bytes;                   /* not yet in tables */

@@ -171,6 +171,31 @@ static void a_cursor_walks_both_ways_within_its_bounds(void **state) {
     tear_down(&at);
 }
 
+/* ---- checkpoints ----------------------------------------------------------------------------- */
+
+static void a_checkpoint_is_a_directory_of_its_own(void **state) {
+    (void)state;
+    place at;
+    set_up(&at, false);
+    put(&at, "k", "then");
+    char copy[PATH_SIZE + 8];
+    snprintf(copy, sizeof(copy), "%s/copy", at.path);
+    assert_int_equal(lw_storage_checkpoint(at.storage, copy, &at.error), LW_STORAGE_OK);
+    put(&at, "k", "now");
+    place other = {0};
+    snprintf(other.path, sizeof(other.path), "%.50s/copy", at.path);
+    open_again(&other);
+    expect_key(&other, "k", "then");
+    put(&other, "k", "there");
+    expect_key(&at, "k", "now");
+    assert_int_equal(lw_storage_close(other.storage, &other.error), LW_STORAGE_OK);
+    expect_error(&at, lw_storage_checkpoint(at.storage, copy, &at.error), LW_STORAGE_REFUSED,
+                 "copy");
+    expect_error(&at, lw_storage_checkpoint(at.storage, "", &at.error), LW_STORAGE_INVALID,
+                 "no directory");
+    tear_down(&at);
+}
+
 /* ---- crashes --------------------------------------------------------------------------------- */
 
 static void be_killed(void *argument) {
@@ -294,6 +319,7 @@ int main(void) {
         cmocka_unit_test(a_batch_is_written_whole),
         cmocka_unit_test(a_snapshot_does_not_change),
         cmocka_unit_test(a_cursor_walks_both_ways_within_its_bounds),
+        cmocka_unit_test(a_checkpoint_is_a_directory_of_its_own),
         cmocka_unit_test(a_durable_write_survives_a_killed_process),
         cmocka_unit_test(many_writes_become_tables_behind_the_calls),
         cmocka_unit_test(what_is_refused_says_why),
