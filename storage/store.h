@@ -217,6 +217,8 @@ typedef struct lw_tree_figures {
     uint64_t memtable_bytes, memtable_count;
     uint64_t table_bytes[LW_LEVEL_COUNT], table_count[LW_LEVEL_COUNT];
     uint64_t flushed_bytes, compacted_bytes; /* written since opening */
+    uint64_t entry_count, delete_count;      /* in tables; of a clipped one, all of it */
+    uint64_t stale_count; /* of the entries: those that some safepoint makes needless */
 } lw_tree_figures;
 void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures);
 

@@ -560,6 +560,12 @@ void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures) {
         figures->table_bytes[level] = lw_version_bytes(version, level);
         figures->table_count[level] = lw_version_count(version, level);
     }
+    for (uint32_t index = 0; index < version->level_start[LW_LEVEL_COUNT]; index++) {
+        const lw_table_info *info = &version->files[index]->info;
+        figures->entry_count += info->entry_count;
+        figures->delete_count += info->delete_count;
+        figures->stale_count += info->stale_count;
+    }
 }
 
 static const char *slowed_by(const lw_store *store, size_t held) {

@@ -186,6 +186,23 @@ static uint32_t model_needed(void) {
     return count;
 }
 
+/* Of those, the ones that a later safepoint would make needless. */
+static uint32_t model_stale(void) {
+    uint32_t count = 0;
+    for (uint32_t key = 0; key < USER_KEYS; key++) {
+        uint64_t newest = model_version(key, history.safepoint);
+        uint64_t last = model_version(key, history.clock);
+        for (uint64_t at = 1; at <= history.clock; at++) {
+            lw_record_kind kind = history.kinds[key][at];
+            bool stays = at > history.safepoint ||
+                         (at == history.safepoint && kind == LW_RECORD_ROLLBACK) ||
+                         (at == newest && kind == LW_RECORD_PUT);
+            count += kind != 0 && stays && !(kind == LW_RECORD_PUT && at == last);
+        }
+    }
+    return count;
+}
+
 static uint32_t store_count(bench *on) {
     uint32_t count = 0;
     lw_snapshot *snapshot = lw_snapshot_open(on->tree);
@@ -277,6 +294,12 @@ static void forget_everything_needless(bench *on) {
     insist(on, lw_tree_compact, "compact");
     check_all_reads(on);
     uint32_t needed = model_needed(), there = store_count(on);
+    lw_tree_figures figures;
+    lw_tree_figures_get(on->tree, &figures);
+    if (figures.entry_count != there || figures.stale_count != model_stale()) {
+        wrong(on, "%u of %u entries are told to be stale, %u are", (unsigned)figures.stale_count,
+              (unsigned)figures.entry_count, model_stale());
+    }
     if (needed != there) {
         wrong(on, "%u records are there, %u are needed, safepoint %u", there, needed,
               (unsigned)history.safepoint);
