@@ -151,7 +151,10 @@ LW_YIELDS static lw_status open_storage(lw_node *node) {
     LW_TRY(lw_path_join(path, node->options.directory, "log"));
     lw_log_options log_options = {.reserve = lw_store_reserve(node->store),
                                   .budget = lw_store_budget(node->store)};
-    LW_TRY(lw_log_open(node->env, path, &log_options, replay, node, &node->log));
+    lw_store_replaying(node->store, true);
+    lw_status status = lw_log_open(node->env, path, &log_options, replay, node, &node->log);
+    lw_store_replaying(node->store, false);
+    LW_TRY(status);
     return lw_replica_start(node->replica, node->log);
 }
 

@@ -139,7 +139,10 @@ LW_YIELDS static lw_status open_parts(lw_engine *engine, const lw_engine_options
         log_options.segment_size = segment_size_for(lw_store_budget(engine->store)->limit);
     }
     engine->segment_size = log_options.segment_size;
-    LW_TRY(lw_log_open(engine->env, path, &log_options, replay, engine, &log));
+    lw_store_replaying(engine->store, true);
+    lw_status status = lw_log_open(engine->env, path, &log_options, replay, engine, &log);
+    lw_store_replaying(engine->store, false);
+    LW_TRY(status);
     engine->log = log;
     for (lw_tree *tree = lw_store_next_tree(engine->store, NULL); tree != NULL;
          tree = lw_store_next_tree(engine->store, tree)) {

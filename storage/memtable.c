@@ -23,6 +23,8 @@
 
 #include "storage/heads.h"
 
+#include <stdlib.h>
+
 enum {
     NODE_CAPACITY = 64,
     AHEAD_COUNT = 4, /* records ahead of a cursor that moves on */
@@ -63,7 +65,16 @@ struct lw_memtable {
     size_t shared;      /* leading bytes that all keys share */
     uint64_t count;
     uint64_t sequence_min, sequence_max;
+    lw_buffer deferred; /* of deferred_record */
+    uint32_t deferred_count;
 };
+
+typedef struct deferred_record {
+    uint64_t head; /* behind what all that are deferred share */
+    const record *record;
+    uint32_t number; /* in the order in which they came */
+} deferred_record;
+_Static_assert(sizeof(deferred_record) == LW_MEMTABLE_DEFERRED_SIZE, "as the header says");
 
 /* What a search looks for. */
 typedef struct target {
@@ -113,11 +124,13 @@ lw_memtable *lw_memtable_open(lw_memory *memory) {
     lw_memtable *memtable = lw_allocate_zero(memory, sizeof(*memtable));
     memtable->memory = memory;
     memtable->arena = lw_arena_in(memory);
+    memtable->deferred = lw_buffer_in(memory);
     return memtable;
 }
 
 void lw_memtable_close(lw_memtable *memtable) {
     lw_arena_reset(&memtable->arena);
+    lw_buffer_reset(&memtable->deferred);
     lw_free(memtable->memory, memtable);
 }
 
@@ -142,13 +155,16 @@ static bool goes_last(const lw_memtable *memtable, target sought) {
                                                           leaf->shared) < 0);
 }
 
-void lw_memtable_insert(lw_memtable *memtable, const lw_entry *entry) {
+static record *take_entry(lw_memtable *memtable, const lw_entry *entry) {
     LW_ASSERT(entry->key.size <= LW_TREE_KEY_SIZE_MAX);
     LW_ASSERT(entry->value.size <= LW_TREE_VALUE_SIZE_MAX);
     LW_ASSERT(entry->kind == LW_ENTRY_PUT || entry->kind == LW_ENTRY_DELETE);
-    record *added = record_make(memtable, entry);
-    target sought = {.key = record_key(added), .sequence = entry->sequence};
-    count_sequence(memtable, entry->sequence);
+    return record_make(memtable, entry);
+}
+
+static void insert_record(lw_memtable *memtable, const record *added) {
+    target sought = {.key = record_key(added), .sequence = added->sequence};
+    count_sequence(memtable, added->sequence);
     share_prefix(memtable, added);
     if (goes_last(memtable, sought)) {
         node_insert(memtable->last, memtable->last->count, added);
@@ -163,6 +179,52 @@ void lw_memtable_insert(lw_memtable *memtable, const lw_entry *entry) {
     }
     node_insert(leaf, index, added);
     memtable->count++;
+}
+
+void lw_memtable_insert(lw_memtable *memtable, const lw_entry *entry) {
+    LW_ASSERT(memtable->deferred_count == 0);
+    insert_record(memtable, take_entry(memtable, entry));
+}
+
+/* ---- many at once ---------------------------------------------------------------------------- */
+
+void lw_memtable_defer(lw_memtable *memtable, const lw_entry *entry) {
+    deferred_record deferred = {.record = take_entry(memtable, entry),
+                                .number = memtable->deferred_count++};
+    lw_buffer_append(&memtable->deferred, lw_view(&deferred, sizeof(deferred)));
+}
+
+static int order_deferred(const void *left, const void *right) {
+    const deferred_record *a = left, *b = right;
+    if (a->head != b->head) {
+        return a->head < b->head ? -1 : 1;
+    }
+    target sought = {.key = record_key(b->record), .sequence = b->record->sequence};
+    int order = record_compare(a->record, sought, 0);
+    return order != 0 ? order : (a->number > b->number) - (a->number < b->number);
+}
+
+void lw_memtable_settle(lw_memtable *memtable) {
+    enum { AHEAD = 8 };
+    deferred_record *deferred = (deferred_record *)(void *)memtable->deferred.data;
+    uint32_t count = memtable->deferred_count;
+    if (count == 0) {
+        return;
+    }
+    lw_bytes shared = record_key(deferred[0].record);
+    for (uint32_t index = 1; index < count; index++) {
+        shared.size = lw_common_prefix(shared, record_key(deferred[index].record));
+    }
+    for (uint32_t index = 0; index < count; index++) {
+        deferred[index].head = lw_head_of(record_key(deferred[index].record), shared.size);
+    }
+    qsort(deferred, count, sizeof(*deferred), order_deferred);
+    for (uint32_t index = 0; index < count; index++) {
+        __builtin_prefetch(deferred[index + AHEAD < count ? index + AHEAD : index].record);
+        insert_record(memtable, deferred[index].record);
+    }
+    memtable->deferred_count = 0;
+    lw_buffer_reset(&memtable->deferred);
 }
 
 size_t lw_memtable_size(const lw_memtable *memtable) {
@@ -368,6 +430,7 @@ static node *leaf_for_seek(const lw_memtable *memtable, target sought) {
 
 /* Stands on an index of a leaf: one beyond its last is the first of the next leaf. */
 static void cursor_stand(lw_memtable_cursor *cursor, const node *leaf, uint32_t index) {
+    LW_ASSERT(cursor->memtable->deferred_count == 0);
     if (leaf != NULL && index == leaf->count) {
         leaf = leaf->next;
         index = 0;

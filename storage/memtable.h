@@ -25,7 +25,14 @@ void lw_memtable_close(lw_memtable *memtable);
  * operation wins); the bytes of the replaced one still count. */
 void lw_memtable_insert(lw_memtable *memtable, const lw_entry *entry);
 
-/* Bytes taken from the memory, exactly. */
+/* As lw_memtable_insert, but puts the entry only down, to be inserted with all others at once:
+ * sorted, so that memory is touched in order, which makes it several times as fast for many entries
+ * in no order. Until lw_memtable_settle nothing may be read. */
+void lw_memtable_defer(lw_memtable *memtable, const lw_entry *entry);
+void lw_memtable_settle(lw_memtable *memtable);
+/* Bytes that a deferred entry takes besides, until it is settled. */
+enum { LW_MEMTABLE_DEFERRED_SIZE = 24 };
+/* Bytes taken from the memory, exactly, but for what is deferred. */
 size_t lw_memtable_size(const lw_memtable *memtable);
 /* Entries that a cursor meets. */
 uint64_t lw_memtable_count(const lw_memtable *memtable);

@@ -131,6 +131,8 @@ uint64_t lw_tree_id(const lw_tree *tree);
  * bounds of the tree. */
 LW_MUST_USE lw_status lw_tree_check_batch(const lw_tree *tree, lw_bytes batch);
 
+/* While the owner applies again what its log has: then nothing is read, and applying is quicker. */
+void lw_store_replaying(lw_store *store, bool replaying);
 /* Applies the batch of the entry `index`, which is above the applied index. Visible at once, whole.
  * Never suspends. As lw_tree_check_batch; what fails is not applied. */
 LW_MUST_USE lw_status lw_tree_apply(lw_tree *tree, uint64_t index, lw_bytes batch);

@@ -31,7 +31,9 @@ enum {
     TINY_MEMTABLE_SIZE = 4096,           /* bytes, when the simulator wants them tiny */
     MEMORY_PATIENCE_NS = 1000 * 1000000, /* for memory that no flush gives back */
     ADMITTED_PERIOD_NS = 500 * 1000000,  /* what was let in is counted for one to two of these */
-    LARGE_PART = 32, /* of the limit: a larger batch asks for its room by itself */
+    DEFERRED_PART = 16,     /* of the limit, for entries that are deferred while replaying ... */
+    DEFERRED_MAX = 1 << 20, /* ... and at most so many */
+    LARGE_PART = 32,        /* of the limit: a larger batch asks for its room by itself */
     IDLE_RATIO = 16, /* bytes evicted for each one written, from which memtables count as idle */
 };
 
@@ -124,9 +126,29 @@ void lw_tree_install(lw_tree *tree, const lw_version_change *change) {
     }
 }
 
+static void count_grown(lw_store *store, lw_memtable_share *share) {
+    size_t grown = lw_memtable_size(share->memtable) - share->charge.size;
+    lw_budget_share_set(&share->charge, share->charge.size + grown);
+    store->memtable_bytes += grown;
+    store->active_bytes += grown;
+}
+
+static void settle(lw_tree *tree) {
+    lw_memtable_settle(active(tree)->memtable);
+    count_grown(tree->store, active(tree));
+}
+
+static void settle_all(lw_store *store) {
+    for (lw_tree *tree = store->first_tree; tree != NULL; tree = tree->next) {
+        settle(tree);
+    }
+    store->deferred = 0;
+}
+
 void lw_tree_rotate(lw_tree *tree) {
     lw_store *store = tree->store;
     LW_ASSERT(tree->applied > tree->rotated);
+    settle(tree);
     LW_MARK(store->env, "store.memtable_rotated");
     store->idle = false;
     active(tree)->index = tree->applied;
@@ -203,11 +225,15 @@ void lw_store_relieve_readers(lw_store *store) {
 
 /* ---- applying ------------------------------------------------------------------------------- */
 
+void lw_store_replaying(lw_store *store, bool replaying) {
+    size_t most = store->budget->limit / DEFERRED_PART / LW_MEMTABLE_DEFERRED_SIZE;
+    store->replaying = replaying;
+    store->deferred_max = most < DEFERRED_MAX ? (uint32_t)most : DEFERRED_MAX;
+    settle_all(store);
+}
+
 static void count_applied(lw_store *store, lw_memtable_share *share, size_t batch_size) {
-    size_t grown = lw_memtable_size(share->memtable) - share->charge.size;
-    lw_budget_share_set(&share->charge, share->charge.size + grown);
-    store->memtable_bytes += grown;
-    store->active_bytes += grown;
+    count_grown(store, share);
     store->pace.written += batch_size;
     size_t rest = batch_size > store->admitted_before ? batch_size - store->admitted_before : 0;
     store->admitted_before -= batch_size - rest;
@@ -247,10 +273,18 @@ void lw_tree_apply_checked(lw_tree *tree, uint64_t index, lw_bytes batch) {
             .kind = operation.kind == LW_BATCH_PUT ? LW_ENTRY_PUT : LW_ENTRY_DELETE,
             .value = operation.value,
         };
-        lw_memtable_insert(share->memtable, &entry);
+        if (store->replaying) {
+            lw_memtable_defer(share->memtable, &entry);
+            store->deferred++;
+        } else {
+            lw_memtable_insert(share->memtable, &entry);
+        }
     }
     LW_ASSERT(batch.size == 0);
     tree->applied = index;
+    if (store->replaying && store->deferred >= store->deferred_max) {
+        settle_all(store);
+    }
     count_applied(store, share, batch_size);
     watch_memory(tree);
 }

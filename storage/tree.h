@@ -96,6 +96,8 @@ struct lw_store {
     uint64_t moved_bytes; /* of values, out of wasted files */
     uint32_t fibers;      /* that work now */
     bool committing, shaping, closing, dead;
+    bool replaying; /* entries are deferred (storage/memtable.h): so many by now, at most so many */
+    uint32_t deferred, deferred_max;
     bool flush_full, compaction_full; /* the last attempt met a full disk */
     lw_error why_dead;
     lw_queue commit_turn, shaping_turn;

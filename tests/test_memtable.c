@@ -62,13 +62,18 @@ static void model_insert(model *into, const model_entry *added) {
     into->entries[index] = *added;
 }
 
-static void insert(lw_memtable *memtable, const model_entry *added) {
+static lw_entry entry_of(const model_entry *added) {
     lw_entry entry = {.key = lw_view(added->key, added->key_size),
                       .sequence = added->sequence,
                       .kind = added->kind};
     if (added->kind == LW_ENTRY_PUT) {
         entry.value = lw_view(&added->value, sizeof(added->value));
     }
+    return entry;
+}
+
+static void insert(lw_memtable *memtable, const model_entry *added) {
+    lw_entry entry = entry_of(added);
     lw_memtable_insert(memtable, &entry);
 }
 
@@ -109,8 +114,8 @@ static void assert_equal(const lw_memtable *memtable, const model *expected) {
 }
 
 /* Shapes of keys that go wrong in one tree or another: few and short (many versions each), zeros at
- * the end, a long prefix in common, numbers that ascend, many that differ late, and such among which
- * every now and then one comes that begins otherwise. */
+ * the end, a long prefix in common, numbers that ascend, many that differ late, and such among
+ * which every now and then one comes that begins otherwise. */
 static void draw_entry(chance *from, uint64_t shape, model_entry *drawn) {
     *drawn = (model_entry){.sequence = draw(from, shape == 0 ? 8 : 1000),
                            .kind = draw(from, 8) == 0 ? LW_ENTRY_DELETE : LW_ENTRY_PUT,
@@ -159,6 +164,39 @@ static void it_agrees_with_a_sorted_array(void **state) {
             assert_int_equal(lw_memtable_size(memtable), lw_memory_used(memory));
         }
         assert_equal(memtable, expected);
+        lw_memtable_close(memtable);
+        assert_int_equal(lw_memory_used(memory), 0);
+        lw_memory_close(memory);
+    }
+    free(expected);
+}
+
+static void deferred_or_not_makes_no_difference(void **state) {
+    (void)state;
+    model *expected = malloc(sizeof(*expected));
+    for (uint64_t seed = 0; seed < 60; seed++) {
+        chance from = {.seed = seed};
+        lw_memory *memory = lw_memory_open();
+        lw_memtable *memtable = lw_memtable_open(memory);
+        expected->count = 0;
+        for (size_t round = 0; round < 5; round++) {
+            for (uint64_t left = draw(&from, 1200); left > 0; left--) {
+                model_entry drawn;
+                draw_entry(&from, seed % 6, &drawn);
+                lw_entry entry = entry_of(&drawn);
+                lw_memtable_defer(memtable, &entry);
+                model_insert(expected, &drawn);
+            }
+            lw_memtable_settle(memtable);
+            assert_int_equal(lw_memtable_size(memtable), lw_memory_used(memory));
+            for (uint64_t left = draw(&from, 10); left > 0; left--) {
+                model_entry drawn;
+                draw_entry(&from, seed % 6, &drawn);
+                insert(memtable, &drawn);
+                model_insert(expected, &drawn);
+            }
+            assert_equal(memtable, expected);
+        }
         lw_memtable_close(memtable);
         assert_int_equal(lw_memory_used(memory), 0);
         lw_memory_close(memory);
@@ -304,6 +342,7 @@ static void the_largest_entry_fits(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_agrees_with_a_sorted_array),
+        cmocka_unit_test(deferred_or_not_makes_no_difference),
         cmocka_unit_test(a_cursor_keeps_its_place_while_inserts_go_on),
         cmocka_unit_test(views_outlive_the_entry_that_replaces_theirs),
         cmocka_unit_test(an_empty_one_costs_next_to_nothing),
