@@ -186,11 +186,11 @@ static void refuse_story(bench *on) {
     }
     uint32_t tree = create(on), child = split(on, tree, 40, 50);
     put_keys(on, 10, 20);
-    uint32_t before = files_there(on, "data/sst");
     export_range(on, "low", 15, 16);
     export_range(on, "between", 22, 26);
     expect_status(on, ingest(on, "low", tree), LW_EXISTS, "over a memtable");
     each_tree(on, lw_tree_flush, "flush");
+    uint32_t before = files_there(on, "data/sst");
     expect_status(on, ingest(on, "low", tree), LW_EXISTS, "over a table");
     expect_status(on, ingest(on, "between", child), LW_INVALID_ARGUMENT, "out of its bounds");
     expect_status(on, ingest(on, "between", 70), LW_NOT_FOUND, "into no tree");
@@ -199,7 +199,7 @@ static void refuse_story(bench *on) {
     expect_status(on, lw_store_ingest(on->store, &no_source), LW_NOT_FOUND, "of no tree");
     lw_ingest taken = {.directory = "between", .source = 1, .tree = tree, .create = true};
     expect_status(on, lw_store_ingest(on->store, &taken), LW_EXISTS, "as a tree that is there");
-    if (files_there(on, "data/sst") != before + 1) {
+    if (files_there(on, "data/sst") != before) {
         wrong(on, "what was not ingested left files");
     }
     expect_status(on, ingest(on, "between", tree), LW_OK, "where nothing is");
@@ -291,7 +291,7 @@ static void damage_is_found_before_a_table_is_named(void **state) {
     const char *const paths[] = {"load/sst/0000000000000001", "load/CATALOG"};
     for (size_t path = 0; path < 2; path++) {
         bool more = true;
-        for (uint64_t bit = path * 3; more; bit += 41) {
+        for (uint64_t bit = path * 3; more; bit += 41 * STRIDE) {
             lw_faults faults = lw_faults_none();
             bench *on = bench_make(1, &faults);
             assert_true(run(on, bundle_story));
@@ -395,7 +395,7 @@ static void the_power_may_go_at_any_step(void **state) {
         lw_faults faults = lw_faults_none();
         faults.rare_paths = seed % 2 == 0;
         bool more = true;
-        for (uint64_t step = 0; more; step++) {
+        for (uint64_t step = 0; more; step += STRIDE) {
             bench *on = bench_make(seed, &faults);
             more = crash_at(on, step, (lw_crash)((step + seed) % 3));
             expect_right(on, "power cut at step", step);
@@ -410,7 +410,7 @@ static void a_fault_at_any_occasion_makes_nothing_wrong(void **state) {
                               LW_FAULT_READ_ERROR};
     for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++) {
         bool more = true;
-        for (uint32_t occasion = 1; more; occasion++) {
+        for (uint32_t occasion = 1; more; occasion += STRIDE) {
             lw_faults faults = lw_faults_none();
             bench *on = bench_make(1, &faults);
             on->faults = true;

@@ -445,7 +445,7 @@ static void many_trees_are_as_the_model_over_crashes(void **state) {
                                  "store.edit_outdated", "store.tree_dropped"};
     enum { MARK_COUNT = sizeof(marks) / sizeof(marks[0]) };
     uint64_t reached[MARK_COUNT] = {0};
-    for (uint64_t seed = 1; seed <= 120; seed++) {
+    for (uint64_t seed = 1; seed <= 120; seed += STRIDE) {
         lw_faults faults = lw_faults_none();
         faults.rare_paths = seed % 2 == 0;
         bench *on = bench_make(seed, &faults);
@@ -518,7 +518,7 @@ static void the_power_may_go_at_any_step_of_a_change_of_trees(void **state) {
         lw_faults faults = lw_faults_none();
         faults.rare_paths = seed % 2 == 0;
         bool more = true;
-        for (uint64_t step = 0; more; step++) {
+        for (uint64_t step = 0; more; step += STRIDE) {
             bench *on = bench_make(seed, &faults);
             more = crash_at(on, step, (lw_crash)((step + seed) % 3));
             expect_right(on, "power cut at step", step);
@@ -547,7 +547,7 @@ static void a_fault_at_any_occasion_makes_nothing_wrong(void **state) {
                               LW_FAULT_READ_ERROR};
     for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++) {
         bool more = true;
-        for (uint32_t occasion = 1; more; occasion++) {
+        for (uint32_t occasion = 1; more; occasion += STRIDE) {
             lw_faults faults = lw_faults_none();
             bench *on = bench_make(1, &faults);
             more = fault_at(on, kinds[kind], occasion);
