@@ -188,11 +188,12 @@ static void note_swept(const lw_compaction *compaction, const lw_tree *tree,
 LW_YIELDS static lw_status rewrite_inputs(lw_tree *tree, uint32_t shape, const lw_version *version,
                                           const lw_compaction *compaction, const slice *cut) {
     lw_store *store = tree->store;
-    lw_output output = lw_output_in(store, store->options.table_size);
+    bool gathers = compaction->output_level == 0;
+    lw_output output = lw_output_in(store, gathers ? UINT64_MAX : store->options.table_size);
     output.values.move_size = compaction->move_size;
     output.last =
         compaction->output_level > 0 && lw_version_last_level(version) <= compaction->output_level;
-    output.below = compaction->output_level < LW_LEVEL_LAST ? version : NULL;
+    output.below = gathers || compaction->output_level == LW_LEVEL_LAST ? NULL : version;
     output.below_level = compaction->output_level + 1;
     lw_status status = merge_inputs(tree, version, compaction, cut, &output);
     if (status != LW_OK) {
@@ -263,7 +264,10 @@ LW_YIELDS static lw_status tree_step(lw_tree *tree, bool all) {
     lw_store *store = tree->store;
     lw_version *version = tree->version;
     lw_need need = tree->need;
-    if (!all && need.level == 0) {
+    if (!all && need.gather) {
+        LW_MARK(store->env, "store.level0_gathered");
+        tree->round_sequence = 0; /* the new table belongs to none */
+    } else if (!all && need.level == 0) {
         begin_round(tree);
     }
     lw_tuning tuning = lw_tree_tuning(tree);
@@ -275,7 +279,7 @@ LW_YIELDS static lw_status tree_step(lw_tree *tree, bool all) {
     if (compaction.input_count > 0) {
         status = compaction_run(tree, version, &compaction);
     }
-    if (status == LW_OK && !all && need.level == 0 && !compaction.move) {
+    if (status == LW_OK && !all && need.level == 0 && !need.gather && !compaction.move) {
         note_round(tree);
     }
     lw_compaction_reset(&compaction);

@@ -8,6 +8,7 @@
  *     level 0 takes a slice of the key space that overlaps a few tables of the base level, of all
  *     its tables in the round; any other step takes one table and what that overlaps. (While the
  *     base level is small, a slice is all of it.)
+ *     Where level 0 is far too little for the base level, its tables become one table of level 0.
  * P2. Of level 0 a step takes what no other table of level 0 has older entries of: all tables up
  *     to a sequence, and of these all keys of the slice. What stays behind keeps its place, clipped
  *     to the keys behind the slice, in the same edit: so a round that a crash cuts short goes on.

@@ -98,6 +98,7 @@ static void need_of_garbage(const lw_version *version, uint64_t safepoint, lw_ne
             }
             most = gain;
             need->score = 1;
+            need->gather = false;
             need->level = level;
             need->file = file;
         }
@@ -107,7 +108,17 @@ static void need_of_garbage(const lw_version *version, uint64_t safepoint, lw_ne
 /* ---- what is needed -----------------------------------------------------------------------------
  */
 
-static double score_of_level0(const lw_version *version, const lw_tuning *tuning) {
+/* Whether a merge with the base level would cost far more than level 0 brings: then its tables are
+ * merged among themselves, which helps readers as much. */
+static bool too_little(const lw_version *version, const lw_tuning *tuning,
+                       const lw_levels *levels) {
+    uint32_t level = lw_levels_output(version, levels);
+    return lw_version_count(version, 0) > 1 &&
+           (tuning->gather ||
+            lw_version_bytes(version, 0) * LW_GATHER_RATIO < lw_version_bytes(version, level));
+}
+
+static double score_of_level0(const lw_version *version, const lw_tuning *tuning, bool *forced) {
     uint64_t entries = 0;
     double trigger = tuning->idle ? LW_LEVEL0_COMPACT_IDLE : LW_LEVEL0_COMPACT;
     double garbage = 0, score = (double)lw_version_depth(version) / trigger;
@@ -115,19 +126,19 @@ static double score_of_level0(const lw_version *version, const lw_tuning *tuning
         const lw_table_file *file = lw_version_files(version, 0)[index];
         garbage += lw_table_garbage(file, tuning->safepoint) * (double)file->info.entry_count;
         entries += file->info.entry_count;
-        score = lw_levels_in_round(file, tuning) && score < 1 ? 1 : score;
+        *forced |= lw_levels_in_round(file, tuning);
     }
-    bool mostly_garbage = entries > 0 && garbage > GARBAGE_ABOVE * (double)entries;
-    return mostly_garbage && score < 1 ? 1 : score;
+    *forced |= entries > 0 && garbage > GARBAGE_ABOVE * (double)entries;
+    return *forced && score < 1 ? 1 : score;
 }
 
 static double score_of_level(const lw_version *version, const lw_tuning *tuning,
-                             const lw_levels *levels, uint32_t level) {
+                             const lw_levels *levels, uint32_t level, bool *forced) {
     if (lw_version_count(version, level) == 0 || level == LW_LEVEL_LAST) {
         return 0;
     }
     if (level == 0) {
-        return score_of_level0(version, tuning);
+        return score_of_level0(version, tuning, forced);
     }
     if (level < levels->base) {
         return SCORE_DRAIN;
@@ -162,14 +173,17 @@ static double work_of(const lw_version *version, const lw_tuning *tuning, const 
 lw_need lw_levels_need(const lw_version *version, const lw_tuning *tuning) {
     lw_levels levels = lw_levels_of(version, tuning);
     lw_need need = {.score = 0, .work = work_of(version, tuning, &levels)};
+    bool forced = false; /* level 0 has to go down */
     for (uint32_t level = 0; level < LW_LEVEL_LAST; level++) {
-        double score = score_of_level(version, tuning, &levels, level);
+        double score = score_of_level(version, tuning, &levels, level, &forced);
         if (score > need.score) {
             need.score = score;
             need.level = level;
         }
         need.debt += level > 0 ? debt_of_level(version, &levels, level) : 0;
     }
+    need.gather = need.level == 0 && !forced && (need.score >= 1 || tuning->gather) &&
+                  too_little(version, tuning, &levels);
     if (need.score < 1) {
         need_of_garbage(version, tuning->safepoint, &need);
     }

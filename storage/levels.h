@@ -22,6 +22,7 @@ enum {
     LW_LEVEL0_COMPACT_IDLE = 3, /* and while nobody writes */
     LW_LEVEL0_COMPACT = 8,      /* tables of level 0 over one key that ask for a compaction */
     LW_BATCH_TABLES_MIN = 8,    /* a batch is taken to be at least so many full tables */
+    LW_GATHER_RATIO = 16,       /* so much less than the base level is too little */
     LW_LEVEL_RATIO = 10,        /* of the sizes of two levels, at most */
     LW_LEVEL_LAST = LW_LEVEL_COUNT - 1,
 };
@@ -34,6 +35,7 @@ typedef struct lw_tuning {
      * sequences up to this one; 0: none is under way. */
     uint64_t round_sequence;
     bool idle;           /* nobody writes: level 0 goes down earlier, for readers */
+    bool gather;         /* gather level 0 whenever that is possible */
     uint64_t slice_size; /* bytes of the base level that a slice overlaps */
     uint64_t safepoint;
 } lw_tuning;
@@ -49,6 +51,7 @@ typedef struct lw_need {
     double score;        /* from 1 on it should be done; 0: there is nothing to do at all */
     uint32_t level;      /* that goes down, or that `file` is in */
     lw_table_file *file; /* for what can be dropped from this one; NULL: for the level's size */
+    bool gather;         /* level 0 is too little to go down: its tables become one of it */
     double work;         /* bytes merged on all levels, for each byte that comes in */
     uint64_t debt;       /* bytes that have to be written until every level is within its target */
 } lw_need;

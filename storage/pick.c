@@ -85,6 +85,14 @@ static void add_below(lw_compaction *compaction, const lw_version *version) {
 /* ---- level 0 ------------------------------------------------------------------------------------
  */
 
+/* Adds all of it, newest first. */
+static void add_runs_of_level0(lw_compaction *compaction, const lw_version *version) {
+    for (uint32_t index = 0; index < lw_version_count(version, 0); index++) {
+        add_input(compaction, lw_version_files(version, 0)[index]);
+        end_run(compaction);
+    }
+}
+
 /* Where the filter part of `key` begins, if that is a bound of it (P3). */
 static lw_bytes part_of(lw_filter_part filter_part, lw_bytes key) {
     if (filter_part == NULL) {
@@ -182,6 +190,10 @@ lw_compaction lw_compaction_of_need(lw_memory *memory, const lw_version *version
     lw_compaction compaction = compaction_in(memory, version);
     uint32_t level = need->level;
     LW_ASSERT(lw_version_count(version, level) > 0);
+    if (need->gather) {
+        add_runs_of_level0(&compaction, version);
+        return compaction;
+    }
     if (level == 0) {
         lw_levels levels = lw_levels_of(version, tuning);
         compaction.output_level = lw_levels_output(version, &levels);
@@ -210,10 +222,7 @@ lw_compaction lw_compaction_of_all(lw_memory *memory, const lw_version *version)
     lw_compaction compaction = compaction_in(memory, version);
     uint32_t last = lw_version_last_level(version);
     compaction.output_level = last > 0 ? last : LW_LEVEL_LAST;
-    for (uint32_t index = 0; index < lw_version_count(version, 0); index++) {
-        add_input(&compaction, lw_version_files(version, 0)[index]);
-        end_run(&compaction);
-    }
+    add_runs_of_level0(&compaction, version);
     for (uint32_t level = 1; level < LW_LEVEL_COUNT; level++) {
         for (uint32_t index = 0; index < lw_version_count(version, level); index++) {
             add_input(&compaction, lw_version_files(version, level)[index]);

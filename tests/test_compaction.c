@@ -273,6 +273,27 @@ static void a_table_with_much_to_drop_is_compacted_for_that(void **state) {
     lw_compaction_reset(&compaction);
 }
 
+static void tables_too_small_for_the_base_level_are_gathered(void **state) {
+    (void)state;
+    add(LW_LEVEL_LAST, "a", "z", 40 * TABLE_SIZE);
+    for (uint32_t count = 0; count < LW_LEVEL0_COMPACT; count++) {
+        add(0, "b", "c", TABLE_SIZE / 10);
+    }
+    lw_need wanted = need(0);
+    assert_true(wanted.gather && wanted.level == 0);
+    lw_compaction compaction = pick_of(&wanted);
+    expect_inputs(&compaction, "9 | 8 | 7 | 6 | 5 | 4 | 3 | 2 | ");
+    assert_int_equal(compaction.output_level, 0);
+    lw_compaction_reset(&compaction);
+    /* What a round has begun goes down, and so does what is mostly deletions, or large enough. */
+    lw_tuning with = tuning();
+    with.round_sequence = 2;
+    assert_false(lw_levels_need(bench.version, &with).gather);
+    add(0, "b", "c", 2 * TABLE_SIZE);
+    assert_false(need(0).gather);
+    assert_int_equal(need(0).level, 0);
+}
+
 static void what_comes_to_the_bottom_with_deletions_is_not_just_moved(void **state) {
     (void)state;
     lw_table_file *file = add(LW_LEVEL_LAST - 1, "a", "c", TABLE_SIZE);
@@ -476,6 +497,7 @@ int main(void) {
         STORY(nearly_all_data_lies_in_the_last_level),
         STORY(the_level_furthest_above_its_target_is_needed),
         STORY(a_table_with_much_to_drop_is_compacted_for_that),
+        STORY(tables_too_small_for_the_base_level_are_gathered),
         STORY(what_comes_to_the_bottom_with_deletions_is_not_just_moved),
         STORY(level_0_goes_down_in_slices_of_the_key_space),
         STORY(level_0_goes_down_as_a_whole_with_what_it_overlaps),

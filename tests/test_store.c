@@ -8,7 +8,7 @@
 static const char *const marks[] = {
     "store.trivial_move",      "store.memtable_rotated", "store.orphan_removed",
     "store.tombstone_dropped", "catalog.rewritten",      "store.table_closed",
-    "store.table_sliced",
+    "store.table_sliced",      "store.level0_gathered",
 };
 enum { MARK_COUNT = sizeof(marks) / sizeof(marks[0]) };
 
