@@ -7,7 +7,7 @@
 
 #include <inttypes.h>
 
-enum { CACHE_SIZE = 4 * 1024 * 1024 };
+enum { CACHE_SIZE = 3 * LW_TREE_VALUE_SIZE_MAX }; /* the largest value stands in it twice */
 
 typedef struct checker {
     lw_env *env;

@@ -398,11 +398,11 @@ static void forget_admitted(lw_store *store) {
 
 /* A batch so large that it would leave no room for anything else. */
 static lw_status too_large(const lw_store *store, size_t size) {
-    return lw_fail(
-        LW_REFUSED,
-        "a write of %zu bytes is more than a third of the memory budget of %zu bytes: split "
-        "it, or give the node more with --memory",
-        size, store->budget->limit);
+    return lw_fail(LW_REFUSED,
+                   "a write of %zu bytes is too large for the memory budget of %zu bytes, which "
+                   "has to hold it "
+                   "twice: split it, or give the node more with --memory",
+                   size, store->budget->limit);
 }
 
 /* Nothing is to be flushed, and still there is no memory. */
@@ -480,7 +480,7 @@ LW_YIELDS static lw_status admit(lw_tree *tree, size_t size) {
     lw_store *store = tree->store;
     await_verdict(store);
     LW_TRY(hopeless(tree));
-    if (size > store->budget->limit / 3) {
+    if (size > store->budget->limit / 16 * 7) { /* twice, and an eighth for work */
         return too_large(store, size);
     }
     forget_admitted(store);

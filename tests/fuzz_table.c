@@ -9,7 +9,7 @@
 #include "storage/table_file.h"
 #include "storage/table_index.h"
 
-enum { CACHE_SIZE = 64 * 1024 };
+enum { CACHE_SIZE = 64 * 1024 * 1024 };
 
 /* ---- mending --------------------------------------------------------------------------------- */
 

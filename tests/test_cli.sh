@@ -684,7 +684,7 @@ memory() {
 import json
 memory = json.load(open("out"))["memory"]
 parts = ["memtables", "blocks", "indexes", "filters", "buffers"]
-assert memory["limit_bytes"] == 8 << 20, memory
+assert memory["limit_bytes"] == 40 << 20, memory
 assert memory["used_bytes"] == sum(memory[part + "_bytes"] for part in parts), memory
 assert 0 < memory["used_bytes"] <= memory["used_most_bytes"] <= memory["limit_bytes"], memory
 assert memory["writes_slowed_by"] == "nothing", memory
