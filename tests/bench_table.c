@@ -152,6 +152,14 @@ static void print_row(const bench_results *results, bench_figure figure) {
            judged == MISSED ? number : "", judged == MISSED ? ")" : "");
 }
 
+static bool is_measured(const bench_samples *of_engines) {
+    bool measured = false;
+    for (uint32_t engine = 0; engine < BENCH_ENGINE_COUNT; engine++) {
+        measured |= of_engines[engine].count > 0;
+    }
+    return measured;
+}
+
 /* What an operation costs the machine, which tells the same on a busy one. */
 static void print_processor(const bench_results *results) {
     char number[32];
@@ -162,11 +170,7 @@ static void print_processor(const bench_results *results) {
     }
     printf("\n|---|---|---|---|---|\n");
     for (bench_figure figure = 0; figure < BENCH_FIGURE_COUNT; figure++) {
-        bool measured = false;
-        for (uint32_t engine = 0; engine < BENCH_ENGINE_COUNT; engine++) {
-            measured |= results->processor[figure][engine].count > 0;
-        }
-        if (!measured) {
+        if (!is_measured(results->processor[figure])) {
             continue;
         }
         printf("| %s |", aims[figure].work);
@@ -189,7 +193,9 @@ void bench_print_table(const bench_results *results) {
            engines[3]->name);
     printf("|---|---|---|---|---|---|---|---|---|---|---|\n");
     for (bench_figure figure = 0; figure < BENCH_FIGURE_COUNT; figure++) {
-        print_row(results, figure);
+        if (is_measured(results->samples[figure])) {
+            print_row(results, figure);
+        }
     }
     print_processor(results);
     fflush(stdout);
