@@ -163,7 +163,9 @@ static bool is_measured(const bench_samples *of_engines) {
 /* What an operation costs the machine, which tells the same on a busy one. */
 static void print_processor(const bench_results *results) {
     char number[32];
-    printf("\nProcessor time of an operation, in microseconds, of all threads of the process:\n\n| "
+    printf("\nProcessor time of an operation (of a record, when opening), in microseconds, of all "
+           "threads "
+           "of the process:\n\n| "
            " |");
     for (uint32_t engine = 0; engine < BENCH_ENGINE_COUNT; engine++) {
         printf(" %s |", results->engines[engine]->name);

@@ -427,12 +427,17 @@ void bench_work_crash(bench_task *task) {
 }
 
 void bench_work_open_crashed(bench_task *task) {
-    uint64_t ample = task->record_count * 1024, from_ns = bench_now_ns();
+    uint64_t ample = task->record_count * 1024;
+    start from = start_now();
     void *store = open_store(task, &(bench_setup){.memory_size = ample});
     void *session = task->engine->session_open(store);
     read_record(task, session, task->record_count / 2);
-    double seconds = seconds_since(from_ns);
-    report(task, BENCH_OPEN_CRASHED, seconds * 1e9 / (double)task->log_size);
+    double records = (double)task->record_count, processor = bench_process_seconds();
+    send_figure(task, (bench_reported){
+                          .figure = BENCH_OPEN_CRASHED,
+                          .value = seconds_since(from.clock_ns) * 1e9 / (double)task->log_size,
+                          .processor_us = (processor - from.processor_seconds) / records * 1e6,
+                      });
     for (uint64_t record = 0; record < task->record_count; record += WARM_STRIDE) {
         read_record(task, session, record);
     }
