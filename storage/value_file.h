@@ -55,7 +55,7 @@ enum {
     LW_VALUE_FOOTER_SIZE = 40,
     LW_VALUE_TAIL_SIZE = 17, /* of a value: what stands behind its key */
     LW_REFERENCE_SIZE_MAX = 4 * LW_VARINT_SIZE_MAX,
-    LW_VALUE_COMPRESS_MAX = 1024 * 1024,
+    LW_VALUE_COMPRESS_MAX = 256 * 1024,
 };
 
 /* Where a value lies in its file. */

@@ -3,10 +3,10 @@
 #include "storage/value_garbage.h"
 
 enum {
-    MOVE_TABLES = 8,  /* full tables' worth of values that one step moves */
-    LOOK_SIZE = 4096, /* references to files looked at between two passes */
-    WORTH = 2,        /* a gain may be so many times smaller than what it costs, */
-    WORTH_FULL = 64,  /* and on a full disk so many */
+    MOVE_TABLES = 8,   /* full tables' worth of values that one step moves */
+    LOOK_SIZE = 4096,  /* references to files looked at between two passes */
+    WORTH = 2,         /* a gain may be so many times smaller than what it costs, */
+    WORTH_LITTLE = 64, /* and on a full disk so many */
 };
 
 /* The search so far. */
@@ -106,7 +106,8 @@ static lw_compaction rewrite_in_place(const search *among) {
 }
 
 bool lw_garbage_find(lw_store *store, lw_tree **tree, lw_compaction *compaction) {
-    search among = {.store = store, .worth = store->squeezing ? WORTH_FULL : WORTH};
+    bool anyway = store->squeezing || LW_RARE(store->env, "value.worth_little");
+    search among = {.store = store, .worth = anyway ? WORTH_LITTLE : WORTH};
     uint64_t now_ns = lw_env_now(store->env);
     if (store->folder.wasted_count == 0) {
         return false;
