@@ -65,7 +65,7 @@ MAIN    := $(B)/node/main.o
 PROGRAM := $(B)/lathwork
 
 TESTS   := $(patsubst %.c,$(B)/%,$(wildcard tests/test_*.c))
-BENCHES := $(B)/tests/bench_node $(B)/tests/bench_engines
+BENCHES := $(B)/tests/bench_node $(B)/tests/bench_engines $(B)/tests/bench_values
 # The comparison of engines: the driver, and one file an engine. The others' files need their
 # packages, which nothing but `make bench` asks for.
 RIVALS  := rocksdb leveldb lmdb
