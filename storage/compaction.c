@@ -165,12 +165,25 @@ LW_YIELDS static lw_status replace_inputs(lw_tree *tree, uint32_t shape,
     return status;
 }
 
-LW_YIELDS static void unlink_inputs(lw_tree *tree, const lw_compaction *compaction) {
+LW_YIELDS static void unlink_file(const lw_store *store, uint64_t number) {
     char path[LW_PATH_SIZE];
+    if (lw_table_path(path, store->table_path, number) == LW_OK) {
+        (void)!lw_path_unlink(store->env, path);
+    }
+}
+
+LW_YIELDS static void unlink_inputs(const lw_store *store, const lw_compaction *compaction) {
     for (uint32_t index = 0; index < compaction->input_count; index++) {
-        uint64_t number = compaction->inputs[index]->info.number;
-        if (lw_table_path(path, tree->store->table_path, number) == LW_OK) {
-            (void)!lw_path_unlink(tree->store->env, path);
+        unlink_file(store, compaction->inputs[index]->info.number);
+    }
+}
+
+/* The value files of the inputs, though outputs may refer to them, and other tables. */
+LW_YIELDS static void unlink_values(const lw_store *store, const lw_compaction *compaction) {
+    for (uint32_t index = 0; index < compaction->input_count; index++) {
+        const lw_table_info *info = &compaction->inputs[index]->info;
+        for (uint32_t file = 0; file < info->value_count; file++) {
+            unlink_file(store, info->values[file].number);
         }
     }
 }
@@ -201,11 +214,14 @@ LW_YIELDS static lw_status rewrite_inputs(lw_tree *tree, uint32_t shape, const l
         return status;
     }
     if (LW_BUG(store->env, "store.unlink_before_catalog")) {
-        unlink_inputs(tree, compaction);
+        unlink_inputs(store, compaction);
     }
     note_swept(compaction, tree, &output);
     status = replace_inputs(tree, shape, compaction, output.files, output.count, cut);
     tree->compacted_bytes += output.bytes;
+    if (status == LW_OK && LW_BUG(store->env, "value.live_file_removed")) {
+        unlink_values(store, compaction);
+    }
     /* When the store has stopped it is unknown which tables the catalog names. */
     lw_output_reset(&output, status == LW_CONFLICT);
     return status;

@@ -252,7 +252,6 @@ static void unname_values(lw_shared_file *values, uint64_t live_size) {
         folder->value_bytes -= values->size;
     }
     count_values(values, wasted_before);
-    values->obsolete |= LW_BUG(folder->env, "value.live_file_removed");
 }
 
 void lw_shared_file_unname(lw_shared_file *table) {
