@@ -184,7 +184,8 @@ static const lw_command_spec commands[] = {
      "lathwork status --json | jq .log",
      lw_command_status},
     {"inspect", LW_GROUP_NODE, "PATH...", 1, -1, 0, "describe files of a data folder",
-     "Tells a log segment, a table, a catalog and an identity apart by their first bytes, and "
+     "Tells a log segment, a table, a value file, a catalog and an identity apart by their bytes, "
+     "and "
      "describes what is in each. A folder is listed. Reads only; files of a running node may "
      "change meanwhile.",
      "lathwork inspect lathwork-data\n"

@@ -6,7 +6,7 @@
  *   IDENTITY   who this node is (storage/identity.h)
  *   CATALOG    which trees there are and which tables make them up (storage/catalog.h)
  *   log/       the write-ahead log, opened by the node through storage/log.h
- *   sst/       tables, named by their number in 16 hexadecimal digits
+ *   sst/       tables and files of large values, named by their number in 16 hexadecimal digits
  *
  * A tree is an LSM tree: a memtable that takes writes, memtables that are being flushed, level 0 of
  * tables as flushed, then levels of disjoint tables. The trees of a store share the block cache,
