@@ -182,6 +182,7 @@ lw_status lw_env_status_of(int system_error) {
     case ENAMETOOLONG:
     case ETXTBSY:
     case EXDEV:
+    case EOPNOTSUPP:
         return LW_REFUSED;
     case ECONNREFUSED:
     case ECONNRESET:
@@ -361,6 +362,11 @@ lw_status lw_file_sync(lw_env *env, lw_handle file) {
 
 lw_status lw_file_resize(lw_env *env, lw_handle file, uint64_t size) {
     lw_op op = {.kind = LW_OP_RESIZE, .handle = file, .size = size};
+    return lw_env_perform(env, &op);
+}
+
+lw_status lw_file_hold(lw_env *env, lw_handle file, uint64_t size) {
+    lw_op op = {.kind = LW_OP_RESIZE, .handle = file, .size = size, .flags = LW_RESIZE_HOLD};
     return lw_env_perform(env, &op);
 }
 

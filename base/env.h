@@ -41,7 +41,7 @@ typedef enum lw_op_kind {
     LW_OP_READ,   /* handle, buffer, size, offset → count */
     LW_OP_WRITE,  /* handle, buffer, size, offset, flags */
     LW_OP_SYNC,   /* handle: its data and size are durable */
-    LW_OP_RESIZE, /* handle, size: cut, or grown with zeros */
+    LW_OP_RESIZE, /* handle, size, flags: cut, or grown with zeros */
     LW_OP_SIZE,   /* handle → count */
     LW_OP_LOCK,   /* handle: until closed or the process ends; LW_REFUSED if another holds it */
     LW_OP_RENAME, /* path, path_to: replaces path_to */
@@ -69,6 +69,7 @@ enum {
     LW_OPEN_READ_ONLY = 8,
     LW_WRITE_DURABLE = 1, /* complete only once the bytes are on disk (RWF_DSYNC); the file's size
                              too when it grew */
+    LW_RESIZE_HOLD = 1,   /* see lw_file_hold */
     LW_DIRECT_ALIGNMENT = 4096,
     LW_PATH_SIZE = 1024,   /* bytes, with the closing zero */
     LW_ADDRESS_SIZE = 280, /* "HOST:PORT", with the closing zero */
@@ -216,6 +217,10 @@ LW_MUST_USE LW_YIELDS lw_status lw_file_write(lw_env *env, lw_handle file, uint6
                                               lw_bytes bytes, uint32_t flags);
 LW_MUST_USE LW_YIELDS lw_status lw_file_sync(lw_env *env, lw_handle file);
 LW_MUST_USE LW_YIELDS lw_status lw_file_resize(lw_env *env, lw_handle file, uint64_t size);
+/* Grows a file to `size` bytes whose space on the disk is really taken, without writing them; what
+ * they hold means nothing. LW_FULL: the file may have grown by a part. LW_REFUSED: the file system
+ * cannot do that. */
+LW_MUST_USE LW_YIELDS lw_status lw_file_hold(lw_env *env, lw_handle file, uint64_t size);
 LW_MUST_USE LW_YIELDS lw_status lw_file_size(lw_env *env, lw_handle file, uint64_t *size);
 LW_MUST_USE LW_YIELDS lw_status lw_file_lock(lw_env *env, lw_handle file);
 LW_MUST_USE LW_YIELDS lw_status lw_path_rename(lw_env *env, const char *from, const char *to);

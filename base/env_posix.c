@@ -338,6 +338,14 @@ static int write_file(lw_op *op) {
     return 0;
 }
 
+static int resize_file(const lw_op *op) {
+    off_t size = (off_t)op->size;
+    bool hold = (op->flags & LW_RESIZE_HOLD) != 0;
+    long result = hold ? TEMP_FAILURE_RETRY(fallocate(op->handle.number, 0, 0, size))
+                       : TEMP_FAILURE_RETRY(ftruncate(op->handle.number, size));
+    return result == 0 ? 0 : errno;
+}
+
 static int size_file(lw_op *op) {
     struct stat facts;
     if (fstat(op->handle.number, &facts) != 0) {
@@ -841,8 +849,7 @@ void lw_real_carry_out(lw_real_env *real, lw_op *op) {
         system_error = TEMP_FAILURE_RETRY(fdatasync(op->handle.number)) == 0 ? 0 : errno;
         break;
     case LW_OP_RESIZE:
-        system_error =
-            TEMP_FAILURE_RETRY(ftruncate(op->handle.number, (off_t)op->size)) == 0 ? 0 : errno;
+        system_error = resize_file(op);
         break;
     case LW_OP_SIZE:
         system_error = size_file(op);

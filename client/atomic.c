@@ -71,12 +71,14 @@ LW_YIELDS static lw_status note_atomic(lw_txn *txn, lw_mutation_kind kind, lw_by
     return status;
 }
 
-static lw_status atomic(lw_txn *txn, lw_mutation_kind kind, lw_bytes key, lw_bytes operand) {
+LW_YIELDS static lw_status atomic(lw_txn *txn, lw_mutation_kind kind, lw_bytes key,
+                                  lw_bytes operand) {
     LW_TRY(lw_txn_check_write(txn, key, operand));
     return note_atomic(txn, kind, key, operand);
 }
 
-static lw_status atomic_number(lw_txn *txn, lw_mutation_kind kind, lw_bytes key, int64_t number) {
+LW_YIELDS static lw_status atomic_number(lw_txn *txn, lw_mutation_kind kind, lw_bytes key,
+                                         int64_t number) {
     uint8_t operand[LW_NUMBER_SIZE];
     lw_number_encode(number, operand);
     return atomic(txn, kind, key, lw_view(operand, sizeof(operand)));

@@ -7,7 +7,6 @@
 #include "base/env.h"
 #include "client/lathwork.h"
 #include "client/link.h"
-#include "txn/request.h"
 
 struct lw_client {
     lw_env *env;
@@ -52,10 +51,6 @@ LW_MUST_USE LW_YIELDS lw_status lw_client_timestamp(lw_client *client, uint64_t 
 /* A pause before the attempt after `attempt` failed ones: doubling from 1 ms to 200 ms, half of it
  * by chance, never beyond the deadline. False if the deadline has passed. */
 LW_YIELDS bool lw_client_pause(lw_client *client, uint32_t attempt, uint64_t deadline_ns);
-/* What became of the transaction that a token names. With `decide` it is rolled back if it was not
- * decided yet; else it is so only if its locks have expired, or nobody has heard of it. */
-LW_MUST_USE LW_YIELDS lw_status lw_client_fate(lw_client *client, const char *token, bool decide,
-                                               lw_check_reply *answer);
 /* The deadline of a call without a transaction. */
 uint64_t lw_client_deadline(lw_client *client, uint32_t timeout_ms);
 

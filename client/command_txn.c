@@ -2,7 +2,6 @@
 /* txn: a script, read whole before anything is sent, run as one transaction. */
 #include "client/command.h"
 
-#include "client/client.h"
 #include "client/command_script.h"
 
 #include <errno.h>
@@ -132,42 +131,41 @@ static lw_exit run_steps(txn_work *work, lw_client *client) {
 /* ---- asking ------------------------------------------------------------------------------------
  */
 
-static lw_exit print_fate(lw_command *command, const lw_check_reply *fate) {
-    static const char *const names[] = {
-        [LW_FATE_ALIVE] = "open", [LW_FATE_COMMITTED] = "committed", [LW_FATE_ABORTED] = "aborted"};
+static void print_outcome(lw_command *command, lw_status status, uint64_t commit_timestamp) {
+    const char *word = status == LW_OK ? "committed" : status == LW_NOT_FOUND ? "aborted" : "open";
     lw_buffer out = lw_buffer_in(command->memory);
     if (command->json) {
         lw_json json = lw_json_to(&out);
         lw_json_object_open(&json, NULL);
-        lw_json_text(&json, "outcome", lw_text(names[fate->fate]));
-        if (fate->fate == LW_FATE_COMMITTED) {
-            lw_json_number(&json, "commit_timestamp", fate->commit_timestamp);
+        lw_json_text(&json, "outcome", lw_text(word));
+        if (status == LW_OK) {
+            lw_json_number(&json, "commit_timestamp", commit_timestamp);
         }
         lw_json_object_close(&json);
+    } else if (status == LW_OK) {
+        lw_buffer_print(&out, "%s at %llu", word, (unsigned long long)commit_timestamp);
     } else {
-        lw_buffer_append(&out, lw_text(names[fate->fate]));
-        if (fate->fate == LW_FATE_COMMITTED) {
-            lw_buffer_print(&out, " at %llu", (unsigned long long)fate->commit_timestamp);
-        }
+        lw_buffer_append(&out, lw_text(word));
     }
     lw_buffer_append_u8(&out, '\n');
     lw_command_drain(command, &out, true);
-    return fate->fate == LW_FATE_COMMITTED ? LW_EXIT_DONE
-           : fate->fate == LW_FATE_ABORTED ? LW_EXIT_NEGATIVE
-                                           : LW_EXIT_UNDETERMINED;
 }
 
-static lw_exit ask_fate(lw_command *command) {
+static lw_exit ask_outcome(lw_command *command) {
     lw_client *client;
     lw_exit code = lw_command_connect(command, &client);
     if (code != LW_EXIT_DONE) {
         return code;
     }
-    lw_check_reply fate;
-    lw_status status = lw_client_fate(client, command->operands[1], false, &fate);
-    code = status == LW_OK ? print_fate(command, &fate)
-                           : lw_command_fail_client(command, status, client,
-                                                    "the outcome could not be asked for");
+    uint64_t commit_timestamp = 0;
+    lw_status status = lw_txn_peek(client, command->operands[1], &commit_timestamp);
+    if (status == LW_OK || status == LW_NOT_FOUND || status == LW_UNDETERMINED) {
+        print_outcome(command, status, commit_timestamp);
+        code = lw_exit_of(status);
+    } else {
+        code =
+            lw_command_fail_client(command, status, client, "the outcome could not be asked for");
+    }
     lw_close(client);
     return code;
 }
@@ -175,7 +173,7 @@ static lw_exit ask_fate(lw_command *command) {
 lw_exit lw_command_txn(lw_command *command) {
     if (command->operand_count == 2) {
         if (strcmp(command->operands[0], "status") == 0) {
-            return ask_fate(command);
+            return ask_outcome(command);
         }
         return lw_command_fail(command, LW_INVALID_ARGUMENT,
                                "txn takes one FILE, or status and a token", "lathwork help txn",

@@ -218,6 +218,10 @@ LW_PUBLIC const char *lw_txn_token(const lw_txn *txn);
 LW_MUST_USE LW_PUBLIC lw_status lw_txn_outcome(lw_client *client, const char *token,
                                                uint64_t *commit_timestamp);
 
+/* The same without deciding anything: LW_UNDETERMINED while the transaction may still be committed.
+ */
+LW_MUST_USE LW_PUBLIC lw_status lw_txn_peek(lw_client *client, const char *token,
+                                            uint64_t *commit_timestamp);
 /* The token of the last transaction of this client whose commit ended LW_UNDETERMINED, also one of
  * lw_run or of an atomic write alone; empty if there was none. Lives until the next commit. */
 LW_PUBLIC const char *lw_undetermined_token(const lw_client *client);

@@ -45,25 +45,22 @@ LW_YIELDS static lw_status ask(lw_client *client, const lw_check_request *reques
     return lw_check_reply_decode(reply.body, &client->arena, answer);
 }
 
-lw_status lw_client_fate(lw_client *client, const char *token, bool decide,
-                         lw_check_reply *answer) {
-    lw_error *outer = lw_client_enter(client);
+/* LW_OK: committed; LW_NOT_FOUND: aborted; LW_UNDETERMINED: neither yet. */
+LW_YIELDS static lw_status outcome(lw_client *client, const char *token, bool decide,
+                                   uint64_t *commit_timestamp) {
     lw_buffer primary = lw_buffer_in(client->env->memory);
     lw_check_request request = {.decide = decide};
+    lw_check_reply answer = {0};
     lw_status status = read_token(token, &request.start, &primary);
     if (status == LW_OK) {
         request.primary = lw_buffer_view(&primary);
-        status = ask(client, &request, answer);
+        status = ask(client, &request, &answer);
     }
     lw_buffer_reset(&primary);
-    return lw_client_leave(outer, status);
-}
-
-static lw_status outcome(lw_client *client, const char *token, uint64_t *commit_timestamp) {
-    lw_check_reply answer;
-    LW_TRY(lw_client_fate(client, token, true, &answer));
+    LW_TRY(status);
     if (answer.fate == LW_FATE_ALIVE) {
-        return lw_fail(LW_INTERNAL, "the node left the transaction undecided");
+        return decide ? lw_fail(LW_INTERNAL, "the node left the transaction undecided")
+                      : lw_fail(LW_UNDETERMINED, "the transaction may still be committed");
     }
     if (answer.fate == LW_FATE_ABORTED) {
         return LW_NOT_FOUND;
@@ -74,7 +71,12 @@ static lw_status outcome(lw_client *client, const char *token, uint64_t *commit_
 
 lw_status lw_txn_outcome(lw_client *client, const char *token, uint64_t *commit_timestamp) {
     lw_error *outer = lw_client_enter(client);
-    return lw_client_leave(outer, outcome(client, token, commit_timestamp));
+    return lw_client_leave(outer, outcome(client, token, true, commit_timestamp));
+}
+
+lw_status lw_txn_peek(lw_client *client, const char *token, uint64_t *commit_timestamp) {
+    lw_error *outer = lw_client_enter(client);
+    return lw_client_leave(outer, outcome(client, token, false, commit_timestamp));
 }
 
 const char *lw_undetermined_token(const lw_client *client) {

@@ -5,7 +5,8 @@
 #include "base/hash.h"
 
 enum {
-    STEP_SIZE = 256 * 1024, /* bytes written at once */
+    STEP_SIZE = 256 * 1024,       /* bytes written at once */
+    HOLD_SIZE = 16 * 1024 * 1024, /* bytes held at once */
     SIZE_UNIT = LW_DIRECT_ALIGNMENT,
 };
 
@@ -106,35 +107,69 @@ static uint64_t target(const lw_reserve *reserve) {
     return reserve->figures.is_short ? wanted + margin : wanted;
 }
 
-static LW_YIELDS lw_status grow_file(lw_reserve *reserve, lw_handle file, uint8_t *bytes,
-                                     uint64_t pause_ns) {
+/* How the file is grown: by holding space where the file system can, else by writing. */
+typedef struct growth {
+    lw_handle file;
+    bool writes;
+    uint64_t hold_size; /* at once: less and less as the disk fills */
+    uint8_t *bytes;     /* STEP_SIZE of them, once they are written */
+} growth;
+
+/* Returns LW_OK also where nothing was held, for another attempt with less, or by writing. */
+static LW_YIELDS lw_status hold_more(lw_reserve *reserve, growth *by, uint64_t left) {
+    lw_reserve_figures *figures = &reserve->figures;
+    uint64_t step = left < by->hold_size ? left : by->hold_size;
+    lw_status status = LW_RARE(reserve->env, "reserve.hold_refused")
+                           ? LW_REFUSED
+                           : lw_file_hold(reserve->env, by->file, figures->size + step);
+    if (status == LW_OK) {
+        figures->size += step;
+    } else if (status == LW_REFUSED) {
+        LW_MARK(reserve->env, "reserve.written");
+        by->writes = true;
+        by->bytes = lw_allocate_aligned(reserve->env->memory, STEP_SIZE, LW_DIRECT_ALIGNMENT);
+        return LW_OK;
+    } else if (status == LW_FULL) {
+        LW_TRY(lw_file_resize(reserve->env, by->file, figures->size));
+        by->hold_size /= 2;
+        return by->hold_size >= STEP_SIZE ? LW_OK : LW_FULL;
+    }
+    return status;
+}
+
+static LW_YIELDS lw_status write_more(lw_reserve *reserve, growth *by, uint64_t left) {
+    lw_reserve_figures *figures = &reserve->figures;
+    size_t step = left < STEP_SIZE ? (size_t)left : STEP_SIZE;
+    fill(by->bytes, step, figures->size);
+    LW_TRY(lw_file_write(reserve->env, by->file, figures->size, lw_view(by->bytes, step), 0));
+    figures->size += step;
+    return LW_OK;
+}
+
+static LW_YIELDS lw_status grow_file(lw_reserve *reserve, growth *by, uint64_t pause_ns) {
     lw_reserve_figures *figures = &reserve->figures;
     while (figures->size < target(reserve) && !reserve->spending) {
         uint64_t left = target(reserve) - figures->size;
-        size_t step = left < STEP_SIZE ? (size_t)left : STEP_SIZE;
-        fill(bytes, step, figures->size);
-        LW_TRY(lw_file_write(reserve->env, file, figures->size, lw_view(bytes, step), 0));
-        figures->size += step;
+        LW_TRY(by->writes ? write_more(reserve, by, left) : hold_more(reserve, by, left));
         if (pause_ns > 0 && lw_reserve_wanting(reserve)) {
             lw_env_sleep(reserve->env, pause_ns);
         }
     }
     if (figures->is_short && !reserve->spending) {
         figures->size = figures->wanted;
-        LW_TRY(lw_file_resize(reserve->env, file, figures->size));
+        LW_TRY(lw_file_resize(reserve->env, by->file, figures->size));
     }
     return LW_OK;
 }
 
 static LW_YIELDS lw_status grow(lw_reserve *reserve, uint64_t pause_ns) {
-    lw_handle file = LW_NO_HANDLE;
-    LW_TRY(lw_file_open(reserve->env, reserve->path, LW_OPEN_CREATE | LW_OPEN_DIRECT, &file));
+    growth by = {.file = LW_NO_HANDLE, .hold_size = HOLD_SIZE};
+    LW_TRY(lw_file_open(reserve->env, reserve->path, LW_OPEN_CREATE | LW_OPEN_DIRECT, &by.file));
     reserve->there = true;
-    uint8_t *bytes = lw_allocate_aligned(reserve->env->memory, STEP_SIZE, LW_DIRECT_ALIGNMENT);
-    lw_status status = grow_file(reserve, file, bytes, pause_ns);
-    lw_free(reserve->env->memory, bytes);
+    lw_status status = grow_file(reserve, &by, pause_ns);
     lw_error cause = *lw_error_slot();
-    lw_file_close(reserve->env, file);
+    lw_free(reserve->env->memory, by.bytes);
+    lw_file_close(reserve->env, by.file);
     return status == LW_OK ? LW_OK : lw_fail(status, "%s: %s", reserve->path, cause.text);
 }
 

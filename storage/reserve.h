@@ -13,7 +13,8 @@
  * A new folder begins with little; it grows in the background, as the store does.
  *
  * Invariants
- * R1. Its bytes were written, and cannot be compressed away: a hole, or zeros, would hold nothing.
+ * R1. Its space is really taken: held by the file system, or written with what cannot be compressed
+ *     away. A hole, or zeros, would hold nothing.
  * R2. lw_reserve_short is true from the moment in which the disk was met full until the reserve is
  *     there in its whole size again.
  * R3. What is in it means nothing. It is never read, and nothing of it need be durable: a crash may

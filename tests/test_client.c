@@ -945,9 +945,11 @@ LW_YIELDS static void lose_the_answer(void *argument) {
     (void)snprintf(token, sizeof(token), "%s", lw_txn_token(txn));
     lw_txn_close(txn);
     lw_world_cut_one_way(in->world, in->node_host, in->client_host, false);
-    uint64_t committed = 0;
+    uint64_t committed = 0, peeked = 0;
     OK(lw_txn_outcome(in->client, token, &committed));
     EXPECT(committed != 0);
+    OK(lw_txn_peek(in->client, token, &peeked));
+    EXPECT(peeked == committed);
     EXPECT(holds(in->client, "k", "after"));
     /* One that never arrived: asking decides that it never will. */
     OK(lw_begin(in->client, &options, &txn));

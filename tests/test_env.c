@@ -117,6 +117,12 @@ static void tell_of_files(void *argument) {
     EXPECT(in, lw_file_size(in->env, file, &file_size) == LW_OK && file_size == 8);
     EXPECT(in, lw_file_read(in->env, file, 0, text, sizeof(text), &size) == LW_OK);
     EXPECT(in, size == 8 && memcmp(text, "hell\0\0\0\0", 8) == 0);
+    lw_status held = lw_file_hold(in->env, file, 1024 * 1024);
+    EXPECT(in, held == LW_OK || held == LW_REFUSED);
+    struct stat kept = {0};
+    EXPECT(in,
+           held != LW_OK || (stat(in->path, &kept) == 0 && kept.st_blocks * 512 >= 1024 * 1024));
+    EXPECT(in, lw_file_resize(in->env, file, 8) == LW_OK);
     lw_file_close(in->env, file);
     EXPECT(in, lw_file_open(in->env, in->path, LW_OPEN_READ_ONLY, &file) == LW_OK);
     EXPECT(in, lw_file_read(in->env, file, 0, text, sizeof(text), &size) == LW_OK && size == 8);
@@ -979,7 +985,7 @@ static void receiver_main(void *argument) {
 
 static void linger_work(void *argument) {
     (void)argument;
-    usleep(2000);
+    usleep(200000); /* longer than a busy machine takes to come to the closing */
 }
 
 static void linger_main(void *argument) {
