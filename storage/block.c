@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Blocks: built by appending, searched from their restarts. The format and the invariants are at
- * the head of block.h.
+/* Blocks, built by appending, and cursors that walk in them; searching is in block_search.c. The
+ * format and the invariants are at the head of block.h.
  *
- * A search halves the restarts, whose keys lie whole in the block, then walks on from the last one
- * before its target. To go back is to walk up from a restart. */
-#include "storage/block.h"
-
-enum { REFERENCE_FLAG = 1 << 27 }; /* in the size of a value */
-_Static_assert((int)LW_TREE_VALUE_SIZE_MAX < (int)REFERENCE_FLAG, "no value is so long");
+ * To go back is to walk up from a restart once, noting where entries begin (the trail), and then to
+ * take these one by one: the key before is put together from what it shares with the one at hand,
+ * its own bytes, and where it shares more than that, the entries before it. */
+#include "storage/block_entry.h"
 
 /* ---- building -------------------------------------------------------------------------------- */
 
@@ -44,7 +42,8 @@ void lw_block_builder_add(lw_block_builder *builder, const lw_entry *entry) {
     lw_buffer_append_varint(out, entry->sequence);
     if (!is_delete) {
         bool is_reference = entry->kind == LW_ENTRY_REFERENCE;
-        lw_buffer_append_varint(out, entry->value.size | (is_reference ? REFERENCE_FLAG : 0));
+        lw_buffer_append_varint(out,
+                                entry->value.size | (is_reference ? LW_BLOCK_REFERENCE_FLAG : 0));
     }
     lw_buffer_append(out, unshared);
     lw_buffer_append(out, entry->value);
@@ -74,66 +73,7 @@ lw_bytes lw_block_builder_finish(lw_block_builder *builder) {
     return lw_buffer_view(&builder->bytes);
 }
 
-/* ---- reading --------------------------------------------------------------------------------- */
-
-/* What stands before the bytes of an entry. */
-typedef struct entry_head {
-    uint64_t shared_size, unshared_size, sequence, value_size;
-    lw_entry_kind kind;
-    const uint8_t *unshared; /* the value follows */
-} entry_head;
-
-enum { SHORT_SIZE_MAX = 4 }; /* bytes of a varint that are taken without a loop */
-
-/* As lw_take_varint, but quick for short ones: most are one byte, sequences a few. */
-static inline bool take_varint(const uint8_t **at, const uint8_t *end, uint64_t *value) {
-    const uint8_t *from = *at;
-    if (from < end && from[0] < 0x80) {
-        *value = from[0];
-        *at = from + 1;
-        return true;
-    }
-    if (end - from >= SHORT_SIZE_MAX && (from[1] < 0x80 || from[2] < 0x80 || from[3] < 0x80)) {
-        uint64_t taken = (from[0] & 0x7fU) | (uint64_t)(from[1] & 0x7f) << 7;
-        uint32_t size = 2;
-        for (; from[size - 1] >= 0x80; size++) {
-            taken |= (uint64_t)(from[size] & 0x7f) << 7 * size;
-        }
-        *value = taken;
-        *at = from + size;
-        return from[size - 1] != 0; /* the shortest form only */
-    }
-    lw_bytes rest = lw_view(from, (size_t)(end - from));
-    bool taken = lw_take_varint(&rest, value);
-    *at = rest.data;
-    return taken;
-}
-
-/* Reads the head at `offset`, and makes sure that the whole entry lies in the block. */
-static inline bool read_head(const lw_block_cursor *cursor, uint32_t offset, entry_head *head) {
-    const uint8_t *at = cursor->bytes + offset, *end = cursor->bytes + cursor->entries_size;
-    uint64_t unshared;
-    if (!take_varint(&at, end, &head->shared_size) || !take_varint(&at, end, &unshared) ||
-        !take_varint(&at, end, &head->sequence)) {
-        return false;
-    }
-    head->value_size = 0;
-    head->kind = (unshared & 1) != 0 ? LW_ENTRY_DELETE : LW_ENTRY_PUT;
-    head->unshared_size = unshared >> 1;
-    if (head->kind == LW_ENTRY_PUT && !take_varint(&at, end, &head->value_size)) {
-        return false;
-    }
-    if ((head->value_size & REFERENCE_FLAG) != 0) {
-        head->kind = LW_ENTRY_REFERENCE;
-        head->value_size ^= REFERENCE_FLAG;
-    }
-    head->unshared = at;
-    size_t left = (size_t)(end - at);
-    return head->unshared_size <= left && head->value_size <= left - head->unshared_size &&
-           head->shared_size <= LW_TREE_KEY_SIZE_MAX &&
-           head->unshared_size <= LW_TREE_KEY_SIZE_MAX - head->shared_size &&
-           head->value_size <= LW_TREE_VALUE_SIZE_MAX;
-}
+/* ---- standing on an entry -------------------------------------------------------------------- */
 
 static bool stand_nowhere(lw_block_cursor *cursor, bool damaged) {
     cursor->standing = false;
@@ -141,17 +81,20 @@ static bool stand_nowhere(lw_block_cursor *cursor, bool damaged) {
     return false;
 }
 
-/* Puts the key of an entry together from the one that cursor->key holds, of which `known_size`
- * bytes may be shared. */
-static inline bool take_key(lw_block_cursor *cursor, const entry_head *head, size_t known_size) {
-    lw_buffer *key = &cursor->key;
-    size_t size = head->shared_size + head->unshared_size;
-    if (head->shared_size > known_size) {
-        return false;
-    }
+static void make_room(lw_buffer *key, size_t size) {
     if (size > key->capacity || key->data == NULL) {
         (void)lw_buffer_reserve(key, size - key->size);
     }
+}
+
+/* Puts the key of an entry together from cursor->key, of which `known_size` bytes may be shared. */
+static inline bool take_key(lw_block_cursor *cursor, const lw_block_head *head, size_t known_size) {
+    lw_buffer *key = &cursor->key;
+    size_t size = lw_block_key_size(head);
+    if (head->shared_size > known_size) {
+        return false;
+    }
+    make_room(key, size);
     uint8_t *to = key->data + head->shared_size;
     /* A builder shares all that it can, so the first bytes mostly differ. */
     cursor->repeats =
@@ -164,25 +107,33 @@ static inline bool take_key(lw_block_cursor *cursor, const entry_head *head, siz
     return true;
 }
 
+/* Stands on the entry of this head, whose key has been put together. */
+static inline bool stand(lw_block_cursor *cursor, uint32_t offset, const lw_block_head *head) {
+    cursor->offset = offset;
+    cursor->next = lw_block_end_of(&cursor->block, head);
+    cursor->shared_size = (uint32_t)head->shared_size;
+    cursor->entry =
+        (lw_entry){.key = lw_buffer_view(&cursor->key),
+                   .sequence = head->sequence,
+                   .kind = head->kind,
+                   .value = lw_view(head->unshared + head->unshared_size, head->value_size)};
+    cursor->standing = true;
+    return true;
+}
+
 /* Stands on the entry at `offset`. cursor->key holds the key that the cursor stood on before; if
  * that is the entry before this one, `known_size` is its size, else 0. */
 static inline bool stand_at(lw_block_cursor *cursor, uint32_t offset, size_t known_size) {
-    entry_head head;
-    if (offset == cursor->entries_size) {
+    lw_block_head head;
+    cursor->trail_count = 0;
+    if (offset == cursor->block.entries_size) {
         return stand_nowhere(cursor, false);
     }
-    if (!read_head(cursor, offset, &head) || !take_key(cursor, &head, known_size)) {
+    if (!lw_block_head_read(&cursor->block, offset, &head) ||
+        !take_key(cursor, &head, known_size)) {
         return stand_nowhere(cursor, true);
     }
-    const uint8_t *value = head.unshared + head.unshared_size;
-    cursor->offset = offset;
-    cursor->next = (uint32_t)(value + head.value_size - cursor->bytes);
-    cursor->entry = (lw_entry){.key = lw_buffer_view(&cursor->key),
-                               .sequence = head.sequence,
-                               .kind = head.kind,
-                               .value = lw_view(value, head.value_size)};
-    cursor->standing = true;
-    return true;
+    return stand(cursor, offset, &head);
 }
 
 void lw_block_cursor_reset(lw_block_cursor *cursor) {
@@ -191,56 +142,20 @@ void lw_block_cursor_reset(lw_block_cursor *cursor) {
 }
 
 bool lw_block_cursor_open(lw_block_cursor *cursor, lw_bytes block) {
-    (void)stand_nowhere(cursor, true);
-    if (block.size < 2 * sizeof(uint32_t) || block.size > UINT32_MAX) {
-        return false;
-    }
-    uint32_t restart_count = lw_get_u32(block.data + block.size - sizeof(uint32_t));
-    size_t room = block.size - sizeof(uint32_t);
-    if (restart_count == 0 || restart_count > room / sizeof(uint32_t)) {
-        return false;
-    }
-    cursor->bytes = block.data;
-    cursor->restart_count = restart_count;
-    cursor->entries_size = (uint32_t)(room - restart_count * sizeof(uint32_t));
-    if (cursor->entries_size == 0 || lw_get_u32(block.data + cursor->entries_size) != 0) {
-        return false;
-    }
-    cursor->damaged = false;
-    return true;
+    bool opened = lw_block_open(block, &cursor->block);
+    (void)stand_nowhere(cursor, !opened);
+    return opened;
 }
 
-/* The offset of a restart, or entries_size, at which nothing can be read, if it points outside. */
-static uint32_t restart_offset(const lw_block_cursor *cursor, uint32_t restart) {
-    LW_ASSERT(restart < cursor->restart_count);
-    uint32_t offset = lw_get_u32(cursor->bytes + cursor->entries_size + restart * sizeof(uint32_t));
-    return offset < cursor->entries_size ? offset : cursor->entries_size;
+void lw_block_cursor_open_image(lw_block_cursor *cursor, const uint8_t *image) {
+    lw_block_image_open(image, &cursor->block);
+    (void)stand_nowhere(cursor, false);
 }
 
-static bool stand_at_restart(lw_block_cursor *cursor, uint32_t restart) {
-    cursor->restart = restart;
-    return stand_at(cursor, restart_offset(cursor, restart), 0) || stand_nowhere(cursor, true);
-}
+/* ---- forward --------------------------------------------------------------------------------- */
 
-/* Finds the last restart whose entry is before (key, sequence), or the first of all. */
-static bool find_restart(const lw_block_cursor *cursor, lw_bytes key, uint64_t sequence,
-                         uint32_t *restart) {
-    uint32_t low = 0, high = cursor->restart_count;
-    while (high - low > 1) {
-        uint32_t middle = low + (high - low) / 2;
-        entry_head head;
-        if (!read_head(cursor, restart_offset(cursor, middle), &head) || head.shared_size != 0) {
-            return false;
-        }
-        lw_bytes restart_key = lw_view(head.unshared, head.unshared_size);
-        if (lw_entry_compare(restart_key, head.sequence, key, sequence) < 0) {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    *restart = low;
-    return true;
+bool lw_block_cursor_first(lw_block_cursor *cursor) {
+    return stand_at(cursor, 0, 0);
 }
 
 bool lw_block_cursor_next(lw_block_cursor *cursor) {
@@ -249,51 +164,114 @@ bool lw_block_cursor_next(lw_block_cursor *cursor) {
 }
 
 bool lw_block_cursor_seek(lw_block_cursor *cursor, lw_bytes key, uint64_t sequence) {
-    uint32_t restart;
-    if (!find_restart(cursor, key, sequence, &restart)) {
-        return stand_nowhere(cursor, true);
+    uint32_t offset;
+    lw_block_head head;
+    bool equal;
+    lw_block_found found = lw_block_search(&cursor->block, key, sequence, &offset, &head, &equal);
+    if (found != LW_BLOCK_FOUND) {
+        return stand_nowhere(cursor, found == LW_BLOCK_DAMAGED);
     }
-    bool standing = stand_at_restart(cursor, restart);
-    while (standing &&
-           lw_entry_compare(cursor->entry.key, cursor->entry.sequence, key, sequence) < 0) {
-        standing = lw_block_cursor_next(cursor);
+    cursor->trail_count = 0;
+    make_room(&cursor->key, lw_block_key_size(&head));
+    if (head.shared_size > 0) {
+        memcpy(cursor->key.data, key.data, head.shared_size);
     }
-    return standing;
+    cursor->key.size = head.shared_size;
+    return take_key(cursor, &head, head.shared_size) && stand(cursor, offset, &head);
+}
+
+/* ---- back ------------------------------------------------------------------------------------ */
+
+/* The last restart before `end`, or the first of all. */
+static uint32_t restart_before(const lw_block *block, uint32_t end) {
+    uint32_t low = 0, high = block->restart_count;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (lw_block_restart(block, middle) < end) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return lw_block_restart(block, low);
 }
 
 /* Walks up from a restart to the entry that ends where `end` begins. */
-static bool stand_before(lw_block_cursor *cursor, uint32_t restart, uint32_t end) {
-    bool standing = stand_at_restart(cursor, restart);
+static bool stand_before(lw_block_cursor *cursor, uint32_t end) {
+    bool standing = stand_at(cursor, restart_before(&cursor->block, end), 0);
     while (standing && cursor->next < end) {
         standing = lw_block_cursor_next(cursor);
     }
     return standing && cursor->next == end ? true : stand_nowhere(cursor, true);
 }
 
-bool lw_block_cursor_first(lw_block_cursor *cursor) {
-    return stand_at_restart(cursor, 0);
+/* Notes where the entries from the restart on begin; the older half goes when there is no room. */
+static bool make_trail(lw_block_cursor *cursor) {
+    uint32_t offset = restart_before(&cursor->block, cursor->offset);
+    cursor->trail_count = 0;
+    while (offset < cursor->offset) {
+        lw_block_head head;
+        if (!lw_block_head_read(&cursor->block, offset, &head)) {
+            return false;
+        }
+        if (cursor->trail_count == LW_BLOCK_TRAIL_MAX) {
+            cursor->trail_count /= 2;
+            memmove(cursor->trail, cursor->trail + cursor->trail_count,
+                    cursor->trail_count * sizeof(cursor->trail[0]));
+        }
+        cursor->trail[cursor->trail_count++] = offset;
+        offset = lw_block_end_of(&cursor->block, &head);
+    }
+    return offset == cursor->offset && cursor->trail_count > 0;
 }
 
-bool lw_block_cursor_last(lw_block_cursor *cursor) {
-    return stand_before(cursor, cursor->restart_count - 1, cursor->entries_size);
+/* Puts the bytes from `from` to `to` of the key before into cursor->key: the entries of the trail
+ * have them. False if it does not reach so far back, or something is wrong. */
+static bool gather(lw_block_cursor *cursor, size_t from, size_t to) {
+    for (uint32_t index = cursor->trail_count; to > from; index--) {
+        lw_block_head head;
+        if (index == 0 || !lw_block_head_read(&cursor->block, cursor->trail[index - 1], &head) ||
+            lw_block_key_size(&head) < to) {
+            return false;
+        }
+        if (head.shared_size < to) {
+            memcpy(cursor->key.data + head.shared_size, head.unshared, to - head.shared_size);
+            to = head.shared_size;
+        }
+    }
+    return true;
 }
 
 bool lw_block_cursor_previous(lw_block_cursor *cursor) {
     LW_ASSERT(cursor->standing);
     uint32_t end = cursor->offset;
+    size_t known_size = cursor->shared_size;
+    lw_block_head head;
     if (end == 0) {
         return stand_nowhere(cursor, false);
     }
-    /* The last restart before the entry: its own, or the one before if it is at it itself, or one
-     * further on if it came here by walking. */
-    uint32_t restart = cursor->restart;
-    while (restart + 1 < cursor->restart_count && restart_offset(cursor, restart + 1) < end) {
-        restart++;
+    if (cursor->trail_count == 0 && !make_trail(cursor)) {
+        return stand_nowhere(cursor, true);
     }
-    while (restart > 0 && restart_offset(cursor, restart) >= end) {
-        restart--;
+    uint32_t offset = cursor->trail[--cursor->trail_count];
+    if (!lw_block_head_read(&cursor->block, offset, &head) ||
+        lw_block_key_size(&head) < known_size) {
+        return stand_nowhere(cursor, true);
     }
-    return stand_before(cursor, restart, end);
+    make_room(&cursor->key, lw_block_key_size(&head));
+    if (!gather(cursor, known_size, head.shared_size)) {
+        return stand_before(cursor, end);
+    }
+    if (head.unshared_size > 0) {
+        memcpy(cursor->key.data + head.shared_size, head.unshared, head.unshared_size);
+    }
+    cursor->key.size = lw_block_key_size(&head);
+    cursor->repeats = false;
+    return stand(cursor, offset, &head);
+}
+
+bool lw_block_cursor_last(lw_block_cursor *cursor) {
+    return stand_before(cursor, cursor->block.entries_size);
 }
 
 bool lw_block_cursor_seek_before(lw_block_cursor *cursor, lw_bytes key, uint64_t sequence) {
@@ -304,15 +282,16 @@ bool lw_block_cursor_seek_before(lw_block_cursor *cursor, lw_bytes key, uint64_t
 }
 
 bool lw_block_cursor_check_restarts(lw_block_cursor *cursor) {
+    const lw_block *block = &cursor->block;
     uint32_t restart = 0;
     for (bool on = lw_block_cursor_first(cursor); on; on = lw_block_cursor_next(cursor)) {
-        if (restart < cursor->restart_count && restart_offset(cursor, restart) == cursor->offset) {
+        if (restart < block->restart_count && lw_block_restart(block, restart) == cursor->offset) {
             /* The size of what is shared comes first. */
-            if (cursor->bytes[cursor->offset] != 0) {
+            if (block->bytes[cursor->offset] != 0) {
                 return false;
             }
             restart++;
         }
     }
-    return !cursor->damaged && restart == cursor->restart_count;
+    return !cursor->damaged && restart == block->restart_count;
 }

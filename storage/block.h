@@ -54,16 +54,62 @@ void lw_block_builder_clear(lw_block_builder *builder);
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-typedef struct lw_block_cursor {
+/* A block to be read: views of it. */
+typedef struct lw_block {
     const uint8_t *bytes;
     uint32_t entries_size; /* where the restarts begin */
     uint32_t restart_count;
+    /* Samples, if it lies in an image: of every few entries the offset, and the head (heads.h) of
+     * the key behind `prefix`, with which all keys of the block begin. */
+    uint32_t sample_count;
+    uint32_t prefix_size;
+    const uint8_t *prefix;
+    const uint64_t *heads;
+    const uint16_t *offsets;
+} lw_block;
+
+/* Begins to read a block, which must stay where it is. False if it is damaged. */
+LW_MUST_USE bool lw_block_open(lw_bytes bytes, lw_block *block);
+
+/* An image is a block as it lies in memory to be searched often: the samples, then the block. With
+ * them a search touches a few lines instead of many. It is made in two steps, since its size must
+ * be known before there is room for it. */
+typedef struct lw_block_plan {
+    lw_block block; /* as it is now, without samples */
+    uint32_t sample_count, prefix_size;
+    size_t size; /* of the image */
+} lw_block_plan;
+/* Looks through the block. False if it is damaged anywhere. */
+LW_MUST_USE bool lw_block_plan_make(lw_bytes bytes, lw_block_plan *plan);
+/* Writes the image to `to`, which is aligned to 8 bytes and has room for plan->size. */
+void lw_block_image_write(const lw_block_plan *plan, uint8_t *to);
+/* Begins to read an image, and fetches the lines that a search needs first. */
+void lw_block_image_open(const uint8_t *image, lw_block *block);
+
+/* Looks for the newest entry of a key that is not newer than `sequence`. */
+typedef enum lw_block_found {
+    LW_BLOCK_FOUND,
+    LW_BLOCK_NONE,
+    LW_BLOCK_BEYOND, /* the block ended before the place where it would be */
+    LW_BLOCK_DAMAGED,
+} lw_block_found;
+/* The entry's key is `key`, and its value a view into the block; it is written only if found. */
+lw_block_found lw_block_find(const lw_block *block, lw_bytes key, uint64_t sequence,
+                             lw_entry *entry);
+
+enum { LW_BLOCK_TRAIL_MAX = 32 };
+
+typedef struct lw_block_cursor {
+    lw_block block;
     uint32_t offset, next; /* of the entry the cursor stands on, and of the one behind it */
-    uint32_t restart;      /* a restart at or before the entry */
+    uint32_t shared_size;  /* what the entry shares with the one before */
     bool standing, damaged;
     bool repeats;  /* the key is the one that the cursor stood on before it moved here */
     lw_buffer key; /* the entry's key, put together */
     lw_entry entry;
+    /* Going back: where the entries before this one begin, as far as they are known. */
+    uint32_t trail_count;
+    uint32_t trail[LW_BLOCK_TRAIL_MAX];
 } lw_block_cursor;
 
 static inline lw_block_cursor lw_block_cursor_in(lw_memory *memory) {
@@ -72,6 +118,7 @@ static inline lw_block_cursor lw_block_cursor_in(lw_memory *memory) {
 void lw_block_cursor_reset(lw_block_cursor *cursor);
 /* Begins to read another block, which must stay where it is. False if it is damaged. */
 LW_MUST_USE bool lw_block_cursor_open(lw_block_cursor *cursor, lw_bytes block);
+void lw_block_cursor_open_image(lw_block_cursor *cursor, const uint8_t *image);
 
 /* Moves. They answer whether the cursor stands on an entry afterwards; if it does not, it is beyond
  * an end or, with `damaged` set, the block could not be read. */
@@ -92,6 +139,14 @@ static inline const lw_entry *lw_block_cursor_entry(const lw_block_cursor *curso
 /* Whether every restart is an entry that shares nothing, in order: what moves take for granted, and
  * report as damage only where they meet it. Leaves the cursor beyond the end. */
 bool lw_block_cursor_check_restarts(lw_block_cursor *cursor);
+
+/* ---- for block.c: where a search ended ------------------------------------------------------- */
+
+typedef struct lw_block_head lw_block_head;
+/* The first entry at or after (key, sequence): its offset and its head. What it shares with the
+ * entry before, it shares with `key` too. `*equal`: its key is `key`. */
+lw_block_found lw_block_search(const lw_block *block, lw_bytes key, uint64_t sequence,
+                               uint32_t *offset, lw_block_head *head, bool *equal);
 
 /* The order of entries: by key, then newest first. */
 static inline int lw_entry_compare(lw_bytes key, uint64_t sequence, lw_bytes other_key,

@@ -27,30 +27,32 @@ void lw_snapshot_close(lw_snapshot *snapshot) {
     lw_free(store->memory, snapshot);
 }
 
-/* What an entry of `file` (NULL: a memtable) says of its key. */
-LW_YIELDS static lw_status answer(lw_table_file *file, const lw_entry *entry, lw_buffer *value) {
-    if (entry->kind == LW_ENTRY_DELETE) {
-        return LW_NOT_FOUND;
+/* Puts the value in the place of the reference to it, which `value` has from `start` on. */
+LW_YIELDS static lw_status follow(lw_table_file *file, lw_bytes key, size_t start,
+                                  lw_buffer *value) {
+    uint8_t reference[LW_REFERENCE_SIZE_MAX];
+    size_t size = value->size - start;
+    if (size > sizeof(reference)) {
+        size = 0; /* it is none, and reported as such */
     }
-    if (entry->kind == LW_ENTRY_REFERENCE) {
-        return lw_value_fetch(file, entry->key, entry->value, value);
-    }
-    lw_buffer_append(value, entry->value);
-    return LW_OK;
+    memcpy(reference, value->data + start, size);
+    value->size = start;
+    return lw_value_fetch(file, key, lw_view(reference, size), value);
 }
 
 LW_YIELDS static lw_status seek_table(lw_table_file *file, lw_table *table, uint64_t sequence,
                                       lw_bytes key, lw_buffer *value, bool *found) {
-    lw_table_cursor *cursor = lw_table_cursor_open(table);
-    lw_status status = lw_table_cursor_seek(cursor, key, sequence);
-    const lw_entry *entry = status == LW_OK ? lw_table_cursor_entry(cursor) : NULL;
-    if (entry != NULL && lw_equal(entry->key, key)) {
-        LW_ASSERT(entry->sequence <= sequence);
-        *found = true;
-        status = answer(file, entry, value);
+    lw_entry_kind kind;
+    size_t start = value->size;
+    lw_status status = lw_table_get(table, key, sequence, value, &kind);
+    if (status != LW_OK) {
+        return status == LW_NOT_FOUND ? LW_OK : status;
     }
-    lw_table_cursor_close(cursor);
-    return status;
+    *found = true;
+    if (kind == LW_ENTRY_DELETE) {
+        return LW_NOT_FOUND;
+    }
+    return kind == LW_ENTRY_REFERENCE ? follow(file, key, start, value) : LW_OK;
 }
 
 /* Looks into one table. `*found` tells whether it has an entry of the key that the snapshot sees;
@@ -89,7 +91,11 @@ LW_YIELDS static lw_status version_get(const lw_version *version, uint64_t seque
         lw_memtable_cursor_seek(&cursor, key, sequence);
         const lw_entry *entry = lw_memtable_cursor_entry(&cursor);
         if (entry != NULL && lw_equal(entry->key, key)) {
-            return answer(NULL, entry, value);
+            if (entry->kind == LW_ENTRY_DELETE) {
+                return LW_NOT_FOUND;
+            }
+            lw_buffer_append(value, entry->value);
+            return LW_OK;
         }
     }
     for (uint32_t level = 0; level < LW_LEVEL_COUNT; level++) {

@@ -230,65 +230,80 @@ const lw_entry *lw_table_cursor_entry(const lw_table_cursor *cursor) {
     return cursor->block != NULL ? lw_block_cursor_entry(&cursor->entries) : NULL;
 }
 
-/* Reads a compressed block by way of a buffer that lives only here. */
-static LW_YIELDS lw_status read_compressed(lw_table *table, const lw_part *part,
-                                           lw_table_place place, uint8_t *to) {
-    uint8_t *sealed = lw_allocate(table->env->memory, place.sealed_size);
-    lw_status status =
-        lw_part_read(table->env, table->file, path_of(table), part, sealed, place.sealed_size);
-    if (status == LW_OK &&
-        !lw_part_decompress(lw_cache_decompressor(table->cache), lw_view(sealed, place.sealed_size),
-                            to, place.size)) {
-        status = lw_table_damaged(path_of(table), part->offset, "it cannot be decompressed");
-    }
-    lw_free(table->env->memory, sealed);
-    return status;
+/* A part as it came from the file, checked, and decompressed: the bytes of a block. */
+typedef struct fetched {
+    uint8_t *sealed, *plain; /* owned; `plain` is NULL if it was not compressed */
+    lw_bytes block;
+} fetched;
+
+static void fetched_reset(const lw_table *table, fetched *what) {
+    lw_free(table->env->memory, what->sealed);
+    lw_free(table->env->memory, what->plain);
 }
 
-/* Reads a block into the cache. One that is not compressed is read to where it stays, seal and all.
- */
-static LW_YIELDS lw_status read_block(lw_table *table, lw_table_place place, lw_cache_slot *slot,
-                                      lw_cache_block **block) {
-    bool compressed = lw_part_compressed(place.sealed_size, place.size);
+static LW_YIELDS lw_status fetch(lw_table *table, lw_table_place place, fetched *what) {
     lw_part part = {LW_PART_DATA, table->origin, place.offset};
-    size_t size = compressed ? place.size : place.sealed_size;
-    LW_TRY(lw_budget_allow(lw_cache_budget(table->cache), lw_cache_cost(size), "a block"));
-    lw_cache_block *made = lw_cache_make(table->cache, table->number, place.offset, size);
-    uint8_t *to = lw_cache_block_data(made);
-    lw_status status = compressed ? read_compressed(table, &part, place, to)
-                                  : lw_part_read(table->env, table->file, path_of(table), &part, to,
-                                                 place.sealed_size);
-    if (status != LW_OK) {
-        lw_cache_unpin(table->cache, made);
-        return status;
+    *what = (fetched){.sealed = lw_allocate(table->env->memory, place.sealed_size)};
+    LW_TRY(lw_part_read(table->env, table->file, path_of(table), &part, what->sealed,
+                        place.sealed_size));
+    what->block = lw_view(what->sealed, place.size);
+    if (lw_part_compressed(place.sealed_size, place.size)) {
+        what->plain = lw_allocate(table->env->memory, place.size);
+        what->block = lw_view(what->plain, place.size);
+        if (!lw_part_decompress(lw_cache_decompressor(table->cache),
+                                lw_view(what->sealed, place.sealed_size), what->plain,
+                                place.size)) {
+            return lw_table_damaged(path_of(table), place.offset, "it cannot be decompressed");
+        }
     }
-    *block = lw_cache_publish(table->cache, made, slot);
+    return LW_OK;
+}
+
+/* Puts the image of a block into the cache, pinned. */
+static lw_status keep(lw_table *table, uint32_t block_index, lw_bytes bytes,
+                      lw_cache_block **block) {
+    uint64_t offset = lw_table_index_place(&table->index, block_index).offset;
+    lw_block_plan plan;
+    if (!lw_block_plan_make(bytes, &plan)) {
+        return lw_table_damaged(path_of(table), offset, "the block cannot be read");
+    }
+    LW_TRY(lw_budget_allow(lw_cache_budget(table->cache), lw_cache_cost(plan.size), "a block"));
+    lw_cache_block *made = lw_cache_make(table->cache, table->number, offset, plan.size);
+    lw_block_image_write(&plan, lw_cache_block_data(made));
+    *block = lw_cache_publish(table->cache, made, &table->slots[block_index]);
     if (*block != made) {
         LW_MARK(table->env, "table.block_published_twice");
     }
     return LW_OK;
 }
 
+static LW_YIELDS lw_status read_block(lw_table *table, uint32_t block_index,
+                                      lw_cache_block **block) {
+    fetched what;
+    lw_status status = fetch(table, lw_table_index_place(&table->index, block_index), &what);
+    if (status == LW_OK) {
+        status = keep(table, block_index, what.block, block);
+    }
+    fetched_reset(table, &what);
+    return status;
+}
+
+/* Finds a block in the cache, or reads it there; pins it. */
+static LW_YIELDS lw_status pin(lw_table *table, uint32_t block_index, lw_cache_block **block) {
+    uint64_t offset = lw_table_index_place(&table->index, block_index).offset;
+    *block = lw_cache_find(table->cache, table->number, offset, &table->slots[block_index]);
+    return *block != NULL ? LW_OK : read_block(table, block_index, block);
+}
+
 /* Pins a block and begins to read it. */
 static LW_YIELDS lw_status load(lw_table_cursor *cursor, uint32_t block_index) {
-    lw_table *table = cursor->table;
     if (cursor->block != NULL && cursor->block_index == block_index) {
         return LW_OK;
     }
     release(cursor);
-    lw_table_place place = lw_table_index_place(&table->index, block_index);
-    lw_cache_block *block =
-        lw_cache_find(table->cache, table->number, place.offset, &table->slots[block_index]);
-    if (block == NULL) {
-        LW_TRY(read_block(table, place, &table->slots[block_index], &block));
-    }
-    LW_ASSERT(lw_cache_block_size(block) >= place.size);
-    cursor->block = block;
+    LW_TRY(pin(cursor->table, block_index, &cursor->block));
     cursor->block_index = block_index;
-    if (!lw_block_cursor_open(&cursor->entries, lw_view(lw_cache_block_data(block), place.size))) {
-        release(cursor);
-        return lw_table_damaged(path_of(table), place.offset, "the block cannot be read");
-    }
+    lw_block_cursor_open_image(&cursor->entries, lw_cache_block_data(cursor->block));
     return LW_OK;
 }
 
@@ -305,6 +320,11 @@ static LW_YIELDS lw_status cross(lw_table_cursor *cursor, bool forward) {
     return LW_OK;
 }
 
+static lw_status damaged_entry(const lw_table *table, uint32_t block_index) {
+    uint64_t offset = lw_table_index_place(&table->index, block_index).offset;
+    return lw_table_damaged(path_of(table), offset, "an entry of the block cannot be read");
+}
+
 /* Ends a move: where the block ended it goes over to the neighbour, where the block could not be
  * read it stands nowhere. */
 static LW_YIELDS lw_status settle(lw_table_cursor *cursor, bool forward) {
@@ -312,10 +332,8 @@ static LW_YIELDS lw_status settle(lw_table_cursor *cursor, bool forward) {
         LW_TRY(cross(cursor, forward));
     }
     if (cursor->block != NULL && !cursor->entries.standing) {
-        lw_table *table = cursor->table;
-        uint64_t offset = lw_table_index_place(&table->index, cursor->block_index).offset;
         release(cursor);
-        return lw_table_damaged(path_of(table), offset, "an entry of the block cannot be read");
+        return damaged_entry(cursor->table, cursor->block_index);
     }
     return LW_OK;
 }
@@ -354,4 +372,36 @@ lw_status lw_table_cursor_previous(lw_table_cursor *cursor) {
     LW_ASSERT(cursor->block != NULL);
     (void)lw_block_cursor_previous(&cursor->entries);
     return settle(cursor, false);
+}
+
+/* ---- single keys ----------------------------------------------------------------------------- */
+
+/* Looks in one block. */
+static LW_YIELDS lw_status find_in(lw_table *table, uint32_t block_index, lw_bytes key,
+                                   uint64_t sequence, lw_buffer *value, lw_entry_kind *kind,
+                                   lw_block_found *found) {
+    lw_cache_block *pinned;
+    lw_block block;
+    lw_entry entry;
+    LW_TRY(pin(table, block_index, &pinned));
+    lw_block_image_open(lw_cache_block_data(pinned), &block);
+    *found = lw_block_find(&block, key, sequence, &entry);
+    if (*found == LW_BLOCK_FOUND) {
+        LW_ASSERT(entry.sequence <= sequence);
+        lw_buffer_append(value, entry.value);
+        *kind = entry.kind;
+    }
+    lw_cache_unpin(table->cache, pinned);
+    return *found == LW_BLOCK_DAMAGED ? damaged_entry(table, block_index) : LW_OK;
+}
+
+lw_status lw_table_get(lw_table *table, lw_bytes key, uint64_t sequence, lw_buffer *value,
+                       lw_entry_kind *kind) {
+    uint32_t block_index = lw_table_index_find(&table->index, key, sequence);
+    lw_block_found found;
+    LW_TRY(find_in(table, block_index, key, sequence, value, kind, &found));
+    if (found == LW_BLOCK_BEYOND && lw_table_index_splits(&table->index, block_index)) {
+        LW_TRY(find_in(table, block_index + 1, key, sequence, value, kind, &found));
+    }
+    return found == LW_BLOCK_FOUND ? LW_OK : LW_NOT_FOUND;
 }

@@ -137,6 +137,11 @@ LW_YIELDS void lw_table_close(lw_table *table);
 /* False when the table certainly holds no key with the filter part of `key`. */
 bool lw_table_may_hold(const lw_table *table, lw_bytes key);
 
+/* Looks for the newest entry of `key` that is not newer than `sequence`. Its kind goes to `kind`;
+ * its value, or the reference to it, is appended to `value`. LW_NOT_FOUND: there is none. */
+LW_MUST_USE LW_YIELDS lw_status lw_table_get(lw_table *table, lw_bytes key, uint64_t sequence,
+                                             lw_buffer *value, lw_entry_kind *kind);
+
 /* A position in one table. The entry's views live until the cursor moves. */
 typedef struct lw_table_cursor lw_table_cursor;
 lw_table_cursor *lw_table_cursor_open(lw_table *table);

@@ -46,6 +46,8 @@ LW_MUST_USE bool lw_table_index_open(lw_memory *memory, lw_bytes block, uint64_t
 void lw_table_index_close(lw_table_index *index);
 /* The last block whose fence is at or before (key, sequence). */
 uint32_t lw_table_index_find(const lw_table_index *index, lw_bytes key, uint64_t sequence);
+/* Whether the block behind this one begins inside the versions of a key. */
+bool lw_table_index_splits(const lw_table_index *index, uint32_t block);
 lw_table_place lw_table_index_place(const lw_table_index *index, uint32_t block);
 
 #endif

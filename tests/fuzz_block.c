@@ -3,7 +3,8 @@
  *   1. every move ends, and reads nothing outside (the sanitizer sees it);
  *   2. a cursor stands on an entry, or is beyond an end, or reports damage;
  *   3. in a block whose entries can all be read and ascend, the way back meets the same entries,
- * and each is found. */
+ *      and each is found;
+ *   4. all of that holds of its image too, and of the image of any block that has one. */
 #include "storage/block.h"
 
 enum { ENTRIES_MAX = 4096 };
@@ -50,6 +51,9 @@ static void check_found(lw_block_cursor *cursor, lw_block_cursor *seeker, bool s
         const lw_entry *entry = lw_block_cursor_entry(cursor);
         bool found = lw_block_cursor_seek(seeker, entry->key, entry->sequence);
         LW_ASSERT(!sound || (found && seeker->offset == cursor->offset));
+        lw_entry same;
+        lw_block_found answer = lw_block_find(&cursor->block, entry->key, entry->sequence, &same);
+        LW_ASSERT(!sound || (answer == LW_BLOCK_FOUND && same.sequence == entry->sequence));
         found = lw_block_cursor_seek_before(seeker, entry->key, entry->sequence);
         LW_ASSERT(!sound || !seeker->damaged);
         LW_ASSERT(!sound || (found ? seeker->next == cursor->offset : cursor->offset == 0));
@@ -57,23 +61,39 @@ static void check_found(lw_block_cursor *cursor, lw_block_cursor *seeker, bool s
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+/* `cursor` and `seeker` have been opened, on the block or its image. */
+static bool exercise(lw_block_cursor *cursor, lw_block_cursor *seeker, lw_memory *memory) {
     static uint32_t offsets[ENTRIES_MAX];
+    uint32_t count = walk(cursor, memory, offsets);
+    bool sound = count > 0 && lw_block_cursor_check_restarts(cursor);
+    if (sound) {
+        check_back(cursor, offsets, count);
+    } else {
+        for (bool on = lw_block_cursor_last(cursor); on;) {
+            on = lw_block_cursor_previous(cursor);
+        }
+    }
+    check_found(cursor, seeker, sound);
+    return sound;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     lw_memory *memory = lw_memory_open();
     lw_bytes block = lw_copy(memory, lw_view(data, size));
     lw_block_cursor cursor = lw_block_cursor_in(memory), seeker = lw_block_cursor_in(memory);
+    lw_block_plan plan;
+    bool planned = lw_block_plan_make(block, &plan);
     if (lw_block_cursor_open(&cursor, block)) {
         LW_ASSERT(lw_block_cursor_open(&seeker, block));
-        uint32_t count = walk(&cursor, memory, offsets);
-        bool sound = count > 0 && lw_block_cursor_check_restarts(&cursor);
-        if (sound) {
-            check_back(&cursor, offsets, count);
-        } else {
-            for (bool on = lw_block_cursor_last(&cursor); on;) {
-                on = lw_block_cursor_previous(&cursor);
-            }
-        }
-        check_found(&cursor, &seeker, sound);
+        bool sound = exercise(&cursor, &seeker, memory);
+        LW_ASSERT(planned || !sound);
+    }
+    if (planned) {
+        uint8_t *image = lw_allocate(memory, plan.size);
+        lw_block_image_write(&plan, image);
+        lw_block_cursor_open_image(&cursor, image);
+        lw_block_cursor_open_image(&seeker, image);
+        (void)exercise(&cursor, &seeker, memory);
     }
     lw_memory_close(memory);
     return 0;

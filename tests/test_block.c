@@ -72,6 +72,50 @@ static void assert_seeks(lw_block_cursor *cursor, const sorted_entries *entries,
     }
 }
 
+/* An image of a block; NULL if it is damaged. Exactly as large as it must be. */
+static uint8_t *image_of(lw_bytes block) {
+    lw_block_plan plan;
+    if (!lw_block_plan_make(block, &plan)) {
+        return NULL;
+    }
+    uint8_t *image = malloc(plan.size);
+    lw_block_image_write(&plan, image);
+    return image;
+}
+
+static void assert_finds(const lw_block *block, const sorted_entries *entries, lw_bytes key,
+                         uint64_t sequence) {
+    lw_entry found;
+    size_t index = sorted_seek(entries, key, sequence);
+    lw_block_found answer = lw_block_find(block, key, sequence, &found);
+    if (index == entries->count) {
+        assert_int_equal(answer, LW_BLOCK_BEYOND);
+    } else if (lw_equal(entries->list[index].key, key)) {
+        assert_int_equal(answer, LW_BLOCK_FOUND);
+        sorted_assert_at(entries, index, &found);
+    } else {
+        assert_int_equal(answer, LW_BLOCK_NONE);
+    }
+}
+
+static void assert_agrees(lw_block_cursor *cursor, const sorted_entries *entries,
+                          const sorted_entries *strange) {
+    assert_null(lw_block_cursor_entry(cursor));
+    assert_walks(cursor, entries);
+    for (size_t index = 0; index < entries->count; index++) {
+        const uint64_t sequences[] = {entries->list[index].sequence, UINT64_MAX, 0};
+        for (size_t which = 0; which < 3; which++) {
+            assert_seeks(cursor, entries, entries->list[index].key, sequences[which]);
+            assert_finds(&cursor->block, entries, entries->list[index].key, sequences[which]);
+        }
+    }
+    for (size_t index = 0; index < strange->count; index++) {
+        const lw_entry *entry = &strange->list[index];
+        assert_seeks(cursor, entries, entry->key, entry->sequence);
+        assert_finds(&cursor->block, entries, entry->key, entry->sequence);
+    }
+}
+
 static void every_move_agrees_with_a_sorted_array(void **state) {
     (void)state;
     for (uint64_t seed = 0; seed < 300; seed++) {
@@ -82,16 +126,12 @@ static void every_move_agrees_with_a_sorted_array(void **state) {
         lw_bytes block = build(memory, &entries, 1 + (uint32_t)(seed / 7 % 20));
         lw_block_cursor cursor = lw_block_cursor_in(memory);
         assert_true(lw_block_cursor_open(&cursor, block));
-        assert_null(lw_block_cursor_entry(&cursor));
-        assert_walks(&cursor, &entries);
-        for (size_t index = 0; index < entries.count; index++) {
-            assert_seeks(&cursor, &entries, entries.list[index].key, entries.list[index].sequence);
-            assert_seeks(&cursor, &entries, entries.list[index].key, UINT64_MAX);
-            assert_seeks(&cursor, &entries, entries.list[index].key, 0);
-        }
-        for (size_t index = 0; index < strange.count; index++) {
-            assert_seeks(&cursor, &entries, strange.list[index].key, strange.list[index].sequence);
-        }
+        assert_agrees(&cursor, &entries, &strange);
+        uint8_t *image = image_of(block);
+        assert_non_null(image);
+        lw_block_cursor_open_image(&cursor, image);
+        assert_agrees(&cursor, &entries, &strange);
+        free(image);
         lw_memory_close(memory);
     }
 }
@@ -137,11 +177,7 @@ static void a_block_without_its_end_is_refused(void **state) {
     lw_memory_close(memory);
 }
 
-/* Every move there is, on a block that may be anything. */
-static void exercise(lw_block_cursor *cursor, lw_bytes block) {
-    if (!lw_block_cursor_open(cursor, block)) {
-        return;
-    }
+static void exercise_moves(lw_block_cursor *cursor, lw_bytes block) {
     size_t steps = 0;
     for (bool on = lw_block_cursor_first(cursor); on; on = lw_block_cursor_next(cursor)) {
         assert_true(++steps <= block.size);
@@ -152,6 +188,20 @@ static void exercise(lw_block_cursor *cursor, lw_bytes block) {
     }
     (void)lw_block_cursor_seek(cursor, lw_text("m"), 5);
     (void)lw_block_cursor_seek_before(cursor, lw_text("m"), 5);
+}
+
+/* Every move there is, on a block that may be anything. */
+static void exercise(lw_block_cursor *cursor, lw_bytes block) {
+    if (!lw_block_cursor_open(cursor, block)) {
+        return;
+    }
+    exercise_moves(cursor, block);
+    uint8_t *image = image_of(block);
+    if (image != NULL) {
+        lw_block_cursor_open_image(cursor, image);
+        exercise_moves(cursor, block);
+        free(image);
+    }
 }
 
 /* The address sanitizer sees what is read outside: every copy is as large as it must be. */
