@@ -67,6 +67,7 @@ enum {
                               LW_DIRECT_ALIGNMENT; where the file system has no such thing the world
                               buffers silently, and durability is the same */
     LW_OPEN_READ_ONLY = 8,
+    LW_OPEN_RANDOM = 16,  /* reads come in no order: the system reads what it is asked for only */
     LW_WRITE_DURABLE = 1, /* complete only once the bytes are on disk (RWF_DSYNC); the file's size
                              too when it grew */
     LW_RESIZE_HOLD = 1,   /* see lw_file_hold */
@@ -347,6 +348,8 @@ void lw_real_accept_done(lw_real_env *real, lw_op *op, int socket);
 /* The table of handles. */
 void lw_real_handle_add(lw_real_env *real, int descriptor, uint32_t state);
 lw_real_handle *lw_real_handle_of(lw_real_env *real, lw_handle handle);
+/* Tells the system how an opened file will be used. */
+void lw_real_advise(int descriptor, uint32_t flags);
 /* The flags of open(2). */
 int lw_real_open_flags(uint32_t flags);
 

@@ -267,6 +267,13 @@ int lw_real_open_flags(uint32_t flags) {
     return open_flags;
 }
 
+void lw_real_advise(int descriptor, uint32_t flags) {
+    if ((flags & LW_OPEN_RANDOM) != 0) {
+        /* A file system that knows no advice reads as it likes. */
+        (void)posix_fadvise(descriptor, 0, 0, POSIX_FADV_RANDOM);
+    }
+}
+
 static int open_file(lw_real_env *real, lw_op *op) {
     int flags = lw_real_open_flags(op->flags);
     uint32_t state = (flags & O_DIRECT) != 0 ? LW_REAL_DIRECT : 0;
@@ -280,6 +287,7 @@ static int open_file(lw_real_env *real, lw_op *op) {
     if (descriptor < 0) {
         return errno;
     }
+    lw_real_advise(descriptor, op->flags);
     lw_real_handle_add(real, descriptor, state);
     op->handle.number = descriptor;
     return 0;

@@ -256,6 +256,7 @@ static void opened(uring_env *uring, lw_op *op, int result) {
         return;
     }
     if (result >= 0) {
+        lw_real_advise(result, op->flags);
         lw_real_handle_add(&uring->real, result, direct ? LW_REAL_DIRECT : 0);
         op->handle.number = result;
     }

@@ -107,6 +107,7 @@ LW_YIELDS static lw_status merge_inputs(lw_tree *tree, const lw_version *version
                                         lw_output *output) {
     lw_memory *memory = tree->store->memory;
     lw_merge *merge = lw_merge_open(memory, compaction->run_count);
+    lw_merge_set_once(merge);
     lw_sieve sieve = lw_tree_sieve(tree, version, compaction->output_level + 1);
     uint32_t start = 0;
     for (uint32_t run = 0; run < compaction->run_count; run++) {

@@ -9,6 +9,7 @@
 typedef struct source {
     const lw_entry *entry; /* NULL beyond either end */
     bool of_files;
+    bool once;                   /* see lw_merge_set_once */
     bool repeats;                /* the last step forward led to another entry of the same key */
     lw_memtable_cursor memtable; /* if not of files */
     lw_table_file *const *files; /* if of files */
@@ -22,6 +23,7 @@ struct lw_merge {
     uint32_t capacity, count;
     uint32_t standing; /* sources in `order` */
     bool forward;
+    bool once;
     bool apart;     /* the second source is known to stand on another key than the first */
     source **order; /* those that stand on an entry, the next one first */
     source sources[];
@@ -53,6 +55,11 @@ void lw_merge_close(lw_merge *merge) {
     lw_free(merge->memory, merge);
 }
 
+void lw_merge_set_once(lw_merge *merge) {
+    LW_ASSERT(merge->count == 0);
+    merge->once = true;
+}
+
 void lw_merge_add_memtable(lw_merge *merge, const lw_memtable *memtable) {
     LW_ASSERT(merge->count < merge->capacity);
     merge->sources[merge->count++] = (source){.memtable = lw_memtable_cursor_in(memtable)};
@@ -61,7 +68,8 @@ void lw_merge_add_memtable(lw_merge *merge, const lw_memtable *memtable) {
 void lw_merge_add_run(lw_merge *merge, lw_table_file *const *files, uint32_t count) {
     LW_ASSERT(merge->count < merge->capacity);
     LW_ASSERT(count > 0);
-    merge->sources[merge->count++] = (source){.of_files = true, .files = files, .count = count};
+    merge->sources[merge->count++] =
+        (source){.of_files = true, .once = merge->once, .files = files, .count = count};
 }
 
 const lw_entry *lw_merge_entry(const lw_merge *merge) {
@@ -88,7 +96,7 @@ LW_YIELDS static lw_status run_enter(source *run, uint32_t index) {
     }
     LW_TRY(lw_table_file_use(run->files[index], &table));
     run_leave(run);
-    run->cursor = lw_table_cursor_open(table);
+    run->cursor = run->once ? lw_table_cursor_open_once(table) : lw_table_cursor_open(table);
     run->index = index;
     return LW_OK;
 }

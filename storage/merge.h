@@ -19,6 +19,8 @@ typedef struct lw_merge lw_merge;
 /* An empty merge with room for `capacity` sources. */
 lw_merge *lw_merge_open(lw_memory *memory, uint32_t capacity);
 void lw_merge_close(lw_merge *merge);
+/* Before sources are added: what is merged is read once, as by lw_table_cursor_open_once. */
+void lw_merge_set_once(lw_merge *merge);
 /* Adds sources, before the merge is first placed. They live longer than the merge. */
 void lw_merge_add_memtable(lw_merge *merge, const lw_memtable *memtable);
 /* A run: disjoint files that ascend by key. Only the one under the cursor is open. */

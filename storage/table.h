@@ -145,6 +145,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_table_get(lw_table *table, lw_bytes key, uint
 /* A position in one table. The entry's views live until the cursor moves. */
 typedef struct lw_table_cursor lw_table_cursor;
 lw_table_cursor *lw_table_cursor_open(lw_table *table);
+/* One that reads everything once, in large pieces, and leaves the cache as it is. */
+lw_table_cursor *lw_table_cursor_open_once(lw_table *table);
 void lw_table_cursor_close(lw_table_cursor *cursor);
 /* The first entry at or after (key, sequence) in the order of B1: the newest version of `key` that
  * is not newer than `sequence`, or the next key. */

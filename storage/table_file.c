@@ -250,7 +250,7 @@ lw_status lw_table_file_open(lw_env *env, const char *path, lw_handle *file, uin
                              lw_table_footer *footer) {
     lw_handle opened;
     uint64_t size;
-    lw_status status = lw_file_open(env, path, LW_OPEN_READ_ONLY, &opened);
+    lw_status status = lw_file_open(env, path, LW_OPEN_READ_ONLY | LW_OPEN_RANDOM, &opened);
     if (status == LW_NOT_FOUND) {
         return lw_table_damaged(path, 0, "the file is missing");
     }
@@ -268,12 +268,16 @@ lw_status lw_table_file_open(lw_env *env, const char *path, lw_handle *file, uin
     return LW_OK;
 }
 
-lw_status lw_part_read(lw_env *env, lw_handle file, const char *path, const lw_part *part,
-                       uint8_t *to, size_t size) {
-    LW_TRY(read_whole(env, file, path, part->offset, to, size));
-    const char *reason = lw_part_check(part, lw_view(to, size));
+lw_status lw_part_verify(lw_env *env, const char *path, const lw_part *part, lw_bytes sealed) {
+    const char *reason = lw_part_check(part, sealed);
     if (reason != NULL && !LW_BUG(env, "table.no_checksum")) {
         return lw_table_damaged(path, part->offset, reason);
     }
     return LW_OK;
+}
+
+lw_status lw_part_read(lw_env *env, lw_handle file, const char *path, const lw_part *part,
+                       uint8_t *to, size_t size) {
+    LW_TRY(read_whole(env, file, path, part->offset, to, size));
+    return lw_part_verify(env, path, part, lw_view(to, size));
 }

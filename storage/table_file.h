@@ -78,6 +78,9 @@ LW_MUST_USE lw_status lw_table_damaged(const char *path, uint64_t offset, const 
  * the catalog names is opened. */
 LW_MUST_USE LW_YIELDS lw_status lw_table_file_open(lw_env *env, const char *path, lw_handle *file,
                                                    uint64_t *file_size, lw_table_footer *footer);
+/* LW_CORRUPTION unless a sealed block is what `part` says. */
+LW_MUST_USE lw_status lw_part_verify(lw_env *env, const char *path, const lw_part *part,
+                                     lw_bytes sealed);
 /* Reads a sealed block of `size` bytes to `to`, and checks it. */
 LW_MUST_USE LW_YIELDS lw_status lw_part_read(lw_env *env, lw_handle file, const char *path,
                                              const lw_part *part, uint8_t *to, size_t size);

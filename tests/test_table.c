@@ -135,8 +135,7 @@ static void the_bytes_are_the_format(void **state) {
 
 /* ---- moves ----------------------------------------------------------------------------------- */
 
-static void assert_walks(lw_table *table, const sorted_entries *entries) {
-    lw_table_cursor *cursor = lw_table_cursor_open(table);
+static void assert_walk(lw_table_cursor *cursor, const sorted_entries *entries) {
     assert_null(lw_table_cursor_entry(cursor));
     assert_ok(lw_table_cursor_first(cursor));
     for (size_t index = 0; index < entries->count; index++) {
@@ -151,6 +150,28 @@ static void assert_walks(lw_table *table, const sorted_entries *entries) {
     }
     assert_null(lw_table_cursor_entry(cursor));
     lw_table_cursor_close(cursor);
+}
+
+static void assert_walks(lw_table *table, const sorted_entries *entries) {
+    assert_walk(lw_table_cursor_open(table), entries);
+    assert_walk(lw_table_cursor_open_once(table), entries);
+}
+
+static void assert_gets(fixture *at, const sorted_entries *entries, lw_bytes key,
+                        uint64_t sequence) {
+    size_t index = sorted_seek(entries, key, sequence);
+    const lw_entry *expected = index < entries->count ? &entries->list[index] : NULL;
+    lw_buffer value = lw_buffer_in(at->memory);
+    lw_entry_kind kind;
+    lw_status status = lw_table_get(at->table, key, sequence, &value, &kind);
+    if (expected == NULL || !lw_equal(expected->key, key)) {
+        assert_int_equal(status, LW_NOT_FOUND);
+    } else {
+        assert_ok(status);
+        assert_int_equal(kind, expected->kind);
+        assert_true(lw_equal(lw_buffer_view(&value), expected->value));
+    }
+    lw_buffer_reset(&value);
 }
 
 static void assert_seeks(lw_table_cursor *cursor, const sorted_entries *entries, lw_bytes key,
@@ -174,7 +195,7 @@ static void assert_seeks(lw_table_cursor *cursor, const sorted_entries *entries,
 static void every_move_agrees_with_a_sorted_array(void **state) {
     (void)state;
     const uint32_t block_sizes[] = {1, 60, 300, 4096};
-    const size_t budgets[] = {40 * 1000, 60 * 1000, 1 << 20};
+    const size_t budgets[] = {80 * 1000, 120 * 1000, 16 << 20};
     for (uint64_t seed = 0; seed < 60; seed++) {
         fixture at = fixture_open(budgets[seed % 3]);
         sorted_shape shape = (sorted_shape)(seed % SORTED_SHAPES);
@@ -192,9 +213,14 @@ static void every_move_agrees_with_a_sorted_array(void **state) {
             assert_seeks(cursor, &entries, entry->key, entry->sequence);
             assert_seeks(cursor, &entries, entry->key, UINT64_MAX);
             assert_seeks(cursor, &entries, entry->key, 0);
+            assert_gets(&at, &entries, entry->key, entry->sequence);
+            assert_gets(&at, &entries, entry->key, UINT64_MAX);
+            assert_gets(&at, &entries, entry->key, 0);
         }
         for (size_t index = 0; index < strange.count; index++) {
-            assert_seeks(cursor, &entries, strange.list[index].key, strange.list[index].sequence);
+            const lw_entry *entry = &strange.list[index];
+            assert_seeks(cursor, &entries, entry->key, entry->sequence);
+            assert_gets(&at, &entries, entry->key, entry->sequence);
         }
         lw_table_cursor_close(cursor);
         fixture_close(&at);
@@ -310,9 +336,9 @@ static void moves_within_the_cache_read_no_file(void **state) {
     fixture at = fixture_open(1 << 20);
     sorted_entries entries = sorted_make(at.memory, SORTED_COMMON, 1, 500);
     build_and_open(&at, &entries, NULL);
-    assert_walks(at.table, &entries);
+    assert_walk(lw_table_cursor_open(at.table), &entries);
     uint64_t read_count = at.world->read_count;
-    assert_walks(at.table, &entries);
+    assert_walk(lw_table_cursor_open(at.table), &entries);
     assert_int_equal(at.world->read_count, read_count);
     fixture_close(&at);
 }
@@ -595,6 +621,120 @@ static void a_block_of_another_table_or_place_is_not_believed(void **state) {
     fixture_close(&at);
 }
 
+/* ---- one block after another ----------------------------------------------------------------- */
+
+enum { SERIES_COUNT = 4000 };
+
+/* Entries of about 100 bytes with keys in series. */
+static sorted_entries series_make(lw_memory *memory) {
+    sorted_entries made = {.list = lw_allocate(memory, SERIES_COUNT * sizeof(lw_entry)),
+                           .count = SERIES_COUNT};
+    for (size_t index = 0; index < SERIES_COUNT; index++) {
+        lw_buffer key = lw_buffer_in(memory);
+        lw_buffer_print(&key, "key %06zu", index);
+        uint8_t *value = lw_allocate(memory, 90);
+        memset(value, (int)index & 0xff, 90);
+        made.list[index] = (lw_entry){lw_buffer_view(&key), 1, LW_ENTRY_PUT, lw_view(value, 90)};
+    }
+    return made;
+}
+
+static void walks_read_ahead_in_growing_pieces(void **state) {
+    (void)state;
+    enum { WHOLE = 128 << 20, PIECES = 3 + 400 / 256 + 1 }; /* 16, 32, 64, ... of 400 KB */
+    fixture at = fixture_open(WHOLE);
+    sorted_entries entries = series_make(at.memory);
+    build_and_open(&at, &entries, NULL);
+    uint64_t reads = at.world->read_count;
+    assert_walk(lw_table_cursor_open(at.table), &entries);
+    assert_in_range(at.world->read_count - reads, 3, 1 + PIECES + 1);
+    assert_int_equal(lw_cache_budget(at.cache)->parts[LW_BUDGET_BUFFERS], 0);
+    assert_ok(reopen(&at, NULL));
+    reads = at.world->read_count;
+    lw_table_cursor *back = lw_table_cursor_open(at.table);
+    assert_ok(lw_table_cursor_last(back));
+    while (lw_table_cursor_entry(back) != NULL) {
+        assert_ok(lw_table_cursor_previous(back));
+    }
+    lw_table_cursor_close(back);
+    assert_in_range(at.world->read_count - reads, 3, 1 + PIECES + 1);
+    fixture_close(&at);
+}
+
+/* A seek is no walk: what comes next is read only when it is wanted. */
+static void a_seek_reads_one_block(void **state) {
+    (void)state;
+    fixture at = fixture_open(64 << 20);
+    sorted_entries entries = series_make(at.memory);
+    build_and_open(&at, &entries, NULL);
+    lw_table_cursor *cursor = lw_table_cursor_open(at.table);
+    for (size_t index = 0; index < entries.count; index += 500) {
+        uint64_t reads = at.world->read_count;
+        assert_ok(lw_table_cursor_seek(cursor, entries.list[index].key, 1));
+        assert_int_equal(at.world->read_count, reads + 1);
+        assert_int_equal(lw_cache_budget(at.cache)->parts[LW_BUDGET_BUFFERS], 0);
+    }
+    lw_table_cursor_close(cursor);
+    fixture_close(&at);
+}
+
+/* A bad place ahead of a walk troubles it only when it comes there. */
+static void what_cannot_be_read_ahead_is_read_alone(void **state) {
+    (void)state;
+    fixture at = fixture_open(64 << 20);
+    sorted_entries entries = series_make(at.memory);
+    build_and_open(&at, &entries, NULL);
+    lw_table_cursor *cursor = lw_table_cursor_open(at.table);
+    assert_ok(lw_table_cursor_first(cursor));
+    uint64_t reads = at.world->read_count;
+    at.world->failing_kind = LW_OP_READ;
+    for (size_t index = 1; index < entries.count; index++) {
+        bool fails = at.world->read_count > reads;
+        reads = at.world->read_count;
+        at.world->failing_after = fails ? 1 : 0; /* now and then, and then not the next one */
+        lw_status status = lw_table_cursor_next(cursor);
+        if (status != LW_OK) {
+            assert_int_equal(status, LW_INTERNAL);
+            at.world->failing_after = UINT32_MAX;
+            assert_ok(lw_table_cursor_seek(cursor, entries.list[index].key, 1));
+        }
+        sorted_assert_at(&entries, index, lw_table_cursor_entry(cursor));
+    }
+    at.world->failing_after = UINT32_MAX;
+    lw_table_cursor_close(cursor);
+    fixture_close(&at);
+}
+
+/* Hot blocks outlive a scan of a table ten times as large as the cache; and a reader of everything
+ * once leaves no trace at all. */
+static void a_full_scan_leaves_the_hot_blocks_in_the_cache(void **state) {
+    (void)state;
+    enum { HOT = 200 };
+    fixture at = fixture_open(96 * 1024);
+    sorted_entries entries = series_make(at.memory);
+    build_and_open(&at, &entries, NULL);
+    lw_cache_figures before, after;
+    for (int round = 0; round < 3; round++) {
+        for (size_t index = 0; index < HOT; index++) {
+            assert_gets(&at, &entries, entries.list[index].key, 1);
+        }
+    }
+    lw_cache_figures_get(at.cache, &before);
+    assert_walk(lw_table_cursor_open_once(at.table), &entries);
+    lw_cache_figures_get(at.cache, &after);
+    assert_memory_equal(&before, &after, sizeof(before));
+    assert_walk(lw_table_cursor_open(at.table), &entries);
+    lw_cache_figures_get(at.cache, &before);
+    assert_true(before.misses - after.misses > 100);
+    for (size_t index = 0; index < HOT; index++) {
+        assert_gets(&at, &entries, entries.list[index].key, 1);
+    }
+    lw_cache_figures_get(at.cache, &after);
+    assert_int_equal(after.misses, before.misses);
+    assert_true(lw_cache_budget(at.cache)->used_max <= 96 * 1024);
+    fixture_close(&at);
+}
+
 /* ---- the world around ------------------------------------------------------------------------ */
 
 static lw_status build_and_read(fixture *at, const sorted_entries *entries) {
@@ -802,6 +942,10 @@ int main(void) {
         cmocka_unit_test(a_file_cut_while_it_is_open_is_damage),
         cmocka_unit_test(only_the_table_that_the_catalog_names_is_opened),
         cmocka_unit_test(a_block_of_another_table_or_place_is_not_believed),
+        cmocka_unit_test(walks_read_ahead_in_growing_pieces),
+        cmocka_unit_test(a_seek_reads_one_block),
+        cmocka_unit_test(what_cannot_be_read_ahead_is_read_alone),
+        cmocka_unit_test(a_full_scan_leaves_the_hot_blocks_in_the_cache),
         cmocka_unit_test(any_operation_may_fail_and_nothing_is_left_behind),
         cmocka_unit_test(fibers_that_read_the_same_block_at_once_share_it),
         cmocka_unit_test(the_inspection_describes_a_table),
