@@ -125,8 +125,8 @@ static inline bool engine_worked(engine *on, lw_status status, const char *what)
     }
     on->full_count += status == LW_FULL;
     /* What cannot be read counts as damaged. */
-    bool allowed =
-        status == LW_FULL || (on->faults && (status == LW_INTERNAL || status == LW_CORRUPTION));
+    bool allowed = status == LW_FULL || status == LW_BACKPRESSURE || /* of space, of memory */
+                   (on->faults && (status == LW_INTERNAL || status == LW_CORRUPTION));
     if (!allowed) {
         engine_wrong(on, "%s: %s: %s", what, lw_status_name(status), lw_error_slot()->text);
     }

@@ -12,7 +12,11 @@
 #include "storage/value_file.h"
 
 enum {
+#ifdef __SANITIZE_ADDRESS__
+    STRIDE = 1511,
+#else
     STRIDE = 211, /* prime, so that every bit of a byte has its turn */
+#endif
     KEY_STEP = 12,
     FILES_MAX = 64,
     SECTOR = 512,
@@ -392,8 +396,8 @@ static void a_file_may_be_cut_anywhere(void **state) {
     for (size_t index = 0; index < all->count; index++) {
         const specimen *file = &all->files[index];
         for (size_t size = 0; size < file->bytes.size; size++) {
-            bool whole = size < CUTS_WHOLE || file->bytes.size - size < CUTS_WHOLE;
-            if ((whole && size % 7 == 0) || size % (stride() / 2 + 1) == 0) {
+            bool end = size < CUTS_WHOLE || file->bytes.size - size < CUTS_WHOLE;
+            if ((end && size % (stride() / 30 + 1) == 0) || size % (stride() / 2 + 1) == 0) {
                 damage_file(all, file, lw_view(file->bytes.data, size));
                 expect(all, "a cut", file->path, size);
             }

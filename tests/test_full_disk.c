@@ -6,7 +6,13 @@
 
 enum {
     MIB = 1024 * 1024,
-    CAPACITY_STEP = 12 * 1024,
+#ifdef __SANITIZE_ADDRESS__
+    CAPACITY_STEP = 76 * 1024,
+    POWER_STEP = 47,
+#else
+    CAPACITY_STEP = 20 * 1024,
+    POWER_STEP = 9,
+#endif
     CAPACITY_MAX = 3 * MIB / 2,
     CAPACITY_WORKS = 832 * 1024, /* from here on a disk takes everything back that it gave */
     PUTS_AT_ONCE = 8,
@@ -163,7 +169,7 @@ static void a_full_disk_may_be_opened_again(void **state) {
 static void the_power_may_go_at_any_step_on_a_full_disk(void **state) {
     (void)state;
     bool more = true;
-    for (uint64_t step = 0; more; step += 5) {
+    for (uint64_t step = 0; more; step += POWER_STEP) {
         lw_faults faults = lw_faults_none();
         engine *on = engine_make(step, &faults);
         bool works = false;

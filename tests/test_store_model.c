@@ -9,8 +9,12 @@
 #include "tests/engine_trees.h"
 
 enum {
-    OPERATIONS = 800000, /* entries written and looked at, when nothing else is asked for */
-    LIVES = 12,          /* of one machine, before the next seed has its turn */
+#ifdef __SANITIZE_ADDRESS__
+    OPERATIONS = 100000,
+#else
+    OPERATIONS = 400000, /* entries written and looked at, when nothing else is asked for */
+#endif
+    LIVES = 8, /* of one machine, before the next seed has its turn */
 };
 
 /* ---- what a process does ----------------------------------------------------------------------
