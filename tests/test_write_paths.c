@@ -2,7 +2,9 @@
 /* Every path on which a store and its log write, in one story: batches, rolled and recycled
  * segments, flushes, compactions, value files, split, merge, drop, checkpoint, ingest, closing. The
  * power goes at every step of it, in every way it can, and each sync, write and read fails once;
- * then everything that was acknowledged has to be there. */
+ * then everything that was acknowledged has to be there.
+ *
+ * PATHS_STRIDE is how many steps lie between two at which something happens; 1 takes them all. */
 #include "tests/engine_trees.h"
 
 static void write_some(engine *on, uint32_t tree, uint32_t from, uint32_t count, uint32_t step) {
@@ -63,7 +65,7 @@ static engine *machine(uint64_t seed) {
     lw_faults faults = lw_faults_none();
     faults.rare_paths = seed % 2 == 1;
     engine *on = engine_make(seed, &faults);
-    on->store_options.memory_size = 1024 * 1024;
+    on->store_options.memory_size = 256 * 1024;
     on->store_options.table_size = 4096;
     on->store_options.value_threshold = 150;
     on->log_options.segment_size = 32 * 1024;
@@ -72,21 +74,30 @@ static engine *machine(uint64_t seed) {
 }
 
 enum {
-    READ_STRIDE = 9,   /* reads change nothing */
+    READ_STRIDE = 31,  /* reads change nothing */
     VERIFY_STEPS = 23, /* of which the power goes at one as well */
 #ifdef __SANITIZE_ADDRESS__
-    STEP_STRIDE = 11,
+    STEP_STRIDE = 37,
 #else
-    STEP_STRIDE = 1,
+    STEP_STRIDE = 5,
 #endif
 };
+
+static uint32_t stride(void) {
+    const char *text = getenv("PATHS_STRIDE");
+    uint32_t number = text != NULL ? (uint32_t)strtoul(text, NULL, 10) : 0;
+    if (number > 0) {
+        alarm(0); /* as long as it takes */
+    }
+    return number > 0 ? number : STEP_STRIDE;
+}
 
 static void the_power_may_go_at_any_step(void **state) {
     (void)state;
     uint64_t steps = 0;
     for (uint64_t seed = 1; seed <= 2; seed++) {
         bool more = true;
-        for (uint64_t step = 0; more; step += STEP_STRIDE, steps++) {
+        for (uint64_t step = seed; more; step += stride(), steps++) {
             engine *on = machine(seed);
             lw_crash crash = (lw_crash)((step + seed) % 3);
             lw_host_crash_after(on->host, step, crash);
@@ -131,7 +142,7 @@ static void any_sync_may_fail_and_stops_the_machine(void **state) {
     (void)state;
     uint32_t occasion = 1;
     while (strike(LW_FAULT_SYNC_ERROR, occasion)) {
-        occasion += STEP_STRIDE;
+        occasion += stride();
     }
     print_message("%u syncs\n", (unsigned)occasion);
 }
@@ -141,7 +152,7 @@ static void any_write_or_read_may_fail(void **state) {
     const lw_fault faults[] = {LW_FAULT_WRITE_ERROR, LW_FAULT_READ_ERROR, LW_FAULT_FULL};
     for (size_t index = 0; index < sizeof(faults) / sizeof(*faults); index++) {
         for (uint32_t occasion = 1; strike(faults[index], occasion);) {
-            occasion += faults[index] == LW_FAULT_READ_ERROR ? READ_STRIDE : STEP_STRIDE;
+            occasion += faults[index] == LW_FAULT_READ_ERROR ? READ_STRIDE : stride();
         }
     }
 }
