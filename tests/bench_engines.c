@@ -210,13 +210,18 @@ static bool group_wanted(const run *on, const group *wanted) {
     return found;
 }
 
+static void show_progress(uint32_t round, const char *group_name, const char *engine_name) {
+    if (isatty(STDERR_FILENO) == 1) {
+        fprintf(stderr, "\rround %u: %-10s %-10s", (unsigned)round + 1, group_name, engine_name);
+    }
+}
+
 static void run_round(run *on, uint32_t round) {
     for (uint32_t index = 0; index < GROUP_COUNT; index++) {
         for (uint32_t engine = 0; engine < BENCH_ENGINE_COUNT; engine++) {
             if (group_wanted(on, &groups[index]) &&
                 listed(on->names, on->results.engines[engine]->name)) {
-                fprintf(stderr, "\rround %u: %-10s %-10s", (unsigned)round + 1, groups[index].name,
-                        on->results.engines[engine]->name);
+                show_progress(round, groups[index].name, on->results.engines[engine]->name);
                 run_group(on, &groups[index], engine, round);
             }
         }
@@ -227,7 +232,9 @@ static void run_round(run *on, uint32_t round) {
             }
         }
     }
-    fprintf(stderr, "\r%-40s\r", "");
+    if (isatty(STDERR_FILENO) == 1) {
+        fprintf(stderr, "\r%-40s\r", "");
+    }
 }
 
 /* ---- the program ------------------------------------------------------------------------------
