@@ -163,6 +163,7 @@ static lw_status take_add(lw_inventory *inventory, const lw_change *change) {
                        info->number, change->tree);
     }
     LW_TRY(name_file(inventory, info->number, info->origin, info->size, &file));
+    LW_ASSERT(file != NULL);
     LW_TRY(check_places(file, info));
     LW_TRY(name_values(inventory, info));
     lw_inventory_table *table = copy_table(&inventory->arena, change);

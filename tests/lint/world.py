@@ -48,7 +48,7 @@ DOORS = [
     (r"base/seal\.c", r"crypto_(sign|generichash)\w*|sodium_(init|memzero|memcmp)",
      "libsodium, but none of its randomness"),
     (r"base/hash\.c", r"crc32_iscsi", "ISA-L"),
-    (r"storage/table_file\.c", r"LZ4_\w+", "LZ4"),
+    (r"storage/compress\.c", r"LZ4_\w+|ZSTD_\w+", "LZ4 and zstd"),
     (r"client/client\.c", r"getenv", "LATHWORK_ADDR stands in for an address that was not given"),
     (r"client/command\w*\.c", EDGE, "the edge of the program"),
     (r"client/command_load\.c", r"open|fstat|fsync", "loads and dumps the files a user names"),
