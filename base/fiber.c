@@ -75,6 +75,7 @@ struct lw_fiber {
 struct lw_fibers {
     lw_memory *memory;
     lw_fiber *ready_first, *ready_last;
+    lw_fiber *passed_first, *passed_last; /* ready from the next lw_fibers_run on */
     lw_fiber *living;
     lw_fiber *idle; /* ended, with stacks to be used again */
     uint32_t count; /* in `living` */
@@ -314,6 +315,12 @@ static void run(lw_fibers *fibers, lw_fiber *fiber) {
 bool lw_fibers_run(lw_fibers *fibers) {
     LW_ASSERT(running == NULL);
     bool ran = false;
+    if (fibers->passed_first != NULL) {
+        *(fibers->ready_first == NULL ? &fibers->ready_first : &fibers->ready_last->next_ready) =
+            fibers->passed_first;
+        fibers->ready_last = fibers->passed_last;
+        fibers->passed_first = NULL;
+    }
     while (fibers->ready_first != NULL) {
         lw_fiber *fiber = fibers->ready_first;
         LW_ASSERT(fiber->state == FIBER_READY);
@@ -330,7 +337,7 @@ void lw_fiber_step(lw_fiber *fiber) {
 }
 
 bool lw_fibers_ready(const lw_fibers *fibers) {
-    return fibers->ready_first != NULL;
+    return fibers->ready_first != NULL || fibers->passed_first != NULL;
 }
 
 uint32_t lw_fibers_count(const lw_fibers *fibers) {
@@ -370,7 +377,12 @@ void lw_fiber_wake(lw_fiber *fiber) {
 void lw_fiber_pass(void) {
     lw_fiber *fiber = running;
     LW_ASSERT(fiber != NULL);
-    make_ready(fiber);
+    lw_fibers *fibers = fiber->home;
+    fiber->state = FIBER_READY;
+    fiber->next_ready = NULL;
+    *(fibers->passed_first == NULL ? &fibers->passed_first : &fibers->passed_last->next_ready) =
+        fiber;
+    fibers->passed_last = fiber;
     leave(fiber, false);
     LW_ASSERT(running == fiber);
 }

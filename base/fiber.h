@@ -44,9 +44,11 @@ lw_fibers *lw_fiber_home(const lw_fiber *fiber);
 LW_YIELDS void lw_fiber_suspend(void);
 /* Makes a suspended fiber ready; a fiber that is ready already is left alone. */
 void lw_fiber_wake(lw_fiber *fiber);
-/* Lets every other ready fiber run first. */
+/* Lets every other ready fiber run first, and the loop look outside: goes on with the next
+ * lw_fibers_run. */
 LW_YIELDS void lw_fiber_pass(void);
-/* Runs ready fibers until none is left. Not from inside a fiber. Returns whether any ran. */
+/* Runs ready fibers until none is left, but for those that passed meanwhile. Not from inside a
+ * fiber. Returns whether any ran. */
 bool lw_fibers_run(lw_fibers *fibers);
 /* Runs this one, which is suspended, until it suspends again, passes or ends; the others wait. Not
  * from inside a fiber. For callers outside who have a fiber do what mostly needs no waiting. */

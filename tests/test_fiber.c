@@ -123,7 +123,21 @@ static void passing_lets_every_other_ready_fiber_run_first(void **state) {
     start(&b, in, 'b', note_main);
     start(&c, in, 'c', pass_main);
     lw_fibers_run(in->fibers);
+    assert_string_equal(in->trace, "abc");
+    assert_true(lw_fibers_ready(in->fibers));
+    lw_fibers_run(in->fibers);
     assert_string_equal(in->trace, "abcac");
+    assert_false(lw_fibers_run(in->fibers));
+}
+
+static void who_passes_lets_the_loop_look_outside(void **state) {
+    fixture *in = *state;
+    actor a, b;
+    start(&a, in, 'a', pass_main);
+    lw_fibers_run(in->fibers);
+    start(&b, in, 'b', note_main); /* something that came from outside */
+    lw_fibers_run(in->fibers);
+    assert_string_equal(in->trace, "aba");
 }
 
 static void spawn_main(void *argument) {
@@ -194,7 +208,8 @@ static void what_a_fiber_holds_survives_switches(void **state) {
         sums[index].seed = index;
         lw_fiber_start(in->fibers, "sum", sum_main, &sums[index]);
     }
-    lw_fibers_run(in->fibers);
+    while (lw_fibers_run(in->fibers)) {
+    }
     for (uint64_t index = 0; index < 16; index++) {
         uint64_t seed = index, expected = 0;
         double fraction = 1;
@@ -351,7 +366,8 @@ static void *thread_main(void *argument) {
     lw_fibers *fibers = lw_fibers_open(memory);
     lw_fiber_start(fibers, "one", sum_main, &sums[0]);
     lw_fiber_start(fibers, "two", sum_main, &sums[1]);
-    lw_fibers_run(fibers);
+    while (lw_fibers_run(fibers)) {
+    }
     lw_fibers_close(fibers);
     lw_memory_close(memory);
     return NULL;
@@ -406,7 +422,8 @@ static void run_abort(void *argument) {
 }
 
 static void run_within_main(void *argument) {
-    lw_fibers_run(argument);
+    while (lw_fibers_run(argument)) {
+    }
 }
 
 static void run_within(void *argument) {
@@ -504,6 +521,7 @@ int main(void) {
         STORY(fibers_run_in_the_order_they_became_ready),
         STORY(waking_a_ready_fiber_changes_nothing),
         STORY(passing_lets_every_other_ready_fiber_run_first),
+        STORY(who_passes_lets_the_loop_look_outside),
         STORY(stepping_runs_one_and_lets_the_others_wait),
         STORY(a_fiber_may_start_another),
         STORY(what_a_fiber_holds_survives_switches),
