@@ -253,5 +253,6 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     lw_world_close(it->world);
     lw_history_reset(&it->workload.history);
     lw_buffer_reset(&it->workload.violations);
+    lw_buffer_reset(&it->workload.counter.told);
     lw_free(memory, it);
 }
