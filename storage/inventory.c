@@ -97,6 +97,7 @@ static lw_status name_values(lw_inventory *inventory, const lw_table_info *info)
     for (uint32_t index = 0; index < info->value_count; index++) {
         const lw_value_file *values = &info->values[index];
         LW_TRY(name_file(inventory, values->number, values->origin, values->size, &file));
+        LW_ASSERT(file != NULL);
         if (file->tables != NULL) {
             return lw_fail(LW_CORRUPTION,
                            "table %" PRIx64 " is said to hold the values of table %" PRIx64,

@@ -22,7 +22,7 @@ typedef struct target {
 
 static lw_status find_target(const lw_table_file *file, lw_bytes key, lw_bytes reference,
                              target *found) {
-    lw_reference read;
+    lw_reference read = {0};
     if (lw_reference_read(reference, &read) && read.file < file->shared->value_count) {
         const lw_value_file *info = &file->info.values[read.file];
         uint64_t extent = lw_value_extent(&read.place, key.size);
@@ -38,7 +38,7 @@ static lw_status find_target(const lw_table_file *file, lw_bytes key, lw_bytes r
 }
 
 LW_YIELDS static lw_status read_direct(const target *from, lw_bytes key, lw_buffer *value) {
-    lw_value_reader *reader;
+    lw_value_reader *reader = NULL;
     LW_TRY(lw_shared_file_use_values(from->file, from->info, &reader));
     lw_status status = lw_value_read(reader, key, &from->place, value);
     lw_shared_file_done(from->file);
@@ -47,8 +47,9 @@ LW_YIELDS static lw_status read_direct(const target *from, lw_bytes key, lw_buff
 
 lw_status lw_value_fetch_uncached(lw_table_file *file, lw_bytes key, lw_bytes reference,
                                   lw_buffer *value) {
-    target from;
+    target from = {0};
     LW_TRY(find_target(file, key, reference, &from));
+    LW_ASSERT(from.file != NULL);
     return read_direct(&from, key, value);
 }
 
@@ -71,8 +72,9 @@ static void remember(const target *from, lw_bytes value) {
 }
 
 lw_status lw_value_fetch(lw_table_file *file, lw_bytes key, lw_bytes reference, lw_buffer *value) {
-    target from;
+    target from = {0};
     LW_TRY(find_target(file, key, reference, &from));
+    LW_ASSERT(from.file != NULL);
     if (from.place.value_size > CACHED_SIZE_MAX) {
         return read_bounded(&from, key, value);
     }
@@ -220,9 +222,10 @@ LW_YIELDS static lw_status take_alone(lw_ahead *ahead, const target *from, lw_by
 
 lw_status lw_ahead_fetch(lw_ahead *ahead, lw_table_file *file, lw_bytes key, lw_bytes reference,
                          lw_bytes *value) {
-    target from;
-    lw_value_reader *reader;
+    target from = {0};
+    lw_value_reader *reader = NULL;
     LW_TRY(find_target(file, key, reference, &from));
+    LW_ASSERT(from.file != NULL);
     if (ahead->value.capacity > AHEAD_SIZE_MAX) {
         lw_buffer_reset(&ahead->value);
     }

@@ -155,9 +155,10 @@ lw_status lw_value_read(lw_value_reader *reader, lw_bytes key, const lw_value_pl
     uint64_t extent = lw_value_extent(place, key.size);
     bool compressed = place->stored_size < place->value_size;
     lw_buffer stored = lw_buffer_in(reader->env->memory);
-    lw_bytes read, found;
+    lw_bytes read = {0}, found = {0};
     lw_status status = read_extent(reader, place, extent, compressed ? &stored : value, &read);
     if (status == LW_OK) {
+        LW_ASSERT(read.data != NULL);
         status = take(reader, key, place, read, value, &found);
     }
     if (status == LW_OK) {
