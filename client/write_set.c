@@ -59,6 +59,7 @@ static lw_write *insert(lw_write_set *set, lw_bytes key, lw_write **links[LW_WRI
     lw_write *made = lw_arena_allocate(&set->arena, sizeof(lw_write) + height * sizeof(lw_write *));
     lw_write *after = *links[0];
     made->mutation = (lw_mutation){.key = lw_arena_copy(&set->arena, key)};
+    made->read = made->found = false;
     made->previous = after == NULL ? set->last : after->previous;
     *(after == NULL ? &set->last : &after->previous) = made;
     for (uint32_t level = 0; level < height; level++) {
