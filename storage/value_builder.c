@@ -61,10 +61,6 @@ void lw_value_builder_abandon(lw_value_builder *builder) {
     builder_free(builder);
 }
 
-uint64_t lw_value_builder_number(const lw_value_builder *builder) {
-    return builder->footer.number;
-}
-
 uint64_t lw_value_builder_size(const lw_value_builder *builder) {
     return builder->written + builder->out.size;
 }

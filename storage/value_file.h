@@ -92,7 +92,6 @@ LW_MUST_USE LW_YIELDS lw_status lw_value_builder_open(lw_env *env, const char *p
  * builder is only good for lw_value_builder_abandon. */
 LW_MUST_USE LW_YIELDS lw_status lw_value_builder_add(lw_value_builder *builder, lw_bytes key,
                                                      lw_bytes value, lw_value_place *place);
-uint64_t lw_value_builder_number(const lw_value_builder *builder);
 /* Bytes of the file so far. */
 uint64_t lw_value_builder_size(const lw_value_builder *builder);
 /* Bytes of memory that it takes. */

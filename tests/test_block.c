@@ -43,6 +43,8 @@ static void assert_walks(lw_block_cursor *cursor, const sorted_entries *entries)
     (void)lw_block_cursor_first(cursor);
     for (size_t index = 0; index < entries->count; index++) {
         sorted_assert_at(entries, index, lw_block_cursor_entry(cursor));
+        assert_true(index == 0 || cursor->repeats == lw_equal(entries->list[index].key,
+                                                              entries->list[index - 1].key));
         (void)lw_block_cursor_next(cursor);
     }
     assert_null(lw_block_cursor_entry(cursor));

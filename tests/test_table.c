@@ -140,6 +140,9 @@ static void assert_walk(lw_table_cursor *cursor, const sorted_entries *entries) 
     assert_ok(lw_table_cursor_first(cursor));
     for (size_t index = 0; index < entries->count; index++) {
         sorted_assert_at(entries, index, lw_table_cursor_entry(cursor));
+        assert_true(index == 0 ||
+                    lw_table_cursor_repeats(cursor) ==
+                        lw_equal(entries->list[index].key, entries->list[index - 1].key));
         assert_ok(lw_table_cursor_next(cursor));
     }
     assert_null(lw_table_cursor_entry(cursor));
