@@ -45,6 +45,14 @@ typedef enum lw_message_kind {
     LW_MESSAGE_CHECK = 24,
     LW_MESSAGE_LOCK = 25,
     LW_MESSAGE_HEARTBEAT = 26,
+    LW_MESSAGE_SPLIT = 27, /* in two at a key */
+    LW_MESSAGE_CHECK_SECONDARIES = 28,
+    LW_MESSAGE_FINISH_RANGE = 29,
+    LW_MESSAGE_LOCKS = 30,
+    LW_MESSAGE_KILL = 31,
+    LW_MESSAGE_PIN = 32,
+    LW_MESSAGE_UNPIN = 33,
+    LW_MESSAGE_SHARD_LAST = LW_MESSAGE_UNPIN,
 } lw_message_kind;
 
 typedef struct lw_epoch {

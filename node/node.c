@@ -51,7 +51,7 @@ LW_YIELDS static lw_status handle(void *argument, const lw_request *request, uin
         topology(node, body);
         return LW_OK;
     }
-    if (request->kind < LW_MESSAGE_TIMESTAMP || request->kind > LW_MESSAGE_HEARTBEAT) {
+    if (request->kind < LW_MESSAGE_TIMESTAMP || request->kind > LW_MESSAGE_SHARD_LAST) {
         return lw_fail(LW_INVALID_ARGUMENT, "this node does not know requests of kind %d",
                        (int)request->kind);
     }

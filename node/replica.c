@@ -147,6 +147,13 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
     case LW_MESSAGE_HELLO:
     case LW_MESSAGE_STATUS:
     case LW_MESSAGE_TOPOLOGY:
+    case LW_MESSAGE_SPLIT:
+    case LW_MESSAGE_CHECK_SECONDARIES:
+    case LW_MESSAGE_FINISH_RANGE:
+    case LW_MESSAGE_LOCKS:
+    case LW_MESSAGE_KILL:
+    case LW_MESSAGE_PIN:
+    case LW_MESSAGE_UNPIN:
         break;
     }
     return lw_fail(LW_INVALID_ARGUMENT, "a shard does not know requests of kind %d",

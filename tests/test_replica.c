@@ -578,7 +578,7 @@ static void an_entry_of_another_epoch_is_void(void **state) {
 }
 
 static void what_is_not_well_formed_is_refused_story(bench *on) {
-    for (int kind = LW_MESSAGE_TIMESTAMP; kind <= LW_MESSAGE_HEARTBEAT + 1; kind++) {
+    for (int kind = LW_MESSAGE_TIMESTAMP; kind <= LW_MESSAGE_SHARD_LAST + 1; kind++) {
         asked *it = bench_ask(on, (lw_message_kind)kind, 1);
         lw_write_text(&it->body, lw_text("nonsense"));
         expect(on, bench_await(bench_send(it))->status == LW_INVALID_ARGUMENT, "nonsense");
