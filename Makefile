@@ -12,6 +12,7 @@
 #   make model      MODEL_OPERATIONS random operations of the store against a sorted map
 #   make bench      our storage engine against RocksDB, LevelDB and LMDB, and what a node costs:
 #                   half an hour; BENCH_OPTIONS=--quick takes three minutes
+#   make bench-txn  transactions of a node against Redis, etcd and PostgreSQL: five minutes
 #   make install    program, libraries, header, manual page, completion: PREFIX=… DESTDIR=…
 #   make uninstall  takes them away again
 #   make deps       installs what builds and tests need (tests/install_packages.sh)
@@ -65,11 +66,13 @@ MAIN    := $(B)/node/main.o
 PROGRAM := $(B)/lathwork
 
 TESTS   := $(patsubst %.c,$(B)/%,$(wildcard tests/test_*.c))
-BENCHES := $(B)/tests/bench_node $(B)/tests/bench_engines $(B)/tests/bench_values
+BENCHES := $(B)/tests/bench_node $(B)/tests/bench_engines $(B)/tests/bench_values $(B)/tests/bench_txn
 # The comparison of engines: the driver, and one file an engine. The others' files need their
 # packages, which nothing but `make bench` asks for.
 RIVALS  := rocksdb leveldb lmdb
 BENCH_PARTS := $(patsubst %,$(B)/tests/bench_%.o,works table machine lathwork)
+# The comparison of transactions: the rivals are programs.
+BENCH_TXN_PARTS := $(patsubst %,$(B)/tests/bench_%.o,driver server wire_lathwork wire_redis wire_etcd wire_postgres)
 FUZZERS := $(patsubst tests/fuzz_%.c,%,$(wildcard tests/fuzz_*.c))
 REPLAYS := $(FUZZERS:%=$(B)/tests/replay_%)
 
@@ -133,6 +136,7 @@ $(BENCHES): $(B)/%: $(B)/%.o $(B)/all.a
 	$(call say,LINK)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(BENCH_LIBS) $(LDLIBS)
 $(B)/tests/bench_engines: $(BENCH_PARTS) $(RIVALS:%=$(B)/tests/bench_%.o)
+$(B)/tests/bench_txn: $(BENCH_TXN_PARTS)
 $(B)/tests/bench_engines: private BENCH_LIBS := $(RIVALS:%=-l%)
 
 $(REPLAYS): $(B)/tests/replay_%: $(B)/tests/fuzz_%.o $(B)/tests/replay.o $(B)/all.a
@@ -216,7 +220,7 @@ $(B)/liblathwork-storage.so: $(B)/liblathwork-storage.o
 # make. It gets the same command line, and another variant.
 again = +@$(MAKE) --no-print-directory
 
-.PHONY: deps run test asan check sim sim-bugs fuzz model damage bench
+.PHONY: deps run test asan check sim sim-bugs fuzz model damage bench bench-txn
 deps:
 	@tests/install_packages.sh build
 run: deps
@@ -256,6 +260,11 @@ bench:
 	@tests/install_packages.sh bench
 	$(again) VARIANT=release build/release/lathwork benches
 	@tests/bench.sh build/release $(BENCH_OPTIONS)
+bench-txn:
+	@tests/install_packages.sh bench
+	$(again) VARIANT=release build/release/lathwork build/release/tests/bench_txn
+	@folder=$$(mktemp -d build/bench.XXXXXX) && trap 'rm -rf "$$folder"' EXIT && chmod 755 "$$folder" && \
+	    build/release/tests/bench_txn build/release/lathwork "$$PWD/$$folder" $(BENCH_OPTIONS)
 .PHONY: benches run-fuzzers
 benches: $(BENCHES)
 
@@ -278,7 +287,7 @@ $(FUZZ_RUNS): $(B)/tests/fuzz_%.run: $(B)/tests/fuzz_%
 # ---- checking --------------------------------------------------------------------------------------
 
 .PHONY: run-checks
-run-checks: $(B)/lathwork.h $(OBJECTS) $(TESTS:=.o) $(BENCHES:=.o) $(BENCH_PARTS) $(REPLAYS:$(B)/tests/replay_%=$(B)/tests/fuzz_%.o)
+run-checks: $(B)/lathwork.h $(OBJECTS) $(TESTS:=.o) $(BENCHES:=.o) $(BENCH_PARTS) $(BENCH_TXN_PARTS) $(REPLAYS:$(B)/tests/replay_%=$(B)/tests/fuzz_%.o)
 	@tests/lint/check.sh $(B)
 
 # ---- installing -----------------------------------------------------------------------------------

@@ -34,6 +34,9 @@ check cppcheck            static analysis
 bench librocksdb-dev      RocksDB, to be measured against
 bench libleveldb-dev      LevelDB, to be measured against
 bench liblmdb-dev         LMDB, to be measured against
+bench redis-server        Redis, to be measured against
+bench etcd-server         etcd, to be measured against
+bench postgresql          PostgreSQL, to be measured against
 LIST
 }
 
