@@ -265,7 +265,7 @@ lw_status lw_replica_open(const lw_replica_options *options, lw_replica **replic
     lw_replica *opened = lw_allocate_zero(memory, sizeof(*opened));
     opened->options = *options;
     opened->env = options->env;
-    opened->locks = lw_lock_table_open(memory);
+    opened->locks = lw_lock_table_open(options->env);
     opened->open_by_start = lw_map_in(memory);
     opened->committing = lw_map_in(memory);
     opened->descriptor_bytes = lw_buffer_in(memory);

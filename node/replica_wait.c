@@ -90,20 +90,15 @@ void replica_unlatch(replica_call *call) {
 
 /* ---- pessimistic locks ---------------------------------------------------------------------- */
 
-static lw_status deadlock(replica_call *call, lw_bytes key, uint64_t other, lw_bytes cycle) {
+static lw_status deadlock(replica_call *call, lw_bytes key, const lw_lock_cycle *cycle) {
     char text[LW_PRINTABLE_SIZE];
     LW_MARK(call->replica->env, "replica.deadlock");
-    call->evaluation.obstacle = (lw_obstacle){
-        .kind = LW_OBSTACLE_DEADLOCK, .key = lw_arena_copy(&call->arena, key), .start = other};
-    uint64_t owner;
-    if (!lw_lock_table_foreign(call->replica->locks, 0, key, &owner,
-                               &call->evaluation.obstacle_session) ||
-        owner != other) {
-        call->evaluation.obstacle_session = 0;
-    }
-    return lw_fail(LW_CONFLICT, "waiting for key \"%s\" would be a deadlock: %.*s",
-                   lw_printable(key, text, sizeof(text)), (int)cycle.size,
-                   (const char *)cycle.data);
+    call->evaluation.obstacle = (lw_obstacle){.kind = LW_OBSTACLE_DEADLOCK,
+                                              .key = lw_arena_copy(&call->arena, key),
+                                              .start = cycle->steps[1].start};
+    call->evaluation.obstacle_session = cycle->steps[1].session;
+    return lw_fail(LW_CONFLICT, "waiting for key \"%s\" would be a deadlock",
+                   lw_printable(key, text, sizeof(text)));
 }
 
 static lw_status waited_too_long(replica_call *call, uint64_t start, lw_bytes key) {
@@ -125,13 +120,9 @@ lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key, boo
                            uint64_t deadline_ns, bool *fresh) {
     lw_replica *replica = call->replica;
     lw_lock_waiter waiter = {.start = start, .session = call->session, .key = key, .kept = kept};
-    lw_buffer cycle = lw_buffer_in(replica->env->memory);
-    uint64_t other;
-    lw_lock_answer answer = lw_lock_table_request(replica->locks, &waiter, &other, &cycle);
-    if (answer == LW_LOCK_DEADLOCK) {
-        lw_status status = deadlock(call, key, other, lw_buffer_view(&cycle));
-        lw_buffer_reset(&cycle);
-        return status;
+    lw_lock_cycle cycle;
+    if (lw_lock_table_request(replica->locks, &waiter, &cycle) == LW_LOCK_DEADLOCK) {
+        return deadlock(call, key, &cycle);
     }
     bool in_time = true;
     while (in_time && !waiter.held && !waiter.cut) {

@@ -4,17 +4,20 @@
 
 #include "tests/unit.h"
 
+#include <time.h>
+
+static lw_env *env;
 static lw_memory *memory;
+static size_t memory_before;
 static lw_lock_table *table;
-static lw_buffer cycle;
-static uint64_t other;
+static lw_lock_cycle cycle;
 
 static int setup(void **state) {
     (void)state;
-    memory = lw_memory_open();
-    table = lw_lock_table_open(memory);
-    cycle = lw_buffer_in(memory);
-    other = 0;
+    assert_int_equal(lw_env_posix_open(&env), LW_OK);
+    memory = env->memory;
+    memory_before = lw_memory_used(memory);
+    table = lw_lock_table_open(env);
     return 0;
 }
 
@@ -22,9 +25,8 @@ static int teardown(void **state) {
     (void)state;
     lw_lock_table_check(table);
     lw_lock_table_close(table);
-    lw_buffer_reset(&cycle);
-    assert_int_equal(lw_memory_used(memory), 0);
-    lw_memory_close(memory);
+    assert_int_equal(lw_memory_used(memory), memory_before);
+    lw_env_close(env);
     return 0;
 }
 
@@ -33,9 +35,21 @@ static lw_lock_waiter wanting(uint64_t start, const char *key) {
 }
 
 static lw_lock_answer ask(lw_lock_waiter *waiter) {
-    lw_lock_answer answer = lw_lock_table_request(table, waiter, &other, &cycle);
+    lw_lock_answer answer = lw_lock_table_request(table, waiter, &cycle);
     lw_lock_table_check(table);
     return answer;
+}
+
+static void assert_cycle(const char *wanted) {
+    char text[256] = "";
+    assert_int_equal(cycle.length, cycle.step_count);
+    for (uint32_t index = 0; index < cycle.step_count; index++) {
+        const lw_lock_step *step = &cycle.steps[index];
+        (void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%d waits for %.*s",
+                       index == 0 ? "" : ", ", (int)step->start, (int)step->key.size,
+                       (const char *)step->key.data);
+    }
+    assert_string_equal(text, wanted);
 }
 
 static void a_key_is_had_in_turns(void **state) {
@@ -125,9 +139,7 @@ static void two_that_wait_for_one_another_are_a_deadlock(void **state) {
     assert_int_equal(ask(&two_l), LW_LOCK_HELD);
     assert_int_equal(ask(&one_l), LW_LOCK_QUEUED);
     assert_int_equal(ask(&two_k), LW_LOCK_DEADLOCK);
-    assert_int_equal(other, 1);
-    lw_buffer_append_u8(&cycle, 0);
-    assert_string_equal((char *)cycle.data, "2 waits for key \"k\", 1 waits for key \"l\"");
+    assert_cycle("2 waits for k, 1 waits for l");
     lw_lock_table_release_all(table, 2);
     assert_true(one_l.held);
 }
@@ -141,7 +153,7 @@ static void waiting_behind_others_counts_as_waiting_for_them(void **state) {
     assert_int_equal(ask(&three_k), LW_LOCK_QUEUED);
     assert_int_equal(ask(&three_l), LW_LOCK_QUEUED);
     assert_int_equal(ask(&two_k), LW_LOCK_DEADLOCK); /* behind 3, which waits for 2 */
-    assert_int_equal(other, 3);
+    assert_cycle("2 waits for k, 3 waits for l");
     lw_lock_table_cancel(table, &three_k);
     lw_lock_table_cancel(table, &three_l);
 }
@@ -149,24 +161,24 @@ static void waiting_behind_others_counts_as_waiting_for_them(void **state) {
 static void a_long_cycle_is_found_without_recursion(void **state) {
     (void)state;
     enum { LENGTH = 20000 };
-    char(*keys)[8] = lw_allocate(memory, LENGTH * sizeof(*keys));
+    char(*keys)[24] = lw_allocate(memory, LENGTH * sizeof(*keys));
     lw_lock_waiter *held = lw_allocate(memory, LENGTH * sizeof(*held));
     lw_lock_waiter *waits = lw_allocate(memory, LENGTH * sizeof(*waits));
     for (size_t index = 0; index < LENGTH; index++) {
         (void)snprintf(keys[index], sizeof(keys[index]), "%zu", index);
         held[index] = wanting(index + 1, keys[index]);
-        assert_int_equal(lw_lock_table_request(table, &held[index], &other, &cycle), LW_LOCK_HELD);
+        assert_int_equal(lw_lock_table_request(table, &held[index], &cycle), LW_LOCK_HELD);
     }
     /* Each waits for the one before, so that no walk but the last one is long. */
     for (size_t index = LENGTH - 1; index > 0; index--) {
         waits[index] = wanting(index + 1, keys[index - 1]);
-        assert_int_equal(lw_lock_table_request(table, &waits[index], &other, &cycle),
-                         LW_LOCK_QUEUED);
+        assert_int_equal(lw_lock_table_request(table, &waits[index], &cycle), LW_LOCK_QUEUED);
     }
     waits[0] = wanting(1, keys[LENGTH - 1]);
     assert_int_equal(ask(&waits[0]), LW_LOCK_DEADLOCK);
-    assert_int_equal(other, LENGTH);
-    assert_true(cycle.size < 1024);
+    assert_int_equal(cycle.length, LENGTH);
+    assert_int_equal(cycle.step_count, LW_LOCK_CYCLE_MAX);
+    assert_int_equal(cycle.steps[1].start, LENGTH);
     for (size_t index = 0; index < LENGTH; index++) {
         lw_lock_table_release_all(table, index + 1);
     }
@@ -179,6 +191,175 @@ static void a_long_cycle_is_found_without_recursion(void **state) {
     lw_free(memory, keys);
     lw_free(memory, held);
     lw_free(memory, waits);
+}
+
+static void what_a_killed_transaction_has_and_wants_is_let_go(void **state) {
+    (void)state;
+    lw_lock_waiter one_k = wanting(1, "k"), two_k = wanting(2, "k");
+    lw_lock_waiter two_l = wanting(2, "l"), one_l = wanting(1, "l"), three_l = wanting(3, "l");
+    assert_false(lw_lock_table_end(table, 1));
+    assert_int_equal(ask(&one_k), LW_LOCK_HELD);
+    assert_int_equal(ask(&two_l), LW_LOCK_HELD);
+    assert_int_equal(ask(&two_k), LW_LOCK_QUEUED);
+    assert_int_equal(ask(&three_l), LW_LOCK_QUEUED);
+    assert_int_equal(ask(&one_l), LW_LOCK_DEADLOCK);
+    assert_true(lw_lock_table_end(table, 2));
+    assert_true(two_k.cut && !two_k.held);
+    assert_true(three_l.held);
+    lw_lock_table_release_all(table, 1);
+    assert_false(two_k.held);
+    assert_int_equal(lw_lock_table_count(table), 1);
+    lw_lock_table_release_all(table, 3);
+}
+
+/* ---- looking -------------------------------------------------------------------------------- */
+
+static void a_page_tells_the_first_locks_in_the_order_of_keys(void **state) {
+    (void)state;
+    enum { COUNT = 200 };
+    char keys[COUNT][8];
+    lw_lock_view views[COUNT];
+    for (size_t index = 0; index < COUNT; index++) {
+        (void)snprintf(keys[index], sizeof(keys[index]), "%03zu", index * 77 % COUNT);
+        lw_lock_waiter held = wanting(index % 9 + 1, keys[index]);
+        assert_int_equal(ask(&held), LW_LOCK_HELD);
+    }
+    for (uint32_t limit = 1; limit <= COUNT; limit += 33) {
+        assert_int_equal(lw_lock_table_page(table, lw_text("050"), lw_text(""), limit, views),
+                         limit < 150 ? limit : 150);
+        for (uint32_t index = 0; index < limit && index < 150; index++) {
+            char wanted[8];
+            (void)snprintf(wanted, sizeof(wanted), "%03u", index + 50);
+            assert_true(lw_equal(views[index].key, lw_text(wanted)));
+        }
+    }
+    assert_int_equal(lw_lock_table_page(table, lw_text("050"), lw_text("053"), COUNT, views), 3);
+    lw_lock_table_clear(table);
+}
+
+static void a_lock_tells_who_waits_in_which_order(void **state) {
+    (void)state;
+    lw_lock_waiter first = wanting(1, "k"), second = wanting(2, "k"), third = wanting(3, "k");
+    lw_lock_view view;
+    assert_false(lw_lock_table_look(table, lw_text("k"), &view));
+    assert_int_equal(ask(&first), LW_LOCK_HELD);
+    assert_int_equal(ask(&second), LW_LOCK_QUEUED);
+    assert_int_equal(ask(&third), LW_LOCK_QUEUED);
+    assert_true(lw_lock_table_look(table, lw_text("k"), &view));
+    assert_int_equal(view.start, 1);
+    assert_int_equal(view.waiting, 2);
+    assert_int_equal(view.first->start, 2);
+    assert_int_equal(view.first->next->start, 3);
+    assert_true(view.since_ns != 0);
+    assert_true(view.since_ns <= view.first->since_ns);
+    uint64_t since_ns = view.since_ns;
+    lw_lock_table_release_all(table, 1);
+    assert_true(lw_lock_table_look(table, lw_text("k"), &view));
+    assert_int_equal(view.start, 2);
+    assert_int_equal(view.waiting, 1);
+    assert_true(view.since_ns > since_ns);
+    lw_lock_table_release_all(table, 2);
+    lw_lock_table_release_all(table, 3);
+}
+
+/* ---- many ----------------------------------------------------------------------------------- */
+
+static double cpu_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* The least of three runs, since others use the machine. */
+static double cost(void (*work)(size_t count), size_t count) {
+    double least = 0;
+    for (int run = 0; run < 3; run++) {
+        double before = cpu_seconds();
+        work(count);
+        double spent = cpu_seconds() - before;
+        least = run == 0 || spent < least ? spent : least;
+    }
+    return least;
+}
+
+/* Sixteen times as many may cost up to sixty times as much, since caches end; quadratic work would
+ * cost 256 times as much. */
+static void assert_in_proportion(void (*work)(size_t count), size_t count) {
+    double few = cost(work, count / 16), many = cost(work, count);
+    if (many > 60 * few) {
+        fail_msg("%zu cost %.5f s, %zu cost %.5f s", count / 16, few, count, many);
+    }
+}
+
+static void queue_up_and_go(size_t count) {
+    lw_lock_waiter *waiters = lw_allocate(memory, count * sizeof(*waiters));
+    for (size_t index = 0; index < count; index++) {
+        waiters[index] = wanting(index + 1, "k");
+        assert_int_equal(lw_lock_table_request(table, &waiters[index], &cycle),
+                         index == 0 ? LW_LOCK_HELD : LW_LOCK_QUEUED);
+    }
+    for (size_t index = 0; index < count; index++) {
+        assert_true(waiters[index].held);
+        if (index % 2 == 0) {
+            lw_lock_table_release_all(table, index + 1);
+        } else {
+            lw_lock_table_session_ended(table, index + 1);
+        }
+    }
+    lw_free(memory, waiters);
+}
+
+static void twenty_thousand_that_wait_for_one_key_cost_in_proportion(void **state) {
+    (void)state;
+    assert_in_proportion(queue_up_and_go, 20000);
+}
+
+/* Each has a key that another waits for, so that the way to those ahead would be long. */
+static void queue_up_with_locks(size_t count) {
+    char(*keys)[24] = lw_allocate(memory, count * sizeof(*keys));
+    lw_lock_waiter *waiters = lw_allocate(memory, 3 * count * sizeof(*waiters));
+    for (size_t index = 0; index < count; index++) {
+        lw_lock_waiter *held = &waiters[3 * index], *waits = held + 1, *wants = held + 2;
+        (void)snprintf(keys[index], sizeof(keys[index]), "%zu", index);
+        *held = wanting(index + 1, keys[index]);
+        *waits = wanting(count + index + 1, keys[index]);
+        *wants = wanting(index + 1, "k");
+        assert_int_equal(lw_lock_table_request(table, held, &cycle), LW_LOCK_HELD);
+        assert_int_equal(lw_lock_table_request(table, waits, &cycle), LW_LOCK_QUEUED);
+        assert_int_equal(lw_lock_table_request(table, wants, &cycle),
+                         index == 0 ? LW_LOCK_HELD : LW_LOCK_QUEUED);
+    }
+    lw_lock_table_clear(table);
+    lw_free(memory, keys);
+    lw_free(memory, waiters);
+}
+
+static void waiting_with_locks_of_ones_own_costs_in_proportion(void **state) {
+    (void)state;
+    assert_in_proportion(queue_up_with_locks, 20000);
+}
+
+/* One transaction, all of whose requests come with a lock that is another's in between. */
+static void lock_many(size_t count) {
+    enum { OTHER = 2 };
+    char(*keys)[24] = lw_allocate(memory, count * sizeof(*keys));
+    for (size_t index = 0; index < count; index++) {
+        (void)snprintf(keys[index], sizeof(keys[index]), "%zu", index);
+        lw_lock_waiter held = wanting(1, keys[index]);
+        lw_lock_waiter theirs = wanting(OTHER, "k"), wants = wanting(1, "k");
+        assert_int_equal(lw_lock_table_request(table, &held, &cycle), LW_LOCK_HELD);
+        assert_int_equal(lw_lock_table_request(table, &theirs, &cycle), LW_LOCK_HELD);
+        assert_int_equal(lw_lock_table_request(table, &wants, &cycle), LW_LOCK_QUEUED);
+        lw_lock_table_cancel(table, &wants);
+    }
+    lw_lock_table_release_all(table, 1);
+    lw_lock_table_release_all(table, OTHER);
+    lw_free(memory, keys);
+}
+
+static void a_hundred_thousand_locks_of_one_transaction_cost_in_proportion(void **state) {
+    (void)state;
+    assert_in_proportion(lock_many, 100000);
 }
 
 /* ---- against the simplest model ------------------------------------------------------------- */
@@ -254,8 +435,7 @@ static void deadlocks_are_those_of_the_model(void **state) {
         } else if (model_place(&all, key, transaction) < 0) {
             *waiter = wanting(start, keys[key]);
             all.queue[key][all.size[key]++] = transaction;
-            lw_buffer_clear(&cycle);
-            lw_lock_answer answer = lw_lock_table_request(table, waiter, &other, &cycle);
+            lw_lock_answer answer = lw_lock_table_request(table, waiter, &cycle);
             bool deadlock = model_has_cycle(&all);
             assert_int_equal(answer == LW_LOCK_DEADLOCK, deadlock);
             if (deadlock) {
@@ -292,6 +472,17 @@ int main(void) {
         cmocka_unit_test_setup_teardown(waiting_behind_others_counts_as_waiting_for_them, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_long_cycle_is_found_without_recursion, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_killed_transaction_has_and_wants_is_let_go, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_page_tells_the_first_locks_in_the_order_of_keys, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_lock_tells_who_waits_in_which_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(twenty_thousand_that_wait_for_one_key_cost_in_proportion,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(waiting_with_locks_of_ones_own_costs_in_proportion, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            a_hundred_thousand_locks_of_one_transaction_cost_in_proportion, setup, teardown),
         cmocka_unit_test_setup_teardown(deadlocks_are_those_of_the_model, setup, teardown),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;

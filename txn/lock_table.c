@@ -1,45 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "txn/lock_table.h"
+#include "txn/lock_table_inner.h"
 
 #include "base/hash.h"
-#include "base/logline.h"
-#include "base/map.h"
 
-typedef struct lw_pessimistic_lock {
-    lw_map_node node; /* by key */
-    lw_bytes key;     /* behind the struct */
-    struct lw_lock_holder *owner;
-    struct lw_pessimistic_lock *previous, *next; /* of the same owner */
-    lw_lock_waiter *first, *last;                /* the queue */
-    uint64_t walk, walk_number; /* the walk that expanded the queue, below this waiter's number */
-    bool kept;
-} lock;
+typedef lw_pessimistic_lock lock;
+typedef lw_lock_session session;
+typedef lw_lock_holder holder;
 
-/* A transaction that has a lock or waits for one. */
-typedef struct lw_lock_holder {
-    lw_map_node node; /* by start */
-    uint64_t start, session;
-    struct lw_lock_holder *previous, *next; /* in the order they came */
-    lock *locks;
-    lw_lock_waiter *waiters;
-    uint64_t walk;              /* the walk that met it */
-    const lw_lock_waiter *from; /* ... as somebody whom this one waits for */
-    struct lw_lock_holder *walk_next;
-} holder;
-
-struct lw_lock_table {
-    lw_memory *memory;
-    lw_map locks, holders;
-    holder *first, *last;
-    uint32_t waiter_count;
-    uint64_t number, walk; /* last given */
-};
-
-lw_lock_table *lw_lock_table_open(lw_memory *memory) {
-    lw_lock_table *table = lw_allocate_zero(memory, sizeof(*table));
-    table->memory = memory;
-    table->locks = lw_map_in(memory);
-    table->holders = lw_map_in(memory);
+lw_lock_table *lw_lock_table_open(lw_env *env) {
+    lw_lock_table *table = lw_allocate_zero(env->memory, sizeof(*table));
+    table->env = env;
+    table->memory = env->memory;
+    table->locks = lw_map_in(env->memory);
+    table->holders = lw_map_in(env->memory);
+    table->sessions = lw_map_in(env->memory);
     return table;
 }
 
@@ -53,7 +27,44 @@ static holder *find_holder(const lw_lock_table *table, uint64_t start) {
     return node == NULL ? NULL : LW_MAP_ENTRY(node, holder, node);
 }
 
-static holder *enter_holder(lw_lock_table *table, uint64_t start, uint64_t session) {
+static session *find_session(const lw_lock_table *table, uint64_t id) {
+    lw_map_node *node = lw_map_first(&table->sessions, lw_mix(id));
+    while (node != NULL && LW_MAP_ENTRY(node, session, node)->id != id) {
+        node = lw_map_next(node);
+    }
+    return node == NULL ? NULL : LW_MAP_ENTRY(node, session, node);
+}
+
+static void enter_session(lw_lock_table *table, holder *one, uint64_t id) {
+    session *of = find_session(table, id);
+    if (of == NULL) {
+        of = lw_allocate_zero(table->memory, sizeof(*of));
+        of->id = id;
+        lw_map_insert(&table->sessions, &of->node, lw_mix(id));
+    }
+    one->session = of;
+    one->session_previous = NULL;
+    one->session_next = of->first;
+    if (of->first != NULL) {
+        of->first->session_previous = one;
+    }
+    of->first = one;
+}
+
+static void leave_session(lw_lock_table *table, holder *one) {
+    session *of = one->session;
+    *(one->session_previous == NULL ? &of->first : &one->session_previous->session_next) =
+        one->session_next;
+    if (one->session_next != NULL) {
+        one->session_next->session_previous = one->session_previous;
+    }
+    if (of->first == NULL) {
+        lw_map_remove(&table->sessions, &of->node);
+        lw_free(table->memory, of);
+    }
+}
+
+static holder *enter_holder(lw_lock_table *table, uint64_t start, uint64_t session_id) {
     holder *found = find_holder(table, start);
     if (found == NULL) {
         found = lw_allocate_zero(table->memory, sizeof(*found));
@@ -62,18 +73,22 @@ static holder *enter_holder(lw_lock_table *table, uint64_t start, uint64_t sessi
         *(table->last == NULL ? &table->first : &table->last->next) = found;
         table->last = found;
         lw_map_insert(&table->holders, &found->node, lw_mix(start));
+        enter_session(table, found, session_id);
+    } else if (found->session->id != session_id) { /* the client has come back under another */
+        leave_session(table, found);
+        enter_session(table, found, session_id);
     }
-    found->session = session; /* a client may have come back under another */
     return found;
 }
 
 static void leave_holder(lw_lock_table *table, holder *one) {
-    if (one->locks != NULL || one->waiters != NULL) {
+    if (one->first_lock != NULL || one->waiters != NULL) {
         return;
     }
     *(one->previous == NULL ? &table->first : &one->previous->next) = one->next;
     *(one->next == NULL ? &table->last : &one->next->previous) = one->previous;
     lw_map_remove(&table->holders, &one->node);
+    leave_session(table, one);
     lw_free(table->memory, one);
 }
 
@@ -90,39 +105,45 @@ static lock *find_lock(const lw_lock_table *table, lw_bytes key) {
     return node == NULL ? NULL : LW_MAP_ENTRY(node, lock, node);
 }
 
-static void own(lock *one, holder *owner, bool kept) {
-    one->owner = owner;
-    one->kept = kept;
-    one->previous = NULL;
-    one->next = owner->locks;
-    if (one->next != NULL) {
-        one->next->previous = one;
-    }
-    owner->locks = one;
+/* Among its owner's: in front if somebody waits for it, else at the end, so that a walk finds the
+ * few that matter without passing all the others. */
+static void link_lock(lock *one) {
+    holder *owner = one->owner;
+    one->previous = one->first == NULL ? owner->last_lock : NULL;
+    one->next = one->first == NULL ? NULL : owner->first_lock;
+    *(one->previous == NULL ? &owner->first_lock : &one->previous->next) = one;
+    *(one->next == NULL ? &owner->last_lock : &one->next->previous) = one;
 }
 
-static void disown(lock *one) {
-    *(one->previous == NULL ? &one->owner->locks : &one->previous->next) = one->next;
-    if (one->next != NULL) {
-        one->next->previous = one->previous;
-    }
-    one->owner = NULL;
+static void unlink_lock(lock *one) {
+    holder *owner = one->owner;
+    *(one->previous == NULL ? &owner->first_lock : &one->previous->next) = one->next;
+    *(one->next == NULL ? &owner->last_lock : &one->next->previous) = one->previous;
+}
+
+static void own(lw_lock_table *table, lock *one, holder *owner, bool kept) {
+    one->owner = owner;
+    one->kept = kept;
+    one->since_ns = lw_env_now(table->env);
+    link_lock(one);
 }
 
 static void make_lock(lw_lock_table *table, lw_bytes key, holder *owner, bool kept) {
     lock *made = lw_allocate_zero(table->memory, sizeof(*made) + key.size);
     memcpy(made + 1, key.data, key.size);
     made->key = lw_view(made + 1, key.size);
-    own(made, owner, kept);
+    own(table, made, owner, kept);
     lw_map_insert(&table->locks, &made->node, lw_hash(0, key));
 }
 
 /* ---- waiters -------------------------------------------------------------------------------- */
 
 static void enqueue(lw_lock_table *table, lock *one, holder *by, lw_lock_waiter *waiter) {
+    bool first = one->first == NULL;
     waiter->lock = one;
     waiter->holder = by;
     waiter->number = ++table->number;
+    waiter->since_ns = lw_env_now(table->env);
     waiter->next = waiter->holder_previous = NULL;
     waiter->previous = one->last;
     *(one->last == NULL ? &one->first : &one->last->next) = waiter;
@@ -132,7 +153,12 @@ static void enqueue(lw_lock_table *table, lock *one, holder *by, lw_lock_waiter 
         by->waiters->holder_previous = waiter;
     }
     by->waiters = waiter;
+    one->waiter_count++;
     table->waiter_count++;
+    if (first) {
+        unlink_lock(one);
+        link_lock(one);
+    }
 }
 
 static void dequeue(lw_lock_table *table, lw_lock_waiter *waiter) {
@@ -146,122 +172,52 @@ static void dequeue(lw_lock_table *table, lw_lock_waiter *waiter) {
         waiter->holder_next->holder_previous = waiter->holder_previous;
     }
     waiter->lock = NULL;
+    LW_ASSERT(one->waiter_count > 0);
     LW_ASSERT(table->waiter_count > 0);
+    one->waiter_count--;
     table->waiter_count--;
+    if (one->first == NULL) {
+        unlink_lock(one);
+        link_lock(one);
+    }
 }
 
-static void grant(lw_lock_table *table, lw_lock_waiter *waiter) {
-    dequeue(table, waiter);
-    waiter->held = waiter->fresh = true;
-    lw_queue_wake_all(&waiter->changed);
+static void cut(lw_lock_table *table, holder *one) {
+    while (one->waiters != NULL) {
+        lw_lock_waiter *waiter = one->waiters;
+        dequeue(table, waiter);
+        waiter->cut = true;
+        lw_queue_wake_all(&waiter->changed);
+    }
 }
 
 /* Takes the key from its owner and gives it to whoever asked next, all of whose requests for it are
  * then answered. */
 static void pass_on(lw_lock_table *table, lock *one) {
     holder *before = one->owner;
-    disown(one);
+    unlink_lock(one);
     leave_holder(table, before);
-    lw_lock_waiter *heir = one->first;
-    if (heir == NULL) {
+    if (one->first == NULL) {
         lw_map_remove(&table->locks, &one->node);
         lw_free(table->memory, one);
         return;
     }
-    own(one, heir->holder, false);
-    for (lw_lock_waiter *waiter = heir, *next; waiter != NULL; waiter = next) {
-        next = waiter->next;
-        if (waiter->holder == one->owner) {
+    own(table, one, one->first->holder, false);
+    for (lw_lock_waiter *waiter = one->owner->waiters, *next; waiter != NULL; waiter = next) {
+        next = waiter->holder_next;
+        if (waiter->lock == one) {
             one->kept = one->kept || waiter->kept;
-            grant(table, waiter);
+            dequeue(table, waiter);
+            waiter->held = waiter->fresh = true;
+            lw_queue_wake_all(&waiter->changed);
         }
-    }
-}
-
-/* ---- deadlock ------------------------------------------------------------------------------- */
-
-/* The transactions still to be looked at. */
-typedef struct walk_list {
-    holder *first, *last;
-} walk_list;
-
-static void meet(const lw_lock_table *table, walk_list *list, holder *met,
-                 const lw_lock_waiter *from) {
-    if (met->walk == table->walk) {
-        return;
-    }
-    met->walk = table->walk;
-    met->from = from;
-    met->walk_next = NULL;
-    *(list->last == NULL ? &list->first : &list->last->walk_next) = met;
-    list->last = met;
-}
-
-/* Meets everybody whom `waiter` waits for: the owner, and who asked before. */
-static void meet_those_before(const lw_lock_table *table, walk_list *list,
-                              const lw_lock_waiter *waiter) {
-    lock *one = waiter->lock;
-    if (one->walk == table->walk && one->walk_number >= waiter->number) {
-        return; /* all of them were met */
-    }
-    one->walk = table->walk;
-    one->walk_number = waiter->number;
-    meet(table, list, one->owner, waiter);
-    for (lw_lock_waiter *ahead = one->first; ahead != waiter; ahead = ahead->next) {
-        if (ahead->holder != waiter->holder) {
-            meet(table, list, ahead->holder, waiter);
-        }
-    }
-}
-
-/* Whether `waiter`, already in its queue, waits for itself in the end. If so its holder's `from`
- * begins the way back. */
-static bool closes_cycle(lw_lock_table *table, const lw_lock_waiter *waiter) {
-    walk_list list = {0};
-    table->walk++;
-    meet_those_before(table, &list, waiter);
-    for (holder *met = list.first; met != NULL; met = met->walk_next) {
-        if (met == waiter->holder) {
-            return true;
-        }
-        for (lw_lock_waiter *wait = met->waiters; wait != NULL; wait = wait->holder_next) {
-            meet_those_before(table, &list, wait);
-        }
-    }
-    return false;
-}
-
-enum { CYCLE_NAMED_MAX = 8 };
-
-static void describe_cycle(const lw_lock_waiter *waiter, uint64_t *other, lw_buffer *cycle) {
-    const lw_lock_waiter *steps[CYCLE_NAMED_MAX];
-    size_t step_count = 0;
-    const lw_lock_waiter *step = waiter->holder->from;
-    *other = waiter->holder->start;
-    for (;; step = step->holder->from) {
-        steps[step_count++ % CYCLE_NAMED_MAX] = step;
-        if (step->holder == waiter->holder) {
-            break;
-        }
-        *other = step->holder->start;
-    }
-    size_t named = step_count < CYCLE_NAMED_MAX ? step_count : CYCLE_NAMED_MAX;
-    for (size_t index = 0; index < named; index++) {
-        const lw_lock_waiter *at = steps[(step_count - 1 - index) % CYCLE_NAMED_MAX];
-        char key[LW_PRINTABLE_SIZE];
-        lw_buffer_print(cycle, "%s%llu waits for key \"%s\"", index == 0 ? "" : ", ",
-                        (unsigned long long)at->holder->start,
-                        lw_printable(at->key, key, sizeof(key)));
-    }
-    if (named < step_count) {
-        lw_buffer_print(cycle, ", and %zu more", step_count - named);
     }
 }
 
 /* ---- the interface -------------------------------------------------------------------------- */
 
-lw_lock_answer lw_lock_table_request(lw_lock_table *table, lw_lock_waiter *waiter, uint64_t *other,
-                                     lw_buffer *cycle) {
+lw_lock_answer lw_lock_table_request(lw_lock_table *table, lw_lock_waiter *waiter,
+                                     lw_lock_cycle *cycle) {
     LW_ASSERT(waiter->lock == NULL);
     LW_ASSERT(!waiter->held && !waiter->cut);
     holder *by = enter_holder(table, waiter->start, waiter->session);
@@ -277,8 +233,7 @@ lw_lock_answer lw_lock_table_request(lw_lock_table *table, lw_lock_waiter *waite
         return LW_LOCK_HELD;
     }
     enqueue(table, one, by, waiter);
-    if (closes_cycle(table, waiter)) {
-        describe_cycle(waiter, other, cycle);
+    if (lw_lock_cycle_closed(table, waiter, cycle)) {
         dequeue(table, waiter);
         leave_holder(table, by);
         return LW_LOCK_DEADLOCK;
@@ -294,7 +249,7 @@ void lw_lock_table_cancel(lw_lock_table *table, lw_lock_waiter *waiter) {
 }
 
 bool lw_lock_table_foreign(const lw_lock_table *table, uint64_t start, lw_bytes key,
-                           uint64_t *owner, uint64_t *session) {
+                           uint64_t *owner, uint64_t *session_id) {
     const lock *found = find_lock(table, key);
     if (found == NULL || found->owner->start == start) {
         return false;
@@ -302,8 +257,8 @@ bool lw_lock_table_foreign(const lw_lock_table *table, uint64_t start, lw_bytes 
     if (owner != NULL) {
         *owner = found->owner->start;
     }
-    if (session != NULL) {
-        *session = found->owner->session;
+    if (session_id != NULL) {
+        *session_id = found->owner->session->id;
     }
     return true;
 }
@@ -317,7 +272,7 @@ void lw_lock_table_release(lw_lock_table *table, uint64_t start, lw_bytes key, b
 
 /* Passing the last lock on frees the holder unless it waits. */
 static void release_locks(lw_lock_table *table, holder *one) {
-    for (lock *held = one->locks, *next; held != NULL; held = next) {
+    for (lock *held = one->first_lock, *next; held != NULL; held = next) {
         next = held->next;
         pass_on(table, held);
     }
@@ -330,36 +285,114 @@ void lw_lock_table_release_all(lw_lock_table *table, uint64_t start) {
     }
 }
 
-/* Ends what transactions have and want: those of one session, or all. Waiters first, so that
- * nothing is passed on to them. */
-static void end_holders(lw_lock_table *table, bool all, uint64_t session) {
-    for (holder *one = table->first, *next; one != NULL; one = next) {
-        next = one->next;
-        if (!all && one->session != session) {
-            continue;
-        }
-        while (one->waiters != NULL) {
-            lw_lock_waiter *waiter = one->waiters;
-            dequeue(table, waiter);
-            waiter->cut = true;
-            lw_queue_wake_all(&waiter->changed);
-        }
-        leave_holder(table, one);
+bool lw_lock_table_end(lw_lock_table *table, uint64_t start) {
+    holder *found = find_holder(table, start);
+    if (found == NULL) {
+        return false;
     }
-    for (holder *one = table->first, *next; one != NULL; one = next) {
-        next = one->next;
-        if (all || one->session == session) {
-            release_locks(table, one);
-        }
+    cut(table, found);
+    if (found->first_lock == NULL) {
+        leave_holder(table, found);
+    } else {
+        release_locks(table, found);
     }
+    return true;
 }
 
-void lw_lock_table_session_ended(lw_lock_table *table, uint64_t session) {
-    end_holders(table, false, session);
+/* Waiters first, so that nothing is passed on to them. */
+void lw_lock_table_session_ended(lw_lock_table *table, uint64_t session_id) {
+    session *ended = find_session(table, session_id);
+    for (holder *one = ended == NULL ? NULL : ended->first, *next; one != NULL; one = next) {
+        next = one->session_next;
+        cut(table, one);
+        leave_holder(table, one);
+    }
+    while ((ended = find_session(table, session_id)) != NULL) {
+        release_locks(table, ended->first);
+    }
 }
 
 void lw_lock_table_clear(lw_lock_table *table) {
-    end_holders(table, true, 0);
+    for (holder *one = table->first, *next; one != NULL; one = next) {
+        next = one->next;
+        cut(table, one);
+        leave_holder(table, one);
+    }
+    while (table->first != NULL) {
+        release_locks(table, table->first);
+    }
+}
+
+/* ---- looking -------------------------------------------------------------------------------- */
+
+static lw_lock_view view_of(const lock *one) {
+    return (lw_lock_view){.key = one->key,
+                          .start = one->owner->start,
+                          .session = one->owner->session->id,
+                          .since_ns = one->since_ns,
+                          .waiting = one->waiter_count,
+                          .first = one->first};
+}
+
+bool lw_lock_table_look(const lw_lock_table *table, lw_bytes key, lw_lock_view *view) {
+    const lock *found = find_lock(table, key);
+    if (found != NULL) {
+        *view = view_of(found);
+    }
+    return found != NULL;
+}
+
+/* Lets the view at `place` sink to where it belongs in a heap with the last key on top. */
+static void sink(lw_lock_view *heap, uint32_t count, uint32_t place) {
+    lw_lock_view sinking = heap[place];
+    for (;;) {
+        uint32_t child = 2 * place + 1;
+        if (child + 1 < count && lw_compare(heap[child + 1].key, heap[child].key) > 0) {
+            child++;
+        }
+        if (child >= count || lw_compare(heap[child].key, sinking.key) <= 0) {
+            break;
+        }
+        heap[place] = heap[child];
+        place = child;
+    }
+    heap[place] = sinking;
+}
+
+/* Adds to the heap; when that is full, in place of the last key if this one is before it. */
+static void keep_first(lw_lock_view *heap, uint32_t limit, uint32_t *count, const lock *one) {
+    if (*count < limit) {
+        uint32_t place = (*count)++;
+        for (; place > 0 && lw_compare(heap[(place - 1) / 2].key, one->key) < 0;
+             place = (place - 1) / 2) {
+            heap[place] = heap[(place - 1) / 2];
+        }
+        heap[place] = view_of(one);
+    } else if (lw_compare(one->key, heap[0].key) < 0) {
+        heap[0] = view_of(one);
+        sink(heap, limit, 0);
+    }
+}
+
+uint32_t lw_lock_table_page(const lw_lock_table *table, lw_bytes lower, lw_bytes upper,
+                            uint32_t limit, lw_lock_view *views) {
+    LW_ASSERT(limit > 0);
+    uint32_t count = 0;
+    for (const holder *each = table->first; each != NULL; each = each->next) {
+        for (const lock *one = each->first_lock; one != NULL; one = one->next) {
+            if (lw_compare(one->key, lower) >= 0 &&
+                (upper.size == 0 || lw_compare(one->key, upper) < 0)) {
+                keep_first(views, limit, &count, one);
+            }
+        }
+    }
+    for (uint32_t left = count; left > 1; left--) {
+        lw_lock_view last = views[0];
+        views[0] = views[left - 1];
+        views[left - 1] = last;
+        sink(views, left - 1, 0);
+    }
+    return count;
 }
 
 uint32_t lw_lock_table_count(const lw_lock_table *table) {
@@ -376,28 +409,40 @@ void lw_lock_table_close(lw_lock_table *table) {
     LW_ASSERT(table->locks.count == 0);
     LW_ASSERT(table->holders.count == 0);
     lw_map_reset(&table->locks);
+    LW_ASSERT(table->sessions.count == 0);
     lw_map_reset(&table->holders);
+    lw_map_reset(&table->sessions);
     lw_free(table->memory, table);
+}
+
+/* Returns how many wait. */
+static uint32_t check_lock(const lock *held, const holder *owner) {
+    uint32_t waiter_count = 0;
+    LW_ASSERT(held->owner == owner);
+    LW_ASSERT(held->first == NULL || held->previous == NULL || held->previous->first != NULL);
+    for (const lw_lock_waiter *waiter = held->first; waiter != NULL; waiter = waiter->next) {
+        waiter_count++;
+        LW_ASSERT(waiter->lock == held);
+        LW_ASSERT(waiter->holder != owner);
+        LW_ASSERT(waiter->next == NULL || waiter->next->number > waiter->number);
+    }
+    LW_ASSERT(waiter_count == held->waiter_count);
+    return waiter_count;
 }
 
 void lw_lock_table_check(const lw_lock_table *table) {
     uint32_t lock_count = 0, holder_count = 0, waiter_count = 0;
     for (const holder *one = table->first; one != NULL; one = one->next) {
         holder_count++;
-        LW_ASSERT(one->locks != NULL || one->waiters != NULL);
-        for (const lock *held = one->locks; held != NULL; held = held->next) {
+        LW_ASSERT(one->first_lock != NULL || one->waiters != NULL);
+        for (const lock *held = one->first_lock; held != NULL; held = held->next) {
             lock_count++;
-            LW_ASSERT(held->owner == one);
-            for (const lw_lock_waiter *waiter = held->first; waiter != NULL;
-                 waiter = waiter->next) {
-                waiter_count++;
-                LW_ASSERT(waiter->lock == held);
-                LW_ASSERT(waiter->holder != one);
-                LW_ASSERT(waiter->next == NULL || waiter->next->number > waiter->number);
-            }
+            waiter_count += check_lock(held, one);
+            LW_ASSERT(held->next != NULL || one->last_lock == held);
         }
     }
     LW_ASSERT(lock_count == table->locks.count);
     LW_ASSERT(holder_count == table->holders.count);
+    LW_ASSERT(holder_count >= table->sessions.count);
     LW_ASSERT(waiter_count == table->waiter_count);
 }

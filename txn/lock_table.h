@@ -2,20 +2,25 @@
 /* Pessimistic locks: which transaction has which key to itself until it ends, and who waits for it.
  * In memory only, and so only a hint: a crash or a new leader forgets them, and whoever commits is
  * checked against what was committed meanwhile all the same (hazard T7). Bookkeeping only: who has
- * to wait does so in its waiter's queue.
+ * to wait does so in its waiter's queue. The clock is looked at for what is told to people; nothing
+ * is decided by it.
  *
  * A commit without locks of its own that meets the lock of another waits in the same queue, and
  * then has the key for as long as the command takes (`kept` false): so neither kind starves.
  *
  * Invariants
  * X1. A key has one owner; those who want it get it in the order they asked.
- * X2. There is no cycle of transactions that wait for one another: who would close one is refused.
- *     Waiting for a key means waiting for its owner and for all who asked before.
- * X3. When a session has ended nothing is held or waited for in its name. */
+ * X2. There is no cycle of transactions that wait for one another. Waiting for a key means waiting
+ *     for its owner and for all who asked before. The victim is who would close the cycle: it has
+ *     waited for nothing yet, and the others go on undisturbed.
+ * X3. When a session has ended nothing is held or waited for in its name; when a transaction was
+ *     ended, nothing in that one's.
+ * X4. Nothing costs more than the locks and waiters it is about: neither a transaction's hundred
+ *     thousand locks nor a key's ten thousand waiters make a request of another slower. */
 #ifndef LW_LOCK_TABLE_H
 #define LW_LOCK_TABLE_H
 
-#include "base/fiber.h"
+#include "base/env.h"
 
 typedef struct lw_lock_table lw_lock_table;
 
@@ -29,7 +34,7 @@ typedef struct lw_lock_waiter {
     lw_queue changed; /* woken when one of these becomes true */
     bool held;
     bool fresh; /* ... and was not before */
-    bool cut;   /* the session ended: it will never be held */
+    bool cut;   /* its session, or it, was ended: it will never be held */
 
     /* The table's. */
     struct lw_pessimistic_lock *lock; /* NULL: not waiting */
@@ -37,7 +42,21 @@ typedef struct lw_lock_waiter {
     struct lw_lock_waiter *previous, *next;               /* in the queue of the key */
     struct lw_lock_waiter *holder_previous, *holder_next; /* of the same transaction */
     uint64_t number;                                      /* rises with every request */
+    uint64_t since_ns;                                    /* of lw_env_now */
 } lw_lock_waiter;
+
+/* A cycle that was not closed: each transaction waits for its key, which the next one has, or asked
+ * for before it; the last one's the first has. Views live until somebody suspends. */
+typedef struct lw_lock_step {
+    uint64_t start, session;
+    lw_bytes key;
+} lw_lock_step;
+enum { LW_LOCK_CYCLE_MAX = 8 };
+typedef struct lw_lock_cycle {
+    lw_lock_step steps[LW_LOCK_CYCLE_MAX]; /* the first ones */
+    uint32_t step_count;                   /* of these */
+    uint32_t length;                       /* of the cycle, 2 or more */
+} lw_lock_cycle;
 
 typedef enum lw_lock_answer {
     LW_LOCK_HELD,
@@ -45,13 +64,12 @@ typedef enum lw_lock_answer {
     LW_LOCK_DEADLOCK, /* waiting would close a cycle; the waiter is not entered */
 } lw_lock_answer;
 
-lw_lock_table *lw_lock_table_open(lw_memory *memory);
+lw_lock_table *lw_lock_table_open(lw_env *env);
 void lw_lock_table_close(lw_lock_table *table);
 
-/* Asks for a key. With DEADLOCK, `*other` is the transaction that would be waited for, and `cycle`
- * receives a sentence that names them all. */
+/* Asks for a key. With DEADLOCK `cycle` is filled, the refused transaction first. */
 LW_MUST_USE lw_lock_answer lw_lock_table_request(lw_lock_table *table, lw_lock_waiter *waiter,
-                                                 uint64_t *other, lw_buffer *cycle);
+                                                 lw_lock_cycle *cycle);
 /* Gives up waiting. Nothing happens if it is held or cut. */
 void lw_lock_table_cancel(lw_lock_table *table, lw_lock_waiter *waiter);
 
@@ -63,10 +81,27 @@ bool lw_lock_table_foreign(const lw_lock_table *table, uint64_t start, lw_bytes 
 void lw_lock_table_release(lw_lock_table *table, uint64_t start, lw_bytes key, bool passing);
 /* Frees all keys of a transaction. */
 void lw_lock_table_release_all(lw_lock_table *table, uint64_t start);
+/* Frees all keys of a transaction, and cuts its waiters. False if it had neither. */
+bool lw_lock_table_end(lw_lock_table *table, uint64_t start);
 /* Frees all keys of a session's transactions, and cuts its waiters. */
 void lw_lock_table_session_ended(lw_lock_table *table, uint64_t session);
 /* Cuts all waiters and frees all keys. */
 void lw_lock_table_clear(lw_lock_table *table);
+
+/* A lock as it is told to people. Views live until somebody suspends. */
+typedef struct lw_lock_view {
+    lw_bytes key;
+    uint64_t start, session; /* of the owner */
+    uint64_t since_ns;       /* when it got the key */
+    uint32_t waiting;
+    const lw_lock_waiter *first; /* of those that wait, in their order */
+} lw_lock_view;
+/* The first `limit` locks in [lower, upper), in the order of their keys; an empty bound is none.
+ * Returns how many there are in `views`. Looks at every lock. */
+uint32_t lw_lock_table_page(const lw_lock_table *table, lw_bytes lower, lw_bytes upper,
+                            uint32_t limit, lw_lock_view *views);
+/* The lock on a key; false if there is none. */
+bool lw_lock_table_look(const lw_lock_table *table, lw_bytes key, lw_lock_view *view);
 
 uint32_t lw_lock_table_count(const lw_lock_table *table);
 uint32_t lw_lock_table_waiting(const lw_lock_table *table);
