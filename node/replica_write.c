@@ -166,7 +166,6 @@ LW_YIELDS static lw_status prewrite_latched(replica_call *call,
 }
 
 lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) {
-    (void)reply;
     lw_replica *replica = call->replica;
     lw_prewrite_request request;
     LW_TRY(lw_prewrite_request_decode(body, &call->arena, &request));
@@ -184,7 +183,9 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
         LW_MARK(replica->env, "replica.orphaned_prewrite");
         replica_open_doom_one(replica, request.start);
     }
-    return status;
+    LW_TRY(status);
+    lw_prewrite_reply_encode(&(lw_prewrite_reply){0}, reply);
+    return LW_OK;
 }
 
 /* ---- COMMIT and ROLLBACK -------------------------------------------------------------------- */

@@ -33,6 +33,10 @@ REQUEST_COPY(lock_request)
 REQUEST_COPY(lock_reply)
 REQUEST_COPY(heartbeat_request)
 REQUEST_COPY(obstacle)
+REQUEST_COPY(prewrite_reply)
+REQUEST_COPY(finish_range_request)
+REQUEST_COPY(check_secondaries_request)
+REQUEST_COPY(check_secondaries_reply)
 
 static const struct {
     const char *name;
@@ -55,6 +59,10 @@ static const struct {
     {"lock_reply", copy_lock_reply},
     {"heartbeat_request", copy_heartbeat_request},
     {"obstacle", copy_obstacle},
+    {"prewrite_reply", copy_prewrite_reply},
+    {"finish_range_request", copy_finish_range_request},
+    {"check_secondaries_request", copy_check_secondaries_request},
+    {"check_secondaries_reply", copy_check_secondaries_reply},
 };
 enum { REQUEST_TABLE_COUNT = sizeof(request_table) / sizeof(request_table[0]) };
 

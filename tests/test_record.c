@@ -121,14 +121,27 @@ static void the_bytes_of_keys_and_records_never_change(void **state) {
     assert_int_equal(first.size, sizeof(data));
     assert_memory_equal(first.data, data, sizeof(data));
 
-    static const uint8_t lock[] = {1, 7, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0,   0,   1,  2,
-                                   0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 2, 'p', 'k', 'v'};
+    static const uint8_t lock[] = {
+        1,                                   /* kind */
+        7,    0, 0,   0,   0,   0,   0,   0, /* start */
+        9,    0, 0,   0,   0,   0,   0,   0, /* floor */
+        1,    2, 0,   0,   0,   0,   0,   0, /* expires */
+        5,    0, 0,   0,   0,   0,   0,   0, /* session */
+        10,   0, 0,   0,   0,   0,   0,   0, /* commit timestamp */
+        0x83, 1, 2,   'p', 'k',              /* sequence, primary */
+        5,    1, 'a', 2,   'b', 'c', 'v',    /* secondaries, value */
+    };
+    lw_lock_secondary_add(lw_text("a"), &second);
+    lw_lock_secondary_add(lw_text("bc"), &second);
     lw_lock_record_encode(&(lw_lock_record){.kind = LW_MUTATION_PUT,
                                             .start = 7,
                                             .floor = 9,
                                             .expires = 0x201,
                                             .session = 5,
+                                            .commit_timestamp = 10,
+                                            .sequence = 0x83,
                                             .primary = lw_text("pk"),
+                                            .secondaries = lw_buffer_view(&second),
                                             .value = lw_text("v")},
                           &first);
     assert_int_equal(first.size, sizeof(lock));
@@ -163,7 +176,60 @@ static void records_come_back_as_they_were_written(void **state) {
     assert_true(read.floor == UINT64_MAX);
     assert_int_equal(read.expires, 8);
     assert_int_equal(read.session, 9);
+    assert_int_equal(read.commit_timestamp, 0);
     assert_true(lw_equal(read.primary, key));
+}
+
+static void a_lock_of_an_async_commit_names_its_secondaries(void **state) {
+    (void)state;
+    lw_lock_secondary_add(lw_text("one"), &second);
+    lw_lock_secondary_add(lw_view("\0", 1), &second);
+    lw_lock_record sent = {.kind = LW_MUTATION_DELETE,
+                           .start = 7,
+                           .floor = 8,
+                           .commit_timestamp = 9,
+                           .sequence = UINT32_MAX,
+                           .primary = lw_text("key"),
+                           .secondaries = lw_buffer_view(&second)};
+    lw_lock_record read;
+    lw_bytes key;
+    lw_lock_record_encode(&sent, &first);
+    assert_int_equal(lw_lock_record_decode(lw_text("key"), lw_buffer_view(&first), &read), LW_OK);
+    assert_int_equal(read.commit_timestamp, 9);
+    assert_true(read.sequence == UINT32_MAX);
+    assert_true(lw_lock_secondary(&read.secondaries, &key));
+    assert_true(lw_equal(key, lw_text("one")));
+    assert_true(lw_lock_secondary(&read.secondaries, &key));
+    assert_true(lw_equal(key, lw_view("\0", 1)));
+    assert_false(lw_lock_secondary(&read.secondaries, &key));
+}
+
+/* Writes `value` into the eight bytes at `at` of the record in `first`. */
+static lw_status decode_with(size_t at, uint64_t value) {
+    lw_lock_record read;
+    uint64_t before = lw_get_u64(first.data + at);
+    lw_put_u64(first.data + at, value);
+    lw_status status = lw_lock_record_decode(lw_text("lk"), lw_buffer_view(&first), &read);
+    lw_put_u64(first.data + at, before);
+    return status;
+}
+
+static void a_lock_of_an_async_commit_has_its_floor_just_below(void **state) {
+    (void)state;
+    enum { FLOOR_AT = 9, COMMIT_AT = 33 };
+    lw_lock_secondary_add(lw_text("one"), &second);
+    lw_lock_record sent = {.kind = LW_MUTATION_DELETE,
+                           .start = 7,
+                           .floor = 8,
+                           .commit_timestamp = 9,
+                           .primary = lw_text("key"),
+                           .secondaries = lw_buffer_view(&second)};
+    lw_lock_record_encode(&sent, &first);
+    assert_int_equal(decode_with(FLOOR_AT, 8), LW_OK);
+    assert_int_equal(decode_with(FLOOR_AT, 9), LW_CORRUPTION);
+    assert_int_equal(decode_with(FLOOR_AT, 7), LW_CORRUPTION);
+    assert_int_equal(decode_with(COMMIT_AT, 7), LW_CORRUPTION);
+    assert_int_equal(decode_with(COMMIT_AT, 0), LW_CORRUPTION); /* classic, with secondaries */
 }
 
 static void a_damaged_record_is_corruption_that_names_its_key(void **state) {
@@ -252,6 +318,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(the_bytes_of_keys_and_records_never_change, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(records_come_back_as_they_were_written, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lock_of_an_async_commit_names_its_secondaries, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_lock_of_an_async_commit_has_its_floor_just_below, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_damaged_record_is_corruption_that_names_its_key, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(any_bytes_are_records_or_corruption, setup, teardown),

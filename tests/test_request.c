@@ -74,7 +74,16 @@ static void encode_sample(size_t row) {
                                             .primary = some_keys[0],
                                             .lifetime_ms = 3000,
                                             .mutations = some_mutations,
-                                            .mutation_count = 3};
+                                            .mutation_count = 3,
+                                            .commit_timestamp = 8,
+                                            .sequence = 5,
+                                            .secondaries = some_keys,
+                                            .secondary_count = 3,
+                                            .keys = some_seen_keys,
+                                            .key_count = 1,
+                                            .ranges = some_ranges,
+                                            .range_count = 2};
+    lw_prewrite_reply prewrite_reply = {.asynchronous = true};
     lw_validate_request validate_request = {.start = 7,
                                             .commit_timestamp = 8,
                                             .keys = some_seen_keys,
@@ -83,8 +92,20 @@ static void encode_sample(size_t row) {
                                             .range_count = 2};
     lw_finish_request finish_request = {
         .start = 7, .commit_timestamp = 8, .keys = some_keys, .key_count = 3};
-    lw_check_request check_request = {.start = 7, .primary = some_keys[1], .decide = true};
-    lw_check_reply check_reply = {.fate = LW_FATE_COMMITTED, .commit_timestamp = 8};
+    lw_check_request check_request = {
+        .start = 7, .primary = some_keys[1], .decide = true, .patient = true};
+    lw_finish_range_request finish_range_request = {
+        .start = 7, .commit_timestamp = 8, .lower = some_keys[0]};
+    lw_check_reply check_reply = {.fate = LW_FATE_ALIVE,
+                                  .commit_timestamp = 8,
+                                  .remaining_ms = 100,
+                                  .asynchronous = true,
+                                  .secondaries = some_keys,
+                                  .secondary_count = 3};
+    lw_check_secondaries_request check_secondaries_request = {
+        .start = 7, .commit_timestamp = 8, .keys = some_keys, .key_count = 3, .decide = true};
+    lw_check_secondaries_reply check_secondaries_reply = {.state = LW_SECONDARIES_COMMITTED,
+                                                          .commit_timestamp = 8};
     lw_lock_request lock_request = {
         .keys = some_keys, .key_count = 3, .wait_ms = 1000, .read = true};
     lw_lock_reply lock_reply = {
@@ -95,7 +116,8 @@ static void encode_sample(size_t row) {
                             .key = some_keys[1],
                             .start = 6,
                             .primary = some_keys[0],
-                            .label = lw_text("importer")};
+                            .label = lw_text("importer"),
+                            .remaining_ms = 70};
     switch (row) {
     case 0:
         lw_timestamp_request_encode(&timestamp_request, &body);
@@ -145,9 +167,21 @@ static void encode_sample(size_t row) {
     case 15:
         lw_heartbeat_request_encode(&heartbeat_request, &body);
         break;
+    case 16:
+        lw_obstacle_encode(&obstacle, &body);
+        break;
+    case 17:
+        lw_prewrite_reply_encode(&prewrite_reply, &body);
+        break;
+    case 18:
+        lw_finish_range_request_encode(&finish_range_request, &body);
+        break;
+    case 19:
+        lw_check_secondaries_request_encode(&check_secondaries_request, &body);
+        break;
     default:
         assert_int_equal(row, REQUEST_TABLE_COUNT - 1);
-        lw_obstacle_encode(&obstacle, &body);
+        lw_check_secondaries_reply_encode(&check_secondaries_reply, &body);
     }
 }
 
@@ -203,12 +237,45 @@ static void the_bytes_of_a_commit_never_change(void **state) {
     assert_memory_equal(body.data, golden, sizeof(golden));
 }
 
+static void every_field_of_a_prewrite_arrives(void **state) {
+    (void)state;
+    encode_sample(8);
+    lw_prewrite_request read;
+    assert_int_equal(lw_prewrite_request_decode(lw_buffer_view(&body), &arena, &read), LW_OK);
+    assert_int_equal(read.start, 7);
+    assert_true(lw_equal(read.primary, lw_text("a")));
+    assert_int_equal(read.lifetime_ms, 3000);
+    assert_int_equal(read.mutation_count, 3);
+    assert_int_equal(read.commit_timestamp, 8);
+    assert_int_equal(read.sequence, 5);
+    assert_int_equal(read.secondary_count, 3);
+    assert_true(lw_equal(read.secondaries[1], lw_view("b\0c", 3)));
+    assert_int_equal(read.key_count, 1);
+    assert_int_equal(read.keys[0].seen, 9);
+    assert_int_equal(read.range_count, 2);
+    assert_int_equal(read.ranges[1].seen, 300);
+}
+
+static void every_field_of_a_check_arrives(void **state) {
+    (void)state;
+    encode_sample(12);
+    lw_check_reply read;
+    assert_int_equal(lw_check_reply_decode(lw_buffer_view(&body), &arena, &read), LW_OK);
+    assert_int_equal(read.fate, LW_FATE_ALIVE);
+    assert_int_equal(read.commit_timestamp, 8);
+    assert_int_equal(read.remaining_ms, 100);
+    assert_true(read.asynchronous);
+    assert_int_equal(read.secondary_count, 3);
+    assert_true(lw_equal(read.secondaries[2], lw_text("zz")));
+}
+
 static void fields_of_a_newer_peer_are_skipped(void **state) {
     (void)state;
-    lw_write_array(&body, 4);
+    lw_write_array(&body, 5);
     lw_write_u64(&body, 7);
     lw_write_bytes(&body, some_keys[0]);
     lw_write_bool(&body, true);
+    lw_write_bool(&body, false);
     lw_write_array(&body, 2);
     lw_write_nil(&body);
     lw_write_text(&body, lw_text("news"));
@@ -296,6 +363,85 @@ static void a_commit_timestamp_lies_above_its_start(void **state) {
     expect_flaw(lw_finish_request_decode(lw_buffer_view(&body), &arena, &read), "above its start");
 }
 
+static void what_belongs_to_an_async_commit_comes_with_its_timestamp(void **state) {
+    (void)state;
+    lw_prewrite_request sent = {.start = 7,
+                                .primary = some_keys[0],
+                                .mutations = some_mutations,
+                                .mutation_count = 3,
+                                .commit_timestamp = 7};
+    lw_prewrite_request read;
+    lw_prewrite_request_encode(&sent, &body);
+    expect_flaw(lw_prewrite_request_decode(lw_buffer_view(&body), &arena, &read),
+                "above its start");
+    sent.commit_timestamp = 0;
+    for (uint32_t part = 0; part < 3; part++) {
+        sent.secondaries = some_keys;
+        sent.secondary_count = part == 0;
+        sent.keys = some_seen_keys;
+        sent.key_count = part == 1;
+        sent.ranges = some_ranges;
+        sent.range_count = part == 2;
+        lw_buffer_clear(&body);
+        lw_prewrite_request_encode(&sent, &body);
+        expect_flaw(lw_prewrite_request_decode(lw_buffer_view(&body), &arena, &read),
+                    "no commit timestamp");
+    }
+}
+
+static void an_async_commit_ends_at_so_many_secondaries(void **state) {
+    (void)state;
+    uint8_t bytes[LW_USER_KEY_SIZE_MAX] = {0};
+    lw_bytes keys[LW_SECONDARY_COUNT_MAX + 1];
+    for (size_t index = 0; index <= LW_SECONDARY_COUNT_MAX; index++) {
+        keys[index] = lw_view(bytes, 1);
+    }
+    lw_check_secondaries_request sent = {
+        .start = 7, .commit_timestamp = 8, .keys = keys, .key_count = LW_SECONDARY_COUNT_MAX};
+    lw_check_secondaries_request read;
+    lw_check_secondaries_request_encode(&sent, &body);
+    assert_int_equal(lw_check_secondaries_request_decode(lw_buffer_view(&body), &arena, &read),
+                     LW_OK);
+    sent.key_count++;
+    lw_buffer_clear(&body);
+    lw_check_secondaries_request_encode(&sent, &body);
+    expect_flaw(lw_check_secondaries_request_decode(lw_buffer_view(&body), &arena, &read),
+                "more than 256 secondary keys");
+    sent.key_count = 5;
+    for (size_t index = 0; index < sent.key_count; index++) {
+        keys[index] = lw_view(bytes, LW_SECONDARY_BYTES_MAX / 5 + 1);
+    }
+    lw_buffer_clear(&body);
+    lw_check_secondaries_request_encode(&sent, &body);
+    expect_flaw(lw_check_secondaries_request_decode(lw_buffer_view(&body), &arena, &read),
+                "64 KiB");
+}
+
+static void a_fate_that_contradicts_itself_is_refused(void **state) {
+    (void)state;
+    const lw_check_reply wrong[] = {
+        {.fate = LW_FATE_COMMITTED},
+        {.fate = LW_FATE_ALIVE, .commit_timestamp = 8},
+        {.fate = LW_FATE_ALIVE, .asynchronous = true},
+        {.fate = LW_FATE_COMMITTED, .commit_timestamp = 8, .asynchronous = true},
+        {.fate = LW_FATE_ALIVE, .secondaries = some_keys, .secondary_count = 1},
+    };
+    for (size_t index = 0; index < sizeof(wrong) / sizeof(wrong[0]); index++) {
+        lw_check_reply read;
+        lw_buffer_clear(&body);
+        lw_check_reply_encode(&wrong[index], &body);
+        assert_int_equal(lw_check_reply_decode(lw_buffer_view(&body), &arena, &read),
+                         LW_INVALID_ARGUMENT);
+    }
+    lw_check_secondaries_reply read;
+    lw_buffer_clear(&body);
+    lw_check_secondaries_reply_encode(
+        &(lw_check_secondaries_reply){.state = LW_SECONDARIES_LOCKED, .commit_timestamp = 8},
+        &body);
+    expect_flaw(lw_check_secondaries_reply_decode(lw_buffer_view(&body), &arena, &read),
+                "contradict");
+}
+
 static void an_announced_count_takes_no_memory(void **state) {
     (void)state;
     lw_write_array(&body, 3);
@@ -346,6 +492,13 @@ int main(void) {
         cmocka_unit_test_setup_teardown(every_message_arrives_as_it_was_sent, setup, teardown),
         cmocka_unit_test_setup_teardown(every_field_of_a_commit_arrives, setup, teardown),
         cmocka_unit_test_setup_teardown(the_bytes_of_a_commit_never_change, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_field_of_a_prewrite_arrives, setup, teardown),
+        cmocka_unit_test_setup_teardown(every_field_of_a_check_arrives, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_belongs_to_an_async_commit_comes_with_its_timestamp,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(an_async_commit_ends_at_so_many_secondaries, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_fate_that_contradicts_itself_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(fields_of_a_newer_peer_are_skipped, setup, teardown),
         cmocka_unit_test_setup_teardown(mutations_out_of_order_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(mutations_that_make_no_sense_are_refused, setup, teardown),

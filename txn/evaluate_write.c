@@ -517,7 +517,7 @@ LW_YIELDS static lw_status check_lock(lw_evaluation *evaluation, const lw_check_
         lock->expires > evaluation->now && !LW_BUG(evaluation->env, "txn.check_ignores_expiry");
     if (alive && !request->decide) {
         reply->fate = LW_FATE_ALIVE;
-        reply->remaining_ms = lw_timestamp_ms(lock->expires - evaluation->now) + 1;
+        reply->remaining_ms = lw_lock_remaining_ms(lock, evaluation->now);
         return LW_OK;
     }
     if (!alive) {

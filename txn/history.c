@@ -104,6 +104,7 @@ lw_status lw_obstacle_lock(lw_evaluation *evaluation, lw_bytes key, const lw_loc
         .key = lw_arena_copy(evaluation->arena, key),
         .start = lock->start,
         .primary = lw_arena_copy(evaluation->arena, lock->primary),
+        .remaining_ms = lw_lock_remaining_ms(lock, evaluation->now),
     };
     evaluation->obstacle_session = lock->session;
     return lw_fail(LW_CONFLICT, "key \"%s\" is locked by transaction %llu",

@@ -60,6 +60,11 @@ LW_MUST_USE LW_YIELDS lw_status lw_history_became(lw_evaluation *evaluation,
                                                   const lw_mutation *mutation, uint64_t start,
                                                   uint64_t committed, lw_commit_result *result);
 
+/* For how long others may not roll the lock back; 0: they may. */
+static inline uint64_t lw_lock_remaining_ms(const lw_lock_record *lock, uint64_t now) {
+    return lock->expires > now ? lw_timestamp_ms(lock->expires - now) + 1 : 0;
+}
+
 /* ---- obstacles: each returns LW_CONFLICT ---------------------------------------------------- */
 
 LW_MUST_USE lw_status lw_obstacle_lock(lw_evaluation *evaluation, lw_bytes key,

@@ -156,11 +156,41 @@ static bool data_record_sound(const lw_data_record *record, uint64_t timestamp) 
     return known && placed && filled;
 }
 
+void lw_lock_secondary_add(lw_bytes key, lw_buffer *secondaries) {
+    LW_ASSERT(key.size > 0);
+    lw_buffer_append_varint(secondaries, key.size);
+    lw_buffer_append(secondaries, key);
+}
+
+bool lw_lock_secondary(lw_bytes *secondaries, lw_bytes *key) {
+    uint64_t size;
+    return lw_take_varint(secondaries, &size) && size > 0 && lw_take_bytes(secondaries, size, key);
+}
+
+static bool secondaries_sound(lw_bytes secondaries) {
+    lw_bytes key;
+    uint32_t count = 0;
+    size_t size = 0;
+    while (secondaries.size > 0) {
+        if (!lw_lock_secondary(&secondaries, &key)) {
+            return false;
+        }
+        count++;
+        size += key.size;
+    }
+    return count <= LW_SECONDARY_COUNT_MAX && size <= LW_SECONDARY_BYTES_MAX;
+}
+
+/* K3, as far as one record can tell. */
 static bool lock_record_sound(const lw_lock_record *record) {
     bool known = (record->kind >= LW_MUTATION_PUT && record->kind <= LW_MUTATION_LOCK) ||
                  record->kind == LW_MUTATION_STAMP;
     bool named = record->start != 0 && record->primary.size > 0;
-    return known && named && lw_atomic_operand_valid(record->kind, record->value);
+    bool placed = record->commit_timestamp == 0 ? record->secondaries.size == 0
+                                                : record->commit_timestamp > record->start &&
+                                                      record->floor == record->commit_timestamp - 1;
+    return known && named && placed && secondaries_sound(record->secondaries) &&
+           lw_atomic_operand_valid(record->kind, record->value);
 }
 
 void lw_data_record_encode(const lw_data_record *record, uint64_t timestamp, lw_buffer *out) {
@@ -179,8 +209,12 @@ void lw_lock_record_encode(const lw_lock_record *record, lw_buffer *out) {
     lw_buffer_append_u64(out, record->floor);
     lw_buffer_append_u64(out, record->expires);
     lw_buffer_append_u64(out, record->session);
+    lw_buffer_append_u64(out, record->commit_timestamp);
+    lw_buffer_append_varint(out, record->sequence);
     lw_buffer_append_varint(out, record->primary.size);
     lw_buffer_append(out, record->primary);
+    lw_buffer_append_varint(out, record->secondaries.size);
+    lw_buffer_append(out, record->secondaries);
     lw_buffer_append(out, record->value);
 }
 
@@ -200,11 +234,18 @@ lw_status lw_data_record_decode(lw_bytes tree_key, uint64_t timestamp, lw_bytes 
     return LW_OK;
 }
 
+/* Takes a size and so many bytes. */
+static bool take_part(lw_bytes *bytes, lw_bytes *part) {
+    uint64_t size;
+    return lw_take_varint(bytes, &size) && lw_take_bytes(bytes, size, part);
+}
+
 lw_status lw_lock_record_decode(lw_bytes tree_key, lw_bytes bytes, lw_lock_record *record) {
-    lw_bytes kind, numbers, primary;
-    uint64_t primary_size;
-    if (!lw_take_bytes(&bytes, 1, &kind) || !lw_take_bytes(&bytes, 4 * 8, &numbers) ||
-        !lw_take_varint(&bytes, &primary_size) || !lw_take_bytes(&bytes, primary_size, &primary)) {
+    lw_bytes kind, numbers, primary, secondaries;
+    uint64_t sequence;
+    if (!lw_take_bytes(&bytes, 1, &kind) || !lw_take_bytes(&bytes, 5 * 8, &numbers) ||
+        !lw_take_varint(&bytes, &sequence) || sequence > UINT32_MAX ||
+        !take_part(&bytes, &primary) || !take_part(&bytes, &secondaries)) {
         return damaged(tree_key, "lock record");
     }
     lw_lock_record read = {
@@ -213,7 +254,10 @@ lw_status lw_lock_record_decode(lw_bytes tree_key, lw_bytes bytes, lw_lock_recor
         .floor = lw_get_u64(numbers.data + 8),
         .expires = lw_get_u64(numbers.data + 16),
         .session = lw_get_u64(numbers.data + 24),
+        .commit_timestamp = lw_get_u64(numbers.data + 32),
+        .sequence = (uint32_t)sequence,
         .primary = primary,
+        .secondaries = secondaries,
         .value = bytes,
     };
     if (!lock_record_sound(&read)) {

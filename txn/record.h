@@ -12,16 +12,23 @@
  * The timestamp is big-endian with every bit turned, 8 bytes.
  *
  * Values of the tree
- *   data record   kind u8 · lead varint · value          lead = timestamp - start; value of PUT
- * only lock record   kind u8 (lw_mutation_kind) · start u64 · floor u64 · expires u64 · session u64
- * · primary size varint · primary · value  value of LW_MUTATION_PUT and STAMP only; no other atomic
- * mutation is ever in a lock: it was worked out when the key was locked
+ *   data record   kind u8 · lead varint · value
+ *                 lead = timestamp - start; only PUT has a value
+ *   lock record   kind u8 (lw_mutation_kind) · start u64 · floor u64 · expires u64 · session u64 ·
+ *                 commit timestamp u64 · sequence varint · primary size varint · primary ·
+ *                 size of the secondaries varint · secondaries · value
+ *                 secondaries: each size varint · key
+ *                 only PUT and STAMP have a value; no other atomic mutation is ever in a lock: it
+ *                 was worked out when the key was locked
  *
  * Invariants
  * K1. Tree keys of data records sort by (user key ascending, timestamp descending).
  * K2. A data record of kind ROLLBACK stands at its own start (lead 0); every other stands at its
  *     commit timestamp, above its start. Timestamps are given once only, so no two transactions
- *     ever want the same place; who writes one looks first all the same (hazards T2, T3). */
+ *     ever want the same place; who writes one looks first all the same (hazards T2, T3).
+ * K3. A lock with a commit timestamp stands for an async commit at it, and its floor is just below:
+ *     a reader at or above it waits, one below does not. Only the one on the primary has
+ *     secondaries. */
 #ifndef LW_RECORD_H
 #define LW_RECORD_H
 
@@ -73,10 +80,14 @@ typedef struct lw_data_record {
 typedef struct lw_lock_record {
     lw_mutation_kind kind;
     uint64_t start;
-    uint64_t floor;   /* the commit timestamp will be above it (hazards T4, T5) */
-    uint64_t expires; /* a timestamp: from then on others may roll it back (hazard T8) */
-    uint64_t session; /* whose end has it swept */
-    lw_bytes primary, value;
+    uint64_t floor;            /* the commit timestamp will be above it (hazards T4, T5) */
+    uint64_t expires;          /* a timestamp: from then on others may roll it back (hazard T8) */
+    uint64_t session;          /* whose end has it swept */
+    uint64_t commit_timestamp; /* of an async commit; 0: classic */
+    uint32_t sequence;         /* a prewrite with a higher one replaces the intent */
+    lw_bytes primary;
+    lw_bytes secondaries; /* as they lie in the record: see lw_lock_secondary */
+    lw_bytes value;
 } lw_lock_record;
 
 /* These replace what `out` held. */
@@ -87,5 +98,8 @@ LW_MUST_USE lw_status lw_data_record_decode(lw_bytes tree_key, uint64_t timestam
                                             lw_data_record *record);
 LW_MUST_USE lw_status lw_lock_record_decode(lw_bytes tree_key, lw_bytes bytes,
                                             lw_lock_record *record);
+/* Appends a key to the secondaries of a lock; takes the next one from their front, until false. */
+void lw_lock_secondary_add(lw_bytes key, lw_buffer *secondaries);
+LW_MUST_USE bool lw_lock_secondary(lw_bytes *secondaries, lw_bytes *key);
 
 #endif

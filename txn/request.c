@@ -12,15 +12,20 @@
  *   scan reply          [ read timestamp, more, [ [ key, value ] ... ] ]
  *   commit now request  [ start, [ mutation ... ], [ seen key ... ], [ seen range ... ] ]
  *   commit reply        [ commit timestamp, [ [ applied, found, value ] ... ] ]
- *   prewrite request    [ start, primary, lifetime ms, [ mutation ... ] ]
+ *   prewrite request    [ start, primary, lifetime ms, [ mutation ... ], commit timestamp,
+ *                         sequence, [ secondary ... ], [ seen key ... ], [ seen range ... ] ]
+ *   prewrite reply      [ committed, asynchronous ]
  *   validate request    [ start, commit timestamp, [ seen key ... ], [ seen range ... ] ]
  *   finish request      [ start, commit timestamp, [ key ... ] ]
- *   check request       [ start, primary, decide ]
- *   check reply         [ fate, commit timestamp, remaining ms ]
+ *   finish range req.   [ start, commit timestamp, lower, upper ]
+ *   check request       [ start, primary, decide, patient ]
+ *   check reply         [ fate, commit timestamp, remaining ms, asynchronous, [ secondary ... ] ]
+ *   check sec. request  [ start, commit timestamp, [ key ... ], decide ]
+ *   check sec. reply    [ state, commit timestamp ]
  *   lock request        [ start, [ key ... ], wait ms, read ]
  *   lock reply          [ start, for update, [ value ... ] ]
  *   heartbeat request   [ start, primary, lifetime ms ]
- *   obstacle            [ kind, key, start, commit timestamp, primary, label ]
+ *   obstacle            [ kind, key, start, commit timestamp, primary, label, remaining ms ]
  *
  *   mutation            [ kind, key, value, seen ]
  *   seen key            [ key, seen ]
@@ -207,17 +212,18 @@ lw_status lw_lock_reply_decode(lw_bytes body, lw_arena *arena, lw_lock_reply *me
 /* ---- obstacles ------------------------------------------------------------------------------ */
 
 void lw_obstacle_encode(const lw_obstacle *message, lw_buffer *body) {
-    lw_write_array(body, 6);
+    lw_write_array(body, 7);
     lw_write_u64(body, message->kind);
     lw_write_bytes(body, message->key);
     lw_write_u64(body, message->start);
     lw_write_u64(body, message->commit_timestamp);
     lw_write_bytes(body, message->primary);
     lw_write_text(body, message->label);
+    lw_write_u64(body, message->remaining_ms);
 }
 
 lw_status lw_obstacle_decode(lw_bytes body, lw_arena *arena, lw_obstacle *message) {
-    request_decoder from = request_open(body, arena, 6);
+    request_decoder from = request_open(body, arena, 7);
     uint64_t kind = request_number(&from);
     request_demand(&from, kind >= LW_OBSTACLE_LOCK && kind <= LW_OBSTACLE_DEADLOCK,
                    "it is of an unknown kind");
@@ -227,6 +233,7 @@ lw_status lw_obstacle_decode(lw_bytes body, lw_arena *arena, lw_obstacle *messag
     read.commit_timestamp = request_number(&from);
     read.primary = request_bound(&from);
     read.label = lw_read_text(&from.reader);
+    read.remaining_ms = request_number(&from);
     request_demand(&from,
                    read.kind != LW_OBSTACLE_LOCK || (read.start != 0 && read.primary.size > 0),
                    "a lock says neither whose it is nor where its primary is");

@@ -60,7 +60,7 @@ typedef struct lw_timestamp_reply {
 /* ---- GET: many keys at one timestamp ------------------------------------------------------ */
 typedef struct lw_get_request {
     uint64_t read_timestamp; /* 0: a fresh one, which is then the reader's alone, and its start */
-    uint64_t start; /* the reader's own transaction, whose locks do not hinder it; 0: none */
+    uint64_t start;          /* the reader's own transaction, whose intents it sees; 0: none */
     const lw_bytes *keys;
     uint32_t key_count;
 } lw_get_request;
@@ -68,7 +68,7 @@ typedef struct lw_get_request {
  * within a frame: the client asks again for the rest. */
 typedef struct lw_get_value {
     bool found;
-    uint64_t commit_timestamp; /* of the version read */
+    uint64_t commit_timestamp; /* of the version read; 0: an intent of the reader's own */
     lw_bytes value;
 } lw_get_value;
 typedef struct lw_get_reply {
@@ -119,14 +119,34 @@ typedef struct lw_commit_reply {
     uint32_t result_count;
 } lw_commit_reply;
 
-/* ---- PREWRITE: locks with intents; the first phase of Percolator -------------------------- */
+/* ---- PREWRITE: locks with intents; the first phase of Percolator --------------------------
+ *
+ * With a commit timestamp: an async commit. The transaction is committed at it at the moment when
+ * all of its keys are locked so, and nobody need say so any more (docs/ARCHITECTURE.md). Locks that
+ * cannot be granted so, as somebody has read or written above it already, are classic ones, and the
+ * reply says that they are: then the transaction goes on in two phases. */
 typedef struct lw_prewrite_request {
     uint64_t start;
     lw_bytes primary;
     uint32_t lifetime_ms; /* the lock may be rolled back by others when so long unrefreshed */
     const lw_mutation *mutations;
     uint32_t mutation_count;
+    uint64_t commit_timestamp; /* drawn after the transaction began, above its start; 0: classic */
+    uint32_t sequence;         /* an intent of the same transaction with a lower one is replaced */
+    /* With a commit timestamp only. Of the request that holds the primary: all other keys of the
+     * transaction, at most LW_SECONDARY_COUNT_MAX and LW_SECONDARY_BYTES_MAX. */
+    const lw_bytes *secondaries;
+    uint32_t secondary_count;
+    const lw_seen_key *keys; /* strict isolation: what was read on this shard */
+    uint32_t key_count;
+    const lw_seen_range *ranges;
+    uint32_t range_count;
 } lw_prewrite_request;
+typedef struct lw_prewrite_reply {
+    uint64_t committed; /* when an earlier copy of the transaction committed: it is over, and
+                           successful; 0: it did not */
+    bool asynchronous;  /* all keys of the request are locked with the commit timestamp asked for */
+} lw_prewrite_reply;
 
 /* ---- VALIDATE: nothing newer than what was seen is or will be committed by then ------------ */
 typedef struct lw_validate_request {
@@ -148,19 +168,60 @@ typedef struct lw_finish_request {
     uint32_t key_count;
 } lw_finish_request;
 
+/* ---- FINISH_RANGE: the same for all locks of a transaction in a range of keys -------------------
+ * Answered as soon as it is taken on, and carried out behind the reply. */
+typedef struct lw_finish_range_request {
+    uint64_t start;
+    uint64_t commit_timestamp; /* 0: roll back */
+    lw_bytes lower, upper;     /* [lower, upper); an empty one is no bound */
+} lw_finish_range_request;
+
 /* ---- CHECK: what became of a transaction, decided at its primary key (hazard T1) ---------- */
 typedef struct lw_check_request {
     uint64_t start;
     lw_bytes primary;
-    bool decide; /* true: a lock that is alive is rolled back too (the owner asks); a transaction
-                    that is unknown is rolled back in either case */
+    bool decide;  /* true: a classic lock that is alive is rolled back too (the owner asks) */
+    bool patient; /* true: the primary's prewrite may still be on its way: a transaction that is
+                     unknown there is left alone. Else it is rolled back */
 } lw_check_request;
-typedef enum lw_fate { LW_FATE_ALIVE = 1, LW_FATE_COMMITTED = 2, LW_FATE_ABORTED = 3 } lw_fate;
+typedef enum lw_fate {
+    LW_FATE_ALIVE = 1,
+    LW_FATE_COMMITTED = 2,
+    LW_FATE_ABORTED = 3,
+    LW_FATE_UNKNOWN = 4, /* only to the patient */
+} lw_fate;
 typedef struct lw_check_reply {
     lw_fate fate;
-    uint64_t commit_timestamp; /* committed */
-    uint64_t remaining_ms;     /* alive: until the lock may be rolled back */
+    uint64_t commit_timestamp; /* committed; or alive and asynchronous: the one it may have */
+    uint64_t remaining_ms; /* alive: until the lock may be rolled back; 0: an asynchronous one has
+                              expired */
+    /* Alive: the primary is locked for an async commit, so the secondaries decide too. CHECK never
+     * rolls such a lock back. */
+    bool asynchronous;
+    const lw_bytes *secondaries;
+    uint32_t secondary_count;
 } lw_check_reply;
+
+/* ---- CHECK_SECONDARIES: whether the keys of an async commit are locked for it ------------------
+ * The first that holds, of: one is committed; one is rolled back; one has a lock that is not of the
+ * async commit; one is not locked at all; all are locked. */
+typedef struct lw_check_secondaries_request {
+    uint64_t start, commit_timestamp;
+    const lw_bytes *keys;
+    uint32_t key_count;
+    bool decide; /* true: a key that is not locked is rolled back, so that it never will be */
+} lw_check_secondaries_request;
+typedef enum lw_secondary_state {
+    LW_SECONDARIES_LOCKED = 1,    /* all, with the commit timestamp */
+    LW_SECONDARIES_COMMITTED = 2, /* the transaction is */
+    LW_SECONDARIES_ABORTED = 3,   /* the transaction cannot be committed any more */
+    LW_SECONDARIES_MISSING = 4,   /* some not yet; never if the request decides */
+    LW_SECONDARIES_CLASSIC = 5,   /* the primary alone decides, whatever its lock says */
+} lw_secondary_state;
+typedef struct lw_check_secondaries_reply {
+    lw_secondary_state state;
+    uint64_t commit_timestamp; /* committed; else 0 */
+} lw_check_secondaries_reply;
 
 /* ---- LOCK: a pessimistic lock on each key, waiting for other holders ---------------------- */
 typedef struct lw_lock_request {
@@ -199,6 +260,7 @@ typedef struct lw_obstacle {
     uint64_t start;            /* the other transaction */
     uint64_t commit_timestamp; /* NEWER */
     lw_bytes primary;          /* LOCK */
+    uint64_t remaining_ms;     /* LOCK: until others may roll it back; 0: now */
     lw_bytes label;            /* of the other's client, if known */
 } lw_obstacle;
 
@@ -213,6 +275,8 @@ enum {
     LW_USER_VALUE_SIZE_MAX = 16 * 1024 * 1024,
     LW_REQUEST_ITEM_COUNT_MAX = 256 * 1024, /* keys, mutations, rows ... of one message */
     LW_TIMESTAMP_COUNT_MAX = 64 * 1024,     /* of one TIMESTAMP request */
+    LW_SECONDARY_COUNT_MAX = 256,           /* of an async commit */
+    LW_SECONDARY_BYTES_MAX = 64 * 1024,     /* of their keys */
 };
 
 #define LW_TXN_CODEC(name)                                              \
@@ -228,10 +292,14 @@ LW_TXN_CODEC(scan_reply)
 LW_TXN_CODEC(commit_now_request)
 LW_TXN_CODEC(commit_reply)
 LW_TXN_CODEC(prewrite_request)
+LW_TXN_CODEC(prewrite_reply)
 LW_TXN_CODEC(validate_request)
 LW_TXN_CODEC(finish_request)
+LW_TXN_CODEC(finish_range_request)
 LW_TXN_CODEC(check_request)
 LW_TXN_CODEC(check_reply)
+LW_TXN_CODEC(check_secondaries_request)
+LW_TXN_CODEC(check_secondaries_reply)
 LW_TXN_CODEC(lock_request)
 LW_TXN_CODEC(lock_reply)
 LW_TXN_CODEC(heartbeat_request)
