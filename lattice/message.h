@@ -12,7 +12,9 @@
  * Invariants
  * W1. A frame's size is checked before a byte of it is stored; nothing in a frame makes a reader
  *     allocate more than the frame itself.
- * W2. Every request but HELLO, STATUS and TOPOLOGY names its shard and the epoch it was routed by.
+ * W2. Every request but HELLO, STATUS and TOPOLOGY names its shard and the epoch it was routed by,
+ *     and concerns only keys and ranges that this shard holds. An answer of LW_UNAVAILABLE with
+ *     shard descriptors says that it does not: nothing was done, and it is to be routed again.
  */
 #ifndef LW_MESSAGE_H
 #define LW_MESSAGE_H
@@ -26,13 +28,14 @@ enum {
     LW_PROTOCOL_MIN = 1,
     LW_PROTOCOL_MAX = 1,
     LW_CLUSTER_ID_BYTES = 16,
+    LW_TOPOLOGY_SIZE_MAX = 4 * 1024 * 1024, /* bytes of descriptors in one answer, about */
     LW_ROOT_SHARD = 1, /* the first shard's id; it holds the timestamp oracle */
 };
 
 typedef enum lw_message_kind {
     LW_MESSAGE_HELLO = 1,
     LW_MESSAGE_STATUS = 2,   /* → JSON text */
-    LW_MESSAGE_TOPOLOGY = 3, /* → shard descriptors */
+    LW_MESSAGE_TOPOLOGY = 3, /* a key, or nothing → shard descriptors, from the one that holds it */
     /* from here on to a shard; bodies in txn/request.h */
     LW_MESSAGE_TIMESTAMP = 16,
     LW_MESSAGE_GET = 17,

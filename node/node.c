@@ -3,8 +3,8 @@
 
 #include "client/json.h"
 #include "lattice/message.h"
-#include "node/replica.h"
 #include "node/server.h"
+#include "node/shards.h"
 #include "storage/identity.h"
 #include "storage/log.h"
 #include "storage/store.h"
@@ -17,11 +17,11 @@ struct lw_node {
     lw_node_identity identity;
     lw_store *store;
     lw_log *log;
-    lw_replica *replica; /* of the root shard, so far the only one */
+    lw_shards *shards;
     lw_server *server;
     uint64_t started_ns;
     char address[LW_ADDRESS_SIZE];
-    bool serving; /* requests are handed to the replica */
+    bool serving; /* requests are handed to the shards */
 };
 
 /* ---- requests -----------------------------------------------------------------------------------
@@ -29,12 +29,6 @@ struct lw_node {
 
 static lw_status unavailable(void) {
     return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
-}
-
-static void topology(lw_node *node, lw_buffer *body) {
-    lw_shard_descriptor shard;
-    lw_replica_descriptor(node->replica, &shard);
-    lw_topology_encode(&shard, 1, body);
 }
 
 LW_YIELDS static lw_status handle(void *argument, const lw_request *request, uint64_t session,
@@ -48,30 +42,25 @@ LW_YIELDS static lw_status handle(void *argument, const lw_request *request, uin
         return LW_OK;
     }
     if (request->kind == LW_MESSAGE_TOPOLOGY) {
-        topology(node, body);
+        lw_shards_topology(node->shards, request->body, body);
         return LW_OK;
     }
     if (request->kind < LW_MESSAGE_TIMESTAMP || request->kind > LW_MESSAGE_SHARD_LAST) {
         return lw_fail(LW_INVALID_ARGUMENT, "this node does not know requests of kind %d",
                        (int)request->kind);
     }
-    if (request->shard != LW_ROOT_SHARD) {
-        topology(node, body);
-        return lw_fail(LW_UNAVAILABLE, "shard %llu is not on this node",
-                       (unsigned long long)request->shard);
-    }
-    return lw_replica_execute(node->replica, request, session, body);
+    return lw_shards_execute(node->shards, request, session, body);
 }
 
 static uint64_t spare(void *argument) {
     lw_node *node = argument;
-    return node->serving ? lw_replica_spare(node->replica) : 0;
+    return node->serving ? lw_shards_spare(node->shards) : 0;
 }
 
 static void session_ended(void *argument, uint64_t session) {
     lw_node *node = argument;
     if (node->serving) {
-        lw_replica_session_ended(node->replica, session);
+        lw_shards_session_ended(node->shards, session);
     }
 }
 
@@ -82,16 +71,15 @@ static lw_bytes session_label(void *argument, uint64_t session) {
 
 static void flushed(void *argument, lw_tree *tree, uint64_t index) {
     lw_node *node = argument;
-    LW_ASSERT(lw_tree_id(tree) == LW_ROOT_SHARD);
-    if (node->replica != NULL) {
-        lw_replica_flushed(node->replica, index);
+    if (node->shards != NULL) {
+        lw_shards_flushed(node->shards, tree, index);
     }
 }
 
 static void store_died(void *argument, const lw_error *reason) {
     lw_node *node = argument;
-    if (node->replica != NULL) {
-        lw_replica_store_died(node->replica, reason);
+    if (node->shards != NULL) {
+        lw_shards_store_died(node->shards, reason);
     }
 }
 
@@ -105,17 +93,6 @@ static void died(void *argument, const lw_error *reason) {
 
 /* ---- opening ------------------------------------------------------------------------------------
  */
-
-static lw_status replay(void *argument, const lw_log_record *record) {
-    lw_node *node = argument;
-    if (record->group != LW_ROOT_SHARD) {
-        return lw_fail(LW_CORRUPTION,
-                       "the log has a record of shard %llu, which this folder never "
-                       "held",
-                       (unsigned long long)record->group);
-    }
-    return lw_replica_replay(node->replica, record);
-}
 
 /* A node starts on a full disk too, so that something can be deleted. */
 LW_YIELDS static lw_status open_identity(lw_node *node) {
@@ -138,24 +115,24 @@ LW_YIELDS static lw_status open_storage(lw_node *node) {
     };
     LW_TRY(lw_store_open(node->env, &store_options, &node->store));
     LW_TRY(open_identity(node));
-    lw_replica_options replica_options = {
+    lw_shards_options shards_options = {
         .env = node->env,
         .store = node->store,
-        .shard = LW_ROOT_SHARD,
         .session_label = session_label,
         .died = died,
         .argument = node,
     };
-    LW_TRY(lw_replica_open(&replica_options, &node->replica));
+    LW_TRY(lw_shards_open(&shards_options, &node->shards));
     char path[LW_PATH_SIZE];
     LW_TRY(lw_path_join(path, node->options.directory, "log"));
     lw_log_options log_options = {.reserve = lw_store_reserve(node->store),
                                   .budget = lw_store_budget(node->store)};
     lw_store_replaying(node->store, true);
-    lw_status status = lw_log_open(node->env, path, &log_options, replay, node, &node->log);
+    lw_status status =
+        lw_log_open(node->env, path, &log_options, lw_shards_replay, node->shards, &node->log);
     lw_store_replaying(node->store, false);
     LW_TRY(status);
-    return lw_replica_start(node->replica, node->log);
+    return lw_shards_start(node->shards, node->log);
 }
 
 LW_YIELDS static lw_status open_server(lw_node *node) {
@@ -181,10 +158,10 @@ LW_YIELDS static lw_status open_server(lw_node *node) {
 /* Closes what is open, newest first. */
 LW_YIELDS static void close_parts(lw_node *node) {
     node->serving = false;
-    if (node->replica != NULL) {
-        lw_replica *replica = node->replica;
-        node->replica = NULL;
-        lw_replica_close(replica);
+    if (node->shards != NULL) {
+        lw_shards *shards = node->shards;
+        node->shards = NULL;
+        lw_shards_close(shards);
     }
     if (node->server != NULL) {
         lw_server_close(node->server);
@@ -241,33 +218,48 @@ const char *lw_node_address(const lw_node *node) {
 
 /* ---- status ------------------------------------------------------------------------------- */
 
-static void status_shard(lw_node *node, lw_json *json) {
-    lw_replica_figures replica;
-    lw_tree_figures tree;
-    lw_replica_figures_get(node->replica, &replica);
-    lw_tree_figures_get(lw_store_tree(node->store, LW_ROOT_SHARD), &tree);
-    lw_json_array_open(json, "shards");
-    lw_json_object_open(json, NULL);
-    lw_json_number(json, "id", LW_ROOT_SHARD);
-    lw_json_number(json, "term", replica.term);
-    lw_json_number(json, "applied_index", replica.applied_index);
-    lw_json_number(json, "reads", replica.reads);
-    lw_json_number(json, "scans", replica.scans);
-    lw_json_number(json, "commits", replica.commits);
-    lw_json_number(json, "conflicts", replica.conflicts);
-    lw_json_number(json, "latched_requests", replica.latched);
-    lw_json_number(json, "waiting_requests", replica.waiting);
-    lw_json_number(json, "pessimistic_locks", replica.pessimistic_locks);
-    lw_json_number(json, "memtable_bytes", tree.memtable_bytes);
+static void status_levels(const lw_tree_figures *tree, lw_json *json) {
     lw_json_array_open(json, "levels");
     for (int level = 0; level < LW_LEVEL_COUNT; level++) {
         lw_json_object_open(json, NULL);
-        lw_json_number(json, "tables", tree.table_count[level]);
-        lw_json_number(json, "bytes", tree.table_bytes[level]);
+        lw_json_number(json, "tables", tree->table_count[level]);
+        lw_json_number(json, "bytes", tree->table_bytes[level]);
         lw_json_object_close(json);
     }
     lw_json_array_close(json);
+}
+
+static void status_shard(lw_node *node, const lw_replica *replica, lw_json *json) {
+    lw_replica_figures figures;
+    lw_shard_descriptor shard;
+    lw_tree_figures tree;
+    lw_replica_figures_get(replica, &figures);
+    lw_replica_descriptor(replica, &shard);
+    lw_tree_figures_get(lw_store_tree(node->store, shard.id), &tree);
+    lw_json_object_open(json, NULL);
+    lw_json_number(json, "id", shard.id);
+    lw_json_bytes(json, "start", shard.start);
+    lw_json_bytes(json, "end", shard.end);
+    lw_json_number(json, "range_version", shard.epoch.range_version);
+    lw_json_number(json, "config_version", shard.epoch.config_version);
+    lw_json_number(json, "term", figures.term);
+    lw_json_number(json, "applied_index", figures.applied_index);
+    lw_json_number(json, "reads", figures.reads);
+    lw_json_number(json, "scans", figures.scans);
+    lw_json_number(json, "commits", figures.commits);
+    lw_json_number(json, "conflicts", figures.conflicts);
+    lw_json_number(json, "latched_requests", figures.latched);
+    lw_json_number(json, "waiting_requests", figures.waiting);
+    lw_json_number(json, "memtable_bytes", tree.memtable_bytes);
+    status_levels(&tree, json);
     lw_json_object_close(json);
+}
+
+static void status_shards(lw_node *node, lw_json *json) {
+    lw_json_array_open(json, "shards");
+    for (uint32_t index = 0; index < lw_shards_count(node->shards); index++) {
+        status_shard(node, lw_shards_at(node->shards, index), json);
+    }
     lw_json_array_close(json);
 }
 
@@ -347,8 +339,9 @@ void lw_node_status_json(lw_node *node, lw_buffer *out) {
     lw_json_text(&json, "data", lw_text(node->options.directory));
     lw_json_number(&json, "uptime_ms", up_ns / 1000000);
     lw_json_number(&json, "memory_bytes", lw_memory_used(node->env->memory));
+    lw_json_number(&json, "pessimistic_locks", lw_lock_table_count(lw_shards_locks(node->shards)));
     status_memory(node, &json);
     status_parts(node, &json);
-    status_shard(node, &json);
+    status_shards(node, &json);
     lw_json_object_close(&json);
 }

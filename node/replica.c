@@ -5,7 +5,10 @@
 
 #include "txn/retention.h"
 
-enum { FIRST_ENTRIES_SIZE = 1024 }; /* bytes that a term begins with, rounded up */
+enum {
+    FIRST_ENTRIES_SIZE = 1024, /* bytes that a term begins with, rounded up */
+    CEILING_ENTRY_SIZE = 64,
+};
 
 _Static_assert(LW_EVALUATION_REPLY_SIZE_MAX + LW_FRAME_SIZE_MAX / 32 < LW_FRAME_SIZE_MAX,
                "an answer fits a frame, with room for its envelope");
@@ -65,6 +68,7 @@ void replica_call_open(lw_replica *replica, uint64_t session, uint64_t deadline_
     *opened = (replica_call){.replica = replica,
                              .session = session,
                              .deadline_ns = deadline_ns,
+                             .epoch = replica->descriptor.epoch,
                              .arena = lw_arena_in(replica->env->memory),
                              .next = replica->calls};
     opened->evaluation = lw_evaluation_in(replica->env, &opened->arena);
@@ -92,14 +96,34 @@ void replica_call_close(replica_call *call) {
     wake_if_idle(replica);
 }
 
-void replica_evaluation_open(replica_call *call) {
+static bool same_epoch(const lw_epoch *a, const lw_epoch *b) {
+    return a->range_version == b->range_version && a->config_version == b->config_version;
+}
+
+static lw_status epoch_changed(const lw_replica *replica) {
+    return lw_fail(LW_UNAVAILABLE, "shard %llu has changed: ask again with its newer descriptor",
+                   (unsigned long long)replica->options.shard);
+}
+
+lw_status replica_check_epoch(replica_call *call) {
+    if (same_epoch(&call->epoch, &call->replica->descriptor.epoch)) {
+        return LW_OK;
+    }
+    LW_MARK(call->replica->env, "replica.epoch_changed_meanwhile");
+    call->misrouted = true;
+    return epoch_changed(call->replica);
+}
+
+lw_status replica_evaluation_open(replica_call *call) {
     lw_replica *replica = call->replica;
     lw_evaluation *evaluation = &call->evaluation;
     LW_ASSERT(evaluation->snapshot == NULL);
+    LW_TRY(replica_check_epoch(call));
     evaluation->snapshot = lw_snapshot_open(replica->tree);
-    evaluation->now = lw_oracle_now(&replica->oracle, replica_clock(replica));
-    evaluation->given = replica->oracle.last;
+    evaluation->now = lw_timestamps_now(replica->options.timestamps);
+    evaluation->given = lw_timestamps_last(replica->options.timestamps);
     evaluation->unlocked = replica->open_first == NULL;
+    return LW_OK;
 }
 
 void replica_evaluation_close(replica_call *call) {
@@ -160,24 +184,14 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
                    (int)request->kind);
 }
 
-/* P2, when it is proposed: who routes by another epoch is told the one that holds. */
-static lw_status check_epoch(const lw_replica *replica, const lw_request *request,
-                             lw_buffer *reply) {
-    const lw_epoch *epoch = &replica->descriptor.epoch;
-    if (request->shard == replica->options.shard &&
-        request->epoch.range_version == epoch->range_version &&
-        request->epoch.config_version == epoch->config_version) {
-        return LW_OK;
-    }
-    lw_topology_encode(&replica->descriptor, 1, reply);
-    return lw_fail(LW_UNAVAILABLE, "shard %llu has changed: ask again with its newer descriptor",
-                   (unsigned long long)request->shard);
-}
-
 lw_status lw_replica_execute(lw_replica *replica, const lw_request *request, uint64_t session,
                              lw_buffer *reply) {
     LW_TRY(replica_gate(replica));
-    LW_TRY(check_epoch(replica, request, reply));
+    if (request->shard != replica->options.shard ||
+        !same_epoch(&request->epoch, &replica->descriptor.epoch)) {
+        lw_topology_encode(&replica->descriptor, 1, reply);
+        return epoch_changed(replica);
+    }
     replica_open_attach(replica, session);
     uint64_t deadline_ns = 0;
     if (request->timeout_ms != 0) {
@@ -191,6 +205,8 @@ lw_status lw_replica_execute(lw_replica *replica, const lw_request *request, uin
     if (status == LW_CONFLICT) {
         replica->figures.conflicts++;
         replica_obstacle(&call, reply);
+    } else if (status == LW_UNAVAILABLE && call.misrouted) {
+        lw_topology_encode(&replica->descriptor, 1, reply);
     } else if (status == LW_CORRUPTION) {
         lw_logline(replica->env, LW_LEVEL_ERROR, "stored bytes failed their check", "reason=\"%s\"",
                    lw_error_slot()->text);
@@ -203,8 +219,12 @@ void lw_replica_session_ended(lw_replica *replica, uint64_t session) {
     for (replica_call *each = replica->calls; each != NULL; each = each->next) {
         each->orphaned = each->orphaned || each->session == session;
     }
-    lw_lock_table_session_ended(replica->locks, session);
     replica_open_doom(replica, session);
+}
+
+bool lw_replica_session_came(lw_replica *replica, uint64_t session) {
+    replica_open_attach(replica, session);
+    return replica->leftover_count > 0;
 }
 
 /* ---- opening -------------------------------------------------------------------------------- */
@@ -216,20 +236,39 @@ static void default_descriptor(uint64_t shard, lw_buffer *bytes) {
     lw_topology_encode(&descriptor, 1, bytes);
 }
 
-LW_YIELDS static lw_status read_meta(lw_replica *replica, const char *name, lw_buffer *value) {
-    lw_buffer key = lw_buffer_in(replica->env->memory);
-    lw_record_meta_key(name, &key);
+/* Goes through the records of shards in the tree, in the order of their start keys. The first of
+ * them is the tree's own; behind it there may be that of a shard that is yet to be split off. */
+LW_YIELDS static lw_status find_descriptor(lw_cursor *cursor, lw_buffer *bytes) {
+    LW_TRY(lw_cursor_first(cursor));
+    while (lw_cursor_valid(cursor)) {
+        if (lw_equal(lw_record_meta_name(lw_cursor_key(cursor)), lw_text("shard"))) {
+            lw_buffer_append(bytes, lw_cursor_value(cursor));
+            return LW_OK;
+        }
+        LW_TRY(lw_cursor_next(cursor));
+    }
+    return LW_NOT_FOUND;
+}
+
+LW_YIELDS static lw_status read_descriptor(lw_replica *replica, lw_buffer *bytes) {
+    lw_buffer first = lw_buffer_in(replica->env->memory), end = first;
+    lw_record_meta_prefix(lw_view(NULL, 0), &first);
+    lw_record_meta_end(&end);
     lw_snapshot *snapshot = lw_snapshot_open(replica->tree);
-    lw_status status = lw_snapshot_get(snapshot, lw_buffer_view(&key), value);
+    lw_cursor *cursor = lw_cursor_open(snapshot, lw_buffer_view(&first), lw_buffer_view(&end));
+    lw_status status = find_descriptor(cursor, bytes);
+    lw_cursor_close(cursor);
     lw_snapshot_close(snapshot);
-    lw_buffer_reset(&key);
+    lw_buffer_reset(&first);
+    lw_buffer_reset(&end);
     return status;
 }
 
 /* The descriptor as of the last flush; what came after is in the log. */
 LW_YIELDS static lw_status load_descriptor(lw_replica *replica) {
     lw_buffer bytes = lw_buffer_in(replica->env->memory);
-    lw_status status = read_meta(replica, "shard", &bytes);
+    lw_status status = read_descriptor(replica, &bytes);
+    replica->described = status == LW_OK;
     if (status == LW_NOT_FOUND) {
         default_descriptor(replica->options.shard, &bytes);
         status = LW_OK;
@@ -255,7 +294,6 @@ static void free_replica(lw_replica *replica) {
     lw_memory *memory = replica->env->memory;
     replica_open_close(replica);
     lw_map_reset(&replica->committing);
-    lw_lock_table_close(replica->locks);
     lw_buffer_reset(&replica->descriptor_bytes);
     lw_free(memory, replica);
 }
@@ -265,7 +303,7 @@ lw_status lw_replica_open(const lw_replica_options *options, lw_replica **replic
     lw_replica *opened = lw_allocate_zero(memory, sizeof(*opened));
     opened->options = *options;
     opened->env = options->env;
-    opened->locks = lw_lock_table_open(options->env);
+    opened->locks = options->locks;
     opened->open_by_start = lw_map_in(memory);
     opened->committing = lw_map_in(memory);
     opened->descriptor_bytes = lw_buffer_in(memory);
@@ -300,16 +338,54 @@ lw_status lw_replica_replay(lw_replica *replica, const lw_log_record *record) {
 /* ---- starting ------------------------------------------------------------------------------- */
 
 LW_YIELDS static lw_status load_ceiling(lw_replica *replica, uint64_t *ceiling) {
-    lw_buffer value = lw_buffer_in(replica->env->memory);
-    lw_status status = read_meta(replica, "ceiling", &value);
+    lw_buffer key = lw_buffer_in(replica->env->memory), value = key;
+    lw_record_meta_key(replica->descriptor.start, "ceiling", &key);
+    lw_snapshot *snapshot = lw_snapshot_open(replica->tree);
+    lw_status status = lw_snapshot_get(snapshot, lw_buffer_view(&key), &value);
+    lw_snapshot_close(snapshot);
     bool sound = value.size == sizeof(*ceiling);
     *ceiling = status == LW_OK && sound ? lw_get_u64(value.data) : 0;
+    lw_buffer_reset(&key);
     lw_buffer_reset(&value);
     if (status == LW_OK && !sound) {
         return lw_fail(LW_CORRUPTION, "the ceiling of timestamps in shard %llu is damaged",
                        (unsigned long long)replica->options.shard);
     }
     return status == LW_NOT_FOUND ? LW_OK : status;
+}
+
+static void put_ceiling(lw_replica *replica, uint64_t ceiling, lw_buffer *batch) {
+    lw_buffer key = lw_buffer_in(batch->memory);
+    uint8_t value[8];
+    lw_record_meta_key(replica->descriptor.start, "ceiling", &key);
+    lw_put_u64(value, ceiling);
+    lw_batch_put(batch, lw_buffer_view(&key), lw_view(value, sizeof(value)));
+    lw_buffer_reset(&key);
+}
+
+/* One entry. LW_UNAVAILABLE when it was void, since the shard changed. */
+LW_YIELDS static lw_status propose_ceiling(lw_replica *replica, uint64_t ceiling) {
+    LW_TRY(replica_gate(replica));
+    LW_TRY(replica_log_room(replica, CEILING_ENTRY_SIZE));
+    replica_proposal proposal = {0};
+    lw_buffer batch = lw_buffer_in(replica->env->memory);
+    put_ceiling(replica, ceiling, &batch);
+    replica_propose(replica, ENTRY_COMMAND, &batch, &proposal);
+    lw_status status = replica_wait(replica, &proposal);
+    lw_buffer_reset(&batch);
+    return status;
+}
+
+/* Of the root shard: see lw_timestamps_serve. */
+LW_YIELDS static lw_status keep_ceiling(void *argument, uint64_t ceiling) {
+    lw_replica *replica = argument;
+    replica->background_count++;
+    lw_status status;
+    do {
+        status = propose_ceiling(replica, ceiling);
+    } while (status == LW_UNAVAILABLE && replica_gate(replica) == LW_OK);
+    replica_background_end(replica);
+    return status;
 }
 
 /* The new term, durable before anything is said in it. */
@@ -319,21 +395,25 @@ static void append_term(lw_replica *replica) {
     (void)lw_log_append(replica->log, &state, 1);
 }
 
-/* What every term begins with: its no-op, on the first one also the descriptor, and a ceiling. They
- * leave in one write. */
+/* What every term begins with: its no-op, on the first one also the descriptor, and in the root
+ * shard a ceiling (0: none). They leave in one write. */
 LW_YIELDS static lw_status begin_term(lw_replica *replica, uint64_t ceiling) {
     lw_buffer empty = lw_buffer_in(replica->env->memory), raise = empty, shard = empty, key = empty;
-    replica_proposal noop = {0}, described = {0}, raised = {0};
+    replica_proposal noop = {0}, described = {0}, raised = {0}, *last = &noop;
     append_term(replica);
     replica_propose(replica, ENTRY_NOOP, &empty, &noop);
-    if (noop.index == 1) {
-        lw_record_meta_key("shard", &key);
+    if (!replica->described) {
+        lw_record_meta_key(replica->descriptor.start, "shard", &key);
         lw_batch_put(&shard, lw_buffer_view(&key), lw_buffer_view(&replica->descriptor_bytes));
         replica_propose(replica, ENTRY_DESCRIPTOR, &shard, &described);
+        last = &described;
     }
-    replica_put_ceiling(&raise, ceiling);
-    replica_propose(replica, ENTRY_COMMAND, &raise, &raised);
-    lw_status status = replica_wait(replica, &raised);
+    if (ceiling != 0) {
+        put_ceiling(replica, ceiling, &raise);
+        replica_propose(replica, ENTRY_COMMAND, &raise, &raised);
+        last = &raised;
+    }
+    lw_status status = replica_wait(replica, last);
     LW_ASSERT(status != LW_OK || noop.applied);
     lw_buffer_reset(&empty);
     lw_buffer_reset(&raise);
@@ -342,35 +422,46 @@ LW_YIELDS static lw_status begin_term(lw_replica *replica, uint64_t ceiling) {
     return status;
 }
 
-lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
-    LW_ASSERT(replica->log == NULL);
-    replica->log = log;
-    uint64_t ceiling;
-    LW_TRY(load_ceiling(replica, &ceiling));
+LW_YIELDS static lw_status start_term(lw_replica *replica, uint64_t ceiling) {
     LW_TRY(replica_open_load(replica));
-    lw_log_release(log, replica->options.shard, lw_tree_flushed(replica->tree));
-    lw_oracle_init(&replica->oracle, ceiling, replica_clock(replica));
-    bool wanted = lw_oracle_wants(&replica->oracle, replica_clock(replica), &ceiling);
-    LW_ASSERT(wanted);
-    LW_TRY(replica_log_room(replica, FIRST_ENTRIES_SIZE));
+    lw_log_release(replica->log, replica->options.shard, lw_tree_flushed(replica->tree));
+    LW_TRY(replica_log_room(replica, FIRST_ENTRIES_SIZE + 2 * replica->descriptor_bytes.size));
     lw_status status = begin_term(replica, ceiling);
     if (replica->dead) { /* the log's own words, not those for a request */
         *lw_error_slot() = replica->reason;
         return replica->reason.status;
     }
-    LW_TRY(status);
-    lw_oracle_raise(&replica->oracle, ceiling);
+    return status;
+}
+
+lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
+    LW_ASSERT(replica->log == NULL);
+    replica->log = log;
+    lw_timestamps *timestamps = replica->options.timestamps;
+    bool root = replica->options.shard == LW_ROOT_SHARD;
+    uint64_t ceiling = 0;
+    if (root) {
+        LW_TRY(load_ceiling(replica, &ceiling));
+        ceiling = lw_timestamps_load(timestamps, ceiling);
+    }
+    LW_TRY(start_term(replica, ceiling));
+    if (root) {
+        lw_timestamps_serve(timestamps, ceiling, keep_ceiling, replica);
+    }
     replica->serving = true;
     replica_open_sweep_leftovers(replica);
     return LW_OK;
 }
 
-void lw_replica_close(lw_replica *replica) {
+void lw_replica_stop(lw_replica *replica) {
     replica->closing = true;
     lw_queue_wake_all(&replica->stop);
     lw_queue_wake_all(&replica->doomed);
-    lw_queue_wake_all(&replica->takers);
     lw_lock_table_clear(replica->locks);
+}
+
+void lw_replica_close(lw_replica *replica) {
+    lw_replica_stop(replica);
     while (replica->calls != NULL || replica->background_count > 0) {
         lw_queue_wait(&replica->idle);
     }
@@ -401,6 +492,5 @@ void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figur
     figures->term = replica->term;
     figures->applied_index = lw_tree_applied(replica->tree);
     figures->latched = replica->latches.count;
-    figures->waiting = replica->latch_waiting + lw_lock_table_waiting(replica->locks);
-    figures->pessimistic_locks = lw_lock_table_count(replica->locks);
+    figures->waiting = replica->latch_waiting + replica->lock_waiting;
 }

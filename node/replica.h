@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A replica: one shard on this node. It carries out requests: evaluates them against the shard's
- * tree under key latches (txn/), replicates the resulting write batch through the log, applies it,
- * answers. A lone node is a group of one on this same path: its quorum is its own disk.
+/* A replica: one shard on this node (node/shards.h holds them all). It carries out requests:
+ * evaluates them against the shard's tree under key latches (txn/), replicates the resulting write
+ * batch through the log, applies it, answers. A lone node is a group of one on this same path: its
+ * quorum is its own disk.
  *
  * Invariants
  * P1. A reply that promises something is sent only after the entry behind it is durable and applied
  *     (hazard R1). Entries are applied strictly in the order of their index.
- * P2. A command is checked against the shard's epoch when it is proposed and again when it is
- *     applied (hazard R12).
- * P3. Reads wait for writers on the same keys that drew a commit timestamp at or below theirs.
- * P4. Nothing is served before the no-op of this term is applied, and no timestamp is given out
- *     that is not below the durable ceiling (hazards O1, O2).
- * P5. Once the log or the store is dead, nothing is answered any more but errors, and the node
- *     stops. */
+ * P2. A command is checked against the shard's epoch when it comes, when its snapshot is opened,
+ * and when its entry is applied (hazard R12): who waited meanwhile is told where to go. P3. Reads
+ * wait for writers on the same keys that drew a commit timestamp at or below theirs. P4. Nothing is
+ * served before the no-op of this term is applied, and no timestamp is given out that is not below
+ * the durable ceiling (hazards O1, O2). P5. Once the log or the store is dead, nothing is answered
+ * any more but errors, and the node stops. */
 #ifndef LW_REPLICA_H
 #define LW_REPLICA_H
 
 #include "base/env.h"
 #include "lattice/message.h"
+#include "node/timestamps.h"
 #include "storage/log.h"
 #include "storage/store.h"
+#include "txn/lock_table.h"
 
 typedef struct lw_replica lw_replica;
 
@@ -27,6 +29,13 @@ typedef struct lw_replica_options {
     lw_env *env;
     lw_store *store;
     uint64_t shard;
+    /* What all replicas of a node share, and outlives them. Pessimistic locks are one table, so
+     * that a deadlock over several shards is found. */
+    lw_timestamps *timestamps;
+    lw_lock_table *locks;
+    /* Carries a request of the node's own to the shard that holds `key`: see lw_replica_execute. */
+    LW_YIELDS lw_status (*ask)(void *argument, lw_message_kind kind, lw_bytes key, lw_bytes body,
+                               lw_buffer *reply);
     /* The label of a session, for conflict messages; empty if unknown. */
     lw_bytes (*session_label)(void *argument, uint64_t session);
     /* Called when the log or the store died, with the reason: the node must stop. */
@@ -46,20 +55,24 @@ LW_MUST_USE LW_YIELDS lw_status lw_replica_open(const lw_replica_options *option
 LW_MUST_USE lw_status lw_replica_replay(lw_replica *replica, const lw_log_record *record);
 /* After replay: takes a new term, appends its no-op, waits for it, serves. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_start(lw_replica *replica, lw_log *log);
-/* Refuses what comes, waits for what is under way, frees. */
+/* Refuses what comes, and sends home who waits. */
+void lw_replica_stop(lw_replica *replica);
+/* Stops, waits for what is under way, frees. */
 LW_YIELDS void lw_replica_close(lw_replica *replica);
 
 /* Carries out one request to the shard. `reply` receives the body: on LW_OK the answer, on
- * LW_CONFLICT an lw_obstacle, on LW_UNAVAILABLE of another epoch the newer descriptor; else
- * nothing. LW_UNDETERMINED: the log died under a write, which may be on disk or not. Many fibers
- * may be in it; request->body must live until it returns. */
+ * LW_CONFLICT an lw_obstacle, on LW_UNAVAILABLE of another epoch, or of keys that the shard does
+ * not hold, its descriptor: then nothing was done; else nothing. LW_UNDETERMINED: the log died
+ * under a write, which may be on disk or not. Many fibers may be in it; request->body must live
+ * until it returns. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_execute(lw_replica *replica, const lw_request *request,
                                                    uint64_t session, lw_buffer *reply);
-/* A timestamp to hand out with a reply, or 0 when none can be given without waiting. */
-uint64_t lw_replica_spare(lw_replica *replica);
-/* The session's connection ended and it did not come back: frees its pessimistic locks and, in the
- * background, rolls back what it prewrote and never decided. */
+/* The session's connection ended and it did not come back: rolls back, in the background, what it
+ * prewrote here and never decided. Its pessimistic locks are the caller's. */
 void lw_replica_session_ended(lw_replica *replica, uint64_t session);
+/* The session is heard of again, on this shard or another. True while the replica still waits for
+ * sessions of before the start. */
+bool lw_replica_session_came(lw_replica *replica, uint64_t session);
 /* A flush of its tree became durable up to `index`: the log may let go. */
 void lw_replica_flushed(lw_replica *replica, uint64_t index);
 /* The store has died, also while nothing was written here: nothing is answered any more (P5). */
@@ -71,7 +84,6 @@ typedef struct lw_replica_figures {
     uint64_t term, applied_index;
     uint64_t reads, scans, commits, conflicts; /* requests carried out since the start */
     uint64_t latched, waiting;                 /* requests now */
-    uint64_t pessimistic_locks;
 } lw_replica_figures;
 void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figures);
 

@@ -16,7 +16,6 @@ void replica_die(lw_replica *replica) {
     }
     lw_queue_wake_all(&replica->stop);
     lw_queue_wake_all(&replica->doomed);
-    lw_queue_wake_all(&replica->takers);
     lw_lock_table_clear(replica->locks);
 }
 
@@ -71,9 +70,9 @@ lw_status replica_take_descriptor(lw_replica *replica, lw_bytes bytes) {
 }
 
 /* The new descriptor in the batch of an ENTRY_DESCRIPTOR. */
-static lw_status find_descriptor(lw_replica *replica, lw_bytes batch) {
+static lw_status take_new_descriptor(lw_replica *replica, lw_bytes batch) {
     lw_buffer key = lw_buffer_in(replica->env->memory);
-    lw_record_meta_key("shard", &key);
+    lw_record_meta_key(replica->descriptor.start, "shard", &key);
     lw_status status = LW_CORRUPTION;
     lw_batch_operation operation;
     bool found = false;
@@ -82,6 +81,7 @@ static lw_status find_descriptor(lw_replica *replica, lw_bytes batch) {
     }
     lw_buffer_reset(&key);
     if (found) {
+        replica->described = true;
         return replica_take_descriptor(replica, operation.value);
     }
     return lw_fail(status, "an entry that changes the shard's descriptor holds none");
@@ -117,7 +117,7 @@ lw_status replica_apply(lw_replica *replica, uint64_t index, lw_bytes entry, lw_
         batch.size = 0;
     }
     LW_TRY(lw_tree_apply(replica->tree, index, batch));
-    return kind == ENTRY_DESCRIPTOR ? find_descriptor(replica, batch) : LW_OK;
+    return kind == ENTRY_DESCRIPTOR ? take_new_descriptor(replica, batch) : LW_OK;
 }
 
 /* Applies what is durable, in order. */

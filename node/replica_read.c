@@ -28,7 +28,7 @@ lw_status replica_get(replica_call *call, lw_bytes body, lw_buffer *reply) {
     LW_TRY(settle_timestamps(call, &request.read_timestamp, &request.start));
     LW_TRY(replica_await_keys(call, request.read_timestamp, request.keys, request.key_count));
     lw_get_reply answer;
-    replica_evaluation_open(call);
+    LW_TRY(replica_evaluation_open(call));
     lw_status status = lw_evaluate_get(&call->evaluation, &request, &answer);
     replica_evaluation_close(call);
     LW_TRY(status);
@@ -44,7 +44,7 @@ lw_status replica_scan(replica_call *call, lw_bytes body, lw_buffer *reply) {
     lw_latch_range range = {.lower = request.lower, .upper = request.upper};
     LW_TRY(replica_await_range(call, request.read_timestamp, range));
     lw_scan_reply answer;
-    replica_evaluation_open(call);
+    LW_TRY(replica_evaluation_open(call));
     lw_status status = lw_evaluate_scan(&call->evaluation, &request, &answer);
     replica_evaluation_close(call);
     LW_TRY(status);
@@ -63,7 +63,7 @@ lw_status replica_validate(replica_call *call, lw_bytes body, lw_buffer *reply) 
     LW_TRY(replica_given(call->replica, request.commit_timestamp));
     replica_share_reads(call, request.keys, request.key_count, request.ranges, request.range_count);
     LW_TRY(replica_latch(call));
-    replica_evaluation_open(call);
+    LW_TRY(replica_evaluation_open(call));
     lw_status status = lw_evaluate_validate(&call->evaluation, &request);
     replica_evaluation_close(call);
     return status;
@@ -97,7 +97,7 @@ LW_YIELDS static lw_status lock_and_read(replica_call *call, const lw_lock_reque
     call->latch.exclusive_count = request->key_count;
     call->latch.exclusive = replica_sorted(call, request->keys, &call->latch.exclusive_count);
     LW_TRY(replica_latch(call));
-    replica_evaluation_open(call);
+    LW_TRY(replica_evaluation_open(call));
     answer->for_update = call->evaluation.given;
     lw_status status = lw_evaluate_lock(&call->evaluation, request, answer);
     replica_evaluation_close(call);

@@ -3,7 +3,6 @@
  *
  *   replica.c           opening, replay, start, close, and the way of a request
  *   replica_propose.c   entries: into the log, and from there into the tree
- *   replica_time.c      timestamps, and the durable ceiling over them
  *   replica_wait.c      what a request waits for: latches, pessimistic locks, room
  *   replica_read.c      GET, SCAN, VALIDATE, LOCK
  *   replica_write.c     COMMIT_NOW, PREWRITE, COMMIT, ROLLBACK, CHECK, HEARTBEAT
@@ -21,8 +20,6 @@
 #include "storage/batch.h"
 #include "txn/evaluate.h"
 #include "txn/latch.h"
-#include "txn/lock_table.h"
-#include "txn/oracle.h"
 
 typedef enum entry_kind {
     ENTRY_NOOP = 1,       /* begins a term */
@@ -57,6 +54,8 @@ typedef struct replica_call {
     lw_replica *replica;
     uint64_t session;
     uint64_t deadline_ns; /* 0: none */
+    lw_epoch epoch;       /* in which it came */
+    bool misrouted;       /* the shard has changed since, or does not hold its keys */
     bool orphaned;        /* its session ended meanwhile */
     bool freeing;         /* gives back more space than it takes, in the end */
     lw_map_node node;     /* by `committing`, unless that is 0 */
@@ -76,6 +75,7 @@ struct lw_replica {
     lw_log *log;                    /* NULL before the start */
     lw_shard_descriptor descriptor; /* views of descriptor_bytes */
     lw_buffer descriptor_bytes;     /* as in lw_topology_encode */
+    bool described;                 /* the tree has it */
     uint64_t term;
     uint64_t last_index; /* appended, or replayed */
 
@@ -89,13 +89,9 @@ struct lw_replica {
 
     replica_proposal *proposal_first, *proposal_last; /* appended, not applied */
 
-    lw_oracle oracle;
-    bool raising; /* a fiber raises the ceiling */
-    lw_queue takers;
-
     lw_latch_table latches;
-    lw_lock_table *locks;
-    uint32_t latch_waiting;
+    lw_lock_table *locks; /* the node's */
+    uint32_t latch_waiting, lock_waiting;
 
     lw_map open_by_start;
     open_transaction *open_first, *open_last;
@@ -119,8 +115,11 @@ void replica_background_start(lw_replica *replica, const char *name, void (*body
 void replica_background_end(lw_replica *replica);
 /* Sleeps until then, or until the replica closes or dies: false. */
 LW_YIELDS bool replica_background_sleep(lw_replica *replica, lw_queue *queue, uint64_t until_ns);
-/* Opens the snapshot of the call's evaluation; nothing that was applied is missing in it. */
-void replica_evaluation_open(replica_call *call);
+/* Whether the shard is still what it was when the call came: LW_UNAVAILABLE. */
+LW_MUST_USE lw_status replica_check_epoch(replica_call *call);
+/* Opens the snapshot of the call's evaluation; nothing that was applied is missing in it. Does not
+ * suspend. LW_UNAVAILABLE if the shard has changed since the call came (P2). */
+LW_MUST_USE lw_status replica_evaluation_open(replica_call *call);
 void replica_evaluation_close(replica_call *call);
 /* Encodes what the evaluation met, with the label of its session. */
 void replica_obstacle(const replica_call *call, lw_buffer *reply);
@@ -141,19 +140,13 @@ LW_MUST_USE lw_status replica_take_descriptor(lw_replica *replica, lw_bytes byte
 /* The log or the tree failed, with the reason in the error slot (P5). */
 void replica_die(lw_replica *replica);
 
-/* ---- time: replica_time.c ------------------------------------------------------------------- */
+/* ---- waiting: replica_wait.c ---------------------------------------------------------------- */
 
-lw_clock_reading replica_clock(lw_replica *replica);
 /* Takes timestamps, waiting for the ceiling if it must; does not suspend on the way out. */
 LW_MUST_USE LW_YIELDS lw_status replica_take(lw_replica *replica, uint32_t count,
                                              uint64_t deadline_ns, uint64_t *first);
 /* LW_INVALID_ARGUMENT if the oracle has not given it yet. */
 LW_MUST_USE lw_status replica_given(const lw_replica *replica, uint64_t timestamp);
-/* Adds the write that makes a ceiling durable. */
-void replica_put_ceiling(lw_buffer *batch, uint64_t ceiling);
-
-/* ---- waiting: replica_wait.c ---------------------------------------------------------------- */
-
 /* Waits for room to write; LW_FULL, in words. `freeing`: the request gives back more than it takes,
  * and is let in on a full disk too. */
 LW_MUST_USE LW_YIELDS lw_status replica_admit(replica_call *call, size_t size, bool freeing);
@@ -164,7 +157,8 @@ LW_MUST_USE LW_YIELDS lw_status replica_log_room(lw_replica *replica, size_t siz
 /* Waits until no earlier copy of this commit in one round is under way: while one is, nobody may
  * answer that the transaction did not commit (hazard T9). */
 LW_MUST_USE LW_YIELDS lw_status replica_await_copies(replica_call *call, uint64_t start);
-/* Waits for the latches in call->latch. */
+/* Waits for the latches in call->latch. LW_UNAVAILABLE if the shard has changed meanwhile, or does
+ * not hold all of these keys and ranges; so it is with the waits of readers below. */
 LW_MUST_USE LW_YIELDS lw_status replica_latch(replica_call *call);
 void replica_unlatch(replica_call *call);
 /* Gets the pessimistic lock of a key, or LW_TIMEOUT (says for whom it waited), LW_CONFLICT (a

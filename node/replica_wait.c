@@ -8,6 +8,58 @@
 
 enum { SLOW_ADMISSION_NS = 30 * 1000 * 1000 };
 
+/* ---- time ----------------------------------------------------------------------------------- */
+
+lw_status replica_take(lw_replica *replica, uint32_t count, uint64_t deadline_ns, uint64_t *first) {
+    LW_TRY(replica_gate(replica));
+    return lw_timestamps_take(replica->options.timestamps, count, deadline_ns, first);
+}
+
+lw_status replica_given(const lw_replica *replica, uint64_t timestamp) {
+    return lw_timestamps_given(replica->options.timestamps, timestamp);
+}
+
+/* ---- what the shard holds ------------------------------------------------------------------- */
+
+/* [lower, upper), or from `lower` on if `upper` is empty. */
+static bool holds_range(const lw_shard_descriptor *shard, lw_bytes lower, lw_bytes upper) {
+    return lw_compare(lower, shard->start) >= 0 &&
+           (shard->end.size == 0 || (upper.size > 0 && lw_compare(upper, shard->end) <= 0));
+}
+
+static bool holds_key(const lw_shard_descriptor *shard, lw_bytes key) {
+    return lw_compare(key, shard->start) >= 0 &&
+           (shard->end.size == 0 || lw_compare(key, shard->end) < 0);
+}
+
+/* The keys ascend. */
+static bool holds_sorted(const lw_shard_descriptor *shard, const lw_bytes *keys,
+                         uint32_t key_count) {
+    return key_count == 0 || (holds_key(shard, keys[0]) && holds_key(shard, keys[key_count - 1]));
+}
+
+static bool holds_latched(const lw_shard_descriptor *shard, const lw_latch *latch) {
+    bool held = holds_sorted(shard, latch->exclusive, latch->exclusive_count) &&
+                holds_sorted(shard, latch->shared, latch->shared_count);
+    for (uint32_t index = 0; index < latch->range_count && held; index++) {
+        held = holds_range(shard, latch->ranges[index].lower, latch->ranges[index].upper);
+    }
+    return held;
+}
+
+/* `held`: what the call asks for lies in the shard as it is now. */
+static lw_status check_route(replica_call *call, bool held) {
+    LW_TRY(replica_check_epoch(call));
+    if (!held) {
+        call->misrouted = true;
+        return lw_fail(LW_UNAVAILABLE,
+                       "shard %llu does not hold all of these keys: ask again with "
+                       "its descriptor",
+                       (unsigned long long)call->replica->options.shard);
+    }
+    return LW_OK;
+}
+
 /* ---- room ----------------------------------------------------------------------------------- */
 
 lw_status replica_admit(replica_call *call, size_t size, bool freeing) {
@@ -59,12 +111,17 @@ lw_status replica_await_copies(replica_call *call, uint64_t start) {
 
 /* ---- latches -------------------------------------------------------------------------------- */
 
+static lw_status latched(replica_call *call) {
+    LW_TRY(replica_gate(call->replica));
+    return check_route(call, holds_latched(&call->replica->descriptor, &call->latch));
+}
+
 lw_status replica_latch(replica_call *call) {
     lw_replica *replica = call->replica;
     LW_ASSERT(!call->latched);
     call->latched = true;
     if (lw_latch_request(&replica->latches, &call->latch)) {
-        return replica_gate(replica);
+        return latched(call);
     }
     bool in_time = true;
     replica->latch_waiting++;
@@ -77,7 +134,7 @@ lw_status replica_latch(replica_call *call) {
         replica_unlatch(call);
         return lw_fail(LW_TIMEOUT, "waited too long for other requests on the same keys");
     }
-    return replica_gate(replica);
+    return latched(call);
 }
 
 void replica_unlatch(replica_call *call) {
@@ -125,9 +182,11 @@ lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key, boo
         return deadlock(call, key, &cycle);
     }
     bool in_time = true;
+    replica->lock_waiting++;
     while (in_time && !waiter.held && !waiter.cut) {
         in_time = lw_env_wait(replica->env, &waiter.changed, deadline_ns);
     }
+    replica->lock_waiting--;
     if (!waiter.held && !waiter.cut) {
         lw_lock_table_cancel(replica->locks, &waiter);
         return waited_too_long(call, start, key);
@@ -163,7 +222,11 @@ lw_status replica_await_keys(replica_call *call, uint64_t read_timestamp, const 
                                               key_count)) != NULL) {
         LW_TRY(await_release(call, hindrance));
     }
-    return LW_OK;
+    bool held = true;
+    for (uint32_t index = 0; index < key_count && held; index++) {
+        held = holds_key(&replica->descriptor, keys[index]);
+    }
+    return check_route(call, held);
 }
 
 lw_status replica_await_range(replica_call *call, uint64_t read_timestamp, lw_latch_range range) {
@@ -173,7 +236,7 @@ lw_status replica_await_range(replica_call *call, uint64_t read_timestamp, lw_la
            (hindrance = lw_latch_hinders_range(&replica->latches, read_timestamp, range)) != NULL) {
         LW_TRY(await_release(call, hindrance));
     }
-    return LW_OK;
+    return check_route(call, holds_range(&replica->descriptor, range.lower, range.upper));
 }
 
 /* ---- keys in order -------------------------------------------------------------------------- */

@@ -103,7 +103,7 @@ LW_YIELDS static lw_status draw_and_write(replica_call *call, const lw_commit_no
 
 LW_YIELDS static lw_status commit_latched(replica_call *call, const lw_commit_now_request *request,
                                           size_t size, uint64_t *commit_timestamp) {
-    replica_evaluation_open(call);
+    LW_TRY(replica_evaluation_open(call));
     lw_status status = lw_evaluate_commit_now(&call->evaluation, request, commit_timestamp);
     replica_evaluation_close(call);
     LW_TRY(status);
@@ -153,7 +153,7 @@ lw_status replica_commit_now(replica_call *call, lw_bytes body, lw_buffer *reply
 LW_YIELDS static lw_status prewrite_latched(replica_call *call,
                                             const lw_prewrite_request *request) {
     uint32_t position = 0;
-    replica_evaluation_open(call);
+    LW_TRY(replica_evaluation_open(call));
     lw_status status = LW_OK;
     while (status == LW_OK && position < request->mutation_count) {
         status = lw_evaluate_prewrite(&call->evaluation, request, &position);
@@ -237,7 +237,7 @@ lw_status replica_finish(replica_call *call, const lw_finish_request *request) {
     ordered.keys = keys;
     ordered.key_count = key_count;
     LW_TRY(replica_latch(call));
-    replica_evaluation_open(call);
+    LW_TRY(replica_evaluation_open(call));
     lw_status status = primary_first(call, request->start, keys, key_count);
     if (status == LW_OK) {
         status = finish_latched(call, &ordered);
@@ -298,7 +298,7 @@ LW_YIELDS static lw_status latch_one(replica_call *call, lw_bytes key) {
 lw_status replica_decide(replica_call *call, const lw_check_request *request,
                          lw_check_reply *fate) {
     LW_TRY(latch_one(call, request->primary));
-    replica_evaluation_open(call);
+    LW_TRY(replica_evaluation_open(call));
     lw_status status = lw_evaluate_check(&call->evaluation, request, fate);
     replica_evaluation_close(call);
     if (status == LW_OK) {
@@ -328,7 +328,7 @@ lw_status replica_heartbeat(replica_call *call, lw_bytes body, lw_buffer *reply)
     LW_TRY(lw_heartbeat_request_decode(body, &call->arena, &request));
     LW_TRY(replica_given(call->replica, request.start));
     LW_TRY(latch_one(call, request.primary));
-    replica_evaluation_open(call);
+    LW_TRY(replica_evaluation_open(call));
     lw_status status = lw_evaluate_heartbeat(&call->evaluation, &request);
     replica_evaluation_close(call);
     LW_TRY(status);

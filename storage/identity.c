@@ -41,15 +41,22 @@ static void derive(lw_node_identity *identity) {
 
 static lw_status decode(const uint8_t *bytes, size_t size, const char *path,
                         lw_node_identity *identity) {
-    if (size >= CLUSTER_AT && memcmp(bytes, magic, sizeof(magic)) == 0 &&
-        lw_get_u32(bytes + FORMAT_AT) > LW_FOLDER_FORMAT) {
+    bool ours = size >= CLUSTER_AT && memcmp(bytes, magic, sizeof(magic)) == 0;
+    uint32_t format = ours ? lw_get_u32(bytes + FORMAT_AT) : 0;
+    if (format > LW_FOLDER_FORMAT) {
         return lw_fail(LW_REFUSED,
                        "%s has format %" PRIu32 ", this program knows formats up to %d: start the "
                        "newer version of Lathwork that wrote it",
-                       path, lw_get_u32(bytes + FORMAT_AT), LW_FOLDER_FORMAT);
+                       path, format, LW_FOLDER_FORMAT);
     }
-    if (size != FILE_SIZE || memcmp(bytes, magic, sizeof(magic)) != 0 ||
-        lw_get_u32(bytes + FORMAT_AT) != LW_FOLDER_FORMAT ||
+    if (format > 0 && format < LW_FOLDER_FORMAT) {
+        return lw_fail(LW_REFUSED,
+                       "%s has format %" PRIu32
+                       ", this program reads format %d only: dump the data "
+                       "with the version of Lathwork that wrote it, and load it into a new folder",
+                       path, format, LW_FOLDER_FORMAT);
+    }
+    if (size != FILE_SIZE || format != LW_FOLDER_FORMAT ||
         lw_get_u32(bytes + CHECKSUM_AT) != lw_crc32c(0, lw_view(bytes, CHECKSUM_AT))) {
         return lw_fail(LW_CORRUPTION,
                        "%s is damaged: restore it from a backup, or remove this node from its "

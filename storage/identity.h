@@ -12,7 +12,7 @@
 #include "base/env.h"
 #include "base/seal.h"
 
-enum { LW_CLUSTER_ID_SIZE = 16, LW_FOLDER_FORMAT = 1 };
+enum { LW_CLUSTER_ID_SIZE = 16, LW_FOLDER_FORMAT = 2 };
 
 typedef struct lw_node_identity {
     uint8_t cluster_id[LW_CLUSTER_ID_SIZE];
@@ -22,7 +22,7 @@ typedef struct lw_node_identity {
 } lw_node_identity;
 
 /* Reads the identity of `directory`, or makes a new one from the env's entropy, and raises the
- * incarnation. LW_REFUSED for a newer format, LW_CORRUPTION for a damaged file. */
+ * incarnation. LW_REFUSED for another format, older or newer, LW_CORRUPTION for a damaged file. */
 LW_MUST_USE LW_YIELDS lw_status lw_identity_open(lw_env *env, const char *directory,
                                                  lw_node_identity *identity);
 /* Whether it could be opened; changes nothing. The same statuses, and LW_NOT_FOUND if there is

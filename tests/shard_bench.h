@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A bench for one replica: a simulated host with a store, a log and the replica on them, no
- * network. Stories run outside of fibers: they ask, let time pass, crash the host, and note what is
- * not as they expect. A story that notes nothing has passed; with a planted bug it must not. */
+/* A bench for shards: a simulated host with a store, a log and the shards on them, no network.
+ * Stories run outside of fibers: they ask, let time pass, crash the host, and note what is not as
+ * they expect. A story that notes nothing has passed; with a planted bug it must not. */
 #ifndef LW_TESTS_SHARD_BENCH_H
 #define LW_TESTS_SHARD_BENCH_H
 
 #include "tests/unit.h"
 
-#include "node/replica.h"
+#include "node/shards.h"
 #include "sim/world.h"
 #include "txn/oracle.h"
 #include "txn/request.h"
@@ -23,9 +23,10 @@ typedef struct bench {
     lw_arena arena;
     lw_store *store;
     lw_log *log;
-    lw_replica *replica;
-    lw_status opened; /* of the last opening */
-    bool done;        /* the fiber that opens or closes has ended */
+    lw_shards *shards;
+    lw_replica *replica; /* of the root shard */
+    lw_status opened;    /* of the last opening */
+    bool done;           /* the fiber that opens or closes has ended */
     bool died;
     uint64_t request_id;
     size_t memory_size;
@@ -42,16 +43,15 @@ static inline void expect(bench *on, bool holds, const char *what) {
 
 static inline void bench_flushed(void *argument, lw_tree *tree, uint64_t index) {
     bench *on = argument;
-    (void)tree;
-    if (on->replica != NULL) {
-        lw_replica_flushed(on->replica, index);
+    if (on->shards != NULL) {
+        lw_shards_flushed(on->shards, tree, index);
     }
 }
 
 static inline void bench_store_died(void *argument, const lw_error *reason) {
     bench *on = argument;
-    if (on->replica != NULL) {
-        lw_replica_store_died(on->replica, reason);
+    if (on->shards != NULL) {
+        lw_shards_store_died(on->shards, reason);
     }
 }
 
@@ -66,11 +66,6 @@ static inline void bench_died(void *argument, const lw_error *reason) {
     on->died = true;
 }
 
-static inline lw_status bench_replay(void *argument, const lw_log_record *record) {
-    bench *on = argument;
-    return lw_replica_replay(on->replica, record);
-}
-
 static inline lw_status bench_open_parts(bench *on) {
     lw_store_options store_options = {.directory = "data",
                                       .memory_size = on->memory_size,
@@ -79,15 +74,15 @@ static inline lw_status bench_open_parts(bench *on) {
                                       .died = bench_store_died,
                                       .argument = on};
     LW_TRY(lw_store_open(on->env, &store_options, &on->store));
-    lw_replica_options options = {.env = on->env,
-                                  .store = on->store,
-                                  .shard = LW_ROOT_SHARD,
-                                  .session_label = bench_label,
-                                  .died = bench_died,
-                                  .argument = on};
-    LW_TRY(lw_replica_open(&options, &on->replica));
-    LW_TRY(lw_log_open(on->env, "data/log", NULL, bench_replay, on, &on->log));
-    return lw_replica_start(on->replica, on->log);
+    lw_shards_options options = {.env = on->env,
+                                 .store = on->store,
+                                 .session_label = bench_label,
+                                 .died = bench_died,
+                                 .argument = on};
+    LW_TRY(lw_shards_open(&options, &on->shards));
+    on->replica = lw_shards_find(on->shards, LW_ROOT_SHARD);
+    LW_TRY(lw_log_open(on->env, "data/log", NULL, lw_shards_replay, on->shards, &on->log));
+    return lw_shards_start(on->shards, on->log);
 }
 
 static inline void bench_open_main(void *argument) {
@@ -98,9 +93,9 @@ static inline void bench_open_main(void *argument) {
 
 static inline void bench_close_main(void *argument) {
     bench *on = argument;
-    lw_replica *replica = on->replica;
-    on->replica = NULL;
-    lw_replica_close(replica);
+    lw_shards *shards = on->shards;
+    on->shards = NULL;
+    lw_shards_close(shards);
     lw_store_close(on->store);
     lw_log_close(on->log);
     on->done = true;
@@ -117,7 +112,7 @@ static inline void bench_run(bench *on, void (*body)(void *argument)) {
 /* Starts a process on the host and opens everything. */
 static inline void bench_boot(bench *on) {
     on->died = false;
-    on->replica = NULL;
+    on->shards = NULL;
     on->env = lw_host_boot(on->host);
     on->used_before = lw_memory_used(on->env->memory);
     bench_run(on, bench_open_main);
@@ -189,7 +184,7 @@ static inline void bench_ask_main(void *argument) {
     asked *it = argument;
     /* The reply is made in the process, which may crash; the story keeps a copy. */
     lw_buffer reply = lw_buffer_in(it->on->env->memory);
-    it->status = lw_replica_execute(it->on->replica, &it->request, it->session, &reply);
+    it->status = lw_shards_execute(it->on->shards, &it->request, it->session, &reply);
     if (it->status != LW_OK) {
         (void)snprintf(it->text, sizeof(it->text), "%s", lw_error_slot()->text);
     }

@@ -557,6 +557,8 @@ damage() {
 damages() {
     damage IDENTITY 4 '\x09\x00\x00\x00'
     expect "an identity of a newer format" 6 "format 9" -- lw start --data damaged --listen 127.0.0.1:0
+    damage IDENTITY 4 '\x01\x00\x00\x00'
+    expect "an identity of an older format" 6 "format 1" -- lw start --data damaged --listen 127.0.0.1:0
     damage CATALOG 0 ''
     python3 - damaged/CATALOG <<'PY'
 import struct, sys

@@ -93,7 +93,7 @@ static void the_bytes_of_the_file_are_these(void **state) {
     lw_buffer bytes = lw_buffer_in(memory);
     assert_true(lw_disk_contents(lw_host_disk(node.host), LW_DISK_DURABLE, path, &bytes));
     assert_int_equal(bytes.size, FILE_SIZE);
-    assert_memory_equal(bytes.data, "LWID\1\0\0\0", 8);
+    assert_memory_equal(bytes.data, "LWID\2\0\0\0", 8);
     assert_memory_equal(bytes.data + 8, node.identity.cluster_id, 16);
     assert_memory_equal(bytes.data + 24, node.identity.keys.seed, 32);
     assert_int_equal(lw_get_u64(bytes.data + 56), 1);

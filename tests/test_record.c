@@ -82,7 +82,7 @@ static void an_empty_bound_encloses_all_data_and_nothing_else(void **state) {
     lw_record_lock_key(lw_view("\xff\xff", 2), &third);
     lw_record_lock_end(&first);
     assert_true(lw_compare(lw_buffer_view(&third), lw_buffer_view(&first)) < 0);
-    lw_record_meta_key("ceiling", &third);
+    lw_record_meta_key(lw_view(NULL, 0), "ceiling", &third);
     assert_true(lw_compare(lw_buffer_view(&first), lw_buffer_view(&third)) <= 0);
 }
 

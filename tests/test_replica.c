@@ -53,7 +53,7 @@ static void power_may_fail_at_any_step(void **state) {
             (void)snprintf(next, sizeof(next), "%d", round);
             lw_mutation mutation = bench_put("k", next, LW_SEEN_ANYTHING);
             lw_commit_now_request request = {
-                .start = lw_replica_spare(on.replica), .mutations = &mutation, .mutation_count = 1};
+                .start = lw_shards_spare(on.shards), .mutations = &mutation, .mutation_count = 1};
             asked *it = bench_send_commit_now(&on, &request);
             while (!it->done && lw_host_running(on.host) && lw_world_step(on.world)) {
             }
@@ -229,9 +229,7 @@ static asked *send_lock(bench *on, uint64_t session, uint64_t start, const char 
 }
 
 static uint64_t lock_count(const bench *on) {
-    lw_replica_figures figures;
-    lw_replica_figures_get(on->replica, &figures);
-    return figures.pessimistic_locks;
+    return lw_lock_table_count(lw_shards_locks(on->shards));
 }
 
 static void locks_are_had_in_turns_story(bench *on) {
@@ -324,7 +322,7 @@ static void the_end_of_a_session_frees_its_locks_story(bench *on) {
     asked *own = send_lock(on, 1, two, "k", 1000);
     asked *other = send_lock(on, 2, bench_timestamp(on), "k", 1000);
     bench_pass_ms(on, 10);
-    lw_replica_session_ended(on->replica, 1);
+    lw_shards_session_ended(on->shards, 1);
     expect(on, bench_await(own)->status == LW_UNAVAILABLE, "what it waited for is not given");
     expect(on, bench_await(other)->status == LW_OK, "the next one has it");
 }
@@ -343,7 +341,7 @@ static void the_end_of_a_session_sweeps_its_prewrites_story(bench *on) {
     expect(on, bench_prewrite(on, 1, decided, "c", 600000, others, 2)->status == LW_OK, "two");
     uint64_t committed = bench_timestamp(on);
     expect(on, bench_finish(on, decided, committed, "c")->status == LW_OK, "two is decided");
-    lw_replica_session_ended(on->replica, 1);
+    lw_shards_session_ended(on->shards, 1);
     bench_pass_ms(on, 1000);
     expect_text(on, bench_scan(on, &(lw_scan_request){0}), "c=3 d=4",
                 "the undecided is gone, the decided is there");
@@ -369,7 +367,7 @@ static void a_prewrite_that_outlives_its_session_is_swept_story(bench *on) {
     (void)bench_send(it);
     bench_pass_ms(on, 1);
     expect(on, !it->done, "it is under way");
-    lw_replica_session_ended(on->replica, 1);
+    lw_shards_session_ended(on->shards, 1);
     bench_await(it);
     bench_pass_ms(on, 2000);
     expect_text(on, bench_scan(on, &(lw_scan_request){0}), "", "nothing is locked");
@@ -601,7 +599,7 @@ static void a_failed_disk_ends_the_replica_story(bench *on) {
     expect(on, on->died, "the node is told to stop");
     it = bench_await(bench_send_get(on, 2, start, "k"));
     expect(on, it->status == LW_UNAVAILABLE, "nothing is answered any more");
-    expect(on, lw_replica_spare(on->replica) == 0, "nor given");
+    expect(on, lw_shards_spare(on->shards) == 0, "nor given");
     bench_crash(on);
     const char *found = bench_read(on, 0, "k");
     expect(on, strcmp(found, "-") == 0 || strcmp(found, "x") == 0, "one or the other");
@@ -635,7 +633,7 @@ static void a_store_that_dies_behind_its_back_ends_the_replica(void **state) {
 static void a_disk_that_fails_at_the_start_says_so_story(bench *on) {
     bench_shut(on);
     on->env = lw_host_boot(on->host);
-    on->replica = NULL;
+    on->shards = NULL;
     on->died = false;
     lw_dice *dice = lw_disk_dice(lw_host_disk(on->host));
     for (uint32_t nth = 1; nth < 12; nth++) {
@@ -648,7 +646,7 @@ static void a_disk_that_fails_at_the_start_says_so_story(bench *on) {
         expect(on, !on->died, "to who opened it only");
         lw_host_kill(on->host);
         on->env = lw_host_boot(on->host);
-        on->replica = NULL;
+        on->shards = NULL;
     }
     expect(on, on->opened == LW_OK, "with a disk that works it opens");
 }
@@ -664,7 +662,7 @@ static void a_full_disk_refuses_writes_and_goes_on_reading_story(bench *on) {
     for (int round = 0; round < 100 && (it == NULL || it->status == LW_OK); round++) {
         lw_mutation mutation = bench_put("big", "", LW_SEEN_ANYTHING);
         mutation.value = large_value(on, 1024 * 1024, 'v');
-        it = bench_commit_now(on, lw_replica_spare(on->replica), &mutation, 1);
+        it = bench_commit_now(on, lw_shards_spare(on->shards), &mutation, 1);
     }
     expect(on, it->status == LW_FULL || it->status == LW_TIMEOUT, "writes end");
     expect_text(on, bench_read(on, committed, "k"), "kept", "reads go on");

@@ -38,25 +38,39 @@ static void append_escaped(lw_buffer *tree_key, lw_bytes user_key) {
     }
 }
 
-/* 'd' · escaped user key · 00 · end */
-static void data_key_begin(lw_bytes user_key, uint8_t end, lw_buffer *tree_key) {
+/* tag · escaped user key · 00 · end */
+static void key_begin(uint8_t tag, lw_bytes user_key, uint8_t end, lw_buffer *tree_key) {
     lw_buffer_clear(tree_key);
     lw_buffer_reserve(tree_key, user_key.size + DATA_KEY_SIZE_MIN);
-    lw_buffer_append_u8(tree_key, TAG_DATA);
+    lw_buffer_append_u8(tree_key, tag);
     append_escaped(tree_key, user_key);
     lw_buffer_append_u8(tree_key, ESCAPE);
     lw_buffer_append_u8(tree_key, end);
 }
 
+/* What there is up to the end of the escaped key, behind the tag; all of it if there is no end. */
+static size_t prefix_size_of(lw_bytes tree_key) {
+    size_t at = 1;
+    while (at < tree_key.size) {
+        const uint8_t *zero = memchr(tree_key.data + at, ESCAPE, tree_key.size - at);
+        size_t place = zero == NULL ? tree_key.size : (size_t)(zero - tree_key.data);
+        if (place + 1 < tree_key.size && tree_key.data[place + 1] == KEY_END) {
+            return place + END_SIZE;
+        }
+        at = place + END_SIZE;
+    }
+    return tree_key.size;
+}
+
 void lw_record_data_key(lw_bytes user_key, uint64_t timestamp, lw_buffer *tree_key) {
     LW_ASSERT(user_key.size > 0);
-    data_key_begin(user_key, KEY_END, tree_key);
+    key_begin(TAG_DATA, user_key, KEY_END, tree_key);
     lw_put_u64_sorted(lw_buffer_reserve(tree_key, TIMESTAMP_SIZE), ~timestamp);
     tree_key->size += TIMESTAMP_SIZE;
 }
 
 void lw_record_data_prefix(lw_bytes user_key, lw_buffer *tree_key) {
-    data_key_begin(user_key, KEY_END, tree_key);
+    key_begin(TAG_DATA, user_key, KEY_END, tree_key);
 }
 
 void lw_record_data_end(lw_bytes user_key, lw_buffer *tree_key) {
@@ -65,7 +79,7 @@ void lw_record_data_end(lw_bytes user_key, lw_buffer *tree_key) {
         lw_buffer_append_u8(tree_key, TAG_DATA + 1);
         return;
     }
-    data_key_begin(user_key, KEY_BEHIND, tree_key);
+    key_begin(TAG_DATA, user_key, KEY_BEHIND, tree_key);
 }
 
 void lw_record_lock_key(lw_bytes user_key, lw_buffer *tree_key) {
@@ -79,10 +93,26 @@ void lw_record_lock_end(lw_buffer *tree_key) {
     lw_buffer_append_u8(tree_key, TAG_LOCK + 1);
 }
 
-void lw_record_meta_key(const char *name, lw_buffer *tree_key) {
-    lw_buffer_clear(tree_key);
-    lw_buffer_append_u8(tree_key, TAG_META);
+void lw_record_meta_prefix(lw_bytes start_key, lw_buffer *tree_key) {
+    key_begin(TAG_META, start_key, KEY_END, tree_key);
+}
+
+void lw_record_meta_key(lw_bytes start_key, const char *name, lw_buffer *tree_key) {
+    lw_record_meta_prefix(start_key, tree_key);
     lw_buffer_append(tree_key, lw_text(name));
+}
+
+void lw_record_meta_end(lw_buffer *tree_key) {
+    lw_buffer_clear(tree_key);
+    lw_buffer_append_u8(tree_key, TAG_META + 1);
+}
+
+lw_bytes lw_record_meta_name(lw_bytes tree_key) {
+    if (tree_key.size == 0 || tree_key.data[0] != TAG_META) {
+        return lw_view(NULL, 0);
+    }
+    size_t prefix_size = prefix_size_of(tree_key);
+    return lw_view(tree_key.data + prefix_size, tree_key.size - prefix_size);
 }
 
 static lw_status damaged(lw_bytes tree_key, const char *what) {
@@ -133,16 +163,8 @@ lw_bytes lw_record_locked_key(lw_bytes tree_key) {
 }
 
 size_t lw_record_filter_part(lw_bytes tree_key) {
-    size_t at = tree_key.size > 0 && tree_key.data[0] == TAG_DATA ? 1 : tree_key.size;
-    while (at < tree_key.size) {
-        const uint8_t *zero = memchr(tree_key.data + at, ESCAPE, tree_key.size - at);
-        size_t place = zero == NULL ? tree_key.size : (size_t)(zero - tree_key.data);
-        if (place + 1 < tree_key.size && tree_key.data[place + 1] == KEY_END) {
-            return place + END_SIZE;
-        }
-        at = place + END_SIZE;
-    }
-    return tree_key.size;
+    return tree_key.size > 0 && tree_key.data[0] == TAG_DATA ? prefix_size_of(tree_key)
+                                                             : tree_key.size;
 }
 
 /* ---- values --------------------------------------------------------------------------------- */

@@ -6,8 +6,10 @@
  *   'd' · escaped user key · 00 01 · timestamp   a data record; one user key's lie together, the
  *                                                newest first
  *   'l' · user key                               the lock on it
- *   'm' · name                                   the shard's own: "ceiling" u64 little-endian,
- *                                                "shard" as in lw_topology_encode
+ *   'm' · escaped start key · 00 01 · name       the shard's own, by the key it begins at, so that
+ *                                                a split moves them with the data: "shard" as in
+ *                                                lw_topology_encode; in the root shard "ceiling",
+ *                                                u64 little-endian
  * In an escaped user key each 00 is 00 ff, so that 00 01 ends it and sorts before all that goes on.
  * The timestamp is big-endian with every bit turned, 8 bytes.
  *
@@ -46,7 +48,13 @@ void lw_record_data_end(lw_bytes user_key, lw_buffer *tree_key);
 void lw_record_lock_key(lw_bytes user_key, lw_buffer *tree_key);
 /* Where the locks on [user_key, ...) begin; and where all locks end. */
 void lw_record_lock_end(lw_buffer *tree_key);
-void lw_record_meta_key(const char *name, lw_buffer *tree_key);
+/* Of the shard that begins at `start_key`, which may be empty. */
+void lw_record_meta_key(lw_bytes start_key, const char *name, lw_buffer *tree_key);
+/* What the records of all shards that begin at or behind `start_key` follow; and where all end. */
+void lw_record_meta_prefix(lw_bytes start_key, lw_buffer *tree_key);
+void lw_record_meta_end(lw_buffer *tree_key);
+/* The name in such a key: a view; empty if it is none. */
+lw_bytes lw_record_meta_name(lw_bytes tree_key);
 
 /* Whether a key of the tree stands among those of data records. */
 bool lw_record_is_data(lw_bytes tree_key);

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/shards.h"
+
+#include "base/hash.h"
+#include "base/map.h"
+
+enum {
+    ASK_ATTEMPTS = 8,
+    TOLD_COUNT = 64, /* shards that who came with old descriptors is told */
+};
+
+/* One replica, and its place in the map. */
+typedef struct member {
+    lw_map_node node; /* by id */
+    lw_replica *replica;
+} member;
+
+struct lw_shards {
+    lw_shards_options options;
+    lw_env *env;
+    lw_log *log; /* NULL before the start */
+    lw_timestamps *timestamps;
+    lw_lock_table *locks;
+    lw_map by_id;
+    member **sorted; /* by start key, once started */
+    uint32_t count, capacity;
+    bool serving, dead;
+    bool settled; /* no shard waits any more for sessions of before the start */
+};
+
+/* ---- who is there --------------------------------------------------------------------------- */
+
+static lw_bytes start_of(const member *one) {
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(one->replica, &shard);
+    return shard.start;
+}
+
+lw_replica *lw_shards_find(const lw_shards *shards, uint64_t shard) {
+    /* lw_mix permutes, so equal hashes are equal ids. */
+    lw_map_node *node = lw_map_first(&shards->by_id, lw_mix(shard));
+    return node == NULL ? NULL : LW_MAP_ENTRY(node, member, node)->replica;
+}
+
+uint32_t lw_shards_count(const lw_shards *shards) {
+    return shards->count;
+}
+
+lw_replica *lw_shards_at(const lw_shards *shards, uint32_t index) {
+    LW_ASSERT(index < shards->count);
+    return shards->sorted[index]->replica;
+}
+
+lw_lock_table *lw_shards_locks(lw_shards *shards) {
+    return shards->locks;
+}
+
+lw_timestamps *lw_shards_timestamps(lw_shards *shards) {
+    return shards->timestamps;
+}
+
+/* How many begin at or before `key`. */
+static uint32_t count_until(const lw_shards *shards, lw_bytes key) {
+    uint32_t low = 0, high = shards->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (lw_compare(start_of(shards->sorted[middle]), key) <= 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* The one that holds `key`, as an index. */
+static uint32_t place_of(const lw_shards *shards, lw_bytes key) {
+    uint32_t until = count_until(shards, key);
+    return until == 0 ? 0 : until - 1;
+}
+
+static void enter(lw_shards *shards, uint64_t shard, lw_replica *replica) {
+    lw_memory *memory = shards->env->memory;
+    if (shards->count == shards->capacity) {
+        shards->capacity = shards->capacity == 0 ? 8 : 2 * shards->capacity;
+        shards->sorted =
+            lw_reallocate(memory, shards->sorted, shards->capacity * sizeof(*shards->sorted));
+    }
+    member *entered = lw_allocate_zero(memory, sizeof(*entered));
+    entered->replica = replica;
+    uint32_t place = count_until(shards, start_of(entered));
+    memmove(&shards->sorted[place + 1], &shards->sorted[place],
+            (shards->count - place) * sizeof(*shards->sorted));
+    shards->sorted[place] = entered;
+    shards->count++;
+    lw_map_insert(&shards->by_id, &entered->node, lw_mix(shard));
+}
+
+/* D1. */
+static lw_status check_coverage(const lw_shards *shards) {
+    lw_bytes expected = lw_view(NULL, 0);
+    bool whole = true, open = true;
+    for (uint32_t index = 0; index < shards->count; index++) {
+        lw_shard_descriptor shard;
+        lw_replica_descriptor(shards->sorted[index]->replica, &shard);
+        whole = whole && open && lw_equal(shard.start, expected);
+        expected = shard.end;
+        open = shard.end.size > 0;
+    }
+    if (!whole || open) {
+        return lw_fail(LW_CORRUPTION, "the shards of this folder do not cover every key once: "
+                                      "restore it from a backup");
+    }
+    return LW_OK;
+}
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+static void topology_from(const lw_shards *shards, uint32_t place, uint32_t count_max,
+                          lw_buffer *body) {
+    lw_memory *memory = shards->env->memory;
+    uint32_t left = shards->count - place;
+    count_max = left < count_max ? left : count_max;
+    lw_shard_descriptor *told = lw_allocate(memory, count_max * sizeof(*told));
+    uint32_t count = 0;
+    for (size_t size = 0; count < count_max && size < LW_TOPOLOGY_SIZE_MAX; count++) {
+        lw_replica_descriptor(shards->sorted[place + count]->replica, &told[count]);
+        size += told[count].start.size + told[count].end.size + sizeof(told[count]);
+    }
+    lw_topology_encode(told, count, body);
+    lw_free(memory, told);
+}
+
+void lw_shards_topology(const lw_shards *shards, lw_bytes from, lw_buffer *body) {
+    topology_from(shards, place_of(shards, from), shards->count, body);
+}
+
+/* Sessions that come back after a restart are the concern of every shard where they left locks. */
+static void see_session(lw_shards *shards, uint64_t session) {
+    bool settled = true;
+    for (uint32_t index = 0; index < shards->count && !shards->settled; index++) {
+        if (lw_replica_session_came(shards->sorted[index]->replica, session)) {
+            settled = false;
+        }
+    }
+    shards->settled = settled;
+}
+
+lw_status lw_shards_execute(lw_shards *shards, const lw_request *request, uint64_t session,
+                            lw_buffer *reply) {
+    if (!shards->serving) {
+        return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
+    }
+    lw_replica *replica = lw_shards_find(shards, request->shard);
+    size_t reply_start = reply->size;
+    if (replica == NULL) {
+        topology_from(shards, 0, shards->count, reply);
+        return lw_fail(LW_UNAVAILABLE, "shard %llu is not on this node",
+                       (unsigned long long)request->shard);
+    }
+    see_session(shards, session);
+    lw_status status = lw_replica_execute(replica, request, session, reply);
+    if (status == LW_UNAVAILABLE && reply->size > reply_start) {
+        /* What was split off lies behind it. */
+        lw_shard_descriptor shard;
+        lw_replica_descriptor(replica, &shard);
+        reply->size = reply_start;
+        topology_from(shards, place_of(shards, shard.start), TOLD_COUNT, reply);
+    }
+    return status;
+}
+
+lw_status lw_shards_ask(lw_shards *shards, lw_message_kind kind, lw_bytes key, lw_bytes body,
+                        lw_buffer *reply) {
+    lw_status status = LW_UNAVAILABLE;
+    for (int attempt = 0; attempt < ASK_ATTEMPTS && status == LW_UNAVAILABLE; attempt++) {
+        if (!shards->serving) {
+            return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
+        }
+        lw_replica *replica = shards->sorted[place_of(shards, key)]->replica;
+        lw_shard_descriptor shard;
+        lw_replica_descriptor(replica, &shard);
+        lw_request request = {.kind = kind, .shard = shard.id, .epoch = shard.epoch, .body = body};
+        size_t reply_start = reply->size;
+        status = lw_replica_execute(replica, &request, 0, reply);
+        if (status == LW_UNAVAILABLE) {
+            if (reply->size == reply_start) {
+                return status;
+            }
+            reply->size = reply_start; /* it was split meanwhile */
+        }
+    }
+    return status;
+}
+
+uint64_t lw_shards_spare(lw_shards *shards) {
+    return shards->serving ? lw_timestamps_spare(shards->timestamps) : 0;
+}
+
+void lw_shards_session_ended(lw_shards *shards, uint64_t session) {
+    lw_lock_table_session_ended(shards->locks, session);
+    for (uint32_t index = 0; index < shards->count; index++) {
+        lw_replica_session_ended(shards->sorted[index]->replica, session);
+    }
+}
+
+/* ---- the storage below ---------------------------------------------------------------------- */
+
+void lw_shards_flushed(lw_shards *shards, const lw_tree *tree, uint64_t index) {
+    lw_replica *replica = lw_shards_find(shards, lw_tree_id(tree));
+    if (replica != NULL) {
+        lw_replica_flushed(replica, index);
+    }
+}
+
+/* P5, for all of them. */
+static void die(lw_shards *shards, const lw_error *reason) {
+    lw_error why = *reason;
+    if (shards->dead) {
+        return;
+    }
+    shards->dead = true;
+    lw_timestamps_stop(shards->timestamps);
+    for (uint32_t index = 0; index < shards->count; index++) {
+        lw_replica_store_died(shards->sorted[index]->replica, &why);
+    }
+    if (shards->serving) { /* who starts them is told by the call */
+        shards->options.died(shards->options.argument, &why);
+    }
+}
+
+static void replica_died(void *argument, const lw_error *reason) {
+    die(argument, reason);
+}
+
+void lw_shards_store_died(lw_shards *shards, const lw_error *reason) {
+    die(shards, reason);
+}
+
+/* ---- opening and closing -------------------------------------------------------------------- */
+
+static lw_bytes session_label(void *argument, uint64_t session) {
+    const lw_shards *shards = argument;
+    return shards->options.session_label(shards->options.argument, session);
+}
+
+LW_YIELDS static lw_status ask(void *argument, lw_message_kind kind, lw_bytes key, lw_bytes body,
+                               lw_buffer *reply) {
+    return lw_shards_ask(argument, kind, key, body, reply);
+}
+
+LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
+    lw_replica_options options = {.env = shards->env,
+                                  .store = shards->options.store,
+                                  .shard = shard,
+                                  .timestamps = shards->timestamps,
+                                  .locks = shards->locks,
+                                  .ask = ask,
+                                  .session_label = session_label,
+                                  .died = replica_died,
+                                  .argument = shards};
+    lw_replica *replica;
+    LW_TRY(lw_replica_open(&options, &replica));
+    enter(shards, shard, replica);
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status open_all(lw_shards *shards) {
+    lw_store *store = shards->options.store;
+    if (lw_store_tree(store, LW_ROOT_SHARD) == NULL) {
+        LW_TRY(open_one(shards, LW_ROOT_SHARD));
+    }
+    for (lw_tree *tree = lw_store_next_tree(store, NULL); tree != NULL;
+         tree = lw_store_next_tree(store, tree)) {
+        if (lw_shards_find(shards, lw_tree_id(tree)) == NULL) {
+            LW_TRY(open_one(shards, lw_tree_id(tree)));
+        }
+    }
+    return LW_OK;
+}
+
+lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
+    lw_memory *memory = options->env->memory;
+    lw_shards *opened = lw_allocate_zero(memory, sizeof(*opened));
+    opened->options = *options;
+    opened->env = options->env;
+    opened->timestamps = lw_timestamps_open(options->env);
+    opened->locks = lw_lock_table_open(options->env);
+    opened->by_id = lw_map_in(memory);
+    lw_status status = open_all(opened);
+    if (status != LW_OK) {
+        lw_error reason = *lw_error_slot(); /* closing must not overwrite it */
+        lw_shards_close(opened);
+        *lw_error_slot() = reason;
+        return status;
+    }
+    *shards = opened;
+    return LW_OK;
+}
+
+lw_status lw_shards_replay(void *argument, const lw_log_record *record) {
+    lw_shards *shards = argument;
+    lw_replica *replica = lw_shards_find(shards, record->group);
+    if (replica == NULL) {
+        return lw_fail(LW_CORRUPTION,
+                       "the log has a record of shard %llu, which this folder never held",
+                       (unsigned long long)record->group);
+    }
+    return lw_replica_replay(replica, record);
+}
+
+lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
+    shards->log = log;
+    LW_TRY(check_coverage(shards));
+    for (uint32_t index = 0; index < shards->count; index++) {
+        LW_TRY(lw_replica_start(shards->sorted[index]->replica, log));
+    }
+    shards->serving = true;
+    return LW_OK;
+}
+
+void lw_shards_close(lw_shards *shards) {
+    lw_memory *memory = shards->env->memory;
+    shards->serving = false;
+    lw_timestamps_stop(shards->timestamps);
+    for (uint32_t index = 0; index < shards->count; index++) {
+        lw_replica_stop(shards->sorted[index]->replica);
+    }
+    while (shards->count > 0) { /* the root shard last: it keeps the ceiling */
+        member *closed = shards->sorted[--shards->count];
+        lw_map_remove(&shards->by_id, &closed->node);
+        lw_replica_close(closed->replica);
+        lw_free(memory, closed);
+    }
+    lw_timestamps_close(shards->timestamps);
+    lw_lock_table_close(shards->locks);
+    lw_map_reset(&shards->by_id);
+    lw_free(memory, shards->sorted);
+    lw_free(memory, shards);
+}

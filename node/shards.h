@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The shards of a node: its replicas, by id and in the order of their ranges, and what they share:
+ * the timestamps, the table of pessimistic locks, the log. Requests come in here and are handed to
+ * the replica that they name.
+ *
+ * Invariants
+ * D1. Once open, the shards of a lone node cover every key exactly once.
+ * D2. A record of the log goes to the shard of its group. */
+#ifndef LW_SHARDS_H
+#define LW_SHARDS_H
+
+#include "node/replica.h"
+
+typedef struct lw_shards lw_shards;
+
+typedef struct lw_shards_options {
+    lw_env *env;
+    lw_store *store;
+    /* The label of a session, for conflict messages; empty if unknown. */
+    lw_bytes (*session_label)(void *argument, uint64_t session);
+    /* Called once when the log or the store died, with the reason: the node must stop. */
+    void (*died)(void *argument, const lw_error *reason);
+    void *argument;
+} lw_shards_options;
+
+/* Opens a replica for every tree of the store; the root shard is made if there is none. */
+LW_MUST_USE LW_YIELDS lw_status lw_shards_open(const lw_shards_options *options,
+                                               lw_shards **shards);
+/* Takes one record while the log is replayed: an lw_log_visit. */
+LW_MUST_USE lw_status lw_shards_replay(void *shards, const lw_log_record *record);
+/* After replay: all of them serve. LW_CORRUPTION if they leave a gap, or overlap (D1). */
+LW_MUST_USE LW_YIELDS lw_status lw_shards_start(lw_shards *shards, lw_log *log);
+/* Refuses what comes, waits for what is under way, frees. */
+LW_YIELDS void lw_shards_close(lw_shards *shards);
+
+/* Carries out one request to a shard, as lw_replica_execute does. On LW_UNAVAILABLE the reply may
+ * hold descriptors, as TOPOLOGY does: the shards that are here now, from the one on which was
+ * meant. Then nothing was done. */
+LW_MUST_USE LW_YIELDS lw_status lw_shards_execute(lw_shards *shards, const lw_request *request,
+                                                  uint64_t session, lw_buffer *reply);
+/* Carries out a request of the node's own at the shard that holds `key`; the same statuses. */
+LW_MUST_USE LW_YIELDS lw_status lw_shards_ask(lw_shards *shards, lw_message_kind kind, lw_bytes key,
+                                              lw_bytes body, lw_buffer *reply);
+/* The body of a reply to TOPOLOGY: descriptors in the order of their ranges, beginning with the
+ * shard that holds `from`. All of them, or as many as LW_TOPOLOGY_SIZE_MAX bytes hold. */
+void lw_shards_topology(const lw_shards *shards, lw_bytes from, lw_buffer *body);
+/* A timestamp to hand out with a reply, or 0 when none can be given without waiting. */
+uint64_t lw_shards_spare(lw_shards *shards);
+/* The session's connection ended and it did not come back: frees its pessimistic locks, and rolls
+ * back what it prewrote and never decided. */
+void lw_shards_session_ended(lw_shards *shards, uint64_t session);
+/* A flush of a tree became durable up to `index`: the log may let go. */
+void lw_shards_flushed(lw_shards *shards, const lw_tree *tree, uint64_t index);
+/* The store has died, also while nothing was written: nothing is answered any more. */
+void lw_shards_store_died(lw_shards *shards, const lw_error *reason);
+
+/* ---- looking ------------------------------------------------------------------------------ */
+
+uint32_t lw_shards_count(const lw_shards *shards);
+/* In the order of their ranges. */
+lw_replica *lw_shards_at(const lw_shards *shards, uint32_t index);
+/* By id; NULL if it is not here. */
+lw_replica *lw_shards_find(const lw_shards *shards, uint64_t shard);
+lw_lock_table *lw_shards_locks(lw_shards *shards);
+lw_timestamps *lw_shards_timestamps(lw_shards *shards);
+
+#endif
