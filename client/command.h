@@ -9,6 +9,7 @@
  *   command_text.c    keys and values as text
  *   command_script.c  the script language of `txn` and `shell`
  *   command_data.c    get, put, del, scan
+ *   command_atomic.c  add, min, max, append, cas
  *   command_load.c    load, dump
  *   command_txn.c     txn
  *   command_node.c    status, config, version, and reaching a node
@@ -68,6 +69,8 @@ typedef enum lw_flag_id {
     LW_FLAG_REVERSE,
     LW_FLAG_LIMIT,
     LW_FLAG_KEYS_ONLY,
+    LW_FLAG_EXPECT,
+    LW_FLAG_SET,
     LW_FLAG_PROGRESS,
     LW_FLAG_DATA,
     LW_FLAG_LISTEN,
@@ -220,6 +223,10 @@ lw_form lw_command_form(const lw_command *command);
 /* Appends what a key or value on the command line stands for; an error names `what`. */
 LW_MUST_USE lw_status lw_command_bytes(const lw_command *command, const char *what,
                                        const char *text, lw_buffer *out);
+/* The same for a value, which may be "-": then it is all of standard input. */
+LW_MUST_USE lw_status lw_command_value(lw_command *command, const char *text, lw_buffer *out);
+/* Prints why a key, a value or a number cannot be read; returns the exit code. */
+lw_exit lw_command_bad_operand(lw_command *command);
 /* Appends "KEY<tab>VALUE<newline>" in `form`, the key in colour; with `bare` without the value. */
 void lw_command_record(const lw_command *command, lw_form form, lw_bytes key, lw_bytes value,
                        bool bare, lw_buffer *out);
@@ -247,6 +254,11 @@ lw_exit lw_command_get(lw_command *command);
 lw_exit lw_command_put(lw_command *command);
 lw_exit lw_command_del(lw_command *command);
 lw_exit lw_command_scan(lw_command *command);
+lw_exit lw_command_add(lw_command *command);
+lw_exit lw_command_min(lw_command *command);
+lw_exit lw_command_max(lw_command *command);
+lw_exit lw_command_append(lw_command *command);
+lw_exit lw_command_cas(lw_command *command);
 lw_exit lw_command_load(lw_command *command);
 lw_exit lw_command_dump(lw_command *command);
 lw_exit lw_command_txn(lw_command *command);

@@ -36,7 +36,7 @@ void lw_command_record(const lw_command *command, lw_form form, lw_bytes key, lw
     lw_buffer_append_u8(out, '\n');
 }
 
-static lw_exit bad_operand(lw_command *command) {
+lw_exit lw_command_bad_operand(lw_command *command) {
     char hint[64];
     (void)snprintf(hint, sizeof(hint), "lathwork help %s", command->spec->name);
     return lw_command_fail(command, LW_INVALID_ARGUMENT, lw_error_slot()->text, hint,
@@ -140,7 +140,7 @@ lw_exit lw_command_get(lw_command *command) {
                      .count = (size_t)command->operand_count,
                      .out = lw_buffer_in(command->memory)};
     if (read_keys(command, &work.lookups) != LW_OK) {
-        return bad_operand(command);
+        return lw_command_bad_operand(command);
     }
     lw_client *client;
     lw_exit code = lw_command_connect(command, &client);
@@ -189,12 +189,14 @@ static lw_status read_value(lw_command *command, lw_buffer *value) {
                          LW_VALUE_SIZE_MAX);
 }
 
+lw_status lw_command_value(lw_command *command, const char *text, lw_buffer *out) {
+    return strcmp(text, "-") == 0 ? read_value(command, out)
+                                  : lw_command_bytes(command, "the value", text, out);
+}
+
 static lw_status read_put(lw_command *command, put_work *work) {
     LW_TRY(lw_command_bytes(command, "the key", command->operands[0], &work->key));
-    if (strcmp(command->operands[1], "-") == 0) {
-        return read_value(command, &work->value);
-    }
-    return lw_command_bytes(command, "the value", command->operands[1], &work->value);
+    return lw_command_value(command, command->operands[1], &work->value);
 }
 
 /* An answer of one member. */
@@ -212,7 +214,7 @@ static void answer_member(lw_command *command, const char *name, uint64_t number
 lw_exit lw_command_put(lw_command *command) {
     put_work work = {lw_buffer_in(command->memory), lw_buffer_in(command->memory)};
     if (read_put(command, &work) != LW_OK) {
-        return bad_operand(command);
+        return lw_command_bad_operand(command);
     }
     lw_client *client;
     lw_exit code = lw_command_connect(command, &client);
@@ -253,7 +255,7 @@ static lw_status del_body(lw_txn *txn, void *argument) {
 lw_exit lw_command_del(lw_command *command) {
     del_work work = {.count = (size_t)command->operand_count};
     if (read_keys(command, &work.lookups) != LW_OK) {
-        return bad_operand(command);
+        return lw_command_bad_operand(command);
     }
     lw_client *client;
     lw_exit code = lw_command_connect(command, &client);
@@ -436,7 +438,7 @@ lw_exit lw_command_scan(lw_command *command) {
         .out = lw_buffer_in(command->memory),
     };
     if (read_scan(command, &work) != LW_OK) {
-        return bad_operand(command);
+        return lw_command_bad_operand(command);
     }
     lw_client *client;
     lw_exit code = lw_command_connect(command, &client);

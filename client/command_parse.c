@@ -3,7 +3,7 @@
  *
  * Invariants
  * 1. Flags may stand anywhere, before the command too, as `--name VALUE` or `--name=VALUE`; after
- *    `--` nothing is a flag. `-` alone is an operand. `-h` is --help.
+ *    `--` nothing is a flag. `-` alone is an operand, and so is a negative number. `-h` is --help.
  * 2. A flag is given once at most. A flag comes before the environment, that before the default. */
 #include "client/command.h"
 
@@ -233,7 +233,8 @@ static lw_status take_arguments(lw_command *command, int count, const char *cons
     bool flags_over = false;
     for (int index = 0; index < count; index++) {
         const char *argument = arguments[index];
-        if (flags_over || argument[0] != '-' || argument[1] == 0) {
+        bool negative = argument[0] == '-' && argument[1] >= '0' && argument[1] <= '9';
+        if (flags_over || argument[0] != '-' || argument[1] == 0 || negative) {
             LW_TRY(take_word(command, argument));
         } else if (strcmp(argument, "--") == 0) {
             flags_over = true;

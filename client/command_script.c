@@ -106,6 +106,10 @@ static const step_shape shapes[] = {
     [LW_STEP_INSERT] = {"insert", "insert KEY VALUE", 2, 2},
     [LW_STEP_DEL] = {"del", "del KEY...", 1, SIZE_MAX},
     [LW_STEP_SCAN] = {"scan", "scan PREFIX [COUNT]", 1, 2},
+    [LW_STEP_ADD] = {"add", "add KEY NUMBER", 2, 2},
+    [LW_STEP_MIN] = {"min", "min KEY NUMBER", 2, 2},
+    [LW_STEP_MAX] = {"max", "max KEY NUMBER", 2, 2},
+    [LW_STEP_APPEND] = {"append", "append KEY VALUE", 2, 2},
     [LW_STEP_EXPECT] = {"expect", "expect KEY VALUE", 2, 2},
     [LW_STEP_EXPECT_ABSENT] = {"expect-absent", "expect-absent KEY", 1, 1},
     [LW_STEP_SAVEPOINT] = {"savepoint", "savepoint NAME", 1, 1},
@@ -146,13 +150,16 @@ lw_status lw_step_read(const lw_words *words, uint64_t line, lw_step *step) {
         if (made.kind == LW_STEP_SCAN && made.words.count == 2) {
             LW_TRY(read_count(made.words.words[1], &made.limit));
         }
+        if (made.kind == LW_STEP_ADD || made.kind == LW_STEP_MIN || made.kind == LW_STEP_MAX) {
+            LW_TRY(lw_text_number(made.words.words[1], &made.number));
+        }
         *step = made;
         return LW_OK;
     }
     char shown[LW_PRINTABLE_SIZE];
     return lw_fail(LW_INVALID_ARGUMENT,
-                   "there is no step \"%s\"; there are get, put, insert, del, scan, expect, "
-                   "expect-absent, savepoint and rollback-to",
+                   "there is no step \"%s\"; there are get, put, insert, del, scan, add, min, max, "
+                   "append, expect, expect-absent, savepoint and rollback-to",
                    lw_printable(words->words[0], shown, sizeof(shown)));
 }
 
@@ -292,6 +299,14 @@ lw_status lw_step_run(lw_txn *txn, const lw_step *step, lw_step_answers *answers
         return run_del(txn, &step->words, answers);
     case LW_STEP_SCAN:
         return run_scan(txn, step, answers);
+    case LW_STEP_ADD:
+        return lw_add(txn, words[0], step->number);
+    case LW_STEP_MIN:
+        return lw_min(txn, words[0], step->number);
+    case LW_STEP_MAX:
+        return lw_max(txn, words[0], step->number);
+    case LW_STEP_APPEND:
+        return lw_append(txn, words[0], words[1]);
     case LW_STEP_EXPECT:
     case LW_STEP_EXPECT_ABSENT:
         return run_expect(txn, step, why);

@@ -2,6 +2,7 @@
 /* The language of `txn` and `shell`: one step a line, words separated by blanks.
  *
  *   get KEY · put KEY VALUE · insert KEY VALUE · del KEY... · scan PREFIX [COUNT] ·
+ *   add KEY NUMBER · min KEY NUMBER · max KEY NUMBER · append KEY VALUE ·
  *   expect KEY VALUE · expect-absent KEY · savepoint NAME · rollback-to NAME
  *
  * Words are in the escaped form of command_text.h, and \" is a quote. A word that begins with a
@@ -20,6 +21,10 @@ typedef enum lw_step_kind {
     LW_STEP_INSERT,
     LW_STEP_DEL,
     LW_STEP_SCAN,
+    LW_STEP_ADD,
+    LW_STEP_MIN,
+    LW_STEP_MAX,
+    LW_STEP_APPEND,
     LW_STEP_EXPECT,
     LW_STEP_EXPECT_ABSENT,
     LW_STEP_SAVEPOINT,
@@ -37,6 +42,7 @@ typedef struct lw_step {
     uint64_t line;  /* from 1 */
     lw_words words; /* without the first, which named the kind */
     uint64_t limit; /* SCAN: 0: all */
+    int64_t number; /* ADD, MIN, MAX */
 } lw_step;
 
 /* Takes a line without its newline apart. LW_INVALID_ARGUMENT says what is wrong with it. */

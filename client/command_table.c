@@ -38,6 +38,10 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                        "Stop after so many keys."},
     [LW_FLAG_KEYS_ONLY] = {"keys-only", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                            "Leave the values out."},
+    [LW_FLAG_EXPECT] = {"expect", "VALUE", LW_KIND_TEXT, NULL, NULL, NULL,
+                        "The value that the key must have; without it, the key must have none."},
+    [LW_FLAG_SET] = {"set", "VALUE", LW_KIND_TEXT, NULL, NULL, NULL,
+                     "The value to give it; without it, the value is taken away."},
     [LW_FLAG_PROGRESS] = {"progress", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                           "Write \"acknowledged COUNT\" to standard error after every batch, in "
                           "place of the progress bar."},
@@ -111,6 +115,38 @@ static const lw_command_spec commands[] = {
      "lathwork scan --from user/1 --to user/5 --keys-only\n"
      "lathwork scan --reverse --limit 10",
      lw_command_scan},
+    {"add", LW_GROUP_DATA, "KEY NUMBER", 2, 2, REACH | FORM, "add to a number",
+     "Adds to the number that the key has, and prints what it then is. The sum is made where the "
+     "key lies, so that any number of commands may add to one key at once, and none is in conflict "
+     "with another.\n\n"
+     "A number is signed, of 64 bits, and stored as 8 bytes, little-endian; add KEY 0 prints it. "
+     "A key without a value counts as 0.\n\n"
+     "Exit code 2, and nothing changed, if the key has a value that is no number, or the sum is "
+     "beyond 64 bits.",
+     "lathwork add visits 1\n"
+     "lathwork add stock -3",
+     lw_command_add},
+    {"min", LW_GROUP_DATA, "KEY NUMBER", 2, 2, REACH | FORM, "make a number no greater than this",
+     "As add, but the key becomes the lesser of the two; without a value, the number given.",
+     "lathwork min cheapest 1499", lw_command_min},
+    {"max", LW_GROUP_DATA, "KEY NUMBER", 2, 2, REACH | FORM, "make a number no less than this",
+     "As add, but the key becomes the greater of the two; without a value, the number given.",
+     "lathwork max record 88", lw_command_max},
+    {"append", LW_GROUP_DATA, "KEY VALUE", 2, 2, REACH | FORM, "put bytes behind a value",
+     "Puts the bytes behind what the key has, where the key lies, and prints the size that the "
+     "value then has. VALUE - reads them from standard input. A key without a value counts as "
+     "empty.",
+     "lathwork append journal 'all is well; '\n"
+     "lathwork append journal - < entry.txt",
+     lw_command_append},
+    {"cas", LW_GROUP_DATA, "KEY", 1, 1, REACH | FORM | BIT(EXPECT) | BIT(SET),
+     "change a value if it is as expected",
+     "Compares and sets in one step, where the key lies. Exit code 1, and nothing changed, if the "
+     "key is not as expected.",
+     "lathwork cas leader --set node-1\n"
+     "lathwork cas leader --expect node-1 --set node-2\n"
+     "lathwork cas leader --expect node-2",
+     lw_command_cas},
     {"load", LW_GROUP_DATA, "[FILE]", 0, 1, REACH | BIT(PROGRESS), "store many records from text",
      "Reads FILE, or standard input, one record a line:\n\n"
      "  KEY<tab>VALUE\n\n"
@@ -140,6 +176,8 @@ static const lw_command_spec commands[] = {
      "  put KEY VALUE        give the key the value\n"
      "  insert KEY VALUE     the same, but the key must have none\n"
      "  del KEY...           take the values away\n"
+     "  add KEY NUMBER       add to the number it has; also min, max\n"
+     "  append KEY VALUE     put the bytes behind its value\n"
      "  scan PREFIX [COUNT]  print KEY<tab>VALUE of the keys that begin so\n"
      "  expect KEY VALUE     go on only if the key has this value\n"
      "  expect-absent KEY    go on only if it has none\n"

@@ -184,6 +184,25 @@ lw_status lw_text_decode(lw_form form, lw_bytes text, lw_buffer *out) {
 
 /* ---- records --------------------------------------------------------------------------------- */
 
+lw_status lw_text_number(lw_bytes text, int64_t *number) {
+    bool negative = text.size > 0 && text.data[0] == '-';
+    uint64_t read = 0, limit = (uint64_t)INT64_MAX + negative;
+    bool good = text.size > negative;
+    for (size_t index = negative; index < text.size && good; index++) {
+        uint64_t digit = (uint64_t)text.data[index] - '0';
+        good = digit <= 9 && read <= (limit - digit) / 10;
+        read = read * 10 + digit;
+    }
+    if (!good) {
+        char shown[LW_PRINTABLE_SIZE];
+        return lw_fail(LW_INVALID_ARGUMENT, "\"%s\" is no whole number from %lld to %lld",
+                       lw_printable(text, shown, sizeof(shown)), (long long)INT64_MIN,
+                       (long long)INT64_MAX);
+    }
+    *number = (int64_t)(negative ? 0 - read : read);
+    return LW_OK;
+}
+
 void lw_record_encode(lw_bytes key, lw_bytes value, lw_buffer *out) {
     encode_escaped(key, out);
     lw_buffer_append_u8(out, '\t');

@@ -29,6 +29,9 @@ LW_MUST_USE lw_status lw_text_decode(lw_form form, lw_bytes text, lw_buffer *out
  */
 bool lw_text_printable(lw_bytes bytes);
 
+/* Reads a whole number of 64 bits, "-" before a negative one. LW_INVALID_ARGUMENT if it is none. */
+LW_MUST_USE lw_status lw_text_number(lw_bytes text, int64_t *number);
+
 /* Appends "KEY<tab>VALUE<newline>". */
 void lw_record_encode(lw_bytes key, lw_bytes value, lw_buffer *out);
 /* Takes a line without its newline apart; the buffers are set. The key is not empty, and both are

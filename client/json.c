@@ -81,6 +81,11 @@ void lw_json_number(lw_json *json, const char *name, uint64_t value) {
     lw_buffer_print(json->out, "%llu", (unsigned long long)value);
 }
 
+void lw_json_integer(lw_json *json, const char *name, int64_t value) {
+    begin_value(json, name);
+    lw_buffer_print(json->out, "%lld", (long long)value);
+}
+
 void lw_json_boolean(lw_json *json, const char *name, bool value) {
     begin_value(json, name);
     lw_buffer_append(json->out, lw_text(value ? "true" : "false"));

@@ -24,6 +24,7 @@ void lw_json_text(lw_json *json, const char *name, lw_bytes text);
 /* As a string when the bytes are UTF-8; else as {"hex": "…"}, so that any bytes round-trip. */
 void lw_json_bytes(lw_json *json, const char *name, lw_bytes bytes);
 void lw_json_number(lw_json *json, const char *name, uint64_t value);
+void lw_json_integer(lw_json *json, const char *name, int64_t value);
 void lw_json_boolean(lw_json *json, const char *name, bool value);
 void lw_json_null(lw_json *json, const char *name);
 

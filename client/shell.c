@@ -199,7 +199,8 @@ static void help(shell *this) {
     lw_buffer_append(&out, lw_text("get KEY                    put KEY VALUE\n"
                                    "insert KEY VALUE           del KEY...\n"
                                    "scan PREFIX [COUNT]        expect KEY VALUE\n"
-                                   "expect-absent KEY\n"
+                                   "expect-absent KEY          append KEY VALUE\n"
+                                   "add KEY NUMBER             min, max KEY NUMBER\n"
                                    "savepoint NAME             rollback-to NAME\n"
                                    "begin [strict|snapshot] [pessimistic]\n"
                                    "commit                     rollback\n"
@@ -273,9 +274,9 @@ static char *prompt(EditLine *editor) {
 /* Completes the first word of a line. */
 static unsigned char complete(EditLine *editor, int key) {
     static const char *const firsts[] = {
-        "get ",      "put ",           "insert ", "del ",       "scan ",
-        "expect ",   "expect-absent ", "begin ",  "commit ",    "status ",
-        "rollback ", "help ",          "quit ",   "savepoint ", "rollback-to ",
+        "get ",         "put ",    "insert ", "del ",      "scan ",   "expect ", "expect-absent ",
+        "begin ",       "commit ", "status ", "rollback ", "help ",   "quit ",   "savepoint ",
+        "rollback-to ", "add ",    "min ",    "max ",      "append ",
     };
     (void)key;
     const LineInfo *info = el_line(editor);

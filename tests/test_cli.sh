@@ -213,6 +213,58 @@ keys_and_values() {
     done
 }
 
+atomics() {
+    expect "add to nothing" 0 -- lw add n 5
+    says "add says the number" '5\n'
+    expect "add a negative number" 0 -- lw add n -7
+    says "add says the sum" '-2\n'
+    expect "it is eight bytes" 0 -- lw get --hex 6e
+    says "little-endian" 'feffffffffffffff\n'
+    expect "min" 0 -- lw min n -9
+    says "min says the lesser" '-9\n'
+    expect "max" 0 -- lw max n 9223372036854775807
+    says "max says the greater" '9223372036854775807\n'
+    expect "a sum beyond 64 bits" 2 "64 bits" -- lw add n 1
+    expect "no number" 2 "no whole number" -- lw add n 1.5
+    lw put word abc
+    expect "add to a word" 2 "number" -- lw add word 1
+    expect "append" 0 -- lw append word def
+    says "append says the size" '6\n'
+    printf 'ghi' | "$program" append word - >out 2>err; ok "append from standard input" $((!$?))
+    expect "what was appended" 0 -- lw get word
+    says "is behind the value" 'abcdefghi'
+    expect "cas on nothing" 0 -- lw cas c --set 1
+    expect "cas on something" 1 'not changed: "c" has a value' -- lw cas c --set 2
+    expect "cas on another value" 1 'not changed: "c" has another value, or none' -- lw cas c --expect 2 --set 3
+    expect "cas on the value" 0 -- lw cas c --expect 1 --set 3
+    expect "what it set" 0 -- lw get c
+    says "is there" '3'
+    expect "cas that takes away" 0 -- lw cas c --expect 3
+    expect "it is gone" 1 -- lw get c
+    expect "cas without either" 2 "nothing to do" -- lw cas c
+    expect "cas in hex" 0 -- lw cas --hex 63 --set 00ff
+    printf 'add n -9223372036854775807\nmin m 4\nmax m 6\nappend word x\nget word\n' >script
+    expect "atomic steps" 0 -- lw txn script
+    says "are seen in their transaction" 'word\tabcdefghix\n'
+    expect "what they made" 0 -- lw add n 0
+    says "is a sum" '0\n'
+    expect "and what they composed" 0 -- lw add m 0
+    says "is the greater of the lesser" '6\n'
+    for line in "add j 1" "min j 1" "max j 1" "append k v" "cas k --expect v"; do
+        # shellcheck disable=SC2086
+        "$program" $line --json >out 2>err
+        is_json "$line" out
+    done
+    says "as JSON" '{"swapped":true}\n'
+    for _ in 1 2 3 4 5 6 7 8; do
+        (for _ in 1 2 3 4 5; do "$program" add tally 1 >/dev/null; done) &
+    done
+    wait
+    expect "the tally" 0 -- lw add tally 0
+    says "no addition is lost" '40\n'
+    lw del n word c m j k tally >/dev/null
+}
+
 limits() {
     head -c 16384 /dev/zero | tr '\0' k >key
     expect "the longest key" 0 -- lw put "$(cat key)" v
@@ -701,6 +753,7 @@ help_and_usage
 unreachable
 start_node data --memory 40M
 keys_and_values
+atomics
 scans
 round_trip
 transactions

@@ -469,8 +469,41 @@ static void words_are_quoted_and_escaped(void **state) {
     assert_int_equal(step.words.words[1].size, 0);
     assert_int_equal(read_step("scan p 12", &step), LW_OK);
     assert_int_equal(step.limit, 12);
+    assert_int_equal(read_step("add c -12", &step), LW_OK);
+    assert_int_equal(step.number, -12);
     assert_int_equal(read_step("del a b c", &step), LW_OK);
     assert_int_equal(step.words.count, 3);
+}
+
+static void numbers_of_64_bits_are_read_and_no_others(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t number;
+    } good[] = {{"0", 0},
+                {"-0", 0},
+                {"007", 7},
+                {"-1", -1},
+                {"9223372036854775807", INT64_MAX},
+                {"-9223372036854775808", INT64_MIN}};
+    static const char *const bad[] = {"",
+                                      "-",
+                                      "+1",
+                                      "1 ",
+                                      "--1",
+                                      "1e3",
+                                      "9223372036854775808",
+                                      "-9223372036854775809",
+                                      "99999999999999999999999"};
+    for (size_t index = 0; index < sizeof(good) / sizeof(good[0]); index++) {
+        int64_t number = 1;
+        assert_int_equal(lw_text_number(lw_text(good[index].text), &number), LW_OK);
+        assert_true(number == good[index].number);
+    }
+    for (size_t index = 0; index < sizeof(bad) / sizeof(bad[0]); index++) {
+        int64_t number;
+        assert_int_equal(lw_text_number(lw_text(bad[index]), &number), LW_INVALID_ARGUMENT);
+    }
 }
 
 static void lines_without_words_are_no_steps(void **state) {
@@ -498,6 +531,10 @@ static void wrong_steps_are_refused(void **state) {
                                         "put a \\xg",
                                         "scan a 0",
                                         "scan a 1x",
+                                        "add a",
+                                        "add a 1x",
+                                        "max a -",
+                                        "append a",
                                         "scan a 99999999999999999999",
                                         "expect-absent a b"};
     for (size_t index = 0; index < sizeof(lines) / sizeof(lines[0]); index++) {
@@ -527,6 +564,7 @@ int main(void) {
         cmocka_unit_test(any_bytes_round_trip),
         cmocka_unit_test(records_are_held_to_the_limits),
         cmocka_unit_test(words_are_quoted_and_escaped),
+        cmocka_unit_test(numbers_of_64_bits_are_read_and_no_others),
         cmocka_unit_test(lines_without_words_are_no_steps),
         cmocka_unit_test(wrong_steps_are_refused),
     };
