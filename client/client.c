@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TIMEOUT_MS = 10000, SPARE_FRESH_MS = 1000, PAUSE_MAX_MS = 200 };
+enum { TIMEOUT_MS = 10000, SPARE_FRESH_MS = 1000, PAUSE_MAX_MS = 200, CLOSE_TIMEOUT_MS = 1000 };
 
 static const uint64_t ns_per_ms = 1000000;
 
@@ -48,10 +48,12 @@ lw_status lw_client_open_in(lw_env *env, const lw_client_options *options, lw_cl
     lw_client *opened = lw_allocate_zero(env->memory, sizeof(*opened));
     opened->env = env;
     opened->timeout_ms = options->timeout_ms == 0 ? (uint32_t)TIMEOUT_MS : options->timeout_ms;
-    opened->topology = opened->token = lw_buffer_in(env->memory);
+    opened->token = lw_buffer_in(env->memory);
     opened->arena = lw_arena_in(env->memory);
+    opened->routes = lw_routes_in(env->memory);
     /* Until a node tells otherwise: the first shard, as every lattice begins. */
-    opened->shard = (lw_shard_descriptor){.id = LW_ROOT_SHARD, .epoch = {1, 1}};
+    lw_shard_descriptor first = {.id = LW_ROOT_SHARD, .epoch = {1, 1}};
+    (void)lw_routes_learn(&opened->routes, &first);
     *client = opened;
     lw_error *outer = lw_client_enter(opened);
     lw_status status = check_options(options, address);
@@ -85,9 +87,12 @@ void lw_close(lw_client *client) {
         lw_txn_close(client->transactions);
     }
     if (client->usable) {
+        /* What was sent behind is heard before the connection ends, which may cut it off. */
+        lw_link_settle(&client->link, lw_env_now(env) + CLOSE_TIMEOUT_MS * ns_per_ms);
         lw_link_reset(&client->link);
     }
-    lw_buffer_reset(&client->topology);
+    lw_routes_reset(&client->routes);
+    lw_buffer_reset(&client->token);
     lw_arena_reset(&client->arena);
     lw_free(env->memory, (void *)(uintptr_t)client->label.data);
     bool owns_env = client->owns_env;
@@ -110,7 +115,7 @@ lw_status lw_client_leave(lw_error *outer, lw_status status) {
     return status;
 }
 
-/* ---- calls -------------------------------------------------------------------------------- */
+/* ---- time --------------------------------------------------------------------------------- */
 
 uint64_t lw_client_deadline(lw_client *client, uint32_t timeout_ms) {
     return lw_env_now(client->env) +
@@ -131,92 +136,22 @@ bool lw_client_pause(lw_client *client, uint32_t attempt, uint64_t deadline_ns) 
     return true;
 }
 
-/* A node knows better where the shard is. What cannot be read changes nothing. */
-static void learn(lw_client *client, lw_bytes topology) {
-    lw_reader reader;
-    uint32_t count = 0;
-    lw_shard_descriptor shard;
-    lw_buffer_clear(&client->topology);
-    lw_buffer_append(&client->topology, topology);
-    if (lw_topology_open(lw_buffer_view(&client->topology), &reader, &count) == LW_OK &&
-        count > 0 && lw_topology_next(&reader, &shard) == LW_OK) {
-        client->shard = shard;
-    }
-}
+/* ---- timestamps --------------------------------------------------------------------------- */
 
-static uint32_t remaining_ms(lw_client *client, uint64_t deadline_ns) {
-    uint64_t now = lw_env_now(client->env);
-    uint64_t left_ms = now >= deadline_ns ? 0 : (deadline_ns - now + ns_per_ms - 1) / ns_per_ms;
-    return left_ms == 0 ? 1 : left_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)left_ms;
-}
-
-/* One attempt. True when `*status` is the answer to give. */
-LW_YIELDS static bool attempt_call(lw_client *client, lw_message_kind kind, lw_bytes body,
-                                   uint64_t deadline_ns, lw_reply *reply, bool *lost,
-                                   lw_status *status) {
-    lw_request request = {
-        .kind = kind, .timeout_ms = remaining_ms(client, deadline_ns), .body = body};
-    if (kind >= LW_MESSAGE_TIMESTAMP) {
-        request.shard = client->shard.id;
-        request.epoch = client->shard.epoch;
-    }
-    lw_attempt attempt;
-    *status = lw_link_call(&client->link, &request, deadline_ns, &attempt);
-    if (!attempt.answered) {
-        *lost = *lost || attempt.sent;
-        client->spare = 0; /* it came over a connection that is no more */
-        return *status == LW_REFUSED || *status == LW_INVALID_ARGUMENT ||
-               (!client->reached && *status == LW_UNAVAILABLE);
-    }
-    client->reached = true;
-    if (attempt.reply.spare != 0) {
-        client->spare = attempt.reply.spare;
-        client->spare_taken_ns = lw_env_now(client->env);
-    }
-    *status = attempt.reply.status;
-    if (*status != LW_OK) {
-        *status = lw_fail(*status, "%.*s", (int)attempt.reply.error.size,
-                          (const char *)attempt.reply.error.data);
-    }
-    if (*status == LW_UNDETERMINED) { /* the node's log died under it: the next start knows */
-        *lost = true;
-        return false;
-    }
-    if (*status == LW_UNAVAILABLE || *status == LW_BACKPRESSURE) {
-        if (*status == LW_UNAVAILABLE && attempt.reply.body.size > 0) {
-            learn(client, attempt.reply.body);
-        }
-        return false;
-    }
-    if (*status == LW_OK || *status == LW_CONFLICT) {
-        *lost = false; /* these answers know what became of earlier attempts */
-    }
-    *reply = attempt.reply;
-    return true;
-}
-
-lw_status lw_client_call(lw_client *client, lw_message_kind kind, lw_bytes body,
-                         uint64_t deadline_ns, lw_reply *reply, bool *lost) {
-    bool ignored;
-    lost = lost == NULL ? &ignored : lost;
-    *lost = false;
-    if (!client->usable) {
-        return lw_fail(LW_INVALID_ARGUMENT, "this client was never opened");
-    }
-    lw_arena_reset(&client->arena);
-    lw_status status = LW_OK;
-    for (uint32_t attempt = 0;; attempt++) {
-        if (attempt_call(client, kind, body, deadline_ns, reply, lost, &status)) {
-            return status;
-        }
-        LW_MARK(client->env, "client.call_tried_again");
-        lw_error reason = *lw_error_slot();
-        if (!lw_client_pause(client, attempt, deadline_ns)) {
-            lw_status last = status == LW_BACKPRESSURE ? LW_BACKPRESSURE : LW_TIMEOUT;
-            return lw_fail(last, "no answer from %s before the deadline; the last attempt: %.400s",
-                           client->link.address, reason.text);
-        }
-    }
+lw_status lw_client_fresh_timestamp(lw_client *client, uint32_t count, uint64_t deadline_ns,
+                                    uint64_t *timestamp) {
+    lw_timestamp_request request = {.count = count};
+    lw_timestamp_reply answer;
+    lw_reply reply;
+    lw_buffer body = lw_buffer_in(client->env->memory);
+    lw_timestamp_request_encode(&request, &body);
+    lw_status status = lw_client_call(client, LW_MESSAGE_TIMESTAMP, (lw_bytes){0},
+                                      lw_buffer_view(&body), deadline_ns, &reply, NULL);
+    lw_buffer_reset(&body);
+    LW_TRY(status);
+    LW_TRY(lw_timestamp_reply_decode(reply.body, &client->arena, &answer));
+    *timestamp = answer.first;
+    return LW_OK;
 }
 
 lw_status lw_client_timestamp(lw_client *client, uint64_t deadline_ns, uint64_t *timestamp) {
@@ -226,26 +161,15 @@ lw_status lw_client_timestamp(lw_client *client, uint64_t deadline_ns, uint64_t 
         client->spare = 0;
         return LW_OK;
     }
-    lw_timestamp_request request = {.count = 1};
-    lw_timestamp_reply answer;
-    lw_reply reply;
-    lw_buffer body = lw_buffer_in(client->env->memory);
-    lw_timestamp_request_encode(&request, &body);
-    lw_status status = lw_client_call(client, LW_MESSAGE_TIMESTAMP, lw_buffer_view(&body),
-                                      deadline_ns, &reply, NULL);
-    lw_buffer_reset(&body);
-    LW_TRY(status);
-    LW_TRY(lw_timestamp_reply_decode(reply.body, &client->arena, &answer));
-    *timestamp = answer.first;
-    return LW_OK;
+    return lw_client_fresh_timestamp(client, 1, deadline_ns, timestamp);
 }
 
 /* ---- calls without a transaction ---------------------------------------------------------- */
 
 LW_YIELDS static lw_status node_status(lw_client *client, lw_bytes *json) {
     lw_reply reply;
-    LW_TRY(lw_client_call(client, LW_MESSAGE_STATUS, lw_text(""), lw_client_deadline(client, 0),
-                          &reply, NULL));
+    LW_TRY(lw_client_call(client, LW_MESSAGE_STATUS, (lw_bytes){0}, (lw_bytes){0},
+                          lw_client_deadline(client, 0), &reply, NULL));
     *json = reply.body;
     return LW_OK;
 }
@@ -257,8 +181,8 @@ lw_status lw_node_status(lw_client *client, lw_bytes *json) {
 
 LW_YIELDS static lw_status ping(lw_client *client) {
     lw_reply reply;
-    return lw_client_call(client, LW_MESSAGE_TOPOLOGY, lw_text(""), lw_client_deadline(client, 0),
-                          &reply, NULL);
+    return lw_client_call(client, LW_MESSAGE_TOPOLOGY, (lw_bytes){0}, (lw_bytes){0},
+                          lw_client_deadline(client, 0), &reply, NULL);
 }
 
 lw_status lw_ping(lw_client *client) {

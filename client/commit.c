@@ -222,8 +222,8 @@ LW_YIELDS static lw_status refresh(work *job) {
     lw_buffer body = lw_buffer_in(txn->client->env->memory);
     lw_heartbeat_request_encode(&request, &body);
     lw_reply reply;
-    lw_status status = lw_client_call(txn->client, LW_MESSAGE_HEARTBEAT, lw_buffer_view(&body),
-                                      txn->deadline_ns, &reply, NULL);
+    lw_status status = lw_client_call(txn->client, LW_MESSAGE_HEARTBEAT, job->keys[0],
+                                      lw_buffer_view(&body), txn->deadline_ns, &reply, NULL);
     lw_buffer_reset(&body);
     job->refreshed_ns = now;
     return status == LW_CONFLICT ? LW_OK : status; /* the next step hears of it properly */
@@ -263,7 +263,7 @@ LW_YIELDS static void carry_out(work *job, const lw_commit_action *action, lw_co
         return;
     }
     lw_message_kind kind = prepare(job, action, event);
-    event->status = lw_client_call(txn->client, kind, lw_buffer_view(&txn->request),
+    event->status = lw_client_call(txn->client, kind, job->keys[0], lw_buffer_view(&txn->request),
                                    txn->deadline_ns, &reply, &event->lost);
     if (event->status == LW_CONFLICT) {
         lw_status status = keep_obstacle(job, &reply);

@@ -3,28 +3,90 @@
 
 #include <stdio.h>
 
-enum { READ_SIZE = 16 * 1024, KEPT_SIZE_MAX = 1024 * 1024 };
+enum {
+    READ_SIZE = 16 * 1024,
+    KEPT_SIZE_MAX = 1024 * 1024,
+    BEHIND_COUNT_MAX = 128,         /* unanswered; a node takes 256 of a connection at a time */
+    BEHIND_BYTES_MAX = 1024 * 1024, /* waiting to be sent */
+};
 
 void lw_link_init(lw_link *link, lw_env *env, const char *address, lw_bytes label) {
+    lw_buffer empty = lw_buffer_in(env->memory);
     *link = (lw_link){.env = env,
                       .label = label,
                       .socket = LW_NO_HANDLE,
-                      .in = lw_buffer_in(env->memory),
-                      .out = lw_buffer_in(env->memory)};
+                      .in = empty,
+                      .out = empty,
+                      .sending = empty};
     (void)snprintf(link->address, sizeof(link->address), "%s", address);
+}
+
+/* ---- sending -------------------------------------------------------------------------------- */
+
+static void send_begin(lw_link *link);
+
+static void send_done(lw_op *op) {
+    lw_link *link = op->owner;
+    link->is_sending = false;
+    link->broken = link->broken || op->status != LW_OK;
+    if (link->sending.capacity > KEPT_SIZE_MAX) {
+        lw_buffer_reset(&link->sending);
+    }
+    if (link->out.size > 0 && !link->broken) {
+        send_begin(link);
+    }
+    lw_queue_wake_all(&link->sent);
+}
+
+/* Hands over what waits, unless the socket is busy with earlier frames. */
+static void send_begin(lw_link *link) {
+    if (link->is_sending) {
+        return;
+    }
+    lw_buffer full = link->out;
+    link->out = link->sending;
+    link->sending = full;
+    lw_buffer_clear(&link->out);
+    link->send = (lw_op){.kind = LW_OP_SEND,
+                         .handle = link->socket,
+                         .buffer = link->sending.data,
+                         .size = link->sending.size,
+                         .complete = send_done,
+                         .owner = link};
+    link->is_sending = true;
+    lw_env_submit(link->env, &link->send);
+}
+
+/* The buffer under way is the world's until the operation completes (hazard S7). */
+LW_YIELDS static void send_await(lw_link *link) {
+    while (link->is_sending) {
+        if (lw_fiber_current() != NULL) {
+            lw_queue_wait(&link->sent);
+        } else {
+            lw_env_turn(link->env, true);
+        }
+    }
 }
 
 LW_YIELDS static void disconnect(lw_link *link) {
     if (lw_handle_valid(link->socket)) {
+        link->broken = true; /* nothing more is sent */
         lw_socket_close(link->env, link->socket);
         link->socket = LW_NO_HANDLE;
+        send_await(link);
     }
+    link->broken = false;
+    link->unanswered = 0;
+    link->taken = 0;
+    lw_buffer_clear(&link->in);
+    lw_buffer_clear(&link->out);
 }
 
 void lw_link_reset(lw_link *link) {
     disconnect(link);
     lw_buffer_reset(&link->in);
     lw_buffer_reset(&link->out);
+    lw_buffer_reset(&link->sending);
 }
 
 void lw_link_abandon(lw_link *link) {
@@ -32,13 +94,15 @@ void lw_link_abandon(lw_link *link) {
     link->session = 0;
 }
 
-/* Receives until `size` bytes are there. */
+/* ---- receiving ------------------------------------------------------------------------------ */
+
+/* Receives until `size` bytes that were not looked at are there. */
 LW_YIELDS static lw_status receive_whole(lw_link *link, size_t size, uint64_t deadline_ns) {
-    while (link->in.size < size) {
-        size_t missing = size - link->in.size;
+    while (link->in.size - link->taken < size) {
+        size_t missing = size - (link->in.size - link->taken);
         size_t wanted = missing > READ_SIZE ? missing : (size_t)READ_SIZE, received = 0;
         /* Never room for more than what came so far and a piece: the announced size is hearsay. */
-        size_t room = link->in.size + READ_SIZE;
+        size_t room = link->in.size - link->taken + READ_SIZE;
         wanted = wanted > room ? room : wanted;
         uint8_t *to = lw_buffer_reserve(&link->in, wanted);
         LW_TRY(lw_socket_receive(link->env, link->socket, to, wanted, deadline_ns, &received));
@@ -50,15 +114,17 @@ LW_YIELDS static lw_status receive_whole(lw_link *link, size_t size, uint64_t de
     return LW_OK;
 }
 
-/* One reply, which must answer `request_id`: there is one request at a time. */
-LW_YIELDS static lw_status receive_reply(lw_link *link, uint64_t request_id, uint64_t deadline_ns,
+/* Takes the next reply; `*place` is where its payload lies. */
+LW_YIELDS static lw_status receive_reply(lw_link *link, uint64_t deadline_ns, size_t *place,
                                          lw_reply *reply) {
     uint32_t size = 0;
     LW_TRY(receive_whole(link, LW_FRAME_HEADER_SIZE, deadline_ns));
-    lw_status status = lw_frame_size(link->in.data, &size);
+    lw_status status = lw_frame_size(link->in.data + link->taken, &size);
     if (status == LW_OK) {
         LW_TRY(receive_whole(link, LW_FRAME_HEADER_SIZE + (size_t)size, deadline_ns));
-        status = lw_reply_decode(lw_view(link->in.data + LW_FRAME_HEADER_SIZE, size), reply);
+        *place = link->taken + LW_FRAME_HEADER_SIZE;
+        link->taken = *place + size;
+        status = lw_reply_decode(lw_view(link->in.data + *place, size), reply);
     }
     if (status != LW_OK) {
         return lw_fail(LW_REFUSED, "what listens on %s does not speak Lathwork's protocol",
@@ -68,29 +134,79 @@ LW_YIELDS static lw_status receive_reply(lw_link *link, uint64_t request_id, uin
         return lw_fail(reply->status == LW_REFUSED ? LW_REFUSED : LW_UNAVAILABLE, "%.*s",
                        (int)reply->error.size, (const char *)reply->error.data);
     }
-    if (reply->id != request_id || link->in.size != LW_FRAME_HEADER_SIZE + (size_t)size) {
+    return LW_OK;
+}
+
+/* Finds out what a reply answers: one of `attempts`, whose ids begin at `first_id`, or something
+ * sent behind. */
+static lw_status match(lw_link *link, lw_attempt *attempts, uint32_t count, uint64_t first_id,
+                       const lw_reply *reply, lw_attempt **answered) {
+    *answered = NULL;
+    if (reply->id < first_id && link->unanswered > 0) {
+        link->unanswered--;
+        return LW_OK;
+    }
+    if (reply->id < first_id || reply->id - first_id >= count ||
+        attempts[reply->id - first_id].answered) {
         return lw_fail(LW_UNAVAILABLE, "%s answered something that was not asked", link->address);
+    }
+    *answered = &attempts[reply->id - first_id];
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status receive_all(lw_link *link, lw_attempt *attempts, uint32_t count,
+                                       uint64_t first_id, uint64_t deadline_ns) {
+    for (uint32_t missing = count; missing > 0;) {
+        lw_reply reply;
+        lw_attempt *answered;
+        size_t place = 0;
+        LW_TRY(receive_reply(link, deadline_ns, &place, &reply));
+        LW_TRY(match(link, attempts, count, first_id, &reply, &answered));
+        if (answered != NULL) {
+            answered->answered = true;
+            answered->place = place;
+            answered->size = link->taken - place;
+            answered->reply = reply;
+            missing--;
+        }
     }
     return LW_OK;
 }
 
-LW_YIELDS static lw_status exchange(lw_link *link, lw_request *request, uint64_t deadline_ns,
-                                    lw_attempt *attempt) {
-    request->id = ++link->request_id;
-    if (link->in.capacity > KEPT_SIZE_MAX) {
+/* ---- calls ---------------------------------------------------------------------------------- */
+
+/* Drops what was looked at. */
+static void compact(lw_link *link) {
+    size_t rest = link->in.size - link->taken;
+    if (rest == 0 && link->in.capacity > KEPT_SIZE_MAX) {
         lw_buffer_reset(&link->in);
+    } else if (rest > 0 && link->taken > 0) {
+        memmove(link->in.data, link->in.data + link->taken, rest);
     }
-    if (link->out.capacity > KEPT_SIZE_MAX) {
-        lw_buffer_reset(&link->out);
+    link->in.size = rest;
+    link->taken = 0;
+}
+
+LW_YIELDS static lw_status exchange(lw_link *link, lw_attempt *attempts, uint32_t count,
+                                    uint64_t deadline_ns) {
+    uint64_t first_id = link->request_id + 1;
+    compact(link);
+    for (uint32_t index = 0; index < count; index++) {
+        attempts[index].request.id = ++link->request_id;
+        attempts[index].sent = true;
+        lw_request_encode(&attempts[index].request, &link->out);
     }
-    lw_buffer_clear(&link->in);
-    lw_buffer_clear(&link->out);
-    lw_request_encode(request, &link->out);
-    attempt->sent = true;
-    LW_TRY(lw_socket_send(link->env, link->socket, lw_buffer_view(&link->out), deadline_ns));
-    LW_TRY(receive_reply(link, request->id, deadline_ns, &attempt->reply));
-    attempt->answered = true;
-    return LW_OK;
+    send_begin(link);
+    lw_status status = receive_all(link, attempts, count, first_id, deadline_ns);
+    for (uint32_t index = 0; index < count && count > 1; index++) { /* the buffer may have moved */
+        lw_attempt *one = &attempts[index];
+        if (one->answered) {
+            lw_bytes payload = lw_view(link->in.data + one->place, one->size);
+            lw_status again = lw_reply_decode(payload, &one->reply);
+            LW_ASSERT(again == LW_OK);
+        }
+    }
+    return status;
 }
 
 LW_YIELDS static lw_status greet(lw_link *link, uint64_t deadline_ns) {
@@ -100,10 +216,9 @@ LW_YIELDS static lw_status greet(lw_link *link, uint64_t deadline_ns) {
                       .session = link->session,
                       .label = link->label};
     lw_hello_encode(&hello, &body);
-    lw_request request = {.kind = LW_MESSAGE_HELLO, .body = lw_buffer_view(&body)};
-    lw_attempt attempt = {0};
+    lw_attempt attempt = {.request = {.kind = LW_MESSAGE_HELLO, .body = lw_buffer_view(&body)}};
     lw_welcome welcome;
-    lw_status status = exchange(link, &request, deadline_ns, &attempt);
+    lw_status status = exchange(link, &attempt, 1, deadline_ns);
     lw_buffer_reset(&body);
     LW_TRY(status);
     LW_TRY(lw_welcome_decode(attempt.reply.body, &welcome));
@@ -111,21 +226,68 @@ LW_YIELDS static lw_status greet(lw_link *link, uint64_t deadline_ns) {
     return LW_OK;
 }
 
-lw_status lw_link_call(lw_link *link, lw_request *request, uint64_t deadline_ns,
-                       lw_attempt *attempt) {
-    *attempt = (lw_attempt){0};
+LW_YIELDS static lw_status connect_and_greet(lw_link *link, uint64_t deadline_ns) {
+    LW_TRY(lw_socket_connect(link->env, link->address, deadline_ns, &link->socket));
+    return greet(link, deadline_ns);
+}
+
+/* Closes the connection after a failure. What was answered stays readable. */
+LW_YIELDS static void give_up(lw_link *link) {
+    lw_error reason = *lw_error_slot();
+    lw_buffer kept = link->in;
+    link->in = lw_buffer_in(link->env->memory);
+    disconnect(link);
+    lw_buffer_reset(&link->in);
+    link->in = kept;
+    link->taken = link->in.size; /* the next call drops it */
+    *lw_error_slot() = reason;
+}
+
+lw_status lw_link_call(lw_link *link, lw_attempt *attempts, uint32_t count, uint64_t deadline_ns) {
+    for (uint32_t index = 0; index < count; index++) {
+        attempts[index].answered = attempts[index].sent = false;
+    }
+    if (link->broken) {
+        disconnect(link);
+    }
     lw_status status = LW_OK;
     if (!lw_handle_valid(link->socket)) {
-        LW_TRY(lw_socket_connect(link->env, link->address, deadline_ns, &link->socket));
-        status = greet(link, deadline_ns);
+        status = connect_and_greet(link, deadline_ns);
     }
     if (status == LW_OK) {
-        status = exchange(link, request, deadline_ns, attempt);
+        status = exchange(link, attempts, count, deadline_ns);
     }
     if (status != LW_OK) {
-        lw_error reason = *lw_error_slot();
-        disconnect(link);
-        *lw_error_slot() = reason;
+        give_up(link);
     }
     return status;
+}
+
+void lw_link_send_behind(lw_link *link, lw_request *request) {
+    bool full = link->unanswered >= BEHIND_COUNT_MAX ||
+                link->out.size + request->body.size > BEHIND_BYTES_MAX;
+    if (!lw_handle_valid(link->socket) || link->broken || full) {
+        LW_MARK(link->env, "link.behind_dropped");
+        return;
+    }
+    request->id = ++link->request_id;
+    link->unanswered++;
+    lw_request_encode(request, &link->out);
+    send_begin(link);
+}
+
+void lw_link_settle(lw_link *link, uint64_t deadline_ns) {
+    while (link->unanswered > 0 && lw_handle_valid(link->socket)) {
+        lw_reply reply;
+        lw_attempt *answered;
+        size_t place = 0;
+        compact(link);
+        lw_status status = receive_reply(link, deadline_ns, &place, &reply);
+        if (status == LW_OK) {
+            status = match(link, NULL, 0, link->request_id + 1, &reply, &answered);
+        }
+        if (status != LW_OK) {
+            give_up(link);
+        }
+    }
 }

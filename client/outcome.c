@@ -38,8 +38,9 @@ LW_YIELDS static lw_status ask(lw_client *client, const lw_check_request *reques
     lw_reply reply;
     lw_buffer body = lw_buffer_in(client->env->memory);
     lw_check_request_encode(request, &body);
-    lw_status status = lw_client_call(client, LW_MESSAGE_CHECK, lw_buffer_view(&body),
-                                      lw_client_deadline(client, 0), &reply, NULL);
+    lw_status status =
+        lw_client_call(client, LW_MESSAGE_CHECK, request->primary, lw_buffer_view(&body),
+                       lw_client_deadline(client, 0), &reply, NULL);
     lw_buffer_reset(&body);
     LW_TRY(status);
     return lw_check_reply_decode(reply.body, &client->arena, answer);

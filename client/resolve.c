@@ -43,7 +43,7 @@ LW_YIELDS static lw_status finish_key(lw_txn *txn, uint64_t start, uint64_t comm
     lw_reply reply;
     lw_status status =
         lw_client_call(txn->client, commit_timestamp != 0 ? LW_MESSAGE_COMMIT : LW_MESSAGE_ROLLBACK,
-                       lw_buffer_view(&body), txn->deadline_ns, &reply, NULL);
+                       key, lw_buffer_view(&body), txn->deadline_ns, &reply, NULL);
     lw_buffer_reset(&body);
     return status;
 }
@@ -54,7 +54,7 @@ LW_YIELDS static lw_status check_primary(lw_txn *txn, uint64_t start, lw_bytes p
     lw_buffer body = lw_buffer_in(txn->client->env->memory);
     lw_check_request_encode(&request, &body);
     lw_reply reply;
-    lw_status status = lw_client_call(txn->client, LW_MESSAGE_CHECK, lw_buffer_view(&body),
+    lw_status status = lw_client_call(txn->client, LW_MESSAGE_CHECK, primary, lw_buffer_view(&body),
                                       txn->deadline_ns, &reply, NULL);
     lw_buffer_reset(&body);
     LW_TRY(status);
@@ -93,19 +93,24 @@ lw_status lw_txn_resolve(lw_txn *txn, const lw_obstacle *obstacle, uint32_t atte
     return status;
 }
 
-lw_status lw_txn_call(lw_txn *txn, lw_message_kind kind, lw_reply *reply) {
+lw_status lw_txn_take_conflict(lw_txn *txn, lw_bytes body, uint32_t attempt) {
+    lw_obstacle obstacle;
+    LW_TRY(lw_obstacle_decode(body, &txn->client->arena, &obstacle));
+    if (obstacle.kind != LW_OBSTACLE_LOCK) {
+        txn->state = LW_TXN_ENDED;
+        return lw_txn_conflict(&obstacle);
+    }
+    return lw_txn_resolve(txn, &obstacle, attempt);
+}
+
+lw_status lw_txn_call(lw_txn *txn, lw_call *call) {
     for (uint32_t attempt = 0;; attempt++) {
-        lw_status status = lw_client_call(txn->client, kind, lw_buffer_view(&txn->request),
-                                          txn->deadline_ns, reply, NULL);
+        call->body = lw_buffer_view(&txn->request);
+        call->done = false;
+        lw_status status = lw_client_call_all(txn->client, call, 1, txn->deadline_ns);
         if (status != LW_CONFLICT) {
             return status;
         }
-        lw_obstacle obstacle;
-        LW_TRY(lw_obstacle_decode(reply->body, &txn->client->arena, &obstacle));
-        if (obstacle.kind != LW_OBSTACLE_LOCK) {
-            txn->state = LW_TXN_ENDED;
-            return lw_txn_conflict(&obstacle);
-        }
-        LW_TRY(lw_txn_resolve(txn, &obstacle, attempt));
+        LW_TRY(lw_txn_take_conflict(txn, call->reply.body, attempt));
     }
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Scans: pages from the shard, merged on the way with what the transaction wrote itself. */
+/* Scans: pages from one shard after the other, all of one snapshot (hazard T14), merged on the way
+ * with what the transaction wrote itself. */
 #include "client/transaction.h"
 
 enum { FIRST_PAGE_ROWS = 64, PAGE_ROWS_MAX = 4096, PAGE_BYTES = 256 * 1024 };
@@ -16,12 +17,21 @@ struct lw_scan {
     uint32_t row_count, row_index;
     uint32_t page_rows; /* how many to ask for next */
     bool last_page;
+    lw_buffer frontier; /* where the next page begins (backwards: ends); empty before the first */
     lw_read_range *noted;
     /* Where the walk stands: everything before (backwards: from) `position` has been given. */
     lw_buffer position;
     bool begun;
     lw_buffer value; /* of an own write handed out: the write set may change under it */
 };
+
+/* A page being asked for. */
+typedef struct scan_page {
+    lw_scan *scan;
+    lw_call call;
+    lw_buffer bounds; /* of the part of the range that is asked for */
+    lw_bytes bound;   /* the one in the direction of the scan */
+} scan_page;
 
 /* The first key that does not begin with `prefix`, into `bound`: empty if there is none. */
 static void prefix_end(lw_bytes prefix, lw_buffer *bound) {
@@ -57,7 +67,7 @@ static lw_status scan_open(lw_txn *txn, const lw_scan_options *options, lw_scan 
     made->keys_only = options->keys_only != 0;
     made->left = options->limit == 0 ? UINT64_MAX : options->limit;
     made->page_rows = FIRST_PAGE_ROWS;
-    made->page = made->position = made->value = lw_buffer_in(memory);
+    made->page = made->frontier = made->position = made->value = lw_buffer_in(memory);
     made->rows_arena = lw_arena_in(memory);
     lw_buffer end = lw_buffer_in(memory);
     prefix_end(options->prefix, &end);
@@ -83,6 +93,7 @@ void lw_scan_close(lw_scan *scan) {
     lw_memory *memory = scan->txn->client->env->memory;
     scan->txn->scans--;
     lw_buffer_reset(&scan->page);
+    lw_buffer_reset(&scan->frontier);
     lw_buffer_reset(&scan->position);
     lw_buffer_reset(&scan->value);
     lw_arena_reset(&scan->rows_arena);
@@ -100,22 +111,15 @@ static void note_page(lw_scan *scan) {
     if (scan->noted == NULL) {
         scan->noted = lw_txn_note_range(txn, scan->lower, scan->upper);
     }
-    if (scan->noted == NULL || scan->last_page) {
-        if (scan->noted != NULL) {
-            scan->noted->seen.lower = lw_arena_copy(&txn->arena, scan->lower);
-            scan->noted->seen.upper = lw_arena_copy(&txn->arena, scan->upper);
-        }
+    if (scan->noted == NULL) {
         return;
     }
-    lw_bytes last = scan->rows[scan->row_count - 1].key;
-    if (scan->backwards) {
-        scan->noted->seen.lower = lw_arena_copy(&txn->arena, last);
-        return;
-    }
-    uint8_t *upper = lw_arena_allocate(&txn->arena, last.size + 1);
-    memcpy(upper, last.data, last.size);
-    upper[last.size] = 0; /* the first key after `last` */
-    scan->noted->seen.upper = lw_view(upper, last.size + 1);
+    lw_bytes reached = lw_buffer_view(&scan->frontier);
+    bool back = scan->backwards;
+    scan->noted->seen.lower =
+        lw_arena_copy(&txn->arena, back && !scan->last_page ? reached : scan->lower);
+    scan->noted->seen.upper =
+        lw_arena_copy(&txn->arena, !back && !scan->last_page ? reached : scan->upper);
 }
 
 static uint32_t page_rows(const lw_scan *scan) {
@@ -125,46 +129,98 @@ static uint32_t page_rows(const lw_scan *scan) {
     return wanted < scan->page_rows ? (uint32_t)wanted : scan->page_rows;
 }
 
-/* Asks for the rows after the last page. */
-LW_YIELDS static lw_status next_page(lw_scan *scan) {
-    lw_txn *txn = scan->txn;
-    lw_memory *memory = txn->client->env->memory;
-    lw_buffer bound = lw_buffer_in(memory);
-    if (scan->row_count > 0) {
-        lw_buffer_append(&bound, scan->rows[scan->row_count - 1].key);
-        if (!scan->backwards) {
-            lw_buffer_append_u8(&bound, 0);
-        }
+/* The part of what is left of the scan that lies in its next shard. The views live until the
+ * client's next call. */
+LW_YIELDS static lw_status next_part(const lw_scan *scan, lw_bytes *lower, lw_bytes *upper) {
+    lw_bytes frontier = lw_buffer_view(&scan->frontier);
+    const lw_shard_descriptor *shard;
+    *lower = scan->backwards || frontier.size == 0 ? scan->lower : frontier;
+    *upper = scan->backwards && frontier.size > 0 ? frontier : scan->upper;
+    LW_TRY(lw_client_route(scan->txn->client, scan->backwards ? *upper : *lower, scan->backwards,
+                           scan->txn->deadline_ns, &shard));
+    if (scan->backwards && lw_compare(*lower, shard->start) < 0) {
+        *lower = shard->start;
     }
-    bool resumed = bound.size > 0;
-    lw_scan_request request = {
-        .read_timestamp = txn->read_timestamp,
-        .start = txn->options.read_only ? 0 : txn->start,
-        .lower = resumed && !scan->backwards ? lw_buffer_view(&bound) : scan->lower,
-        .upper = resumed && scan->backwards ? lw_buffer_view(&bound) : scan->upper,
-        .backwards = scan->backwards,
-        .keys_only = scan->keys_only,
-        .row_limit = page_rows(scan),
-        .byte_limit = PAGE_BYTES,
-    };
-    lw_buffer_clear(&txn->request);
-    lw_scan_request_encode(&request, &txn->request);
-    lw_buffer_reset(&bound);
-    lw_reply reply;
+    if (!scan->backwards && shard->end.size > 0 &&
+        (upper->size == 0 || lw_compare(shard->end, *upper) < 0)) {
+        *upper = shard->end;
+    }
+    return LW_OK;
+}
+
+/* Takes the rows of a page of [.., bound) (backwards: [bound, ..)), which was clipped if that is
+ * not the end of the scan. */
+static lw_status take_page(scan_page *page) {
+    lw_scan *scan = page->scan;
     lw_scan_reply answer;
-    LW_TRY(lw_txn_call(txn, LW_MESSAGE_SCAN, &reply));
     lw_buffer_clear(&scan->page);
-    lw_buffer_append(&scan->page, reply.body);
+    lw_buffer_append(&scan->page, page->call.reply.body);
     lw_arena_reset(&scan->rows_arena);
     scan->row_count = scan->row_index = 0;
     LW_TRY(lw_scan_reply_decode(lw_buffer_view(&scan->page), &scan->rows_arena, &answer));
     if (answer.more && answer.row_count == 0) {
         return lw_fail(LW_INTERNAL, "the node answered a page without rows that is not the last");
     }
-    LW_TRY(lw_txn_take_snapshot(txn, answer.read_timestamp));
+    LW_TRY(lw_txn_take_snapshot(scan->txn, answer.read_timestamp));
     scan->rows = answer.rows;
     scan->row_count = answer.row_count;
-    scan->last_page = !answer.more;
+    lw_bytes end = scan->backwards ? scan->lower : scan->upper;
+    scan->last_page = !answer.more && lw_equal(page->bound, end);
+    lw_buffer_clear(&scan->frontier);
+    lw_buffer_append(&scan->frontier,
+                     answer.more ? answer.rows[answer.row_count - 1].key : page->bound);
+    if (answer.more && !scan->backwards) {
+        lw_buffer_append_u8(&scan->frontier, 0); /* the first key behind the last row */
+    }
+    return LW_OK;
+}
+
+/* Asks for the rows after the last page. One that moved is asked for again, of where it went. */
+LW_YIELDS static lw_status ask_page(scan_page *page) {
+    lw_scan *scan = page->scan;
+    lw_txn *txn = scan->txn;
+    lw_status status;
+    do {
+        lw_bytes lower, upper;
+        LW_TRY(next_part(scan, &lower, &upper));
+        lw_scan_request request = {
+            .read_timestamp = txn->read_timestamp,
+            .start = txn->options.read_only ? 0 : txn->start,
+            .lower = lower,
+            .upper = upper,
+            .backwards = scan->backwards,
+            .keys_only = scan->keys_only,
+            .row_limit = page_rows(scan),
+            .byte_limit = PAGE_BYTES,
+        };
+        lw_buffer_clear(&txn->request);
+        lw_scan_request_encode(&request, &txn->request);
+        lw_buffer_clear(&page->bounds);
+        (void)lw_buffer_reserve(&page->bounds, lower.size + upper.size + 1);
+        lw_buffer_append(&page->bounds, lower);
+        lw_buffer_append(&page->bounds, upper);
+        lower = lw_view(page->bounds.data, lower.size);
+        upper = lw_view(page->bounds.data + lower.size, upper.size);
+        page->bound = scan->backwards ? lower : upper;
+        page->call =
+            (lw_call){.kind = LW_MESSAGE_SCAN, .first = lower, .last = upper, .range = true};
+        status = lw_txn_call(txn, &page->call);
+    } while (page->call.moved);
+    return status;
+}
+
+LW_YIELDS static lw_status next_page(lw_scan *scan) {
+    if (scan->upper.size > 0 && lw_compare(scan->lower, scan->upper) >= 0) {
+        scan->last_page = true; /* there is nothing between these bounds */
+        return LW_OK;
+    }
+    scan_page page = {.scan = scan, .bounds = lw_buffer_in(scan->txn->client->env->memory)};
+    lw_status status = ask_page(&page);
+    if (status == LW_OK) {
+        status = take_page(&page);
+    }
+    lw_buffer_reset(&page.bounds);
+    LW_TRY(status);
     scan->page_rows =
         scan->page_rows * 4 > PAGE_ROWS_MAX ? (uint32_t)PAGE_ROWS_MAX : scan->page_rows * 4;
     note_page(scan);

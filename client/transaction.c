@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Transactions as the user sees them: begin, read, write, end. Writes are kept here until the
- * commit (client/commit.c); reads go to the shard at the transaction's snapshot, own writes first.
- */
+/* Transactions as the user sees them: begin, lock, write, end. Writes are kept here until the
+ * commit (client/commit.c); reading is client/read.c. */
 #include "client/transaction.h"
 
-enum { CLOSE_TIMEOUT_MS = 1000, GET_KEYS_MAX = 1024 };
+enum { CLOSE_TIMEOUT_MS = 1000 };
 
 static const uint64_t ns_per_ms = 1000000;
 
@@ -57,8 +56,8 @@ LW_YIELDS static lw_status release_locks(lw_txn *txn, uint64_t deadline_ns) {
     lw_reply reply;
     lw_buffer_clear(&txn->request);
     lw_finish_request_encode(&request, &txn->request);
-    LW_TRY(lw_client_call(txn->client, LW_MESSAGE_ROLLBACK, lw_buffer_view(&txn->request),
-                          deadline_ns, &reply, NULL));
+    LW_TRY(lw_client_call(txn->client, LW_MESSAGE_ROLLBACK, (lw_bytes){0},
+                          lw_buffer_view(&txn->request), deadline_ns, &reply, NULL));
     txn->locks = false;
     return LW_OK;
 }
@@ -178,200 +177,6 @@ lw_status lw_txn_check_write(const lw_txn *txn, lw_bytes key, lw_bytes value) {
     return LW_OK;
 }
 
-/* ---- what was read ------------------------------------------------------------------------ */
-
-/* Reads matter at commit only when something may be written, strictly. */
-static bool notes_reads(const lw_txn *txn) {
-    return txn->options.isolation == LW_STRICT && !txn->options.read_only;
-}
-
-static uint64_t key_hash(lw_bytes key) {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t index = 0; index < key.size; index++) {
-        hash = (hash ^ key.data[index]) * 0x100000001b3u;
-    }
-    return hash ^ hash >> 29;
-}
-
-void lw_txn_note_key(lw_txn *txn, lw_bytes key, uint64_t seen) {
-    if (!notes_reads(txn)) {
-        return;
-    }
-    uint64_t hash = key_hash(key);
-    lw_map_node *node = lw_map_first(&txn->read_keys, hash);
-    for (; node != NULL; node = lw_map_next(node)) {
-        if (lw_equal(LW_MAP_ENTRY(node, lw_read_key, node)->seen.key, key)) {
-            return; /* read again, from the same snapshot */
-        }
-    }
-    lw_read_key *made = lw_arena_allocate(&txn->arena, sizeof(*made));
-    *made = (lw_read_key){.seen = {.key = lw_arena_copy(&txn->arena, key), .seen = seen}};
-    lw_map_insert(&txn->read_keys, &made->node, hash);
-    *(txn->last_read != NULL ? &txn->last_read->next : &txn->first_read) = made;
-    txn->last_read = made;
-    txn->read_count++;
-    txn->read_bytes += key.size;
-}
-
-lw_read_range *lw_txn_note_range(lw_txn *txn, lw_bytes lower, lw_bytes upper) {
-    if (!notes_reads(txn)) {
-        return NULL;
-    }
-    lw_read_range *made = lw_arena_allocate(&txn->arena, sizeof(*made));
-    *made = (lw_read_range){.next = txn->ranges,
-                            .seen = {.lower = lw_arena_copy(&txn->arena, lower),
-                                     .upper = lw_arena_copy(&txn->arena, upper),
-                                     .seen = txn->read_timestamp}};
-    txn->ranges = made;
-    txn->range_count++;
-    txn->read_bytes += lower.size + upper.size;
-    return made;
-}
-
-lw_status lw_txn_take_snapshot(lw_txn *txn, uint64_t read_timestamp) {
-    if (read_timestamp == 0 ||
-        (txn->read_timestamp != 0 && txn->read_timestamp != read_timestamp)) {
-        return lw_fail(LW_INTERNAL, "the node read at timestamp %llu, asked for %llu",
-                       (unsigned long long)read_timestamp, (unsigned long long)txn->read_timestamp);
-    }
-    if (txn->start == 0 && txn->read_timestamp == 0) {
-        txn->start = read_timestamp; /* it is ours alone */
-    }
-    txn->read_timestamp = read_timestamp;
-    return LW_OK;
-}
-
-/* ---- reading ------------------------------------------------------------------------------ */
-
-/* What the transaction itself knows of a key: LW_OK or LW_NOT_FOUND. False if it must ask. */
-static bool read_own(const lw_txn *txn, lw_bytes key, lw_status *status, lw_bytes *value) {
-    const lw_write *write = lw_write_set_find(&txn->writes, key);
-    if (write == NULL || !lw_write_knows(write)) {
-        return false;
-    }
-    *status = lw_write_present(write) ? LW_OK : LW_NOT_FOUND;
-    if (*status == LW_OK) {
-        *value = write->mutation.value;
-    }
-    return true;
-}
-
-/* Asks the shard for some keys at the snapshot. The reply lives until the client's next call. */
-LW_YIELDS static lw_status ask(lw_txn *txn, const lw_bytes *keys, uint32_t key_count,
-                               lw_get_reply *answer) {
-    lw_get_request request = {.read_timestamp = txn->read_timestamp,
-                              .start = txn->options.read_only ? 0 : txn->start,
-                              .keys = keys,
-                              .key_count = key_count};
-    lw_reply reply;
-    lw_buffer_clear(&txn->request);
-    lw_get_request_encode(&request, &txn->request);
-    LW_TRY(lw_txn_call(txn, LW_MESSAGE_GET, &reply));
-    LW_TRY(lw_get_reply_decode(reply.body, &txn->client->arena, answer));
-    if (answer->value_count == 0 || answer->value_count > key_count) {
-        return lw_fail(LW_INTERNAL, "the node answered %u of %u keys", answer->value_count,
-                       key_count);
-    }
-    return lw_txn_take_snapshot(txn, answer->read_timestamp);
-}
-
-LW_YIELDS static lw_status get(lw_txn *txn, lw_bytes key, lw_bytes *value) {
-    lw_get_reply answer;
-    lw_status own;
-    LW_TRY(lw_txn_check_open(txn));
-    LW_TRY(lw_txn_check_key(key));
-    LW_TRY(lw_txn_settle(txn, key));
-    if (read_own(txn, key, &own, value)) {
-        return own;
-    }
-    LW_TRY(ask(txn, &key, 1, &answer));
-    lw_txn_note_key(txn, key, txn->read_timestamp);
-    if (!answer.values[0].found) {
-        return LW_NOT_FOUND;
-    }
-    lw_buffer_clear(&txn->values);
-    lw_buffer_append(&txn->values, answer.values[0].value);
-    *value = lw_buffer_view(&txn->values);
-    return LW_OK;
-}
-
-lw_status lw_get(lw_txn *txn, lw_bytes key, lw_bytes *value) {
-    lw_error *outer = lw_client_enter(txn->client);
-    return lw_client_leave(outer, get(txn, key, value));
-}
-
-/* Takes what one reply says about the keys asked, whose places in `lookups` are `places`. Values
- * are kept by offset: the buffer may still move. */
-static void take_answers(lw_txn *txn, lw_lookup *lookups, const size_t *places,
-                         const lw_get_reply *answer) {
-    for (uint32_t index = 0; index < answer->value_count; index++) {
-        lw_lookup *lookup = &lookups[places[index]];
-        const lw_get_value *value = &answer->values[index];
-        lw_txn_note_key(txn, lookup->key, txn->read_timestamp);
-        lookup->status = value->found ? LW_OK : LW_NOT_FOUND;
-        lookup->value = lw_view((const void *)(uintptr_t)txn->values.size, value->value.size);
-        lw_buffer_append(&txn->values, value->value);
-    }
-}
-
-/* Asks for up to GET_KEYS_MAX of the lookups from `from` on that are not our own; returns where to
- * go on. Own ones get their values at the end, since nothing then moves any more. */
-LW_YIELDS static lw_status get_some(lw_txn *txn, lw_lookup *lookups, size_t count, size_t *from,
-                                    lw_bytes *keys, size_t *places) {
-    uint32_t asked = 0;
-    size_t index = *from;
-    for (; index < count && asked < GET_KEYS_MAX; index++) {
-        const lw_write *own = lw_write_set_find(&txn->writes, lookups[index].key);
-        if (own == NULL || !lw_write_knows(own)) {
-            keys[asked] = lookups[index].key;
-            places[asked++] = index;
-        }
-    }
-    if (asked > 0) {
-        lw_get_reply answer;
-        LW_TRY(ask(txn, keys, asked, &answer));
-        take_answers(txn, lookups, places, &answer);
-        if (answer.value_count < asked) {
-            index = places[answer.value_count];
-        }
-    }
-    *from = index;
-    return LW_OK;
-}
-
-LW_YIELDS static lw_status get_many(lw_txn *txn, lw_lookup *lookups, size_t count) {
-    LW_TRY(lw_txn_check_open(txn));
-    for (size_t index = 0; index < count; index++) {
-        LW_TRY(lw_txn_check_key(lookups[index].key));
-        LW_TRY(lw_txn_settle(txn, lookups[index].key));
-    }
-    lw_memory *memory = txn->client->env->memory;
-    size_t room = count < GET_KEYS_MAX ? count : (size_t)GET_KEYS_MAX;
-    lw_bytes *keys = lw_allocate(memory, room * sizeof(lw_bytes));
-    size_t *places = lw_allocate(memory, room * sizeof(size_t));
-    lw_buffer_clear(&txn->values);
-    lw_status status = LW_OK;
-    for (size_t from = 0; from < count && status == LW_OK;) {
-        status = get_some(txn, lookups, count, &from, keys, places);
-    }
-    lw_free(memory, keys);
-    lw_free(memory, places);
-    LW_TRY(status);
-    for (size_t index = 0; index < count; index++) {
-        lw_lookup *lookup = &lookups[index];
-        if (!read_own(txn, lookup->key, &lookup->status, &lookup->value)) {
-            size_t offset = (uintptr_t)lookup->value.data;
-            lookup->value = lw_view(txn->values.data + offset, lookup->value.size);
-        }
-    }
-    return LW_OK;
-}
-
-lw_status lw_get_many(lw_txn *txn, lw_lookup *lookups, size_t count) {
-    lw_error *outer = lw_client_enter(txn->client);
-    return lw_client_leave(outer, get_many(txn, lookups, count));
-}
-
 /* ---- locking ------------------------------------------------------------------------------ */
 
 static lw_status changed_since_snapshot(lw_txn *txn, lw_bytes key) {
@@ -393,8 +198,8 @@ LW_YIELDS static lw_status lock_at_shard(lw_txn *txn, lw_bytes key, bool read) {
                                .key_count = 1,
                                .wait_ms = left_ms > UINT32_MAX ? UINT32_MAX : (uint32_t)left_ms,
                                .read = read};
+    lw_call call = {.kind = LW_MESSAGE_LOCK, .first = key, .last = key};
     lw_lock_reply answer;
-    lw_reply reply;
     if (txn->start == 0) { /* known before it is sent, so that a repeated request is the same */
         LW_TRY(lw_client_timestamp(client, txn->deadline_ns, &request.start));
         txn->start = request.start;
@@ -402,8 +207,8 @@ LW_YIELDS static lw_status lock_at_shard(lw_txn *txn, lw_bytes key, bool read) {
     lw_buffer_clear(&txn->request);
     lw_lock_request_encode(&request, &txn->request);
     txn->locks = true;
-    LW_TRY(lw_txn_call(txn, LW_MESSAGE_LOCK, &reply));
-    LW_TRY(lw_lock_reply_decode(reply.body, &client->arena, &answer));
+    LW_TRY(lw_txn_call(txn, &call));
+    LW_TRY(lw_lock_reply_decode(call.reply.body, &client->arena, &answer));
     if (read && answer.value_count != 1) {
         return lw_fail(LW_INTERNAL, "the node answered %u values for one lock", answer.value_count);
     }
@@ -428,37 +233,37 @@ LW_YIELDS static lw_status lock_at_shard(lw_txn *txn, lw_bytes key, bool read) {
 
 /* In an optimistic transaction: reads at the snapshot, and vouches for it at every isolation. */
 LW_YIELDS static lw_status lock_at_commit(lw_txn *txn, lw_bytes key) {
-    lw_get_reply answer;
-    LW_TRY(ask(txn, &key, 1, &answer));
-    lw_write *write = lw_write_set_put(&txn->writes, LW_MUTATION_LOCK, key, answer.values[0].value,
-                                       txn->read_timestamp);
+    lw_get_value answer;
+    LW_TRY(lw_txn_ask(txn, key, &answer));
+    lw_write *write =
+        lw_write_set_put(&txn->writes, LW_MUTATION_LOCK, key, answer.value, txn->read_timestamp);
     write->read = true;
-    write->found = answer.values[0].found;
+    write->found = answer.found;
     return LW_OK;
 }
 
 lw_status lw_txn_read_committed(lw_txn *txn, lw_bytes key, lw_bytes *value) {
-    lw_get_reply answer;
+    lw_get_value answer;
     if (txn->options.locking == LW_PESSIMISTIC) {
         LW_TRY(lock_at_shard(txn, key, true));
         const lw_write *locked = lw_write_set_find(&txn->writes, key);
         *value = locked->mutation.value;
         return locked->found ? LW_OK : LW_NOT_FOUND;
     }
-    LW_TRY(ask(txn, &key, 1, &answer));
+    LW_TRY(lw_txn_ask(txn, key, &answer));
     lw_txn_note_key(txn, key, txn->read_timestamp);
-    *value = answer.values[0].value;
-    return answer.values[0].found ? LW_OK : LW_NOT_FOUND;
+    *value = answer.value;
+    return answer.found ? LW_OK : LW_NOT_FOUND;
 }
 
 LW_YIELDS static lw_status get_for_update(lw_txn *txn, lw_bytes key, lw_bytes *value) {
     LW_TRY(lw_txn_check_write(txn, key, (lw_bytes){0}));
     lw_status own = LW_OK;
     LW_TRY(lw_txn_settle(txn, key));
-    if (!read_own(txn, key, &own, value)) {
+    if (!lw_txn_read_own(txn, key, &own, value)) {
         bool pessimistic = txn->options.locking == LW_PESSIMISTIC;
         LW_TRY(pessimistic ? lock_at_shard(txn, key, true) : lock_at_commit(txn, key));
-        LW_ASSERT(read_own(txn, key, &own, value));
+        LW_ASSERT(lw_txn_read_own(txn, key, &own, value));
     }
     return own;
 }
@@ -494,7 +299,7 @@ lw_status lw_put(lw_txn *txn, lw_bytes key, lw_bytes value) {
 LW_YIELDS static lw_status look(lw_txn *txn, lw_bytes key) {
     lw_bytes value;
     bool pessimistic = txn->options.locking == LW_PESSIMISTIC;
-    return pessimistic ? get_for_update(txn, key, &value) : get(txn, key, &value);
+    return pessimistic ? get_for_update(txn, key, &value) : lw_get(txn, key, &value);
 }
 
 LW_YIELDS static lw_status insert(lw_txn *txn, lw_bytes key, lw_bytes value) {

@@ -55,10 +55,13 @@ LW_MUST_USE lw_status lw_txn_check_open(const lw_txn *txn);
 LW_MUST_USE lw_status lw_txn_check_key(lw_bytes key);
 LW_MUST_USE lw_status lw_txn_check_write(const lw_txn *txn, lw_bytes key, lw_bytes value);
 
-/* Makes the request in txn->request again and again while locks of others are in its way, finishing
- * those whose transaction is over and waiting for those that live. Returns as lw_client_call, but
- * LW_CONFLICT only for what no waiting cures; the reason then names the key and the other. */
-LW_MUST_USE LW_YIELDS lw_status lw_txn_call(lw_txn *txn, lw_message_kind kind, lw_reply *reply);
+/* Makes the call, whose body is in txn->request, again and again while locks of others are in its
+ * way, finishing those whose transaction is over and waiting for those that live. Returns as
+ * lw_client_call_all, but LW_CONFLICT only for what no waiting cures; the reason then names the key
+ * and the other. */
+LW_MUST_USE LW_YIELDS lw_status lw_txn_call(lw_txn *txn, lw_call *call);
+/* Deals with the body of an LW_CONFLICT reply so: LW_OK means try again. */
+LW_MUST_USE LW_YIELDS lw_status lw_txn_take_conflict(lw_txn *txn, lw_bytes body, uint32_t attempt);
 /* Deals with the lock in `obstacle`: finishes its transaction's key if that is decided, else
  * pauses. LW_OK: try again. LW_TIMEOUT: it still stands at the deadline. */
 LW_MUST_USE LW_YIELDS lw_status lw_txn_resolve(lw_txn *txn, const lw_obstacle *obstacle,
@@ -70,6 +73,10 @@ LW_MUST_USE lw_status lw_txn_conflict(const lw_obstacle *obstacle);
 void lw_txn_note_key(lw_txn *txn, lw_bytes key, uint64_t seen);
 /* Returns the range, so that a scan can widen it as it goes on. `NULL` if nothing needs noting. */
 lw_read_range *lw_txn_note_range(lw_txn *txn, lw_bytes lower, lw_bytes upper);
+/* What the transaction itself knows of a key: LW_OK or LW_NOT_FOUND. False if it must ask. */
+bool lw_txn_read_own(const lw_txn *txn, lw_bytes key, lw_status *status, lw_bytes *value);
+/* Asks the key's shard at the snapshot. The value lives until the client's next call. */
+LW_MUST_USE LW_YIELDS lw_status lw_txn_ask(lw_txn *txn, lw_bytes key, lw_get_value *value);
 /* Takes the snapshot of a first read; a later one must be of the same. */
 LW_MUST_USE lw_status lw_txn_take_snapshot(lw_txn *txn, uint64_t read_timestamp);
 /* What the key has apart from the transaction's own writes, vouched for as any read; in a

@@ -171,15 +171,14 @@ LW_YIELDS static void ask_and_hear(void *argument) {
     fixture *in = argument;
     lw_link link;
     lw_link_init(&link, in->client_env, "server:1", lw_text("tester"));
-    lw_request request = {.kind = LW_MESSAGE_GET, .body = lw_text("hello there")};
-    lw_attempt attempt;
-    EXPECT(lw_link_call(&link, &request, 0, &attempt) == LW_OK);
+    lw_attempt attempt = {.request = {.kind = LW_MESSAGE_GET, .body = lw_text("hello there")}};
+    EXPECT(lw_link_call(&link, &attempt, 1, 0) == LW_OK);
     EXPECT(attempt.answered && attempt.reply.status == LW_OK);
     EXPECT(lw_equal(attempt.reply.body, lw_text("hello there")));
     EXPECT(attempt.reply.spare == 4711);
     EXPECT(lw_equal(lw_server_label(in->server, link.session), lw_text("tester")));
-    request.body = lw_text("fail");
-    EXPECT(lw_link_call(&link, &request, 0, &attempt) == LW_OK);
+    attempt.request.body = lw_text("fail");
+    EXPECT(lw_link_call(&link, &attempt, 1, 0) == LW_OK);
     EXPECT(attempt.reply.status == LW_FULL);
     EXPECT(lw_equal(attempt.reply.error, lw_text("as asked")));
     lw_link_reset(&link);
@@ -335,15 +334,14 @@ static void requests_in_flight_are_bounded(void **state) {
 LW_YIELDS static void come_and_go(void *argument) {
     fixture *in = argument;
     lw_link link;
-    lw_request request = {.kind = LW_MESSAGE_GET, .body = lw_text("x")};
-    lw_attempt attempt;
+    lw_attempt attempt = {.request = {.kind = LW_MESSAGE_GET, .body = lw_text("x")}};
     lw_link_init(&link, in->client_env, "server:1", lw_text("tester"));
-    EXPECT(lw_link_call(&link, &request, 0, &attempt) == LW_OK);
+    EXPECT(lw_link_call(&link, &attempt, 1, 0) == LW_OK);
     uint64_t session = link.session;
     lw_link_reset(&link);
     lw_env_sleep(in->client_env, 2 * second);
     EXPECT(in->ended_session == 0);
-    EXPECT(lw_link_call(&link, &request, 0, &attempt) == LW_OK); /* back within the grace */
+    EXPECT(lw_link_call(&link, &attempt, 1, 0) == LW_OK); /* back within the grace */
     EXPECT(link.session == session);
     lw_env_sleep(in->client_env, 5 * second);
     EXPECT(in->ended_session == 0);

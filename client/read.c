@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading: keys at the transaction's snapshot, own writes first, and what a strict transaction has
+ * to vouch for at its commit. */
+#include "client/transaction.h"
+
+#include <stdlib.h>
+
+enum { GET_KEYS_MAX = 1024 };
+
+/* ---- what was read ------------------------------------------------------------------------ */
+
+/* Reads matter at commit only when something may be written, strictly. */
+static bool notes_reads(const lw_txn *txn) {
+    return txn->options.isolation == LW_STRICT && !txn->options.read_only;
+}
+
+static uint64_t key_hash(lw_bytes key) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t index = 0; index < key.size; index++) {
+        hash = (hash ^ key.data[index]) * 0x100000001b3u;
+    }
+    return hash ^ hash >> 29;
+}
+
+void lw_txn_note_key(lw_txn *txn, lw_bytes key, uint64_t seen) {
+    if (!notes_reads(txn)) {
+        return;
+    }
+    uint64_t hash = key_hash(key);
+    lw_map_node *node = lw_map_first(&txn->read_keys, hash);
+    for (; node != NULL; node = lw_map_next(node)) {
+        if (lw_equal(LW_MAP_ENTRY(node, lw_read_key, node)->seen.key, key)) {
+            return; /* read again, from the same snapshot */
+        }
+    }
+    lw_read_key *made = lw_arena_allocate(&txn->arena, sizeof(*made));
+    *made = (lw_read_key){.seen = {.key = lw_arena_copy(&txn->arena, key), .seen = seen}};
+    lw_map_insert(&txn->read_keys, &made->node, hash);
+    *(txn->last_read != NULL ? &txn->last_read->next : &txn->first_read) = made;
+    txn->last_read = made;
+    txn->read_count++;
+    txn->read_bytes += key.size;
+}
+
+lw_read_range *lw_txn_note_range(lw_txn *txn, lw_bytes lower, lw_bytes upper) {
+    if (!notes_reads(txn)) {
+        return NULL;
+    }
+    lw_read_range *made = lw_arena_allocate(&txn->arena, sizeof(*made));
+    *made = (lw_read_range){.next = txn->ranges,
+                            .seen = {.lower = lw_arena_copy(&txn->arena, lower),
+                                     .upper = lw_arena_copy(&txn->arena, upper),
+                                     .seen = txn->read_timestamp}};
+    txn->ranges = made;
+    txn->range_count++;
+    txn->read_bytes += lower.size + upper.size;
+    return made;
+}
+
+lw_status lw_txn_take_snapshot(lw_txn *txn, uint64_t read_timestamp) {
+    if (read_timestamp == 0 ||
+        (txn->read_timestamp != 0 && txn->read_timestamp != read_timestamp)) {
+        return lw_fail(LW_INTERNAL, "the node read at timestamp %llu, asked for %llu",
+                       (unsigned long long)read_timestamp, (unsigned long long)txn->read_timestamp);
+    }
+    if (txn->start == 0 && txn->read_timestamp == 0) {
+        txn->start = read_timestamp; /* it is ours alone */
+    }
+    txn->read_timestamp = read_timestamp;
+    return LW_OK;
+}
+
+/* ---- reading ------------------------------------------------------------------------------ */
+
+/* What the transaction itself knows of a key: LW_OK or LW_NOT_FOUND. False if it must ask. */
+bool lw_txn_read_own(const lw_txn *txn, lw_bytes key, lw_status *status, lw_bytes *value) {
+    const lw_write *write = lw_write_set_find(&txn->writes, key);
+    if (write == NULL || !lw_write_knows(write)) {
+        return false;
+    }
+    *status = lw_write_present(write) ? LW_OK : LW_NOT_FOUND;
+    if (*status == LW_OK) {
+        *value = write->mutation.value;
+    }
+    return true;
+}
+
+/* ---- one key ------------------------------------------------------------------------------ */
+
+static void encode_get(lw_txn *txn, const lw_bytes *keys, uint32_t key_count, lw_buffer *body) {
+    lw_get_request request = {.read_timestamp = txn->read_timestamp,
+                              .start = txn->options.read_only ? 0 : txn->start,
+                              .keys = keys,
+                              .key_count = key_count};
+    lw_get_request_encode(&request, body);
+}
+
+/* Takes an answer apart. It lives until the client's next call. */
+static lw_status decode_get(lw_txn *txn, lw_bytes body, uint32_t key_count, lw_get_reply *answer) {
+    LW_TRY(lw_get_reply_decode(body, &txn->client->arena, answer));
+    if (answer->value_count == 0 || answer->value_count > key_count) {
+        return lw_fail(LW_INTERNAL, "the node answered %u of %u keys", answer->value_count,
+                       key_count);
+    }
+    return lw_txn_take_snapshot(txn, answer->read_timestamp);
+}
+
+lw_status lw_txn_ask(lw_txn *txn, lw_bytes key, lw_get_value *value) {
+    lw_call call = {.kind = LW_MESSAGE_GET, .first = key, .last = key};
+    lw_get_reply answer;
+    lw_buffer_clear(&txn->request);
+    encode_get(txn, &key, 1, &txn->request);
+    LW_TRY(lw_txn_call(txn, &call));
+    LW_TRY(decode_get(txn, call.reply.body, 1, &answer));
+    *value = answer.values[0];
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status get(lw_txn *txn, lw_bytes key, lw_bytes *value) {
+    lw_get_value answer;
+    lw_status own;
+    LW_TRY(lw_txn_check_open(txn));
+    LW_TRY(lw_txn_check_key(key));
+    LW_TRY(lw_txn_settle(txn, key));
+    if (lw_txn_read_own(txn, key, &own, value)) {
+        return own;
+    }
+    LW_TRY(lw_txn_ask(txn, key, &answer));
+    lw_txn_note_key(txn, key, txn->read_timestamp);
+    if (!answer.found) {
+        return LW_NOT_FOUND;
+    }
+    lw_buffer_clear(&txn->values);
+    lw_buffer_append(&txn->values, answer.value);
+    *value = lw_buffer_view(&txn->values);
+    return LW_OK;
+}
+
+lw_status lw_get(lw_txn *txn, lw_bytes key, lw_bytes *value) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, get(txn, key, value));
+}
+
+/* ---- many keys ---------------------------------------------------------------------------- */
+
+/* The lookups that a node has to answer, in the order of their keys once they may lie in several
+ * shards. */
+typedef struct gathering {
+    lw_txn *txn;
+    lw_lookup *lookups;
+    const lw_lookup **asked; /* those that wait for an answer */
+    size_t asked_count;
+    lw_bytes *keys; /* of a part of them */
+    lw_call calls[LW_CALL_COUNT_MAX];
+    lw_buffer bodies[LW_CALL_COUNT_MAX];
+    size_t firsts[LW_CALL_COUNT_MAX]; /* where in `asked` each call begins */
+    uint32_t key_counts[LW_CALL_COUNT_MAX];
+    uint32_t call_count;
+    uint32_t attempt; /* of resolving, for growing pauses */
+} gathering;
+
+static int by_key(const void *a, const void *b) {
+    const lw_lookup *const *first = a, *const *second = b;
+    return lw_compare((*first)->key, (*second)->key);
+}
+
+/* Groups the first of what is asked by shard into calls. */
+LW_YIELDS static lw_status group(gathering *in) {
+    lw_txn *txn = in->txn;
+    size_t taken = 0;
+    in->call_count = 0;
+    while (taken < in->asked_count && taken < GET_KEYS_MAX && in->call_count < LW_CALL_COUNT_MAX) {
+        const lw_shard_descriptor *shard;
+        size_t first = taken;
+        LW_TRY(
+            lw_client_route(txn->client, in->asked[first]->key, false, txn->deadline_ns, &shard));
+        while (taken < in->asked_count && taken < GET_KEYS_MAX &&
+               lw_shard_holds(shard, in->asked[taken]->key)) {
+            in->keys[taken] = in->asked[taken]->key;
+            taken++;
+        }
+        lw_buffer *body = &in->bodies[in->call_count];
+        in->firsts[in->call_count] = first;
+        in->key_counts[in->call_count] = (uint32_t)(taken - first);
+        in->calls[in->call_count++] = (lw_call){
+            .kind = LW_MESSAGE_GET, .first = in->keys[first], .last = in->keys[taken - 1]};
+        lw_buffer_clear(body);
+    }
+    return LW_OK;
+}
+
+/* All reads are of one snapshot, so several shards can be asked only once that is known. */
+LW_YIELDS static lw_status encode_all(gathering *in) {
+    lw_txn *txn = in->txn;
+    if (in->call_count > 1 && txn->read_timestamp == 0) {
+        uint64_t fresh;
+        LW_TRY(lw_client_fresh_timestamp(txn->client, 1, txn->deadline_ns, &fresh));
+        LW_TRY(lw_txn_take_snapshot(txn, fresh));
+    }
+    for (uint32_t index = 0; index < in->call_count; index++) {
+        encode_get(txn, in->keys + in->firsts[index], in->key_counts[index], &in->bodies[index]);
+        in->calls[index].body = lw_buffer_view(&in->bodies[index]);
+    }
+    return LW_OK;
+}
+
+/* Takes what one call answered. Values are kept by offset: the buffer may still move. What is
+ * answered is crossed out. */
+static lw_status take_answers(gathering *in, uint32_t index) {
+    lw_txn *txn = in->txn;
+    lw_get_reply answer;
+    LW_TRY(decode_get(txn, in->calls[index].reply.body, in->key_counts[index], &answer));
+    for (uint32_t place = 0; place < answer.value_count; place++) {
+        const lw_lookup **asked = &in->asked[in->firsts[index] + place];
+        lw_lookup *lookup = &in->lookups[*asked - in->lookups];
+        const lw_get_value *value = &answer.values[place];
+        lw_txn_note_key(txn, lookup->key, txn->read_timestamp);
+        lookup->status = value->found ? LW_OK : LW_NOT_FOUND;
+        lookup->value = lw_view((const void *)(uintptr_t)txn->values.size, value->value.size);
+        lw_buffer_append(&txn->values, value->value);
+        *asked = NULL;
+    }
+    return LW_OK;
+}
+
+/* Takes all answers; what was not answered, or moved, is asked again. A lock of another in the way
+ * is dealt with before. */
+LW_YIELDS static lw_status take_all(gathering *in) {
+    lw_txn *txn = in->txn;
+    lw_status status = LW_OK;
+    const lw_call *obstructed = NULL;
+    for (uint32_t index = 0; index < in->call_count && status == LW_OK; index++) {
+        const lw_call *call = &in->calls[index];
+        if (call->status == LW_OK) {
+            status = take_answers(in, index);
+        } else if (call->status == LW_CONFLICT) {
+            obstructed = call;
+        } else if (!call->moved) {
+            status = call->status;
+        }
+    }
+    LW_TRY(status);
+    size_t left = 0;
+    for (size_t index = 0; index < in->asked_count; index++) {
+        if (in->asked[index] != NULL) {
+            in->asked[left++] = in->asked[index];
+        }
+    }
+    in->asked_count = left;
+    return obstructed == NULL ? LW_OK
+                              : lw_txn_take_conflict(txn, obstructed->reply.body, in->attempt++);
+}
+
+LW_YIELDS static lw_status gather(gathering *in, size_t count) {
+    lw_txn *txn = in->txn;
+    for (size_t index = 0; index < count; index++) {
+        const lw_write *own = lw_write_set_find(&txn->writes, in->lookups[index].key);
+        if (own == NULL || !lw_write_knows(own)) {
+            in->asked[in->asked_count++] = &in->lookups[index];
+        }
+    }
+    if (in->asked_count > 1) {
+        qsort(in->asked, in->asked_count, sizeof(*in->asked), by_key);
+    }
+    while (in->asked_count > 0) {
+        LW_TRY(group(in));
+        LW_TRY(encode_all(in));
+        (void)!lw_client_call_all(txn->client, in->calls, in->call_count, txn->deadline_ns);
+        LW_TRY(take_all(in));
+    }
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status get_many(lw_txn *txn, lw_lookup *lookups, size_t count) {
+    LW_TRY(lw_txn_check_open(txn));
+    for (size_t index = 0; index < count; index++) {
+        LW_TRY(lw_txn_check_key(lookups[index].key));
+        LW_TRY(lw_txn_settle(txn, lookups[index].key));
+    }
+    lw_memory *memory = txn->client->env->memory;
+    size_t room = count < GET_KEYS_MAX ? count : (size_t)GET_KEYS_MAX;
+    gathering *in = lw_allocate_zero(memory, sizeof(*in));
+    in->txn = txn;
+    in->lookups = lookups;
+    in->asked = lw_allocate(memory, count * sizeof(*in->asked));
+    in->keys = lw_allocate(memory, room * sizeof(*in->keys));
+    for (uint32_t index = 0; index < LW_CALL_COUNT_MAX; index++) {
+        in->bodies[index] = lw_buffer_in(memory);
+    }
+    lw_buffer_clear(&txn->values);
+    lw_status status = gather(in, count);
+    for (uint32_t index = 0; index < LW_CALL_COUNT_MAX; index++) {
+        lw_buffer_reset(&in->bodies[index]);
+    }
+    lw_free(memory, in->keys);
+    lw_free(memory, in->asked);
+    lw_free(memory, in);
+    LW_TRY(status);
+    for (size_t index = 0; index < count; index++) {
+        lw_lookup *lookup = &lookups[index];
+        if (!lw_txn_read_own(txn, lookup->key, &lookup->status, &lookup->value)) {
+            size_t offset = (uintptr_t)lookup->value.data;
+            lookup->value = lw_view(txn->values.data + offset, lookup->value.size);
+        }
+    }
+    return LW_OK;
+}
+
+lw_status lw_get_many(lw_txn *txn, lw_lookup *lookups, size_t count) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, get_many(txn, lookups, count));
+}
