@@ -60,6 +60,14 @@ void lw_write_bytes(lw_buffer *out, lw_bytes value) {
     PACKED(msgpack_pack_bin_body(&packer, value.data, value.size));
 }
 
+void lw_write_bytes_of(lw_buffer *out, lw_bytes first, lw_bytes second) {
+    LW_ASSERT(first.size + second.size <= UINT32_MAX);
+    msgpack_packer packer = packer_into(out);
+    PACKED(msgpack_pack_bin(&packer, first.size + second.size));
+    PACKED(msgpack_pack_bin_body(&packer, first.data, first.size));
+    PACKED(msgpack_pack_bin_body(&packer, second.data, second.size));
+}
+
 void lw_write_text(lw_buffer *out, lw_bytes value) {
     LW_ASSERT(value.size <= UINT32_MAX);
     msgpack_packer packer = packer_into(out);

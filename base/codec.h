@@ -20,6 +20,8 @@ void lw_write_bool(lw_buffer *out, bool value);
 void lw_write_u64(lw_buffer *out, uint64_t value);
 /* bin format: keys, values, any bytes. At most UINT32_MAX of them, as for text. */
 void lw_write_bytes(lw_buffer *out, lw_bytes value);
+/* Both, as one. */
+void lw_write_bytes_of(lw_buffer *out, lw_bytes first, lw_bytes second);
 /* str format: names and messages for people. Neither side checks that it is UTF-8: who shows what a
  * peer sent uses lw_printable. */
 void lw_write_text(lw_buffer *out, lw_bytes value);

@@ -7,15 +7,18 @@
 
 /* ---- in transactions ------------------------------------------------------------------------ */
 
-/* Makes an atomic write an ordinary one, given what the key has without it. */
-static lw_status settle_on(lw_txn *txn, const lw_mutation *atomic, const lw_bytes *base) {
+/* Makes an atomic write an ordinary one, given what the key has without it, and how long the
+ * transaction lets that live. */
+static lw_status settle_on(lw_txn *txn, const lw_mutation *atomic, const lw_bytes *base,
+                           uint64_t ttl_ms) {
     lw_buffer scratch = lw_buffer_in(txn->client->env->memory);
     lw_mutation becomes;
     lw_status status =
         lw_atomic_apply(atomic->kind, atomic->key, base, atomic->value, &scratch, &becomes);
     if (status == LW_OK) {
-        (void)lw_write_set_put(&txn->writes, becomes.kind, atomic->key, becomes.value,
-                               LW_SEEN_ANYTHING);
+        lw_write *settled = lw_write_set_put(&txn->writes, becomes.kind, atomic->key, becomes.value,
+                                             LW_SEEN_ANYTHING);
+        settled->mutation.ttl_ms = becomes.kind == LW_MUTATION_PUT ? ttl_ms : 0;
     }
     lw_buffer_reset(&scratch);
     return status;
@@ -36,7 +39,7 @@ lw_status lw_txn_settle(lw_txn *txn, lw_bytes key) {
     lw_mutation atomic = write->mutation;
     lw_status status = lw_txn_read_committed(txn, key, &value);
     if (status == LW_OK || status == LW_NOT_FOUND) {
-        status = settle_on(txn, &atomic, status == LW_OK ? &value : NULL);
+        status = settle_on(txn, &atomic, status == LW_OK ? &value : NULL, 0);
     }
     if (status != LW_OK) { /* it is still to be done */
         (void)lw_write_set_put(&txn->writes, atomic.kind, atomic.key, atomic.value,
@@ -61,8 +64,9 @@ LW_YIELDS static lw_status note_atomic(lw_txn *txn, lw_mutation_kind kind, lw_by
         lw_bytes base = write->mutation.value;
         bool known = lw_write_knows(write), present = lw_write_present(write);
         lw_mutation added = {.kind = kind, .key = key, .value = operand};
+        uint64_t ttl_ms = write->mutation.ttl_ms;
         if (known) {
-            status = settle_on(txn, &added, present ? &base : NULL);
+            status = settle_on(txn, &added, present ? &base : NULL, ttl_ms);
         } else {
             (void)lw_write_set_put(&txn->writes, kind, key, operand, LW_SEEN_ANYTHING);
         }

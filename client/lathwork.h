@@ -133,6 +133,14 @@ LW_MUST_USE LW_PUBLIC lw_status lw_get_many(lw_txn *txn, lw_lookup *lookups, siz
 
 /* Gives `key` the value, whether it had one or not. */
 LW_MUST_USE LW_PUBLIC lw_status lw_put(lw_txn *txn, lw_bytes key, lw_bytes value);
+/* As lw_put, for so many milliseconds from the commit on (at least 1, at most 139 years): then it
+ * is as if somebody had deleted the key. That moment belongs to the lattice's time, as timestamps
+ * do: a snapshot of before it goes on seeing the value, however late it asks. A transaction that
+ * read the value, and whose commit comes after that moment, is in conflict as it would be with that
+ * somebody. A later put without a time to live lasts; lw_add, lw_min, lw_max and lw_append leave
+ * the value the time it has. */
+LW_MUST_USE LW_PUBLIC lw_status lw_put_ttl(lw_txn *txn, lw_bytes key, lw_bytes value,
+                                           uint64_t ttl_ms);
 /* Gives `key` the value if it has none; LW_EXISTS, and nothing changed, if it has. */
 LW_MUST_USE LW_PUBLIC lw_status lw_insert(lw_txn *txn, lw_bytes key, lw_bytes value);
 /* Takes the value away. With `existed` not NULL the key is read first, and *existed tells (0 or 1).

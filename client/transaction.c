@@ -275,24 +275,41 @@ lw_status lw_get_for_update(lw_txn *txn, lw_bytes key, lw_bytes *value) {
 
 /* ---- writing ------------------------------------------------------------------------------ */
 
+/* `ttl_ms` as in lw_mutation. */
 LW_YIELDS static lw_status note_write(lw_txn *txn, lw_mutation_kind kind, lw_bytes key,
-                                      lw_bytes value) {
+                                      lw_bytes value, uint64_t ttl_ms) {
     bool pessimistic = txn->options.locking == LW_PESSIMISTIC;
     if (pessimistic && lw_write_set_find(&txn->writes, key) == NULL) {
         LW_TRY(lock_at_shard(txn, key, false));
     }
-    (void)lw_write_set_put(&txn->writes, kind, key, value, LW_SEEN_ANYTHING);
+    lw_write *noted = lw_write_set_put(&txn->writes, kind, key, value, LW_SEEN_ANYTHING);
+    noted->mutation.ttl_ms = ttl_ms;
     return LW_OK;
 }
 
 LW_YIELDS static lw_status put(lw_txn *txn, lw_bytes key, lw_bytes value) {
     LW_TRY(lw_txn_check_write(txn, key, value));
-    return note_write(txn, LW_MUTATION_PUT, key, value);
+    return note_write(txn, LW_MUTATION_PUT, key, value, 0);
 }
 
 lw_status lw_put(lw_txn *txn, lw_bytes key, lw_bytes value) {
     lw_error *outer = lw_client_enter(txn->client);
     return lw_client_leave(outer, put(txn, key, value));
+}
+
+LW_YIELDS static lw_status put_ttl(lw_txn *txn, lw_bytes key, lw_bytes value, uint64_t ttl_ms) {
+    LW_TRY(lw_txn_check_write(txn, key, value));
+    if (ttl_ms == 0 || ttl_ms > LW_USER_TTL_MAX_MS) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "a time to live of %llu ms is none: it is at least 1 ms, at most 139 years",
+                       (unsigned long long)ttl_ms);
+    }
+    return note_write(txn, LW_MUTATION_PUT, key, value, ttl_ms);
+}
+
+lw_status lw_put_ttl(lw_txn *txn, lw_bytes key, lw_bytes value, uint64_t ttl_ms) {
+    lw_error *outer = lw_client_enter(txn->client);
+    return lw_client_leave(outer, put_ttl(txn, key, value, ttl_ms));
 }
 
 /* Whether the key has a value now, as far as this transaction goes. A pessimistic one locks it. */
@@ -310,7 +327,7 @@ LW_YIELDS static lw_status insert(lw_txn *txn, lw_bytes key, lw_bytes value) {
         return lw_fail(LW_EXISTS, "the key \"%s\" has a value already",
                        lw_printable(key, text, sizeof(text)));
     }
-    return status == LW_NOT_FOUND ? note_write(txn, LW_MUTATION_PUT, key, value) : status;
+    return status == LW_NOT_FOUND ? note_write(txn, LW_MUTATION_PUT, key, value, 0) : status;
 }
 
 lw_status lw_insert(lw_txn *txn, lw_bytes key, lw_bytes value) {
@@ -324,7 +341,7 @@ LW_YIELDS static lw_status delete_key(lw_txn *txn, lw_bytes key, int *existed) {
     if (status != LW_OK && status != LW_NOT_FOUND) {
         return status;
     }
-    LW_TRY(note_write(txn, LW_MUTATION_DELETE, key, (lw_bytes){0}));
+    LW_TRY(note_write(txn, LW_MUTATION_DELETE, key, (lw_bytes){0}, 0));
     if (existed != NULL) {
         *existed = status == LW_OK;
     }
@@ -349,7 +366,7 @@ LW_YIELDS static lw_status delete_range(lw_txn *txn, lw_bytes lower, lw_bytes up
     lw_status status = LW_OK;
     lw_bytes key, value;
     while ((status = lw_scan_next(scan, &key, &value)) == LW_OK) {
-        status = note_write(txn, LW_MUTATION_DELETE, key, (lw_bytes){0});
+        status = note_write(txn, LW_MUTATION_DELETE, key, (lw_bytes){0}, 0);
         if (status != LW_OK) {
             break;
         }

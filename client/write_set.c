@@ -94,6 +94,7 @@ lw_write *lw_write_set_put(lw_write_set *set, lw_mutation_kind kind, lw_bytes ke
     keep_undo(set, found, fresh);
     set->bytes = set->bytes - found->mutation.value.size + value.size;
     found->mutation.kind = kind;
+    found->mutation.ttl_ms = 0;
     found->read = found->found = false;
     found->mutation.value = lw_arena_copy(&set->arena, value);
     return found;

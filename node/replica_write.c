@@ -90,12 +90,18 @@ LW_YIELDS static lw_status latch_mutations(replica_call *call, uint64_t start,
 /* ---- COMMIT_NOW ----------------------------------------------------------------------------- */
 
 /* Draws the commit timestamp and proposes, in one go: a reader that comes later reads above it and
- * finds it drawn, one that came before reads below it (P3). */
+ * finds it drawn, one that came before reads below it (P3). Writes nothing if something that was
+ * seen has expired meanwhile. */
 LW_YIELDS static lw_status draw_and_write(replica_call *call, const lw_commit_now_request *request,
-                                          size_t size, uint64_t *commit_timestamp) {
+                                          size_t size, bool *written, uint64_t *commit_timestamp) {
     lw_replica *replica = call->replica;
     LW_TRY(replica_call_room(call, size));
     LW_TRY(replica_take(replica, 1, call->deadline_ns, commit_timestamp));
+    *written = *commit_timestamp < call->evaluation.valid_until;
+    if (!*written) {
+        LW_MARK(replica->env, "replica.expired_at_commit");
+        return LW_OK;
+    }
     call->latch.drawn = *commit_timestamp;
     lw_evaluate_commit_now_write(&call->evaluation, request, *commit_timestamp);
     return propose_and_wait(call, request->start);
@@ -103,14 +109,18 @@ LW_YIELDS static lw_status draw_and_write(replica_call *call, const lw_commit_no
 
 LW_YIELDS static lw_status commit_latched(replica_call *call, const lw_commit_now_request *request,
                                           size_t size, uint64_t *commit_timestamp) {
-    LW_TRY(replica_evaluation_open(call));
-    lw_status status = lw_evaluate_commit_now(&call->evaluation, request, commit_timestamp);
-    replica_evaluation_close(call);
-    LW_TRY(status);
-    if (*commit_timestamp != 0) {
-        return LW_OK; /* an earlier copy of the request did it */
+    bool written = false;
+    while (!written) {
+        LW_TRY(replica_evaluation_open(call));
+        lw_status status = lw_evaluate_commit_now(&call->evaluation, request, commit_timestamp);
+        replica_evaluation_close(call);
+        LW_TRY(status);
+        if (*commit_timestamp != 0) {
+            return LW_OK; /* an earlier copy of the request did it */
+        }
+        LW_TRY(draw_and_write(call, request, size, &written, commit_timestamp));
     }
-    return draw_and_write(call, request, size, commit_timestamp);
+    return LW_OK;
 }
 
 /* Whether a transaction has ended with this answer, so that its pessimistic locks are of no more

@@ -50,6 +50,9 @@ typedef struct lw_retention {
      * of a part, and the rule's own until the last. NULL: everything is needed. */
     lw_needless (*judge)(void *argument, lw_bytes key, lw_bytes value, size_t value_size,
                          uint64_t *state);
+    /* Whether the rule has to see this value, so that it is never kept apart from its key. NULL:
+     * none. */
+    bool (*must_see)(lw_bytes key, lw_bytes value);
     void *argument;
 } lw_retention;
 

@@ -131,6 +131,13 @@ LW_YIELDS static lw_status end_file(lw_value_output *values) {
     return LW_OK;
 }
 
+/* Whether a value goes apart. */
+static bool goes_apart(const lw_value_output *values, lw_bytes key, lw_bytes value) {
+    const lw_retention *retention = &values->store->options.retention;
+    return value.size >= values->threshold && value.size > 0 &&
+           (retention->must_see == NULL || !retention->must_see(key, value));
+}
+
 /* Writes a value apart; `out` refers to it. */
 LW_YIELDS static lw_status put_apart(lw_value_output *values, lw_bytes value, lw_entry *out) {
     lw_value_place place;
@@ -188,7 +195,7 @@ LW_YIELDS static lw_status move_value(lw_value_output *values, lw_table_file *so
     values->store->moved_bytes += values->moved.size;
     out->kind = LW_ENTRY_PUT;
     out->value = lw_buffer_view(&values->moved);
-    return out->value.size >= values->threshold ? put_apart(values, out->value, out) : LW_OK;
+    return goes_apart(values, out->key, out->value) ? put_apart(values, out->value, out) : LW_OK;
 }
 
 LW_YIELDS static lw_status pass_reference(lw_value_output *values, lw_table_file *source,
@@ -216,9 +223,8 @@ lw_status lw_value_output_pass(lw_value_output *values, lw_table_file *source,
     *out = *entry;
     switch (entry->kind) {
     case LW_ENTRY_PUT:
-        return entry->value.size >= values->threshold && entry->value.size > 0
-                   ? put_apart(values, entry->value, out)
-                   : LW_OK;
+        return goes_apart(values, entry->key, entry->value) ? put_apart(values, entry->value, out)
+                                                            : LW_OK;
     case LW_ENTRY_DELETE:
         return LW_OK;
     case LW_ENTRY_REFERENCE:

@@ -121,6 +121,14 @@ static void the_bytes_of_keys_and_records_never_change(void **state) {
     assert_int_equal(first.size, sizeof(data));
     assert_memory_equal(first.data, data, sizeof(data));
 
+    static const uint8_t expiring[] = {0x05, 0x82, 0x02, 0x09, 0x03, 0, 0, 0, 0, 0, 0, 'v', 'w'};
+    lw_data_record_encode(
+        &(lw_data_record){
+            .kind = LW_RECORD_PUT, .start = 0x100, .expires = 0x309, .value = lw_text("vw")},
+        0x202, &first);
+    assert_int_equal(first.size, sizeof(expiring));
+    assert_memory_equal(first.data, expiring, sizeof(expiring));
+
     static const uint8_t lock[] = {
         1,                                   /* kind */
         7,    0, 0,   0,   0,   0,   0,   0, /* start */
@@ -146,6 +154,34 @@ static void the_bytes_of_keys_and_records_never_change(void **state) {
                           &first);
     assert_int_equal(first.size, sizeof(lock));
     assert_memory_equal(first.data, lock, sizeof(lock));
+}
+
+static void what_expires_comes_back_as_it_was_written(void **state) {
+    (void)state;
+    lw_bytes key = lw_text("key");
+    lw_data_record data = {
+        .kind = LW_RECORD_PUT, .start = 3, .expires = 900, .value = lw_text("value")};
+    lw_data_record read;
+    lw_data_record_encode(&data, 500, &first);
+    assert_true(lw_data_record_expiring(lw_buffer_view(&first)));
+    assert_int_equal(lw_data_record_decode(key, 500, lw_buffer_view(&first), &read), LW_OK);
+    assert_int_equal(read.kind, LW_RECORD_PUT);
+    assert_int_equal(read.expires, 900);
+    assert_true(lw_equal(read.value, data.value));
+    assert_true(lw_data_record_gives(&read, 899));
+    assert_false(lw_data_record_gives(&read, 900));
+    lw_lock_record lock = {.kind = LW_MUTATION_PUT, .start = 7, .primary = key, .value = key};
+    lw_lock_record back;
+    for (int which = 0; which < 3; which++) {
+        lock.ttl_ms = which == 1 ? 30000 : 0;
+        lock.put_expires = which == 2 ? 1234567 : 0;
+        lw_lock_record_encode(&lock, &first);
+        assert_int_equal(lw_lock_record_decode(key, lw_buffer_view(&first), &back), LW_OK);
+        assert_int_equal(back.kind, LW_MUTATION_PUT);
+        assert_int_equal(back.ttl_ms, lock.ttl_ms);
+        assert_int_equal(back.put_expires, lock.put_expires);
+        assert_true(lw_equal(back.value, key));
+    }
 }
 
 static void records_come_back_as_they_were_written(void **state) {
@@ -236,10 +272,13 @@ static void a_damaged_record_is_corruption_that_names_its_key(void **state) {
     (void)state;
     lw_data_record data;
     lw_lock_record lock;
+    const uint8_t expires_never[] = {5, 1, 0, 0, 0, 0, 0, 0, 0, 0, 'v'}, timeless[] = {5, 1, 7};
     const uint8_t unknown[] = {9, 1}, cut[] = {1}, ahead[] = {1, 100}, deleted[] = {2, 1, 'v'},
                   no_rollback[] = {3, 1}, committed_at_start[] = {1, 0};
     const lw_bytes wrong[] = {
         {0},
+        lw_view(expires_never, sizeof(expires_never)),
+        lw_view(timeless, sizeof(timeless)),
         lw_view(unknown, sizeof(unknown)),
         lw_view(cut, sizeof(cut)),
         lw_view(ahead, sizeof(ahead)),
@@ -322,6 +361,7 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(a_lock_of_an_async_commit_has_its_floor_just_below, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(what_expires_comes_back_as_it_was_written, setup, teardown),
         cmocka_unit_test_setup_teardown(a_damaged_record_is_corruption_that_names_its_key, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(any_bytes_are_records_or_corruption, setup, teardown),

@@ -315,7 +315,7 @@ static void mutations_that_make_no_sense_are_refused(void **state) {
     (void)state;
     lw_mutation mutation = some_mutations[0];
     expect_mutations_refused(&mutation, 0, "no mutations");
-    mutation.kind = (lw_mutation_kind)10;
+    mutation.kind = (lw_mutation_kind)11;
     expect_mutations_refused(&mutation, 1, "unknown kind");
     mutation.kind = LW_MUTATION_DELETE;
     expect_mutations_refused(&mutation, 1, "its kind cannot have");
@@ -342,6 +342,36 @@ static void keys_and_values_end_at_their_limits(void **state) {
     lw_buffer_clear(&body);
     lw_commit_now_request_encode(&sent, &body);
     assert_int_equal(lw_commit_now_request_decode(lw_buffer_view(&body), &arena, &read), LW_OK);
+}
+
+static void a_put_that_expires_says_when(void **state) {
+    (void)state;
+    lw_mutation mutation = {.kind = LW_MUTATION_PUT,
+                            .key = some_keys[0],
+                            .value = lw_text("value"),
+                            .seen = 9,
+                            .ttl_ms = LW_USER_TTL_MAX_MS};
+    lw_commit_now_request read;
+    lw_commit_now_request sent = {.start = 7, .mutations = &mutation, .mutation_count = 1};
+    lw_commit_now_request_encode(&sent, &body);
+    assert_int_equal(lw_commit_now_request_decode(lw_buffer_view(&body), &arena, &read), LW_OK);
+    assert_int_equal(read.mutations[0].kind, LW_MUTATION_PUT);
+    assert_true(read.mutations[0].ttl_ms == LW_USER_TTL_MAX_MS);
+    assert_int_equal(read.mutations[0].seen, 9);
+    assert_int_equal(read.mutations[0].expires, 0);
+    assert_true(lw_equal(read.mutations[0].value, mutation.value));
+    /* As long as other values, and no longer. */
+    uint8_t *bytes = lw_allocate_zero(memory, LW_USER_VALUE_SIZE_MAX + 1);
+    mutation.value = lw_view(bytes, LW_USER_VALUE_SIZE_MAX);
+    lw_buffer_clear(&body);
+    lw_commit_now_request_encode(&sent, &body);
+    assert_int_equal(lw_commit_now_request_decode(lw_buffer_view(&body), &arena, &read), LW_OK);
+    assert_int_equal(read.mutations[0].value.size, LW_USER_VALUE_SIZE_MAX);
+    mutation.value.size++;
+    expect_mutations_refused(&mutation, 1, "longer than 16 MiB");
+    mutation.value.size = 1;
+    mutation.ttl_ms = LW_USER_TTL_MAX_MS + 1;
+    expect_mutations_refused(&mutation, 1, "139 years");
 }
 
 static void a_transaction_without_a_name_is_refused(void **state) {
@@ -503,6 +533,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(mutations_out_of_order_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(mutations_that_make_no_sense_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(keys_and_values_end_at_their_limits, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_put_that_expires_says_when, setup, teardown),
         cmocka_unit_test_setup_teardown(a_transaction_without_a_name_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_commit_timestamp_lies_above_its_start, setup, teardown),
         cmocka_unit_test_setup_teardown(an_announced_count_takes_no_memory, setup, teardown),

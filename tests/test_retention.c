@@ -13,7 +13,8 @@ enum { USER_KEYS = 7, TIME_MAX = 400 };
 /* What was written: for each user key and timestamp a kind of record; 0: none. */
 static struct {
     lw_record_kind kinds[USER_KEYS][TIME_MAX + 1];
-    uint64_t clock; /* timestamps up to here may have records */
+    uint64_t expires[USER_KEYS][TIME_MAX + 1]; /* of a PUT; 0: never */
+    uint64_t clock;                            /* timestamps up to here may have records */
     uint64_t safepoint;
 } history;
 
@@ -39,16 +40,29 @@ static lw_bytes value_at(uint32_t key, uint64_t timestamp, text *to) {
     return lw_view(to->data, to->size);
 }
 
+/* A kind for write_some and put_record: a PUT that expires, soon, late, or before it was written.
+ */
+#define EXPIRING ((lw_record_kind)77)
+
+static uint64_t draw_expiry(bench *on, uint64_t timestamp) {
+    uint64_t choice = below(on, 8);
+    return choice == 0 && timestamp > 1 ? timestamp - 1 : timestamp + 1 + below(on, 40);
+}
+
 static void put_record(bench *on, lw_buffer *batch, uint32_t key, uint64_t timestamp,
                        lw_record_kind kind) {
+    uint64_t expires = kind == EXPIRING ? draw_expiry(on, timestamp) : 0;
+    kind = kind == EXPIRING ? LW_RECORD_PUT : kind;
     lw_buffer tree_key = lw_buffer_in(on->env->memory), bytes = lw_buffer_in(on->env->memory);
     text value;
     lw_data_record record = {.kind = kind, .start = timestamp - (kind != LW_RECORD_ROLLBACK)};
     if (kind == LW_RECORD_PUT) {
         record.value = value_at(key, timestamp, &value);
+        record.expires = expires;
     }
     LW_ASSERT(history.kinds[key][timestamp] == 0);
     history.kinds[key][timestamp] = kind;
+    history.expires[key][timestamp] = expires;
     lw_record_data_key(user_key(key), timestamp, &tree_key);
     lw_data_record_encode(&record, timestamp, &bytes);
     lw_batch_put(batch, lw_buffer_view(&tree_key), lw_buffer_view(&bytes));
@@ -58,8 +72,9 @@ static void put_record(bench *on, lw_buffer *batch, uint32_t key, uint64_t times
 
 /* A record at the next timestamp, or now and then at one that was left out, above the safepoint. */
 static void write_some(bench *on) {
-    static const lw_record_kind kinds[] = {LW_RECORD_PUT,    LW_RECORD_PUT,      LW_RECORD_PUT,
-                                           LW_RECORD_DELETE, LW_RECORD_ROLLBACK, LW_RECORD_MARK};
+    static const lw_record_kind kinds[] = {LW_RECORD_PUT,  LW_RECORD_PUT,    LW_RECORD_PUT,
+                                           EXPIRING,       LW_RECORD_DELETE, LW_RECORD_ROLLBACK,
+                                           LW_RECORD_MARK, EXPIRING};
     if (history.clock + 6 > TIME_MAX || on->applied + 1 > LOG_COUNT) {
         return;
     }
@@ -73,7 +88,7 @@ static void write_some(bench *on) {
         }
         history.clock = timestamp > history.clock ? timestamp : history.clock;
         if (history.kinds[key][timestamp] == 0) {
-            put_record(on, batch, key, timestamp, kinds[below(on, 6)]);
+            put_record(on, batch, key, timestamp, kinds[below(on, 8)]);
         }
     }
     apply_last(on);
@@ -90,9 +105,16 @@ static uint64_t model_version(uint32_t key, uint64_t read) {
     return read;
 }
 
+/* Whether that version gives its value to who reads at `read`. */
+static bool model_gives(uint32_t key, uint64_t version, uint64_t read) {
+    uint64_t expires = history.expires[key][version];
+    return version > 0 && history.kinds[key][version] == LW_RECORD_PUT &&
+           (expires == 0 || read < expires);
+}
+
 /* Reads as a transaction does: goes over whatever is no version. */
 static uint64_t store_version(bench *on, lw_snapshot *snapshot, uint32_t key, uint64_t read,
-                              lw_record_kind *kind, lw_buffer *value) {
+                              bool *gives, lw_buffer *value) {
     lw_buffer low = lw_buffer_in(on->env->memory), high = lw_buffer_in(on->env->memory);
     uint64_t found = 0;
     lw_record_data_key(user_key(key), read, &low);
@@ -109,7 +131,7 @@ static uint64_t store_version(bench *on, lw_snapshot *snapshot, uint32_t key, ui
         LW_ASSERT(status == LW_OK);
         if (is_version(record.kind)) {
             found = timestamp;
-            *kind = record.kind;
+            *gives = lw_data_record_gives(&record, read);
             lw_buffer_append(value, record.value);
         } else {
             good = worked(on, lw_cursor_next(cursor), "reading on");
@@ -123,12 +145,12 @@ static uint64_t store_version(bench *on, lw_snapshot *snapshot, uint32_t key, ui
 
 static void check_read(bench *on, lw_snapshot *snapshot, uint32_t key, uint64_t read) {
     lw_buffer value = lw_buffer_in(on->env->memory);
-    lw_record_kind kind = 0;
+    bool gives = false;
     text wanted;
     uint64_t expected = model_version(key, read);
-    uint64_t found = store_version(on, snapshot, key, read, &kind, &value);
-    bool has = expected > 0 && history.kinds[key][expected] == LW_RECORD_PUT;
-    if (has != (found > 0 && kind == LW_RECORD_PUT)) {
+    uint64_t found = store_version(on, snapshot, key, read, &gives, &value);
+    bool has = model_gives(key, expected, read);
+    if (has != gives) {
         wrong(on, "key %u at %u, safepoint %u: version %u, expected %u", key, (unsigned)read,
               (unsigned)history.safepoint, (unsigned)found, (unsigned)expected);
     } else if (has && (found != expected ||
@@ -181,7 +203,7 @@ static uint32_t model_needed(void) {
             count += kind != 0 && (at > history.safepoint ||
                                    (at == history.safepoint && kind == LW_RECORD_ROLLBACK));
         }
-        count += newest > 0 && history.kinds[key][newest] == LW_RECORD_PUT;
+        count += model_gives(key, newest, history.safepoint);
     }
     return count;
 }
@@ -196,8 +218,9 @@ static uint32_t model_stale(void) {
             lw_record_kind kind = history.kinds[key][at];
             bool stays = at > history.safepoint ||
                          (at == history.safepoint && kind == LW_RECORD_ROLLBACK) ||
-                         (at == newest && kind == LW_RECORD_PUT);
-            count += kind != 0 && stays && !(kind == LW_RECORD_PUT && at == last);
+                         (at == newest && model_gives(key, newest, history.safepoint));
+            bool lasts = kind == LW_RECORD_PUT && history.expires[key][at] == 0;
+            count += kind != 0 && stays && !(lasts && at == last);
         }
     }
     return count;
@@ -354,7 +377,7 @@ static void reads_at_or_above_the_safepoint_never_change(void **state) {
 static void planted_bugs_of_forgetting_are_caught(void **state) {
     (void)state;
     const char *const bugs[] = {"store.safepoint_passed", "store.drop_hider_early",
-                                "txn.rollback_dropped_early"};
+                                "txn.rollback_dropped_early", "txn.expiring_dropped_early"};
     for (size_t bug = 0; bug < sizeof(bugs) / sizeof(bugs[0]); bug++) {
         bool caught = false;
         for (uint64_t seed = 1; seed <= 40 && !caught; seed++) {
@@ -454,6 +477,18 @@ static void what_is_no_record_of_a_user_key_is_always_needed(void **state) {
     assert_true(needless.from == UINT64_MAX && newer == 7);
     needless = judge_one(lw_buffer_view(&key), lw_text(""), 11, &newer);
     assert_true(needless.from == UINT64_MAX && newer == 7);
+    /* One that expires says nothing any more from then on, and must be seen to tell. */
+    lw_buffer record = lw_buffer_in(memory);
+    lw_data_record_encode(&(lw_data_record){.kind = LW_RECORD_PUT, .start = 1, .expires = 90}, 5,
+                          &record);
+    newer = 0;
+    needless = judge_one(lw_buffer_view(&key), lw_buffer_view(&record), record.size, &newer);
+    assert_true(needless.from == UINT64_MAX && needless.at_bottom_from == 90 && newer == 5);
+    lw_retention rule = lw_record_retention(NULL);
+    assert_true(rule.must_see(lw_buffer_view(&key), lw_buffer_view(&record)));
+    assert_false(rule.must_see(lw_buffer_view(&key), lw_text("\1\1v")));
+    assert_false(rule.must_see(lw_text("lk"), lw_buffer_view(&record)));
+    newer = 7;
     /* A long value that lies elsewhere is a version all the same. */
     needless = judge_one(lw_buffer_view(&key), lw_text(""), 12, &newer);
     assert_true(needless.from == 7 && needless.at_bottom_from == 7 && newer == 5);

@@ -15,7 +15,9 @@
  * E4. Whoever commits is checked against everything that was committed since it looked: what it
  *     writes, what it locked (locks in memory are hints only, hazard T7), and with strict isolation
  *     all that it read, ranges included (hazard T13).
- * E5. Expiry is judged by the oracle's time (hazard T8). */
+ * E5. Expiry of locks is judged by the oracle's time (hazard T8); that of values by the timestamp
+ * at which they are read, so that a snapshot never changes. To whoever saw a value before it
+ *     expired, and commits after, it is as if somebody had deleted it in between. */
 #ifndef LW_EVALUATE_H
 #define LW_EVALUATE_H
 
@@ -38,7 +40,10 @@ typedef struct lw_evaluation {
     uint64_t now;     /* the oracle's time, as a timestamp */
     uint64_t given;   /* the highest timestamp that the oracle has given */
     uint64_t session; /* whose request it is */
-    bool unlocked;    /* the snapshot certainly holds no locks at all */
+    /* The transaction must commit below this timestamp: something that it saw expires then. Known
+     * once a request was checked without its commit timestamp. */
+    uint64_t valid_until;
+    bool unlocked; /* the snapshot certainly holds no locks at all */
 
     lw_buffer batch;           /* receives the writes */
     uint32_t locks_put;        /* in this batch: new locks of the request's transaction */
@@ -75,7 +80,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_evaluate_validate(lw_evaluation *evaluation,
                                                      const lw_validate_request *request);
 
 /* Checks. `*committed` becomes the timestamp at which an earlier copy of the request committed, or
- * 0: then draw one, above all that was given before, and write. */
+ * 0: then draw one, above all that was given before, and write; but if it is not below valid_until,
+ * check anew. */
 LW_MUST_USE LW_YIELDS lw_status lw_evaluate_commit_now(lw_evaluation *evaluation,
                                                        const lw_commit_now_request *request,
                                                        uint64_t *committed);

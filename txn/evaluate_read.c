@@ -7,6 +7,7 @@ lw_evaluation lw_evaluation_in(lw_env *env, lw_arena *arena) {
     lw_buffer empty = lw_buffer_in(env->memory);
     return (lw_evaluation){.env = env,
                            .arena = arena,
+                           .valid_until = UINT64_MAX,
                            .batch = empty,
                            .key = empty,
                            .bound = empty,
@@ -53,7 +54,7 @@ LW_YIELDS static lw_status read_version(lw_evaluation *evaluation, lw_bytes key,
     }
     *value = (lw_get_value){0};
     *afforded = true;
-    if (history->valid && history->record.kind == LW_RECORD_PUT) {
+    if (history->valid && lw_history_gives(evaluation, &history->record, read_timestamp)) {
         *afforded = afford(room, history->record.value.size);
         *value = (lw_get_value){.found = true, .commit_timestamp = history->timestamp};
         if (*afforded) {
@@ -288,7 +289,7 @@ LW_YIELDS static lw_status fill_page(scan_page *page, lw_scan_reply *reply) {
         lw_data_record record;
         bool found;
         LW_TRY(find_version(page, &record, &found));
-        if (found && record.kind == LW_RECORD_PUT) {
+        if (found && lw_history_gives(page->evaluation, &record, page->request->read_timestamp)) {
             LW_TRY(add_row(page, record.value));
         }
         if (!page->full) { /* a row that does not fit is the next page's first */

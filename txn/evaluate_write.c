@@ -75,7 +75,8 @@ static bool hinders_validation(const lw_lock_record *lock, uint64_t start,
            lock->start < commit_timestamp && lock->floor < commit_timestamp;
 }
 
-/* Looks at versions of one key in (seen, commit_timestamp], newest first. */
+/* Looks at versions of one key in (seen, commit_timestamp], newest first, and at the one that was
+ * seen. */
 LW_YIELDS static lw_status check_versions(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
                                           uint64_t seen, uint64_t commit_timestamp,
                                           lw_history *history) {
@@ -86,7 +87,12 @@ LW_YIELDS static lw_status check_versions(lw_evaluation *evaluation, lw_bytes ke
         }
         LW_TRY(lw_history_next(history));
     }
-    return LW_OK;
+    while (history->valid && !lw_history_is_version(history->record.kind)) {
+        LW_TRY(lw_history_next(history));
+    }
+    return history->valid ? lw_history_outlasts(evaluation, key, history->record.expires,
+                                                history->record.start, seen, commit_timestamp)
+                          : LW_OK;
 }
 
 LW_YIELDS static lw_status validate_key(lw_evaluation *evaluation, const lw_seen_key *read,
@@ -149,6 +155,36 @@ static lw_status found_newer(lw_evaluation *evaluation, lw_bytes prefix, uint64_
     return status;
 }
 
+/* A version that was there before the range was seen, and expires: whether it was seen is looked up
+ * only if it would matter. */
+LW_YIELDS static lw_status check_expiring(lw_evaluation *evaluation, lw_bytes prefix,
+                                          uint64_t timestamp, const lw_data_record *record,
+                                          uint64_t seen, uint64_t commit_timestamp) {
+    bool known = commit_timestamp != UINT64_MAX;
+    if (record->expires <= seen || (known && record->expires > commit_timestamp) ||
+        (!known && record->expires >= evaluation->valid_until)) {
+        return LW_OK;
+    }
+    lw_history history;
+    lw_buffer key = lw_buffer_in(evaluation->env->memory);
+    uint64_t expires = record->expires, start = record->start;
+    lw_status status = lw_record_user_key(prefix, &key);
+    if (status == LW_OK) {
+        status = lw_history_open(evaluation, lw_buffer_view(&key), seen, &history);
+        while (status == LW_OK && history.valid && !lw_history_is_version(history.record.kind)) {
+            status = lw_history_next(&history);
+        }
+        bool seen_itself = status == LW_OK && history.valid && history.timestamp == timestamp;
+        lw_history_close(&history);
+        if (seen_itself) {
+            status = lw_history_outlasts(evaluation, lw_buffer_view(&key), expires, start, seen,
+                                         commit_timestamp);
+        }
+    }
+    lw_buffer_reset(&key);
+    return status;
+}
+
 /* Every record in the range is looked at: older ones lie between those that matter. */
 LW_YIELDS static lw_status check_range_versions(lw_evaluation *evaluation, lw_cursor *data,
                                                 const lw_seen_range *range, uint64_t start,
@@ -158,7 +194,12 @@ LW_YIELDS static lw_status check_range_versions(lw_evaluation *evaluation, lw_cu
         lw_bytes prefix;
         uint64_t timestamp;
         LW_TRY(lw_record_data_key_split(lw_cursor_key(data), &prefix, &timestamp));
-        if (timestamp > range->seen && timestamp <= commit_timestamp) {
+        if (timestamp <= range->seen && lw_data_record_expiring(lw_cursor_value(data))) {
+            lw_data_record record;
+            LW_TRY(lw_history_decode(data, &timestamp, &record));
+            LW_TRY(check_expiring(evaluation, prefix, timestamp, &record, range->seen,
+                                  commit_timestamp));
+        } else if (timestamp > range->seen && timestamp <= commit_timestamp) {
             lw_data_record record;
             LW_TRY(lw_history_decode(data, &timestamp, &record));
             if (lw_history_is_version(record.kind) && record.start != start) {
@@ -229,7 +270,8 @@ LW_YIELDS static lw_status check_mutation(lw_evaluation *evaluation, const lw_mu
     if (account->newest > mutation->seen && !LW_BUG(evaluation->env, "txn.seen_ignored")) {
         return lw_obstacle_newer(evaluation, mutation->key, account->newest, account->newest_start);
     }
-    return LW_OK;
+    return lw_history_outlasts(evaluation, mutation->key, account->expires, account->expiring_start,
+                               mutation->seen, UINT64_MAX);
 }
 
 /* Tells what the atomic mutations did when an earlier copy of the request committed. */
@@ -253,7 +295,8 @@ LW_YIELDS static lw_status work_out(lw_evaluation *evaluation, const lw_commit_n
     memcpy(mutations, request->mutations, request->mutation_count * sizeof(*mutations));
     for (uint32_t index = 0; index < request->mutation_count; index++) {
         if (lw_mutation_is_atomic(mutations[index].kind)) {
-            LW_TRY(lw_history_become(evaluation, &request->mutations[index], &mutations[index],
+            LW_TRY(lw_history_become(evaluation, &request->mutations[index], evaluation->given + 1,
+                                     &mutations[index],
                                      &evaluation->results[evaluation->result_count]));
             evaluation->result_count++;
         }
@@ -273,6 +316,7 @@ static uint32_t count_atomic(const lw_commit_now_request *request) {
 lw_status lw_evaluate_commit_now(lw_evaluation *evaluation, const lw_commit_now_request *request,
                                  uint64_t *committed) {
     *committed = 0;
+    evaluation->valid_until = UINT64_MAX;
     uint32_t atomic_count = count_atomic(request);
     evaluation->mutations = request->mutations;
     evaluation->result_count = 0;
@@ -314,17 +358,23 @@ static lw_record_kind record_kind(lw_mutation_kind kind) {
                                                                 : LW_RECORD_MARK;
 }
 
-/* Writes what a mutation that was worked out leaves when it commits. `value` must not be a view of
- * evaluation->record. */
-static void put_committed(lw_evaluation *evaluation, lw_bytes key, uint64_t commit_timestamp,
-                          lw_mutation_kind kind, uint64_t start, lw_bytes value) {
+/* Writes what a mutation that was worked out leaves when it commits. Its value must not be a view
+ * of evaluation->record. */
+static void put_committed(lw_evaluation *evaluation, const lw_mutation *mutation, uint64_t start,
+                          uint64_t commit_timestamp) {
     lw_buffer stamped = lw_buffer_in(evaluation->env->memory);
-    if (kind == LW_MUTATION_STAMP) {
-        lw_stamp_apply(value, commit_timestamp, &stamped);
-        value = lw_buffer_view(&stamped);
+    lw_data_record record = {.kind = record_kind(mutation->kind),
+                             .start = start,
+                             .expires = mutation->expires,
+                             .value = mutation->value};
+    if (mutation->kind == LW_MUTATION_STAMP) {
+        lw_stamp_apply(mutation->value, commit_timestamp, &stamped);
+        record.value = lw_buffer_view(&stamped);
     }
-    put_data(evaluation, key, commit_timestamp,
-             &(lw_data_record){.kind = record_kind(kind), .start = start, .value = value});
+    if (mutation->ttl_ms != 0) {
+        record.expires = commit_timestamp + lw_timestamp_of_ms(mutation->ttl_ms);
+    }
+    put_data(evaluation, mutation->key, commit_timestamp, &record);
     lw_buffer_reset(&stamped);
 }
 
@@ -336,8 +386,7 @@ void lw_evaluate_commit_now_write(lw_evaluation *evaluation, const lw_commit_now
         if (mutation->kind == LW_MUTATION_LOCK && index > 0) {
             continue; /* the first mutation's record tells a repeated request what it did (E3) */
         }
-        put_committed(evaluation, mutation->key, commit_timestamp, mutation->kind, request->start,
-                      mutation->value);
+        put_committed(evaluation, mutation, request->start, commit_timestamp);
     }
 }
 
@@ -365,7 +414,7 @@ LW_YIELDS static lw_status prewrite_one(lw_evaluation *evaluation,
     lw_mutation becomes = *mutation;
     if (lw_mutation_is_atomic(mutation->kind)) {
         lw_commit_result result;
-        LW_TRY(lw_history_become(evaluation, mutation, &becomes, &result));
+        LW_TRY(lw_history_become(evaluation, mutation, evaluation->given + 1, &becomes, &result));
     }
     put_lock(evaluation, mutation->key,
              &(lw_lock_record){.kind = becomes.kind,
@@ -374,7 +423,9 @@ LW_YIELDS static lw_status prewrite_one(lw_evaluation *evaluation,
                                .expires = expiry(evaluation, request->lifetime_ms),
                                .session = evaluation->session,
                                .primary = request->primary,
-                               .value = becomes.value});
+                               .value = becomes.value,
+                               .ttl_ms = becomes.ttl_ms,
+                               .put_expires = becomes.expires});
     evaluation->locks_put++;
     return LW_OK;
 }
@@ -426,8 +477,12 @@ LW_YIELDS static lw_status commit_one(lw_evaluation *evaluation, const lw_finish
                        (unsigned long long)request->commit_timestamp);
     }
     LW_TRY(place_free(evaluation, key, request->commit_timestamp, request->start));
-    put_committed(evaluation, key, request->commit_timestamp, lock.kind, request->start,
-                  lock.value);
+    lw_mutation intent = {.kind = lock.kind,
+                          .key = key,
+                          .value = lock.value,
+                          .ttl_ms = lock.ttl_ms,
+                          .expires = lock.put_expires};
+    put_committed(evaluation, &intent, request->start, request->commit_timestamp);
     take_lock(evaluation, key);
     return LW_OK;
 }

@@ -64,15 +64,49 @@ void lw_history_close(lw_history *history) {
     lw_cursor_close(history->cursor);
 }
 
+/* ---- values that expire --------------------------------------------------------------------- */
+
+bool lw_history_gives(const lw_evaluation *evaluation, const lw_data_record *record,
+                      uint64_t timestamp) {
+    if (LW_BUG(evaluation->env, "txn.expired_by_the_clock")) {
+        timestamp = evaluation->now;
+    }
+    return lw_data_record_gives(record, timestamp);
+}
+
+lw_status lw_history_outlasts(lw_evaluation *evaluation, lw_bytes key, uint64_t expires,
+                              uint64_t start, uint64_t seen, uint64_t commit_timestamp) {
+    if (expires == 0 || expires <= seen || LW_BUG(evaluation->env, "txn.expiry_not_validated")) {
+        return LW_OK;
+    }
+    bool known = commit_timestamp != UINT64_MAX;
+    if (expires <= (known ? commit_timestamp : evaluation->given + 1)) {
+        LW_MARK(evaluation->env, "txn.expired_before_commit");
+        return lw_obstacle_expired(evaluation, key, expires, start);
+    }
+    if (!known && expires < evaluation->valid_until) {
+        evaluation->valid_until = expires;
+    }
+    return LW_OK;
+}
+
+/* ---- accounts ------------------------------------------------------------------------------- */
+
 LW_YIELDS static lw_status walk_account(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
                                         uint64_t since, lw_history *history, lw_account *account) {
+    bool settled = since == UINT64_MAX; /* what was seen cannot matter any more, or is known */
     LW_TRY(lw_history_open(evaluation, key, UINT64_MAX, history));
     while (history->valid) {
         bool newest_known = account->newest != 0 || history->timestamp <= since;
-        if (history->timestamp < start && newest_known) {
+        const lw_data_record *record = &history->record;
+        if (newest_known && !settled) {
+            settled = account->newest != 0 || lw_history_is_version(record->kind);
+            account->expires = account->newest == 0 ? record->expires : 0;
+            account->expiring_start = record->start;
+        }
+        if (history->timestamp < start && newest_known && settled) {
             break;
         }
-        const lw_data_record *record = &history->record;
         if (record->start == start && record->kind == LW_RECORD_ROLLBACK) {
             account->rolled_back = true;
         } else if (record->start == start) {
@@ -125,6 +159,22 @@ lw_status lw_obstacle_newer(lw_evaluation *evaluation, lw_bytes key, uint64_t ti
                    "transaction again",
                    lw_printable(key, text, sizeof(text)), (unsigned long long)timestamp,
                    (unsigned long long)start);
+}
+
+lw_status lw_obstacle_expired(lw_evaluation *evaluation, lw_bytes key, uint64_t expires,
+                              uint64_t start) {
+    char text[LW_PRINTABLE_SIZE];
+    evaluation->obstacle = (lw_obstacle){
+        .kind = LW_OBSTACLE_NEWER,
+        .key = lw_arena_copy(evaluation->arena, key),
+        .start = start,
+        .commit_timestamp = expires,
+    };
+    return lw_fail(LW_CONFLICT,
+                   "the value of key \"%s\", of transaction %llu, expired at %llu, after it was "
+                   "read: run the transaction again",
+                   lw_printable(key, text, sizeof(text)), (unsigned long long)start,
+                   (unsigned long long)expires);
 }
 
 lw_status lw_obstacle_rolled_back(lw_evaluation *evaluation, lw_bytes key, uint64_t start) {

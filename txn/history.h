@@ -31,6 +31,15 @@ void lw_history_close(lw_history *history);
 LW_MUST_USE lw_status lw_history_decode(const lw_cursor *cursor, uint64_t *timestamp,
                                         lw_data_record *record);
 
+/* Whether a version gives its value to a reader at `timestamp`. */
+bool lw_history_gives(const lw_evaluation *evaluation, const lw_data_record *record,
+                      uint64_t timestamp);
+/* Holds a version that was seen at `seen` against the commit: LW_CONFLICT if it expired in between,
+ * as far as that can be told when `commit_timestamp` is UINT64_MAX, which says that it is not known
+ * yet; see lw_evaluation.valid_until. */
+LW_MUST_USE lw_status lw_history_outlasts(lw_evaluation *evaluation, lw_bytes key, uint64_t expires,
+                                          uint64_t start, uint64_t seen, uint64_t commit_timestamp);
+
 static inline bool lw_history_is_version(lw_record_kind kind) {
     return kind == LW_RECORD_PUT || kind == LW_RECORD_DELETE;
 }
@@ -41,8 +50,10 @@ typedef struct lw_account {
     bool rolled_back;   /* it never will */
     uint64_t newest;    /* the newest version of another; 0: none above `since` */
     uint64_t newest_start;
+    uint64_t expires, expiring_start; /* when the version at or below `since` does, and whose it is;
+                                         0: never, or `newest` is known */
 } lw_account;
-/* Looks at everything at or above `start`, and at versions above `since`. */
+/* Looks at everything at or above `start`, and at versions above `since`, and the one below. */
 LW_MUST_USE LW_YIELDS lw_status lw_history_account(lw_evaluation *evaluation, lw_bytes key,
                                                    uint64_t start, uint64_t since,
                                                    lw_account *account);
@@ -51,10 +62,11 @@ LW_MUST_USE LW_YIELDS lw_status lw_history_account(lw_evaluation *evaluation, lw
  */
 
 /* What the mutation comes to if it is carried out now, and what it then did. Both live in the
- * arena. Fails as lw_atomic_apply. */
+ * arena. It commits at `earliest` or later; a value that expires is there if it still is at
+ * `earliest`, and lowers valid_until. Fails as lw_atomic_apply. */
 LW_MUST_USE LW_YIELDS lw_status lw_history_become(lw_evaluation *evaluation,
-                                                  const lw_mutation *mutation, lw_mutation *becomes,
-                                                  lw_commit_result *result);
+                                                  const lw_mutation *mutation, uint64_t earliest,
+                                                  lw_mutation *becomes, lw_commit_result *result);
 /* What the mutation did when its transaction committed at `committed`. */
 LW_MUST_USE LW_YIELDS lw_status lw_history_became(lw_evaluation *evaluation,
                                                   const lw_mutation *mutation, uint64_t start,
@@ -71,6 +83,8 @@ LW_MUST_USE lw_status lw_obstacle_lock(lw_evaluation *evaluation, lw_bytes key,
                                        const lw_lock_record *lock);
 LW_MUST_USE lw_status lw_obstacle_newer(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
                                         uint64_t start);
+LW_MUST_USE lw_status lw_obstacle_expired(lw_evaluation *evaluation, lw_bytes key, uint64_t expires,
+                                          uint64_t start);
 LW_MUST_USE lw_status lw_obstacle_rolled_back(lw_evaluation *evaluation, lw_bytes key,
                                               uint64_t start);
 

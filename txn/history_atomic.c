@@ -28,14 +28,23 @@ static void tell(lw_evaluation *evaluation, lw_mutation_kind kind, const lw_byte
     result->value = lw_arena_copy(evaluation->arena, told);
 }
 
+/* What builds on a value that expires does so with it; what replaces it does not. */
+static bool builds_on(lw_mutation_kind kind) {
+    return kind != LW_MUTATION_SWAP && kind != LW_MUTATION_STAMP;
+}
+
+/* `version` is what it works on; NULL: there is no value. */
 static lw_status become(lw_evaluation *evaluation, const lw_mutation *mutation,
-                        const lw_bytes *base, lw_mutation *becomes, lw_commit_result *result) {
+                        const lw_data_record *version, lw_mutation *becomes,
+                        lw_commit_result *result) {
+    const lw_bytes *base = version != NULL ? &version->value : NULL;
     lw_buffer scratch = lw_buffer_in(evaluation->env->memory);
     lw_status status =
         lw_atomic_apply(mutation->kind, mutation->key, base, mutation->value, &scratch, becomes);
     if (status == LW_OK) {
         bool stays = becomes->kind == LW_MUTATION_LOCK, gone = becomes->kind == LW_MUTATION_DELETE;
         becomes->value = lw_arena_copy(evaluation->arena, becomes->value);
+        becomes->expires = version != NULL && builds_on(mutation->kind) ? version->expires : 0;
         result->applied = !stays;
         tell(evaluation, mutation->kind, stays ? base : gone ? NULL : &becomes->value, result);
     }
@@ -44,13 +53,16 @@ static lw_status become(lw_evaluation *evaluation, const lw_mutation *mutation,
 }
 
 lw_status lw_history_become(lw_evaluation *evaluation, const lw_mutation *mutation,
-                            lw_mutation *becomes, lw_commit_result *result) {
+                            uint64_t earliest, lw_mutation *becomes, lw_commit_result *result) {
     lw_history history;
     lw_status status = open_version(evaluation, mutation->key, UINT64_MAX, &history);
     if (status == LW_OK) {
-        bool found = history.valid && history.record.kind == LW_RECORD_PUT;
-        status =
-            become(evaluation, mutation, found ? &history.record.value : NULL, becomes, result);
+        const lw_data_record *record = &history.record;
+        bool found = history.valid && lw_history_gives(evaluation, record, earliest);
+        if (found && record->expires != 0 && record->expires < evaluation->valid_until) {
+            evaluation->valid_until = record->expires;
+        }
+        status = become(evaluation, mutation, found ? record : NULL, becomes, result);
     }
     lw_history_close(&history);
     return status;
@@ -61,7 +73,7 @@ lw_status lw_history_became(lw_evaluation *evaluation, const lw_mutation *mutati
     lw_history history;
     lw_status status = open_version(evaluation, mutation->key, committed, &history);
     if (status == LW_OK) {
-        bool found = history.valid && history.record.kind == LW_RECORD_PUT;
+        bool found = history.valid && lw_data_record_gives(&history.record, committed);
         result->applied = history.valid && history.record.start == start;
         tell(evaluation, mutation->kind, found ? &history.record.value : NULL, result);
     }

@@ -16,6 +16,10 @@ enum {
     END_SIZE = 2,
     TIMESTAMP_SIZE = 8,
     DATA_KEY_SIZE_MIN = 1 + 1 + END_SIZE + TIMESTAMP_SIZE,
+    /* In the place of a kind. */
+    EXPIRING_PUT = LW_RECORD_MARK + 1,
+    PUT_WITH_TTL = LW_MUTATION_STAMP + 1,
+    PUT_UNTIL = LW_MUTATION_STAMP + 2,
 };
 
 /* ---- keys ----------------------------------------------------------------------------------- */
@@ -174,7 +178,8 @@ static bool data_record_sound(const lw_data_record *record, uint64_t timestamp) 
     bool known = record->kind >= LW_RECORD_PUT && record->kind <= LW_RECORD_MARK;
     bool placed =
         record->kind == LW_RECORD_ROLLBACK ? record->start == timestamp : record->start < timestamp;
-    bool filled = record->kind == LW_RECORD_PUT || record->value.size == 0;
+    bool filled =
+        record->kind == LW_RECORD_PUT || (record->value.size == 0 && record->expires == 0);
     return known && placed && filled;
 }
 
@@ -211,22 +216,35 @@ static bool lock_record_sound(const lw_lock_record *record) {
     bool placed = record->commit_timestamp == 0 ? record->secondaries.size == 0
                                                 : record->commit_timestamp > record->start &&
                                                       record->floor == record->commit_timestamp - 1;
-    return known && named && placed && secondaries_sound(record->secondaries) &&
+    bool lasting = record->ttl_ms == 0 && record->put_expires == 0;
+    bool timed = record->kind == LW_MUTATION_PUT && record->ttl_ms <= LW_USER_TTL_MAX_MS &&
+                 (record->ttl_ms == 0 || record->put_expires == 0);
+    return known && named && placed && (lasting || timed) &&
+           secondaries_sound(record->secondaries) &&
            lw_atomic_operand_valid(record->kind, record->value);
 }
 
 void lw_data_record_encode(const lw_data_record *record, uint64_t timestamp, lw_buffer *out) {
     LW_ASSERT(data_record_sound(record, timestamp));
     lw_buffer_clear(out);
-    lw_buffer_append_u8(out, (uint8_t)record->kind);
+    lw_buffer_append_u8(out, record->expires == 0 ? (uint8_t)record->kind : EXPIRING_PUT);
     lw_buffer_append_varint(out, timestamp - record->start);
+    if (record->expires != 0) {
+        lw_buffer_append_u64(out, record->expires);
+    }
     lw_buffer_append(out, record->value);
+}
+
+bool lw_data_record_expiring(lw_bytes bytes) {
+    return bytes.size > 0 && bytes.data[0] == EXPIRING_PUT;
 }
 
 void lw_lock_record_encode(const lw_lock_record *record, lw_buffer *out) {
     LW_ASSERT(lock_record_sound(record));
     lw_buffer_clear(out);
-    lw_buffer_append_u8(out, (uint8_t)record->kind);
+    lw_buffer_append_u8(out, record->ttl_ms != 0        ? PUT_WITH_TTL
+                             : record->put_expires != 0 ? PUT_UNTIL
+                                                        : (uint8_t)record->kind);
     lw_buffer_append_u64(out, record->start);
     lw_buffer_append_u64(out, record->floor);
     lw_buffer_append_u64(out, record->expires);
@@ -237,7 +255,19 @@ void lw_lock_record_encode(const lw_lock_record *record, lw_buffer *out) {
     lw_buffer_append(out, record->primary);
     lw_buffer_append_varint(out, record->secondaries.size);
     lw_buffer_append(out, record->secondaries);
+    if (record->ttl_ms != 0 || record->put_expires != 0) {
+        lw_buffer_append_u64(out, record->ttl_ms != 0 ? record->ttl_ms : record->put_expires);
+    }
     lw_buffer_append(out, record->value);
+}
+
+static bool take_u64(lw_bytes *bytes, uint64_t *number) {
+    lw_bytes taken;
+    bool good = lw_take_bytes(bytes, sizeof(*number), &taken);
+    if (good) {
+        *number = lw_get_u64(taken.data);
+    }
+    return good;
 }
 
 lw_status lw_data_record_decode(lw_bytes tree_key, uint64_t timestamp, lw_bytes bytes,
@@ -247,8 +277,14 @@ lw_status lw_data_record_decode(lw_bytes tree_key, uint64_t timestamp, lw_bytes 
     if (!lw_take_bytes(&bytes, 1, &kind) || !lw_take_varint(&bytes, &lead) || lead > timestamp) {
         return damaged(tree_key, "data record");
     }
-    lw_data_record read = {
-        .kind = (lw_record_kind)kind.data[0], .start = timestamp - lead, .value = bytes};
+    lw_data_record read = {.kind = (lw_record_kind)kind.data[0], .start = timestamp - lead};
+    if (kind.data[0] == EXPIRING_PUT) {
+        read.kind = LW_RECORD_PUT;
+        if (!take_u64(&bytes, &read.expires) || read.expires == 0) {
+            return damaged(tree_key, "data record");
+        }
+    }
+    read.value = bytes;
     if (!data_record_sound(&read, timestamp)) {
         return damaged(tree_key, "data record");
     }
@@ -280,8 +316,15 @@ lw_status lw_lock_record_decode(lw_bytes tree_key, lw_bytes bytes, lw_lock_recor
         .sequence = (uint32_t)sequence,
         .primary = primary,
         .secondaries = secondaries,
-        .value = bytes,
     };
+    if (kind.data[0] == PUT_WITH_TTL || kind.data[0] == PUT_UNTIL) {
+        uint64_t *life = kind.data[0] == PUT_WITH_TTL ? &read.ttl_ms : &read.put_expires;
+        read.kind = LW_MUTATION_PUT;
+        if (!take_u64(&bytes, life) || *life == 0) {
+            return damaged(tree_key, "lock record");
+        }
+    }
+    read.value = bytes;
     if (!lock_record_sound(&read)) {
         return damaged(tree_key, "lock record");
     }

@@ -15,13 +15,15 @@
  *
  * Values of the tree
  *   data record   kind u8 · lead varint · value
- *                 lead = timestamp - start; only PUT has a value
+ *                 lead = timestamp - start; only PUT has a value; before that of one that expires,
+ *                 which has kind 5, stands the timestamp from which it is gone, u64
  *   lock record   kind u8 (lw_mutation_kind) · start u64 · floor u64 · expires u64 · session u64 ·
  *                 commit timestamp u64 · sequence varint · primary size varint · primary ·
  *                 size of the secondaries varint · secondaries · value
  *                 secondaries: each size varint · key
  *                 only PUT and STAMP have a value; no other atomic mutation is ever in a lock: it
- *                 was worked out when the key was locked
+ *                 was worked out when the key was locked; before the value of a PUT that expires
+ *                 stands its time to live in ms, u64 (kind 10), or the timestamp, u64 (kind 11)
  *
  * Invariants
  * K1. Tree keys of data records sort by (user key ascending, timestamp descending).
@@ -82,8 +84,14 @@ typedef enum lw_record_kind {
 typedef struct lw_data_record {
     lw_record_kind kind;
     uint64_t start;
+    uint64_t expires; /* PUT: readers at or above it do not see the value any more; 0: all do */
     lw_bytes value;
 } lw_data_record;
+/* Whether a reader at `timestamp` whom this version is for finds a value in it. What expires is as
+ * if deleted then. */
+static inline bool lw_data_record_gives(const lw_data_record *record, uint64_t timestamp) {
+    return record->kind == LW_RECORD_PUT && (record->expires == 0 || timestamp < record->expires);
+}
 
 typedef struct lw_lock_record {
     lw_mutation_kind kind;
@@ -96,11 +104,15 @@ typedef struct lw_lock_record {
     lw_bytes primary;
     lw_bytes secondaries; /* as they lie in the record: see lw_lock_secondary */
     lw_bytes value;
+    uint64_t ttl_ms, put_expires; /* as in lw_mutation */
 } lw_lock_record;
 
 /* These replace what `out` held. */
 void lw_data_record_encode(const lw_data_record *record, uint64_t timestamp, lw_buffer *out);
 void lw_lock_record_encode(const lw_lock_record *record, lw_buffer *out);
+/* Whether the bytes are of a version that expires. Compaction must see when, so its value is never
+ * kept apart from its key. */
+bool lw_data_record_expiring(lw_bytes bytes);
 /* Views point into `bytes`. LW_CORRUPTION names the key. */
 LW_MUST_USE lw_status lw_data_record_decode(lw_bytes tree_key, uint64_t timestamp, lw_bytes bytes,
                                             lw_data_record *record);

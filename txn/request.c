@@ -27,7 +27,8 @@
  *   heartbeat request   [ start, primary, lifetime ms ]
  *   obstacle            [ kind, key, start, commit timestamp, primary, label, remaining ms ]
  *
- *   mutation            [ kind, key, value, seen ]
+ *   mutation            [ kind, key, value, seen ]; a PUT that expires has kind 10, and its time to
+ *                       live in ms, u64 little-endian, stands before its value
  *   seen key            [ key, seen ]
  *   seen range          [ lower, upper, seen ]
  *   value               [ found, commit timestamp, value ]

@@ -38,6 +38,10 @@ typedef struct lw_mutation {
     lw_mutation_kind kind;
     lw_bytes key, value; /* of an atomic one: the operand */
     uint64_t seen;       /* conflict if a newer version of the key is committed */
+    /* A PUT may expire: so long after its commit (0: never), or, once an atomic mutation of a value
+     * that expires was worked out, when that does (a timestamp; 0: see ttl_ms; not on the wire). */
+    uint64_t ttl_ms;
+    uint64_t expires;
 } lw_mutation;
 
 typedef struct lw_seen_key {
@@ -278,6 +282,7 @@ enum {
     LW_SECONDARY_COUNT_MAX = 256,           /* of an async commit */
     LW_SECONDARY_BYTES_MAX = 64 * 1024,     /* of their keys */
 };
+#define LW_USER_TTL_MAX_MS (UINT64_C(1) << 42) /* 139 years */
 
 #define LW_TXN_CODEC(name)                                              \
     void lw_##name##_encode(const lw_##name *message, lw_buffer *body); \

@@ -130,23 +130,50 @@ const lw_get_value *request_read_values(request_decoder *from, uint32_t *value_c
     return values;
 }
 
+/* What stands in the place of the kind of a PUT that expires. */
+enum { EXPIRING_PUT = LW_MUTATION_STAMP + 1, TTL_SIZE = 8 };
+
 void request_write_mutations(lw_buffer *body, const lw_mutation *mutations,
                              uint32_t mutation_count) {
     lw_write_array(body, mutation_count);
     for (uint32_t index = 0; index < mutation_count; index++) {
+        const lw_mutation *mutation = &mutations[index];
+        LW_ASSERT(mutation->expires == 0);
         lw_write_array(body, 4);
-        lw_write_u64(body, mutations[index].kind);
-        lw_write_bytes(body, mutations[index].key);
-        lw_write_bytes(body, mutations[index].value);
-        lw_write_u64(body, mutations[index].seen);
+        lw_write_u64(body, mutation->ttl_ms == 0 ? mutation->kind : EXPIRING_PUT);
+        lw_write_bytes(body, mutation->key);
+        if (mutation->ttl_ms == 0) {
+            lw_write_bytes(body, mutation->value);
+        } else {
+            uint8_t ttl[TTL_SIZE];
+            lw_put_u64(ttl, mutation->ttl_ms);
+            lw_write_bytes_of(body, lw_view(ttl, sizeof(ttl)), mutation->value);
+        }
+        lw_write_u64(body, mutation->seen);
     }
 }
 
-static lw_mutation_kind read_mutation_kind(request_decoder *from) {
+static lw_mutation_kind read_mutation_kind(request_decoder *from, bool *expires) {
     uint64_t kind = request_number(from);
-    request_demand(from, kind >= LW_MUTATION_PUT && kind <= LW_MUTATION_STAMP,
+    request_demand(from, kind >= LW_MUTATION_PUT && kind <= EXPIRING_PUT,
                    "a mutation is of an unknown kind");
-    return (lw_mutation_kind)(kind & UINT8_MAX);
+    *expires = kind == EXPIRING_PUT;
+    return *expires ? LW_MUTATION_PUT : (lw_mutation_kind)(kind & UINT8_MAX);
+}
+
+/* The value of a PUT behind its time to live. */
+static lw_bytes read_expiring(request_decoder *from, uint64_t *ttl_ms) {
+    lw_bytes bytes = lw_read_bytes(&from->reader);
+    request_demand(from, bytes.size >= TTL_SIZE, "a value that expires does not say when");
+    request_demand(from, bytes.size <= TTL_SIZE + LW_USER_VALUE_SIZE_MAX,
+                   "a value is longer than 16 MiB");
+    if (!lw_reader_ok(&from->reader)) {
+        return (lw_bytes){0};
+    }
+    *ttl_ms = lw_get_u64(bytes.data);
+    request_demand(from, *ttl_ms > 0 && *ttl_ms <= LW_USER_TTL_MAX_MS,
+                   "a time to live is 0, or longer than 139 years");
+    return lw_view(bytes.data + TTL_SIZE, bytes.size - TTL_SIZE);
 }
 
 const lw_mutation *request_read_mutations(request_decoder *from, uint32_t *mutation_count) {
@@ -155,11 +182,12 @@ const lw_mutation *request_read_mutations(request_decoder *from, uint32_t *mutat
     lw_mutation *mutations = lw_arena_allocate(from->arena, count * sizeof(*mutations));
     lw_bytes before = {0};
     for (uint32_t index = 0; index < count; index++) {
+        bool expires;
         lw_mutation *mutation = &mutations[index];
         request_fields(from, 4);
-        mutation->kind = read_mutation_kind(from);
+        *mutation = (lw_mutation){.kind = read_mutation_kind(from, &expires)};
         mutation->key = request_key(from);
-        mutation->value = request_value(from);
+        mutation->value = expires ? read_expiring(from, &mutation->ttl_ms) : request_value(from);
         mutation->seen = request_number(from);
         request_demand(from, lw_atomic_operand_valid(mutation->kind, mutation->value),
                        "a mutation has a value or an operand that its kind cannot have");

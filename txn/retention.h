@@ -3,8 +3,9 @@
  * storage's compactions go by (storage/retention.h). Timestamps are the safepoints.
  *
  * Of each user key there stay: everything above the safepoint; the newest version at or below it,
- * but for a deletion with nothing behind it. Rollback records below the safepoint go, and marks at
- * or below it. Locks, and the shard's own records, always stay; so does what cannot be read.
+ * but for one with nothing behind it that is a deletion, or has expired at the safepoint. Rollback
+ * records below the safepoint go, and marks at or below it. Locks, and the shard's own records,
+ * always stay; so does what cannot be read.
  *
  * Invariants
  * 1. A read at or above the safepoint gets what it would get without the rule (hazards T11, T17).
