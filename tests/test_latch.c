@@ -76,6 +76,54 @@ static void a_range_meets_the_writers_of_its_keys_only(void **state) {
     assert_true(lw_latch_held(&all));
 }
 
+static void who_writes_a_range_has_all_of_it_alone(void **state) {
+    (void)state;
+    static lw_latch_table table;
+    table = (lw_latch_table){0};
+    const lw_latch_range from_b_to_d = {.lower = b, .upper = d}, up_to_c = {.upper = c},
+                         from_d = {.lower = d};
+    lw_latch earlier = {.exclusive = &c, .exclusive_count = 1};
+    lw_latch split = {.exclusive_ranges = &from_b_to_d, .exclusive_range_count = 1};
+    assert_true(lw_latch_request(&table, &earlier));
+    assert_false(lw_latch_request(&table, &split));
+    lw_latch_release(&table, &earlier);
+    assert_true(lw_latch_held(&split));
+
+    lw_latch below = {.exclusive = &a, .exclusive_count = 1};
+    lw_latch writer = {.exclusive = &b, .exclusive_count = 1};
+    lw_latch validator = {.shared = &c, .shared_count = 1};
+    lw_latch of_a_range = {.ranges = &up_to_c, .range_count = 1};
+    lw_latch behind = {.ranges = &from_d, .range_count = 1};
+    lw_latch other = {.exclusive_ranges = &up_to_c, .exclusive_range_count = 1};
+    assert_true(lw_latch_request(&table, &below));
+    assert_false(lw_latch_request(&table, &writer));
+    assert_false(lw_latch_request(&table, &validator));
+    assert_false(lw_latch_request(&table, &of_a_range));
+    assert_true(lw_latch_request(&table, &behind));
+    assert_false(lw_latch_request(&table, &other));
+    split.drawn = 5;
+    assert_ptr_equal(lw_latch_hinders_keys(&table, 5, &c, 1), &split);
+    assert_null(lw_latch_hinders_keys(&table, 5, &d, 1));
+    assert_ptr_equal(lw_latch_hinders_range(&table, 5, up_to_c), &split);
+    assert_null(lw_latch_hinders_range(&table, 5, from_d));
+
+    lw_latch_release(&table, &below);
+    lw_latch_release(&table, &split);
+    assert_true(lw_latch_held(&writer));
+    assert_true(lw_latch_held(&validator));
+    assert_false(lw_latch_held(&of_a_range));
+    lw_latch_release(&table, &writer);
+    lw_latch_release(&table, &validator);
+    assert_true(lw_latch_held(&of_a_range));
+    assert_false(lw_latch_held(&other));
+    lw_latch_release(&table, &of_a_range);
+    assert_true(lw_latch_held(&other));
+    lw_latch_release(&table, &other);
+    lw_latch_release(&table, &behind);
+    assert_int_equal(table.count, 0);
+    assert_int_equal(table.wide_count, 0);
+}
+
 static void who_gives_up_frees_those_behind(void **state) {
     (void)state;
     static lw_latch_table table;
@@ -173,14 +221,21 @@ static void make_random(modelled *one, uint64_t *random) {
     one->latch.exclusive_count = fill_keys(one->writes, one->keys[0]);
     one->latch.shared = one->keys[1];
     one->latch.shared_count = fill_keys(one->reads, one->keys[1]);
-    if (unit_random_below(random, 40) == 0) { /* rare enough that tables without one are met too */
+    if (unit_random_below(random, 15) == 0) { /* rare enough that tables without one are met too */
         uint64_t lower = unit_random_below(random, MODEL_KEYS);
         uint64_t upper = lower + unit_random_below(random, MODEL_KEYS - lower);
         one->range = (lw_latch_range){.lower = lw_view(&model_bytes[lower], 1),
                                       .upper = lw_view(&model_bytes[upper], 1)};
-        one->latch.ranges = &one->range;
-        one->latch.range_count = 1;
-        one->reads |= (1u << upper) - (1u << lower);
+        uint32_t bits = (1u << upper) - (1u << lower);
+        if (unit_random_below(random, 2) == 0) {
+            one->latch.ranges = &one->range;
+            one->latch.range_count = 1;
+            one->reads |= bits;
+        } else {
+            one->latch.exclusive_ranges = &one->range;
+            one->latch.exclusive_range_count = 1;
+            one->writes |= bits;
+        }
     }
 }
 
@@ -231,6 +286,7 @@ int main(void) {
         cmocka_unit_test(writers_of_different_keys_do_not_wait),
         cmocka_unit_test(validators_share_and_writers_wait_for_them),
         cmocka_unit_test(a_range_meets_the_writers_of_its_keys_only),
+        cmocka_unit_test(who_writes_a_range_has_all_of_it_alone),
         cmocka_unit_test(who_gives_up_frees_those_behind),
         cmocka_unit_test(readers_wait_for_drawn_timestamps_at_or_below_theirs),
         cmocka_unit_test(a_latch_of_very_many_keys_meets_those_of_few),

@@ -38,6 +38,34 @@ static bool holds_key_in(const lw_bytes *keys, uint32_t key_count, lw_latch_rang
     return at < key_count && (range.upper.size == 0 || lw_compare(keys[at], range.upper) < 0);
 }
 
+static bool holds_key_in_any(const lw_bytes *keys, uint32_t key_count, const lw_latch_range *ranges,
+                             uint32_t range_count) {
+    for (uint32_t index = 0; index < range_count; index++) {
+        if (holds_key_in(keys, key_count, ranges[index])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool ranges_overlap(const lw_latch_range *a, const lw_latch_range *b) {
+    lw_bytes lower = lw_compare(a->lower, b->lower) < 0 ? b->lower : a->lower;
+    return (a->upper.size == 0 || lw_compare(lower, a->upper) < 0) &&
+           (b->upper.size == 0 || lw_compare(lower, b->upper) < 0);
+}
+
+static bool any_overlap(const lw_latch_range *ranges, uint32_t range_count,
+                        const lw_latch_range *others, uint32_t other_count) {
+    for (uint32_t index = 0; index < range_count; index++) {
+        for (uint32_t other = 0; other < other_count; other++) {
+            if (ranges_overlap(&ranges[index], &others[other])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* Each key of the smaller set is looked up in the larger. */
 static bool sets_meet(const lw_bytes *keys, uint32_t key_count, const lw_bytes *others,
                       uint32_t other_count) {
@@ -58,19 +86,31 @@ static bool writes_what_is_shared(const lw_latch *writer, const lw_latch *other)
     if ((writer->exclusive_signature & other->shared_signature) == 0) {
         return false;
     }
-    for (uint32_t index = 0; index < other->range_count; index++) {
-        if (holds_key_in(writer->exclusive, writer->exclusive_count, other->ranges[index])) {
-            return true;
-        }
-    }
-    return sets_meet(writer->exclusive, writer->exclusive_count, other->shared,
+    return holds_key_in_any(writer->exclusive, writer->exclusive_count, other->ranges,
+                            other->range_count) ||
+           holds_key_in_any(other->shared, other->shared_count, writer->exclusive_ranges,
+                            writer->exclusive_range_count) ||
+           any_overlap(writer->exclusive_ranges, writer->exclusive_range_count, other->ranges,
+                       other->range_count) ||
+           sets_meet(writer->exclusive, writer->exclusive_count, other->shared,
                      other->shared_count);
 }
 
+static bool write_the_same(const lw_latch *a, const lw_latch *b) {
+    if ((a->exclusive_signature & b->exclusive_signature) == 0) {
+        return false;
+    }
+    return holds_key_in_any(a->exclusive, a->exclusive_count, b->exclusive_ranges,
+                            b->exclusive_range_count) ||
+           holds_key_in_any(b->exclusive, b->exclusive_count, a->exclusive_ranges,
+                            a->exclusive_range_count) ||
+           any_overlap(a->exclusive_ranges, a->exclusive_range_count, b->exclusive_ranges,
+                       b->exclusive_range_count) ||
+           sets_meet(a->exclusive, a->exclusive_count, b->exclusive, b->exclusive_count);
+}
+
 static bool conflict(const lw_latch *a, const lw_latch *b) {
-    bool both_write = (a->exclusive_signature & b->exclusive_signature) != 0 &&
-                      sets_meet(a->exclusive, a->exclusive_count, b->exclusive, b->exclusive_count);
-    return both_write || writes_what_is_shared(a, b) || writes_what_is_shared(b, a);
+    return write_the_same(a, b) || writes_what_is_shared(a, b) || writes_what_is_shared(b, a);
 }
 
 /* ---- slots: a quick no ----------------------------------------------------------------------- */
@@ -80,7 +120,8 @@ static size_t slot_of(lw_bytes key) {
 }
 
 static bool is_wide(const lw_latch *latch) {
-    return latch->range_count > 0 || latch->exclusive_count + latch->shared_count > LW_LATCH_WIDE;
+    return latch->range_count > 0 || latch->exclusive_range_count > 0 ||
+           latch->exclusive_count + latch->shared_count > LW_LATCH_WIDE;
 }
 
 static bool slots_empty(const uint32_t *slots, const lw_bytes *keys, uint32_t key_count) {
@@ -129,7 +170,9 @@ bool lw_latch_request(lw_latch_table *table, lw_latch *latch) {
     check_ascending(latch->exclusive, latch->exclusive_count);
     check_ascending(latch->shared, latch->shared_count);
     LW_ASSERT(latch->drawn == 0);
-    latch->exclusive_signature = signature_of(latch->exclusive, latch->exclusive_count);
+    latch->exclusive_signature = latch->exclusive_range_count > 0
+                                     ? UINT64_MAX
+                                     : signature_of(latch->exclusive, latch->exclusive_count);
     latch->shared_signature =
         latch->range_count > 0 ? UINT64_MAX : signature_of(latch->shared, latch->shared_count);
     latch->blocker_count = 0;
@@ -197,7 +240,9 @@ lw_latch *lw_latch_hinders_keys(const lw_latch_table *table, uint64_t read_times
             continue;
         }
         for (uint32_t index = 0; index < key_count; index++) {
-            if (holds_key(latch->exclusive, latch->exclusive_count, keys[index])) {
+            if (holds_key(latch->exclusive, latch->exclusive_count, keys[index]) ||
+                holds_key_in_any(&keys[index], 1, latch->exclusive_ranges,
+                                 latch->exclusive_range_count)) {
                 return latch;
             }
         }
@@ -209,7 +254,8 @@ lw_latch *lw_latch_hinders_range(const lw_latch_table *table, uint64_t read_time
                                  lw_latch_range range) {
     for (lw_latch *latch = table->first; latch != NULL; latch = latch->next) {
         if (drawn_by(latch, read_timestamp) &&
-            holds_key_in(latch->exclusive, latch->exclusive_count, range)) {
+            (holds_key_in(latch->exclusive, latch->exclusive_count, range) ||
+             any_overlap(latch->exclusive_ranges, latch->exclusive_range_count, &range, 1))) {
             return latch;
         }
     }

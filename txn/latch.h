@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Latches: they keep commands that are being carried out on the same keys apart. A command asks for
- * everything at once: exclusively the keys it writes, shared the keys and ranges it validates.
+ * everything at once: exclusively the keys it writes, shared the keys and ranges it validates; who
+ * changes a whole range, such as a split, asks for that exclusively.
  * First come, first served, so there is no deadlock. Readers take no latches: they wait for those
  * writers only whose commit timestamp is drawn already and lies at or below what they read at.
  * Bookkeeping only: who has to wait does so in the queues below.
@@ -25,7 +26,8 @@ typedef struct lw_latch {
     const lw_bytes *exclusive, *shared;
     uint32_t exclusive_count, shared_count;
     const lw_latch_range *ranges; /* shared */
-    uint32_t range_count;
+    const lw_latch_range *exclusive_ranges;
+    uint32_t range_count, exclusive_range_count;
 
     uint64_t drawn;   /* set when granted: the commit timestamp that is on its way; 0: none */
     lw_queue granted; /* woken when it is granted */
