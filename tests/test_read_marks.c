@@ -66,6 +66,11 @@ static void long_bounds_are_taken_for_a_little_more(void **state) {
     assert_int_equal(of(upper), 7);
     assert_int_equal(of("yz"), 0);
     assert_int_equal(of("xa"), 0);
+    memset(upper, 'w', LW_RANGE_MARK_PREFIX);
+    lw_read_marks_raise_range(&marks, lw_text("v"), lw_view(upper, LW_RANGE_MARK_PREFIX), 8);
+    assert_int_equal(of(upper), 0);
+    lw_read_marks_raise_range(&marks, lw_text("v"), lw_text(upper), 9); /* a little longer */
+    assert_int_equal(lw_read_marks_of(&marks, lw_view(upper, LW_RANGE_MARK_PREFIX)), 9);
 }
 
 static void the_ranges_read_last_are_known_exactly(void **state) {
