@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The end of transactions that have locks: committed, rolled back, or found out about. */
+#include "txn/evaluate_inner.h"
+#include "txn/history.h"
+
+/* Fails unless `account` leaves room for a record of `start` at `timestamp`: timestamps are given
+ * once, so another's record there means that a client made its own up (hazard T3). */
+LW_YIELDS static lw_status place_free(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
+                                      uint64_t start) {
+    lw_data_record record;
+    lw_status status = lw_history_at(evaluation, key, timestamp, &record);
+    if (status == LW_NOT_FOUND || (status == LW_OK && record.start == start) ||
+        LW_BUG(evaluation->env, "txn.timestamps_shared")) {
+        return LW_OK;
+    }
+    if (status != LW_OK) {
+        return status;
+    }
+    return lw_fail(LW_INVALID_ARGUMENT,
+                   "timestamp %llu belongs to transaction %llu: each may be used once",
+                   (unsigned long long)timestamp, (unsigned long long)record.start);
+}
+
+/* ---- the second phase ----------------------------------------------------------------------- */
+
+/* The lock is not there any more, or never was. */
+LW_YIELDS static lw_status commit_without_lock(lw_evaluation *evaluation, lw_bytes key,
+                                               const lw_finish_request *request) {
+    lw_account account;
+    LW_TRY(lw_history_account(evaluation, key, request->start, UINT64_MAX, &account));
+    if (account.committed == request->commit_timestamp) {
+        LW_MARK(evaluation->env, "txn.commit_repeated");
+        return LW_OK;
+    }
+    if (account.committed != 0) {
+        return lw_fail(LW_INVALID_ARGUMENT, "transaction %llu is committed at %llu, not at %llu",
+                       (unsigned long long)request->start, (unsigned long long)account.committed,
+                       (unsigned long long)request->commit_timestamp);
+    }
+    if (LW_BUG(evaluation->env, "txn.commit_without_lock")) {
+        return LW_OK;
+    }
+    LW_MARK(evaluation->env, "txn.commit_of_a_dead_transaction");
+    return lw_obstacle_rolled_back(evaluation, key, request->start);
+}
+
+LW_YIELDS static lw_status commit_one(lw_evaluation *evaluation, const lw_finish_request *request,
+                                      lw_bytes key) {
+    lw_lock_record lock;
+    lw_status status = lw_history_lock(evaluation, key, &lock);
+    if (status == LW_NOT_FOUND || (status == LW_OK && lock.start != request->start)) {
+        return commit_without_lock(evaluation, key, request);
+    }
+    LW_TRY(status);
+    if (request->commit_timestamp <= lock.floor) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "commit timestamp %llu was drawn before all locks were there: draw it after "
+                       "the last prewrite",
+                       (unsigned long long)request->commit_timestamp);
+    }
+    LW_TRY(place_free(evaluation, key, request->commit_timestamp, request->start));
+    lw_mutation intent = {.kind = lock.kind,
+                          .key = key,
+                          .value = lock.value,
+                          .ttl_ms = lock.ttl_ms,
+                          .expires = lock.put_expires};
+    evaluation_put_committed(evaluation, &intent, request->start, request->commit_timestamp);
+    evaluation_take_lock(evaluation, key);
+    return LW_OK;
+}
+
+lw_status lw_evaluate_commit(lw_evaluation *evaluation, const lw_finish_request *request,
+                             uint32_t *position) {
+    LW_ASSERT(request->commit_timestamp > request->start);
+    while (*position < request->key_count && !evaluation_batch_full(evaluation)) {
+        LW_TRY(commit_one(evaluation, request, request->keys[*position]));
+        ++*position;
+    }
+    return LW_OK;
+}
+
+/* ---- the way back --------------------------------------------------------------------------- */
+
+/* Rolls back at one key, whatever is there. With `*committed` not 0 afterwards nothing was done. */
+LW_YIELDS static lw_status roll_back(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
+                                     const lw_lock_record *own_lock, uint64_t *committed) {
+    lw_account account = {0};
+    if (own_lock == NULL) {
+        LW_TRY(lw_history_account(evaluation, key, start, UINT64_MAX, &account));
+        *committed = LW_BUG(evaluation->env, "txn.rollback_of_committed") ? 0 : account.committed;
+        if (*committed != 0 || account.rolled_back) {
+            return LW_OK;
+        }
+    }
+    *committed = 0;
+    LW_TRY(place_free(evaluation, key, start, start));
+    evaluation_put_rollback(evaluation, key, start);
+    if (own_lock != NULL) {
+        evaluation_take_lock(evaluation, key);
+    }
+    return LW_OK;
+}
+
+/* The lock of `start` on a key; *own is NULL if there is none, or another's. */
+LW_YIELDS static lw_status find_own_lock(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
+                                         lw_lock_record *lock, const lw_lock_record **own) {
+    lw_status status = lw_history_lock(evaluation, key, lock);
+    *own = status == LW_OK && lock->start == start ? lock : NULL;
+    return status == LW_NOT_FOUND ? LW_OK : status;
+}
+
+lw_status lw_evaluate_primary(lw_evaluation *evaluation, uint64_t start, lw_bytes key,
+                              lw_bytes *primary) {
+    lw_lock_record lock;
+    const lw_lock_record *own;
+    LW_TRY(find_own_lock(evaluation, key, start, &lock, &own));
+    if (own == NULL) {
+        return LW_NOT_FOUND;
+    }
+    *primary = lw_arena_copy(evaluation->arena, own->primary);
+    return LW_OK;
+}
+
+lw_status lw_evaluate_rollback(lw_evaluation *evaluation, const lw_finish_request *request,
+                               uint32_t *position) {
+    while (*position < request->key_count && !evaluation_batch_full(evaluation)) {
+        lw_lock_record lock;
+        const lw_lock_record *own;
+        uint64_t committed;
+        lw_bytes key = request->keys[*position];
+        LW_TRY(find_own_lock(evaluation, key, request->start, &lock, &own));
+        LW_TRY(roll_back(evaluation, key, request->start, own, &committed));
+        if (committed != 0) {
+            LW_MARK(evaluation->env, "txn.rollback_of_committed");
+            return lw_fail(LW_REFUSED,
+                           "transaction %llu is committed at %llu: it cannot be rolled back",
+                           (unsigned long long)request->start, (unsigned long long)committed);
+        }
+        ++*position;
+    }
+    return LW_OK;
+}
+
+/* ---- deciding ------------------------------------------------------------------------------- */
+
+LW_YIELDS static lw_status check_lock(lw_evaluation *evaluation, const lw_check_request *request,
+                                      const lw_lock_record *lock, lw_check_reply *reply) {
+    if (!lw_equal(lock->primary, request->primary)) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "the key asked about is not the primary of transaction %llu",
+                       (unsigned long long)request->start);
+    }
+    bool alive =
+        lock->expires > evaluation->now && !LW_BUG(evaluation->env, "txn.check_ignores_expiry");
+    if (alive && !request->decide) {
+        reply->fate = LW_FATE_ALIVE;
+        reply->remaining_ms = lw_lock_remaining_ms(lock, evaluation->now);
+        return LW_OK;
+    }
+    if (!alive) {
+        LW_MARK(evaluation->env, "txn.lock_expired");
+    }
+    uint64_t committed;
+    reply->fate = LW_FATE_ABORTED;
+    return roll_back(evaluation, request->primary, request->start, lock, &committed);
+}
+
+lw_status lw_evaluate_check(lw_evaluation *evaluation, const lw_check_request *request,
+                            lw_check_reply *reply) {
+    lw_lock_record lock;
+    const lw_lock_record *own;
+    *reply = (lw_check_reply){0};
+    LW_TRY(find_own_lock(evaluation, request->primary, request->start, &lock, &own));
+    if (own != NULL) {
+        return check_lock(evaluation, request, own, reply);
+    }
+    uint64_t committed;
+    LW_TRY(roll_back(evaluation, request->primary, request->start, NULL, &committed));
+    reply->fate = committed != 0 ? LW_FATE_COMMITTED : LW_FATE_ABORTED;
+    reply->commit_timestamp = committed;
+    if (evaluation->batch.size > 0) {
+        LW_MARK(evaluation->env, "txn.unknown_rolled_back");
+    }
+    return LW_OK;
+}
+
+lw_status lw_evaluate_heartbeat(lw_evaluation *evaluation, const lw_heartbeat_request *request) {
+    lw_lock_record lock;
+    const lw_lock_record *own;
+    LW_TRY(find_own_lock(evaluation, request->primary, request->start, &lock, &own));
+    if (own == NULL) {
+        lw_account account;
+        LW_TRY(
+            lw_history_account(evaluation, request->primary, request->start, UINT64_MAX, &account));
+        return account.committed != 0
+                   ? LW_OK
+                   : lw_obstacle_rolled_back(evaluation, request->primary, request->start);
+    }
+    uint64_t expires = evaluation_expiry(evaluation, request->lifetime_ms);
+    if (expires > lock.expires) {
+        lock.expires = expires;
+        evaluation_put_lock(evaluation, request->primary, &lock);
+    }
+    return LW_OK;
+}
