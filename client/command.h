@@ -83,6 +83,7 @@ typedef enum lw_flag_id {
     LW_FLAG_ONCE,
     LW_FLAG_TRACE,
     LW_FLAG_HISTORY,
+    LW_FLAG_CHECK,
     LW_FLAG_MAN,
     LW_FLAG_COMPLETION,
     LW_FLAG_COLOR,

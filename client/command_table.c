@@ -68,6 +68,8 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                        "Write every event of the runs to a file."},
     [LW_FLAG_HISTORY] = {"history", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
                          "Write the histories of the runs to a file, as JSON lines."},
+    [LW_FLAG_CHECK] = {"check", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
+                       "Run nothing, and judge a history that was recorded in a file."},
     [LW_FLAG_MAN] = {"man", NULL, LW_KIND_SWITCH, NULL, NULL, NULL, "Print the manual page."},
     [LW_FLAG_COMPLETION] = {"completion", "SHELL", LW_KIND_CHOICE, "bash", NULL, NULL,
                             "Print completions for a shell."},
@@ -235,16 +237,21 @@ static const lw_command_spec commands[] = {
      "Exit code 7 if there is any, 6 if a node has the folder open.",
      "lathwork check lathwork-data", NULL},
     {"sim", LW_GROUP_SELF, "", 0, 0,
-     BIT(SEED) | BIT(RUNS) | BIT(SCENARIO) | BIT(BUG) | BIT(ONCE) | BIT(TRACE) | BIT(HISTORY),
+     BIT(SEED) | BIT(RUNS) | BIT(SCENARIO) | BIT(BUG) | BIT(ONCE) | BIT(TRACE) | BIT(HISTORY) |
+         BIT(CHECK) | BIT(ISOLATION),
      "run a node and clients in a simulated world",
      "Runs this program's own node and several clients in one thread, on virtual time, disks and "
      "networks, all decided by a seed; lets power fail, disks fail and networks stall; and checks "
      "that every acknowledged transaction is there, none is half there, and the histories are as "
      "isolated as they were promised to be. Each seed runs twice and must repeat itself.\n\n"
      "On a failure standard error tells what was violated, the last events, and the command that "
-     "repeats the run. Exit code 1 if there was any.",
+     "repeats the run. Exit code 1 if there was any.\n\n"
+     "With --check it judges a history of transactions recorded anywhere, each at its own "
+     "isolation "
+     "or all at the one given: exit code 1 if it shows an anomaly.",
      "lathwork sim --seed 7 --runs 100\n"
-     "lathwork sim --scenario crash --seed 42 --trace events.txt",
+     "lathwork sim --scenario crash --seed 42 --trace events.txt\n"
+     "lathwork sim --check history.jsonl",
      NULL},
     {"config", LW_GROUP_SELF, "", 0, 0,
      BIT(ADDR) | BIT(TIMEOUT) | BIT(DATA) | BIT(LISTEN) | BIT(MEMORY),

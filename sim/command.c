@@ -22,6 +22,7 @@ typedef struct tally {
     FILE *trace, *history; /* NULL: none */
     uint64_t runs, failed_runs, damaged_runs, boots;
     uint64_t committed, failed, in_doubt;
+    uint64_t broken_constraints;
     uint64_t virtual_ns;
     double began; /* real seconds */
     lw_mark marks[MARKS_MAX];
@@ -107,6 +108,7 @@ static bool run_seed(tally *all, const lw_scenario *scenario, uint64_t seed) {
     all->committed += result.committed;
     all->failed += result.failed;
     all->in_doubt += result.in_doubt;
+    all->broken_constraints += result.broken_constraints;
     all->virtual_ns += result.virtual_ns;
     lw_buffer_reset(&result.failures);
     return result.passed;
@@ -148,10 +150,11 @@ static void print_text(const tally *all, double seconds, lw_buffer *text) {
         "runs        %" PRIu64 " (%" PRIu64 " failed, %" PRIu64 " ended by damage that was found)\n"
         "simulated   %.1f s, %.0f per real second%s\n"
         "boots       %" PRIu64 "\n"
-        "commits     %" PRIu64 " acknowledged, %" PRIu64 " refused, %" PRIu64 " in doubt\n",
+        "commits     %" PRIu64 " acknowledged, %" PRIu64 " refused, %" PRIu64 " in doubt\n"
+        "skew        %" PRIu64 " constraints seen broken at snapshot isolation, which allows it\n",
         all->runs, all->failed_runs, all->damaged_runs, simulated,
         simulated * (all->once ? 1 : 2) / seconds, all->once ? "" : " (each seed twice)",
-        all->boots, all->committed, all->failed, all->in_doubt);
+        all->boots, all->committed, all->failed, all->in_doubt, all->broken_constraints);
     lw_buffer_print(text, "marks       %zu reached\n", all->mark_count);
     for (size_t index = 0; index < all->mark_count; index++) {
         lw_buffer_print(text, "  %-40s %" PRIu64 "\n", all->marks[index].name,
@@ -169,6 +172,7 @@ static void print_json(const tally *all, double seconds, lw_buffer *text) {
     lw_json_number(&json, "committed", all->committed);
     lw_json_number(&json, "refused", all->failed);
     lw_json_number(&json, "in_doubt", all->in_doubt);
+    lw_json_number(&json, "broken_constraints", all->broken_constraints);
     lw_json_number(&json, "simulated_ms", all->virtual_ns / 1000000);
     lw_json_number(&json, "real_ms", (uint64_t)(seconds * 1000));
     lw_json_object_open(&json, "marks");
@@ -249,7 +253,9 @@ lw_exit lw_sim_command(lw_command *command) {
     all->memory = memory;
     all->began = real_seconds();
     all->names = lw_arena_in(memory);
-    lw_exit code = run(all);
+    lw_exit code = command->flags[LW_FLAG_CHECK].text != NULL
+                       ? lw_sim_command_check(command, memory)
+                       : run(all);
     close_output(all->trace);
     close_output(all->history);
     lw_memory_close(memory);

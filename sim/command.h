@@ -9,4 +9,7 @@
  * error, the summary is the answer. LW_EXIT_NEGATIVE if anything was violated. */
 lw_exit lw_sim_command(lw_command *command);
 
+/* `lathwork sim --check FILE`. Errors were told. */
+lw_exit lw_sim_command_check(lw_command *command, lw_memory *memory);
+
 #endif

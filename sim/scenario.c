@@ -2,7 +2,6 @@
 #include "sim/scenario.h"
 
 #include "client/client.h"
-#include "sim/check_append.h"
 #include "sim/run.h"
 
 #include <inttypes.h>
@@ -158,13 +157,9 @@ static void stop_clients(lw_sim_run *it) {
 }
 
 static void judge_run(lw_sim_run *it) {
-    lw_buffer report = lw_buffer_in(it->memory);
-    if (!lw_check_append(&it->workload.history, it->workload.isolation == LW_STRICT, it->memory,
-                         &report)) {
-        lw_buffer_append(&it->result->failures, lw_buffer_view(&report));
+    if (!lw_workload_judge(&it->workload, &it->result->failures)) {
+        LW_ASSERT(it->result->failures.size > 0);
     }
-    lw_buffer_append(&it->result->failures, lw_buffer_view(&it->workload.violations));
-    lw_buffer_reset(&report);
 }
 
 static void run_phases(lw_sim_run *it) {
@@ -204,7 +199,7 @@ static void report_failure(const lw_sim_run *it) {
 
 static void write_history(lw_sim_run *it) {
     lw_buffer lines = lw_buffer_in(it->memory);
-    lw_history_write(&it->workload.history, &lines);
+    lw_history_print(&it->workload.history, &lines);
     (void)fwrite(lines.data, 1, lines.size, it->options->history);
     lw_buffer_reset(&lines);
 }
@@ -225,9 +220,7 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     }
     it->node_host = lw_world_host(it->world, "node");
     it->judge_host = lw_world_host(it->world, "judge");
-    lw_workload_init(&it->workload, memory,
-                     lw_chance_percent(&it->chance, 70) ? LW_STRICT : LW_SNAPSHOT, world_now,
-                     it->world);
+    lw_workload_init(&it->workload, memory, &it->chance, world_now, it->world);
     it->workload.marching = lw_chance_percent(&it->chance, 30);
     it->workload.undisturbed = options->scenario->crash_every_ms == 0;
     run_phases(it);
@@ -239,6 +232,8 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     result->committed = it->workload.committed;
     result->failed = it->workload.failed;
     result->in_doubt = it->workload.in_doubt;
+    result->strict = !it->workload.snapshot;
+    result->broken_constraints = it->workload.broken_constraints;
     if (!result->passed) {
         report_failure(it);
     }
@@ -251,8 +246,6 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
         marks(argument, reached[index]);
     }
     lw_world_close(it->world);
-    lw_history_reset(&it->workload.history);
-    lw_buffer_reset(&it->workload.violations);
-    lw_buffer_reset(&it->workload.counter.told);
+    lw_workload_reset(&it->workload);
     lw_free(memory, it);
 }

@@ -41,7 +41,9 @@ typedef struct lw_run_result {
     uint64_t virtual_ns;
     uint64_t boots;
     uint64_t committed, failed, in_doubt;
-    lw_buffer failures; /* what was violated, a line each */
+    bool strict;                 /* all of its transactions were */
+    uint64_t broken_constraints; /* seen: allowed unless it is strict */
+    lw_buffer failures;          /* what was violated, a line each */
 } lw_run_result;
 
 /* Called with every mark and fault that was hit in a run. */

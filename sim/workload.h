@@ -1,30 +1,63 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Workloads: what the clients of a simulation do, written against the ordinary lathwork.h. Each
  * client is a fiber in an env of its own and may be dropped at any moment, so everything that
- * outlives it belongs to the workload.
+ * outlives it belongs to the workload. Which of them run, how often, at which isolation and how
+ * many transactions are pessimistic is drawn by seed (swarm).
  *
- * Lists: transactions of one to four, sometimes twenty, reads, appends and scans over a few hot
- * lists: the history that the cycle checker judges.
+ * Mixture (sim/workload_mixture.c): transactions of one to four, sometimes twenty, reads, appends,
+ * writes, inserts and scans over a few hot lists and rows: the history that the checker judges.
+ * Lists are also read at timestamps of the past, where what is there never changes again.
  *
- * Bank: transfers between accounts, by what was read or by atomic additions, and scans whose sum
- * never changes.
+ * Constraints (sim/workload_constraint.c): pairs of rows of which one must be set, and ranges that
+ * may hold so many rows and no more. Kept by every transaction that sees a consistent state, and
+ * broken by two that overlap: write skew and phantoms. At strict isolation that must never show; at
+ * snapshot isolation it does.
+ *
+ * Bank (sim/workload_bank.c): transfers between accounts, by what was read or by atomic additions,
+ * and scans whose sum never changes.
  *
  * Counter: see counter.h.
  *
- * Churn: inserts, deletes and range deletes over a few keys of the client's own, each checked
- * against what the client knows; with values of every size, so that all of the storage moves. */
+ * Churn (sim/workload_churn.c): inserts, deletes and range deletes over a few keys of the client's
+ * own, each checked against what the client knows; with values of every size, so that all of the
+ * storage moves.
+ *
+ * Forgery (sim/workload_forgery.c): a client that makes timestamps up. It must be refused. */
 #ifndef LW_WORKLOAD_H
 #define LW_WORKLOAD_H
 
 #include "base/env.h"
 #include "client/lathwork.h"
+#include "sim/chance.h"
 #include "sim/counter.h"
 #include "sim/history.h"
+
+typedef enum lw_workload_kind {
+    LW_WORKLOAD_MIXTURE,
+    LW_WORKLOAD_CONSTRAINT,
+    LW_WORKLOAD_BANK,
+    LW_WORKLOAD_COUNTER,
+    LW_WORKLOAD_CHURN,
+    LW_WORKLOAD_FORGERY,
+    LW_WORKLOAD_COUNT,
+} lw_workload_kind;
+
+/* What a list held at a timestamp of the past. */
+typedef struct lw_past_read {
+    uint64_t timestamp;
+    uint32_t key;
+    const uint64_t *elements;
+    uint32_t element_count;
+} lw_past_read;
+
+enum { LW_BANK_ACCOUNTS = 6, LW_BANK_BALANCE = 100, LW_PAST_READS_MAX = 64, LW_OWN_KEYS = 16 };
 
 typedef struct lw_workload {
     lw_memory *memory; /* outlives every env */
     lw_history history;
-    lw_isolation isolation;          /* of all transactions of the run */
+    bool strict, snapshot; /* the isolations of transactions: one of them, or both */
+    uint32_t pessimistic_percent;
+    uint32_t shares[LW_WORKLOAD_COUNT], share_sum;
     uint64_t (*now_ns)(void *clock); /* one clock for all clients */
     void *clock;
     uint32_t list_window; /* lists that are hot at a time */
@@ -35,33 +68,38 @@ typedef struct lw_workload {
     bool stopping; /* clients end after their transaction */
     uint32_t running;
     uint64_t committed, failed, in_doubt;
-    uint64_t highest_timestamp; /* that a client was told so far */
-    bool undisturbed;           /* nobody loses a connection or a clock: see judge_rollback */
+    uint64_t highest_timestamp;  /* that a client was told so far */
+    bool undisturbed;            /* nobody loses a connection or a clock: see judge_rollback */
+    uint64_t broken_constraints; /* that committed transactions saw: none may be at strict */
+    lw_past_read past[LW_PAST_READS_MAX];
+    uint32_t past_count; /* all that were made; the last ones are kept */
     lw_counter counter;
     /* Broken promises, one line each; none if empty. */
     lw_buffer violations;
 } lw_workload;
-
-enum { LW_BANK_ACCOUNTS = 6, LW_BANK_BALANCE = 100 };
 
 /* One client. Lives as long as the workload; its env may go. */
 typedef struct lw_workload_client {
     lw_workload *workload;
     const char *address; /* of a node */
     uint32_t number;
-    uint64_t own[16]; /* churn: what its keys held when last known; 0: nothing */
-    bool own_known[16];
+    uint64_t own[LW_OWN_KEYS]; /* churn: what its keys held when last known; 0: nothing */
+    bool own_known[LW_OWN_KEYS];
     uint64_t done; /* transactions with a known outcome */
 } lw_workload_client;
 
-void lw_workload_init(lw_workload *workload, lw_memory *memory, lw_isolation isolation,
+void lw_workload_init(lw_workload *workload, lw_memory *memory, lw_chance *chance,
                       uint64_t (*now_ns)(void *clock), void *clock);
+void lw_workload_reset(lw_workload *workload);
 /* Starts the client's fiber in `env`. */
 void lw_workload_start(lw_env *env, lw_workload_client *client);
 /* The bank's first transaction: must be repeated until it is LW_OK. */
 LW_MUST_USE LW_YIELDS lw_status lw_workload_fill(lw_client *client);
-/* Reads everything once more, as a final transaction of the history, and checks the bank and the
- * counter. */
+/* Asks what became of every transaction in doubt, reads everything once more, as final transactions
+ * of the history, and checks the bank and the counter. May be repeated until it is LW_OK. */
 LW_MUST_USE LW_YIELDS lw_status lw_workload_final(lw_workload *workload, lw_client *client);
+/* Holds the history and everything else that was noted against what was promised; `report` receives
+ * a line for each broken promise. */
+LW_MUST_USE bool lw_workload_judge(lw_workload *workload, lw_buffer *report);
 
 #endif
