@@ -8,6 +8,8 @@
 #   make check      formatting, warnings of two compilers, static analysis, the linters
 #   make sim        the simulator over SIM_RUNS fresh seeds of every scenario
 #   make sim-bugs   after how many seeds the simulator catches each planted bug; takes its time
+#   make histories  clients of a real node that is killed again and again, for HISTORY_MINUTES
+#                   minutes; what they were told is checked
 #   make fuzz       every fuzz target for FUZZ_SECONDS seconds, from its committed corpus
 #   make model      MODEL_OPERATIONS random operations of the store against a sorted map
 #   make bench      our storage engine against RocksDB, LevelDB and LMDB, and what a node costs:
@@ -66,6 +68,7 @@ MAIN    := $(B)/node/main.o
 PROGRAM := $(B)/lathwork
 
 TESTS   := $(patsubst %.c,$(B)/%,$(wildcard tests/test_*.c))
+RECORDER := $(B)/tests/record_history
 BENCHES := $(B)/tests/bench_node $(B)/tests/bench_engines $(B)/tests/bench_values $(B)/tests/bench_txn
 # The comparison of engines: the driver, and one file an engine. The others' files need their
 # packages, which nothing but `make bench` asks for.
@@ -92,7 +95,7 @@ say    = $(if $(V)$(QUIET),,@printf '  %-5s %s\n' $(1) $@)
 
 .PHONY: all tests library packages
 all: $(PROGRAM) library
-tests: $(PROGRAM) library $(TESTS) $(REPLAYS)
+tests: $(PROGRAM) library $(TESTS) $(REPLAYS) $(RECORDER)
 library: $(B)/liblathwork.a $(B)/liblathwork.so $(B)/lathwork.h \
          $(B)/liblathwork-storage.a $(B)/liblathwork-storage.so
 
@@ -131,6 +134,11 @@ $(B)/lathwork: $(MAIN) $(B)/all.a
 $(TESTS): $(B)/%: $(B)/%.o $(B)/all.a
 	$(call say,LINK)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ -lcmocka -lmsgpackc $(LDLIBS)
+
+# As a user's program is: against the public header's library, and nothing else.
+$(RECORDER): $(B)/%: $(B)/%.o $(B)/liblathwork.a
+	$(call say,LINK)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $^ -o $@ -lpthread
 
 $(BENCHES): $(B)/%: $(B)/%.o $(B)/all.a
 	$(call say,LINK)
@@ -249,6 +257,12 @@ sim-bugs: deps
 	$(again) VARIANT=debug build/debug/lathwork
 	@tests/sim_bugs.sh build/debug/lathwork
 
+HISTORY_MINUTES ?= 5
+.PHONY: histories
+histories: deps
+	$(again) VARIANT=debug build/debug/lathwork build/debug/tests/record_history
+	@HISTORY_ROUNDS=$$((2 * $(HISTORY_MINUTES))) HISTORY_SECONDS=30 tests/test_histories.sh
+
 MODEL_OPERATIONS ?= 10000000
 MODEL_SEED ?= $(shell date +%s)
 model: deps
@@ -287,7 +301,7 @@ $(FUZZ_RUNS): $(B)/tests/fuzz_%.run: $(B)/tests/fuzz_%
 # ---- checking --------------------------------------------------------------------------------------
 
 .PHONY: run-checks
-run-checks: $(B)/lathwork.h $(OBJECTS) $(TESTS:=.o) $(BENCHES:=.o) $(BENCH_PARTS) $(BENCH_TXN_PARTS) $(REPLAYS:$(B)/tests/replay_%=$(B)/tests/fuzz_%.o)
+run-checks: $(B)/lathwork.h $(OBJECTS) $(TESTS:=.o) $(RECORDER).o $(BENCHES:=.o) $(BENCH_PARTS) $(BENCH_TXN_PARTS) $(REPLAYS:$(B)/tests/replay_%=$(B)/tests/fuzz_%.o)
 	@tests/lint/check.sh $(B)
 
 # ---- installing -----------------------------------------------------------------------------------
@@ -339,6 +353,6 @@ help:
 clean:
 	rm -rf build
 
--include $(OBJECTS:.o=.d) $(STORAGE_PARTS:.o=.d) $(TESTS:=.d) $(patsubst %.c,$(B)/%.d,$(wildcard tests/bench_*.c)) $(FUZZERS:%=$(B)/tests/fuzz_%.d)
+-include $(OBJECTS:.o=.d) $(STORAGE_PARTS:.o=.d) $(TESTS:=.d) $(RECORDER).d $(patsubst %.c,$(B)/%.d,$(wildcard tests/bench_*.c)) $(FUZZERS:%=$(B)/tests/fuzz_%.d)
 .SECONDARY:
 .DELETE_ON_ERROR:
