@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { START_MS_MAX = 20000, PROCESSES_MAX = 1024 };
+enum { START_MS_MAX = 20000, STOP_MS_MAX = 5000, PROCESSES_MAX = 1024 };
 
 void bench_txn_fail(const char *format, ...) {
     va_list arguments;
@@ -86,7 +86,7 @@ static void become(const bench_server *server, const char *const arguments[32]) 
     snprintf(log, sizeof(log), "%s.log", server->directory);
     int output = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0644);
     int nothing = open("/dev/null", O_RDONLY);
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    prctl(PR_SET_PDEATHSIG, SIGINT);
     if (output >= 0 && nothing >= 0) {
         dup2(nothing, 0);
         dup2(output, 1);
@@ -149,8 +149,14 @@ void bench_server_start(bench_server *server, const char *program) {
 void bench_server_stop(bench_server *server) {
     int status;
     if (server->process > 0) {
-        kill(server->process, SIGTERM);
-        waitpid(server->process, &status, 0);
+        kill(server->process, SIGINT); /* PostgreSQL would wait for its clients after SIGTERM */
+        uint64_t begun = bench_time_ns();
+        while (waitpid(server->process, &status, WNOHANG) == 0) {
+            if (bench_time_ns() - begun > STOP_MS_MAX * UINT64_C(1000000)) {
+                kill(server->process, SIGKILL);
+            }
+            nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+        }
         server->process = 0;
     }
 }

@@ -2,7 +2,8 @@
 /* Transactions of our node against Redis, etcd and PostgreSQL: starts them all, fills them, lets
  * each do each work in turn, round after round, and prints medians, ratios and what was aimed at.
  *
- *   bench_txn PROGRAM DIRECTORY [--rounds N] [--seconds S] [--only TEXT] [--quick] */
+ *   bench_txn PROGRAM DIRECTORY [--rounds N] [--seconds S] [--only TEXT] [--systems TEXT] [--quick]
+ * Only the works whose name has the text, only the systems whose names are in the text. */
 #include "tests/bench_txn.h"
 
 #include <stdio.h>
@@ -63,7 +64,7 @@ static const figure figures[] = {
 enum { FIGURES = sizeof(figures) / sizeof(*figures) };
 
 typedef struct bench {
-    const char *program, *directory, *only;
+    const char *program, *directory, *only, *systems;
     uint32_t rounds;
     double seconds;
     bench_server servers[SYSTEMS];
@@ -76,8 +77,13 @@ static const bench_system *const systems[SYSTEMS] = {&bench_wire_lathwork, &benc
 /* ---- measuring --------------------------------------------------------------------------------
  */
 
-static bool takes_part(const figure *what, const bench_system *system) {
-    return what->depth <= system->depth && (what->operation != BENCH_TRANSFER || system->transfers);
+static bool wanted(const bench *of, const bench_system *system) {
+    return of->systems == NULL || strstr(of->systems, system->name) != NULL;
+}
+
+static bool takes_part(const bench *of, const figure *what, const bench_system *system) {
+    return wanted(of, system) && what->depth <= system->depth &&
+           (what->operation != BENCH_TRANSFER || system->transfers);
 }
 
 static bool same_load(const figure *one, const figure *other) {
@@ -96,7 +102,7 @@ static void measure_load(bench *of, uint32_t first, uint32_t round) {
     const figure *what = &figures[first];
     for (uint32_t turn = 0; turn < SYSTEMS; turn++) {
         uint32_t system = (turn + round) % SYSTEMS;
-        if (!takes_part(what, systems[system])) {
+        if (!takes_part(of, what, systems[system])) {
             continue;
         }
         bench_load load = {.operation = what->operation,
@@ -180,6 +186,9 @@ static void print_table(const bench *of) {
            of->rounds, of->rounds == 1 ? "" : "s", of->seconds, BENCH_TXN_KEYS, BENCH_TXN_KEY_SIZE,
            BENCH_TXN_VALUE_SIZE);
     for (uint32_t system = 0; system < SYSTEMS; system++) {
+        if (of->servers[system].process == 0) {
+            continue;
+        }
         printf("%s: %s; %.0f MB of memory at the end.\n", systems[system]->name,
                systems[system]->settings, bench_server_memory(&of->servers[system]) / 1e6);
     }
@@ -215,6 +224,9 @@ static void start_all(bench *of) {
     for (uint32_t index = 0; index < SYSTEMS; index++) {
         bench_server *server = &of->servers[index];
         server->system = systems[index];
+        if (!wanted(of, systems[index])) {
+            continue;
+        }
         snprintf(server->directory, sizeof(server->directory), "%s/%s", of->directory,
                  systems[index]->name);
         bench_server_start(server, of->program);
@@ -233,7 +245,7 @@ int main(int count, char **words) {
     static bench of = {.rounds = 3, .seconds = 2};
     if (count < 3) {
         fprintf(stderr, "bench_txn PROGRAM DIRECTORY [--rounds N] [--seconds S] [--only TEXT] "
-                        "[--quick]\n");
+                        "[--systems TEXT] [--quick]\n");
         return 2;
     }
     of.program = words[1];
@@ -249,6 +261,8 @@ int main(int count, char **words) {
             of.seconds = strtod(words[++index], NULL);
         } else if (more && strcmp(words[index], "--only") == 0) {
             of.only = words[++index];
+        } else if (more && strcmp(words[index], "--systems") == 0) {
+            of.systems = words[++index];
         } else {
             fprintf(stderr, "bench_txn: %s?\n", words[index]);
             return 2;
