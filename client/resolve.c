@@ -3,36 +3,6 @@
  * of its transaction, and finishes the key accordingly (Percolator's lazy clean-up). */
 #include "client/transaction.h"
 
-lw_status lw_txn_conflict(const lw_obstacle *obstacle) {
-    char key[LW_PRINTABLE_SIZE], label[LW_PRINTABLE_SIZE];
-    lw_printable(obstacle->key, key, sizeof(key));
-    lw_printable(obstacle->label, label, sizeof(label));
-    const char *of = obstacle->label.size > 0 ? " of client " : "";
-    unsigned long long start = obstacle->start;
-    switch (obstacle->kind) {
-    case LW_OBSTACLE_NEWER:
-        return lw_fail(LW_CONFLICT,
-                       "the key \"%s\" was changed by transaction %llu%s%s: run the "
-                       "whole transaction again",
-                       key, start, of, label);
-    case LW_OBSTACLE_ROLLED_BACK:
-        return lw_fail(LW_CONFLICT,
-                       "this transaction was rolled back at the key \"%s\", as its "
-                       "locks had expired: run it again",
-                       key);
-    case LW_OBSTACLE_DEADLOCK:
-        return lw_fail(LW_CONFLICT,
-                       "waiting for the key \"%s\", locked by transaction %llu%s%s, "
-                       "would be a deadlock: run the whole transaction again",
-                       key, start, of, label);
-    case LW_OBSTACLE_LOCK:
-        return lw_fail(LW_CONFLICT, "the key \"%s\" is locked by transaction %llu%s%s", key, start,
-                       of, label);
-    }
-    return lw_fail(LW_INTERNAL, "the node named an obstacle of unknown kind %d",
-                   (int)obstacle->kind);
-}
-
 /* Tells one key of a decided transaction its fate. */
 LW_YIELDS static lw_status finish_key(lw_txn *txn, uint64_t start, uint64_t commit_timestamp,
                                       lw_bytes key) {

@@ -91,8 +91,8 @@ void replica_call_close(replica_call *call) {
     }
     if (call->committing != 0) {
         lw_map_remove(&replica->committing, &call->node);
-        lw_queue_wake_all(&call->ended);
     }
+    lw_queue_wake_all(&call->ended);
     wake_if_idle(replica);
 }
 
@@ -131,16 +131,6 @@ void replica_evaluation_close(replica_call *call) {
     call->evaluation.snapshot = NULL;
 }
 
-void replica_obstacle(const replica_call *call, lw_buffer *reply) {
-    const lw_replica_options *options = &call->replica->options;
-    lw_obstacle obstacle = call->evaluation.obstacle;
-    if (call->evaluation.obstacle_session != 0) {
-        obstacle.label =
-            options->session_label(options->argument, call->evaluation.obstacle_session);
-    }
-    lw_obstacle_encode(&obstacle, reply);
-}
-
 /* ---- requests ------------------------------------------------------------------------------- */
 
 LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *request,
@@ -168,14 +158,17 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
         return replica_lock(call, request->body, reply);
     case LW_MESSAGE_HEARTBEAT:
         return replica_heartbeat(call, request->body, reply);
+    case LW_MESSAGE_LOCKS:
+        return replica_page_of_locks(call, request->body, reply);
+    case LW_MESSAGE_KILL:
+        return call->replica->options.kill(call->replica->options.argument, request->body,
+                                           call->session, reply);
     case LW_MESSAGE_HELLO:
     case LW_MESSAGE_STATUS:
     case LW_MESSAGE_TOPOLOGY:
     case LW_MESSAGE_SPLIT:
     case LW_MESSAGE_CHECK_SECONDARIES:
     case LW_MESSAGE_FINISH_RANGE:
-    case LW_MESSAGE_LOCKS:
-    case LW_MESSAGE_KILL:
     case LW_MESSAGE_PIN:
     case LW_MESSAGE_UNPIN:
         break;

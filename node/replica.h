@@ -22,6 +22,7 @@
 #include "storage/log.h"
 #include "storage/store.h"
 #include "txn/lock_table.h"
+#include "txn/recent.h"
 
 typedef struct lw_replica lw_replica;
 
@@ -33,9 +34,13 @@ typedef struct lw_replica_options {
      * that a deadlock over several shards is found. */
     lw_timestamps *timestamps;
     lw_lock_table *locks;
+    lw_recent *writers; /* who wrote lately */
+    lw_recent *killed;  /* who is to write no more */
     /* Carries a request of the node's own to the shard that holds `key`: see lw_replica_execute. */
     LW_YIELDS lw_status (*ask)(void *argument, lw_message_kind kind, lw_bytes key, lw_bytes body,
                                lw_buffer *reply);
+    /* Carries out KILL, which is about all shards of the node. */
+    LW_YIELDS lw_status (*kill)(void *argument, lw_bytes body, uint64_t session, lw_buffer *reply);
     /* The label of a session, for conflict messages; empty if unknown. */
     lw_bytes (*session_label)(void *argument, uint64_t session);
     /* Called when the log or the store died, with the reason: the node must stop. */
@@ -67,6 +72,14 @@ LW_YIELDS void lw_replica_close(lw_replica *replica);
  * until it returns. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_execute(lw_replica *replica, const lw_request *request,
                                                    uint64_t session, lw_buffer *reply);
+/* Waits until no request is under way that writes for the transaction; true if there was one. */
+LW_YIELDS bool lw_replica_await_writes(lw_replica *replica, uint64_t start);
+/* The primary key that the locks of a transaction in this tree name; LW_NOT_FOUND if it has none
+ * here. */
+LW_MUST_USE LW_YIELDS lw_status lw_replica_primary_of(lw_replica *replica, uint64_t start,
+                                                      lw_buffer *primary);
+/* Ends what the transaction has prewritten here, in the background: it is decided. */
+void lw_replica_doom(lw_replica *replica, uint64_t start);
 /* The session's connection ended and it did not come back: rolls back, in the background, what it
  * prewrote here and never decided. Its pessimistic locks are the caller's. */
 void lw_replica_session_ended(lw_replica *replica, uint64_t session);

@@ -26,6 +26,7 @@ lw_status replica_get(replica_call *call, lw_bytes body, lw_buffer *reply) {
     lw_get_request request;
     LW_TRY(lw_get_request_decode(body, &call->arena, &request));
     LW_TRY(settle_timestamps(call, &request.read_timestamp, &request.start));
+    LW_TRY(replica_spared(call, request.start));
     LW_TRY(replica_await_keys(call, request.read_timestamp, request.keys, request.key_count));
     lw_get_reply answer;
     LW_TRY(replica_evaluation_open(call));
@@ -41,6 +42,7 @@ lw_status replica_scan(replica_call *call, lw_bytes body, lw_buffer *reply) {
     lw_scan_request request;
     LW_TRY(lw_scan_request_decode(body, &call->arena, &request));
     LW_TRY(settle_timestamps(call, &request.read_timestamp, &request.start));
+    LW_TRY(replica_spared(call, request.start));
     lw_latch_range range = {.lower = request.lower, .upper = request.upper};
     LW_TRY(replica_await_range(call, request.read_timestamp, range));
     lw_scan_reply answer;

@@ -7,6 +7,8 @@
  *   replica_read.c      GET, SCAN, VALIDATE, LOCK
  *   replica_write.c     COMMIT_NOW, PREWRITE, COMMIT, ROLLBACK, CHECK, HEARTBEAT
  *   replica_sweep.c     locks of sessions that are no more
+ *   replica_locks.c     LOCKS, and what killing a transaction asks of a shard
+ *   replica_explain.c   what a request that did not go through is told
  *
  * An entry of the log is
  *   batch (storage/batch.h) · kind u8 · range version u64 · config version u64
@@ -57,10 +59,12 @@ typedef struct replica_call {
     lw_epoch epoch;       /* in which it came */
     bool misrouted;       /* the shard has changed since, or does not hold its keys */
     bool orphaned;        /* its session ended meanwhile */
+    uint64_t waited_ns;   /* for locks of others */
+    uint64_t writing;     /* the transaction that it prewrites or commits in one round; 0: none */
     bool freeing;         /* gives back more space than it takes, in the end */
     lw_map_node node;     /* by `committing`, unless that is 0 */
     uint64_t committing;  /* the transaction that it commits in one round; 0: none */
-    lw_queue ended;       /* where later copies of the same request wait */
+    lw_queue ended;       /* where later copies of the same request, and who kills it, wait */
     lw_arena arena;
     lw_evaluation evaluation;
     lw_latch latch;
@@ -121,8 +125,6 @@ LW_MUST_USE lw_status replica_check_epoch(replica_call *call);
  * suspend. LW_UNAVAILABLE if the shard has changed since the call came (P2). */
 LW_MUST_USE lw_status replica_evaluation_open(replica_call *call);
 void replica_evaluation_close(replica_call *call);
-/* Encodes what the evaluation met, with the label of its session. */
-void replica_obstacle(const replica_call *call, lw_buffer *reply);
 
 /* ---- entries: replica_propose.c ------------------------------------------------------------- */
 
@@ -201,6 +203,25 @@ LW_MUST_USE LW_YIELDS lw_status replica_decide(replica_call *call, const lw_chec
 LW_MUST_USE LW_YIELDS lw_status replica_finish(replica_call *call,
                                                const lw_finish_request *request);
 
+/* ---- locks: replica_locks.c ----------------------------------------------------------------- */
+
+LW_MUST_USE LW_YIELDS lw_status replica_page_of_locks(replica_call *call, lw_bytes body,
+                                                      lw_buffer *reply);
+
+/* ---- words: replica_explain.c --------------------------------------------------------------- */
+
+/* Remembers who wrote, so that others can be told. */
+void replica_note_writer(const replica_call *call, uint64_t start, uint64_t commit_timestamp);
+/* Encodes what the evaluation met, with labels. */
+void replica_obstacle(const replica_call *call, lw_buffer *reply);
+/* LW_CONFLICT, with the whole cycle. */
+LW_MUST_USE lw_status replica_deadlock(replica_call *call, lw_bytes key,
+                                       const lw_lock_cycle *cycle);
+/* LW_TIMEOUT, with whoever has the key now. */
+LW_MUST_USE lw_status replica_waited_too_long(const replica_call *call, lw_bytes key);
+/* LW_CONFLICT if the transaction was killed. */
+LW_MUST_USE lw_status replica_spared(replica_call *call, uint64_t start);
+
 /* ---- open transactions: replica_sweep.c ----------------------------------------------------- */
 
 /* Counts what an applied entry changed. */
@@ -212,6 +233,8 @@ LW_MUST_USE LW_YIELDS lw_status replica_open_load(lw_replica *replica);
 void replica_open_attach(lw_replica *replica, uint64_t session);
 /* It is no more: what it has open is doomed. */
 void replica_open_doom(lw_replica *replica, uint64_t session);
+/* Whether a transaction has locks in the tree. */
+bool replica_open_has(const lw_replica *replica, uint64_t start);
 /* ... of one transaction. */
 void replica_open_doom_one(lw_replica *replica, uint64_t start);
 /* Sees to those that were loaded. */

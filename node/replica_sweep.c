@@ -21,6 +21,10 @@ static open_transaction *find_open(const lw_replica *replica, uint64_t start) {
     return node == NULL ? NULL : LW_MAP_ENTRY(node, open_transaction, node);
 }
 
+bool replica_open_has(const lw_replica *replica, uint64_t start) {
+    return find_open(replica, start) != NULL;
+}
+
 static open_transaction *enter_open(lw_replica *replica, uint64_t start, uint64_t session) {
     open_transaction *entered = find_open(replica, start);
     if (entered != NULL) {

@@ -147,53 +147,31 @@ void replica_unlatch(replica_call *call) {
 
 /* ---- pessimistic locks ---------------------------------------------------------------------- */
 
-static lw_status deadlock(replica_call *call, lw_bytes key, const lw_lock_cycle *cycle) {
-    char text[LW_PRINTABLE_SIZE];
-    LW_MARK(call->replica->env, "replica.deadlock");
-    call->evaluation.obstacle = (lw_obstacle){.kind = LW_OBSTACLE_DEADLOCK,
-                                              .key = lw_arena_copy(&call->arena, key),
-                                              .start = cycle->steps[1].start};
-    call->evaluation.obstacle_session = cycle->steps[1].session;
-    return lw_fail(LW_CONFLICT, "waiting for key \"%s\" would be a deadlock",
-                   lw_printable(key, text, sizeof(text)));
-}
-
-static lw_status waited_too_long(replica_call *call, uint64_t start, lw_bytes key) {
-    lw_replica *replica = call->replica;
-    uint64_t owner, session;
-    char text[LW_PRINTABLE_SIZE], label[LW_PRINTABLE_SIZE];
-    LW_MARK(replica->env, "replica.lock_timeout");
-    (void)lw_printable(key, text, sizeof(text));
-    if (!lw_lock_table_foreign(replica->locks, start, key, &owner, &session)) {
-        return lw_fail(LW_TIMEOUT, "waited too long for key \"%s\"", text);
-    }
-    lw_bytes name = replica->options.session_label(replica->options.argument, session);
-    return lw_fail(LW_TIMEOUT,
-                   "waited too long for key \"%s\": transaction %llu of client \"%s\" holds it",
-                   text, (unsigned long long)owner, lw_printable(name, label, sizeof(label)));
-}
-
 lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key, bool kept,
                            uint64_t deadline_ns, bool *fresh) {
     lw_replica *replica = call->replica;
+    LW_TRY(replica_spared(call, start));
     lw_lock_waiter waiter = {.start = start, .session = call->session, .key = key, .kept = kept};
     lw_lock_cycle cycle;
     if (lw_lock_table_request(replica->locks, &waiter, &cycle) == LW_LOCK_DEADLOCK) {
-        return deadlock(call, key, &cycle);
+        return replica_deadlock(call, key, &cycle);
     }
     bool in_time = true;
+    uint64_t asked_ns = waiter.held ? 0 : lw_env_now(replica->env);
     replica->lock_waiting++;
     while (in_time && !waiter.held && !waiter.cut) {
         in_time = lw_env_wait(replica->env, &waiter.changed, deadline_ns);
     }
     replica->lock_waiting--;
+    call->waited_ns += asked_ns == 0 ? 0 : lw_env_now(replica->env) - asked_ns;
     if (!waiter.held && !waiter.cut) {
         lw_lock_table_cancel(replica->locks, &waiter);
-        return waited_too_long(call, start, key);
+        return replica_waited_too_long(call, key);
     }
     LW_TRY(replica_gate(replica));
     if (!waiter.held) {
         LW_MARK(replica->env, "replica.waiter_cut");
+        LW_TRY(replica_spared(call, start));
         return lw_fail(LW_UNAVAILABLE, "the session ended while a lock was waited for");
     }
     *fresh = waiter.fresh;

@@ -97,6 +97,7 @@ LW_YIELDS static lw_status draw_and_write(replica_call *call, const lw_commit_no
     lw_replica *replica = call->replica;
     LW_TRY(replica_call_room(call, size));
     LW_TRY(replica_take(replica, 1, call->deadline_ns, commit_timestamp));
+    LW_TRY(replica_spared(call, request->start));
     *written = *commit_timestamp < call->evaluation.valid_until;
     if (!*written) {
         LW_MARK(replica->env, "replica.expired_at_commit");
@@ -135,6 +136,7 @@ lw_status replica_commit_now(replica_call *call, lw_bytes body, lw_buffer *reply
     lw_commit_now_request request;
     LW_TRY(lw_commit_now_request_decode(body, &call->arena, &request));
     LW_TRY(replica_given(replica, request.start));
+    call->writing = request.start;
     LW_TRY(replica_await_copies(call, request.start));
     bool freeing = puts_nothing(request.mutations, request.mutation_count);
     LW_TRY(replica_admit(call, body.size, freeing));
@@ -151,6 +153,7 @@ lw_status replica_commit_now(replica_call *call, lw_bytes body, lw_buffer *reply
         lw_lock_table_release_all(replica->locks, request.start);
     }
     LW_TRY(status);
+    replica_note_writer(call, request.start, answer.commit_timestamp);
     replica->figures.commits++;
     answer.results = call->evaluation.results;
     answer.result_count = call->evaluation.result_count;
@@ -160,6 +163,17 @@ lw_status replica_commit_now(replica_call *call, lw_bytes body, lw_buffer *reply
 
 /* ---- PREWRITE ------------------------------------------------------------------------------- */
 
+/* Unless the transaction was killed: looked at without suspending before the proposal (Y1). */
+LW_YIELDS static lw_status write_intents(replica_call *call, uint64_t start) {
+    size_t size = call->evaluation.batch.size;
+    if (size == 0) {
+        return LW_OK;
+    }
+    LW_TRY(replica_call_room(call, size));
+    LW_TRY(replica_spared(call, start));
+    return propose_and_wait(call, start);
+}
+
 LW_YIELDS static lw_status prewrite_latched(replica_call *call,
                                             const lw_prewrite_request *request) {
     uint32_t position = 0;
@@ -168,7 +182,7 @@ LW_YIELDS static lw_status prewrite_latched(replica_call *call,
     while (status == LW_OK && position < request->mutation_count) {
         status = lw_evaluate_prewrite(&call->evaluation, request, &position);
         if (status == LW_OK) {
-            status = write_batch(call, request->start);
+            status = write_intents(call, request->start);
         }
     }
     replica_evaluation_close(call);
@@ -180,6 +194,7 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
     lw_prewrite_request request;
     LW_TRY(lw_prewrite_request_decode(body, &call->arena, &request));
     LW_TRY(replica_given(replica, request.start));
+    call->writing = request.start;
     bool freeing = puts_nothing(request.mutations, request.mutation_count);
     LW_TRY(replica_admit(call, body.size, freeing));
     lw_status status =
@@ -194,6 +209,9 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
         replica_open_doom_one(replica, request.start);
     }
     LW_TRY(status);
+    if (lw_recent_find(replica->options.writers, request.start) == NULL) {
+        replica_note_writer(call, request.start, 0);
+    }
     lw_prewrite_reply_encode(&(lw_prewrite_reply){0}, reply);
     return LW_OK;
 }
@@ -271,6 +289,7 @@ lw_status replica_commit(replica_call *call, lw_bytes body, lw_buffer *reply) {
     /* Its locks hold the values already, and go. */
     LW_TRY(replica_admit(call, body.size, true));
     LW_TRY(replica_finish(call, &request));
+    lw_recent_committed(replica->options.writers, request.start, request.commit_timestamp);
     replica->figures.commits++;
     lw_commit_reply_encode(&(lw_commit_reply){.commit_timestamp = request.commit_timestamp}, reply);
     return LW_OK;

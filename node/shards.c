@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "base/map.h"
+#include "node/kill.h"
 
 enum {
     ASK_ATTEMPTS = 8,
@@ -21,6 +22,7 @@ struct lw_shards {
     lw_log *log; /* NULL before the start */
     lw_timestamps *timestamps;
     lw_lock_table *locks;
+    lw_recent *writers, *killed;
     lw_map by_id;
     member **sorted; /* by start key, once started */
     uint32_t count, capacity;
@@ -53,6 +55,22 @@ lw_replica *lw_shards_at(const lw_shards *shards, uint32_t index) {
 
 lw_lock_table *lw_shards_locks(lw_shards *shards) {
     return shards->locks;
+}
+
+lw_env *lw_shards_env(const lw_shards *shards) {
+    return shards->env;
+}
+
+lw_recent *lw_shards_writers(lw_shards *shards) {
+    return shards->writers;
+}
+
+lw_recent *lw_shards_killed(lw_shards *shards) {
+    return shards->killed;
+}
+
+lw_bytes lw_shards_label(const lw_shards *shards, uint64_t session) {
+    return shards->options.session_label(shards->options.argument, session);
 }
 
 lw_timestamps *lw_shards_timestamps(lw_shards *shards) {
@@ -240,13 +258,17 @@ void lw_shards_store_died(lw_shards *shards, const lw_error *reason) {
 /* ---- opening and closing -------------------------------------------------------------------- */
 
 static lw_bytes session_label(void *argument, uint64_t session) {
-    const lw_shards *shards = argument;
-    return shards->options.session_label(shards->options.argument, session);
+    return lw_shards_label(argument, session);
 }
 
 LW_YIELDS static lw_status ask(void *argument, lw_message_kind kind, lw_bytes key, lw_bytes body,
                                lw_buffer *reply) {
     return lw_shards_ask(argument, kind, key, body, reply);
+}
+
+LW_YIELDS static lw_status kill_one(void *argument, lw_bytes body, uint64_t session,
+                                    lw_buffer *reply) {
+    return lw_kill(argument, body, session, reply);
 }
 
 LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
@@ -255,7 +277,10 @@ LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
                                   .shard = shard,
                                   .timestamps = shards->timestamps,
                                   .locks = shards->locks,
+                                  .writers = shards->writers,
+                                  .killed = shards->killed,
                                   .ask = ask,
+                                  .kill = kill_one,
                                   .session_label = session_label,
                                   .died = replica_died,
                                   .argument = shards};
@@ -286,6 +311,8 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
     opened->env = options->env;
     opened->timestamps = lw_timestamps_open(options->env);
     opened->locks = lw_lock_table_open(options->env);
+    opened->writers = lw_recent_open(memory, LW_WRITERS_COUNT_MAX);
+    opened->killed = lw_recent_open(memory, LW_KILLED_COUNT_MAX);
     opened->by_id = lw_map_in(memory);
     lw_status status = open_all(opened);
     if (status != LW_OK) {
@@ -334,6 +361,8 @@ void lw_shards_close(lw_shards *shards) {
     }
     lw_timestamps_close(shards->timestamps);
     lw_lock_table_close(shards->locks);
+    lw_recent_close(shards->writers);
+    lw_recent_close(shards->killed);
     lw_map_reset(&shards->by_id);
     lw_free(memory, shards->sorted);
     lw_free(memory, shards);

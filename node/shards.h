@@ -61,7 +61,13 @@ uint32_t lw_shards_count(const lw_shards *shards);
 lw_replica *lw_shards_at(const lw_shards *shards, uint32_t index);
 /* By id; NULL if it is not here. */
 lw_replica *lw_shards_find(const lw_shards *shards, uint64_t shard);
+lw_env *lw_shards_env(const lw_shards *shards);
 lw_lock_table *lw_shards_locks(lw_shards *shards);
+/* Who wrote lately, and who was killed. */
+lw_recent *lw_shards_writers(lw_shards *shards);
+lw_recent *lw_shards_killed(lw_shards *shards);
+/* The label of a session; empty if unknown. */
+lw_bytes lw_shards_label(const lw_shards *shards, uint64_t session);
 lw_timestamps *lw_shards_timestamps(lw_shards *shards);
 
 #endif

@@ -37,6 +37,10 @@ REQUEST_COPY(prewrite_reply)
 REQUEST_COPY(finish_range_request)
 REQUEST_COPY(check_secondaries_request)
 REQUEST_COPY(check_secondaries_reply)
+REQUEST_COPY(locks_request)
+REQUEST_COPY(locks_reply)
+REQUEST_COPY(kill_request)
+REQUEST_COPY(kill_reply)
 
 static const struct {
     const char *name;
@@ -63,6 +67,10 @@ static const struct {
     {"finish_range_request", copy_finish_range_request},
     {"check_secondaries_request", copy_check_secondaries_request},
     {"check_secondaries_reply", copy_check_secondaries_reply},
+    {"locks_request", copy_locks_request},
+    {"locks_reply", copy_locks_reply},
+    {"kill_request", copy_kill_request},
+    {"kill_reply", copy_kill_reply},
 };
 enum { REQUEST_TABLE_COUNT = sizeof(request_table) / sizeof(request_table[0]) };
 

@@ -47,6 +47,24 @@ static const lw_scan_row some_rows[] = {
     {.key = {(const uint8_t *)"k", 1}, .value = {(const uint8_t *)"v", 1}},
     {.key = {(const uint8_t *)"l", 1}}};
 
+static const lw_deadlock_step some_steps[] = {
+    {.start = 7, .key = {(const uint8_t *)"a", 1}, .label = {(const uint8_t *)"one", 3}},
+    {.start = 6, .key = {(const uint8_t *)"b", 1}}};
+static const lw_lock_wait some_waits[] = {
+    {.start = 6, .label = {(const uint8_t *)"one", 3}, .waited_ms = 1}, {.start = 8}};
+static const lw_lock_row some_locks[] = {{.key = {(const uint8_t *)"a", 1},
+                                          .kind = LW_LOCK_ROW_PESSIMISTIC,
+                                          .start = 7,
+                                          .label = {(const uint8_t *)"one", 3},
+                                          .held_ms = 300,
+                                          .waiting = 40,
+                                          .waits = some_waits,
+                                          .wait_count = 2},
+                                         {.key = {(const uint8_t *)"b", 1},
+                                          .kind = LW_LOCK_ROW_ASYNC,
+                                          .start = 5,
+                                          .remaining_ms = 2000}};
+
 /* Encodes a good message of row `row` of the table into `body`. */
 static void encode_sample(size_t row) {
     lw_timestamp_request timestamp_request = {.count = 65536};
@@ -117,7 +135,16 @@ static void encode_sample(size_t row) {
                             .start = 6,
                             .primary = some_keys[0],
                             .label = lw_text("importer"),
-                            .remaining_ms = 70};
+                            .remaining_ms = 70,
+                            .waited_ms = 80,
+                            .cycle_length = 3,
+                            .step_count = 2,
+                            .steps = some_steps};
+    lw_locks_request locks_request = {.lower = some_keys[1], .row_limit = 100};
+    lw_locks_reply locks_reply = {
+        .more = true, .next = some_keys[2], .rows = some_locks, .row_count = 2};
+    lw_kill_request kill_request = {.start = 7};
+    lw_kill_reply kill_reply = {.fate = LW_FATE_COMMITTED, .commit_timestamp = 8};
     switch (row) {
     case 0:
         lw_timestamp_request_encode(&timestamp_request, &body);
@@ -179,9 +206,21 @@ static void encode_sample(size_t row) {
     case 19:
         lw_check_secondaries_request_encode(&check_secondaries_request, &body);
         break;
+    case 20:
+        lw_check_secondaries_reply_encode(&check_secondaries_reply, &body);
+        break;
+    case 21:
+        lw_locks_request_encode(&locks_request, &body);
+        break;
+    case 22:
+        lw_locks_reply_encode(&locks_reply, &body);
+        break;
+    case 23:
+        lw_kill_request_encode(&kill_request, &body);
+        break;
     default:
         assert_int_equal(row, REQUEST_TABLE_COUNT - 1);
-        lw_check_secondaries_reply_encode(&check_secondaries_reply, &body);
+        lw_kill_reply_encode(&kill_reply, &body);
     }
 }
 

@@ -25,7 +25,13 @@
  *   lock request        [ start, [ key ... ], wait ms, read ]
  *   lock reply          [ start, for update, [ value ... ] ]
  *   heartbeat request   [ start, primary, lifetime ms ]
- *   obstacle            [ kind, key, start, commit timestamp, primary, label, remaining ms ]
+ *   locks request       [ lower, row limit ]
+ *   locks reply         [ more, next, [ [ key, kind, start, label, held ms, remaining ms, waiting,
+ *                         [ [ start, label, waited ms ] ... ] ] ... ] ]
+ *   kill request        [ start ]
+ *   kill reply          [ fate, commit timestamp ]
+ *   obstacle            [ kind, key, start, commit timestamp, primary, label, remaining ms,
+ *                         waited ms, cycle length, [ [ start, key, label ] ... ] ]
  *
  *   mutation            [ kind, key, value, seen ]; a PUT that expires has kind 10, and its time to
  *                       live in ms, u64 little-endian, stands before its value
@@ -206,39 +212,6 @@ lw_status lw_lock_reply_decode(lw_bytes body, lw_arena *arena, lw_lock_reply *me
     read.for_update = request_timestamp(&from, "it says at 0 what the newest version is");
     read.values = request_read_values(&from, &read.value_count);
     LW_TRY(request_close(&from, "lock reply"));
-    *message = read;
-    return LW_OK;
-}
-
-/* ---- obstacles ------------------------------------------------------------------------------ */
-
-void lw_obstacle_encode(const lw_obstacle *message, lw_buffer *body) {
-    lw_write_array(body, 7);
-    lw_write_u64(body, message->kind);
-    lw_write_bytes(body, message->key);
-    lw_write_u64(body, message->start);
-    lw_write_u64(body, message->commit_timestamp);
-    lw_write_bytes(body, message->primary);
-    lw_write_text(body, message->label);
-    lw_write_u64(body, message->remaining_ms);
-}
-
-lw_status lw_obstacle_decode(lw_bytes body, lw_arena *arena, lw_obstacle *message) {
-    request_decoder from = request_open(body, arena, 7);
-    uint64_t kind = request_number(&from);
-    request_demand(&from, kind >= LW_OBSTACLE_LOCK && kind <= LW_OBSTACLE_DEADLOCK,
-                   "it is of an unknown kind");
-    lw_obstacle read = {.kind = (lw_obstacle_kind)(kind & UINT8_MAX)};
-    read.key = request_key(&from);
-    read.start = request_number(&from);
-    read.commit_timestamp = request_number(&from);
-    read.primary = request_bound(&from);
-    read.label = lw_read_text(&from.reader);
-    read.remaining_ms = request_number(&from);
-    request_demand(&from,
-                   read.kind != LW_OBSTACLE_LOCK || (read.start != 0 && read.primary.size > 0),
-                   "a lock says neither whose it is nor where its primary is");
-    LW_TRY(request_close(&from, "obstacle"));
     *message = read;
     return LW_OK;
 }

@@ -250,6 +250,49 @@ typedef struct lw_heartbeat_request {
     uint32_t lifetime_ms; /* from now */
 } lw_heartbeat_request;
 
+/* ---- LOCKS: a page of the locks on the keys of a shard, for people ------------------------ */
+typedef struct lw_locks_request {
+    lw_bytes lower;     /* keys from here on; empty: all */
+    uint32_t row_limit; /* 1..LW_LOCK_ROW_COUNT_MAX */
+} lw_locks_request;
+typedef enum lw_lock_row_kind {
+    LW_LOCK_ROW_PESSIMISTIC = 1, /* in memory */
+    LW_LOCK_ROW_PREWRITTEN = 2,  /* in the tree */
+    LW_LOCK_ROW_ASYNC = 3,       /* in the tree, for an async commit */
+} lw_lock_row_kind;
+/* Who waits for a lock. */
+typedef struct lw_lock_wait {
+    uint64_t start;
+    lw_bytes label;
+    uint64_t waited_ms;
+} lw_lock_wait;
+typedef struct lw_lock_row {
+    lw_bytes key;
+    lw_lock_row_kind kind;
+    uint64_t start;   /* of who holds it */
+    lw_bytes label;   /* of its client, if known */
+    uint64_t held_ms; /* pessimistic: since it has the key; else: since the transaction began */
+    uint64_t remaining_ms; /* until others may roll it back; pessimistic: 0, its session's end */
+    uint32_t waiting;      /* how many wait for it */
+    const lw_lock_wait *waits; /* the first of them, in their order */
+    uint32_t wait_count;       /* at most LW_LOCK_WAIT_COUNT_MAX */
+} lw_lock_row;
+typedef struct lw_locks_reply {
+    bool more; /* go on at `next`, with the shard that holds it */
+    lw_bytes next;
+    const lw_lock_row *rows;
+    uint32_t row_count;
+} lw_locks_reply;
+
+/* ---- KILL: to the first shard's node: rolls back a transaction that is not decided --------- */
+typedef struct lw_kill_request {
+    uint64_t start;
+} lw_kill_request;
+typedef struct lw_kill_reply {
+    lw_fate fate;              /* ABORTED: now; COMMITTED: too late; UNKNOWN: it has nothing here */
+    uint64_t commit_timestamp; /* committed; 0 if that is not known any more */
+} lw_kill_reply;
+
 /* ---- what stands in the way: the body of an LW_CONFLICT reply ----------------------------- */
 typedef enum lw_obstacle_kind {
     LW_OBSTACLE_LOCK = 1,        /* a lock of another transaction: CHECK its primary, finish it, try
@@ -257,7 +300,15 @@ typedef enum lw_obstacle_kind {
     LW_OBSTACLE_NEWER = 2,       /* a version newer than what was seen */
     LW_OBSTACLE_ROLLED_BACK = 3, /* this transaction was rolled back by somebody */
     LW_OBSTACLE_DEADLOCK = 4,    /* waiting for the lock would close a cycle */
+    LW_OBSTACLE_KILLED = 5,      /* this transaction was killed; the label is of who did it */
 } lw_obstacle_kind;
+/* A transaction of a deadlock: it waits for the key, which the next one has or asked for before;
+ * the last one's the first has. The first is the one that is told. */
+typedef struct lw_deadlock_step {
+    uint64_t start;
+    lw_bytes key;
+    lw_bytes label;
+} lw_deadlock_step;
 typedef struct lw_obstacle {
     lw_obstacle_kind kind;
     lw_bytes key;
@@ -266,6 +317,10 @@ typedef struct lw_obstacle {
     lw_bytes primary;          /* LOCK */
     uint64_t remaining_ms;     /* LOCK: until others may roll it back; 0: now */
     lw_bytes label;            /* of the other's client, if known */
+    uint64_t waited_ms;        /* how long the request waited for locks of others */
+    uint32_t cycle_length;     /* DEADLOCK: transactions in it */
+    uint32_t step_count;       /* ... the first of them */
+    const lw_deadlock_step *steps;
 } lw_obstacle;
 
 /* Encoders append to `body`; decoders take arrays from `arena`, views point into `body`, and
@@ -279,6 +334,8 @@ enum {
     LW_USER_VALUE_SIZE_MAX = 16 * 1024 * 1024,
     LW_REQUEST_ITEM_COUNT_MAX = 256 * 1024, /* keys, mutations, rows ... of one message */
     LW_TIMESTAMP_COUNT_MAX = 64 * 1024,     /* of one TIMESTAMP request */
+    LW_LOCK_ROW_COUNT_MAX = 1024,           /* of one LOCKS reply */
+    LW_LOCK_WAIT_COUNT_MAX = 16,            /* of one of its rows */
     LW_SECONDARY_COUNT_MAX = 256,           /* of an async commit */
     LW_SECONDARY_BYTES_MAX = 64 * 1024,     /* of their keys */
 };
@@ -308,6 +365,10 @@ LW_TXN_CODEC(check_secondaries_reply)
 LW_TXN_CODEC(lock_request)
 LW_TXN_CODEC(lock_reply)
 LW_TXN_CODEC(heartbeat_request)
+LW_TXN_CODEC(locks_request)
+LW_TXN_CODEC(locks_reply)
+LW_TXN_CODEC(kill_request)
+LW_TXN_CODEC(kill_reply)
 LW_TXN_CODEC(obstacle)
 
 #endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/kill.h"
+
+#include "txn/request.h"
+
+/* The primary that any of its locks names; LW_NOT_FOUND if it has none. */
+LW_YIELDS static lw_status find_primary(lw_shards *shards, uint64_t start, lw_buffer *primary) {
+    lw_status status = LW_NOT_FOUND;
+    for (uint32_t index = 0; index < lw_shards_count(shards) && status == LW_NOT_FOUND; index++) {
+        status = lw_replica_primary_of(lw_shards_at(shards, index), start, primary);
+    }
+    return status;
+}
+
+/* Whether a request that writes for it was under way; none is any more. Shards may be split off
+ * meanwhile, so those are looked at until there is nothing to wait for in any. */
+LW_YIELDS static bool await_writes(lw_shards *shards, uint64_t start) {
+    bool any = false;
+    for (uint32_t index = 0; index < lw_shards_count(shards); index++) {
+        if (lw_replica_await_writes(lw_shards_at(shards, index), start)) {
+            any = true;
+            index = UINT32_MAX; /* from the first again */
+        }
+    }
+    return any;
+}
+
+LW_YIELDS static lw_status decide(lw_shards *shards, uint64_t start, lw_bytes primary,
+                                  lw_arena *arena, lw_check_reply *fate) {
+    lw_check_request request = {.start = start, .primary = primary, .decide = true};
+    lw_buffer body = lw_buffer_in(arena->memory), reply = body;
+    lw_check_request_encode(&request, &body);
+    lw_status status =
+        lw_shards_ask(shards, LW_MESSAGE_CHECK, primary, lw_buffer_view(&body), &reply);
+    if (status == LW_OK) {
+        status = lw_check_reply_decode(lw_buffer_view(&reply), arena, fate);
+    }
+    lw_buffer_reset(&body);
+    lw_buffer_reset(&reply);
+    return status;
+}
+
+/* Its locks are ended behind the reply. */
+static void doom(lw_shards *shards, uint64_t start) {
+    for (uint32_t index = 0; index < lw_shards_count(shards); index++) {
+        lw_replica_doom(lw_shards_at(shards, index), start);
+    }
+}
+
+/* Of a transaction that is marked, with nothing of it under way any more. `had`: it had locks in
+ * memory, or requests under way. */
+LW_YIELDS static lw_status settle(lw_shards *shards, uint64_t start, bool had, lw_arena *arena,
+                                  lw_kill_reply *answer) {
+    lw_buffer primary = lw_buffer_in(arena->memory);
+    lw_check_reply fate = {.fate = had ? LW_FATE_ABORTED : LW_FATE_UNKNOWN};
+    lw_status status = find_primary(shards, start, &primary);
+    if (status == LW_OK) {
+        status = decide(shards, start, lw_buffer_view(&primary), arena, &fate);
+    } else if (status == LW_NOT_FOUND) {
+        const lw_recent_entry *wrote = lw_recent_find(lw_shards_writers(shards), start);
+        if (wrote != NULL && wrote->commit_timestamp != 0) {
+            fate = (lw_check_reply){.fate = LW_FATE_COMMITTED,
+                                    .commit_timestamp = wrote->commit_timestamp};
+        }
+        status = LW_OK;
+    }
+    lw_buffer_reset(&primary);
+    LW_TRY(status);
+    doom(shards, start);
+    *answer = (lw_kill_reply){.fate = fate.fate, .commit_timestamp = fate.commit_timestamp};
+    return LW_OK;
+}
+
+lw_status lw_kill(lw_shards *shards, lw_bytes body, uint64_t session, lw_buffer *reply) {
+    lw_env *env = lw_shards_env(shards);
+    lw_arena arena = lw_arena_in(env->memory);
+    lw_kill_request request;
+    lw_status status = lw_kill_request_decode(body, &arena, &request);
+    if (status == LW_OK) {
+        status = lw_timestamps_given(lw_shards_timestamps(shards), request.start);
+    }
+    if (status != LW_OK) {
+        lw_arena_reset(&arena);
+        return status;
+    }
+    lw_recent *killed = lw_shards_killed(shards);
+    lw_recent_note(killed, request.start, 0, lw_shards_label(shards, session));
+    bool had = lw_lock_table_end(lw_shards_locks(shards), request.start);
+    had = await_writes(shards, request.start) || had;
+    lw_kill_reply answer;
+    status = settle(shards, request.start, had, &arena, &answer);
+    if (status == LW_OK) {
+        if (answer.fate != LW_FATE_ABORTED) {
+            lw_recent_forget(killed, request.start);
+        } else {
+            LW_MARK(env, "node.transaction_killed");
+        }
+        lw_kill_reply_encode(&answer, reply);
+    }
+    lw_arena_reset(&arena);
+    return status;
+}
