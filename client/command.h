@@ -12,6 +12,7 @@
  *   command_atomic.c  add, min, max, append, cas
  *   command_load.c    load, dump
  *   command_txn.c     txn
+ *   command_locks.c   locks, and txn kill
  *   command_node.c    status, config, version, and reaching a node
  *   shell.c           shell, the only file that knows libedit
  *
@@ -264,6 +265,9 @@ lw_exit lw_command_load(lw_command *command);
 lw_exit lw_command_dump(lw_command *command);
 lw_exit lw_command_txn(lw_command *command);
 lw_exit lw_command_shell(lw_command *command);
+/* txn kill. */
+lw_exit lw_command_kill(lw_command *command, const char *transaction);
+lw_exit lw_command_locks(lw_command *command);
 lw_exit lw_command_status(lw_command *command);
 lw_exit lw_command_config(lw_command *command);
 lw_exit lw_command_version(lw_command *command);

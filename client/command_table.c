@@ -169,8 +169,8 @@ static const lw_command_spec commands[] = {
      "lathwork dump records.txt\n"
      "lathwork dump --prefix user/ | wc -l",
      lw_command_dump},
-    {"txn", LW_GROUP_DATA, "[FILE] | status TOKEN", 0, 2, REACH | BIT(ISOLATION),
-     "run a script as one transaction, or ask what became of one",
+    {"txn", LW_GROUP_DATA, "[FILE] | status TOKEN | kill TRANSACTION", 0, 2, REACH | BIT(ISOLATION),
+     "run a script as one transaction, ask what became of one, or end one",
      "Reads the script, from FILE or standard input, to its end, then runs it as one transaction, "
      "again as a whole when others were first. Answers are printed once, after the commit. One "
      "step a line:\n\n"
@@ -192,7 +192,10 @@ static const lw_command_spec commands[] = {
      "txn status TOKEN tells what became of a transaction whose commit was not answered: "
      "committed, with its timestamp; or aborted, with exit code 1; or open, with exit code 4, "
      "while "
-     "it may still be committed. The error of such a commit names the token.",
+     "it may still be committed. The error of such a commit names the token.\n\n"
+     "txn kill TRANSACTION rolls back a transaction that has locks, as the command locks tells: "
+     "they are free then, and its client is told that it was killed, and by whom. Exit code 1, and "
+     "nothing done, if it has committed, with its timestamp, or is unknown.",
      "printf 'expect a 1\\nput a 2\\n' | lathwork txn\n"
      "lathwork txn transfer.txt --json",
      lw_command_txn},
@@ -223,6 +226,19 @@ static const lw_command_spec commands[] = {
      "lathwork status\n"
      "lathwork status --json | jq .log",
      lw_command_status},
+    {"locks", LW_GROUP_NODE, "", 0, 0, REACH | BIT(LIMIT),
+     "say who has which keys locked, and who waits",
+     "Prints a line for each locked key, in the order of keys, and behind it one for each "
+     "transaction that waits for it, first come first served:\n\n"
+     "  KEY  LOCK  TRANSACTION  FOR  EXPIRES  CLIENT\n\n"
+     "LOCK is pessimistic: in memory, until its transaction or its session ends, FOR so long; "
+     "prewritten or async: a commit is under way since its transaction began, and when it EXPIRES "
+     "others may roll it back; or waits. CLIENT is the label of its session. At most 16 waits of a "
+     "key are told, and how many more there are.",
+     "lathwork locks\n"
+     "lathwork locks --json --limit 100\n"
+     "lathwork txn kill 461168601842738790",
+     lw_command_locks},
     {"inspect", LW_GROUP_NODE, "PATH...", 1, -1, 0, "describe files of a data folder",
      "Tells a log segment, a table, a value file, a catalog and an identity apart by their bytes, "
      "and "

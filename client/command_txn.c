@@ -175,9 +175,13 @@ lw_exit lw_command_txn(lw_command *command) {
         if (strcmp(command->operands[0], "status") == 0) {
             return ask_outcome(command);
         }
+        if (strcmp(command->operands[0], "kill") == 0) {
+            return lw_command_kill(command, command->operands[1]);
+        }
         return lw_command_fail(command, LW_INVALID_ARGUMENT,
-                               "txn takes one FILE, or status and a token", "lathwork help txn",
-                               "it is not clear what to do");
+                               "txn takes one FILE, or status and a token, or kill and a "
+                               "transaction",
+                               "lathwork help txn", "it is not clear what to do");
     }
     lw_memory *memory = command->memory;
     txn_work work = {.command = command,
