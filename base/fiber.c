@@ -51,7 +51,7 @@
 
 enum {
     GUARD_SIZE = 4096, /* bytes, at the low end; no frame is larger (-Wframe-larger-than) */
-    IDLE_COUNT_MAX = 1024,
+    IDLE_COUNT_MAX = 512,
     IDLE_COUNT_KEPT = 64, /* beyond these one goes in each turn that runs nothing */
 };
 
