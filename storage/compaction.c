@@ -109,6 +109,7 @@ LW_YIELDS static lw_status merge_inputs(lw_tree *tree, const lw_version *version
     lw_merge *merge = lw_merge_open(memory, compaction->run_count);
     lw_merge_set_once(merge);
     lw_sieve sieve = lw_tree_sieve(tree, version, compaction->output_level + 1);
+    sieve.newest = &tree->version;
     uint32_t start = 0;
     for (uint32_t run = 0; run < compaction->run_count; run++) {
         bool sliced = start < cut->view_count;
@@ -279,7 +280,6 @@ static void note_round(lw_tree *tree) {
 /* The step that the tree needs, or one that merges everything. */
 LW_YIELDS static lw_status tree_step(lw_tree *tree, bool all) {
     lw_store *store = tree->store;
-    lw_version *version = tree->version;
     lw_need need = tree->need;
     if (!all && need.gather) {
         LW_MARK(store->env, "store.level0_gathered");
@@ -288,7 +288,7 @@ LW_YIELDS static lw_status tree_step(lw_tree *tree, bool all) {
         begin_round(tree);
     }
     lw_tuning tuning = lw_tree_tuning(tree);
-    lw_version_hold(version);
+    lw_version *version = lw_version_of_tables(tree->version);
     lw_compaction compaction = all ? lw_compaction_of_all(store->memory, version)
                                    : lw_compaction_of_need(store->memory, version, &need, &tuning,
                                                            store->options.filter_part);
@@ -403,8 +403,7 @@ LW_YIELDS static bool collect_garbage(lw_store *store) {
     if (lw_store_stopping(store) || !lw_garbage_find(store, &tree, &compaction)) {
         return false;
     }
-    lw_version *version = tree->version;
-    lw_version_hold(version);
+    lw_version *version = lw_version_of_tables(tree->version);
     store->compacting = true;
     lw_status status = compaction_run(tree, version, &compaction);
     store->compacting = false;

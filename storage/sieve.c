@@ -41,9 +41,13 @@ static bool reaches(const lw_table_file *file, lw_bytes key, lw_bytes part) {
            (lw_compare(file->low, key) <= 0 || lw_starts_with(file->low, part));
 }
 
+static const lw_version *newest_of(const lw_sieve *sieve) {
+    return sieve->newest != NULL ? *sieve->newest : sieve->version;
+}
+
 static bool level_reaches(const lw_sieve *sieve, uint32_t level, lw_bytes key, lw_bytes part) {
-    lw_table_file *const *files = lw_version_files(sieve->version, level);
-    uint32_t count = lw_version_count(sieve->version, level);
+    lw_table_file *const *files = lw_version_files(newest_of(sieve), level);
+    uint32_t count = lw_version_count(newest_of(sieve), level);
     uint32_t index = level == 0 ? 0 : lw_files_find(files, count, key);
     for (; index < count; index++) {
         bool there = reaches(files[index], key, part);
@@ -59,7 +63,7 @@ static bool level_reaches(const lw_sieve *sieve, uint32_t level, lw_bytes key, l
 
 /* Whether an entry of the part, at or behind the key, may lie in what is not merged. */
 static bool others_reach(const lw_sieve *sieve, lw_bytes key, lw_bytes part) {
-    const lw_version *version = sieve->version;
+    const lw_version *version = newest_of(sieve);
     if (sieve->upper.size > 0 && lw_starts_with(sieve->upper, part)) {
         return true; /* the inputs themselves may have more of the part behind the slice */
     }

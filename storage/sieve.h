@@ -18,6 +18,8 @@ typedef struct lw_sieve {
     lw_env *env;
     const lw_version *version; /* held by the caller */
     uint32_t below;            /* the first level that may hold older entries of a key */
+    /* The tree's version at any time, where all that is not merged is looked for. */
+    lw_version *const *newest; /* NULL: `version` is it */
     /* What is merged, and so is no other source. */
     const lw_memtable *memtable; /* or NULL */
     lw_table_file **inputs;      /* sorted by address; owned */

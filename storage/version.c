@@ -167,6 +167,17 @@ lw_version *lw_version_next(lw_memory *memory, const lw_version *base,
     return version;
 }
 
+lw_version *lw_version_of_tables(const lw_version *version) {
+    uint32_t count = version->level_start[LW_LEVEL_COUNT];
+    lw_version *tables = version_allocate(version->memory, 0, count);
+    memcpy(tables->level_start, version->level_start, sizeof(version->level_start));
+    for (uint32_t index = 0; index < count; index++) {
+        tables->files[index] = version->files[index];
+        lw_table_file_hold(tables->files[index]);
+    }
+    return tables;
+}
+
 lw_version *lw_version_of_inventory(lw_table_folder *folder, const lw_inventory_tree *tree) {
     lw_memory *memory = folder->env->memory;
     lw_version_file *files = lw_allocate(memory, tree->table_count * sizeof(*files));

@@ -95,6 +95,10 @@ lw_version *lw_version_next(lw_memory *memory, const lw_version *base,
 /* The version of the tables that an inventory gives a tree: they have their names already. One
  * reference, the caller's. */
 lw_version *lw_version_of_inventory(lw_table_folder *folder, const lw_inventory_tree *tree);
+/* The version of the same tables without memtables: for whoever works long on tables, since a
+ * version keeps the memory of its memtables taken long after they were flushed. One reference, the
+ * caller's. */
+lw_version *lw_version_of_tables(const lw_version *version);
 static inline void lw_version_hold(lw_version *version) {
     version->references++;
 }
