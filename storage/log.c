@@ -55,11 +55,15 @@ static LW_YIELDS void close_file_of(lw_log *log, lw_log_segment *segment) {
     }
 }
 
-/* Frees the log once nothing of it is under way any more. */
-static LW_YIELDS void free_log(lw_log *log) {
+static LW_YIELDS void wait_until_quiet(lw_log *log) {
     while (log->writes > 0 || log->deferred || log->keeper_runs) {
         lw_queue_wait(&log->quiet);
     }
+}
+
+/* Frees the log once nothing of it is under way any more. */
+static LW_YIELDS void free_log(lw_log *log) {
+    wait_until_quiet(log);
     LW_ASSERT(log->request_first == NULL);
     lw_log_write_reset(log);
     for (lw_log_segment *segment = log->holds.oldest; segment != NULL; segment = segment->next) {
@@ -145,6 +149,11 @@ void lw_log_close(lw_log *log) {
     }
     log->closing = true;
     lw_queue_wake_all(&log->keeper_wake);
+    wait_until_quiet(log);
+    if (!log->dead) {
+        /* What cannot be removed now is kept, or removed, by the next opening. */
+        (void)!lw_log_keep_trim(log);
+    }
     free_log(log);
 }
 

@@ -9,7 +9,8 @@
  *    segment is durable.
  * 2. Segments go in order, each durably before the next, so that their numbers never have a gap.
  * 3. Files above the newest segment are spares, numbered without a gap up to file_last, each of
- *    segment_size bytes and once a segment; only their header is written before they are used.
+ *    segment_size bytes and once a segment; only their header is written before they are used. So
+ *    a log that is written to writes the zeros of a new file seldom; one at rest has no spares.
  * 4. The keeper never waits for a write: the write may be waiting for the keeper. */
 #include "storage/log_state.h"
 
@@ -19,6 +20,66 @@ enum {
     SEGMENTS_LEAST = 2,       /* with so many, none may have been written to the end and let go */
 };
 static const uint64_t full_retry_ns = 500 * 1000 * 1000;
+static const uint64_t rest_ns = 500 * 1000 * 1000; /* without a batch: the log is at rest */
+
+/* ---- spares ---------------------------------------------------------------------------------- */
+
+/* The number of the last file that is no spare. */
+static uint64_t used_last(const lw_log *log) {
+    return log->prepared != NULL ? log->prepared->header.number : log->holds.newest->header.number;
+}
+
+/* Segments in use, without those that are just being let go. */
+static uint64_t used_count(const lw_log *log) {
+    uint64_t first = log->holds.oldest->header.number;
+    return used_last(log) + 1 - (log->release_upto > first ? log->release_upto : first);
+}
+
+static uint64_t spare_count(const lw_log *log) {
+    return log->file_last > used_last(log) ? log->file_last - used_last(log) : 0;
+}
+
+/* How many may be kept: on a full disk others need the space more. */
+static uint64_t spares_max(const lw_log *log) {
+    uint64_t used = used_count(log);
+    uint64_t more = log->used_most > used ? log->used_most - used : 0;
+    if (more <= LW_LOG_SPARES_MIN || (log->reserve != NULL && lw_reserve_short(log->reserve))) {
+        return LW_LOG_SPARES_MIN;
+    }
+    return more < LW_LOG_SPARES_MAX ? more : LW_LOG_SPARES_MAX;
+}
+
+/* From the last one on, so that there is never a gap. */
+static LW_YIELDS lw_status remove_spare(lw_log *log) {
+    LW_MARK(log->env, "log.spare_removed");
+    LW_TRY(lw_log_segment_remove(log->env, log->directory, log->file_last));
+    log->file_last--;
+    return LW_OK;
+}
+
+lw_status lw_log_keep_trim(lw_log *log) {
+    LW_ASSERT(!log->keeper_runs);
+    while (spare_count(log) > 0) {
+        LW_TRY(remove_spare(log));
+    }
+    return LW_OK;
+}
+
+/* Waits for work; when none comes, and nothing is written, the spares go. */
+static LW_YIELDS lw_status rest(lw_log *log) {
+    uint64_t batches = log->figures.batches;
+    log->keeper_rests = true;
+    bool woken = lw_env_wait(log->env, &log->keeper_wake, lw_env_now(log->env) + rest_ns);
+    log->keeper_rests = false;
+    if (!woken && log->figures.batches == batches) {
+        log->used_most = used_count(log);
+    }
+    while (!woken && !log->closing && !log->dead && log->figures.batches == batches &&
+           spare_count(log) > 0) {
+        LW_TRY(remove_spare(log));
+    }
+    return LW_OK;
+}
 
 /* ---- preparing the next segment -------------------------------------------------------------- */
 
@@ -116,6 +177,9 @@ lw_status lw_log_keep_prepare(lw_log *log) {
     }
     log->prepared = lw_log_segment_make(log->memory, &header);
     log->prepared->file = file;
+    if (log->holds.newest != NULL && used_count(log) > log->used_most) {
+        log->used_most = used_count(log);
+    }
     lw_reserve_want(log->reserve, LW_RESERVE_LOG, size_after(log, header.size));
     return LW_OK;
 }
@@ -168,9 +232,7 @@ static bool release_is_due(const lw_log *log) {
 
 /* Makes the file of a segment that is needed no more into a spare, or removes it. */
 static LW_YIELDS lw_status let_go(lw_log *log, const lw_log_segment_header *header) {
-    uint64_t used_last =
-        log->prepared != NULL ? log->prepared->header.number : log->holds.newest->header.number;
-    if (header->size == log->segment_size && log->file_last - used_last < LW_LOG_SPARES_MAX) {
+    if (header->size == log->segment_size && spare_count(log) < spares_max(log)) {
         LW_TRY(lw_log_segment_rename(log->env, log->directory, header->number, log->file_last + 1));
         log->file_last++;
         LW_MARK(log->env, "log.segment_recycled");
@@ -211,7 +273,7 @@ static lw_log_segment *find_idle_file(const lw_log *log) {
 
 static bool has_work(const lw_log *log) {
     return !log->dead && (release_is_due(log) || release_is_wanted(log) || next_is_wanted(log) ||
-                          find_idle_file(log) != NULL);
+                          find_idle_file(log) != NULL || spare_count(log) > spares_max(log));
 }
 
 /* Does one thing. */
@@ -232,6 +294,9 @@ static LW_YIELDS lw_status keep_one(lw_log *log) {
     if (release_is_wanted(log)) {
         begin_release(log);
         return LW_OK;
+    }
+    if (spare_count(log) > spares_max(log)) {
+        return remove_spare(log);
     }
     LW_TRY(lw_log_keep_prepare(log));
     log->full = false;
@@ -258,8 +323,8 @@ static LW_YIELDS void wait_for_space(lw_log *log) {
 
 static LW_YIELDS void keeper_main(void *argument) {
     lw_log *log = argument;
-    while (!log->closing && has_work(log)) {
-        lw_status status = keep_one(log);
+    while (!log->closing && (has_work(log) || (!log->dead && spare_count(log) > 0))) {
+        lw_status status = has_work(log) ? keep_one(log) : rest(log);
         if (status == LW_FULL && !log->dead) {
             lw_error cause = *lw_error_slot();
             if (may_let_go(log) || !lw_reserve_spend(log->reserve)) {
@@ -278,10 +343,10 @@ static LW_YIELDS void keeper_main(void *argument) {
 
 void lw_log_keep_poke(lw_log *log) {
     if (log->keeper_runs) {
-        if (release_is_due(log) || release_is_wanted(log)) {
+        if (release_is_due(log) || release_is_wanted(log) || (log->keeper_rests && has_work(log))) {
             lw_queue_wake_all(&log->keeper_wake);
         }
-    } else if (!log->closing && has_work(log)) {
+    } else if (!log->closing && (has_work(log) || (!log->dead && spare_count(log) > 0))) {
         log->keeper_runs = true;
         (void)lw_env_start(log->env, "log keeper", keeper_main, log);
     }

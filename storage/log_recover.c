@@ -371,7 +371,7 @@ static LW_YIELDS lw_status sort_out_files(recovery *state) {
         LW_TRY(open_segment(state, number, &header_state, &header));
         if (header_state == LW_LOG_HEADER_VALID && header.size == log->segment_size &&
             state->reader.file_size == header.size && number == log->file_last + 1 &&
-            number <= newest + LW_LOG_SPARES_MAX && newest > 0) {
+            number <= newest + 1 + LW_LOG_SPARES_MAX && newest > 0) {
             log->file_last = number;
         } else {
             LW_TRY(lw_log_segment_remove(log->env, log->directory, number));

@@ -23,7 +23,9 @@
 #include "storage/log_hold.h"
 #include "storage/log_segment.h"
 
-enum { LW_LOG_SPARES_MAX = 2 }; /* files kept for segments to come, besides the prepared one */
+/* Files kept for segments to come, besides the prepared one: as many as were in use at once since
+ * the log was last at rest, within these bounds. */
+enum { LW_LOG_SPARES_MIN = 2, LW_LOG_SPARES_MAX = 16 };
 
 typedef struct lw_log_batch {
     struct lw_log_batch *next; /* the younger one */
@@ -85,7 +87,9 @@ struct lw_log {
     bool closing;
     lw_error error; /* why dead or full */
 
+    uint64_t used_most; /* segments at once since the log was last at rest */
     bool keeper_runs;
+    bool keeper_rests; /* it has nothing to do, and waits for the log to come to rest */
     lw_queue keeper_wake;
     uint64_t release_upto; /* segments below it go once release_ticket is durable; 0: none */
     uint64_t release_ticket;
@@ -131,6 +135,8 @@ void lw_log_room_review(lw_log *log);
 void lw_log_keep_poke(lw_log *log);
 /* Makes a prepared segment the newest one. */
 void lw_log_keep_advance(lw_log *log);
+/* Removes all spares. The keeper has ended. */
+LW_MUST_USE LW_YIELDS lw_status lw_log_keep_trim(lw_log *log);
 /* Prepares the segment after the newest, or, with none, the first. */
 LW_MUST_USE LW_YIELDS lw_status lw_log_keep_prepare(lw_log *log);
 

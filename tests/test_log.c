@@ -167,7 +167,7 @@ static void ask_for_much_while_full(story *told) {
         story_append_some(told, 4);
         story_release(told);
     }
-    lw_env_sleep(told->env, 1000000000);
+    lw_env_sleep(told->env, 100000000);
     told->seen[0] = told->log->file_last - told->log->holds.newest->header.number;
     lw_disk_set_capacity(lw_host_disk(told->host), 1);
     told->seen[1] = (uint64_t)lw_log_room(told->log, 300000);
@@ -189,6 +189,42 @@ static void a_segment_that_could_not_be_made_leaves_no_gap_between_spares(void *
     assert_int_equal(told->worst, LW_OK);
     assert_true(lw_world_marked(told->world, "log.gap_closed") > 0);
     lw_host_crash(told->host);
+    story_run(told, story_reopen);
+    assert_int_equal(told->opened, LW_OK);
+    assert_null(story_judge(told));
+    story_close(told);
+}
+
+/* Holds many segments at once, again and again, and then does nothing. */
+static void fill_in_waves(story *told) {
+    if (story_open_log(told) != LW_OK) {
+        return;
+    }
+    lw_world *world = told->world;
+    for (uint32_t wave = 0; wave < 8; wave++) {
+        told->seen[wave < 3 ? 0 : 1] = lw_world_marked(world, "log.segment_created");
+        for (uint32_t round = 0; round < 20; round++) {
+            story_append_some(told, 4);
+            told->seen[2] = told->log->holds.segment_count;
+        }
+        story_release(told);
+        lw_env_sleep(told->env, 100000000);
+    }
+    lw_env_sleep(told->env, 2000000000);
+    told->seen[3] = told->log->file_last - told->log->holds.newest->header.number;
+}
+
+static void a_busy_log_uses_its_files_again_and_one_at_rest_has_no_spares(void **state) {
+    (void)state;
+    story *told = story_open(1, &no_faults);
+    told->size_max = 600;
+    story_run(told, fill_in_waves);
+    assert_in_range(told->seen[2], 4, 16);
+    /* What the first waves made is enough for all others, but for a segment. */
+    assert_in_range(told->seen[1], told->seen[0], told->seen[0] + 1);
+    assert_in_range(told->seen[3], 0, 1); /* the prepared one */
+    assert_true(lw_world_marked(told->world, "log.spare_removed") > 0);
+    story_run(told, story_shut);
     story_run(told, story_reopen);
     assert_int_equal(told->opened, LW_OK);
     assert_null(story_judge(told));
@@ -361,6 +397,7 @@ int main(void) {
         cmocka_unit_test(after_a_failed_write_every_wait_fails),
         cmocka_unit_test(a_full_disk_is_said_and_letting_go_makes_room_again),
         cmocka_unit_test(a_segment_that_could_not_be_made_leaves_no_gap_between_spares),
+        cmocka_unit_test(a_busy_log_uses_its_files_again_and_one_at_rest_has_no_spares),
         cmocka_unit_test(a_record_larger_than_a_segment_gets_one_of_its_size),
         cmocka_unit_test(an_idle_group_pins_segments_until_it_lets_go_and_keeps_its_state),
         cmocka_unit_test(a_group_that_is_gone_holds_nothing_until_it_is_back),
