@@ -377,6 +377,13 @@ lw_status lw_file_size(lw_env *env, lw_handle file, uint64_t *size) {
     return LW_OK;
 }
 
+lw_status lw_file_left(lw_env *env, lw_handle file, uint64_t *left) {
+    lw_op op = {.kind = LW_OP_SIZE, .handle = file, .flags = LW_SIZE_LEFT};
+    LW_TRY(lw_env_perform(env, &op));
+    *left = op.count;
+    return LW_OK;
+}
+
 lw_status lw_file_lock(lw_env *env, lw_handle file) {
     lw_op op = {.kind = LW_OP_LOCK, .handle = file};
     return lw_env_perform(env, &op);

@@ -42,7 +42,7 @@ typedef enum lw_op_kind {
     LW_OP_WRITE,  /* handle, buffer, size, offset, flags */
     LW_OP_SYNC,   /* handle: its data and size are durable */
     LW_OP_RESIZE, /* handle, size, flags: cut, or grown with zeros */
-    LW_OP_SIZE,   /* handle → count */
+    LW_OP_SIZE,   /* handle, flags → count */
     LW_OP_LOCK,   /* handle: until closed or the process ends; LW_REFUSED if another holds it */
     LW_OP_RENAME, /* path, path_to: replaces path_to */
     LW_OP_LINK,   /* path, path_to: a second name */
@@ -71,6 +71,7 @@ enum {
     LW_WRITE_DURABLE = 1, /* complete only once the bytes are on disk (RWF_DSYNC); the file's size
                              too when it grew */
     LW_RESIZE_HOLD = 1,   /* see lw_file_hold */
+    LW_SIZE_LEFT = 1,     /* see lw_file_left */
     LW_DIRECT_ALIGNMENT = 4096,
     LW_PATH_SIZE = 1024,   /* bytes, with the closing zero */
     LW_ADDRESS_SIZE = 280, /* "HOST:PORT", with the closing zero */
@@ -223,6 +224,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_file_resize(lw_env *env, lw_handle file, uint
  * cannot do that. */
 LW_MUST_USE LW_YIELDS lw_status lw_file_hold(lw_env *env, lw_handle file, uint64_t size);
 LW_MUST_USE LW_YIELDS lw_status lw_file_size(lw_env *env, lw_handle file, uint64_t *size);
+/* Bytes that the file system of a file has left to give. LW_REFUSED: nobody knows. */
+LW_MUST_USE LW_YIELDS lw_status lw_file_left(lw_env *env, lw_handle file, uint64_t *left);
 LW_MUST_USE LW_YIELDS lw_status lw_file_lock(lw_env *env, lw_handle file);
 LW_MUST_USE LW_YIELDS lw_status lw_path_rename(lw_env *env, const char *from, const char *to);
 LW_MUST_USE LW_YIELDS lw_status lw_path_link(lw_env *env, const char *from, const char *to);

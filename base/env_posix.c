@@ -30,6 +30,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -356,6 +357,14 @@ static int resize_file(const lw_op *op) {
 
 static int size_file(lw_op *op) {
     struct stat facts;
+    struct statvfs system;
+    if ((op->flags & LW_SIZE_LEFT) != 0) {
+        if (fstatvfs(op->handle.number, &system) != 0) {
+            return errno;
+        }
+        op->count = (uint64_t)system.f_bavail * system.f_frsize;
+        return 0;
+    }
     if (fstat(op->handle.number, &facts) != 0) {
         return errno;
     }

@@ -80,19 +80,29 @@ void lw_disk_sweep(lw_disk *disk) {
     disk->file_count = kept;
 }
 
-bool lw_disk_out_of_space(lw_disk *disk, uint64_t more) {
-    if (lw_dice_hit(&disk->dice, LW_FAULT_FULL)) {
-        return true;
-    }
-    if (disk->capacity == 0) {
-        return false;
-    }
+static uint64_t used_bytes(lw_disk *disk) {
     uint64_t used = 0;
     reach(disk, false);
     for (size_t index = 0; index < disk->file_count; index++) {
         used += disk->files[index]->reached ? disk->files[index]->image.size : 0;
     }
-    return used + more > disk->capacity;
+    return used;
+}
+
+bool lw_disk_out_of_space(lw_disk *disk, uint64_t more) {
+    if (lw_dice_hit(&disk->dice, LW_FAULT_FULL)) {
+        return true;
+    }
+    return disk->capacity != 0 && used_bytes(disk) + more > disk->capacity;
+}
+
+int lw_disk_left(lw_disk *disk, uint64_t *left) {
+    if (disk->capacity == 0) {
+        return EOPNOTSUPP;
+    }
+    uint64_t used = used_bytes(disk);
+    *left = used < disk->capacity ? disk->capacity - used : 0;
+    return 0;
 }
 
 lw_disk *lw_disk_open(lw_memory *memory, lw_chance chance, const lw_faults *faults,

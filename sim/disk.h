@@ -40,6 +40,8 @@ int lw_disk_write(lw_disk *disk, lw_disk_file *file, uint64_t offset, lw_bytes b
 int lw_disk_sync(lw_disk *disk, lw_disk_file *file);
 int lw_disk_resize(lw_disk *disk, lw_disk_file *file, uint64_t size);
 uint64_t lw_disk_size(const lw_disk_file *file);
+/* What the capacity leaves; EOPNOTSUPP without one. */
+int lw_disk_left(lw_disk *disk, uint64_t *left);
 /* EBUSY if another owner has it. */
 int lw_disk_lock(lw_disk_file *file, const void *owner);
 int lw_disk_rename(lw_disk *disk, const char *from, const char *to);

@@ -232,6 +232,9 @@ static int try_file(const lw_request *trying) {
     case LW_OP_LOCK:
         return lw_disk_lock(file, trying->at);
     default:
+        if ((op->flags & LW_SIZE_LEFT) != 0) {
+            return lw_disk_left(disk, &op->count);
+        }
         op->count = lw_disk_size(file);
         return 0;
     }

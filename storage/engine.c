@@ -13,7 +13,7 @@ enum {
     RECORD_OVERHEAD = 48, /* bytes of a record's header in the log, at most */
     /* Segments kept ready should cost no more disk than what they are for: a share of the memory
      * that the log stands behind. */
-    SEGMENT_SHARE = 16,
+    SEGMENT_SHARE = 32,
     SEGMENT_SIZE_MIN = 1024 * 1024,
     SEGMENT_SIZE_MAX = 16 * 1024 * 1024,
     /* Segments that one tree may hold. What is written is flushed before it fills the memory, so

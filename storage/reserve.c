@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The file RESERVE: grown, and given up. See reserve.h. */
+/* The file RESERVE: grown, given back, and given up. See reserve.h. */
 #include "storage/reserve.h"
 
 #include "base/hash.h"
@@ -180,7 +180,7 @@ lw_status lw_reserve_grow(lw_reserve *reserve, uint64_t pause_ns) {
         lw_queue_wait(&reserve->idle);
     }
     reserve->growing = true;
-    lw_status status = grow(reserve, pause_ns);
+    lw_status status = figures->is_plenty ? LW_OK : grow(reserve, pause_ns);
     reserve->growing = false;
     figures->is_unknown = false;
     if (status == LW_FULL) {
@@ -194,6 +194,39 @@ lw_status lw_reserve_grow(lw_reserve *reserve, uint64_t pause_ns) {
     }
     lw_queue_wake_all(&reserve->idle);
     return status;
+}
+
+/* ---- plenty --------------------------------------------------------------------------------- */
+
+/* What is given back is not taken again at once: so twice as much is asked for. */
+static bool is_plenty(const lw_reserve *reserve, uint64_t left) {
+    const lw_reserve_figures *figures = &reserve->figures;
+    uint64_t least = figures->wanted * LW_RESERVE_PLENTY_TIMES;
+    least = least > LW_RESERVE_PLENTY ? least : LW_RESERVE_PLENTY;
+    return left >= (figures->is_plenty || !reserve->there ? least : 2 * least);
+}
+
+/* Removes the file. It is not open. */
+static LW_YIELDS bool remove_file(lw_reserve *reserve) {
+    if (!reserve->there || lw_path_unlink(reserve->env, reserve->path) != LW_OK) {
+        return false;
+    }
+    reserve->there = false;
+    reserve->figures.size = 0;
+    return true;
+}
+
+void lw_reserve_note_left(lw_reserve *reserve, uint64_t left) {
+    lw_reserve_figures *figures = &reserve->figures;
+    LW_ASSERT(!reserve->growing);
+    figures->is_plenty = is_plenty(reserve, left);
+    if (figures->is_plenty && reserve->there && !reserve->spending) {
+        LW_MARK(reserve->env, "reserve.given_back");
+        reserve->spending = true;
+        (void)remove_file(reserve);
+        reserve->spending = false;
+        lw_queue_wake_all(&reserve->idle);
+    }
 }
 
 /* ---- spending ------------------------------------------------------------------------------- */
@@ -216,11 +249,9 @@ bool lw_reserve_spend(lw_reserve *reserve) {
     while (reserve->growing) { /* its open file would keep the space */
         lw_queue_wait(&reserve->idle);
     }
-    bool gave = reserve->there && lw_path_unlink(reserve->env, reserve->path) == LW_OK;
+    bool gave = remove_file(reserve);
     if (gave) {
         LW_MARK(reserve->env, "reserve.spent");
-        reserve->there = false;
-        figures->size = 0;
         figures->spent_count++;
     }
     reserve->spending = false;

@@ -12,11 +12,15 @@
  *   the catalog      twice its size, for rewriting it
  * A new folder begins with little; it grows in the background, as the store does.
  *
+ * While the disk has plenty of room besides, that room is the reserve, and nothing is held: from
+ * LW_RESERVE_PLENTY bytes on, or so many times of what is wanted. Where it cannot be told how much
+ * room there is, the reserve is always held.
+ *
  * Invariants
  * R1. Its space is really taken: held by the file system, or written with what cannot be compressed
  *     away. A hole, or zeros, would hold nothing.
  * R2. lw_reserve_short is true from the moment in which the disk was met full until the reserve is
- *     there in its whole size again.
+ *     there in its whole size again, or the disk has plenty of room.
  * R3. What is in it means nothing. It is never read, and nothing of it need be durable: a crash may
  *     leave any of its sizes, or none.
  *
@@ -36,8 +40,9 @@ typedef enum lw_reserve_part {
     LW_RESERVE_PART_COUNT,
 } lw_reserve_part;
 
-enum { LW_RESERVE_STEP_TABLES = 8 };
-#define LW_RESERVE_NAME "RESERVE"
+enum { LW_RESERVE_STEP_TABLES = 8, LW_RESERVE_PLENTY_TIMES = 16 };
+#define LW_RESERVE_PLENTY (UINT64_C(1) << 30)
+#define LW_RESERVE_NAME   "RESERVE"
 
 /* Makes one reference to a reserve in `directory`, of `size_max` bytes at most; 0: there is none,
  * and nothing below does anything. Touches no file. */
@@ -50,6 +55,8 @@ void lw_reserve_release(lw_reserve *reserve);
  * disk is taken to have room. Otherwise a file that is missing may have been given up, and whether
  * the disk is still full has to be found out: until then lw_reserve_unknown. */
 LW_MUST_USE LW_YIELDS lw_status lw_reserve_open(lw_reserve *reserve, bool fresh);
+/* Notes how much the disk has left besides, and gives the file back where that is plenty. */
+LW_YIELDS void lw_reserve_note_left(lw_reserve *reserve, uint64_t left);
 /* Makes it larger until it is what is wanted, in steps with a pause of `pause_ns` between them; or
  * until somebody spends it. LW_FULL leaves what could be written. */
 LW_MUST_USE LW_YIELDS lw_status lw_reserve_grow(lw_reserve *reserve, uint64_t pause_ns);
@@ -67,6 +74,7 @@ void lw_reserve_log_waits(lw_reserve *reserve);
 typedef struct lw_reserve_figures {
     uint64_t size, wanted; /* bytes */
     uint64_t spent_count;
+    bool is_plenty;  /* the disk has plenty of room: nothing is held */
     bool is_short;   /* R2 */
     bool is_unknown; /* see lw_reserve_open */
 } lw_reserve_figures;
@@ -97,7 +105,7 @@ static inline bool lw_reserve_unknown(const lw_reserve *reserve) {
     return reserve->figures.is_unknown;
 }
 static inline bool lw_reserve_wanting(const lw_reserve *reserve) {
-    return reserve->figures.size < reserve->figures.wanted;
+    return !reserve->figures.is_plenty && reserve->figures.size < reserve->figures.wanted;
 }
 
 #endif

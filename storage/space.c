@@ -19,6 +19,7 @@ enum {
     LOOK_DOUBLINGS = 3,               /* ... with each that changed nothing, so many times */
     FLUSH_PERIOD_NS = 1000 * 1000000, /* on a full disk */
     FAILURE_PAUSE_S = 60,             /* after the reserve could not be written */
+    LEFT_PERIOD_NS = 1000 * 1000000,  /* between two looks at what the disk has left */
 };
 
 /* ---- how much ------------------------------------------------------------------------------- */
@@ -59,9 +60,18 @@ static uint64_t progress(const lw_store *store) {
     return sum;
 }
 
+/* Looks how much the disk has left. False if that cannot be told: then the reserve is held. */
+LW_YIELDS static bool look_at_disk(lw_store *store) {
+    uint64_t left = 0;
+    bool told = lw_file_left(store->env, store->lock, &left) == LW_OK;
+    lw_reserve_note_left(store->reserve, told ? left : 0);
+    return told;
+}
+
 /* A reserve that cannot be written loses nothing (R3): whether the disk still takes what matters,
  * the next write of that tells. Meanwhile deletes may fail on a full disk. */
 LW_YIELDS static lw_status grow(lw_store *store, uint64_t pause_ns) {
+    (void)look_at_disk(store);
     lw_status status = lw_reserve_grow(store->reserve, pause_ns);
     if (status == LW_BACKPRESSURE) {
         lw_store_pause_short(store);
@@ -120,10 +130,17 @@ void lw_space_main(void *argument) {
     lw_store *store = argument;
     lw_reserve *reserve = store->reserve;
     while (!lw_store_stopping(store)) {
+        bool told = reserve->size_max > 0 && look_at_disk(store);
+        if (lw_store_stopping(store)) {
+            break;
+        }
         if (lw_reserve_short(reserve)) {
             squeeze(store);
         } else if (lw_reserve_wanting(reserve) || lw_reserve_unknown(reserve)) {
             keep(store);
+        } else if (told) {
+            uint64_t look_ns = lw_env_now(store->env) + LEFT_PERIOD_NS;
+            (void)lw_env_wait(store->env, &reserve->changed, look_ns);
         } else {
             lw_queue_wait(&reserve->changed);
         }

@@ -186,11 +186,59 @@ static void the_power_may_go_at_any_step_on_a_full_disk(void **state) {
     }
 }
 
+/* The reserve with so much room on the disk, a while later. */
+static lw_reserve_figures reserve_at(engine *on, uint64_t capacity) {
+    lw_disk_set_capacity(engine_disk(on), capacity);
+    lw_env_sleep(on->env, UINT64_C(5000000000));
+    return lw_store_reserve(on->store)->figures;
+}
+
+static void roomy_story(engine *on) {
+    lw_status status;
+    if (!engine_open(on)) {
+        return;
+    }
+    for (uint32_t round = 0; round < 20 && !on->stopped; round++) {
+        overwrite(on, round, &status);
+        (void)engine_worked(on, status, "writing");
+    }
+    lw_reserve_figures with_plenty = reserve_at(on, 8 * LW_RESERVE_PLENTY);
+    lw_reserve_figures with_less = reserve_at(on, LW_RESERVE_PLENTY / 2);
+    lw_reserve_figures with_little_more = reserve_at(on, LW_RESERVE_PLENTY * 3 / 2);
+    lw_reserve_figures with_plenty_again = reserve_at(on, 8 * LW_RESERVE_PLENTY);
+    if (with_plenty.size > 0 || with_plenty_again.size > 0) {
+        engine_wrong(on, "a disk with plenty of room has a reserve");
+    }
+    if (with_less.size < with_less.wanted || with_little_more.size < with_little_more.wanted) {
+        engine_wrong(on, "a disk with little room has no reserve");
+    }
+    engine_close(on);
+}
+
+static void a_disk_with_plenty_of_room_needs_no_reserve(void **state) {
+    (void)state;
+    lw_faults faults = lw_faults_none();
+    engine *on = engine_make(1, &faults);
+    bool works = true;
+    lw_disk_set_capacity(engine_disk(on), 8 * LW_RESERVE_PLENTY);
+    (void)engine_run(on, roomy_story);
+    engine_expect_right(on, "plenty of room", 0);
+    assert_true(lw_world_marked(on->world, "reserve.given_back") > 0);
+    engine_boot(on, false);
+    on->argument = &works;
+    (void)engine_run(on, emptying_story);
+    engine_expect_right(on, "emptied with plenty of room", 0);
+    verify(on);
+    engine_expect_right(on, "with plenty of room", 1);
+    engine_drop(on);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(space_comes_back_at_every_size_of_the_disk),
         cmocka_unit_test(a_full_disk_may_be_opened_again),
         cmocka_unit_test(the_power_may_go_at_any_step_on_a_full_disk),
+        cmocka_unit_test(a_disk_with_plenty_of_room_needs_no_reserve),
     };
     return cmocka_run_group_tests_name("full_disk", tests, unit_arm, NULL) != 0;
 }
