@@ -48,7 +48,7 @@ static void doom(lw_shards *shards, uint64_t start) {
 }
 
 /* Of a transaction that is marked, with nothing of it under way any more. `had`: it had locks in
- * memory, or requests under way. */
+ * memory, or requests under way, or a mark. */
 LW_YIELDS static lw_status settle(lw_shards *shards, uint64_t start, bool had, lw_arena *arena,
                                   lw_kill_reply *answer) {
     lw_buffer primary = lw_buffer_in(arena->memory);
@@ -84,8 +84,11 @@ lw_status lw_kill(lw_shards *shards, lw_bytes body, uint64_t session, lw_buffer 
         return status;
     }
     lw_recent *killed = lw_shards_killed(shards);
-    lw_recent_note(killed, request.start, 0, lw_shards_label(shards, session));
-    bool had = lw_lock_table_end(lw_shards_locks(shards), request.start);
+    bool had = lw_recent_find(killed, request.start) != NULL; /* it was killed before */
+    if (!had) {
+        lw_recent_note(killed, request.start, 0, lw_shards_label(shards, session));
+    }
+    had = lw_lock_table_end(lw_shards_locks(shards), request.start) || had;
     if (!LW_BUG(env, "node.kill_waits_for_nothing")) {
         had = await_writes(shards, request.start) || had;
     }

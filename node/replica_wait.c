@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-enum { SLOW_ADMISSION_NS = 30 * 1000 * 1000 };
+enum { SLOW_ADMISSION_NS = 30 * 1000 * 1000, WAY_HOME_NS = 50 * 1000 * 1000 };
 
 /* ---- time ----------------------------------------------------------------------------------- */
 
@@ -147,6 +147,15 @@ void replica_unlatch(replica_call *call) {
 
 /* ---- pessimistic locks ---------------------------------------------------------------------- */
 
+/* A little before the deadline, so that the answer, which says for whom was waited, is home in
+ * time.
+ */
+static uint64_t patience_ns(uint64_t now_ns, uint64_t deadline_ns) {
+    uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+    uint64_t margin_ns = left_ns / 8 < WAY_HOME_NS ? left_ns / 8 : (uint64_t)WAY_HOME_NS;
+    return deadline_ns == 0 ? 0 : deadline_ns - margin_ns;
+}
+
 lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key, bool kept,
                            uint64_t deadline_ns, bool *fresh) {
     lw_replica *replica = call->replica;
@@ -158,6 +167,7 @@ lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key, boo
     }
     bool in_time = true;
     uint64_t asked_ns = waiter.held ? 0 : lw_env_now(replica->env);
+    deadline_ns = patience_ns(asked_ns, deadline_ns);
     replica->lock_waiting++;
     while (in_time && !waiter.held && !waiter.cut) {
         in_time = lw_env_wait(replica->env, &waiter.changed, deadline_ns);

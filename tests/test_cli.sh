@@ -265,6 +265,59 @@ atomics() {
     lw del n word c m j k tally >/dev/null
 }
 
+# until WORDS COMMAND…: its answer holds the words, soon.
+until_says() {
+    local words=$1
+    shift
+    for _ in $(seq 500); do
+        "$@" >out 2>err
+        grep -q -- "$words" out && return 0
+        sleep 0.02
+    done
+    return 1
+}
+
+locks() {
+    expect "no locks" 0 -- lw locks
+    says "none are listed" ''
+    expect "no locks as JSON" 0 -- lw locks --json
+    says "an empty list" '{"locks":[],"more":false}\n'
+    mkfifo typed
+    "$program" shell <typed >shell.out 2>shell.err &
+    local shell_pid=$! transaction
+    exec 9>typed
+    printf 'begin pessimistic\nput x/a 1\nput x/b 1\n' >&9
+    until_says '^x/b	pessimistic' lw locks; ok "locks are listed" $((!$?)) "$(cat out err)"
+    printf 'begin pessimistic\nput x/a 2\ncommit\n' | "$program" shell >second.out 2>second.err &
+    until_says '^x/a	waits' lw locks; ok "who waits is listed" $((!$?)) "$(cat out err)"
+    [ "$(cut -f 1,2 out | tr '\t\n' ': ')" = "x/a:pessimistic x/a:waits x/b:pessimistic " ]
+    ok "in the order of keys" $((!$?)) "$(cat out)"
+    grep -q 'lathwork shell, process' out; ok "with the clients" $((!$?)) "$(cat out)"
+    transaction=$(sed -n 's/^x\/b	pessimistic	\([0-9]*\)	.*/\1/p' out)
+    expect "some locks" 0 "there are more" -- lw locks --limit 1
+    [ "$(grep -c pessimistic out)" = 1 ]; ok "are as many as wanted" $((!$?)) "$(cat out)"
+    expect "locks as JSON" 0 -- lw locks --json
+    is_json "locks" out
+    expect "kill" 0 -- lw txn kill "$transaction"
+    says "it is killed" 'killed\n'
+    until_says '^2$' lw get --escaped x/a; ok "who waited went on" $((!$?)) "$(cat second.err)"
+    printf 'put x/c 1\n' >&9
+    for _ in $(seq 500); do grep -q killed shell.err && break; sleep 0.02; done
+    grep -q "was killed by client .lathwork txn, process" shell.err; ok "its client is told by whom" $((!$?)) "$(cat shell.err)"
+    exec 9>&-
+    wait "$shell_pid"
+    rm typed
+    expect "kill as JSON" 0 -- lw txn kill --json "$transaction"
+    is_json "txn kill" out
+    expect "nothing of it is there" 1 -- lw get x/b
+    expect "kill of one that is unknown" 1 -- lw txn kill 77
+    says "it is unknown" 'unknown\n'
+    expect "kill of no transaction" 2 "is a number" -- lw txn kill everybody
+    expect "no locks are left" 0 -- lw locks
+    says "none is listed" ''
+    lw del x/a >/dev/null
+}
+
 limits() {
     head -c 16384 /dev/zero | tr '\0' k >key
     expect "the longest key" 0 -- lw put "$(cat key)" v
@@ -754,6 +807,7 @@ unreachable
 start_node data --memory 40M
 keys_and_values
 atomics
+locks
 scans
 round_trip
 transactions

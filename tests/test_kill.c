@@ -186,6 +186,8 @@ static void a_killed_transaction_lets_go_of_its_locks_story(bench *on) {
     lw_get_request_encode(&request, &get->body);
     expect_killed(bench_await(bench_send(get)), "nor reads");
     expect_text(on, bench_read(on, 0, "l"), "-", "nothing of it is there");
+    expect(on, killed(send_kill(on, one)).fate == LW_FATE_ABORTED, "as often as one likes");
+    expect_killed(put(on, one, "l", "1"), "and it is not forgotten");
     expect(on, killed(send_kill(on, two)).fate == LW_FATE_ABORTED, "the other too");
     expect_text(on, list(on, 10, NULL), "", "no lock is left");
 }
