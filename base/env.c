@@ -323,6 +323,15 @@ lw_status lw_file_open(lw_env *env, const char *path, uint32_t flags, lw_handle 
     return LW_OK;
 }
 
+lw_status lw_file_open_direct(lw_env *env, const char *path, lw_handle *file, uint32_t *alignment) {
+    lw_op op = {.kind = LW_OP_OPEN, .path = path, .flags = LW_OPEN_READ_ONLY | LW_OPEN_DIRECT};
+    LW_TRY(lw_env_perform(env, &op));
+    LW_ASSERT(op.count > 0 && op.count <= LW_DIRECT_ALIGNMENT);
+    *file = op.handle;
+    *alignment = (uint32_t)op.count;
+    return LW_OK;
+}
+
 void lw_file_close(lw_env *env, lw_handle file) {
     lw_op op = {.kind = LW_OP_CLOSE, .handle = file};
     lw_status status = run(env, &op);

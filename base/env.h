@@ -36,7 +36,7 @@ static inline bool lw_handle_valid(lw_handle handle) {
 }
 
 typedef enum lw_op_kind {
-    LW_OP_OPEN,   /* path, flags → handle */
+    LW_OP_OPEN,   /* path, flags → handle; count: see lw_file_open_direct */
     LW_OP_CLOSE,  /* handle */
     LW_OP_READ,   /* handle, buffer, size, offset → count */
     LW_OP_WRITE,  /* handle, buffer, size, offset, flags */
@@ -134,6 +134,7 @@ typedef struct lw_env_world {
     void (*turn)(lw_env *env, bool wait);
     uint64_t (*now_ns)(lw_env *env);
     uint64_t (*wall_ms)(lw_env *env);
+    uint64_t (*memory_size)(lw_env *env); /* NULL: not known */
     void (*entropy)(lw_env *env, void *buffer, size_t size);
     void (*logline)(lw_env *env, lw_level level, const char *line);
     /* Simulation only, else NULL: see LW_MARK, LW_RARE and LW_BUG. */
@@ -173,6 +174,11 @@ static inline uint64_t lw_env_now(lw_env *env) {
 static inline uint64_t lw_env_wall_ms(lw_env *env) {
     return env->world->wall_ms(env);
 }
+/* Bytes of memory that the system has for this process and for what it keeps of its files: the
+ * machine's, or what its control groups allow it. 0: not known. */
+static inline uint64_t lw_env_memory_size(lw_env *env) {
+    return env->world->memory_size == NULL ? 0 : env->world->memory_size(env);
+}
 /* Uniform pseudo-random numbers (xoshiro256**): for jitter and sampling, not for secrets. */
 uint64_t lw_env_random(lw_env *env);
 /* Below `bound`, which is not 0. */
@@ -210,6 +216,11 @@ LW_YIELDS void lw_env_offload(lw_env *env, void (*work)(void *argument), void *a
 
 LW_MUST_USE LW_YIELDS lw_status lw_file_open(lw_env *env, const char *path, uint32_t flags,
                                              lw_handle *file);
+/* Opens a file that is there for unbuffered reads. Buffers, offsets and sizes have to be multiples
+ * of `alignment`, which is a power of two and at most LW_DIRECT_ALIGNMENT; 1 where the file system
+ * has no such thing, and the world buffers. */
+LW_MUST_USE LW_YIELDS lw_status lw_file_open_direct(lw_env *env, const char *path, lw_handle *file,
+                                                    uint32_t *alignment);
 /* Closing cannot fail for the caller: what must be durable was synced before. */
 LW_YIELDS void lw_file_close(lw_env *env, lw_handle file);
 /* Reads up to `size` bytes; fewer only at the end of the file. */
@@ -291,14 +302,14 @@ enum {
     LW_REAL_CLOSED = 8,    /* because its socket was closed */
 
     LW_REAL_OPEN = 1, /* lw_real_handle.state */
-    LW_REAL_DIRECT = 2,
-    LW_REAL_SOCKET = 4,
-    LW_REAL_MORE = 8, /* the last receive probably left something behind */
+    LW_REAL_SOCKET = 2,
+    LW_REAL_MORE = 4, /* the last receive probably left something behind */
 };
 
 typedef struct lw_real_handle {
     lw_op_list pending; /* what waits for this socket */
     uint32_t state;
+    uint32_t alignment; /* of a file: that of direct reads; 1: they are buffered */
 } lw_real_handle;
 
 typedef struct lw_real_env {
@@ -351,8 +362,8 @@ void lw_real_accept_done(lw_real_env *real, lw_op *op, int socket);
 /* The table of handles. */
 void lw_real_handle_add(lw_real_env *real, int descriptor, uint32_t state);
 lw_real_handle *lw_real_handle_of(lw_real_env *real, lw_handle handle);
-/* Tells the system how an opened file will be used. */
-void lw_real_advise(int descriptor, uint32_t flags);
+/* Takes in a file that was opened with these flags, and tells the system how it will be used. */
+void lw_real_file_add(lw_real_env *real, lw_op *op, int descriptor, bool direct);
 /* The flags of open(2). */
 int lw_real_open_flags(uint32_t flags);
 
@@ -371,6 +382,7 @@ void lw_real_offload_collect(lw_real_env *real);
 
 uint64_t lw_real_now_ns(lw_env *env);
 uint64_t lw_real_wall_ms(lw_env *env);
+uint64_t lw_real_memory_size(lw_env *env);
 void lw_real_entropy(lw_env *env, void *buffer, size_t size);
 void lw_real_logline(lw_env *env, lw_level level, const char *line);
 

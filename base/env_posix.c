@@ -268,34 +268,50 @@ int lw_real_open_flags(uint32_t flags) {
     return open_flags;
 }
 
-void lw_real_advise(int descriptor, uint32_t flags) {
-    if ((flags & LW_OPEN_RANDOM) != 0) {
+/* What direct reads of a file have to be aligned to: often less than what writes are kept to. */
+static uint32_t direct_alignment(int descriptor) {
+    struct statx facts = {0};
+    uint32_t alignment = 0;
+    if (statx(descriptor, "", AT_EMPTY_PATH, STATX_DIOALIGN, &facts) == 0 &&
+        (facts.stx_mask & STATX_DIOALIGN) != 0) {
+        alignment = facts.stx_dio_offset_align > facts.stx_dio_mem_align
+                        ? facts.stx_dio_offset_align
+                        : facts.stx_dio_mem_align;
+    }
+    bool known = alignment > 0 && (alignment & (alignment - 1)) == 0;
+    return known && alignment < LW_DIRECT_ALIGNMENT ? alignment : LW_DIRECT_ALIGNMENT;
+}
+
+void lw_real_file_add(lw_real_env *real, lw_op *op, int descriptor, bool direct) {
+    if ((op->flags & LW_OPEN_RANDOM) != 0) {
         /* A file system that knows no advice reads as it likes. */
         (void)posix_fadvise(descriptor, 0, 0, POSIX_FADV_RANDOM);
     }
+    lw_real_handle_add(real, descriptor, 0);
+    op->handle.number = descriptor;
+    op->count = direct ? direct_alignment(descriptor) : 1;
+    lw_real_handle_of(real, op->handle)->alignment = (uint32_t)op->count;
 }
 
 static int open_file(lw_real_env *real, lw_op *op) {
     int flags = lw_real_open_flags(op->flags);
-    uint32_t state = (flags & O_DIRECT) != 0 ? LW_REAL_DIRECT : 0;
+    bool direct = (flags & O_DIRECT) != 0;
     int descriptor = open(op->path, flags, FILE_MODE);
-    if (descriptor < 0 && errno == EINVAL && state != 0) {
+    if (descriptor < 0 && errno == EINVAL && direct) {
         /* No direct I/O here. The failed attempt may have made the file already. */
         flags &= ~(O_DIRECT | O_EXCL);
-        state = 0;
+        direct = false;
         descriptor = open(op->path, flags, FILE_MODE);
     }
     if (descriptor < 0) {
         return errno;
     }
-    lw_real_advise(descriptor, op->flags);
-    lw_real_handle_add(real, descriptor, state);
-    op->handle.number = descriptor;
+    lw_real_file_add(real, op, descriptor, direct);
     return 0;
 }
 
 static int read_file(lw_real_env *real, lw_op *op) {
-    bool direct = (lw_real_handle_of(real, op->handle)->state & LW_REAL_DIRECT) != 0;
+    uint32_t alignment = lw_real_handle_of(real, op->handle)->alignment;
     while (op->real.done < op->size) {
         ssize_t size = pread(op->handle.number, (char *)op->buffer + op->real.done,
                              op->size - op->real.done, (off_t)(op->offset + op->real.done));
@@ -307,7 +323,7 @@ static int read_file(lw_real_env *real, lw_op *op) {
         }
         op->real.done += (uint64_t)size;
         /* Direct reads may not go on from where the file ended. */
-        if (size == 0 || (direct && op->real.done % LW_DIRECT_ALIGNMENT != 0)) {
+        if (size == 0 || op->real.done % alignment != 0) {
             break;
         }
     }
@@ -926,6 +942,63 @@ uint64_t lw_real_now_ns(lw_env *env) {
     return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
 }
 
+/* The limit that a file of a control group holds; UINT64_MAX if it has none. */
+static uint64_t group_limit(const char *folder, const char *name) {
+    char path[LW_PATH_SIZE], text[32] = "";
+    int length = snprintf(path, sizeof(path), "%s/%s", folder, name);
+    int file = length < (int)sizeof(path) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t size = file >= 0 ? read(file, text, sizeof(text) - 1) : 0;
+    if (file >= 0) {
+        close(file);
+    }
+    /* Without a limit it is "max", or a number that no machine has. */
+    return size > 0 && text[0] >= '0' && text[0] <= '9' ? strtoull(text, NULL, 10) : UINT64_MAX;
+}
+
+/* The lowest limit of a control group and those that it is in. Where a container sees less of the
+ * tree than its paths say, what is missing is passed over. */
+static uint64_t lowest_limit(const char *root, const char *name, const char *group) {
+    char folder[LW_PATH_SIZE];
+    size_t root_size = strlen(root);
+    uint64_t lowest = UINT64_MAX;
+    if (snprintf(folder, sizeof(folder), "%s%s", root, group) >= (int)sizeof(folder)) {
+        return lowest;
+    }
+    for (size_t size = strlen(folder); size >= root_size; size--) {
+        if (folder[size] == '/' || folder[size] == '\0') {
+            folder[size] = '\0';
+            uint64_t limit = group_limit(folder, name);
+            lowest = limit < lowest ? limit : lowest;
+        }
+    }
+    return lowest;
+}
+
+uint64_t lw_real_memory_size(lw_env *env) {
+    (void)env;
+    long page_count = sysconf(_SC_PHYS_PAGES), page_size = sysconf(_SC_PAGESIZE);
+    uint64_t size =
+        page_count > 0 && page_size > 0 ? (uint64_t)page_count * (uint64_t)page_size : 0;
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    char line[LW_PATH_SIZE];
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        char *kinds = strchr(line, ':');
+        char *group = kinds != NULL ? strchr(kinds + 1, ':') : NULL;
+        uint64_t limit = UINT64_MAX;
+        if (group != NULL && strncmp(kinds, "::", 2) == 0) {
+            limit = lowest_limit("/sys/fs/cgroup", "memory.max", group + 1);
+        } else if (group != NULL && strncmp(kinds, ":memory:", 8) == 0) {
+            limit = lowest_limit("/sys/fs/cgroup/memory", "memory.limit_in_bytes", group + 1);
+        }
+        size = limit < size ? limit : size;
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return size;
+}
+
 uint64_t lw_real_wall_ms(lw_env *env) {
     (void)env;
     struct timespec now;
@@ -1126,6 +1199,7 @@ static const lw_env_world posix_world = {
     .turn = posix_turn,
     .now_ns = lw_real_now_ns,
     .wall_ms = lw_real_wall_ms,
+    .memory_size = lw_real_memory_size,
     .entropy = lw_real_entropy,
     .logline = lw_real_logline,
     .close = posix_close,

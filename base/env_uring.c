@@ -2,8 +2,9 @@
 /* The world of io_uring, and the only file that includes liburing.h.
  *
  * One ring, used by one thread. A turn makes one system call: it hands over everything prepared
- * since the last one and waits for the first outcome, until the next deadline. Timers are that
- * deadline, not entries of the ring. What neither waits nor has an entry of its own (listing,
+ * since the last one and waits for the first outcome, until the next deadline. Only reads of files
+ * are handed over earlier, two at a time, so that the disk works while the turn goes on. Timers are
+ * that deadline, not entries of the ring. What neither waits nor has an entry of its own (listing,
  * locking, listening, sizes) goes through the plain calls of env_posix.c; so does the first attempt
  * of each send, which nearly always goes through and then costs less than an entry.
  *
@@ -39,6 +40,7 @@ enum {
     REAP_COUNT = 64,
     UNPOLLED_TURN_MAX = 8,  /* turns that had enough to do without entering the kernel */
     CROWD_WRITE_COUNT = 64, /* durable writes through the ring before one in place is tried again */
+    READS_AT_ONCE = 2,      /* reads that are handed over before the turn ends */
     IN_PLACE_SIZE_MAX = 64 * 1024,
 #ifdef LW_SIMULATION
     TRANSFER_SIZE_MAX = 1 << 16, /* small, so that tests see what follows a short transfer */
@@ -153,6 +155,15 @@ static bool on_file(const lw_op *op) {
     return op->kind < LW_OP_LISTEN;
 }
 
+/* Whoever reads waits, and the disk with them until it is told: where many read at once, the fibers
+ * that run first would wait for the last one of the turn. */
+static void hand_over_reads(uring_env *uring, const lw_op *op) {
+    if (op->kind == LW_OP_READ && io_uring_sq_ready(&uring->ring) >= READS_AT_ONCE) {
+        /* What the kernel does not take now, it is given at the end of the turn. */
+        (void)io_uring_submit(&uring->ring);
+    }
+}
+
 /* Hands the operation, or the rest of it, to the ring, or lets it wait for an entry. */
 static void start(uring_env *uring, lw_op *op) {
     LW_ASSERT((op->real.state & (LW_REAL_IN_FLIGHT | LW_REAL_COMPLETED)) == 0);
@@ -166,6 +177,7 @@ static void start(uring_env *uring, lw_op *op) {
         op->real.state |= LW_REAL_IN_FLIGHT;
         uring->in_flight++;
         uring->files_in_flight += on_file(op);
+        hand_over_reads(uring, op);
     }
     lw_real_pend(&uring->real, op);
 }
@@ -256,9 +268,7 @@ static void opened(uring_env *uring, lw_op *op, int result) {
         return;
     }
     if (result >= 0) {
-        lw_real_advise(result, op->flags);
-        lw_real_handle_add(&uring->real, result, direct ? LW_REAL_DIRECT : 0);
-        op->handle.number = result;
+        lw_real_file_add(&uring->real, op, result, direct);
     }
     finish_errno(&uring->real, op, result < 0 ? -result : 0);
 }
@@ -278,8 +288,8 @@ static void transferred(uring_env *uring, lw_op *op, int result) {
     bool ended = false;
     if (op->kind == LW_OP_READ) {
         /* Direct reads may not go on from where the file ended. */
-        bool direct = (lw_real_handle_of(real, op->handle)->state & LW_REAL_DIRECT) != 0;
-        ended = result == 0 || (direct && op->real.done % LW_DIRECT_ALIGNMENT != 0);
+        uint32_t alignment = lw_real_handle_of(real, op->handle)->alignment;
+        ended = result == 0 || op->real.done % alignment != 0;
     }
     if (op->real.done < op->size && !ended) {
         start(uring, op);
@@ -677,6 +687,7 @@ static const lw_env_world uring_world = {
     .turn = uring_turn,
     .now_ns = lw_real_now_ns,
     .wall_ms = lw_real_wall_ms,
+    .memory_size = lw_real_memory_size,
     .entropy = lw_real_entropy,
     .logline = lw_real_logline,
     .close = uring_close,

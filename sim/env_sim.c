@@ -259,9 +259,10 @@ static void check_file_op(const lw_slot *at, const lw_op *op) {
     LW_ASSERT(!changes || (at->flags & LW_OPEN_READ_ONLY) == 0);
     bool moves = op->kind == LW_OP_WRITE || op->kind == LW_OP_READ;
     if (moves && (at->flags & LW_OPEN_DIRECT) != 0) {
-        LW_ASSERT((uintptr_t)op->buffer % LW_DIRECT_ALIGNMENT == 0);
-        LW_ASSERT(op->size % LW_DIRECT_ALIGNMENT == 0);
-        LW_ASSERT(op->offset % LW_DIRECT_ALIGNMENT == 0);
+        size_t alignment = op->kind == LW_OP_READ ? LW_SECTOR_SIZE : LW_DIRECT_ALIGNMENT;
+        LW_ASSERT((uintptr_t)op->buffer % alignment == 0);
+        LW_ASSERT(op->size % alignment == 0);
+        LW_ASSERT(op->offset % alignment == 0);
     }
 }
 

@@ -186,6 +186,7 @@ static int try_open(lw_process *process, lw_op *op) {
         added->file = file;
         added->flags = op->flags;
         op->handle = (lw_handle){.number = added->number};
+        op->count = (op->flags & LW_OPEN_DIRECT) != 0 ? LW_SECTOR_SIZE : 1;
     }
     return error;
 }

@@ -232,6 +232,7 @@ static lw_store *store_make(lw_env *env, const lw_store_options *options) {
                           .cache = store->cache,
                           .path = store->table_path,
                           .files = lw_map_in(env->memory),
+                          .memory_size = lw_env_memory_size(env),
                           .open_max = options->open_max != 0 ? options->open_max : OPEN_MAX_DEFAULT,
                           .filter_part = options->filter_part};
     return store;

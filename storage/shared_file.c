@@ -34,7 +34,7 @@ LW_YIELDS static void close_file(lw_shared_file *file) {
     lw_value_reader *reader = file->reader;
     file->table = NULL;
     file->reader = NULL;
-    file->folder->open_count--;
+    file->folder->handle_count -= file->handle_count;
     if (table != NULL) {
         lw_table_close(table);
     } else {
@@ -59,12 +59,18 @@ static uint64_t parts_size(const lw_table_info *table) {
 
 LW_YIELDS static void make_room(lw_table_folder *folder, uint64_t parts) {
     const lw_budget *budget = lw_cache_budget(folder->cache);
-    while (folder->open_count >= folder->open_max ||
+    while (folder->handle_count >= folder->open_max ||
            lw_budget_of_tables(budget) + parts > lw_budget_for_tables(budget)) {
         if (!lw_table_folder_close_idle(folder)) {
             return;
         }
     }
+}
+
+static bool reads_direct(const lw_table_folder *folder) {
+    return LW_RARE(folder->env, "store.direct_reads") ||
+           lw_table_folder_beyond(folder->memory_size, lw_cache_budget(folder->cache)->limit,
+                                  folder->table_bytes);
 }
 
 LW_YIELDS static lw_status open_once(lw_shared_file *file, const lw_table_info *table,
@@ -89,7 +95,11 @@ LW_YIELDS static lw_status open_file(lw_shared_file *file, const lw_table_info *
         LW_MARK(folder->env, "store.table_closed_for_another");
         status = open_once(file, table, values);
     }
-    folder->open_count += status == LW_OK;
+    if (status == LW_OK) {
+        bool direct = table != NULL && reads_direct(folder) && lw_table_read_direct(file->table);
+        file->handle_count = direct ? 2 : 1;
+        folder->handle_count += file->handle_count;
+    }
     return status;
 }
 
@@ -164,6 +174,7 @@ lw_shared_file *lw_shared_file_of(lw_table_folder *folder, const lw_table_info *
         }
         file->value_count = info->value_count;
     }
+    file->size = info->size;
     LW_ASSERT(file->value_count == info->value_count);
     return file;
 }
@@ -229,6 +240,7 @@ static void name_values(lw_shared_file *values, uint64_t live_size) {
 void lw_shared_file_name(lw_shared_file *table) {
     name_one(table);
     bool first = table->name_count == 1;
+    table->folder->table_bytes += first ? table->size : 0;
     for (uint32_t index = 0; index < table->value_count; index++) {
         name_values(table->values[index], first ? table->live_sizes[index] : 0);
     }
@@ -257,6 +269,8 @@ static void unname_values(lw_shared_file *values, uint64_t live_size) {
 void lw_shared_file_unname(lw_shared_file *table) {
     unname_one(table);
     bool last = table->name_count == 0;
+    LW_ASSERT(!last || table->folder->table_bytes >= table->size);
+    table->folder->table_bytes -= last ? table->size : 0;
     for (uint32_t index = 0; index < table->value_count; index++) {
         unname_values(table->values[index], last ? table->live_sizes[index] : 0);
     }

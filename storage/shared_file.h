@@ -35,8 +35,10 @@ typedef struct lw_table_folder {
     lw_map files;           /* by number */
     lw_shared_file *unused; /* without references, for lw_table_folder_sweep */
     lw_queue sweep_wanted;  /* woken when there is something to sweep */
-    uint32_t open_count;    /* beyond open_max idle ones are closed */
+    uint32_t handle_count;  /* of open files; beyond open_max idle ones are closed */
     uint32_t open_max;
+    uint64_t memory_size;                   /* of the machine, as lw_env_memory_size */
+    uint64_t table_bytes;                   /* of tables that have names */
     lw_shared_file *idle_first, *idle_last; /* open, but used by nobody; longest first */
     uint32_t value_file_count;              /* value files that have names */
     uint64_t value_bytes, value_live_bytes; /* of them */
@@ -59,12 +61,24 @@ struct lw_shared_file {
     lw_shared_file *idle_next, *idle_previous;
     uint32_t value_count; /* of a table: the files its entries refer to, in the order of its list */
     lw_shared_file **values;
-    uint64_t *live_sizes; /* bytes of each of them that the table refers to */
-    /* Of a value file. */
+    uint64_t *live_sizes;  /* bytes of each of them that the table refers to */
+    uint32_t handle_count; /* while it is open */
     uint64_t size;
+    /* Of a value file. */
     uint64_t live_size; /* H5 */
     bool unreadable;    /* a value in it could not be moved: it is left in peace */
 };
+
+/* Whether the page cache is of no use to single blocks of tables, so that they are better read past
+ * it: where the cache of ours (`limit` bytes) is at least half as large as what the system has left
+ * for the page cache, it has most of what that could have, which keeps two pages for a block of
+ * one; and the tables have more than twice as many bytes as fit there. `memory_size` 0: not known.
+ */
+static inline bool lw_table_folder_beyond(uint64_t memory_size, uint64_t limit,
+                                          uint64_t table_bytes) {
+    uint64_t rest = memory_size > limit ? memory_size - limit : 0;
+    return memory_size > 0 && limit >= rest / 2 && table_bytes > 2 * rest;
+}
 
 /* The file of a table, and with it those of its values. One more reference, the caller's. */
 lw_shared_file *lw_shared_file_of(lw_table_folder *folder, const lw_table_info *info);

@@ -282,7 +282,7 @@ void lw_store_free(lw_store *store) {
         lw_tree_release(tree);
     }
     lw_table_folder_sweep(&store->folder);
-    LW_ASSERT(store->folder.open_count == 0);
+    LW_ASSERT(store->folder.handle_count == 0);
     lw_map_reset(&store->folder.files);
     lw_map_reset(&store->trees);
     if (store->catalog != NULL) {

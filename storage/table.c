@@ -110,6 +110,7 @@ lw_status lw_table_open(lw_env *env, lw_cache *cache, const char *path, const lw
     opened->cache = cache;
     opened->path = lw_copy(env->memory, lw_view(path, strlen(path) + 1));
     opened->file = file;
+    opened->direct = LW_NO_HANDLE;
     opened->number = info->number;
     opened->origin = info->origin;
     opened->filter_part = filter_part;
@@ -128,8 +129,22 @@ lw_status lw_table_open(lw_env *env, lw_cache *cache, const char *path, const lw
     return LW_OK;
 }
 
+bool lw_table_read_direct(lw_table *table) {
+    LW_ASSERT(!lw_handle_valid(table->direct));
+    lw_status status =
+        lw_file_open_direct(table->env, lw_table_path_of(table), &table->direct, &table->alignment);
+    if (status == LW_OK && table->alignment == 1) {
+        lw_file_close(table->env, table->direct);
+        table->direct = LW_NO_HANDLE;
+    }
+    return lw_handle_valid(table->direct);
+}
+
 void lw_table_close(lw_table *table) {
     LW_ASSERT(table->cursor_count == 0);
+    if (lw_handle_valid(table->direct)) {
+        lw_file_close(table->env, table->direct);
+    }
     lw_file_close(table->env, table->file);
     lw_table_spare_free(table);
     table_free(table);

@@ -133,6 +133,9 @@ typedef struct lw_table lw_table;
 LW_MUST_USE LW_YIELDS lw_status lw_table_open(lw_env *env, lw_cache *cache, const char *path,
                                               const lw_table_info *info, lw_filter_part filter_part,
                                               lw_table **table);
+/* Lets single blocks be read past the page cache from now on, through a second handle. False where
+ * that cannot be: the table is read as before. */
+LW_YIELDS bool lw_table_read_direct(lw_table *table);
 LW_YIELDS void lw_table_close(lw_table *table);
 /* False when the table certainly holds no key with the filter part of `key`. */
 bool lw_table_may_hold(const lw_table *table, lw_bytes key);

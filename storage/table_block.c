@@ -7,10 +7,15 @@
  * tables are read at random (LW_OPEN_RANDOM), so that it reads what it is asked for and nothing
  * besides.
  *
+ * A single block of a table that was opened so (lw_table_read_direct) is read past the page cache,
+ * in the sectors that hold it: through the page cache more than half of them take two pages.
+ *
  * Invariants
  * 1. What was read ahead is checked like everything else, when it is wanted (B2). What could not be
  *    read ahead is read again alone: an error counts only where somebody wants the block. */
 #include "storage/table_inner.h"
+
+#include <inttypes.h>
 
 enum {
     WINDOW_SIZE_MIN = 16 * 1024,
@@ -99,6 +104,29 @@ void lw_table_fetched_reset(lw_table *table, lw_table_fetched *fetched) {
     lw_free(table->env->memory, fetched->plain);
 }
 
+/* The sealed block, with what it shares its sectors with. */
+static LW_YIELDS lw_status read_direct(lw_table *table, lw_table_place place,
+                                       lw_table_fetched *fetched, lw_bytes *sealed) {
+    uint64_t alignment = table->alignment;
+    uint64_t from = place.offset & ~(alignment - 1);
+    uint64_t to = (place.offset + place.sealed_size + alignment - 1) & ~(alignment - 1);
+    size_t size = (size_t)(to - from), before = (size_t)(place.offset - from), read_size;
+    lw_budget_share_set(&fetched->share, fetched->share.size + size);
+    fetched->sealed = lw_allocate_aligned(table->env->memory, size, (size_t)alignment);
+    lw_status status =
+        lw_file_read(table->env, table->direct, from, fetched->sealed, size, &read_size);
+    if (status != LW_OK) {
+        return lw_fail_in(status, "reading the table %s at offset %" PRIu64,
+                          lw_table_path_of(table), place.offset);
+    }
+    if (read_size < before + place.sealed_size) {
+        return lw_table_damaged(lw_table_path_of(table), place.offset, "the file ends too early");
+    }
+    LW_MARK(table->env, "table.block_read_direct");
+    *sealed = lw_view(fetched->sealed + before, place.sealed_size);
+    return LW_OK;
+}
+
 /* The sealed block, checked. */
 static LW_YIELDS lw_status fetch_sealed(lw_table *table, uint32_t block_index,
                                         lw_table_ahead *ahead, lw_table_way way,
@@ -111,6 +139,10 @@ static LW_YIELDS lw_status fetch_sealed(lw_table *table, uint32_t block_index,
     }
     if (ahead != NULL && holds(ahead, place)) {
         *sealed = lw_view(ahead->bytes + (place.offset - ahead->offset), place.sealed_size);
+        return lw_part_verify(table->env, path, &part, *sealed);
+    }
+    if (lw_handle_valid(table->direct)) {
+        LW_TRY(read_direct(table, place, fetched, sealed));
         return lw_part_verify(table->env, path, &part, *sealed);
     }
     lw_budget_share_set(&fetched->share, fetched->share.size + place.sealed_size);

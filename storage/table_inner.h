@@ -14,6 +14,8 @@ struct lw_table {
     lw_cache *cache;
     lw_bytes path; /* with its closing zero */
     lw_handle file;
+    lw_handle direct;           /* for single blocks past the page cache, or none */
+    uint32_t alignment;         /* of what is read from `direct` */
     uint64_t number;            /* of the file: the cache knows its blocks by it */
     uint64_t origin;            /* the number its checksums cover */
     lw_filter_part filter_part; /* NULL: the whole key */

@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum { MEMORY_FILES_MAX = 8, MEMORY_MARKS_MAX = 16 };
+enum { MEMORY_FILES_MAX = 8, MEMORY_MARKS_MAX = 16, MEMORY_ALIGNMENT = 512 };
 
 typedef struct memory_file {
     char path[64]; /* empty: no file */
@@ -28,7 +28,7 @@ typedef struct memory_world {
     size_t mark_count;
     lw_op_kind failing_kind; /* operations of this kind fail ... */
     uint32_t failing_after;  /* ... after so many more; UINT32_MAX: never */
-    uint64_t operation_count, read_count, write_count;
+    uint64_t operation_count, read_count, direct_read_count, write_count;
 } memory_world;
 
 static inline memory_world *memory_world_of(lw_env *env) {
@@ -57,7 +57,9 @@ static inline lw_status memory_world_open_file(memory_world *world, lw_op *op) {
         LW_ASSERT(file != NULL && strlen(op->path) < sizeof(file->path));
         strcpy(file->path, op->path);
     }
-    op->handle.number = (int32_t)(file - world->files);
+    bool direct = (op->flags & LW_OPEN_DIRECT) != 0;
+    op->handle.number = (int32_t)(file - world->files) + (direct ? MEMORY_FILES_MAX : 0);
+    op->count = direct ? MEMORY_ALIGNMENT : 1;
     return LW_OK;
 }
 
@@ -82,9 +84,9 @@ static inline lw_status memory_world_read(const memory_file *file, lw_op *op) {
 }
 
 static inline lw_status memory_world_carry_out(memory_world *world, lw_op *op) {
-    memory_file *file = op->handle.number >= 0 && op->handle.number < MEMORY_FILES_MAX
-                            ? &world->files[op->handle.number]
-                            : NULL;
+    bool direct = op->handle.number >= MEMORY_FILES_MAX;
+    memory_file *file =
+        op->handle.number >= 0 ? &world->files[op->handle.number % MEMORY_FILES_MAX] : NULL;
     world->operation_count++;
     if (op->kind == world->failing_kind && world->failing_after != UINT32_MAX &&
         world->failing_after-- == 0) {
@@ -97,7 +99,11 @@ static inline lw_status memory_world_carry_out(memory_world *world, lw_op *op) {
     case LW_OP_CLOSE:
         return LW_OK;
     case LW_OP_READ:
+        LW_ASSERT(!direct ||
+                  (op->size % MEMORY_ALIGNMENT == 0 && op->offset % MEMORY_ALIGNMENT == 0 &&
+                   (uintptr_t)op->buffer % MEMORY_ALIGNMENT == 0));
         world->read_count++;
+        world->direct_read_count += direct;
         return memory_world_read(file, op);
     case LW_OP_WRITE:
         world->write_count++;

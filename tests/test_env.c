@@ -175,6 +175,44 @@ static void direct_and_durable_writes_read_back(void **state) {
     lw_file_close(in->env, file);
 }
 
+static void direct_reads_keep_to_the_alignment_of_the_file(void **state) {
+    fixture *in = *state;
+    enum { SIZE = 4 * LW_DIRECT_ALIGNMENT - 77 };
+    uint8_t *bytes = lw_allocate(in->env->memory, SIZE);
+    uint64_t seed = 1;
+    for (size_t index = 0; index < SIZE; index++) {
+        bytes[index] = (uint8_t)unit_random(&seed);
+    }
+    lw_handle file;
+    size_t size = 0;
+    uint32_t alignment = 0;
+    assert_int_equal(lw_file_open(in->env, in->path, LW_OPEN_CREATE, &file), LW_OK);
+    assert_int_equal(lw_file_write(in->env, file, 0, lw_view(bytes, SIZE), LW_WRITE_DURABLE),
+                     LW_OK);
+    lw_file_close(in->env, file);
+    assert_int_equal(lw_file_open_direct(in->env, in->path, &file, &alignment), LW_OK);
+    assert_in_range(alignment, 1, LW_DIRECT_ALIGNMENT);
+    assert_int_equal(alignment & (alignment - 1), 0);
+    uint8_t *again = lw_allocate_aligned(in->env->memory, SIZE + alignment, LW_DIRECT_ALIGNMENT);
+    for (size_t from = 0; from < SIZE; from += alignment) {
+        size_t wanted = 3 * (size_t)alignment, left = SIZE - from;
+        assert_int_equal(lw_file_read(in->env, file, from, again, wanted, &size), LW_OK);
+        assert_int_equal(size, left < wanted ? left : wanted);
+        assert_memory_equal(again, bytes + from, size);
+        from += alignment == 1 ? 500 : 0;
+    }
+    lw_file_close(in->env, file);
+    assert_int_equal(lw_file_open_direct(in->env, "/proc/self/comm", &file, &alignment), LW_OK);
+    assert_int_equal(alignment, 1);
+    lw_file_close(in->env, file);
+}
+
+static void the_memory_of_the_system_is_known(void **state) {
+    fixture *in = *state;
+    uint64_t pages = (uint64_t)sysconf(_SC_PHYS_PAGES);
+    assert_in_range(lw_env_memory_size(in->env), 1 << 20, pages * (uint64_t)sysconf(_SC_PAGESIZE));
+}
+
 static void count_main(lw_op *op) {
     *(uint32_t *)op->owner += 1;
 }
@@ -1125,6 +1163,8 @@ static const struct CMUnitTest stories[] = {
     STORY(outside_fibers_the_same_calls_block),
     STORY(direct_and_durable_writes_read_back),
     STORY(where_direct_is_unknown_files_are_buffered),
+    STORY(direct_reads_keep_to_the_alignment_of_the_file),
+    STORY(the_memory_of_the_system_is_known),
     STORY(long_transfers_arrive_whole),
     STORY(many_writes_in_flight_all_arrive),
     STORY(failures_name_the_file_and_the_reason),

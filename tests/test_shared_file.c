@@ -106,12 +106,42 @@ static void what_no_edit_named_goes_and_what_may_be_named_stays(void **state) {
     assert_string_equal(unused(), "3 5 4 8 9 6 goes 7 goes ");
 }
 
+/* In GB: what the machine has, what of it is ours, and what the tables take. */
+static void tables_beyond_the_page_cache_are_read_past_it(void **state) {
+    (void)state;
+    assert_true(lw_table_folder_beyond(16, 8, 17));
+    assert_false(lw_table_folder_beyond(16, 8, 16)); /* much of it is in the page cache */
+    assert_true(lw_table_folder_beyond(18, 6, 25));
+    assert_false(lw_table_folder_beyond(21, 6, 100)); /* which has what ours has not */
+    assert_true(lw_table_folder_beyond(16, 20, 1));   /* there is none */
+    assert_false(lw_table_folder_beyond(0, 20, 1));   /* nothing is known */
+}
+
+static void the_bytes_of_tables_are_those_that_the_catalog_names(void **state) {
+    (void)state;
+    lw_table_info info = {.number = 3, .entry_count = 1, .size = 100};
+    lw_table_file *left = lw_table_file_make(&bench.folder, &info);
+    lw_table_file *right = lw_table_file_make(&bench.folder, &info);
+    assert_int_equal(bench.folder.table_bytes, 0);
+    lw_shared_file_name(left->shared);
+    lw_shared_file_name(right->shared);
+    assert_int_equal(bench.folder.table_bytes, 100);
+    lw_shared_file_unname(left->shared);
+    assert_int_equal(bench.folder.table_bytes, 100);
+    lw_shared_file_unname(right->shared);
+    assert_int_equal(bench.folder.table_bytes, 0);
+    lw_table_file_release(left);
+    lw_table_file_release(right);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, open_bench, close_bench)
         STORY(what_is_copied_from_a_clip_stands_alone),
         STORY(two_places_of_a_table_share_its_file),
         STORY(values_live_until_the_last_table_that_refers_to_them),
+        STORY(tables_beyond_the_page_cache_are_read_past_it),
+        STORY(the_bytes_of_tables_are_those_that_the_catalog_names),
         STORY(what_no_edit_named_goes_and_what_may_be_named_stays),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL);

@@ -681,6 +681,47 @@ static void a_seek_reads_one_block(void **state) {
     fixture_close(&at);
 }
 
+static void single_blocks_are_read_past_the_page_cache(void **state) {
+    (void)state;
+    fixture at = fixture_open(64 << 20);
+    sorted_entries entries = series_make(at.memory);
+    build_and_open(&at, &entries, NULL);
+    assert_true(lw_table_read_direct(at.table));
+    lw_buffer value = lw_buffer_in(at.memory);
+    lw_entry_kind kind;
+    for (size_t index = 0; index < entries.count; index += 7) {
+        lw_buffer_clear(&value);
+        assert_ok(lw_table_get(at.table, entries.list[index].key, 1, &value, &kind));
+        assert_true(lw_equal(lw_buffer_view(&value), entries.list[index].value));
+    }
+    uint64_t direct_reads = at.world->direct_read_count;
+    assert_true(direct_reads > 50);
+    assert_int_equal(lw_cache_budget(at.cache)->parts[LW_BUDGET_BUFFERS], 0);
+    /* What reads ahead profits from what the page cache has. */
+    assert_ok(reopen(&at, NULL));
+    assert_true(lw_table_read_direct(at.table));
+    assert_walk(lw_table_cursor_open(at.table), &entries);
+    assert_in_range(at.world->direct_read_count - direct_reads, 0, 1);
+    lw_buffer_reset(&value);
+    fixture_close(&at);
+}
+
+static void a_file_cut_under_direct_reads_is_damage(void **state) {
+    (void)state;
+    fixture at = fixture_open(1 << 20);
+    sorted_entries entries = sorted_make(at.memory, SORTED_COMMON, 11, 12);
+    build_and_open(&at, &entries, NULL);
+    assert_true(lw_table_read_direct(at.table));
+    file_bytes(&at)->size = 100;
+    lw_buffer value = lw_buffer_in(at.memory);
+    lw_entry_kind kind;
+    assert_int_equal(lw_table_get(at.table, entries.list[0].key, UINT64_MAX, &value, &kind),
+                     LW_CORRUPTION);
+    assert_non_null(strstr(lw_error_slot()->text, "offset 0: the file ends too early"));
+    lw_buffer_reset(&value);
+    fixture_close(&at);
+}
+
 /* A bad place ahead of a walk troubles it only when it comes there. */
 static void what_cannot_be_read_ahead_is_read_alone(void **state) {
     (void)state;
@@ -947,6 +988,8 @@ int main(void) {
         cmocka_unit_test(a_block_of_another_table_or_place_is_not_believed),
         cmocka_unit_test(walks_read_ahead_in_growing_pieces),
         cmocka_unit_test(a_seek_reads_one_block),
+        cmocka_unit_test(single_blocks_are_read_past_the_page_cache),
+        cmocka_unit_test(a_file_cut_under_direct_reads_is_damage),
         cmocka_unit_test(what_cannot_be_read_ahead_is_read_alone),
         cmocka_unit_test(a_full_scan_leaves_the_hot_blocks_in_the_cache),
         cmocka_unit_test(any_operation_may_fail_and_nothing_is_left_behind),
