@@ -14,6 +14,7 @@
  *   command_txn.c     txn
  *   command_locks.c   locks, and txn kill
  *   command_node.c    status, config, version, and reaching a node
+ *   command_bench.c   bench
  *   shell.c           shell, the only file that knows libedit
  *
  * This is the edge of the program: these files use standard streams and the environment.
@@ -77,6 +78,9 @@ typedef enum lw_flag_id {
     LW_FLAG_LISTEN,
     LW_FLAG_MEMORY,
     LW_FLAG_QUIET,
+    LW_FLAG_RECORDS,
+    LW_FLAG_CLIENTS,
+    LW_FLAG_DURATION,
     LW_FLAG_SEED,
     LW_FLAG_RUNS,
     LW_FLAG_SCENARIO,
@@ -268,6 +272,7 @@ lw_exit lw_command_shell(lw_command *command);
 /* txn kill. */
 lw_exit lw_command_kill(lw_command *command, const char *transaction);
 lw_exit lw_command_locks(lw_command *command);
+lw_exit lw_command_bench(lw_command *command);
 lw_exit lw_command_status(lw_command *command);
 lw_exit lw_command_config(lw_command *command);
 lw_exit lw_command_version(lw_command *command);

@@ -54,6 +54,12 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                         "together, with K, M or G (powers of 1024); 4M or more."},
     [LW_FLAG_QUIET] = {"quiet", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                        "Print nothing when the node is ready."},
+    [LW_FLAG_RECORDS] = {"records", "COUNT", LW_KIND_NUMBER, NULL, "100000", NULL,
+                         "How many records are stored before."},
+    [LW_FLAG_CLIENTS] = {"clients", "COUNT", LW_KIND_NUMBER, NULL, "16", NULL,
+                         "How many clients are at work at once; 1024 at most."},
+    [LW_FLAG_DURATION] = {"duration", "TIME", LW_KIND_DURATION, NULL, "10s", NULL,
+                          "How long each workload runs."},
     [LW_FLAG_SEED] = {"seed", "NUMBER", LW_KIND_NUMBER, NULL, "1", NULL,
                       "The first seed; it decides everything that happens in a run."},
     [LW_FLAG_RUNS] = {"runs", "COUNT", LW_KIND_NUMBER, NULL, "1", NULL,
@@ -239,6 +245,20 @@ static const lw_command_spec commands[] = {
      "lathwork locks --json --limit 100\n"
      "lathwork txn kill 461168601842738790",
      lw_command_locks},
+    {"bench", LW_GROUP_NODE, "[WORKLOAD...]", 0, -1,
+     REACH | BIT(ISOLATION) | BIT(RECORDS) | BIT(CLIENTS) | BIT(DURATION),
+     "measure a node with the YCSB workloads",
+     "Stores records of 1000 bytes under bench/, lets many clients run each workload for a while, "
+     "tells rates and latencies, and takes the records away again. Every operation is a "
+     "transaction, durable when it is answered. The workloads of the Yahoo! Cloud Serving "
+     "Benchmark:\n\n"
+     "  A  half reads, half updates        D  95 % reads of the latest, 5 % inserts\n"
+     "  B  95 % reads, 5 % updates         E  95 % scans of up to 100, 5 % inserts\n"
+     "  C  reads                           F  half reads, half read-modify-writes\n\n"
+     "All of them, one after the other, unless some are named.",
+     "lathwork bench\n"
+     "lathwork bench AF --clients 64 --duration 30s --json",
+     lw_command_bench},
     {"inspect", LW_GROUP_NODE, "PATH...", 1, -1, 0, "describe files of a data folder",
      "Tells a log segment, a table, a value file, a catalog and an identity apart by their bytes, "
      "and "

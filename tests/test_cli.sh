@@ -802,6 +802,26 @@ PY
     expect "too little memory is refused" 2 "4M or more" -- "$program" start --data little --memory 1M
 }
 
+benches() {
+    expect "bench runs every workload" 0 -- lw bench --records 300 --clients 4 --duration 200ms --json
+    python3 - 2>err <<'PY'
+import json
+told = [json.loads(line) for line in open("out")]
+assert [one["workload"] for one in told] == list("ABCDEF"), told
+for one in told:
+    assert one["operations_per_second"] > 0, one
+    assert one["reads"]["count"] > 0 and one["reads"]["p50_us"] <= one["reads"]["p99_us"], one
+    assert (one["workload"] == "C") == ("writes" not in one), one
+PY
+    ok "bench tells rates and latencies" $((!$?)) "$(tail -n 1 err)"
+    lw scan --prefix bench/ >out
+    ok "bench takes its records away" $((!$(wc -c <out))) "$(head -c 300 out)"
+    expect "bench runs one workload" 0 -- lw bench c --records 2 --clients 1 --duration 50ms
+    expect "bench without such a workload" 2 "letters A to F" -- lw bench G
+    expect "bench with one record" 2 "at least 2" -- lw bench --records 1
+    expect "bench with too many clients" 2 "1024" -- lw bench --clients 1025
+}
+
 help_and_usage
 unreachable
 start_node data --memory 40M
@@ -817,6 +837,7 @@ garbage
 vanishing_client
 limits
 memory
+benches
 refusals
 lives
 stop_node TERM
