@@ -6,7 +6,8 @@ enum {
     REPLY_FIELDS = 5,
     HELLO_FIELDS = 5,
     WELCOME_FIELDS = 5,
-    SHARD_FIELDS = 7
+    SHARD_FIELDS = 7,
+    SPLIT_FIELDS = 1,
 };
 
 static const char hello_magic[] = "LW01";
@@ -200,5 +201,22 @@ lw_status lw_topology_next(lw_reader *reader, lw_shard_descriptor *shard) {
         return topology_malformed();
     }
     *shard = read;
+    return LW_OK;
+}
+
+void lw_split_request_encode(const lw_split_request *request, lw_buffer *body) {
+    lw_write_array(body, SPLIT_FIELDS);
+    lw_write_bytes(body, request->key);
+}
+
+lw_status lw_split_request_decode(lw_bytes body, lw_split_request *request) {
+    lw_reader reader = lw_reader_of(body);
+    uint32_t extra = lw_read_array_of(&reader, SPLIT_FIELDS);
+    lw_split_request read = {.key = lw_read_bytes(&reader)};
+    lw_read_skip(&reader, extra);
+    if (!lw_reader_done(&reader) || read.key.size == 0) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a request to split a shard is not well-formed");
+    }
+    *request = read;
     return LW_OK;
 }

@@ -48,7 +48,7 @@ typedef enum lw_message_kind {
     LW_MESSAGE_CHECK = 24,
     LW_MESSAGE_LOCK = 25,
     LW_MESSAGE_HEARTBEAT = 26,
-    LW_MESSAGE_SPLIT = 27, /* in two at a key */
+    LW_MESSAGE_SPLIT = 27, /* in two at a key; body below */
     LW_MESSAGE_CHECK_SECONDARIES = 28,
     LW_MESSAGE_FINISH_RANGE = 29,
     LW_MESSAGE_LOCKS = 30,
@@ -127,5 +127,14 @@ void lw_topology_encode(const lw_shard_descriptor *shards, uint32_t count, lw_bu
 /* Starts reading: `*count` descriptors follow, each taken by lw_topology_next. */
 LW_MUST_USE lw_status lw_topology_open(lw_bytes body, lw_reader *reader, uint32_t *count);
 LW_MUST_USE lw_status lw_topology_next(lw_reader *reader, lw_shard_descriptor *shard);
+
+/* SPLIT, to the shard that holds the key: what is from there on becomes a shard of its own. The
+ * reply is the descriptors of both, as TOPOLOGY has them. Where a shard begins at the key already
+ * nothing happens, and that one's alone is the reply. */
+typedef struct lw_split_request {
+    lw_bytes key; /* not empty */
+} lw_split_request;
+void lw_split_request_encode(const lw_split_request *request, lw_buffer *body);
+LW_MUST_USE lw_status lw_split_request_decode(lw_bytes body, lw_split_request *request);
 
 #endif

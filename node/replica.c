@@ -163,10 +163,11 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
     case LW_MESSAGE_KILL:
         return call->replica->options.kill(call->replica->options.argument, request->body,
                                            call->session, reply);
+    case LW_MESSAGE_SPLIT:
+        return replica_split(call, request->body, reply);
     case LW_MESSAGE_HELLO:
     case LW_MESSAGE_STATUS:
     case LW_MESSAGE_TOPOLOGY:
-    case LW_MESSAGE_SPLIT:
     case LW_MESSAGE_CHECK_SECONDARIES:
     case LW_MESSAGE_FINISH_RANGE:
     case LW_MESSAGE_PIN:
@@ -283,7 +284,7 @@ LW_YIELDS static lw_status open_tree(lw_replica *replica) {
     return load_descriptor(replica);
 }
 
-static void free_replica(lw_replica *replica) {
+void replica_free(lw_replica *replica) {
     lw_memory *memory = replica->env->memory;
     replica_open_close(replica);
     lw_map_reset(&replica->committing);
@@ -291,18 +292,23 @@ static void free_replica(lw_replica *replica) {
     lw_free(memory, replica);
 }
 
-lw_status lw_replica_open(const lw_replica_options *options, lw_replica **replica) {
+lw_replica *replica_make(const lw_replica_options *options) {
     lw_memory *memory = options->env->memory;
-    lw_replica *opened = lw_allocate_zero(memory, sizeof(*opened));
-    opened->options = *options;
-    opened->env = options->env;
-    opened->locks = options->locks;
-    opened->open_by_start = lw_map_in(memory);
-    opened->committing = lw_map_in(memory);
-    opened->descriptor_bytes = lw_buffer_in(memory);
+    lw_replica *made = lw_allocate_zero(memory, sizeof(*made));
+    made->options = *options;
+    made->env = options->env;
+    made->locks = options->locks;
+    made->open_by_start = lw_map_in(memory);
+    made->committing = lw_map_in(memory);
+    made->descriptor_bytes = lw_buffer_in(memory);
+    return made;
+}
+
+lw_status lw_replica_open(const lw_replica_options *options, lw_replica **replica) {
+    lw_replica *opened = replica_make(options);
     lw_status status = open_tree(opened);
     if (status != LW_OK) {
-        free_replica(opened);
+        replica_free(opened);
         return status;
     }
     *replica = opened;
@@ -390,7 +396,7 @@ static void append_term(lw_replica *replica) {
 
 /* What every term begins with: its no-op, on the first one also the descriptor, and in the root
  * shard a ceiling (0: none). They leave in one write. */
-LW_YIELDS static lw_status begin_term(lw_replica *replica, uint64_t ceiling) {
+LW_YIELDS static lw_status append_first(lw_replica *replica, uint64_t ceiling) {
     lw_buffer empty = lw_buffer_in(replica->env->memory), raise = empty, shard = empty, key = empty;
     replica_proposal noop = {0}, described = {0}, raised = {0}, *last = &noop;
     append_term(replica);
@@ -415,16 +421,20 @@ LW_YIELDS static lw_status begin_term(lw_replica *replica, uint64_t ceiling) {
     return status;
 }
 
-LW_YIELDS static lw_status start_term(lw_replica *replica, uint64_t ceiling) {
-    LW_TRY(replica_open_load(replica));
+lw_status replica_begin_term(lw_replica *replica, uint64_t ceiling) {
     lw_log_release(replica->log, replica->options.shard, lw_tree_flushed(replica->tree));
     LW_TRY(replica_log_room(replica, FIRST_ENTRIES_SIZE + 2 * replica->descriptor_bytes.size));
-    lw_status status = begin_term(replica, ceiling);
+    lw_status status = append_first(replica, ceiling);
     if (replica->dead) { /* the log's own words, not those for a request */
         *lw_error_slot() = replica->reason;
         return replica->reason.status;
     }
     return status;
+}
+
+void replica_serve(lw_replica *replica) {
+    replica->serving = true;
+    replica_open_sweep_leftovers(replica);
 }
 
 lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
@@ -437,12 +447,12 @@ lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
         LW_TRY(load_ceiling(replica, &ceiling));
         ceiling = lw_timestamps_load(timestamps, ceiling);
     }
-    LW_TRY(start_term(replica, ceiling));
+    LW_TRY(replica_open_load(replica, replica->tree, lw_view(NULL, 0)));
+    LW_TRY(replica_begin_term(replica, ceiling));
     if (root) {
         lw_timestamps_serve(timestamps, ceiling, keep_ceiling, replica);
     }
-    replica->serving = true;
-    replica_open_sweep_leftovers(replica);
+    replica_serve(replica);
     return LW_OK;
 }
 
@@ -450,6 +460,7 @@ void lw_replica_stop(lw_replica *replica) {
     replica->closing = true;
     lw_queue_wake_all(&replica->stop);
     lw_queue_wake_all(&replica->doomed);
+    lw_queue_wake_all(&replica->split_finished);
     lw_lock_table_clear(replica->locks);
 }
 
@@ -459,8 +470,9 @@ void lw_replica_close(lw_replica *replica) {
         lw_queue_wait(&replica->idle);
     }
     LW_ASSERT(replica->latches.count == 0);
-    LW_ASSERT(replica->proposal_first == NULL || replica->dead); /* never applied any more */
-    free_replica(replica);
+    /* What is left is never applied any more, but by the next start. */
+    LW_ASSERT(replica->proposal_first == NULL || replica->dead || replica->splitting);
+    replica_free(replica);
 }
 
 /* ---- looking -------------------------------------------------------------------------------- */

@@ -8,11 +8,15 @@
  * P1. A reply that promises something is sent only after the entry behind it is durable and applied
  *     (hazard R1). Entries are applied strictly in the order of their index.
  * P2. A command is checked against the shard's epoch when it comes, when its snapshot is opened,
- * and when its entry is applied (hazard R12): who waited meanwhile is told where to go. P3. Reads
- * wait for writers on the same keys that drew a commit timestamp at or below theirs. P4. Nothing is
- * served before the no-op of this term is applied, and no timestamp is given out that is not below
- * the durable ceiling (hazards O1, O2). P5. Once the log or the store is dead, nothing is answered
- * any more but errors, and the node stops. */
+ *     and when its entry is applied (hazard R12): who waited is told where to go.
+ * P3. Reads wait for writers on the same keys that drew a commit timestamp at or below theirs.
+ * P4. Nothing is served before the no-op of this term is applied, and no timestamp is given out
+ *     that is not below the durable ceiling (hazards O1, O2).
+ * P5. Once the log or the store is dead, nothing is answered any more but errors, and the node
+ *     stops.
+ * P6. A split is an entry in the parent's log, and has happened once that is durable: what follows
+ *     from it, in the tree and in the log of the child, is done before the next entry is applied,
+ *     or else by the next start. The steps are in node/replica_split.c. */
 #ifndef LW_REPLICA_H
 #define LW_REPLICA_H
 
@@ -41,6 +45,9 @@ typedef struct lw_replica_options {
                                lw_buffer *reply);
     /* Carries out KILL, which is about all shards of the node. */
     LW_YIELDS lw_status (*kill)(void *argument, lw_bytes body, uint64_t session, lw_buffer *reply);
+    /* A shard was split: `child`, which does not serve yet, is the replica of what it gave away,
+     * and belongs to whoever is told. Must not suspend. */
+    void (*split)(void *argument, lw_replica *child);
     /* The label of a session, for conflict messages; empty if unknown. */
     lw_bytes (*session_label)(void *argument, uint64_t session);
     /* Called when the log or the store died, with the reason: the node must stop. */
@@ -58,6 +65,9 @@ LW_MUST_USE LW_YIELDS lw_status lw_replica_open(const lw_replica_options *option
                                                 lw_replica **replica);
 /* Takes one record of its group while the log is replayed. */
 LW_MUST_USE lw_status lw_replica_replay(lw_replica *replica, const lw_log_record *record);
+/* After replay: does what is left to do of a split that a crash interrupted. `*child` is the id of
+ * the shard that came off the tree, 0 if none did: open that, too. */
+LW_MUST_USE LW_YIELDS lw_status lw_replica_finish_split(lw_replica *replica, uint64_t *child);
 /* After replay: takes a new term, appends its no-op, waits for it, serves. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_start(lw_replica *replica, lw_log *log);
 /* Refuses what comes, and sends home who waits. */

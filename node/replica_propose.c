@@ -16,15 +16,18 @@ void replica_die(lw_replica *replica) {
     }
     lw_queue_wake_all(&replica->stop);
     lw_queue_wake_all(&replica->doomed);
+    lw_queue_wake_all(&replica->split_finished);
     lw_lock_table_clear(replica->locks);
 }
 
 void replica_propose(lw_replica *replica, entry_kind kind, lw_buffer *batch,
                      replica_proposal *proposal) {
     LW_ASSERT(replica->log != NULL);
+    bool now = proposal->epoch.range_version == 0;
+    lw_epoch epoch = now ? replica->descriptor.epoch : proposal->epoch;
     lw_buffer_append_u8(batch, (uint8_t)kind);
-    lw_buffer_append_u64(batch, replica->descriptor.epoch.range_version);
-    lw_buffer_append_u64(batch, replica->descriptor.epoch.config_version);
+    lw_buffer_append_u64(batch, epoch.range_version);
+    lw_buffer_append_u64(batch, epoch.config_version);
     LW_ASSERT(batch->size <= LW_LOG_PAYLOAD_SIZE_MAX);
     proposal->entry = lw_buffer_view(batch);
     proposal->index = ++replica->last_index;
@@ -96,7 +99,7 @@ static bool entry_split(lw_bytes entry, lw_bytes *batch, entry_kind *kind, lw_ep
     *kind = (entry_kind)trailer[0];
     *epoch = (lw_epoch){.range_version = lw_get_u64(trailer + 1),
                         .config_version = lw_get_u64(trailer + 9)};
-    return *kind >= ENTRY_NOOP && *kind <= ENTRY_DESCRIPTOR;
+    return *kind >= ENTRY_NOOP && *kind <= ENTRY_SPLIT;
 }
 
 lw_status replica_apply(lw_replica *replica, uint64_t index, lw_bytes entry, lw_status *status) {
@@ -111,18 +114,24 @@ lw_status replica_apply(lw_replica *replica, uint64_t index, lw_bytes entry, lw_
     bool same = epoch.range_version == current->range_version &&
                 epoch.config_version == current->config_version;
     *status = LW_OK;
-    if (kind == ENTRY_COMMAND && !same) {
+    bool bound = kind == ENTRY_COMMAND || kind == ENTRY_SPLIT;
+    if (bound && !same && !LW_BUG(replica->env, "shard.epoch_unchecked_at_apply")) {
         LW_MARK(replica->env, "replica.entry_void");
         *status = LW_UNAVAILABLE;
         batch.size = 0;
     }
     LW_TRY(lw_tree_apply(replica->tree, index, batch));
+    if (*status == LW_OK && kind == ENTRY_SPLIT) {
+        replica->splitting = replica->log != NULL; /* then its proposer goes on from here */
+        return replica->splitting ? LW_OK : take_new_descriptor(replica, batch);
+    }
     return kind == ENTRY_DESCRIPTOR ? take_new_descriptor(replica, batch) : LW_OK;
 }
 
-/* Applies what is durable, in order. */
+/* Applies what is durable, in order; nothing behind a split that is not finished (P6). */
 static lw_status apply_through(lw_replica *replica, uint64_t position) {
-    while (replica->proposal_first != NULL && replica->proposal_first->position <= position) {
+    while (replica->proposal_first != NULL && replica->proposal_first->position <= position &&
+           !replica->splitting) {
         replica_proposal *next = replica->proposal_first;
         LW_TRY(replica_apply(replica, next->index, next->entry, &next->status));
         replica->proposal_first = next->next;
@@ -160,6 +169,16 @@ lw_status replica_wait(lw_replica *replica, replica_proposal *proposal) {
     }
     if (status == LW_OK && !replica->dead) {
         status = apply_through(replica, proposal->position);
+    }
+    while (status == LW_OK && !proposal->applied && !replica->dead) {
+        LW_ASSERT(replica->splitting);
+        LW_MARK(replica->env, "replica.entry_waits_for_split");
+        lw_queue_wait(&replica->split_finished);
+        if (replica->closing && replica->splitting) {
+            forget(replica, proposal);
+            return lw_fail(LW_UNDETERMINED, "the node stops while the shard is being split");
+        }
+        status = replica->dead ? LW_OK : apply_through(replica, proposal->position);
     }
     if (proposal->applied) {
         return proposal->status == LW_OK

@@ -9,6 +9,7 @@
  *   replica_sweep.c     locks of sessions that are no more
  *   replica_locks.c     LOCKS, and what killing a transaction asks of a shard
  *   replica_explain.c   what a request that did not go through is told
+ *   replica_split.c     SPLIT
  *
  * An entry of the log is
  *   batch (storage/batch.h) · kind u8 · range version u64 · config version u64
@@ -27,12 +28,14 @@ typedef enum entry_kind {
     ENTRY_NOOP = 1,       /* begins a term */
     ENTRY_COMMAND = 2,    /* void in another epoch than its own (P2) */
     ENTRY_DESCRIPTOR = 3, /* changes the shard's descriptor, and so the epoch */
+    ENTRY_SPLIT = 4,      /* ... and has the descriptor of the child; void in another epoch, too */
 } entry_kind;
 
 /* An entry on its way, in the order of their indexes. */
 typedef struct replica_proposal {
     struct replica_proposal *next;
     uint64_t index, position;
+    lw_epoch epoch; /* in which it was evaluated; all 0: now's */
     lw_bytes entry; /* its proposer's, until applied */
     bool applied;
     lw_status status; /* once applied: LW_OK, or LW_UNAVAILABLE: void (P2) */
@@ -92,6 +95,9 @@ struct lw_replica {
     lw_queue stop;             /* where fibers of its own sleep; woken when closing or dead */
 
     replica_proposal *proposal_first, *proposal_last; /* appended, not applied */
+    /* An applied split is not finished: nothing more is applied (P6); woken when it is. */
+    bool splitting;
+    lw_queue split_finished;
 
     lw_latch_table latches;
     lw_lock_table *locks; /* the node's */
@@ -125,6 +131,18 @@ LW_MUST_USE lw_status replica_check_epoch(replica_call *call);
  * suspend. LW_UNAVAILABLE if the shard has changed since the call came (P2). */
 LW_MUST_USE lw_status replica_evaluation_open(replica_call *call);
 void replica_evaluation_close(replica_call *call);
+
+/* ---- opening: replica.c --------------------------------------------------------------------- */
+
+/* A replica with no tree yet. */
+lw_replica *replica_make(const lw_replica_options *options);
+void replica_free(lw_replica *replica);
+/* A new term, with its no-op, durable. `ceiling`: of the root shard's timestamps; 0: none. LW_FULL:
+ * nothing was appended, try again. */
+LW_MUST_USE LW_YIELDS lw_status replica_begin_term(lw_replica *replica, uint64_t ceiling);
+/* Takes requests from now on. Whatever was read here before, or in the shard that this one was
+ * split from, was read at timestamps that had been given by now. */
+void replica_serve(lw_replica *replica);
 
 /* ---- entries: replica_propose.c ------------------------------------------------------------- */
 
@@ -221,14 +239,21 @@ LW_MUST_USE lw_status replica_deadlock(replica_call *call, lw_bytes key,
 LW_MUST_USE lw_status replica_waited_too_long(const replica_call *call, lw_bytes key);
 /* LW_CONFLICT if the transaction was killed. */
 LW_MUST_USE lw_status replica_spared(replica_call *call, uint64_t start);
+/* ---- splitting: replica_split.c ------------------------------------------------------------- */
+
+LW_MUST_USE LW_YIELDS lw_status replica_split(replica_call *call, lw_bytes body, lw_buffer *reply);
 
 /* ---- open transactions: replica_sweep.c ----------------------------------------------------- */
 
 /* Counts what an applied entry changed. */
 void replica_open_count(lw_replica *replica, const replica_proposal *proposal);
-/* Counts the locks in the tree, once, before the start; their sessions have a grace to come back.
- */
-LW_MUST_USE LW_YIELDS lw_status replica_open_load(lw_replica *replica);
+/* Counts the locks in `tree` on keys at or behind `from`, once, before the start; their sessions
+ * have a grace to come back. */
+LW_MUST_USE LW_YIELDS lw_status replica_open_load(lw_replica *replica, lw_tree *tree,
+                                                  lw_bytes from);
+/* What `child` has counted of the locks of its parent is the child's from now on, with all that is
+ * known of the sessions. */
+void replica_open_hand_over(lw_replica *replica, lw_replica *child);
 /* The session has come back. */
 void replica_open_attach(lw_replica *replica, uint64_t session);
 /* It is no more: what it has open is doomed. */

@@ -98,9 +98,10 @@ LW_YIELDS static lw_status walk_locks(lw_cursor *cursor, uint64_t start, lw_aren
     return LW_OK;
 }
 
-static lw_cursor *open_lock_cursor(lw_replica *replica, lw_snapshot *snapshot) {
+/* Over the locks on keys at or behind `from`. */
+static lw_cursor *open_lock_cursor(lw_replica *replica, lw_snapshot *snapshot, lw_bytes from) {
     lw_buffer first = lw_buffer_in(replica->env->memory), end = first;
-    lw_record_lock_key(lw_view(NULL, 0), &first);
+    lw_record_lock_key(from, &first);
     lw_record_lock_end(&end);
     lw_cursor *cursor = lw_cursor_open(snapshot, lw_buffer_view(&first), lw_buffer_view(&end));
     lw_buffer_reset(&first);
@@ -112,7 +113,7 @@ LW_YIELDS static lw_status find_locks(lw_replica *replica, uint64_t start, lw_ar
                                       findings *found) {
     found->keys = lw_arena_allocate(arena, SWEEP_KEY_COUNT * sizeof(*found->keys));
     lw_snapshot *snapshot = lw_snapshot_open(replica->tree);
-    lw_cursor *cursor = open_lock_cursor(replica, snapshot);
+    lw_cursor *cursor = open_lock_cursor(replica, snapshot, lw_view(NULL, 0));
     lw_status status = walk_locks(cursor, start, arena, found);
     lw_cursor_close(cursor);
     lw_snapshot_close(snapshot);
@@ -148,8 +149,8 @@ LW_YIELDS static lw_status finish(lw_replica *replica, uint64_t start, uint64_t 
 LW_YIELDS static lw_status sweep_some(lw_replica *replica, uint64_t start, lw_arena *arena) {
     findings found = {0};
     LW_TRY(find_locks(replica, start, arena, &found));
-    if (found.key_count == 0) {
-        return LW_OK; /* somebody else ended them meanwhile */
+    if (found.key_count == 0) { /* somebody else ended them meanwhile */
+        return find_open(replica, start) == NULL ? LW_OK : lw_fail(LW_INTERNAL, "it has none");
     }
     lw_check_reply fate;
     LW_TRY(decide(replica, start, found.primary, &fate));
@@ -272,13 +273,29 @@ LW_YIELDS static lw_status load(lw_replica *replica, lw_cursor *cursor) {
     return LW_OK;
 }
 
-lw_status replica_open_load(lw_replica *replica) {
-    lw_snapshot *snapshot = lw_snapshot_open(replica->tree);
-    lw_cursor *cursor = open_lock_cursor(replica, snapshot);
+lw_status replica_open_load(lw_replica *replica, lw_tree *tree, lw_bytes from) {
+    lw_snapshot *snapshot = lw_snapshot_open(tree);
+    lw_cursor *cursor = open_lock_cursor(replica, snapshot, from);
     lw_status status = load(replica, cursor);
     lw_cursor_close(cursor);
     lw_snapshot_close(snapshot);
     return status;
+}
+
+void replica_open_hand_over(lw_replica *replica, lw_replica *child) {
+    for (open_transaction *each = child->open_first; each != NULL; each = each->next) {
+        open_transaction *open = find_open(replica, each->start);
+        LW_ASSERT(open != NULL && open->lock_count >= each->lock_count);
+        each->session = open->session;
+        each->doomed_ns = open->doomed_ns;
+        child->leftover_count -= each->leftover;
+        child->leftover_count += open->leftover;
+        each->leftover = open->leftover;
+        open->lock_count -= each->lock_count;
+        if (open->lock_count == 0) {
+            leave_open(replica, open);
+        }
+    }
 }
 
 void replica_open_sweep_leftovers(lw_replica *replica) {

@@ -271,6 +271,12 @@ LW_YIELDS static lw_status kill_one(void *argument, lw_bytes body, uint64_t sess
     return lw_kill(argument, body, session, reply);
 }
 
+static void enter_child(void *argument, lw_replica *child) {
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(child, &shard);
+    enter(argument, shard.id, child);
+}
+
 LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
     lw_replica_options options = {.env = shards->env,
                                   .store = shards->options.store,
@@ -281,6 +287,7 @@ LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
                                   .killed = shards->killed,
                                   .ask = ask,
                                   .kill = kill_one,
+                                  .split = enter_child,
                                   .session_label = session_label,
                                   .died = replica_died,
                                   .argument = shards};
@@ -336,8 +343,21 @@ lw_status lw_shards_replay(void *argument, const lw_log_record *record) {
     return lw_replica_replay(replica, record);
 }
 
+/* What comes off goes behind its parent, and may have to be split itself. */
+LW_YIELDS static lw_status finish_splits(lw_shards *shards) {
+    for (uint32_t index = 0; index < shards->count; index++) {
+        uint64_t child;
+        LW_TRY(lw_replica_finish_split(shards->sorted[index]->replica, &child));
+        if (child != 0) {
+            LW_TRY(open_one(shards, child));
+        }
+    }
+    return LW_OK;
+}
+
 lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
     shards->log = log;
+    LW_TRY(finish_splits(shards));
     LW_TRY(check_coverage(shards));
     for (uint32_t index = 0; index < shards->count; index++) {
         LW_TRY(lw_replica_start(shards->sorted[index]->replica, log));

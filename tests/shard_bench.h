@@ -29,6 +29,7 @@ typedef struct bench {
     bool done;           /* the fiber that opens or closes has ended */
     bool died;
     uint64_t request_id;
+    lw_bytes route; /* requests go to the shard that holds this key; empty: the first one */
     size_t memory_size;
     char failure[256]; /* the first thing that was not as expected */
 } bench;
@@ -167,15 +168,28 @@ typedef struct asked {
     lw_obstacle obstacle; /* with LW_CONFLICT */
 } asked;
 
+/* The shard that holds a key, as it is now. */
+static inline lw_shard_descriptor bench_shard(bench *on, lw_bytes key) {
+    lw_shard_descriptor shard = {0};
+    for (uint32_t index = 0; index < lw_shards_count(on->shards); index++) {
+        lw_replica_descriptor(lw_shards_at(on->shards, index), &shard);
+        if (shard.end.size == 0 || lw_compare(key, shard.end) < 0) {
+            break;
+        }
+    }
+    return shard;
+}
+
 static inline asked *bench_ask(bench *on, lw_message_kind kind, uint64_t session) {
     asked *it = lw_allocate_zero(on->memory, sizeof(*it));
     it->on = on;
     it->session = session;
     it->body = it->reply = lw_buffer_in(on->memory);
+    lw_shard_descriptor shard = bench_shard(on, on->route);
     it->request = (lw_request){.kind = kind,
                                .id = ++on->request_id,
-                               .shard = LW_ROOT_SHARD,
-                               .epoch = {.range_version = 1, .config_version = 1},
+                               .shard = shard.id,
+                               .epoch = shard.epoch,
                                .timeout_ms = 2000};
     return it;
 }

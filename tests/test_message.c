@@ -205,6 +205,24 @@ static void a_shard_whose_range_is_empty_is_refused(void **state) {
     assert_int_equal(lw_topology_next(&reader, &shard), LW_INVALID_ARGUMENT);
 }
 
+static void a_request_to_split_arrives_as_it_was_sent(void **state) {
+    (void)state;
+    lw_buffer body = lw_buffer_in(memory);
+    lw_split_request request = {.key = lw_text("m")};
+    lw_split_request_encode(&request, &body);
+    assert_int_equal(body.size, 4);
+    assert_memory_equal(body.data, "\x91\xc4\x01m", 4);
+    assert_int_equal(lw_split_request_decode(lw_buffer_view(&body), &request), LW_OK);
+    assert_true(lw_equal(request.key, lw_text("m")));
+    for (size_t size = 0; size < body.size; size++) {
+        assert_int_equal(lw_split_request_decode(lw_view(body.data, size), &request),
+                         LW_INVALID_ARGUMENT);
+    }
+    lw_buffer_clear(&body);
+    lw_split_request_encode(&(lw_split_request){0}, &body);
+    assert_int_equal(lw_split_request_decode(lw_buffer_view(&body), &request), LW_INVALID_ARGUMENT);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_arrives_as_it_was_sent),
@@ -218,6 +236,7 @@ int main(void) {
         cmocka_unit_test(a_welcome_arrives_as_it_was_sent),
         cmocka_unit_test(shards_arrive_as_they_were_sent),
         cmocka_unit_test(a_shard_whose_range_is_empty_is_refused),
+        cmocka_unit_test(a_request_to_split_arrives_as_it_was_sent),
     };
     return cmocka_run_group_tests(tests, setup, teardown) != 0 ? 1 : 0;
 }

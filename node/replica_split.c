@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SPLIT: what a shard has from a key on becomes a shard of its own. Nothing is copied: the child's
+ * tree sees the same files (lw_store_split_tree), and what follows from its descriptor.
+ *
+ *   1. An exclusive latch on the whole range: no command is under way, so that no lock is put or
+ *      taken, and none that was evaluated here is still to be proposed. Reads go on.
+ *   2. The locks that the child will have are counted, transaction by transaction.
+ *   3. An ENTRY_SPLIT in the parent's log: the parent's new descriptor, and the child's at the
+ *      child's own place (txn/record.h). Once that is durable the split has happened (P6). No entry
+ *      behind it is applied before step 4 is done.
+ *   4. The tree is split, by one edit of the catalog. In the same turn the parent takes its new
+ *      descriptor, and the child takes over its open transactions and its place among the shards:
+ *      so nobody reads from a tree that no longer holds the key. Whoever waited at the parent finds
+ *      another epoch, and is told where to go.
+ *   5. The child begins its first term in its own log, and serves.
+ *
+ * A crash before the entry is durable: nothing has happened. After that, and before the catalog is:
+ * replay, or the tree itself if it was flushed, has the new descriptor, the tree still holds more
+ * than that says, and the start does step 4 (lw_replica_finish_split). Later: the catalog has both
+ * trees; the child's log may be empty. */
+#include "node/replica_state.h"
+
+#include "base/hash.h"
+#include "storage/range.h"
+
+enum {
+    CHILD_INDEX = 0,                    /* its log begins with entry 1 */
+    ENTRY_SIZE = 1024,                  /* of an ENTRY_SPLIT, without the keys, rounded up */
+    RETRY_PAUSE_NS = 100 * 1000 * 1000, /* until a full disk is asked again */
+};
+
+/* Known everywhere from the parent's log alone, and nobody else's: an index is used once. */
+static uint64_t child_id(uint64_t parent, uint64_t index) {
+    uint8_t bytes[16];
+    lw_put_u64(bytes, parent);
+    lw_put_u64(bytes + 8, index);
+    return lw_hash(0, lw_view(bytes, sizeof(bytes)));
+}
+
+/* ---- the tree ------------------------------------------------------------------------------- */
+
+/* All that a tree has of user keys at or behind `key`: their data, their locks, and the records of
+ * shards that begin there. */
+typedef struct split_ranges {
+    lw_key_range ranges[3];
+    uint32_t count;
+    lw_buffer keys[6];
+} split_ranges;
+
+static void add_range(split_ranges *to) {
+    lw_buffer *lower = &to->keys[2 * to->count], *upper = lower + 1;
+    to->ranges[to->count++] = (lw_key_range){lw_buffer_view(lower), lw_buffer_view(upper)};
+}
+
+static split_ranges ranges_from(lw_env *env, lw_bytes key) {
+    split_ranges made = {.count = 0};
+    for (size_t index = 0; index < sizeof(made.keys) / sizeof(made.keys[0]); index++) {
+        made.keys[index] = lw_buffer_in(env->memory);
+    }
+    lw_record_data_prefix(key, &made.keys[0]);
+    lw_record_data_end(lw_view(NULL, 0), &made.keys[1]);
+    add_range(&made);
+    if (!LW_BUG(env, "shard.child_without_locks")) {
+        lw_record_lock_key(key, &made.keys[2 * made.count]);
+        lw_record_lock_end(&made.keys[2 * made.count + 1]);
+        add_range(&made);
+    }
+    lw_record_meta_prefix(key, &made.keys[2 * made.count]);
+    lw_record_meta_end(&made.keys[2 * made.count + 1]);
+    add_range(&made);
+    return made;
+}
+
+static void ranges_reset(split_ranges *ranges) {
+    for (size_t index = 0; index < sizeof(ranges->keys) / sizeof(ranges->keys[0]); index++) {
+        lw_buffer_reset(&ranges->keys[index]);
+    }
+}
+
+/* What the tree has of it: not more than its bounds. */
+static void cut_ranges(const lw_tree *tree, const split_ranges *wanted, lw_range_list *ranges) {
+    const lw_key_range whole = {.lower = lw_view(NULL, 0), .upper = lw_view(NULL, 0)};
+    uint32_t bound_count;
+    const lw_key_range *bounds = lw_tree_bounds(tree, &bound_count);
+    if (bound_count == 0) {
+        bounds = &whole;
+        bound_count = 1;
+    }
+    for (uint32_t index = 0; index < bound_count; index++) {
+        for (uint32_t part = 0; part < wanted->count; part++) {
+            lw_key_range shared;
+            if (lw_range_cut(&bounds[index], &wanted->ranges[part], &shared)) {
+                lw_range_list_add(ranges, shared);
+            }
+        }
+    }
+}
+
+LW_YIELDS static lw_status split_tree(lw_replica *replica, lw_bytes key, uint64_t id,
+                                      lw_tree **child) {
+    split_ranges wanted = ranges_from(replica->env, key);
+    lw_range_list ranges = lw_range_list_in(replica->env->memory);
+    cut_ranges(replica->tree, &wanted, &ranges);
+    lw_split split = {.child = id,
+                      .child_index = CHILD_INDEX,
+                      .ranges = ranges.ranges,
+                      .range_count = ranges.count};
+    lw_status status = lw_store_split_tree(replica->options.store, replica->tree, &split, child);
+    lw_range_list_reset(&ranges);
+    ranges_reset(&wanted);
+    return status;
+}
+
+/* ---- finishing what a crash interrupted ----------------------------------------------------- */
+
+/* The record of the shard that begins where this one ends, if this tree has it. */
+LW_YIELDS static lw_status read_child(lw_replica *replica, lw_buffer *value) {
+    lw_buffer key = lw_buffer_in(replica->env->memory);
+    lw_record_meta_key(replica->descriptor.end, "shard", &key);
+    lw_status status = LW_NOT_FOUND;
+    if (lw_tree_may_hold(replica->tree, lw_buffer_view(&key))) {
+        lw_snapshot *snapshot = lw_snapshot_open(replica->tree);
+        status = lw_snapshot_get(snapshot, lw_buffer_view(&key), value);
+        lw_snapshot_close(snapshot);
+        if (status == LW_NOT_FOUND) {
+            status = lw_fail(LW_CORRUPTION,
+                             "shard %llu was split, and its tree does not say into what: restore "
+                             "the folder from a backup",
+                             (unsigned long long)replica->options.shard);
+        }
+    }
+    lw_buffer_reset(&key);
+    return status;
+}
+
+static lw_status decode_child(const lw_replica *replica, lw_bytes bytes,
+                              lw_shard_descriptor *child) {
+    lw_reader reader;
+    uint32_t count = 0;
+    if (lw_topology_open(bytes, &reader, &count) != LW_OK || count != 1 ||
+        lw_topology_next(&reader, child) != LW_OK ||
+        !lw_equal(child->start, replica->descriptor.end)) {
+        return lw_fail(LW_CORRUPTION,
+                       "the descriptor of the shard split from shard %llu is damaged",
+                       (unsigned long long)replica->options.shard);
+    }
+    return LW_OK;
+}
+
+lw_status lw_replica_finish_split(lw_replica *replica, uint64_t *child) {
+    LW_ASSERT(replica->log == NULL);
+    *child = 0;
+    if (replica->descriptor.end.size == 0) {
+        return LW_OK;
+    }
+    lw_buffer bytes = lw_buffer_in(replica->env->memory);
+    lw_shard_descriptor shard = {0};
+    lw_tree *tree;
+    lw_status status = read_child(replica, &bytes);
+    bool left = status != LW_NOT_FOUND;
+    if (status == LW_OK) {
+        status = decode_child(replica, lw_buffer_view(&bytes), &shard);
+    }
+    if (status == LW_OK) {
+        LW_MARK(replica->env, "replica.split_finished_at_start");
+        status = split_tree(replica, shard.start, shard.id, &tree);
+    }
+    lw_buffer_reset(&bytes);
+    if (!left) {
+        return LW_OK;
+    }
+    LW_TRY(status);
+    *child = shard.id;
+    return LW_OK;
+}
+
+/* ---- the steps ------------------------------------------------------------------------------ */
+
+typedef struct splitting {
+    lw_replica *parent, *child;
+    lw_bytes key;
+    lw_shard_descriptor low, high; /* of parent and child, as they will be; views */
+    lw_buffer low_bytes, high_bytes, both_bytes, batch;
+} splitting;
+
+static void describe(splitting *work) {
+    const lw_replica *parent = work->parent;
+    work->low = work->high = parent->descriptor;
+    work->low.end = work->high.start = work->key;
+    work->high.id = child_id(parent->options.shard, parent->last_index + 1);
+    work->low.epoch.range_version++;
+    work->high.epoch.range_version++;
+    lw_topology_encode(&work->low, 1, &work->low_bytes);
+    lw_topology_encode(&work->high, 1, &work->high_bytes);
+    lw_topology_encode((lw_shard_descriptor[]){work->low, work->high}, 2, &work->both_bytes);
+}
+
+static void put_descriptors(splitting *work) {
+    lw_buffer key = lw_buffer_in(work->parent->env->memory);
+    lw_record_meta_key(work->low.start, "shard", &key);
+    lw_batch_put(&work->batch, lw_buffer_view(&key), lw_buffer_view(&work->low_bytes));
+    lw_record_meta_key(work->high.start, "shard", &key);
+    lw_batch_put(&work->batch, lw_buffer_view(&key), lw_buffer_view(&work->high_bytes));
+    lw_buffer_reset(&key);
+}
+
+/* Step 3. From the index that the child is named by to the entry of that index nothing suspends. */
+LW_YIELDS static lw_status propose_split(splitting *work) {
+    lw_replica *parent = work->parent;
+    replica_proposal proposal = {0};
+    describe(work);
+    put_descriptors(work);
+    work->child->options.shard = work->high.id;
+    replica_propose(parent, ENTRY_SPLIT, &work->batch, &proposal);
+    LW_ASSERT(child_id(parent->options.shard, proposal.index) == work->high.id);
+    return replica_wait(parent, &proposal);
+}
+
+/* Sleeps until what failed may be tried again; false when the replica stops. */
+LW_YIELDS static bool pause_full(lw_replica *replica) {
+    LW_MARK(replica->env, "replica.split_meets_full_disk");
+    uint64_t until_ns = lw_env_now(replica->env) + RETRY_PAUSE_NS;
+    return replica_background_sleep(replica, &replica->stop, until_ns);
+}
+
+/* All that has to change in one turn. */
+static void switch_over(splitting *work) {
+    lw_replica *parent = work->parent, *child = work->child;
+    lw_status status = replica_take_descriptor(child, lw_buffer_view(&work->high_bytes));
+    LW_ASSERT(status == LW_OK);
+    status = replica_take_descriptor(parent, lw_buffer_view(&work->low_bytes));
+    LW_ASSERT(status == LW_OK);
+    child->described = true;
+    child->last_index = CHILD_INDEX;
+    replica_open_hand_over(parent, child);
+    child->background_count++; /* until it serves */
+    parent->options.split(parent->options.argument, child);
+    parent->splitting = false;
+    lw_queue_wake_all(&parent->split_finished);
+}
+
+/* Step 4. It has to be, now: only the end of the node comes before. */
+LW_YIELDS static lw_status give_away(splitting *work) {
+    lw_replica *parent = work->parent, *child = work->child;
+    lw_status status;
+    while ((status = split_tree(parent, work->key, work->high.id, &child->tree)) == LW_FULL &&
+           pause_full(parent)) {
+    }
+    if (status != LW_OK) {
+        if (!parent->closing && !parent->dead) {
+            replica_die(parent);
+        }
+        return lw_fail(LW_UNDETERMINED, "the node stops while the shard is being split");
+    }
+    switch_over(work);
+    return LW_OK;
+}
+
+/* Step 5. The same. */
+LW_YIELDS static void begin_child(splitting *work) {
+    lw_replica *child = work->child;
+    child->log = work->parent->log;
+    lw_status status;
+    while ((status = replica_begin_term(child, 0)) == LW_FULL && pause_full(child)) {
+    }
+    if (status == LW_OK && !work->parent->dead && !child->dead) {
+        replica_serve(child);
+    } else if (status != LW_OK && status != LW_FULL) {
+        replica_die(work->parent);
+    }
+    replica_background_end(child);
+}
+
+/* Whether the store and the disk have what it takes; flushed, what is left for the latch is little.
+ */
+LW_YIELDS static lw_status prepare(replica_call *call) {
+    LW_TRY(replica_admit(call, ENTRY_SIZE, false));
+    return lw_tree_flush(call->replica->tree);
+}
+
+LW_YIELDS static lw_status split_latched(replica_call *call, splitting *work) {
+    lw_replica *parent = work->parent;
+    LW_TRY(replica_open_load(work->child, parent->tree, work->key)); /* step 2 */
+    LW_TRY(
+        replica_call_room(call, ENTRY_SIZE + 8 * (work->key.size + parent->descriptor.start.size +
+                                                  parent->descriptor.end.size)));
+    LW_TRY(replica_gate(parent));
+    LW_TRY(propose_split(work));
+    return give_away(work);
+}
+
+/* Steps 1 to 4. */
+LW_YIELDS static lw_status split_at(replica_call *call, splitting *work) {
+    lw_replica *parent = work->parent;
+    LW_TRY(prepare(call));
+    lw_latch_range *whole = lw_arena_allocate(&call->arena, sizeof(*whole));
+    *whole = (lw_latch_range){.lower = lw_arena_copy(&call->arena, parent->descriptor.start),
+                              .upper = lw_arena_copy(&call->arena, parent->descriptor.end)};
+    if (!LW_BUG(parent->env, "shard.split_without_latch")) {
+        call->latch.exclusive_ranges = whole;
+        call->latch.exclusive_range_count = 1;
+    }
+    LW_TRY(replica_latch(call));
+    lw_status status = split_latched(call, work);
+    replica_unlatch(call);
+    return status;
+}
+
+LW_YIELDS static lw_status split_here(replica_call *call, lw_bytes key, lw_buffer *reply) {
+    lw_replica *parent = call->replica;
+    lw_buffer empty = lw_buffer_in(parent->env->memory);
+    splitting work = {.parent = parent,
+                      .child = replica_make(&parent->options),
+                      .key = key,
+                      .low_bytes = empty,
+                      .high_bytes = empty,
+                      .both_bytes = empty,
+                      .batch = empty};
+    lw_status status = split_at(call, &work);
+    if (status == LW_OK) {
+        LW_MARK(parent->env, "replica.split");
+        begin_child(&work);
+        lw_buffer_append(reply, lw_buffer_view(&work.both_bytes));
+    } else {
+        replica_free(work.child);
+    }
+    lw_buffer_reset(&work.low_bytes);
+    lw_buffer_reset(&work.high_bytes);
+    lw_buffer_reset(&work.both_bytes);
+    lw_buffer_reset(&work.batch);
+    return status;
+}
+
+lw_status replica_split(replica_call *call, lw_bytes body, lw_buffer *reply) {
+    lw_split_request request;
+    const lw_shard_descriptor *shard = &call->replica->descriptor;
+    LW_TRY(lw_split_request_decode(body, &request));
+    if (request.key.size > LW_USER_KEY_SIZE_MAX) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "a shard cannot begin at a key of %zu bytes: keys have %d at most",
+                       request.key.size, LW_USER_KEY_SIZE_MAX);
+    }
+    LW_TRY(replica_await_keys(call, 0, &request.key, 1));
+    if (lw_equal(request.key, shard->start)) {
+        lw_topology_encode(shard, 1, reply); /* that is done already */
+        return LW_OK;
+    }
+    return split_here(call, request.key, reply);
+}
