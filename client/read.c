@@ -143,19 +143,24 @@ lw_status lw_get(lw_txn *txn, lw_bytes key, lw_bytes *value) {
 
 /* ---- many keys ---------------------------------------------------------------------------- */
 
-/* The lookups that a node has to answer, in the order of their keys once they may lie in several
- * shards. */
+/* One call, about some of the lookups. */
+typedef struct part {
+    lw_buffer body;
+    size_t first; /* of what is asked */
+    uint32_t count;
+} part;
+
+/* The lookups that a node has to answer. */
 typedef struct gathering {
     lw_txn *txn;
     lw_lookup *lookups;
     const lw_lookup **asked; /* those that wait for an answer */
     size_t asked_count;
-    lw_bytes *keys; /* of a part of them */
-    lw_call calls[LW_CALL_COUNT_MAX];
-    lw_buffer bodies[LW_CALL_COUNT_MAX];
-    size_t firsts[LW_CALL_COUNT_MAX]; /* where in `asked` each call begins */
-    uint32_t key_counts[LW_CALL_COUNT_MAX];
-    uint32_t call_count;
+    bool sorted;    /* `asked` is, by key: needed once there are several shards */
+    lw_bytes *keys; /* of what is asked in this round */
+    lw_call *calls;
+    part *parts; /* of each call */
+    uint32_t call_count, call_room;
     uint32_t attempt; /* of resolving, for growing pauses */
 } gathering;
 
@@ -164,12 +169,20 @@ static int by_key(const void *a, const void *b) {
     return lw_compare((*first)->key, (*second)->key);
 }
 
+static void sort(gathering *in) {
+    if (!in->sorted && in->asked_count > 1 && in->txn->client->routes.count > 1) {
+        qsort(in->asked, in->asked_count, sizeof(*in->asked), by_key);
+        in->sorted = true;
+    }
+}
+
 /* Groups the first of what is asked by shard into calls. */
 LW_YIELDS static lw_status group(gathering *in) {
     lw_txn *txn = in->txn;
     size_t taken = 0;
     in->call_count = 0;
-    while (taken < in->asked_count && taken < GET_KEYS_MAX && in->call_count < LW_CALL_COUNT_MAX) {
+    sort(in);
+    while (taken < in->asked_count && taken < GET_KEYS_MAX && in->call_count < in->call_room) {
         const lw_shard_descriptor *shard;
         size_t first = taken;
         LW_TRY(
@@ -179,12 +192,12 @@ LW_YIELDS static lw_status group(gathering *in) {
             in->keys[taken] = in->asked[taken]->key;
             taken++;
         }
-        lw_buffer *body = &in->bodies[in->call_count];
-        in->firsts[in->call_count] = first;
-        in->key_counts[in->call_count] = (uint32_t)(taken - first);
+        part *made = &in->parts[in->call_count];
+        made->first = first;
+        made->count = (uint32_t)(taken - first);
+        lw_buffer_clear(&made->body);
         in->calls[in->call_count++] = (lw_call){
             .kind = LW_MESSAGE_GET, .first = in->keys[first], .last = in->keys[taken - 1]};
-        lw_buffer_clear(body);
     }
     return LW_OK;
 }
@@ -198,8 +211,9 @@ LW_YIELDS static lw_status encode_all(gathering *in) {
         LW_TRY(lw_txn_take_snapshot(txn, fresh));
     }
     for (uint32_t index = 0; index < in->call_count; index++) {
-        encode_get(txn, in->keys + in->firsts[index], in->key_counts[index], &in->bodies[index]);
-        in->calls[index].body = lw_buffer_view(&in->bodies[index]);
+        part *one = &in->parts[index];
+        encode_get(txn, in->keys + one->first, one->count, &one->body);
+        in->calls[index].body = lw_buffer_view(&one->body);
     }
     return LW_OK;
 }
@@ -209,9 +223,9 @@ LW_YIELDS static lw_status encode_all(gathering *in) {
 static lw_status take_answers(gathering *in, uint32_t index) {
     lw_txn *txn = in->txn;
     lw_get_reply answer;
-    LW_TRY(decode_get(txn, in->calls[index].reply.body, in->key_counts[index], &answer));
+    LW_TRY(decode_get(txn, in->calls[index].reply.body, in->parts[index].count, &answer));
     for (uint32_t place = 0; place < answer.value_count; place++) {
-        const lw_lookup **asked = &in->asked[in->firsts[index] + place];
+        const lw_lookup **asked = &in->asked[in->parts[index].first + place];
         lw_lookup *lookup = &in->lookups[*asked - in->lookups];
         const lw_get_value *value = &answer.values[place];
         lw_txn_note_key(txn, lookup->key, txn->read_timestamp);
@@ -259,9 +273,6 @@ LW_YIELDS static lw_status gather(gathering *in, size_t count) {
             in->asked[in->asked_count++] = &in->lookups[index];
         }
     }
-    if (in->asked_count > 1) {
-        qsort(in->asked, in->asked_count, sizeof(*in->asked), by_key);
-    }
     while (in->asked_count > 0) {
         LW_TRY(group(in));
         LW_TRY(encode_all(in));
@@ -278,23 +289,24 @@ LW_YIELDS static lw_status get_many(lw_txn *txn, lw_lookup *lookups, size_t coun
         LW_TRY(lw_txn_settle(txn, lookups[index].key));
     }
     lw_memory *memory = txn->client->env->memory;
-    size_t room = count < GET_KEYS_MAX ? count : (size_t)GET_KEYS_MAX;
-    gathering *in = lw_allocate_zero(memory, sizeof(*in));
-    in->txn = txn;
-    in->lookups = lookups;
-    in->asked = lw_allocate(memory, count * sizeof(*in->asked));
-    in->keys = lw_allocate(memory, room * sizeof(*in->keys));
-    for (uint32_t index = 0; index < LW_CALL_COUNT_MAX; index++) {
-        in->bodies[index] = lw_buffer_in(memory);
+    gathering in = {.txn = txn, .lookups = lookups};
+    in.call_room = count < LW_CALL_COUNT_MAX ? (uint32_t)count : (uint32_t)LW_CALL_COUNT_MAX;
+    in.asked = lw_allocate(memory, count * sizeof(*in.asked));
+    in.keys = lw_allocate(memory, (count < GET_KEYS_MAX ? count : GET_KEYS_MAX) * sizeof(lw_bytes));
+    in.calls = lw_allocate(memory, in.call_room * sizeof(lw_call));
+    in.parts = lw_allocate(memory, in.call_room * sizeof(part));
+    for (uint32_t index = 0; index < in.call_room; index++) {
+        in.parts[index].body = lw_buffer_in(memory);
     }
     lw_buffer_clear(&txn->values);
-    lw_status status = gather(in, count);
-    for (uint32_t index = 0; index < LW_CALL_COUNT_MAX; index++) {
-        lw_buffer_reset(&in->bodies[index]);
+    lw_status status = gather(&in, count);
+    for (uint32_t index = 0; index < in.call_room; index++) {
+        lw_buffer_reset(&in.parts[index].body);
     }
-    lw_free(memory, in->keys);
-    lw_free(memory, in->asked);
-    lw_free(memory, in);
+    lw_free(memory, in.parts);
+    lw_free(memory, in.calls);
+    lw_free(memory, in.keys);
+    lw_free(memory, in.asked);
     LW_TRY(status);
     for (size_t index = 0; index < count; index++) {
         lw_lookup *lookup = &lookups[index];
