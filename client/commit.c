@@ -1,72 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Carries out what the commit machine (txn/commit.h) decides: turns its actions into requests, and
- * what comes back into events. */
-#include "client/transaction.h"
-#include "txn/atomic.h"
-#include "txn/commit.h"
+/* Carries out what the commit machine (txn/commit.h) decides: turns its actions into windows of
+ * requests (client/commit_parts.c), and what comes back into events. */
+#include "client/commit.h"
+#include "client/resolve.h"
 
 enum {
     ONE_ROUND_BYTES_MAX = 8 * 1024 * 1024, /* of keys, values and reads in one COMMIT_NOW */
     ONE_ROUND_COUNT_MAX = 64 * 1024,       /* mutations and reads in one COMMIT_NOW */
-    MESSAGE_BYTES_MAX = 2 * 1024 * 1024, /* of a PREWRITE, COMMIT, … ; one mutation may be more */
-    MESSAGE_COUNT_MAX = 16 * 1024,
-    LOCK_LIFETIME_MS = 5000,
+    PROPOSAL_FRESH_MS = 10,      /* an older timestamp is likely to be below what was read since */
+    BEHIND_BYTES_MAX = 64 * 1024 /* of what ends a commit behind its answer */
 };
 
-/* What the commit works on: the writes and reads as arrays, so that any part can be sent. */
-typedef struct work {
-    lw_txn *txn;
-    lw_commit_machine machine;
-    lw_mutation *mutations;
-    lw_bytes *keys; /* of the mutations */
-    lw_seen_key *read_keys;
-    lw_seen_range *read_ranges;
-    uint64_t refreshed_ns; /* when the primary lock last began its lifetime */
-    uint32_t attempt;      /* of resolving, for growing pauses */
-    bool obstructed;       /* `obstacle` is what stands in the way; it lives in `kept` */
-    lw_obstacle obstacle;
-    lw_buffer kept;
-} work;
+static const uint64_t ns_per_ms = 1000000;
 
-/* ---- preparing ---------------------------------------------------------------------------- */
-
-static void gather_writes(work *job) {
-    lw_txn *txn = job->txn;
-    lw_memory *memory = txn->client->env->memory;
-    job->mutations = lw_allocate(memory, txn->writes.count * sizeof(lw_mutation));
-    job->keys = lw_allocate(memory, txn->writes.count * sizeof(lw_bytes));
-    bool first_wins = txn->options.isolation == LW_SNAPSHOT && txn->read_timestamp != 0;
-    uint64_t index = 0;
-    for (const lw_write *one = txn->writes.first[0]; one != NULL; one = one->next[0], index++) {
-        job->mutations[index] = one->mutation;
-        job->keys[index] = one->mutation.key;
-        if (one->mutation.kind == LW_MUTATION_LOCK) {
-            job->mutations[index].value = (lw_bytes){0};
-        }
-        bool atomic = lw_mutation_is_atomic(one->mutation.kind);
-        if (one->mutation.seen == LW_SEEN_ANYTHING && first_wins && !atomic) {
-            job->mutations[index].seen = txn->read_timestamp;
-        }
-    }
-    LW_ASSERT(index == txn->writes.count);
-}
-
-static void gather_reads(work *job) {
-    lw_txn *txn = job->txn;
-    lw_memory *memory = txn->client->env->memory;
-    job->read_keys = lw_allocate(memory, txn->read_count * sizeof(lw_seen_key));
-    job->read_ranges = lw_allocate(memory, txn->range_count * sizeof(lw_seen_range));
-    uint64_t index = 0;
-    for (const lw_read_key *one = txn->first_read; one != NULL; one = one->next) {
-        job->read_keys[index++] = one->seen;
-    }
-    LW_ASSERT(index == txn->read_count);
-    index = 0;
-    for (const lw_read_range *one = txn->ranges; one != NULL; one = one->next) {
-        job->read_ranges[index++] = one->seen;
-    }
-    LW_ASSERT(index == txn->range_count);
-}
+/* ---- what kind of commit it is -------------------------------------------------------------- */
 
 static void write_token(lw_txn *txn, lw_bytes primary) {
     lw_buffer_clear(&txn->token);
@@ -77,166 +24,52 @@ static void write_token(lw_txn *txn, lw_bytes primary) {
     lw_buffer_append_u8(&txn->token, 0);
 }
 
-static bool fits_one_round(const lw_txn *txn) {
-    uint64_t count = txn->writes.count + txn->read_count + txn->range_count;
+/* Whether it can be sent in one round, if it all lies in one shard. */
+static bool fits_one_round(const lw_commit_job *job) {
+    const lw_txn *txn = job->txn;
+    uint64_t count = job->mutation_count + job->read_key_count + job->read_range_count;
     if (txn->result != NULL) {
         return true; /* only an answer in one round tells it */
     }
-    return count <= ONE_ROUND_COUNT_MAX &&
+    return txn->flushes == 0 && count <= ONE_ROUND_COUNT_MAX &&
            txn->writes.bytes + txn->read_bytes <= ONE_ROUND_BYTES_MAX &&
            !LW_RARE(txn->client->env, "client.two_phases");
 }
 
-/* ---- actions ------------------------------------------------------------------------------ */
-
-/* How many items from `first` on fit a message; at least one. */
-static uint32_t fitting(work *job, const lw_mutation *mutations, const lw_bytes *keys,
-                        uint64_t first, uint64_t count) {
-    LW_ASSERT(mutations != NULL || keys != NULL);
-    uint64_t taken = 0, bytes = 0;
-    uint64_t count_max =
-        LW_RARE(job->txn->client->env, "client.tiny_messages") ? 1 : (uint64_t)MESSAGE_COUNT_MAX;
-    while (first + taken < count && taken < count_max) {
-        uint64_t at = first + taken;
-        bytes += mutations != NULL ? mutations[at].key.size + mutations[at].value.size + 32
-                                   : keys[at].size + 16;
-        if (taken > 0 && bytes > MESSAGE_BYTES_MAX) {
-            break;
-        }
-        taken++;
+static bool fits_async(const lw_commit_job *job) {
+    const lw_txn *txn = job->txn;
+    uint64_t bytes = 0;
+    if (txn->flushes > 0 || job->mutation_count - 1 > LW_SECONDARY_COUNT_MAX ||
+        LW_RARE(txn->client->env, "client.not_asynchronous")) {
+        return false;
     }
-    return (uint32_t)taken;
-}
-
-static lw_message_kind prepare_now(work *job, lw_commit_event *event) {
-    lw_txn *txn = job->txn;
-    lw_commit_now_request request = {.start = txn->start,
-                                     .mutations = job->mutations,
-                                     .mutation_count = (uint32_t)txn->writes.count,
-                                     .keys = job->read_keys,
-                                     .key_count = (uint32_t)txn->read_count,
-                                     .ranges = job->read_ranges,
-                                     .range_count = (uint32_t)txn->range_count};
-    lw_commit_now_request_encode(&request, &txn->request);
-    event->count = txn->writes.count;
-    return LW_MESSAGE_COMMIT_NOW;
-}
-
-static lw_message_kind prepare_prewrite(work *job, uint64_t first, lw_commit_event *event) {
-    lw_txn *txn = job->txn;
-    uint32_t count = fitting(job, job->mutations, NULL, first, txn->writes.count);
-    lw_prewrite_request request = {.start = txn->start,
-                                   .primary = job->keys[0],
-                                   .lifetime_ms = LOCK_LIFETIME_MS,
-                                   .mutations = job->mutations + first,
-                                   .mutation_count = count};
-    lw_prewrite_request_encode(&request, &txn->request);
-    event->count = count;
-    return LW_MESSAGE_PREWRITE;
-}
-
-/* Reads are numbered keys first, then ranges. */
-static lw_message_kind prepare_validate(work *job, uint64_t first, lw_commit_event *event) {
-    lw_txn *txn = job->txn;
-    lw_validate_request request = {.start = txn->start,
-                                   .commit_timestamp = job->machine.commit_timestamp};
-    uint64_t left;
-    if (first < txn->read_count) {
-        left = txn->read_count - first;
-        request.keys = job->read_keys + first;
-        /* Keys are at most 16 KiB: a hundred always fit, and most messages are of small ones. */
-        request.key_count = (uint32_t)(left > 100 ? 100 : left);
-        event->count = request.key_count;
-    } else {
-        left = txn->range_count - (first - txn->read_count);
-        request.ranges = job->read_ranges + (first - txn->read_count);
-        request.range_count = (uint32_t)(left > 50 ? 50 : left);
-        event->count = request.range_count;
+    for (uint64_t place = 1; place < job->mutation_count; place++) {
+        bytes += job->keys[place].size;
     }
-    lw_validate_request_encode(&request, &txn->request);
-    return LW_MESSAGE_VALIDATE;
+    return bytes <= LW_SECONDARY_BYTES_MAX;
 }
 
-static lw_message_kind prepare_finish(work *job, const lw_commit_action *action,
-                                      lw_commit_event *event) {
+/* Names the transaction, and settles how it begins to commit. */
+LW_YIELDS static lw_status plan(lw_commit_job *job) {
     lw_txn *txn = job->txn;
-    bool commits = action->kind == LW_COMMIT_SEND_COMMIT;
-    uint64_t count = commits ? txn->writes.count : job->machine.prewritten;
-    uint32_t taken = fitting(job, NULL, job->keys, action->first, count);
-    if (commits && action->first == 0) {
-        taken = 1; /* the primary decides alone */
-    }
-    lw_finish_request request = {.start = txn->start,
-                                 .commit_timestamp = commits ? job->machine.commit_timestamp : 0,
-                                 .keys = job->keys + action->first,
-                                 .key_count = taken};
-    lw_finish_request_encode(&request, &txn->request);
-    event->count = taken;
-    return commits ? LW_MESSAGE_COMMIT : LW_MESSAGE_ROLLBACK;
-}
-
-/* Encodes the request of an action into txn->request. */
-static lw_message_kind prepare(work *job, const lw_commit_action *action, lw_commit_event *event) {
-    lw_buffer_clear(&job->txn->request);
-    switch (action->kind) {
-    case LW_COMMIT_SEND_NOW:
-        return prepare_now(job, event);
-    case LW_COMMIT_SEND_PREWRITE:
-        return prepare_prewrite(job, action->first, event);
-    case LW_COMMIT_SEND_VALIDATE:
-        return prepare_validate(job, action->first, event);
-    case LW_COMMIT_SEND_COMMIT:
-    case LW_COMMIT_SEND_ROLLBACK:
-        return prepare_finish(job, action, event);
-    case LW_COMMIT_SEND_TIMESTAMP: {
-        lw_timestamp_request request = {.count = 1};
-        lw_timestamp_request_encode(&request, &job->txn->request);
-        return LW_MESSAGE_TIMESTAMP;
-    }
-    case LW_COMMIT_RESOLVE:
-    case LW_COMMIT_DONE:
-        break;
-    }
-    LW_ASSERT(false && "an action without a request");
-    return LW_MESSAGE_HELLO;
-}
-
-/* Keeps what is in the way beyond the reply it came in. */
-static lw_status keep_obstacle(work *job, const lw_reply *reply) {
-    lw_buffer_clear(&job->kept);
-    lw_buffer_append(&job->kept, reply->body);
-    return lw_obstacle_decode(lw_buffer_view(&job->kept), &job->txn->arena, &job->obstacle);
-}
-
-/* A long commit keeps its primary lock alive. */
-LW_YIELDS static lw_status refresh(work *job) {
-    lw_txn *txn = job->txn;
-    uint64_t now = lw_env_now(txn->client->env);
-    bool fresh = now - job->refreshed_ns < LOCK_LIFETIME_MS * 1000000ull / 3;
-    if (job->machine.prewritten == 0 || fresh) {
-        job->refreshed_ns = job->machine.prewritten == 0 ? now : job->refreshed_ns;
+    bool one_round = fits_one_round(job), may_propose = fits_async(job);
+    lw_commit_machine_init(&job->machine, one_round, may_propose, txn->flushes > 0);
+    if (txn->start != 0) {
         return LW_OK;
     }
-    lw_heartbeat_request request = {
-        .start = txn->start, .primary = job->keys[0], .lifetime_ms = LOCK_LIFETIME_MS};
-    lw_buffer body = lw_buffer_in(txn->client->env->memory);
-    lw_heartbeat_request_encode(&request, &body);
-    lw_reply reply;
-    lw_status status = lw_client_call(txn->client, LW_MESSAGE_HEARTBEAT, job->keys[0],
-                                      lw_buffer_view(&body), txn->deadline_ns, &reply, NULL);
-    lw_buffer_reset(&body);
-    job->refreshed_ns = now;
-    return status == LW_CONFLICT ? LW_OK : status; /* the next step hears of it properly */
+    if (one_round) { /* it has read nothing, so what it writes is all that may lie apart */
+        LW_TRY(lw_commit_lies_in_one_shard(job, &one_round));
+    }
+    if (one_round || !may_propose) {
+        return lw_client_timestamp(txn->client, txn->deadline_ns, &txn->start);
+    }
+    /* Two timestamps in one round trip. */
+    LW_TRY(lw_client_fresh_timestamp(txn->client, 2, txn->deadline_ns, &txn->start));
+    job->proposal = txn->start + 1;
+    return LW_OK;
 }
 
-/* In simulations some clients outlive their locks just before they decide (hazard T8). */
-LW_YIELDS static void dawdle(const work *job, const lw_commit_action *action) {
-    lw_env *env = job->txn->client->env;
-    if (action->kind == LW_COMMIT_SEND_COMMIT && action->first == 0 &&
-        LW_RARE(env, "client.dawdles")) {
-        lw_env_sleep(env, lw_env_random_below(env, 2 * LOCK_LIFETIME_MS * UINT64_C(1000000)));
-    }
-}
+/* ---- what comes back ------------------------------------------------------------------------ */
 
 /* Takes what a lone atomic write did. */
 static lw_status take_result(lw_txn *txn, const lw_commit_reply *answer) {
@@ -254,40 +87,273 @@ static lw_status take_result(lw_txn *txn, const lw_commit_reply *answer) {
     return LW_OK;
 }
 
-LW_YIELDS static void carry_out(work *job, const lw_commit_action *action, lw_commit_event *event) {
+/* Reads a reply of LW_OK, as far as it tells something. */
+static lw_status take_reply(lw_commit_job *job, const lw_call *call, uint64_t proposed,
+                            lw_commit_event *event) {
+    lw_arena *arena = &job->txn->client->arena;
+    if (call->kind == LW_MESSAGE_COMMIT_NOW) {
+        lw_commit_reply answer;
+        LW_TRY(lw_commit_reply_decode(call->reply.body, arena, &answer));
+        LW_TRY(take_result(job->txn, &answer));
+        event->timestamp = answer.commit_timestamp;
+    } else if (call->kind == LW_MESSAGE_PREWRITE) {
+        lw_prewrite_reply answer;
+        LW_TRY(lw_prewrite_reply_decode(call->reply.body, arena, &answer));
+        event->timestamp = answer.committed;
+        event->classic = proposed != 0 && !answer.asynchronous && answer.committed == 0;
+    }
+    return LW_OK;
+}
+
+static lw_commit_event event_of(lw_commit_job *job, const lw_call *call, uint64_t proposed) {
+    lw_obstacle obstacle = {0};
+    lw_commit_event event = {0};
+    lw_status status = call->status;
+    if (status == LW_OK) {
+        status = take_reply(job, call, proposed, &event);
+    } else if (status == LW_CONFLICT) {
+        status = lw_obstacle_decode(call->reply.body, &job->txn->client->arena, &obstacle);
+        status = status == LW_OK ? LW_CONFLICT : status;
+    }
+    bool lost = call->lost || status != call->status; /* what cannot be read tells nothing */
+    lw_commit_event told = lw_commit_event_of(status, obstacle.kind, lost, call->moved);
+    told.timestamp = event.timestamp;
+    told.classic = event.classic;
+    return told;
+}
+
+/* Keeps what is in the way beyond the reply it came in. */
+static void keep_obstacle(lw_commit_job *job, lw_bytes body) {
+    lw_buffer_clear(&job->kept);
+    lw_buffer_append(&job->kept, body);
+    lw_status status = lw_obstacle_decode(lw_buffer_view(&job->kept), &job->arena, &job->obstacle);
+    LW_ASSERT(status == LW_OK); /* it was decoded before */
+}
+
+/* Puts the reason of the call that the merged event comes from into the error slot. */
+static void tell_reason(lw_commit_job *job, const lw_call *call, const lw_commit_event *event) {
+    if (event->status == LW_CONFLICT) {
+        keep_obstacle(job, call->reply.body);
+        (void)!lw_txn_conflict(&job->obstacle);
+    } else if (call->reply.error.size > 0) {
+        (void)!lw_fail(event->status, "%.*s", (int)call->reply.error.size,
+                       (const char *)call->reply.error.data);
+    }
+}
+
+void lw_commit_send_window(lw_commit_job *job, uint64_t proposed, lw_commit_event *event) {
     lw_txn *txn = job->txn;
-    lw_reply reply;
-    dawdle(job, action);
-    if (action->kind == LW_COMMIT_RESOLVE) {
-        event->status = lw_txn_resolve(txn, &job->obstacle, job->attempt++);
+    *event = (lw_commit_event){0};
+    if (job->call_count == 0) {
         return;
     }
-    lw_message_kind kind = prepare(job, action, event);
-    event->status = lw_client_call(txn->client, kind, job->keys[0], lw_buffer_view(&txn->request),
-                                   txn->deadline_ns, &reply, &event->lost);
-    if (event->status == LW_CONFLICT) {
-        lw_status status = keep_obstacle(job, &reply);
-        event->status = status == LW_OK ? LW_CONFLICT : status;
-        event->obstacle = job->obstacle.kind;
-        job->obstructed = status == LW_OK;
-    } else if (event->status == LW_OK && kind == LW_MESSAGE_COMMIT_NOW) {
-        lw_commit_reply answer;
-        event->status = lw_commit_reply_decode(reply.body, &txn->client->arena, &answer);
-        if (event->status == LW_OK) {
-            event->status = take_result(txn, &answer);
-        }
-        event->timestamp = answer.commit_timestamp;
-        event->lost = event->status != LW_OK;
-    } else if (event->status == LW_OK && kind == LW_MESSAGE_TIMESTAMP) {
-        lw_timestamp_reply answer;
-        event->status = lw_timestamp_reply_decode(reply.body, &txn->client->arena, &answer);
-        event->timestamp = answer.first;
+    (void)!lw_client_call_all(txn->client, job->calls, job->call_count, txn->deadline_ns);
+    uint32_t telling = 0;
+    for (uint32_t index = 0; index < job->call_count; index++) {
+        lw_commit_event one = event_of(job, &job->calls[index], proposed);
+        lw_commit_event before = *event;
+        lw_commit_event_merge(event, &one);
+        bool changed = event->status != before.status || event->obstacle != before.obstacle;
+        telling = changed ? index : telling;
     }
+    if (event->status != LW_OK) {
+        tell_reason(job, &job->calls[telling], event);
+    }
+}
+
+/* ---- actions -------------------------------------------------------------------------------- */
+
+/* A long commit keeps its primary lock alive. */
+LW_YIELDS static lw_status refresh(lw_commit_job *job) {
+    lw_txn *txn = job->txn;
+    uint64_t now = lw_env_now(txn->client->env);
+    bool fresh = now - job->refreshed_ns < LW_LOCK_LIFETIME_MS * ns_per_ms / 3;
+    if (!job->machine.prewritten || fresh) {
+        job->refreshed_ns = job->machine.prewritten ? job->refreshed_ns : now;
+        return LW_OK;
+    }
+    lw_heartbeat_request request = {
+        .start = txn->start, .primary = job->primary, .lifetime_ms = LW_LOCK_LIFETIME_MS};
+    lw_buffer body = lw_buffer_in(txn->client->env->memory);
+    lw_heartbeat_request_encode(&request, &body);
+    lw_reply reply;
+    lw_status status = lw_client_call(txn->client, LW_MESSAGE_HEARTBEAT, job->primary,
+                                      lw_buffer_view(&body), txn->deadline_ns, &reply, NULL);
+    lw_buffer_reset(&body);
+    job->refreshed_ns = now;
+    return status == LW_CONFLICT ? LW_OK : status; /* the next step hears of it properly */
+}
+
+/* In simulations some clients outlive their locks just before they decide (hazard T8). */
+LW_YIELDS static void dawdle(const lw_commit_job *job, const lw_commit_action *action) {
+    lw_env *env = job->txn->client->env;
+    if (action->kind == LW_COMMIT_SEND_PRIMARY && LW_RARE(env, "client.dawdles")) {
+        lw_env_sleep(env, lw_env_random_below(env, 2 * LW_LOCK_LIFETIME_MS * ns_per_ms));
+    }
+}
+
+/* Everything in one round. Again, when a split came between and it still lies in one shard. */
+LW_YIELDS static void commit_now(lw_commit_job *job, lw_commit_event *event) {
+    bool lost = false;
+    do {
+        *event = (lw_commit_event){.status = lw_commit_make_now(job)};
+        if (event->status != LW_OK) {
+            event->lost = lost;
+        } else if (job->call_count == 0) {
+            *event = lw_commit_event_of(LW_UNAVAILABLE, 0, lost, true);
+            return;
+        } else {
+            lw_commit_send_window(job, 0, event);
+            lost = (lost && event->status != LW_OK && event->status != LW_CONFLICT) || event->lost;
+            event->lost = lost;
+        }
+    } while (event->moved);
+}
+
+/* The timestamp of an async commit: the newest that came since the transaction began will do, as
+ * all that was acknowledged before that has a lower one. */
+LW_YIELDS static void propose(lw_commit_job *job, lw_commit_event *event) {
+    lw_txn *txn = job->txn;
+    lw_client *client = txn->client;
+    uint64_t now = lw_env_now(client->env);
+    bool fresh = client->spare > txn->start && client->spare_taken_ns >= txn->begun_ns &&
+                 now - client->spare_taken_ns < PROPOSAL_FRESH_MS * ns_per_ms;
+    if (job->proposal != 0) {
+        event->timestamp = job->proposal;
+        job->proposal = 0;
+    } else if (fresh) {
+        event->timestamp = client->spare;
+        client->spare = 0;
+    } else {
+        event->status = lw_client_fresh_timestamp(client, 1, txn->deadline_ns, &event->timestamp);
+    }
+}
+
+/* One window of a phase that takes several. */
+LW_YIELDS static void send_phase(lw_commit_job *job, const lw_commit_action *action,
+                                 lw_commit_event *event) {
+    bool more = false;
+    uint64_t changes = job->txn->client->routes.changes;
+    uint64_t proposed = action->kind == LW_COMMIT_SEND_PREWRITE ? action->timestamp : 0;
+    if (action->kind == LW_COMMIT_SEND_PREWRITE) {
+        if (proposed != 0 && changes != job->planned) { /* other reads may travel now (C5) */
+            *event = lw_commit_event_of(LW_UNAVAILABLE, 0, false, true);
+            return;
+        }
+        event->status = lw_commit_make_prewrites(job, proposed, &more);
+        if (event->status == LW_OK && proposed != 0 &&
+            job->txn->client->routes.changes != changes) { /* while they were made */
+            *event = lw_commit_event_of(LW_UNAVAILABLE, 0, false, true);
+            return;
+        }
+    } else {
+        bool apart = action->kind == LW_COMMIT_SEND_VALIDATE_APART;
+        job->planned = apart && action->begins ? changes : job->planned;
+        event->status = lw_commit_make_validations(job, apart, action->timestamp, &more);
+    }
+    if (event->status == LW_OK) {
+        lw_commit_send_window(job, proposed, event);
+    }
+    event->more = more;
+    if (event->status == LW_OK) {
+        job->at = job->next;
+    }
+}
+
+/* Ends what is prewritten: behind the answer, as far as that is little, so that nobody waits. */
+LW_YIELDS static void end(lw_commit_job *job, const lw_commit_action *action,
+                          lw_commit_event *event) {
+    lw_client *client = job->txn->client;
+    bool commits = action->kind == LW_COMMIT_SEND_FINISH;
+    bool more = false;
+    if (action->begins) {
+        job->at = (lw_commit_cursor){.item = job->txn->flushes > 0 ? 0 : action->first};
+    }
+    event->status = lw_commit_make_ends(job, commits ? action->timestamp : 0, &more);
+    bool late = lw_env_now(client->env) >= job->txn->deadline_ns;
+    bool behind = (commits && !more && job->window_bytes <= BEHIND_BYTES_MAX) || late;
+    if (event->status != LW_OK || job->call_count == 0) {
+        return;
+    }
+    for (uint32_t index = 0; index < job->call_count && behind; index++) {
+        const lw_call *call = &job->calls[index];
+        lw_client_send_behind(client, call->kind, call->first, call->body);
+    }
+    if (!behind) {
+        lw_commit_send_window(job, 0, event);
+    }
+    event->more = more;
+    job->at = job->next;
+}
+
+/* What became of a transaction when the answer that would tell was lost (hazard T9). */
+LW_YIELDS static void ask(lw_commit_job *job, lw_commit_event *event) {
+    lw_txn *txn = job->txn;
+    lw_fate fate;
+    LW_MARK(txn->client->env, "client.asks_for_its_own_fate");
+    event->status = lw_client_resolve(txn->client, txn->start, job->primary, 0, true,
+                                      txn->deadline_ns, &fate, &event->timestamp);
+    if (event->status == LW_OK && fate != LW_FATE_COMMITTED) {
+        event->status = LW_NOT_FOUND;
+    }
+}
+
+LW_YIELDS static void carry_out(lw_commit_job *job, const lw_commit_action *action,
+                                lw_commit_event *event) {
+    lw_txn *txn = job->txn;
+    if (action->begins) {
+        job->at = (lw_commit_cursor){0};
+    }
+    dawdle(job, action);
+    switch (action->kind) {
+    case LW_COMMIT_SEND_NOW:
+        commit_now(job, event);
+        break;
+    case LW_COMMIT_SEND_PROPOSAL:
+        propose(job, event);
+        break;
+    case LW_COMMIT_SEND_TIMESTAMP:
+        event->status =
+            lw_client_fresh_timestamp(txn->client, 1, txn->deadline_ns, &event->timestamp);
+        break;
+    case LW_COMMIT_SEND_VALIDATE_APART:
+    case LW_COMMIT_SEND_PREWRITE:
+    case LW_COMMIT_SEND_VALIDATE:
+        event->status = refresh(job);
+        if (event->status == LW_OK) {
+            send_phase(job, action, event);
+        }
+        break;
+    case LW_COMMIT_SEND_PRIMARY:
+        lw_commit_make_primary(job, action->timestamp);
+        lw_commit_send_window(job, 0, event);
+        break;
+    case LW_COMMIT_SEND_FINISH:
+    case LW_COMMIT_SEND_ROLLBACK:
+        end(job, action, event);
+        break;
+    case LW_COMMIT_RESOLVE:
+        event->status = lw_txn_resolve(txn, &job->obstacle, job->attempt++);
+        break;
+    case LW_COMMIT_ASK:
+        ask(job, event);
+        break;
+    case LW_COMMIT_DONE:
+        LW_ASSERT(false && "an action after the end");
+    }
+}
+
+/* ---- driving -------------------------------------------------------------------------------- */
+
+/* Whether an event is the reason why a commit ends so. */
+static bool tells_reason(const lw_commit_event *event) {
+    bool lock = event->status == LW_CONFLICT && event->obstacle == LW_OBSTACLE_LOCK;
+    return event->status != LW_OK && !event->moved && !lock;
 }
 
 /* Steps the machine to its end. The reason of the first failure that ended it is kept: rolling back
  * is no news. */
-LW_YIELDS static lw_status drive(work *job) {
+LW_YIELDS static lw_status drive(lw_commit_job *job) {
     lw_error reason = {0};
     for (;;) {
         lw_commit_action action = lw_commit_machine_next(&job->machine);
@@ -295,17 +361,8 @@ LW_YIELDS static lw_status drive(work *job) {
             break;
         }
         lw_commit_event event = {0};
-        if (action.kind == LW_COMMIT_SEND_PREWRITE || action.kind == LW_COMMIT_SEND_VALIDATE) {
-            event.status = refresh(job);
-        }
-        if (event.status == LW_OK) {
-            carry_out(job, &action, &event);
-        }
-        if (event.status != LW_OK && reason.status == LW_OK &&
-            !(event.status == LW_CONFLICT && event.obstacle == LW_OBSTACLE_LOCK)) {
-            if (event.status == LW_CONFLICT && job->obstructed) {
-                (void)!lw_txn_conflict(&job->obstacle);
-            }
+        carry_out(job, &action, &event);
+        if (reason.status == LW_OK && tells_reason(&event)) {
             reason = *lw_error_slot();
         }
         lw_commit_machine_step(&job->machine, &event);
@@ -325,26 +382,20 @@ LW_YIELDS static lw_status drive(work *job) {
 
 lw_status lw_txn_commit(lw_txn *txn) {
     lw_memory *memory = txn->client->env->memory;
-    if (txn->start == 0) {
-        LW_TRY(lw_client_timestamp(txn->client, txn->deadline_ns, &txn->start));
-    }
-    work job = {.txn = txn, .kept = lw_buffer_in(memory)};
-    gather_writes(&job);
-    gather_reads(&job);
-    write_token(txn, job.keys[0]);
-    lw_commit_machine_init(&job.machine, txn->writes.count, txn->read_count + txn->range_count,
-                           fits_one_round(txn));
-    lw_status status = drive(&job);
+    lw_commit_job *job = lw_allocate(memory, sizeof(*job));
+    lw_commit_job_open(txn, job);
+    lw_status status = plan(job);
     if (status == LW_OK) {
-        txn->commit_timestamp = job.machine.commit_timestamp;
+        write_token(txn, job->primary);
+        status = drive(job);
+    }
+    if (status == LW_OK) {
+        txn->commit_timestamp = job->machine.commit_timestamp;
     } else if (status == LW_UNDETERMINED) {
         lw_buffer_clear(&txn->client->token);
         lw_buffer_append(&txn->client->token, lw_buffer_view(&txn->token));
     }
-    lw_buffer_reset(&job.kept);
-    lw_free(memory, job.mutations);
-    lw_free(memory, job.keys);
-    lw_free(memory, job.read_keys);
-    lw_free(memory, job.read_ranges);
+    lw_commit_job_close(job);
+    lw_free(memory, job);
     return status;
 }

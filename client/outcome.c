@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What became of a transaction whose commit was not answered. A token names it: its start timestamp
  * and its primary key, where it is decided. */
-#include "client/client.h"
-#include "txn/request.h"
+#include "client/resolve.h"
 
 static int hex_digit(char digit) {
     return digit >= '0' && digit <= '9'   ? digit - '0'
@@ -33,40 +32,27 @@ static lw_status read_token(const char *token, uint64_t *start, lw_buffer *prima
     return LW_OK;
 }
 
-LW_YIELDS static lw_status ask(lw_client *client, const lw_check_request *request,
-                               lw_check_reply *answer) {
-    lw_reply reply;
-    lw_buffer body = lw_buffer_in(client->env->memory);
-    lw_check_request_encode(request, &body);
-    lw_status status =
-        lw_client_call(client, LW_MESSAGE_CHECK, request->primary, lw_buffer_view(&body),
-                       lw_client_deadline(client, 0), &reply, NULL);
-    lw_buffer_reset(&body);
-    LW_TRY(status);
-    return lw_check_reply_decode(reply.body, &client->arena, answer);
-}
-
 /* LW_OK: committed; LW_NOT_FOUND: aborted; LW_UNDETERMINED: neither yet. */
 LW_YIELDS static lw_status outcome(lw_client *client, const char *token, bool decide,
                                    uint64_t *commit_timestamp) {
     lw_buffer primary = lw_buffer_in(client->env->memory);
-    lw_check_request request = {.decide = decide};
-    lw_check_reply answer = {0};
-    lw_status status = read_token(token, &request.start, &primary);
+    lw_fate fate = LW_FATE_ALIVE;
+    uint64_t start, committed = 0;
+    lw_status status = read_token(token, &start, &primary);
     if (status == LW_OK) {
-        request.primary = lw_buffer_view(&primary);
-        status = ask(client, &request, &answer);
+        status = lw_client_resolve(client, start, lw_buffer_view(&primary), 0, decide,
+                                   lw_client_deadline(client, 0), &fate, &committed);
     }
     lw_buffer_reset(&primary);
     LW_TRY(status);
-    if (answer.fate == LW_FATE_ALIVE) {
+    if (fate == LW_FATE_ALIVE) {
         return decide ? lw_fail(LW_INTERNAL, "the node left the transaction undecided")
                       : lw_fail(LW_UNDETERMINED, "the transaction may still be committed");
     }
-    if (answer.fate == LW_FATE_ABORTED) {
+    if (fate == LW_FATE_ABORTED) {
         return LW_NOT_FOUND;
     }
-    *commit_timestamp = answer.commit_timestamp;
+    *commit_timestamp = committed;
     return LW_OK;
 }
 

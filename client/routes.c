@@ -108,6 +108,7 @@ bool lw_routes_learn(lw_routes *routes, const lw_shard_descriptor *shard) {
     }
     take_out(routes, first, overlapping);
     put_in(routes, first, shard);
+    routes->changes++;
     return true;
 }
 
@@ -132,5 +133,6 @@ void lw_routes_forget(lw_routes *routes, lw_bytes key) {
     const lw_shard_descriptor *found = lw_routes_find(routes, key);
     if (found != NULL) {
         take_out(routes, (uint32_t)(found - routes->shards), 1);
+        routes->changes++;
     }
 }

@@ -18,6 +18,7 @@ typedef struct lw_routes {
     lw_memory *memory;
     lw_shard_descriptor *shards; /* their bytes are copies */
     uint32_t count, capacity;
+    uint64_t changes; /* how often something was learnt or forgotten */
 } lw_routes;
 
 static inline lw_routes lw_routes_in(lw_memory *memory) {

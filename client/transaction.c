@@ -27,6 +27,7 @@ static lw_status begin(lw_client *client, const lw_txn_options *options, lw_txn 
     made->options = *options;
     made->options.read_only = options->read_only || options->at_timestamp != 0;
     made->read_timestamp = options->at_timestamp;
+    made->begun_ns = lw_env_now(client->env);
     made->deadline_ns = lw_client_deadline(client, options->timeout_ms);
     made->writes = lw_write_set_in(memory);
     made->arena = lw_arena_in(memory);

@@ -21,6 +21,13 @@ typedef struct lw_read_range {
     lw_seen_range seen;
 } lw_read_range;
 
+/* Ranges that hold every key a large transaction has prewritten, ascending and apart. Few: where
+ * there would be too many, neighbours become one. */
+typedef struct lw_touched {
+    lw_seen_range *ranges; /* no bound is empty */
+    uint32_t count, capacity;
+} lw_touched;
+
 typedef enum lw_txn_state { LW_TXN_OPEN, LW_TXN_ENDED } lw_txn_state;
 
 struct lw_txn {
@@ -33,7 +40,12 @@ struct lw_txn {
     uint64_t read_timestamp;   /* the snapshot; 0: none yet */
     uint64_t commit_timestamp; /* once committed */
     bool locks;                /* pessimistic locks may be held at the shard */
+    uint64_t begun_ns;
     lw_write_set writes;
+    /* Of a large transaction, whose writes are prewritten ahead of the commit (client/large.c). */
+    uint32_t flushes;                /* how often that was begun */
+    lw_bytes primary;                /* in the arena */
+    lw_touched touched;              /* bounds in the arena */
     struct lw_savepoint *savepoints; /* the newest one; in the arena */
     lw_arena arena;                  /* reads */
     lw_map read_keys;

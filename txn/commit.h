@@ -1,18 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The commit machine: what the committing client sends next, and what it may believe. Percolator's
- * two-phase commit with the one-round shortcut. Pure: no I/O, no clock, no allocation.
+ * two-phase commit with two shortcuts: one round when everything lies in one shard, and async
+ * commit over several, in which the transaction is committed at a timestamp proposed beforehand, at
+ * the moment when all of its keys are locked with it. Pure: no I/O, no clock, no allocation.
  *
- * The transaction's mutations are known here by their number only, in key order; number 0 is the
- * primary. The driver asks lw_commit_machine_next, carries out the action, reports what came of it
- * with lw_commit_machine_step, until the action is LW_COMMIT_DONE.
+ * The driver asks lw_commit_machine_next, carries out the action, reports what came of it with
+ * lw_commit_machine_step, until the action is LW_COMMIT_DONE. How far it is with a phase is the
+ * driver's: an action is about as many of the mutations, keys or reads as it sends at once, in any
+ * number of requests, whose answers lw_commit_event_merge turns into one. Mutation number 0 is the
+ * primary.
+ *
+ *   ONE ROUND    now → done; if the keys have moved apart: → one of the others
+ *   ASYNC        propose → validate what is read where nothing is written → prewrite, with the rest
+ *                of what is read → finish behind the answer → done
+ *                a lock that could not be granted so: → two phases from TIMESTAMP on
+ *   TWO PHASES   prewrite → timestamp → validate → commit the primary → finish → done
  *
  * Invariants
  * C1. The outcome is committed only after the one-round commit or the primary's commit was answered
- *     so.
+ *     so, after all keys were locked with the proposed timestamp, or after somebody who looked said
+ *     that it is.
  * C2. Once a request that may decide was sent and its answer lost, the outcome stays undetermined
- *     until a definite answer comes; no later failure clears it (hazard T9).
- * C3. Secondaries are committed only after the primary was (hazard T1).
- * C4. What was prewritten is rolled back when the outcome is that nothing was committed. */
+ *     until a definite answer comes; no later failure clears it (hazard T9). With a proposed
+ *     timestamp every prewrite may decide that could be the last missing.
+ * C3. Secondaries are committed only after the transaction was (hazard T1).
+ * C4. What was prewritten is rolled back when the outcome is that nothing was committed.
+ * C5. What is read is validated up to the commit timestamp before the transaction can be committed
+ *     at it: what does not travel with a prewrite before the first prewrite is sent. */
 #ifndef LW_TXN_COMMIT_H
 #define LW_TXN_COMMIT_H
 
@@ -20,59 +34,86 @@
 #include "txn/request.h"
 
 typedef enum lw_commit_action_kind {
-    LW_COMMIT_SEND_NOW,       /* COMMIT_NOW with everything */
-    LW_COMMIT_SEND_PREWRITE,  /* PREWRITE of mutations from `first` on, as many as fit a message */
-    LW_COMMIT_SEND_TIMESTAMP, /* TIMESTAMP, for the commit timestamp */
-    LW_COMMIT_SEND_VALIDATE,  /* VALIDATE of reads from `first` on */
-    LW_COMMIT_SEND_COMMIT, /* COMMIT of keys from `first` on; of the primary alone if first is 0 */
-    LW_COMMIT_SEND_ROLLBACK, /* ROLLBACK of keys from `first` on */
-    LW_COMMIT_RESOLVE,       /* the lock in the way: check its primary, finish it, then go on */
+    LW_COMMIT_SEND_NOW,      /* COMMIT_NOW with everything */
+    LW_COMMIT_SEND_PROPOSAL, /* TIMESTAMP, for the timestamp of an async commit; one that came after
+                                the transaction began will do */
+    LW_COMMIT_SEND_VALIDATE_APART, /* VALIDATE, of reads that do not travel with a prewrite */
+    LW_COMMIT_SEND_PREWRITE,
+    LW_COMMIT_SEND_TIMESTAMP, /* TIMESTAMP, a fresh one, for the commit timestamp */
+    LW_COMMIT_SEND_VALIDATE,  /* VALIDATE, of all reads */
+    LW_COMMIT_SEND_PRIMARY,   /* COMMIT of the primary */
+    LW_COMMIT_SEND_FINISH,    /* COMMIT of keys from `first` on, and of what else is prewritten */
+    LW_COMMIT_SEND_ROLLBACK,  /* ROLLBACK of all keys, and of what else is prewritten */
+    LW_COMMIT_RESOLVE,        /* the lock in the way: check its primary, finish it, then go on */
+    LW_COMMIT_ASK,            /* what became of this transaction: LW_OK with its timestamp, or
+                                 LW_NOT_FOUND if it never will be committed */
     LW_COMMIT_DONE,
 } lw_commit_action_kind;
 
 typedef struct lw_commit_action {
     lw_commit_action_kind kind;
-    uint64_t first;
+    bool begins;        /* with the first items of the phase, else with the first not yet done */
+    uint32_t first;     /* of FINISH: 0, or 1 if the primary is done */
+    uint64_t timestamp; /* of PREWRITE: the proposed one, or 0; of VALIDATE, PRIMARY, FINISH: it */
 } lw_commit_action;
 
 typedef enum lw_commit_phase {
     LW_COMMIT_PHASE_NOW,
+    LW_COMMIT_PHASE_PROPOSAL,
+    LW_COMMIT_PHASE_VALIDATE_APART,
     LW_COMMIT_PHASE_PREWRITE,
     LW_COMMIT_PHASE_TIMESTAMP,
     LW_COMMIT_PHASE_VALIDATE,
     LW_COMMIT_PHASE_PRIMARY,
-    LW_COMMIT_PHASE_SECONDARIES,
+    LW_COMMIT_PHASE_FINISH,
+    LW_COMMIT_PHASE_ASK,
     LW_COMMIT_PHASE_ROLLBACK,
     LW_COMMIT_PHASE_DONE,
 } lw_commit_phase;
 
 typedef struct lw_commit_machine {
     lw_commit_phase phase;
-    uint64_t mutation_count, read_count;
-    uint64_t position;         /* first mutation or read of the phase not yet done */
-    uint64_t prewritten;       /* mutations that may be prewritten somewhere */
-    uint64_t commit_timestamp; /* drawn (two phases) or answered (one round) */
+    bool begins;               /* nothing of the phase was reported yet */
+    bool may_propose;          /* async commit is open to it */
+    bool primary_done;         /* committed by itself */
+    bool prewritten;           /* something may be prewritten somewhere */
+    uint64_t proposed;         /* the timestamp of an async commit; 0: none, or not any more */
+    uint64_t commit_timestamp; /* once known */
+    bool again;                /* some prewrite may have been sent more than once */
     bool blocked;              /* a lock is in the way of the phase */
-    bool undetermined;         /* C2 */
+    bool lost_now;             /* C2, by a one-round commit whose answer was lost */
+    bool undetermined;         /* C2, by anything else */
     lw_status outcome;         /* when done */
 } lw_commit_machine;
 
 /* What came of the last action. */
 typedef struct lw_commit_event {
-    lw_status status; /* of the reply; LW_TIMEOUT or LW_UNAVAILABLE: there was none in time */
-    bool lost;        /* with these: the request may have been carried out all the same */
+    lw_status status; /* of the replies, merged; LW_TIMEOUT or LW_UNAVAILABLE: some did not come */
     lw_obstacle_kind obstacle; /* with LW_CONFLICT */
-    uint64_t count;            /* mutations, keys or reads it was about */
-    uint64_t timestamp;        /* with LW_OK of NOW and TIMESTAMP */
+    bool moved;   /* some keys that were to go together lie in several shards; done otherwise */
+    bool looked;  /* some answer came from who first looked for what this transaction left there */
+    bool refused; /* some request certainly did nothing */
+    bool lost;    /* some request may have been carried out, though no answer says so */
+    bool classic; /* of PREWRITE with a proposed timestamp: some lock is not granted with it */
+    bool more;    /* items of the phase are left behind these */
+    uint64_t timestamp; /* with LW_OK of NOW, PROPOSAL, TIMESTAMP, ASK; of a PREWRITE: at which the
+                           transaction turned out to be committed already, or 0 */
 } lw_commit_event;
 
-/* Begins. `mutation_count` is not 0. `one_round`: everything fits a COMMIT_NOW of one shard.
- * `read_count`: reads to validate in two phases (keys, then ranges). */
-void lw_commit_machine_init(lw_commit_machine *commit, uint64_t mutation_count, uint64_t read_count,
-                            bool one_round);
+/* Begins. `one_round`: everything fits a COMMIT_NOW of one shard; `may_propose`: an async commit is
+ * open to it if that is not so. `prewritten`: something of it is already (a large transaction). */
+void lw_commit_machine_init(lw_commit_machine *commit, bool one_round, bool may_propose,
+                            bool prewritten);
 lw_commit_action lw_commit_machine_next(const lw_commit_machine *commit);
 /* Takes what came of the action that lw_commit_machine_next gave. After RESOLVE: LW_OK means try
  * again. */
 void lw_commit_machine_step(lw_commit_machine *commit, const lw_commit_event *event);
+/* The event of one request, given the status of its reply, or of none. */
+lw_commit_event lw_commit_event_of(lw_status status, lw_obstacle_kind obstacle, bool lost,
+                                   bool moved);
+/* Adds what came of another request of the same action; `into` begins zeroed, `more` is the
+ * driver's. Comes to the same in any order: what ends the commit outweighs what makes it wait.
+ */
+void lw_commit_event_merge(lw_commit_event *into, const lw_commit_event *one);
 
 #endif
