@@ -5,6 +5,11 @@
 #include "txn/atomic.h"
 #include "client/transaction.h"
 
+_Static_assert((int)LW_STAMPED_VALUE_SIZE_MAX == (int)LW_VALUE_SIZE_MAX - LW_STAMP_TAIL_SIZE,
+               "a value and its offset fit an operand");
+_Static_assert((int)LW_SWAP_SIZE_MAX == (int)LW_VALUE_SIZE_MAX - LW_SWAP_HEAD_SIZE,
+               "two values and their head fit an operand");
+
 /* ---- in transactions ------------------------------------------------------------------------ */
 
 /* Makes an atomic write an ordinary one, given what the key has without it, and how long the
@@ -111,11 +116,11 @@ lw_status lw_append(lw_txn *txn, lw_bytes key, lw_bytes bytes) {
 LW_YIELDS static lw_status put_stamped(lw_txn *txn, lw_bytes key, lw_bytes value, size_t offset) {
     LW_TRY(lw_txn_check_write(txn, key, value));
     if (value.size < LW_STAMP_SIZE || offset > value.size - LW_STAMP_SIZE ||
-        value.size > LW_VALUE_SIZE_MAX - LW_STAMP_TAIL_SIZE) {
+        value.size > LW_STAMPED_VALUE_SIZE_MAX) {
         return lw_fail(LW_INVALID_ARGUMENT,
                        "a stamp of %d bytes at offset %zu does not lie in a value of %zu bytes (at "
                        "most %d)",
-                       LW_STAMP_SIZE, offset, value.size, LW_VALUE_SIZE_MAX - LW_STAMP_TAIL_SIZE);
+                       LW_STAMP_SIZE, offset, value.size, LW_STAMPED_VALUE_SIZE_MAX);
     }
     lw_buffer operand = lw_buffer_in(txn->client->env->memory);
     lw_buffer_append(&operand, value);
@@ -209,12 +214,12 @@ LW_YIELDS static lw_status compare_and_set(lw_client *client, lw_bytes key,
                                            const lw_bytes *expected, const lw_bytes *value,
                                            int *swapped) {
     size_t size = (expected != NULL ? expected->size : 0) + (value != NULL ? value->size : 0);
-    if (size > LW_VALUE_SIZE_MAX - LW_SWAP_HEAD_SIZE) {
+    if (size > LW_SWAP_SIZE_MAX) {
         return lw_fail(
             LW_INVALID_ARGUMENT,
             "the expected and the new value have %zu bytes together, more than the limit "
             "of %d",
-            size, LW_VALUE_SIZE_MAX - LW_SWAP_HEAD_SIZE);
+            size, LW_SWAP_SIZE_MAX);
     }
     lw_buffer operand = lw_buffer_in(client->env->memory);
     lw_buffer told = lw_buffer_in(client->env->memory);

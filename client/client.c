@@ -11,6 +11,7 @@ enum { TIMEOUT_MS = 10000, SPARE_FRESH_MS = 1000, PAUSE_MAX_MS = 200, CLOSE_TIME
 
 static const uint64_t ns_per_ms = 1000000;
 
+_Static_assert((int)LW_ADDRESS_SIZE == (int)LW_ADDRESS_SIZE_MAX + 1, "with the closing zero");
 _Static_assert((int)LW_USER_KEY_SIZE_MAX == (int)LW_KEY_SIZE_MAX, "one limit, two names");
 _Static_assert((int)LW_USER_VALUE_SIZE_MAX == (int)LW_VALUE_SIZE_MAX, "one limit, two names");
 
@@ -29,13 +30,18 @@ const char *lw_version(void) {
 
 static lw_status check_options(const lw_client_options *options, const char *address) {
     const char *colon = strrchr(address, ':');
-    if (colon == NULL || colon == address || colon[1] == 0 || strlen(address) >= LW_ADDRESS_SIZE) {
+    if (strlen(address) > LW_ADDRESS_SIZE_MAX) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "an address of %zu bytes is longer than the limit of %d", strlen(address),
+                       LW_ADDRESS_SIZE_MAX);
+    }
+    if (colon == NULL || colon == address || colon[1] == 0) {
         char text[LW_PRINTABLE_SIZE];
         return lw_fail(LW_INVALID_ARGUMENT, "the address \"%s\" is not HOST:PORT, such as %s",
                        lw_printable(lw_text(address), text, sizeof(text)), LW_DEFAULT_ADDRESS);
     }
     if (options->label != NULL && strlen(options->label) > LW_LABEL_SIZE_MAX) {
-        return lw_fail(LW_INVALID_ARGUMENT, "a label of %zu bytes is longer than %d",
+        return lw_fail(LW_INVALID_ARGUMENT, "a label of %zu bytes is longer than the limit of %d",
                        strlen(options->label), LW_LABEL_SIZE_MAX);
     }
     return LW_OK;

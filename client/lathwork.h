@@ -23,7 +23,13 @@
  * lw_undetermined_token.
  *
  * Deadlines. Every call ends by its transaction's deadline, or the client's timeout where there is
- * no transaction. */
+ * no transaction.
+ *
+ * Limits. What is beyond one of the constants below, or beyond a limit that a call names, is
+ * LW_INVALID_ARGUMENT, and the message says which limit and by how much; nothing is ever cut. There
+ * is no limit on the number of transactions, keys, writes, reads, scans and savepoints but memory,
+ * and none on how long a transaction lasts but its deadline, at most UINT32_MAX ms (49 days).
+ * docs/LIMITS.md lists all of them, those of a node too. */
 #ifndef LATHWORK_H
 #define LATHWORK_H
 
@@ -37,11 +43,15 @@ extern "C" {
 #define LW_DEFAULT_ADDRESS "127.0.0.1:7871"
 
 enum {
-    LW_KEY_SIZE_MAX = 16 * 1024,          /* bytes */
+    LW_KEY_SIZE_MAX = 16 * 1024,          /* bytes; of the upper bound of a range one more */
     LW_VALUE_SIZE_MAX = 16 * 1024 * 1024, /* bytes */
+    LW_ADDRESS_SIZE_MAX = 279,            /* bytes of "HOST:PORT" */
     LW_LABEL_SIZE_MAX = 64,               /* bytes */
     LW_SAVEPOINT_SIZE_MAX = 255,          /* bytes of a name */
     LW_STAMP_SIZE = 8,                    /* bytes */
+    /* What is sent along with a value takes a little from it, bytes: */
+    LW_STAMPED_VALUE_SIZE_MAX = LW_VALUE_SIZE_MAX - 4, /* of lw_put_stamped */
+    LW_SWAP_SIZE_MAX = LW_VALUE_SIZE_MAX - 6,          /* both of lw_compare_and_set together */
 };
 
 typedef struct lw_client lw_client;
@@ -167,7 +177,8 @@ LW_MUST_USE LW_PUBLIC lw_status lw_max(lw_txn *txn, lw_bytes key, int64_t number
 /* Puts `bytes` behind the value; no value counts as empty. */
 LW_MUST_USE LW_PUBLIC lw_status lw_append(lw_txn *txn, lw_bytes key, lw_bytes bytes);
 /* As lw_put, and at the commit its timestamp is written into the LW_STAMP_SIZE bytes of the value
- * at `offset`, big-endian, so that stamps sort as the commits did. Cannot be read before. */
+ * at `offset`, big-endian, so that stamps sort as the commits did. Cannot be read before. The value
+ * has at most LW_STAMPED_VALUE_SIZE_MAX bytes. */
 LW_MUST_USE LW_PUBLIC lw_status lw_put_stamped(lw_txn *txn, lw_bytes key, lw_bytes value,
                                                size_t offset);
 
@@ -182,7 +193,7 @@ LW_MUST_USE LW_PUBLIC lw_status lw_max_now(lw_client *client, lw_bytes key, int6
 LW_MUST_USE LW_PUBLIC lw_status lw_append_now(lw_client *client, lw_bytes key, lw_bytes bytes,
                                               uint64_t *size);
 /* Gives `key` the value (NULL: takes it away) if it has the expected one (NULL: none at all).
- * *swapped tells whether it had (0 or 1). Both together have at most 16 MiB less 6 bytes. */
+ * *swapped tells whether it had (0 or 1). Both together have at most LW_SWAP_SIZE_MAX bytes. */
 LW_MUST_USE LW_PUBLIC lw_status lw_compare_and_set(lw_client *client, lw_bytes key,
                                                    const lw_bytes *expected, const lw_bytes *value,
                                                    int *swapped);

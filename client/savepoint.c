@@ -16,7 +16,8 @@ static lw_status savepoint(lw_txn *txn, const char *name) {
                        "the transaction was begun read-only: it has nothing to take back");
     }
     if (strlen(name) > LW_SAVEPOINT_SIZE_MAX) {
-        return lw_fail(LW_INVALID_ARGUMENT, "a savepoint's name of %zu bytes is longer than %d",
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "a savepoint's name of %zu bytes is longer than the limit of %d",
                        strlen(name), LW_SAVEPOINT_SIZE_MAX);
     }
     struct lw_savepoint *made = lw_arena_allocate(&txn->arena, sizeof(*made));

@@ -45,16 +45,20 @@ static void prefix_end(lw_bytes prefix, lw_buffer *bound) {
     }
 }
 
+static lw_status check_bound(const char *name, size_t size, size_t limit) {
+    return size <= limit ? LW_OK
+                         : lw_fail(LW_INVALID_ARGUMENT,
+                                   "the %s of a scan has %zu bytes, more than the limit of %zu",
+                                   name, size, limit);
+}
+
 static lw_status check_options(const lw_scan_options *options) {
     if (options->prefix.size > 0 && (options->lower.size > 0 || options->upper.size > 0)) {
         return lw_fail(LW_INVALID_ARGUMENT, "a scan takes a prefix or bounds, not both");
     }
-    if (options->lower.size > LW_KEY_SIZE_MAX || options->upper.size > LW_KEY_SIZE_MAX + 1 ||
-        options->prefix.size > LW_KEY_SIZE_MAX) {
-        return lw_fail(LW_INVALID_ARGUMENT, "a bound of a scan is longer than the limit of %d",
-                       LW_KEY_SIZE_MAX);
-    }
-    return LW_OK;
+    LW_TRY(check_bound("lower bound", options->lower.size, LW_KEY_SIZE_MAX));
+    LW_TRY(check_bound("upper bound", options->upper.size, LW_KEY_SIZE_MAX + 1));
+    return check_bound("prefix", options->prefix.size, LW_KEY_SIZE_MAX);
 }
 
 static lw_status scan_open(lw_txn *txn, const lw_scan_options *options, lw_scan **scan) {

@@ -331,6 +331,9 @@ limits() {
     (cat value; echo) | "$program" put big - >out 2>err; code=$?
     [ $code = 2 ] && grep -q 16777216 err; ok "too long a value" $((!$?)) "exit $code, $(cat err)"
     lw del big "$(cat key)" >/dev/null
+    head -c 67108865 /dev/zero | tr '\0' '#' >script
+    expect "too long a script" 2 67108864 -- lw txn script
+    rm script
 }
 
 scans() {
