@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/write_set.h"
 
+#include "txn/atomic.h"
+
 void lw_write_set_reset(lw_write_set *set) {
     lw_memory *memory = set->arena.memory;
     lw_arena_reset(&set->arena);
@@ -92,6 +94,9 @@ lw_write *lw_write_set_put(lw_write_set *set, lw_mutation_kind kind, lw_bytes ke
         found->mutation.seen = seen;
     }
     keep_undo(set, found, fresh);
+    if (found->mutation.seen == LW_SEEN_ANYTHING) {
+        found->mutation.seen = seen;
+    }
     set->bytes = set->bytes - found->mutation.value.size + value.size;
     found->mutation.kind = kind;
     found->mutation.ttl_ms = 0;
@@ -120,9 +125,16 @@ static void put_back(lw_write_set *set, const lw_write_undo *undo) {
     lw_write *write = undo->write;
     if (undo->before.kind != 0) {
         set->bytes = set->bytes - write->mutation.value.size + undo->before.value.size;
+        uint64_t seen = write->mutation.seen; /* what was read since still counts */
         write->mutation = undo->before;
+        write->mutation.seen = seen;
         write->read = undo->read;
         write->found = undo->found;
+    } else if (lw_mutation_is_atomic(write->mutation.kind) &&
+               write->mutation.seen != LW_SEEN_ANYTHING) { /* its key was locked to be read */
+        set->bytes -= write->mutation.value.size;
+        write->mutation.kind = LW_MUTATION_LOCK;
+        write->mutation.value = (lw_bytes){0};
     } else if (write->mutation.kind != LW_MUTATION_LOCK) {
         take_out(set, write);
     }

@@ -44,7 +44,8 @@ void lw_write_set_reset(lw_write_set *set);
 /* The write on `key`, or NULL. */
 lw_write *lw_write_set_find(const lw_write_set *set, lw_bytes key);
 /* Makes `key` so; copies. An earlier write on the key is replaced, and its memory kept until reset.
- * `seen` of a replaced write stays as it was. Returns the write. */
+ * `seen` of a replaced write stays as it was, unless that was LW_SEEN_ANYTHING: what was once read
+ * must be so at the commit. Returns the write. */
 lw_write *lw_write_set_put(lw_write_set *set, lw_mutation_kind kind, lw_bytes key, lw_bytes value,
                            uint64_t seen);
 /* A point to come back to. Costs a few dozen bytes for each later change. */

@@ -38,6 +38,34 @@ static void a_later_write_replaces_an_earlier_one(void **state) {
     assert_null(lw_write_set_find(&set, lw_text("k")));
 }
 
+/* An atomic write reads nothing. Once its key is locked and read, what was read counts, whatever
+ * the key is given and whatever of that is taken back: the lock may be lost with its node (hazard
+ * T7).
+ */
+static void what_a_lock_has_seen_counts_from_then_on(void **state) {
+    (void)state;
+    lw_write_set set = lw_write_set_in(memory);
+    size_t mark = lw_write_set_mark(&set);
+    lw_write *one =
+        lw_write_set_put(&set, LW_MUTATION_APPEND, lw_text("k"), lw_text("tail"), LW_SEEN_ANYTHING);
+    assert_true(one->mutation.seen == LW_SEEN_ANYTHING);
+    size_t inner = lw_write_set_mark(&set);
+    (void)lw_write_set_put(&set, LW_MUTATION_LOCK, lw_text("k"), lw_text("head"), 7);
+    assert_int_equal(one->mutation.seen, 7);
+    (void)lw_write_set_put(&set, LW_MUTATION_PUT, lw_text("k"), lw_text("headtail"),
+                           LW_SEEN_ANYTHING);
+    assert_int_equal(one->mutation.seen, 7);
+    lw_write_set_return(&set, inner);
+    assert_int_equal(one->mutation.kind, LW_MUTATION_APPEND);
+    assert_int_equal(one->mutation.seen, 7);
+    lw_write_set_return(&set, mark);
+    assert_ptr_equal(lw_write_set_find(&set, lw_text("k")), one);
+    assert_int_equal(one->mutation.kind, LW_MUTATION_LOCK);
+    assert_int_equal(one->mutation.seen, 7);
+    assert_int_equal(set.bytes, 1);
+    lw_write_set_reset(&set);
+}
+
 static void bounds_are_found_from_both_sides(void **state) {
     (void)state;
     lw_write_set set = lw_write_set_in(memory);
@@ -183,6 +211,7 @@ static void returns_agree_with_copies_of_a_table(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_later_write_replaces_an_earlier_one),
+        cmocka_unit_test(what_a_lock_has_seen_counts_from_then_on),
         cmocka_unit_test(bounds_are_found_from_both_sides),
         cmocka_unit_test(it_agrees_with_a_table),
         cmocka_unit_test(what_came_after_a_mark_is_taken_back),
