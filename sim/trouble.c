@@ -6,7 +6,8 @@
 enum {
     HOUR_MS = 3600 * 1000,
     FIRST_STEPS = 12,
-    STORM_STEPS = 50,   /* within which the node goes down again */
+    STORM_STEPS = 50,   /* within which the node goes down again, */
+    RECOVERY_STEPS = 8, /* or before it is up at all */
     DECAY_COMMITS = 30, /* after which what had been written before is vouched for */
     DECAY_LOOK_MS = 50,
 };
@@ -229,7 +230,8 @@ void lw_sim_trouble_start(lw_sim_run *it) {
                           (int64_t)lw_chance_between(chance, 0, 2 * HOUR_MS) - HOUR_MS);
     }
     if (it->troubled && it->storm && lw_chance_percent(chance, 70)) {
-        lw_host_crash_after(it->node_host, lw_chance_below(chance, STORM_STEPS),
+        uint64_t steps = lw_chance_percent(chance, 50) ? STORM_STEPS : RECOVERY_STEPS;
+        lw_host_crash_after(it->node_host, lw_chance_below(chance, steps),
                             (lw_crash)lw_chance_below(chance, 3));
     }
 }

@@ -6,8 +6,10 @@
 
 enum {
     OPS_MAX = 20,
-    LIST_LIFE = 40,  /* transactions after which the window moves on by one list */
-    FINAL_KEYS = 32, /* lists a final transaction reads */
+    LIST_LIFE = 40,     /* transactions after which the window moves on by one list */
+    FINAL_KEYS = 32,    /* lists a final transaction reads */
+    LINGER_ONE_IN = 25, /* operations: behind it the transaction rests, for up to */
+    LINGER_MS = 800,    /* so that others, and trouble, come between */
 };
 
 static lw_bytes list_key(uint32_t list, char key[WORKLOAD_KEY_SIZE]) {
@@ -86,14 +88,24 @@ LW_YIELDS static lw_status detour(lw_env *env, lw_txn *txn, uint32_t list) {
     return lw_rollback_to(txn, "detour");
 }
 
-/* Without a look. Only a strict transaction does: at snapshot isolation such appends are in
- * conflict with nothing, so that one may come between a snapshot and its transaction's own. */
+LW_YIELDS static lw_status read_one_list(const mixture *of, uint32_t list) {
+    char key[WORKLOAD_KEY_SIZE];
+    lw_bytes elements;
+    LW_TRY(read_key(of->in->txn, list_key(list, key), false, &elements));
+    note_list(of, list, elements);
+    return LW_OK;
+}
+
+/* Without a look, until afterwards. Only a strict transaction does: at snapshot isolation such
+ * appends are in conflict with nothing, so that one may come between a snapshot and its
+ * transaction's own. */
 LW_YIELDS static lw_status append_blindly(const mixture *of, uint32_t list) {
     char key[WORKLOAD_KEY_SIZE];
     lw_bytes name = list_key(list, key);
     uint64_t element = of->workload->next_element++;
     lw_history_append(of->history, of->record, lw_history_key_of(of->history, name), element);
-    return lw_append(of->in->txn, name, lw_view(&element, sizeof(element)));
+    LW_TRY(lw_append(of->in->txn, name, lw_view(&element, sizeof(element))));
+    return workload_below(of->in->env, 2) == 0 ? LW_OK : read_one_list(of, list);
 }
 
 LW_YIELDS static lw_status append_to_list(const mixture *of, uint32_t list) {
@@ -142,14 +154,6 @@ LW_YIELDS static lw_status scan_lists(const mixture *of) {
         note_list(of, next, (lw_bytes){0});
     }
     return status == LW_NOT_FOUND ? LW_OK : status;
-}
-
-LW_YIELDS static lw_status read_one_list(const mixture *of, uint32_t list) {
-    char key[WORKLOAD_KEY_SIZE];
-    lw_bytes elements;
-    LW_TRY(read_key(of->in->txn, list_key(list, key), false, &elements));
-    note_list(of, list, elements);
-    return LW_OK;
 }
 
 /* ---- rows --------------------------------------------------------------------------------- */
@@ -227,6 +231,9 @@ LW_YIELDS static lw_status run_ops(const mixture *of) {
     for (uint64_t op = 0; op < ops; op++) {
         LW_TRY(run_op(of));
         workload_note_timestamp(of->in);
+        if (workload_below(env, LINGER_ONE_IN) == 0) {
+            lw_env_sleep(env, workload_below(env, LINGER_MS * UINT64_C(1000000)));
+        }
     }
     return LW_OK;
 }
