@@ -371,7 +371,8 @@ LW_YIELDS static lw_status drive(lw_commit_job *job) {
         return LW_OK;
     }
     *lw_error_slot() = reason;
-    if (job->machine.outcome == LW_UNDETERMINED) {
+    if (job->machine.outcome == LW_UNDETERMINED &&
+        !LW_BUG(job->txn->client->env, "client.doubt_is_failure")) {
         return lw_fail(LW_UNDETERMINED,
                        "the commit was sent, and no answer came before the deadline; ask for the "
                        "outcome with the transaction's token (%.300s)",

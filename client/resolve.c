@@ -164,11 +164,13 @@ LW_YIELDS static lw_status finish_key(lw_txn *txn, uint64_t start, uint64_t comm
 
 /* `obstacle` consists of copies, since the calls here overwrite the reply it came in. */
 LW_YIELDS static lw_status resolve(lw_txn *txn, const lw_obstacle *obstacle, uint32_t attempt) {
-    lw_fate fate;
-    uint64_t commit_timestamp;
-    LW_TRY(lw_client_resolve(txn->client, obstacle->start, obstacle->primary,
-                             obstacle->remaining_ms, false, txn->deadline_ns, &fate,
-                             &commit_timestamp));
+    lw_fate fate = LW_FATE_ABORTED;
+    uint64_t commit_timestamp = 0;
+    if (!LW_BUG(txn->client->env, "txn.secondary_decided_alone")) {
+        LW_TRY(lw_client_resolve(txn->client, obstacle->start, obstacle->primary,
+                                 obstacle->remaining_ms, false, txn->deadline_ns, &fate,
+                                 &commit_timestamp));
+    }
     if (fate == LW_FATE_ALIVE) {
         LW_MARK(txn->client->env, "client.waits_for_a_live_lock");
         if (!lw_client_pause(txn->client, attempt, txn->deadline_ns)) {

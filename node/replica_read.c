@@ -19,6 +19,9 @@ LW_YIELDS static lw_status settle_timestamps(replica_call *call, uint64_t *read_
     }
     LW_TRY(replica_take(call->replica, 1, call->deadline_ns, read_timestamp));
     *start = *read_timestamp;
+    if (LW_BUG(call->replica->env, "txn.snapshot_of_before")) {
+        *read_timestamp -= lw_timestamp_of_ms(5);
+    }
     return LW_OK;
 }
 
