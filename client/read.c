@@ -196,8 +196,14 @@ LW_YIELDS static lw_status group(gathering *in) {
         made->first = first;
         made->count = (uint32_t)(taken - first);
         lw_buffer_clear(&made->body);
-        in->calls[in->call_count++] = (lw_call){
-            .kind = LW_MESSAGE_GET, .first = in->keys[first], .last = in->keys[taken - 1]};
+        lw_call *call = &in->calls[in->call_count++];
+        *call = (lw_call){.kind = LW_MESSAGE_GET};
+        if (in->sorted || in->asked_count == 1) {
+            call->first = in->keys[first];
+            call->last = in->keys[taken - 1];
+        } else {
+            call->range = true; /* all keys there are: one shard holds them */
+        }
     }
     return LW_OK;
 }
