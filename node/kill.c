@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/kill.h"
 
-#include "txn/request.h"
+#include "node/resolve.h"
 
 /* The primary that any of its locks names; LW_NOT_FOUND if it has none. */
 LW_YIELDS static lw_status find_primary(lw_shards *shards, uint64_t start, lw_buffer *primary) {
@@ -25,19 +25,9 @@ LW_YIELDS static bool await_writes(lw_shards *shards, uint64_t start) {
     return any;
 }
 
-LW_YIELDS static lw_status decide(lw_shards *shards, uint64_t start, lw_bytes primary,
-                                  lw_arena *arena, lw_check_reply *fate) {
-    lw_check_request request = {.start = start, .primary = primary, .decide = true};
-    lw_buffer body = lw_buffer_in(arena->memory), reply = body;
-    lw_check_request_encode(&request, &body);
-    lw_status status =
-        lw_shards_ask(shards, LW_MESSAGE_CHECK, primary, lw_buffer_view(&body), &reply);
-    if (status == LW_OK) {
-        status = lw_check_reply_decode(lw_buffer_view(&reply), arena, fate);
-    }
-    lw_buffer_reset(&body);
-    lw_buffer_reset(&reply);
-    return status;
+LW_YIELDS static lw_status ask(void *argument, lw_message_kind kind, lw_bytes key, lw_bytes body,
+                               lw_buffer *reply) {
+    return lw_shards_ask(argument, kind, key, body, reply);
 }
 
 /* Its locks are ended behind the reply. */
@@ -49,13 +39,14 @@ static void doom(lw_shards *shards, uint64_t start) {
 
 /* Of a transaction that is marked, with nothing of it under way any more. `had`: it had locks in
  * memory, or requests under way, or a mark. */
-LW_YIELDS static lw_status settle(lw_shards *shards, uint64_t start, bool had, lw_arena *arena,
+LW_YIELDS static lw_status settle(lw_shards *shards, uint64_t start, bool had, lw_memory *memory,
                                   lw_kill_reply *answer) {
-    lw_buffer primary = lw_buffer_in(arena->memory);
+    lw_buffer primary = lw_buffer_in(memory);
     lw_check_reply fate = {.fate = had ? LW_FATE_ABORTED : LW_FATE_UNKNOWN};
     lw_status status = find_primary(shards, start, &primary);
     if (status == LW_OK) {
-        status = decide(shards, start, lw_buffer_view(&primary), arena, &fate);
+        status = lw_resolve_by_asking(lw_shards_env(shards), ask, shards, start,
+                                      lw_buffer_view(&primary), 0, true, &fate);
     } else if (status == LW_NOT_FOUND) {
         const lw_recent_entry *wrote = lw_recent_find(lw_shards_writers(shards), start);
         if (wrote != NULL && wrote->commit_timestamp != 0) {
@@ -93,7 +84,7 @@ lw_status lw_kill(lw_shards *shards, lw_bytes body, uint64_t session, lw_buffer 
         had = await_writes(shards, request.start) || had;
     }
     lw_kill_reply answer;
-    status = settle(shards, request.start, had, &arena, &answer);
+    status = settle(shards, request.start, had, env->memory, &answer);
     if (status == LW_OK) {
         if (answer.fate != LW_FATE_ABORTED) {
             lw_recent_forget(killed, request.start);

@@ -122,6 +122,7 @@ lw_status replica_evaluation_open(replica_call *call) {
     evaluation->snapshot = lw_snapshot_open(replica->tree);
     evaluation->now = lw_timestamps_now(replica->options.timestamps);
     evaluation->given = lw_timestamps_last(replica->options.timestamps);
+    evaluation->marks = &replica->marks;
     evaluation->unlocked = replica->open_first == NULL;
     return LW_OK;
 }
@@ -156,6 +157,10 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
         return replica_check(call, request->body, reply);
     case LW_MESSAGE_LOCK:
         return replica_lock(call, request->body, reply);
+    case LW_MESSAGE_FINISH_RANGE:
+        return replica_finish_range(call, request->body, reply);
+    case LW_MESSAGE_CHECK_SECONDARIES:
+        return replica_check_secondaries(call, request->body, reply);
     case LW_MESSAGE_HEARTBEAT:
         return replica_heartbeat(call, request->body, reply);
     case LW_MESSAGE_LOCKS:
@@ -168,8 +173,6 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
     case LW_MESSAGE_HELLO:
     case LW_MESSAGE_STATUS:
     case LW_MESSAGE_TOPOLOGY:
-    case LW_MESSAGE_CHECK_SECONDARIES:
-    case LW_MESSAGE_FINISH_RANGE:
     case LW_MESSAGE_PIN:
     case LW_MESSAGE_UNPIN:
         break;
@@ -298,7 +301,8 @@ lw_replica *replica_make(const lw_replica_options *options) {
     made->options = *options;
     made->env = options->env;
     made->locks = options->locks;
-    made->open_by_start = lw_map_in(memory);
+    made->marks.keys = options->key_marks;
+    made->open_by_start = made->open_sessions = lw_map_in(memory);
     made->committing = lw_map_in(memory);
     made->descriptor_bytes = lw_buffer_in(memory);
     return made;
@@ -433,6 +437,7 @@ lw_status replica_begin_term(lw_replica *replica, uint64_t ceiling) {
 }
 
 void replica_serve(lw_replica *replica) {
+    lw_read_marks_raise_all(&replica->marks, lw_timestamps_last(replica->options.timestamps));
     replica->serving = true;
     replica_open_sweep_leftovers(replica);
 }
@@ -459,7 +464,7 @@ lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
 void lw_replica_stop(lw_replica *replica) {
     replica->closing = true;
     lw_queue_wake_all(&replica->stop);
-    lw_queue_wake_all(&replica->doomed);
+    lw_queue_wake_all(&replica->doomed.waiting);
     lw_queue_wake_all(&replica->split_finished);
     lw_lock_table_clear(replica->locks);
 }

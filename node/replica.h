@@ -22,10 +22,12 @@
 
 #include "base/env.h"
 #include "lattice/message.h"
+#include "node/resolve.h"
 #include "node/timestamps.h"
 #include "storage/log.h"
 #include "storage/store.h"
 #include "txn/lock_table.h"
+#include "txn/read_marks.h"
 #include "txn/recent.h"
 
 typedef struct lw_replica lw_replica;
@@ -40,9 +42,8 @@ typedef struct lw_replica_options {
     lw_lock_table *locks;
     lw_recent *writers; /* who wrote lately */
     lw_recent *killed;  /* who is to write no more */
-    /* Carries a request of the node's own to the shard that holds `key`: see lw_replica_execute. */
-    LW_YIELDS lw_status (*ask)(void *argument, lw_message_kind kind, lw_bytes key, lw_bytes body,
-                               lw_buffer *reply);
+    lw_key_marks *key_marks;
+    lw_ask *ask; /* see lw_replica_execute */
     /* Carries out KILL, which is about all shards of the node. */
     LW_YIELDS lw_status (*kill)(void *argument, lw_bytes body, uint64_t session, lw_buffer *reply);
     /* A shard was split: `child`, which does not serve yet, is the replica of what it gave away,

@@ -8,17 +8,6 @@
 
 enum { PAGE_BYTES = 1024 * 1024 }; /* of keys; a page ends after the row that reaches it */
 
-/* The tree's locks on [lower, ...). */
-static lw_cursor *open_locks(const lw_replica *replica, lw_snapshot *snapshot, lw_bytes lower) {
-    lw_buffer first = lw_buffer_in(replica->env->memory), end = first;
-    lw_record_lock_key(lower, &first);
-    lw_record_lock_end(&end);
-    lw_cursor *cursor = lw_cursor_open(snapshot, lw_buffer_view(&first), lw_buffer_view(&end));
-    lw_buffer_reset(&first);
-    lw_buffer_reset(&end);
-    return cursor;
-}
-
 /* ---- LOCKS ---------------------------------------------------------------------------------- */
 
 typedef struct page {
@@ -179,7 +168,8 @@ lw_status replica_page_of_locks(replica_call *call, lw_bytes body, lw_buffer *re
     take_memory(&made, lower, shard->end);
     LW_TRY(replica_evaluation_open(call));
     lw_bytes end = lw_arena_copy(&call->arena, shard->end);
-    lw_cursor *cursor = open_locks(replica, call->evaluation.snapshot, lower);
+    lw_cursor *cursor =
+        replica_open_locks(replica, call->evaluation.snapshot, lower, lw_view(NULL, 0));
     lw_status status = walk(&made, cursor);
     lw_cursor_close(cursor);
     replica_evaluation_close(call);
@@ -235,7 +225,8 @@ LW_YIELDS static lw_status primary_of(replica_call *call, uint64_t start, lw_buf
         return LW_NOT_FOUND;
     }
     LW_TRY(replica_evaluation_open(call));
-    lw_cursor *cursor = open_locks(call->replica, call->evaluation.snapshot, lw_view(NULL, 0));
+    lw_cursor *cursor = replica_open_locks(call->replica, call->evaluation.snapshot,
+                                           lw_view(NULL, 0), lw_view(NULL, 0));
     lw_status status = find_primary(cursor, start, primary);
     lw_cursor_close(cursor);
     replica_evaluation_close(call);

@@ -15,7 +15,7 @@ void replica_die(lw_replica *replica) {
         replica->options.died(replica->options.argument, &replica->reason);
     }
     lw_queue_wake_all(&replica->stop);
-    lw_queue_wake_all(&replica->doomed);
+    lw_queue_wake_all(&replica->doomed.waiting);
     lw_queue_wake_all(&replica->split_finished);
     lw_lock_table_clear(replica->locks);
 }

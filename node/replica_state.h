@@ -5,8 +5,10 @@
  *   replica_propose.c   entries: into the log, and from there into the tree
  *   replica_wait.c      what a request waits for: latches, pessimistic locks, room
  *   replica_read.c      GET, SCAN, VALIDATE, LOCK
- *   replica_write.c     COMMIT_NOW, PREWRITE, COMMIT, ROLLBACK, CHECK, HEARTBEAT
- *   replica_sweep.c     locks of sessions that are no more
+ *   replica_write.c     COMMIT_NOW, PREWRITE
+ *   replica_finish.c    COMMIT, ROLLBACK, CHECK, CHECK_SECONDARIES, HEARTBEAT
+ *   replica_open.c      transactions that have locks in the tree
+ *   replica_sweep.c     ending those of whom nobody is left; FINISH_RANGE
  *   replica_locks.c     LOCKS, and what killing a transaction asks of a shard
  *   replica_explain.c   what a request that did not go through is told
  *   replica_split.c     SPLIT
@@ -48,11 +50,34 @@ typedef struct replica_proposal {
 typedef struct open_transaction {
     lw_map_node node;                         /* by start */
     struct open_transaction *previous, *next; /* in the order they came */
+    struct open_session *owner;
+    struct open_transaction *previous_of_owner, *next_of_owner;
     uint64_t start, session;
     uint64_t lock_count;
+    bool leftover; /* of before the start: its session may still come back */
+
     uint64_t doomed_ns; /* swept from then on; 0: its session lives */
-    bool leftover;      /* of before the start: its session may still come back */
+    uint32_t dooms;     /* how often it was doomed, or is to be swept somewhere else than before */
+    uint32_t place;     /* in the heap of those doomed; 0: not in it */
+    bool decided;       /* what became of it is known: */
+    uint64_t commit_timestamp; /* 0: rolled back */
+    bool bounded;              /* only what lies below `upper` is to be swept */
+    lw_buffer resume, upper; /* user keys: where the sweeper goes on, and ends (empty: no bound) */
 } open_transaction;
+
+/* Whose transactions they are. */
+typedef struct open_session {
+    lw_map_node node; /* by session */
+    uint64_t session;
+    open_transaction *first;
+} open_session;
+
+/* Those to be swept: the one that is due first is at 1. */
+typedef struct open_doom {
+    open_transaction **heap;
+    uint32_t count, capacity;
+    lw_queue waiting; /* where the sweeper waits for the next one to be due */
+} open_doom;
 
 /* A request being carried out, in its fiber's frame. */
 typedef struct replica_call {
@@ -103,11 +128,13 @@ struct lw_replica {
     lw_lock_table *locks; /* the node's */
     uint32_t latch_waiting, lock_waiting;
 
-    lw_map open_by_start;
+    lw_read_marks marks;
+
+    lw_map open_by_start, open_sessions;
     open_transaction *open_first, *open_last;
     uint32_t leftover_count;
-    bool sweeping;   /* a fiber sweeps */
-    lw_queue doomed; /* where it waits for the next one to be due */
+    open_doom doomed;
+    bool sweeping; /* a fiber sweeps */
 
     lw_replica_figures figures; /* what is counted */
 };
@@ -209,15 +236,17 @@ LW_MUST_USE LW_YIELDS lw_status replica_commit_now(replica_call *call, lw_bytes 
                                                    lw_buffer *reply);
 LW_MUST_USE LW_YIELDS lw_status replica_prewrite(replica_call *call, lw_bytes body,
                                                  lw_buffer *reply);
+/* Proposes the evaluation's batch, unless it is empty, and waits. */
+LW_MUST_USE LW_YIELDS lw_status replica_write_batch(replica_call *call, uint64_t start);
 LW_MUST_USE LW_YIELDS lw_status replica_commit(replica_call *call, lw_bytes body, lw_buffer *reply);
 LW_MUST_USE LW_YIELDS lw_status replica_rollback(replica_call *call, lw_bytes body,
                                                  lw_buffer *reply);
 LW_MUST_USE LW_YIELDS lw_status replica_check(replica_call *call, lw_bytes body, lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status replica_check_secondaries(replica_call *call, lw_bytes body,
+                                                          lw_buffer *reply);
 LW_MUST_USE LW_YIELDS lw_status replica_heartbeat(replica_call *call, lw_bytes body,
                                                   lw_buffer *reply);
 /* The same, asked by the sweeper. */
-LW_MUST_USE LW_YIELDS lw_status replica_decide(replica_call *call, const lw_check_request *request,
-                                               lw_check_reply *fate);
 LW_MUST_USE LW_YIELDS lw_status replica_finish(replica_call *call,
                                                const lw_finish_request *request);
 
@@ -243,8 +272,11 @@ LW_MUST_USE lw_status replica_spared(replica_call *call, uint64_t start);
 
 LW_MUST_USE LW_YIELDS lw_status replica_split(replica_call *call, lw_bytes body, lw_buffer *reply);
 
-/* ---- open transactions: replica_sweep.c ----------------------------------------------------- */
+/* ---- open transactions: replica_open.c ------------------------------------------------------ */
 
+/* NULL if it has no locks in the tree. */
+open_transaction *replica_open_find(const lw_replica *replica, uint64_t start);
+bool replica_open_has(const lw_replica *replica, uint64_t start);
 /* Counts what an applied entry changed. */
 void replica_open_count(lw_replica *replica, const replica_proposal *proposal);
 /* Counts the locks in `tree` on keys at or behind `from`, once, before the start; their sessions
@@ -258,12 +290,28 @@ void replica_open_hand_over(lw_replica *replica, lw_replica *child);
 void replica_open_attach(lw_replica *replica, uint64_t session);
 /* It is no more: what it has open is doomed. */
 void replica_open_doom(lw_replica *replica, uint64_t session);
-/* Whether a transaction has locks in the tree. */
-bool replica_open_has(const lw_replica *replica, uint64_t start);
 /* ... of one transaction. */
 void replica_open_doom_one(lw_replica *replica, uint64_t start);
+/* ... at some time; and not at all any more. */
+void replica_open_doom_at(lw_replica *replica, open_transaction *open, uint64_t doomed_ns);
+void replica_open_spare(lw_replica *replica, open_transaction *open);
+/* The one that is due first; NULL if none is doomed. */
+open_transaction *replica_open_next_doomed(const lw_replica *replica);
+/* Its owner says how it ended, and has the sweeper end its locks in a range. */
+LW_MUST_USE lw_status replica_open_finish(lw_replica *replica,
+                                          const lw_finish_range_request *request);
 /* Sees to those that were loaded. */
 void replica_open_sweep_leftovers(lw_replica *replica);
 void replica_open_close(lw_replica *replica);
+
+/* ---- the sweeper: replica_sweep.c ----------------------------------------------------------- */
+
+/* Has it look who is doomed. */
+void replica_sweep(lw_replica *replica);
+/* The locks on [lower, upper); an empty one is no bound. */
+lw_cursor *replica_open_locks(const lw_replica *replica, lw_snapshot *snapshot, lw_bytes lower,
+                              lw_bytes upper);
+LW_MUST_USE LW_YIELDS lw_status replica_finish_range(replica_call *call, lw_bytes body,
+                                                     lw_buffer *reply);
 
 #endif

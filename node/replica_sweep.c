@@ -1,306 +1,216 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Transactions that have locks in the tree, and the fiber that ends those whose session is no more.
- * It runs only while there is something to sweep; what it does is what any reader that met the
- * locks would do: ask the primary, then roll forward or back. */
+/* The sweeper: the fiber that ends the locks of transactions of whom nobody is left, or whose owner
+ * asked for it (FINISH_RANGE). It runs only while there is something to sweep. What it does is what
+ * any reader that met the locks would do: find out at the primary, wherever that is, then roll
+ * forward or back; once for each transaction, then a few locks at a time, in turns with the others,
+ * and from where it stopped the last time. */
 #include "node/replica_state.h"
 
-#include "base/hash.h"
-
 enum {
-    LEFTOVER_GRACE_MS = 3000, /* for sessions of before the start to come back */
     RETRY_PAUSE_MS = 1000,
-    SWEEP_KEY_COUNT = 256, /* at a time */
+    SWEEP_KEY_COUNT = 256,  /* ended in one step; so few that their latches are not wide */
+    SWEEP_WALK_COUNT = 4096 /* looked at in one step */
 };
 #define NS_PER_MS UINT64_C(1000000)
 
-static open_transaction *find_open(const lw_replica *replica, uint64_t start) {
-    lw_map_node *node = lw_map_first(&replica->open_by_start, lw_mix(start));
-    while (node != NULL && LW_MAP_ENTRY(node, open_transaction, node)->start != start) {
-        node = lw_map_next(node);
-    }
-    return node == NULL ? NULL : LW_MAP_ENTRY(node, open_transaction, node);
-}
-
-bool replica_open_has(const lw_replica *replica, uint64_t start) {
-    return find_open(replica, start) != NULL;
-}
-
-static open_transaction *enter_open(lw_replica *replica, uint64_t start, uint64_t session) {
-    open_transaction *entered = find_open(replica, start);
-    if (entered != NULL) {
-        return entered;
-    }
-    entered = lw_allocate_zero(replica->env->memory, sizeof(*entered));
-    entered->start = start;
-    entered->session = session;
-    entered->previous = replica->open_last;
-    *(replica->open_last == NULL ? &replica->open_first : &replica->open_last->next) = entered;
-    replica->open_last = entered;
-    lw_map_insert(&replica->open_by_start, &entered->node, lw_mix(start));
-    return entered;
-}
-
-static void no_leftover(lw_replica *replica, open_transaction *open) {
-    replica->leftover_count -= open->leftover;
-    open->leftover = false;
-}
-
-static void leave_open(lw_replica *replica, open_transaction *left) {
-    no_leftover(replica, left);
-    *(left->previous == NULL ? &replica->open_first : &left->previous->next) = left->next;
-    *(left->next == NULL ? &replica->open_last : &left->next->previous) = left->previous;
-    lw_map_remove(&replica->open_by_start, &left->node);
-    lw_free(replica->env->memory, left);
-}
-
-void replica_open_count(lw_replica *replica, const replica_proposal *proposal) {
-    if (proposal->locks_put == 0 && proposal->locks_taken == 0) {
-        return;
-    }
-    open_transaction *open = enter_open(replica, proposal->start, proposal->session);
-    LW_ASSERT(open->lock_count + proposal->locks_put >= proposal->locks_taken);
-    open->lock_count += proposal->locks_put;
-    open->lock_count -= proposal->locks_taken;
-    if (open->lock_count == 0) {
-        leave_open(replica, open);
-    }
-}
-
-void replica_open_close(lw_replica *replica) {
-    while (replica->open_first != NULL) {
-        leave_open(replica, replica->open_first);
-    }
-    lw_map_reset(&replica->open_by_start);
-}
-
-/* ---- sweeping one transaction --------------------------------------------------------------- */
-
-/* What one look at the locks found of a transaction; in an arena. */
-typedef struct findings {
+/* One step of one transaction. */
+typedef struct sweep {
+    lw_replica *replica;
+    uint64_t start;
+    lw_arena arena;
     lw_bytes primary;
     lw_bytes *keys;
     uint32_t key_count;
-} findings;
+    lw_buffer reached; /* where to go on */
+    bool through;      /* no more locks lie behind */
+} sweep;
 
-LW_YIELDS static lw_status walk_locks(lw_cursor *cursor, uint64_t start, lw_arena *arena,
-                                      findings *found) {
-    LW_TRY(lw_cursor_first(cursor));
-    while (lw_cursor_valid(cursor) && found->key_count < SWEEP_KEY_COUNT) {
-        lw_lock_record lock;
-        LW_TRY(lw_lock_record_decode(lw_cursor_key(cursor), lw_cursor_value(cursor), &lock));
-        if (lock.start == start) {
-            found->primary = lw_arena_copy(arena, lock.primary);
-            found->keys[found->key_count++] =
-                lw_arena_copy(arena, lw_record_locked_key(lw_cursor_key(cursor)));
-        }
-        LW_TRY(lw_cursor_next(cursor));
-    }
-    return LW_OK;
-}
+/* ---- finding -------------------------------------------------------------------------------- */
 
-/* Over the locks on keys at or behind `from`. */
-static lw_cursor *open_lock_cursor(lw_replica *replica, lw_snapshot *snapshot, lw_bytes from) {
+lw_cursor *replica_open_locks(const lw_replica *replica, lw_snapshot *snapshot, lw_bytes lower,
+                              lw_bytes upper) {
     lw_buffer first = lw_buffer_in(replica->env->memory), end = first;
-    lw_record_lock_key(from, &first);
-    lw_record_lock_end(&end);
+    lw_record_lock_key(lower, &first);
+    if (upper.size > 0) {
+        lw_record_lock_key(upper, &end);
+    } else {
+        lw_record_lock_end(&end);
+    }
     lw_cursor *cursor = lw_cursor_open(snapshot, lw_buffer_view(&first), lw_buffer_view(&end));
     lw_buffer_reset(&first);
     lw_buffer_reset(&end);
     return cursor;
 }
 
-LW_YIELDS static lw_status find_locks(lw_replica *replica, uint64_t start, lw_arena *arena,
-                                      findings *found) {
-    found->keys = lw_arena_allocate(arena, SWEEP_KEY_COUNT * sizeof(*found->keys));
+static void take_lock(sweep *step, lw_bytes key, const lw_lock_record *lock) {
+    if (step->key_count == 0) {
+        step->primary = lw_arena_copy(&step->arena, lock->primary);
+    }
+    step->keys[step->key_count++] = lw_arena_copy(&step->arena, key);
+}
+
+LW_YIELDS static lw_status walk_locks(sweep *step, lw_cursor *cursor) {
+    LW_TRY(lw_cursor_first(cursor));
+    for (uint32_t walked = 0; lw_cursor_valid(cursor); walked++) {
+        lw_lock_record lock;
+        lw_bytes key = lw_record_locked_key(lw_cursor_key(cursor));
+        if (walked == SWEEP_WALK_COUNT || step->key_count == SWEEP_KEY_COUNT) {
+            lw_buffer_append(&step->reached, key);
+            return LW_OK;
+        }
+        LW_TRY(lw_lock_record_decode(lw_cursor_key(cursor), lw_cursor_value(cursor), &lock));
+        if (lock.start == step->start) {
+            take_lock(step, key, &lock);
+        }
+        LW_TRY(lw_cursor_next(cursor));
+    }
+    step->through = true;
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status find_locks(sweep *step, const open_transaction *open) {
+    lw_replica *replica = step->replica;
+    step->keys = lw_arena_allocate(&step->arena, SWEEP_KEY_COUNT * sizeof(*step->keys));
     lw_snapshot *snapshot = lw_snapshot_open(replica->tree);
-    lw_cursor *cursor = open_lock_cursor(replica, snapshot, lw_view(NULL, 0));
-    lw_status status = walk_locks(cursor, start, arena, found);
+    lw_cursor *cursor = replica_open_locks(replica, snapshot, lw_buffer_view(&open->resume),
+                                           lw_buffer_view(&open->upper));
+    lw_status status = walk_locks(step, cursor);
     lw_cursor_close(cursor);
     lw_snapshot_close(snapshot);
     return status;
 }
 
-LW_YIELDS static lw_status decide(lw_replica *replica, uint64_t start, lw_bytes primary,
-                                  lw_check_reply *fate) {
-    replica_call asking;
-    replica_call_open(replica, 0, 0, &asking);
-    asking.freeing = true;
-    lw_check_request request = {.start = start, .primary = primary, .decide = true};
-    lw_status status = replica_decide(&asking, &request, fate);
-    replica_call_close(&asking);
-    return status;
-}
+/* ---- ending --------------------------------------------------------------------------------- */
 
-LW_YIELDS static lw_status finish(lw_replica *replica, uint64_t start, uint64_t commit_timestamp,
-                                  const findings *found) {
-    replica_call finishing;
-    replica_call_open(replica, 0, 0, &finishing);
-    finishing.freeing = true;
-    lw_finish_request request = {.start = start,
-                                 .commit_timestamp = commit_timestamp,
-                                 .keys = found->keys,
-                                 .key_count = found->key_count};
-    lw_status status = replica_finish(&finishing, &request);
-    replica_call_close(&finishing);
-    return status;
-}
-
-/* Ends some of the locks of a transaction. */
-LW_YIELDS static lw_status sweep_some(lw_replica *replica, uint64_t start, lw_arena *arena) {
-    findings found = {0};
-    LW_TRY(find_locks(replica, start, arena, &found));
-    if (found.key_count == 0) { /* somebody else ended them meanwhile */
-        return find_open(replica, start) == NULL ? LW_OK : lw_fail(LW_INTERNAL, "it has none");
+/* What became of the transaction: asked once. It may be gone from the account afterwards. */
+LW_YIELDS static lw_status settle(sweep *step, uint64_t *commit_timestamp) {
+    lw_replica *replica = step->replica;
+    const lw_replica_options *options = &replica->options;
+    open_transaction *open = replica_open_find(replica, step->start);
+    if (open != NULL && open->decided) {
+        *commit_timestamp = open->commit_timestamp;
+        return LW_OK;
     }
     lw_check_reply fate;
-    LW_TRY(decide(replica, start, found.primary, &fate));
-    LW_ASSERT(fate.fate != LW_FATE_ALIVE);
+    LW_TRY(lw_resolve_by_asking(replica->env, options->ask, options->argument, step->start,
+                                step->primary, 0, true, &fate));
+    LW_ASSERT(fate.fate == LW_FATE_COMMITTED || fate.fate == LW_FATE_ABORTED);
     if (fate.fate == LW_FATE_COMMITTED) {
         LW_MARK(replica->env, "replica.swept_forward");
     } else {
         LW_MARK(replica->env, "replica.swept_back");
     }
-    return finish(replica, start, fate.commit_timestamp, &found);
+    open = replica_open_find(replica, step->start);
+    if (open != NULL) {
+        open->decided = true;
+        open->commit_timestamp = fate.commit_timestamp;
+    }
+    *commit_timestamp = fate.commit_timestamp;
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status finish(const sweep *step, uint64_t commit_timestamp) {
+    replica_call finishing;
+    replica_call_open(step->replica, 0, 0, &finishing);
+    finishing.freeing = true;
+    lw_finish_request request = {.start = step->start,
+                                 .commit_timestamp = commit_timestamp,
+                                 .keys = step->keys,
+                                 .key_count = step->key_count};
+    lw_status status = replica_finish(&finishing, &request);
+    replica_call_close(&finishing);
+    return status;
+}
+
+/* Ends some of its locks, from where it stopped. */
+LW_YIELDS static lw_status sweep_some(sweep *step) {
+    uint64_t commit_timestamp;
+    LW_TRY(find_locks(step, replica_open_find(step->replica, step->start)));
+    if (step->key_count == 0) {
+        return LW_OK;
+    }
+    LW_TRY(settle(step, &commit_timestamp));
+    return finish(step, commit_timestamp);
 }
 
 /* ---- the sweeper ---------------------------------------------------------------------------- */
 
-/* The first of those due soonest; NULL if none is doomed. */
-static open_transaction *next_doomed(const lw_replica *replica) {
-    open_transaction *soonest = NULL;
-    for (open_transaction *each = replica->open_first; each != NULL; each = each->next) {
-        if (each->doomed_ns != 0 && (soonest == NULL || each->doomed_ns < soonest->doomed_ns)) {
-            soonest = each;
-        }
+static void retry_later(lw_replica *replica, open_transaction *open) {
+    replica_open_doom_at(replica, open, lw_env_now(replica->env) + RETRY_PAUSE_MS * NS_PER_MS);
+}
+
+/* When to go on, and where. */
+static void go_on(sweep *step, open_transaction *open) {
+    lw_replica *replica = step->replica;
+    if (!step->through) {
+        lw_buffer_clear(&open->resume);
+        lw_buffer_append(&open->resume, lw_buffer_view(&step->reached));
+        replica_open_doom_at(replica, open, lw_env_now(replica->env));
+    } else if (open->bounded) {
+        open->bounded = false; /* the rest is not ours to end yet */
+        replica_open_spare(replica, open);
+    } else { /* what was locked behind our back */
+        lw_buffer_clear(&open->resume);
+        retry_later(replica, open);
     }
-    return soonest;
 }
 
 LW_YIELDS static void sweep_one(lw_replica *replica, uint64_t start) {
-    lw_arena arena = lw_arena_in(replica->env->memory);
-    lw_status status = sweep_some(replica, start, &arena);
-    lw_arena_reset(&arena);
-    if (status == LW_OK || replica_gate(replica) != LW_OK) {
-        return;
+    lw_memory *memory = replica->env->memory;
+    sweep step = {.replica = replica,
+                  .start = start,
+                  .arena = lw_arena_in(memory),
+                  .reached = lw_buffer_in(memory)};
+    open_transaction *open = replica_open_find(replica, start);
+    uint32_t dooms = open->dooms;
+    lw_status status = sweep_some(&step);
+    open = replica_open_find(replica, start);
+    if (status != LW_OK && replica_gate(replica) == LW_OK) {
+        lw_logline(replica->env, LW_LEVEL_WARN, "locks of a lost session could not be swept yet",
+                   "transaction=%llu reason=\"%s\"", (unsigned long long)start,
+                   lw_error_slot()->text);
+        if (open != NULL) {
+            retry_later(replica, open);
+        }
+    } else if (open != NULL && open->dooms == dooms) {
+        go_on(&step, open);
     }
-    lw_logline(replica->env, LW_LEVEL_WARN, "locks of a lost session could not be swept yet",
-               "transaction=%llu reason=\"%s\"", (unsigned long long)start, lw_error_slot()->text);
-    open_transaction *open = find_open(replica, start);
-    if (open != NULL) {
-        open->doomed_ns = lw_env_now(replica->env) + RETRY_PAUSE_MS * NS_PER_MS;
-    }
+    lw_arena_reset(&step.arena);
+    lw_buffer_reset(&step.reached);
 }
 
 LW_YIELDS static void sweep_main(void *argument) {
     lw_replica *replica = argument;
     open_transaction *next;
-    while (replica_gate(replica) == LW_OK && (next = next_doomed(replica)) != NULL) {
+    while (replica_gate(replica) == LW_OK && (next = replica_open_next_doomed(replica)) != NULL) {
         if (next->doomed_ns > lw_env_now(replica->env)) {
-            (void)replica_background_sleep(replica, &replica->doomed, next->doomed_ns);
+            (void)replica_background_sleep(replica, &replica->doomed.waiting, next->doomed_ns);
         } else {
             sweep_one(replica, next->start);
+            lw_env_sleep(replica->env, 1); /* the others' turn */
         }
     }
     replica->sweeping = false;
     replica_background_end(replica);
 }
 
-static void see_to_sweeper(lw_replica *replica) {
+void replica_sweep(lw_replica *replica) {
     if (replica->sweeping) {
-        lw_queue_wake_all(&replica->doomed);
+        lw_queue_wake_all(&replica->doomed.waiting);
     } else if (replica->serving && !replica->closing && !replica->dead) {
         replica->sweeping = true;
         replica_background_start(replica, "sweeper", sweep_main);
     }
 }
 
-/* ---- dooming -------------------------------------------------------------------------------- */
+/* ---- FINISH_RANGE --------------------------------------------------------------------------- */
 
-static void doom(lw_replica *replica, open_transaction *open) {
-    open->doomed_ns = lw_env_now(replica->env);
-    no_leftover(replica, open);
-}
-
-void replica_open_doom_one(lw_replica *replica, uint64_t start) {
-    open_transaction *open = find_open(replica, start);
-    if (open != NULL) {
-        doom(replica, open);
-        see_to_sweeper(replica);
-    }
-}
-
-void replica_open_doom(lw_replica *replica, uint64_t session) {
-    bool any = false;
-    for (open_transaction *each = replica->open_first; each != NULL; each = each->next) {
-        if (each->session == session) {
-            doom(replica, each);
-            any = true;
-        }
-    }
-    if (any) {
-        see_to_sweeper(replica);
-    }
-}
-
-void replica_open_attach(lw_replica *replica, uint64_t session) {
-    if (replica->leftover_count == 0) {
-        return;
-    }
-    for (open_transaction *each = replica->open_first; each != NULL; each = each->next) {
-        if (each->leftover && each->session == session) {
-            LW_MARK(replica->env, "replica.session_came_back");
-            no_leftover(replica, each);
-            each->doomed_ns = 0;
-        }
-    }
-}
-
-/* ---- leftovers ------------------------------------------------------------------------------ */
-
-LW_YIELDS static lw_status load(lw_replica *replica, lw_cursor *cursor) {
-    uint64_t doomed_ns = lw_env_now(replica->env) + LEFTOVER_GRACE_MS * NS_PER_MS;
-    LW_TRY(lw_cursor_first(cursor));
-    while (lw_cursor_valid(cursor)) {
-        lw_lock_record lock;
-        LW_TRY(lw_lock_record_decode(lw_cursor_key(cursor), lw_cursor_value(cursor), &lock));
-        open_transaction *open = enter_open(replica, lock.start, lock.session);
-        open->lock_count++;
-        replica->leftover_count += !open->leftover;
-        open->leftover = true;
-        open->doomed_ns = doomed_ns;
-        LW_TRY(lw_cursor_next(cursor));
-    }
-    return LW_OK;
-}
-
-lw_status replica_open_load(lw_replica *replica, lw_tree *tree, lw_bytes from) {
-    lw_snapshot *snapshot = lw_snapshot_open(tree);
-    lw_cursor *cursor = open_lock_cursor(replica, snapshot, from);
-    lw_status status = load(replica, cursor);
-    lw_cursor_close(cursor);
-    lw_snapshot_close(snapshot);
-    return status;
-}
-
-void replica_open_hand_over(lw_replica *replica, lw_replica *child) {
-    for (open_transaction *each = child->open_first; each != NULL; each = each->next) {
-        open_transaction *open = find_open(replica, each->start);
-        LW_ASSERT(open != NULL && open->lock_count >= each->lock_count);
-        each->session = open->session;
-        each->doomed_ns = open->doomed_ns;
-        child->leftover_count -= each->leftover;
-        child->leftover_count += open->leftover;
-        each->leftover = open->leftover;
-        open->lock_count -= each->lock_count;
-        if (open->lock_count == 0) {
-            leave_open(replica, open);
-        }
-    }
-}
-
-void replica_open_sweep_leftovers(lw_replica *replica) {
-    if (replica->open_first != NULL) {
-        LW_MARK(replica->env, "replica.leftovers");
-        see_to_sweeper(replica);
-    }
+lw_status replica_finish_range(replica_call *call, lw_bytes body, lw_buffer *reply) {
+    (void)reply;
+    lw_finish_range_request request;
+    LW_TRY(lw_finish_range_request_decode(body, &call->arena, &request));
+    LW_TRY(replica_given(call->replica, request.start));
+    LW_TRY(replica_given(call->replica, request.commit_timestamp));
+    LW_TRY(replica_check_epoch(call));
+    return replica_open_finish(call->replica, &request);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Requests that write: COMMIT_NOW, PREWRITE, COMMIT, ROLLBACK, CHECK, HEARTBEAT. Each waits for
- * room, takes its latches, is evaluated, proposes, waits until that is applied, and lets go. */
+/* Requests that write: COMMIT_NOW, PREWRITE. Each waits for room, takes its latches, is evaluated,
+ * proposes, waits until that is applied, and lets go; so do those in replica_finish.c. */
 #include "node/replica_state.h"
 
 /* Proposes the batch, waits, and empties it. Whoever calls has waited for room. */
@@ -18,8 +18,7 @@ LW_YIELDS static lw_status propose_and_wait(replica_call *call, uint64_t start) 
     return status;
 }
 
-/* The same for a batch that may be empty, and waits for room. */
-LW_YIELDS static lw_status write_batch(replica_call *call, uint64_t start) {
+lw_status replica_write_batch(replica_call *call, uint64_t start) {
     size_t size = call->evaluation.batch.size;
     if (size == 0) {
         return LW_OK;
@@ -175,13 +174,16 @@ LW_YIELDS static lw_status write_intents(replica_call *call, uint64_t start) {
     return propose_and_wait(call, start);
 }
 
-LW_YIELDS static lw_status prewrite_latched(replica_call *call,
-                                            const lw_prewrite_request *request) {
+LW_YIELDS static lw_status prewrite_latched(replica_call *call, const lw_prewrite_request *request,
+                                            lw_prewrite_reply *answer) {
     uint32_t position = 0;
+    if (!LW_BUG(call->replica->env, "txn.prewrite_not_drawn")) {
+        call->latch.drawn = request->commit_timestamp; /* from here on readers above it wait (E6) */
+    }
     LW_TRY(replica_evaluation_open(call));
     lw_status status = LW_OK;
     while (status == LW_OK && position < request->mutation_count) {
-        status = lw_evaluate_prewrite(&call->evaluation, request, &position);
+        status = lw_evaluate_prewrite(&call->evaluation, request, &position, answer);
         if (status == LW_OK) {
             status = write_intents(call, request->start);
         }
@@ -195,13 +197,16 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
     lw_prewrite_request request;
     LW_TRY(lw_prewrite_request_decode(body, &call->arena, &request));
     LW_TRY(replica_given(replica, request.start));
+    LW_TRY(replica_given(replica, request.commit_timestamp));
     call->writing = request.start;
     bool freeing = puts_nothing(request.mutations, request.mutation_count);
     LW_TRY(replica_admit(call, body.size, freeing));
+    replica_share_reads(call, request.keys, request.key_count, request.ranges, request.range_count);
+    lw_prewrite_reply answer = {0};
     lw_status status =
         latch_mutations(call, request.start, request.mutations, request.mutation_count);
     if (status == LW_OK) {
-        status = prewrite_latched(call, &request);
+        status = prewrite_latched(call, &request, &answer);
     }
     replica_unlatch(call);
     release_passing(call, request.start, request.mutations, request.mutation_count);
@@ -213,154 +218,6 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
     if (lw_recent_find(replica->options.writers, request.start) == NULL) {
         replica_note_writer(call, request.start, 0);
     }
-    lw_prewrite_reply_encode(&(lw_prewrite_reply){0}, reply);
+    lw_prewrite_reply_encode(&answer, reply);
     return LW_OK;
-}
-
-/* ---- COMMIT and ROLLBACK -------------------------------------------------------------------- */
-
-/* Puts the primary first, if it is among the keys: it decides (E1). */
-LW_YIELDS static lw_status primary_first(replica_call *call, uint64_t start, lw_bytes *keys,
-                                         uint32_t key_count) {
-    for (uint32_t index = 0; index < key_count && key_count > 1; index++) {
-        lw_bytes primary;
-        lw_status status = lw_evaluate_primary(&call->evaluation, start, keys[index], &primary);
-        if (status == LW_NOT_FOUND) {
-            continue;
-        }
-        LW_TRY(status);
-        for (uint32_t other = 0; other < key_count; other++) {
-            if (lw_equal(keys[other], primary)) {
-                lw_bytes first = keys[0];
-                keys[0] = keys[other];
-                keys[other] = first;
-                break;
-            }
-        }
-        return LW_OK;
-    }
-    return LW_OK;
-}
-
-LW_YIELDS static lw_status finish_latched(replica_call *call, const lw_finish_request *request) {
-    uint32_t position = 0;
-    while (position < request->key_count) {
-        LW_TRY(request->commit_timestamp != 0
-                   ? lw_evaluate_commit(&call->evaluation, request, &position)
-                   : lw_evaluate_rollback(&call->evaluation, request, &position));
-        LW_TRY(write_batch(call, request->start));
-    }
-    return LW_OK;
-}
-
-lw_status replica_finish(replica_call *call, const lw_finish_request *request) {
-    lw_replica *replica = call->replica;
-    uint32_t key_count = request->key_count;
-    call->latch.exclusive = replica_sorted(call, request->keys, &key_count);
-    call->latch.exclusive_count = key_count;
-    lw_bytes *keys = lw_arena_allocate(&call->arena, key_count * sizeof(*keys));
-    if (key_count > 0) {
-        memcpy(keys, call->latch.exclusive, key_count * sizeof(*keys));
-    }
-    lw_finish_request ordered = *request;
-    ordered.keys = keys;
-    ordered.key_count = key_count;
-    LW_TRY(replica_latch(call));
-    LW_TRY(replica_evaluation_open(call));
-    lw_status status = primary_first(call, request->start, keys, key_count);
-    if (status == LW_OK) {
-        status = finish_latched(call, &ordered);
-    }
-    replica_evaluation_close(call);
-    replica_unlatch(call);
-    for (uint32_t index = 0; index < key_count && status == LW_OK; index++) {
-        lw_lock_table_release(replica->locks, request->start, keys[index], false);
-    }
-    return status;
-}
-
-lw_status replica_commit(replica_call *call, lw_bytes body, lw_buffer *reply) {
-    lw_replica *replica = call->replica;
-    lw_finish_request request;
-    LW_TRY(lw_finish_request_decode(body, &call->arena, &request));
-    if (request.commit_timestamp == 0) {
-        return lw_fail(LW_INVALID_ARGUMENT, "a commit request says no commit timestamp");
-    }
-    LW_TRY(replica_given(replica, request.commit_timestamp));
-    /* Its locks hold the values already, and go. */
-    LW_TRY(replica_admit(call, body.size, true));
-    LW_TRY(replica_finish(call, &request));
-    lw_recent_committed(replica->options.writers, request.start, request.commit_timestamp);
-    replica->figures.commits++;
-    lw_commit_reply_encode(&(lw_commit_reply){.commit_timestamp = request.commit_timestamp}, reply);
-    return LW_OK;
-}
-
-lw_status replica_rollback(replica_call *call, lw_bytes body, lw_buffer *reply) {
-    (void)reply;
-    lw_replica *replica = call->replica;
-    lw_finish_request request;
-    LW_TRY(lw_finish_request_decode(body, &call->arena, &request));
-    if (request.commit_timestamp != 0) {
-        return lw_fail(LW_INVALID_ARGUMENT, "a rollback request says a commit timestamp");
-    }
-    LW_TRY(replica_given(replica, request.start));
-    if (request.key_count == 0) {
-        lw_lock_table_release_all(replica->locks, request.start);
-        return LW_OK;
-    }
-    LW_TRY(replica_admit(call, body.size, true));
-    return replica_finish(call, &request);
-}
-
-/* ---- CHECK and HEARTBEAT -------------------------------------------------------------------- */
-
-/* The latch may outlive the frame that `key` comes from: it is released with the call at the
- * latest. */
-LW_YIELDS static lw_status latch_one(replica_call *call, lw_bytes key) {
-    lw_bytes *keys = lw_arena_allocate(&call->arena, sizeof(*keys));
-    *keys = key;
-    call->latch.exclusive = keys;
-    call->latch.exclusive_count = 1;
-    return replica_latch(call);
-}
-
-lw_status replica_decide(replica_call *call, const lw_check_request *request,
-                         lw_check_reply *fate) {
-    LW_TRY(latch_one(call, request->primary));
-    LW_TRY(replica_evaluation_open(call));
-    lw_status status = lw_evaluate_check(&call->evaluation, request, fate);
-    replica_evaluation_close(call);
-    if (status == LW_OK) {
-        status = write_batch(call, request->start);
-    }
-    replica_unlatch(call);
-    if (status == LW_OK && fate->fate != LW_FATE_ALIVE) {
-        lw_lock_table_release(call->replica->locks, request->start, request->primary, false);
-    }
-    return status;
-}
-
-lw_status replica_check(replica_call *call, lw_bytes body, lw_buffer *reply) {
-    lw_check_request request;
-    LW_TRY(lw_check_request_decode(body, &call->arena, &request));
-    LW_TRY(replica_given(call->replica, request.start));
-    LW_TRY(replica_admit(call, body.size, true));
-    lw_check_reply fate;
-    LW_TRY(replica_decide(call, &request, &fate));
-    lw_check_reply_encode(&fate, reply);
-    return LW_OK;
-}
-
-lw_status replica_heartbeat(replica_call *call, lw_bytes body, lw_buffer *reply) {
-    (void)reply;
-    lw_heartbeat_request request;
-    LW_TRY(lw_heartbeat_request_decode(body, &call->arena, &request));
-    LW_TRY(replica_given(call->replica, request.start));
-    LW_TRY(latch_one(call, request.primary));
-    LW_TRY(replica_evaluation_open(call));
-    lw_status status = lw_evaluate_heartbeat(&call->evaluation, &request);
-    replica_evaluation_close(call);
-    LW_TRY(status);
-    return write_batch(call, request.start);
 }

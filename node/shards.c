@@ -22,6 +22,7 @@ struct lw_shards {
     lw_log *log; /* NULL before the start */
     lw_timestamps *timestamps;
     lw_lock_table *locks;
+    lw_key_marks *key_marks;
     lw_recent *writers, *killed;
     lw_map by_id;
     member **sorted; /* by start key, once started */
@@ -285,6 +286,7 @@ LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
                                   .locks = shards->locks,
                                   .writers = shards->writers,
                                   .killed = shards->killed,
+                                  .key_marks = shards->key_marks,
                                   .ask = ask,
                                   .kill = kill_one,
                                   .split = enter_child,
@@ -320,6 +322,7 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
     opened->locks = lw_lock_table_open(options->env);
     opened->writers = lw_recent_open(memory, LW_WRITERS_COUNT_MAX);
     opened->killed = lw_recent_open(memory, LW_KILLED_COUNT_MAX);
+    opened->key_marks = lw_allocate_zero(memory, sizeof(*opened->key_marks));
     opened->by_id = lw_map_in(memory);
     lw_status status = open_all(opened);
     if (status != LW_OK) {
@@ -381,6 +384,7 @@ void lw_shards_close(lw_shards *shards) {
     }
     lw_timestamps_close(shards->timestamps);
     lw_lock_table_close(shards->locks);
+    lw_free(memory, shards->key_marks);
     lw_recent_close(shards->writers);
     lw_recent_close(shards->killed);
     lw_map_reset(&shards->by_id);

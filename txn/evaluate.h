@@ -6,8 +6,8 @@
  *
  * Invariants
  * E1. A transaction is decided at its primary key, in one step that either writes its commit
- *     record, or makes it impossible by a rollback record (hazards T1, T2). What is there is never
- *     replaced by its opposite.
+ *     record, or makes it impossible by a rollback record (hazards T1, T2); an async commit also by
+ *     E6. What is there is never replaced by its opposite.
  * E2. A reader at a timestamp never misses a version that will be committed at or below it: it is
  *     refused while there is a lock that might become one.
  * E3. A request that is repeated, late or reordered finds what its first copy left, and answers the
@@ -17,12 +17,25 @@
  *     all that it read, ranges included (hazard T13).
  * E5. Expiry of locks is judged by the oracle's time (hazard T8); that of values by the timestamp
  * at which they are read, so that a snapshot never changes. To whoever saw a value before it
- *     expired, and commits after, it is as if somebody had deleted it in between. */
+ *     expired, and commits after, it is as if somebody had deleted it in between.
+ * E6. An async commit at C is decided when the last of its keys is locked with C, and holds from
+ *     then on, as (hazards T4, T5)
+ *       - a key is locked with C only if no read above C was answered there, no version at or above
+ *         C stands there, and what the transaction read on the shard holds up to C. Whoever calls
+ *         lets readers above C wait from before this is looked at until the lock can be seen
+ *         (latch.drawn); every evaluation that answers for what is not there raises the read marks
+ *         before anything is looked at: GET and SCAN, LOCK, VALIDATE, and whoever commits what it
+ *         read or locked without writing it;
+ *       - such a lock stays as it is until the transaction is committed or rolled back there;
+ *       - who finds one of the keys not locked, and does not want to wait, leaves a rollback
+ * record, so that it never will be;
+ *       - CHECK never rolls back an async primary: that takes one of the keys as a witness. */
 #ifndef LW_EVALUATE_H
 #define LW_EVALUATE_H
 
 #include "storage/store.h"
 #include "txn/oracle.h"
+#include "txn/read_marks.h"
 #include "txn/record.h"
 
 enum {
@@ -40,6 +53,7 @@ typedef struct lw_evaluation {
     uint64_t now;     /* the oracle's time, as a timestamp */
     uint64_t given;   /* the highest timestamp that the oracle has given */
     uint64_t session; /* whose request it is */
+    lw_read_marks *marks;
     /* The transaction must commit below this timestamp: something that it saw expires then. Known
      * once a request was checked without its commit timestamp. */
     uint64_t valid_until;
@@ -93,7 +107,7 @@ void lw_evaluate_commit_now_write(lw_evaluation *evaluation, const lw_commit_now
  * The keys of a finish request are distinct, and its primary, if it is among them, is the first. */
 LW_MUST_USE LW_YIELDS lw_status lw_evaluate_prewrite(lw_evaluation *evaluation,
                                                      const lw_prewrite_request *request,
-                                                     uint32_t *position);
+                                                     uint32_t *position, lw_prewrite_reply *reply);
 LW_MUST_USE LW_YIELDS lw_status lw_evaluate_commit(lw_evaluation *evaluation,
                                                    const lw_finish_request *request,
                                                    uint32_t *position);
@@ -108,6 +122,10 @@ LW_MUST_USE LW_YIELDS lw_status lw_evaluate_rollback(lw_evaluation *evaluation,
 LW_MUST_USE LW_YIELDS lw_status lw_evaluate_check(lw_evaluation *evaluation,
                                                   const lw_check_request *request,
                                                   lw_check_reply *reply);
+/* The latch holds the keys. */
+LW_MUST_USE LW_YIELDS lw_status lw_evaluate_check_secondaries(
+    lw_evaluation *evaluation, const lw_check_secondaries_request *request,
+    lw_check_secondaries_reply *reply);
 LW_MUST_USE LW_YIELDS lw_status lw_evaluate_heartbeat(lw_evaluation *evaluation,
                                                       const lw_heartbeat_request *request);
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The end of transactions that have locks: committed, rolled back, or found out about. */
 #include "txn/evaluate_inner.h"
-#include "txn/history.h"
 
 /* Fails unless `account` leaves room for a record of `start` at `timestamp`: timestamps are given
  * once, so another's record there means that a client made its own up (hazard T3). */
@@ -59,6 +58,9 @@ LW_YIELDS static lw_status commit_one(lw_evaluation *evaluation, const lw_finish
                        (unsigned long long)request->commit_timestamp);
     }
     LW_TRY(place_free(evaluation, key, request->commit_timestamp, request->start));
+    if (lock.kind == LW_MUTATION_LOCK) {
+        lw_read_marks_raise(evaluation->marks, key, request->commit_timestamp);
+    }
     lw_mutation intent = {.kind = lock.kind,
                           .key = key,
                           .value = lock.value,
@@ -143,6 +145,19 @@ lw_status lw_evaluate_rollback(lw_evaluation *evaluation, const lw_finish_reques
 
 /* ---- deciding ------------------------------------------------------------------------------- */
 
+static void tell_secondaries(lw_evaluation *evaluation, lw_bytes secondaries,
+                             lw_check_reply *reply) {
+    if (secondaries.size == 0) {
+        return;
+    }
+    lw_bytes *keys = lw_arena_allocate(evaluation->arena, LW_SECONDARY_COUNT_MAX * sizeof(*keys));
+    lw_bytes rest = lw_arena_copy(evaluation->arena, secondaries);
+    while (lw_lock_secondary(&rest, &keys[reply->secondary_count])) {
+        reply->secondary_count++;
+    }
+    reply->secondaries = keys;
+}
+
 LW_YIELDS static lw_status check_lock(lw_evaluation *evaluation, const lw_check_request *request,
                                       const lw_lock_record *lock, lw_check_reply *reply) {
     if (!lw_equal(lock->primary, request->primary)) {
@@ -152,9 +167,12 @@ LW_YIELDS static lw_status check_lock(lw_evaluation *evaluation, const lw_check_
     }
     bool alive =
         lock->expires > evaluation->now && !LW_BUG(evaluation->env, "txn.check_ignores_expiry");
-    if (alive && !request->decide) {
+    if (lock->commit_timestamp != 0 || (alive && !request->decide)) {
         reply->fate = LW_FATE_ALIVE;
+        reply->commit_timestamp = lock->commit_timestamp;
         reply->remaining_ms = lw_lock_remaining_ms(lock, evaluation->now);
+        reply->asynchronous = lock->commit_timestamp != 0;
+        tell_secondaries(evaluation, lock->secondaries, reply);
         return LW_OK;
     }
     if (!alive) {
@@ -175,6 +193,16 @@ lw_status lw_evaluate_check(lw_evaluation *evaluation, const lw_check_request *r
         return check_lock(evaluation, request, own, reply);
     }
     uint64_t committed;
+    if (request->patient) {
+        lw_account account;
+        LW_TRY(
+            lw_history_account(evaluation, request->primary, request->start, UINT64_MAX, &account));
+        if (account.committed == 0 && !account.rolled_back) {
+            LW_MARK(evaluation->env, "txn.unknown_left_alone");
+            reply->fate = LW_FATE_UNKNOWN;
+            return LW_OK;
+        }
+    }
     LW_TRY(roll_back(evaluation, request->primary, request->start, NULL, &committed));
     reply->fate = committed != 0 ? LW_FATE_COMMITTED : LW_FATE_ABORTED;
     reply->commit_timestamp = committed;
@@ -183,6 +211,71 @@ lw_status lw_evaluate_check(lw_evaluation *evaluation, const lw_check_request *r
     }
     return LW_OK;
 }
+
+/* ---- the secondaries of an async commit (E6) ------------------------------------------------- */
+
+LW_YIELDS static lw_status look_at(lw_evaluation *evaluation,
+                                   const lw_check_secondaries_request *request, lw_bytes key,
+                                   lw_check_secondaries_reply *found) {
+    lw_lock_record lock;
+    const lw_lock_record *own;
+    *found = (lw_check_secondaries_reply){.state = LW_SECONDARIES_MISSING};
+    LW_TRY(find_own_lock(evaluation, key, request->start, &lock, &own));
+    if (own != NULL) {
+        found->state = own->commit_timestamp == request->commit_timestamp ? LW_SECONDARIES_LOCKED
+                                                                          : LW_SECONDARIES_CLASSIC;
+        return LW_OK;
+    }
+    lw_account account;
+    LW_TRY(lw_history_account(evaluation, key, request->start, UINT64_MAX, &account));
+    if (account.committed != 0) {
+        found->state = LW_SECONDARIES_COMMITTED;
+        found->commit_timestamp = account.committed;
+    } else if (account.rolled_back) {
+        found->state = LW_SECONDARIES_ABORTED;
+    } else if (LW_BUG(evaluation->env, "txn.missing_counts_as_locked")) {
+        found->state = LW_SECONDARIES_LOCKED;
+    }
+    return LW_OK;
+}
+
+/* Which of two answers the caller is to hear. */
+static int weight_of(lw_secondary_state state) {
+    static const int weights[] = {
+        [LW_SECONDARIES_LOCKED] = 0,  [LW_SECONDARIES_MISSING] = 1,   [LW_SECONDARIES_CLASSIC] = 2,
+        [LW_SECONDARIES_ABORTED] = 3, [LW_SECONDARIES_COMMITTED] = 4,
+    };
+    return weights[state];
+}
+
+lw_status lw_evaluate_check_secondaries(lw_evaluation *evaluation,
+                                        const lw_check_secondaries_request *request,
+                                        lw_check_secondaries_reply *reply) {
+    lw_bytes missing = {0};
+    *reply = (lw_check_secondaries_reply){.state = LW_SECONDARIES_LOCKED};
+    for (uint32_t index = 0; index < request->key_count; index++) {
+        lw_check_secondaries_reply found;
+        LW_TRY(look_at(evaluation, request, request->keys[index], &found));
+        if (found.state == LW_SECONDARIES_MISSING && missing.size == 0) {
+            missing = request->keys[index];
+        }
+        if (weight_of(found.state) > weight_of(reply->state)) {
+            *reply = found;
+        }
+    }
+    if (reply->state != LW_SECONDARIES_MISSING || !request->decide) {
+        return LW_OK;
+    }
+    LW_MARK(evaluation->env, "txn.missing_rolled_back");
+    reply->state = LW_SECONDARIES_ABORTED;
+    if (LW_BUG(evaluation->env, "txn.missing_not_recorded")) {
+        return LW_OK;
+    }
+    uint64_t committed;
+    return roll_back(evaluation, missing, request->start, NULL, &committed);
+}
+
+/* ---- keeping alive -------------------------------------------------------------------------- */
 
 lw_status lw_evaluate_heartbeat(lw_evaluation *evaluation, const lw_heartbeat_request *request) {
     lw_lock_record lock;

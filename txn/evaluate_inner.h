@@ -1,9 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What evaluations write: shared by txn/evaluate_*.c and nobody else. */
+/* What evaluations have in common: shared by txn/evaluate_*.c and nobody else. */
 #ifndef LW_EVALUATE_INNER_H
 #define LW_EVALUATE_INNER_H
 
-#include "txn/evaluate.h"
+#include "txn/history.h"
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+/* Whether a lock may become a version at or below `read_timestamp` (E2). One of a transaction that
+ * began later cannot, nor one that writes nothing. */
+bool evaluation_hinders(const lw_evaluation *evaluation, const lw_lock_record *lock, uint64_t start,
+                        uint64_t read_timestamp);
+/* Whether the reader's own intent gives the key a value. LW_INVALID_ARGUMENT: nobody knows yet. */
+LW_MUST_USE lw_status evaluation_own_intent(const lw_lock_record *lock, lw_bytes key, bool *found);
+/* Takes `size` bytes of what is still allowed into an answer. */
+bool evaluation_afford(size_t *room, size_t size);
+/* VALIDATE without a word about it to anybody. UINT64_MAX: the commit timestamp is not known yet.
+ */
+LW_MUST_USE LW_YIELDS lw_status evaluation_validate(lw_evaluation *evaluation,
+                                                    const lw_validate_request *request);
+/* ... and a word: nothing is committed there below `commit_timestamp` any more. */
+void evaluation_raise_seen(const lw_evaluation *evaluation, const lw_seen_key *keys,
+                           uint32_t key_count, const lw_seen_range *ranges, uint32_t range_count,
+                           uint64_t commit_timestamp);
+
+/* ---- writing -------------------------------------------------------------------------------- */
 
 void evaluation_put_data(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
                          const lw_data_record *record);
@@ -17,6 +38,11 @@ void evaluation_put_lock(lw_evaluation *evaluation, lw_bytes key, const lw_lock_
 void evaluation_take_lock(lw_evaluation *evaluation, lw_bytes key);
 /* It is to be proposed before more is added. */
 bool evaluation_batch_full(const lw_evaluation *evaluation);
+/* What a mutation may meet. `account` is of its key. */
+LW_MUST_USE LW_YIELDS lw_status evaluation_check_mutation(lw_evaluation *evaluation,
+                                                          const lw_mutation *mutation,
+                                                          uint64_t start,
+                                                          const lw_account *account);
 /* When a lock that is to live so long from now expires. */
 uint64_t evaluation_expiry(const lw_evaluation *evaluation, uint32_t lifetime_ms);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Validation: whether anything was, or may yet be, committed to what a transaction read (E4). */
-#include "txn/history.h"
+#include "txn/evaluate_inner.h"
 
 /* Whether the lock of another may become a version that a transaction which commits at or below
  * `commit_timestamp` had to see. */
@@ -166,7 +166,7 @@ LW_YIELDS static lw_status validate_range(lw_evaluation *evaluation, const lw_se
     return status;
 }
 
-lw_status lw_evaluate_validate(lw_evaluation *evaluation, const lw_validate_request *request) {
+lw_status evaluation_validate(lw_evaluation *evaluation, const lw_validate_request *request) {
     if (LW_BUG(evaluation->env, "txn.no_validation")) {
         return LW_OK;
     }
@@ -179,4 +179,22 @@ lw_status lw_evaluate_validate(lw_evaluation *evaluation, const lw_validate_requ
                               request->commit_timestamp));
     }
     return LW_OK;
+}
+
+void evaluation_raise_seen(const lw_evaluation *evaluation, const lw_seen_key *keys,
+                           uint32_t key_count, const lw_seen_range *ranges, uint32_t range_count,
+                           uint64_t commit_timestamp) {
+    for (uint32_t index = 0; index < key_count; index++) {
+        lw_read_marks_raise(evaluation->marks, keys[index].key, commit_timestamp);
+    }
+    for (uint32_t index = 0; index < range_count; index++) {
+        lw_read_marks_raise_range(evaluation->marks, ranges[index].lower, ranges[index].upper,
+                                  commit_timestamp);
+    }
+}
+
+lw_status lw_evaluate_validate(lw_evaluation *evaluation, const lw_validate_request *request) {
+    evaluation_raise_seen(evaluation, request->keys, request->key_count, request->ranges,
+                          request->range_count, request->commit_timestamp);
+    return evaluation_validate(evaluation, request);
 }

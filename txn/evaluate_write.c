@@ -1,14 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What transactions write: all of it in one round, or locks with intents first. */
+/* Transactions of one shard, all in one round. */
 #include "txn/atomic.h"
 #include "txn/evaluate_inner.h"
-#include "txn/history.h"
 
-/* ---- one round ------------------------------------------------------------------------------ */
-
-/* What a mutation may meet. `account` is of its key. */
-LW_YIELDS static lw_status check_mutation(lw_evaluation *evaluation, const lw_mutation *mutation,
-                                          uint64_t start, const lw_account *account) {
+lw_status evaluation_check_mutation(lw_evaluation *evaluation, const lw_mutation *mutation,
+                                    uint64_t start, const lw_account *account) {
     if (account->rolled_back) {
         return lw_obstacle_rolled_back(evaluation, mutation->key, start);
     }
@@ -93,7 +89,7 @@ lw_status lw_evaluate_commit_now(lw_evaluation *evaluation, const lw_commit_now_
             *committed = account.committed;
             return recall_results(evaluation, request, account.committed);
         }
-        LW_TRY(check_mutation(evaluation, mutation, request->start, &account));
+        LW_TRY(evaluation_check_mutation(evaluation, mutation, request->start, &account));
     }
     lw_validate_request reads = {.start = request->start,
                                  .commit_timestamp = UINT64_MAX,
@@ -101,7 +97,7 @@ lw_status lw_evaluate_commit_now(lw_evaluation *evaluation, const lw_commit_now_
                                  .key_count = request->key_count,
                                  .ranges = request->ranges,
                                  .range_count = request->range_count};
-    LW_TRY(lw_evaluate_validate(evaluation, &reads));
+    LW_TRY(evaluation_validate(evaluation, &reads));
     if (atomic_count == 0) {
         return LW_OK;
     }
@@ -113,61 +109,16 @@ lw_status lw_evaluate_commit_now(lw_evaluation *evaluation, const lw_commit_now_
 void lw_evaluate_commit_now_write(lw_evaluation *evaluation, const lw_commit_now_request *request,
                                   uint64_t commit_timestamp) {
     LW_ASSERT(commit_timestamp > request->start);
+    evaluation_raise_seen(evaluation, request->keys, request->key_count, request->ranges,
+                          request->range_count, commit_timestamp);
     for (uint32_t index = 0; index < request->mutation_count; index++) {
         const lw_mutation *mutation = &evaluation->mutations[index];
+        if (mutation->kind == LW_MUTATION_LOCK) {
+            lw_read_marks_raise(evaluation->marks, mutation->key, commit_timestamp);
+        }
         if (mutation->kind == LW_MUTATION_LOCK && index > 0) {
             continue; /* the first mutation's record tells a repeated request what it did (E3) */
         }
         evaluation_put_committed(evaluation, mutation, request->start, commit_timestamp);
     }
-}
-
-/* ---- the first phase ------------------------------------------------------------------------ */
-
-LW_YIELDS static lw_status prewrite_one(lw_evaluation *evaluation,
-                                        const lw_prewrite_request *request,
-                                        const lw_mutation *mutation) {
-    lw_account account;
-    LW_TRY(lw_history_account(evaluation, mutation->key, request->start, mutation->seen, &account));
-    if (account.committed != 0) {
-        LW_MARK(evaluation->env, "txn.prewrite_after_commit");
-        return LW_OK;
-    }
-    lw_lock_record lock;
-    lw_status status = lw_history_lock(evaluation, mutation->key, &lock);
-    if (status == LW_OK && lock.start == request->start) {
-        LW_MARK(evaluation->env, "txn.prewrite_repeated");
-        return LW_OK;
-    }
-    if (account.rolled_back) {
-        LW_MARK(evaluation->env, "txn.late_prewrite");
-    }
-    LW_TRY(check_mutation(evaluation, mutation, request->start, &account));
-    lw_mutation becomes = *mutation;
-    if (lw_mutation_is_atomic(mutation->kind)) {
-        lw_commit_result result;
-        LW_TRY(lw_history_become(evaluation, mutation, evaluation->given + 1, &becomes, &result));
-    }
-    evaluation_put_lock(
-        evaluation, mutation->key,
-        &(lw_lock_record){.kind = becomes.kind,
-                          .start = request->start,
-                          .floor = evaluation->given,
-                          .expires = evaluation_expiry(evaluation, request->lifetime_ms),
-                          .session = evaluation->session,
-                          .primary = request->primary,
-                          .value = becomes.value,
-                          .ttl_ms = becomes.ttl_ms,
-                          .put_expires = becomes.expires});
-    evaluation->locks_put++;
-    return LW_OK;
-}
-
-lw_status lw_evaluate_prewrite(lw_evaluation *evaluation, const lw_prewrite_request *request,
-                               uint32_t *position) {
-    while (*position < request->mutation_count && !evaluation_batch_full(evaluation)) {
-        LW_TRY(prewrite_one(evaluation, request, &request->mutations[*position]));
-        ++*position;
-    }
-    return LW_OK;
 }

@@ -67,6 +67,10 @@ LW_MUST_USE LW_YIELDS lw_status lw_history_account(lw_evaluation *evaluation, lw
 LW_MUST_USE LW_YIELDS lw_status lw_history_become(lw_evaluation *evaluation,
                                                   const lw_mutation *mutation, uint64_t earliest,
                                                   lw_mutation *becomes, lw_commit_result *result);
+/* The same on top of what the transaction itself is about to write. LW_INVALID_ARGUMENT also if
+ * nobody knows yet what that is. */
+LW_MUST_USE lw_status lw_history_become_own(lw_evaluation *evaluation, const lw_mutation *mutation,
+                                            const lw_lock_record *lock, lw_mutation *becomes);
 /* What the mutation did when its transaction committed at `committed`. */
 LW_MUST_USE LW_YIELDS lw_status lw_history_became(lw_evaluation *evaluation,
                                                   const lw_mutation *mutation, uint64_t start,

@@ -68,6 +68,26 @@ lw_status lw_history_become(lw_evaluation *evaluation, const lw_mutation *mutati
     return status;
 }
 
+lw_status lw_history_become_own(lw_evaluation *evaluation, const lw_mutation *mutation,
+                                const lw_lock_record *lock, lw_mutation *becomes) {
+    char text[LW_PRINTABLE_SIZE];
+    if (lock->kind == LW_MUTATION_STAMP) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "the value of key \"%s\" is not known before the commit that stamps it",
+                       lw_printable(mutation->key, text, sizeof(text)));
+    }
+    lw_commit_result result;
+    lw_data_record base = {.kind = LW_RECORD_PUT,
+                           .start = lock->start,
+                           .expires = lock->put_expires,
+                           .value = lock->value};
+    LW_TRY(become(evaluation, mutation, lock->kind == LW_MUTATION_PUT ? &base : NULL, becomes,
+                  &result));
+    becomes->ttl_ms =
+        becomes->kind == LW_MUTATION_PUT && builds_on(mutation->kind) ? lock->ttl_ms : 0;
+    return LW_OK;
+}
+
 lw_status lw_history_became(lw_evaluation *evaluation, const lw_mutation *mutation, uint64_t start,
                             uint64_t committed, lw_commit_result *result) {
     lw_history history;
