@@ -56,7 +56,7 @@ static LW_YIELDS void close_file_of(lw_log *log, lw_log_segment *segment) {
 }
 
 static LW_YIELDS void wait_until_quiet(lw_log *log) {
-    while (log->writes > 0 || log->deferred || log->keeper_runs) {
+    while (log->writes > 0 || log->packing || log->deferred || log->keeper_runs) {
         lw_queue_wait(&log->quiet);
     }
 }

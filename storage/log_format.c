@@ -8,7 +8,7 @@
  *
  *   segment header                          batch
  *    0  8  "LWLOGSEG"                        0  4  "LWLB"
- *    8  4  format, 1                         4  4  crc32c of bytes 8..79
+ *    8  4  format, 2                         4  4  crc32c of bytes 8..79
  *   12  4  crc32c of the first 48 bytes,     8  4  crc32c of bytes 80..size-1
  *          with zeros in this place         12  4  size, a multiple of 4096
  *   16  8  number of the segment            16  8  number of the segment
@@ -19,9 +19,13 @@
  *                                           56  8  durable mark
  *                                           64  8  oldest segment needed
  *                                           72  4  count of records
- *                                           76  1  kind: 1 records, 2 opening, 3 close, 4 end
+ *                                           76  1  kind: 1 records, 2 opening, 3 close, 4 end,
+ *                                                  5 packed records
  *                                           77  3  zero
  *                                           80  …  records, then zeros to `size`
+ *
+ *   packed records: size u32 · stored size u32 · stored bytes, the records compressed with LZ4;
+ *   only in segments of format 2. Format 1 is read too.
  *
  *   record: kind u8 (1 entry, 2 state) · group · term · index · payload size (varints) · payload
  *
@@ -83,10 +87,11 @@ static uint32_t segment_checksum(const uint8_t *block) {
 
 void lw_log_segment_header_encode(const lw_log_segment_header *header, uint8_t *block) {
     LW_ASSERT(header->number > 0);
+    LW_ASSERT(header->format > 0 && header->format <= LW_LOG_FORMAT);
     LW_ASSERT(header->size % LW_LOG_BLOCK == 0);
     memset(block, 0, LW_LOG_BLOCK);
     memcpy(block, segment_magic, sizeof(segment_magic));
-    lw_put_u32(block + SEGMENT_FORMAT, LW_LOG_FORMAT);
+    lw_put_u32(block + SEGMENT_FORMAT, header->format);
     lw_put_u64(block + SEGMENT_NUMBER, header->number);
     lw_put_u64(block + SEGMENT_SIZE, header->size);
     lw_put_u64(block + SEGMENT_SALT, header->salt);
@@ -108,13 +113,13 @@ lw_log_header_state lw_log_segment_header_decode(const uint8_t *block,
     }
     uint64_t number = lw_get_u64(block + SEGMENT_NUMBER);
     uint64_t size = lw_get_u64(block + SEGMENT_SIZE);
-    if (found != LW_LOG_FORMAT || number == 0 || number > number_max || size % LW_LOG_BLOCK != 0 ||
+    if (found == 0 || number == 0 || number > number_max || size % LW_LOG_BLOCK != 0 ||
         !all_zero(block + SEGMENT_SALT + 8, LW_LOG_BLOCK - SEGMENT_SALT - 8)) {
         return LW_LOG_HEADER_DAMAGED;
     }
     *format = found;
     *header = (lw_log_segment_header){
-        .number = number, .size = size, .salt = lw_get_u64(block + SEGMENT_SALT)};
+        .number = number, .size = size, .salt = lw_get_u64(block + SEGMENT_SALT), .format = found};
     return LW_LOG_HEADER_VALID;
 }
 
@@ -182,11 +187,13 @@ bool lw_log_batch_header_decode(const uint8_t *block, const lw_log_segment_heade
         .record_count = lw_get_u32(block + BATCH_RECORD_COUNT),
         .kind = (lw_log_batch_kind)block[BATCH_KIND],
     };
+    lw_log_batch_kind kind_max =
+        segment->format < LW_LOG_FORMAT_PACKED ? LW_LOG_BATCH_END : LW_LOG_BATCH_PACKED;
     if (found.segment != segment->number || found.salt != segment->salt || found.offset != offset ||
         found.size == 0 || found.size % LW_LOG_BLOCK != 0 || found.size > segment->size - offset ||
         found.mark >= found.sequence || found.sequence > number_max ||
         found.generation > number_max || found.kind < LW_LOG_BATCH_RECORDS ||
-        found.kind > LW_LOG_BATCH_END) {
+        found.kind > kind_max) {
         return false;
     }
     *header = found;

@@ -7,7 +7,8 @@
 #include "storage/log.h"
 
 enum {
-    LW_LOG_FORMAT = 1,
+    LW_LOG_FORMAT = 2,
+    LW_LOG_FORMAT_PACKED = 2,      /* segments of this format on may have packed batches */
     LW_LOG_BLOCK = 4096,           /* bytes; everything in a segment begins at a multiple */
     LW_LOG_BATCH_HEADER_SIZE = 80, /* bytes before the first record */
     LW_LOG_RECORD_SIZE_MAX = 1 + 4 * LW_VARINT_SIZE_MAX, /* bytes of a record before its payload */
@@ -19,6 +20,7 @@ typedef struct lw_log_segment_header {
     uint64_t number;
     uint64_t size; /* bytes of the segment, this block included */
     uint64_t salt; /* drawn anew each time the file becomes a segment */
+    uint32_t format;
 } lw_log_segment_header;
 
 typedef enum lw_log_header_state {
@@ -38,6 +40,7 @@ typedef enum lw_log_batch_kind {
     LW_LOG_BATCH_OPENING = 2, /* the first of a generation; no records */
     LW_LOG_BATCH_CLOSE = 3,   /* the last of its segment: the log goes on in the next one */
     LW_LOG_BATCH_END = 4,     /* a clean shutdown; no records */
+    LW_LOG_BATCH_PACKED = 5,  /* records, compressed (log_pack.h) */
 } lw_log_batch_kind;
 
 typedef struct lw_log_batch_header {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Describes a segment file in words, for `lathwork inspect`. Reads only, and judges the one file:
  * what the whole log says about it is recovery's business. */
+#include "storage/log_pack.h"
 #include "storage/log_segment.h"
 
 #include <inttypes.h>
@@ -9,20 +10,13 @@ static const char *kind_name(lw_log_batch_kind kind) {
     static const char *const names[] = {[LW_LOG_BATCH_RECORDS] = "records",
                                         [LW_LOG_BATCH_OPENING] = "opening",
                                         [LW_LOG_BATCH_CLOSE] = "close",
-                                        [LW_LOG_BATCH_END] = "end"};
-    LW_ASSERT(kind >= LW_LOG_BATCH_RECORDS && kind <= LW_LOG_BATCH_END);
+                                        [LW_LOG_BATCH_END] = "end",
+                                        [LW_LOG_BATCH_PACKED] = "packed"};
+    LW_ASSERT(kind >= LW_LOG_BATCH_RECORDS && kind <= LW_LOG_BATCH_PACKED);
     return names[kind];
 }
 
-static lw_status print_batch(const lw_log_batch_header *header, const uint8_t *bytes,
-                             lw_buffer *text) {
-    lw_buffer_print(text,
-                    "batch offset=%" PRIu64 " sequence=%" PRIu64 " kind=%s generation=%" PRIu64
-                    " mark=%" PRIu64 " oldest=%" PRIu64 " size=%" PRIu32 " records=%" PRIu32 "\n",
-                    header->offset, header->sequence, kind_name(header->kind), header->generation,
-                    header->mark, header->oldest, header->size, header->record_count);
-    lw_bytes rest =
-        lw_view(bytes + LW_LOG_BATCH_HEADER_SIZE, header->size - LW_LOG_BATCH_HEADER_SIZE);
+static lw_status print_records(const lw_log_batch_header *header, lw_bytes rest, lw_buffer *text) {
     for (uint32_t index = 0; index < header->record_count; index++) {
         lw_log_record record;
         if (!lw_log_record_take(&rest, &record)) {
@@ -37,6 +31,27 @@ static lw_status print_batch(const lw_log_batch_header *header, const uint8_t *b
                         record.index, record.payload.size);
     }
     return LW_OK;
+}
+
+static lw_status print_batch(lw_memory *memory, const lw_log_batch_header *header,
+                             const uint8_t *bytes, lw_buffer *text) {
+    lw_buffer_print(text,
+                    "batch offset=%" PRIu64 " sequence=%" PRIu64 " kind=%s generation=%" PRIu64
+                    " mark=%" PRIu64 " oldest=%" PRIu64 " size=%" PRIu32 " records=%" PRIu32 "\n",
+                    header->offset, header->sequence, kind_name(header->kind), header->generation,
+                    header->mark, header->oldest, header->size, header->record_count);
+    lw_decompressor *decompressor = lw_decompressor_open(memory);
+    lw_buffer plain = lw_buffer_in(memory);
+    lw_bytes records;
+    lw_status status = lw_log_unpack(header, bytes, decompressor, &plain, &records)
+                           ? print_records(header, records, text)
+                           : lw_fail(LW_CORRUPTION,
+                                     "the batch at offset %" PRIu64
+                                     " cannot be decompressed though its checksum is right",
+                                     header->offset);
+    lw_buffer_reset(&plain);
+    lw_decompressor_close(decompressor);
+    return status;
 }
 
 /* Says what stands behind the last batch, and whether it vouches for more than was found. */
@@ -75,7 +90,7 @@ static LW_YIELDS lw_status print_batches(lw_log_reader *reader,
             header.generation < generation) {
             break;
         }
-        LW_TRY(print_batch(&header, bytes, text));
+        LW_TRY(print_batch(reader->env->memory, &header, bytes, text));
         offset += header.size;
         sequence = header.sequence + 1;
         generation = header.generation;

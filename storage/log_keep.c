@@ -153,7 +153,8 @@ lw_status lw_log_keep_prepare(lw_log *log) {
     if (log->prepared != NULL) {
         unprepare(log);
     }
-    lw_log_segment_header header = {.number = next_number(log), .size = next_size(log)};
+    lw_log_segment_header header = {
+        .number = next_number(log), .size = next_size(log), .format = LW_LOG_FORMAT};
     lw_env_entropy(log->env, &header.salt, sizeof(header.salt));
     lw_handle file = LW_NO_HANDLE;
     bool there = header.number <= log->file_last;

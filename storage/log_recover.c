@@ -41,6 +41,8 @@ typedef struct recovery {
     uint64_t generation_last; /* of the last batch that was believed */
     uint64_t generation_max;  /* of any header */
     uint64_t mark_max, oldest_max;
+    lw_decompressor *decompressor;
+    lw_buffer plain;     /* the records of a packed batch */
     lw_buffer unvouched; /* places of the batches above mark_max, ascending */
     bool check_only;     /* change nothing */
     bool tail;           /* there was something behind the hole */
@@ -113,8 +115,13 @@ static lw_status damaged_header(const recovery *state) {
 /* Hands the records of a batch on. */
 static LW_YIELDS lw_status replay(recovery *state, lw_log_segment *segment,
                                   const lw_log_batch_header *header, const uint8_t *bytes) {
-    lw_bytes rest =
-        lw_view(bytes + LW_LOG_BATCH_HEADER_SIZE, header->size - LW_LOG_BATCH_HEADER_SIZE);
+    lw_bytes rest;
+    if (!lw_log_unpack(header, bytes, state->decompressor, &state->plain, &rest)) {
+        return lw_fail(LW_CORRUPTION,
+                       "%s: the batch at offset %" PRIu64
+                       " cannot be decompressed though its checksum is right: please report this",
+                       state->path, header->offset);
+    }
     for (uint32_t index = 0; index < header->record_count; index++) {
         lw_log_record record;
         if (!lw_log_record_take(&rest, &record)) {
@@ -412,10 +419,14 @@ static LW_YIELDS lw_status run(lw_log *log, lw_log_visit visit, void *argument, 
                       .argument = argument,
                       .check_only = check_only,
                       .reader = lw_log_reader_in(log->env),
+                      .decompressor = lw_decompressor_open(log->memory),
+                      .plain = lw_buffer_in(log->memory),
                       .unvouched = lw_buffer_in(log->memory)};
     lw_status status = recover(&state);
     lw_error cause = *lw_error_slot();
     lw_log_reader_reset(&state.reader);
+    lw_decompressor_close(state.decompressor);
+    lw_buffer_reset(&state.plain);
     lw_buffer_reset(&state.unvouched);
     lw_free(log->memory, state.numbers);
     return status == LW_OK ? LW_OK : lw_fail(cause.status, "%s", cause.text);

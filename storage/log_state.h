@@ -3,6 +3,7 @@
  *
  *   log.c          the face: opening, closing, appending, waiting
  *   log_write.c    batches: from the pending buffer to durable, in order
+ *   log_pack.c     large batches, compressed before they are written
  *   log_room.c     who may append more: bytes that wait, space that is left
  *   log_keep.c     the keeper, a fiber: prepares the next segment, lets go of old ones
  *   log_recover.c  opening: reads what survived, cuts the tail or refuses
@@ -21,11 +22,18 @@
 #define LW_LOG_STATE_H
 
 #include "storage/log_hold.h"
+#include "storage/log_pack.h"
 #include "storage/log_segment.h"
 
 /* Files kept for segments to come, besides the prepared one: as many as were in use at once since
  * the log was last at rest, within these bounds. */
 enum { LW_LOG_SPARES_MIN = 2, LW_LOG_SPARES_MAX = 16 };
+
+typedef enum lw_log_packing {
+    LW_LOG_PACKING_NOT,
+    LW_LOG_PACKING_NOW, /* on another thread: it takes no more records */
+    LW_LOG_PACKING_DONE,
+} lw_log_packing;
 
 typedef struct lw_log_batch {
     struct lw_log_batch *next; /* the younger one */
@@ -35,6 +43,10 @@ typedef struct lw_log_batch {
     size_t capacity;
     size_t used; /* bytes, header included, before padding */
     uint32_t record_count;
+    lw_log_packing packing;
+    /* While it is packed: where to. When it was, until it is placed: what was there before. */
+    uint8_t *packed;
+    size_t packed_used, packed_capacity;
     /* What the records bring into a segment, as long as all are entries of one group. */
     uint64_t group, index_max;
     bool mixed;        /* they are not */
@@ -79,6 +91,11 @@ struct lw_log {
     uint64_t waiting_bytes, unplaced_bytes; /* of batches not acknowledged; of those, not placed */
     bool vouched;                           /* no records since the last opening or end batch */
 
+    lw_compressor *compressor; /* NULL before the first batch is packed */
+    bool packing;              /* a batch is being packed */
+    /* Batches that are not packed since others could not be: still, and after the next. */
+    uint32_t pack_skip, pack_skip_next;
+
     bool deferred; /* the flush at the end of this turn is under way */
     lw_op defer;
 
@@ -119,6 +136,14 @@ void lw_log_write_die(lw_log *log);
 void lw_log_write_wake(lw_log *log);
 /* Frees all batches. Nothing is in flight. */
 void lw_log_write_reset(lw_log *log);
+
+/* ---- log_pack.c --------------------------------------------------------------------------- */
+
+/* Whether a batch whose turn it is should be packed first. To be asked once. */
+LW_MUST_USE bool lw_log_pack_wanted(lw_log *log, const lw_log_batch *batch);
+void lw_log_pack_start(lw_log *log, lw_log_batch *batch);
+/* Frees the other bytes of a batch. */
+void lw_log_pack_forget(lw_log_batch *batch);
 
 /* ---- log_room.c --------------------------------------------------------------------------- */
 

@@ -100,6 +100,7 @@ static void push_batch(lw_log *log, lw_log_batch *batch) {
 static lw_log_batch *pending_batch(lw_log *log, size_t size) {
     lw_log_batch *pending = log->unplaced != NULL ? log->last : NULL;
     if (pending == NULL || pending->kind != LW_LOG_BATCH_RECORDS ||
+        pending->packing != LW_LOG_PACKING_NOT ||
         (pending->record_count > 0 && pending->used + size > log->batch_size_max)) {
         pending = make_batch(log, LW_LOG_BATCH_RECORDS);
         push_batch(log, pending);
@@ -158,8 +159,10 @@ static void note_records(lw_log *log, const lw_log_batch *batch) {
         lw_log_holds_place(&log->holds, batch->segment, &highest);
         return;
     }
-    lw_bytes rest =
-        lw_view(batch->bytes + LW_LOG_BATCH_HEADER_SIZE, batch->used - LW_LOG_BATCH_HEADER_SIZE);
+    bool packed = batch->packed != NULL;
+    const uint8_t *bytes = packed ? batch->packed : batch->bytes;
+    size_t used = packed ? batch->packed_used : batch->used;
+    lw_bytes rest = lw_view(bytes + LW_LOG_BATCH_HEADER_SIZE, used - LW_LOG_BATCH_HEADER_SIZE);
     lw_log_record record;
     for (uint32_t index = 0; index < batch->record_count; index++) {
         bool taken = lw_log_record_take(&rest, &record);
@@ -189,10 +192,11 @@ static void place(lw_log *log, lw_log_batch *batch) {
         .mark = log->sequence_durable,
         .oldest = log->oldest_needed,
         .record_count = batch->record_count,
-        .kind = batch->kind,
+        .kind = batch->packed != NULL ? LW_LOG_BATCH_PACKED : batch->kind,
     };
     lw_log_batch_seal(&header, batch->bytes, batch->used);
     note_records(log, batch);
+    lw_log_pack_forget(batch);
     if (batch->kind != LW_LOG_BATCH_CLOSE) {
         log->vouched = batch->kind != LW_LOG_BATCH_RECORDS;
     }
@@ -255,7 +259,11 @@ void lw_log_write_start(lw_log *log) {
             LW_MARK(log->env, "log.batch_waits_for_slot");
             break;
         }
-        if (!place_first(log)) {
+        lw_log_batch *batch = log->unplaced;
+        if (batch->packing == LW_LOG_PACKING_NOT && lw_log_pack_wanted(log, batch)) {
+            lw_log_pack_start(log, batch);
+        }
+        if (batch->packing == LW_LOG_PACKING_NOW || !place_first(log)) {
             break;
         }
     }
@@ -359,10 +367,11 @@ lw_status lw_log_write_wait(lw_log *log, uint64_t ticket, bool or_full) {
 }
 
 void lw_log_write_reset(lw_log *log) {
-    LW_ASSERT(log->writes == 0);
+    LW_ASSERT(log->writes == 0 && !log->packing);
     while (log->first != NULL) {
         lw_log_batch *batch = log->first;
         log->first = batch->next;
+        lw_log_pack_forget(batch);
         lw_free(log->memory, batch->bytes);
         lw_free(log->memory, batch);
     }
@@ -370,6 +379,8 @@ void lw_log_write_reset(lw_log *log) {
         lw_free(log->memory, log->spare->bytes);
         lw_free(log->memory, log->spare);
     }
+    lw_compressor_close(log->compressor);
+    log->compressor = NULL;
     lw_budget_share_set(&log->share, 0);
     log->unplaced = NULL;
     log->last = NULL;

@@ -2,9 +2,9 @@
 /* Any bytes against the readers of the log's format: as a segment header, and as a batch whose
  * place and checksums have been mended, so that what lies behind them is reached too. Properties:
  *   1. a header that is believed is that of its place, and stays within its segment;
- *   2. a record that is taken, written again, is the same bytes;
+ *   2. a record that is taken, from a packed batch too, written again, is the same bytes;
  *   3. a batch that is believed, sealed again, is the same bytes. */
-#include "storage/log_format.h"
+#include "storage/log_pack.h"
 
 #include "base/hash.h"
 
@@ -17,7 +17,8 @@ enum {
     HEADER_CHECKSUM = 4
 };
 
-static const lw_log_segment_header segment = {.number = 7, .size = 65536, .salt = 0x5a5a};
+static const lw_log_segment_header segment = {
+    .number = 7, .size = 65536, .salt = 0x5a5a, .format = LW_LOG_FORMAT};
 static const uint64_t batch_offset = 8192;
 
 static void check_segment_header(const uint8_t *block) {
@@ -47,10 +48,18 @@ static void mend(uint8_t *bytes) {
 }
 
 static void check_records(const lw_log_batch_header *header, uint8_t *bytes) {
-    lw_bytes rest =
-        lw_view(bytes + LW_LOG_BATCH_HEADER_SIZE, header->size - LW_LOG_BATCH_HEADER_SIZE);
+    lw_bytes rest;
     lw_memory *memory = lw_memory_open();
+    lw_decompressor *decompressor = lw_decompressor_open(memory);
+    lw_buffer plain = lw_buffer_in(memory);
+    bool packed = header->kind == LW_LOG_BATCH_PACKED;
     uint32_t count = 0;
+    if (!lw_log_unpack(header, bytes, decompressor, &plain, &rest)) {
+        LW_ASSERT(packed && plain.capacity <= LW_LOG_PACKED_MAX);
+        lw_decompressor_close(decompressor);
+        lw_memory_close(memory);
+        return;
+    }
     for (; count < header->record_count; count++) {
         const uint8_t *from = rest.data;
         lw_log_record record;
@@ -64,9 +73,10 @@ static void check_records(const lw_log_batch_header *header, uint8_t *bytes) {
         LW_ASSERT(memcmp(again, from, size) == 0);
         lw_free(memory, again);
     }
+    lw_decompressor_close(decompressor);
     /* Only if nothing but padding follows is the batch one that we would write. */
-    size_t used = (size_t)(rest.data - bytes);
-    bool padded = count == header->record_count && header->size == lw_log_align(used);
+    size_t used = packed ? 0 : (size_t)(rest.data - bytes);
+    bool padded = !packed && count == header->record_count && header->size == lw_log_align(used);
     for (size_t index = used; index < header->size && padded; index++) {
         padded = bytes[index] == 0;
     }

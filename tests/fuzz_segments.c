@@ -82,8 +82,10 @@ static void add_header(making *make, const uint8_t chunk[CHUNK]) {
     lw_buffer_clear(&make->bytes);
     make->number += (chunk[0] & SKIP_NUMBER) != 0 ? 2 : 1;
     uint8_t *block = add_block(make);
-    lw_log_segment_header header = {
-        .number = make->number, .size = LW_LOG_BLOCK, .salt = salt_of(make->number)};
+    lw_log_segment_header header = {.number = make->number,
+                                    .size = LW_LOG_BLOCK,
+                                    .salt = salt_of(make->number),
+                                    .format = LW_LOG_FORMAT};
     lw_log_segment_header_encode(&header, block);
     if ((chunk[0] & MEND_SUMS) == 0) {
         for (size_t index = 1; index < 48; index++) { /* what is not zero is added */
@@ -98,7 +100,7 @@ static void mend_place(const making *make, uint8_t *block, uint64_t offset) {
     lw_put_u64(block + 24, salt_of(make->number));
     lw_put_u64(block + 32, offset);
     lw_put_u32(block + 72, lw_get_u32(block + 72) % 5);
-    block[76] = (uint8_t)(1 + block[76] % 4);
+    block[76] = (uint8_t)(1 + block[76] % 5);
 }
 
 static void mend_sums(uint8_t *block, size_t size) {

@@ -278,6 +278,73 @@ static void a_record_larger_than_a_segment_gets_one_of_its_size(void **state) {
     story_close(told);
 }
 
+enum { LARGE_COUNT = 12, LARGE_SIZE = 40000 };
+
+/* Every third one has nothing to compress. */
+static void append_large_ones(story *told) {
+    if (story_open_log(told) != LW_OK) {
+        return;
+    }
+    uint64_t chance = 1, position = 0;
+    uint8_t *large = calloc(1, LARGE_SIZE);
+    for (uint64_t count = 0; count < LARGE_COUNT; count++) {
+        for (size_t index = 0; index < LARGE_SIZE; index += 8) {
+            lw_put_u64(large + index, count % 3 == 2 ? unit_random(&chance) : index / 800);
+        }
+        lw_log_record record = {.group = 1,
+                                .term = 1,
+                                .index = ++told->index_last[1],
+                                .kind = LW_LOG_ENTRY,
+                                .payload = lw_view(large, LARGE_SIZE)};
+        told->worst = lw_log_room(told->log, LARGE_SIZE);
+        position = lw_log_append(told->log, &record, 1);
+        if (count % 2 == 0) {
+            told->worst = lw_log_wait(told->log, position);
+        }
+    }
+    free(large);
+    told->worst = lw_log_wait(told->log, position);
+    lw_log_figures figures;
+    lw_log_figures_get(told->log, &figures);
+    told->seen[1] = figures.written_bytes;
+}
+
+static lw_status check_large(void *argument, const lw_log_record *record) {
+    story *told = argument;
+    uint64_t chance = 1, first = 0;
+    for (uint64_t skipped = 0; skipped < record->index / 3 && record->index % 3 == 0; skipped++) {
+        for (size_t index = 0; index < LARGE_SIZE; index += 8) {
+            uint64_t drawn = unit_random(&chance);
+            first = index == 0 ? drawn : first;
+        }
+    }
+    bool right = record->payload.size == LARGE_SIZE && lw_get_u64(record->payload.data) == first;
+    told->seen[0] += right;
+    return LW_OK;
+}
+
+static void open_and_check_large(story *told) {
+    told->seen[0] = 0;
+    told->opened =
+        lw_log_open(told->env, STORY_FOLDER, &told->options, check_large, told, &told->log);
+}
+
+static void large_batches_are_packed_where_that_saves_something(void **state) {
+    (void)state;
+    story *told = story_open(1, &no_faults);
+    told->options.segment_size = 1 << 20;
+    story_run(told, append_large_ones);
+    assert_int_equal(told->worst, LW_OK);
+    assert_in_range(told->seen[1], LARGE_COUNT / 3 * LARGE_SIZE, LARGE_COUNT / 2 * LARGE_SIZE);
+    assert_true(lw_world_marked(told->world, "log.batch_packed") > 0);
+    assert_true(lw_world_marked(told->world, "log.batch_incompressible") > 0);
+    lw_host_crash(told->host);
+    story_run(told, open_and_check_large);
+    assert_int_equal(told->opened, LW_OK);
+    assert_int_equal(told->seen[0], LARGE_COUNT);
+    story_close(told);
+}
+
 static void let_an_idle_group_pin(story *told) {
     if (story_open_log(told) != LW_OK) {
         return;
@@ -398,6 +465,7 @@ int main(void) {
         cmocka_unit_test(a_full_disk_is_said_and_letting_go_makes_room_again),
         cmocka_unit_test(a_segment_that_could_not_be_made_leaves_no_gap_between_spares),
         cmocka_unit_test(a_busy_log_uses_its_files_again_and_one_at_rest_has_no_spares),
+        cmocka_unit_test(large_batches_are_packed_where_that_saves_something),
         cmocka_unit_test(a_record_larger_than_a_segment_gets_one_of_its_size),
         cmocka_unit_test(an_idle_group_pins_segments_until_it_lets_go_and_keeps_its_state),
         cmocka_unit_test(a_group_that_is_gone_holds_nothing_until_it_is_back),

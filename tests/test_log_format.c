@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The bytes of the log: the round trips, the bytes themselves, and what damage is answered with. */
-#include "storage/log_format.h"
+#include "storage/log_pack.h"
 
 #include "base/hash.h"
 
 #include "tests/unit.h"
 
 static const lw_log_segment_header segment = {
-    .number = 7, .size = 65536, .salt = 0x1122334455667788};
+    .number = 7, .size = 65536, .salt = 0x1122334455667788, .format = 1};
 static const lw_log_batch_header batch = {
     .size = 4096,
     .segment = 7,
@@ -108,10 +108,16 @@ static void a_segment_header_reads_back(void **state) {
     lw_log_segment_header header;
     uint32_t format = 0;
     assert_int_equal(lw_log_segment_header_decode(block, &header, &format), LW_LOG_HEADER_VALID);
-    assert_int_equal(format, LW_LOG_FORMAT);
+    assert_int_equal(format, 1);
+    assert_int_equal(header.format, 1);
     assert_int_equal(header.number, segment.number);
     assert_int_equal(header.size, segment.size);
     assert_int_equal(header.salt, segment.salt);
+    lw_log_segment_header newest = segment;
+    newest.format = LW_LOG_FORMAT;
+    lw_log_segment_header_encode(&newest, block);
+    assert_int_equal(lw_log_segment_header_decode(block, &header, &format), LW_LOG_HEADER_VALID);
+    assert_int_equal(format, 2);
 }
 
 static void a_newer_format_is_told_from_damage(void **state) {
@@ -206,6 +212,95 @@ static void a_batch_is_believed_only_in_its_place(void **state) {
     assert_true(lw_log_batch_header_decode(block, &other, batch.offset, &header));
 }
 
+/* ---- packed batches -----------------------------------------------------------------------------
+ */
+
+enum { PACKED_RECORDS = 300 };
+
+typedef struct packing {
+    lw_memory *memory;
+    lw_decompressor *decompressor;
+    lw_buffer plain;
+    uint8_t *raw, *packed;
+    size_t raw_used, packed_used;
+    lw_log_batch_header header;
+    lw_log_segment_header segment;
+} packing;
+
+/* A batch of records that are much alike, sealed. */
+static packing packing_make(void) {
+    packing made = {.memory = lw_memory_open(), .segment = segment, .header = batch};
+    made.decompressor = lw_decompressor_open(made.memory);
+    made.plain = lw_buffer_in(made.memory);
+    made.raw = lw_allocate(made.memory, 65536);
+    made.packed = lw_allocate(made.memory, 65536);
+    made.raw_used = LW_LOG_BATCH_HEADER_SIZE;
+    for (uint64_t index = 1; index <= PACKED_RECORDS; index++) {
+        lw_log_record record = {.group = 5,
+                                .term = 1,
+                                .index = index,
+                                .kind = LW_LOG_ENTRY,
+                                .payload = records[1].payload};
+        made.raw_used += lw_log_record_encode(&record, made.raw + made.raw_used);
+    }
+    lw_compressor *compressor = lw_compressor_open(made.memory, LW_COMPRESSION_LZ4, 0);
+    made.packed_used = lw_log_pack(compressor, made.raw, made.raw_used, made.packed, 65536);
+    assert_in_range(made.packed_used, LW_LOG_BATCH_HEADER_SIZE + 9, made.raw_used - 1000);
+    /* Where there is too little room it says so. */
+    uint8_t none[256];
+    assert_int_equal(lw_log_pack(compressor, made.raw, made.raw_used, none, sizeof(none)), 0);
+    lw_compressor_close(compressor);
+    made.segment.format = LW_LOG_FORMAT;
+    made.header.kind = LW_LOG_BATCH_PACKED;
+    made.header.record_count = PACKED_RECORDS;
+    made.header.size = (uint32_t)lw_log_align(made.packed_used);
+    lw_log_batch_seal(&made.header, made.packed, made.packed_used);
+    return made;
+}
+
+static void packing_drop(packing *made) {
+    lw_decompressor_close(made->decompressor);
+    lw_memory_close(made->memory);
+}
+
+static void a_packed_batch_reads_back(void **state) {
+    (void)state;
+    packing made = packing_make();
+    lw_log_batch_header header;
+    lw_bytes rest;
+    assert_true(lw_log_batch_header_decode(made.packed, &made.segment, batch.offset, &header));
+    assert_true(lw_log_batch_body_intact(&header, made.packed));
+    assert_true(lw_log_unpack(&header, made.packed, made.decompressor, &made.plain, &rest));
+    assert_int_equal(rest.size, made.raw_used - LW_LOG_BATCH_HEADER_SIZE);
+    assert_memory_equal(rest.data, made.raw + LW_LOG_BATCH_HEADER_SIZE, rest.size);
+    /* A segment of format 1 has none. */
+    assert_false(lw_log_batch_header_decode(made.packed, &segment, batch.offset, &header));
+    packing_drop(&made);
+}
+
+/* What a checksum would let pass is still no danger. */
+static void any_damage_to_a_packed_batch_is_read_without_harm(void **state) {
+    (void)state;
+    packing made = packing_make();
+    lw_bytes rest;
+    for (size_t bit = 8 * LW_LOG_BATCH_HEADER_SIZE; bit < 8 * made.packed_used; bit++) {
+        made.packed[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        if (lw_log_unpack(&made.header, made.packed, made.decompressor, &made.plain, &rest)) {
+            assert_in_range(rest.size, 1, LW_LOG_PACKED_MAX);
+        }
+        made.packed[bit / 8] ^= (uint8_t)(1U << bit % 8);
+    }
+    /* Sizes that are no sizes. */
+    lw_put_u32(made.packed + LW_LOG_BATCH_HEADER_SIZE, LW_LOG_PACKED_MAX + 1);
+    assert_false(lw_log_unpack(&made.header, made.packed, made.decompressor, &made.plain, &rest));
+    lw_put_u32(made.packed + LW_LOG_BATCH_HEADER_SIZE, LW_LOG_PACKED_MAX);
+    assert_false(lw_log_unpack(&made.header, made.packed, made.decompressor, &made.plain, &rest));
+    lw_put_u32(made.packed + LW_LOG_BATCH_HEADER_SIZE, PACKED_RECORDS);
+    lw_put_u32(made.packed + LW_LOG_BATCH_HEADER_SIZE + 4, UINT32_MAX);
+    assert_false(lw_log_unpack(&made.header, made.packed, made.decompressor, &made.plain, &rest));
+    packing_drop(&made);
+}
+
 static void the_size_of_a_record_is_known_before_it_is_written(void **state) {
     (void)state;
     static const uint64_t numbers[] = {0, 1, 127, 128, 16383, 16384, UINT32_MAX, UINT64_MAX};
@@ -238,6 +333,8 @@ int main(void) {
         cmocka_unit_test(every_flipped_bit_of_a_batch_is_noticed),
         cmocka_unit_test(a_batch_reads_back),
         cmocka_unit_test(a_batch_is_believed_only_in_its_place),
+        cmocka_unit_test(a_packed_batch_reads_back),
+        cmocka_unit_test(any_damage_to_a_packed_batch_is_read_without_harm),
         cmocka_unit_test(the_size_of_a_record_is_known_before_it_is_written),
     };
     return cmocka_run_group_tests_name("log_format", tests, unit_arm, NULL) != 0;
