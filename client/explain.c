@@ -91,3 +91,14 @@ lw_status lw_txn_conflict(const lw_obstacle *obstacle) {
     return lw_fail(LW_INTERNAL, "the node named an obstacle of unknown kind %d",
                    (int)obstacle->kind);
 }
+
+lw_status lw_txn_held_up(lw_txn *txn, const lw_obstacle *obstacle) {
+    char key[LW_PRINTABLE_SIZE], client[CLIENT_TEXT_SIZE];
+    uint64_t waited_ns = lw_env_now(txn->client->env) - txn->held_up_ns;
+    return lw_fail(
+        LW_TIMEOUT,
+        "waited %llu ms for the key \"%s\", which transaction %llu%s has locked for a "
+        "commit that is under way",
+        (unsigned long long)waited_ns / 1000000, lw_printable(obstacle->key, key, sizeof(key)),
+        (unsigned long long)obstacle->start, client_named("of", obstacle->label, client));
+}

@@ -166,22 +166,22 @@ LW_YIELDS static lw_status finish_key(lw_txn *txn, uint64_t start, uint64_t comm
 LW_YIELDS static lw_status resolve(lw_txn *txn, const lw_obstacle *obstacle, uint32_t attempt) {
     lw_fate fate = LW_FATE_ABORTED;
     uint64_t commit_timestamp = 0;
+    lw_status status = LW_OK;
     if (!LW_BUG(txn->client->env, "txn.secondary_decided_alone")) {
-        LW_TRY(lw_client_resolve(txn->client, obstacle->start, obstacle->primary,
-                                 obstacle->remaining_ms, false, txn->deadline_ns, &fate,
-                                 &commit_timestamp));
+        status = lw_client_resolve(txn->client, obstacle->start, obstacle->primary,
+                                   obstacle->remaining_ms, false, txn->deadline_ns, &fate,
+                                   &commit_timestamp);
     }
+    if (status == LW_TIMEOUT) {
+        return lw_txn_held_up(txn, obstacle);
+    }
+    LW_TRY(status);
     if (fate == LW_FATE_ALIVE) {
         LW_MARK(txn->client->env, "client.waits_for_a_live_lock");
-        if (!lw_client_pause(txn->client, attempt, txn->deadline_ns)) {
-            char text[LW_PRINTABLE_SIZE];
-            return lw_fail(LW_TIMEOUT,
-                           "the key \"%s\" was still locked by transaction %llu at the "
-                           "deadline",
-                           lw_printable(obstacle->key, text, sizeof(text)),
-                           (unsigned long long)obstacle->start);
-        }
-        return LW_OK;
+        /* Not asked again when the time is up: nobody would hear the answer. */
+        bool in_time = lw_client_pause(txn->client, attempt, txn->deadline_ns) &&
+                       lw_env_now(txn->client->env) < txn->deadline_ns;
+        return in_time ? LW_OK : lw_txn_held_up(txn, obstacle);
     }
     LW_MARK(txn->client->env, "client.finishes_a_dead_lock");
     return finish_key(txn, obstacle->start, commit_timestamp, obstacle->key);
@@ -193,9 +193,14 @@ lw_status lw_txn_resolve(lw_txn *txn, const lw_obstacle *obstacle, uint32_t atte
     lw_obstacle kept = *obstacle;
     kept.key = lw_copy(memory, obstacle->key);
     kept.primary = lw_copy(memory, obstacle->primary);
+    kept.label = lw_copy(memory, obstacle->label);
+    if (attempt == 0) {
+        txn->held_up_ns = lw_env_now(txn->client->env);
+    }
     lw_status status = resolve(txn, &kept, attempt);
     lw_free(memory, (void *)(uintptr_t)kept.key.data);
     lw_free(memory, (void *)(uintptr_t)kept.primary.data);
+    lw_free(memory, (void *)(uintptr_t)kept.label.data);
     return status;
 }
 

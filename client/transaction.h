@@ -35,6 +35,7 @@ struct lw_txn {
     lw_txn *previous, *next; /* among the client's open ones */
     lw_txn_options options;
     lw_txn_state state;
+    uint64_t held_up_ns; /* when the lock that is in the way was met first */
     uint64_t deadline_ns;
     uint64_t start;            /* what the transaction is known by; 0: nothing sent yet */
     uint64_t read_timestamp;   /* the snapshot; 0: none yet */
@@ -80,6 +81,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_txn_resolve(lw_txn *txn, const lw_obstacle *o
                                                uint32_t attempt);
 /* Turns an obstacle that cannot be waited for into the error that the user sees. */
 LW_MUST_USE lw_status lw_txn_conflict(const lw_obstacle *obstacle);
+/* LW_TIMEOUT in words: the lock in the way still lives. */
+LW_MUST_USE lw_status lw_txn_held_up(lw_txn *txn, const lw_obstacle *obstacle);
 
 /* Notes what must still hold at commit. Only strict transactions that may write need it. */
 void lw_txn_note_key(lw_txn *txn, lw_bytes key, uint64_t seen);

@@ -226,6 +226,44 @@ static void who_waited_and_lost_is_told_how_long(void **state) {
     tell(*state, wait_and_lose);
 }
 
+/* The commit of another that does not come to its end: it has prewritten and is gone. */
+LW_YIELDS static void meet_a_live_lock(void *argument) {
+    fixture *in = argument;
+    lw_client *other = another(in, "committer");
+    uint64_t start;
+    OK(lw_client_timestamp(other, lw_client_deadline(other, 0), &start));
+    lw_mutation mutation = {.kind = LW_MUTATION_PUT, .key = T("k"), .seen = LW_SEEN_ANYTHING};
+    lw_prewrite_request request = {.start = start,
+                                   .primary = T("k"),
+                                   .lifetime_ms = 60000,
+                                   .mutations = &mutation,
+                                   .mutation_count = 1};
+    lw_buffer body = lw_buffer_in(in->env->memory);
+    lw_reply reply;
+    lw_prewrite_request_encode(&request, &body);
+    OK(lw_client_call(other, LW_MESSAGE_PREWRITE, T("k"), lw_buffer_view(&body),
+                      lw_client_deadline(other, 0), &reply, NULL));
+    static const char wanted[] = "waited # ms for the key \"k\", which transaction # of client "
+                                 "\"committer\" has locked for a commit that is under way";
+    lw_bytes value;
+    lw_txn *txn = begin(in->client, LW_OPTIMISTIC, 500);
+    EXPECT(lw_get(txn, T("k"), &value) == LW_TIMEOUT);
+    EXPECT(says(lw_client_error(in->client), wanted));
+    lw_txn_close(txn);
+    txn = begin(in->client, LW_OPTIMISTIC, 500);
+    OK(lw_put(txn, T("k"), T("v")));
+    EXPECT(lw_commit(txn) == LW_TIMEOUT);
+    EXPECT(says(lw_client_error(in->client), wanted));
+    lw_txn_close(txn);
+    lw_buffer_reset(&body);
+    lw_close(other);
+    in->done = true;
+}
+
+static void who_is_held_up_by_a_commit_is_told_whose(void **state) {
+    tell(*state, meet_a_live_lock);
+}
+
 /* ---- deadlocks ------------------------------------------------------------------------------ */
 
 typedef struct locker {
@@ -416,6 +454,7 @@ int main(void) {
         STORY(a_newer_version_says_whose_it_is),
         STORY(who_waited_too_long_is_told_for_whom),
         STORY(who_waited_and_lost_is_told_how_long),
+        STORY(who_is_held_up_by_a_commit_is_told_whose),
         STORY(a_deadlock_names_the_whole_cycle),
         STORY(a_long_deadlock_names_as_many_as_fit),
         STORY(who_was_killed_is_told_by_whom),
