@@ -124,6 +124,11 @@ lw_status replica_evaluation_open(replica_call *call) {
     evaluation->given = lw_timestamps_last(replica->options.timestamps);
     evaluation->marks = &replica->marks;
     evaluation->unlocked = replica->open_first == NULL;
+    if (replica->written_before == 0) {
+        replica->written_before = evaluation->given;
+    }
+    evaluation->written = replica->options.written;
+    evaluation->written_before = replica->written_before;
     return LW_OK;
 }
 

@@ -26,6 +26,7 @@
 #include "node/timestamps.h"
 #include "storage/log.h"
 #include "storage/store.h"
+#include "txn/read_marks.h"
 #include "txn/lock_table.h"
 #include "txn/read_marks.h"
 #include "txn/recent.h"
@@ -40,10 +41,11 @@ typedef struct lw_replica_options {
      * that a deadlock over several shards is found. */
     lw_timestamps *timestamps;
     lw_lock_table *locks;
-    lw_recent *writers; /* who wrote lately */
-    lw_recent *killed;  /* who is to write no more */
-    lw_key_marks *key_marks;
-    lw_ask *ask; /* see lw_replica_execute */
+    lw_recent *writers;      /* who wrote lately */
+    lw_recent *killed;       /* who is to write no more */
+    lw_key_marks *key_marks; /* up to which timestamp keys were read */
+    lw_key_marks *written;   /* ... and up to which they have records */
+    lw_ask *ask;             /* see lw_replica_execute */
     /* Carries out KILL, which is about all shards of the node. */
     LW_YIELDS lw_status (*kill)(void *argument, lw_bytes body, uint64_t session, lw_buffer *reply);
     /* A shard was split: `child`, which does not serve yet, is the replica of what it gave away,

@@ -125,7 +125,9 @@ struct lw_replica {
     lw_queue split_finished;
 
     lw_latch_table latches;
-    lw_lock_table *locks; /* the node's */
+    lw_lock_table *locks;    /* the node's */
+    uint64_t written_before; /* records that are not in options.written are at or below it; 0: none
+                                was evaluated yet */
     uint32_t latch_waiting, lock_waiting;
 
     lw_read_marks marks;

@@ -24,6 +24,7 @@ struct lw_shards {
     lw_lock_table *locks;
     lw_key_marks *key_marks;
     lw_recent *writers, *killed;
+    lw_key_marks *written;
     lw_map by_id;
     member **sorted; /* by start key, once started */
     uint32_t count, capacity;
@@ -285,6 +286,7 @@ LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
                                   .timestamps = shards->timestamps,
                                   .locks = shards->locks,
                                   .writers = shards->writers,
+                                  .written = shards->written,
                                   .killed = shards->killed,
                                   .key_marks = shards->key_marks,
                                   .ask = ask,
@@ -321,6 +323,7 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
     opened->timestamps = lw_timestamps_open(options->env);
     opened->locks = lw_lock_table_open(options->env);
     opened->writers = lw_recent_open(memory, LW_WRITERS_COUNT_MAX);
+    opened->written = lw_allocate_zero(memory, sizeof(*opened->written));
     opened->killed = lw_recent_open(memory, LW_KILLED_COUNT_MAX);
     opened->key_marks = lw_allocate_zero(memory, sizeof(*opened->key_marks));
     opened->by_id = lw_map_in(memory);
@@ -386,6 +389,7 @@ void lw_shards_close(lw_shards *shards) {
     lw_lock_table_close(shards->locks);
     lw_free(memory, shards->key_marks);
     lw_recent_close(shards->writers);
+    lw_free(memory, shards->written);
     lw_recent_close(shards->killed);
     lw_map_reset(&shards->by_id);
     lw_free(memory, shards->sorted);

@@ -161,6 +161,7 @@ static void planted_bugs_are_found(void **state) {
         {"txn.reads_ignore_latches", "calm", 1},
         {"txn.rollback_of_committed", "crash", 4},
         {"txn.seen_ignored", "calm", 1},
+        {"txn.written_not_marked", "calm", 1},
     };
     for (size_t index = 0; index < sizeof(planted) / sizeof(planted[0]); index += SHARE) {
         hunt one = planted[index];

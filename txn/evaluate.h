@@ -58,6 +58,10 @@ typedef struct lw_evaluation {
      * once a request was checked without its commit timestamp. */
     uint64_t valid_until;
     bool unlocked; /* the snapshot certainly holds no locks at all */
+    /* The data records of a key are at or below the greater of its mark and `written_before`. NULL:
+     * nothing is known. */
+    lw_key_marks *written;
+    uint64_t written_before;
 
     lw_buffer batch;           /* receives the writes */
     uint32_t locks_put;        /* in this batch: new locks of the request's transaction */

@@ -10,6 +10,9 @@ void evaluation_put_data(lw_evaluation *evaluation, lw_bytes key, uint64_t times
     lw_data_record_encode(record, timestamp, &evaluation->record);
     lw_batch_put(&evaluation->batch, lw_buffer_view(&evaluation->key),
                  lw_buffer_view(&evaluation->record));
+    if (evaluation->written != NULL && !LW_BUG(evaluation->env, "txn.written_not_marked")) {
+        lw_key_marks_raise(evaluation->written, key, timestamp);
+    }
 }
 
 void evaluation_put_rollback(lw_evaluation *evaluation, lw_bytes key, uint64_t start) {

@@ -120,10 +120,21 @@ LW_YIELDS static lw_status walk_account(lw_evaluation *evaluation, lw_bytes key,
     return LW_OK;
 }
 
+/* Whether the key certainly has no record at or above `start`: neither one of that transaction, nor
+ * one that it could not have seen. */
+static bool untouched_since(const lw_evaluation *evaluation, lw_bytes key, uint64_t start) {
+    return evaluation->written != NULL && evaluation->written_before < start &&
+           lw_key_marks_of(evaluation->written, key) < start;
+}
+
 lw_status lw_history_account(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
                              uint64_t since, lw_account *account) {
     lw_history history;
     *account = (lw_account){0};
+    if (since == UINT64_MAX && untouched_since(evaluation, key, start)) {
+        LW_MARK(evaluation->env, "txn.untouched");
+        return LW_OK;
+    }
     lw_status status = walk_account(evaluation, key, start, since, &history, account);
     lw_history_close(&history);
     return status;

@@ -11,8 +11,16 @@ static void raise_to(uint64_t *mark, uint64_t timestamp) {
     *mark = *mark < timestamp ? timestamp : *mark;
 }
 
+void lw_key_marks_raise(lw_key_marks *marks, lw_bytes key, uint64_t timestamp) {
+    raise_to(&marks->slots[slot_of(key)], timestamp);
+}
+
+uint64_t lw_key_marks_of(const lw_key_marks *marks, lw_bytes key) {
+    return marks->slots[slot_of(key)];
+}
+
 void lw_read_marks_raise(lw_read_marks *marks, lw_bytes key, uint64_t timestamp) {
-    raise_to(&marks->keys->slots[slot_of(key)], timestamp);
+    lw_key_marks_raise(marks->keys, key, timestamp);
 }
 
 void lw_read_marks_raise_all(lw_read_marks *marks, uint64_t timestamp) {
@@ -83,7 +91,7 @@ void lw_read_marks_raise_range(lw_read_marks *marks, lw_bytes lower, lw_bytes up
 
 uint64_t lw_read_marks_of(const lw_read_marks *marks, lw_bytes key) {
     uint64_t mark = marks->everywhere;
-    raise_to(&mark, marks->keys->slots[slot_of(key)]);
+    raise_to(&mark, lw_key_marks_of(marks->keys, key));
     for (size_t index = 0; index < LW_RANGE_MARK_COUNT; index++) {
         const lw_range_mark *each = &marks->ranges[index];
         if (each->timestamp > mark && holds(each, key)) {

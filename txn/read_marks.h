@@ -19,10 +19,14 @@
 
 enum { LW_KEY_MARK_SLOTS = 16 * 1024, LW_RANGE_MARK_COUNT = 16, LW_RANGE_MARK_PREFIX = 32 };
 
-/* Of all keys of a node. Zeroed: nothing was read. */
+/* Of all keys of a node, by hash: a timestamp that a key's own is never above. Zeroed: no key has
+ * any. A node keeps one of what was read, and one of what was written. */
 typedef struct lw_key_marks {
     uint64_t slots[LW_KEY_MARK_SLOTS];
 } lw_key_marks;
+
+void lw_key_marks_raise(lw_key_marks *marks, lw_bytes key, uint64_t timestamp);
+uint64_t lw_key_marks_of(const lw_key_marks *marks, lw_bytes key);
 
 typedef struct lw_range_mark {
     uint64_t timestamp; /* 0: not in use */
