@@ -101,10 +101,10 @@ LW_YIELDS static lw_status split_tree(lw_replica *replica, lw_bytes key, uint64_
     split_ranges wanted = ranges_from(replica->env, key);
     lw_range_list ranges = lw_range_list_in(replica->env->memory);
     cut_ranges(replica->tree, &wanted, &ranges);
-    lw_split split = {.child = id,
-                      .child_index = CHILD_INDEX,
-                      .ranges = ranges.ranges,
-                      .range_count = ranges.count};
+    lw_tree_split split = {.child = id,
+                           .child_index = CHILD_INDEX,
+                           .ranges = ranges.ranges,
+                           .range_count = ranges.count};
     lw_status status = lw_store_split_tree(replica->options.store, replica->tree, &split, child);
     lw_range_list_reset(&ranges);
     ranges_reset(&wanted);

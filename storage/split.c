@@ -73,7 +73,7 @@ static bool cut_place(places *to, uint32_t level, const lw_table_file *file,
 
 typedef struct split_work {
     lw_tree *tree;
-    const lw_split *split;
+    const lw_tree_split *split;
     lw_range_list rest; /* what the tree keeps */
     places kept, given; /* new places of the tree, and those of the child */
     lw_table_file **removed;
@@ -82,7 +82,7 @@ typedef struct split_work {
 } split_work;
 
 static void split_place(split_work *work, uint32_t level, lw_table_file *file) {
-    const lw_split *split = work->split;
+    const lw_tree_split *split = work->split;
     if (cut_place(&work->kept, level, file, work->rest.ranges, work->rest.count)) {
         return; /* the tree keeps all of it */
     }
@@ -103,7 +103,7 @@ static void split_places(split_work *work) {
 }
 
 static void write_split(split_work *work) {
-    const lw_split *split = work->split;
+    const lw_tree_split *split = work->split;
     lw_tree *tree = work->tree;
     for (uint32_t index = 0; index < work->removed_count; index++) {
         lw_edit_remove(&work->edit, tree->id, &work->removed[index]->info);
@@ -119,7 +119,7 @@ static void write_split(split_work *work) {
 static lw_tree *install_split(split_work *work) {
     lw_tree *tree = work->tree;
     lw_store *store = tree->store;
-    const lw_split *split = work->split;
+    const lw_tree_split *split = work->split;
     lw_tree *child = lw_store_add_tree(store, split->child, NULL);
     lw_tree_set_bounds(child, split->ranges, split->range_count);
     child->applied = child->rotated = child->flushed = split->child_index;
@@ -152,7 +152,7 @@ LW_YIELDS static lw_status split_still(split_work *work, lw_tree **child) {
     return status;
 }
 
-static lw_status check_split(lw_tree *tree, const lw_split *split, lw_range_list *rest) {
+static lw_status check_split(lw_tree *tree, const lw_tree_split *split, lw_range_list *rest) {
     const lw_key_range whole = {.lower = lw_view(NULL, 0), .upper = lw_view(NULL, 0)};
     bool bounded = tree->bounds.count > 0;
     const lw_key_range *bounds = bounded ? tree->bounds.ranges : &whole;
@@ -194,7 +194,7 @@ LW_YIELDS static lw_status still(lw_tree *tree) {
     return LW_OK;
 }
 
-LW_YIELDS static lw_status split_tree(lw_tree *tree, const lw_split *split, lw_tree **child) {
+LW_YIELDS static lw_status split_tree(lw_tree *tree, const lw_tree_split *split, lw_tree **child) {
     lw_store *store = tree->store;
     LW_TRY(still(tree));
     split_work work = {.tree = tree,
@@ -220,7 +220,7 @@ LW_YIELDS static lw_status split_tree(lw_tree *tree, const lw_split *split, lw_t
     return status;
 }
 
-lw_status lw_store_split_tree(lw_store *store, lw_tree *tree, const lw_split *split,
+lw_status lw_store_split_tree(lw_store *store, lw_tree *tree, const lw_tree_split *split,
                               lw_tree **child) {
     LW_ASSERT(tree->store == store);
     lw_tree_hold(tree);

@@ -101,7 +101,7 @@ LW_MUST_USE LW_YIELDS lw_status lw_store_drop_tree(lw_store *store, uint64_t id)
 bool lw_tree_may_hold(const lw_tree *tree, lw_bytes key);
 const lw_key_range *lw_tree_bounds(const lw_tree *tree, uint32_t *count);
 
-typedef struct lw_split {
+typedef struct lw_tree_split {
     uint64_t child;             /* the id of the new tree */
     uint64_t child_index;       /* from which the child's own log goes on: what lw_tree_applied and
                                    lw_tree_flushed say of it then */
@@ -109,7 +109,7 @@ typedef struct lw_split {
                                    tree's bounds, and not all of it. No range may begin or end
                                    within a filter part */
     uint32_t range_count;
-} lw_split;
+} lw_tree_split;
 
 /* Splits a tree: flushes it, then one edit gives the child its ranges and leaves the rest; both see
  * the same files, clipped, so it costs nothing but what compactions rewrite later. Nothing may be
@@ -117,7 +117,7 @@ typedef struct lw_split {
  * index change. LW_EXISTS if there is a tree of the child's id; LW_INVALID_ARGUMENT for such
  * ranges; LW_FULL if it could not be flushed. */
 LW_MUST_USE LW_YIELDS lw_status lw_store_split_tree(lw_store *store, lw_tree *tree,
-                                                    const lw_split *split, lw_tree **child);
+                                                    const lw_tree_split *split, lw_tree **child);
 /* The inverse: `tree` takes over all that `other` holds, which is dropped as by lw_store_drop_tree.
  * Both have bounds, which do not overlap. Nothing may be applied to either meanwhile. The index of
  * `tree` stays what it is. LW_INVALID_ARGUMENT for such trees; LW_FULL if one could not be flushed.
@@ -219,7 +219,8 @@ typedef struct lw_tree_figures {
     uint64_t memtable_bytes, memtable_count;
     uint64_t table_bytes[LW_LEVEL_COUNT], table_count[LW_LEVEL_COUNT];
     uint64_t flushed_bytes, compacted_bytes; /* written since opening */
-    uint64_t entry_count, delete_count;      /* in tables; of a clipped one, all of it */
+    uint64_t held_bytes; /* of tables, with what others see too divided among all of them */
+    uint64_t entry_count, delete_count; /* in tables; of a clipped one, all of it */
     uint64_t stale_count; /* of the entries: those that some safepoint makes needless */
 } lw_tree_figures;
 void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures);

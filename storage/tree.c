@@ -600,6 +600,7 @@ void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures) {
         figures->entry_count += info->entry_count;
         figures->delete_count += info->delete_count;
         figures->stale_count += info->stale_count;
+        figures->held_bytes += info->size / version->files[index]->shared->name_count;
     }
 }
 

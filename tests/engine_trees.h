@@ -41,10 +41,10 @@ static inline void split_and_merge(engine *on) {
     uint32_t low = 1 + engine_below(on, ENGINE_KEYS / 10 - 2);
     uint32_t high = low + 1 + engine_below(on, ENGINE_KEYS / 10 - low - 1);
     lw_key_range range = {.lower = boundary(low, lower), .upper = boundary(high, upper)};
-    lw_split split = {.child = engine_child(tree),
-                      .child_index = on->appended[tree],
-                      .ranges = &range,
-                      .range_count = 1};
+    lw_tree_split split = {.child = engine_child(tree),
+                           .child_index = on->appended[tree],
+                           .ranges = &range,
+                           .range_count = 1};
     lw_tree *child = NULL;
     if (!engine_worked(on, lw_store_split_tree(on->store, on->trees[tree], &split, &child),
                        "splitting")) {

@@ -283,11 +283,11 @@ static void refuse_story(bench *on) {
     text keys[4][2];
     lw_key_range outside = range_of(30, 50, keys[0]), all = range_of(20, 40, keys[1]);
     lw_key_range touching[] = {range_of(22, 23, keys[2]), range_of(23, 24, keys[3])};
-    lw_split bad[] = {{.child = 90, .ranges = &outside, .range_count = 1},
-                      {.child = 90, .ranges = &all, .range_count = 1},
-                      {.child = 90, .ranges = touching, .range_count = 2},
-                      {.child = 90, .ranges = NULL, .range_count = 0},
-                      {.child = tree, .ranges = touching, .range_count = 1}};
+    lw_tree_split bad[] = {{.child = 90, .ranges = &outside, .range_count = 1},
+                           {.child = 90, .ranges = &all, .range_count = 1},
+                           {.child = 90, .ranges = touching, .range_count = 2},
+                           {.child = 90, .ranges = NULL, .range_count = 0},
+                           {.child = tree, .ranges = touching, .range_count = 1}};
     for (uint32_t index = 0; index < 5; index++) {
         expect_status(on, lw_store_split_tree(on->store, right, &bad[index], &made),
                       index < 4 ? LW_INVALID_ARGUMENT : LW_EXISTS, "splitting badly");

@@ -335,10 +335,10 @@ static inline lw_status carry_out(bench *on, const deed *done) {
     lw_tree *other = lw_store_tree(on->store, done->other);
     lw_key_range ranges[] = {range_of(done->from[0], done->to[0], keys[0]),
                              range_of(done->from[1], done->to[1], keys[1])};
-    lw_split split = {.child = done->other,
-                      .child_index = done->index,
-                      .ranges = ranges,
-                      .range_count = done->from[1] < done->to[1] ? 2 : 1};
+    lw_tree_split split = {.child = done->other,
+                           .child_index = done->index,
+                           .ranges = ranges,
+                           .range_count = done->from[1] < done->to[1] ? 2 : 1};
     switch (done->kind) {
     case PUT:
     case DELETE:
