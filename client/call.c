@@ -30,10 +30,11 @@ static uint32_t remaining_ms(lw_client *client, uint64_t deadline_ns) {
 
 /* ---- routing -------------------------------------------------------------------------------- */
 
-/* Asks a node for all shards. One attempt. */
-LW_YIELDS static lw_status ask_topology(lw_client *client, uint64_t deadline_ns) {
-    lw_attempt attempt = {
-        .request = {.kind = LW_MESSAGE_TOPOLOGY, .timeout_ms = remaining_ms(client, deadline_ns)}};
+/* Asks a node for shards, from the one on that holds `key`. One attempt. */
+LW_YIELDS static lw_status ask_topology(lw_client *client, lw_bytes key, uint64_t deadline_ns) {
+    lw_attempt attempt = {.request = {.kind = LW_MESSAGE_TOPOLOGY,
+                                      .timeout_ms = remaining_ms(client, deadline_ns),
+                                      .body = key}};
     LW_MARK(client->env, "client.asks_for_shards");
     LW_TRY(lw_link_call(&client->link, &attempt, 1, deadline_ns));
     client->reached = true;
@@ -56,7 +57,7 @@ lw_status lw_client_route(lw_client *client, lw_bytes key, bool before, uint64_t
         return lw_fail(LW_INVALID_ARGUMENT, "this client was never opened");
     }
     for (uint32_t attempt = 0; (*shard = find(client, key, before)) == NULL; attempt++) {
-        lw_status status = ask_topology(client, deadline_ns);
+        lw_status status = ask_topology(client, key, deadline_ns);
         if (status == LW_REFUSED || (!client->reached && status == LW_UNAVAILABLE)) {
             return status;
         }

@@ -187,8 +187,10 @@ lw_status lw_node_status(lw_client *client, lw_bytes *json) {
 
 LW_YIELDS static lw_status ping(lw_client *client) {
     lw_reply reply;
-    return lw_client_call(client, LW_MESSAGE_TOPOLOGY, (lw_bytes){0}, (lw_bytes){0},
-                          lw_client_deadline(client, 0), &reply, NULL);
+    LW_TRY(lw_client_call(client, LW_MESSAGE_TOPOLOGY, (lw_bytes){0}, (lw_bytes){0},
+                          lw_client_deadline(client, 0), &reply, NULL));
+    (void)lw_routes_learn_all(&client->routes, reply.body);
+    return LW_OK;
 }
 
 lw_status lw_ping(lw_client *client) {

@@ -13,6 +13,7 @@
  *   command_load.c    load, dump
  *   command_txn.c     txn
  *   command_locks.c   locks, and txn kill
+ *   command_shards.c  shards, and split
  *   command_node.c    status, config, version, and reaching a node
  *   command_bench.c   bench
  *   shell.c           shell, the only file that knows libedit
@@ -272,6 +273,8 @@ lw_exit lw_command_shell(lw_command *command);
 /* txn kill. */
 lw_exit lw_command_kill(lw_command *command, const char *transaction);
 lw_exit lw_command_locks(lw_command *command);
+lw_exit lw_command_shards(lw_command *command);
+lw_exit lw_command_split(lw_command *command);
 lw_exit lw_command_bench(lw_command *command);
 lw_exit lw_command_status(lw_command *command);
 lw_exit lw_command_config(lw_command *command);

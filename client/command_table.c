@@ -245,6 +245,23 @@ static const lw_command_spec commands[] = {
      "lathwork locks --json --limit 100\n"
      "lathwork txn kill 461168601842738790",
      lw_command_locks},
+    {"shards", LW_GROUP_NODE, "", 0, 0, REACH, "list the shards",
+     "Prints a line for each shard, in the order of their ranges:\n\n"
+     "  SHARD  FROM  TO  VERSION  BYTES  LEADER\n\n"
+     "Each key from FROM on and before TO, both escaped, lies in the shard; the first FROM and the "
+     "last TO are empty. VERSION counts its splits and the changes of its replicas. BYTES are "
+     "about "
+     "what it has in memory and on disk. LEADER is the address of the node that serves it.",
+     "lathwork shards\n"
+     "lathwork shards --json",
+     lw_command_shards},
+    {"split", LW_GROUP_NODE, "KEY...", 1, -1, REACH | FORM, "let shards begin at keys",
+     "Cuts the shard that holds a key in two, so that one begins there; one key after the other. "
+     "Copies nothing: what was one file is then seen by both. Where a shard begins already nothing "
+     "happens.",
+     "lathwork split user/5000\n"
+     "lathwork split --hex 40 80 c0",
+     lw_command_split},
     {"bench", LW_GROUP_NODE, "[WORKLOAD...]", 0, -1,
      REACH | BIT(ISOLATION) | BIT(RECORDS) | BIT(CLIENTS) | BIT(DURATION),
      "measure a node with the YCSB workloads",

@@ -92,6 +92,13 @@ LW_PUBLIC const char *lw_client_error(const lw_client *client);
 LW_MUST_USE LW_PUBLIC lw_status lw_ping(lw_client *client);
 /* The node's own account of itself as one JSON object; `*json` lives until the next call. */
 LW_MUST_USE LW_PUBLIC lw_status lw_node_status(lw_client *client, lw_bytes *json);
+/* Lets a shard begin at `key`: the shard that held it until now keeps what is below. Copies
+ * nothing, whatever the size; transactions go on, and those that are under way there may wait for
+ * it a little. Done already where a shard begins at the key. May be repeated.
+ *
+ * LW_INVALID_ARGUMENT  the key is empty or too large.
+ * LW_FULL              the node's disk is. */
+LW_MUST_USE LW_PUBLIC lw_status lw_split(lw_client *client, lw_bytes key);
 
 /* ---- transactions --------------------------------------------------------------------------- */
 

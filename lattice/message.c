@@ -7,6 +7,7 @@ enum {
     HELLO_FIELDS = 5,
     WELCOME_FIELDS = 5,
     SHARD_FIELDS = 7,
+    SHARD_ROW_FIELDS = 2,
     SPLIT_FIELDS = 1,
 };
 
@@ -156,18 +157,21 @@ lw_status lw_welcome_decode(lw_bytes body, lw_welcome *welcome) {
 
 /* ---- shard descriptors -------------------------------------------------------------------- */
 
+static void write_shard(const lw_shard_descriptor *shard, lw_buffer *body) {
+    lw_write_array(body, SHARD_FIELDS);
+    lw_write_u64(body, shard->id);
+    lw_write_u64(body, shard->epoch.range_version);
+    lw_write_u64(body, shard->epoch.config_version);
+    lw_write_bytes(body, shard->start);
+    lw_write_bytes(body, shard->end);
+    lw_write_u64(body, shard->leader);
+    lw_write_text(body, shard->leader_address);
+}
+
 void lw_topology_encode(const lw_shard_descriptor *shards, uint32_t count, lw_buffer *body) {
     lw_write_array(body, count);
     for (uint32_t index = 0; index < count; index++) {
-        const lw_shard_descriptor *shard = &shards[index];
-        lw_write_array(body, SHARD_FIELDS);
-        lw_write_u64(body, shard->id);
-        lw_write_u64(body, shard->epoch.range_version);
-        lw_write_u64(body, shard->epoch.config_version);
-        lw_write_bytes(body, shard->start);
-        lw_write_bytes(body, shard->end);
-        lw_write_u64(body, shard->leader);
-        lw_write_text(body, shard->leader_address);
+        write_shard(&shards[index], body);
     }
 }
 
@@ -201,6 +205,28 @@ lw_status lw_topology_next(lw_reader *reader, lw_shard_descriptor *shard) {
         return topology_malformed();
     }
     *shard = read;
+    return LW_OK;
+}
+
+void lw_shard_rows_encode(const lw_shard_row *rows, uint32_t count, lw_buffer *body) {
+    lw_write_array(body, count);
+    for (uint32_t index = 0; index < count; index++) {
+        lw_write_array(body, SHARD_ROW_FIELDS);
+        write_shard(&rows[index].shard, body);
+        lw_write_u64(body, rows[index].bytes);
+    }
+}
+
+lw_status lw_shard_row_next(lw_reader *reader, lw_shard_row *row) {
+    lw_shard_row read;
+    uint32_t extra = lw_read_array_of(reader, SHARD_ROW_FIELDS);
+    LW_TRY(lw_topology_next(reader, &read.shard));
+    read.bytes = lw_read_u64(reader);
+    lw_read_skip(reader, extra);
+    if (!lw_reader_ok(reader)) {
+        return topology_malformed();
+    }
+    *row = read;
     return LW_OK;
 }
 

@@ -12,9 +12,10 @@
  * Invariants
  * W1. A frame's size is checked before a byte of it is stored; nothing in a frame makes a reader
  *     allocate more than the frame itself.
- * W2. Every request but HELLO, STATUS and TOPOLOGY names its shard and the epoch it was routed by,
- *     and concerns only keys and ranges that this shard holds. An answer of LW_UNAVAILABLE with
- *     shard descriptors says that it does not: nothing was done, and it is to be routed again.
+ * W2. Every request below TIMESTAMP is to a node; every other names its shard and the epoch that
+ *     it was routed by, and concerns only keys and ranges that this shard holds. An answer of
+ *     LW_UNAVAILABLE with shard descriptors says that it does not: nothing was done, and it is to
+ *     be routed again.
  */
 #ifndef LW_MESSAGE_H
 #define LW_MESSAGE_H
@@ -36,6 +37,7 @@ typedef enum lw_message_kind {
     LW_MESSAGE_HELLO = 1,
     LW_MESSAGE_STATUS = 2,   /* → JSON text */
     LW_MESSAGE_TOPOLOGY = 3, /* a key, or nothing → shard descriptors, from the one that holds it */
+    LW_MESSAGE_SHARDS = 4,   /* the same → shards with what they hold, as rows below */
     /* from here on to a shard; bodies in txn/request.h */
     LW_MESSAGE_TIMESTAMP = 16,
     LW_MESSAGE_GET = 17,
@@ -127,6 +129,15 @@ void lw_topology_encode(const lw_shard_descriptor *shards, uint32_t count, lw_bu
 /* Starts reading: `*count` descriptors follow, each taken by lw_topology_next. */
 LW_MUST_USE lw_status lw_topology_open(lw_bytes body, lw_reader *reader, uint32_t *count);
 LW_MUST_USE lw_status lw_topology_next(lw_reader *reader, lw_shard_descriptor *shard);
+
+/* A shard, and how much it holds. A SHARDS body is an array of these, opened as that of TOPOLOGY.
+ */
+typedef struct lw_shard_row {
+    lw_shard_descriptor shard;
+    uint64_t bytes; /* in memory and on disk, about */
+} lw_shard_row;
+void lw_shard_rows_encode(const lw_shard_row *rows, uint32_t count, lw_buffer *body);
+LW_MUST_USE lw_status lw_shard_row_next(lw_reader *reader, lw_shard_row *row);
 
 /* SPLIT, to the shard that holds the key: what is from there on becomes a shard of its own. The
  * reply is the descriptors of both, as TOPOLOGY has them. Where a shard begins at the key already

@@ -31,6 +31,30 @@ static lw_status unavailable(void) {
     return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
 }
 
+static uint64_t shard_bytes(lw_node *node, uint64_t shard) {
+    lw_tree_figures tree;
+    lw_tree_figures_get(lw_store_tree(node->store, shard), &tree);
+    return tree.memtable_bytes + tree.held_bytes;
+}
+
+/* The shards from the one on that holds `from`, as many as an answer may have. */
+static void shard_rows(lw_node *node, lw_bytes from, lw_buffer *body) {
+    lw_memory *memory = node->env->memory;
+    uint32_t place = lw_shards_place(node->shards, from), count = 0;
+    uint32_t left = lw_shards_count(node->shards) - place;
+    lw_shard_row *rows = lw_allocate(memory, left * sizeof(*rows));
+    for (size_t size = 0; count < left && size < LW_TOPOLOGY_SIZE_MAX; count++) {
+        lw_shard_row *row = &rows[count];
+        lw_replica_descriptor(lw_shards_at(node->shards, place + count), &row->shard);
+        row->shard.leader = node->identity.node_id;
+        row->shard.leader_address = lw_text(node->address);
+        row->bytes = shard_bytes(node, row->shard.id);
+        size += row->shard.start.size + row->shard.end.size + sizeof(*row);
+    }
+    lw_shard_rows_encode(rows, count, body);
+    lw_free(memory, rows);
+}
+
 LW_YIELDS static lw_status handle(void *argument, const lw_request *request, uint64_t session,
                                   lw_buffer *body) {
     lw_node *node = argument;
@@ -43,6 +67,10 @@ LW_YIELDS static lw_status handle(void *argument, const lw_request *request, uin
     }
     if (request->kind == LW_MESSAGE_TOPOLOGY) {
         lw_shards_topology(node->shards, request->body, body);
+        return LW_OK;
+    }
+    if (request->kind == LW_MESSAGE_SHARDS) {
+        shard_rows(node, request->body, body);
         return LW_OK;
     }
     if (request->kind < LW_MESSAGE_TIMESTAMP || request->kind > LW_MESSAGE_SHARD_LAST) {

@@ -93,8 +93,7 @@ static uint32_t count_until(const lw_shards *shards, lw_bytes key) {
     return low;
 }
 
-/* The one that holds `key`, as an index. */
-static uint32_t place_of(const lw_shards *shards, lw_bytes key) {
+uint32_t lw_shards_place(const lw_shards *shards, lw_bytes key) {
     uint32_t until = count_until(shards, key);
     return until == 0 ? 0 : until - 1;
 }
@@ -152,7 +151,7 @@ static void topology_from(const lw_shards *shards, uint32_t place, uint32_t coun
 }
 
 void lw_shards_topology(const lw_shards *shards, lw_bytes from, lw_buffer *body) {
-    topology_from(shards, place_of(shards, from), shards->count, body);
+    topology_from(shards, lw_shards_place(shards, from), shards->count, body);
 }
 
 /* Sessions that come back after a restart are the concern of every shard where they left locks. */
@@ -185,7 +184,7 @@ lw_status lw_shards_execute(lw_shards *shards, const lw_request *request, uint64
         lw_shard_descriptor shard;
         lw_replica_descriptor(replica, &shard);
         reply->size = reply_start;
-        topology_from(shards, place_of(shards, shard.start), TOLD_COUNT, reply);
+        topology_from(shards, lw_shards_place(shards, shard.start), TOLD_COUNT, reply);
     }
     return status;
 }
@@ -197,7 +196,7 @@ lw_status lw_shards_ask(lw_shards *shards, lw_message_kind kind, lw_bytes key, l
         if (!shards->serving) {
             return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
         }
-        lw_replica *replica = shards->sorted[place_of(shards, key)]->replica;
+        lw_replica *replica = shards->sorted[lw_shards_place(shards, key)]->replica;
         lw_shard_descriptor shard;
         lw_replica_descriptor(replica, &shard);
         lw_request request = {.kind = kind, .shard = shard.id, .epoch = shard.epoch, .body = body};

@@ -59,6 +59,8 @@ void lw_shards_store_died(lw_shards *shards, const lw_error *reason);
 uint32_t lw_shards_count(const lw_shards *shards);
 /* In the order of their ranges. */
 lw_replica *lw_shards_at(const lw_shards *shards, uint32_t index);
+/* The index of the one that holds `key`. */
+uint32_t lw_shards_place(const lw_shards *shards, lw_bytes key);
 /* By id; NULL if it is not here. */
 lw_replica *lw_shards_find(const lw_shards *shards, uint64_t shard);
 lw_env *lw_shards_env(const lw_shards *shards);

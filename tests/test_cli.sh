@@ -318,6 +318,29 @@ locks() {
     lw del x/a >/dev/null
 }
 
+shards() {
+    expect "one shard" 0 -- lw shards
+    [ "$(cut -f 1-4 out)" = "1			1.1" ]; ok "it has every key" $((!$?)) "$(cat out)"
+    lw put shard/a 1 >/dev/null; lw put shard/z 2 >/dev/null
+    expect "split" 0 -- lw split shard/m
+    says "nothing is said of it" ''
+    expect "split at several keys" 0 -- lw split --hex 0001 ff
+    expect "split again" 0 -- lw split --json shard/m
+    says "it is done already" '{"keys":1}\n'
+    expect "the shards" 0 -- lw shards
+    [ "$(cut -f 2-4 out)" = "$(printf '\t\\x00\\x01\t3.1\n\\x00\\x01\tshard/m\t3.1\nshard/m\t\\xff\t3.1\n\\xff\t\t3.1')" ]
+    ok "each key is in one of them" $((!$?)) "$(cat out)"
+    expect "shards as JSON" 0 -- lw shards --json
+    is_json "shards" out
+    expect "split at no key" 2 "1 to 16384" -- lw split ""
+    expect "split at too long a key" 2 "16384" -- lw split "$(head -c 16385 /dev/zero | tr '\0' k)"
+    expect "get from both" 0 -- lw get shard/a shard/z
+    says "what was there" 'shard/a\t1\nshard/z\t2\n'
+    expect "a transaction over both" 0 -- lw del shard/a shard/z
+    expect "status tells all shards" 0 -- lw status --json
+    [ "$(grep -o '"range_version"' out | wc -l)" = 4 ]; ok "four of them" $((!$?)) "$(cat out)"
+}
+
 limits() {
     head -c 16384 /dev/zero | tr '\0' k >key
     expect "the longest key" 0 -- lw put "$(cat key)" v
@@ -831,6 +854,7 @@ start_node data --memory 40M
 keys_and_values
 atomics
 locks
+shards
 scans
 round_trip
 transactions

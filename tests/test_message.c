@@ -205,6 +205,34 @@ static void a_shard_whose_range_is_empty_is_refused(void **state) {
     assert_int_equal(lw_topology_next(&reader, &shard), LW_INVALID_ARGUMENT);
 }
 
+static void shards_arrive_with_what_they_hold(void **state) {
+    (void)state;
+    lw_shard_row sent[2] = {
+        {.shard = {.id = 1, .epoch = {1, 1}, .end = lw_text("m")}, .bytes = UINT64_MAX},
+        {.shard =
+             {.id = 2, .epoch = {3, 4}, .start = lw_text("m"), .leader_address = lw_text("h:1")},
+         .bytes = 5},
+    };
+    lw_buffer body = lw_buffer_in(memory);
+    lw_shard_rows_encode(sent, 2, &body);
+    for (size_t size = 0; size <= body.size; size++) {
+        lw_reader reader;
+        uint32_t count = 0;
+        lw_shard_row rows[2];
+        lw_status status = lw_topology_open(lw_view(body.data, size), &reader, &count);
+        for (uint32_t index = 0; index < 2 && status == LW_OK; index++) {
+            status = lw_shard_row_next(&reader, &rows[index]);
+        }
+        assert_int_equal(status, size < body.size ? LW_INVALID_ARGUMENT : LW_OK);
+        if (status == LW_OK) {
+            assert_int_equal(count, 2);
+            assert_true(rows[0].bytes == UINT64_MAX && rows[0].shard.id == 1);
+            assert_true(rows[1].bytes == 5 && rows[1].shard.epoch.config_version == 4);
+            assert_true(lw_equal(rows[1].shard.leader_address, lw_text("h:1")));
+        }
+    }
+}
+
 static void a_request_to_split_arrives_as_it_was_sent(void **state) {
     (void)state;
     lw_buffer body = lw_buffer_in(memory);
@@ -236,6 +264,7 @@ int main(void) {
         cmocka_unit_test(a_welcome_arrives_as_it_was_sent),
         cmocka_unit_test(shards_arrive_as_they_were_sent),
         cmocka_unit_test(a_shard_whose_range_is_empty_is_refused),
+        cmocka_unit_test(shards_arrive_with_what_they_hold),
         cmocka_unit_test(a_request_to_split_arrives_as_it_was_sent),
     };
     return cmocka_run_group_tests(tests, setup, teardown) != 0 ? 1 : 0;

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* shards, and split. */
+#include "client/command.h"
+
+#include "base/logline.h"
+#include "client/operate.h"
+
+enum {
+    COLUMN_COUNT = 6,
+    ROWS_AT_ONCE = 1024, /* aligned with one another */
+};
+
+typedef struct shards_work {
+    lw_command *command;
+    lw_buffer cells; /* each with its closing zero */
+    size_t row_count;
+    lw_buffer out;
+    lw_json json;
+} shards_work;
+
+/* ---- shards: rows -------------------------------------------------------------------------------
+ */
+
+static void cell(shards_work *work, const char *text) {
+    lw_buffer_append(&work->cells, lw_view(text, strlen(text) + 1));
+}
+
+static void cell_key(shards_work *work, lw_bytes key) {
+    lw_text_encode(LW_FORM_ESCAPED, key, &work->cells);
+    lw_buffer_append_u8(&work->cells, 0);
+}
+
+static void print_rows(shards_work *work) {
+    size_t cell_count = work->row_count * COLUMN_COUNT;
+    lw_memory *memory = work->command->memory;
+    const char **cells = lw_allocate(memory, (cell_count + 1) * sizeof(*cells));
+    const char *next = (const char *)work->cells.data;
+    for (size_t index = 0; index < cell_count; index++) {
+        cells[index] = next;
+        next += strlen(next) + 1;
+    }
+    lw_command_rows(work->command, cells, work->row_count, COLUMN_COUNT);
+    lw_free(memory, cells);
+    lw_buffer_clear(&work->cells);
+    work->row_count = 0;
+}
+
+static void heading(shards_work *work) {
+    static const char *const names[COLUMN_COUNT] = {"SHARD",   "FROM",  "TO",
+                                                    "VERSION", "BYTES", "LEADER"};
+    for (int index = 0; index < COLUMN_COUNT; index++) {
+        cell(work, names[index]);
+    }
+    work->row_count++;
+}
+
+static void shard_row(shards_work *work, const lw_shard_row *row) {
+    const lw_shard_descriptor *shard = &row->shard;
+    lw_buffer_print(&work->cells, "%llu", (unsigned long long)shard->id);
+    lw_buffer_append_u8(&work->cells, 0);
+    cell_key(work, shard->start);
+    cell_key(work, shard->end);
+    lw_buffer_print(&work->cells, "%llu.%llu", (unsigned long long)shard->epoch.range_version,
+                    (unsigned long long)shard->epoch.config_version);
+    lw_buffer_append_u8(&work->cells, 0);
+    lw_buffer_print(&work->cells, "%llu", (unsigned long long)row->bytes);
+    lw_buffer_append_u8(&work->cells, 0);
+    lw_buffer_append(&work->cells, shard->leader_address);
+    lw_buffer_append_u8(&work->cells, 0);
+    if (++work->row_count == ROWS_AT_ONCE) {
+        print_rows(work);
+    }
+}
+
+/* ---- shards: JSON -------------------------------------------------------------------------------
+ */
+
+static void shard_json(shards_work *work, const lw_shard_row *row) {
+    const lw_shard_descriptor *shard = &row->shard;
+    lw_json *json = &work->json;
+    char node[17];
+    (void)snprintf(node, sizeof(node), "%016llx", (unsigned long long)shard->leader);
+    lw_json_object_open(json, NULL);
+    lw_json_number(json, "id", shard->id);
+    lw_json_bytes(json, "start", shard->start);
+    lw_json_bytes(json, "end", shard->end);
+    lw_json_number(json, "range_version", shard->epoch.range_version);
+    lw_json_number(json, "config_version", shard->epoch.config_version);
+    lw_json_number(json, "bytes", row->bytes);
+    lw_json_text(json, "leader", lw_text(node));
+    lw_json_text(json, "leader_address", shard->leader_address);
+    lw_json_object_close(json);
+    lw_command_drain(work->command, &work->out, false);
+}
+
+/* ---- shards -------------------------------------------------------------------------------------
+ */
+
+static bool visit(void *argument, const lw_shard_row *row) {
+    shards_work *work = argument;
+    if (work->command->json) {
+        shard_json(work, row);
+    } else {
+        shard_row(work, row);
+    }
+    return ferror(work->command->answers) == 0;
+}
+
+static lw_exit list(shards_work *work, lw_client *client) {
+    lw_command *command = work->command;
+    if (command->json) {
+        lw_json_object_open(&work->json, NULL);
+        lw_json_array_open(&work->json, "shards");
+    } else if (command->answers_terminal) {
+        heading(work);
+    }
+    lw_status status = lw_operate_shards(client, visit, work);
+    if (status != LW_OK) {
+        return lw_command_fail_client(command, status, client, "the shards could not be listed");
+    }
+    if (command->json) {
+        lw_json_array_close(&work->json);
+        lw_json_object_close(&work->json);
+        lw_buffer_append_u8(&work->out, '\n');
+        lw_command_drain(command, &work->out, true);
+    } else if (work->row_count > 0) {
+        print_rows(work);
+    }
+    return LW_EXIT_DONE;
+}
+
+lw_exit lw_command_shards(lw_command *command) {
+    shards_work work = {.command = command,
+                        .cells = lw_buffer_in(command->memory),
+                        .out = lw_buffer_in(command->memory)};
+    work.json = lw_json_to(&work.out);
+    lw_client *client;
+    lw_exit code = lw_command_connect(command, &client);
+    if (code == LW_EXIT_DONE) {
+        code = list(&work, client);
+        lw_close(client);
+    }
+    return code;
+}
+
+/* ---- split --------------------------------------------------------------------------------------
+ */
+
+/* All keys are read before the first is split at. */
+static lw_status read_keys(lw_command *command, lw_bytes *keys, lw_buffer *bytes) {
+    size_t *ends = lw_allocate(command->memory, (size_t)command->operand_count * sizeof(*ends));
+    for (int index = 0; index < command->operand_count; index++) {
+        LW_TRY(lw_command_bytes(command, "the key", command->operands[index], bytes));
+        ends[index] = bytes->size;
+    }
+    for (int index = 0; index < command->operand_count; index++) {
+        size_t start = index == 0 ? 0 : ends[index - 1];
+        keys[index] = lw_view(bytes->data + start, ends[index] - start);
+    }
+    return LW_OK;
+}
+
+static lw_exit split_all(lw_command *command, lw_client *client, const lw_bytes *keys) {
+    for (int index = 0; index < command->operand_count; index++) {
+        lw_status status = lw_split(client, keys[index]);
+        if (status != LW_OK) {
+            char what[LW_PRINTABLE_SIZE + 64], text[LW_PRINTABLE_SIZE];
+            (void)snprintf(what, sizeof(what), "no shard was made to begin at \"%s\"",
+                           lw_printable(keys[index], text, sizeof(text)));
+            return lw_command_fail_client(command, status, client, what);
+        }
+    }
+    if (command->json) {
+        lw_buffer out = lw_buffer_in(command->memory);
+        lw_buffer_print(&out, "{\"keys\":%d}\n", command->operand_count);
+        lw_command_answer(command, lw_buffer_view(&out));
+        lw_buffer_reset(&out);
+    }
+    return LW_EXIT_DONE;
+}
+
+lw_exit lw_command_split(lw_command *command) {
+    lw_buffer bytes = lw_buffer_in(command->memory);
+    lw_bytes *keys = lw_allocate(command->memory, (size_t)command->operand_count * sizeof(*keys));
+    if (read_keys(command, keys, &bytes) != LW_OK) {
+        return lw_command_bad_operand(command);
+    }
+    lw_client *client;
+    lw_exit code = lw_command_connect(command, &client);
+    if (code == LW_EXIT_DONE) {
+        code = split_all(command, client, keys);
+        lw_close(client);
+    }
+    return code;
+}
