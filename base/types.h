@@ -32,7 +32,8 @@
     X(LW_CORRUPTION, 9, 0, "stored bytes failed their check")                               \
     X(LW_REFUSED, 10, 0, "the node or the folder does not accept this: see the message")    \
     X(LW_FULL, 11, 0, "no space left: free some, then try again")                           \
-    X(LW_INTERNAL, 12, 0, "a bug in Lathwork: please report it with the message")
+    X(LW_INTERNAL, 12, 0, "a bug in Lathwork: please report it with the message")           \
+    X(LW_TOO_OLD, 13, 0, "it lies so far back that the lattice need not know it any more")
 
 typedef enum lw_status {
 #define LW_STATUS_ENUM(name, number, retryable, text) name = (number),

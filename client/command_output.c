@@ -33,6 +33,7 @@ lw_exit lw_exit_of(lw_status status) {
         return LW_EXIT_UNDETERMINED;
     case LW_REFUSED:
     case LW_FULL:
+    case LW_TOO_OLD:
         return LW_EXIT_REFUSED;
     case LW_CORRUPTION:
         return LW_EXIT_DAMAGED;
@@ -61,6 +62,8 @@ static const char *usual_hint(lw_status status) {
         return "lathwork config";
     case LW_FULL:
         return "lathwork del what is not needed, or free space where the data is (df -h)";
+    case LW_TOO_OLD:
+        return "lathwork status (it tells the safepoint), lathwork help start (see --retention)";
     case LW_CORRUPTION:
         return "stop the node, then: lathwork check DIR";
     case LW_OK:

@@ -33,6 +33,7 @@ static lw_storage_status category_of(lw_status status) {
     case LW_UNAVAILABLE:
     case LW_UNDETERMINED:
     case LW_INTERNAL:
+    case LW_TOO_OLD:
     default:
         return LW_STORAGE_FAILED;
     }

@@ -197,9 +197,9 @@ static void statuses_have_their_exit_codes(void **state) {
         [LW_BACKPRESSURE] = 3, [LW_UNAVAILABLE] = 3,
         [LW_UNDETERMINED] = 5, [LW_CORRUPTION] = 7,
         [LW_REFUSED] = 6,      [LW_FULL] = 6,
-        [LW_INTERNAL] = 8,
+        [LW_INTERNAL] = 8,     [LW_TOO_OLD] = 6,
     };
-    for (int status = LW_OK; status <= LW_INTERNAL; status++) {
+    for (int status = LW_OK; status <= LW_TOO_OLD; status++) {
         assert_int_equal(lw_exit_of((lw_status)status), wanted[status]);
     }
 }

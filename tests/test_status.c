@@ -22,7 +22,7 @@ static const struct {
     {6, "LW_BACKPRESSURE", true},  {7, "LW_UNAVAILABLE", true},
     {8, "LW_UNDETERMINED", false}, {9, "LW_CORRUPTION", false},
     {10, "LW_REFUSED", false},     {11, "LW_FULL", false},
-    {12, "LW_INTERNAL", false},
+    {12, "LW_INTERNAL", false},    {13, "LW_TOO_OLD", false},
 };
 enum { PINNED_COUNT = sizeof(pinned) / sizeof(pinned[0]) };
 
