@@ -78,6 +78,7 @@ typedef enum lw_flag_id {
     LW_FLAG_DATA,
     LW_FLAG_LISTEN,
     LW_FLAG_MEMORY,
+    LW_FLAG_RETENTION,
     LW_FLAG_QUIET,
     LW_FLAG_RECORDS,
     LW_FLAG_CLIENTS,

@@ -52,6 +52,10 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
     [LW_FLAG_MEMORY] = {"memory", "SIZE", LW_KIND_SIZE, NULL, "64M", "LATHWORK_MEMORY",
                         "Bytes for recent writes, the block cache, indexes, filters and buffers "
                         "together, with K, M or G (powers of 1024); 4M or more."},
+    [LW_FLAG_RETENTION] = {"retention", "TIME", LW_KIND_DURATION, NULL, "10m", "LATHWORK_RETENTION",
+                           "How far back the past can be read, at least 1s: after that space comes "
+                           "back, and transactions that take longer than their --timeout said "
+                           "cannot go on. One that says it takes longer is waited for."},
     [LW_FLAG_QUIET] = {"quiet", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                        "Print nothing when the node is ready."},
     [LW_FLAG_RECORDS] = {"records", "COUNT", LW_KIND_NUMBER, NULL, "100000", NULL,
@@ -218,8 +222,8 @@ static const lw_command_spec commands[] = {
      "lathwork shell\n"
      "lathwork shell --addr 10.0.0.7:7871",
      lw_command_shell},
-    {"start", LW_GROUP_NODE, "", 0, 0, BIT(DATA) | BIT(LISTEN) | BIT(MEMORY) | BIT(QUIET),
-     "run a node",
+    {"start", LW_GROUP_NODE, "", 0, 0,
+     BIT(DATA) | BIT(LISTEN) | BIT(MEMORY) | BIT(RETENTION) | BIT(QUIET), "run a node",
      "Opens the folder, makes it if it is absent, and serves until SIGINT or SIGTERM. Standard "
      "output tells where it listens; standard error has the log, one event a line.\n\n"
      "Exit code 6 if the folder is in use, of a newer format or not accessible, or the port is in "
@@ -307,7 +311,7 @@ static const lw_command_spec commands[] = {
      "lathwork sim --check history.jsonl",
      NULL},
     {"config", LW_GROUP_SELF, "", 0, 0,
-     BIT(ADDR) | BIT(TIMEOUT) | BIT(DATA) | BIT(LISTEN) | BIT(MEMORY),
+     BIT(ADDR) | BIT(TIMEOUT) | BIT(DATA) | BIT(LISTEN) | BIT(MEMORY) | BIT(RETENTION),
      "print each setting and where it comes from",
      "A flag comes before the environment, and that before the default. There is no "
      "configuration file.",

@@ -9,6 +9,7 @@
  *    rest is not to be trusted. */
 #include "base/env.h"
 #include "client/command.h"
+#include "node/gc.h"
 #include "node/node.h"
 #include "node/offline.h"
 #include "sim/command.h"
@@ -124,6 +125,7 @@ static LW_YIELDS void start_main(void *argument) {
         .directory = command->flags[LW_FLAG_DATA].text,
         .listen = command->flags[LW_FLAG_LISTEN].text,
         .memory_size = command->flags[LW_FLAG_MEMORY].number,
+        .retention_ms = command->flags[LW_FLAG_RETENTION].number,
         .version = lw_version(),
         .died = died,
         .argument = work,
@@ -185,7 +187,16 @@ static lw_exit run_node(start_work *work) {
     return work->status == LW_OK ? LW_EXIT_DONE : did_not_start(work);
 }
 
+/* Below that, transactions as clients usually make them could not be trusted to end in time. */
+static bool retention_too_short(const lw_command *command) {
+    return command->flags[LW_FLAG_RETENTION].number < LW_RETENTION_MIN_MS;
+}
+
 static lw_exit start(lw_command *command) {
+    if (retention_too_short(command)) {
+        return lw_command_fail(command, LW_INVALID_ARGUMENT, "--retention is at least 1s",
+                               "lathwork help start", "the node did not start");
+    }
     start_work work = {.command = command, .stop = LW_NO_HANDLE};
     raise_limits();
     lw_status status = open_env(&work.env);

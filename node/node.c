@@ -3,6 +3,7 @@
 
 #include "client/json.h"
 #include "lattice/message.h"
+#include "node/gc.h"
 #include "node/server.h"
 #include "node/shards.h"
 #include "storage/identity.h"
@@ -18,6 +19,7 @@ struct lw_node {
     lw_store *store;
     lw_log *log;
     lw_shards *shards;
+    lw_gc *gc;
     lw_server *server;
     uint64_t started_ns;
     char address[LW_ADDRESS_SIZE];
@@ -77,6 +79,10 @@ LW_YIELDS static lw_status handle(void *argument, const lw_request *request, uin
         return lw_fail(LW_INVALID_ARGUMENT, "this node does not know requests of kind %d",
                        (int)request->kind);
     }
+    lw_gc_session_came(node->gc, session);
+    if (request->kind == LW_MESSAGE_PIN || request->kind == LW_MESSAGE_UNPIN) {
+        return lw_gc_request(node->gc, request, session, body);
+    }
     return lw_shards_execute(node->shards, request, session, body);
 }
 
@@ -88,6 +94,7 @@ static uint64_t spare(void *argument) {
 static void session_ended(void *argument, uint64_t session) {
     lw_node *node = argument;
     if (node->serving) {
+        lw_gc_session_ended(node->gc, session);
         lw_shards_session_ended(node->shards, session);
     }
 }
@@ -143,9 +150,15 @@ LW_YIELDS static lw_status open_storage(lw_node *node) {
     };
     LW_TRY(lw_store_open(node->env, &store_options, &node->store));
     LW_TRY(open_identity(node));
+    lw_gc_options gc_options = {.env = node->env,
+                                .retention_ms = node->options.retention_ms,
+                                .session_label = session_label,
+                                .argument = node};
+    node->gc = lw_gc_open(&gc_options);
     lw_shards_options shards_options = {
         .env = node->env,
         .store = node->store,
+        .gc = node->gc,
         .session_label = session_label,
         .died = died,
         .argument = node,
@@ -160,7 +173,8 @@ LW_YIELDS static lw_status open_storage(lw_node *node) {
         lw_log_open(node->env, path, &log_options, lw_shards_replay, node->shards, &node->log);
     lw_store_replaying(node->store, false);
     LW_TRY(status);
-    return lw_shards_start(node->shards, node->log);
+    LW_TRY(lw_shards_start(node->shards, node->log));
+    return lw_gc_start(node->gc, node->shards);
 }
 
 LW_YIELDS static lw_status open_server(lw_node *node) {
@@ -186,6 +200,9 @@ LW_YIELDS static lw_status open_server(lw_node *node) {
 /* Closes what is open, newest first. */
 LW_YIELDS static void close_parts(lw_node *node) {
     node->serving = false;
+    if (node->gc != NULL) {
+        lw_gc_stop(node->gc);
+    }
     if (node->shards != NULL) {
         lw_shards *shards = node->shards;
         node->shards = NULL;
@@ -193,6 +210,9 @@ LW_YIELDS static void close_parts(lw_node *node) {
     }
     if (node->server != NULL) {
         lw_server_close(node->server);
+    }
+    if (node->gc != NULL) {
+        lw_gc_close(node->gc);
     }
     if (node->store != NULL) {
         lw_store_close(node->store);
@@ -368,6 +388,7 @@ void lw_node_status_json(lw_node *node, lw_buffer *out) {
     lw_json_number(&json, "uptime_ms", up_ns / 1000000);
     lw_json_number(&json, "memory_bytes", lw_memory_used(node->env->memory));
     lw_json_number(&json, "pessimistic_locks", lw_lock_table_count(lw_shards_locks(node->shards)));
+    lw_gc_status(node->gc, &json);
     status_memory(node, &json);
     status_parts(node, &json);
     status_shards(node, &json);

@@ -10,9 +10,10 @@ typedef struct lw_node lw_node;
 
 typedef struct lw_node_options {
     const char *directory;
-    const char *listen;  /* "HOST:PORT"; port 0 takes a free one */
-    size_t memory_size;  /* bytes: the limit of storage/budget.h; 0: 64 MiB */
-    const char *version; /* of the program, told to clients */
+    const char *listen;    /* "HOST:PORT"; port 0 takes a free one */
+    size_t memory_size;    /* bytes: the limit of storage/budget.h; 0: 64 MiB */
+    uint64_t retention_ms; /* how long the past can be read: see node/gc.h; 0: 10 minutes */
+    const char *version;   /* of the program, told to clients */
     /* Called once when the node has died of a failed disk, with the reason. The process ends; what
      * was acknowledged is on disk. */
     void (*died)(void *argument, const lw_error *reason);

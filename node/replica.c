@@ -7,6 +7,7 @@
 
 enum {
     FIRST_ENTRIES_SIZE = 1024, /* bytes that a term begins with, rounded up */
+    KEPT_ENTRY_SIZE_MAX = 16 * 1024,
     CEILING_ENTRY_SIZE = 64,
 };
 
@@ -69,6 +70,7 @@ void replica_call_open(lw_replica *replica, uint64_t session, uint64_t deadline_
                              .session = session,
                              .deadline_ns = deadline_ns,
                              .epoch = replica->descriptor.epoch,
+                             .stands_on = UINT64_MAX,
                              .arena = lw_arena_in(replica->env->memory),
                              .next = replica->calls};
     opened->evaluation = lw_evaluation_in(replica->env, &opened->arena);
@@ -119,6 +121,9 @@ lw_status replica_evaluation_open(replica_call *call) {
     lw_evaluation *evaluation = &call->evaluation;
     LW_ASSERT(evaluation->snapshot == NULL);
     LW_TRY(replica_check_epoch(call));
+    LW_TRY(lw_gc_stands(replica->options.gc, call->stands_on));
+    call->standing = true;
+    evaluation->forgotten = lw_gc_forgotten(replica->options.gc, call->session == 0);
     evaluation->snapshot = lw_snapshot_open(replica->tree);
     evaluation->now = lw_timestamps_now(replica->options.timestamps);
     evaluation->given = lw_timestamps_last(replica->options.timestamps);
@@ -202,6 +207,7 @@ lw_status lw_replica_execute(lw_replica *replica, const lw_request *request, uin
     }
     replica_call call;
     replica_call_open(replica, session, deadline_ns, &call);
+    call.timeout_ms = request->timeout_ms;
     size_t reply_start = reply->size;
     lw_status status = dispatch(&call, request, reply);
     LW_ASSERT(status == LW_OK || reply->size == reply_start);
@@ -341,20 +347,27 @@ lw_status lw_replica_replay(lw_replica *replica, const lw_log_record *record) {
     lw_status status;
     LW_TRY(replica_apply(replica, record->index, record->payload, &status));
     replica->last_index = record->index;
+    replica_gc_replayed(replica, record->index, record->payload);
     return LW_OK;
 }
 
 /* ---- starting ------------------------------------------------------------------------------- */
 
-LW_YIELDS static lw_status load_ceiling(lw_replica *replica, uint64_t *ceiling) {
-    lw_buffer key = lw_buffer_in(replica->env->memory), value = key;
-    lw_record_meta_key(replica->descriptor.start, "ceiling", &key);
+lw_status lw_replica_kept(lw_replica *replica, const char *name, lw_buffer *value) {
+    lw_buffer key = lw_buffer_in(replica->env->memory);
+    lw_record_meta_key(replica->descriptor.start, name, &key);
     lw_snapshot *snapshot = lw_snapshot_open(replica->tree);
-    lw_status status = lw_snapshot_get(snapshot, lw_buffer_view(&key), &value);
+    lw_status status = lw_snapshot_get(snapshot, lw_buffer_view(&key), value);
     lw_snapshot_close(snapshot);
+    lw_buffer_reset(&key);
+    return status;
+}
+
+LW_YIELDS static lw_status load_ceiling(lw_replica *replica, uint64_t *ceiling) {
+    lw_buffer value = lw_buffer_in(replica->env->memory);
+    lw_status status = lw_replica_kept(replica, "ceiling", &value);
     bool sound = value.size == sizeof(*ceiling);
     *ceiling = status == LW_OK && sound ? lw_get_u64(value.data) : 0;
-    lw_buffer_reset(&key);
     lw_buffer_reset(&value);
     if (status == LW_OK && !sound) {
         return lw_fail(LW_CORRUPTION, "the ceiling of timestamps in shard %llu is damaged",
@@ -372,29 +385,67 @@ static void put_ceiling(lw_replica *replica, uint64_t ceiling, lw_buffer *batch)
     lw_buffer_reset(&key);
 }
 
+/* What lw_replica_keep keeps. */
+typedef struct kept_record {
+    const char *name;
+    void (*encode)(void *argument, lw_buffer *value);
+    void *argument;
+    size_t size_max;
+    bool freeing; /* let in on a full disk too */
+} kept_record;
+
 /* One entry. LW_UNAVAILABLE when it was void, since the shard changed. */
-LW_YIELDS static lw_status propose_ceiling(lw_replica *replica, uint64_t ceiling) {
+LW_YIELDS static lw_status propose_kept(lw_replica *replica, const kept_record *record) {
     LW_TRY(replica_gate(replica));
-    LW_TRY(replica_log_room(replica, CEILING_ENTRY_SIZE));
+    lw_status status = record->freeing ? lw_log_room_freeing(replica->log, record->size_max)
+                                       : lw_log_room(replica->log, record->size_max);
+    LW_TRY(status == LW_OK ? LW_OK : lw_fail_in(status, "nothing was written"));
     replica_proposal proposal = {0};
-    lw_buffer batch = lw_buffer_in(replica->env->memory);
-    put_ceiling(replica, ceiling, &batch);
+    lw_buffer batch = lw_buffer_in(replica->env->memory), key = batch, value = batch;
+    lw_record_meta_key(replica->descriptor.start, record->name, &key);
+    record->encode(record->argument, &value);
+    lw_batch_put(&batch, lw_buffer_view(&key), lw_buffer_view(&value));
+    LW_ASSERT(batch.size <= record->size_max);
     replica_propose(replica, ENTRY_COMMAND, &batch, &proposal);
-    lw_status status = replica_wait(replica, &proposal);
+    status = replica_wait(replica, &proposal);
     lw_buffer_reset(&batch);
+    lw_buffer_reset(&key);
+    lw_buffer_reset(&value);
     return status;
+}
+
+LW_YIELDS static lw_status keep(lw_replica *replica, const kept_record *record) {
+    replica->background_count++;
+    lw_status status;
+    do {
+        status = propose_kept(replica, record);
+    } while (status == LW_UNAVAILABLE && replica_gate(replica) == LW_OK);
+    replica_background_end(replica);
+    return status;
+}
+
+lw_status lw_replica_keep(lw_replica *replica, const char *name,
+                          void (*encode)(void *argument, lw_buffer *value), void *argument) {
+    kept_record record = {.name = name,
+                          .encode = encode,
+                          .argument = argument,
+                          .size_max = KEPT_ENTRY_SIZE_MAX,
+                          .freeing = true};
+    return keep(replica, &record);
+}
+
+static void encode_number(void *argument, lw_buffer *value) {
+    const uint64_t *number = argument;
+    lw_buffer_append_u64(value, *number);
 }
 
 /* Of the root shard: see lw_timestamps_serve. */
 LW_YIELDS static lw_status keep_ceiling(void *argument, uint64_t ceiling) {
-    lw_replica *replica = argument;
-    replica->background_count++;
-    lw_status status;
-    do {
-        status = propose_ceiling(replica, ceiling);
-    } while (status == LW_UNAVAILABLE && replica_gate(replica) == LW_OK);
-    replica_background_end(replica);
-    return status;
+    kept_record record = {.name = "ceiling",
+                          .encode = encode_number,
+                          .argument = &ceiling,
+                          .size_max = CEILING_ENTRY_SIZE};
+    return keep(argument, &record);
 }
 
 /* The new term, durable before anything is said in it. */

@@ -22,6 +22,7 @@
 
 #include "base/env.h"
 #include "lattice/message.h"
+#include "node/gc.h"
 #include "node/resolve.h"
 #include "node/timestamps.h"
 #include "storage/log.h"
@@ -45,6 +46,7 @@ typedef struct lw_replica_options {
     lw_recent *killed;       /* who is to write no more */
     lw_key_marks *key_marks; /* up to which timestamp keys were read */
     lw_key_marks *written;   /* ... and up to which they have records */
+    lw_gc *gc;               /* NULL: nothing is forgotten */
     lw_ask *ask;             /* see lw_replica_execute */
     /* Carries out KILL, which is about all shards of the node. */
     LW_YIELDS lw_status (*kill)(void *argument, lw_bytes body, uint64_t session, lw_buffer *reply);
@@ -105,6 +107,31 @@ void lw_replica_flushed(lw_replica *replica, uint64_t index);
 void lw_replica_store_died(lw_replica *replica, const lw_error *reason);
 /* Views live as long as the replica does not change: copy before suspending. */
 void lw_replica_descriptor(const lw_replica *replica, lw_shard_descriptor *descriptor);
+
+/* ---- for the collector of garbage: node/gc.h --------------------------------------------------
+ */
+
+/* Makes a record about the shard durable, as `encode` makes it when its turn in the log comes. Let
+ * in on a full disk too. */
+LW_MUST_USE LW_YIELDS lw_status lw_replica_keep(lw_replica *replica, const char *name,
+                                                void (*encode)(void *argument, lw_buffer *value),
+                                                void *argument);
+/* Appends such a record. LW_NOT_FOUND. */
+LW_MUST_USE LW_YIELDS lw_status lw_replica_kept(lw_replica *replica, const char *name,
+                                                lw_buffer *value);
+/* Has what transactions that began below the safepoint have locked here ended, in the background.
+ * True once nothing of it is there, and no request of theirs is under way: so it stays, as their
+ * requests are refused. Does not suspend. */
+bool lw_replica_settle(lw_replica *replica, uint64_t safepoint);
+/* Lets the tree forget (lw_tree_set_safepoint). */
+void lw_replica_collect(lw_replica *replica, uint64_t safepoint);
+/* See lw_tree_stale_after. */
+uint64_t lw_replica_stale_after(const lw_replica *replica, uint64_t safepoint);
+/* Whether requests have written something that is in memory only. */
+bool lw_replica_unflushed(const lw_replica *replica);
+/* Flushes what is in memory once some of it is as old as the safepoint, since compactions drop
+ * nothing that is only there. Asked again and again; `newest` is above all that was written. */
+LW_YIELDS void lw_replica_flush_old(lw_replica *replica, uint64_t safepoint, uint64_t newest);
 
 typedef struct lw_replica_figures {
     uint64_t term, applied_index;

@@ -162,7 +162,7 @@ lw_status replica_heartbeat(replica_call *call, lw_bytes body, lw_buffer *reply)
     (void)reply;
     lw_heartbeat_request request;
     LW_TRY(lw_heartbeat_request_decode(body, &call->arena, &request));
-    LW_TRY(replica_given(call->replica, request.start));
+    LW_TRY(replica_stand(call, request.start));
     LW_TRY(latch_one(call, request.primary));
     LW_TRY(replica_evaluation_open(call));
     lw_status status = lw_evaluate_heartbeat(&call->evaluation, &request);

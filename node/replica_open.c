@@ -194,6 +194,24 @@ void replica_open_doom_one(lw_replica *replica, uint64_t start) {
     }
 }
 
+uint32_t replica_open_doom_below(lw_replica *replica, uint64_t safepoint) {
+    uint32_t count = 0;
+    for (open_transaction *each = replica->open_first; each != NULL; each = each->next) {
+        if (each->start >= safepoint) {
+            continue;
+        }
+        count++;
+        if (each->place == 0 || each->leftover || each->bounded) {
+            LW_MARK(replica->env, "replica.doomed_by_the_safepoint");
+            doom(replica, each);
+        }
+    }
+    if (count > 0) {
+        replica_sweep(replica);
+    }
+    return count;
+}
+
 void replica_open_doom(lw_replica *replica, uint64_t session) {
     open_session *owner = find_session(replica, session);
     if (owner == NULL) {

@@ -3,8 +3,6 @@
  * they are durable. Whoever wakes first applies all that became durable with its own. */
 #include "node/replica_state.h"
 
-enum { TRAILER_SIZE = 1 + 8 + 8 };
-
 void replica_die(lw_replica *replica) {
     if (replica->dead) {
         return;
@@ -31,6 +29,10 @@ void replica_propose(lw_replica *replica, entry_kind kind, lw_buffer *batch,
     LW_ASSERT(batch->size <= LW_LOG_PAYLOAD_SIZE_MAX);
     proposal->entry = lw_buffer_view(batch);
     proposal->index = ++replica->last_index;
+    if (proposal->start != 0) {
+        replica->written_index = proposal->index;
+        lw_gc_written(replica->options.gc);
+    }
     proposal->next = NULL;
     proposal->applied = false;
     lw_log_record record = {.group = replica->options.shard,
@@ -91,11 +93,11 @@ static lw_status take_new_descriptor(lw_replica *replica, lw_bytes batch) {
 }
 
 static bool entry_split(lw_bytes entry, lw_bytes *batch, entry_kind *kind, lw_epoch *epoch) {
-    if (entry.size < TRAILER_SIZE) {
+    if (entry.size < ENTRY_TRAILER_SIZE) {
         return false;
     }
-    const uint8_t *trailer = entry.data + entry.size - TRAILER_SIZE;
-    *batch = lw_view(entry.data, entry.size - TRAILER_SIZE);
+    const uint8_t *trailer = entry.data + entry.size - ENTRY_TRAILER_SIZE;
+    *batch = lw_view(entry.data, entry.size - ENTRY_TRAILER_SIZE);
     *kind = (entry_kind)trailer[0];
     *epoch = (lw_epoch){.range_version = lw_get_u64(trailer + 1),
                         .config_version = lw_get_u64(trailer + 9)};

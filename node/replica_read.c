@@ -14,12 +14,15 @@ lw_status replica_timestamp(replica_call *call, lw_bytes body, lw_buffer *reply)
 /* The timestamp to read at: the one asked for, or a fresh one, which also names the reader. */
 LW_YIELDS static lw_status settle_timestamps(replica_call *call, uint64_t *read_timestamp,
                                              uint64_t *start) {
-    if (*read_timestamp != 0) {
-        return replica_given(call->replica, *read_timestamp);
+    bool fresh = *read_timestamp == 0;
+    if (fresh) {
+        LW_TRY(replica_take(call->replica, 1, call->deadline_ns, read_timestamp));
+        *start = *read_timestamp;
     }
-    LW_TRY(replica_take(call->replica, 1, call->deadline_ns, read_timestamp));
-    *start = *read_timestamp;
-    if (LW_BUG(call->replica->env, "txn.snapshot_of_before")) {
+    uint64_t stands_on = *start != 0 && *start < *read_timestamp ? *start : *read_timestamp;
+    LW_TRY(replica_given(call->replica, *read_timestamp));
+    LW_TRY(replica_stand(call, stands_on));
+    if (fresh && LW_BUG(call->replica->env, "txn.snapshot_of_before")) {
         *read_timestamp -= lw_timestamp_of_ms(5);
     }
     return LW_OK;
@@ -64,7 +67,7 @@ lw_status replica_validate(replica_call *call, lw_bytes body, lw_buffer *reply) 
     (void)reply;
     lw_validate_request request;
     LW_TRY(lw_validate_request_decode(body, &call->arena, &request));
-    LW_TRY(replica_given(call->replica, request.start));
+    LW_TRY(replica_stand(call, request.start));
     LW_TRY(replica_given(call->replica, request.commit_timestamp));
     replica_share_reads(call, request.keys, request.key_count, request.ranges, request.range_count);
     LW_TRY(replica_latch(call));
@@ -116,7 +119,7 @@ lw_status replica_lock(replica_call *call, lw_bytes body, lw_buffer *reply) {
     if (request.start == 0) {
         LW_TRY(replica_take(replica, 1, call->deadline_ns, &request.start));
     }
-    LW_TRY(replica_given(replica, request.start));
+    LW_TRY(replica_stand(call, request.start));
     lw_bytes *fresh = lw_arena_allocate(&call->arena, request.key_count * sizeof(*fresh));
     uint32_t fresh_count = 0;
     lw_lock_reply answer = {.start = request.start};

@@ -12,6 +12,7 @@
  *   replica_locks.c     LOCKS, and what killing a transaction asks of a shard
  *   replica_explain.c   what a request that did not go through is told
  *   replica_split.c     SPLIT
+ *   replica_gc.c        what the collector of garbage asks
  *
  * An entry of the log is
  *   batch (storage/batch.h) · kind u8 · range version u64 · config version u64
@@ -25,6 +26,8 @@
 #include "storage/batch.h"
 #include "txn/evaluate.h"
 #include "txn/latch.h"
+
+enum { ENTRY_TRAILER_SIZE = 1 + 8 + 8 };
 
 typedef enum entry_kind {
     ENTRY_NOOP = 1,       /* begins a term */
@@ -90,6 +93,9 @@ typedef struct replica_call {
     uint64_t waited_ns;   /* for locks of others */
     uint64_t writing;     /* the transaction that it prewrites or commits in one round; 0: none */
     bool freeing;         /* gives back more space than it takes, in the end */
+    uint32_t timeout_ms;  /* as its request says */
+    uint64_t stands_on;   /* the lowest timestamp that it reads at or began at; UINT64_MAX: none */
+    bool standing;        /* what it finds there counts: its evaluation was opened */
     lw_map_node node;     /* by `committing`, unless that is 0 */
     uint64_t committing;  /* the transaction that it commits in one round; 0: none */
     lw_queue ended;       /* where later copies of the same request, and who kills it, wait */
@@ -137,6 +143,11 @@ struct lw_replica {
     uint32_t leftover_count;
     open_doom doomed;
     bool sweeping; /* a fiber sweeps */
+
+    uint64_t written_index; /* of the last entry that a request wrote */
+    /* Of the memtable: its oldest entry is not behind this one, and none up to here has a timestamp
+     * above that. */
+    uint64_t aging_index, aging_until;
 
     lw_replica_figures figures; /* what is counted */
 };
@@ -274,6 +285,14 @@ LW_MUST_USE lw_status replica_spared(replica_call *call, uint64_t start);
 
 LW_MUST_USE LW_YIELDS lw_status replica_split(replica_call *call, lw_bytes body, lw_buffer *reply);
 
+/* ---- garbage: replica_gc.c ------------------------------------------------------------------ */
+
+/* The call reads at this timestamp, or its transaction began there: see lw_gc_stand. As
+ * replica_given. */
+LW_MUST_USE lw_status replica_stand(replica_call *call, uint64_t timestamp);
+/* Takes note of an entry of before the start. */
+void replica_gc_replayed(lw_replica *replica, uint64_t index, lw_bytes entry);
+
 /* ---- open transactions: replica_open.c ------------------------------------------------------ */
 
 /* NULL if it has no locks in the tree. */
@@ -302,6 +321,8 @@ open_transaction *replica_open_next_doomed(const lw_replica *replica);
 /* Its owner says how it ended, and has the sweeper end its locks in a range. */
 LW_MUST_USE lw_status replica_open_finish(lw_replica *replica,
                                           const lw_finish_range_request *request);
+/* ... of all that began below the safepoint. Returns how many there still are. */
+uint32_t replica_open_doom_below(lw_replica *replica, uint64_t safepoint);
 /* Sees to those that were loaded. */
 void replica_open_sweep_leftovers(lw_replica *replica);
 void replica_open_close(lw_replica *replica);

@@ -135,7 +135,7 @@ lw_status replica_commit_now(replica_call *call, lw_bytes body, lw_buffer *reply
     lw_replica *replica = call->replica;
     lw_commit_now_request request;
     LW_TRY(lw_commit_now_request_decode(body, &call->arena, &request));
-    LW_TRY(replica_given(replica, request.start));
+    LW_TRY(replica_stand(call, request.start));
     call->writing = request.start;
     LW_TRY(replica_await_copies(call, request.start));
     bool freeing = puts_nothing(request.mutations, request.mutation_count);
@@ -196,7 +196,7 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
     lw_replica *replica = call->replica;
     lw_prewrite_request request;
     LW_TRY(lw_prewrite_request_decode(body, &call->arena, &request));
-    LW_TRY(replica_given(replica, request.start));
+    LW_TRY(replica_stand(call, request.start));
     LW_TRY(replica_given(replica, request.commit_timestamp));
     call->writing = request.start;
     bool freeing = puts_nothing(request.mutations, request.mutation_count);

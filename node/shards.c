@@ -284,6 +284,7 @@ LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
                                   .shard = shard,
                                   .timestamps = shards->timestamps,
                                   .locks = shards->locks,
+                                  .gc = shards->options.gc,
                                   .writers = shards->writers,
                                   .written = shards->written,
                                   .killed = shards->killed,

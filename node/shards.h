@@ -16,6 +16,7 @@ typedef struct lw_shards lw_shards;
 typedef struct lw_shards_options {
     lw_env *env;
     lw_store *store;
+    lw_gc *gc; /* outlives them; NULL: nothing is forgotten */
     /* The label of a session, for conflict messages; empty if unknown. */
     lw_bytes (*session_label)(void *argument, uint64_t session);
     /* Called once when the log or the store died, with the reason: the node must stop. */

@@ -147,6 +147,9 @@ uint64_t lw_tree_flushed(const lw_tree *tree);
  * everything is kept. What the owner promises with it stands in storage/retention.h. */
 void lw_tree_set_safepoint(lw_tree *tree, uint64_t safepoint);
 uint64_t lw_tree_safepoint(const lw_tree *tree);
+/* The lowest safepoint above this one that makes more of the tables' entries needless, as far as
+ * they know; UINT64_MAX: none. */
+uint64_t lw_tree_stale_after(const lw_tree *tree, uint64_t safepoint);
 /* Suspends writers, smoothly and then hard, while flushing and compaction are behind. LW_FULL while
  * the disk is full: before anything of the store itself fails, and until there is room again for
  * the reserve. */

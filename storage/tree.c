@@ -604,6 +604,19 @@ void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures) {
     }
 }
 
+uint64_t lw_tree_stale_after(const lw_tree *tree, uint64_t safepoint) {
+    const lw_version *version = tree->version;
+    uint64_t lowest = UINT64_MAX;
+    for (uint32_t index = 0; index < version->level_start[LW_LEVEL_COUNT]; index++) {
+        const lw_table_info *info = &version->files[index]->info;
+        if (info->stale_count > 0 && safepoint < info->stale_to) {
+            uint64_t next = safepoint < info->stale_from ? info->stale_from : safepoint + 1;
+            lowest = next < lowest ? next : lowest;
+        }
+    }
+    return lowest;
+}
+
 static const char *slowed_by(const lw_store *store, size_t held) {
     if (lw_reserve_short(store->reserve) || store->flush_full) {
         return "disk";

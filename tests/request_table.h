@@ -33,6 +33,8 @@ REQUEST_COPY(lock_request)
 REQUEST_COPY(lock_reply)
 REQUEST_COPY(heartbeat_request)
 REQUEST_COPY(obstacle)
+REQUEST_COPY(pin_request)
+REQUEST_COPY(pin_reply)
 REQUEST_COPY(prewrite_reply)
 REQUEST_COPY(finish_range_request)
 REQUEST_COPY(check_secondaries_request)
@@ -71,6 +73,8 @@ static const struct {
     {"locks_reply", copy_locks_reply},
     {"kill_request", copy_kill_request},
     {"kill_reply", copy_kill_reply},
+    {"pin_request", copy_pin_request},
+    {"pin_reply", copy_pin_reply},
 };
 enum { REQUEST_TABLE_COUNT = sizeof(request_table) / sizeof(request_table[0]) };
 

@@ -218,9 +218,15 @@ static void encode_sample(size_t row) {
     case 23:
         lw_kill_request_encode(&kill_request, &body);
         break;
+    case 24:
+        lw_kill_reply_encode(&kill_reply, &body);
+        break;
+    case 25:
+        lw_pin_request_encode(&(lw_pin_request){.timestamp = 7, .lifetime_ms = 9000}, &body);
+        break;
     default:
         assert_int_equal(row, REQUEST_TABLE_COUNT - 1);
-        lw_kill_reply_encode(&kill_reply, &body);
+        lw_pin_reply_encode(&(lw_pin_reply){.timestamp = 7}, &body);
     }
 }
 

@@ -7,7 +7,8 @@
  * Invariants
  * E1. A transaction is decided at its primary key, in one step that either writes its commit
  *     record, or makes it impossible by a rollback record (hazards T1, T2); an async commit also by
- *     E6. What is there is never replaced by its opposite.
+ *     E6. What is there is never replaced by its opposite; and what is not there any more is taken
+ *     for neither (T12).
  * E2. A reader at a timestamp never misses a version that will be committed at or below it: it is
  *     refused while there is a lock that might become one.
  * E3. A request that is repeated, late or reordered finds what its first copy left, and answers the
@@ -54,6 +55,9 @@ typedef struct lw_evaluation {
     uint64_t given;   /* the highest timestamp that the oracle has given */
     uint64_t session; /* whose request it is */
     lw_read_marks *marks;
+    /* What transactions that began below this timestamp have left may be gone (txn/retention.h):
+     * who finds nothing of one knows nothing of it. 0: all is there. */
+    uint64_t forgotten;
     /* The transaction must commit below this timestamp: something that it saw expires then. Known
      * once a request was checked without its commit timestamp. */
     uint64_t valid_until;
@@ -81,7 +85,8 @@ typedef struct lw_evaluation {
 lw_evaluation lw_evaluation_in(lw_env *env, lw_arena *arena);
 void lw_evaluation_reset(lw_evaluation *evaluation);
 
-/* All of these return LW_CONFLICT with the obstacle, or LW_CORRUPTION; others as said. */
+/* All of these return LW_CONFLICT with the obstacle, or LW_CORRUPTION; LW_TOO_OLD, when the answer
+ * is not known any more; others as said. */
 
 /* `read_timestamp` is not 0 any more. The reply may answer fewer keys than asked. */
 LW_MUST_USE LW_YIELDS lw_status lw_evaluate_get(lw_evaluation *evaluation,

@@ -39,6 +39,7 @@ LW_YIELDS static lw_status commit_without_lock(lw_evaluation *evaluation, lw_byt
     if (LW_BUG(evaluation->env, "txn.commit_without_lock")) {
         return LW_OK;
     }
+    LW_TRY(account.rolled_back ? LW_OK : lw_history_known(evaluation, key, request->start));
     LW_MARK(evaluation->env, "txn.commit_of_a_dead_transaction");
     return lw_obstacle_rolled_back(evaluation, key, request->start);
 }
@@ -93,6 +94,7 @@ LW_YIELDS static lw_status roll_back(lw_evaluation *evaluation, lw_bytes key, ui
         if (*committed != 0 || account.rolled_back) {
             return LW_OK;
         }
+        LW_TRY(lw_history_known(evaluation, key, start));
     }
     *committed = 0;
     LW_TRY(place_free(evaluation, key, start, start));
@@ -198,6 +200,7 @@ lw_status lw_evaluate_check(lw_evaluation *evaluation, const lw_check_request *r
         LW_TRY(
             lw_history_account(evaluation, request->primary, request->start, UINT64_MAX, &account));
         if (account.committed == 0 && !account.rolled_back) {
+            LW_TRY(lw_history_known(evaluation, request->primary, request->start));
             LW_MARK(evaluation->env, "txn.unknown_left_alone");
             reply->fate = LW_FATE_UNKNOWN;
             return LW_OK;

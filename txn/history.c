@@ -140,6 +140,20 @@ lw_status lw_history_account(lw_evaluation *evaluation, lw_bytes key, uint64_t s
     return status;
 }
 
+lw_status lw_history_known(const lw_evaluation *evaluation, lw_bytes key, uint64_t start) {
+    char text[LW_PRINTABLE_SIZE];
+    if (start >= evaluation->forgotten || LW_BUG(evaluation->env, "txn.missing_is_rolled_back")) {
+        return LW_OK;
+    }
+    LW_MARK(evaluation->env, "txn.forgotten");
+    return lw_fail(LW_TOO_OLD,
+                   "nobody knows any more what became of transaction %llu at key \"%s\": it began "
+                   "below the safepoint %llu; ask sooner, or start the nodes with a longer "
+                   "--retention",
+                   (unsigned long long)start, lw_printable(key, text, sizeof(text)),
+                   (unsigned long long)evaluation->forgotten);
+}
+
 /* ---- obstacles ------------------------------------------------------------------------------ */
 
 lw_status lw_obstacle_lock(lw_evaluation *evaluation, lw_bytes key, const lw_lock_record *lock) {

@@ -58,6 +58,10 @@ LW_MUST_USE LW_YIELDS lw_status lw_history_account(lw_evaluation *evaluation, lw
                                                    uint64_t start, uint64_t since,
                                                    lw_account *account);
 
+/* LW_TOO_OLD if what the transaction left may have been forgotten. */
+LW_MUST_USE lw_status lw_history_known(const lw_evaluation *evaluation, lw_bytes key,
+                                       uint64_t start);
+
 /* ---- atomic mutations: txn/atomic.h against what the key has ----------------------------------
  */
 

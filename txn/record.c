@@ -130,6 +130,10 @@ bool lw_record_is_data(lw_bytes tree_key) {
     return tree_key.size > 0 && tree_key.data[0] == TAG_DATA;
 }
 
+bool lw_record_is_meta(lw_bytes tree_key) {
+    return tree_key.size > 0 && tree_key.data[0] == TAG_META;
+}
+
 lw_status lw_record_data_key_split(lw_bytes tree_key, lw_bytes *prefix, uint64_t *timestamp) {
     if (tree_key.size < DATA_KEY_SIZE_MIN || tree_key.data[0] != TAG_DATA) {
         return damaged(tree_key, "key of a data record");

@@ -60,6 +60,8 @@ lw_bytes lw_record_meta_name(lw_bytes tree_key);
 
 /* Whether a key of the tree stands among those of data records. */
 bool lw_record_is_data(lw_bytes tree_key);
+/* ... or among the shard's own. */
+bool lw_record_is_meta(lw_bytes tree_key);
 /* Takes the key of a data record apart: what it shares with the other versions, and its timestamp.
  * LW_CORRUPTION if it is none. */
 LW_MUST_USE lw_status lw_record_data_key_split(lw_bytes tree_key, lw_bytes *prefix,

@@ -32,6 +32,9 @@
  *   kill reply          [ fate, commit timestamp ]
  *   obstacle            [ kind, key, start, commit timestamp, primary, label, remaining ms,
  *                         waited ms, cycle length, [ [ start, key, label ] ... ] ]
+ *   pin request         [ timestamp, lifetime ms ]
+ *   pin reply           [ timestamp ]
+ *   obstacle            [ kind, key, start, commit timestamp, primary, label, remaining ms ]
  *
  *   mutation            [ kind, key, value, seen ]; a PUT that expires has kind 10, and its time to
  *                       live in ms, u64 little-endian, stands before its value
@@ -76,6 +79,39 @@ lw_status lw_timestamp_reply_decode(lw_bytes body, lw_arena *arena, lw_timestamp
     request_decoder from = request_open(body, arena, 1);
     lw_timestamp_reply read = {.first = request_timestamp(&from, "its timestamp is 0")};
     LW_TRY(request_close(&from, "timestamp reply"));
+    *message = read;
+    return LW_OK;
+}
+
+/* ---- PIN and UNPIN -------------------------------------------------------------------------- */
+
+void lw_pin_request_encode(const lw_pin_request *message, lw_buffer *body) {
+    lw_write_array(body, 2);
+    lw_write_u64(body, message->timestamp);
+    lw_write_u64(body, message->lifetime_ms);
+}
+
+lw_status lw_pin_request_decode(lw_bytes body, lw_arena *arena, lw_pin_request *message) {
+    request_decoder from = request_open(body, arena, 2);
+    lw_pin_request read = {.timestamp = request_number(&from)};
+    read.lifetime_ms = request_number(&from);
+    request_demand(&from, read.timestamp > 0 || read.lifetime_ms > 0, "it names no pin");
+    request_demand(&from, read.lifetime_ms <= LW_PIN_LIFETIME_MAX_MS,
+                   "it is to hold for more than 1000 hours");
+    LW_TRY(request_close(&from, "pin request"));
+    *message = read;
+    return LW_OK;
+}
+
+void lw_pin_reply_encode(const lw_pin_reply *message, lw_buffer *body) {
+    lw_write_array(body, 1);
+    lw_write_u64(body, message->timestamp);
+}
+
+lw_status lw_pin_reply_decode(lw_bytes body, lw_arena *arena, lw_pin_reply *message) {
+    request_decoder from = request_open(body, arena, 1);
+    lw_pin_reply read = {.timestamp = request_timestamp(&from, "its timestamp is 0")};
+    LW_TRY(request_close(&from, "pin reply"));
     *message = read;
     return LW_OK;
 }

@@ -293,6 +293,17 @@ typedef struct lw_kill_reply {
     uint64_t commit_timestamp; /* committed; 0 if that is not known any more */
 } lw_kill_reply;
 
+/* ---- PIN: the safepoint does not pass a timestamp, so that it can be read; UNPIN: it may again,
+ * answered at once. To the root shard. ------------------------------------------------------- */
+typedef struct lw_pin_request {
+    uint64_t timestamp;   /* PIN: 0 stands for now */
+    uint64_t lifetime_ms; /* from now, at most LW_PIN_LIFETIME_MAX_MS; UNPIN: 0 */
+} lw_pin_request;
+/* PIN: what is pinned then; it is durable. */
+typedef struct lw_pin_reply {
+    uint64_t timestamp;
+} lw_pin_reply;
+
 /* ---- what stands in the way: the body of an LW_CONFLICT reply ----------------------------- */
 typedef enum lw_obstacle_kind {
     LW_OBSTACLE_LOCK = 1,        /* a lock of another transaction: CHECK its primary, finish it, try
@@ -339,7 +350,8 @@ enum {
     LW_SECONDARY_COUNT_MAX = 256,           /* of an async commit */
     LW_SECONDARY_BYTES_MAX = 64 * 1024,     /* of their keys */
 };
-#define LW_USER_TTL_MAX_MS (UINT64_C(1) << 42) /* 139 years */
+#define LW_PIN_LIFETIME_MAX_MS (UINT64_C(1000) * 60 * 60 * 1000) /* 1000 hours */
+#define LW_USER_TTL_MAX_MS     (UINT64_C(1) << 42)               /* 139 years */
 
 #define LW_TXN_CODEC(name)                                              \
     void lw_##name##_encode(const lw_##name *message, lw_buffer *body); \
@@ -369,6 +381,8 @@ LW_TXN_CODEC(locks_request)
 LW_TXN_CODEC(locks_reply)
 LW_TXN_CODEC(kill_request)
 LW_TXN_CODEC(kill_reply)
+LW_TXN_CODEC(pin_request)
+LW_TXN_CODEC(pin_reply)
 LW_TXN_CODEC(obstacle)
 
 #endif

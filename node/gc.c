@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/gc.h"
+
+#include "node/shards.h"
+#include "txn/oracle.h"
+#include "txn/pins.h"
+#include "txn/request.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define NS_PER_MS UINT64_C(1000000)
+enum {
+    GRACE_MS = 3000,  /* for sessions of before the start to come back */
+    PERIOD_PART = 10, /* of the retention, lie between two moves */
+    PERIOD_MIN_MS = 50,
+    PERIOD_MAX_MS = 30 * 1000,
+    SETTLE_PAUSE_MS = 5, /* between two looks at shards that have not settled; doubling */
+    SETTLE_PAUSE_MAX_MS = 1000,
+};
+
+struct lw_gc {
+    lw_env *env;
+    lw_gc_options options;
+    struct lw_shards *shards; /* NULL before the start */
+    lw_timestamps *timestamps;
+    lw_pins pins;       /* with the safepoint: decided, or about to be */
+    uint64_t loaded;    /* what was decided before the start */
+    uint64_t durable;   /* what is decided for sure */
+    uint64_t collected; /* since the start */
+
+    uint64_t pin_changes, pin_changes_durable; /* that somebody waits for */
+    bool pin_asked;                            /* since the fiber looked */
+    lw_queue pinned;                           /* where they wait */
+
+    uint64_t writes, writes_seen;
+    uint64_t dirty_from;  /* no garbage was written between the safepoint and this timestamp ... */
+    uint64_t dirty_until; /* ... nor above this one; 0: none at all */
+    uint64_t settle_pause_ms;
+    uint64_t started_ns;
+    bool dormant; /* sleeps, and is to be woken when something is written */
+    bool running, stopping;
+    lw_queue work, stopped;
+};
+
+/* ---- opening and closing -------------------------------------------------------------------- */
+
+lw_gc *lw_gc_open(const lw_gc_options *options) {
+    lw_memory *memory = options->env->memory;
+    lw_gc *opened = lw_allocate_zero(memory, sizeof(*opened));
+    opened->env = options->env;
+    opened->options = *options;
+    if (opened->options.retention_ms == 0) {
+        opened->options.retention_ms = LW_RETENTION_DEFAULT_MS;
+    }
+    opened->pins = lw_pins_in(memory);
+    return opened;
+}
+
+void lw_gc_stop(lw_gc *gc) {
+    gc->stopping = true;
+    lw_queue_wake_all(&gc->work);
+    lw_queue_wake_all(&gc->pinned);
+    while (gc->running) {
+        lw_queue_wait(&gc->stopped);
+    }
+}
+
+void lw_gc_close(lw_gc *gc) {
+    LW_ASSERT(!gc->running);
+    lw_pins_reset(&gc->pins);
+    lw_free(gc->env->memory, gc);
+}
+
+/* ---- standing on timestamps (C1) ------------------------------------------------------------ */
+
+static lw_status too_old(const lw_gc *gc, uint64_t timestamp) {
+    LW_MARK(gc->env, "gc.too_old");
+    return lw_fail(LW_TOO_OLD,
+                   "timestamp %" PRIu64 " lies below the safepoint %" PRIu64
+                   ": the past is kept for %" PRIu64 " ms; begin anew, tell the node beforehand "
+                   "how long it will take (the transaction's timeout_ms), or start the nodes with "
+                   "a longer --retention",
+                   timestamp, gc->pins.safepoint, gc->options.retention_ms);
+}
+
+lw_status lw_gc_stands(const lw_gc *gc, uint64_t timestamp) {
+    if (gc == NULL || timestamp >= gc->pins.safepoint ||
+        LW_BUG(gc->env, "gc.read_below_the_safepoint")) {
+        return LW_OK;
+    }
+    return too_old(gc, timestamp);
+}
+
+static uint64_t now_of(const lw_gc *gc) {
+    return gc->timestamps == NULL ? 0 : lw_timestamps_now(gc->timestamps);
+}
+
+/* Whether it is needed for longer than it is kept anyway. */
+static bool needs_pin(const lw_gc *gc, uint64_t now, uint64_t timestamp, uint64_t timeout_ms) {
+    return lw_timestamp_ms(timestamp) + gc->options.retention_ms <
+           lw_timestamp_ms(now) + timeout_ms;
+}
+
+lw_status lw_gc_stand(lw_gc *gc, uint64_t session, uint64_t timestamp, uint32_t timeout_ms) {
+    LW_TRY(lw_gc_stands(gc, timestamp));
+    if (gc == NULL || session == 0 || timeout_ms == 0 || timestamp < gc->pins.safepoint) {
+        return LW_OK;
+    }
+    uint64_t now = now_of(gc);
+    if (needs_pin(gc, now, timestamp, timeout_ms)) {
+        LW_MARK(gc->env, "gc.reader_pins");
+        (void)lw_pins_hold(&gc->pins, session, timestamp, now + lw_timestamp_of_ms(timeout_ms),
+                           gc->options.session_label(gc->options.argument, session));
+    }
+    return LW_OK;
+}
+
+uint64_t lw_gc_forgotten(const lw_gc *gc, bool own) {
+    if (gc == NULL) {
+        return 0;
+    }
+    return own || gc->collected > gc->loaded ? gc->collected : gc->loaded;
+}
+
+void lw_gc_written(lw_gc *gc) {
+    if (gc == NULL) {
+        return;
+    }
+    gc->writes++;
+    if (gc->dormant) {
+        gc->dormant = false;
+        lw_queue_wake_all(&gc->work);
+    }
+}
+
+void lw_gc_session_came(lw_gc *gc, uint64_t session) {
+    if (gc->pins.leftover_count > 0) {
+        lw_pins_session_came(&gc->pins, session);
+    }
+}
+
+void lw_gc_session_ended(lw_gc *gc, uint64_t session) {
+    if (lw_pins_end_session(&gc->pins, session) > 0) {
+        LW_MARK(gc->env, "gc.pins_end_with_their_session");
+    }
+}
+
+/* ---- deciding ------------------------------------------------------------------------------- */
+
+static void encode_record(void *argument, lw_buffer *out) {
+    const lw_gc *gc = argument;
+    lw_pins_encode(&gc->pins, out);
+}
+
+/* Makes the safepoint and the pins durable as they are. */
+LW_YIELDS static bool write_record(lw_gc *gc) {
+    uint64_t changes = gc->pin_changes, safepoint = gc->pins.safepoint;
+    gc->pin_asked = false;
+    lw_replica *root = lw_shards_find(gc->shards, LW_ROOT_SHARD);
+    if (lw_replica_keep(root, "safepoint", encode_record, gc) != LW_OK) {
+        LW_MARK(gc->env, "gc.record_not_written");
+        return false;
+    }
+    gc->durable = safepoint;
+    gc->pin_changes_durable = changes;
+    lw_queue_wake_all(&gc->pinned);
+    return true;
+}
+
+/* Whether a move to `target` would make anything needless. */
+static bool worth_moving(const lw_gc *gc, uint64_t target) {
+    if (gc->pins.safepoint < gc->dirty_until && target > gc->dirty_from) {
+        return true;
+    }
+    for (uint32_t index = 0; index < lw_shards_count(gc->shards); index++) {
+        if (lw_replica_stale_after(lw_shards_at(gc->shards, index), gc->pins.safepoint) <= target) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Notes what was written since the last look. */
+static void note_writes(lw_gc *gc) {
+    if (gc->writes == gc->writes_seen) {
+        return;
+    }
+    uint64_t last = lw_timestamps_last(gc->timestamps);
+    if (gc->dirty_until <= gc->pins.safepoint) { /* all before was clean */
+        gc->dirty_from = last;
+    }
+    gc->writes_seen = gc->writes;
+    gc->dirty_until = last;
+}
+
+static bool in_grace(const lw_gc *gc) {
+    return lw_env_now(gc->env) < gc->started_ns + GRACE_MS * NS_PER_MS;
+}
+
+static uint64_t target_of(lw_gc *gc) {
+    uint64_t now = now_of(gc);
+    (void)lw_pins_expire(&gc->pins, now);
+    if (LW_BUG(gc->env, "gc.passes_pins")) {
+        lw_pins none = {.safepoint = gc->pins.safepoint};
+        return lw_pins_reach(&none, now, gc->options.retention_ms);
+    }
+    return lw_pins_reach(&gc->pins, now, gc->options.retention_ms);
+}
+
+LW_YIELDS static void decide(lw_gc *gc) {
+    bool move = false;
+    if (!in_grace(gc)) {
+        if (lw_pins_end_leftovers(&gc->pins) > 0) {
+            LW_MARK(gc->env, "gc.leftover_pins_ended");
+        }
+        uint64_t target = target_of(gc);
+        move = target > gc->pins.safepoint && worth_moving(gc, target);
+        if (move) {
+            gc->pins.safepoint = target;
+            gc->settle_pause_ms = SETTLE_PAUSE_MS;
+        }
+    }
+    if (move || gc->durable < gc->pins.safepoint || gc->pin_changes > gc->pin_changes_durable) {
+        (void)write_record(gc);
+    }
+}
+
+/* ---- settling and collecting (C2) ----------------------------------------------------------- */
+
+static bool settled(lw_gc *gc, uint64_t safepoint) {
+    bool all = true;
+    for (uint32_t index = 0; index < lw_shards_count(gc->shards); index++) {
+        all &= lw_replica_settle(lw_shards_at(gc->shards, index), safepoint);
+    }
+    return all || LW_BUG(gc->env, "gc.locks_left");
+}
+
+/* Shards that have come since the last time are told as well. */
+static void collect(lw_gc *gc) {
+    if (gc->collected < gc->durable && settled(gc, gc->durable)) {
+        LW_MARK(gc->env, "gc.collected");
+        gc->collected = gc->durable;
+    }
+    for (uint32_t index = 0; index < lw_shards_count(gc->shards); index++) {
+        lw_replica_collect(lw_shards_at(gc->shards, index), gc->collected);
+    }
+}
+
+/* By index, since shards may come while this waits. */
+LW_YIELDS static void flush_old(lw_gc *gc) {
+    for (uint32_t index = 0; index < lw_shards_count(gc->shards) && !gc->stopping; index++) {
+        lw_replica_flush_old(lw_shards_at(gc->shards, index), gc->collected, gc->dirty_until);
+    }
+}
+
+/* ---- the fiber ------------------------------------------------------------------------------ */
+
+static uint64_t period_ms(const lw_gc *gc) {
+    uint64_t period = gc->options.retention_ms / PERIOD_PART;
+    return period < PERIOD_MIN_MS   ? (uint64_t)PERIOD_MIN_MS
+           : period > PERIOD_MAX_MS ? (uint64_t)PERIOD_MAX_MS
+                                    : period;
+}
+
+/* The lowest safepoint that would make something needless; UINT64_MAX: none that is known. */
+static uint64_t next_garbage(const lw_gc *gc) {
+    uint64_t next = gc->pins.safepoint < gc->dirty_until ? gc->dirty_from : UINT64_MAX;
+    next = next > gc->pins.safepoint ? next : gc->pins.safepoint + 1;
+    for (uint32_t index = 0; index < lw_shards_count(gc->shards); index++) {
+        uint64_t stale =
+            lw_replica_stale_after(lw_shards_at(gc->shards, index), gc->pins.safepoint);
+        next = stale < next ? stale : next;
+    }
+    return next;
+}
+
+/* How long there is nothing to do; 0: until something is written. */
+static uint64_t pause_ms(lw_gc *gc) {
+    uint64_t period = period_ms(gc);
+    if (gc->collected < gc->durable) {
+        uint64_t pause = gc->settle_pause_ms;
+        gc->settle_pause_ms =
+            pause < SETTLE_PAUSE_MAX_MS / 2 ? 2 * pause : (uint64_t)SETTLE_PAUSE_MAX_MS;
+        return pause;
+    }
+    if (gc->durable < gc->pins.safepoint || gc->pin_changes > gc->pin_changes_durable) {
+        return period; /* the record could not be written: try again */
+    }
+    if (in_grace(gc) && gc->pins.leftover_count > 0) {
+        return GRACE_MS;
+    }
+    uint64_t next = next_garbage(gc);
+    if (next == UINT64_MAX) {
+        return 0;
+    }
+    uint64_t now_ms = lw_timestamp_ms(now_of(gc));
+    uint64_t due_ms = lw_timestamp_ms(next) + gc->options.retention_ms + 1;
+    return due_ms > now_ms + period ? due_ms - now_ms : period;
+}
+
+LW_YIELDS static void rest(lw_gc *gc) {
+    uint64_t pause = pause_ms(gc);
+    bool clean = gc->dirty_until <= gc->pins.safepoint;
+    if (gc->stopping || gc->pin_asked || (clean && gc->writes != gc->writes_seen)) {
+        return;
+    }
+    gc->dormant = clean;
+    uint64_t until_ns = pause == 0 ? 0 : lw_env_now(gc->env) + pause * NS_PER_MS;
+    (void)lw_env_wait(gc->env, &gc->work, until_ns);
+    gc->dormant = false;
+}
+
+LW_YIELDS static void gc_main(void *argument) {
+    lw_gc *gc = argument;
+    while (!gc->stopping) {
+        note_writes(gc);
+        decide(gc);
+        if (!gc->stopping) {
+            collect(gc);
+            flush_old(gc);
+            rest(gc);
+        }
+    }
+    gc->running = false;
+    lw_queue_wake_all(&gc->stopped);
+}
+
+/* ---- starting ------------------------------------------------------------------------------- */
+
+LW_YIELDS static lw_status load_record(lw_gc *gc) {
+    lw_buffer record = lw_buffer_in(gc->env->memory);
+    lw_replica *root = lw_shards_find(gc->shards, LW_ROOT_SHARD);
+    lw_status status = lw_replica_kept(root, "safepoint", &record);
+    if (status == LW_OK) {
+        status = lw_pins_decode(lw_buffer_view(&record), &gc->pins);
+    }
+    lw_buffer_reset(&record);
+    return status == LW_NOT_FOUND ? LW_OK : status;
+}
+
+lw_status lw_gc_start(lw_gc *gc, struct lw_shards *shards) {
+    gc->shards = shards;
+    gc->timestamps = lw_shards_timestamps(shards);
+    gc->started_ns = lw_env_now(gc->env);
+    LW_TRY(load_record(gc));
+    gc->loaded = gc->durable = gc->pins.safepoint;
+    for (uint32_t index = 0; index < lw_shards_count(shards); index++) {
+        gc->writes += lw_replica_unflushed(lw_shards_at(shards, index));
+    }
+    gc->settle_pause_ms = SETTLE_PAUSE_MS;
+    gc->running = true;
+    lw_env_start(gc->env, "gc", gc_main, gc);
+    return LW_OK;
+}
+
+/* ---- PIN and UNPIN -------------------------------------------------------------------------- */
+
+LW_YIELDS static lw_status await_durable(lw_gc *gc, uint64_t deadline_ns) {
+    uint64_t mine = ++gc->pin_changes;
+    gc->pin_asked = true;
+    lw_queue_wake_all(&gc->work);
+    while (gc->pin_changes_durable < mine) {
+        if (gc->stopping) {
+            return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
+        }
+        if (!lw_env_wait(gc->env, &gc->pinned, deadline_ns)) {
+            return lw_fail(LW_TIMEOUT, "the pin could not be written in time: the disk is too slow "
+                                       "or full");
+        }
+    }
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status pin(lw_gc *gc, const lw_pin_request *asked, uint64_t session,
+                               uint64_t deadline_ns, uint64_t *timestamp) {
+    *timestamp = asked->timestamp;
+    if (*timestamp == 0) {
+        LW_TRY(lw_timestamps_take(gc->timestamps, 1, deadline_ns, timestamp));
+    }
+    LW_TRY(lw_timestamps_given(gc->timestamps, *timestamp));
+    LW_TRY(lw_gc_stands(gc, *timestamp));
+    uint64_t until = now_of(gc) + lw_timestamp_of_ms(asked->lifetime_ms);
+    lw_bytes label = gc->options.session_label(gc->options.argument, session);
+    if (gc->pins.by_place.count >= LW_PIN_RECORD_COUNT ||
+        lw_pins_hold(&gc->pins, session, *timestamp, until, label) == NULL) {
+        return lw_fail(LW_BACKPRESSURE, "%d timestamps are pinned already: let go of some",
+                       LW_PIN_RECORD_COUNT);
+    }
+    lw_status status = await_durable(gc, deadline_ns);
+    if (status != LW_OK) {
+        (void)lw_pins_drop(&gc->pins, session, *timestamp);
+    }
+    return status;
+}
+
+lw_status lw_gc_request(lw_gc *gc, const lw_request *request, uint64_t session, lw_buffer *reply) {
+    lw_arena arena = lw_arena_in(gc->env->memory);
+    lw_pin_request asked;
+    lw_status status = lw_pin_request_decode(request->body, &arena, &asked);
+    lw_arena_reset(&arena);
+    LW_TRY(status);
+    if (request->kind == LW_MESSAGE_UNPIN) {
+        (void)lw_pins_drop(&gc->pins, session, asked.timestamp);
+        return LW_OK;
+    }
+    uint64_t deadline_ns =
+        request->timeout_ms == 0 ? 0 : lw_env_now(gc->env) + request->timeout_ms * NS_PER_MS;
+    lw_pin_reply answer;
+    LW_TRY(pin(gc, &asked, session, deadline_ns, &answer.timestamp));
+    lw_pin_reply_encode(&answer, reply);
+    return LW_OK;
+}
+
+/* ---- looking -------------------------------------------------------------------------------- */
+
+static uint64_t ms_between(uint64_t from, uint64_t to) {
+    return to > from ? lw_timestamp_ms(to) - lw_timestamp_ms(from) : 0;
+}
+
+void lw_gc_status(lw_gc *gc, lw_json *json) {
+    uint64_t now = now_of(gc);
+    (void)lw_pins_expire(&gc->pins, now);
+    const lw_pin *oldest = lw_pins_oldest(&gc->pins);
+    lw_json_object_open(json, "retention");
+    lw_json_number(json, "retention_ms", gc->options.retention_ms);
+    lw_json_number(json, "safepoint", gc->pins.safepoint);
+    if (gc->pins.safepoint > 0) {
+        lw_json_number(json, "safepoint_age_ms", ms_between(gc->pins.safepoint, now));
+    }
+    lw_json_number(json, "collected", gc->collected);
+    lw_json_number(json, "pins", gc->pins.by_place.count);
+    if (oldest != NULL) {
+        lw_json_object_open(json, "oldest_pin");
+        lw_json_number(json, "timestamp", oldest->timestamp);
+        lw_json_number(json, "age_ms", ms_between(oldest->timestamp, now));
+        lw_json_number(json, "remaining_ms", ms_between(now, oldest->until));
+        lw_json_text(json, "label", lw_view(oldest->label, oldest->label_size));
+        lw_json_object_close(json);
+    }
+    lw_json_object_close(json);
+}
