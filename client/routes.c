@@ -72,6 +72,10 @@ static void take_out(lw_routes *routes, uint32_t first, uint32_t count) {
         free_shard(routes, &routes->shards[index]);
     }
     uint32_t behind = routes->count - first - count;
+    if (behind == 0 || count == 0) {
+        routes->count -= count;
+        return; /* nothing moves; there may be no array at all */
+    }
     memmove(&routes->shards[first], &routes->shards[first + count],
             behind * sizeof(*routes->shards));
     routes->count -= count;
