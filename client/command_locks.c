@@ -5,7 +5,7 @@
 #include "client/operate.h"
 
 enum {
-    PAGE_ROWS = 256,
+    PAGE_ROWS = 1024,
     COLUMN_COUNT = 6,
     CELLS_SIZE = 64 * 1024, /* rows are printed, and aligned, so many bytes at a time */
 };
