@@ -192,6 +192,21 @@ static void a_timestamp_is_used_once_story(bench *on) {
     asked *it = bench_finish(on, committed, 0, "k");
     expect(on, it->status == LW_INVALID_ARGUMENT, "no rollback under another's commit timestamp");
     expect_text(on, bench_read(on, 0, "k"), "kept", "its value stays");
+    uint64_t start = bench_timestamp(on), promised = bench_timestamp(on);
+    lw_mutation mutation = bench_put("k", "promised", start);
+    it = bench_ask(on, LW_MESSAGE_PREWRITE, 1);
+    lw_prewrite_request request = {.start = start,
+                                   .commit_timestamp = promised,
+                                   .primary = lw_text("k"),
+                                   .lifetime_ms = 5000,
+                                   .mutations = &mutation,
+                                   .mutation_count = 1};
+    lw_prewrite_request_encode(&request, &it->body);
+    expect(on, bench_await(bench_send(it))->status == LW_OK, "an async commit");
+    it = bench_finish(on, promised, 0, "k");
+    expect(on, it->status == LW_INVALID_ARGUMENT, "nor under the one that a lock has");
+    expect(on, bench_finish(on, start, promised, "k")->status == LW_OK, "committed");
+    expect_text(on, bench_read(on, 0, "k"), "promised", "its value is there");
 }
 static void a_timestamp_is_used_once(void **state) {
     (void)state;

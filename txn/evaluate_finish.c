@@ -2,6 +2,12 @@
 /* The end of transactions that have locks: committed, rolled back, or found out about. */
 #include "txn/evaluate_inner.h"
 
+static lw_status taken_by_another(uint64_t timestamp, uint64_t owner) {
+    return lw_fail(LW_INVALID_ARGUMENT,
+                   "timestamp %llu belongs to transaction %llu: each may be used once",
+                   (unsigned long long)timestamp, (unsigned long long)owner);
+}
+
 /* Fails unless `account` leaves room for a record of `start` at `timestamp`: timestamps are given
  * once, so another's record there means that a client made its own up (hazard T3). */
 LW_YIELDS static lw_status place_free(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
@@ -15,9 +21,7 @@ LW_YIELDS static lw_status place_free(lw_evaluation *evaluation, lw_bytes key, u
     if (status != LW_OK) {
         return status;
     }
-    return lw_fail(LW_INVALID_ARGUMENT,
-                   "timestamp %llu belongs to transaction %llu: each may be used once",
-                   (unsigned long long)timestamp, (unsigned long long)record.start);
+    return taken_by_another(timestamp, record.start);
 }
 
 /* ---- the second phase ----------------------------------------------------------------------- */
@@ -84,6 +88,19 @@ lw_status lw_evaluate_commit(lw_evaluation *evaluation, const lw_finish_request 
 
 /* ---- the way back --------------------------------------------------------------------------- */
 
+/* The same for the lock of an async commit, whose record will stand at the timestamp it has. */
+LW_YIELDS static lw_status place_not_promised(lw_evaluation *evaluation, lw_bytes key,
+                                              uint64_t start) {
+    lw_lock_record lock;
+    lw_status status = lw_history_lock(evaluation, key, &lock);
+    if (status == LW_NOT_FOUND || (status == LW_OK && lock.commit_timestamp != start)) {
+        return LW_OK;
+    }
+    LW_TRY(status);
+    return LW_BUG(evaluation->env, "txn.timestamps_shared") ? LW_OK
+                                                            : taken_by_another(start, lock.start);
+}
+
 /* Rolls back at one key, whatever is there. With `*committed` not 0 afterwards nothing was done. */
 LW_YIELDS static lw_status roll_back(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
                                      const lw_lock_record *own_lock, uint64_t *committed) {
@@ -95,6 +112,7 @@ LW_YIELDS static lw_status roll_back(lw_evaluation *evaluation, lw_bytes key, ui
             return LW_OK;
         }
         LW_TRY(lw_history_known(evaluation, key, start));
+        LW_TRY(place_not_promised(evaluation, key, start));
     }
     *committed = 0;
     LW_TRY(place_free(evaluation, key, start, start));
