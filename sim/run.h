@@ -38,6 +38,7 @@ typedef struct lw_sim_run {
     uint32_t client_count;
     lw_host *judge_host;
     lw_status judge_status; /* of the fiber that fills or reads at the end */
+    char judge_error[300]; /* why it did not go on */
     bool judge_done;
     bool troubled;     /* the safety phase: whatever strikes may strike */
     uint64_t peace_ns; /* since when nothing strikes any more */

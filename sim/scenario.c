@@ -76,6 +76,7 @@ LW_YIELDS static void judge_main(void *argument) {
         lw_status status = lw_client_open_in(self->env, &options, &client);
         LW_ASSERT(status == LW_OK);
         status = self->final ? lw_workload_final(&it->workload, client) : lw_workload_fill(client);
+        (void)snprintf(it->judge_error, sizeof(it->judge_error), "%s", lw_client_error(client));
         lw_close(client);
         it->judge_status = status;
         if (status == LW_OK || status == LW_CORRUPTION) {
@@ -167,7 +168,7 @@ static void run_phases(lw_sim_run *it) {
     lw_sim_keep(it);
     if (!run_judge(it, false)) {
         if (!it->damaged) {
-            lw_sim_fail(it, "liveness", "not one transaction could be committed in a minute");
+            lw_sim_fail(it, "not one transaction could be committed in a minute", it->judge_error);
         }
         return;
     }
@@ -185,7 +186,7 @@ static void run_phases(lw_sim_run *it) {
         if (it->judge_status == LW_CORRUPTION && it->options->scenario->damage) {
             it->damaged = true;
         } else if (!it->damaged) {
-            lw_sim_fail(it, "final reads", "they could not be made");
+            lw_sim_fail(it, "final reads could not be made", it->judge_error);
         }
     }
 }

@@ -9,6 +9,7 @@ enum {
     LIST_WINDOW = 6,
     BOTH_PERCENT = 15, /* of the runs have transactions of both isolations */
     STRICT_PERCENT = 60,
+    SPLITS_MAX = 8,
 };
 
 /* Some hurry, and some outlive their locks. */
@@ -18,7 +19,8 @@ static const uint32_t timeouts_ms[10] = {10,   20000, 20000, 5000, 5000,
 /* How often each is chosen, of all together; and every seed leaves some of them out. */
 static const uint32_t usual_shares[LW_WORKLOAD_COUNT] = {
     [LW_WORKLOAD_MIXTURE] = 60, [LW_WORKLOAD_CONSTRAINT] = 20, [LW_WORKLOAD_BANK] = 20,
-    [LW_WORKLOAD_COUNTER] = 20, [LW_WORKLOAD_CHURN] = 20,      [LW_WORKLOAD_FORGERY] = 2};
+    [LW_WORKLOAD_COUNTER] = 20, [LW_WORKLOAD_CHURN] = 20,      [LW_WORKLOAD_FORGERY] = 2,
+    [LW_WORKLOAD_SPLIT] = 3};
 
 static void draw_shares(lw_workload *workload, lw_chance *chance) {
     for (int kind = 0; kind < LW_WORKLOAD_COUNT; kind++) {
@@ -44,6 +46,7 @@ void lw_workload_init(lw_workload *workload, lw_memory *memory, lw_chance *chanc
     workload->strict = both || lw_chance_percent(chance, STRICT_PERCENT);
     workload->snapshot = both || !workload->strict;
     workload->pessimistic_percent = percents[lw_chance_below(chance, 6)];
+    workload->splits_left = (uint32_t)lw_chance_between(chance, 1, SPLITS_MAX);
     draw_shares(workload, chance);
 }
 
@@ -215,6 +218,9 @@ LW_YIELDS static void run_one(lw_env *env, lw_workload_client *self, lw_client *
         break;
     case LW_WORKLOAD_FORGERY:
         workload_run_forgery(env, self, client);
+        break;
+    case LW_WORKLOAD_SPLIT:
+        workload_run_split(env, self, client);
         break;
     case LW_WORKLOAD_COUNT:
         break;

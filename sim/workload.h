@@ -22,7 +22,9 @@
  * own, each checked against what the client knows; with values of every size, so that all of the
  * storage moves.
  *
- * Forgery (sim/workload_forgery.c): a client that makes timestamps up. It must be refused. */
+ * Forgery (sim/workload_forgery.c): a client that makes timestamps up. It must be refused.
+ *
+ * Split (sim/workload_split.c): shards are split, up to eight times in a run. */
 #ifndef LW_WORKLOAD_H
 #define LW_WORKLOAD_H
 
@@ -39,6 +41,7 @@ typedef enum lw_workload_kind {
     LW_WORKLOAD_COUNTER,
     LW_WORKLOAD_CHURN,
     LW_WORKLOAD_FORGERY,
+    LW_WORKLOAD_SPLIT,
     LW_WORKLOAD_COUNT,
 } lw_workload_kind;
 
@@ -66,6 +69,7 @@ typedef struct lw_workload {
     uint32_t next_process;
     bool marching; /* clients begin at the same moments, so that their commits meet */
     bool stopping; /* clients end after their transaction */
+    uint32_t splits_left;
     uint32_t running;
     uint64_t committed, failed, in_doubt;
     uint64_t highest_timestamp;  /* that a client was told so far */
