@@ -26,10 +26,11 @@ static bool find_victim(lw_env *env, const lw_history *history, lw_bytes *key,
                         uint64_t *timestamp) {
     bool found = false;
     for (const lw_history_txn *txn = history->txns; txn != NULL; txn = txn->next) {
-        bool chosen = !found || workload_below(env, 3) == 0;
-        if (txn->commit_timestamp != 0 && chosen) {
+        const lw_history_key *first = first_written(history, txn);
+        bool wrote = first != NULL && txn->commit_timestamp != 0;
+        if (wrote && (!found || workload_below(env, 3) == 0)) {
             found = true;
-            *key = first_written(history, txn)->name;
+            *key = first->name;
             *timestamp = txn->commit_timestamp;
         }
     }
@@ -37,8 +38,8 @@ static bool find_victim(lw_env *env, const lw_history *history, lw_bytes *key,
 }
 
 void workload_run_forgery(lw_env *env, lw_workload_client *self, lw_client *client) {
-    lw_bytes key;
-    uint64_t timestamp;
+    lw_bytes key = {0};
+    uint64_t timestamp = 0;
     if (!find_victim(env, &self->workload->history, &key, &timestamp)) {
         return;
     }
