@@ -74,6 +74,7 @@ typedef enum lw_flag_id {
     LW_FLAG_KEYS_ONLY,
     LW_FLAG_EXPECT,
     LW_FLAG_SET,
+    LW_FLAG_TTL,
     LW_FLAG_PROGRESS,
     LW_FLAG_DATA,
     LW_FLAG_LISTEN,

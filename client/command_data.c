@@ -6,6 +6,7 @@
 
 /* A page of a walk, one transaction: as much as a slow line carries well within a deadline. */
 enum { PAGE_KEYS = 4096, PAGE_BYTES = 4 * 1024 * 1024 };
+#define WALK_PIN_MS (UINT64_C(24) * 60 * 60 * 1000)
 
 /* ---- keys and values on the command line -------------------------------------------------------
  */
@@ -165,11 +166,13 @@ lw_exit lw_command_get(lw_command *command) {
 
 typedef struct put_work {
     lw_buffer key, value;
+    uint64_t ttl_ms; /* 0: it lasts */
 } put_work;
 
 static lw_status put_body(lw_txn *txn, void *argument) {
     const put_work *work = argument;
-    return lw_put(txn, lw_buffer_view(&work->key), lw_buffer_view(&work->value));
+    lw_bytes key = lw_buffer_view(&work->key), value = lw_buffer_view(&work->value);
+    return work->ttl_ms == 0 ? lw_put(txn, key, value) : lw_put_ttl(txn, key, value, work->ttl_ms);
 }
 
 /* Reads standard input to its end, but not much beyond what a value may have. */
@@ -195,6 +198,9 @@ lw_status lw_command_value(lw_command *command, const char *text, lw_buffer *out
 }
 
 static lw_status read_put(lw_command *command, put_work *work) {
+    if (lw_command_given(command, LW_FLAG_TTL)) {
+        LW_TRY(lw_text_ttl(lw_text(command->flags[LW_FLAG_TTL].text), &work->ttl_ms));
+    }
     LW_TRY(lw_command_bytes(command, "the key", command->operands[0], &work->key));
     return lw_command_value(command, command->operands[1], &work->value);
 }
@@ -212,7 +218,7 @@ static void answer_member(lw_command *command, const char *name, uint64_t number
 }
 
 lw_exit lw_command_put(lw_command *command) {
-    put_work work = {lw_buffer_in(command->memory), lw_buffer_in(command->memory)};
+    put_work work = {.key = lw_buffer_in(command->memory), .value = lw_buffer_in(command->memory)};
     if (read_put(command, &work) != LW_OK) {
         return lw_command_bad_operand(command);
     }
@@ -345,13 +351,23 @@ static lw_status walk_transaction(lw_client *client, lw_walk *walk, uint32_t tim
     return status;
 }
 
+/* One of more than a page pins its moment: nobody knows how long it takes, and the pin ends with
+ * the process at the latest. */
 lw_status lw_command_walk(lw_command *command, lw_client *client, lw_walk *walk) {
     lw_buffer last = lw_buffer_in(command->memory);
     uint32_t timeout_ms = lw_command_txn_options(command).timeout_ms;
-    lw_status status;
-    do {
+    lw_status status = walk_transaction(client, walk, timeout_ms, &last);
+    bool pinned = status == LW_OK;
+    if (pinned) {
+        status = lw_pin(client, WALK_PIN_MS, &walk->at);
+        pinned = status == LW_OK;
+    }
+    while (status == LW_OK) {
         status = walk_transaction(client, walk, timeout_ms, &last);
-    } while (status == LW_OK);
+    }
+    if (pinned && status == LW_NOT_FOUND) {
+        (void)!lw_unpin(client, walk->at);
+    }
     lw_buffer_reset(&last);
     return status == LW_NOT_FOUND ? LW_OK : status;
 }

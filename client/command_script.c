@@ -102,7 +102,7 @@ typedef struct step_shape {
 
 static const step_shape shapes[] = {
     [LW_STEP_GET] = {"get", "get KEY", 1, 1},
-    [LW_STEP_PUT] = {"put", "put KEY VALUE", 2, 2},
+    [LW_STEP_PUT] = {"put", "put KEY VALUE [TIME]", 2, 3},
     [LW_STEP_INSERT] = {"insert", "insert KEY VALUE", 2, 2},
     [LW_STEP_DEL] = {"del", "del KEY...", 1, SIZE_MAX},
     [LW_STEP_SCAN] = {"scan", "scan PREFIX [COUNT]", 1, 2},
@@ -146,6 +146,9 @@ lw_status lw_step_read(const lw_words *words, uint64_t line, lw_step *step) {
                         .words = {words->words + 1, words->count - 1}};
         if (made.words.count < shape->word_min || made.words.count > shape->word_max) {
             return lw_fail(LW_INVALID_ARGUMENT, "the step is: %s", shape->usage);
+        }
+        if (made.kind == LW_STEP_PUT && made.words.count == 3) {
+            LW_TRY(lw_text_ttl(made.words.words[2], &made.ttl_ms));
         }
         if (made.kind == LW_STEP_SCAN && made.words.count == 2) {
             LW_TRY(read_count(made.words.words[1], &made.limit));
@@ -290,7 +293,8 @@ lw_status lw_step_run(lw_txn *txn, const lw_step *step, lw_step_answers *answers
     case LW_STEP_GET:
         return run_get(txn, words[0], answers);
     case LW_STEP_PUT:
-        return lw_put(txn, words[0], words[1]);
+        return step->ttl_ms == 0 ? lw_put(txn, words[0], words[1])
+                                 : lw_put_ttl(txn, words[0], words[1], step->ttl_ms);
     case LW_STEP_INSERT:
         status = lw_insert(txn, words[0], words[1]);
         return status == LW_EXISTS ? disappointed(step, status, "has a value already", why)

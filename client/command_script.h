@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The language of `txn` and `shell`: one step a line, words separated by blanks.
  *
- *   get KEY · put KEY VALUE · insert KEY VALUE · del KEY... · scan PREFIX [COUNT] ·
+ *   get KEY · put KEY VALUE [TIME] · insert KEY VALUE · del KEY... · scan PREFIX [COUNT] ·
  *   add KEY NUMBER · min KEY NUMBER · max KEY NUMBER · append KEY VALUE ·
  *   expect KEY VALUE · expect-absent KEY · savepoint NAME · rollback-to NAME
  *
@@ -39,10 +39,11 @@ typedef struct lw_words {
 
 typedef struct lw_step {
     lw_step_kind kind;
-    uint64_t line;  /* from 1 */
-    lw_words words; /* without the first, which named the kind */
-    uint64_t limit; /* SCAN: 0: all */
-    int64_t number; /* ADD, MIN, MAX */
+    uint64_t line;   /* from 1 */
+    lw_words words;  /* without the first, which named the kind */
+    uint64_t limit;  /* SCAN: 0: all */
+    uint64_t ttl_ms; /* PUT: 0: it lasts */
+    int64_t number;  /* ADD, MIN, MAX */
 } lw_step;
 
 /* Takes a line without its newline apart. LW_INVALID_ARGUMENT says what is wrong with it. */

@@ -42,6 +42,9 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                         "The value that the key must have; without it, the key must have none."},
     [LW_FLAG_SET] = {"set", "VALUE", LW_KIND_TEXT, NULL, NULL, NULL,
                      "The value to give it; without it, the value is taken away."},
+    [LW_FLAG_TTL] = {"ttl", "TIME", LW_KIND_TEXT, NULL, NULL, NULL,
+                     "The value is gone so long after the commit, as if deleted: a number and ms, "
+                     "s, m, h or d. Without it, it lasts."},
     [LW_FLAG_PROGRESS] = {"progress", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                           "Write \"acknowledged COUNT\" to standard error after every batch, in "
                           "place of the progress bar."},
@@ -104,12 +107,13 @@ static const lw_command_spec commands[] = {
      "lathwork get --json user/1 user/2\n"
      "lathwork get photo > photo.jpg",
      lw_command_get},
-    {"put", LW_GROUP_DATA, "KEY VALUE", 2, 2, REACH | FORM, "give a key a value",
+    {"put", LW_GROUP_DATA, "KEY VALUE", 2, 2, REACH | FORM | BIT(TTL), "give a key a value",
      "VALUE - reads the value from standard input, to its last byte. A key has 1 to 16384 bytes "
      "(16 KiB), a value at most 16777216 (16 MiB). What was answered with exit code 0 is on disk.",
      "lathwork put greeting 'hello, world'\n"
      "lathwork put photo - < photo.jpg\n"
-     "lathwork put --hex 00ff cafe",
+     "lathwork put --hex 00ff cafe\n"
+     "lathwork put --ttl 30s session/7f3 alive",
      lw_command_put},
     {"del", LW_GROUP_DATA, "KEY...", 1, -1, REACH | FORM, "take values away",
      "Deletes the keys in one transaction, and prints how many there were.\n\n"
@@ -174,8 +178,9 @@ static const lw_command_spec commands[] = {
     {"dump", LW_GROUP_DATA, "[FILE]", 0, 1, REACH | BIT(AT) | BIT(PREFIX),
      "write all records as text",
      "Writes the form that load reads to FILE, or to standard output: all records as they were at "
-     "one moment. A FILE appears under its name only once it is complete. The time of --timeout is "
-     "for each page, not for the whole.",
+     "one moment, however long it takes: the node keeps it until then. A FILE appears under its "
+     "name only once it is complete. The time of --timeout is for each page, not for the whole. "
+     "That values expire (put --ttl) is not part of the form: loaded again, they last.",
      "lathwork dump records.txt\n"
      "lathwork dump --prefix user/ | wc -l",
      lw_command_dump},
@@ -185,7 +190,7 @@ static const lw_command_spec commands[] = {
      "again as a whole when others were first. Answers are printed once, after the commit. One "
      "step a line:\n\n"
      "  get KEY              print KEY<tab>VALUE, or KEY alone if it has none\n"
-     "  put KEY VALUE        give the key the value\n"
+     "  put KEY VALUE [TIME] give the key the value; TIME: as --ttl of put\n"
      "  insert KEY VALUE     the same, but the key must have none\n"
      "  del KEY...           take the values away\n"
      "  add KEY NUMBER       add to the number it has; also min, max\n"

@@ -203,6 +203,31 @@ lw_status lw_text_number(lw_bytes text, int64_t *number) {
     return LW_OK;
 }
 
+lw_status lw_text_ttl(lw_bytes text, uint64_t *ttl_ms) {
+    static const struct {
+        const char *name;
+        uint64_t factor;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
+    uint64_t read = 0;
+    size_t size = 0;
+    while (size < text.size && text.data[size] >= '0' && text.data[size] <= '9' && size < 12) {
+        read = read * 10 + text.data[size++] - '0';
+    }
+    lw_bytes unit = lw_view(text.data + size, text.size - size);
+    for (size_t index = 0; size > 0 && index < sizeof(units) / sizeof(units[0]); index++) {
+        if (lw_equal(unit, lw_text(units[index].name)) && read > 0 &&
+            read <= LW_TTL_MAX_MS / units[index].factor) {
+            *ttl_ms = read * units[index].factor;
+            return LW_OK;
+        }
+    }
+    char shown[LW_PRINTABLE_SIZE];
+    return lw_fail(LW_INVALID_ARGUMENT,
+                   "\"%s\" is no time to live: it is a whole number and ms, s, m, h or d, from 1ms "
+                   "to 50000d, such as 30s",
+                   lw_printable(text, shown, sizeof(shown)));
+}
+
 void lw_record_encode(lw_bytes key, lw_bytes value, lw_buffer *out) {
     encode_escaped(key, out);
     lw_buffer_append_u8(out, '\t');

@@ -31,6 +31,9 @@ bool lw_text_printable(lw_bytes bytes);
 
 /* Reads a whole number of 64 bits, "-" before a negative one. LW_INVALID_ARGUMENT if it is none. */
 LW_MUST_USE lw_status lw_text_number(lw_bytes text, int64_t *number);
+/* Reads a time to live: a whole number and ms, s, m, h or d. LW_INVALID_ARGUMENT if it is none, or
+ * none that a value can have. */
+LW_MUST_USE lw_status lw_text_ttl(lw_bytes text, uint64_t *ttl_ms);
 
 /* Appends "KEY<tab>VALUE<newline>". */
 void lw_record_encode(lw_bytes key, lw_bytes value, lw_buffer *out);

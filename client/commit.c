@@ -100,6 +100,8 @@ static lw_status take_reply(lw_commit_job *job, const lw_call *call, uint64_t pr
         lw_prewrite_reply answer;
         LW_TRY(lw_prewrite_reply_decode(call->reply.body, arena, &answer));
         event->timestamp = answer.committed;
+        job->txn->valid_until =
+            answer.valid_until < job->txn->valid_until ? answer.valid_until : job->txn->valid_until;
         event->classic = proposed != 0 && !answer.asynchronous && answer.committed == 0;
     }
     return LW_OK;
@@ -229,6 +231,20 @@ LW_YIELDS static void propose(lw_commit_job *job, lw_commit_event *event) {
     }
 }
 
+/* The commit timestamp of two phases. Too late, if something expired that the mutations vouch for:
+ * what was only read is validated with the timestamp known. */
+LW_YIELDS static void take_commit_timestamp(lw_commit_job *job, lw_commit_event *event) {
+    lw_txn *txn = job->txn;
+    event->status = lw_client_fresh_timestamp(txn->client, 1, txn->deadline_ns, &event->timestamp);
+    if (event->status == LW_OK && event->timestamp >= txn->valid_until) {
+        LW_MARK(txn->client->env, "client.expired_before_commit");
+        event->obstacle = LW_OBSTACLE_NEWER;
+        event->status =
+            lw_fail(LW_CONFLICT, "a value that this transaction read for update expired before it "
+                                 "could commit: run the whole transaction again");
+    }
+}
+
 /* One window of a phase that takes several. */
 LW_YIELDS static void send_phase(lw_commit_job *job, const lw_commit_action *action,
                                  lw_commit_event *event) {
@@ -313,8 +329,7 @@ LW_YIELDS static void carry_out(lw_commit_job *job, const lw_commit_action *acti
         propose(job, event);
         break;
     case LW_COMMIT_SEND_TIMESTAMP:
-        event->status =
-            lw_client_fresh_timestamp(txn->client, 1, txn->deadline_ns, &event->timestamp);
+        take_commit_timestamp(job, event);
         break;
     case LW_COMMIT_SEND_VALIDATE_APART:
     case LW_COMMIT_SEND_PREWRITE:

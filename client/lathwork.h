@@ -53,6 +53,7 @@ enum {
     LW_STAMPED_VALUE_SIZE_MAX = LW_VALUE_SIZE_MAX - 4, /* of lw_put_stamped */
     LW_SWAP_SIZE_MAX = LW_VALUE_SIZE_MAX - 6,          /* both of lw_compare_and_set together */
 };
+#define LW_TTL_MAX_MS (UINT64_C(1) << 42) /* 139 years */
 
 typedef struct lw_client lw_client;
 typedef struct lw_txn lw_txn;
@@ -119,7 +120,8 @@ typedef struct lw_txn_options {
     lw_locking locking;
     int read_only;         /* writes are refused */
     uint64_t at_timestamp; /* read as of this timestamp (implies read_only); 0: now */
-    uint32_t timeout_ms;   /* the deadline of the whole transaction, from now; 0: the client's */
+    uint32_t timeout_ms;   /* the deadline of the whole transaction, from now; 0: the client's. Its
+                              snapshot is kept until then, however short the nodes' retention is */
 } lw_txn_options;
 
 /* Begins a transaction; sends nothing. Its snapshot is taken at its first read. `options` may be
@@ -150,7 +152,7 @@ LW_MUST_USE LW_PUBLIC lw_status lw_get_many(lw_txn *txn, lw_lookup *lookups, siz
 
 /* Gives `key` the value, whether it had one or not. */
 LW_MUST_USE LW_PUBLIC lw_status lw_put(lw_txn *txn, lw_bytes key, lw_bytes value);
-/* As lw_put, for so many milliseconds from the commit on (at least 1, at most 139 years): then it
+/* As lw_put, for so many milliseconds from the commit on (1 to LW_TTL_MAX_MS): then it
  * is as if somebody had deleted the key. That moment belongs to the lattice's time, as timestamps
  * do: a snapshot of before it goes on seeing the value, however late it asks. A transaction that
  * read the value, and whose commit comes after that moment, is in conflict as it would be with that
@@ -240,7 +242,8 @@ LW_PUBLIC const char *lw_txn_token(const lw_txn *txn);
  * process): it is decided by this call if it was not yet.
  *
  * LW_OK         committed; *commit_timestamp says when.
- * LW_NOT_FOUND  it did not commit, and never will. */
+ * LW_NOT_FOUND  it did not commit, and never will.
+ * LW_TOO_OLD    nobody knows any more: it began longer ago than the past is kept. */
 LW_MUST_USE LW_PUBLIC lw_status lw_txn_outcome(lw_client *client, const char *token,
                                                uint64_t *commit_timestamp);
 
@@ -262,6 +265,24 @@ typedef lw_status (*lw_txn_body)(lw_txn *txn, void *argument);
  * Never repeats after LW_UNDETERMINED. */
 LW_MUST_USE LW_PUBLIC lw_status lw_run(lw_client *client, const lw_txn_options *options,
                                        lw_txn_body body, void *argument);
+
+/* ---- the past ------------------------------------------------------------------------------- */
+
+/* What was there earlier can be read (lw_txn_options.at_timestamp), and the outcome of a
+ * transaction be asked for, as long as the nodes keep the past: their --retention, ten minutes by
+ * default. Then space comes back, and who asks hears LW_TOO_OLD.
+ *
+ * Keeps the snapshot at *timestamp readable, by transactions of any client, for so many
+ * milliseconds from now (at least 1, at most 1000 hours); 0 stands for now, and *timestamp then
+ * tells it. For backups, and whatever else reads in many transactions what it was at one moment. It
+ * is durable when this returns; it ends with lw_unpin, when this client is closed or its process
+ * dies, and when its time is over. Doing it again sets a later end.
+ *
+ * LW_TOO_OLD       the snapshot may be gone already.
+ * LW_BACKPRESSURE  too many are pinned. */
+LW_MUST_USE LW_PUBLIC lw_status lw_pin(lw_client *client, uint64_t lifetime_ms,
+                                       uint64_t *timestamp);
+LW_MUST_USE LW_PUBLIC lw_status lw_unpin(lw_client *client, uint64_t timestamp);
 
 /* ---- scans ---------------------------------------------------------------------------------- */
 

@@ -223,6 +223,7 @@ LW_YIELDS static lw_status greet(lw_link *link, uint64_t deadline_ns) {
     LW_TRY(status);
     LW_TRY(lw_welcome_decode(attempt.reply.body, &welcome));
     link->session = welcome.session;
+    link->retention_ms = welcome.retention_ms;
     return LW_OK;
 }
 

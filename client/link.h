@@ -18,9 +18,10 @@
 typedef struct lw_link {
     lw_env *env;
     char address[LW_ADDRESS_SIZE];
-    lw_bytes label;   /* the owner's, for the greeting */
-    lw_handle socket; /* none: not connected */
-    uint64_t session; /* given by the first node that greeted us; 0 before */
+    lw_bytes label;        /* the owner's, for the greeting */
+    lw_handle socket;      /* none: not connected */
+    uint64_t session;      /* given by the first node that greeted us; 0 before */
+    uint64_t retention_ms; /* of that node; 0: it did not say */
     uint64_t request_id;
     lw_buffer in;           /* what was received; frames before `taken` have been looked at */
     size_t taken;           /* bytes of it */

@@ -175,6 +175,11 @@ LW_YIELDS static lw_status resolve(lw_txn *txn, const lw_obstacle *obstacle, uin
     if (status == LW_TIMEOUT) {
         return lw_txn_held_up(txn, obstacle);
     }
+    if (status == LW_TOO_OLD) {
+        LW_MARK(txn->client->env, "client.meets_a_forgotten_lock");
+        fate = LW_FATE_ALIVE; /* the shards end such locks by themselves */
+        status = LW_OK;
+    }
     LW_TRY(status);
     if (fate == LW_FATE_ALIVE) {
         LW_MARK(txn->client->env, "client.waits_for_a_live_lock");
@@ -184,7 +189,8 @@ LW_YIELDS static lw_status resolve(lw_txn *txn, const lw_obstacle *obstacle, uin
         return in_time ? LW_OK : lw_txn_held_up(txn, obstacle);
     }
     LW_MARK(txn->client->env, "client.finishes_a_dead_lock");
-    return finish_key(txn, obstacle->start, commit_timestamp, obstacle->key);
+    status = finish_key(txn, obstacle->start, commit_timestamp, obstacle->key);
+    return status == LW_TOO_OLD ? LW_OK : status; /* somebody has ended it long ago */
 }
 
 lw_status lw_txn_resolve(lw_txn *txn, const lw_obstacle *obstacle, uint32_t attempt) {

@@ -27,6 +27,7 @@ static lw_status begin(lw_client *client, const lw_txn_options *options, lw_txn 
     made->options = *options;
     made->options.read_only = options->read_only || options->at_timestamp != 0;
     made->read_timestamp = options->at_timestamp;
+    made->valid_until = UINT64_MAX;
     made->begun_ns = lw_env_now(client->env);
     made->deadline_ns = lw_client_deadline(client, options->timeout_ms);
     made->writes = lw_write_set_in(memory);
@@ -96,6 +97,7 @@ void lw_txn_close(lw_txn *txn) {
     lw_error *outer = lw_client_enter(client);
     uint64_t deadline_ns = lw_env_now(client->env) + CLOSE_TIMEOUT_MS * ns_per_ms;
     txn->state = LW_TXN_ENDED;
+    lw_txn_let_go(txn);
     if (release_locks(txn, deadline_ns) != LW_OK) {
         abandon_session(client);
     }
@@ -297,6 +299,8 @@ lw_status lw_put(lw_txn *txn, lw_bytes key, lw_bytes value) {
     lw_error *outer = lw_client_enter(txn->client);
     return lw_client_leave(outer, put(txn, key, value));
 }
+
+_Static_assert(LW_TTL_MAX_MS == LW_USER_TTL_MAX_MS, "what the header says is what is taken");
 
 LW_YIELDS static lw_status put_ttl(lw_txn *txn, lw_bytes key, lw_bytes value, uint64_t ttl_ms) {
     LW_TRY(lw_txn_check_write(txn, key, value));

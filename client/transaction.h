@@ -40,6 +40,7 @@ struct lw_txn {
     uint64_t start;            /* what the transaction is known by; 0: nothing sent yet */
     uint64_t read_timestamp;   /* the snapshot; 0: none yet */
     uint64_t commit_timestamp; /* once committed */
+    uint64_t valid_until;      /* what is prewritten must commit below this timestamp, or never */
     bool locks;                /* pessimistic locks may be held at the shard */
     uint64_t begun_ns;
     lw_write_set writes;
@@ -101,6 +102,9 @@ LW_MUST_USE lw_status lw_txn_take_snapshot(lw_txn *txn, uint64_t read_timestamp)
 LW_MUST_USE LW_YIELDS lw_status lw_txn_read_committed(lw_txn *txn, lw_bytes key, lw_bytes *value);
 /* Turns an atomic write on the key, if there is one, into an ordinary one (client/atomic.c). */
 LW_MUST_USE LW_YIELDS lw_status lw_txn_settle(lw_txn *txn, lw_bytes key);
+/* If the node may keep the snapshot for this transaction longer than the past, it need not any more
+ * (client/pin.c). Sends that behind, and does not wait. */
+void lw_txn_let_go(lw_txn *txn);
 /* Sends the commit (client/commit.c). */
 LW_MUST_USE LW_YIELDS lw_status lw_txn_commit(lw_txn *txn);
 

@@ -5,7 +5,7 @@ enum {
     REQUEST_FIELDS = 7,
     REPLY_FIELDS = 5,
     HELLO_FIELDS = 5,
-    WELCOME_FIELDS = 5,
+    WELCOME_FIELDS = 6,
     SHARD_FIELDS = 7,
     SHARD_ROW_FIELDS = 2,
     SPLIT_FIELDS = 1,
@@ -137,6 +137,7 @@ void lw_welcome_encode(const lw_welcome *welcome, lw_buffer *body) {
     lw_write_u64(body, welcome->node_id);
     lw_write_bytes(body, welcome->cluster_id);
     lw_write_text(body, welcome->version);
+    lw_write_u64(body, welcome->retention_ms);
 }
 
 lw_status lw_welcome_decode(lw_bytes body, lw_welcome *welcome) {
@@ -147,6 +148,7 @@ lw_status lw_welcome_decode(lw_bytes body, lw_welcome *welcome) {
     read.node_id = lw_read_u64(&reader);
     read.cluster_id = lw_read_bytes(&reader);
     read.version = lw_read_text(&reader);
+    read.retention_ms = lw_read_u64(&reader);
     lw_read_skip(&reader, extra);
     if (!lw_reader_done(&reader) || read.cluster_id.size != LW_CLUSTER_ID_BYTES) {
         return lw_fail(LW_INVALID_ARGUMENT, "the node's welcome is not well-formed");

@@ -104,8 +104,9 @@ typedef struct lw_welcome {
     uint64_t protocol;
     uint64_t session;
     uint64_t node_id;
-    lw_bytes cluster_id; /* LW_CLUSTER_ID_BYTES */
-    lw_bytes version;    /* of the node's program */
+    lw_bytes cluster_id;   /* LW_CLUSTER_ID_BYTES */
+    lw_bytes version;      /* of the node's program */
+    uint64_t retention_ms; /* how long the past can be read; 0: the node does not say */
 } lw_welcome;
 /* HELLO bodies begin with the text "LW01", so that what is not ours is told apart at once. */
 void lw_hello_encode(const lw_hello *hello, lw_buffer *body);

@@ -382,14 +382,17 @@ LW_YIELDS static lw_status pin(lw_gc *gc, const lw_pin_request *asked, uint64_t 
     LW_TRY(lw_gc_stands(gc, *timestamp));
     uint64_t until = now_of(gc) + lw_timestamp_of_ms(asked->lifetime_ms);
     lw_bytes label = gc->options.session_label(gc->options.argument, session);
-    if (gc->pins.by_place.count >= LW_PIN_RECORD_COUNT ||
-        lw_pins_hold(&gc->pins, session, *timestamp, until, label) == NULL) {
+    lw_pin *made = gc->pins.by_place.count < LW_PIN_RECORD_COUNT
+                       ? lw_pins_hold(&gc->pins, session, *timestamp, until, label)
+                       : NULL;
+    if (made == NULL) {
         return lw_fail(LW_BACKPRESSURE, "%d timestamps are pinned already: let go of some",
                        LW_PIN_RECORD_COUNT);
     }
+    made->asked = true;
     lw_status status = await_durable(gc, deadline_ns);
     if (status != LW_OK) {
-        (void)lw_pins_drop(&gc->pins, session, *timestamp);
+        (void)lw_pins_drop(&gc->pins, session, *timestamp, true);
     }
     return status;
 }
@@ -401,7 +404,7 @@ lw_status lw_gc_request(lw_gc *gc, const lw_request *request, uint64_t session, 
     lw_arena_reset(&arena);
     LW_TRY(status);
     if (request->kind == LW_MESSAGE_UNPIN) {
-        (void)lw_pins_drop(&gc->pins, session, asked.timestamp);
+        (void)lw_pins_drop(&gc->pins, session, asked.timestamp, asked.asked);
         return LW_OK;
     }
     uint64_t deadline_ns =
@@ -413,6 +416,10 @@ lw_status lw_gc_request(lw_gc *gc, const lw_request *request, uint64_t session, 
 }
 
 /* ---- looking -------------------------------------------------------------------------------- */
+
+uint64_t lw_gc_retention_ms(const lw_gc *gc) {
+    return gc->options.retention_ms;
+}
 
 static uint64_t ms_between(uint64_t from, uint64_t to) {
     return to > from ? lw_timestamp_ms(to) - lw_timestamp_ms(from) : 0;

@@ -183,6 +183,7 @@ LW_YIELDS static lw_status open_server(lw_node *node) {
         .node_id = node->identity.node_id,
         .cluster_id = lw_view(node->identity.cluster_id, LW_CLUSTER_ID_SIZE),
         .version = lw_text(node->options.version),
+        .retention_ms = lw_gc_retention_ms(node->gc),
         .handle = handle,
         .spare = spare,
         .session_ended = session_ended,

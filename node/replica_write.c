@@ -218,6 +218,7 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
     if (lw_recent_find(replica->options.writers, request.start) == NULL) {
         replica_note_writer(call, request.start, 0);
     }
+    answer.valid_until = call->evaluation.valid_until;
     lw_prewrite_reply_encode(&answer, reply);
     return LW_OK;
 }

@@ -220,6 +220,7 @@ static lw_status greet(connection *one, lw_bytes payload) {
         .node_id = server->options.node_id,
         .cluster_id = server->options.cluster_id,
         .version = server->options.version,
+        .retention_ms = server->options.retention_ms,
     };
     lw_buffer body = lw_buffer_in(server->env->memory);
     lw_welcome_encode(&welcome, &body);

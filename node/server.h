@@ -19,7 +19,7 @@ typedef struct lw_server lw_server;
 typedef struct lw_server_options {
     const char *listen; /* "HOST:PORT" */
     /* What a welcome says, besides session and protocol. */
-    uint64_t node_id;
+    uint64_t node_id, retention_ms;
     lw_bytes cluster_id, version; /* live as long as the server */
     /* Carries out one request. `body` receives the reply's body; the reason of a failure is in the
      * error slot. Runs in a fiber of its own. */

@@ -161,6 +161,7 @@ static void a_welcome_arrives_as_it_was_sent(void **state) {
                        .node_id = UINT64_MAX,
                        .cluster_id = lw_text("0123456789abcdef"),
                        .version = lw_text("1.0")};
+    sent.retention_ms = 600000;
     lw_welcome_encode(&sent, &body);
     lw_welcome welcome;
     assert_int_equal(lw_welcome_decode(lw_buffer_view(&body), &welcome), LW_OK);
@@ -168,6 +169,7 @@ static void a_welcome_arrives_as_it_was_sent(void **state) {
     assert_true(welcome.node_id == UINT64_MAX);
     assert_true(lw_equal(welcome.cluster_id, sent.cluster_id));
     assert_true(lw_equal(welcome.version, sent.version));
+    assert_int_equal(welcome.retention_ms, 600000);
 }
 
 static void shards_arrive_as_they_were_sent(void **state) {

@@ -55,8 +55,8 @@ static void it_stops_at_the_oldest_pin(void **state) {
     assert_true(lw_pins_oldest(&pins)->timestamp == at_ms(7000) + 5);
     assert_true(lw_pins_reach(&pins, at_ms(20000), 100) == at_ms(7000) + 5);
     assert_true(lw_pins_reach(&pins, at_ms(6000), 100) == at_ms(5900));
-    assert_true(lw_pins_drop(&pins, 1, at_ms(7000) + 5));
-    assert_false(lw_pins_drop(&pins, 1, at_ms(7000) + 5));
+    assert_true(lw_pins_drop(&pins, 1, at_ms(7000) + 5, false));
+    assert_false(lw_pins_drop(&pins, 1, at_ms(7000) + 5, false));
     assert_true(lw_pins_reach(&pins, at_ms(20000), 100) == at_ms(8000));
     assert_int_equal(lw_pins_end_session(&pins, 2), 2);
     assert_null(lw_pins_oldest(&pins));
@@ -71,6 +71,16 @@ static void a_pin_ends_at_its_moment_unless_it_is_lengthened(void **state) {
     hold(1, 500, 2000);
     assert_int_equal(lw_pins_expire(&pins, 1000), 0);
     assert_int_equal(lw_pins_expire(&pins, 2000), 1);
+    assert_null(lw_pins_oldest(&pins));
+}
+
+static void a_reader_does_not_let_go_of_what_was_asked_for(void **state) {
+    (void)state;
+    lw_pins_hold(&pins, 1, 500, 1000, lw_text(""))->asked = true;
+    hold(1, 500, 2000); /* it reads there too */
+    assert_false(lw_pins_drop(&pins, 1, 500, false));
+    assert_non_null(lw_pins_oldest(&pins));
+    assert_true(lw_pins_drop(&pins, 1, 500, true));
     assert_null(lw_pins_oldest(&pins));
 }
 
@@ -100,7 +110,7 @@ static void pins_are_what_a_list_of_them_is(void **state) {
                 hold(session, at_ms(time), end);
                 until[session][time] = end > until[session][time] ? end : until[session][time];
             } else if (what == 4) {
-                assert_int_equal(lw_pins_drop(&pins, session, at_ms(time)),
+                assert_int_equal(lw_pins_drop(&pins, session, at_ms(time), true),
                                  until[session][time] != 0);
                 until[session][time] = 0;
             } else if (what == 5 && time < 10) {
@@ -135,13 +145,14 @@ static void the_bytes_of_the_record_never_change(void **state) {
         1,                              /* format */
         0x34, 0x12, 0,   0, 0, 0, 0, 0, /* safepoint */
         1,                              /* pins */
+        1,                              /* asked for */
         7,    0,    0,   0, 0, 0, 0, 0, /* session */
         0,    0x20, 1,   0, 0, 0, 0, 0, /* timestamp */
         0x77, 0x66, 5,   0, 0, 0, 0, 0, /* until */
         2,    'm',  'e',                /* label */
     };
     pins.safepoint = 0x1234;
-    assert_non_null(lw_pins_hold(&pins, 7, 0x12000, 0x56677, lw_text("me")));
+    lw_pins_hold(&pins, 7, 0x12000, 0x56677, lw_text("me"))->asked = true;
     lw_pins_encode(&pins, &record);
     assert_int_equal(record.size, sizeof(exact));
     assert_memory_equal(record.data, exact, sizeof(exact));
@@ -202,6 +213,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(the_safepoint_trails_by_the_retention, setup, teardown),
         cmocka_unit_test_setup_teardown(it_stops_at_the_oldest_pin, setup, teardown),
         cmocka_unit_test_setup_teardown(a_pin_ends_at_its_moment_unless_it_is_lengthened, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_reader_does_not_let_go_of_what_was_asked_for, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(there_are_not_too_many_pins, setup, teardown),
         cmocka_unit_test_setup_teardown(pins_are_what_a_list_of_them_is, setup, teardown),

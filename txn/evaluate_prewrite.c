@@ -131,6 +131,15 @@ LW_YIELDS static lw_status take_account(prewriting *job, const lw_mutation *muta
     return LW_OK;
 }
 
+/* What a repeated request has to tell again: an async lock was granted below whatever expires. */
+static lw_status still_valid(const prewriting *job, const lw_mutation *mutation,
+                             const lw_lock_record *lock, const lw_account *account) {
+    return lock->commit_timestamp != 0
+               ? LW_OK
+               : lw_history_outlasts(job->evaluation, mutation->key, account->expires,
+                                     account->expiring_start, mutation->seen, UINT64_MAX);
+}
+
 LW_YIELDS static lw_status prewrite_one(prewriting *job, const lw_mutation *mutation) {
     lw_evaluation *evaluation = job->evaluation;
     uint64_t start = job->request->start;
@@ -144,6 +153,7 @@ LW_YIELDS static lw_status prewrite_one(prewriting *job, const lw_mutation *muta
     lw_lock_record lock;
     lw_status status = lw_history_lock(evaluation, mutation->key, &lock);
     if (status == LW_OK && lock.start == start) {
+        LW_TRY(still_valid(job, mutation, &lock, &account));
         return meet_own(job, mutation, &lock);
     }
     if (account.rolled_back) {

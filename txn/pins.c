@@ -76,12 +76,13 @@ lw_pin *lw_pins_hold(lw_pins *pins, uint64_t session, uint64_t timestamp, uint64
     return pin;
 }
 
-bool lw_pins_drop(lw_pins *pins, uint64_t session, uint64_t timestamp) {
+bool lw_pins_drop(lw_pins *pins, uint64_t session, uint64_t timestamp, bool asked) {
     lw_pin *pin = find(pins, session, timestamp);
-    if (pin != NULL) {
-        forget(pins, pin);
+    if (pin == NULL || (pin->asked && !asked)) {
+        return false;
     }
-    return pin != NULL;
+    forget(pins, pin);
+    return true;
 }
 
 uint32_t lw_pins_end_session(lw_pins *pins, uint64_t session) {
@@ -162,6 +163,7 @@ static int by_timestamp(const void *a, const void *b) {
 }
 
 static void encode_pin(const lw_pin *pin, lw_buffer *out) {
+    lw_buffer_append_u8(out, pin->asked);
     lw_buffer_append_u64(out, pin->session);
     lw_buffer_append_u64(out, pin->timestamp);
     lw_buffer_append_u64(out, pin->until);
@@ -188,9 +190,10 @@ void lw_pins_encode(const lw_pins *pins, lw_buffer *out) {
 }
 
 static bool decode_pin(lw_bytes *bytes, uint64_t safepoint, lw_pins *pins) {
-    lw_bytes numbers, label;
+    lw_bytes asked, numbers, label;
     uint64_t label_size;
-    if (!lw_take_bytes(bytes, 3 * sizeof(uint64_t), &numbers) ||
+    if (!lw_take_bytes(bytes, 1, &asked) || asked.data[0] > 1 ||
+        !lw_take_bytes(bytes, 3 * sizeof(uint64_t), &numbers) ||
         !lw_take_varint(bytes, &label_size) || label_size > LW_PIN_LABEL_SIZE_MAX ||
         !lw_take_bytes(bytes, label_size, &label)) {
         return false;
@@ -201,6 +204,7 @@ static bool decode_pin(lw_bytes *bytes, uint64_t safepoint, lw_pins *pins) {
     }
     lw_pin *pin = lw_pins_hold(pins, session, timestamp, lw_get_u64(numbers.data + 16), label);
     LW_ASSERT(pin != NULL);
+    pin->asked = asked.data[0] == 1;
     pin->leftover = true;
     pins->leftover_count++;
     return true;

@@ -7,7 +7,8 @@
  * is dropped, with its session, or at that moment.
  *
  *   record   format u8 (1) · safepoint u64 · pin count varint ·
- *            pins: session u64 · timestamp u64 · until u64 · label size varint · label
+ *            pins: asked for u8 · session u64 · timestamp u64 · until u64 · label size varint ·
+ * label
  *
  * All numbers are little-endian; the pins are the oldest, by timestamp, in that order.
  *
@@ -37,6 +38,7 @@ typedef struct lw_pin {
     uint64_t until; /* a timestamp: from then on it holds nothing */
     uint8_t label_size;
     uint8_t label[LW_PIN_LABEL_SIZE_MAX]; /* whose it is */
+    bool asked;                           /* for by PIN: a reader that ends does not let go of it */
     bool leftover; /* of before the start: its session has not been heard of again */
 } lw_pin;
 
@@ -55,8 +57,8 @@ void lw_pins_reset(lw_pins *pins);
  * there are LW_PIN_COUNT_MAX already. */
 lw_pin *lw_pins_hold(lw_pins *pins, uint64_t session, uint64_t timestamp, uint64_t until,
                      lw_bytes label);
-/* False if there is no such pin. */
-bool lw_pins_drop(lw_pins *pins, uint64_t session, uint64_t timestamp);
+/* False if there is no such pin, or it was asked for and this is not. */
+bool lw_pins_drop(lw_pins *pins, uint64_t session, uint64_t timestamp, bool asked);
 /* How many ended: all of a session, those whose time is over, those that were loaded and whose
  * session was not heard of since. */
 uint32_t lw_pins_end_session(lw_pins *pins, uint64_t session);

@@ -14,7 +14,7 @@
  *   commit reply        [ commit timestamp, [ [ applied, found, value ] ... ] ]
  *   prewrite request    [ start, primary, lifetime ms, [ mutation ... ], commit timestamp,
  *                         sequence, [ secondary ... ], [ seen key ... ], [ seen range ... ] ]
- *   prewrite reply      [ committed, asynchronous ]
+ *   prewrite reply      [ committed, asynchronous, valid until ]
  *   validate request    [ start, commit timestamp, [ seen key ... ], [ seen range ... ] ]
  *   finish request      [ start, commit timestamp, [ key ... ] ]
  *   finish range req.   [ start, commit timestamp, lower, upper ]
@@ -32,7 +32,7 @@
  *   kill reply          [ fate, commit timestamp ]
  *   obstacle            [ kind, key, start, commit timestamp, primary, label, remaining ms,
  *                         waited ms, cycle length, [ [ start, key, label ] ... ] ]
- *   pin request         [ timestamp, lifetime ms ]
+ *   pin request         [ timestamp, lifetime ms, asked ]
  *   pin reply           [ timestamp ]
  *   obstacle            [ kind, key, start, commit timestamp, primary, label, remaining ms ]
  *
@@ -86,15 +86,17 @@ lw_status lw_timestamp_reply_decode(lw_bytes body, lw_arena *arena, lw_timestamp
 /* ---- PIN and UNPIN -------------------------------------------------------------------------- */
 
 void lw_pin_request_encode(const lw_pin_request *message, lw_buffer *body) {
-    lw_write_array(body, 2);
+    lw_write_array(body, 3);
     lw_write_u64(body, message->timestamp);
     lw_write_u64(body, message->lifetime_ms);
+    lw_write_bool(body, message->asked);
 }
 
 lw_status lw_pin_request_decode(lw_bytes body, lw_arena *arena, lw_pin_request *message) {
-    request_decoder from = request_open(body, arena, 2);
+    request_decoder from = request_open(body, arena, 3);
     lw_pin_request read = {.timestamp = request_number(&from)};
     read.lifetime_ms = request_number(&from);
+    read.asked = request_flag(&from);
     request_demand(&from, read.timestamp > 0 || read.lifetime_ms > 0, "it names no pin");
     request_demand(&from, read.lifetime_ms <= LW_PIN_LIFETIME_MAX_MS,
                    "it is to hold for more than 1000 hours");

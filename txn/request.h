@@ -150,6 +150,8 @@ typedef struct lw_prewrite_reply {
     uint64_t committed; /* when an earlier copy of the transaction committed: it is over, and
                            successful; 0: it did not */
     bool asynchronous;  /* all keys of the request are locked with the commit timestamp asked for */
+    uint64_t valid_until; /* it must commit below this timestamp, at which something expires that
+                             its mutations vouch for; UINT64_MAX: nothing does */
 } lw_prewrite_reply;
 
 /* ---- VALIDATE: nothing newer than what was seen is or will be committed by then ------------ */
@@ -298,6 +300,7 @@ typedef struct lw_kill_reply {
 typedef struct lw_pin_request {
     uint64_t timestamp;   /* PIN: 0 stands for now */
     uint64_t lifetime_ms; /* from now, at most LW_PIN_LIFETIME_MAX_MS; UNPIN: 0 */
+    bool asked;           /* UNPIN: what PIN has pinned, and not only what its own reading has */
 } lw_pin_request;
 /* PIN: what is pinned then; it is durable. */
 typedef struct lw_pin_reply {

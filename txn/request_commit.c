@@ -110,15 +110,17 @@ lw_status lw_prewrite_request_decode(lw_bytes body, lw_arena *arena, lw_prewrite
 }
 
 void lw_prewrite_reply_encode(const lw_prewrite_reply *message, lw_buffer *body) {
-    lw_write_array(body, 2);
+    lw_write_array(body, 3);
     lw_write_u64(body, message->committed);
     lw_write_bool(body, message->asynchronous);
+    lw_write_u64(body, message->valid_until);
 }
 
 lw_status lw_prewrite_reply_decode(lw_bytes body, lw_arena *arena, lw_prewrite_reply *message) {
-    request_decoder from = request_open(body, arena, 2);
+    request_decoder from = request_open(body, arena, 3);
     lw_prewrite_reply read = {.committed = request_number(&from)};
     read.asynchronous = request_flag(&from);
+    read.valid_until = request_number(&from);
     request_demand(&from, read.committed == 0 || !read.asynchronous,
                    "a transaction that is over is still being locked");
     LW_TRY(request_close(&from, "prewrite reply"));
