@@ -23,7 +23,7 @@ seconds=${HISTORY_SECONDS:-4}
 seed=${HISTORY_SEED:-$(date +%s)}
 root=$(mktemp -d) || exit 2
 node= recording=
-passed=0 failed=0 deaths=0
+passed=0 failed=0 deaths=0 splits=0
 RANDOM=$((seed % 32768))
 
 leave() {
@@ -67,10 +67,17 @@ kill_node() {
     deaths=$((deaths + 1))
 }
 
+# Lists and rows are in shards of their own; then shards begin among them, here and there.
+split_at() { # KEY
+    timeout 10 "$program" split --addr "$address" --timeout 5s "$1" >>"$root/splits" 2>&1 &&
+        splits=$((splits + 1))
+}
+
 play_round() { # NUMBER ISOLATION
     rm -rf "$root/data"
     : >"$root/err"
     start_node 127.0.0.1:0 || return
+    split_at row/
     "$recorder" "$address" "$root/history" "$seconds" 8 "$2" $((seed + $1)) 60 >"$root/told" 2>&1 &
     recording=$!
     disown
@@ -78,6 +85,7 @@ play_round() { # NUMBER ISOLATION
     while [ $SECONDS -lt $end ]; do
         sleep "0.$((RANDOM % 90 + 10))"
         [ $((RANDOM % 4)) -ne 0 ] || sleep 1
+        [ $((RANDOM % 3)) -ne 0 ] || split_at "$(printf '%s/%08d' "${kinds[RANDOM % 2]}" $((RANDOM % 400)))"
         kill_node
         start_node "$at" || return
     done
@@ -102,9 +110,10 @@ play_round() { # NUMBER ISOLATION
 }
 
 isolations=(strict snapshot both)
+kinds=(list row)
 for round in $(seq "$rounds"); do
     play_round "$round" "${isolations[$(((round - 1) % 3))]}"
 done
-echo "the node was killed $deaths times"
+echo "the node was killed $deaths times, and split a shard $splits times"
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]
