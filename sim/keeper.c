@@ -71,6 +71,7 @@ LW_YIELDS static void node_main(void *argument) {
     lw_node_options options = {.directory = "data",
                                .listen = "node:7871",
                                .memory_size = NODE_MEMORY,
+                               .retention_ms = it->retention_ms,
                                .version = LW_VERSION,
                                .died = node_died,
                                .argument = self};

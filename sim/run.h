@@ -32,6 +32,7 @@ typedef struct lw_sim_run {
     lw_error node_error;
     uint64_t incarnation; /* of the node when it last served; 0: it never did */
     char cluster[40];     /* likewise */
+    uint64_t retention_ms;
     lw_workload workload;
     lw_host *client_hosts[LW_SIM_CLIENTS_MAX];
     lw_workload_client clients[LW_SIM_CLIENTS_MAX];

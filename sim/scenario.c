@@ -54,6 +54,10 @@ const lw_scenario *lw_scenario_find(const char *name) {
     return NULL;
 }
 
+/* How long the past can be read: mostly so short that garbage is collected in a run. */
+static const uint64_t retentions_ms[] = {0, 300, 1000, 1000, 3000, 10000};
+enum { RETENTION_COUNT = sizeof(retentions_ms) / sizeof(retentions_ms[0]) };
+
 static uint64_t world_now(void *world) {
     return lw_world_now(world);
 }
@@ -222,6 +226,7 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     it->node_host = lw_world_host(it->world, "node");
     it->judge_host = lw_world_host(it->world, "judge");
     lw_workload_init(&it->workload, memory, &it->chance, world_now, it->world);
+    it->retention_ms = retentions_ms[lw_chance_below(&it->chance, RETENTION_COUNT)];
     it->workload.marching = lw_chance_percent(&it->chance, 30);
     it->workload.undisturbed = options->scenario->crash_every_ms == 0;
     run_phases(it);

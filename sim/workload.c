@@ -272,6 +272,10 @@ LW_YIELDS static lw_status resolve_doubts(lw_workload *workload, lw_client *clie
             continue;
         }
         lw_status status = lw_txn_outcome(client, txn->token, &txn->commit_timestamp);
+        if (status == LW_TOO_OLD) {
+            txn->token = NULL; /* nobody knows any more, and who asks is told that */
+            continue;
+        }
         if (status != LW_OK && status != LW_NOT_FOUND) {
             return status;
         }
