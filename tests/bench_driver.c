@@ -187,9 +187,9 @@ static void close_connection(bench_connection *connection) {
 
 static void turn(drive *of) {
     struct epoll_event events[EVENTS];
-    int count = epoll_wait(of->events, events, EVENTS, 10000);
+    int count = epoll_wait(of->events, events, EVENTS, 30000);
     if (count == 0) {
-        bench_txn_fail("%s has not answered for ten seconds", of->server->system->name);
+        bench_txn_fail("%s has not answered for half a minute", of->server->system->name);
     }
     for (int index = 0; index < count; index++) {
         bench_connection *connection = events[index].data.ptr;
