@@ -110,6 +110,7 @@ static const step_shape shapes[] = {
     [LW_STEP_MIN] = {"min", "min KEY NUMBER", 2, 2},
     [LW_STEP_MAX] = {"max", "max KEY NUMBER", 2, 2},
     [LW_STEP_APPEND] = {"append", "append KEY VALUE", 2, 2},
+    [LW_STEP_PUT_STAMPED_KEY] = {"put-stamped-key", "put-stamped-key PREFIX SUFFIX VALUE", 3, 3},
     [LW_STEP_EXPECT] = {"expect", "expect KEY VALUE", 2, 2},
     [LW_STEP_EXPECT_ABSENT] = {"expect-absent", "expect-absent KEY", 1, 1},
     [LW_STEP_SAVEPOINT] = {"savepoint", "savepoint NAME", 1, 1},
@@ -162,7 +163,7 @@ lw_status lw_step_read(const lw_words *words, uint64_t line, lw_step *step) {
     char shown[LW_PRINTABLE_SIZE];
     return lw_fail(LW_INVALID_ARGUMENT,
                    "there is no step \"%s\"; there are get, put, insert, del, scan, add, min, max, "
-                   "append, expect, expect-absent, savepoint and rollback-to",
+                   "append, put-stamped-key, expect, expect-absent, savepoint and rollback-to",
                    lw_printable(words->words[0], shown, sizeof(shown)));
 }
 
@@ -311,6 +312,8 @@ lw_status lw_step_run(lw_txn *txn, const lw_step *step, lw_step_answers *answers
         return lw_max(txn, words[0], step->number);
     case LW_STEP_APPEND:
         return lw_append(txn, words[0], words[1]);
+    case LW_STEP_PUT_STAMPED_KEY:
+        return lw_put_stamped_key(txn, words[0], words[1], words[2]);
     case LW_STEP_EXPECT:
     case LW_STEP_EXPECT_ABSENT:
         return run_expect(txn, step, why);

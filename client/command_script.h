@@ -3,6 +3,7 @@
  *
  *   get KEY · put KEY VALUE [TIME] · insert KEY VALUE · del KEY... · scan PREFIX [COUNT] ·
  *   add KEY NUMBER · min KEY NUMBER · max KEY NUMBER · append KEY VALUE ·
+ *   put-stamped-key PREFIX SUFFIX VALUE ·
  *   expect KEY VALUE · expect-absent KEY · savepoint NAME · rollback-to NAME
  *
  * Words are in the escaped form of command_text.h, and \" is a quote. A word that begins with a
@@ -25,6 +26,7 @@ typedef enum lw_step_kind {
     LW_STEP_MIN,
     LW_STEP_MAX,
     LW_STEP_APPEND,
+    LW_STEP_PUT_STAMPED_KEY,
     LW_STEP_EXPECT,
     LW_STEP_EXPECT_ABSENT,
     LW_STEP_SAVEPOINT,

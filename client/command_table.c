@@ -195,6 +195,8 @@ static const lw_command_spec commands[] = {
      "  del KEY...           take the values away\n"
      "  add KEY NUMBER       add to the number it has; also min, max\n"
      "  append KEY VALUE     put the bytes behind its value\n"
+     "  put-stamped-key PREFIX SUFFIX VALUE\n"
+     "                       put it under a new key, with the commit's timestamp between them\n"
      "  scan PREFIX [COUNT]  print KEY<tab>VALUE of the keys that begin so\n"
      "  expect KEY VALUE     go on only if the key has this value\n"
      "  expect-absent KEY    go on only if it has none\n"

@@ -52,6 +52,11 @@ static bool fits_async(const lw_commit_job *job) {
 /* Names the transaction, and settles how it begins to commit. */
 LW_YIELDS static lw_status plan(lw_commit_job *job) {
     lw_txn *txn = job->txn;
+    if (job->proposal != 0) {
+        lw_commit_machine_init(&job->machine, false, true, false);
+        job->machine.exact = true;
+        return LW_OK;
+    }
     bool one_round = fits_one_round(job), may_propose = fits_async(job);
     lw_commit_machine_init(&job->machine, one_round, may_propose, txn->flushes > 0);
     if (txn->start != 0) {
@@ -396,10 +401,12 @@ LW_YIELDS static lw_status drive(lw_commit_job *job) {
     return job->machine.outcome;
 }
 
-lw_status lw_txn_commit(lw_txn *txn) {
+/* `timestamp`: the only one that will do; 0: any. */
+LW_YIELDS static lw_status commit(lw_txn *txn, uint64_t timestamp, bool *granted) {
     lw_memory *memory = txn->client->env->memory;
     lw_commit_job *job = lw_allocate(memory, sizeof(*job));
     lw_commit_job_open(txn, job);
+    job->proposal = timestamp;
     lw_status status = plan(job);
     if (status == LW_OK) {
         write_token(txn, job->primary);
@@ -411,7 +418,17 @@ lw_status lw_txn_commit(lw_txn *txn) {
         lw_buffer_clear(&txn->client->token);
         lw_buffer_append(&txn->client->token, lw_buffer_view(&txn->token));
     }
+    *granted = !job->machine.ungranted || status == LW_OK || status == LW_UNDETERMINED;
     lw_commit_job_close(job);
     lw_free(memory, job);
     return status;
+}
+
+lw_status lw_txn_commit(lw_txn *txn) {
+    bool granted;
+    return commit(txn, 0, &granted);
+}
+
+lw_status lw_txn_commit_at(lw_txn *txn, uint64_t timestamp, bool *granted) {
+    return commit(txn, timestamp, granted);
 }

@@ -52,6 +52,9 @@ enum {
     /* What is sent along with a value takes a little from it, bytes: */
     LW_STAMPED_VALUE_SIZE_MAX = LW_VALUE_SIZE_MAX - 4, /* of lw_put_stamped */
     LW_SWAP_SIZE_MAX = LW_VALUE_SIZE_MAX - 6,          /* both of lw_compare_and_set together */
+    /* Of a transaction with stamped keys: how many it writes, and their bytes together. */
+    LW_STAMPED_KEY_COUNT_MAX = 257,
+    LW_STAMPED_KEY_BYTES_MAX = 64 * 1024,
 };
 #define LW_TTL_MAX_MS (UINT64_C(1) << 42) /* 139 years */
 
@@ -190,6 +193,16 @@ LW_MUST_USE LW_PUBLIC lw_status lw_append(lw_txn *txn, lw_bytes key, lw_bytes by
  * has at most LW_STAMPED_VALUE_SIZE_MAX bytes. */
 LW_MUST_USE LW_PUBLIC lw_status lw_put_stamped(lw_txn *txn, lw_bytes key, lw_bytes value,
                                                size_t offset);
+
+/* Puts a value under a key that nobody else will have: `prefix`, then the commit timestamp in
+ * LW_STAMP_SIZE bytes, big-endian, then `suffix`. So what is put under one prefix is ordered as the
+ * commits were: a log that many may write without conflict. lw_commit_timestamp tells the key; it
+ * cannot be read before. A second one of the same prefix and suffix replaces the first.
+ *
+ * A transaction with such keys writes at most LW_STAMPED_KEY_COUNT_MAX keys. Where others scan all
+ * the time its commit may take several attempts, which end by its deadline. */
+LW_MUST_USE LW_PUBLIC lw_status lw_put_stamped_key(lw_txn *txn, lw_bytes prefix, lw_bytes suffix,
+                                                   lw_bytes value);
 
 /* The same as transactions of their own, in one round trip. `now`, if not NULL, receives the number
  * that the key then has; `size` the size of its value. */

@@ -6,6 +6,7 @@
 struct lw_savepoint {
     struct lw_savepoint *previous; /* set before this one */
     size_t mark;
+    struct lw_stamped *stamped;
     lw_bytes name;
 };
 
@@ -23,6 +24,7 @@ static lw_status savepoint(lw_txn *txn, const char *name) {
     struct lw_savepoint *made = lw_arena_allocate(&txn->arena, sizeof(*made));
     *made = (struct lw_savepoint){.previous = txn->savepoints,
                                   .mark = lw_write_set_mark(&txn->writes),
+                                  .stamped = txn->stamped,
                                   .name = lw_arena_copy(&txn->arena, lw_text(name))};
     txn->savepoints = made;
     return LW_OK;
@@ -48,6 +50,7 @@ static lw_status rollback_to(lw_txn *txn, const char *name) {
             lw_printable(lw_text(name), text, sizeof(text)));
     }
     lw_write_set_return(&txn->writes, found->mark);
+    txn->stamped = found->stamped;
     txn->savepoints = found;
     return LW_OK;
 }

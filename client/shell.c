@@ -201,6 +201,7 @@ static void help(shell *this) {
                                    "scan PREFIX [COUNT]        expect KEY VALUE\n"
                                    "expect-absent KEY          append KEY VALUE\n"
                                    "add KEY NUMBER             min, max KEY NUMBER\n"
+                                   "put-stamped-key PREFIX SUFFIX VALUE\n"
                                    "savepoint NAME             rollback-to NAME\n"
                                    "begin [strict|snapshot] [pessimistic]\n"
                                    "commit                     rollback\n"
@@ -274,9 +275,10 @@ static char *prompt(EditLine *editor) {
 /* Completes the first word of a line. */
 static unsigned char complete(EditLine *editor, int key) {
     static const char *const firsts[] = {
-        "get ",         "put ",    "insert ", "del ",      "scan ",   "expect ", "expect-absent ",
-        "begin ",       "commit ", "status ", "rollback ", "help ",   "quit ",   "savepoint ",
-        "rollback-to ", "add ",    "min ",    "max ",      "append ",
+        "get ",      "put ",           "insert ", "del ",       "scan ",
+        "expect ",   "expect-absent ", "begin ",  "commit ",    "status ",
+        "rollback ", "help ",          "quit ",   "savepoint ", "rollback-to ",
+        "add ",      "min ",           "max ",    "append ",    "put-stamped-key ",
     };
     (void)key;
     const LineInfo *info = el_line(editor);

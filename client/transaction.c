@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Transactions as the user sees them: begin, lock, write, end. Writes are kept here until the
  * commit (client/commit.c); reading is client/read.c. */
-#include "client/transaction.h"
+#include "client/stamped.h"
 
 enum { CLOSE_TIMEOUT_MS = 1000 };
 
@@ -49,8 +49,7 @@ lw_status lw_begin(lw_client *client, const lw_txn_options *options, lw_txn **tx
     return lw_client_leave(outer, begin(client, options == NULL ? &defaults : options, txn));
 }
 
-/* Frees the pessimistic locks, unless the node does not hear it by the deadline. */
-LW_YIELDS static lw_status release_locks(lw_txn *txn, uint64_t deadline_ns) {
+lw_status lw_txn_release_locks(lw_txn *txn, uint64_t deadline_ns) {
     if (!txn->locks) {
         return LW_OK;
     }
@@ -79,7 +78,7 @@ LW_YIELDS static void abandon_session(lw_client *client) {
 LW_YIELDS static lw_status rollback(lw_txn *txn) {
     LW_TRY(lw_txn_check_open(txn));
     txn->state = LW_TXN_ENDED;
-    return release_locks(txn, txn->deadline_ns);
+    return lw_txn_release_locks(txn, txn->deadline_ns);
 }
 
 lw_status lw_rollback(lw_txn *txn) {
@@ -98,7 +97,7 @@ void lw_txn_close(lw_txn *txn) {
     uint64_t deadline_ns = lw_env_now(client->env) + CLOSE_TIMEOUT_MS * ns_per_ms;
     txn->state = LW_TXN_ENDED;
     lw_txn_let_go(txn);
-    if (release_locks(txn, deadline_ns) != LW_OK) {
+    if (lw_txn_release_locks(txn, deadline_ns) != LW_OK) {
         abandon_session(client);
     }
     (void)lw_client_leave(outer, LW_OK);
@@ -119,8 +118,11 @@ void lw_txn_close(lw_txn *txn) {
 LW_YIELDS static lw_status commit(lw_txn *txn) {
     LW_TRY(lw_txn_check_open(txn));
     lw_status status = LW_OK;
-    if (txn->writes.count == 0) {
-        (void)!release_locks(txn, txn->deadline_ns); /* all it read was one snapshot: it stands */
+    if (txn->stamped != NULL) {
+        status = lw_txn_commit_stamped(txn);
+    } else if (txn->writes.count == 0) {
+        (void)!lw_txn_release_locks(txn,
+                                    txn->deadline_ns); /* all it read was one snapshot: it stands */
     } else {
         status = lw_txn_commit(txn);
     }

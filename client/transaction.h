@@ -49,6 +49,7 @@ struct lw_txn {
     lw_bytes primary;                /* in the arena */
     lw_touched touched;              /* bounds in the arena */
     struct lw_savepoint *savepoints; /* the newest one; in the arena */
+    struct lw_stamped *stamped;      /* the newest one; in the arena (client/stamped.c) */
     lw_arena arena;                  /* reads */
     lw_map read_keys;
     lw_read_key *first_read, *last_read;
@@ -107,5 +108,10 @@ LW_MUST_USE LW_YIELDS lw_status lw_txn_settle(lw_txn *txn, lw_bytes key);
 void lw_txn_let_go(lw_txn *txn);
 /* Sends the commit (client/commit.c). */
 LW_MUST_USE LW_YIELDS lw_status lw_txn_commit(lw_txn *txn);
+/* The same at this timestamp, which was drawn after the transaction's start, and no other. If some
+ * shard does not grant it nothing was committed, and never will be under this start. */
+LW_MUST_USE LW_YIELDS lw_status lw_txn_commit_at(lw_txn *txn, uint64_t timestamp, bool *granted);
+/* Frees the pessimistic locks, unless the node does not hear it by the deadline. */
+LW_MUST_USE LW_YIELDS lw_status lw_txn_release_locks(lw_txn *txn, uint64_t deadline_ns);
 
 #endif

@@ -80,12 +80,18 @@ static void run(lw_commit_machine *machine, const char *answers, char *trace, si
     }
 }
 
-typedef enum way { ONE_ROUND, ASYNC, TWO_PHASES } way;
+typedef enum way { ONE_ROUND, ASYNC, EXACT, TWO_PHASES } way;
+
+static lw_commit_machine machine_of(way begins) {
+    lw_commit_machine machine;
+    lw_commit_machine_init(&machine, begins == ONE_ROUND, begins != TWO_PHASES, false);
+    machine.exact = begins == EXACT;
+    return machine;
+}
 
 static void expect(way begins, const char *answers, const char *expected) {
-    lw_commit_machine machine;
+    lw_commit_machine machine = machine_of(begins);
     char trace[512] = {0};
-    lw_commit_machine_init(&machine, begins == ONE_ROUND, begins != TWO_PHASES, false);
     run(&machine, answers, trace, sizeof(trace));
     assert_string_equal(trace, expected);
 }
@@ -113,6 +119,18 @@ static void a_lock_not_granted_with_the_proposal_leads_to_two_phases(void **stat
     (void)state;
     expect(ASYNC, "++C",
            "propose, validate-apart, prewrite, ts, validate, primary, finish, done LW_OK");
+}
+
+static void an_exact_commit_is_rolled_back_when_it_is_not_granted(void **state) {
+    (void)state;
+    expect(EXACT, "", "propose, validate-apart, prewrite, finish, done LW_OK");
+    expect(EXACT, "++C", "propose, validate-apart, prewrite, rollback, done LW_CONFLICT");
+    expect(EXACT, "++mC",
+           "propose, validate-apart, prewrite, prewrite, rollback, done LW_CONFLICT");
+    expect(EXACT, "++XA", "propose, validate-apart, prewrite, ask, rollback, done LW_TIMEOUT");
+    expect(
+        EXACT, "++M+C",
+        "propose, validate-apart, prewrite, validate-apart, prewrite, rollback, done LW_CONFLICT");
 }
 
 static void two_phases_lock_all_draw_validate_decide_and_finish(void **state) {
@@ -392,10 +410,9 @@ static lw_commit_event answer(chooser *chance, truth *world, const lw_commit_act
 /* Returns what it came to. */
 static lw_status live(chooser *chance, way begins) {
     truth world = {0};
-    lw_commit_machine machine;
+    lw_commit_machine machine = machine_of(begins);
     int part = 0;
     bool rolled_back = false;
-    lw_commit_machine_init(&machine, begins == ONE_ROUND, begins != TWO_PHASES, false);
     for (int steps = 0;; steps++) {
         assert_true(steps < 100);
         lw_commit_action action = lw_commit_machine_next(&machine);
@@ -403,9 +420,13 @@ static lw_status live(chooser *chance, way begins) {
             break;
         }
         rolled_back = rolled_back || action.kind == LW_COMMIT_SEND_ROLLBACK;
+        bool classic =
+            action.kind == LW_COMMIT_SEND_TIMESTAMP || action.kind == LW_COMMIT_SEND_PRIMARY;
+        assert_false(begins == EXACT && classic); /* C6 */
         lw_commit_event event = answer(chance, &world, &action, &part);
         lw_commit_machine_step(&machine, &event);
     }
+    assert_false(machine.ungranted && machine.outcome != LW_CONFLICT);
     if (machine.outcome == LW_OK) {
         assert_true(world.committed); /* C1 */
     } else if (machine.outcome != LW_UNDETERMINED) {
@@ -436,6 +457,7 @@ int main(void) {
         cmocka_unit_test(one_round_commits_at_once),
         cmocka_unit_test(async_is_committed_when_all_is_locked),
         cmocka_unit_test(a_lock_not_granted_with_the_proposal_leads_to_two_phases),
+        cmocka_unit_test(an_exact_commit_is_rolled_back_when_it_is_not_granted),
         cmocka_unit_test(two_phases_lock_all_draw_validate_decide_and_finish),
         cmocka_unit_test(what_was_prewritten_is_rolled_back),
         cmocka_unit_test(a_lost_answer_that_may_have_decided_is_asked_for),

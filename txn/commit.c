@@ -196,6 +196,9 @@ void lw_commit_machine_step(lw_commit_machine *commit, const lw_commit_event *ev
     weigh(commit, event);
     if (commit->phase == LW_COMMIT_PHASE_PREWRITE && event->timestamp != 0) {
         succeed(commit, event->timestamp); /* it turned out to be committed */
+    } else if (commit->phase == LW_COMMIT_PHASE_PREWRITE && commit->exact && event->classic) {
+        commit->ungranted = true;
+        give_up(commit, LW_CONFLICT); /* C6 */
     } else if (event->status == LW_OK) {
         phase_done(commit, event);
     } else if (event->moved && event->status == LW_UNAVAILABLE) {

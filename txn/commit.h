@@ -26,7 +26,8 @@
  * C3. Secondaries are committed only after the transaction was (hazard T1).
  * C4. What was prewritten is rolled back when the outcome is that nothing was committed.
  * C5. What is read is validated up to the commit timestamp before the transaction can be committed
- *     at it: what does not travel with a prewrite before the first prewrite is sent. */
+ *     at it: what does not travel with a prewrite before the first prewrite is sent.
+ * C6. An exact commit, whose keys hold its timestamp, is committed at that or not at all. */
 #ifndef LW_TXN_COMMIT_H
 #define LW_TXN_COMMIT_H
 
@@ -75,6 +76,8 @@ typedef struct lw_commit_machine {
     lw_commit_phase phase;
     bool begins;               /* nothing of the phase was reported yet */
     bool may_propose;          /* async commit is open to it */
+    bool exact;                /* ... and only that: set after the beginning */
+    bool ungranted;            /* exact, and the timestamp was not granted: outcome LW_CONFLICT */
     bool primary_done;         /* committed by itself */
     bool prewritten;           /* something may be prewritten somewhere */
     uint64_t proposed;         /* the timestamp of an async commit; 0: none, or not any more */
