@@ -343,6 +343,90 @@ static void a_commit_in_two_phases_story(bench *on) {
     *(committed ? &racing.committed_count : &racing.killed_count) += 1;
 }
 
+static asked *send_async(bench *on, uint64_t start, uint64_t at, const char *key) {
+    static const lw_bytes secondary = {(const uint8_t *)"z", 1};
+    lw_mutation mutation = bench_put(key, "1", LW_SEEN_ANYTHING);
+    bool primary = strcmp(key, "a") == 0;
+    lw_prewrite_request request = {.start = start,
+                                   .primary = lw_text("a"),
+                                   .lifetime_ms = 60000,
+                                   .mutations = &mutation,
+                                   .mutation_count = 1,
+                                   .commit_timestamp = at,
+                                   .secondaries = primary ? &secondary : NULL,
+                                   .secondary_count = primary};
+    on->route = lw_text(key);
+    asked *it = bench_ask(on, LW_MESSAGE_PREWRITE, 2);
+    on->route = lw_view(NULL, 0);
+    lw_prewrite_request_encode(&request, &it->body);
+    return bench_send(it);
+}
+
+static bool is_locked_for_it(asked *it) {
+    lw_prewrite_reply reply = {0};
+    bench_await(it);
+    return it->status == LW_OK &&
+           lw_prewrite_reply_decode(lw_buffer_view(&it->reply), &it->on->arena, &reply) == LW_OK &&
+           reply.asynchronous;
+}
+
+static const char *read_at(bench *on, const char *key) {
+    on->route = lw_text(key);
+    const char *value = bench_read(on, 0, key);
+    for (int round = 0; round < 100 && strcmp(value, "?") == 0; round++) {
+        bench_pass_ms(on, 10); /* what is decided is ended in the background */
+        value = bench_read(on, 0, key);
+    }
+    on->route = lw_view(NULL, 0);
+    return value;
+}
+
+/* An async commit over two shards: committed when both are locked for it, and killed else. */
+static void an_async_commit_story(bench *on) {
+    asked *split = bench_ask(on, LW_MESSAGE_SPLIT, 7);
+    lw_split_request_encode(&(lw_split_request){.key = lw_text("m")}, &split->body);
+    expect(on, bench_await(bench_send(split))->status == LW_OK, "it is split");
+    uint64_t other = bench_timestamp(on);
+    on->route = lw_text("z");
+    asked *locked = bench_await(send_lock(on, 3, other, "z"));
+    on->route = lw_view(NULL, 0);
+    expect(on, locked->status == LW_OK, "another has the second key for a while");
+    lw_host_slow_disk(on->host, 4);
+    uint64_t one = bench_timestamp(on), at = bench_timestamp(on);
+    asked *first = send_async(on, one, at, "a");
+    (void)lw_world_run(on->world, lw_world_now(on->world) + 1 * BENCH_MS);
+    asked *second = send_async(on, one, at, "z");
+    uint64_t begun_ns = lw_world_now(on->world);
+    if (racing.delay_ns > 3 * BENCH_MS) {
+        (void)lw_world_run(on->world, begun_ns + 3 * BENCH_MS);
+        asked *let_go = bench_ask(on, LW_MESSAGE_ROLLBACK, 3);
+        lw_finish_request_encode(&(lw_finish_request){.start = other}, &let_go->body);
+        bench_send(let_go);
+    }
+    (void)lw_world_run(on->world, begun_ns + racing.delay_ns);
+    lw_kill_reply reply = killed(send_kill(on, one));
+    bool committed = is_locked_for_it(first) && is_locked_for_it(second);
+    expect(on, reply.fate == (committed ? LW_FATE_COMMITTED : LW_FATE_ABORTED),
+           "the killer is told what its owner is");
+    expect(on, !committed || reply.commit_timestamp == at, "and when");
+    expect_text(on, read_at(on, "a"), committed ? "1" : "-", "and that holds");
+    expect_text(on, read_at(on, "z"), committed ? "1" : "-", "on both");
+    *(committed ? &racing.committed_count : &racing.killed_count) += 1;
+}
+
+/* The second prewrite comes when the kill is through. */
+static void half_of_an_async_commit_story(bench *on) {
+    uint64_t one = bench_timestamp(on), at = bench_timestamp(on);
+    expect(on, is_locked_for_it(send_async(on, one, at, "a")), "the first half");
+    expect(on, killed(send_kill(on, one)).fate == LW_FATE_ABORTED, "is killed");
+    expect_killed(bench_await(send_async(on, one, at, "z")), "and the second refused");
+    expect_text(on, read_at(on, "a"), "-", "nothing of it is there");
+}
+static void half_of_an_async_commit_is_killed(void **state) {
+    (void)state;
+    bench_hold(half_of_an_async_commit_story, NULL);
+}
+
 static void race_at_every_moment(bench_story *story) {
     racing = (race){0};
     for (racing.delay_ns = 0; racing.delay_ns < 6 * BENCH_MS; racing.delay_ns += BENCH_MS / 40) {
@@ -364,6 +448,11 @@ static void a_kill_races_with_a_commit_in_one_round(void **state) {
 static void a_kill_races_with_a_commit_in_two_phases(void **state) {
     (void)state;
     race_at_every_moment(a_commit_in_two_phases_story);
+}
+
+static void a_kill_races_with_an_async_commit(void **state) {
+    (void)state;
+    race_at_every_moment(an_async_commit_story);
 }
 
 /* The kill finds only a lock in memory, while a prewrite is on its way to the disk. */
@@ -405,6 +494,8 @@ int main(void) {
         cmocka_unit_test(an_unknown_transaction_is_left_alone),
         cmocka_unit_test(a_kill_races_with_a_commit_in_one_round),
         cmocka_unit_test(a_kill_races_with_a_commit_in_two_phases),
+        cmocka_unit_test(a_kill_races_with_an_async_commit),
+        cmocka_unit_test(half_of_an_async_commit_is_killed),
         cmocka_unit_test(a_prewrite_on_its_way_is_waited_for),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;

@@ -162,7 +162,7 @@ static const char *listed(bench *on) {
     return (const char *)text.data;
 }
 
-static void locks_of_all_shards_are_listed_story(bench *on) {
+static void locks_of_all_shards_are_listed_and_killed_story(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     static const char *const keys[] = {"a", "b", "c", "g", "h", "x", "y", "z"};
     split_at(on, "m");
@@ -180,11 +180,22 @@ static void locks_of_all_shards_are_listed_story(bench *on) {
     }
     lock(on, 3, two, "d");
     expect_text(on, listed(on), "abcdghxyz", "all of them, in order");
+    asked *it = bench_ask(on, LW_MESSAGE_KILL, 1);
+    lw_kill_request_encode(&(lw_kill_request){.start = one}, &it->body);
+    lw_kill_reply reply = {0};
+    bench_await(bench_send(it));
+    expect(on,
+           it->status == LW_OK &&
+               lw_kill_reply_decode(lw_buffer_view(&it->reply), &on->arena, &reply) == LW_OK &&
+               reply.fate == LW_FATE_ABORTED,
+           "it is killed");
+    bench_pass_ms(on, 200);
+    expect_text(on, listed(on), "d", "on every shard");
     release(on, two);
 }
-static void locks_of_all_shards_are_listed(void **state) {
+static void locks_of_all_shards_are_listed_and_killed(void **state) {
     (void)state;
-    bench_hold(locks_of_all_shards_are_listed_story, NULL);
+    bench_hold(locks_of_all_shards_are_listed_and_killed_story, NULL);
 }
 
 int main(void) {
@@ -192,7 +203,7 @@ int main(void) {
         cmocka_unit_test(first_come_first_served),
         cmocka_unit_test(who_loses_patience_leaves_the_queue),
         cmocka_unit_test(a_deadlock_over_shards_is_found),
-        cmocka_unit_test(locks_of_all_shards_are_listed),
+        cmocka_unit_test(locks_of_all_shards_are_listed_and_killed),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }
