@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 enum {
-    FILL_SIZE = 1024 * 1024, /* bytes of zeros written at once */
+    FILL_SIZE = 128 * 1024, /* bytes of zeros written at once: a turn has to get and pin them */
     READ_SIZE = 1024 * 1024,
     NAME_DIGITS = 16,
 };
