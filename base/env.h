@@ -70,6 +70,8 @@ enum {
     LW_OPEN_RANDOM = 16,  /* reads come in no order: the system reads what it is asked for only */
     LW_WRITE_DURABLE = 1, /* complete only once the bytes are on disk (RWF_DSYNC); the file's size
                              too when it grew */
+    LW_WRITE_AWAITED = 2, /* somebody has nothing to do until then: the world may carry it out at
+                             once, though nothing else goes on meanwhile */
     LW_RESIZE_HOLD = 1,   /* see lw_file_hold */
     LW_SIZE_LEFT = 1,     /* see lw_file_left */
     LW_DIRECT_ALIGNMENT = 4096,

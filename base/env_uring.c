@@ -8,10 +8,10 @@
  * locking, listening, sizes) goes through the plain calls of env_posix.c; so does the first attempt
  * of each send, which nearly always goes through and then costs less than an entry.
  *
- * A durable write goes in place too while it is all there is to do: in the ring its flush is done
- * by a worker of the kernel's, and waking that costs a third of the whole write. When something
- * came meanwhile there is a crowd, and for a while durable writes go through the ring, several at a
- * time, with requests taken in between.
+ * A durable write that is awaited goes in place too while it is all there is to do: in the ring its
+ * flush is done by a worker of the kernel's, and waking that costs a third of the whole write. When
+ * something came meanwhile there is a crowd, and for a while durable writes go through the ring,
+ * several at a time, with requests taken in between.
  *
  * Invariants
  * 1. An operation is IN_FLIGHT from the moment its entry is prepared until its outcome was reaped;
@@ -480,7 +480,8 @@ static void submit_sync_directory(uring_env *uring, lw_op *op) {
 
 /* Whether a write had best be carried out at once. */
 static bool wants_place(uring_env *uring, const lw_op *op) {
-    if ((op->flags & LW_WRITE_DURABLE) == 0 || op->size > IN_PLACE_SIZE_MAX) {
+    const uint32_t wanted = LW_WRITE_DURABLE | LW_WRITE_AWAITED;
+    if ((op->flags & wanted) != wanted || op->size > IN_PLACE_SIZE_MAX) {
         return false;
     }
     if (uring->crowd > 0) {

@@ -200,12 +200,14 @@ static void place(lw_log *log, lw_log_batch *batch) {
     if (batch->kind != LW_LOG_BATCH_CLOSE) {
         log->vouched = batch->kind != LW_LOG_BATCH_RECORDS;
     }
+    /* Those who wait for it came before the turn ended. Where nobody does, appends go on. */
+    bool awaited = !lw_queue_empty(&batch->waiters);
     batch->op = (lw_op){.kind = LW_OP_WRITE,
                         .handle = segment->file,
                         .buffer = batch->bytes,
                         .size = size,
                         .offset = segment->offset,
-                        .flags = LW_WRITE_DURABLE,
+                        .flags = LW_WRITE_DURABLE | (awaited ? LW_WRITE_AWAITED : 0),
                         .complete = write_done,
                         .owner = batch};
     segment->offset += size;
