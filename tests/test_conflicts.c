@@ -305,6 +305,115 @@ static void who_was_killed_runs_again(void **state) {
     story_tell(*state, run_again);
 }
 
+enum { ADDERS = 5, ADDITIONS = 60 };
+
+typedef struct adder {
+    story *in;
+    lw_locking locking;
+    uint64_t added, doubts;
+} adder;
+
+/* Adds one to two counters that lie in two shards. */
+static lw_status add_to_both(lw_txn *txn, void *argument) {
+    (void)argument;
+    static const char *const keys[] = {"a", "z"};
+    for (int index = 0; index < 2; index++) {
+        lw_bytes value;
+        uint64_t number = 0;
+        lw_status status = lw_get_for_update(txn, T(keys[index]), &value);
+        if (status == LW_OK) {
+            memcpy(&number, value.data, sizeof(number));
+        } else if (status != LW_NOT_FOUND) {
+            return status;
+        }
+        number++;
+        LW_TRY(lw_put(txn, T(keys[index]), lw_view(&number, sizeof(number))));
+    }
+    return LW_OK;
+}
+
+LW_YIELDS static void add_many(void *argument) {
+    adder *self = argument;
+    story *in = self->in;
+    lw_client *client = story_client(in, "adder");
+    lw_txn_options options = {.locking = self->locking, .timeout_ms = 60000};
+    for (int round = 0; round < ADDITIONS; round++) {
+        lw_status status = lw_run(client, &options, add_to_both, NULL);
+        self->added += status == LW_OK;
+        self->doubts += status != LW_OK;
+    }
+    lw_close(client);
+    in->running--;
+}
+
+typedef struct targets {
+    uint64_t starts[64];
+    uint32_t count;
+} targets;
+
+static void aim(targets *all, uint64_t start) {
+    if (all->count < 64) {
+        all->starts[all->count++] = start;
+    }
+}
+
+/* Who has a lock, and who waits for it. */
+static bool aim_at(void *argument, const lw_lock_row *row) {
+    aim(argument, row->start);
+    for (uint32_t index = 0; index < row->wait_count; index++) {
+        aim(argument, row->waits[index].start);
+    }
+    return true;
+}
+
+LW_YIELDS static void add_under_fire(void *argument) {
+    story *in = argument;
+    adder adders[ADDERS];
+    uint64_t killed = 0, too_late = 0, added = 0, numbers[2] = {0};
+    lw_client *ops = story_client(in, "operator");
+    OK(lw_split(in->client, T("m")));
+    for (uint32_t index = 0; index < ADDERS; index++) {
+        adders[index] =
+            (adder){.in = in, .locking = index % 2 == 0 ? LW_PESSIMISTIC : LW_OPTIMISTIC};
+        in->running++;
+        lw_env_start(in->env, "adder", add_many, &adders[index]);
+    }
+    while (in->running > 0) {
+        targets all = {0};
+        OK(lw_operate_locks(ops, 10, aim_at, &all));
+        if (all.count > 0) {
+            uint64_t at;
+            uint64_t start = all.starts[lw_env_random_below(in->env, all.count)];
+            lw_status status = lw_operate_kill(ops, start, &at);
+            killed += status == LW_OK;
+            too_late += status == LW_REFUSED;
+        }
+        lw_env_sleep(in->env, lw_env_random_below(in->env, 8 * millisecond));
+    }
+    for (uint32_t index = 0; index < ADDERS; index++) {
+        EXPECT(adders[index].doubts == 0);
+        added += adders[index].added;
+    }
+    EXPECT(killed > 20 && too_late > 2);
+    lw_txn *txn = story_begin(in->client, LW_OPTIMISTIC, 0);
+    for (int index = 0; index < 2; index++) {
+        lw_bytes value;
+        OK(lw_get(txn, T(index == 0 ? "a" : "z"), &value));
+        memcpy(&numbers[index], value.data, sizeof(uint64_t));
+    }
+    EXPECT(numbers[0] == added && numbers[1] == added);
+    lw_txn_close(txn);
+    targets left = {0};
+    OK(lw_operate_locks(ops, 10, aim_at, &left));
+    EXPECT(left.count == 0);
+    lw_close(ops);
+    in->done = true;
+}
+
+static void kills_cost_no_acknowledged_addition(void **state) {
+    story_tell(*state, add_under_fire);
+}
+
 /* ---- the list ------------------------------------------------------------------------------- */
 
 static bool count_rows(void *argument, const lw_lock_row *row) {
@@ -348,6 +457,7 @@ int main(void) {
         STORY(a_long_deadlock_names_as_many_as_fit),
         STORY(who_was_killed_is_told_by_whom),
         STORY(who_was_killed_runs_again),
+        STORY(kills_cost_no_acknowledged_addition),
         STORY(all_locks_are_listed_whatever_the_page),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
