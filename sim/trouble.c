@@ -5,7 +5,7 @@
 
 enum {
     HOUR_MS = 3600 * 1000,
-    FIRST_STEPS = 12,
+    FIRST_STEPS = 9,
     STORM_STEPS = 50,   /* within which the node goes down again, */
     RECOVERY_STEPS = 8, /* or before it is up at all */
     DECAY_COMMITS = 30, /* after which what had been written before is vouched for */
@@ -66,7 +66,7 @@ static void pause_something(void *argument) {
         node ? it->node_host : it->client_hosts[lw_chance_below(chance, it->client_count)];
     if (lw_host_running(host)) {
         lw_host_pause(host, lw_chance_between(chance, 1, 6000) * LW_SIM_NS_PER_MS);
-        if (node && lw_chance_percent(chance, 50)) {
+        if (node && lw_chance_percent(chance, 70)) {
             lw_host_crash_after(host, lw_chance_below(chance, FIRST_STEPS),
                                 (lw_crash)lw_chance_below(chance, 3));
         }
@@ -209,7 +209,7 @@ void lw_sim_begin_trouble(lw_sim_run *it) {
     if (scenario->crash_every_ms != 0 && lw_chance_percent(chance, 30)) {
         lw_host_slow_disk(it->node_host, (uint32_t)lw_chance_between(chance, 2, 30));
     }
-    it->jumpy = scenario->faults[LW_FAULT_WALL_JUMP] && lw_chance_percent(chance, 30);
+    it->jumpy = scenario->faults[LW_FAULT_WALL_JUMP] && lw_chance_percent(chance, 50);
 }
 
 void lw_sim_end_trouble(lw_sim_run *it) {
