@@ -307,6 +307,17 @@ LW_YIELDS static void end(lw_commit_job *job, const lw_commit_action *action,
     job->at = job->next;
 }
 
+/* What a lone atomic write did, once it is known to have committed: a repeated request is told by
+ * the record that the first one left. */
+LW_YIELDS static void ask_for_result(lw_commit_job *job, lw_commit_event *event) {
+    LW_MARK(job->txn->client->env, "client.asks_for_its_own_result");
+    commit_now(job, event);
+    if (event->status != LW_OK) {
+        event->status = lw_fail(LW_UNDETERMINED, "it is committed, but what it made of the key "
+                                                 "could not be learned in time");
+    }
+}
+
 /* What became of a transaction when the answer that would tell was lost (hazard T9). */
 LW_YIELDS static void ask(lw_commit_job *job, lw_commit_event *event) {
     lw_txn *txn = job->txn;
@@ -316,6 +327,8 @@ LW_YIELDS static void ask(lw_commit_job *job, lw_commit_event *event) {
                                       txn->deadline_ns, &fate, &event->timestamp);
     if (event->status == LW_OK && fate != LW_FATE_COMMITTED) {
         event->status = LW_NOT_FOUND;
+    } else if (event->status == LW_OK && txn->result != NULL) {
+        ask_for_result(job, event);
     }
 }
 
