@@ -260,6 +260,7 @@ LW_YIELDS static void commit_over_shards(void *argument) {
     OK(lw_commit(theirs));
     OK(lw_put(mine, T("d"), T("d")));
     OK(lw_put(mine, T("p"), T("p")));
+    lw_env_sleep(in->env, second / 50); /* at once it might have gone before theirs, rightly */
     EXPECT(lw_commit(mine) == LW_CONFLICT);
     lw_txn_close(mine);
     lw_txn_close(theirs);
@@ -299,6 +300,7 @@ LW_YIELDS static void phantoms_over_shards(void *argument) {
         lw_close(other);
         OK(lw_put(txn, T("a"), T("x")));
         OK(lw_put(txn, T("m"), T("x")));
+        lw_env_sleep(in->env, second / 50);
         EXPECT(lw_commit(txn) == LW_CONFLICT);
         lw_txn_close(txn);
     }
