@@ -83,7 +83,8 @@ LW_YIELDS static lw_status note_atomic(lw_txn *txn, lw_mutation_kind kind, lw_by
 LW_YIELDS static lw_status atomic(lw_txn *txn, lw_mutation_kind kind, lw_bytes key,
                                   lw_bytes operand) {
     LW_TRY(lw_txn_check_write(txn, key, operand));
-    return note_atomic(txn, kind, key, operand);
+    LW_TRY(note_atomic(txn, kind, key, operand));
+    return lw_txn_flush_if_large(txn);
 }
 
 LW_YIELDS static lw_status atomic_number(lw_txn *txn, lw_mutation_kind kind, lw_bytes key,
@@ -127,7 +128,8 @@ LW_YIELDS static lw_status put_stamped(lw_txn *txn, lw_bytes key, lw_bytes value
     lw_buffer_append_u32(&operand, (uint32_t)offset);
     lw_status status = note_atomic(txn, LW_MUTATION_STAMP, key, lw_buffer_view(&operand));
     lw_buffer_reset(&operand);
-    return status;
+    LW_TRY(status);
+    return lw_txn_flush_if_large(txn);
 }
 
 lw_status lw_put_stamped(lw_txn *txn, lw_bytes key, lw_bytes value, size_t offset) {

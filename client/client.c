@@ -7,7 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TIMEOUT_MS = 10000, SPARE_FRESH_MS = 1000, PAUSE_MAX_MS = 200, CLOSE_TIMEOUT_MS = 1000 };
+enum {
+    WRITE_MEMORY = 32 * 1024 * 1024,
+    TIMEOUT_MS = 10000,
+    SPARE_FRESH_MS = 1000,
+    PAUSE_MAX_MS = 200,
+    CLOSE_TIMEOUT_MS = 1000
+};
 
 static const uint64_t ns_per_ms = 1000000;
 
@@ -54,6 +60,8 @@ lw_status lw_client_open_in(lw_env *env, const lw_client_options *options, lw_cl
     lw_client *opened = lw_allocate_zero(env->memory, sizeof(*opened));
     opened->env = env;
     opened->timeout_ms = options->timeout_ms == 0 ? (uint32_t)TIMEOUT_MS : options->timeout_ms;
+    opened->write_memory =
+        options->write_memory == 0 ? (uint64_t)WRITE_MEMORY : options->write_memory;
     opened->token = lw_buffer_in(env->memory);
     opened->arena = lw_arena_in(env->memory);
     opened->routes = lw_routes_in(env->memory);

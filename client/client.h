@@ -16,6 +16,7 @@ struct lw_client {
     lw_error error;
     lw_bytes label;
     uint32_t timeout_ms;
+    uint64_t write_memory; /* bytes of writes that a transaction keeps */
     lw_link link;
     bool reached;            /* a node has answered once */
     uint64_t spare;          /* a timestamp of ours to use; 0: none */

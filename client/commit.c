@@ -7,7 +7,8 @@
 enum {
     ONE_ROUND_BYTES_MAX = 8 * 1024 * 1024, /* of keys, values and reads in one COMMIT_NOW */
     ONE_ROUND_COUNT_MAX = 64 * 1024,       /* mutations and reads in one COMMIT_NOW */
-    PROPOSAL_FRESH_MS = 10,      /* an older timestamp is likely to be below what was read since */
+    PROPOSAL_FRESH_MS = 10, /* an older timestamp is likely to be below what was read since */
+    LARGE_HEARTBEAT_MS = 60 * 1000,
     BEHIND_BYTES_MAX = 64 * 1024 /* of what ends a commit behind its answer */
 };
 
@@ -174,13 +175,15 @@ void lw_commit_send_window(lw_commit_job *job, uint64_t proposed, lw_commit_even
 LW_YIELDS static lw_status refresh(lw_commit_job *job) {
     lw_txn *txn = job->txn;
     uint64_t now = lw_env_now(txn->client->env);
-    bool fresh = now - job->refreshed_ns < LW_LOCK_LIFETIME_MS * ns_per_ms / 3;
+    uint64_t interval_ms =
+        txn->flushes > 0 ? (uint64_t)LARGE_HEARTBEAT_MS : LW_LOCK_LIFETIME_MS / 3;
+    bool fresh = now - job->refreshed_ns < interval_ms * ns_per_ms;
     if (!job->machine.prewritten || fresh) {
         job->refreshed_ns = job->machine.prewritten ? job->refreshed_ns : now;
         return LW_OK;
     }
     lw_heartbeat_request request = {
-        .start = txn->start, .primary = job->primary, .lifetime_ms = LW_LOCK_LIFETIME_MS};
+        .start = txn->start, .primary = job->primary, .lifetime_ms = lw_txn_lifetime_ms(txn)};
     lw_buffer body = lw_buffer_in(txn->client->env->memory);
     lw_heartbeat_request_encode(&request, &body);
     lw_reply reply;
@@ -292,7 +295,8 @@ LW_YIELDS static void end(lw_commit_job *job, const lw_commit_action *action,
     }
     event->status = lw_commit_make_ends(job, commits ? action->timestamp : 0, &more);
     bool late = lw_env_now(client->env) >= job->txn->deadline_ns;
-    bool behind = (commits && !more && job->window_bytes <= BEHIND_BYTES_MAX) || late;
+    bool little = !more && job->txn->flushes == 0 && job->window_bytes <= BEHIND_BYTES_MAX;
+    bool behind = (commits && little) || late;
     if (event->status != LW_OK || job->call_count == 0) {
         return;
     }
@@ -418,7 +422,8 @@ LW_YIELDS static lw_status drive(lw_commit_job *job) {
 LW_YIELDS static lw_status commit(lw_txn *txn, uint64_t timestamp, bool *granted) {
     lw_memory *memory = txn->client->env->memory;
     lw_commit_job *job = lw_allocate(memory, sizeof(*job));
-    lw_commit_job_open(txn, job);
+    txn->flushes += txn->flushes > 0; /* the rest replaces what was flushed before */
+    lw_commit_job_open(txn, true, job);
     job->proposal = timestamp;
     lw_status status = plan(job);
     if (status == LW_OK) {
@@ -427,10 +432,12 @@ LW_YIELDS static lw_status commit(lw_txn *txn, uint64_t timestamp, bool *granted
     }
     if (status == LW_OK) {
         txn->commit_timestamp = job->machine.commit_timestamp;
+        txn->locks = txn->locks && job->machine.prewritten; /* one round freed them all */
     } else if (status == LW_UNDETERMINED) {
         lw_buffer_clear(&txn->client->token);
         lw_buffer_append(&txn->client->token, lw_buffer_view(&txn->token));
     }
+    txn->flushes = 0; /* all of it has been seen to */
     *granted = !job->machine.ungranted || status == LW_OK || status == LW_UNDETERMINED;
     lw_commit_job_close(job);
     lw_free(memory, job);

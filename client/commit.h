@@ -46,8 +46,9 @@ typedef struct lw_commit_job {
 
 enum { LW_LOCK_LIFETIME_MS = 5000 };
 
-/* Takes the transaction's writes and reads in; nothing of them may change until the end. */
-void lw_commit_job_open(lw_txn *txn, lw_commit_job *job);
+/* Takes the transaction's writes in, and its reads if asked; nothing of them may change until the
+ * end. */
+void lw_commit_job_open(lw_txn *txn, bool reads, lw_commit_job *job);
 void lw_commit_job_close(lw_commit_job *job);
 
 /* Puts the reads in the order of their keys, which only several shards need. */

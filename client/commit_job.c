@@ -67,14 +67,16 @@ void lw_commit_sort_reads(lw_commit_job *job) {
     }
 }
 
-void lw_commit_job_open(lw_txn *txn, lw_commit_job *job) {
+void lw_commit_job_open(lw_txn *txn, bool reads, lw_commit_job *job) {
     lw_memory *memory = txn->client->env->memory;
     memset(job, 0, sizeof(*job));
     job->txn = txn;
     job->arena = job->window = lw_arena_in(memory);
     job->kept = lw_buffer_in(memory);
     gather_writes(job);
-    gather_reads(job);
+    if (reads) {
+        gather_reads(job);
+    }
     job->primary = txn->flushes > 0 ? txn->primary : job->keys[0];
 }
 

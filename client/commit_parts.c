@@ -19,8 +19,6 @@ enum {
     PIECE_COUNT_MAX = 1024, /* of ranges in a window */
 };
 
-static const uint64_t ns_per_ms = 1000000;
-
 /* ---- windows ------------------------------------------------------------------------------ */
 
 static void window_open(lw_commit_job *job) {
@@ -207,23 +205,13 @@ lw_status lw_commit_make_now(lw_commit_job *job) {
 
 /* ---- prewriting ----------------------------------------------------------------------------- */
 
-/* A large transaction may take as long as it has; any other is soon over. */
-static uint32_t lifetime_ms(const lw_commit_job *job) {
-    const lw_txn *txn = job->txn;
-    uint64_t now = lw_env_now(txn->client->env);
-    uint64_t left_ms = txn->deadline_ns > now ? (txn->deadline_ns - now) / ns_per_ms : 0;
-    return txn->flushes == 0 || left_ms < LW_LOCK_LIFETIME_MS ? (uint32_t)LW_LOCK_LIFETIME_MS
-           : left_ms > UINT32_MAX                             ? UINT32_MAX
-                                                              : (uint32_t)left_ms;
-}
-
 /* One PREWRITE of `count` mutations from number `first` on. Its reads travel with the first of each
  * shard, and with the primary all other keys. */
 static void add_prewrite(lw_commit_job *job, const lw_shard_descriptor *shard, uint64_t first,
                          uint32_t count, uint64_t proposed) {
     lw_prewrite_request request = {.start = job->txn->start,
                                    .primary = job->primary,
-                                   .lifetime_ms = lifetime_ms(job),
+                                   .lifetime_ms = lw_txn_lifetime_ms(job->txn),
                                    .mutations = job->mutations + first,
                                    .mutation_count = count,
                                    .commit_timestamp = proposed,
@@ -257,6 +245,10 @@ lw_status lw_commit_make_prewrites(lw_commit_job *job, uint64_t proposed, bool *
         const lw_shard_descriptor *shard;
         LW_TRY(route(job, job->keys[job->next.item], &shard));
         uint32_t count = fitting(job, shard, job->next.item, true);
+        if (job->txn->flushes > 0) {
+            lw_txn_touch(job->txn, job->keys[job->next.item],
+                         job->keys[job->next.item + count - 1]);
+        }
         add_prewrite(job, shard, job->next.item, count, proposed);
         job->next.item += count;
     }

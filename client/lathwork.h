@@ -74,11 +74,13 @@ LW_PUBLIC int lw_status_is_retryable(lw_status status);
 
 /* Zeroed means: the defaults. */
 typedef struct lw_client_options {
-    const char *address; /* "HOST:PORT" of any node; NULL: environment LATHWORK_ADDR, or
-                            LW_DEFAULT_ADDRESS */
-    const char *label;   /* who you are, shown to those you conflict with; NULL: none */
-    uint32_t timeout_ms; /* for calls outside transactions, and the default deadline of
-                            transactions; 0: 10,000 */
+    const char *address;   /* "HOST:PORT" of any node; NULL: environment LATHWORK_ADDR, or
+                              LW_DEFAULT_ADDRESS */
+    const char *label;     /* who you are, shown to those you conflict with; NULL: none */
+    uint32_t timeout_ms;   /* for calls outside transactions, and the default deadline of
+                              transactions; 0: 10,000 */
+    uint64_t write_memory; /* bytes of memory for the writes of a transaction: one that outgrows it
+                              sends them to the nodes ahead of its commit; 0: 32 MiB */
 } lw_client_options;
 
 /* Opens a client. Nothing is sent: a node that is not there shows at the first call. `options` may

@@ -1,61 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reading: keys at the transaction's snapshot, own writes first, and what a strict transaction has
- * to vouch for at its commit. */
+/* Reading: keys at the transaction's snapshot, own writes first. */
 #include "client/transaction.h"
 
 #include <stdlib.h>
 
 enum { GET_KEYS_MAX = 1024 };
 
-/* ---- what was read ------------------------------------------------------------------------ */
-
-/* Reads matter at commit only when something may be written, strictly. */
-static bool notes_reads(const lw_txn *txn) {
-    return txn->options.isolation == LW_STRICT && !txn->options.read_only;
-}
-
-static uint64_t key_hash(lw_bytes key) {
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t index = 0; index < key.size; index++) {
-        hash = (hash ^ key.data[index]) * 0x100000001b3u;
-    }
-    return hash ^ hash >> 29;
-}
-
-void lw_txn_note_key(lw_txn *txn, lw_bytes key, uint64_t seen) {
-    if (!notes_reads(txn)) {
-        return;
-    }
-    uint64_t hash = key_hash(key);
-    lw_map_node *node = lw_map_first(&txn->read_keys, hash);
-    for (; node != NULL; node = lw_map_next(node)) {
-        if (lw_equal(LW_MAP_ENTRY(node, lw_read_key, node)->seen.key, key)) {
-            return; /* read again, from the same snapshot */
-        }
-    }
-    lw_read_key *made = lw_arena_allocate(&txn->arena, sizeof(*made));
-    *made = (lw_read_key){.seen = {.key = lw_arena_copy(&txn->arena, key), .seen = seen}};
-    lw_map_insert(&txn->read_keys, &made->node, hash);
-    *(txn->last_read != NULL ? &txn->last_read->next : &txn->first_read) = made;
-    txn->last_read = made;
-    txn->read_count++;
-    txn->read_bytes += key.size;
-}
-
-lw_read_range *lw_txn_note_range(lw_txn *txn, lw_bytes lower, lw_bytes upper) {
-    if (!notes_reads(txn)) {
-        return NULL;
-    }
-    lw_read_range *made = lw_arena_allocate(&txn->arena, sizeof(*made));
-    *made = (lw_read_range){.next = txn->ranges,
-                            .seen = {.lower = lw_arena_copy(&txn->arena, lower),
-                                     .upper = lw_arena_copy(&txn->arena, upper),
-                                     .seen = txn->read_timestamp}};
-    txn->ranges = made;
-    txn->range_count++;
-    txn->read_bytes += lower.size + upper.size;
-    return made;
-}
+/* ---- the snapshot ------------------------------------------------------------------------- */
 
 lw_status lw_txn_take_snapshot(lw_txn *txn, uint64_t read_timestamp) {
     if (read_timestamp == 0 ||
@@ -71,6 +22,15 @@ lw_status lw_txn_take_snapshot(lw_txn *txn, uint64_t read_timestamp) {
 }
 
 /* ---- reading ------------------------------------------------------------------------------ */
+
+lw_status lw_txn_draw_snapshot(lw_txn *txn) {
+    uint64_t fresh;
+    if (txn->flushes == 0 || txn->read_timestamp != 0) {
+        return LW_OK;
+    }
+    LW_TRY(lw_client_fresh_timestamp(txn->client, 1, txn->deadline_ns, &fresh));
+    return lw_txn_take_snapshot(txn, fresh);
+}
 
 /* What the transaction itself knows of a key: LW_OK or LW_NOT_FOUND. False if it must ask. */
 bool lw_txn_read_own(const lw_txn *txn, lw_bytes key, lw_status *status, lw_bytes *value) {
@@ -108,6 +68,7 @@ static lw_status decode_get(lw_txn *txn, lw_bytes body, uint32_t key_count, lw_g
 lw_status lw_txn_ask(lw_txn *txn, lw_bytes key, lw_get_value *value) {
     lw_call call = {.kind = LW_MESSAGE_GET, .first = key, .last = key};
     lw_get_reply answer;
+    LW_TRY(lw_txn_draw_snapshot(txn));
     lw_buffer_clear(&txn->request);
     encode_get(txn, &key, 1, &txn->request);
     LW_TRY(lw_txn_call(txn, &call));
@@ -279,6 +240,7 @@ LW_YIELDS static lw_status gather(gathering *in, size_t count) {
             in->asked[in->asked_count++] = &in->lookups[index];
         }
     }
+    LW_TRY(lw_txn_draw_snapshot(txn));
     while (in->asked_count > 0) {
         LW_TRY(group(in));
         LW_TRY(encode_all(in));

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Savepoints: points inside a transaction that its writes can be taken back to. They live in the
- * client alone: nothing that was written has left it before the commit. */
+ * client alone: what has left it, as the transaction grew large, cannot be taken back. */
 #include "client/transaction.h"
 
 struct lw_savepoint {
     struct lw_savepoint *previous; /* set before this one */
     size_t mark;
     struct lw_stamped *stamped;
+    uint32_t flushes; /* of the transaction, until then */
     lw_bytes name;
 };
 
@@ -25,6 +26,7 @@ static lw_status savepoint(lw_txn *txn, const char *name) {
     *made = (struct lw_savepoint){.previous = txn->savepoints,
                                   .mark = lw_write_set_mark(&txn->writes),
                                   .stamped = txn->stamped,
+                                  .flushes = txn->flushes,
                                   .name = lw_arena_copy(&txn->arena, lw_text(name))};
     txn->savepoints = made;
     return LW_OK;
@@ -48,6 +50,14 @@ static lw_status rollback_to(lw_txn *txn, const char *name) {
             "the transaction has no savepoint \"%s\": it was never set, or an earlier one "
             "was rolled back to",
             lw_printable(lw_text(name), text, sizeof(text)));
+    }
+    if (found->flushes != txn->flushes) {
+        char text[LW_PRINTABLE_SIZE];
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "what was written since the savepoint \"%s\" has outgrown the client's "
+                       "memory for writes and is at the nodes: give the client more "
+                       "(write_memory), or take back the whole transaction",
+                       lw_printable(lw_text(name), text, sizeof(text)));
     }
     lw_write_set_return(&txn->writes, found->mark);
     txn->stamped = found->stamped;

@@ -22,7 +22,8 @@ struct lw_scan {
     /* Where the walk stands: everything before (backwards: from) `position` has been given. */
     lw_buffer position;
     bool begun;
-    lw_buffer value; /* of an own write handed out: the write set may change under it */
+    uint32_t flushes;     /* of the transaction, when the page was asked for */
+    lw_buffer key, value; /* of an own write handed out: the write set may change under it */
 };
 
 /* A page being asked for. */
@@ -71,7 +72,7 @@ static lw_status scan_open(lw_txn *txn, const lw_scan_options *options, lw_scan 
     made->keys_only = options->keys_only != 0;
     made->left = options->limit == 0 ? UINT64_MAX : options->limit;
     made->page_rows = FIRST_PAGE_ROWS;
-    made->page = made->frontier = made->position = made->value = lw_buffer_in(memory);
+    made->page = made->frontier = made->position = made->key = made->value = lw_buffer_in(memory);
     made->rows_arena = lw_arena_in(memory);
     lw_buffer end = lw_buffer_in(memory);
     prefix_end(options->prefix, &end);
@@ -99,6 +100,7 @@ void lw_scan_close(lw_scan *scan) {
     lw_buffer_reset(&scan->page);
     lw_buffer_reset(&scan->frontier);
     lw_buffer_reset(&scan->position);
+    lw_buffer_reset(&scan->key);
     lw_buffer_reset(&scan->value);
     lw_arena_reset(&scan->rows_arena);
     lw_free(memory, (void *)(uintptr_t)scan->lower.data);
@@ -184,6 +186,7 @@ LW_YIELDS static lw_status ask_page(scan_page *page) {
     lw_scan *scan = page->scan;
     lw_txn *txn = scan->txn;
     lw_status status;
+    LW_TRY(lw_txn_draw_snapshot(txn));
     do {
         lw_bytes lower, upper;
         LW_TRY(next_part(scan, &lower, &upper));
@@ -218,6 +221,7 @@ LW_YIELDS static lw_status next_page(lw_scan *scan) {
         scan->last_page = true; /* there is nothing between these bounds */
         return LW_OK;
     }
+    scan->flushes = scan->txn->flushes;
     scan_page page = {.scan = scan, .bounds = lw_buffer_in(scan->txn->client->env->memory)};
     lw_status status = ask_page(&page);
     if (status == LW_OK) {
@@ -233,8 +237,21 @@ LW_YIELDS static lw_status next_page(lw_scan *scan) {
 
 /* ---- merging ------------------------------------------------------------------------------ */
 
+/* Own writes that lay ahead of the walk have gone to the nodes since the page was asked for: what
+ * is left of the page is asked for anew. */
+static void drop_page(lw_scan *scan) {
+    LW_MARK(scan->txn->client->env, "client.page_asked_anew");
+    scan->row_count = scan->row_index = 0;
+    scan->last_page = false;
+    lw_buffer_clear(&scan->frontier);
+    lw_buffer_append(&scan->frontier, lw_buffer_view(&scan->position));
+}
+
 /* The shard's next row, or NULL at the end. */
 LW_YIELDS static lw_status shard_row(lw_scan *scan, const lw_scan_row **row) {
+    if (scan->flushes != scan->txn->flushes) {
+        drop_page(scan);
+    }
     while (scan->row_index >= scan->row_count) {
         if (scan->begun && scan->last_page) {
             *row = NULL;
@@ -286,7 +303,9 @@ static bool give_write(lw_scan *scan, const lw_write *write, lw_bytes *key, lw_b
     advance(scan, write->mutation.key);
     bool present = lw_write_present(write);
     if (present) {
-        *key = write->mutation.key;
+        lw_buffer_clear(&scan->key);
+        lw_buffer_append(&scan->key, write->mutation.key);
+        *key = lw_buffer_view(&scan->key);
         lw_buffer_clear(&scan->value);
         lw_buffer_append(&scan->value, write->mutation.value);
         *value = scan->keys_only ? (lw_bytes){0} : lw_buffer_view(&scan->value);

@@ -31,7 +31,7 @@ static lw_status begin(lw_client *client, const lw_txn_options *options, lw_txn 
     made->begun_ns = lw_env_now(client->env);
     made->deadline_ns = lw_client_deadline(client, options->timeout_ms);
     made->writes = lw_write_set_in(memory);
-    made->arena = lw_arena_in(memory);
+    made->arena = made->read_arena = lw_arena_in(memory);
     made->read_keys = lw_map_in(memory);
     made->request = made->values = made->token = lw_buffer_in(memory);
     made->next = client->transactions;
@@ -67,7 +67,7 @@ lw_status lw_txn_release_locks(lw_txn *txn, uint64_t deadline_ns) {
  * takes up another one, unless transactions live that have locks in this one. */
 LW_YIELDS static void abandon_session(lw_client *client) {
     for (const lw_txn *one = client->transactions; one != NULL; one = one->next) {
-        if (one->state == LW_TXN_OPEN && one->locks) {
+        if (one->state == LW_TXN_OPEN && (one->locks || one->flushes > 0)) {
             return;
         }
     }
@@ -78,6 +78,7 @@ LW_YIELDS static void abandon_session(lw_client *client) {
 LW_YIELDS static lw_status rollback(lw_txn *txn) {
     LW_TRY(lw_txn_check_open(txn));
     txn->state = LW_TXN_ENDED;
+    LW_TRY(lw_txn_drop_flushed(txn));
     return lw_txn_release_locks(txn, txn->deadline_ns);
 }
 
@@ -97,7 +98,8 @@ void lw_txn_close(lw_txn *txn) {
     uint64_t deadline_ns = lw_env_now(client->env) + CLOSE_TIMEOUT_MS * ns_per_ms;
     txn->state = LW_TXN_ENDED;
     lw_txn_let_go(txn);
-    if (lw_txn_release_locks(txn, deadline_ns) != LW_OK) {
+    txn->deadline_ns = deadline_ns;
+    if (lw_txn_drop_flushed(txn) != LW_OK || lw_txn_release_locks(txn, deadline_ns) != LW_OK) {
         abandon_session(client);
     }
     (void)lw_client_leave(outer, LW_OK);
@@ -109,6 +111,7 @@ void lw_txn_close(lw_txn *txn) {
     lw_write_set_reset(&txn->writes);
     lw_map_reset(&txn->read_keys);
     lw_arena_reset(&txn->arena);
+    lw_arena_reset(&txn->read_arena);
     lw_buffer_reset(&txn->request);
     lw_buffer_reset(&txn->values);
     lw_buffer_reset(&txn->token);
@@ -120,7 +123,7 @@ LW_YIELDS static lw_status commit(lw_txn *txn) {
     lw_status status = LW_OK;
     if (txn->stamped != NULL) {
         status = lw_txn_commit_stamped(txn);
-    } else if (txn->writes.count == 0) {
+    } else if (txn->writes.count == 0 && txn->flushes == 0) {
         (void)!lw_txn_release_locks(txn,
                                     txn->deadline_ns); /* all it read was one snapshot: it stands */
     } else {
@@ -264,6 +267,7 @@ lw_status lw_txn_read_committed(lw_txn *txn, lw_bytes key, lw_bytes *value) {
 LW_YIELDS static lw_status get_for_update(lw_txn *txn, lw_bytes key, lw_bytes *value) {
     LW_TRY(lw_txn_check_write(txn, key, (lw_bytes){0}));
     lw_status own = LW_OK;
+    LW_TRY(lw_txn_flush_if_large(txn)); /* not behind, since the value is a view of the writes */
     LW_TRY(lw_txn_settle(txn, key));
     if (!lw_txn_read_own(txn, key, &own, value)) {
         bool pessimistic = txn->options.locking == LW_PESSIMISTIC;
@@ -289,7 +293,7 @@ LW_YIELDS static lw_status note_write(lw_txn *txn, lw_mutation_kind kind, lw_byt
     }
     lw_write *noted = lw_write_set_put(&txn->writes, kind, key, value, LW_SEEN_ANYTHING);
     noted->mutation.ttl_ms = ttl_ms;
-    return LW_OK;
+    return lw_txn_flush_if_large(txn);
 }
 
 LW_YIELDS static lw_status put(lw_txn *txn, lw_bytes key, lw_bytes value) {

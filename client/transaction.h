@@ -46,11 +46,13 @@ struct lw_txn {
     lw_write_set writes;
     /* Of a large transaction, whose writes are prewritten ahead of the commit (client/large.c). */
     uint32_t flushes;                /* how often that was begun */
+    uint64_t refreshed_ns;           /* when the primary lock last began its lifetime */
     lw_bytes primary;                /* in the arena */
     lw_touched touched;              /* bounds in the arena */
     struct lw_savepoint *savepoints; /* the newest one; in the arena */
     struct lw_stamped *stamped;      /* the newest one; in the arena (client/stamped.c) */
-    lw_arena arena;                  /* reads */
+    lw_arena arena;                  /* ranges, savepoints, and what was touched */
+    lw_arena read_arena;             /* the keys that were read */
     lw_map read_keys;
     lw_read_key *first_read, *last_read;
     lw_read_range *ranges;
@@ -94,6 +96,9 @@ lw_read_range *lw_txn_note_range(lw_txn *txn, lw_bytes lower, lw_bytes upper);
 bool lw_txn_read_own(const lw_txn *txn, lw_bytes key, lw_status *status, lw_bytes *value);
 /* Asks the key's shard at the snapshot. The value lives until the client's next call. */
 LW_MUST_USE LW_YIELDS lw_status lw_txn_ask(lw_txn *txn, lw_bytes key, lw_get_value *value);
+/* Before a read: one that is to see what the transaction has sent ahead names it, and so cannot
+ * have its snapshot drawn by the node that reads. */
+LW_MUST_USE LW_YIELDS lw_status lw_txn_draw_snapshot(lw_txn *txn);
 /* Takes the snapshot of a first read; a later one must be of the same. */
 LW_MUST_USE lw_status lw_txn_take_snapshot(lw_txn *txn, uint64_t read_timestamp);
 /* What the key has apart from the transaction's own writes, vouched for as any read; in a
@@ -106,6 +111,16 @@ LW_MUST_USE LW_YIELDS lw_status lw_txn_settle(lw_txn *txn, lw_bytes key);
 /* If the node may keep the snapshot for this transaction longer than the past, it need not any more
  * (client/pin.c). Sends that behind, and does not wait. */
 void lw_txn_let_go(lw_txn *txn);
+/* Sends the writes ahead and forgets them if they have grown large; after every write. A failure
+ * has ended the transaction. Views of own writes do not outlive it. */
+LW_MUST_USE LW_YIELDS lw_status lw_txn_flush_if_large(lw_txn *txn);
+/* Rolls back what was sent ahead. */
+LW_MUST_USE LW_YIELDS lw_status lw_txn_drop_flushed(lw_txn *txn);
+/* Notes that keys from `first` to `last` may be prewritten. */
+void lw_txn_touch(lw_txn *txn, lw_bytes first, lw_bytes last);
+/* How long its locks live unrefreshed: a large transaction may take as long as it has, any other is
+ * soon over. */
+uint32_t lw_txn_lifetime_ms(const lw_txn *txn);
 /* Sends the commit (client/commit.c). */
 LW_MUST_USE LW_YIELDS lw_status lw_txn_commit(lw_txn *txn);
 /* The same at this timestamp, which was drawn after the transaction's start, and no other. If some
