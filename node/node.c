@@ -297,6 +297,7 @@ static void status_shard(lw_node *node, const lw_replica *replica, lw_json *json
     lw_json_number(json, "scans", figures.scans);
     lw_json_number(json, "commits", figures.commits);
     lw_json_number(json, "conflicts", figures.conflicts);
+    lw_json_number(json, "open_transactions", figures.open);
     lw_json_number(json, "latched_requests", figures.latched);
     lw_json_number(json, "waiting_requests", figures.waiting);
     lw_json_number(json, "memtable_bytes", tree.memtable_bytes);

@@ -560,5 +560,6 @@ void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figur
     figures->term = replica->term;
     figures->applied_index = lw_tree_applied(replica->tree);
     figures->latched = replica->latches.count;
+    figures->open = replica->open_by_start.count;
     figures->waiting = replica->latch_waiting + replica->lock_waiting;
 }

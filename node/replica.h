@@ -137,6 +137,7 @@ typedef struct lw_replica_figures {
     uint64_t term, applied_index;
     uint64_t reads, scans, commits, conflicts; /* requests carried out since the start */
     uint64_t latched, waiting;                 /* requests now */
+    uint64_t open;                             /* transactions that have locks in the tree */
 } lw_replica_figures;
 void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figures);
 
