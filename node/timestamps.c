@@ -88,6 +88,8 @@ LW_YIELDS static bool raise_step(lw_timestamps *timestamps) {
     }
     if (timestamps->keep(timestamps->argument, ceiling) != LW_OK) {
         LW_MARK(timestamps->env, "timestamps.ceiling_not_kept");
+        lw_oracle_stick(&timestamps->oracle);
+        lw_queue_wake_all(&timestamps->takers);
         if (!timestamps->stopped) {
             pause_raising(timestamps, RETRY_PAUSE_NS);
         }

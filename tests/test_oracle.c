@@ -78,14 +78,32 @@ static void the_ceiling_is_never_reached(void **state) {
     assert_true(take_one() > last);
 }
 
-static void an_idle_oracle_gives_without_waiting(void **state) {
+static void an_idle_oracle_gives_nothing_of_long_ago(void **state) {
+    (void)state;
+    uint64_t first;
+    assert_true(raise_if_wanted());
+    (void)take_one();
+    pass_ms(24 * 3600 * 1000);
+    assert_false(lw_oracle_take(&oracle, clock_now, 1, &first));
+    assert_true(raise_if_wanted());
+    assert_true(take_one() == lw_timestamp_of_ms(clock_now.wall_ms));
+    pass_ms(LW_ORACLE_WINDOW_MS); /* the ceiling is just behind, and what was given is not */
+    uint64_t last = oracle.ceiling - 2;
+    oracle.last = last;
+    assert_true(take_one() == last + 1);
+}
+
+static void an_oracle_that_is_stuck_gives_what_it_has(void **state) {
     (void)state;
     assert_true(raise_if_wanted());
     uint64_t before = take_one();
     pass_ms(24 * 3600 * 1000);
+    lw_oracle_stick(&oracle);
     assert_true(take_one() == before + 1);
+    assert_true(take_one() == before + 2);
     assert_true(raise_if_wanted());
     assert_true(take_one() == lw_timestamp_of_ms(clock_now.wall_ms));
+    assert_false(oracle.stuck);
 }
 
 static void a_ceiling_is_wanted_before_it_is_reached(void **state) {
@@ -233,7 +251,8 @@ int main(void) {
         cmocka_unit_test_setup(timestamps_follow_the_clock, setup),
         cmocka_unit_test_setup(a_batch_is_its_takers_alone, setup),
         cmocka_unit_test_setup(the_ceiling_is_never_reached, setup),
-        cmocka_unit_test_setup(an_idle_oracle_gives_without_waiting, setup),
+        cmocka_unit_test_setup(an_idle_oracle_gives_nothing_of_long_ago, setup),
+        cmocka_unit_test_setup(an_oracle_that_is_stuck_gives_what_it_has, setup),
         cmocka_unit_test_setup(a_ceiling_is_wanted_before_it_is_reached, setup),
         cmocka_unit_test_setup(a_restart_goes_on_above_the_ceiling, setup),
         cmocka_unit_test_setup(a_clock_that_jumps_back_stops_nothing, setup),

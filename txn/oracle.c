@@ -50,6 +50,11 @@ bool lw_oracle_take(lw_oracle *oracle, lw_clock_reading clock, uint32_t count, u
     uint64_t taken = larger(oracle->last + 1, lw_timestamp_of_ms(oracle->physical_ms));
     if (taken + count > oracle->ceiling) {
         taken = oracle->last + 1; /* O4 */
+        uint64_t lag_max_ms = oracle->stuck ? UINT64_MAX : LW_ORACLE_LAG_MAX_MS;
+        uint64_t taken_ms = lw_timestamp_ms(taken);
+        if (oracle->physical_ms > taken_ms && oracle->physical_ms - taken_ms > lag_max_ms) {
+            return false;
+        }
     }
     if (taken + count > oracle->ceiling) {
         return false;
@@ -75,6 +80,11 @@ bool lw_oracle_wants(lw_oracle *oracle, lw_clock_reading clock, uint64_t *ceilin
 
 void lw_oracle_raise(lw_oracle *oracle, uint64_t ceiling) {
     oracle->ceiling = larger(oracle->ceiling, ceiling);
+    oracle->stuck = false;
+}
+
+void lw_oracle_stick(lw_oracle *oracle) {
+    oracle->stuck = true;
 }
 
 uint64_t lw_oracle_now(lw_oracle *oracle, lw_clock_reading clock) {

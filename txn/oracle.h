@@ -15,8 +15,11 @@
  *     is at or above the ceiling of before (hazard O2).
  * O3. A wanted ceiling is at most LW_ORACLE_LEAD_MAX_MS ahead of the oracle's time, however many
  *     timestamps are asked for (hazard O3): beyond, takers wait for time to pass.
- * O4. Who is idle does not wait: while the ceiling is behind the clock, what is left below it is
- *     handed out. */
+ * O4. A timestamp is behind the oracle's time by LW_ORACLE_LAG_MAX_MS at most, since values expire
+ *     by it and safepoints follow the time: who was idle waits until the ceiling is raised. Only
+ *     while that cannot be done, as on a full disk, what is left below it is handed out, however
+ * old.
+ */
 #ifndef LW_ORACLE_H
 #define LW_ORACLE_H
 
@@ -27,6 +30,7 @@ enum {
     LW_ORACLE_WINDOW_MS = 3000,
     LW_ORACLE_STEP_MS = 1000,
     LW_ORACLE_LEAD_MAX_MS = 10000,
+    LW_ORACLE_LAG_MAX_MS = 100,
 };
 #define LW_ORACLE_PHYSICAL_MAX_MS (UINT64_C(1) << 45) /* in the year 3084 */
 
@@ -41,6 +45,7 @@ typedef struct lw_oracle {
     uint64_t ceiling;     /* durable: none at or above it is given */
     uint64_t physical_ms; /* the oracle's time */
     uint64_t read_ns;     /* the monotonic clock when it was that */
+    bool stuck;           /* the ceiling cannot be raised for now (O4) */
 } lw_oracle;
 
 /* `ceiling` is the durable one of before, 0 if there was none. Gives nothing until raised. */
@@ -53,6 +58,8 @@ LW_MUST_USE bool lw_oracle_take(lw_oracle *oracle, lw_clock_reading clock, uint3
  * lw_oracle_raise. */
 LW_MUST_USE bool lw_oracle_wants(lw_oracle *oracle, lw_clock_reading clock, uint64_t *ceiling);
 void lw_oracle_raise(lw_oracle *oracle, uint64_t ceiling);
+/* That failed, and may for long (O4); until the next time it does not. */
+void lw_oracle_stick(lw_oracle *oracle);
 /* The oracle's time as a timestamp that is nobody's: what expiry is judged by (hazard T8). */
 uint64_t lw_oracle_now(lw_oracle *oracle, lw_clock_reading clock);
 
