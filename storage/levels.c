@@ -128,7 +128,8 @@ static double score_of_level0(const lw_version *version, const lw_tuning *tuning
         entries += file->info.entry_count;
         *forced |= lw_levels_in_round(file, tuning);
     }
-    *forced |= entries > 0 && garbage > GARBAGE_ABOVE * (double)entries;
+    double enough = size_below_level0(version) == 0 ? GARBAGE_AT_BOTTOM : GARBAGE_ABOVE;
+    *forced |= entries > 0 && garbage > enough * (double)entries;
     return *forced && score < 1 ? 1 : score;
 }
 
