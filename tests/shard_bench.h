@@ -31,6 +31,8 @@ typedef struct bench {
     uint64_t request_id;
     lw_bytes route; /* requests go to the shard that holds this key; empty: the first one */
     size_t memory_size;
+    uint64_t retention_ms; /* 0: nothing is collected; takes effect with the next boot */
+    lw_gc *gc;
     char failure[256]; /* the first thing that was not as expected */
 } bench;
 
@@ -71,19 +73,27 @@ static inline lw_status bench_open_parts(bench *on) {
     lw_store_options store_options = {.directory = "data",
                                       .memory_size = on->memory_size,
                                       .filter_part = lw_replica_filter_part,
+                                      .retention = lw_replica_retention(on->env),
                                       .flushed = bench_flushed,
                                       .died = bench_store_died,
                                       .argument = on};
     LW_TRY(lw_store_open(on->env, &store_options, &on->store));
+    if (on->retention_ms > 0) {
+        lw_gc_options gc_options = {
+            .env = on->env, .retention_ms = on->retention_ms, .session_label = bench_label};
+        on->gc = lw_gc_open(&gc_options);
+    }
     lw_shards_options options = {.env = on->env,
                                  .store = on->store,
+                                 .gc = on->gc,
                                  .session_label = bench_label,
                                  .died = bench_died,
                                  .argument = on};
     LW_TRY(lw_shards_open(&options, &on->shards));
     on->replica = lw_shards_find(on->shards, LW_ROOT_SHARD);
     LW_TRY(lw_log_open(on->env, "data/log", NULL, lw_shards_replay, on->shards, &on->log));
-    return lw_shards_start(on->shards, on->log);
+    LW_TRY(lw_shards_start(on->shards, on->log));
+    return on->gc == NULL ? LW_OK : lw_gc_start(on->gc, on->shards);
 }
 
 static inline void bench_open_main(void *argument) {
@@ -96,7 +106,14 @@ static inline void bench_close_main(void *argument) {
     bench *on = argument;
     lw_shards *shards = on->shards;
     on->shards = NULL;
+    if (on->gc != NULL) {
+        lw_gc_stop(on->gc);
+    }
     lw_shards_close(shards);
+    if (on->gc != NULL) {
+        lw_gc_close(on->gc);
+        on->gc = NULL;
+    }
     lw_store_close(on->store);
     lw_log_close(on->log);
     on->done = true;
@@ -114,6 +131,7 @@ static inline void bench_run(bench *on, void (*body)(void *argument)) {
 static inline void bench_boot(bench *on) {
     on->died = false;
     on->shards = NULL;
+    on->gc = NULL;
     on->env = lw_host_boot(on->host);
     on->used_before = lw_memory_used(on->env->memory);
     bench_run(on, bench_open_main);
