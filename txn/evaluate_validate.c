@@ -184,12 +184,13 @@ lw_status evaluation_validate(lw_evaluation *evaluation, const lw_validate_reque
 void evaluation_raise_seen(const lw_evaluation *evaluation, const lw_seen_key *keys,
                            uint32_t key_count, const lw_seen_range *ranges, uint32_t range_count,
                            uint64_t commit_timestamp) {
+    uint64_t others = commit_timestamp - 1; /* what it writes itself may be locked with its own */
     for (uint32_t index = 0; index < key_count; index++) {
-        lw_read_marks_raise(evaluation->marks, keys[index].key, commit_timestamp);
+        lw_read_marks_raise(evaluation->marks, keys[index].key, others);
     }
     for (uint32_t index = 0; index < range_count; index++) {
         lw_read_marks_raise_range(evaluation->marks, ranges[index].lower, ranges[index].upper,
-                                  commit_timestamp);
+                                  others);
     }
 }
 
