@@ -141,6 +141,10 @@ static void who_looked_above_it_leaves_a_classic_lock_story(bench *on) {
     expect_text(on, lock_key(on, &who, "b"), "async", "a reader below it");
     (void)bench_read(on, bench_timestamp(on), "c");
     expect_text(on, lock_key(on, &who, "c"), "classic", "a reader above it");
+    (void)bench_read(on, who.wanted, "k");
+    expect_text(on, lock_key(on, &who, "k"), "classic", "a reader at it");
+    read_range(on, "l", "m", who.wanted);
+    expect_text(on, lock_key(on, &who, "l"), "classic", "a range read at it");
     (void)bench_write(on, "d", "newer");
     expect_text(on, lock_key(on, &who, "d"), "classic", "a version above it");
     lock_in_memory(on, "e");
