@@ -125,16 +125,22 @@ static void a_label(void **state) {
     lw_close(other);
 }
 
+/* An address of so many bytes. */
+static const char *address_sized(size_t size) {
+    static char address[1024];
+    memcpy(address, text_sized(size), size + 1);
+    memcpy(address + size - 2, ":1", 2);
+    return address;
+}
+
 static void an_address(void **state) {
     (void)state;
     enum { LIMIT = LW_ADDRESS_SIZE_MAX };
-    char address[LIMIT + 2];
     lw_client *other = NULL;
-    lw_client_options options = {.address = address};
-    (void)snprintf(address, sizeof(address), "%s:1", text_sized(LIMIT - 2));
+    lw_client_options options = {.address = address_sized(LIMIT)};
     assert_int_equal(lw_open(&options, &other), LW_OK);
     lw_close(other);
-    (void)snprintf(address, sizeof(address), "%s:1", text_sized(LIMIT - 1));
+    options.address = address_sized(LIMIT + 1);
     lw_status status = lw_open(&options, &other);
     assert_names(other, status, LIMIT + 1, LIMIT);
     lw_close(other);
