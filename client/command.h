@@ -28,6 +28,7 @@
 #ifndef LW_COMMAND_H
 #define LW_COMMAND_H
 
+#include "base/fiber.h"
 #include "client/command_text.h"
 #include "client/json.h"
 #include "client/lathwork.h"
@@ -270,12 +271,12 @@ lw_exit lw_command_append(lw_command *command);
 lw_exit lw_command_cas(lw_command *command);
 lw_exit lw_command_load(lw_command *command);
 lw_exit lw_command_dump(lw_command *command);
-lw_exit lw_command_txn(lw_command *command);
+LW_YIELDS lw_exit lw_command_txn(lw_command *command);
 lw_exit lw_command_shell(lw_command *command);
 /* txn kill. */
-lw_exit lw_command_kill(lw_command *command, const char *transaction);
-lw_exit lw_command_locks(lw_command *command);
-lw_exit lw_command_shards(lw_command *command);
+LW_YIELDS lw_exit lw_command_kill(lw_command *command, const char *transaction);
+LW_YIELDS lw_exit lw_command_locks(lw_command *command);
+LW_YIELDS lw_exit lw_command_shards(lw_command *command);
 lw_exit lw_command_split(lw_command *command);
 lw_exit lw_command_bench(lw_command *command);
 lw_exit lw_command_status(lw_command *command);

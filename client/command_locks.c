@@ -168,7 +168,7 @@ static bool visit(void *argument, const lw_lock_row *row) {
     return ferror(work->command->answers) == 0;
 }
 
-static lw_exit list(locks_work *work, lw_client *client) {
+LW_YIELDS static lw_exit list(locks_work *work, lw_client *client) {
     lw_command *command = work->command;
     uint64_t limit = work->limit;
     uint32_t page_rows =

@@ -106,7 +106,7 @@ static bool visit(void *argument, const lw_shard_row *row) {
     return ferror(work->command->answers) == 0;
 }
 
-static lw_exit list(shards_work *work, lw_client *client) {
+LW_YIELDS static lw_exit list(shards_work *work, lw_client *client) {
     lw_command *command = work->command;
     if (command->json) {
         lw_json_object_open(&work->json, NULL);
