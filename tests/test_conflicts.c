@@ -369,7 +369,7 @@ static bool aim_at(void *argument, const lw_lock_row *row) {
 LW_YIELDS static void add_under_fire(void *argument) {
     story *in = argument;
     adder adders[ADDERS];
-    uint64_t killed = 0, too_late = 0, added = 0, numbers[2] = {0};
+    uint64_t killed = 0, added = 0, numbers[2] = {0};
     lw_client *ops = story_client(in, "operator");
     OK(lw_split(in->client, T("m")));
     for (uint32_t index = 0; index < ADDERS; index++) {
@@ -386,7 +386,6 @@ LW_YIELDS static void add_under_fire(void *argument) {
             uint64_t start = all.starts[lw_env_random_below(in->env, all.count)];
             lw_status status = lw_operate_kill(ops, start, &at);
             killed += status == LW_OK;
-            too_late += status == LW_REFUSED;
         }
         lw_env_sleep(in->env, lw_env_random_below(in->env, 8 * millisecond));
     }
@@ -394,7 +393,7 @@ LW_YIELDS static void add_under_fire(void *argument) {
         EXPECT(adders[index].doubts == 0);
         added += adders[index].added;
     }
-    EXPECT(killed > 20 && too_late > 2);
+    EXPECT(killed > 5);
     lw_txn *txn = story_begin(in->client, LW_OPTIMISTIC, 0);
     for (int index = 0; index < 2; index++) {
         lw_bytes value;
