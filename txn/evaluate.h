@@ -22,8 +22,8 @@
  * E6. An async commit at C is decided when the last of its keys is locked with C, and holds from
  *     then on, as (hazards T4, T5)
  *       - a key is locked with C only if no read at or above C was answered there, no version at or
- *         above C stands there, and what the transaction read on the shard holds up to C. Whoever
- * calls lets readers above C wait from before this is looked at until the lock can be seen
+ *         above C stands there, and what the transaction read on the shard holds up to C. Who
+ *         calls lets readers above C wait from before this is looked at until the lock can be seen
  *         (latch.drawn); every evaluation that answers for what is not there raises the read marks
  *         before anything is looked at: GET and SCAN, LOCK, VALIDATE, and whoever commits what it
  *         read or locked without writing it;
