@@ -7,12 +7,6 @@
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-/* Up to where a read at `timestamp` raises the marks: beyond it, since what was read there includes
- * versions at it, and timestamps that are read at need not be the reader's own: of a lock it is the
- * newest that anybody was given, and of the past any (hazard T4). */
-static inline uint64_t evaluation_after_read(uint64_t timestamp) {
-    return timestamp + 1;
-}
 /* Whether a lock may become a version at or below `read_timestamp` (E2). One of a transaction that
  * began later cannot, nor one that writes nothing. */
 bool evaluation_hinders(const lw_evaluation *evaluation, const lw_lock_record *lock, uint64_t start,

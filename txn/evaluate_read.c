@@ -163,7 +163,7 @@ LW_YIELDS static lw_status meet_locks(key_reading *reading, bool any) {
 static void raise_marks(const lw_evaluation *evaluation, const lw_bytes *keys, uint32_t key_count,
                         uint64_t timestamp) {
     for (uint32_t index = 0; index < key_count; index++) {
-        lw_read_marks_raise(evaluation->marks, keys[index], evaluation_after_read(timestamp));
+        lw_read_marks_raise(evaluation->marks, keys[index], timestamp);
     }
 }
 

@@ -260,7 +260,7 @@ lw_status lw_evaluate_scan(lw_evaluation *evaluation, const lw_scan_request *req
     LW_ASSERT(request->read_timestamp != 0);
     *reply = (lw_scan_reply){.read_timestamp = request->read_timestamp};
     lw_read_marks_raise_range(evaluation->marks, request->lower, request->upper,
-                              evaluation_after_read(request->read_timestamp));
+                              request->read_timestamp);
     if (request->upper.size > 0 && lw_compare(request->lower, request->upper) >= 0) {
         return LW_OK;
     }
