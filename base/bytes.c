@@ -424,6 +424,10 @@ lw_bytes lw_arena_copy(lw_arena *arena, lw_bytes bytes) {
     return lw_view(copy, bytes.size);
 }
 
+size_t lw_arena_spare(const lw_arena *arena) {
+    return arena->blocks == NULL ? 0 : arena->blocks->room - arena->blocks->used;
+}
+
 void lw_arena_reset(lw_arena *arena) {
     struct lw_arena_block *freed = arena->blocks;
     while (freed != NULL) {

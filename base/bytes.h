@@ -191,5 +191,7 @@ void lw_arena_reset(lw_arena *arena);
  * stands alone. */
 void *lw_arena_allocate(lw_arena *arena, size_t size) __attribute__((malloc, returns_nonnull));
 lw_bytes lw_arena_copy(lw_arena *arena, lw_bytes bytes);
+/* Bytes that were allocated, and that the next pieces take before any more are. */
+size_t lw_arena_spare(const lw_arena *arena);
 
 #endif

@@ -105,6 +105,7 @@ LW_YIELDS static lw_status flush_oldest(lw_tree *tree) {
     if (status == LW_OK) {
         lw_pace_flushed(&store->pace, lw_memtable_size(share->memtable),
                         lw_env_now(store->env) - began_ns);
+        lw_queue_wake_all(&store->changed);
     }
     lw_memtable_share_release(share);
     return status;

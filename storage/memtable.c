@@ -231,6 +231,10 @@ size_t lw_memtable_size(const lw_memtable *memtable) {
     return sizeof(*memtable) + memtable->arena.reserved;
 }
 
+size_t lw_memtable_spare(const lw_memtable *memtable) {
+    return lw_arena_spare(&memtable->arena);
+}
+
 uint64_t lw_memtable_count(const lw_memtable *memtable) {
     return memtable->count;
 }

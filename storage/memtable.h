@@ -34,6 +34,8 @@ void lw_memtable_settle(lw_memtable *memtable);
 enum { LW_MEMTABLE_DEFERRED_SIZE = 24 };
 /* Bytes taken from the memory, exactly, but for what is deferred. */
 size_t lw_memtable_size(const lw_memtable *memtable);
+/* Of them, those that the next entries take. */
+size_t lw_memtable_spare(const lw_memtable *memtable);
 /* Entries that a cursor meets. */
 uint64_t lw_memtable_count(const lw_memtable *memtable);
 /* The lowest and the highest sequence inserted; both 0 while it is empty. */

@@ -28,6 +28,8 @@ static void learn(double *rate, double size, uint64_t duration_ns) {
 
 void lw_pace_flushed(lw_pace *pace, size_t size, uint64_t duration_ns) {
     learn(&pace->drain_rate, (double)size, duration_ns);
+    pace->memory_paid_ns = 0;
+    pace->flush_count++;
 }
 
 void lw_pace_sunk(lw_pace *pace, uint64_t size, uint64_t duration_ns) {
@@ -53,17 +55,22 @@ static double cost_at(double pressure, double rate) {
     return slowness * slowness / rate;
 }
 
-uint64_t lw_pace_writer(lw_pace *pace, lw_pressure pressure, size_t size, uint64_t now_ns) {
-    double memory_cost = cost_at(pressure.memory, drain_rate_of(pace));
-    double tables_cost = cost_at(pressure.tables, sink_rate_of(pace));
-    double cost = memory_cost > tables_cost ? memory_cost : tables_cost;
-    double cost_ns = SECOND_NS * (double)size * cost;
-    uint64_t from_ns = pace->paid_until_ns > now_ns ? pace->paid_until_ns : now_ns;
+/* Puts a cost on what has to be paid; how long that takes from now. */
+static uint64_t pay(uint64_t *paid_ns, double cost_ns, uint64_t now_ns) {
+    uint64_t from_ns = *paid_ns > now_ns ? *paid_ns : now_ns;
     uint64_t most_ns = now_ns + LW_PACE_DELAY_MAX_NS;
     bool beyond = from_ns >= most_ns || cost_ns > (double)(most_ns - from_ns);
-    pace->paid_until_ns = beyond ? most_ns : from_ns + (uint64_t)cost_ns;
-    uint64_t wait_ns = pace->paid_until_ns - now_ns;
+    *paid_ns = beyond ? most_ns : from_ns + (uint64_t)cost_ns;
+    uint64_t wait_ns = *paid_ns - now_ns;
     return wait_ns < GRAIN_NS ? 0 : wait_ns;
+}
+
+lw_pace_delay lw_pace_writer(lw_pace *pace, lw_pressure pressure, size_t size, uint64_t now_ns) {
+    double size_ns = SECOND_NS * (double)size;
+    double memory_ns = size_ns * cost_at(pressure.memory, drain_rate_of(pace));
+    double tables_ns = size_ns * cost_at(pressure.tables, sink_rate_of(pace));
+    return (lw_pace_delay){.memory_ns = pay(&pace->memory_paid_ns, memory_ns, now_ns),
+                           .tables_ns = pay(&pace->tables_paid_ns, tables_ns, now_ns)};
 }
 
 /* ---- compactions --------------------------------------------------------------------------------

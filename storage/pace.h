@@ -7,7 +7,8 @@
  * works the thing off, as it was lately: flushes for memory, compactions for tables. That is any
  * rate as the pressure begins, just what goes out at one half, and nothing at 1. So writers settle
  * where as much comes in as goes out, and none of them meets a wall. What one of them takes, the
- * next one waits for: a token bucket in time.
+ * next one waits for: a token bucket in time, one for memory and one for compaction. When a flush
+ * is done there is memory for all that were let in, and nobody waits for it any longer.
  *
  * Compactions. While writers are at it, a compaction goes as fast as the tree needs in order to
  * stay as it is, and a little faster: write rate times the bytes that are merged for each byte
@@ -34,9 +35,11 @@ enum {
 };
 
 typedef struct lw_pace {
-    double drain_rate;      /* bytes of memtables that a second of flushing took, lately */
-    double sink_rate;       /* and bytes of level 0, before compression, of its compaction */
-    uint64_t paid_until_ns; /* when the last writer let in is paid for */
+    double drain_rate; /* bytes of memtables that a second of flushing took, lately */
+    double sink_rate;  /* and bytes of level 0, before compression, of its compaction */
+    /* When the last writer let in is paid for, by flushes and by compactions. */
+    uint64_t memory_paid_ns, tables_paid_ns;
+    uint64_t flush_count;
     uint64_t written;       /* bytes applied since opening */
     uint64_t seen, seen_ns; /* as of the last look at `written` */
     uint64_t written_ns;    /* of the last look that saw it grow */
@@ -45,7 +48,7 @@ typedef struct lw_pace {
     uint64_t tokens_ns;
 } lw_pace;
 
-/* Learns from a flush. */
+/* Learns from a flush, and lets off who waited for it. */
 void lw_pace_flushed(lw_pace *pace, size_t size, uint64_t duration_ns);
 /* Bytes of memtables that so much time of flushing probably took. */
 double lw_pace_drained(const lw_pace *pace, uint64_t duration_ns);
@@ -58,8 +61,12 @@ typedef struct lw_pressure {
 static inline double lw_pressure_most(lw_pressure pressure) {
     return pressure.memory > pressure.tables ? pressure.memory : pressure.tables;
 }
-/* Takes a writer of `size` bytes in, at pressures below 1; how long it has to wait. */
-uint64_t lw_pace_writer(lw_pace *pace, lw_pressure pressure, size_t size, uint64_t now_ns);
+/* How long a writer has to wait: for a flush, unless one is done before, and in any case. */
+typedef struct lw_pace_delay {
+    uint64_t memory_ns, tables_ns;
+} lw_pace_delay;
+/* Takes a writer of `size` bytes in, at pressures below 1. */
+lw_pace_delay lw_pace_writer(lw_pace *pace, lw_pressure pressure, size_t size, uint64_t now_ns);
 /* Whether nothing was written for a while, and how fast it is. To be called now and then. */
 bool lw_pace_idle(lw_pace *pace, uint64_t now_ns);
 /* Counts `size` bytes merged, of `work` for each byte written; how long the compaction waits. */

@@ -305,9 +305,9 @@ static size_t memory_taken(const lw_store *store) {
 
 /* A flush gives its memory back only when it is done, so writers have until then what is left
  * beside it: they are slowed down as they get ahead of how far it should be. */
-static double memory_pressure(const lw_store *store, size_t size) {
+static double memory_pressure(const lw_store *store, size_t taken_size) {
     double most = (double)lw_budget_for_memtables(store->budget), soft = 0.75 * most;
-    double taken = (double)(memory_taken(store) + size);
+    double taken = (double)taken_size;
     double waiting = (double)(store->memtable_bytes - store->active_bytes);
     if (waiting == 0 || waiting >= most) {
         return (taken - soft) / (most - soft);
@@ -330,7 +330,10 @@ static double part_between(double value, double slow, double stop) {
 }
 
 lw_pressure lw_tree_pressure(const lw_tree *tree, size_t size) {
-    double memory = memory_pressure(tree->store, size);
+    /* What the memtable has allocated ahead is not taken yet: else the pressure would mount by
+     * steps, and the first writer of each wait for all that come before the next one. */
+    size_t spare = lw_memtable_spare(active(tree)->memtable);
+    double memory = memory_pressure(tree->store, memory_taken(tree->store) - spare + size);
     memory = memory < 1 && !fits(tree->store, size) ? 1 : memory;
     double tables = part_between((double)tree->depth, LEVEL0_SLOW, LEVEL0_STOP);
     double debt = part_between((double)tree->need.debt / (double)tree->store->options.table_size,
@@ -476,6 +479,29 @@ static bool free_way(const lw_tree *tree, size_t size) {
            size <= store->budget->limit / 2;
 }
 
+/* Lets a writer, who is let in, wait for what it takes. */
+LW_YIELDS static lw_status slow_down(lw_tree *tree, lw_pressure pressure, size_t size) {
+    lw_store *store = tree->store;
+    uint64_t now_ns = lw_env_now(store->env), flush_count = store->pace.flush_count;
+    lw_pace_delay delay = lw_pace_writer(&store->pace, pressure, size, now_ns);
+    if (delay.memory_ns == 0 && delay.tables_ns == 0) {
+        return LW_OK;
+    }
+    store->slowed_count++;
+    LW_MARK(store->env, "store.writer_slowed");
+    uint64_t memory_until_ns = now_ns + delay.memory_ns, tables_until_ns = now_ns + delay.tables_ns;
+    while (now_ns < memory_until_ns && store->pace.flush_count == flush_count &&
+           !lw_store_stopping(store)) {
+        lw_store_wait(store, memory_until_ns);
+        now_ns = lw_env_now(store->env);
+    }
+    if (now_ns < tables_until_ns) {
+        lw_env_sleep(store->env, tables_until_ns - now_ns);
+    }
+    LW_TRY(tree->dropped ? lw_tree_gone(tree) : LW_OK);
+    return lw_store_stopping(store) ? lw_store_stopped(store) : LW_OK;
+}
+
 LW_YIELDS static lw_status admit(lw_tree *tree, size_t size) {
     lw_store *store = tree->store;
     await_verdict(store);
@@ -490,18 +516,7 @@ LW_YIELDS static lw_status admit(lw_tree *tree, size_t size) {
         LW_TRY(stall(tree, size));
     }
     store->admitted += size;
-    if (most > 0 && most < 1) {
-        uint64_t delay_ns = lw_pace_writer(&store->pace, pressure, size, lw_env_now(store->env));
-        if (delay_ns == 0) {
-            return LW_OK;
-        }
-        store->slowed_count++;
-        LW_MARK(store->env, "store.writer_slowed");
-        lw_env_sleep(store->env, delay_ns);
-        LW_TRY(tree->dropped ? lw_tree_gone(tree) : LW_OK);
-        return lw_store_stopping(store) ? lw_store_stopped(store) : LW_OK;
-    }
-    return LW_OK;
+    return most > 0 && most < 1 ? slow_down(tree, pressure, size) : LW_OK;
 }
 
 lw_status lw_tree_admit(lw_tree *tree, size_t size) {
@@ -621,7 +636,7 @@ static const char *slowed_by(const lw_store *store, size_t held) {
     if (lw_reserve_short(store->reserve) || store->flush_full) {
         return "disk";
     }
-    if (memory_pressure(store, 0) > 0) {
+    if (memory_pressure(store, memory_taken(store)) > 0) {
         return held > lw_budget_for_memtables(store->budget) / 4 ? "snapshots" : "memory";
     }
     for (const lw_tree *tree = store->first_tree; tree != NULL; tree = tree->next) {
