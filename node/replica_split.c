@@ -27,6 +27,7 @@ enum {
     CHILD_INDEX = 0,                    /* its log begins with entry 1 */
     ENTRY_SIZE = 1024,                  /* of an ENTRY_SPLIT, without the keys, rounded up */
     RETRY_PAUSE_NS = 100 * 1000 * 1000, /* until a full disk is asked again */
+    DAWDLE_NS = 100 * 1000 * 1000,      /* in simulations, between two steps */
 };
 
 /* Known everywhere from the parent's log alone, and nobody else's: an index is used once. */
@@ -223,6 +224,13 @@ LW_YIELDS static bool pause_full(lw_replica *replica) {
     return replica_background_sleep(replica, &replica->stop, until_ns);
 }
 
+/* Lets others come between two steps more often than they would. */
+LW_YIELDS static void dawdle(lw_replica *replica) {
+    if (LW_RARE(replica->env, "replica.slow_split")) {
+        lw_env_sleep(replica->env, lw_env_random_below(replica->env, DAWDLE_NS));
+    }
+}
+
 /* All that has to change in one turn. */
 static void switch_over(splitting *work) {
     lw_replica *parent = work->parent, *child = work->child;
@@ -243,6 +251,7 @@ static void switch_over(splitting *work) {
 LW_YIELDS static lw_status give_away(splitting *work) {
     lw_replica *parent = work->parent, *child = work->child;
     lw_status status;
+    dawdle(parent);
     while ((status = split_tree(parent, work->key, work->high.id, &child->tree)) == LW_FULL &&
            pause_full(parent)) {
     }
@@ -261,6 +270,7 @@ LW_YIELDS static void begin_child(splitting *work) {
     lw_replica *child = work->child;
     child->log = work->parent->log;
     lw_status status;
+    dawdle(child);
     while ((status = replica_begin_term(child, 0)) == LW_FULL && pause_full(child)) {
     }
     if (status == LW_OK && !work->parent->dead && !child->dead) {
@@ -284,6 +294,7 @@ LW_YIELDS static lw_status split_latched(replica_call *call, splitting *work) {
     LW_TRY(
         replica_call_room(call, ENTRY_SIZE + 8 * (work->key.size + parent->descriptor.start.size +
                                                   parent->descriptor.end.size)));
+    dawdle(parent);
     LW_TRY(replica_gate(parent));
     LW_TRY(propose_split(work));
     return give_away(work);

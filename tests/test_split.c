@@ -414,6 +414,42 @@ static void a_full_disk_holds_a_split_up(void **state) {
     bench_hold(a_full_disk_holds_a_split_up_story, NULL);
 }
 
+/* The disk becomes full at each step of a split, also when it is too late to refuse it. */
+static void the_disk_may_fill_up_at_any_step(void **state) {
+    (void)state;
+    uint64_t late_count = 0;
+    for (int step = 0; step < 60; step++) {
+        static bench on;
+        bench_begin(&on, 1, NULL);
+        write_at(&on, "a", "1");
+        write_at(&on, "z", "2");
+        bench_pass_ms(&on, 1000);
+        asked *it = send_split(&on, lw_text("m"));
+        for (int taken = 0; taken < step && !it->done; taken++) {
+            (void)lw_world_step(on.world);
+        }
+        lw_faults full = lw_faults_none(), none = lw_faults_none();
+        full.rates[LW_FAULT_FULL] = LW_FAULT_ALWAYS;
+        lw_world_set_faults(on.world, &full);
+        bench_pass_ms(&on, 2000);
+        expect_text(&on, bench_read(&on, 0, "a"), "1", "reads go on");
+        late_count += lw_world_marked(on.world, "replica.split_meets_full_disk") > 0;
+        lw_world_set_faults(on.world, &none);
+        bench_await(it);
+        expect(&on, it->status == LW_OK || it->status == LW_FULL, "it is refused, or done");
+        bench_pass_ms(&on, 5000);
+        expect(&on, split_at(&on, "m")->status == LW_OK, "with space it is done");
+        write_at(&on, "z", "3");
+        bench_crash(&on);
+        expect_text(&on, scan_all(&on), "a=1 z=3", "and nothing is lost");
+        if (on.failure[0] != 0) {
+            fail_msg("step %d: %s", step, on.failure);
+        }
+        bench_end(&on);
+    }
+    assert_true(late_count > 0);
+}
+
 static void closing_does_not_wait_for_a_split_story(bench *on) {
     write_at(on, "z", "1");
     asked *it = send_split(on, lw_text("m"));
@@ -580,6 +616,7 @@ int main(void) {
         cmocka_unit_test(pessimistic_locks_stay),
         cmocka_unit_test(a_deadlock_over_two_shards_is_refused),
         cmocka_unit_test(a_full_disk_holds_a_split_up),
+        cmocka_unit_test(the_disk_may_fill_up_at_any_step),
         cmocka_unit_test(closing_does_not_wait_for_a_split),
         cmocka_unit_test(the_power_may_go_at_any_step_of_a_split),
         cmocka_unit_test(the_power_may_go_again_while_a_split_is_finished),
