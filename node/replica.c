@@ -314,6 +314,7 @@ lw_replica *replica_make(const lw_replica_options *options) {
     made->options = *options;
     made->env = options->env;
     made->locks = options->locks;
+    made->latches.slots = options->latch_slots;
     made->marks.keys = options->key_marks;
     made->open_by_start = made->open_sessions = lw_map_in(memory);
     made->committing = lw_map_in(memory);

@@ -28,6 +28,7 @@
 #include "storage/log.h"
 #include "storage/store.h"
 #include "txn/read_marks.h"
+#include "txn/latch.h"
 #include "txn/lock_table.h"
 #include "txn/read_marks.h"
 #include "txn/recent.h"
@@ -42,6 +43,7 @@ typedef struct lw_replica_options {
      * that a deadlock over several shards is found. */
     lw_timestamps *timestamps;
     lw_lock_table *locks;
+    lw_latch_slots *latch_slots;
     lw_recent *writers;      /* who wrote lately */
     lw_recent *killed;       /* who is to write no more */
     lw_key_marks *key_marks; /* up to which timestamp keys were read */

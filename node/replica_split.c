@@ -26,6 +26,7 @@
 enum {
     CHILD_INDEX = 0,                    /* its log begins with entry 1 */
     ENTRY_SIZE = 1024,                  /* of an ENTRY_SPLIT, without the keys, rounded up */
+    FLUSH_SIZE = 256 * 1024,            /* bytes in memory that are flushed before the latch */
     RETRY_PAUSE_NS = 100 * 1000 * 1000, /* until a full disk is asked again */
     DAWDLE_NS = 100 * 1000 * 1000,      /* in simulations, between two steps */
 };
@@ -281,11 +282,13 @@ LW_YIELDS static void begin_child(splitting *work) {
     replica_background_end(child);
 }
 
-/* Whether the store and the disk have what it takes; flushed, what is left for the latch is little.
- */
+/* Flushes what would take long to flush under the latch. */
 LW_YIELDS static lw_status prepare(replica_call *call) {
+    lw_tree *tree = call->replica->tree;
     LW_TRY(replica_admit(call, ENTRY_SIZE, false));
-    return lw_tree_flush(call->replica->tree);
+    lw_tree_figures figures;
+    lw_tree_figures_get(tree, &figures);
+    return figures.memtable_bytes > FLUSH_SIZE ? lw_tree_flush(tree) : LW_OK;
 }
 
 LW_YIELDS static lw_status split_latched(replica_call *call, splitting *work) {

@@ -22,6 +22,7 @@ struct lw_shards {
     lw_log *log; /* NULL before the start */
     lw_timestamps *timestamps;
     lw_lock_table *locks;
+    lw_latch_slots *latch_slots;
     lw_key_marks *key_marks;
     lw_recent *writers, *killed;
     lw_key_marks *written;
@@ -284,6 +285,7 @@ LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
                                   .shard = shard,
                                   .timestamps = shards->timestamps,
                                   .locks = shards->locks,
+                                  .latch_slots = shards->latch_slots,
                                   .gc = shards->options.gc,
                                   .writers = shards->writers,
                                   .written = shards->written,
@@ -321,6 +323,7 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
     opened->options = *options;
     opened->env = options->env;
     opened->timestamps = lw_timestamps_open(options->env);
+    opened->latch_slots = lw_allocate_zero(memory, sizeof(*opened->latch_slots));
     opened->locks = lw_lock_table_open(options->env);
     opened->writers = lw_recent_open(memory, LW_WRITERS_COUNT_MAX);
     opened->written = lw_allocate_zero(memory, sizeof(*opened->written));
@@ -387,6 +390,7 @@ void lw_shards_close(lw_shards *shards) {
     }
     lw_timestamps_close(shards->timestamps);
     lw_lock_table_close(shards->locks);
+    lw_free(memory, shards->latch_slots);
     lw_free(memory, shards->key_marks);
     lw_recent_close(shards->writers);
     lw_free(memory, shards->written);

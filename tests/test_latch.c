@@ -7,10 +7,15 @@
 static const lw_bytes a = {(const uint8_t *)"a", 1}, b = {(const uint8_t *)"b", 1},
                       c = {(const uint8_t *)"c", 1}, d = {(const uint8_t *)"d", 1};
 
+static lw_latch_table empty_table(void) {
+    static lw_latch_slots slots;
+    memset(&slots, 0, sizeof(slots));
+    return (lw_latch_table){.slots = &slots};
+}
+
 static void writers_of_one_key_take_turns_in_order(void **state) {
     (void)state;
-    static lw_latch_table table;
-    table = (lw_latch_table){0};
+    lw_latch_table table = empty_table();
     lw_latch first = {.exclusive = &a, .exclusive_count = 1}, second = first, third = first;
     assert_true(lw_latch_request(&table, &first));
     assert_false(lw_latch_request(&table, &second));
@@ -26,8 +31,7 @@ static void writers_of_one_key_take_turns_in_order(void **state) {
 
 static void writers_of_different_keys_do_not_wait(void **state) {
     (void)state;
-    static lw_latch_table table;
-    table = (lw_latch_table){0};
+    lw_latch_table table = empty_table();
     lw_latch first = {.exclusive = &a, .exclusive_count = 1};
     lw_latch second = {.exclusive = &b, .exclusive_count = 1};
     assert_true(lw_latch_request(&table, &first));
@@ -36,8 +40,7 @@ static void writers_of_different_keys_do_not_wait(void **state) {
 
 static void validators_share_and_writers_wait_for_them(void **state) {
     (void)state;
-    static lw_latch_table table;
-    table = (lw_latch_table){0};
+    lw_latch_table table = empty_table();
     const lw_bytes keys[] = {a, c};
     lw_latch first = {.shared = keys, .shared_count = 2}, second = first;
     lw_latch writer = {.exclusive = &c, .exclusive_count = 1};
@@ -52,8 +55,7 @@ static void validators_share_and_writers_wait_for_them(void **state) {
 
 static void a_range_meets_the_writers_of_its_keys_only(void **state) {
     (void)state;
-    static lw_latch_table table;
-    table = (lw_latch_table){0};
+    lw_latch_table table = empty_table();
     const lw_latch_range from_b_to_d = {.lower = b, .upper = d};
     lw_latch range = {.ranges = &from_b_to_d, .range_count = 1};
     lw_latch below = {.exclusive = &a, .exclusive_count = 1};
@@ -78,8 +80,7 @@ static void a_range_meets_the_writers_of_its_keys_only(void **state) {
 
 static void who_writes_a_range_has_all_of_it_alone(void **state) {
     (void)state;
-    static lw_latch_table table;
-    table = (lw_latch_table){0};
+    lw_latch_table table = empty_table();
     const lw_latch_range from_b_to_d = {.lower = b, .upper = d}, up_to_c = {.upper = c},
                          from_d = {.lower = d};
     lw_latch earlier = {.exclusive = &c, .exclusive_count = 1};
@@ -126,8 +127,7 @@ static void who_writes_a_range_has_all_of_it_alone(void **state) {
 
 static void who_gives_up_frees_those_behind(void **state) {
     (void)state;
-    static lw_latch_table table;
-    table = (lw_latch_table){0};
+    lw_latch_table table = empty_table();
     const lw_bytes both[] = {a, b};
     lw_latch first = {.exclusive = &a, .exclusive_count = 1};
     lw_latch second = {.exclusive = both, .exclusive_count = 2};
@@ -141,8 +141,7 @@ static void who_gives_up_frees_those_behind(void **state) {
 
 static void readers_wait_for_drawn_timestamps_at_or_below_theirs(void **state) {
     (void)state;
-    static lw_latch_table table;
-    table = (lw_latch_table){0};
+    lw_latch_table table = empty_table();
     const lw_bytes keys[] = {d, a};
     const lw_latch_range from_a_to_b = {.lower = a, .upper = b}, from_b = {.lower = b};
     lw_latch writer = {.exclusive = &a, .exclusive_count = 1};
@@ -161,8 +160,7 @@ static void readers_wait_for_drawn_timestamps_at_or_below_theirs(void **state) {
 
 static void a_latch_of_very_many_keys_meets_those_of_few(void **state) {
     (void)state;
-    static lw_latch_table table;
-    table = (lw_latch_table){0};
+    lw_latch_table table = empty_table();
     enum { MANY = LW_LATCH_WIDE + 50 };
     static uint8_t bytes[MANY][2];
     static lw_bytes keys[MANY];
@@ -186,6 +184,19 @@ static void a_latch_of_very_many_keys_meets_those_of_few(void **state) {
     lw_latch_release(&table, &one);
     assert_int_equal(table.wide_count, 0);
     assert_int_equal(table.waiting_count, 0);
+}
+
+static void tables_may_share_their_slots(void **state) {
+    (void)state;
+    lw_latch_table table = empty_table(), other = table;
+    lw_latch first = {.exclusive = &a, .exclusive_count = 1}, second = first, third = first;
+    assert_true(lw_latch_request(&table, &first));
+    assert_true(lw_latch_request(&other, &second));
+    assert_false(lw_latch_request(&table, &third));
+    lw_latch_release(&other, &second);
+    assert_false(lw_latch_held(&third));
+    lw_latch_release(&table, &first);
+    assert_true(lw_latch_held(&third));
 }
 
 /* ---- against the simplest model: eight keys as bits ----------------------------------------- */
@@ -253,8 +264,7 @@ static bool model_blocked(const modelled *all, const modelled *one) {
 
 static void grants_are_those_of_the_model(void **state) {
     (void)state;
-    static lw_latch_table table;
-    table = (lw_latch_table){0};
+    lw_latch_table table = empty_table();
     static modelled all[MODEL_LATCHES];
     memset(all, 0, sizeof(all));
     uint64_t random = 1, blocked_count = 0;
@@ -290,6 +300,7 @@ int main(void) {
         cmocka_unit_test(who_gives_up_frees_those_behind),
         cmocka_unit_test(readers_wait_for_drawn_timestamps_at_or_below_theirs),
         cmocka_unit_test(a_latch_of_very_many_keys_meets_those_of_few),
+        cmocka_unit_test(tables_may_share_their_slots),
         cmocka_unit_test(grants_are_those_of_the_model),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;

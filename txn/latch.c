@@ -136,9 +136,9 @@ static bool slots_empty(const uint32_t *slots, const lw_bytes *keys, uint32_t ke
 /* True only if the latch conflicts with none in the table. */
 static bool meets_nobody(const lw_latch_table *table, const lw_latch *latch) {
     return table->wide_count == 0 && !is_wide(latch) &&
-           slots_empty(table->exclusive_slots, latch->exclusive, latch->exclusive_count) &&
-           slots_empty(table->shared_slots, latch->exclusive, latch->exclusive_count) &&
-           slots_empty(table->exclusive_slots, latch->shared, latch->shared_count);
+           slots_empty(table->slots->exclusive, latch->exclusive, latch->exclusive_count) &&
+           slots_empty(table->slots->shared, latch->exclusive, latch->exclusive_count) &&
+           slots_empty(table->slots->exclusive, latch->shared, latch->shared_count);
 }
 
 static void count_slots(uint32_t *slots, const lw_bytes *keys, uint32_t key_count, bool more) {
@@ -154,8 +154,8 @@ static void count_latch(lw_latch_table *table, const lw_latch *latch, bool more)
         table->wide_count = more ? table->wide_count + 1 : table->wide_count - 1;
         return;
     }
-    count_slots(table->exclusive_slots, latch->exclusive, latch->exclusive_count, more);
-    count_slots(table->shared_slots, latch->shared, latch->shared_count, more);
+    count_slots(table->slots->exclusive, latch->exclusive, latch->exclusive_count, more);
+    count_slots(table->slots->shared, latch->shared, latch->shared_count, more);
 }
 
 /* ---- asking and giving back ----------------------------------------------------------------- */
@@ -227,7 +227,7 @@ static bool drawn_by(const lw_latch *latch, uint64_t read_timestamp) {
 
 lw_latch *lw_latch_hinders_keys(const lw_latch_table *table, uint64_t read_timestamp,
                                 const lw_bytes *keys, uint32_t key_count) {
-    if (table->wide_count == 0 && slots_empty(table->exclusive_slots, keys, key_count)) {
+    if (table->wide_count == 0 && slots_empty(table->slots->exclusive, keys, key_count)) {
         return NULL;
     }
     uint64_t signature = 0;

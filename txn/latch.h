@@ -41,13 +41,19 @@ typedef struct lw_latch {
 
 enum { LW_LATCH_SLOTS = 2048, LW_LATCH_WIDE = 256 };
 
-/* Zeroed is empty. How many latched keys fall into each slot by their hash: who finds only zeros
- * meets nobody, and need not look at every latch there is. */
+/* How many latched keys fall into each slot by their hash: who finds only zeros meets nobody, and
+ * need not look at every latch there is. Zeroed is empty. Tables may share one, as those of the
+ * shards of a node do: what they latch are different keys. */
+typedef struct lw_latch_slots {
+    uint32_t exclusive[LW_LATCH_SLOTS], shared[LW_LATCH_SLOTS];
+} lw_latch_slots;
+
+/* Zeroed but for the slots is empty. */
 typedef struct lw_latch_table {
+    lw_latch_slots *slots;
     lw_latch *first, *last; /* in the order they were asked for */
     uint32_t count, waiting_count;
     uint32_t wide_count; /* latches with ranges, or of so many keys that they are not in slots */
-    uint32_t exclusive_slots[LW_LATCH_SLOTS], shared_slots[LW_LATCH_SLOTS];
 } lw_latch_table;
 
 /* Enters a command's latches. True if they are granted at once; else wait in latch->granted until
