@@ -125,6 +125,9 @@ static void start_clients(lw_sim_run *it) {
         *client = (lw_workload_client){
             .workload = &it->workload, .address = "node:7871", .number = index};
         memset(client->own_known, true, sizeof(client->own_known));
+        for (uint32_t lease = 0; lease < LW_LEASES; lease++) {
+            client->leases[lease].known = true;
+        }
         lw_sim_start_client(it, index);
     }
 }

@@ -19,8 +19,8 @@ static const uint32_t timeouts_ms[10] = {10,   20000, 20000, 5000, 5000,
 /* How often each is chosen, of all together; and every seed leaves some of them out. */
 static const uint32_t usual_shares[LW_WORKLOAD_COUNT] = {
     [LW_WORKLOAD_MIXTURE] = 60, [LW_WORKLOAD_CONSTRAINT] = 20, [LW_WORKLOAD_BANK] = 20,
-    [LW_WORKLOAD_COUNTER] = 20, [LW_WORKLOAD_CHURN] = 20,      [LW_WORKLOAD_FORGERY] = 2,
-    [LW_WORKLOAD_SPLIT] = 3};
+    [LW_WORKLOAD_COUNTER] = 20, [LW_WORKLOAD_CHURN] = 20,      [LW_WORKLOAD_EXPIRY] = 15,
+    [LW_WORKLOAD_FORGERY] = 2,  [LW_WORKLOAD_SPLIT] = 3};
 
 static void draw_shares(lw_workload *workload, lw_chance *chance) {
     for (int kind = 0; kind < LW_WORKLOAD_COUNT; kind++) {
@@ -215,6 +215,9 @@ LW_YIELDS static void run_one(lw_env *env, lw_workload_client *self, lw_client *
         break;
     case LW_WORKLOAD_CHURN:
         workload_run_churn(env, self, client);
+        break;
+    case LW_WORKLOAD_EXPIRY:
+        workload_run_expiry(env, self, client);
         break;
     case LW_WORKLOAD_FORGERY:
         workload_run_forgery(env, self, client);

@@ -22,6 +22,10 @@
  * own, each checked against what the client knows; with values of every size, so that all of the
  * storage moves.
  *
+ * Expiry (sim/workload_expiry.c): values of the client's own that live for a while, also as seen
+ * from later; and nothing that was read of them is committed at strict isolation after they
+ * expired.
+ *
  * Forgery (sim/workload_forgery.c): a client that makes timestamps up. It must be refused.
  *
  * Split (sim/workload_split.c): shards are split, up to eight times in a run. */
@@ -40,6 +44,7 @@ typedef enum lw_workload_kind {
     LW_WORKLOAD_BANK,
     LW_WORKLOAD_COUNTER,
     LW_WORKLOAD_CHURN,
+    LW_WORKLOAD_EXPIRY,
     LW_WORKLOAD_FORGERY,
     LW_WORKLOAD_SPLIT,
     LW_WORKLOAD_COUNT,
@@ -53,7 +58,20 @@ typedef struct lw_past_read {
     uint32_t element_count;
 } lw_past_read;
 
-enum { LW_BANK_ACCOUNTS = 6, LW_BANK_BALANCE = 100, LW_PAST_READS_MAX = 64, LW_OWN_KEYS = 16 };
+enum {
+    LW_BANK_ACCOUNTS = 6,
+    LW_BANK_BALANCE = 100,
+    LW_PAST_READS_MAX = 64,
+    LW_OWN_KEYS = 16,
+    LW_LEASES = 4
+};
+
+/* A value that expires, as its client was told. */
+typedef struct lw_lease {
+    bool known;      /* else nothing of it is */
+    uint64_t number; /* 0: there never was one */
+    uint64_t from, expires;
+} lw_lease;
 
 typedef struct lw_workload {
     lw_memory *memory; /* outlives every env */
@@ -89,7 +107,8 @@ typedef struct lw_workload_client {
     uint32_t number;
     uint64_t own[LW_OWN_KEYS]; /* churn: what its keys held when last known; 0: nothing */
     bool own_known[LW_OWN_KEYS];
-    uint64_t done; /* transactions with a known outcome */
+    lw_lease leases[LW_LEASES]; /* expiry */
+    uint64_t done;              /* transactions with a known outcome */
 } lw_workload_client;
 
 void lw_workload_init(lw_workload *workload, lw_memory *memory, lw_chance *chance,

@@ -38,6 +38,7 @@ LW_YIELDS void workload_run_mixture(lw_env *env, lw_workload_client *self, lw_cl
 LW_YIELDS void workload_run_constraint(lw_env *env, lw_workload_client *self, lw_client *client);
 LW_YIELDS void workload_run_bank(lw_env *env, lw_workload_client *self, lw_client *client);
 LW_YIELDS void workload_run_churn(lw_env *env, lw_workload_client *self, lw_client *client);
+LW_YIELDS void workload_run_expiry(lw_env *env, lw_workload_client *self, lw_client *client);
 LW_YIELDS void workload_run_split(lw_env *env, lw_workload_client *self, lw_client *client);
 LW_YIELDS void workload_run_forgery(lw_env *env, lw_workload_client *self, lw_client *client);
 
