@@ -32,6 +32,7 @@ typedef struct scan_page {
     lw_call call;
     lw_buffer bounds; /* of the part of the range that is asked for */
     lw_bytes bound;   /* the one in the direction of the scan */
+    uint32_t attempt; /* of resolving, for growing pauses */
 } scan_page;
 
 /* The first key that does not begin with `prefix`, into `bound`: empty if there is none. */
@@ -181,6 +182,32 @@ static lw_status take_page(scan_page *page) {
     return LW_OK;
 }
 
+/* A lock stands before the first row that is left. What lies before the lock has been walked over,
+ * in vain: it is not walked again, as a million locks that are being ended may lie behind each
+ * other. */
+LW_YIELDS static lw_status meet_lock(scan_page *page) {
+    lw_scan *scan = page->scan;
+    lw_txn *txn = scan->txn;
+    lw_obstacle obstacle;
+    LW_TRY(lw_obstacle_decode(page->call.reply.body, &txn->client->arena, &obstacle));
+    bool inside = lw_compare(page->call.first, obstacle.key) <= 0 &&
+                  (page->call.last.size == 0 || lw_compare(obstacle.key, page->call.last) < 0);
+    if (obstacle.kind == LW_OBSTACLE_LOCK && txn->read_timestamp != 0 && inside) {
+        lw_buffer_clear(&scan->frontier);
+        lw_buffer_append(&scan->frontier, obstacle.key);
+        if (scan->backwards) {
+            lw_buffer_append_u8(&scan->frontier, 0);
+        }
+    }
+    LW_TRY(lw_txn_take_conflict(txn, page->call.reply.body, page->attempt++));
+    if (txn->read_timestamp != 0) {
+        return LW_OK;
+    }
+    uint64_t fresh; /* of one snapshot from here on, so that it gets ahead */
+    LW_TRY(lw_client_fresh_timestamp(txn->client, 1, txn->deadline_ns, &fresh));
+    return lw_txn_take_snapshot(txn, fresh);
+}
+
 /* Asks for the rows after the last page. One that moved is asked for again, of where it went. */
 LW_YIELDS static lw_status ask_page(scan_page *page) {
     lw_scan *scan = page->scan;
@@ -211,8 +238,12 @@ LW_YIELDS static lw_status ask_page(scan_page *page) {
         page->bound = scan->backwards ? lower : upper;
         page->call =
             (lw_call){.kind = LW_MESSAGE_SCAN, .first = lower, .last = upper, .range = true};
-        status = lw_txn_call(txn, &page->call);
-    } while (page->call.moved);
+        page->call.body = lw_buffer_view(&txn->request);
+        status = lw_client_call_all(txn->client, &page->call, 1, txn->deadline_ns);
+        if (status == LW_CONFLICT) {
+            LW_TRY(meet_lock(page));
+        }
+    } while (page->call.moved || status == LW_CONFLICT);
     return status;
 }
 

@@ -8,8 +8,11 @@
 
 enum {
     RETRY_PAUSE_MS = 1000,
-    SWEEP_KEY_COUNT = 256,  /* ended in one step; so few that their latches are not wide */
-    SWEEP_WALK_COUNT = 4096 /* looked at in one step */
+    /* Ended in one step: many, as each step is a durable write and a large transaction has a
+     * million locks, and so few that their latches are soon let go. */
+    SWEEP_KEY_COUNT = 2048,
+    SWEEP_BYTES = 256 * 1024, /* of their keys */
+    SWEEP_WALK_COUNT = 4096   /* looked at in one step */
 };
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -54,7 +57,8 @@ LW_YIELDS static lw_status walk_locks(sweep *step, lw_cursor *cursor) {
     for (uint32_t walked = 0; lw_cursor_valid(cursor); walked++) {
         lw_lock_record lock;
         lw_bytes key = lw_record_locked_key(lw_cursor_key(cursor));
-        if (walked == SWEEP_WALK_COUNT || step->key_count == SWEEP_KEY_COUNT) {
+        if (walked == SWEEP_WALK_COUNT || step->key_count == SWEEP_KEY_COUNT ||
+            step->arena.used >= SWEEP_KEY_COUNT * sizeof(*step->keys) + SWEEP_BYTES) {
             lw_buffer_append(&step->reached, key);
             return LW_OK;
         }
