@@ -184,6 +184,7 @@ LW_YIELDS static lw_status resolve(lw_txn *txn, const lw_obstacle *obstacle, uin
     if (fate == LW_FATE_ALIVE) {
         LW_MARK(txn->client->env, "client.waits_for_a_live_lock");
         /* Not asked again when the time is up: nobody would hear the answer. */
+        attempt = obstacle->waited_ms > 0 ? 0 : attempt; /* it was waited for at the shard */
         bool in_time = lw_client_pause(txn->client, attempt, txn->deadline_ns) &&
                        lw_env_now(txn->client->env) < txn->deadline_ns;
         return in_time ? LW_OK : lw_txn_held_up(txn, obstacle);

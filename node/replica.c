@@ -193,6 +193,29 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
                    (int)request->kind);
 }
 
+/* One attempt. `*again`: a lock that was in the way is gone. */
+LW_YIELDS static lw_status attempt(replica_call *call, const lw_request *request, lw_buffer *reply,
+                                   bool *again) {
+    lw_replica *replica = call->replica;
+    size_t reply_start = reply->size;
+    lw_status status = dispatch(call, request, reply);
+    LW_ASSERT(status == LW_OK || reply->size == reply_start);
+    *again = false;
+    if (status == LW_CONFLICT) {
+        status = replica_watch(call, again);
+    }
+    if (status == LW_CONFLICT && !*again) {
+        replica->figures.conflicts++;
+        replica_obstacle(call, reply);
+    } else if (status == LW_UNAVAILABLE && call->misrouted) {
+        lw_topology_encode(&replica->descriptor, 1, reply);
+    } else if (status == LW_CORRUPTION) {
+        lw_logline(replica->env, LW_LEVEL_ERROR, "stored bytes failed their check", "reason=\"%s\"",
+                   lw_error_slot()->text);
+    }
+    return status;
+}
+
 lw_status lw_replica_execute(lw_replica *replica, const lw_request *request, uint64_t session,
                              lw_buffer *reply) {
     LW_TRY(replica_gate(replica));
@@ -206,22 +229,18 @@ lw_status lw_replica_execute(lw_replica *replica, const lw_request *request, uin
     if (request->timeout_ms != 0) {
         deadline_ns = lw_env_now(replica->env) + request->timeout_ms * UINT64_C(1000000);
     }
-    replica_call call;
-    replica_call_open(replica, session, deadline_ns, &call);
-    call.timeout_ms = request->timeout_ms;
-    size_t reply_start = reply->size;
-    lw_status status = dispatch(&call, request, reply);
-    LW_ASSERT(status == LW_OK || reply->size == reply_start);
-    if (status == LW_CONFLICT) {
-        replica->figures.conflicts++;
-        replica_obstacle(&call, reply);
-    } else if (status == LW_UNAVAILABLE && call.misrouted) {
-        lw_topology_encode(&replica->descriptor, 1, reply);
-    } else if (status == LW_CORRUPTION) {
-        lw_logline(replica->env, LW_LEVEL_ERROR, "stored bytes failed their check", "reason=\"%s\"",
-                   lw_error_slot()->text);
-    }
-    replica_call_close(&call);
+    bool again = false;
+    uint64_t waited_ns = 0;
+    lw_status status;
+    do {
+        replica_call call;
+        replica_call_open(replica, session, deadline_ns, &call);
+        call.timeout_ms = request->timeout_ms;
+        call.waited_ns = waited_ns;
+        status = attempt(&call, request, reply, &again);
+        waited_ns = call.waited_ns;
+        replica_call_close(&call);
+    } while (again && replica_gate(replica) == LW_OK);
     return status;
 }
 

@@ -61,6 +61,7 @@ lw_status replica_finish(replica_call *call, const lw_finish_request *request) {
     replica_unlatch(call);
     for (uint32_t index = 0; index < key_count && status == LW_OK; index++) {
         lw_lock_table_release(replica->locks, request->start, keys[index], false);
+        lw_lock_table_unlocked(replica->locks, request->start, keys[index]);
     }
     return status;
 }
@@ -130,6 +131,7 @@ lw_status replica_check(replica_call *call, lw_bytes body, lw_buffer *reply) {
     replica_unlatch(call);
     if (fate.fate == LW_FATE_COMMITTED || fate.fate == LW_FATE_ABORTED) {
         lw_lock_table_release(call->replica->locks, request.start, request.primary, false);
+        lw_lock_table_unlocked(call->replica->locks, request.start, request.primary);
     }
     lw_check_reply_encode(&fate, reply);
     return LW_OK;

@@ -32,6 +32,7 @@ lw_status replica_get(replica_call *call, lw_bytes body, lw_buffer *reply) {
     lw_get_request request;
     LW_TRY(lw_get_request_decode(body, &call->arena, &request));
     LW_TRY(settle_timestamps(call, &request.read_timestamp, &request.start));
+    call->start = request.start;
     LW_TRY(replica_spared(call, request.start));
     LW_TRY(replica_await_keys(call, request.read_timestamp, request.keys, request.key_count));
     lw_get_reply answer;
@@ -48,6 +49,7 @@ lw_status replica_scan(replica_call *call, lw_bytes body, lw_buffer *reply) {
     lw_scan_request request;
     LW_TRY(lw_scan_request_decode(body, &call->arena, &request));
     LW_TRY(settle_timestamps(call, &request.read_timestamp, &request.start));
+    call->start = request.start;
     LW_TRY(replica_spared(call, request.start));
     lw_latch_range range = {.lower = request.lower, .upper = request.upper};
     LW_TRY(replica_await_range(call, request.read_timestamp, range));
@@ -67,6 +69,7 @@ lw_status replica_validate(replica_call *call, lw_bytes body, lw_buffer *reply) 
     (void)reply;
     lw_validate_request request;
     LW_TRY(lw_validate_request_decode(body, &call->arena, &request));
+    call->start = request.start;
     LW_TRY(replica_stand(call, request.start));
     LW_TRY(replica_given(call->replica, request.commit_timestamp));
     replica_share_reads(call, request.keys, request.key_count, request.ranges, request.range_count);
@@ -119,6 +122,7 @@ lw_status replica_lock(replica_call *call, lw_bytes body, lw_buffer *reply) {
     if (request.start == 0) {
         LW_TRY(replica_take(replica, 1, call->deadline_ns, &request.start));
     }
+    call->start = request.start;
     LW_TRY(replica_stand(call, request.start));
     lw_bytes *fresh = lw_arena_allocate(&call->arena, request.key_count * sizeof(*fresh));
     uint32_t fresh_count = 0;

@@ -90,15 +90,16 @@ typedef struct replica_call {
     lw_epoch epoch;       /* in which it came */
     bool misrouted;       /* the shard has changed since, or does not hold its keys */
     bool orphaned;        /* its session ended meanwhile */
-    uint64_t waited_ns;   /* for locks of others */
-    uint64_t writing;     /* the transaction that it prewrites or commits in one round; 0: none */
-    bool freeing;         /* gives back more space than it takes, in the end */
-    uint32_t timeout_ms;  /* as its request says */
-    uint64_t stands_on;   /* the lowest timestamp that it reads at or began at; UINT64_MAX: none */
-    bool standing;        /* what it finds there counts: its evaluation was opened */
-    lw_map_node node;     /* by `committing`, unless that is 0 */
-    uint64_t committing;  /* the transaction that it commits in one round; 0: none */
-    lw_queue ended;       /* where later copies of the same request, and who kills it, wait */
+    uint64_t start; /* the transaction that asks; 0: nobody's, or one that cannot be in a cycle */
+    uint64_t waited_ns;  /* for locks of others */
+    uint64_t writing;    /* the transaction that it prewrites or commits in one round; 0: none */
+    bool freeing;        /* gives back more space than it takes, in the end */
+    uint32_t timeout_ms; /* as its request says */
+    uint64_t stands_on;  /* the lowest timestamp that it reads at or began at; UINT64_MAX: none */
+    bool standing;       /* what it finds there counts: its evaluation was opened */
+    lw_map_node node;    /* by `committing`, unless that is 0 */
+    uint64_t committing; /* the transaction that it commits in one round; 0: none */
+    lw_queue ended;      /* where later copies of the same request, and who kills it, wait */
     lw_arena arena;
     lw_evaluation evaluation;
     lw_latch latch;
@@ -225,6 +226,10 @@ void replica_unlatch(replica_call *call);
  * deadlock), LW_UNAVAILABLE (the session ended). */
 LW_MUST_USE LW_YIELDS lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key,
                                                  bool kept, uint64_t deadline_ns, bool *fresh);
+/* After LW_CONFLICT. If that is for a lock in the tree of a transaction which is alive: waits until
+ * the lock is gone, `*again`, or a while; LW_CONFLICT, now for a deadlock, if that would close a
+ * cycle. */
+LW_MUST_USE LW_YIELDS lw_status replica_watch(replica_call *call, bool *again);
 /* Waits for writers whose commit timestamp is at or below `read_timestamp` (P3). */
 LW_MUST_USE LW_YIELDS lw_status replica_await_keys(replica_call *call, uint64_t read_timestamp,
                                                    const lw_bytes *keys, uint32_t key_count);

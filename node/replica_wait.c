@@ -6,7 +6,11 @@
 
 #include <stdlib.h>
 
-enum { SLOW_ADMISSION_NS = 30 * 1000 * 1000, WAY_HOME_NS = 50 * 1000 * 1000 };
+enum {
+    SLOW_ADMISSION_NS = 30 * 1000 * 1000,
+    WAY_HOME_NS = 50 * 1000 * 1000,
+    WATCH_NS = 1000 * 1000 * 1000
+};
 
 /* ---- time ----------------------------------------------------------------------------------- */
 
@@ -186,6 +190,47 @@ lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key, boo
     }
     *fresh = waiter.fresh;
     return LW_OK;
+}
+
+/* ---- locks in the tree ---------------------------------------------------------------------- */
+
+/* Waits as what `waiter` says until it is held, cut, or a while has passed. */
+LW_YIELDS static void watch_a_while(replica_call *call, lw_lock_waiter *waiter) {
+    lw_replica *replica = call->replica;
+    uint64_t asked_ns = lw_env_now(replica->env);
+    uint64_t until_ns = asked_ns + WATCH_NS, home_ns = patience_ns(asked_ns, call->deadline_ns);
+    until_ns = home_ns != 0 && home_ns < until_ns ? home_ns : until_ns;
+    bool in_time = true;
+    replica->lock_waiting++;
+    while (in_time && !waiter->held && !waiter->cut) {
+        in_time = lw_env_wait(replica->env, &waiter->changed, until_ns);
+    }
+    replica->lock_waiting--;
+    lw_lock_table_cancel(replica->locks, waiter);
+    call->waited_ns += lw_env_now(replica->env) - asked_ns;
+}
+
+lw_status replica_watch(replica_call *call, bool *again) {
+    lw_replica *replica = call->replica;
+    const lw_obstacle *obstacle = &call->evaluation.obstacle;
+    bool alive = obstacle->kind == LW_OBSTACLE_LOCK && obstacle->remaining_ms > 0;
+    if (!alive || call->start == 0 || call->start == obstacle->start || call->orphaned ||
+        LW_BUG(replica->env, "replica.intents_not_watched")) {
+        return LW_CONFLICT;
+    }
+    replica_unlatch(call); /* whoever ends the lock needs the latch */
+    lw_lock_waiter waiter = {.start = call->start, .session = call->session, .key = obstacle->key};
+    lw_lock_cycle cycle;
+    if (lw_lock_table_watch(replica->locks, &waiter, obstacle->start,
+                            call->evaluation.obstacle_session, &cycle) == LW_LOCK_DEADLOCK) {
+        LW_MARK(replica->env, "replica.deadlock_over_intents");
+        return replica_deadlock(call, waiter.key, &cycle);
+    }
+    watch_a_while(call, &waiter);
+    LW_TRY(replica_gate(replica));
+    LW_TRY(replica_spared(call, call->start));
+    *again = waiter.held;
+    return LW_CONFLICT;
 }
 
 /* ---- readers behind writers (P3) ------------------------------------------------------------ */

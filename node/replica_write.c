@@ -135,6 +135,7 @@ lw_status replica_commit_now(replica_call *call, lw_bytes body, lw_buffer *reply
     lw_replica *replica = call->replica;
     lw_commit_now_request request;
     LW_TRY(lw_commit_now_request_decode(body, &call->arena, &request));
+    call->start = request.start;
     LW_TRY(replica_stand(call, request.start));
     call->writing = request.start;
     LW_TRY(replica_await_copies(call, request.start));
@@ -196,6 +197,7 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
     lw_replica *replica = call->replica;
     lw_prewrite_request request;
     LW_TRY(lw_prewrite_request_decode(body, &call->arena, &request));
+    call->start = request.start;
     LW_TRY(replica_stand(call, request.start));
     LW_TRY(replica_given(replica, request.commit_timestamp));
     call->writing = request.start;

@@ -46,12 +46,21 @@ static void meet_those_behind(const lw_lock_table *table, walk_list *list, holde
         meet_queue(table, list, held, held->first, of);
     }
     for (const lw_lock_waiter *wait = of->waiters; wait != NULL; wait = wait->holder_next) {
-        meet_queue(table, list, wait->lock, wait->next, of);
+        if (wait->lock != NULL) {
+            meet_queue(table, list, wait->lock, wait->next, of);
+        }
+    }
+    for (const lw_lock_waiter *watcher = of->watchers; watcher != NULL; watcher = watcher->next) {
+        meet(table, list, watcher, of);
     }
 }
 
-/* Whether whoever newly waits for `one` waits for this transaction. */
-static bool stands_before(const holder *met, const lock *one) {
+/* Whether the newcomer waits for this transaction. */
+static bool stands_before(const holder *met, const lw_lock_waiter *newcomer) {
+    const lock *one = newcomer->lock;
+    if (one == NULL) {
+        return newcomer->watched == met;
+    }
     bool before = one->owner == met;
     for (const lw_lock_waiter *wait = met->waiters; wait != NULL && !before;
          wait = wait->holder_next) {
@@ -82,7 +91,7 @@ bool lw_lock_cycle_closed(lw_lock_table *table, const lw_lock_waiter *waiter,
     waiter->holder->walk = table->walk;
     meet_those_behind(table, &list, waiter->holder);
     for (holder *met = list.first; met != NULL; met = met->walk_next) {
-        if (stands_before(met, waiter->lock)) {
+        if (stands_before(met, waiter)) {
             describe(waiter, met, cycle);
             return true;
         }

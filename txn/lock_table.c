@@ -82,7 +82,7 @@ static holder *enter_holder(lw_lock_table *table, uint64_t start, uint64_t sessi
 }
 
 static void leave_holder(lw_lock_table *table, holder *one) {
-    if (one->first_lock != NULL || one->waiters != NULL) {
+    if (one->first_lock != NULL || one->waiters != NULL || one->watchers != NULL) {
         return;
     }
     *(one->previous == NULL ? &table->first : &one->previous->next) = one->next;
@@ -138,23 +138,66 @@ static void make_lock(lw_lock_table *table, lw_bytes key, holder *owner, bool ke
 
 /* ---- waiters -------------------------------------------------------------------------------- */
 
-static void enqueue(lw_lock_table *table, lock *one, holder *by, lw_lock_waiter *waiter) {
-    bool first = one->first == NULL;
-    waiter->lock = one;
+/* Among those of its transaction. */
+static void link_waiter(lw_lock_table *table, holder *by, lw_lock_waiter *waiter) {
     waiter->holder = by;
     waiter->number = ++table->number;
     waiter->since_ns = lw_env_now(table->env);
-    waiter->next = waiter->holder_previous = NULL;
-    waiter->previous = one->last;
-    *(one->last == NULL ? &one->first : &one->last->next) = waiter;
-    one->last = waiter;
+    waiter->holder_previous = NULL;
     waiter->holder_next = by->waiters;
     if (by->waiters != NULL) {
         by->waiters->holder_previous = waiter;
     }
     by->waiters = waiter;
-    one->waiter_count++;
     table->waiter_count++;
+}
+
+static void unlink_waiter(lw_lock_table *table, lw_lock_waiter *waiter) {
+    *(waiter->holder_previous == NULL ? &waiter->holder->waiters
+                                      : &waiter->holder_previous->holder_next) =
+        waiter->holder_next;
+    if (waiter->holder_next != NULL) {
+        waiter->holder_next->holder_previous = waiter->holder_previous;
+    }
+    LW_ASSERT(table->waiter_count > 0);
+    table->waiter_count--;
+}
+
+static void watch(lw_lock_table *table, holder *watched, holder *by, lw_lock_waiter *waiter) {
+    waiter->watched = watched;
+    waiter->previous = NULL;
+    waiter->next = watched->watchers;
+    if (watched->watchers != NULL) {
+        watched->watchers->previous = waiter;
+    }
+    watched->watchers = waiter;
+    link_waiter(table, by, waiter);
+    table->watcher_count++;
+}
+
+/* Whom it watched may have been there for nothing else. */
+static void unwatch(lw_lock_table *table, lw_lock_waiter *waiter) {
+    holder *watched = waiter->watched;
+    *(waiter->previous == NULL ? &watched->watchers : &waiter->previous->next) = waiter->next;
+    if (waiter->next != NULL) {
+        waiter->next->previous = waiter->previous;
+    }
+    waiter->watched = NULL;
+    unlink_waiter(table, waiter);
+    LW_ASSERT(table->watcher_count > 0);
+    table->watcher_count--;
+    leave_holder(table, watched);
+}
+
+static void enqueue(lw_lock_table *table, lock *one, holder *by, lw_lock_waiter *waiter) {
+    bool first = one->first == NULL;
+    waiter->lock = one;
+    waiter->next = NULL;
+    waiter->previous = one->last;
+    *(one->last == NULL ? &one->first : &one->last->next) = waiter;
+    one->last = waiter;
+    link_waiter(table, by, waiter);
+    one->waiter_count++;
     if (first) {
         unlink_lock(one);
         link_lock(one);
@@ -162,20 +205,17 @@ static void enqueue(lw_lock_table *table, lock *one, holder *by, lw_lock_waiter 
 }
 
 static void dequeue(lw_lock_table *table, lw_lock_waiter *waiter) {
+    if (waiter->watched != NULL) {
+        unwatch(table, waiter);
+        return;
+    }
     lock *one = waiter->lock;
     *(waiter->previous == NULL ? &one->first : &waiter->previous->next) = waiter->next;
     *(waiter->next == NULL ? &one->last : &waiter->next->previous) = waiter->previous;
-    *(waiter->holder_previous == NULL ? &waiter->holder->waiters
-                                      : &waiter->holder_previous->holder_next) =
-        waiter->holder_next;
-    if (waiter->holder_next != NULL) {
-        waiter->holder_next->holder_previous = waiter->holder_previous;
-    }
+    unlink_waiter(table, waiter);
     waiter->lock = NULL;
     LW_ASSERT(one->waiter_count > 0);
-    LW_ASSERT(table->waiter_count > 0);
     one->waiter_count--;
-    table->waiter_count--;
     if (one->first == NULL) {
         unlink_lock(one);
         link_lock(one);
@@ -241,8 +281,51 @@ lw_lock_answer lw_lock_table_request(lw_lock_table *table, lw_lock_waiter *waite
     return LW_LOCK_QUEUED;
 }
 
+lw_lock_answer lw_lock_table_watch(lw_lock_table *table, lw_lock_waiter *waiter, uint64_t other,
+                                   uint64_t other_session, lw_lock_cycle *cycle) {
+    LW_ASSERT(waiter->lock == NULL && waiter->watched == NULL);
+    LW_ASSERT(!waiter->held && !waiter->cut);
+    LW_ASSERT(waiter->start != other);
+    holder *by = enter_holder(table, waiter->start, waiter->session);
+    holder *watched = find_holder(table, other);
+    watched = watched == NULL ? enter_holder(table, other, other_session) : watched;
+    watch(table, watched, by, waiter);
+    if (lw_lock_cycle_closed(table, waiter, cycle)) {
+        unwatch(table, waiter);
+        leave_holder(table, by);
+        return LW_LOCK_DEADLOCK;
+    }
+    return LW_LOCK_QUEUED;
+}
+
+/* Tells those that watch a transaction, for one key or (NULL) for any. */
+static void tell_watchers(lw_lock_table *table, holder *watched, const lw_bytes *key) {
+    for (lw_lock_waiter *waiter = watched->watchers, *next; waiter != NULL; waiter = next) {
+        next = waiter->next;
+        if (key != NULL && !lw_equal(waiter->key, *key)) {
+            continue;
+        }
+        holder *by = waiter->holder;
+        bool last = watched->watchers == waiter && next == NULL;
+        unwatch(table, waiter); /* the last one may take `watched` with it */
+        leave_holder(table, by);
+        waiter->held = true;
+        lw_queue_wake_all(&waiter->changed);
+        if (last) {
+            return;
+        }
+    }
+}
+
+void lw_lock_table_unlocked(lw_lock_table *table, uint64_t start, lw_bytes key) {
+    holder *watched = table->watcher_count == 0 ? NULL : find_holder(table, start);
+    if (watched != NULL) {
+        tell_watchers(table, watched, &key);
+    }
+}
+
 void lw_lock_table_cancel(lw_lock_table *table, lw_lock_waiter *waiter) {
-    if (waiter->lock != NULL) {
+    if (waiter->lock != NULL || waiter->watched != NULL) {
         dequeue(table, waiter);
         leave_holder(table, waiter->holder);
     }
@@ -270,7 +353,7 @@ void lw_lock_table_release(lw_lock_table *table, uint64_t start, lw_bytes key, b
     }
 }
 
-/* Passing the last lock on frees the holder unless it waits. */
+/* Passing the last lock on frees the holder unless it waits, or is watched. */
 static void release_locks(lw_lock_table *table, holder *one) {
     for (lock *held = one->first_lock, *next; held != NULL; held = next) {
         next = held->next;
@@ -285,41 +368,47 @@ void lw_lock_table_release_all(lw_lock_table *table, uint64_t start) {
     }
 }
 
+/* Frees what it has, and it; nothing waits in its name. */
+static void end_holder(lw_lock_table *table, holder *one) {
+    LW_ASSERT(one->waiters == NULL);
+    bool holds = one->first_lock != NULL;
+    if (one->watchers != NULL) {
+        tell_watchers(table, one, NULL);
+    } else if (!holds) {
+        leave_holder(table, one);
+    }
+    if (holds) {
+        release_locks(table, one);
+    }
+}
+
 bool lw_lock_table_end(lw_lock_table *table, uint64_t start) {
     holder *found = find_holder(table, start);
     if (found == NULL) {
         return false;
     }
     cut(table, found);
-    if (found->first_lock == NULL) {
-        leave_holder(table, found);
-    } else {
-        release_locks(table, found);
-    }
+    end_holder(table, found);
     return true;
 }
 
 /* Waiters first, so that nothing is passed on to them. */
 void lw_lock_table_session_ended(lw_lock_table *table, uint64_t session_id) {
     session *ended = find_session(table, session_id);
-    for (holder *one = ended == NULL ? NULL : ended->first, *next; one != NULL; one = next) {
-        next = one->session_next;
+    for (holder *one = ended == NULL ? NULL : ended->first; one != NULL; one = one->session_next) {
         cut(table, one);
-        leave_holder(table, one);
     }
     while ((ended = find_session(table, session_id)) != NULL) {
-        release_locks(table, ended->first);
+        end_holder(table, ended->first);
     }
 }
 
 void lw_lock_table_clear(lw_lock_table *table) {
-    for (holder *one = table->first, *next; one != NULL; one = next) {
-        next = one->next;
+    for (holder *one = table->first; one != NULL; one = one->next) {
         cut(table, one);
-        leave_holder(table, one);
     }
     while (table->first != NULL) {
-        release_locks(table, table->first);
+        end_holder(table, table->first);
     }
 }
 
@@ -431,10 +520,16 @@ static uint32_t check_lock(const lock *held, const holder *owner) {
 }
 
 void lw_lock_table_check(const lw_lock_table *table) {
-    uint32_t lock_count = 0, holder_count = 0, waiter_count = 0;
+    uint32_t lock_count = 0, holder_count = 0, waiter_count = 0, watcher_count = 0;
     for (const holder *one = table->first; one != NULL; one = one->next) {
         holder_count++;
-        LW_ASSERT(one->first_lock != NULL || one->waiters != NULL);
+        LW_ASSERT(one->first_lock != NULL || one->waiters != NULL || one->watchers != NULL);
+        for (const lw_lock_waiter *watcher = one->watchers; watcher != NULL;
+             watcher = watcher->next) {
+            watcher_count++;
+            LW_ASSERT(watcher->watched == one);
+            LW_ASSERT(watcher->holder != one);
+        }
         for (const lock *held = one->first_lock; held != NULL; held = held->next) {
             lock_count++;
             waiter_count += check_lock(held, one);
@@ -444,5 +539,6 @@ void lw_lock_table_check(const lw_lock_table *table) {
     LW_ASSERT(lock_count == table->locks.count);
     LW_ASSERT(holder_count == table->holders.count);
     LW_ASSERT(holder_count >= table->sessions.count);
-    LW_ASSERT(waiter_count == table->waiter_count);
+    LW_ASSERT(watcher_count == table->watcher_count);
+    LW_ASSERT(waiter_count + watcher_count == table->waiter_count);
 }

@@ -8,6 +8,9 @@
  * A commit without locks of its own that meets the lock of another waits in the same queue, and
  * then has the key for as long as the command takes (`kept` false): so neither kind starves.
  *
+ * Who meets a lock in the tree, a commit under way, may watch its transaction: that is no turn in
+ * a queue, but a wait like any other where cycles are looked for.
+ *
  * Invariants
  * X1. A key has one owner; those who want it get it in the order they asked.
  * X2. There is no cycle of transactions that wait for one another. Waiting for a key means waiting
@@ -37,9 +40,10 @@ typedef struct lw_lock_waiter {
     bool cut;   /* its session, or it, was ended: it will never be held */
 
     /* The table's. */
-    struct lw_pessimistic_lock *lock; /* NULL: not waiting */
+    struct lw_pessimistic_lock *lock; /* in whose queue it is; NULL: in none */
+    struct lw_lock_holder *watched;   /* whom it watches; NULL: nobody */
     struct lw_lock_holder *holder;
-    struct lw_lock_waiter *previous, *next;               /* in the queue of the key */
+    struct lw_lock_waiter *previous, *next; /* in the queue of the key, or of those that watch */
     struct lw_lock_waiter *holder_previous, *holder_next; /* of the same transaction */
     uint64_t number;                                      /* rises with every request */
     uint64_t since_ns;                                    /* of lw_env_now */
@@ -70,6 +74,13 @@ void lw_lock_table_close(lw_lock_table *table);
 /* Asks for a key. With DEADLOCK `cycle` is filled, the refused transaction first. */
 LW_MUST_USE lw_lock_answer lw_lock_table_request(lw_lock_table *table, lw_lock_waiter *waiter,
                                                  lw_lock_cycle *cycle);
+/* Waits, as `waiter`, for another transaction to end its commit at waiter->key: QUEUED until `held`
+ * says that it did, or DEADLOCK. Who waits so gets nothing by it. */
+LW_MUST_USE lw_lock_answer lw_lock_table_watch(lw_lock_table *table, lw_lock_waiter *waiter,
+                                               uint64_t other, uint64_t other_session,
+                                               lw_lock_cycle *cycle);
+/* A transaction's lock on the key is gone from the tree: who watches it for that is told. */
+void lw_lock_table_unlocked(lw_lock_table *table, uint64_t start, lw_bytes key);
 /* Gives up waiting. Nothing happens if it is held or cut. */
 void lw_lock_table_cancel(lw_lock_table *table, lw_lock_waiter *waiter);
 

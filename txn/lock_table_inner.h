@@ -25,7 +25,7 @@ typedef struct lw_lock_session {
     struct lw_lock_holder *first;
 } lw_lock_session;
 
-/* A transaction that has a lock or waits for one. */
+/* A transaction that has a lock, waits for one, or is watched. */
 typedef struct lw_lock_holder {
     lw_map_node node; /* by start */
     uint64_t start;
@@ -35,6 +35,7 @@ typedef struct lw_lock_holder {
     /* Those that somebody waits for before the others. */
     lw_pessimistic_lock *first_lock, *last_lock;
     lw_lock_waiter *waiters;
+    lw_lock_waiter *watchers;   /* linked by `next` */
     uint64_t walk;              /* the walk that met it */
     const lw_lock_waiter *wait; /* ... as it waits, with this, */
     struct lw_lock_holder *of;  /* for this one */
@@ -47,10 +48,12 @@ struct lw_lock_table {
     lw_map locks, holders, sessions;
     lw_lock_holder *first, *last;
     uint32_t waiter_count;
-    uint64_t number, walk; /* last given */
+    uint32_t watcher_count; /* of these */
+    uint64_t number, walk;  /* last given */
 };
 
-/* Whether the last in its queue waits for itself in the end; then says how. */
+/* Whether the last in its queue, or one that watches, waits for itself in the end; then says how.
+ */
 bool lw_lock_cycle_closed(lw_lock_table *table, const lw_lock_waiter *waiter, lw_lock_cycle *cycle);
 
 #endif
