@@ -187,13 +187,14 @@ lw_status lw_txn_check_write(const lw_txn *txn, lw_bytes key, lw_bytes value) {
 
 /* ---- locking ------------------------------------------------------------------------------ */
 
-static lw_status changed_since_snapshot(lw_txn *txn, lw_bytes key) {
+static lw_status changed_since_snapshot(lw_txn *txn, lw_bytes key, uint64_t timestamp) {
     char text[LW_PRINTABLE_SIZE];
     txn->state = LW_TXN_ENDED;
     return lw_fail(LW_CONFLICT,
-                   "the key \"%s\" was changed after this transaction's snapshot was "
-                   "taken: run the whole transaction again",
-                   lw_printable(key, text, sizeof(text)));
+                   "the key \"%s\" was changed at %llu, after this transaction's snapshot was "
+                   "taken at %llu: run the whole transaction again",
+                   lw_printable(key, text, sizeof(text)), (unsigned long long)timestamp,
+                   (unsigned long long)txn->read_timestamp);
 }
 
 /* Takes the pessimistic lock on a key, and leaves a LOCK with its newest value in the write set. */
@@ -228,7 +229,7 @@ LW_YIELDS static lw_status lock_at_shard(lw_txn *txn, lw_bytes key, bool read) {
         /* All it reads is of one snapshot, so what changed since is a conflict, lock or no lock. */
         seen = txn->read_timestamp;
         if (newest != NULL && newest->commit_timestamp > txn->read_timestamp) {
-            return changed_since_snapshot(txn, key);
+            return changed_since_snapshot(txn, key, newest->commit_timestamp);
         }
     }
     bool found = newest != NULL && newest->found;

@@ -250,6 +250,16 @@ atomics() {
     says "is a sum" '0\n'
     expect "and what they composed" 0 -- lw add m 0
     says "is the greater of the lesser" '6\n'
+    printf 'put-stamped-key log/ /x one\nput t/s 1\n' | "$program" txn && printf 'put-stamped-key log/ /x two\n' | "$program" txn
+    ok "put stamped keys" $((!$?))
+    lw scan --prefix log/ >lines
+    [ "$(cut -f 2 lines | tr '\n' ' ')" = "one two " ]; ok "they are in the order of their commits" $((!$?)) "$(cat lines)"
+    printf 'put-stamped-key log/ x\n' >script
+    expect "a stamped key without a value" 2 "put-stamped-key PREFIX SUFFIX VALUE" -- lw txn script
+    cut -f 1 lines | while read -r key; do "$program" del --escaped "$key"; done >/dev/null
+    lw del t/s >/dev/null
+    expect "and gone again" 0 -- lw scan --prefix log/
+    says "none is left" ''
     for line in "add j 1" "min j 1" "max j 1" "append k v" "cas k --expect v"; do
         # shellcheck disable=SC2086
         "$program" $line --json >out 2>err

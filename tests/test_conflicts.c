@@ -50,6 +50,29 @@ static void a_newer_version_says_whose_it_is(void **state) {
     story_tell(*state, be_overtaken);
 }
 
+LW_YIELDS static void lock_what_is_newer(void *argument) {
+    story *in = argument;
+    lw_txn_options options = {.isolation = LW_SNAPSHOT, .locking = LW_PESSIMISTIC};
+    lw_txn *txn = NULL;
+    lw_bytes value;
+    OK(story_put(in->client, "l", "v"));
+    OK(lw_begin(in->client, &options, &txn));
+    OK(lw_get(txn, T("l"), &value));
+    lw_client *importer = story_client(in, "importer");
+    OK(story_put(importer, "k", "newer"));
+    EXPECT(lw_get_for_update(txn, T("k"), &value) == LW_CONFLICT);
+    EXPECT(says(lw_client_error(in->client),
+                "the key \"k\" was changed at #, after this transaction's snapshot was taken at #: "
+                "run the whole transaction again"));
+    lw_txn_close(txn);
+    lw_close(importer);
+    in->done = true;
+}
+
+static void what_is_newer_than_a_snapshot_says_when(void **state) {
+    story_tell(*state, lock_what_is_newer);
+}
+
 /* ---- locks that are waited for -------------------------------------------------------------- */
 
 LW_YIELDS static void wait_in_vain(void *argument) {
@@ -449,6 +472,7 @@ static void all_locks_are_listed_whatever_the_page(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         STORY(a_newer_version_says_whose_it_is),
+        STORY(what_is_newer_than_a_snapshot_says_when),
         STORY(who_waited_too_long_is_told_for_whom),
         STORY(who_waited_and_lost_is_told_how_long),
         STORY(who_is_held_up_by_a_commit_is_told_whose),
