@@ -140,6 +140,59 @@ static void a_deadlock_over_shards_is_found(void **state) {
 }
 
 /* Keys that are listed, with the shard to go on at in each reply. */
+/* A commit over two shards has its intent in one and waits in the queue of the other, for a
+ * transaction that meets the intent: neither would ever go on. */
+static void a_deadlock_over_an_intent_is_found_story(bench *on) {
+    uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
+    lw_mutation here = bench_put("a", "two", LW_SEEN_ANYTHING);
+    lw_mutation there = bench_put("h", "two", LW_SEEN_ANYTHING);
+    split_at(on, "f");
+    lock(on, 1, one, "a");
+    on->route = lw_text("h");
+    bench_prewrite(on, 2, two, "h", 5000, &there, 1);
+    on->route = lw_text("a");
+    asked *waiting = bench_ask(on, LW_MESSAGE_PREWRITE, 2);
+    on->route = lw_view(NULL, 0);
+    lw_prewrite_request request = {.start = two,
+                                   .primary = lw_text("h"),
+                                   .lifetime_ms = 5000,
+                                   .mutations = &here,
+                                   .mutation_count = 1};
+    lw_prewrite_request_encode(&request, &waiting->body);
+    bench_send(waiting);
+    bench_pass_ms(on, 10);
+    expect(on, !waiting->done, "the commit waits for the lock");
+    uint64_t began_ns = lw_world_now(on->world);
+    asked *closing = bench_await(send_lock(on, 1, one, "h", 2000));
+    expect(on, closing->status == LW_CONFLICT && closing->obstacle.kind == LW_OBSTACLE_DEADLOCK,
+           "who closes the cycle is refused");
+    expect(on, lw_world_now(on->world) - began_ns < 100 * BENCH_MS, "at once");
+    release(on, one);
+    expect(on, bench_await(waiting)->status == LW_OK, "the other goes on");
+}
+static void a_deadlock_over_an_intent_is_found(void **state) {
+    (void)state;
+    bench_hold(a_deadlock_over_an_intent_is_found_story, "replica.intents_not_watched");
+}
+
+static void who_meets_an_intent_is_told_when_it_goes_story(bench *on) {
+    uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
+    lw_mutation mutation = bench_put("k", "new", LW_SEEN_ANYTHING);
+    bench_prewrite(on, 2, two, "k", 5000, &mutation, 1);
+    asked *reader = send_lock(on, 1, one, "k", 2000);
+    bench_pass_ms(on, 300);
+    expect(on, !reader->done, "it waits at the shard");
+    uint64_t began_ns = lw_world_now(on->world);
+    bench_finish(on, two, bench_timestamp(on), "k");
+    expect(on, bench_await(reader)->status == LW_OK, "it has the key");
+    expect(on, lw_world_now(on->world) - began_ns < 100 * BENCH_MS, "as soon as it can");
+    release(on, one);
+}
+static void who_meets_an_intent_is_told_when_it_goes(void **state) {
+    (void)state;
+    bench_hold(who_meets_an_intent_is_told_when_it_goes_story, "replica.intents_not_watched");
+}
+
 static const char *listed(bench *on) {
     lw_buffer text = lw_buffer_in(on->memory);
     lw_locks_reply page = {.more = true};
@@ -203,6 +256,8 @@ int main(void) {
         cmocka_unit_test(first_come_first_served),
         cmocka_unit_test(who_loses_patience_leaves_the_queue),
         cmocka_unit_test(a_deadlock_over_shards_is_found),
+        cmocka_unit_test(a_deadlock_over_an_intent_is_found),
+        cmocka_unit_test(who_meets_an_intent_is_told_when_it_goes),
         cmocka_unit_test(locks_of_all_shards_are_listed_and_killed),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
