@@ -27,9 +27,16 @@
  *
  * Limits. What is beyond one of the constants below, or beyond a limit that a call names, is
  * LW_INVALID_ARGUMENT, and the message says which limit and by how much; nothing is ever cut. There
- * is no limit on the number of transactions, keys, writes, reads, scans and savepoints but memory,
- * and none on how long a transaction lasts but its deadline, at most UINT32_MAX ms (49 days).
- * docs/LIMITS.md lists all of them, those of a node too. */
+ * is no limit on the number of keys, writes and reads of a transaction, and none but memory on the
+ * number of transactions, scans and savepoints, and none on how long a transaction lasts but its
+ * deadline, at most UINT32_MAX ms (49 days). docs/LIMITS.md lists all of them, those of a node too.
+ *
+ * Large transactions. A client keeps the writes of a transaction until the commit, up to
+ * lw_client_options.write_memory. One that outgrows it sends them to the nodes ahead, where its own
+ * reads find them, and nobody else. Its keys stay locked until it ends: others that need them wait.
+ * A write may then fail as a commit does, and a savepoint set before can no longer be rolled back
+ * to. Keys read beyond 65,536 at strict isolation are vouched for as ranges that cover them, so
+ * that a change between them is a conflict too. */
 #ifndef LATHWORK_H
 #define LATHWORK_H
 
@@ -224,11 +231,17 @@ LW_MUST_USE LW_PUBLIC lw_status lw_compare_and_set(lw_client *client, lw_bytes k
 
 /* ---- ending --------------------------------------------------------------------------------- */
 
-/* Commits. A transaction that wrote nothing commits without sending anything.
+/* Commits, whatever the number of shards: all of it, or nothing. What lies in one shard takes one
+ * round trip; what lies in several mostly one or two: it is committed as soon as every key is
+ * locked for its timestamp, which is drawn ahead, and what is left to do is sent behind the answer.
+ * Who reads meanwhile sees all of it or waits. A transaction that wrote nothing commits without
+ * sending anything.
  *
- * LW_OK            everything is durable and visible. lw_commit_timestamp tells when.
+ * LW_OK            everything is durable, and every read that begins from now on sees it.
+ *                  lw_commit_timestamp tells when.
  * LW_CONFLICT      another transaction was first; the message names the key. Nothing happened.
- * LW_UNDETERMINED  the deadline passed after the decision may have been made.
+ * LW_UNDETERMINED  the deadline passed after the decision may have been made, and before it could
+ *                  be asked for.
  * anything else    nothing happened.
  *
  * Whatever it returns, the transaction has ended: lw_txn_close is all that is left. */
