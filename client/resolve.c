@@ -4,6 +4,8 @@
 #include "client/resolve.h"
 #include "client/transaction.h"
 
+enum { WAY_HOME_NS = 50 * 1000 * 1000 };
+
 /* ---- finding out ---------------------------------------------------------------------------- */
 
 /* One run of the resolve machine. */
@@ -162,6 +164,14 @@ LW_YIELDS static lw_status finish_key(lw_txn *txn, uint64_t start, uint64_t comm
     return status;
 }
 
+/* Whether an answer would be home before the deadline: else it is better to say who is in the way.
+ */
+static bool worth_asking_again(const lw_txn *txn) {
+    uint64_t now_ns = lw_env_now(txn->client->env), allowed_ns = txn->deadline_ns - txn->held_up_ns;
+    uint64_t margin_ns = allowed_ns / 8 < WAY_HOME_NS ? allowed_ns / 8 : (uint64_t)WAY_HOME_NS;
+    return now_ns + margin_ns < txn->deadline_ns;
+}
+
 /* `obstacle` consists of copies, since the calls here overwrite the reply it came in. */
 LW_YIELDS static lw_status resolve(lw_txn *txn, const lw_obstacle *obstacle, uint32_t attempt) {
     lw_fate fate = LW_FATE_ABORTED;
@@ -183,10 +193,9 @@ LW_YIELDS static lw_status resolve(lw_txn *txn, const lw_obstacle *obstacle, uin
     LW_TRY(status);
     if (fate == LW_FATE_ALIVE) {
         LW_MARK(txn->client->env, "client.waits_for_a_live_lock");
-        /* Not asked again when the time is up: nobody would hear the answer. */
         attempt = obstacle->waited_ms > 0 ? 0 : attempt; /* it was waited for at the shard */
-        bool in_time = lw_client_pause(txn->client, attempt, txn->deadline_ns) &&
-                       lw_env_now(txn->client->env) < txn->deadline_ns;
+        bool in_time =
+            lw_client_pause(txn->client, attempt, txn->deadline_ns) && worth_asking_again(txn);
         return in_time ? LW_OK : lw_txn_held_up(txn, obstacle);
     }
     LW_MARK(txn->client->env, "client.finishes_a_dead_lock");

@@ -217,7 +217,7 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
         replica_open_doom_one(replica, request.start);
     }
     LW_TRY(status);
-    if (lw_recent_find(replica->options.writers, request.start) == NULL) {
+    if (lw_equal(request.mutations[0].key, request.primary)) { /* once for a transaction */
         replica_note_writer(call, request.start, 0);
     }
     answer.valid_until = call->evaluation.valid_until;

@@ -50,6 +50,34 @@ static void a_newer_version_says_whose_it_is(void **state) {
     story_tell(*state, be_overtaken);
 }
 
+/* By a commit that went over two shards, and whose client is gone. */
+LW_YIELDS static void be_overtaken_over_shards(void *argument) {
+    story *in = argument;
+    lw_bytes value;
+    OK(lw_split(in->client, T("m")));
+    lw_txn *txn = story_begin(in->client, LW_OPTIMISTIC, 0);
+    EXPECT(lw_get(txn, T("z"), &value) == LW_NOT_FOUND);
+    lw_client *importer = story_client(in, "importer");
+    lw_txn *other = story_begin(importer, LW_OPTIMISTIC, 0);
+    OK(lw_put(other, T("a"), T("newer")));
+    OK(lw_put(other, T("z"), T("newer")));
+    OK(lw_commit(other));
+    lw_txn_close(other);
+    lw_close(importer);
+    lw_env_sleep(in->env, 5 * second);
+    OK(lw_put(txn, T("l"), T("v")));
+    EXPECT(lw_commit(txn) == LW_CONFLICT);
+    EXPECT(says(lw_client_error(in->client),
+                "the key \"z\" was changed by transaction # of client \"importer\": run the whole "
+                "transaction again"));
+    lw_txn_close(txn);
+    in->done = true;
+}
+
+static void a_newer_version_over_shards_says_whose_it_is(void **state) {
+    story_tell(*state, be_overtaken_over_shards);
+}
+
 LW_YIELDS static void lock_what_is_newer(void *argument) {
     story *in = argument;
     lw_txn_options options = {.isolation = LW_SNAPSHOT, .locking = LW_PESSIMISTIC};
@@ -472,6 +500,7 @@ static void all_locks_are_listed_whatever_the_page(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         STORY(a_newer_version_says_whose_it_is),
+        STORY(a_newer_version_over_shards_says_whose_it_is),
         STORY(what_is_newer_than_a_snapshot_says_when),
         STORY(who_waited_too_long_is_told_for_whom),
         STORY(who_waited_and_lost_is_told_how_long),

@@ -154,6 +154,7 @@ static void hunt_bug(void *argument) {
 /* Not here, since no run has found them in hundreds of seeds, but the tests of their modules do:
  *   log.no_generation        a write that was lost, a later one that was not, and a second end just
  *                            when the gap has been filled: test_log_crash
+ *   node.kill_waits_for_nothing  nobody is killed in runs: test_kill
  *   shard.epoch_unchecked_at_apply  an entry of another epoch: splits leave none under way:
  *                            test_replica
  *   store.snapshot_ignored   a flush between two reads of one evaluation: test_store
