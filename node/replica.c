@@ -415,32 +415,24 @@ typedef struct kept_record {
     bool freeing; /* let in on a full disk too */
 } kept_record;
 
-/* One entry. LW_UNAVAILABLE when it was void, since the shard changed. */
 LW_YIELDS static lw_status propose_kept(lw_replica *replica, const kept_record *record) {
     LW_TRY(replica_gate(replica));
     lw_status status = record->freeing ? lw_log_room_freeing(replica->log, record->size_max)
                                        : lw_log_room(replica->log, record->size_max);
     LW_TRY(status == LW_OK ? LW_OK : lw_fail_in(status, "nothing was written"));
-    replica_proposal proposal = {0};
     lw_buffer batch = lw_buffer_in(replica->env->memory), key = batch, value = batch;
     lw_record_meta_key(replica->descriptor.start, record->name, &key);
     record->encode(record->argument, &value);
     lw_batch_put(&batch, lw_buffer_view(&key), lw_buffer_view(&value));
     LW_ASSERT(batch.size <= record->size_max);
-    replica_propose(replica, ENTRY_COMMAND, &batch, &proposal);
-    status = replica_wait(replica, &proposal);
-    lw_buffer_reset(&batch);
     lw_buffer_reset(&key);
     lw_buffer_reset(&value);
-    return status;
+    return replica_keep_entry(replica, &batch);
 }
 
 LW_YIELDS static lw_status keep(lw_replica *replica, const kept_record *record) {
     replica->background_count++;
-    lw_status status;
-    do {
-        status = propose_kept(replica, record);
-    } while (status == LW_UNAVAILABLE && replica_gate(replica) == LW_OK);
+    lw_status status = propose_kept(replica, record);
     replica_background_end(replica);
     return status;
 }
@@ -555,6 +547,7 @@ void lw_replica_close(lw_replica *replica) {
     LW_ASSERT(replica->latches.count == 0);
     /* What is left is never applied any more, but by the next start. */
     LW_ASSERT(replica->proposal_first == NULL || replica->dead || replica->splitting);
+    replica_forget_left(replica);
     replica_free(replica);
 }
 

@@ -101,7 +101,7 @@ static bool entry_split(lw_bytes entry, lw_bytes *batch, entry_kind *kind, lw_ep
     *kind = (entry_kind)trailer[0];
     *epoch = (lw_epoch){.range_version = lw_get_u64(trailer + 1),
                         .config_version = lw_get_u64(trailer + 9)};
-    return *kind >= ENTRY_NOOP && *kind <= ENTRY_SPLIT;
+    return *kind >= ENTRY_NOOP && *kind <= ENTRY_KEPT;
 }
 
 lw_status replica_apply(lw_replica *replica, uint64_t index, lw_bytes entry, lw_status *status) {
@@ -130,6 +130,11 @@ lw_status replica_apply(lw_replica *replica, uint64_t index, lw_bytes entry, lw_
     return kind == ENTRY_DESCRIPTOR ? take_new_descriptor(replica, batch) : LW_OK;
 }
 
+static void free_left(lw_replica *replica, replica_proposal *left) {
+    lw_buffer_reset(&left->batch);
+    lw_free(replica->env->memory, left);
+}
+
 /* Applies what is durable, in order; nothing behind a split that is not finished (P6). */
 static lw_status apply_through(lw_replica *replica, uint64_t position) {
     while (replica->proposal_first != NULL && replica->proposal_first->position <= position &&
@@ -143,6 +148,9 @@ static lw_status apply_through(lw_replica *replica, uint64_t position) {
         next->applied = true;
         if (next->status == LW_OK) {
             replica_open_count(replica, next);
+        }
+        if (next->left) {
+            free_left(replica, next);
         }
     }
     return LW_OK;
@@ -194,4 +202,40 @@ lw_status replica_wait(lw_replica *replica, replica_proposal *proposal) {
     forget(replica, proposal);
     return lw_fail(LW_UNDETERMINED, "the node stops before it knows the outcome: %s",
                    replica->reason.text);
+}
+
+/* ---- entries that do not wait for a split ---------------------------------------------------- */
+
+lw_status replica_keep_entry(lw_replica *replica, lw_buffer *batch) {
+    replica_proposal *kept = lw_allocate_zero(replica->env->memory, sizeof(*kept));
+    kept->batch = *batch;
+    *batch = lw_buffer_in(replica->env->memory);
+    replica_propose(replica, ENTRY_KEPT, &kept->batch, kept);
+    if (lw_log_wait(replica->log, kept->position) == LW_OK && !replica->dead && !kept->applied &&
+        replica->splitting) {
+        LW_MARK(replica->env, "replica.entry_left_behind_split");
+        kept->left = true;
+        replica->left_position = kept->position;
+        return LW_OK;
+    }
+    lw_status status = replica_wait(replica, kept);
+    free_left(replica, kept);
+    return status;
+}
+
+void replica_split_finish(lw_replica *replica) {
+    replica->splitting = false;
+    if (!replica->dead && apply_through(replica, replica->left_position) != LW_OK) {
+        replica_die(replica);
+    }
+    lw_queue_wake_all(&replica->split_finished);
+}
+
+void replica_forget_left(lw_replica *replica) {
+    while (replica->proposal_first != NULL) {
+        replica_proposal *next = replica->proposal_first;
+        LW_ASSERT(next->left);
+        replica->proposal_first = next->next;
+        free_left(replica, next);
+    }
 }

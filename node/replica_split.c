@@ -26,7 +26,6 @@
 enum {
     CHILD_INDEX = 0,                    /* its log begins with entry 1 */
     ENTRY_SIZE = 1024,                  /* of an ENTRY_SPLIT, without the keys, rounded up */
-    FLUSH_SIZE = 256 * 1024,            /* bytes in memory that are flushed before the latch */
     RETRY_PAUSE_NS = 100 * 1000 * 1000, /* until a full disk is asked again */
     DAWDLE_NS = 100 * 1000 * 1000,      /* in simulations, between two steps */
 };
@@ -244,8 +243,7 @@ static void switch_over(splitting *work) {
     replica_open_hand_over(parent, child);
     child->background_count++; /* until it serves */
     parent->options.split(parent->options.argument, child);
-    parent->splitting = false;
-    lw_queue_wake_all(&parent->split_finished);
+    replica_split_finish(parent);
 }
 
 /* Step 4. It has to be, now: only the end of the node comes before. */
@@ -282,13 +280,11 @@ LW_YIELDS static void begin_child(splitting *work) {
     replica_background_end(child);
 }
 
-/* Flushes what would take long to flush under the latch. */
+/* Flushed, so that little is left for the latch; and a full disk shows now, when the split can
+ * still be refused. */
 LW_YIELDS static lw_status prepare(replica_call *call) {
-    lw_tree *tree = call->replica->tree;
     LW_TRY(replica_admit(call, ENTRY_SIZE, false));
-    lw_tree_figures figures;
-    lw_tree_figures_get(tree, &figures);
-    return figures.memtable_bytes > FLUSH_SIZE ? lw_tree_flush(tree) : LW_OK;
+    return lw_tree_flush(call->replica->tree);
 }
 
 LW_YIELDS static lw_status split_latched(replica_call *call, splitting *work) {

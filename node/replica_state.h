@@ -34,6 +34,7 @@ typedef enum entry_kind {
     ENTRY_COMMAND = 2,    /* void in another epoch than its own (P2) */
     ENTRY_DESCRIPTOR = 3, /* changes the shard's descriptor, and so the epoch */
     ENTRY_SPLIT = 4,      /* ... and has the descriptor of the child; void in another epoch, too */
+    ENTRY_KEPT = 5,       /* a record at the shard's start key, which no split takes away */
 } entry_kind;
 
 /* An entry on its way, in the order of their indexes. */
@@ -47,6 +48,9 @@ typedef struct replica_proposal {
     /* How the locks of a transaction change with it. */
     uint64_t start, session;
     uint32_t locks_put, locks_taken;
+    /* Durable, and nobody waits for more: whoever applies it frees it, with its batch. */
+    bool left;
+    lw_buffer batch;
 } replica_proposal;
 
 /* A transaction that has locks in the tree. */
@@ -130,6 +134,7 @@ struct lw_replica {
     /* An applied split is not finished: nothing more is applied (P6); woken when it is. */
     bool splitting;
     lw_queue split_finished;
+    uint64_t left_position; /* of the last entry that was left */
 
     lw_latch_table latches;
     lw_lock_table *locks;    /* the node's */
@@ -194,6 +199,14 @@ void replica_propose(lw_replica *replica, entry_kind kind, lw_buffer *batch,
 /* Waits until it is durable and applied (P1). LW_UNDETERMINED when the log died: the entry may be
  * on disk or not. LW_UNAVAILABLE when it was void. */
 LW_MUST_USE LW_YIELDS lw_status replica_wait(lw_replica *replica, replica_proposal *proposal);
+/* Makes an ENTRY_KEPT of the batch, which it takes over, durable. While a split is not finished it
+ * is applied later. LW_UNDETERMINED as above. */
+LW_MUST_USE LW_YIELDS lw_status replica_keep_entry(lw_replica *replica, lw_buffer *batch);
+/* The split is finished, and the descriptor is the new one: applies what was left meanwhile, and
+ * wakes who waits. */
+void replica_split_finish(lw_replica *replica);
+/* Frees what was left and will not be applied. */
+void replica_forget_left(lw_replica *replica);
 /* Applies an entry, or skips a void one: then `*status` is LW_UNAVAILABLE. */
 LW_MUST_USE lw_status replica_apply(lw_replica *replica, uint64_t index, lw_bytes entry,
                                     lw_status *status);
