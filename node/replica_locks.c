@@ -33,20 +33,47 @@ static uint64_t ms_since(const page *made, uint64_t then_ns) {
     return made->now_ns > then_ns ? (made->now_ns - then_ns) / NS_PER_MS : 0;
 }
 
+static void tell_wait(const page *made, const lw_lock_waiter *waiter, lw_lock_wait *wait) {
+    *wait = (lw_lock_wait){.start = waiter->start,
+                           .label = label_of(made, waiter->session, waiter->start),
+                           .waited_ms = ms_since(made, waiter->since_ns)};
+}
+
 /* The first of the queue. */
-static void tell_waits(const page *made, const lw_lock_view *view, lw_lock_row *row) {
+static void tell_queue(const page *made, const lw_lock_view *view, lw_lock_row *row) {
     uint32_t count =
         view->waiting < LW_LOCK_WAIT_COUNT_MAX ? view->waiting : (uint32_t)LW_LOCK_WAIT_COUNT_MAX;
     lw_lock_wait *waits = lw_arena_allocate(&made->call->arena, count * sizeof(*waits));
     const lw_lock_waiter *waiter = view->first;
     for (uint32_t index = 0; index < count; index++, waiter = waiter->next) {
-        waits[index] = (lw_lock_wait){.start = waiter->start,
-                                      .label = label_of(made, waiter->session, waiter->start),
-                                      .waited_ms = ms_since(made, waiter->since_ns)};
+        tell_wait(made, waiter, &waits[index]);
     }
     row->waiting = view->waiting;
     row->waits = waits;
     row->wait_count = count;
+}
+
+/* Who waits for the end of a commit, behind those that the row tells already. */
+static void tell_watchers(const page *made, lw_lock_row *row) {
+    const lw_lock_waiter *watchers[LW_LOCK_WAIT_COUNT_MAX];
+    uint32_t room = LW_LOCK_WAIT_COUNT_MAX - row->wait_count;
+    uint32_t count =
+        lw_lock_table_watchers(made->call->replica->locks, row->start, row->key, room, watchers);
+    if (count == 0) {
+        return;
+    }
+    lw_lock_wait *waits =
+        lw_arena_allocate(&made->call->arena, LW_LOCK_WAIT_COUNT_MAX * sizeof(*waits));
+    uint32_t told = row->wait_count;
+    if (told > 0) {
+        memcpy(waits, row->waits, told * sizeof(*waits));
+    }
+    for (uint32_t index = 0; index < count && index < room; index++) {
+        tell_wait(made, watchers[index], &waits[told++]);
+    }
+    row->waiting += count;
+    row->waits = waits;
+    row->wait_count = told;
 }
 
 /* Copies, since walking through the tree suspends and the table goes on. */
@@ -63,7 +90,7 @@ static void take_memory(page *made, lw_bytes lower, lw_bytes upper) {
                                     .start = view->start,
                                     .label = label_of(made, view->session, view->start),
                                     .held_ms = ms_since(made, view->since_ns)};
-        tell_waits(made, view, &rows[index]);
+        tell_queue(made, view, &rows[index]);
     }
     made->memory = rows;
 }
@@ -106,23 +133,23 @@ static lw_lock_row row_of(const page *made, lw_bytes key, const lw_lock_record *
                          .remaining_ms = remaining_ms(made, lock)};
 }
 
-/* Who waits for a prewritten key waits for the pessimistic lock on it, if there is one. */
+/* Who waits for a prewritten key waits for the pessimistic lock on it, if there is one, or for the
+ * end of the commit. */
 static void add_prewritten(page *made, lw_bytes key, const lw_lock_record *lock) {
     lw_lock_row row = row_of(made, key, lock);
     const lw_lock_row *other =
         made->memory_taken < made->memory_count ? &made->memory[made->memory_taken] : NULL;
-    if (other == NULL || !lw_equal(other->key, key)) {
-        add_row(made, &row);
-        return;
+    if (other != NULL && lw_equal(other->key, key)) {
+        made->memory_taken++;
+        if (other->start == row.start) {
+            row.waiting = other->waiting;
+            row.waits = other->waits;
+            row.wait_count = other->wait_count;
+        } else {
+            add_row(made, other);
+        }
     }
-    made->memory_taken++;
-    if (other->start == row.start) {
-        row.waiting = other->waiting;
-        row.waits = other->waits;
-        row.wait_count = other->wait_count;
-    } else {
-        add_row(made, other);
-    }
+    tell_watchers(made, &row);
     add_row(made, &row);
 }
 

@@ -104,9 +104,13 @@ static void locks_are_listed_in_the_order_of_keys_story(bench *on) {
     asked *waiting = send_lock(on, 3, three, "d");
     uint64_t starts[] = {one, two, three, bench_timestamp(on), 0};
     lock(on, 4, starts[3], "e");
+    lw_mutation mutation = bench_put("c", "3", LW_SEEN_ANYTHING);
+    lw_commit_now_request commit = {
+        .start = starts[3], .mutations = &mutation, .mutation_count = 1};
+    (void)bench_send_commit_now(on, &commit);
     bench_pass_ms(on, 1);
     for (uint32_t row_limit = 1; row_limit <= 6; row_limit++) {
-        expect_text(on, list(on, row_limit, starts), "a:P:2 b:M:1<2<3 c:P:2 d:P:1<3 e:M:4",
+        expect_text(on, list(on, row_limit, starts), "a:P:2 b:M:1<2<3 c:P:2<4 d:P:1<3 e:M:4",
                     "in pages");
     }
     (void)bench_await(waiting);

@@ -431,6 +431,25 @@ bool lw_lock_table_look(const lw_lock_table *table, lw_bytes key, lw_lock_view *
     return found != NULL;
 }
 
+uint32_t lw_lock_table_watchers(const lw_lock_table *table, uint64_t start, lw_bytes key,
+                                uint32_t limit, const lw_lock_waiter **watchers) {
+    const holder *watched = table->watcher_count == 0 ? NULL : find_holder(table, start);
+    const lw_lock_waiter *last = watched == NULL ? NULL : watched->watchers;
+    uint32_t count = 0;
+    while (last != NULL && last->next != NULL) {
+        last = last->next;
+    }
+    for (; last != NULL; last = last->previous) { /* the newest is in front */
+        if (lw_equal(last->key, key)) {
+            if (count < limit) {
+                watchers[count] = last;
+            }
+            count++;
+        }
+    }
+    return count;
+}
+
 /* Lets the view at `place` sink to where it belongs in a heap with the last key on top. */
 static void sink(lw_lock_view *heap, uint32_t count, uint32_t place) {
     lw_lock_view sinking = heap[place];

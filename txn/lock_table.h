@@ -111,6 +111,10 @@ typedef struct lw_lock_view {
  * Returns how many there are in `views`. Looks at every lock. */
 uint32_t lw_lock_table_page(const lw_lock_table *table, lw_bytes lower, lw_bytes upper,
                             uint32_t limit, lw_lock_view *views);
+/* How many watch a transaction for a key; the first `limit` of them, in their order, are put into
+ * `watchers`, where they live until somebody suspends. Looks at all that watch it. */
+uint32_t lw_lock_table_watchers(const lw_lock_table *table, uint64_t start, lw_bytes key,
+                                uint32_t limit, const lw_lock_waiter **watchers);
 /* The lock on a key; false if there is none. */
 bool lw_lock_table_look(const lw_lock_table *table, lw_bytes key, lw_lock_view *view);
 
