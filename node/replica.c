@@ -507,7 +507,7 @@ lw_status replica_begin_term(lw_replica *replica, uint64_t ceiling) {
 }
 
 void replica_serve(lw_replica *replica) {
-    lw_read_marks_raise_all(&replica->marks, lw_timestamps_last(replica->options.timestamps) + 1);
+    lw_read_marks_raise_all(&replica->marks, lw_timestamps_last(replica->options.timestamps));
     replica->serving = true;
     replica_open_sweep_leftovers(replica);
 }
