@@ -415,7 +415,7 @@ LW_YIELDS static lw_status drive(lw_commit_job *job) {
                        "outcome with the transaction's token (%.300s)",
                        reason.text);
     }
-    return job->machine.outcome;
+    return job->machine.outcome == LW_UNDETERMINED ? LW_TIMEOUT : job->machine.outcome;
 }
 
 /* `timestamp`: the only one that will do; 0: any. */

@@ -69,6 +69,7 @@ static void pause_something(void *argument) {
         if (node && lw_chance_percent(chance, 70)) {
             lw_host_crash_after(host, lw_chance_below(chance, FIRST_STEPS),
                                 (lw_crash)lw_chance_below(chance, 3));
+            it->behind = it->jumpy;
         }
     }
     strike_after(it, it->options->scenario->pause_every_ms, pause_something);
@@ -225,11 +226,16 @@ void lw_sim_end_trouble(lw_sim_run *it) {
 
 void lw_sim_trouble_start(lw_sim_run *it) {
     lw_chance *chance = &it->chance;
+    if (it->troubled && it->behind) {
+        it->behind = false;
+        lw_host_jump_wall(it->node_host, -(int64_t)lw_chance_between(chance, 10000, HOUR_MS));
+        return; /* it comes up, so that somebody is told the time */
+    }
     if (it->troubled && it->jumpy && lw_chance_percent(chance, 50)) {
         lw_host_jump_wall(it->node_host,
                           (int64_t)lw_chance_between(chance, 0, 2 * HOUR_MS) - HOUR_MS);
     }
-    if (it->troubled && it->storm && lw_chance_percent(chance, 70)) {
+    if (it->troubled && lw_chance_percent(chance, it->storm ? 70 : 10)) {
         uint64_t steps = lw_chance_percent(chance, 50) ? STORM_STEPS : RECOVERY_STEPS;
         lw_host_crash_after(it->node_host, lw_chance_below(chance, steps),
                             (lw_crash)lw_chance_below(chance, 3));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The simulation as a test: some seeds of every scenario, each twice; fresh ones too; and planted
- * bugs, which must be found. Seeds that once failed for a real bug stay here for ever.
+ * bugs, which must be found, in test_sim_bugs.c. Seeds that once failed for a real bug stay here
+ * for ever.
  *
  * SIM_SEED names the first fresh seed; without it the clock does. */
 #include "sim/scenario.h"
@@ -17,7 +18,7 @@ enum { SHARE = 4 };
 #else
 enum { SHARE = 1 };
 #endif
-enum { FRESH_SEEDS = 4, BUG_SEEDS_MAX = 80 };
+enum { FRESH_SEEDS = 4 };
 
 static int arm(void **state) {
     (void)state;
@@ -127,67 +128,6 @@ static void fresh_seeds_pass(void **state) {
     }
 }
 
-/* ---- planted bugs ------------------------------------------------------------------------- */
-
-typedef struct hunt {
-    const char *bug, *scenario;
-    uint64_t first_seed; /* one that found it when it was last looked; others follow if not now */
-} hunt;
-
-/* In a child: ends with 0 when no seed finds the bug. A failed assertion finds it too. */
-static void hunt_bug(void *argument) {
-    const hunt *one = argument;
-    const char *bugs[] = {one->bug, NULL};
-    for (uint64_t seed = one->first_seed; seed < one->first_seed + BUG_SEEDS_MAX; seed++) {
-        lw_memory *memory = lw_memory_open();
-        lw_run_options options = {
-            .scenario = lw_scenario_find(one->scenario), .seed = seed, .bugs = bugs};
-        lw_run_result result;
-        lw_scenario_run(&options, memory, NULL, NULL, &result);
-        if (!result.passed) {
-            _exit(1);
-        }
-        lw_memory_close(memory);
-    }
-}
-
-/* Not here, since no run has found them in hundreds of seeds, but the tests of their modules do:
- *   log.no_generation        a write that was lost, a later one that was not, and a second end just
- *                            when the gap has been filled: test_log_crash
- *   node.kill_waits_for_nothing  nobody is killed in runs: test_kill
- *   shard.epoch_unchecked_at_apply  an entry of another epoch: splits leave none under way:
- *                            test_replica
- *   store.snapshot_ignored   a flush between two reads of one evaluation: test_store
- *   txn.ceiling_not_durable  a timestamp told, and the end, while one write is on its way:
- *                            test_replica
- *   txn.timestamps_shared    clients that make their timestamps up, and ours do not: test_evaluate
- */
-static void planted_bugs_are_found(void **state) {
-    (void)state;
-    static const hunt planted[] = {
-        {"identity.no_directory_sync", "crash", 1}, {"log.ack_before_durable", "disk", 7},
-        {"log.ignore_durable_mark", "rot", 8},      {"log.no_directory_sync", "disk", 1},
-        {"log.recycle_too_early", "disk", 4},       {"shard.child_without_locks", "calm", 1},
-        {"shard.route_unchecked", "calm", 5},       {"shard.split_without_latch", "calm", 15},
-        {"store.drop_tombstone_early", "calm", 5},  {"store.flush_index_before_table", "crash", 1},
-        {"store.no_directory_sync", "crash", 1},    {"store.unlink_before_catalog", "disk", 1},
-        {"table.no_checksum", "rot", 28},           {"txn.apply_before_durable", "crash", 4},
-        {"txn.check_ignores_expiry", "calm", 5},    {"txn.commit_without_lock", "crash", 10},
-        {"txn.no_idempotence", "crash", 1},         {"txn.no_rollback_record", "crash", 56},
-        {"txn.no_validation", "calm", 1},           {"txn.ranges_not_validated", "calm", 1},
-        {"txn.read_ignores_locks", "calm", 5},      {"txn.reads_ignore_latches", "calm", 1},
-        {"txn.rollback_of_committed", "crash", 4},  {"txn.seen_ignored", "calm", 1},
-        {"txn.written_not_marked", "calm", 1},
-    };
-    for (size_t index = 0; index < sizeof(planted) / sizeof(planted[0]); index += SHARE) {
-        hunt one = planted[index];
-        char text[512];
-        if (unit_child(hunt_bug, &one, text, sizeof(text)) == 0) {
-            fail_msg("%s was not found in %d seeds of %s", one.bug, BUG_SEEDS_MAX, one.scenario);
-        }
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_faults_everything_works),
@@ -197,7 +137,6 @@ int main(void) {
         cmocka_unit_test(seeds_that_once_failed_still_pass),
         cmocka_unit_test(write_skew_shows_at_snapshot_isolation_and_never_at_strict),
         cmocka_unit_test(fresh_seeds_pass),
-        cmocka_unit_test(planted_bugs_are_found),
     };
     return cmocka_run_group_tests(tests, arm, NULL) != 0 ? 1 : 0;
 }
