@@ -19,8 +19,10 @@ static const uint64_t ns_per_ms = 1000000;
 static void write_token(lw_txn *txn, lw_bytes primary) {
     lw_buffer_clear(&txn->token);
     lw_buffer_print(&txn->token, "%016llx-", (unsigned long long)txn->start);
+    static const char digits[] = "0123456789abcdef";
     for (size_t index = 0; index < primary.size; index++) {
-        lw_buffer_print(&txn->token, "%02x", primary.data[index]);
+        lw_buffer_append_u8(&txn->token, (uint8_t)digits[primary.data[index] >> 4]);
+        lw_buffer_append_u8(&txn->token, (uint8_t)digits[primary.data[index] & 15]);
     }
     lw_buffer_append_u8(&txn->token, 0);
 }

@@ -31,9 +31,9 @@ typedef struct lw_commit_job {
 
     lw_commit_cursor at, next; /* where the window begins, and where the one after it will */
     lw_arena window;           /* what lives as long as the window */
-    lw_call calls[LW_CALL_COUNT_MAX];
-    lw_buffer bodies[LW_CALL_COUNT_MAX];
-    uint32_t call_count;
+    lw_call *calls;            /* room for more is made as it is needed: mostly there is one */
+    lw_buffer *bodies;         /* of the calls */
+    uint32_t call_count, call_room;
     size_t window_bytes;
 
     uint64_t planned;      /* what was known of the shards when it was settled which reads travel */

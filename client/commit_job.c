@@ -81,8 +81,7 @@ void lw_commit_job_open(lw_txn *txn, bool reads, lw_commit_job *job) {
 }
 
 void lw_commit_job_close(lw_commit_job *job) {
-    for (uint32_t index = 0; index < LW_CALL_COUNT_MAX && job->bodies[index].memory != NULL;
-         index++) {
+    for (uint32_t index = 0; index < job->call_room; index++) {
         lw_buffer_reset(&job->bodies[index]);
     }
     lw_arena_reset(&job->arena);

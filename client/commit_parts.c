@@ -32,12 +32,26 @@ static bool window_full(const lw_commit_job *job) {
     return job->call_count == LW_CALL_COUNT_MAX || job->window_bytes >= WINDOW_BYTES_MAX;
 }
 
+static void make_room(lw_commit_job *job) {
+    uint32_t room = job->call_room == 0 ? 1 : (uint32_t)LW_CALL_COUNT_MAX;
+    lw_call *calls = lw_arena_allocate(&job->arena, room * sizeof(*calls));
+    lw_buffer *bodies = lw_arena_allocate(&job->arena, room * sizeof(*bodies));
+    for (uint32_t index = 0; index < room; index++) {
+        bool there = index < job->call_room;
+        calls[index] = there ? job->calls[index] : (lw_call){0};
+        bodies[index] = there ? job->bodies[index] : lw_buffer_in(job->txn->client->env->memory);
+    }
+    job->calls = calls;
+    job->bodies = bodies;
+    job->call_room = room;
+}
+
 /* The body that the next call will have. */
 static lw_buffer *body_open(lw_commit_job *job) {
-    lw_buffer *body = &job->bodies[job->call_count];
-    if (body->memory == NULL) {
-        *body = lw_buffer_in(job->txn->client->env->memory);
+    if (job->call_count == job->call_room) {
+        make_room(job);
     }
+    lw_buffer *body = &job->bodies[job->call_count];
     lw_buffer_clear(body);
     return body;
 }
