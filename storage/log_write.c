@@ -13,6 +13,7 @@
 #include <inttypes.h>
 
 enum {
+    GATHER_WRITES = 2,               /* in flight, so that the disk has enough to do */
     CAPACITY_MIN = 2 * LW_LOG_BLOCK, /* of a batch, also what an idle log keeps */
 };
 
@@ -255,6 +256,14 @@ static bool place_first(lw_log *log) {
     return true;
 }
 
+/* Whether a batch that nobody waits for had better grow while others are written: each write is a
+ * flush of the disk, and few large ones go faster than many small ones. One that ends lets it go,
+ * and so does somebody who comes to wait for it then. */
+static bool gathers(const lw_log *log, const lw_log_batch *batch) {
+    return log->writes >= GATHER_WRITES && batch == log->last && batch->record_count > 0 &&
+           batch->packing == LW_LOG_PACKING_NOT && lw_queue_empty(&batch->waiters);
+}
+
 void lw_log_write_start(lw_log *log) {
     while (!log->dead && log->unplaced != NULL) {
         if (log->writes >= log->writes_max) {
@@ -262,6 +271,10 @@ void lw_log_write_start(lw_log *log) {
             break;
         }
         lw_log_batch *batch = log->unplaced;
+        if (gathers(log, batch)) {
+            LW_MARK(log->env, "log.batch_gathers");
+            break;
+        }
         if (batch->packing == LW_LOG_PACKING_NOT && lw_log_pack_wanted(log, batch)) {
             lw_log_pack_start(log, batch);
         }

@@ -44,6 +44,36 @@ static void appends_of_one_turn_share_one_write(void **state) {
     story_close(told);
 }
 
+/* Each in a turn of its own, well before the write of the first is done. */
+static void append_16_in_turns(story *told) {
+    if (story_open_log(told) != LW_OK) {
+        return;
+    }
+    uint64_t position = 0;
+    for (uint32_t index = 0; index < 16; index++) {
+        lw_op end_of_turn = {.kind = LW_OP_DEFER};
+        position = story_append(told, index % STORY_GROUPS, false, 1);
+        if (lw_env_perform(told->env, &end_of_turn) != LW_OK) {
+            story_fail(told, LW_INTERNAL);
+        }
+    }
+    told->worst = lw_log_wait(told->log, position);
+}
+
+static void what_nobody_waits_for_gathers_behind_two_writes(void **state) {
+    (void)state;
+    story *told = story_open(1, &no_faults);
+    told->size_max = 64;
+    lw_host_slow_disk(told->host, 20);
+    story_run(told, append_16_in_turns);
+    lw_log_figures figures;
+    lw_log_figures_get(told->log, &figures);
+    assert_int_equal(told->worst, LW_OK);
+    assert_int_equal(figures.batches, 4); /* with that of the opening */
+    assert_int_equal(figures.records, 16);
+    story_close(told);
+}
+
 static void look_at_memory(story *told) {
     size_t before = lw_memory_used(told->env->memory);
     told->options.segment_size = 0;
@@ -459,6 +489,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_closed_log_shows_all_its_records_in_order),
         cmocka_unit_test(appends_of_one_turn_share_one_write),
+        cmocka_unit_test(what_nobody_waits_for_gathers_behind_two_writes),
         cmocka_unit_test(an_idle_log_keeps_little_memory),
         cmocka_unit_test(a_first_start_makes_a_small_segment),
         cmocka_unit_test(after_a_failed_write_every_wait_fails),
