@@ -252,11 +252,11 @@ atomics() {
     says "is the greater of the lesser" '6\n'
     printf 'put-stamped-key log/ /x one\nput t/s 1\n' | "$program" txn && printf 'put-stamped-key log/ /x two\n' | "$program" txn
     ok "put stamped keys" $((!$?))
-    lw scan --prefix log/ >lines
-    [ "$(cut -f 2 lines | tr '\n' ' ')" = "one two " ]; ok "they are in the order of their commits" $((!$?)) "$(cat lines)"
+    lw scan --prefix log/ >stamped
+    [ "$(cut -f 2 stamped | tr '\n' ' ')" = "one two " ]; ok "they are in the order of their commits" $((!$?)) "$(cat stamped)"
     printf 'put-stamped-key log/ x\n' >script
     expect "a stamped key without a value" 2 "put-stamped-key PREFIX SUFFIX VALUE" -- lw txn script
-    cut -f 1 lines | while read -r key; do "$program" del --escaped "$key"; done >/dev/null
+    cut -f 1 stamped | while read -r key; do "$program" del --escaped "$key"; done >/dev/null
     lw del t/s >/dev/null
     expect "and gone again" 0 -- lw scan --prefix log/
     says "none is left" ''
