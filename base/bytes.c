@@ -6,13 +6,17 @@
  *    closing the heap frees each block once. `used` is the sum of the sizes asked for.
  * 2. A header carries its magic exactly while its block is allocated, and names its heap: freeing
  *    twice, or into another heap, is caught.
- * 3. A buffer's bytes come from its memory, and size <= capacity.
- * 4. The newest block of an arena is the only one that still hands out pieces. */
+ * 3. Large blocks come from the system page by page, and go back to it when they are freed: among
+ *    small ones they would leave holes, which no budget counts. Only of those that arenas take a
+ * few are kept for the next arena, since new pages cost time; and no longer than others allocate.
+ * 4. A buffer's bytes come from its memory, and size <= capacity.
+ * 5. The newest block of an arena is the only one that still hands out pieces. */
 #include "base/bytes.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1
@@ -33,9 +37,13 @@
 enum {
     ALIGNMENT = 16, /* of every block and piece; what malloc gives */
     ALIGNMENT_MAX = 4096,
+    PAGE_SIZE = 4096,
+    LARGE_SIZE = 64 * 1024, /* bytes of a block, with its header, that is large */
     BUFFER_CAPACITY_MIN = 64,
-    ARENA_BLOCK_MIN = 1024, /* with the block's header, as asked of the heap */
-    ARENA_BLOCK_MAX = 64 * 1024,
+    ARENA_BLOCK_MIN = 1024,      /* with the block's header, as asked of the heap */
+    ARENA_BLOCK_MAX = 64 * 1024, /* with the heap's header too: just large */
+    KEPT_MAX = 128,              /* blocks of arenas that are kept */
+    KEPT_ALLOCATIONS = 1024,     /* after so many others one of them goes back */
     ARENA_PIECE_MAX = 16 * 1024, /* beyond it a piece stands alone, so at most a quarter is lost */
 };
 
@@ -74,14 +82,15 @@ bool lw_take_varint_long(lw_bytes *rest, uint64_t *value) {
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-#define BLOCK_MAGIC 0x4c775f4dU
+#define BLOCK_MAGIC  0x4c775f4dU
+#define MAPPED_MAGIC 0x4c775f50U /* of a large block */
 
 typedef struct block {
     struct block *next, *previous;
     lw_memory *memory;
     void *start;        /* what malloc returned; before the header where alignment asked for it */
     size_t size;        /* asked for */
-    uint32_t magic;     /* BLOCK_MAGIC while allocated */
+    uint32_t magic;     /* one of the two while allocated */
     uint32_t alignment; /* asked for, at least ALIGNMENT */
 } block;
 _Static_assert(sizeof(block) % ALIGNMENT == 0, "the bytes behind the header must be aligned");
@@ -99,6 +108,8 @@ struct lw_memory {
     size_t used;
     block *spares[SPARE_CLASSES]; /* linked by `next`; of spare_size() bytes */
     uint32_t spare_counts[SPARE_CLASSES];
+    block *kept;                       /* large blocks of LARGE_SIZE, not allocated */
+    uint32_t kept_count, unkept_count; /* allocations since one of them was taken or given back */
 };
 
 static _Noreturn void out_of_memory(size_t size) {
@@ -167,10 +178,94 @@ static bool spare_keep(lw_memory *memory, block *freed) {
 /* The header of a pointer that this memory handed out. */
 static block *block_of(const lw_memory *memory, void *pointer) {
     block *found = (block *)pointer - 1;
-    LW_ASSERT(found->magic == BLOCK_MAGIC);
+    LW_ASSERT(found->magic == BLOCK_MAGIC || found->magic == MAPPED_MAGIC);
     LW_ASSERT(found->memory == memory);
     return found;
 }
+
+/* ---- large blocks ---------------------------------------------------------------------------- */
+
+static bool is_large(size_t size) {
+#ifdef SANITIZED
+    (void)size; /* malloc puts guards around them */
+    return false;
+#else
+    return size >= LARGE_SIZE - sizeof(block);
+#endif
+}
+
+/* Bytes of pages that a block of this size takes. */
+static size_t mapped_size(size_t size) {
+    return (size + sizeof(block) + PAGE_SIZE - 1) / PAGE_SIZE * PAGE_SIZE;
+}
+
+static void unmap_kept(lw_memory *memory) {
+    block *going = memory->kept;
+    memory->kept = going->next;
+    memory->kept_count--;
+    (void)munmap(going, LARGE_SIZE);
+}
+
+static bool keep_mapped(lw_memory *memory, block *freed) {
+    if (mapped_size(freed->size) != LARGE_SIZE || memory->kept_count == KEPT_MAX) {
+        return false;
+    }
+    freed->magic = 0;
+    freed->next = memory->kept;
+    memory->kept = freed;
+    memory->kept_count++;
+    return true;
+}
+
+/* Counts an allocation that has no use for what is kept. */
+static void age_kept(lw_memory *memory) {
+    if (memory->kept_count > 0 && ++memory->unkept_count == KEPT_ALLOCATIONS) {
+        memory->unkept_count = 0;
+        unmap_kept(memory);
+    }
+}
+
+static block *take_kept(lw_memory *memory) {
+    block *taken = memory->kept;
+    memory->kept = taken->next;
+    memory->kept_count--;
+    memory->unkept_count = 0;
+    return taken;
+}
+
+/* Zeroed memory, if it must be. NULL if the system gives none: there may be too many pieces, and
+ * malloc helps. */
+static void *map_block(lw_memory *memory, size_t size, bool zero) {
+    bool kept = !zero && memory->kept != NULL && mapped_size(size) == LARGE_SIZE;
+    block *added = kept ? take_kept(memory)
+                        : mmap(NULL, mapped_size(size), PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (added == MAP_FAILED) {
+        return NULL;
+    }
+    *added = (block){.memory = memory,
+                     .start = added,
+                     .size = size,
+                     .magic = MAPPED_MAGIC,
+                     .alignment = ALIGNMENT};
+    link_block(memory, added);
+    return added + 1;
+}
+
+/* Makes a large block one of another size that is large too. NULL if that cannot be had. */
+static void *map_again(lw_memory *memory, block *old, size_t size) {
+    unlink_block(memory, old);
+    size_t size_before = old->size;
+    block *moved = mremap(old, mapped_size(size_before), mapped_size(size), MREMAP_MAYMOVE);
+    bool done = moved != MAP_FAILED;
+    moved = done ? moved : old;
+    moved->start = moved;
+    moved->size = done ? size : size_before;
+    link_block(memory, moved);
+    return done ? moved + 1 : NULL;
+}
+
+/* ---- the heap -------------------------------------------------------------------------------- */
 
 lw_memory *lw_memory_open(void) {
     lw_memory *memory = calloc(1, sizeof(*memory));
@@ -194,14 +289,24 @@ void lw_memory_close(lw_memory *memory) {
             free(spare);
         }
     }
+    while (memory->kept != NULL) {
+        unmap_kept(memory);
+    }
     free(memory);
 }
+
+/* ---- blocks ---------------------------------------------------------------------------------- */
 
 static void *allocate(lw_memory *memory, size_t size, size_t alignment, bool zero) {
     size_t overhead = sizeof(block) + alignment - ALIGNMENT;
     if (size > SIZE_MAX / 2) {
         out_of_memory(size);
     }
+    void *mapped = is_large(size) && alignment == ALIGNMENT ? map_block(memory, size, zero) : NULL;
+    if (mapped != NULL) {
+        return mapped;
+    }
+    age_kept(memory);
     uint32_t class = alignment == ALIGNMENT ? spare_class(size) : SPARE_CLASSES;
     void *start = spare_take(memory, class);
     if (start != NULL && zero) {
@@ -250,6 +355,17 @@ void *lw_reallocate(lw_memory *memory, void *pointer, size_t size) {
     if (size > SIZE_MAX / 2) {
         out_of_memory(size);
     }
+    bool mapped = old->magic == MAPPED_MAGIC;
+    void *again = mapped && is_large(size) ? map_again(memory, old, size) : NULL;
+    if (again != NULL) {
+        return again;
+    }
+    if (mapped || is_large(size)) {
+        void *copy = lw_allocate(memory, size);
+        memcpy(copy, pointer, old->size < size ? old->size : size);
+        lw_free(memory, pointer);
+        return copy;
+    }
     unlink_block(memory, old);
     uint32_t class = spare_class(size);
     bool fits = class < SPARE_CLASSES && class == spare_class(old->size);
@@ -269,6 +385,12 @@ void lw_free(lw_memory *memory, void *pointer) {
     }
     block *freed = block_of(memory, pointer);
     unlink_block(memory, freed);
+    if (freed->magic == MAPPED_MAGIC) {
+        if (!keep_mapped(memory, freed)) {
+            (void)munmap(freed, mapped_size(freed->size));
+        }
+        return;
+    }
     freed->magic = 0;
     if (!spare_keep(memory, freed)) {
         free(freed->start);
@@ -391,7 +513,9 @@ static void arena_grow(lw_arena *arena, size_t size) {
     while (block_size - sizeof(struct lw_arena_block) < size) {
         block_size *= 2;
     }
-    block_size = block_size > ARENA_BLOCK_MAX ? ARENA_BLOCK_MAX : block_size;
+    if (block_size >= ARENA_BLOCK_MAX) {
+        block_size = ARENA_BLOCK_MAX - sizeof(block);
+    }
     struct lw_arena_block *added =
         arena_block_open(arena, block_size - sizeof(struct lw_arena_block));
     added->next = arena->blocks;

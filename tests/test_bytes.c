@@ -451,12 +451,14 @@ static void blocks_double_from_1_kib_to_64_kib(void **state) {
     lw_memory *memory = lw_memory_open();
     lw_arena arena = lw_arena_in(memory);
     const size_t kib[] = {1, 2, 4, 8, 16, 32, 64, 64, 64};
+    const size_t header = 48; /* of the heap: with it a large one is a number of pages */
     for (size_t index = 0; index < sizeof(kib) / sizeof(kib[0]); index++) {
         size_t before = arena.reserved;
         while (arena.reserved == before) {
             (void)lw_arena_allocate(&arena, 100);
         }
-        assert_int_equal(arena.reserved - before, kib[index] * 1024);
+        size_t expected = kib[index] * 1024 - (kib[index] == 64 ? header : 0);
+        assert_int_equal(arena.reserved - before, expected);
     }
     lw_arena_reset(&arena);
     (void)lw_arena_allocate(&arena, 3000);
