@@ -39,10 +39,11 @@ enum {
     ALIGNMENT_MAX = 4096,
     PAGE_SIZE = 4096,
     LARGE_SIZE = 64 * 1024, /* bytes of a block, with its header, that is large */
+    CLOSE_ALIGNMENT = 4,    /* of pieces that are to lie close together */
     BUFFER_CAPACITY_MIN = 64,
     ARENA_BLOCK_MIN = 1024,      /* with the block's header, as asked of the heap */
     ARENA_BLOCK_MAX = 64 * 1024, /* with the heap's header too: just large */
-    KEPT_MAX = 128,              /* blocks of arenas that are kept */
+    KEPT_MAX = 32,               /* blocks of arenas that are kept */
     KEPT_ALLOCATIONS = 1024,     /* after so many others one of them goes back */
     ARENA_PIECE_MAX = 16 * 1024, /* beyond it a piece stands alone, so at most a quarter is lost */
 };
@@ -522,22 +523,42 @@ static void arena_grow(lw_arena *arena, size_t size) {
     arena->blocks = added;
 }
 
-void *lw_arena_allocate(lw_arena *arena, size_t size) {
+static size_t round_up(size_t size, size_t alignment) {
+    return (size + alignment - 1) & ~(alignment - 1);
+}
+
+/* Whether so many bytes are left, from where the next piece of this alignment begins. */
+static bool arena_has(const lw_arena *arena, size_t taken, size_t alignment) {
+    const struct lw_arena_block *newest = arena->blocks;
+    size_t start = newest != NULL ? round_up(newest->used, alignment) : 0;
+    return newest != NULL && start <= newest->room && newest->room - start >= taken;
+}
+
+static void *arena_take(lw_arena *arena, size_t size, size_t alignment) {
     if (size > ARENA_PIECE_MAX) {
         return arena_allocate_alone(arena, size);
     }
     /* An empty piece takes room too, so that no two pieces share their address. */
-    size_t taken = size == 0 ? ALIGNMENT : (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
-    if (arena->blocks == NULL || arena->blocks->room - arena->blocks->used < taken) {
+    size_t taken = size == 0 ? alignment : round_up(size, alignment);
+    if (!arena_has(arena, taken, alignment)) {
         arena_grow(arena, taken);
     }
     struct lw_arena_block *newest = arena->blocks;
-    LW_ASSERT(newest->room - newest->used >= taken);
-    uint8_t *piece = newest->pieces + newest->used;
-    newest->used += taken;
+    size_t start = round_up(newest->used, alignment);
+    LW_ASSERT(newest->room - start >= taken);
+    uint8_t *piece = newest->pieces + start;
+    newest->used = start + taken;
     arena->used += size;
     UNPOISON(piece, size);
     return piece;
+}
+
+void *lw_arena_allocate(lw_arena *arena, size_t size) {
+    return arena_take(arena, size, ALIGNMENT);
+}
+
+void *lw_arena_allocate_close(lw_arena *arena, size_t size) {
+    return arena_take(arena, size, CLOSE_ALIGNMENT);
 }
 
 lw_bytes lw_arena_copy(lw_arena *arena, lw_bytes bytes) {

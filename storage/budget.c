@@ -92,7 +92,7 @@ size_t lw_budget_for_memtables(const lw_budget *budget) {
     size_t rest = limit > others ? limit - others : 0;
     /* However much the others have: without any memtables nothing would be written, ever. */
     rest = rest > limit / 8 ? rest : limit / 8;
-    rest = rest < limit / 2 ? rest : limit / 2;
+    rest = rest < limit / 8 * 3 ? rest : limit / 8 * 3;
     return rest < budget->memtables_max ? rest : budget->memtables_max;
 }
 

@@ -12,7 +12,7 @@
  * The cache has no share of its own: it has whatever nobody else needs, and gives it back at once.
  * The others have bounds, which whoever starts work keeps to before it starts:
  *
- *   memtables   lw_budget_for_memtables: half of the limit, less where tables or work take more
+ *   memtables   lw_budget_for_memtables: three eighths of the limit, less where tables or work take more
  *               than three eighths and an eighth. Writers wait before they pass it (lw_tree_admit).
  *   tables      lw_budget_for_tables: three eighths of the limit for indexes and filters. Tables
  *               that nobody reads are closed before another one is opened beyond it.

@@ -20,7 +20,7 @@
 
 enum {
     LW_LEVEL0_COMPACT_IDLE = 3, /* and while nobody writes */
-    LW_LEVEL0_COMPACT = 12,     /* tables of level 0 over one key that ask for a compaction */
+    LW_LEVEL0_COMPACT = 16,     /* tables of level 0 over one key that ask for a compaction */
     LW_BATCH_TABLES_MIN = 8,    /* a batch is taken to be at least so many full tables */
     LW_GATHER_RATIO = 16,       /* so much less than the base level is too little */
     LW_LEVEL_RATIO = 10,        /* of the sizes of two levels, at most */

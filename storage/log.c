@@ -10,6 +10,7 @@ enum {
     WRITES_IN_FLIGHT = 4,
     BATCH_SIZE_MAX = 256 * 1024,
     WAITING_MAX = 8 * 1024 * 1024, /* bytes that may be appended and not durable */
+    WAITING_PART = 8,              /* of the budget, if that is less */
 };
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -30,16 +31,16 @@ static lw_log *make_log(lw_env *env, const char *directory, const lw_log_options
     if (LW_RARE(env, "log.one_write_in_flight")) {
         log->writes_max = 1;
     }
-    uint64_t share = log->segment_size / 4;
-    log->batch_size_max = share < BATCH_SIZE_MAX ? (size_t)share : BATCH_SIZE_MAX;
+    uint64_t quarter = log->segment_size / 4;
+    log->batch_size_max = quarter < BATCH_SIZE_MAX ? (size_t)quarter : BATCH_SIZE_MAX;
     log->holds = lw_log_holds_in(env->memory);
     log->reserve = options->reserve;
     log->share = lw_budget_share_in(options->budget, LW_BUDGET_BUFFERS);
     log->waiting_max = WAITING_MAX;
     if (options->budget != NULL) {
         lw_budget_hold(options->budget);
-        size_t eighth = options->budget->limit / 8;
-        log->waiting_max = eighth < WAITING_MAX ? eighth : WAITING_MAX;
+        size_t share = options->budget->limit / WAITING_PART;
+        log->waiting_max = share < WAITING_MAX ? share : WAITING_MAX;
     }
     if (log->reserve != NULL) {
         lw_reserve_hold(log->reserve);

@@ -37,8 +37,8 @@ typedef struct lw_memtable_record {
     uint32_t key_size : 24;
     uint32_t kind : 8;
     uint8_t bytes[]; /* key, value */
-} record;
-_Static_assert(sizeof(record) == 16, "one arena unit");
+} __attribute__((packed, aligned(4))) record;
+_Static_assert(sizeof(record) == 16, "as its fields are");
 _Static_assert(LW_TREE_KEY_SIZE_MAX < 1 << 24, "the size of a key fits its field");
 
 typedef struct lw_memtable_node {
@@ -96,8 +96,8 @@ static lw_bytes record_key(const record *of) {
 }
 
 static record *record_make(lw_memtable *memtable, const lw_entry *entry) {
-    record *made =
-        lw_arena_allocate(&memtable->arena, sizeof(*made) + entry->key.size + entry->value.size);
+    record *made = lw_arena_allocate_close(&memtable->arena,
+                                           sizeof(*made) + entry->key.size + entry->value.size);
     made->sequence = entry->sequence;
     made->value_size = (uint32_t)entry->value.size;
     made->key_size = (uint32_t)entry->key.size & 0xffffff;

@@ -31,7 +31,7 @@
 
 enum {
     LW_PACE_DELAY_MAX_NS = 1000 * 1000000,
-    LW_PACE_IDLE_NS = 1000 * 1000000, /* without a write, after which nobody is thought to write */
+    LW_PACE_IDLE_NS = 500 * 1000000, /* without a write, after which nobody is thought to write */
 };
 
 typedef struct lw_pace {

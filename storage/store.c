@@ -13,7 +13,7 @@ enum {
     FULL_DOUBLINGS = 5,             /* ... with each that failed, so many times */
     SHORT_PAUSE_NS = 100 * 1000000, /* between attempts while handles or memory are short */
     SHORT_CLOSED = 8,               /* idle files that are closed before each */
-    BUFFER_SIZE = 256 * 1024,       /* bytes of a table that wait for one write, if memory allows */
+    BUFFER_SIZE = 128 * 1024,       /* bytes of a table that wait for one write, if memory allows */
 };
 
 /* ---- stopping -----------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ typedef struct lw_store_options {
     const char *directory;
     size_t memory_size;   /* bytes: the limit of storage/budget.h; 0: 64 MiB */
     size_t memtables_max; /* bytes that memtables of all trees may have, and so what the log has
-                             to replay; 0: what the limit allows, half of it at most */
+                             to replay; 0: what the limit allows, three eighths of it at most */
     lw_filter_part filter_part; /* see lw_table_options */
     lw_retention retention;     /* what may be forgotten; takes effect with a filter part only */
     lw_store_compression compression;

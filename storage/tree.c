@@ -23,8 +23,8 @@
 enum {
     WORK_UNTIL_PASS = 64,  /* pieces of work between two passes: well below a millisecond */
     SLICE_TABLES = 6,      /* of the base level, that a step of level 0 takes */
-    LEVEL0_SLOW = 16,      /* tables of level 0 from which writers are slowed down */
-    LEVEL0_STOP = 28,      /* and from which they wait */
+    LEVEL0_SLOW = 20,      /* tables of level 0 from which writers are slowed down */
+    LEVEL0_STOP = 36,      /* and from which they wait */
     DEBT_SLOW_TABLES = 32, /* tables' worth to be merged from which they are slowed down */
     DEBT_STOP_TABLES = 128,
     PIECE_SIZE = 1024,                   /* bytes that count as one more piece of work */

@@ -78,24 +78,24 @@ static void what_has_to_be_taken_is_taken_and_counted(void **state) {
     fixture_close(&at);
 }
 
-static void memtables_have_half_and_less_where_others_have_more(void **state) {
+static void memtables_have_three_eighths_and_less_where_others_have_more(void **state) {
     (void)state;
     fixture at = fixture_open();
     fill_cache(&at);
-    assert_int_equal(lw_budget_for_memtables(at.budget), LIMIT / 2);
+    assert_int_equal(lw_budget_for_memtables(at.budget), LIMIT / 8 * 3);
     /* Neither what memtables have already nor the cache counts. */
     lw_budget_charge(at.budget, LW_BUDGET_MEMTABLES, LIMIT / 4);
-    assert_int_equal(lw_budget_for_memtables(at.budget), LIMIT / 2);
-    /* Three eighths for tables and an eighth for work leave the half. */
-    lw_budget_charge(at.budget, LW_BUDGET_FILTERS, lw_budget_for_tables(at.budget));
-    assert_int_equal(lw_budget_for_memtables(at.budget), LIMIT / 2);
-    lw_budget_charge(at.budget, LW_BUDGET_BUFFERS, LIMIT / 4);
     assert_int_equal(lw_budget_for_memtables(at.budget), LIMIT / 8 * 3);
+    /* Three eighths for tables and an eighth for work leave as much, and more. */
+    lw_budget_charge(at.budget, LW_BUDGET_FILTERS, lw_budget_for_tables(at.budget));
+    assert_int_equal(lw_budget_for_memtables(at.budget), LIMIT / 8 * 3);
+    lw_budget_charge(at.budget, LW_BUDGET_BUFFERS, LIMIT / 8 * 3);
+    assert_int_equal(lw_budget_for_memtables(at.budget), LIMIT / 4);
     /* But never nothing. */
     lw_budget_charge(at.budget, LW_BUDGET_INDEXES, LIMIT);
     assert_int_equal(lw_budget_for_memtables(at.budget), LIMIT / 8);
     lw_budget_discharge(at.budget, LW_BUDGET_INDEXES, LIMIT);
-    lw_budget_discharge(at.budget, LW_BUDGET_BUFFERS, LIMIT / 4);
+    lw_budget_discharge(at.budget, LW_BUDGET_BUFFERS, LIMIT / 8 * 3);
     lw_budget_discharge(at.budget, LW_BUDGET_FILTERS, lw_budget_for_tables(at.budget));
     lw_budget_discharge(at.budget, LW_BUDGET_MEMTABLES, LIMIT / 4);
     fixture_close(&at);
@@ -122,7 +122,7 @@ int main(void) {
         cmocka_unit_test(the_cache_has_what_nobody_else_needs_and_gives_it_back_at_once),
         cmocka_unit_test(taking_never_passes_the_limit_and_says_who_has_the_memory),
         cmocka_unit_test(what_has_to_be_taken_is_taken_and_counted),
-        cmocka_unit_test(memtables_have_half_and_less_where_others_have_more),
+        cmocka_unit_test(memtables_have_three_eighths_and_less_where_others_have_more),
         cmocka_unit_test(a_share_charges_what_it_grew_by),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;

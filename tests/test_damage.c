@@ -346,7 +346,7 @@ static void the_folder_has_files_of_every_kind(void **state) {
     }
     assert_in_range(tables, 3, 20);
     assert_in_range(values, 1, 10);
-    assert_in_range(segments, 2, 10);
+    assert_in_range(segments, 2, 20);
     assert_non_null(find(all, "data/CATALOG"));
     assert_non_null(find(all, "data/IDENTITY"));
     expect(all, "nothing", "data/CATALOG", 0);
