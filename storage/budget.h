@@ -12,11 +12,11 @@
  * The cache has no share of its own: it has whatever nobody else needs, and gives it back at once.
  * The others have bounds, which whoever starts work keeps to before it starts:
  *
- *   memtables   lw_budget_for_memtables: three eighths of the limit, less where tables or work take
- * more than three eighths and an eighth. Writers wait before they pass it (lw_tree_admit). tables
- * lw_budget_for_tables: three eighths of the limit for indexes and filters. Tables that nobody
- * reads are closed before another one is opened beyond it. work        an eighth is left for
- * buffers and for blocks that readers stand on.
+ *   memtables   lw_budget_for_memtables: three eighths of the limit, less where tables or work
+ *               take more. Writers wait before they pass it (lw_tree_admit).
+ *   tables      lw_budget_for_tables: three eighths of the limit for indexes and filters. Tables
+ *               that nobody reads are closed before another one is opened beyond it.
+ *   work        an eighth is left for buffers and for blocks that readers stand on.
  *
  * Invariants
  * G1. used is the sum of the parts, and never above the limit but by what had to be taken
