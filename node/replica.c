@@ -488,6 +488,13 @@ LW_YIELDS static lw_status append_first(lw_replica *replica, uint64_t ceiling) {
     }
     lw_status status = replica_wait(replica, last);
     LW_ASSERT(status != LW_OK || noop.applied);
+    /* None stays in the queue of a replica that has died: they live here. */
+    for (int index = 0; status != LW_OK && index < 2; index++) {
+        replica_proposal *other = index == 0 ? &noop : &described;
+        if (other != last && other->entry.size > 0 && !other->applied) {
+            (void)!replica_wait(replica, other);
+        }
+    }
     lw_buffer_reset(&empty);
     lw_buffer_reset(&raise);
     lw_buffer_reset(&shard);

@@ -91,7 +91,7 @@ static void seeds_that_once_failed_still_pass(void **state) {
         uint64_t seed;
     } failed[] = {{"crash", 12}, {"crash", 17}, {"crash", 169},  {"disk", 21},  {"disk", 22},
                   {"calm", 26},  {"crash", 33}, {"crash", 2037}, {"crash", 49}, {"disk", 23},
-                  {"disk", 24},  {"disk", 49},  {"disk", 236}};
+                  {"disk", 24},  {"disk", 49},  {"disk", 236},   {"disk", 30}};
     for (size_t index = 0; index < sizeof(failed) / sizeof(failed[0]); index++) {
         run_twice(failed[index].scenario, failed[index].seed);
     }
