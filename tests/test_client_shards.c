@@ -344,6 +344,98 @@ static void a_split_does_not_hinder_a_commit(void **state) {
     tell(*state, split_before_commit);
 }
 
+/* ---- answers that are lost --------------------------------------------------------------------
+ */
+
+/* Commits two letters in two shards while the world is cut; then tells by the token, and by what is
+ * there, that either both are or none. `*committed`: which. */
+LW_YIELDS static bool commit_in_the_dark(fixture *in, lw_host *from, lw_host *to,
+                                         const char *letters, bool *committed) {
+    lw_txn_options options = {.timeout_ms = 2000};
+    lw_txn *txn = NULL;
+    lw_bytes value;
+    uint64_t timestamp = 0;
+    bool good = lw_begin(in->client, &options, &txn) == LW_OK &&
+                lw_get(txn, T("a"), &value) == LW_OK && /* a timestamp is at hand */
+                lw_put(txn, lw_view(letters, 1), T("x")) == LW_OK &&
+                lw_put(txn, lw_view(letters + 1, 1), T("x")) == LW_OK;
+    lw_world_cut_one_way(in->world, from, to, true);
+    good = good && lw_commit(txn) == LW_UNDETERMINED;
+    lw_world_cut_one_way(in->world, from, to, false);
+    lw_status outcome = lw_txn_outcome(in->client, lw_txn_token(txn), &timestamp);
+    lw_txn_close(txn);
+    *committed = outcome == LW_OK;
+    good = good && (outcome == LW_OK || outcome == LW_NOT_FOUND);
+    txn = begin(in->client, LW_STRICT, LW_OPTIMISTIC);
+    for (int index = 0; index < 2; index++) {
+        lw_status there = lw_get(txn, lw_view(letters + index, 1), &value);
+        good = good && there == (*committed ? LW_OK : LW_NOT_FOUND);
+    }
+    lw_txn_close(txn);
+    return good;
+}
+
+LW_YIELDS static void commit_and_lose_answers(void *argument) {
+    fixture *in = argument;
+    bool committed = false;
+    OK(put_letters(in->client, "am"));
+    OK(split(in, "m"));
+    EXPECT(sees(in->client, "am"));
+    EXPECT(commit_in_the_dark(in, in->node_host, in->client_host, "bn", &committed));
+    EXPECT(committed); /* both prewrites came through, and nobody needed to say more */
+    EXPECT(commit_in_the_dark(in, in->client_host, in->node_host, "co", &committed));
+    EXPECT(!committed);
+    in->done = true;
+}
+
+static void an_unknown_outcome_over_shards_can_be_asked_for(void **state) {
+    tell(*state, commit_and_lose_answers);
+}
+
+static void crash_and_boot(void *argument) {
+    fixture *in = argument;
+    lw_host_crash(in->node_host);
+    in->node = NULL;
+    boot(in);
+}
+
+LW_YIELDS static void commit_and_crash(void *argument) {
+    fixture *in = argument;
+    OK(put_letters(in->client, "am"));
+    OK(split(in, "m"));
+    EXPECT(sees(in->client, "am"));
+    for (uint32_t round = 0; round < 40; round++) {
+        char value[8];
+        (void)snprintf(value, sizeof(value), "%u", round);
+        lw_txn_options options = {.timeout_ms = 1000};
+        lw_txn *txn = NULL;
+        uint64_t timestamp;
+        OK(lw_begin(in->client, &options, &txn));
+        OK(lw_put(txn, T("a"), T(value)));
+        OK(lw_put(txn, T("m"), T(value)));
+        lw_world_at(in->world, lw_world_now(in->world) + round * second / 20000, crash_and_boot,
+                    in);
+        lw_status status = lw_commit(txn);
+        if (status == LW_UNDETERMINED) {
+            status = lw_txn_outcome(in->client, lw_txn_token(txn), &timestamp);
+            EXPECT(status == LW_OK || status == LW_NOT_FOUND);
+        }
+        lw_txn_close(txn);
+        lw_env_sleep(in->env, second / 10);
+        lw_lookup both[] = {{.key = T("a")}, {.key = T("m")}};
+        txn = begin(in->client, LW_STRICT, LW_OPTIMISTIC);
+        OK(lw_get_many(txn, both, 2));
+        EXPECT(lw_equal(both[0].value, both[1].value) || round == 0);
+        EXPECT(lw_equal(both[0].value, T(value)) == (status == LW_OK));
+        lw_txn_close(txn);
+    }
+    in->done = true;
+}
+
+static void a_crash_leaves_a_commit_over_shards_whole(void **state) {
+    tell(*state, commit_and_crash);
+}
+
 /* ---- contention -------------------------------------------------------------------------------
  */
 
@@ -451,6 +543,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_commit_over_shards_is_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(a_phantom_in_any_shard_is_a_conflict, setup, teardown),
         cmocka_unit_test_setup_teardown(a_split_does_not_hinder_a_commit, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_unknown_outcome_over_shards_can_be_asked_for, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_crash_leaves_a_commit_over_shards_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(nothing_is_made_or_lost_over_shards_that_split, setup,
                                         teardown),
     };
