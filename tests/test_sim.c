@@ -83,7 +83,8 @@ static void rotten_bits_are_never_served(void **state) {
  * not open did not close either. calm 1: scans left tables out. calm 26: a lock outlived its
  * transaction by a minute. crash 49: an append, then a read under a lock that was lost with the
  * node, and an update that came in between. crash 33: an addition that had happened was told as
- * failed, since its answer was lost with its number. */
+ * failed, since its answer was lost with its number. crash 2037: an async commit at the timestamp
+ * that another had read at. disk 30: entries of a replica that had died stayed in its queue. */
 static void seeds_that_once_failed_still_pass(void **state) {
     (void)state;
     static const struct {
