@@ -4,7 +4,7 @@
  * together: by write skew, and by rows that appear in a range another has looked at. */
 #include "sim/workload_private.h"
 
-enum { PAIRS = 2, RANGES = 2, GUESTS_MAX = 2, GUESTS_SEEN = 8 };
+enum { PAIRS = 2, RANGES = 2, GUESTS_MAX = 2, GUESTS_SEEN = 8, MULL_NS = 15 * 1000 * 1000 };
 
 static lw_bytes duty_key(uint64_t pair, uint64_t side, char key[WORKLOAD_KEY_SIZE]) {
     int size = snprintf(key, WORKLOAD_KEY_SIZE, "duty/%" PRIu64 "/%" PRIu64, pair, side);
@@ -27,6 +27,7 @@ LW_YIELDS static lw_status change_duty(lw_env *env, lw_txn *txn, bool *broken) {
     LW_TRY(read_duty(txn, pair, 0, &on[0]));
     LW_TRY(read_duty(txn, pair, 1, &on[1]));
     *broken = !on[0] && !on[1];
+    lw_env_sleep(env, workload_below(env, MULL_NS)); /* others decide by the same meanwhile */
     if (workload_below(env, 4) == 0) {
         return LW_OK; /* looked, and left */
     }
@@ -65,6 +66,7 @@ LW_YIELDS static lw_status seat_guest(lw_env *env, lw_workload *workload, lw_txn
     (void)snprintf(prefix, sizeof(prefix), "guest/%" PRIu64 "/", workload_below(env, RANGES));
     LW_TRY(count_guests(txn, prefix, &guest_count, keys));
     *broken = guest_count > GUESTS_MAX;
+    lw_env_sleep(env, workload_below(env, MULL_NS));
     if (guest_count < GUESTS_MAX) {
         int size = snprintf(key, sizeof(key), "%s%08" PRIu64, prefix, workload->next_element++);
         return lw_insert(txn, lw_view(key, (size_t)size), lw_text("guest"));
