@@ -9,7 +9,8 @@
  *     (hazard R1). Entries are applied strictly in the order of their index.
  * P2. A command is checked against the shard's epoch when it comes, when its snapshot is opened,
  *     and when its entry is applied (hazard R12): who waited is told where to go.
- * P3. Reads wait for writers on the same keys that drew a commit timestamp at or below theirs.
+ * P3. Reads wait for writers on the same keys that drew, or came with, a commit timestamp at or
+ *     below theirs, and leave a mark for those that come later (txn/evaluate.h, E6).
  * P4. Nothing is served before the no-op of this term is applied, and no timestamp is given out
  *     that is not below the durable ceiling (hazards O1, O2).
  * P5. Once the log or the store is dead, nothing is answered any more but errors, and the node

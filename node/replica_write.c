@@ -176,8 +176,9 @@ LW_YIELDS static lw_status write_intents(replica_call *call, uint64_t start) {
 }
 
 LW_YIELDS static lw_status prewrite_latched(replica_call *call, const lw_prewrite_request *request,
-                                            lw_prewrite_reply *answer) {
+                                            size_t size, lw_prewrite_reply *answer) {
     uint32_t position = 0;
+    LW_TRY(replica_call_room(call, size)); /* rather than wait for it with readers waiting too */
     if (!LW_BUG(call->replica->env, "txn.prewrite_not_drawn")) {
         call->latch.drawn = request->commit_timestamp; /* from here on readers above it wait (E6) */
     }
@@ -208,7 +209,7 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
     lw_status status =
         latch_mutations(call, request.start, request.mutations, request.mutation_count);
     if (status == LW_OK) {
-        status = prewrite_latched(call, &request, &answer);
+        status = prewrite_latched(call, &request, body.size, &answer);
     }
     replica_unlatch(call);
     release_passing(call, request.start, request.mutations, request.mutation_count);

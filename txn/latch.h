@@ -10,6 +10,8 @@
  * H1. Of two latches that conflict, the one asked for later is granted after the other's release.
  * H2. Whoever draws a commit timestamp holds its latches, and draws it from the oracle that also
  *     gives the readers theirs: so a writer without one will lie above every reader that is here.
+ *     One that comes with a timestamp drawn before says it in `drawn` first, and then asks the read
+ *     marks (txn/read_marks.h) who was here already.
  */
 #ifndef LW_LATCH_H
 #define LW_LATCH_H
