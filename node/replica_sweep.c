@@ -9,8 +9,8 @@
 enum {
     RETRY_PAUSE_MS = 1000,
     /* Ended in one step: many, as each step is a durable write and a large transaction has a
-     * million locks, and so few that their latches are soon let go. */
-    SWEEP_KEY_COUNT = 2048,
+     * million locks; so few that it is a turn of the loop of two or three ms. */
+    SWEEP_KEY_COUNT = 1024,
     SWEEP_BYTES = 256 * 1024, /* of their keys */
     SWEEP_WALK_COUNT = 4096   /* looked at in one step */
 };
