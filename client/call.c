@@ -83,7 +83,7 @@ LW_YIELDS static bool enter(round *in, uint32_t place) {
                           .timeout_ms = remaining_ms(in->client, in->deadline_ns),
                           .body = call->body};
     if (call->kind >= LW_MESSAGE_TIMESTAMP) {
-        const lw_shard_descriptor *shard;
+        const lw_shard_descriptor *shard = NULL;
         call->status = lw_client_route(in->client, call->first, false, in->deadline_ns, &shard);
         if (call->status == LW_OK && !lies_in(call, shard)) {
             LW_MARK(in->client->env, "client.keys_moved_apart");
@@ -94,6 +94,7 @@ LW_YIELDS static bool enter(round *in, uint32_t place) {
             call->done = true;
             return false;
         }
+        LW_ASSERT(shard != NULL);
         request.shard = shard->id;
         request.epoch = shard->epoch;
     }

@@ -157,7 +157,7 @@ static lw_status match(lw_link *link, lw_attempt *attempts, uint32_t count, uint
 LW_YIELDS static lw_status receive_all(lw_link *link, lw_attempt *attempts, uint32_t count,
                                        uint64_t first_id, uint64_t deadline_ns) {
     for (uint32_t missing = count; missing > 0;) {
-        lw_reply reply;
+        lw_reply reply = {0};
         lw_attempt *answered;
         size_t place = 0;
         LW_TRY(receive_reply(link, deadline_ns, &place, &reply));

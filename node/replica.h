@@ -28,7 +28,6 @@
 #include "node/timestamps.h"
 #include "storage/log.h"
 #include "storage/store.h"
-#include "txn/read_marks.h"
 #include "txn/latch.h"
 #include "txn/lock_table.h"
 #include "txn/read_marks.h"

@@ -37,6 +37,7 @@ LW_YIELDS static lw_status check(resolving *job, const lw_resolve_action *action
 /* One at a time: the next may lie in another shard, and asking costs little inside a node. */
 LW_YIELDS static lw_status look(resolving *job, const lw_resolve_action *action,
                                 lw_resolve_event *event) {
+    LW_ASSERT(job->secondaries != NULL);
     lw_bytes key = job->secondaries[action->first];
     lw_check_secondaries_request request = {.start = job->start,
                                             .commit_timestamp = action->commit_timestamp,

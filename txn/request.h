@@ -354,7 +354,7 @@ enum {
     LW_SECONDARY_BYTES_MAX = 64 * 1024,     /* of their keys */
 };
 #define LW_PIN_LIFETIME_MAX_MS (UINT64_C(1000) * 60 * 60 * 1000) /* 1000 hours */
-#define LW_USER_TTL_MAX_MS     (UINT64_C(1) << 42)               /* 139 years */
+#define LW_USER_TTL_MAX_MS     UINT64_C(4398046511104)           /* 139 years */
 
 #define LW_TXN_CODEC(name)                                              \
     void lw_##name##_encode(const lw_##name *message, lw_buffer *body); \

@@ -40,7 +40,7 @@ DOORS = [
      r"|__longjmp_chk|abort|stderr|fwrite|perror|__fprintf_chk|fprintf|sysconf|getpagesize",
      "maps stacks and switches between them; stops the process when it cannot"),
     (r"base/bytes\.c",
-     r"malloc|calloc|realloc|free|aligned_alloc|posix_memalign|malloc_usable_size|abort|stderr"
+     r"malloc|calloc|realloc|free|aligned_alloc|posix_memalign|malloc_usable_size|m(un|re)?map|abort|stderr"
      r"|fprintf|__fprintf_chk|fwrite",
      "is the heap; stops the process when there is no memory"),
     (r"base/status\.c", r"abort|stderr|fprintf|__fprintf_chk|vfprintf|fputs|fputc|fwrite|fflush",
