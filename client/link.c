@@ -279,7 +279,7 @@ void lw_link_send_behind(lw_link *link, lw_request *request) {
 
 void lw_link_settle(lw_link *link, uint64_t deadline_ns) {
     while (link->unanswered > 0 && lw_handle_valid(link->socket)) {
-        lw_reply reply;
+        lw_reply reply = {0};
         lw_attempt *answered;
         size_t place = 0;
         compact(link);
