@@ -81,7 +81,9 @@ lw_exit lw_sim_command_check(lw_command *command, lw_memory *memory) {
     if (code == LW_EXIT_DONE) {
         lw_buffer report = lw_buffer_in(memory);
         bool sound = lw_check_history(&history, level_of(command), memory, &report);
-        (void)fwrite(report.data, 1, report.size, stderr);
+        if (report.size > 0) {
+            (void)fwrite(report.data, 1, report.size, stderr);
+        }
         lw_buffer_reset(&report);
         print_verdict(command, &history, sound, &text);
         lw_command_drain(command, &text, true);
