@@ -858,6 +858,35 @@ PY
     expect "bench with too many clients" 2 "1024" -- lw bench --clients 1025
 }
 
+# past_and_expiry: on a node that keeps the past for five seconds.
+past_and_expiry() {
+    lw status --json >out
+    python3 -c 'import json; assert json.load(open("out"))["retention"]["retention_ms"] == 5000' 2>err
+    ok "status tells the retention" $((!$?)) "$(tail -n 1 err)"
+    expect "put with a time to live" 0 -- lw put --ttl 2s fleeting here
+    expect "it is there" 0 -- lw get fleeting
+    sleep 2.1
+    expect "its time is up" 1 "not found" -- lw get fleeting
+    lw scan --prefix fleeting >out
+    ok "a scan does not show it" $((!$(wc -c <out))) "$(head -c 300 out)"
+    printf 'put fleeting again 300ms\n' | lw txn >out; ok "a script puts it again" $((!$?))
+    expect "a time that is none" 2 "1ms" -- lw put --ttl never fleeting here
+    lw put kept old
+    lw get kept --json >out
+    local then
+    then=$(python3 -c 'import json; print(json.load(open("out"))["read_timestamp"])')
+    lw put kept new
+    expect "the past can be read" 0 -- lw get kept --at "$then" --timeout 100ms
+    says "as it was" 'old'
+    for _ in $(seq 200); do
+        sleep 0.1
+        lw get kept --at "$then" --timeout 100ms >/dev/null 2>&1 || break
+    done
+    expect "until the retention is over" 6 "lies below the safepoint" -- lw get kept --at "$then"
+    expect "what is now stays" 0 -- lw get kept
+    says "what is now" 'new'
+}
+
 help_and_usage
 unreachable
 start_node data --memory 40M
@@ -877,6 +906,9 @@ memory
 benches
 refusals
 lives
+stop_node TERM
+start_node past --retention 5s
+past_and_expiry
 stop_node TERM
 inspections
 damages
