@@ -86,6 +86,7 @@ LW_YIELDS static void node_main(void *argument) {
         it->node = LW_SIM_FAILED;
         it->node_error = *lw_error_slot();
     }
+    it->opening_failed = status != LW_OK;
 }
 
 static void boot_node(lw_sim_run *it) {
@@ -94,17 +95,20 @@ static void boot_node(lw_sim_run *it) {
     process *self = lw_allocate_zero(env->memory, sizeof(*self));
     *self = (process){.of = it, .env = env};
     it->node = LW_SIM_OPENING;
+    it->boot_ns = lw_world_now(it->world);
     it->result->boots++;
     lw_env_start(env, "node", node_main, self);
 }
 
-/* A node that cannot start, or stops, must have had a reason that the scenario gave it. */
+/* A node that cannot start, or stops, must have had a reason that the scenario gave it. What it met
+ * while it started may be long ago when it is through with closing: the next start is judged. */
 static void judge_failed_node(lw_sim_run *it) {
     bool damage = it->node_error.status == LW_CORRUPTION;
+    uint64_t echo_ns = it->peace_ns + LAST_ECHO_MS * LW_SIM_NS_PER_MS;
+    bool late = it->opening_failed ? it->boot_ns > it->peace_ns : lw_world_now(it->world) > echo_ns;
     if (damage && it->options->scenario->damage) {
         it->damaged = true;
-    } else if (damage || (!it->troubled && lw_world_now(it->world) >
-                                               it->peace_ns + LAST_ECHO_MS * LW_SIM_NS_PER_MS)) {
+    } else if (damage || (!it->troubled && late)) {
         lw_sim_fail(it, "the node does not come up", it->node_error.text);
         it->damaged = true; /* nothing more to be learned from this run */
     }

@@ -41,13 +41,15 @@ typedef struct lw_sim_run {
     lw_status judge_status; /* of the fiber that fills or reads at the end */
     char judge_error[300];  /* why it did not go on */
     bool judge_done;
-    bool troubled;     /* the safety phase: whatever strikes may strike */
-    uint64_t peace_ns; /* since when nothing strikes any more */
-    bool storm;        /* the node mostly goes down again soon after it came up */
-    bool behind;       /* its wall clock lags at its next start */
-    bool jumpy;        /* its wall clock is up to an hour off at some of its starts */
-    uint64_t decayed;  /* committed transactions at which power fails after a decay; 0: none yet */
-    bool damaged;      /* nothing more is to be learned from this run */
+    bool troubled;       /* the safety phase: whatever strikes may strike */
+    uint64_t peace_ns;   /* since when nothing strikes any more */
+    uint64_t boot_ns;    /* when the node was last started */
+    bool opening_failed; /* it did not come up then */
+    bool storm;          /* the node mostly goes down again soon after it came up */
+    bool behind;         /* its wall clock lags at its next start */
+    bool jumpy;          /* its wall clock is up to an hour off at some of its starts */
+    uint64_t decayed; /* committed transactions at which power fails after a decay; 0: none yet */
+    bool damaged;     /* nothing more is to be learned from this run */
 } lw_sim_run;
 
 /* Notes a broken promise. */
