@@ -219,6 +219,9 @@ void lw_command_color_end(const lw_command *command, lw_buffer *out);
 /* Prints rows of cells: aligned on a terminal, separated by tabs elsewhere. */
 void lw_command_rows(lw_command *command, const char *const *cells, size_t row_count,
                      size_t column_count);
+/* The same for cells that stand one behind the other in `cells`, each with a zero at its end; then
+ * empties it. */
+void lw_command_cells(lw_command *command, lw_buffer *cells, size_t row_count, size_t column_count);
 
 /* ---- commands ------------------------------------------------------------------------------- */
 

@@ -180,18 +180,6 @@ static lw_status flatten(flattener *flat) {
                : lw_fail(LW_CORRUPTION, "the node's account of itself cannot be read");
 }
 
-static void print_rows(lw_command *command, const flattener *flat) {
-    size_t cell_count = 2 * flat->row_count;
-    const char **cells = lw_allocate(command->memory, (cell_count + 1) * sizeof(*cells));
-    const char *cell = (const char *)flat->cells.data;
-    for (size_t index = 0; index < cell_count; index++) {
-        cells[index] = cell;
-        cell += strlen(cell) + 1;
-    }
-    lw_command_rows(command, cells, flat->row_count, 2);
-    lw_free(command->memory, cells);
-}
-
 lw_exit lw_command_print_status(lw_command *command, lw_bytes json) {
     if (command->json) {
         lw_command_answer(command, json);
@@ -204,7 +192,7 @@ lw_exit lw_command_print_status(lw_command *command, lw_bytes json) {
                       .plain = !command->answers_terminal};
     lw_status status = flatten(&flat);
     if (status == LW_OK) {
-        print_rows(command, &flat);
+        lw_command_cells(command, &flat.cells, flat.row_count, 2);
     }
     lw_buffer_reset(&flat.path);
     lw_buffer_reset(&flat.cells);

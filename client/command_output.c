@@ -300,3 +300,17 @@ int lw_command_main(int argc, char **argv, const lw_command_binding *bindings,
     lw_memory_close(command.memory);
     return (int)code;
 }
+
+void lw_command_cells(lw_command *command, lw_buffer *cells, size_t row_count,
+                      size_t column_count) {
+    size_t cell_count = row_count * column_count;
+    const char **views = lw_allocate(command->memory, (cell_count + 1) * sizeof(*views));
+    const char *next = (const char *)cells->data;
+    for (size_t index = 0; index < cell_count; index++) {
+        views[index] = next;
+        next += strlen(next) + 1;
+    }
+    lw_command_rows(command, views, row_count, column_count);
+    lw_free(command->memory, views);
+    lw_buffer_clear(cells);
+}

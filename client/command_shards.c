@@ -31,17 +31,7 @@ static void cell_key(shards_work *work, lw_bytes key) {
 }
 
 static void print_rows(shards_work *work) {
-    size_t cell_count = work->row_count * COLUMN_COUNT;
-    lw_memory *memory = work->command->memory;
-    const char **cells = lw_allocate(memory, (cell_count + 1) * sizeof(*cells));
-    const char *next = (const char *)work->cells.data;
-    for (size_t index = 0; index < cell_count; index++) {
-        cells[index] = next;
-        next += strlen(next) + 1;
-    }
-    lw_command_rows(work->command, cells, work->row_count, COLUMN_COUNT);
-    lw_free(memory, cells);
-    lw_buffer_clear(&work->cells);
+    lw_command_cells(work->command, &work->cells, work->row_count, COLUMN_COUNT);
     work->row_count = 0;
 }
 

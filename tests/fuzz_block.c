@@ -2,12 +2,24 @@
 /* Any bytes as a block. Properties:
  *   1. every move ends, and reads nothing outside (the sanitizer sees it);
  *   2. a cursor stands on an entry, or is beyond an end, or reports damage;
- *   3. in a block whose entries can all be read and ascend, the way back meets the same entries,
- *      and each is found;
+ *   3. in a block whose entries can all be read, ascend, and share all that they can with the key
+ *      before but at restarts, as the builder has it and searching relies on, the way back meets
+ * the same entries, and each is found;
  *   4. all of that holds of its image too, and of the image of any block that has one. */
-#include "storage/block.h"
+#include "storage/block_entry.h"
 
 enum { ENTRIES_MAX = 4096 };
+
+/* Whether an entry shares with the key before it what the format says. */
+static bool shares_all(const lw_block_cursor *cursor, lw_bytes before, lw_bytes key) {
+    lw_block_head head;
+    bool restart = false;
+    for (uint32_t index = 0; index < cursor->block.restart_count && !restart; index++) {
+        restart = lw_block_restart(&cursor->block, index) == cursor->offset;
+    }
+    return restart || (lw_block_head_read(&cursor->block, cursor->offset, &head) &&
+                       head.shared_size == lw_common_prefix(before, key));
+}
 
 /* Walks forward; answers how many entries there are, or 0 if they cannot be read or do not ascend.
  * Where each one begins goes to `offsets`. */
@@ -22,7 +34,8 @@ static uint32_t walk(lw_block_cursor *cursor, lw_memory *memory, uint32_t *offse
         LW_ASSERT(entry->value.size <= LW_TREE_VALUE_SIZE_MAX);
         ascending = ascending && count < ENTRIES_MAX &&
                     (count == 0 || lw_entry_compare(lw_buffer_view(&before), sequence, entry->key,
-                                                    entry->sequence) < 0);
+                                                    entry->sequence) < 0) &&
+                    (count == 0 || shares_all(cursor, lw_buffer_view(&before), entry->key));
         if (ascending) {
             offsets[count] = cursor->offset;
         }

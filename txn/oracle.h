@@ -45,7 +45,7 @@ typedef struct lw_oracle {
     uint64_t ceiling;     /* durable: none at or above it is given */
     uint64_t physical_ms; /* the oracle's time */
     uint64_t read_ns;     /* the monotonic clock when it was that */
-    bool stuck;           /* the ceiling cannot be raised for now (O4) */
+    bool stuck;           /* the ceiling cannot be raised: the disk is full (O4) */
 } lw_oracle;
 
 /* `ceiling` is the durable one of before, 0 if there was none. Gives nothing until raised. */
