@@ -6,7 +6,8 @@ enum {
     REPLY_FIELDS = 5,
     HELLO_FIELDS = 5,
     WELCOME_FIELDS = 6,
-    SHARD_FIELDS = 7,
+    SHARD_FIELDS = 8,
+    SHARD_FIELDS_MIN = 7, /* of before there were replicas */
     SHARD_ROW_FIELDS = 2,
     SPLIT_FIELDS = 1,
 };
@@ -168,6 +169,32 @@ static void write_shard(const lw_shard_descriptor *shard, lw_buffer *body) {
     lw_write_bytes(body, shard->end);
     lw_write_u64(body, shard->leader);
     lw_write_text(body, shard->leader_address);
+    lw_write_array(body, 2 * shard->replica_count);
+    for (uint32_t index = 0; index < shard->replica_count; index++) {
+        lw_write_u64(body, shard->replicas[index].node);
+        lw_write_u64(body, (uint64_t)shard->replicas[index].role);
+    }
+}
+
+/* Each node once, ascending, in a role that there is. */
+static bool read_replicas(lw_reader *reader, lw_shard_descriptor *shard) {
+    uint32_t count = lw_read_array(reader);
+    if (count % 2 != 0 || count / 2 > LW_SHARD_REPLICAS_MAX) {
+        return false;
+    }
+    uint64_t last = 0;
+    for (; shard->replica_count < count / 2; shard->replica_count++) {
+        lw_shard_replica *replica = &shard->replicas[shard->replica_count];
+        replica->node = lw_read_u64(reader);
+        uint64_t role = lw_read_u64(reader);
+        if (!lw_reader_ok(reader) || replica->node <= last || role < LW_REPLICA_VOTER ||
+            role > LW_REPLICA_LEAVING) {
+            return false;
+        }
+        replica->role = (lw_replica_role)role;
+        last = replica->node;
+    }
+    return true;
 }
 
 void lw_topology_encode(const lw_shard_descriptor *shards, uint32_t count, lw_buffer *body) {
@@ -193,7 +220,7 @@ lw_status lw_topology_open(lw_bytes body, lw_reader *reader, uint32_t *count) {
 }
 
 lw_status lw_topology_next(lw_reader *reader, lw_shard_descriptor *shard) {
-    uint32_t extra = lw_read_array_of(reader, SHARD_FIELDS);
+    uint32_t extra = lw_read_array_of(reader, SHARD_FIELDS_MIN);
     lw_shard_descriptor read = {.id = lw_read_u64(reader)};
     read.epoch.range_version = lw_read_u64(reader);
     read.epoch.config_version = lw_read_u64(reader);
@@ -201,6 +228,12 @@ lw_status lw_topology_next(lw_reader *reader, lw_shard_descriptor *shard) {
     read.end = lw_read_bytes(reader);
     read.leader = lw_read_u64(reader);
     read.leader_address = lw_read_text(reader);
+    if (extra > 0) {
+        extra--;
+        if (!read_replicas(reader, &read)) {
+            return topology_malformed();
+        }
+    }
     lw_read_skip(reader, extra);
     bool range_empty = read.end.size > 0 && lw_compare(read.start, read.end) >= 0;
     if (!lw_reader_ok(reader) || range_empty) {

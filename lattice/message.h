@@ -38,6 +38,7 @@ typedef enum lw_message_kind {
     LW_MESSAGE_STATUS = 2,   /* → JSON text */
     LW_MESSAGE_TOPOLOGY = 3, /* a key, or nothing → shard descriptors, from the one that holds it */
     LW_MESSAGE_SHARDS = 4,   /* the same → shards with what they hold, as rows below */
+    LW_MESSAGE_NODES = 5,    /* → the members of the lattice (lattice/member.h) */
     /* from here on to a shard; bodies in txn/request.h */
     LW_MESSAGE_TIMESTAMP = 16,
     LW_MESSAGE_GET = 17,
@@ -116,13 +117,32 @@ LW_MUST_USE lw_status lw_welcome_decode(lw_bytes body, lw_welcome *welcome);
 
 /* ---- shard descriptors -------------------------------------------------------------------- */
 
-/* Which node serves which range. Ends are empty for "no bound". */
+enum { LW_SHARD_REPLICAS_MAX = 14 };
+
+/* What a replica counts for in its group (lattice/raft.h). While voters change there are two sets
+ * of them, and both must agree: STAYING belongs to both, JOINING to the new, LEAVING to the old. */
+typedef enum lw_replica_role {
+    LW_REPLICA_VOTER = 1, /* STAYING, while there are two sets */
+    LW_REPLICA_LEARNER = 2,
+    LW_REPLICA_JOINING = 3,
+    LW_REPLICA_LEAVING = 4,
+} lw_replica_role;
+
+typedef struct lw_shard_replica {
+    uint64_t node;
+    lw_replica_role role;
+} lw_shard_replica;
+
+/* Which nodes hold which range. Ends are empty for "no bound". It changes only through the log of
+ * the shard's own group; leader and address are hints that whoever passes it on fills in. */
 typedef struct lw_shard_descriptor {
     uint64_t id;
     lw_epoch epoch;
     lw_bytes start, end;
     uint64_t leader;         /* node id, a hint */
     lw_bytes leader_address; /* "HOST:PORT", a hint; empty: the node that was asked */
+    lw_shard_replica replicas[LW_SHARD_REPLICAS_MAX]; /* each node once, ascending */
+    uint32_t replica_count; /* 0, of before there were several nodes: the node whose folder it is */
 } lw_shard_descriptor;
 /* A TOPOLOGY body, and the detail of an LW_UNAVAILABLE reply that knows better, is an array of
  * these. */

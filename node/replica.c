@@ -185,6 +185,7 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
     case LW_MESSAGE_STATUS:
     case LW_MESSAGE_TOPOLOGY:
     case LW_MESSAGE_SHARDS:
+    case LW_MESSAGE_NODES:
     case LW_MESSAGE_PIN:
     case LW_MESSAGE_UNPIN:
         break;

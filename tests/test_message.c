@@ -195,6 +195,60 @@ static void shards_arrive_as_they_were_sent(void **state) {
     assert_int_equal(lw_topology_next(&reader, &shard), LW_INVALID_ARGUMENT);
 }
 
+static void a_shard_arrives_with_its_replicas(void **state) {
+    (void)state;
+    lw_buffer body = lw_buffer_in(lw_memory_system());
+    lw_shard_descriptor sent = {.id = 7,
+                                .replicas = {{3, LW_REPLICA_VOTER},
+                                             {5, LW_REPLICA_LEAVING},
+                                             {UINT64_MAX, LW_REPLICA_LEARNER}},
+                                .replica_count = 3};
+    lw_topology_encode(&sent, 1, &body);
+    lw_reader reader;
+    uint32_t count;
+    lw_shard_descriptor shard;
+    assert_int_equal(lw_topology_open(lw_buffer_view(&body), &reader, &count), LW_OK);
+    assert_int_equal(lw_topology_next(&reader, &shard), LW_OK);
+    assert_true(lw_reader_done(&reader));
+    assert_int_equal(shard.replica_count, 3);
+    assert_memory_equal(shard.replicas, sent.replicas, sizeof(sent.replicas));
+
+    lw_shard_descriptor wrong[3] = {sent, sent, sent};
+    wrong[0].replicas[1].node = 3; /* twice */
+    wrong[1].replicas[1].role = (lw_replica_role)5;
+    wrong[2].replicas[0].role = (lw_replica_role)0;
+    for (int index = 0; index < 3; index++) {
+        body.size = 0;
+        lw_topology_encode(&wrong[index], 1, &body);
+        assert_int_equal(lw_topology_open(lw_buffer_view(&body), &reader, &count), LW_OK);
+        assert_int_equal(lw_topology_next(&reader, &shard), LW_INVALID_ARGUMENT);
+    }
+    lw_buffer_reset(&body);
+}
+
+/* As it was written before shards had replicas. */
+static void a_shard_of_before_has_no_replicas(void **state) {
+    (void)state;
+    lw_buffer body = lw_buffer_in(lw_memory_system());
+    lw_write_array(&body, 1);
+    lw_write_array(&body, 7);
+    lw_write_u64(&body, 1);
+    lw_write_u64(&body, 1);
+    lw_write_u64(&body, 1);
+    lw_write_bytes(&body, lw_text(""));
+    lw_write_bytes(&body, lw_text("m"));
+    lw_write_u64(&body, 0);
+    lw_write_text(&body, lw_text(""));
+    lw_reader reader;
+    uint32_t count;
+    lw_shard_descriptor shard;
+    assert_int_equal(lw_topology_open(lw_buffer_view(&body), &reader, &count), LW_OK);
+    assert_int_equal(lw_topology_next(&reader, &shard), LW_OK);
+    assert_int_equal(shard.replica_count, 0);
+    assert_true(lw_reader_done(&reader));
+    lw_buffer_reset(&body);
+}
+
 static void a_shard_whose_range_is_empty_is_refused(void **state) {
     (void)state;
     lw_shard_descriptor sent = {.id = 1, .start = lw_text("m"), .end = lw_text("m")};
@@ -265,6 +319,8 @@ int main(void) {
         cmocka_unit_test(a_greeting_of_another_protocol_is_refused),
         cmocka_unit_test(a_welcome_arrives_as_it_was_sent),
         cmocka_unit_test(shards_arrive_as_they_were_sent),
+        cmocka_unit_test(a_shard_arrives_with_its_replicas),
+        cmocka_unit_test(a_shard_of_before_has_no_replicas),
         cmocka_unit_test(a_shard_whose_range_is_empty_is_refused),
         cmocka_unit_test(shards_arrive_with_what_they_hold),
         cmocka_unit_test(a_request_to_split_arrives_as_it_was_sent),
