@@ -197,7 +197,7 @@ static void shards_arrive_as_they_were_sent(void **state) {
 
 static void a_shard_arrives_with_its_replicas(void **state) {
     (void)state;
-    lw_buffer body = lw_buffer_in(lw_memory_system());
+    lw_buffer body = lw_buffer_in(memory);
     lw_shard_descriptor sent = {.id = 7,
                                 .replicas = {{3, LW_REPLICA_VOTER},
                                              {5, LW_REPLICA_LEAVING},
@@ -229,7 +229,7 @@ static void a_shard_arrives_with_its_replicas(void **state) {
 /* As it was written before shards had replicas. */
 static void a_shard_of_before_has_no_replicas(void **state) {
     (void)state;
-    lw_buffer body = lw_buffer_in(lw_memory_system());
+    lw_buffer body = lw_buffer_in(memory);
     lw_write_array(&body, 1);
     lw_write_array(&body, 7);
     lw_write_u64(&body, 1);
