@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The keeper of a run: boots the node and the clients again and again, and judges how the node
- * comes up. */
+/* The keeper of a run: boots the nodes and the clients again and again, and judges how the nodes
+ * come up. */
 #include "sim/run.h"
 
 #include "node/node.h"
@@ -25,15 +25,15 @@ void lw_sim_after(lw_sim_run *it, uint64_t delay_ms, void (*function)(void *run)
 /* ---- the node ----------------------------------------------------------------------------- */
 
 typedef struct process {
-    lw_sim_run *of;
+    lw_sim_member *of;
     lw_env *env;
     lw_node *node;
 } process;
 
 static void node_died(void *argument, const lw_error *reason) {
     process *self = argument;
-    self->of->node = LW_SIM_FAILED;
-    self->of->node_error = *reason;
+    self->of->state = LW_SIM_FAILED;
+    self->of->error = *reason;
 }
 
 /* What stands behind a name in `json`: a number, or a text's contents. */
@@ -46,8 +46,9 @@ static void find_member(const char *json, const char *name, char *value, size_t 
 
 /* Others know the node by its identity as soon as it serves, so from then on it is the same one, in
  * a higher incarnation each time (hazard G1). */
-static void judge_identity(lw_sim_run *it, lw_node *node) {
-    char number[24], cluster[sizeof(it->cluster)];
+static void judge_identity(lw_sim_member *member, lw_node *node) {
+    lw_sim_run *it = member->of;
+    char number[24], cluster[sizeof(member->cluster)];
     lw_buffer json = lw_buffer_in(it->memory);
     lw_node_status_json(node, &json);
     lw_buffer_append_u8(&json, 0);
@@ -55,61 +56,63 @@ static void judge_identity(lw_sim_run *it, lw_node *node) {
     find_member((const char *)json.data, "\"cluster\"", cluster, sizeof(cluster));
     lw_buffer_reset(&json);
     uint64_t incarnation = strtoull(number, NULL, 10);
-    if (it->incarnation >= incarnation) {
+    if (member->incarnation >= incarnation) {
         lw_sim_fail(it, "identity", "the node served in an incarnation of before");
     }
-    if (it->incarnation > 0 && strcmp(it->cluster, cluster) != 0) {
+    if (member->incarnation > 0 && strcmp(member->cluster, cluster) != 0) {
         lw_sim_fail(it, "identity", "the node came back as one of another cluster");
     }
-    it->incarnation = incarnation;
-    memcpy(it->cluster, cluster, sizeof(cluster));
+    member->incarnation = incarnation;
+    memcpy(member->cluster, cluster, sizeof(cluster));
 }
 
 LW_YIELDS static void node_main(void *argument) {
     process *self = argument;
-    lw_sim_run *it = self->of;
+    lw_sim_member *member = self->of;
     lw_node_options options = {.directory = "data",
-                               .listen = "node:7871",
+                               .listen = member->address,
                                .memory_size = NODE_MEMORY,
-                               .retention_ms = it->retention_ms,
+                               .retention_ms = member->of->retention_ms,
                                .version = LW_VERSION,
                                .died = node_died,
                                .argument = self};
     lw_status status = lw_node_open(self->env, &options, &self->node);
-    if (it->node != LW_SIM_OPENING) {
+    if (member->state != LW_SIM_OPENING) {
         return;
     }
     if (status == LW_OK) {
-        it->node = LW_SIM_SERVING;
-        judge_identity(it, self->node);
+        member->state = LW_SIM_SERVING;
+        judge_identity(member, self->node);
     } else {
-        it->node = LW_SIM_FAILED;
-        it->node_error = *lw_error_slot();
+        member->state = LW_SIM_FAILED;
+        member->error = *lw_error_slot();
     }
-    it->opening_failed = status != LW_OK;
+    member->opening_failed = status != LW_OK;
 }
 
-static void boot_node(lw_sim_run *it) {
-    lw_env *env = lw_host_boot(it->node_host);
-    lw_sim_trouble_start(it);
+static void boot_node(lw_sim_member *member) {
+    lw_env *env = lw_host_boot(member->host);
+    lw_sim_trouble_start(member);
     process *self = lw_allocate_zero(env->memory, sizeof(*self));
-    *self = (process){.of = it, .env = env};
-    it->node = LW_SIM_OPENING;
-    it->boot_ns = lw_world_now(it->world);
-    it->result->boots++;
+    *self = (process){.of = member, .env = env};
+    member->state = LW_SIM_OPENING;
+    member->boot_ns = lw_world_now(member->of->world);
+    member->of->result->boots++;
     lw_env_start(env, "node", node_main, self);
 }
 
 /* A node that cannot start, or stops, must have had a reason that the scenario gave it. What it met
  * while it started may be long ago when it is through with closing: the next start is judged. */
-static void judge_failed_node(lw_sim_run *it) {
-    bool damage = it->node_error.status == LW_CORRUPTION;
+static void judge_failed_node(const lw_sim_member *member) {
+    lw_sim_run *it = member->of;
+    bool damage = member->error.status == LW_CORRUPTION;
     uint64_t echo_ns = it->peace_ns + LAST_ECHO_MS * LW_SIM_NS_PER_MS;
-    bool late = it->opening_failed ? it->boot_ns > it->peace_ns : lw_world_now(it->world) > echo_ns;
+    bool late =
+        member->opening_failed ? member->boot_ns > it->peace_ns : lw_world_now(it->world) > echo_ns;
     if (damage && it->options->scenario->damage) {
         it->damaged = true;
     } else if (damage || (!it->troubled && late)) {
-        lw_sim_fail(it, "the node does not come up", it->node_error.text);
+        lw_sim_fail(it, "the node does not come up", member->error.text);
         it->damaged = true; /* nothing more to be learned from this run */
     }
 }
@@ -118,25 +121,32 @@ void lw_sim_start_client(lw_sim_run *it, uint32_t index) {
     lw_workload_start(lw_host_boot(it->client_hosts[index]), &it->clients[index]);
 }
 
-void lw_sim_end_node(lw_sim_run *it, bool power_loss) {
-    if (lw_host_running(it->node_host)) {
-        (power_loss ? lw_host_crash : lw_host_kill)(it->node_host);
+void lw_sim_end_node(lw_sim_member *node, bool power_loss) {
+    if (lw_host_running(node->host)) {
+        (power_loss ? lw_host_crash : lw_host_kill)(node->host);
     }
-    it->node = LW_SIM_DOWN;
+    node->state = LW_SIM_DOWN;
 }
 
 /* ---- looking after all -------------------------------------------------------------------- */
 
 /* What went down comes up again, mostly soon. */
+static void look_after(lw_sim_member *node) {
+    lw_sim_run *it = node->of;
+    if (node->state == LW_SIM_FAILED) {
+        judge_failed_node(node);
+        lw_sim_end_node(node, false);
+    }
+    if (!lw_host_running(node->host) && !it->damaged &&
+        (!it->troubled || lw_chance_percent(&it->chance, BOOT_PERCENT))) {
+        boot_node(node);
+    }
+}
+
 static void look(void *argument) {
     lw_sim_run *it = argument;
-    if (it->node == LW_SIM_FAILED) {
-        judge_failed_node(it);
-        lw_sim_end_node(it, false);
-    }
-    if (!lw_host_running(it->node_host) && !it->damaged &&
-        (!it->troubled || lw_chance_percent(&it->chance, BOOT_PERCENT))) {
-        boot_node(it);
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        look_after(&it->nodes[index]);
     }
     for (uint32_t index = 0; index < it->client_count; index++) {
         if (!lw_host_running(it->client_hosts[index]) && !it->workload.stopping) {
@@ -147,6 +157,8 @@ static void look(void *argument) {
 }
 
 void lw_sim_keep(lw_sim_run *it) {
-    boot_node(it);
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        boot_node(&it->nodes[index]);
+    }
     look(it);
 }

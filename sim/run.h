@@ -11,6 +11,8 @@
 #define LW_SIM_NS_PER_MS UINT64_C(1000000)
 enum {
     LW_SIM_CLIENTS_MAX = 12,
+    LW_SIM_NODES_MAX = 7,
+    LW_SIM_ADDRESSES_SIZE = 24 * LW_SIM_NODES_MAX,
     LW_SIM_SAFETY_MS = 12000,
 };
 
@@ -21,17 +23,30 @@ typedef enum lw_sim_node {
     LW_SIM_FAILED, /* it could not open, or died of its disk: the process is to be ended */
 } lw_sim_node;
 
+/* One of the nodes. */
+typedef struct lw_sim_member {
+    struct lw_sim_run *of;
+    char name[12], address[24];
+    lw_host *host;
+    lw_sim_node state;
+    lw_error error;       /* of one that failed */
+    uint64_t incarnation; /* when it last served; 0: it never did */
+    char cluster[40];     /* likewise */
+    uint64_t boot_ns;     /* when it was last started */
+    bool opening_failed;  /* it did not come up then */
+    bool storm;           /* it mostly goes down again soon after it came up */
+    bool behind;          /* its wall clock lags at its next start */
+} lw_sim_member;
+
 typedef struct lw_sim_run {
     const lw_run_options *options;
     lw_run_result *result;
     lw_memory *memory;
     lw_world *world;
     lw_chance chance;
-    lw_host *node_host;
-    lw_sim_node node;
-    lw_error node_error;
-    uint64_t incarnation; /* of the node when it last served; 0: it never did */
-    char cluster[40];     /* likewise */
+    lw_sim_member nodes[LW_SIM_NODES_MAX];
+    uint32_t node_count;
+    char addresses[LW_SIM_ADDRESSES_SIZE]; /* of all of them, as a client takes it */
     uint64_t retention_ms;
     lw_workload workload;
     lw_host *client_hosts[LW_SIM_CLIENTS_MAX];
@@ -41,15 +56,11 @@ typedef struct lw_sim_run {
     lw_status judge_status; /* of the fiber that fills or reads at the end */
     char judge_error[300];  /* why it did not go on */
     bool judge_done;
-    bool troubled;       /* the safety phase: whatever strikes may strike */
-    uint64_t peace_ns;   /* since when nothing strikes any more */
-    uint64_t boot_ns;    /* when the node was last started */
-    bool opening_failed; /* it did not come up then */
-    bool storm;          /* the node mostly goes down again soon after it came up */
-    bool behind;         /* its wall clock lags at its next start */
-    bool jumpy;          /* its wall clock is up to an hour off at some of its starts */
-    uint64_t decayed; /* committed transactions at which power fails after a decay; 0: none yet */
-    bool damaged;     /* nothing more is to be learned from this run */
+    bool troubled;     /* the safety phase: whatever strikes may strike */
+    uint64_t peace_ns; /* since when nothing strikes any more */
+    bool jumpy;        /* wall clocks are up to an hour off at some starts of nodes */
+    uint64_t decayed;  /* committed transactions at which power fails after a decay; 0: none yet */
+    bool damaged;      /* nothing more is to be learned from this run */
 } lw_sim_run;
 
 /* Notes a broken promise. */
@@ -59,10 +70,10 @@ void lw_sim_after(lw_sim_run *it, uint64_t delay_ms, void (*function)(void *run)
 
 /* ---- the keeper --------------------------------------------------------------------------- */
 
-/* Boots the node, and whatever goes down from now on: looks every 20 ms. */
+/* Boots the nodes, and whatever goes down from now on: looks every 20 ms. */
 void lw_sim_keep(lw_sim_run *it);
 /* Ends what runs on the node's host; nothing if nothing does. */
-void lw_sim_end_node(lw_sim_run *it, bool power_loss);
+void lw_sim_end_node(lw_sim_member *node, bool power_loss);
 void lw_sim_start_client(lw_sim_run *it, uint32_t index);
 
 /* ---- trouble ------------------------------------------------------------------------------ */
@@ -71,7 +82,7 @@ void lw_sim_start_client(lw_sim_run *it, uint32_t index);
 void lw_sim_begin_trouble(lw_sim_run *it);
 /* Mends everything; nothing strikes from now on. */
 void lw_sim_end_trouble(lw_sim_run *it);
-/* What the node meets at a start: a wrong clock, the end after its first few steps. */
-void lw_sim_trouble_start(lw_sim_run *it);
+/* What a node meets at a start: a wrong clock, the end after its first few steps. */
+void lw_sim_trouble_start(lw_sim_member *node);
 
 #endif

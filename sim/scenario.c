@@ -75,7 +75,7 @@ LW_YIELDS static void judge_main(void *argument) {
     judge *self = argument;
     lw_sim_run *it = self->of;
     for (;;) {
-        lw_client_options options = {.address = "node:7871", .label = "judge"};
+        lw_client_options options = {.address = it->addresses, .label = "judge"};
         lw_client *client = NULL;
         lw_status status = lw_client_open_in(self->env, &options, &client);
         LW_ASSERT(status == LW_OK);
@@ -123,7 +123,7 @@ static void start_clients(lw_sim_run *it) {
         it->client_hosts[index] = lw_world_host(it->world, name);
         lw_workload_client *client = &it->clients[index];
         *client = (lw_workload_client){
-            .workload = &it->workload, .address = "node:7871", .number = index};
+            .workload = &it->workload, .address = it->addresses, .number = index};
         memset(client->own_known, true, sizeof(client->own_known));
         for (uint32_t lease = 0; lease < LW_LEASES; lease++) {
             client->leases[lease].known = true;
@@ -187,7 +187,10 @@ static void run_phases(lw_sim_run *it) {
     if (it->damaged) {
         return;
     }
-    lw_sim_end_node(it, true); /* what is not on the disk now was never promised */
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        /* What is not on the disks now was never promised. */
+        lw_sim_end_node(&it->nodes[index], true);
+    }
     bool read = run_judge(it, true);
     if (!read || it->judge_status != LW_OK) {
         if (it->judge_status == LW_CORRUPTION && it->options->scenario->damage) {
@@ -195,6 +198,26 @@ static void run_phases(lw_sim_run *it) {
         } else if (!it->damaged) {
             lw_sim_fail(it, "final reads could not be made", it->judge_error);
         }
+    }
+}
+
+static void make_nodes(lw_sim_run *it) {
+    uint32_t wanted = it->options->scenario->node_count;
+    it->node_count = wanted == 0 ? 1 : wanted;
+    LW_ASSERT(it->node_count <= LW_SIM_NODES_MAX);
+    size_t size = 0;
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        lw_sim_member *node = &it->nodes[index];
+        node->of = it;
+        if (it->node_count == 1) {
+            (void)snprintf(node->name, sizeof(node->name), "node");
+        } else {
+            (void)snprintf(node->name, sizeof(node->name), "node%u", index + 1);
+        }
+        (void)snprintf(node->address, sizeof(node->address), "%s:7871", node->name);
+        size += (size_t)snprintf(it->addresses + size, sizeof(it->addresses) - size, "%s%s",
+                                 index > 0 ? "," : "", node->address);
+        node->host = lw_world_host(it->world, node->name);
     }
 }
 
@@ -226,7 +249,7 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     for (const char *const *bug = options->bugs; bug != NULL && *bug != NULL; bug++) {
         lw_world_plant(it->world, *bug);
     }
-    it->node_host = lw_world_host(it->world, "node");
+    make_nodes(it);
     it->judge_host = lw_world_host(it->world, "judge");
     lw_workload_init(&it->workload, memory, &it->chance, world_now, it->world);
     it->retention_ms = retentions_ms[lw_chance_below(&it->chance, RETENTION_COUNT)];

@@ -17,6 +17,11 @@ static void strike_after(lw_sim_run *it, uint32_t mean_ms, void (*function)(void
     lw_sim_after(it, lw_chance_below(&it->chance, 2 * (uint64_t)mean_ms), function);
 }
 
+/* One of the nodes. */
+static lw_sim_member *draw_node(lw_sim_run *it) {
+    return &it->nodes[it->node_count == 1 ? 0 : lw_chance_below(&it->chance, it->node_count)];
+}
+
 /* ---- crashes and pauses ------------------------------------------------------------------- */
 
 static void crash_client(lw_sim_run *it) {
@@ -43,12 +48,15 @@ static void crash_something(void *argument) {
     if (choice < 2) {
         crash_client(it);
     } else if (choice < 4) {
-        lw_sim_end_node(it, false);
+        lw_sim_end_node(draw_node(it), false);
     } else if (choice < 5) {
-        lw_sim_end_node(it, true);
-    } else if (lw_host_running(it->node_host)) {
-        lw_host_crash_after(it->node_host, lw_chance_below(&it->chance, 60),
-                            (lw_crash)lw_chance_below(&it->chance, 3));
+        lw_sim_end_node(draw_node(it), true);
+    } else {
+        lw_host *host = draw_node(it)->host;
+        if (lw_host_running(host)) {
+            lw_host_crash_after(host, lw_chance_below(&it->chance, 60),
+                                (lw_crash)lw_chance_below(&it->chance, 3));
+        }
     }
     strike_after(it, it->options->scenario->crash_every_ms, crash_something);
 }
@@ -61,15 +69,16 @@ static void pause_something(void *argument) {
         return;
     }
     lw_chance *chance = &it->chance;
-    bool node = it->client_count == 0 || lw_chance_percent(chance, 40);
+    bool choose_node = it->client_count == 0 || lw_chance_percent(chance, 40);
+    lw_sim_member *node = choose_node ? draw_node(it) : NULL;
     lw_host *host =
-        node ? it->node_host : it->client_hosts[lw_chance_below(chance, it->client_count)];
+        node != NULL ? node->host : it->client_hosts[lw_chance_below(chance, it->client_count)];
     if (lw_host_running(host)) {
         lw_host_pause(host, lw_chance_between(chance, 1, 6000) * LW_SIM_NS_PER_MS);
-        if (node && lw_chance_percent(chance, 70)) {
+        if (node != NULL && lw_chance_percent(chance, 70)) {
             lw_host_crash_after(host, lw_chance_below(chance, FIRST_STEPS),
                                 (lw_crash)lw_chance_below(chance, 3));
-            it->behind = it->jumpy;
+            node->behind = it->jumpy;
         }
     }
     strike_after(it, it->options->scenario->pause_every_ms, pause_something);
@@ -79,8 +88,39 @@ static void pause_something(void *argument) {
 
 static void mend_network(void *argument) {
     lw_sim_run *it = argument;
-    for (uint32_t index = 0; index < it->client_count; index++) {
-        lw_world_cut(it->world, it->node_host, it->client_hosts[index], false);
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        lw_host *host = it->nodes[place].host;
+        for (uint32_t index = 0; index < it->client_count; index++) {
+            lw_world_cut(it->world, host, it->client_hosts[index], false);
+        }
+        for (uint32_t index = 0; index < place; index++) {
+            lw_world_cut(it->world, host, it->nodes[index].host, false);
+        }
+    }
+}
+
+static void cut_between(lw_sim_run *it, const lw_host *one, const lw_host *other) {
+    switch (lw_chance_below(&it->chance, 3)) {
+    case 0:
+        lw_world_cut(it->world, one, other, true);
+        break;
+    case 1:
+        lw_world_cut_one_way(it->world, one, other, true);
+        break;
+    default:
+        lw_world_cut_one_way(it->world, other, one, true);
+    }
+}
+
+/* A node loses some or all of the others. */
+static void cut_node_off(lw_sim_run *it) {
+    const lw_sim_member *lonely = draw_node(it);
+    bool all = lw_chance_percent(&it->chance, 50);
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        const lw_sim_member *other = &it->nodes[index];
+        if (other != lonely && (all || lw_chance_percent(&it->chance, 50))) {
+            cut_between(it, lonely->host, other->host);
+        }
     }
 }
 
@@ -93,17 +133,11 @@ static void cut_something(void *argument) {
         strike_after(it, it->options->scenario->cut_every_ms, cut_something);
         return;
     }
-    uint32_t index = (uint32_t)lw_chance_below(&it->chance, it->client_count);
-    lw_host *client = it->client_hosts[index];
-    switch (lw_chance_below(&it->chance, 3)) {
-    case 0:
-        lw_world_cut(it->world, it->node_host, client, true);
-        break;
-    case 1:
-        lw_world_cut_one_way(it->world, it->node_host, client, true);
-        break;
-    default:
-        lw_world_cut_one_way(it->world, client, it->node_host, true);
+    if (it->node_count > 1 && lw_chance_percent(&it->chance, 60)) {
+        cut_node_off(it);
+    } else {
+        uint32_t index = (uint32_t)lw_chance_below(&it->chance, it->client_count);
+        cut_between(it, draw_node(it)->host, it->client_hosts[index]);
     }
     lw_sim_after(it, lw_chance_between(&it->chance, 1, 5000), mend_network);
     strike_after(it, it->options->scenario->cut_every_ms, cut_something);
@@ -111,23 +145,25 @@ static void cut_something(void *argument) {
 
 /* ---- the disk ----------------------------------------------------------------------------- */
 
-static void empty_disk(void *argument) {
+static void empty_disks(void *argument) {
     lw_sim_run *it = argument;
-    lw_disk_set_capacity(lw_host_disk(it->node_host), 0);
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        lw_disk_set_capacity(lw_host_disk(it->nodes[index].host), 0);
+    }
 }
 
-/* The disk has little room, until somebody frees some. */
+/* A disk has little room, until somebody frees some. */
 static void fill_disk(void *argument) {
     lw_sim_run *it = argument;
-    lw_disk_set_capacity(lw_host_disk(it->node_host),
+    lw_disk_set_capacity(lw_host_disk(draw_node(it)->host),
                          lw_chance_between(&it->chance, 1, 6000) * 1024);
-    lw_sim_after(it, lw_chance_between(&it->chance, 500, LW_SIM_SAFETY_MS / 2), empty_disk);
+    lw_sim_after(it, lw_chance_between(&it->chance, 500, LW_SIM_SAFETY_MS / 2), empty_disks);
 }
 
 /* A file of the log that is in use or was; none: a path of no size. */
 static void draw_log_file(lw_sim_run *it, char path[LW_PATH_SIZE]) {
     lw_buffer paths = lw_buffer_in(it->memory);
-    lw_disk_paths(lw_host_disk(it->node_host), LW_DISK_VOLATILE, &paths);
+    lw_disk_paths(lw_host_disk(it->nodes[0].host), LW_DISK_VOLATILE, &paths);
     uint64_t seen = 0;
     path[0] = 0;
     for (size_t at = 0; at < paths.size; at += strlen((const char *)paths.data + at) + 1) {
@@ -146,13 +182,14 @@ static void flip_in_log(lw_sim_run *it) {
     draw_log_file(it, path);
     lw_buffer contents = lw_buffer_in(it->memory);
     if (path[0] != 0 &&
-        lw_disk_contents(lw_host_disk(it->node_host), LW_DISK_VOLATILE, path, &contents)) {
+        lw_disk_contents(lw_host_disk(it->nodes[0].host), LW_DISK_VOLATILE, path, &contents)) {
         size_t size = contents.size;
         while (size > 0 && contents.data[size - 1] == 0) {
             size--;
         }
         if (size > 0) {
-            lw_disk_flip(lw_host_disk(it->node_host), path, lw_chance_below(&it->chance, size * 8));
+            lw_disk_flip(lw_host_disk(it->nodes[0].host), path,
+                         lw_chance_below(&it->chance, size * 8));
             it->decayed = it->workload.committed + DECAY_COMMITS;
         }
     }
@@ -164,10 +201,10 @@ static void decay_log(void *argument) {
     if (!it->troubled) {
         return;
     }
-    if (it->node == LW_SIM_SERVING && it->decayed == 0) {
+    if (it->nodes[0].state == LW_SIM_SERVING && it->decayed == 0) {
         flip_in_log(it);
-    } else if (it->node == LW_SIM_SERVING && it->workload.committed >= it->decayed) {
-        lw_sim_end_node(it, true);
+    } else if (it->nodes[0].state == LW_SIM_SERVING && it->workload.committed >= it->decayed) {
+        lw_sim_end_node(&it->nodes[0], true);
         it->decayed = 0;
     }
     lw_sim_after(it, DECAY_LOOK_MS, decay_log);
@@ -195,7 +232,9 @@ void lw_sim_begin_trouble(lw_sim_run *it) {
         return;
     }
     if (scenario->crash_every_ms != 0 && lw_chance_percent(chance, 85)) {
-        it->storm = lw_chance_percent(chance, 30);
+        for (uint32_t index = 0; index < it->node_count; index++) {
+            it->nodes[index].storm = lw_chance_percent(chance, 30);
+        }
         strike_after(it, scenario->crash_every_ms, crash_something);
     }
     if (scenario->pause_every_ms != 0 && lw_chance_percent(chance, 50)) {
@@ -208,7 +247,7 @@ void lw_sim_begin_trouble(lw_sim_run *it) {
         strike_after(it, LW_SIM_SAFETY_MS / 2, fill_disk);
     }
     if (scenario->crash_every_ms != 0 && lw_chance_percent(chance, 30)) {
-        lw_host_slow_disk(it->node_host, (uint32_t)lw_chance_between(chance, 2, 30));
+        lw_host_slow_disk(draw_node(it)->host, (uint32_t)lw_chance_between(chance, 2, 30));
     }
     it->jumpy = scenario->faults[LW_FAULT_WALL_JUMP] && lw_chance_percent(chance, 50);
 }
@@ -219,25 +258,27 @@ void lw_sim_end_trouble(lw_sim_run *it) {
     lw_world_set_faults(it->world, &peace);
     it->troubled = false;
     it->peace_ns = lw_world_now(it->world);
-    lw_host_slow_disk(it->node_host, 1);
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        lw_host_slow_disk(it->nodes[index].host, 1);
+    }
     mend_network(it);
-    empty_disk(it);
+    empty_disks(it);
 }
 
-void lw_sim_trouble_start(lw_sim_run *it) {
+void lw_sim_trouble_start(lw_sim_member *node) {
+    lw_sim_run *it = node->of;
     lw_chance *chance = &it->chance;
-    if (it->troubled && it->behind) {
-        it->behind = false;
-        lw_host_jump_wall(it->node_host, -(int64_t)lw_chance_between(chance, 10000, HOUR_MS));
+    if (it->troubled && node->behind) {
+        node->behind = false;
+        lw_host_jump_wall(node->host, -(int64_t)lw_chance_between(chance, 10000, HOUR_MS));
         return; /* it comes up, so that somebody is told the time */
     }
     if (it->troubled && it->jumpy && lw_chance_percent(chance, 50)) {
-        lw_host_jump_wall(it->node_host,
-                          (int64_t)lw_chance_between(chance, 0, 2 * HOUR_MS) - HOUR_MS);
+        lw_host_jump_wall(node->host, (int64_t)lw_chance_between(chance, 0, 2 * HOUR_MS) - HOUR_MS);
     }
-    if (it->troubled && lw_chance_percent(chance, it->storm ? 70 : 10)) {
+    if (it->troubled && lw_chance_percent(chance, node->storm ? 70 : 10)) {
         uint64_t steps = lw_chance_percent(chance, 50) ? STORM_STEPS : RECOVERY_STEPS;
-        lw_host_crash_after(it->node_host, lw_chance_below(chance, steps),
+        lw_host_crash_after(node->host, lw_chance_below(chance, steps),
                             (lw_crash)lw_chance_below(chance, 3));
     }
 }
