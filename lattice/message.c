@@ -10,6 +10,8 @@ enum {
     SHARD_FIELDS_MIN = 7, /* of before there were replicas */
     SHARD_ROW_FIELDS = 2,
     SPLIT_FIELDS = 1,
+    CHANGE_REPLICAS_FIELDS = 4,
+    TRANSFER_FIELDS = 1,
 };
 
 static const char hello_magic[] = "LW01";
@@ -277,6 +279,55 @@ lw_status lw_split_request_decode(lw_bytes body, lw_split_request *request) {
     lw_read_skip(&reader, extra);
     if (!lw_reader_done(&reader) || read.key.size == 0) {
         return lw_fail(LW_INVALID_ARGUMENT, "a request to split a shard is not well-formed");
+    }
+    *request = read;
+    return LW_OK;
+}
+
+static lw_status change_malformed(void) {
+    return lw_fail(LW_INVALID_ARGUMENT, "a request to change replicas is not well-formed");
+}
+
+void lw_change_replicas_request_encode(const lw_change_replicas_request *request, lw_buffer *body) {
+    lw_write_array(body, CHANGE_REPLICAS_FIELDS);
+    lw_write_u64(body, request->learner);
+    lw_write_u64(body, request->voter);
+    lw_write_u64(body, request->leaves);
+    lw_write_bool(body, request->fewer);
+}
+
+/* At least one of them, and no node twice. */
+lw_status lw_change_replicas_request_decode(lw_bytes body, lw_change_replicas_request *request) {
+    lw_reader reader = lw_reader_of(body);
+    uint32_t extra = lw_read_array_of(&reader, CHANGE_REPLICAS_FIELDS);
+    lw_change_replicas_request read = {.learner = lw_read_u64(&reader)};
+    read.voter = lw_read_u64(&reader);
+    read.leaves = lw_read_u64(&reader);
+    read.fewer = lw_read_bool(&reader);
+    lw_read_skip(&reader, extra);
+    bool any = read.learner != 0 || read.voter != 0 || read.leaves != 0;
+    bool twice =
+        (read.learner != 0 && (read.learner == read.voter || read.learner == read.leaves)) ||
+        (read.voter != 0 && read.voter == read.leaves);
+    if (!lw_reader_done(&reader) || !any || twice) {
+        return change_malformed();
+    }
+    *request = read;
+    return LW_OK;
+}
+
+void lw_transfer_request_encode(const lw_transfer_request *request, lw_buffer *body) {
+    lw_write_array(body, TRANSFER_FIELDS);
+    lw_write_u64(body, request->node);
+}
+
+lw_status lw_transfer_request_decode(lw_bytes body, lw_transfer_request *request) {
+    lw_reader reader = lw_reader_of(body);
+    uint32_t extra = lw_read_array_of(&reader, TRANSFER_FIELDS);
+    lw_transfer_request read = {.node = lw_read_u64(&reader)};
+    lw_read_skip(&reader, extra);
+    if (!lw_reader_done(&reader) || read.node == 0) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a request to hand a shard over is not well-formed");
     }
     *request = read;
     return LW_OK;

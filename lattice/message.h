@@ -58,7 +58,9 @@ typedef enum lw_message_kind {
     LW_MESSAGE_KILL = 31,
     LW_MESSAGE_PIN = 32,
     LW_MESSAGE_UNPIN = 33,
-    LW_MESSAGE_SHARD_LAST = LW_MESSAGE_UNPIN,
+    LW_MESSAGE_CHANGE_REPLICAS = 34, /* which nodes hold a shard; body below */
+    LW_MESSAGE_TRANSFER = 35,        /* which of them leads; body below */
+    LW_MESSAGE_SHARD_LAST = LW_MESSAGE_TRANSFER,
 } lw_message_kind;
 
 typedef struct lw_epoch {
@@ -168,5 +170,29 @@ typedef struct lw_split_request {
 } lw_split_request;
 void lw_split_request_encode(const lw_split_request *request, lw_buffer *body);
 LW_MUST_USE lw_status lw_split_request_decode(lw_bytes body, lw_split_request *request);
+
+/* CHANGE_REPLICAS: one safe step towards other replicas, or nothing if the shard has taken it. A
+ * node comes as a learner; once it has caught up it becomes a voter, in the same step as the one
+ * whose place it takes leaves. The reply is the descriptor as it is then, as TOPOLOGY has it.
+ * LW_UNAVAILABLE while another change is under way, or the learner has not caught up: ask again.
+ * LW_INVALID_ARGUMENT if fewer voters would be left than there were, unless that is asked for, or
+ * none. */
+typedef struct lw_change_replicas_request {
+    uint64_t learner; /* the node that comes; 0: none */
+    uint64_t voter;   /* the learner that becomes a voter; 0: none */
+    uint64_t leaves;  /* the node that holds the shard no more; 0: none */
+    bool fewer;       /* voters may be left than there were */
+} lw_change_replicas_request;
+void lw_change_replicas_request_encode(const lw_change_replicas_request *request, lw_buffer *body);
+LW_MUST_USE lw_status lw_change_replicas_request_decode(lw_bytes body,
+                                                        lw_change_replicas_request *request);
+
+/* TRANSFER: the leader hands over to another voter. The reply is empty, and comes once that leads;
+ * LW_UNAVAILABLE if it does not come to lead in time. */
+typedef struct lw_transfer_request {
+    uint64_t node;
+} lw_transfer_request;
+void lw_transfer_request_encode(const lw_transfer_request *request, lw_buffer *body);
+LW_MUST_USE lw_status lw_transfer_request_decode(lw_bytes body, lw_transfer_request *request);
 
 #endif

@@ -188,6 +188,8 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
     case LW_MESSAGE_NODES:
     case LW_MESSAGE_PIN:
     case LW_MESSAGE_UNPIN:
+    case LW_MESSAGE_CHANGE_REPLICAS:
+    case LW_MESSAGE_TRANSFER:
         break;
     }
     return lw_fail(LW_INVALID_ARGUMENT, "a shard does not know requests of kind %d",

@@ -307,6 +307,50 @@ static void a_request_to_split_arrives_as_it_was_sent(void **state) {
     assert_int_equal(lw_split_request_decode(lw_buffer_view(&body), &request), LW_INVALID_ARGUMENT);
 }
 
+static void a_change_of_replicas_arrives_as_it_was_sent(void **state) {
+    (void)state;
+    lw_buffer body = lw_buffer_in(memory);
+    lw_change_replicas_request request = {.voter = 7, .leaves = 5, .fewer = true};
+    lw_change_replicas_request_encode(&request, &body);
+    assert_int_equal(body.size, 5);
+    assert_memory_equal(body.data, "\x94\x00\x07\x05\xc3", 5);
+    request = (lw_change_replicas_request){0};
+    assert_int_equal(lw_change_replicas_request_decode(lw_buffer_view(&body), &request), LW_OK);
+    assert_true(request.learner == 0 && request.voter == 7 && request.leaves == 5 && request.fewer);
+    for (size_t size = 0; size < body.size; size++) {
+        assert_int_equal(lw_change_replicas_request_decode(lw_view(body.data, size), &request),
+                         LW_INVALID_ARGUMENT);
+    }
+    const lw_change_replicas_request bad[] = {{.fewer = true},
+                                              {.learner = 7, .voter = 7},
+                                              {.voter = 7, .leaves = 7},
+                                              {.learner = 7, .leaves = 7}};
+    for (size_t index = 0; index < sizeof(bad) / sizeof(bad[0]); index++) {
+        lw_buffer_clear(&body);
+        lw_change_replicas_request_encode(&bad[index], &body);
+        assert_int_equal(lw_change_replicas_request_decode(lw_buffer_view(&body), &request),
+                         LW_INVALID_ARGUMENT);
+    }
+}
+
+static void a_transfer_arrives_as_it_was_sent(void **state) {
+    (void)state;
+    lw_buffer body = lw_buffer_in(memory);
+    lw_transfer_request request = {.node = 9};
+    lw_transfer_request_encode(&request, &body);
+    assert_int_equal(body.size, 2);
+    assert_memory_equal(body.data, "\x91\x09", 2);
+    request.node = 0;
+    assert_int_equal(lw_transfer_request_decode(lw_buffer_view(&body), &request), LW_OK);
+    assert_int_equal(request.node, 9);
+    assert_int_equal(lw_transfer_request_decode(lw_view(body.data, 1), &request),
+                     LW_INVALID_ARGUMENT);
+    lw_buffer_clear(&body);
+    lw_transfer_request_encode(&(lw_transfer_request){0}, &body);
+    assert_int_equal(lw_transfer_request_decode(lw_buffer_view(&body), &request),
+                     LW_INVALID_ARGUMENT);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_arrives_as_it_was_sent),
@@ -324,6 +368,8 @@ int main(void) {
         cmocka_unit_test(a_shard_whose_range_is_empty_is_refused),
         cmocka_unit_test(shards_arrive_with_what_they_hold),
         cmocka_unit_test(a_request_to_split_arrives_as_it_was_sent),
+        cmocka_unit_test(a_change_of_replicas_arrives_as_it_was_sent),
+        cmocka_unit_test(a_transfer_arrives_as_it_was_sent),
     };
     return cmocka_run_group_tests(tests, setup, teardown) != 0 ? 1 : 0;
 }
