@@ -212,6 +212,32 @@ static void what_a_killed_transaction_has_and_wants_is_let_go(void **state) {
     lw_lock_table_release_all(table, 3);
 }
 
+static void the_locks_of_a_range_are_freed_and_no_others(void **state) {
+    (void)state;
+    lw_lock_waiter one_k = wanting(1, "k"), two_k = wanting(2, "k"), three_k = wanting(3, "k");
+    lw_lock_waiter one_a = wanting(1, "a"), two_a = wanting(2, "a"), four_z = wanting(4, "z");
+    assert_int_equal(ask(&one_k), LW_LOCK_HELD);
+    assert_int_equal(ask(&one_a), LW_LOCK_HELD);
+    assert_int_equal(ask(&four_z), LW_LOCK_HELD);
+    assert_int_equal(ask(&two_k), LW_LOCK_QUEUED);
+    assert_int_equal(ask(&two_a), LW_LOCK_QUEUED);
+    assert_int_equal(ask(&three_k), LW_LOCK_QUEUED);
+    lw_lock_table_clear_range(table, lw_text("b"), lw_text("z"));
+    lw_lock_table_check(table);
+    assert_true(two_k.cut && !two_k.held && three_k.cut && !three_k.held);
+    assert_false(two_a.cut);
+    assert_int_equal(lw_lock_table_count(table), 2);
+    lw_lock_waiter three_again = wanting(3, "k");
+    assert_int_equal(ask(&three_again), LW_LOCK_HELD);
+    lw_lock_table_clear_range(table, lw_text(""), lw_text("l"));
+    lw_lock_table_check(table);
+    assert_true(two_a.cut && !two_a.held);
+    assert_int_equal(lw_lock_table_count(table), 1);
+    lw_lock_table_clear_range(table, lw_text("z"), lw_text(""));
+    assert_int_equal(lw_lock_table_count(table), 0);
+    assert_int_equal(lw_lock_table_waiting(table), 0);
+}
+
 /* ---- looking -------------------------------------------------------------------------------- */
 
 static void a_page_tells_the_first_locks_in_the_order_of_keys(void **state) {
@@ -557,6 +583,8 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(a_long_cycle_is_found_without_recursion, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_killed_transaction_has_and_wants_is_let_go, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(the_locks_of_a_range_are_freed_and_no_others, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_page_tells_the_first_locks_in_the_order_of_keys, setup,
                                         teardown),

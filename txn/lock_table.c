@@ -412,6 +412,32 @@ void lw_lock_table_clear(lw_lock_table *table) {
     }
 }
 
+/* Nobody waits for it any more, and nobody has it. */
+static void end_lock(lw_lock_table *table, lock *one) {
+    while (one->first != NULL) {
+        lw_lock_waiter *waiter = one->first;
+        holder *by = waiter->holder;
+        dequeue(table, waiter);
+        waiter->cut = true;
+        lw_queue_wake_all(&waiter->changed);
+        leave_holder(table, by);
+    }
+    pass_on(table, one);
+}
+
+void lw_lock_table_clear_range(lw_lock_table *table, lw_bytes lower, lw_bytes upper) {
+    for (uint32_t index = 0; index < table->locks.bucket_count; index++) {
+        for (lw_map_node *node = table->locks.buckets[index], *next; node != NULL; node = next) {
+            lock *one = LW_MAP_ENTRY(node, lock, node);
+            next = node->next;
+            if (lw_compare(one->key, lower) >= 0 &&
+                (upper.size == 0 || lw_compare(one->key, upper) < 0)) {
+                end_lock(table, one);
+            }
+        }
+    }
+}
+
 /* ---- looking -------------------------------------------------------------------------------- */
 
 static lw_lock_view view_of(const lock *one) {

@@ -98,6 +98,9 @@ bool lw_lock_table_end(lw_lock_table *table, uint64_t start);
 void lw_lock_table_session_ended(lw_lock_table *table, uint64_t session);
 /* Cuts all waiters and frees all keys. */
 void lw_lock_table_clear(lw_lock_table *table);
+/* The same of the keys in [lower, upper); an empty bound is none. Who watches is left to look again
+ * by itself. Looks at every lock. */
+void lw_lock_table_clear_range(lw_lock_table *table, lw_bytes lower, lw_bytes upper);
 
 /* A lock as it is told to people. Views live until somebody suspends. */
 typedef struct lw_lock_view {
