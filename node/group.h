@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A group: the Raft of one shard on this node. It carries out what lattice/raft.h decides, over the
+ * node's log and a `send`, and applies committed entries in order. The replica (node/replica.h)
+ * stands on it. A shard on one node is a group of one on the same path: an append to the log, for
+ * which its proposer waits and which it then applies.
+ *
+ * An entry in the log, and on the wire, is
+ *   what was proposed · [(node u64 · role u8) × count · count u8] · commit u64 · mark u8
+ * where the part in brackets is there if the mark says that it changes the members, and `commit` is
+ * what its leader knew to be committed when it proposed it: whoever replays the entry may apply
+ * everything up to there. One that begins a term has nothing in front. An entry of before there was
+ * more than one node ends with a zero instead, and has nothing of all this.
+ *
+ * Invariants
+ * G1. A vote, a term and an acknowledgement leave this node only after the log holds durably what
+ *     they promise (hazard R1).
+ * G2. Entries are applied once each, in the order of their indexes, each only when it is committed
+ *     and durable here.
+ * G3. A proposal ends in one of these ways: it is applied; it is known never to be; nobody here can
+ *     know. Its memory is its proposer's, and nobody touches it once the wait is over.
+ * G4. What is kept in memory for others is bounded, whatever they do (hazard R18): beyond that it
+ *     is read back from the log, and beyond that they get a snapshot.
+ * G5. Replicas compare what they have applied; one that finds a difference says so (hazard R17).
+ *
+ * Nothing here suspends but what is marked so, and no callback may. */
+#ifndef LW_GROUP_H
+#define LW_GROUP_H
+
+#include "lattice/message.h"
+#include "node/groups.h"
+
+typedef struct lw_group lw_group;
+
+/* Who belongs to a group: as in the shard's descriptor. */
+typedef struct lw_group_members {
+    lw_shard_replica replicas[LW_SHARD_REPLICAS_MAX]; /* each node once, ascending */
+    uint32_t count; /* 0, of before there were several nodes: this one, as sole voter */
+} lw_group_members;
+
+/* An entry on its way, in its proposer's frame. Zeroed, but for what is marked "in". */
+typedef struct lw_proposal {
+    uint64_t term; /* in: of the leadership in which it was evaluated; 0: whatever is now's */
+    const lw_group_members *members; /* in: what it makes of the members; NULL: no change */
+    uint64_t index;                  /* 0: it was refused */
+    uint64_t position;               /* in this node's log */
+    lw_status status;                /* once ended */
+    bool ended;
+    bool awaits_commit; /* its proposer does not wait for more */
+    lw_queue waiting;
+} lw_proposal;
+
+typedef struct lw_group_entry {
+    uint64_t index, term;
+    lw_bytes bytes;        /* as proposed; none: it begins a term, and only its index counts */
+    lw_proposal *proposal; /* of who waits for it here; NULL: nobody does */
+} lw_group_entry;
+
+typedef struct lw_group_options {
+    lw_groups *groups;
+    uint64_t group;           /* its id: the shard's */
+    lw_group_members members; /* as of `index`. None, and index 0, in a group that `joins` */
+    bool joins;     /* nothing is known of it here yet: it waits for a leader's snapshot */
+    uint64_t index; /* the last that is applied durably: of the shard's tree */
+
+    /* Applies an entry. What fails ends the node. It may call lw_group_pause. */
+    lw_status (*apply)(void *argument, const lw_group_entry *entry);
+    /* This node leads, and has applied everything of earlier terms: it may serve. */
+    void (*led)(void *argument, uint64_t term);
+    /* It leads no more, or somebody else does: `leader` is 0 while nobody is known to. Proposals
+     * that were under way end right after this. */
+    void (*followed)(void *argument, uint64_t term, uint64_t leader);
+    /* The members are others now, or again the old ones. Not yet committed. */
+    void (*changed)(void *argument, const lw_group_members *members);
+    /* Whether the store has room for entries of `size` bytes: else they are not taken in, and the
+     * leader comes again (hazard R18). */
+    bool (*room)(void *argument, size_t size);
+    /* `node` needs what the log does not have any more: asked again until
+     * lw_group_snapshot_sent. */
+    void (*wants_snapshot)(void *argument, uint64_t node);
+    /* What was applied here up to `index` differs from what `node` has applied (G5). The group
+     * applies, votes and acknowledges nothing any more. */
+    void (*diverged)(void *argument, uint64_t node, uint64_t index);
+    /* The log or an apply failed, with the reason: nothing is done any more. */
+    void (*died)(void *argument, const lw_error *reason);
+    void *argument;
+} lw_group_options;
+
+lw_group *lw_group_open(const lw_group_options *options);
+/* Takes one record of its own while the log is replayed, and applies what is known committed. */
+LW_MUST_USE lw_status lw_group_replay(lw_group *group, const lw_log_record *record);
+/* After replay, or in a group that is new. Where this node is the sole voter it leads a new term at
+ * once: propose, and wait for the last. Who proposes nothing awaits the term's beginning with
+ * lw_group_settle. Else it waits to hear of others, or to be elected. */
+void lw_group_start(lw_group *group);
+/* Refuses what comes, and sends home who waits for anything but the log. */
+void lw_group_stop(lw_group *group);
+/* Nobody waits any more. */
+void lw_group_close(lw_group *group);
+/* The store died: as when the log does. `died` is not called. */
+void lw_group_die(lw_group *group, const lw_error *reason);
+
+/* ---- entries ------------------------------------------------------------------------------ */
+
+/* Closes `entry`, which is not empty, and appends it to the log. It stays as it is until the
+ * proposal has ended. Refused (index 0) where this node does not lead, or not in the term that the
+ * proposal names, or when members cannot change now (lw_group_may_change): the wait says why. */
+void lw_group_propose(lw_group *group, lw_buffer *entry, lw_proposal *proposal);
+/* Waits until it has ended. LW_OK: applied. LW_UNAVAILABLE: refused, or the leadership was lost,
+ * and it may have happened or not. LW_UNDETERMINED: the node stops or dies under it. */
+LW_MUST_USE LW_YIELDS lw_status lw_group_wait(lw_group *group, lw_proposal *proposal);
+/* The same, but while the group is paused it is enough that it is committed: then it is applied
+ * later, from a copy, and the entry is the caller's again. */
+LW_MUST_USE LW_YIELDS lw_status lw_group_wait_committed(lw_group *group, lw_proposal *proposal);
+/* Waits until everything proposed here by now, and what begins the term, is applied. */
+LW_MUST_USE LW_YIELDS lw_status lw_group_settle(lw_group *group);
+/* From within `apply`: nothing behind this entry is applied before lw_group_resume, which applies
+ * what came meanwhile. The entry itself counts as applied, but its proposer is only told then if
+ * it is not the one that resumes: whoever proposed it goes on at once. */
+void lw_group_pause(lw_group *group);
+void lw_group_resume(lw_group *group);
+
+/* ---- reading ------------------------------------------------------------------------------ */
+
+/* Waits until everything that anybody was told is committed by now is applied here, and nobody else
+ * leads: at once in a group of one, and under a lease. `lease` goes to lw_group_lease_held.
+ * LW_UNAVAILABLE: it does not lead; LW_TIMEOUT after the deadline (0: none). */
+LW_MUST_USE LW_YIELDS lw_status lw_group_read(lw_group *group, uint64_t deadline_ns,
+                                              uint64_t *lease);
+/* After reading, before the answer leaves: whether what the read stood on was there all the time
+ * (hazard R7). Else the read is done again. */
+bool lw_group_lease_held(const lw_group *group, uint64_t lease);
+
+/* ---- members and leadership --------------------------------------------------------------- */
+
+/* Whether a proposal may change the members now: an entry of this term is committed, and no other
+ * change is under way (hazard R3). */
+bool lw_group_may_change(const lw_group *group);
+/* Has `node` lead, if it can: a voter that is not far behind. */
+void lw_group_transfer(lw_group *group, uint64_t node);
+
+/* ---- the log's end, and snapshots --------------------------------------------------------- */
+
+/* A flush of the tree became durable up to `index`: the log may let go of what nobody needs. */
+void lw_group_flushed(lw_group *group, uint64_t index);
+
+typedef struct lw_group_snapshot {
+    uint64_t index, term;     /* of the last entry in it */
+    lw_group_members members; /* as of then */
+} lw_group_snapshot;
+/* What a checkpoint made now stands for: everything applied. The log keeps what comes behind for
+ * `node`, within its bounds, until the snapshot was sent. */
+void lw_group_snapshot_begin(lw_group *group, uint64_t node, lw_group_snapshot *snapshot);
+/* It was installed there, or not. */
+void lw_group_snapshot_sent(lw_group *group, uint64_t node, const lw_group_snapshot *snapshot,
+                            bool installed);
+/* Makes a snapshot what this replica stands on: notes durably that the log begins anew behind it,
+ * then calls `ingest`, which replaces the shard's tree by one edit, then goes on from there. A
+ * crash leaves all of it or nothing (hazard R10). LW_OK also if the replica has come that far by
+ * itself, and `ingest` was not called. */
+LW_MUST_USE LW_YIELDS lw_status lw_group_install(lw_group *group, const lw_group_snapshot *snapshot,
+                                                 lw_status (*ingest)(void *argument),
+                                                 void *argument);
+
+/* ---- looking ------------------------------------------------------------------------------ */
+
+typedef struct lw_group_peer {
+    uint64_t node;
+    uint64_t match;   /* holds durably all up to here, as far as known; of a leader only */
+    bool reachable;   /* its link is up */
+    bool in_snapshot; /* waits for one, or for its end */
+} lw_group_peer;
+
+typedef struct lw_group_figures {
+    uint64_t term;
+    uint64_t leader; /* node id; 0: unknown */
+    uint64_t last_index, committed_index, applied_index;
+    uint64_t kept_bytes; /* of entries in memory */
+    lw_group_members members;
+    uint32_t peer_count;
+    lw_group_peer peers[LW_SHARD_REPLICAS_MAX];
+} lw_group_figures;
+void lw_group_figures_get(const lw_group *group, lw_group_figures *figures);
+
+/* The term in which this node leads, and may serve; 0: it does not. */
+uint64_t lw_group_leads(const lw_group *group);
+/* Who leads, as far as known; 0: nobody is known to. */
+uint64_t lw_group_leader(const lw_group *group);
+uint64_t lw_group_term(const lw_group *group);
+/* Of the last entry appended: the next proposal has the index behind it, if nothing suspends. */
+uint64_t lw_group_last_index(const lw_group *group);
+
+#endif

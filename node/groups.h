@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The groups of a node together: what they share, and what one fiber does for all of them.
+ *
+ *   watcher   one fiber, while anything waits for it: waits for the log's durable position, and
+ *             tells the groups what of theirs it covers
+ *   alarm     one timer, over the deadlines of all groups; none while no group has one
+ *   wire      a message between nodes is "which group" and what node/group_message.h says; all that
+ *             goes to one node in a turn leaves in one write, since `send` only queues
+ *
+ * A node whose groups have no other members has neither fiber nor timer here.
+ *
+ * Invariants
+ * H1. The groups are told in the order of the log, and after a group is closed nobody tells it.
+ * H2. Nothing a peer sends makes this allocate more than the message itself, or fail: what cannot
+ *     be read is dropped and counted. */
+#ifndef LW_GROUPS_H
+#define LW_GROUPS_H
+
+#include "base/env.h"
+#include "storage/budget.h"
+#include "storage/log.h"
+
+typedef struct lw_groups lw_groups;
+
+typedef struct lw_groups_options {
+    lw_env *env;
+    uint64_t node;       /* this one's id */
+    lw_budget *budget;   /* charged for entries that are kept; NULL: nobody is */
+    size_t kept_size;    /* bytes of entries kept in memory for followers, all groups together; what
+                            is more is read back from the log; 0: 8 MiB */
+    uint64_t behind_max; /* bytes of log that a group keeps for followers that are behind; who needs
+                            older entries gets a snapshot; 0: 64 MiB */
+    /* Queues a message to a node, or drops it. Copies; never suspends. NULL where no group has
+     * other members, ever. */
+    void (*send)(void *argument, uint64_t node, lw_bytes message);
+    /* A node has sent something to a group that is not here, and wants an answer: to make a replica
+     * that waits for a snapshot, or to tell it that it is no member any more. May be NULL. Must not
+     * suspend. */
+    void (*stranger)(void *argument, uint64_t from, uint64_t group);
+    void *argument;
+} lw_groups_options;
+
+lw_groups *lw_groups_open(const lw_groups_options *options);
+/* After replay, before any group starts. */
+void lw_groups_start(lw_groups *groups, lw_log *log);
+/* All groups are closed. Waits for what the watcher still has to do. */
+LW_YIELDS void lw_groups_close(lw_groups *groups);
+
+/* A message that a node's `send` handed in there. Never suspends. */
+void lw_groups_receive(lw_groups *groups, uint64_t from, lw_bytes message);
+/* The link to a node is up, or down: wakes groups that rest. Links are down at first. */
+void lw_groups_link(lw_groups *groups, uint64_t node, bool up);
+
+typedef struct lw_groups_figures {
+    uint64_t kept_bytes;                 /* entries in memory */
+    uint64_t sent, received, unreadable; /* messages */
+    uint64_t read_back_bytes;            /* of entries read from the log for followers */
+} lw_groups_figures;
+void lw_groups_figures_get(const lw_groups *groups, lw_groups_figures *figures);
+
+#endif
