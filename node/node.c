@@ -181,7 +181,7 @@ LW_YIELDS static lw_status open_server(lw_node *node) {
     lw_server_options options = {
         .listen = node->options.listen,
         .node_id = node->identity.node_id,
-        .cluster_id = lw_view(node->identity.cluster_id, LW_CLUSTER_ID_SIZE),
+        .cluster_id = lw_view(node->identity.lattice.id, LW_CLUSTER_ID_SIZE),
         .version = lw_text(node->options.version),
         .retention_ms = lw_gc_retention_ms(node->gc),
         .handle = handle,
@@ -372,7 +372,7 @@ static void status_parts(lw_node *node, lw_json *json) {
 void lw_node_status_json(lw_node *node, lw_buffer *out) {
     char hex[2 * LW_CLUSTER_ID_SIZE + 1];
     for (int index = 0; index < LW_CLUSTER_ID_SIZE; index++) {
-        (void)snprintf(hex + 2 * index, 3, "%02x", node->identity.cluster_id[index]);
+        (void)snprintf(hex + 2 * index, 3, "%02x", node->identity.lattice.id[index]);
     }
     char node_hex[17];
     (void)snprintf(node_hex, sizeof(node_hex), "%016llx",

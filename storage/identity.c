@@ -14,64 +14,86 @@
 
 enum {
     FORMAT_AT = 4,
-    CLUSTER_AT = 8,
-    SEED_AT = CLUSTER_AT + LW_CLUSTER_ID_SIZE,
+    LATTICE_AT = 8,
+    SEED_AT = LATTICE_AT + LW_SHARED_ID_SIZE,
     INCARNATION_AT = SEED_AT + LW_SEED_SIZE,
-    CHECKSUM_AT = INCARNATION_AT + 8,
+    EXCHANGE_AT = INCARNATION_AT + 8, /* format 2 ends here, with its checksum */
+    EPOCH_AT = EXCHANGE_AT + LW_EXCHANGE_SIZE,
+    KEY_AT = EPOCH_AT + 4,
+    CHECKSUM_AT = KEY_AT + LW_SHARED_KEY_SIZE,
     FILE_SIZE = CHECKSUM_AT + 4,
+    FORMAT_OLD = 2,
+    FILE_SIZE_OLD = EXCHANGE_AT + 4,
 };
 static const char magic[4] = {'L', 'W', 'I', 'D'};
 
 static void encode(const lw_node_identity *identity, uint8_t bytes[FILE_SIZE]) {
     memcpy(bytes, magic, sizeof(magic));
     lw_put_u32(bytes + FORMAT_AT, LW_FOLDER_FORMAT);
-    memcpy(bytes + CLUSTER_AT, identity->cluster_id, LW_CLUSTER_ID_SIZE);
+    memcpy(bytes + LATTICE_AT, identity->lattice.id, LW_SHARED_ID_SIZE);
     memcpy(bytes + SEED_AT, identity->keys.seed, LW_SEED_SIZE);
     lw_put_u64(bytes + INCARNATION_AT, identity->incarnation);
+    memcpy(bytes + EXCHANGE_AT, identity->exchange_secret, LW_EXCHANGE_SIZE);
+    lw_put_u32(bytes + EPOCH_AT, identity->lattice.epoch);
+    memcpy(bytes + KEY_AT, identity->lattice.key, LW_SHARED_KEY_SIZE);
     lw_put_u32(bytes + CHECKSUM_AT, lw_crc32c(0, lw_view(bytes, CHECKSUM_AT)));
 }
 
-/* What follows from the seed. */
+/* What follows from the seeds. */
 static void derive(lw_node_identity *identity) {
     lw_identity_derive(identity->keys.seed, &identity->keys);
-    uint8_t digest[LW_DIGEST_SIZE];
-    lw_digest(lw_view(identity->keys.public_key, LW_PUBLIC_KEY_SIZE), digest);
-    identity->node_id = lw_get_u64(digest);
+    lw_exchange_public(identity->exchange_secret, identity->exchange_public);
+    identity->node_id = lw_identity_number(identity->keys.public_key);
 }
 
-static lw_status decode(const uint8_t *bytes, size_t size, const char *path,
-                        lw_node_identity *identity) {
-    bool ours = size >= CLUSTER_AT && memcmp(bytes, magic, sizeof(magic)) == 0;
-    uint32_t format = ours ? lw_get_u32(bytes + FORMAT_AT) : 0;
+static bool checksum_right(const uint8_t *bytes, size_t checksum_at) {
+    return lw_get_u32(bytes + checksum_at) == lw_crc32c(0, lw_view(bytes, checksum_at));
+}
+
+static lw_status refuse_format(const char *path, uint32_t format) {
     if (format > LW_FOLDER_FORMAT) {
         return lw_fail(LW_REFUSED,
                        "%s has format %" PRIu32 ", this program knows formats up to %d: start the "
                        "newer version of Lathwork that wrote it",
                        path, format, LW_FOLDER_FORMAT);
     }
-    if (format > 0 && format < LW_FOLDER_FORMAT) {
-        return lw_fail(LW_REFUSED,
-                       "%s has format %" PRIu32
-                       ", this program reads format %d only: dump the data "
-                       "with the version of Lathwork that wrote it, and load it into a new folder",
-                       path, format, LW_FOLDER_FORMAT);
+    return lw_fail(LW_REFUSED,
+                   "%s has format %" PRIu32 ", this program reads formats from %d on: dump the "
+                   "data with the version of Lathwork that wrote it, and load it into a new folder",
+                   path, format, FORMAT_OLD);
+}
+
+/* What an old file lacks stays zero. */
+static lw_status decode(const uint8_t *bytes, size_t size, const char *path,
+                        lw_node_identity *identity, bool *was_old) {
+    bool ours = size >= LATTICE_AT && memcmp(bytes, magic, sizeof(magic)) == 0;
+    uint32_t format = ours ? lw_get_u32(bytes + FORMAT_AT) : LW_FOLDER_FORMAT;
+    if (format != LW_FOLDER_FORMAT && format != FORMAT_OLD && format != 0) {
+        return refuse_format(path, format);
     }
-    if (size != FILE_SIZE || format != LW_FOLDER_FORMAT ||
-        lw_get_u32(bytes + CHECKSUM_AT) != lw_crc32c(0, lw_view(bytes, CHECKSUM_AT))) {
+    bool old = format == FORMAT_OLD;
+    if (!ours || format == 0 || size != (old ? FILE_SIZE_OLD : FILE_SIZE) ||
+        !checksum_right(bytes, old ? EXCHANGE_AT : CHECKSUM_AT)) {
         return lw_fail(LW_CORRUPTION,
                        "%s is damaged: restore it from a backup, or remove this node from its "
                        "cluster and let it join again with an empty folder",
                        path);
     }
-    memcpy(identity->cluster_id, bytes + CLUSTER_AT, LW_CLUSTER_ID_SIZE);
+    memcpy(identity->lattice.id, bytes + LATTICE_AT, LW_SHARED_ID_SIZE);
     memcpy(identity->keys.seed, bytes + SEED_AT, LW_SEED_SIZE);
     identity->incarnation = lw_get_u64(bytes + INCARNATION_AT);
-    derive(identity);
+    *was_old = old;
+    if (!old) {
+        memcpy(identity->exchange_secret, bytes + EXCHANGE_AT, LW_EXCHANGE_SIZE);
+        identity->lattice.epoch = lw_get_u32(bytes + EPOCH_AT);
+        memcpy(identity->lattice.key, bytes + KEY_AT, LW_SHARED_KEY_SIZE);
+    }
     return LW_OK;
 }
 
 /* LW_NOT_FOUND if there is no file. */
-static LW_YIELDS lw_status read_file(lw_env *env, const char *path, lw_node_identity *identity) {
+static LW_YIELDS lw_status read_file(lw_env *env, const char *path, lw_node_identity *identity,
+                                     bool *was_old) {
     lw_handle file = LW_NO_HANDLE;
     LW_TRY(lw_file_open(env, path, LW_OPEN_READ_ONLY, &file));
     uint8_t bytes[FILE_SIZE + 1]; /* one more, to notice a file that is too long */
@@ -79,7 +101,7 @@ static LW_YIELDS lw_status read_file(lw_env *env, const char *path, lw_node_iden
     lw_status status = lw_file_read(env, file, 0, bytes, sizeof(bytes), &size);
     lw_file_close(env, file);
     if (status == LW_OK) {
-        status = decode(bytes, size, path, identity);
+        status = decode(bytes, size, path, identity, was_old);
     }
     lw_seal_wipe(bytes, sizeof(bytes));
     return status;
@@ -116,17 +138,51 @@ static LW_YIELDS lw_status replace_file(lw_env *env, const char *directory, cons
     return lw_path_sync_directory(env, directory);
 }
 
-lw_status lw_identity_open(lw_env *env, const char *directory, lw_node_identity *identity) {
+/* ---- opening ------------------------------------------------------------------------------ */
+
+/* A lattice that nobody else knows of yet. Its id may be known from before it had a key. */
+static void found_lattice(lw_env *env, bool has_id, lw_shared_key *lattice) {
+    if (!has_id) {
+        lw_env_entropy(env, lattice->id, sizeof(lattice->id));
+    }
+    lw_env_entropy(env, lattice->key, sizeof(lattice->key));
+    lattice->epoch = 1;
+}
+
+/* Reads, or makes, what is then written with its incarnation raised. */
+static LW_YIELDS lw_status read_or_make(lw_env *env, const char *path, bool to_join,
+                                        lw_node_identity *identity) {
+    bool old = false;
+    lw_status status = read_file(env, path, identity, &old);
+    if (status != LW_OK && status != LW_NOT_FOUND) {
+        return status;
+    }
+    bool fresh = status == LW_NOT_FOUND;
+    if (fresh) {
+        lw_env_entropy(env, identity->keys.seed, sizeof(identity->keys.seed));
+    }
+    if (fresh || old) {
+        lw_env_entropy(env, identity->exchange_secret, sizeof(identity->exchange_secret));
+    }
+    if (old || (fresh && !to_join)) {
+        found_lattice(env, old, &identity->lattice);
+    }
+    if (identity->lattice.epoch == 0 && !to_join) {
+        return lw_fail(LW_REFUSED,
+                       "%s was made for a node that is to join a lattice, and was not taken in: "
+                       "start it with --join, or remove the folder",
+                       path);
+    }
+    derive(identity);
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status open_identity(lw_env *env, const char *directory, bool to_join,
+                                         lw_node_identity *identity) {
     char path[LW_PATH_SIZE];
     LW_TRY(lw_path_join(path, directory, "IDENTITY"));
     lw_node_identity opened = {0};
-    lw_status status = read_file(env, path, &opened);
-    if (status == LW_NOT_FOUND) {
-        lw_env_entropy(env, opened.cluster_id, sizeof(opened.cluster_id));
-        lw_env_entropy(env, opened.keys.seed, sizeof(opened.keys.seed));
-        derive(&opened);
-        status = LW_OK;
-    }
+    lw_status status = read_or_make(env, path, to_join, &opened);
     if (status == LW_OK) {
         opened.incarnation++;
         status = replace_file(env, directory, path, &opened);
@@ -138,11 +194,36 @@ lw_status lw_identity_open(lw_env *env, const char *directory, lw_node_identity 
     return status;
 }
 
+lw_status lw_identity_open(lw_env *env, const char *directory, lw_node_identity *identity) {
+    return open_identity(env, directory, false, identity);
+}
+
+lw_status lw_identity_open_to_join(lw_env *env, const char *directory, lw_node_identity *identity) {
+    return open_identity(env, directory, true, identity);
+}
+
+lw_status lw_identity_adopt(lw_env *env, const char *directory, const lw_shared_key *lattice,
+                            lw_node_identity *identity) {
+    LW_ASSERT(identity->lattice.epoch == 0);
+    LW_ASSERT(lattice->epoch > 0);
+    char path[LW_PATH_SIZE];
+    LW_TRY(lw_path_join(path, directory, "IDENTITY"));
+    lw_node_identity adopted = *identity;
+    adopted.lattice = *lattice;
+    lw_status status = replace_file(env, directory, path, &adopted);
+    if (status == LW_OK) {
+        *identity = adopted;
+    }
+    lw_seal_wipe(&adopted, sizeof(adopted));
+    return status;
+}
+
 lw_status lw_identity_check(lw_env *env, const char *directory) {
     char path[LW_PATH_SIZE];
     LW_TRY(lw_path_join(path, directory, "IDENTITY"));
     lw_node_identity identity = {0};
-    lw_status status = read_file(env, path, &identity);
+    bool old = false;
+    lw_status status = read_file(env, path, &identity, &old);
     lw_seal_wipe(&identity, sizeof(identity));
     return status;
 }

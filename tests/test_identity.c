@@ -8,7 +8,7 @@
 #include "tests/unit.h"
 
 static const char path[] = "data/IDENTITY";
-enum { FILE_SIZE = 68 };
+enum { FILE_SIZE = 136, FILE_SIZE_OLD = 68 };
 
 typedef struct machine {
     lw_world *world;
@@ -80,7 +80,7 @@ static void two_nodes_are_not_the_same(void **state) {
     assert_true(start(&one));
     assert_true(start(&other));
     assert_int_not_equal(one.identity.node_id, other.identity.node_id);
-    assert_memory_not_equal(one.identity.cluster_id, other.identity.cluster_id, LW_CLUSTER_ID_SIZE);
+    assert_memory_not_equal(one.identity.lattice.id, other.identity.lattice.id, LW_CLUSTER_ID_SIZE);
     lw_world_close(one.world);
     lw_world_close(other.world);
 }
@@ -93,11 +93,14 @@ static void the_bytes_of_the_file_are_these(void **state) {
     lw_buffer bytes = lw_buffer_in(memory);
     assert_true(lw_disk_contents(lw_host_disk(node.host), LW_DISK_DURABLE, path, &bytes));
     assert_int_equal(bytes.size, FILE_SIZE);
-    assert_memory_equal(bytes.data, "LWID\2\0\0\0", 8);
-    assert_memory_equal(bytes.data + 8, node.identity.cluster_id, 16);
+    assert_memory_equal(bytes.data, "LWID\3\0\0\0", 8);
+    assert_memory_equal(bytes.data + 8, node.identity.lattice.id, 16);
     assert_memory_equal(bytes.data + 24, node.identity.keys.seed, 32);
     assert_int_equal(lw_get_u64(bytes.data + 56), 1);
-    assert_int_equal(lw_get_u32(bytes.data + 64), lw_crc32c(0, lw_view(bytes.data, 64)));
+    assert_memory_equal(bytes.data + 64, node.identity.exchange_secret, 32);
+    assert_int_equal(lw_get_u32(bytes.data + 96), 1);
+    assert_memory_equal(bytes.data + 100, node.identity.lattice.key, 32);
+    assert_int_equal(lw_get_u32(bytes.data + 132), lw_crc32c(0, lw_view(bytes.data, 132)));
     lw_memory_close(memory);
     lw_world_close(node.world);
 }
