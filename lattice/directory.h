@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where every shard is, as far as is known: descriptors and hints at their leaders, from any source
+ * in any order. What it says is a hint. The shard's own group is what decides (DESIGN §5), and a
+ * replica that knows better says so.
+ *
+ * The state is a map from shard id to its newest descriptor and newest leader; that is a join. Who
+ * overlaps whom is no part of it: while a split is known by halves, parent and child may claim the
+ * same keys, and looking up prefers the higher range version.
+ *
+ *   entry   = [ descriptor (as in TOPOLOGY, lattice/message.h), term, disputed ]
+ *   entries = [ entry, … ]                                      a page
+ *
+ * Invariants
+ * D1. Merging is commutative, associative, idempotent and monotone (hazard G2).
+ * D2. Of two descriptors of a shard the one of the higher (range version, config version) wins. At
+ *     the same epoch they are the same, or the entry becomes `disputed`: an alarm, which only a
+ *     higher epoch ends; the content kept then is the one that sorts first (hazard G3).
+ * D3. Of two leaders the one of the higher term wins; so does a known one over none in one term.
+ * D4. Memory is bounded by LW_DIRECTORY_SHARDS_MAX; about 400 bytes a shard with 16-byte keys. */
+#ifndef LW_DIRECTORY_H
+#define LW_DIRECTORY_H
+
+#include "lattice/message.h"
+
+enum {
+    LW_DIRECTORY_SHARDS_MAX = 100000,
+    LW_DIRECTORY_BUCKETS = 256, /* of digests */
+};
+
+typedef struct lw_directory {
+    lw_memory *memory;
+    struct lw_directory_entry **by_start; /* ascending by (start, id) */
+    uint32_t count, capacity;
+    struct lw_map *by_id;
+    uint64_t buckets[LW_DIRECTORY_BUCKETS]; /* digests: sums over the hashes of entries */
+} lw_directory;
+
+typedef enum lw_directory_merged {
+    LW_DIRECTORY_OLD,      /* it was known, or older than what is known */
+    LW_DIRECTORY_CHANGED,  /* new, or newer in descriptor or leader */
+    LW_DIRECTORY_DISPUTED, /* has just become so: same epoch, different content */
+    LW_DIRECTORY_FULL,     /* one shard too many */
+} lw_directory_merged;
+
+/* `shard.leader` and `leader_address` of what is handed in count as none if `term` is 0. */
+typedef struct lw_directory_row {
+    lw_shard_descriptor shard; /* of the directory: without leader_address */
+    uint64_t term;             /* in which `leader` led; 0: not known */
+    bool disputed;
+} lw_directory_row;
+
+lw_directory lw_directory_in(lw_memory *memory);
+void lw_directory_reset(lw_directory *directory);
+/* Takes a row in; it is copied. */
+lw_directory_merged lw_directory_merge(lw_directory *directory, const lw_directory_row *row);
+/* Takes in who leads a shard that is known. */
+lw_directory_merged lw_directory_lead(lw_directory *directory, uint64_t shard, uint64_t term,
+                                      uint64_t leader);
+/* By id, and by a key that it holds; false if there is none. Views are valid until the next merge.
+ */
+LW_MUST_USE bool lw_directory_find(const lw_directory *directory, uint64_t shard,
+                                   lw_directory_row *row);
+LW_MUST_USE bool lw_directory_lookup(const lw_directory *directory, lw_bytes key,
+                                     lw_directory_row *row);
+/* The one at `index` in the order of ranges, stale ones among them. */
+void lw_directory_at(const lw_directory *directory, uint32_t index, lw_directory_row *row);
+uint64_t lw_directory_digest(const lw_directory *directory);
+/* Where a shard counts in `buckets`. */
+uint32_t lw_directory_bucket(uint64_t shard);
+/* Bytes of memory it takes now. */
+size_t lw_directory_size(const lw_directory *directory);
+
+void lw_directory_row_encode(const lw_directory_row *row, lw_buffer *out);
+/* One row of an array that the reader stands in. */
+LW_MUST_USE lw_status lw_directory_row_next(lw_reader *reader, lw_directory_row *row);
+
+#endif

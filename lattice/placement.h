@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which nodes should hold a shard, and the next safe step there. There is no driver: the leader of
+ * each shard asks for its own shard, with what it knows just then, and at most one step comes back,
+ * with the reason in words.
+ *
+ * The wanted set of a shard is the first of its nodes in weighted rendezvous order (the lowest
+ * -log2(u) / capacity, where u is a hash of shard and node), passing over nodes of zones that are
+ * taken while there are others. So each node gets its share, a newcomer takes about its share and
+ * moves nothing else, and nobody has to remember or agree on anything.
+ *
+ * Invariants
+ * P1. A voter is removed only if the ones that stay, healthy and caught up, are a quorum of what
+ *     stays, and, unless it is dead or there are to be fewer, in exchange for a voter that is
+ * caught up (hazards R5 and R15). P2. No step while one is under way, and none that a node silent
+ * on a link for less than the grace would need: it is waited for. P3. No rule asks whether all
+ * nodes were seen (hazard G9). What is not known of a node keeps shards from moving to it, never
+ * from staying. P4. With unchanged input the steps end: the set that is reached wants no further
+ * step. */
+#ifndef LW_PLACEMENT_H
+#define LW_PLACEMENT_H
+
+#include "lattice/member.h"
+#include "lattice/message.h"
+
+enum {
+    LW_PLACEMENT_VOTERS = 3,   /* replicas a shard is to have */
+    LW_PLACEMENT_REASON = 192, /* bytes of a reason in words, with the closing zero */
+    LW_PLACEMENT_NODES_MAX = LW_MEMBERS_MAX,
+};
+
+/* A member, as placement sees it. */
+typedef struct lw_placement_node {
+    uint64_t node;
+    lw_member_state state; /* never GONE: those are left out */
+    lw_bytes zone;
+    uint64_t capacity;
+    lw_member_load load;
+    bool linked;  /* this node has a link to it, or is it */
+    bool dead;    /* has had none for longer than the grace */
+    bool settled; /* has been linked for long enough to be given shards in good times */
+    bool loaded;  /* `load` is recent */
+} lw_placement_node;
+
+typedef struct lw_placement_options {
+    uint64_t self;          /* the node that asks; it leads every shard it asks about */
+    uint32_t voters;        /* 0: LW_PLACEMENT_VOTERS; odd */
+    uint32_t receiving_max; /* replicas filled at once on one node; 0: 2 */
+    uint32_t changing_max;  /* steps of this node under way at once; 0: 8 */
+    uint32_t full_percent;  /* of capacity: above, a node is given nothing; 0: 90 */
+    bool calm;              /* the bus is up: shards may move for balance */
+} lw_placement_options;
+
+/* All nodes, prepared once for many shards. */
+typedef struct lw_placement_view {
+    lw_placement_options options;
+    lw_placement_node nodes[LW_PLACEMENT_NODES_MAX]; /* ascending by node */
+    uint32_t count;
+    uint32_t changing; /* steps under way: raised by the caller for each that it begins */
+    uint64_t round;    /* another number each time leaders may move: no step repeats a guess */
+} lw_placement_view;
+
+/* How far a replica is, as its leader knows. */
+typedef struct lw_placement_progress {
+    uint64_t node;
+    bool caught_up; /* it lacks nothing but what is under way; true for the leader */
+} lw_placement_progress;
+
+typedef struct lw_placement_shard {
+    const lw_shard_descriptor *shard;
+    const lw_placement_progress *progress; /* those missing are not caught up */
+    uint32_t progress_count;
+    bool changing; /* a change of replicas, a split or a transfer is under way */
+    bool settled;  /* the last change is long enough ago for a step for balance */
+} lw_placement_shard;
+
+typedef enum lw_placement_step_kind {
+    LW_PLACEMENT_NOTHING = 0,
+    LW_PLACEMENT_ADD,      /* `node` as learner */
+    LW_PLACEMENT_PROMOTE,  /* learners to voters; `node` is one of them */
+    LW_PLACEMENT_REPLACE,  /* the learner `node` for the voter `other`, at once */
+    LW_PLACEMENT_REMOVE,   /* `node` */
+    LW_PLACEMENT_TRANSFER, /* leadership to `node` */
+} lw_placement_step_kind;
+
+typedef struct lw_placement_step {
+    lw_placement_step_kind kind;
+    uint64_t node, other;
+    /* The replicas after the step, as voters and learners: what CHANGE_REPLICAS takes. Of NOTHING
+     * and TRANSFER those that there are. */
+    lw_shard_replica replicas[LW_SHARD_REPLICAS_MAX];
+    uint32_t replica_count;
+    char reason[LW_PLACEMENT_REASON]; /* also why there is nothing to do */
+} lw_placement_step;
+
+/* Empties a view. */
+void lw_placement_begin(lw_placement_view *view, const lw_placement_options *options);
+/* Adds a node, in ascending order. */
+void lw_placement_add(lw_placement_view *view, const lw_placement_node *node);
+/* The next step of a shard. */
+void lw_placement_decide(const lw_placement_view *view, const lw_placement_shard *shard,
+                         lw_placement_step *step);
+/* The caller carries a step out: the view counts it, so that what it decides next knows of it. */
+void lw_placement_took(lw_placement_view *view, const lw_placement_step *step);
+/* Rendezvous order: the `count` nodes a shard would best be on, best first; how many there are. */
+uint32_t lw_placement_rank(const lw_placement_view *view, uint64_t shard, uint64_t *nodes,
+                           uint32_t count);
+/* "add", "promote", … */
+const char *lw_placement_step_name(lw_placement_step_kind kind);
+
+#endif
