@@ -215,7 +215,7 @@ LW_YIELDS static lw_status name_files(ingestion *of, bool *unknown) {
     lw_store_shaping_begin(store);
     lw_tree *tree = lw_store_tree(store, of->ingest->tree);
     lw_status status;
-    if (of->ingest->create) {
+    if (of->ingest->kind == LW_INGEST_CREATE) {
         status = into_new_tree(of, unknown);
     } else if (tree == NULL) {
         status = lw_fail(LW_NOT_FOUND, "there is no tree %" PRIu64, of->ingest->tree);

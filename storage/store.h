@@ -174,20 +174,37 @@ LW_MUST_USE LW_YIELDS lw_status lw_tree_compact(lw_tree *tree);
 LW_MUST_USE LW_YIELDS lw_status lw_store_checkpoint(lw_store *store, const uint64_t *trees,
                                                     uint32_t tree_count, const char *directory);
 
+/* The same of one tree, and says what the bundle holds: exactly what was applied up to `index`.
+ * `state` is a snapshot of just that, which the caller closes. */
+LW_MUST_USE LW_YIELDS lw_status lw_store_checkpoint_tree(lw_store *store, uint64_t tree,
+                                                         const char *directory, uint64_t *index,
+                                                         lw_snapshot **state);
+
+typedef enum lw_ingest_kind {
+    LW_INGEST_INTO,    /* the tree is there, and holds nothing between the keys of a table */
+    LW_INGEST_CREATE,  /* the tree is made, with the bounds of the source */
+    LW_INGEST_REPLACE, /* the tree, if there is one, is dropped, and made as by CREATE: one edit */
+} lw_ingest_kind;
+
 typedef struct lw_ingest {
     const char *directory; /* of a bundle, in the same file system; it stays what it is */
     uint64_t source;       /* the tree in it */
     uint64_t tree;         /* that takes its tables over */
-    bool create;           /* it is made, with the bounds of the source; else it is there */
-    uint64_t index;        /* with `create`: what lw_tree_applied and lw_tree_flushed say of it */
+    lw_ingest_kind kind;
+    uint64_t index; /* but for INTO: what lw_tree_applied and lw_tree_flushed say of it */
 } lw_ingest;
 
 /* Takes the tables of a tree over, by hard links under numbers of this store. Every block of them
  * is verified first: LW_CORRUPTION, which says how many faults there are, and logs the first.
- * LW_EXISTS if the tree holds anything between the keys of one of the tables, or with `create`, if
- * it is there; LW_INVALID_ARGUMENT if a table reaches out of its bounds; LW_NOT_FOUND if either
+ * LW_EXISTS if the tree holds anything between the keys of one of the tables, or with CREATE, if it
+ * is there; LW_INVALID_ARGUMENT if a table reaches out of its bounds; LW_NOT_FOUND if either
  * tree is not there, or the bundle was cut short. Writes to the tree may go on: one
- * between those keys either comes early enough for LW_EXISTS, or is newer than what is ingested. */
+ * between those keys either comes early enough for LW_EXISTS, or is newer than what is ingested.
+ *
+ * With REPLACE the lw_tree of before is dropped as by lw_store_drop_tree in the turn in which the
+ * new one is there (lw_store_tree finds it by the same id): what the old one had in memory is gone,
+ * its open snapshots stay good, and of a flush or compaction of it under way nothing comes back.
+ * Nothing may be applied to the old one meanwhile. */
 LW_MUST_USE LW_YIELDS lw_status lw_store_ingest(lw_store *store, const lw_ingest *ingest);
 
 /* ---- reading ------------------------------------------------------------------------------ */

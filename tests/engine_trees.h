@@ -104,7 +104,7 @@ static inline void take_tree(engine *on, uint32_t tree) {
     lw_ingest ingest = {.directory = "copy",
                         .source = tree + 1,
                         .tree = engine_taken(tree),
-                        .create = true,
+                        .kind = LW_INGEST_CREATE,
                         .index = on->appended[tree]};
     if (!engine_worked(on, lw_store_ingest(on->store, &ingest), "taking over")) {
         return;

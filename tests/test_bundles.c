@@ -197,7 +197,7 @@ static void refuse_story(bench *on) {
     expect_status(on, ingest(on, "none", tree), LW_NOT_FOUND, "of no bundle");
     lw_ingest no_source = {.directory = "between", .source = 9, .tree = tree};
     expect_status(on, lw_store_ingest(on->store, &no_source), LW_NOT_FOUND, "of no tree");
-    lw_ingest taken = {.directory = "between", .source = 1, .tree = tree, .create = true};
+    lw_ingest taken = {.directory = "between", .source = 1, .tree = tree, .kind = LW_INGEST_CREATE};
     expect_status(on, lw_store_ingest(on->store, &taken), LW_EXISTS, "as a tree that is there");
     if (files_there(on, "data/sst") != before) {
         wrong(on, "what was not ingested left files");

@@ -287,7 +287,7 @@ static inline lw_status move_tree(bench *on, const deed *done) {
         LW_TRY(lw_store_ingest(on->store, &(lw_ingest){.directory = "copy",
                                                        .source = old,
                                                        .tree = done->tree,
-                                                       .create = true,
+                                                       .kind = LW_INGEST_CREATE,
                                                        .index = done->index}));
     }
     if (lw_store_tree(on->store, old) != NULL) {
@@ -322,7 +322,7 @@ static inline lw_status load_tree(bench *on, const deed *done) {
         LW_TRY(lw_store_ingest(on->store, &(lw_ingest){.directory = "load",
                                                        .source = 1,
                                                        .tree = done->tree,
-                                                       .create = true,
+                                                       .kind = LW_INGEST_CREATE,
                                                        .index = done->index}));
     }
     return remove_bundle(on, "load");
