@@ -39,6 +39,9 @@ typedef enum lw_message_kind {
     LW_MESSAGE_TOPOLOGY = 3, /* a key, or nothing → shard descriptors, from the one that holds it */
     LW_MESSAGE_SHARDS = 4,   /* the same → shards with what they hold, as rows below */
     LW_MESSAGE_NODES = 5,    /* → the members of the lattice (lattice/member.h) */
+    LW_MESSAGE_SNAPSHOT_OFFER = 6, /* between nodes: a shard as files (node/snapshot_wire.h) */
+    LW_MESSAGE_SNAPSHOT_PIECE = 7,
+    LW_MESSAGE_SNAPSHOT_END = 8,
     /* from here on to a shard; bodies in txn/request.h */
     LW_MESSAGE_TIMESTAMP = 16,
     LW_MESSAGE_GET = 17,

@@ -186,6 +186,9 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
     case LW_MESSAGE_TOPOLOGY:
     case LW_MESSAGE_SHARDS:
     case LW_MESSAGE_NODES:
+    case LW_MESSAGE_SNAPSHOT_OFFER:
+    case LW_MESSAGE_SNAPSHOT_PIECE:
+    case LW_MESSAGE_SNAPSHOT_END:
     case LW_MESSAGE_PIN:
     case LW_MESSAGE_UNPIN:
     case LW_MESSAGE_CHANGE_REPLICAS:
