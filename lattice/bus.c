@@ -27,7 +27,7 @@ void lw_bus_set_routes(lw_bus *bus, const char *const *addresses, uint32_t count
 }
 
 LW_YIELDS void lw_bus_close(lw_bus *bus) {
-    bus->world->close(bus);
+    bus->world->end(bus);
 }
 
 const char *lw_bus_state_name(lw_bus_state state) {
@@ -131,14 +131,14 @@ static void none_set_routes(lw_bus *bus, const char *const *addresses, uint32_t 
     (void)bus, (void)addresses, (void)count;
 }
 
-static void none_close(lw_bus *bus) {
+static void none_end(lw_bus *bus) {
     lw_free(((no_bus *)bus)->memory, bus);
 }
 
 static const lw_bus_world none_world = {
     .publish = none_publish,
     .set_routes = none_set_routes,
-    .close = none_close,
+    .end = none_end,
 };
 
 lw_bus *lw_bus_none(lw_memory *memory) {

@@ -81,7 +81,7 @@ typedef struct lw_bus lw_bus;
 typedef struct lw_bus_world {
     bool (*publish)(lw_bus *bus, lw_bus_kind kind, uint64_t node, lw_bytes body);
     void (*set_routes)(lw_bus *bus, const char *const *addresses, uint32_t count);
-    LW_YIELDS void (*close)(lw_bus *bus);
+    LW_YIELDS void (*end)(lw_bus *bus);
 } lw_bus_world;
 
 /* To be read by everybody, and written by its world. */

@@ -478,6 +478,7 @@ void lw_process_end(lw_process *process) {
     LW_ASSERT(lw_fiber_current() == NULL);
     LW_ASSERT(!process->turning);
     end_requests(process);
+    lw_sim_bus_end_process(host->world->bus, process);
     for (size_t number = 0; number < process->slot_count; number++) {
         if (host->power) {
             lw_slot_release(process->slots[number]);

@@ -34,7 +34,11 @@
     X(CLOCK_DRIFT, "clock_drift", 500000, "at boot: a clock that drifts by up to 500 ppm")       \
     X(WALL_OFFSET, "wall_offset", 500000, "at boot: a wall clock up to a second wrong")          \
     X(WALL_JUMP, "wall_jump", 200, "at a look: the wall clock jumps by up to a minute")          \
-    X(NO_HANDLES, "no_handles", 0, "a file or directory cannot be opened for want of handles")
+    X(NO_HANDLES, "no_handles", 0, "a file or directory cannot be opened for want of handles")   \
+    X(BUS_LOSS, "bus_loss", 20000, "a message on the bus is lost on its way to one node")        \
+    X(BUS_TWICE, "bus_twice", 10000, "a message on the bus comes twice")                         \
+    X(BUS_LATE, "bus_late", 20000,                                                               \
+      "a message on the bus takes up to ten seconds, others overtake it")
 
 typedef enum lw_fault {
 #define LW_FAULT_ENUM(name, text, rate, occasion) LW_FAULT_##name,

@@ -24,6 +24,7 @@ lw_world *lw_world_open(uint64_t seed, const lw_faults *faults) {
     world->network =
         lw_network_open(memory, &world->agenda, &world->trace, lw_world_chance(world, "network"),
                         &world->faults, world->hits);
+    world->bus = lw_sim_bus_of(world);
     lw_assert_set_witness(witness, world);
     return world;
 }

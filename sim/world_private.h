@@ -3,6 +3,7 @@
 #ifndef LW_SIM_WORLD_PRIVATE_H
 #define LW_SIM_WORLD_PRIVATE_H
 
+#include "sim/bus_private.h"
 #include "sim/world.h"
 
 typedef struct lw_process lw_process;
@@ -44,6 +45,7 @@ struct lw_world {
     lw_agenda agenda;
     lw_trace trace;
     lw_network *network;
+    lw_sim_bus *bus;
     lw_host *hosts; /* oldest first */
     const lw_mark **listed;
     bool stepping;

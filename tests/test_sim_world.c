@@ -16,6 +16,7 @@
 #ifndef LW_SIMULATION
 #define LW_SIMULATION 1
 #endif
+#include "sim/bus.h"
 #include "sim/world.h"
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -34,6 +35,7 @@ typedef struct actor {
     lw_env *env;
     const char *peer; /* whom it talks to */
     uint32_t rounds;
+    uint64_t boots;
 } actor;
 
 static void serve_stream(lw_env *env, lw_handle socket) {
@@ -122,8 +124,33 @@ static void writer_main(void *argument) {
     }
 }
 
+static void hear(void *argument, const lw_bus_message *message) {
+    actor *self = argument;
+    lw_logline(self->env, LW_LEVEL_INFO, "heard", "from=%llu", (unsigned long long)message->from);
+}
+
+static void crier_main(void *argument) {
+    actor *self = argument;
+    lw_bus_options options = {.node = lw_hash(0, lw_text(lw_host_name(self->host))),
+                              .incarnation = ++self->boots,
+                              .receive = hear,
+                              .argument = self};
+    lw_bus *bus;
+    char address[LW_ADDRESS_SIZE];
+    const char *route = address;
+    snprintf(address, sizeof(address), "%s:%d", self->peer, LW_SIM_BUS_PORT);
+    assert_int_equal(lw_sim_bus_open(NULL, self->env, &options, &bus), LW_OK);
+    lw_bus_set_routes(bus, &route, 1);
+    for (uint32_t round = 0; round < self->rounds; round++) {
+        lw_bus_publish(bus, LW_BUS_HEARTBEAT, 0, lw_text("here"));
+        lw_env_sleep(self->env, lw_env_random_below(self->env, SECOND_NS / 10));
+    }
+    lw_bus_close(bus);
+}
+
 static void start(actor *each) {
     each->env = lw_host_boot(each->host);
+    lw_env_start(each->env, "crier", crier_main, each);
     lw_env_start(each->env, "server", server_main, each);
     lw_env_start(each->env, "talker", talker_main, each);
     lw_env_start(each->env, "writer", writer_main, each);
