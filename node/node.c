@@ -158,6 +158,7 @@ LW_YIELDS static lw_status open_storage(lw_node *node) {
     lw_shards_options shards_options = {
         .env = node->env,
         .store = node->store,
+        .bootstrap = true,
         .gc = node->gc,
         .session_label = session_label,
         .died = died,

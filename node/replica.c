@@ -577,6 +577,10 @@ void lw_replica_store_died(lw_replica *replica, const lw_error *reason) {
     replica_die(replica);
 }
 
+bool lw_replica_leads(const lw_replica *replica) {
+    return replica->serving;
+}
+
 void lw_replica_descriptor(const lw_replica *replica, lw_shard_descriptor *descriptor) {
     *descriptor = replica->descriptor;
 }

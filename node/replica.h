@@ -107,6 +107,8 @@ bool lw_replica_session_came(lw_replica *replica, uint64_t session);
 void lw_replica_flushed(lw_replica *replica, uint64_t index);
 /* The store has died, also while nothing was written here: nothing is answered any more (P5). */
 void lw_replica_store_died(lw_replica *replica, const lw_error *reason);
+/* Whether this node leads the shard, and serves it. */
+bool lw_replica_leads(const lw_replica *replica);
 /* Views live as long as the replica does not change: copy before suspending. */
 void lw_replica_descriptor(const lw_replica *replica, lw_shard_descriptor *descriptor);
 

@@ -1,41 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "node/shards.h"
+#include "node/shards_state.h"
 
 #include "base/hash.h"
-#include "base/map.h"
 #include "node/kill.h"
 
-enum {
-    ASK_ATTEMPTS = 8,
-    TOLD_COUNT = 64, /* shards that who came with old descriptors is told */
-};
-
-/* One replica, and its place in the map. */
-typedef struct member {
-    lw_map_node node; /* by id */
-    lw_replica *replica;
-} member;
-
-struct lw_shards {
-    lw_shards_options options;
-    lw_env *env;
-    lw_log *log; /* NULL before the start */
-    lw_timestamps *timestamps;
-    lw_lock_table *locks;
-    lw_latch_slots *latch_slots;
-    lw_key_marks *key_marks;
-    lw_recent *writers, *killed;
-    lw_key_marks *written;
-    lw_map by_id;
-    member **sorted; /* by start key, once started */
-    uint32_t count, capacity;
-    bool serving, dead;
-    bool settled; /* no shard waits any more for sessions of before the start */
-};
+enum { TOLD_COUNT = 64 }; /* shards that who came with old descriptors is told */
 
 /* ---- who is there --------------------------------------------------------------------------- */
 
-static lw_bytes start_of(const member *one) {
+static lw_bytes start_of(const shards_member *one) {
     lw_shard_descriptor shard;
     lw_replica_descriptor(one->replica, &shard);
     return shard.start;
@@ -44,7 +17,7 @@ static lw_bytes start_of(const member *one) {
 lw_replica *lw_shards_find(const lw_shards *shards, uint64_t shard) {
     /* lw_mix permutes, so equal hashes are equal ids. */
     lw_map_node *node = lw_map_first(&shards->by_id, lw_mix(shard));
-    return node == NULL ? NULL : LW_MAP_ENTRY(node, member, node)->replica;
+    return node == NULL ? NULL : LW_MAP_ENTRY(node, shards_member, node)->replica;
 }
 
 uint32_t lw_shards_count(const lw_shards *shards) {
@@ -99,6 +72,21 @@ uint32_t lw_shards_place(const lw_shards *shards, lw_bytes key) {
     return until == 0 ? 0 : until - 1;
 }
 
+static bool holds(const lw_shard_descriptor *shard, lw_bytes key) {
+    return lw_compare(shard->start, key) <= 0 &&
+           (shard->end.size == 0 || lw_compare(key, shard->end) < 0);
+}
+
+lw_replica *shards_holding(const lw_shards *shards, lw_bytes key) {
+    if (shards->count == 0) {
+        return NULL;
+    }
+    lw_replica *replica = shards->sorted[lw_shards_place(shards, key)]->replica;
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(replica, &shard);
+    return holds(&shard, key) ? replica : NULL;
+}
+
 static void enter(lw_shards *shards, uint64_t shard, lw_replica *replica) {
     lw_memory *memory = shards->env->memory;
     if (shards->count == shards->capacity) {
@@ -106,7 +94,7 @@ static void enter(lw_shards *shards, uint64_t shard, lw_replica *replica) {
         shards->sorted =
             lw_reallocate(memory, shards->sorted, shards->capacity * sizeof(*shards->sorted));
     }
-    member *entered = lw_allocate_zero(memory, sizeof(*entered));
+    shards_member *entered = lw_allocate_zero(memory, sizeof(*entered));
     entered->replica = replica;
     uint32_t place = count_until(shards, start_of(entered));
     memmove(&shards->sorted[place + 1], &shards->sorted[place],
@@ -119,17 +107,21 @@ static void enter(lw_shards *shards, uint64_t shard, lw_replica *replica) {
 /* D1. */
 static lw_status check_coverage(const lw_shards *shards) {
     lw_bytes expected = lw_view(NULL, 0);
-    bool whole = true, open = true;
+    bool lone = shards->others.ask == NULL, whole = true, open = true;
     for (uint32_t index = 0; index < shards->count; index++) {
         lw_shard_descriptor shard;
         lw_replica_descriptor(shards->sorted[index]->replica, &shard);
-        whole = whole && open && lw_equal(shard.start, expected);
+        int gap = lw_compare(shard.start, expected);
+        whole = whole && open && (lone ? gap == 0 : gap >= 0);
         expected = shard.end;
         open = shard.end.size > 0;
     }
-    if (!whole || open) {
-        return lw_fail(LW_CORRUPTION, "the shards of this folder do not cover every key once: "
-                                      "restore it from a backup");
+    if (!whole || (lone && open)) {
+        return lw_fail(LW_CORRUPTION,
+                       lone ? "the shards of this folder do not cover every key once: restore it "
+                              "from a backup"
+                            : "two shards of this folder hold the same keys: restore it from a "
+                              "backup, or remove it and have the node join again");
     }
     return LW_OK;
 }
@@ -186,29 +178,6 @@ lw_status lw_shards_execute(lw_shards *shards, const lw_request *request, uint64
         lw_replica_descriptor(replica, &shard);
         reply->size = reply_start;
         topology_from(shards, lw_shards_place(shards, shard.start), TOLD_COUNT, reply);
-    }
-    return status;
-}
-
-lw_status lw_shards_ask(lw_shards *shards, lw_message_kind kind, lw_bytes key, lw_bytes body,
-                        lw_buffer *reply) {
-    lw_status status = LW_UNAVAILABLE;
-    for (int attempt = 0; attempt < ASK_ATTEMPTS && status == LW_UNAVAILABLE; attempt++) {
-        if (!shards->serving) {
-            return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
-        }
-        lw_replica *replica = shards->sorted[lw_shards_place(shards, key)]->replica;
-        lw_shard_descriptor shard;
-        lw_replica_descriptor(replica, &shard);
-        lw_request request = {.kind = kind, .shard = shard.id, .epoch = shard.epoch, .body = body};
-        size_t reply_start = reply->size;
-        status = lw_replica_execute(replica, &request, 0, reply);
-        if (status == LW_UNAVAILABLE) {
-            if (reply->size == reply_start) {
-                return status;
-            }
-            reply->size = reply_start; /* it was split meanwhile */
-        }
     }
     return status;
 }
@@ -305,7 +274,7 @@ LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
 
 LW_YIELDS static lw_status open_all(lw_shards *shards) {
     lw_store *store = shards->options.store;
-    if (lw_store_tree(store, LW_ROOT_SHARD) == NULL) {
+    if (shards->options.bootstrap && lw_store_next_tree(store, NULL) == NULL) {
         LW_TRY(open_one(shards, LW_ROOT_SHARD));
     }
     for (lw_tree *tree = lw_store_next_tree(store, NULL); tree != NULL;
@@ -322,6 +291,9 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
     lw_shards *opened = lw_allocate_zero(memory, sizeof(*opened));
     opened->options = *options;
     opened->env = options->env;
+    if (options->others != NULL) {
+        opened->others = *options->others;
+    }
     opened->timestamps = lw_timestamps_open(options->env);
     opened->latch_slots = lw_allocate_zero(memory, sizeof(*opened->latch_slots));
     opened->locks = lw_lock_table_open(options->env);
@@ -378,12 +350,13 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
 void lw_shards_close(lw_shards *shards) {
     lw_memory *memory = shards->env->memory;
     shards->serving = false;
+    lw_queue_wake_all(&shards->stop);
     lw_timestamps_stop(shards->timestamps);
     for (uint32_t index = 0; index < shards->count; index++) {
         lw_replica_stop(shards->sorted[index]->replica);
     }
     while (shards->count > 0) { /* the root shard last: it keeps the ceiling */
-        member *closed = shards->sorted[--shards->count];
+        shards_member *closed = shards->sorted[--shards->count];
         lw_map_remove(&shards->by_id, &closed->node);
         lw_replica_close(closed->replica);
         lw_free(memory, closed);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The shards of a node: its replicas, by id and in the order of their ranges, and what they share:
  * the timestamps, the table of pessimistic locks, the log. Requests come in here and are handed to
- * the replica that they name.
+ * the replica that they name. A node among others holds any of the lattice's shards, or none; what
+ * it asks itself about keys of another goes to the node that leads there.
  *
  * Invariants
- * D1. Once open, the shards of a lone node cover every key exactly once.
+ * D1. Once open, the shards of a lone node cover every key exactly once. Those of a node among
+ *     others hold no key twice (hazard R11).
  * D2. A record of the log goes to the shard of its group. */
 #ifndef LW_SHARDS_H
 #define LW_SHARDS_H
@@ -13,10 +15,29 @@
 
 typedef struct lw_shards lw_shards;
 
+/* The other nodes, for the shards of this one. None of these suspends but the one marked so. */
+typedef struct lw_shards_others {
+    /* Carries out a request of this node's own in another node, as lw_shards_execute does there for
+     * session 0. LW_UNAVAILABLE without a reply: it may have been carried out, or not. */
+    LW_YIELDS lw_status (*ask)(void *argument, uint64_t node, const lw_request *request,
+                               uint64_t deadline_ns, lw_buffer *reply);
+    /* What is known of the shard that holds a key: a hint, with views until somebody suspends.
+     * False: nothing. */
+    bool (*locate)(void *argument, lw_bytes key, lw_shard_descriptor *shard);
+    /* A shard's descriptor, or its leader, is another one now. */
+    void (*learned)(void *argument, const lw_shard_descriptor *shard);
+    /* Where a node listens; empty if that is not known. */
+    lw_bytes (*address)(void *argument, uint64_t node);
+} lw_shards_others;
+
 typedef struct lw_shards_options {
     lw_env *env;
     lw_store *store;
-    lw_gc *gc; /* outlives them; NULL: nothing is forgotten */
+    uint64_t node; /* this one's id; 0: a lone node that has none */
+    bool
+        bootstrap; /* the folder is the first of its lattice: makes the root shard if it is empty */
+    const lw_shards_others *others; /* copied; NULL: a lone node */
+    lw_gc *gc;                      /* outlives them; NULL: nothing is forgotten */
     /* The label of a session, for conflict messages; empty if unknown. */
     lw_bytes (*session_label)(void *argument, uint64_t session);
     /* Called once when the log or the store died, with the reason: the node must stop. */
@@ -24,12 +45,13 @@ typedef struct lw_shards_options {
     void *argument;
 } lw_shards_options;
 
-/* Opens a replica for every tree of the store; the root shard is made if there is none. */
+/* Opens a replica for every tree of the store. */
 LW_MUST_USE LW_YIELDS lw_status lw_shards_open(const lw_shards_options *options,
                                                lw_shards **shards);
 /* Takes one record while the log is replayed: an lw_log_visit. */
 LW_MUST_USE lw_status lw_shards_replay(void *shards, const lw_log_record *record);
-/* After replay: all of them serve. LW_CORRUPTION if they leave a gap, or overlap (D1). */
+/* After replay: all that this node leads serve. LW_CORRUPTION if they leave a gap, or overlap (D1).
+ */
 LW_MUST_USE LW_YIELDS lw_status lw_shards_start(lw_shards *shards, lw_log *log);
 /* Refuses what comes, waits for what is under way, frees. */
 LW_YIELDS void lw_shards_close(lw_shards *shards);
@@ -39,7 +61,9 @@ LW_YIELDS void lw_shards_close(lw_shards *shards);
  * meant. Then nothing was done. */
 LW_MUST_USE LW_YIELDS lw_status lw_shards_execute(lw_shards *shards, const lw_request *request,
                                                   uint64_t session, lw_buffer *reply);
-/* Carries out a request of the node's own at the shard that holds `key`; the same statuses. */
+/* Carries out a request of the node's own at the shard that holds `key`, wherever that is led; the
+ * same statuses, but nobody is sent on: it is tried again, for some seconds, while nobody is known
+ * to lead there. Then LW_UNAVAILABLE, and it may have been carried out. */
 LW_MUST_USE LW_YIELDS lw_status lw_shards_ask(lw_shards *shards, lw_message_kind kind, lw_bytes key,
                                               lw_bytes body, lw_buffer *reply);
 /* The body of a reply to TOPOLOGY: descriptors in the order of their ranges, beginning with the
@@ -60,7 +84,7 @@ void lw_shards_store_died(lw_shards *shards, const lw_error *reason);
 uint32_t lw_shards_count(const lw_shards *shards);
 /* In the order of their ranges. */
 lw_replica *lw_shards_at(const lw_shards *shards, uint32_t index);
-/* The index of the one that holds `key`. */
+/* The index of the one that holds `key`, or would if it held more. */
 uint32_t lw_shards_place(const lw_shards *shards, lw_bytes key);
 /* By id; NULL if it is not here. */
 lw_replica *lw_shards_find(const lw_shards *shards, uint64_t shard);

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Requests of the node's own, to the shard that holds a key: here, or at the node that leads it.
+ * Who is told to go elsewhere goes there; who finds nobody waits a little, longer each time. All
+ * requests are idempotent, so one that got no answer is sent again. */
+#include "node/shards_state.h"
+
+enum {
+    LONE_ATTEMPTS = 8,  /* on a lone node, where only a split sends one on */
+    ASK_MS = 10 * 1000, /* for all attempts */
+    ATTEMPT_MS = 3000,  /* for one: who does not answer may have lost the leadership */
+    PAUSE_MIN_MS = 5,   /* doubling, with as much again by chance */
+    PAUSE_MAX_MS = 300,
+};
+#define NS_PER_MS UINT64_C(1000000)
+
+/* A request on its way. */
+typedef struct asking {
+    lw_shards *shards;
+    lw_message_kind kind;
+    lw_bytes key, body;
+    uint64_t deadline_ns;
+    /* Where to go next: what was told, else what is known. */
+    lw_shard_descriptor shard;
+    bool told;
+    lw_buffer told_bytes; /* what the descriptor's views point into */
+    uint32_t attempt;     /* which of the replicas is tried while nobody is known to lead */
+} asking;
+
+static lw_status closing(void) {
+    return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
+}
+
+static bool holds(const lw_shard_descriptor *shard, lw_bytes key) {
+    return lw_compare(shard->start, key) <= 0 &&
+           (shard->end.size == 0 || lw_compare(key, shard->end) < 0);
+}
+
+/* ---- what is told --------------------------------------------------------------------------- */
+
+static bool newer(const lw_epoch *a, const lw_epoch *b) {
+    return a->range_version > b->range_version ||
+           (a->range_version == b->range_version && a->config_version > b->config_version);
+}
+
+/* Takes the shard of the key out of an answer of LW_UNAVAILABLE. True if that leads elsewhere than
+ * where this attempt went. */
+static bool learn(asking *job, uint64_t asked, lw_bytes told) {
+    lw_buffer_clear(&job->told_bytes);
+    lw_buffer_append(&job->told_bytes, told);
+    job->told = false;
+    lw_reader reader;
+    uint32_t count = 0;
+    if (lw_topology_open(lw_buffer_view(&job->told_bytes), &reader, &count) != LW_OK) {
+        return false;
+    }
+    lw_epoch before = job->shard.epoch;
+    uint64_t id = job->shard.id;
+    lw_shard_descriptor next;
+    for (uint32_t index = 0; index < count && lw_topology_next(&reader, &next) == LW_OK; index++) {
+        if (job->shards->others.learned != NULL) {
+            job->shards->others.learned(job->shards->options.argument, &next);
+        }
+        if (holds(&next, job->key)) {
+            job->shard = next;
+            job->told = true;
+        }
+    }
+    return job->told && (job->shard.id != id || newer(&job->shard.epoch, &before) ||
+                         (job->shard.leader != 0 && job->shard.leader != asked));
+}
+
+/* ---- where to go ---------------------------------------------------------------------------- */
+
+/* The node that leads it, or else the next one of those that hold it, but this one; 0: none. */
+static uint64_t node_of(asking *job) {
+    const lw_shard_descriptor *shard = &job->shard;
+    uint64_t own = job->shards->options.node;
+    if (shard->leader != 0 && shard->leader != own) {
+        return shard->leader;
+    }
+    for (uint32_t step = 0; step < shard->replica_count; step++) {
+        uint64_t node = shard->replicas[(job->attempt + step) % shard->replica_count].node;
+        if (node != own) {
+            return node;
+        }
+    }
+    return 0;
+}
+
+/* True if a replica here is to be asked; else the node that is, 0: nobody is known. */
+static bool next_stop(asking *job, lw_replica **replica, uint64_t *node) {
+    lw_shards *shards = job->shards;
+    *replica = shards_holding(shards, job->key);
+    *node = 0;
+    if (*replica != NULL && (lw_replica_leads(*replica) || shards->others.ask == NULL)) {
+        return true;
+    }
+    if (shards->others.ask == NULL) {
+        return false;
+    }
+    bool known = job->told;
+    if (!known && *replica != NULL) {
+        lw_replica_descriptor(*replica, &job->shard);
+        known = true;
+    }
+    if (!known) {
+        known = shards->others.locate(shards->options.argument, job->key, &job->shard);
+    }
+    *node = known ? node_of(job) : 0;
+    return false;
+}
+
+LW_YIELDS static lw_status ask_here(asking *job, lw_replica *replica, lw_buffer *reply) {
+    lw_replica_descriptor(replica, &job->shard);
+    lw_request request = {
+        .kind = job->kind, .shard = job->shard.id, .epoch = job->shard.epoch, .body = job->body};
+    return lw_replica_execute(replica, &request, 0, reply);
+}
+
+LW_YIELDS static lw_status ask_there(asking *job, uint64_t node, lw_buffer *reply) {
+    lw_shards *shards = job->shards;
+    uint64_t now_ns = lw_env_now(shards->env), until_ns = now_ns + ATTEMPT_MS * NS_PER_MS;
+    until_ns = until_ns < job->deadline_ns ? until_ns : job->deadline_ns;
+    lw_request request = {.kind = job->kind,
+                          .shard = job->shard.id,
+                          .epoch = job->shard.epoch,
+                          .timeout_ms = (uint32_t)((until_ns - now_ns) / NS_PER_MS + 1),
+                          .body = job->body};
+    LW_MARK(shards->env, "shards.asked_elsewhere");
+    return shards->others.ask(shards->options.argument, node, &request, until_ns, reply);
+}
+
+/* Whether another attempt may do better. */
+static bool worth_another(lw_status status) {
+    return status == LW_UNAVAILABLE || status == LW_TIMEOUT || status == LW_UNDETERMINED;
+}
+
+/* False when the node stops, or the time is over. */
+LW_YIELDS static bool pause(asking *job) {
+    lw_shards *shards = job->shards;
+    uint64_t pause_ms = PAUSE_MAX_MS;
+    if (job->attempt < 6) {
+        pause_ms = (uint64_t)PAUSE_MIN_MS << job->attempt;
+    }
+    uint64_t now_ns = lw_env_now(shards->env);
+    uint64_t pause_ns = pause_ms * NS_PER_MS;
+    pause_ns += lw_env_random_below(shards->env, pause_ns);
+    if (now_ns + pause_ns >= job->deadline_ns) {
+        return false;
+    }
+    (void)lw_env_wait(shards->env, &shards->stop, now_ns + pause_ns);
+    return shards->serving;
+}
+
+/* One attempt. `*sent_on`: it is known where to go instead. */
+LW_YIELDS static lw_status attempt(asking *job, lw_buffer *reply, bool *sent_on) {
+    size_t reply_start = reply->size;
+    lw_replica *replica;
+    uint64_t node;
+    lw_status status;
+    *sent_on = false;
+    if (next_stop(job, &replica, &node)) {
+        node = job->shards->options.node;
+        status = ask_here(job, replica, reply);
+    } else if (node != 0) {
+        status = ask_there(job, node, reply);
+    } else {
+        return lw_fail(LW_UNAVAILABLE, "nobody is known to hold the shard of a key");
+    }
+    if (worth_another(status)) {
+        *sent_on = status == LW_UNAVAILABLE && reply->size > reply_start &&
+                   learn(job, node, lw_view(reply->data + reply_start, reply->size - reply_start));
+        job->told = *sent_on;
+        reply->size = reply_start;
+    }
+    return status;
+}
+
+LW_YIELDS static lw_status ask_until(asking *job, lw_buffer *reply) {
+    bool lone = job->shards->others.ask == NULL;
+    for (;;) {
+        if (!job->shards->serving) {
+            return closing();
+        }
+        bool sent_on;
+        lw_status status = attempt(job, reply, &sent_on);
+        if (!worth_another(status)) {
+            return status;
+        }
+        job->attempt++;
+        if (lone && (!sent_on || job->attempt == LONE_ATTEMPTS)) {
+            return status;
+        }
+        lw_error why = *lw_error_slot();
+        if (!sent_on && !pause(job)) {
+            return lw_fail(LW_UNAVAILABLE, "%s", why.text);
+        }
+    }
+}
+
+lw_status lw_shards_ask(lw_shards *shards, lw_message_kind kind, lw_bytes key, lw_bytes body,
+                        lw_buffer *reply) {
+    asking job = {.shards = shards,
+                  .kind = kind,
+                  .key = key,
+                  .body = body,
+                  .deadline_ns = lw_env_now(shards->env) + ASK_MS * NS_PER_MS,
+                  .told_bytes = lw_buffer_in(shards->env->memory)};
+    lw_status status = ask_until(&job, reply);
+    lw_buffer_reset(&job.told_bytes);
+    return status;
+}
