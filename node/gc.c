@@ -397,7 +397,7 @@ LW_YIELDS static lw_status pin(lw_gc *gc, const lw_pin_request *asked, uint64_t 
     if (*timestamp == 0) {
         LW_TRY(lw_timestamps_take(gc->timestamps, 1, deadline_ns, timestamp));
     }
-    LW_TRY(lw_timestamps_given(gc->timestamps, *timestamp));
+    LW_TRY(lw_timestamps_given(gc->timestamps, *timestamp, deadline_ns));
     LW_TRY(lw_gc_stands(gc, *timestamp));
     uint64_t until = now_of(gc) + lw_timestamp_of_ms(asked->lifetime_ms);
     lw_bytes label = gc->options.session_label(gc->options.argument, session);

@@ -68,7 +68,7 @@ lw_status lw_kill(lw_shards *shards, lw_bytes body, uint64_t session, lw_buffer 
     lw_kill_request request;
     lw_status status = lw_kill_request_decode(body, &arena, &request);
     if (status == LW_OK) {
-        status = lw_timestamps_given(lw_shards_timestamps(shards), request.start);
+        status = lw_timestamps_given(lw_shards_timestamps(shards), request.start, 0);
     }
     if (status != LW_OK) {
         lw_arena_reset(&arena);

@@ -130,9 +130,6 @@ lw_status replica_evaluation_open(replica_call *call) {
     evaluation->given = lw_timestamps_last(replica->options.timestamps);
     evaluation->marks = &replica->marks;
     evaluation->unlocked = replica->open_first == NULL;
-    if (replica->written_before == 0) {
-        replica->written_before = evaluation->given;
-    }
     evaluation->written = replica->options.written;
     evaluation->written_before = replica->written_before;
     return LW_OK;
@@ -458,7 +455,7 @@ static void encode_number(void *argument, lw_buffer *value) {
     lw_buffer_append_u64(value, *number);
 }
 
-/* Of the root shard: see lw_timestamps_serve. */
+/* Of the root shard: see lw_timestamps_ground. */
 LW_YIELDS static lw_status keep_ceiling(void *argument, uint64_t ceiling) {
     kept_record record = {.name = "ceiling",
                           .encode = encode_number,
@@ -520,7 +517,9 @@ lw_status replica_begin_term(lw_replica *replica, uint64_t ceiling) {
 }
 
 void replica_serve(lw_replica *replica) {
-    lw_read_marks_raise_all(&replica->marks, lw_timestamps_last(replica->options.timestamps));
+    uint64_t given = lw_timestamps_last(replica->options.timestamps);
+    lw_read_marks_raise_all(&replica->marks, given);
+    replica->written_before = given;
     replica->serving = true;
     replica_open_sweep_leftovers(replica);
 }
@@ -533,12 +532,13 @@ lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
     uint64_t ceiling = 0;
     if (root) {
         LW_TRY(load_ceiling(replica, &ceiling));
-        ceiling = lw_timestamps_load(timestamps, ceiling);
+        lw_timestamps_ground ground = {.keep = keep_ceiling, .argument = replica};
+        ceiling = lw_timestamps_lead(timestamps, ceiling, &ground);
     }
     LW_TRY(replica_open_load(replica, replica->tree, lw_view(NULL, 0)));
     LW_TRY(replica_begin_term(replica, ceiling));
     if (root) {
-        lw_timestamps_serve(timestamps, ceiling, keep_ceiling, replica);
+        lw_timestamps_raised(timestamps, ceiling);
     }
     replica_serve(replica);
     return LW_OK;

@@ -73,7 +73,7 @@ lw_status replica_commit(replica_call *call, lw_bytes body, lw_buffer *reply) {
     if (request.commit_timestamp == 0) {
         return lw_fail(LW_INVALID_ARGUMENT, "a commit request says no commit timestamp");
     }
-    LW_TRY(replica_given(replica, request.commit_timestamp));
+    LW_TRY(replica_given(call, request.commit_timestamp));
     /* Its locks hold the values already, and go. */
     LW_TRY(replica_admit(call, body.size, true));
     LW_TRY(replica_finish(call, &request));
@@ -91,7 +91,7 @@ lw_status replica_rollback(replica_call *call, lw_bytes body, lw_buffer *reply) 
     if (request.commit_timestamp != 0) {
         return lw_fail(LW_INVALID_ARGUMENT, "a rollback request says a commit timestamp");
     }
-    LW_TRY(replica_given(replica, request.start));
+    LW_TRY(replica_given(call, request.start));
     if (request.key_count == 0) {
         lw_lock_table_release_all(replica->locks, request.start);
         return LW_OK;
@@ -123,7 +123,7 @@ LW_YIELDS static lw_status check_latched(replica_call *call, const lw_check_requ
 lw_status replica_check(replica_call *call, lw_bytes body, lw_buffer *reply) {
     lw_check_request request;
     LW_TRY(lw_check_request_decode(body, &call->arena, &request));
-    LW_TRY(replica_given(call->replica, request.start));
+    LW_TRY(replica_given(call, request.start));
     LW_TRY(replica_admit(call, body.size, true));
     lw_check_reply fate;
     LW_TRY(latch_one(call, request.primary));
@@ -149,7 +149,7 @@ LW_YIELDS static lw_status look_latched(replica_call *call,
 lw_status replica_check_secondaries(replica_call *call, lw_bytes body, lw_buffer *reply) {
     lw_check_secondaries_request request;
     LW_TRY(lw_check_secondaries_request_decode(body, &call->arena, &request));
-    LW_TRY(replica_given(call->replica, request.commit_timestamp));
+    LW_TRY(replica_given(call, request.commit_timestamp));
     LW_TRY(replica_admit(call, body.size, true));
     call->latch.exclusive_count = request.key_count;
     call->latch.exclusive = replica_sorted(call, request.keys, &call->latch.exclusive_count);

@@ -4,7 +4,7 @@
 
 lw_status replica_stand(replica_call *call, uint64_t timestamp) {
     const lw_replica_options *options = &call->replica->options;
-    LW_TRY(replica_given(call->replica, timestamp));
+    LW_TRY(replica_given(call, timestamp));
     if (timestamp < call->stands_on) {
         call->stands_on = timestamp;
     }

@@ -20,7 +20,7 @@ LW_YIELDS static lw_status settle_timestamps(replica_call *call, uint64_t *read_
         *start = *read_timestamp;
     }
     uint64_t stands_on = *start != 0 && *start < *read_timestamp ? *start : *read_timestamp;
-    LW_TRY(replica_given(call->replica, *read_timestamp));
+    LW_TRY(replica_given(call, *read_timestamp));
     LW_TRY(replica_stand(call, stands_on));
     if (fresh && LW_BUG(call->replica->env, "txn.snapshot_of_before")) {
         *read_timestamp -= lw_timestamp_of_ms(5);
@@ -71,7 +71,7 @@ lw_status replica_validate(replica_call *call, lw_bytes body, lw_buffer *reply) 
     LW_TRY(lw_validate_request_decode(body, &call->arena, &request));
     call->start = request.start;
     LW_TRY(replica_stand(call, request.start));
-    LW_TRY(replica_given(call->replica, request.commit_timestamp));
+    LW_TRY(replica_given(call, request.commit_timestamp));
     replica_share_reads(call, request.keys, request.key_count, request.ranges, request.range_count);
     LW_TRY(replica_latch(call));
     LW_TRY(replica_evaluation_open(call));

@@ -138,8 +138,7 @@ struct lw_replica {
 
     lw_latch_table latches;
     lw_lock_table *locks;    /* the node's */
-    uint64_t written_before; /* records that are not in options.written are at or below it; 0: none
-                                was evaluated yet */
+    uint64_t written_before; /* records that are not in options.written are at or below it */
     uint32_t latch_waiting, lock_waiting;
 
     lw_read_marks marks;
@@ -186,8 +185,9 @@ void replica_free(lw_replica *replica);
 /* A new term, with its no-op, durable. `ceiling`: of the root shard's timestamps; 0: none. LW_FULL:
  * nothing was appended, try again. */
 LW_MUST_USE LW_YIELDS lw_status replica_begin_term(lw_replica *replica, uint64_t ceiling);
-/* Takes requests from now on. Whatever was read here before, or in the shard that this one was
- * split from, was read at timestamps that had been given by now. */
+/* Takes requests from now on. Whatever was read or written here before, or in the shard that this
+ * one was split from, has timestamps that had been given by now: so one must have been taken since
+ * others could last do that (hazard T4). */
 void replica_serve(lw_replica *replica);
 
 /* ---- entries: replica_propose.c ------------------------------------------------------------- */
@@ -216,11 +216,11 @@ void replica_die(lw_replica *replica);
 
 /* ---- waiting: replica_wait.c ---------------------------------------------------------------- */
 
-/* Takes timestamps, waiting for the ceiling if it must; does not suspend on the way out. */
+/* Takes timestamps, waiting for them if it must; see lw_timestamps_take. */
 LW_MUST_USE LW_YIELDS lw_status replica_take(lw_replica *replica, uint32_t count,
                                              uint64_t deadline_ns, uint64_t *first);
-/* LW_INVALID_ARGUMENT if the oracle has not given it yet. */
-LW_MUST_USE lw_status replica_given(const lw_replica *replica, uint64_t timestamp);
+/* LW_INVALID_ARGUMENT if the oracle has not given it yet: see lw_timestamps_given. */
+LW_MUST_USE LW_YIELDS lw_status replica_given(replica_call *call, uint64_t timestamp);
 /* Waits for room to write; LW_FULL, in words. `freeing`: the request gives back more than it takes,
  * and is let in on a full disk too. */
 LW_MUST_USE LW_YIELDS lw_status replica_admit(replica_call *call, size_t size, bool freeing);
@@ -307,7 +307,7 @@ LW_MUST_USE LW_YIELDS lw_status replica_split(replica_call *call, lw_bytes body,
 
 /* The call reads at this timestamp, or its transaction began there: see lw_gc_stand. As
  * replica_given. */
-LW_MUST_USE lw_status replica_stand(replica_call *call, uint64_t timestamp);
+LW_MUST_USE LW_YIELDS lw_status replica_stand(replica_call *call, uint64_t timestamp);
 /* Takes note of an entry of before the start. */
 void replica_gc_replayed(lw_replica *replica, uint64_t index, lw_bytes entry);
 

@@ -213,8 +213,8 @@ lw_status replica_finish_range(replica_call *call, lw_bytes body, lw_buffer *rep
     (void)reply;
     lw_finish_range_request request;
     LW_TRY(lw_finish_range_request_decode(body, &call->arena, &request));
-    LW_TRY(replica_given(call->replica, request.start));
-    LW_TRY(replica_given(call->replica, request.commit_timestamp));
+    LW_TRY(replica_given(call, request.start));
+    LW_TRY(replica_given(call, request.commit_timestamp));
     LW_TRY(replica_check_epoch(call));
     return replica_open_finish(call->replica, &request);
 }

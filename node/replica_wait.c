@@ -19,8 +19,8 @@ lw_status replica_take(lw_replica *replica, uint32_t count, uint64_t deadline_ns
     return lw_timestamps_take(replica->options.timestamps, count, deadline_ns, first);
 }
 
-lw_status replica_given(const lw_replica *replica, uint64_t timestamp) {
-    return lw_timestamps_given(replica->options.timestamps, timestamp);
+lw_status replica_given(replica_call *call, uint64_t timestamp) {
+    return lw_timestamps_given(call->replica->options.timestamps, timestamp, call->deadline_ns);
 }
 
 /* ---- what the shard holds ------------------------------------------------------------------- */

@@ -200,7 +200,7 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
     LW_TRY(lw_prewrite_request_decode(body, &call->arena, &request));
     call->start = request.start;
     LW_TRY(replica_stand(call, request.start));
-    LW_TRY(replica_given(replica, request.commit_timestamp));
+    LW_TRY(replica_given(call, request.commit_timestamp));
     call->writing = request.start;
     bool freeing = puts_nothing(request.mutations, request.mutation_count);
     LW_TRY(replica_admit(call, body.size, freeing));
