@@ -89,18 +89,54 @@ LW_YIELDS static lw_status latch_mutations(replica_call *call, uint64_t start,
 
 /* ---- COMMIT_NOW ----------------------------------------------------------------------------- */
 
-/* Draws the commit timestamp and proposes, in one go: a reader that comes later reads above it and
- * finds it drawn, one that came before reads below it (P3). Writes nothing if something that was
- * seen has expired meanwhile. */
+/* Whether somebody who counts on nothing being committed there any more may have been answered at
+ * or above the timestamp. Nobody was while it is the last one given. */
+static bool overtaken(const replica_call *call, const lw_commit_now_request *request,
+                      uint64_t commit_timestamp) {
+    const lw_replica *replica = call->replica;
+    if (commit_timestamp == lw_timestamps_last(replica->options.timestamps) ||
+        LW_BUG(replica->env, "txn.remote_commit_ignores_marks")) {
+        return false;
+    }
+    for (uint32_t index = 0; index < request->mutation_count; index++) {
+        if (lw_read_marks_of(&replica->marks, request->mutations[index].key) >= commit_timestamp) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Draws the commit timestamp, above all that was read of the keys. While it was on its way here
+ * readers above it may have been answered: then another one is drawn, and meanwhile readers above
+ * all that is known here wait; the others are below it, since it is not drawn yet. */
+LW_YIELDS static lw_status draw(replica_call *call, const lw_commit_now_request *request,
+                                uint64_t *commit_timestamp) {
+    lw_replica *replica = call->replica;
+    LW_TRY(replica_take(replica, 1, call->deadline_ns, commit_timestamp));
+    if (!overtaken(call, request, *commit_timestamp)) {
+        return LW_OK;
+    }
+    LW_MARK(replica->env, "replica.commit_overtaken");
+    call->latch.drawn = lw_timestamps_last(replica->options.timestamps) + 1;
+    LW_TRY(replica_take(replica, 1, call->deadline_ns, commit_timestamp));
+    LW_ASSERT(*commit_timestamp >= call->latch.drawn);
+    lw_queue_wake_all(&call->latch.readers); /* some of them are below it */
+    return LW_OK;
+}
+
+/* Draws the commit timestamp and proposes, with nothing in between: a reader above it that comes
+ * later finds it drawn, and none came before (P3). Writes nothing if something that was seen has
+ * expired meanwhile. */
 LW_YIELDS static lw_status draw_and_write(replica_call *call, const lw_commit_now_request *request,
                                           size_t size, bool *written, uint64_t *commit_timestamp) {
     lw_replica *replica = call->replica;
     LW_TRY(replica_call_room(call, size));
-    LW_TRY(replica_take(replica, 1, call->deadline_ns, commit_timestamp));
+    LW_TRY(draw(call, request, commit_timestamp));
     LW_TRY(replica_spared(call, request->start));
     *written = *commit_timestamp < call->evaluation.valid_until;
     if (!*written) {
         LW_MARK(replica->env, "replica.expired_at_commit");
+        call->latch.drawn = 0;
         return LW_OK;
     }
     call->latch.drawn = *commit_timestamp;
