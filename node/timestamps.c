@@ -76,6 +76,12 @@ void lw_timestamps_close(lw_timestamps *timestamps) {
     lw_free(timestamps->env->memory, timestamps);
 }
 
+void lw_timestamps_fetch_by(lw_timestamps *timestamps, lw_timestamps_fetch *fetch, void *argument) {
+    LW_ASSERT(fetch != NULL && !timestamps->fetching);
+    timestamps->fetch = fetch;
+    timestamps->fetch_argument = argument;
+}
+
 static lw_status not_serving(void) {
     return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
 }
