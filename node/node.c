@@ -159,6 +159,7 @@ LW_YIELDS static lw_status open_storage(lw_node *node) {
         .env = node->env,
         .store = node->store,
         .bootstrap = true,
+        .node = node->identity.node_id,
         .gc = node->gc,
         .session_label = session_label,
         .died = died,

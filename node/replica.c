@@ -318,13 +318,35 @@ LW_YIELDS static lw_status open_tree(lw_replica *replica) {
     if (replica->tree == NULL) {
         LW_TRY(lw_store_create_tree(options->store, options->shard, &replica->tree));
     }
-    replica->last_index = lw_tree_applied(replica->tree);
-    return load_descriptor(replica);
+    LW_TRY(load_descriptor(replica));
+    replica_open_group(replica, lw_tree_applied(replica->tree));
+    return LW_OK;
+}
+
+static void group_died(void *argument, const lw_error *reason) {
+    *lw_error_slot() = *reason;
+    replica_die(argument);
+}
+
+void replica_open_group(lw_replica *replica, uint64_t index) {
+    const lw_shard_descriptor *shard = &replica->descriptor;
+    lw_group_options options = {.groups = replica->options.groups,
+                                .group = shard->id,
+                                .members = {.count = shard->replica_count},
+                                .index = index,
+                                .apply = replica_apply,
+                                .died = group_died,
+                                .argument = replica};
+    memcpy(options.members.replicas, shard->replicas, sizeof(shard->replicas));
+    replica->group = lw_group_open(&options);
 }
 
 void replica_free(lw_replica *replica) {
     lw_memory *memory = replica->env->memory;
     replica_open_close(replica);
+    if (replica->group != NULL) {
+        lw_group_close(replica->group);
+    }
     lw_map_reset(&replica->committing);
     lw_buffer_reset(&replica->descriptor_bytes);
     lw_free(memory, replica);
@@ -358,21 +380,7 @@ lw_status lw_replica_open(const lw_replica_options *options, lw_replica **replic
 lw_status lw_replica_replay(lw_replica *replica, const lw_log_record *record) {
     LW_ASSERT(record->group == replica->options.shard);
     LW_ASSERT(replica->log == NULL);
-    replica->term = record->term > replica->term ? record->term : replica->term;
-    if (record->kind == LW_LOG_STATE || record->index <= lw_tree_flushed(replica->tree)) {
-        return LW_OK;
-    }
-    if (record->index != replica->last_index + 1) {
-        return lw_fail(LW_CORRUPTION,
-                       "the log of shard %llu goes from entry %llu to %llu: entries are missing",
-                       (unsigned long long)record->group, (unsigned long long)replica->last_index,
-                       (unsigned long long)record->index);
-    }
-    lw_status status;
-    LW_TRY(replica_apply(replica, record->index, record->payload, &status));
-    replica->last_index = record->index;
-    replica_gc_replayed(replica, record->index, record->payload);
-    return LW_OK;
+    return lw_group_replay(replica->group, record);
 }
 
 /* ---- starting ------------------------------------------------------------------------------- */
@@ -430,7 +438,9 @@ LW_YIELDS static lw_status propose_kept(lw_replica *replica, const kept_record *
     LW_ASSERT(batch.size <= record->size_max);
     lw_buffer_reset(&key);
     lw_buffer_reset(&value);
-    return replica_keep_entry(replica, &batch);
+    status = replica_keep_entry(replica, &batch);
+    lw_buffer_reset(&batch);
+    return status;
 }
 
 LW_YIELDS static lw_status keep(lw_replica *replica, const kept_record *record) {
@@ -464,41 +474,24 @@ LW_YIELDS static lw_status keep_ceiling(void *argument, uint64_t ceiling) {
     return keep(argument, &record);
 }
 
-/* The new term, durable before anything is said in it. */
-static void append_term(lw_replica *replica) {
-    lw_log_record state = {
-        .group = replica->options.shard, .term = ++replica->term, .kind = LW_LOG_STATE};
-    (void)lw_log_append(replica->log, &state, 1);
-}
-
-/* What every term begins with: its no-op, on the first one also the descriptor, and in the root
- * shard a ceiling (0: none). They leave in one write. */
+/* What every term begins with: on the first one the descriptor, and in the root shard a ceiling (0:
+ * none). They leave in one write with what the group itself begins with. */
 LW_YIELDS static lw_status append_first(lw_replica *replica, uint64_t ceiling) {
     lw_buffer empty = lw_buffer_in(replica->env->memory), raise = empty, shard = empty, key = empty;
-    replica_proposal noop = {0}, described = {0}, raised = {0}, *last = &noop;
-    append_term(replica);
-    replica_propose(replica, ENTRY_NOOP, &empty, &noop);
+    replica_proposal described = {.status = LW_OK}, raised = {.status = LW_OK};
+    lw_group_start(replica->group);
     if (!replica->described) {
         lw_record_meta_key(replica->descriptor.start, "shard", &key);
         lw_batch_put(&shard, lw_buffer_view(&key), lw_buffer_view(&replica->descriptor_bytes));
         replica_propose(replica, ENTRY_DESCRIPTOR, &shard, &described);
-        last = &described;
     }
     if (ceiling != 0) {
         put_ceiling(replica, ceiling, &raise);
         replica_propose(replica, ENTRY_COMMAND, &raise, &raised);
-        last = &raised;
     }
-    lw_status status = replica_wait(replica, last);
-    LW_ASSERT(status != LW_OK || noop.applied);
-    /* None stays in the queue of a replica that has died: they live here. */
-    for (int index = 0; status != LW_OK && index < 2; index++) {
-        replica_proposal *other = index == 0 ? &noop : &described;
-        if (other != last && other->entry.size > 0 && !other->applied) {
-            (void)!replica_wait(replica, other);
-        }
-    }
-    lw_buffer_reset(&empty);
+    lw_status status = lw_group_settle(replica->group);
+    LW_ASSERT(described.base.index == 0 || described.base.ended);
+    LW_ASSERT(raised.base.index == 0 || raised.base.ended);
     lw_buffer_reset(&raise);
     lw_buffer_reset(&shard);
     lw_buffer_reset(&key);
@@ -506,7 +499,6 @@ LW_YIELDS static lw_status append_first(lw_replica *replica, uint64_t ceiling) {
 }
 
 lw_status replica_begin_term(lw_replica *replica, uint64_t ceiling) {
-    lw_log_release(replica->log, replica->options.shard, lw_tree_flushed(replica->tree));
     LW_TRY(replica_log_room(replica, FIRST_ENTRIES_SIZE + 2 * replica->descriptor_bytes.size));
     lw_status status = append_first(replica, ceiling);
     if (replica->dead) { /* the log's own words, not those for a request */
@@ -548,7 +540,9 @@ void lw_replica_stop(lw_replica *replica) {
     replica->closing = true;
     lw_queue_wake_all(&replica->stop);
     lw_queue_wake_all(&replica->doomed.waiting);
-    lw_queue_wake_all(&replica->split_finished);
+    if (replica->group != NULL) {
+        lw_group_stop(replica->group);
+    }
     lw_lock_table_clear(replica->locks);
 }
 
@@ -558,18 +552,13 @@ void lw_replica_close(lw_replica *replica) {
         lw_queue_wait(&replica->idle);
     }
     LW_ASSERT(replica->latches.count == 0);
-    /* What is left is never applied any more, but by the next start. */
-    LW_ASSERT(replica->proposal_first == NULL || replica->dead || replica->splitting);
-    replica_forget_left(replica);
     replica_free(replica);
 }
 
 /* ---- looking -------------------------------------------------------------------------------- */
 
 void lw_replica_flushed(lw_replica *replica, uint64_t index) {
-    if (replica->log != NULL) {
-        lw_log_release(replica->log, replica->options.shard, index);
-    }
+    lw_group_flushed(replica->group, index);
 }
 
 void lw_replica_store_died(lw_replica *replica, const lw_error *reason) {
@@ -587,7 +576,7 @@ void lw_replica_descriptor(const lw_replica *replica, lw_shard_descriptor *descr
 
 void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figures) {
     *figures = replica->figures;
-    figures->term = replica->term;
+    figures->term = lw_group_term(replica->group);
     figures->applied_index = lw_tree_applied(replica->tree);
     figures->latched = replica->latches.count;
     figures->open = replica->open_by_start.count;

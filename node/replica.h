@@ -24,6 +24,7 @@
 #include "base/env.h"
 #include "lattice/message.h"
 #include "node/gc.h"
+#include "node/groups.h"
 #include "node/resolve.h"
 #include "node/timestamps.h"
 #include "storage/log.h"
@@ -39,6 +40,7 @@ typedef struct lw_replica_options {
     lw_env *env;
     lw_store *store;
     uint64_t shard;
+    lw_groups *groups; /* outlives it */
     /* What all replicas of a node share, and outlives them. Pessimistic locks are one table, so
      * that a deadlock over several shards is found. */
     lw_timestamps *timestamps;

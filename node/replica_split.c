@@ -188,7 +188,7 @@ static void describe(splitting *work) {
     const lw_replica *parent = work->parent;
     work->low = work->high = parent->descriptor;
     work->low.end = work->high.start = work->key;
-    work->high.id = child_id(parent->options.shard, parent->last_index + 1);
+    work->high.id = child_id(parent->options.shard, lw_group_last_index(parent->group) + 1);
     work->low.epoch.range_version++;
     work->high.epoch.range_version++;
     lw_topology_encode(&work->low, 1, &work->low_bytes);
@@ -208,12 +208,13 @@ static void put_descriptors(splitting *work) {
 /* Step 3. From the index that the child is named by to the entry of that index nothing suspends. */
 LW_YIELDS static lw_status propose_split(splitting *work) {
     lw_replica *parent = work->parent;
-    replica_proposal proposal = {0};
+    replica_proposal proposal = {.status = LW_OK};
     describe(work);
     put_descriptors(work);
     work->child->options.shard = work->high.id;
     replica_propose(parent, ENTRY_SPLIT, &work->batch, &proposal);
-    LW_ASSERT(child_id(parent->options.shard, proposal.index) == work->high.id);
+    LW_ASSERT(proposal.base.index == 0 ||
+              child_id(parent->options.shard, proposal.base.index) == work->high.id);
     return replica_wait(parent, &proposal);
 }
 
@@ -239,11 +240,11 @@ static void switch_over(splitting *work) {
     status = replica_take_descriptor(parent, lw_buffer_view(&work->low_bytes));
     LW_ASSERT(status == LW_OK);
     child->described = true;
-    child->last_index = CHILD_INDEX;
+    replica_open_group(child, CHILD_INDEX);
     replica_open_hand_over(parent, child);
     child->background_count++; /* until it serves */
     parent->options.split(parent->options.argument, child);
-    replica_split_finish(parent);
+    lw_group_resume(parent->group);
 }
 
 /* Step 4. It has to be, now: only the end of the node comes before. */

@@ -2,7 +2,7 @@
 /* The inside of a replica, shared by node/replica*.c and nobody else.
  *
  *   replica.c           opening, replay, start, close, and the way of a request
- *   replica_propose.c   entries: into the log, and from there into the tree
+ *   replica_propose.c   entries: to the group, and from there into the tree
  *   replica_wait.c      what a request waits for: latches, pessimistic locks, room
  *   replica_read.c      GET, SCAN, VALIDATE, LOCK
  *   replica_write.c     COMMIT_NOW, PREWRITE
@@ -16,12 +16,13 @@
  *
  * An entry of the log is
  *   batch (storage/batch.h) · kind u8 · range version u64 · config version u64
- * where kind is an entry_kind, and the versions are the epoch in which it was proposed. A STATE
- * record has no payload: its term is all there is to say in a group of one. */
+ * where kind is an entry_kind, and the versions are the epoch in which it was proposed; its group
+ * adds what it needs itself (node/group.h). */
 #ifndef LW_REPLICA_STATE_H
 #define LW_REPLICA_STATE_H
 
 #include "base/map.h"
+#include "node/group.h"
 #include "node/replica.h"
 #include "storage/batch.h"
 #include "txn/evaluate.h"
@@ -30,27 +31,21 @@
 enum { ENTRY_TRAILER_SIZE = 1 + 8 + 8 };
 
 typedef enum entry_kind {
-    ENTRY_NOOP = 1,       /* begins a term */
+    ENTRY_NOOP = 1,       /* began a term, when the group did not do so itself */
     ENTRY_COMMAND = 2,    /* void in another epoch than its own (P2) */
     ENTRY_DESCRIPTOR = 3, /* changes the shard's descriptor, and so the epoch */
     ENTRY_SPLIT = 4,      /* ... and has the descriptor of the child; void in another epoch, too */
     ENTRY_KEPT = 5,       /* a record at the shard's start key, which no split takes away */
 } entry_kind;
 
-/* An entry on its way, in the order of their indexes. */
+/* An entry on its way. */
 typedef struct replica_proposal {
-    struct replica_proposal *next;
-    uint64_t index, position;
-    lw_epoch epoch; /* in which it was evaluated; all 0: now's */
-    lw_bytes entry; /* its proposer's, until applied */
-    bool applied;
+    lw_proposal base;
+    lw_epoch epoch;   /* in which it was evaluated; all 0: now's */
     lw_status status; /* once applied: LW_OK, or LW_UNAVAILABLE: void (P2) */
     /* How the locks of a transaction change with it. */
     uint64_t start, session;
     uint32_t locks_put, locks_taken;
-    /* Durable, and nobody waits for more: whoever applies it frees it, with its batch. */
-    bool left;
-    lw_buffer batch;
 } replica_proposal;
 
 /* A transaction that has locks in the tree. */
@@ -116,11 +111,10 @@ struct lw_replica {
     lw_env *env;
     lw_tree *tree;
     lw_log *log;                    /* NULL before the start */
+    lw_group *group;                /* NULL in a child that is still to be split off */
     lw_shard_descriptor descriptor; /* views of descriptor_bytes */
     lw_buffer descriptor_bytes;     /* as in lw_topology_encode */
     bool described;                 /* the tree has it */
-    uint64_t term;
-    uint64_t last_index; /* appended, or replayed */
 
     bool serving, closing, dead;
     lw_error reason; /* when dead */
@@ -129,12 +123,6 @@ struct lw_replica {
     uint32_t background_count; /* fibers of its own */
     lw_queue idle;             /* woken when the last call or fiber ended */
     lw_queue stop;             /* where fibers of its own sleep; woken when closing or dead */
-
-    replica_proposal *proposal_first, *proposal_last; /* appended, not applied */
-    /* An applied split is not finished: nothing more is applied (P6); woken when it is. */
-    bool splitting;
-    lw_queue split_finished;
-    uint64_t left_position; /* of the last entry that was left */
 
     lw_latch_table latches;
     lw_lock_table *locks;    /* the node's */
@@ -181,6 +169,8 @@ void replica_evaluation_close(replica_call *call);
 
 /* A replica with no tree yet. */
 lw_replica *replica_make(const lw_replica_options *options);
+/* Its group, whose entries up to `index` are in the tree. */
+void replica_open_group(lw_replica *replica, uint64_t index);
 void replica_free(lw_replica *replica);
 /* A new term, with its no-op, durable. `ceiling`: of the root shard's timestamps; 0: none. LW_FULL:
  * nothing was appended, try again. */
@@ -192,24 +182,18 @@ void replica_serve(lw_replica *replica);
 
 /* ---- entries: replica_propose.c ------------------------------------------------------------- */
 
-/* Closes `batch` into an entry and appends it to the log. Never suspends. `batch` must stay as it
+/* Closes `batch` into an entry and proposes it. Never suspends. `batch` must stay as it
  * is until the proposal is applied. */
 void replica_propose(lw_replica *replica, entry_kind kind, lw_buffer *batch,
                      replica_proposal *proposal);
 /* Waits until it is durable and applied (P1). LW_UNDETERMINED when the log died: the entry may be
  * on disk or not. LW_UNAVAILABLE when it was void. */
 LW_MUST_USE LW_YIELDS lw_status replica_wait(lw_replica *replica, replica_proposal *proposal);
-/* Makes an ENTRY_KEPT of the batch, which it takes over, durable. While a split is not finished it
- * is applied later. LW_UNDETERMINED as above. */
+/* Makes an ENTRY_KEPT of the batch durable. While a split is not finished it is applied later.
+ * LW_UNDETERMINED as above. */
 LW_MUST_USE LW_YIELDS lw_status replica_keep_entry(lw_replica *replica, lw_buffer *batch);
-/* The split is finished, and the descriptor is the new one: applies what was left meanwhile, and
- * wakes who waits. */
-void replica_split_finish(lw_replica *replica);
-/* Frees what was left and will not be applied. */
-void replica_forget_left(lw_replica *replica);
-/* Applies an entry, or skips a void one: then `*status` is LW_UNAVAILABLE. */
-LW_MUST_USE lw_status replica_apply(lw_replica *replica, uint64_t index, lw_bytes entry,
-                                    lw_status *status);
+/* Applies an entry, or skips a void one: `apply` of the group. */
+LW_MUST_USE lw_status replica_apply(void *argument, const lw_group_entry *entry);
 LW_MUST_USE lw_status replica_take_descriptor(lw_replica *replica, lw_bytes bytes);
 /* The log or the tree failed, with the reason in the error slot (P5). */
 void replica_die(lw_replica *replica);

@@ -252,6 +252,7 @@ LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
     lw_replica_options options = {.env = shards->env,
                                   .store = shards->options.store,
                                   .shard = shard,
+                                  .groups = shards->groups,
                                   .timestamps = shards->timestamps,
                                   .locks = shards->locks,
                                   .latch_slots = shards->latch_slots,
@@ -294,6 +295,8 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
     if (options->others != NULL) {
         opened->others = *options->others;
     }
+    lw_groups_options groups = {.env = options->env, .node = options->node};
+    opened->groups = lw_groups_open(&groups);
     opened->timestamps = lw_timestamps_open(options->env);
     opened->latch_slots = lw_allocate_zero(memory, sizeof(*opened->latch_slots));
     opened->locks = lw_lock_table_open(options->env);
@@ -337,7 +340,7 @@ LW_YIELDS static lw_status finish_splits(lw_shards *shards) {
 }
 
 lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
-    shards->log = log;
+    lw_groups_start(shards->groups, log);
     LW_TRY(finish_splits(shards));
     LW_TRY(check_coverage(shards));
     for (uint32_t index = 0; index < shards->count; index++) {
@@ -361,6 +364,7 @@ void lw_shards_close(lw_shards *shards) {
         lw_replica_close(closed->replica);
         lw_free(memory, closed);
     }
+    lw_groups_close(shards->groups);
     lw_timestamps_close(shards->timestamps);
     lw_lock_table_close(shards->locks);
     lw_free(memory, shards->latch_slots);

@@ -19,7 +19,7 @@ struct lw_shards {
     lw_shards_options options;
     lw_shards_others others; /* on a lone node: zeroed */
     lw_env *env;
-    lw_log *log; /* NULL before the start */
+    lw_groups *groups;
     lw_timestamps *timestamps;
     lw_lock_table *locks;
     lw_latch_slots *latch_slots;

@@ -86,6 +86,7 @@ static inline lw_status bench_open_parts(bench *on) {
     lw_shards_options options = {.env = on->env,
                                  .store = on->store,
                                  .bootstrap = true,
+                                 .node = 1,
                                  .gc = on->gc,
                                  .session_label = bench_label,
                                  .died = bench_died,

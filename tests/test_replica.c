@@ -533,7 +533,11 @@ static lw_status replay_one(bench *on, uint64_t index, uint64_t range_version, c
 static lw_status replay_parts(bench *on) {
     lw_store_options store_options = {.directory = "other", .filter_part = lw_replica_filter_part};
     LW_TRY(lw_store_open(on->env, &store_options, &on->store));
-    lw_replica_options options = {.env = on->env, .store = on->store, .shard = LW_ROOT_SHARD};
+    lw_groups_options groups = {.env = on->env, .node = 1};
+    lw_replica_options options = {.env = on->env,
+                                  .store = on->store,
+                                  .shard = LW_ROOT_SHARD,
+                                  .groups = lw_groups_open(&groups)};
     LW_TRY(lw_replica_open(&options, &on->replica));
     replay_statuses[0] = replay_one(on, 1, 1, "of this epoch");
     replay_statuses[1] = replay_one(on, 2, 7, "of another");

@@ -436,7 +436,7 @@ static void the_disk_may_fill_up_at_any_step(void **state) {
             expect_text(&on, bench_read(&on, 0, "a"), "1", "reads go on");
         }
         late_count += lw_world_marked(on.world, "replica.split_meets_full_disk") > 0;
-        left_count += lw_world_marked(on.world, "replica.entry_left_behind_split") > 0;
+        left_count += lw_world_marked(on.world, "group.entry_left_behind_pause") > 0;
         lw_world_set_faults(on.world, &none);
         bench_await(it);
         expect(&on, it->status == LW_OK || it->status == LW_FULL, "it is refused, or done");
