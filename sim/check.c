@@ -354,10 +354,12 @@ bool lw_check_history(const lw_history *history, lw_check_level level, lw_memory
     if (!job.unsound) {
         check_cycles(&job);
     }
+    bool others = lw_singles_check(&history->singles, memory, report);
+    others = lw_bank_check(&history->bank, memory, report) && others;
     if (job.complaints > COMPLAINTS_MAX) {
         lw_buffer_print(report, "and %u more\n", job.complaints - COMPLAINTS_MAX);
     }
     lw_map_reset(&job.versions);
     lw_arena_reset(&job.arena);
-    return job.complaints == 0;
+    return job.complaints == 0 && others;
 }

@@ -8,6 +8,8 @@ void lw_history_reset(lw_history *history) {
     lw_memory *memory = history->arena.memory;
     lw_map_reset(&history->names);
     lw_free(memory, history->keys);
+    lw_singles_reset(&history->singles);
+    lw_bank_reset(&history->bank);
     lw_arena_reset(&history->arena);
     *history = lw_history_in(memory);
 }

@@ -18,13 +18,16 @@
  *    "start_ts": 88, "commit_ts": 91, "isolation": "strict", "final": false}
  *
  * [] is an absent key, null in its place a read whose result never came; complete_ns is null in
- * doubt. Of two lines with the same "txn" the later one counts: a client that may die writes the
- * first before it commits, with status "info". */
+ * doubt. Lines of two other kinds may stand among these: sim/single.h, sim/bank.h. Of two lines
+ * with the same "txn" the later one counts: a client that may die writes the first before it
+ * commits, with status "info". */
 #ifndef LW_HISTORY_H
 #define LW_HISTORY_H
 
 #include "base/bytes.h"
 #include "base/map.h"
+#include "sim/bank.h"
+#include "sim/single.h"
 
 typedef enum lw_outcome { LW_OUTCOME_OK, LW_OUTCOME_FAIL, LW_OUTCOME_INFO } lw_outcome;
 
@@ -73,10 +76,15 @@ typedef struct lw_history {
     lw_map names;
     lw_history_key **keys; /* by number */
     uint32_t key_count, key_capacity;
+    lw_singles singles;
+    lw_bank bank;
 } lw_history;
 
 static inline lw_history lw_history_in(lw_memory *memory) {
-    return (lw_history){.arena = lw_arena_in(memory), .names = lw_map_in(memory)};
+    return (lw_history){.arena = lw_arena_in(memory),
+                        .names = lw_map_in(memory),
+                        .singles = lw_singles_in(memory),
+                        .bank = lw_bank_in(memory)};
 }
 void lw_history_reset(lw_history *history);
 /* The number of the key with this name, which is a new one if there is none yet. */

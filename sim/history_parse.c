@@ -2,16 +2,14 @@
 /* Reading histories. What is read here was written by whoever was recorded, so nothing of it is
  * believed: a line that cannot be understood is refused with its number. */
 #include "sim/history.h"
-
-enum { DEPTH_MAX = 64 };
+#include "sim/line.h"
 
 typedef struct reader {
     lw_history *history;
-    const uint8_t *at, *end; /* of the line */
-    uint64_t line;
-    const char *problem; /* the first one of the line; NULL: none */
-    lw_buffer values;    /* of the read at hand, u64 each as in memory */
-    lw_map by_id;        /* of seen_id */
+    lw_line line;
+    uint64_t number;  /* of the line */
+    lw_buffer values; /* of the read at hand, u64 each as in memory */
+    lw_map by_id;     /* of seen_id */
 } reader;
 
 typedef struct seen_id {
@@ -19,131 +17,31 @@ typedef struct seen_id {
     lw_history_txn *txn;
 } seen_id;
 
-/* ---- JSON --------------------------------------------------------------------------------- */
-
-static bool problem(reader *in, const char *what) {
-    if (in->problem == NULL) {
-        in->problem = what;
-    }
-    return false;
-}
-
-static void skip_space(reader *in) {
-    while (in->at < in->end && (*in->at == ' ' || *in->at == '\t' || *in->at == '\r')) {
-        in->at++;
-    }
-}
-
-/* Takes a character, if it is the next. */
-static bool take(reader *in, char wanted) {
-    skip_space(in);
-    bool found = in->at < in->end && *in->at == (uint8_t)wanted;
-    in->at += found;
-    return found;
-}
-
-static bool want(reader *in, char wanted, const char *otherwise) {
-    return take(in, wanted) || problem(in, otherwise);
-}
-
-static bool take_word(reader *in, const char *word) {
-    skip_space(in);
-    size_t size = strlen(word);
-    bool found = (size_t)(in->end - in->at) >= size && memcmp(in->at, word, size) == 0;
-    in->at += found ? size : 0;
-    return found;
-}
-
-/* Escapes are left as they are: they are compared, not shown. */
-static bool want_text(reader *in, lw_bytes *text) {
-    if (!want(in, '"', "a text is wanted")) {
-        return false;
-    }
-    const uint8_t *begin = in->at;
-    while (in->at < in->end && *in->at != '"') {
-        in->at += *in->at == '\\' && in->at + 1 < in->end ? 2 : 1;
-    }
-    if (in->at >= in->end) {
-        return problem(in, "a text does not end");
-    }
-    *text = lw_view(begin, (size_t)(in->at - begin));
-    in->at++;
-    return true;
-}
-
-static bool want_number(reader *in, uint64_t *number) {
-    skip_space(in);
-    const uint8_t *begin = in->at;
-    *number = 0;
-    for (; in->at < in->end && *in->at >= '0' && *in->at <= '9'; in->at++) {
-        uint64_t digit = (uint64_t)(*in->at - '0');
-        if (*number > (UINT64_MAX - digit) / 10) {
-            return problem(in, "a number is above 64 bits");
-        }
-        *number = *number * 10 + digit;
-    }
-    bool fraction = in->at < in->end && (*in->at == '.' || *in->at == 'e' || *in->at == 'E');
-    return (in->at > begin && !fraction) || problem(in, "a number without sign is wanted");
-}
-
-/* Passes over any value. */
-static bool skip_value(reader *in) {
-    uint32_t depth = 0;
-    do {
-        skip_space(in);
-        lw_bytes text;
-        if (in->at >= in->end) {
-            return problem(in, "the line ends too early");
-        }
-        if (*in->at == '"') {
-            if (!want_text(in, &text)) {
-                return false;
-            }
-            continue;
-        }
-        uint8_t byte = *in->at;
-        bool bare = strchr(",:[]{}", byte) == NULL;
-        if (depth == 0 && strchr(",:]}", byte) != NULL) {
-            return problem(in, "a value is missing");
-        }
-        depth += byte == '[' || byte == '{';
-        depth -= byte == ']' || byte == '}';
-        if (depth > DEPTH_MAX) {
-            return problem(in, "values are nested too deeply");
-        }
-        in->at++;
-        while (bare && in->at < in->end && strchr(",]} \t\r", *in->at) == NULL) {
-            in->at++;
-        }
-    } while (depth > 0);
-    return true;
-}
-
 /* ---- operations --------------------------------------------------------------------------- */
 
 static bool want_values(reader *in) {
     lw_buffer_clear(&in->values);
-    if (take(in, ']')) {
+    if (lw_line_take(&in->line, ']')) {
         return true;
     }
     do {
         uint64_t value;
-        if (!want_number(in, &value)) {
+        if (!lw_line_want_number(&in->line, &value)) {
             return false;
         }
         lw_buffer_append(&in->values, lw_view(&value, sizeof(value)));
-    } while (take(in, ','));
-    return want(in, ']', "a list of values does not end with ]");
+    } while (lw_line_take(&in->line, ','));
+    return lw_line_want(&in->line, ']', "a list of values does not end with ]");
 }
 
 /* The result of a read: [] or [1,2] or 7 or null. */
 static bool want_result(reader *in, lw_history_txn *txn, uint32_t key) {
-    if (take_word(in, "null")) {
+    if (lw_line_take_word(&in->line, "null")) {
         lw_history_read_register(in->history, txn, key, NULL);
         txn->last_op->unknown = true;
         return true;
     }
-    if (take(in, '[')) {
+    if (lw_line_take(&in->line, '[')) {
         if (!want_values(in)) {
             return false;
         }
@@ -152,7 +50,7 @@ static bool want_result(reader *in, lw_history_txn *txn, uint32_t key) {
         return true;
     }
     uint64_t value;
-    if (!want_number(in, &value)) {
+    if (!lw_line_want_number(&in->line, &value)) {
         return false;
     }
     lw_history_read_register(in->history, txn, key, &value);
@@ -161,9 +59,11 @@ static bool want_result(reader *in, lw_history_txn *txn, uint32_t key) {
 
 static bool want_op(reader *in, lw_history_txn *txn) {
     lw_bytes kind, name;
-    if (!want(in, '[', "an operation is wanted: [kind, key, value]") || !want_text(in, &kind) ||
-        !want(in, ',', "an operation has no key") || !want_text(in, &name) ||
-        !want(in, ',', "an operation has no value")) {
+    if (!lw_line_want(&in->line, '[', "an operation is wanted: [kind, key, value]") ||
+        !lw_line_want_text(&in->line, &kind) ||
+        !lw_line_want(&in->line, ',', "an operation has no key") ||
+        !lw_line_want_text(&in->line, &name) ||
+        !lw_line_want(&in->line, ',', "an operation has no value")) {
         return false;
     }
     uint32_t key = lw_history_key_of(in->history, name);
@@ -175,85 +75,89 @@ static bool want_op(reader *in, lw_history_txn *txn) {
         bool append = lw_equal(kind, lw_text("append"));
         uint64_t value;
         if (!append && !lw_equal(kind, lw_text("w"))) {
-            return problem(in, "operations are r, append and w");
+            return lw_line_problem(&in->line, "operations are r, append and w");
         }
-        if (!want_number(in, &value)) {
+        if (!lw_line_want_number(&in->line, &value)) {
             return false;
         }
         (append ? lw_history_append : lw_history_write)(in->history, txn, key, value);
     }
     if (in->history->keys[key]->is_list && in->history->keys[key]->is_register) {
-        return problem(in, "a key is a list in one place and a register in another");
+        return lw_line_problem(&in->line, "a key is a list in one place and a register in another");
     }
-    return want(in, ']', "an operation does not end with ]");
+    return lw_line_want(&in->line, ']', "an operation does not end with ]");
 }
 
 static bool want_ops(reader *in, lw_history_txn *txn) {
-    if (!want(in, '[', "\"ops\" is no list")) {
+    if (!lw_line_want(&in->line, '[', "\"ops\" is no list")) {
         return false;
     }
-    if (take(in, ']')) {
+    if (lw_line_take(&in->line, ']')) {
         return true;
     }
     do {
         if (!want_op(in, txn)) {
             return false;
         }
-    } while (take(in, ','));
-    return want(in, ']', "\"ops\" does not end with ]");
+    } while (lw_line_take(&in->line, ','));
+    return lw_line_want(&in->line, ']', "\"ops\" does not end with ]");
 }
 
 /* ---- transactions ------------------------------------------------------------------------- */
 
 static bool want_outcome(reader *in, lw_history_txn *txn) {
-    lw_bytes text;
-    if (!want_text(in, &text)) {
+    int status;
+    if (!lw_line_want_status(&in->line, &status)) {
         return false;
     }
-    if (lw_equal(text, lw_text("ok"))) {
-        txn->outcome = LW_OUTCOME_OK;
-    } else if (lw_equal(text, lw_text("fail"))) {
-        txn->outcome = LW_OUTCOME_FAIL;
-    } else if (lw_equal(text, lw_text("info"))) {
-        txn->outcome = LW_OUTCOME_INFO;
-    } else {
-        return problem(in, "\"status\" is ok, fail or info");
-    }
+    txn->outcome = (lw_outcome)status;
     return true;
 }
 
 static bool want_isolation(reader *in, lw_history_txn *txn) {
     lw_bytes text;
-    if (!want_text(in, &text)) {
+    if (!lw_line_want_text(&in->line, &text)) {
         return false;
     }
     txn->strict = lw_equal(text, lw_text("strict"));
     return txn->strict || lw_equal(text, lw_text("snapshot")) ||
-           problem(in, "\"isolation\" is strict or snapshot");
+           lw_line_problem(&in->line, "\"isolation\" is strict or snapshot");
 }
 
 static bool want_process(reader *in, lw_history_txn *txn) {
     uint64_t number;
-    if (!want_number(in, &number)) {
+    if (!lw_line_want_number(&in->line, &number)) {
         return false;
     }
     txn->process = (uint32_t)number;
-    return number <= UINT32_MAX || problem(in, "\"process\" is above 32 bits");
+    return number <= UINT32_MAX || lw_line_problem(&in->line, "\"process\" is above 32 bits");
 }
 
-static bool want_member(reader *in, lw_bytes name, lw_history_txn *txn, bool *named) {
+/* A transaction, and whether its line named it. */
+typedef struct line_of_txn {
+    reader *in;
+    lw_history_txn *txn;
+    bool named;
+} line_of_txn;
+
+static bool want_member(void *argument, lw_line *line, lw_bytes name) {
+    line_of_txn *of = argument;
+    reader *in = of->in;
+    lw_history_txn *txn = of->txn;
+    LW_ASSERT(line == &in->line);
     if (lw_equal(name, lw_text("txn"))) {
-        *named = true;
-        return want_number(in, &txn->id);
+        of->named = true;
+        return lw_line_want_number(&in->line, &txn->id);
     }
     if (lw_equal(name, lw_text("process"))) {
         return want_process(in, txn);
     }
     if (lw_equal(name, lw_text("invoke_ns"))) {
-        return want_number(in, &txn->invoke_ns);
+        return lw_line_want_number(&in->line, &txn->invoke_ns);
     }
     if (lw_equal(name, lw_text("complete_ns"))) {
-        return take_word(in, "null") || want_number(in, &txn->complete_ns);
+        return lw_line_take_word(&in->line, "null") ||
+               lw_line_want_number(&in->line, &txn->complete_ns);
     }
     if (lw_equal(name, lw_text("status"))) {
         return want_outcome(in, txn);
@@ -262,46 +166,39 @@ static bool want_member(reader *in, lw_bytes name, lw_history_txn *txn, bool *na
         return want_ops(in, txn);
     }
     if (lw_equal(name, lw_text("start_ts"))) {
-        return take_word(in, "null") || want_number(in, &txn->start_timestamp);
+        return lw_line_take_word(&in->line, "null") ||
+               lw_line_want_number(&in->line, &txn->start_timestamp);
     }
     if (lw_equal(name, lw_text("commit_ts"))) {
-        return take_word(in, "null") || want_number(in, &txn->commit_timestamp);
+        return lw_line_take_word(&in->line, "null") ||
+               lw_line_want_number(&in->line, &txn->commit_timestamp);
     }
     if (lw_equal(name, lw_text("isolation"))) {
         return want_isolation(in, txn);
     }
     if (lw_equal(name, lw_text("final"))) {
-        txn->final = take_word(in, "true");
-        return txn->final || take_word(in, "false") || problem(in, "\"final\" is true or false");
+        txn->final = lw_line_take_word(&in->line, "true");
+        return txn->final || lw_line_take_word(&in->line, "false") ||
+               lw_line_problem(&in->line, "\"final\" is true or false");
     }
-    return skip_value(in);
+    return lw_line_skip_value(&in->line);
 }
 
 static bool want_txn(reader *in, lw_history_txn *txn) {
-    bool named = false;
+    line_of_txn of = {.in = in, .txn = txn};
     *txn = (lw_history_txn){.outcome = LW_OUTCOME_INFO, .strict = true};
-    if (!want(in, '{', "a line is an object")) {
+    if (!lw_line_want_object(&in->line, want_member, &of) || !lw_line_want_end(&in->line)) {
         return false;
-    }
-    do {
-        lw_bytes name;
-        if (!want_text(in, &name) || !want(in, ':', "a member has no value") ||
-            !want_member(in, name, txn, &named)) {
-            return false;
-        }
-    } while (take(in, ','));
-    if (!want(in, '}', "the object does not end with }")) {
-        return false;
-    }
-    skip_space(in);
-    if (in->at < in->end) {
-        return problem(in, "there is more behind the object");
     }
     if (txn->outcome == LW_OUTCOME_OK && txn->complete_ns < txn->invoke_ns) {
-        return problem(in, "a transaction that is ok has no \"complete_ns\" after its start");
+        return lw_line_problem(&in->line,
+                               "a transaction that is ok has no \"complete_ns\" after its start");
     }
     txn->complete_ns = txn->outcome == LW_OUTCOME_INFO ? 0 : txn->complete_ns;
-    return named || problem(in, "it has no \"txn\": only transactions can be checked");
+    return of.named ||
+           lw_line_problem(&in->line,
+                           "it has no \"txn\", no \"f\" and no \"type\": it is neither a "
+                           "transaction, nor an operation, nor of a bank");
 }
 
 /* Puts a transaction in the place of an earlier one with its id, if there is one. */
@@ -328,22 +225,51 @@ static void place_txn(reader *in, const lw_history_txn *txn) {
     to->next = next;
 }
 
-static lw_status parse_line(reader *in, lw_bytes line) {
+/* ---- lines -------------------------------------------------------------------------------- */
+
+/* Which kind of line it is: known by a member that no other kind has. */
+typedef struct line_kind {
+    bool single, bank;
+} line_kind;
+
+static bool see_member(void *argument, lw_line *line, lw_bytes name) {
+    line_kind *kind = argument;
+    kind->single = kind->single || lw_equal(name, lw_text("f"));
+    kind->bank = kind->bank || lw_equal(name, lw_text("type"));
+    return lw_line_skip_value(line);
+}
+
+static bool parse_object(reader *in) {
     lw_history_txn txn;
-    in->line++;
-    in->at = line.data;
-    in->end = line.data + line.size;
-    in->problem = NULL;
-    skip_space(in);
-    if (in->at == in->end || *in->at == '#') {
-        return LW_OK;
+    line_kind kind = {0};
+    lw_line again = in->line;
+    if (!lw_line_want_object(&in->line, see_member, &kind)) {
+        return false;
+    }
+    in->line = again;
+    if (kind.single) {
+        return lw_singles_parse(&in->history->singles, &in->line);
+    }
+    if (kind.bank) {
+        return lw_bank_parse(&in->history->bank, &in->line);
     }
     if (!want_txn(in, &txn)) {
-        return lw_fail(LW_INVALID_ARGUMENT, "line %llu of the history, byte %zu: %s",
-                       (unsigned long long)in->line, (size_t)(in->at - line.data), in->problem);
+        return false;
     }
     place_txn(in, &txn);
-    return LW_OK;
+    return true;
+}
+
+static lw_status parse_line(reader *in, lw_bytes text) {
+    in->number++;
+    in->line = lw_line_of(text);
+    lw_line_skip_space(&in->line);
+    if (in->line.at == in->line.end || *in->line.at == '#' || parse_object(in)) {
+        return LW_OK;
+    }
+    return lw_fail(LW_INVALID_ARGUMENT, "line %llu of the history, byte %zu: %s",
+                   (unsigned long long)in->number, (size_t)(in->line.at - text.data),
+                   in->line.problem);
 }
 
 lw_status lw_history_parse(lw_history *history, lw_bytes lines) {

@@ -635,7 +635,7 @@ static void the_later_line_of_a_transaction_counts(void **state) {
 static void lines_that_make_no_sense_are_refused_by_number(void **state) {
     (void)state;
     parse("{\"txn\": 1}\n{\"txn\": x}", "line 2 of the history", 0);
-    parse("[]", "a line is an object", 0);
+    parse("[]", "an object is wanted", 0);
     parse("{\"process\": 1}", "it has no \"txn\"", 0);
     parse("{\"txn\": 1} 2", "more behind", 0);
     parse("{\"txn\": 1, \"status\": \"maybe\"}", "ok, fail or info", 0);
