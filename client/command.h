@@ -16,6 +16,7 @@
  *   command_shards.c  shards, and split
  *   command_node.c    status, config, version, and reaching a node
  *   command_bench.c   bench
+ *   command_history.c bench --workload
  *   shell.c           shell, the only file that knows libedit
  *
  * This is the edge of the program: these files use standard streams and the environment.
@@ -85,6 +86,7 @@ typedef enum lw_flag_id {
     LW_FLAG_RECORDS,
     LW_FLAG_CLIENTS,
     LW_FLAG_DURATION,
+    LW_FLAG_WORKLOAD,
     LW_FLAG_SEED,
     LW_FLAG_RUNS,
     LW_FLAG_SCENARIO,
@@ -282,6 +284,7 @@ LW_YIELDS lw_exit lw_command_locks(lw_command *command);
 LW_YIELDS lw_exit lw_command_shards(lw_command *command);
 lw_exit lw_command_split(lw_command *command);
 lw_exit lw_command_bench(lw_command *command);
+lw_exit lw_command_history(lw_command *command);
 lw_exit lw_command_status(lw_command *command);
 lw_exit lw_command_config(lw_command *command);
 lw_exit lw_command_version(lw_command *command);

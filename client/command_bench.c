@@ -355,6 +355,9 @@ lw_exit lw_command_bench(lw_command *command) {
     char letters[64] = "ABCDEF";
     uint64_t count = command->flags[LW_FLAG_CLIENTS].number;
     uint64_t record_count = command->flags[LW_FLAG_RECORDS].number;
+    if (command->flags[LW_FLAG_WORKLOAD].text != NULL) {
+        return lw_command_history(command);
+    }
     if ((command->operand_count > 0 && !read_letters(command, letters)) || count > CLIENTS_MAX ||
         record_count < 2) {
         return lw_command_fail(command, LW_INVALID_ARGUMENT,

@@ -67,6 +67,8 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                          "How many clients are at work at once; 1024 at most."},
     [LW_FLAG_DURATION] = {"duration", "TIME", LW_KIND_DURATION, NULL, "10s", NULL,
                           "How long each workload runs."},
+    [LW_FLAG_WORKLOAD] = {"workload", "NAME", LW_KIND_CHOICE, "append bank register", NULL, NULL,
+                          "Run what can be judged instead, and write down what clients were told."},
     [LW_FLAG_SEED] = {"seed", "NUMBER", LW_KIND_NUMBER, NULL, "1", NULL,
                       "The first seed; it decides everything that happens in a run."},
     [LW_FLAG_RUNS] = {"runs", "COUNT", LW_KIND_NUMBER, NULL, "1", NULL,
@@ -80,7 +82,7 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
     [LW_FLAG_TRACE] = {"trace", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
                        "Write every event of the runs to a file."},
     [LW_FLAG_HISTORY] = {"history", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
-                         "Write the histories of the runs to a file, as JSON lines."},
+                         "Write the histories to a file, as JSON lines."},
     [LW_FLAG_CHECK] = {"check", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
                        "Run nothing, and judge a history that was recorded in a file."},
     [LW_FLAG_MAN] = {"man", NULL, LW_KIND_SWITCH, NULL, NULL, NULL, "Print the manual page."},
@@ -274,7 +276,8 @@ static const lw_command_spec commands[] = {
      "lathwork split --hex 40 80 c0",
      lw_command_split},
     {"bench", LW_GROUP_NODE, "[WORKLOAD...]", 0, -1,
-     REACH | BIT(ISOLATION) | BIT(RECORDS) | BIT(CLIENTS) | BIT(DURATION),
+     REACH | BIT(ISOLATION) | BIT(RECORDS) | BIT(CLIENTS) | BIT(DURATION) | BIT(WORKLOAD) |
+         BIT(HISTORY),
      "measure a node with the YCSB workloads",
      "Stores records of 1000 bytes under bench/, lets many clients run each workload for a while, "
      "tells rates and latencies, and takes the records away again. Every operation is a "
@@ -283,9 +286,13 @@ static const lw_command_spec commands[] = {
      "  A  half reads, half updates        D  95 % reads of the latest, 5 % inserts\n"
      "  B  95 % reads, 5 % updates         E  95 % scans of up to 100, 5 % inserts\n"
      "  C  reads                           F  half reads, half read-modify-writes\n\n"
-     "All of them, one after the other, unless some are named.",
+     "All of them, one after the other, unless some are named.\n\n"
+     "With --workload and --history clients do what can be judged by lathwork sim --check FILE "
+     "afterwards, whatever becomes of the nodes meanwhile: append (transactions over lists), bank "
+     "(transfers that keep the sum), register (single operations).",
      "lathwork bench\n"
-     "lathwork bench AF --clients 64 --duration 30s --json",
+     "lathwork bench AF --clients 64 --duration 30s --json\n"
+     "lathwork bench --workload append --history h.jsonl; lathwork sim --check h.jsonl",
      lw_command_bench},
     {"inspect", LW_GROUP_NODE, "PATH...", 1, -1, 0, "describe files of a data folder",
      "Tells a log segment, a table, a value file, a catalog and an identity apart by their bytes, "

@@ -34,18 +34,23 @@ static void print_verdict(const lw_command *command, const lw_history *history, 
         counts[txn->outcome]++;
         strict += txn->strict;
     }
+    uint64_t others = 0;
+    for (int how = 0; how < 3; how++) {
+        others += history->singles.counts[how] + history->bank.counts[how];
+        counts[how] += history->singles.counts[how] + history->bank.counts[how];
+    }
     if (!command->json) {
         lw_buffer_print(text,
-                        "transactions %u: %" PRIu64 " acknowledged, %" PRIu64 " refused, %" PRIu64
-                        " in doubt; %" PRIu64 " strict; %u keys\n%s\n",
-                        history->txn_count, counts[LW_OUTCOME_OK], counts[LW_OUTCOME_FAIL],
+                        "transactions %" PRIu64 ": %" PRIu64 " acknowledged, %" PRIu64
+                        " refused, %" PRIu64 " in doubt; %" PRIu64 " strict; %u keys\n%s\n",
+                        history->txn_count + others, counts[LW_OUTCOME_OK], counts[LW_OUTCOME_FAIL],
                         counts[LW_OUTCOME_INFO], strict, history->key_count,
                         sound ? "sound: no anomaly was found" : "NOT SOUND");
         return;
     }
     lw_json json = lw_json_to(text);
     lw_json_object_open(&json, NULL);
-    lw_json_number(&json, "transactions", history->txn_count);
+    lw_json_number(&json, "transactions", history->txn_count + others);
     lw_json_number(&json, "committed", counts[LW_OUTCOME_OK]);
     lw_json_number(&json, "refused", counts[LW_OUTCOME_FAIL]);
     lw_json_number(&json, "in_doubt", counts[LW_OUTCOME_INFO]);

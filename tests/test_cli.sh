@@ -853,6 +853,17 @@ PY
     lw scan --prefix bench/ >out
     ok "bench takes its records away" $((!$(wc -c <out))) "$(head -c 300 out)"
     expect "bench runs one workload" 0 -- lw bench c --records 2 --clients 1 --duration 50ms
+    for workload in append bank register; do
+        expect "bench records $workload" 0 -- lw bench --workload "$workload" --history told --clients 8 --duration 300ms
+        ok "bench --workload $workload gets on" $(($(grep -oE '^[0-9]+' out) > 50)) "$(cat out)"
+        expect "what $workload was told is sound" 0 -- lw sim --check told
+    done
+    lw bench --workload bank --history told --clients 2 --duration 100ms >out
+    sed -i '2,$s/"\([0-9]*\)":\([0-9]*\)}/"\1":1\2}/' told
+    expect "a forged sum is told" 1 -- lw sim --check told
+    lw scan --prefix bench/ >out
+    ok "bench takes what it recorded away" $((!$(wc -c <out))) "$(head -c 300 out)"
+    expect "bench --workload without a history" 2 "--history FILE" -- lw bench --workload bank
     expect "bench without such a workload" 2 "letters A to F" -- lw bench G
     expect "bench with one record" 2 "at least 2" -- lw bench --records 1
     expect "bench with too many clients" 2 "1024" -- lw bench --clients 1025
