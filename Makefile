@@ -15,6 +15,7 @@
 #   make bench      our storage engine against RocksDB, LevelDB and LMDB, and what a node costs:
 #                   half an hour; BENCH_OPTIONS=--quick takes three minutes
 #   make bench-txn  transactions of a node against Redis, etcd and PostgreSQL: five minutes
+#   make bench-cluster  three nodes against three members of etcd: five minutes
 #   make install    program, libraries, header, manual page, completion: PREFIX=… DESTDIR=…
 #   make uninstall  takes them away again
 #   make deps       installs what builds and tests need (tests/install_packages.sh)
@@ -228,7 +229,7 @@ $(B)/liblathwork-storage.so: $(B)/liblathwork-storage.o
 # make. It gets the same command line, and another variant.
 again = +@$(MAKE) --no-print-directory
 
-.PHONY: deps run test asan check sim sim-bugs fuzz model damage bench bench-txn
+.PHONY: deps run test asan check sim sim-bugs fuzz model damage bench bench-txn bench-cluster
 deps:
 	@tests/install_packages.sh build
 run: deps
@@ -274,11 +275,12 @@ bench:
 	@tests/install_packages.sh bench
 	$(again) VARIANT=release build/release/lathwork benches
 	@tests/bench.sh build/release $(BENCH_OPTIONS)
-bench-txn:
+bench-txn bench-cluster:
 	@tests/install_packages.sh bench
 	$(again) VARIANT=release build/release/lathwork build/release/tests/bench_txn
 	@folder=$$(mktemp -d build/bench.XXXXXX) && trap 'rm -rf "$$folder"' EXIT && chmod 755 "$$folder" && \
-	    build/release/tests/bench_txn build/release/lathwork "$$PWD/$$folder" $(BENCH_OPTIONS)
+	    build/release/tests/bench_txn build/release/lathwork "$$PWD/$$folder" \
+	    $(if $(filter bench-cluster,$@),--cluster) $(BENCH_OPTIONS)
 .PHONY: benches run-fuzzers
 benches: $(BENCHES)
 

@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { START_MS_MAX = 20000, STOP_MS_MAX = 5000, PROCESSES_MAX = 1024 };
+enum { START_MS_MAX = 60000, STOP_MS_MAX = 5000, PROCESSES_MAX = 1024 };
 
 void bench_txn_fail(const char *format, ...) {
     va_list arguments;
@@ -65,7 +65,7 @@ static bool answers(int port) {
     return reached;
 }
 
-static bool says_ready(const bench_server *server) {
+static bool says_ready(bench_server *server) {
     char path[600], text[4096];
     if (server->system->ready == NULL) {
         return true;
@@ -77,7 +77,10 @@ static bool says_ready(const bench_server *server) {
     if (file != NULL) {
         fclose(file);
     }
-    return strstr(text, server->system->ready) != NULL;
+    const char *word = strstr(text, server->system->ready);
+    int port = word == NULL ? 0 : atoi(word + strlen(server->system->ready));
+    server->port = port > 0 ? port : server->port;
+    return word != NULL && strchr(word, '\n') != NULL;
 }
 
 /* In the child. */
@@ -135,7 +138,7 @@ void bench_server_start(bench_server *server, const char *program) {
         become(server, arguments); /* does not return */
     }
     uint64_t begun = bench_time_ns();
-    while (!answers(server->port) || !says_ready(server)) {
+    while (!says_ready(server) || !answers(server->port)) {
         int status;
         if (waitpid(server->process, &status, WNOHANG) != 0 ||
             bench_time_ns() - begun > START_MS_MAX * UINT64_C(1000000)) {

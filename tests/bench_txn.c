@@ -2,8 +2,11 @@
 /* Transactions of our node against Redis, etcd and PostgreSQL: starts them all, fills them, lets
  * each do each work in turn, round after round, and prints medians, ratios and what was aimed at.
  *
- *   bench_txn PROGRAM DIRECTORY [--rounds N] [--seconds S] [--only TEXT] [--systems TEXT] [--quick]
- * Only the works whose name has the text, only the systems whose names are in the text. */
+ *   bench_txn PROGRAM DIRECTORY [--cluster] [--rounds N] [--seconds S] [--only TEXT]
+ *             [--systems TEXT] [--quick]
+ * Only the works whose name has the text, only the systems whose names are in the text. With
+ * --cluster: three of our nodes against three members of etcd, whole clusters with all that belongs
+ * to them. */
 #include "tests/bench_txn.h"
 
 #include <stdio.h>
@@ -63,22 +66,29 @@ static const figure figures[] = {
 };
 enum { FIGURES = sizeof(figures) / sizeof(*figures) };
 
+/* Of clusters: asked of etcd alone. */
+static const double cluster_factors[FIGURES] = {1, 1, 5, 1, 0, 5, 1, 0, 1, 1};
+
 typedef struct bench {
-    const char *program, *directory, *only, *systems;
+    bool cluster;
+    const bench_system *const *systems;
+    const char *program, *directory, *only, *names;
     uint32_t rounds;
     double seconds;
     bench_server servers[SYSTEMS];
     double values[FIGURES][SYSTEMS][ROUNDS_MAX];
 } bench;
 
-static const bench_system *const systems[SYSTEMS] = {&bench_wire_lathwork, &bench_wire_redis,
-                                                     &bench_wire_etcd, &bench_wire_postgres};
+static const bench_system *const single_nodes[SYSTEMS] = {&bench_wire_lathwork, &bench_wire_redis,
+                                                          &bench_wire_etcd, &bench_wire_postgres};
+static const bench_system *const clusters[SYSTEMS] = {&bench_wire_lathwork_cluster, NULL,
+                                                      &bench_wire_etcd_cluster, NULL};
 
 /* ---- measuring --------------------------------------------------------------------------------
  */
 
 static bool wanted(const bench *of, const bench_system *system) {
-    return of->systems == NULL || strstr(of->systems, system->name) != NULL;
+    return system != NULL && (of->names == NULL || strstr(of->names, system->name) != NULL);
 }
 
 static bool takes_part(const bench *of, const figure *what, const bench_system *system) {
@@ -102,7 +112,7 @@ static void measure_load(bench *of, uint32_t first, uint32_t round) {
     const figure *what = &figures[first];
     for (uint32_t turn = 0; turn < SYSTEMS; turn++) {
         uint32_t system = (turn + round) % SYSTEMS;
-        if (!takes_part(of, what, systems[system])) {
+        if (!takes_part(of, what, of->systems[system])) {
             continue;
         }
         bench_load load = {.operation = what->operation,
@@ -112,7 +122,7 @@ static void measure_load(bench *of, uint32_t first, uint32_t round) {
                            .chance = round * 1000 + first};
         bench_outcome outcome = bench_drive(&of->servers[system], &load);
         fprintf(stderr, "%u %-45s %-10s %9.0f/s  p50 %7.0f us  p99 %7.0f us  server %5.1f us%s",
-                round + 1, what->name, systems[system]->name, outcome.rate, outcome.median_us,
+                round + 1, what->name, of->systems[system]->name, outcome.rate, outcome.median_us,
                 outcome.p99_us, outcome.processor_us, outcome.again > 0 ? "" : "\n");
         if (outcome.again > 0) {
             fprintf(stderr, "  %llu conflicts\n", (unsigned long long)outcome.again);
@@ -161,18 +171,26 @@ static void print_number(double value) {
     }
 }
 
+/* How many times that system is asked for; 0: nothing is. */
+static double factor_of(const bench *of, uint32_t index, uint32_t system) {
+    return !of->cluster     ? figures[index].factors[system]
+           : system == ETCD ? cluster_factors[index]
+                            : 0;
+}
+
 static void print_verdict(const bench *of, uint32_t index) {
     const figure *what = &figures[index];
-    bool rate = what->measure == RATE, asked = what->limit > 0, met = true;
+    double limit = of->cluster ? 0 : what->limit;
+    bool rate = what->measure == RATE, asked = limit > 0, met = true;
     double ours = median(of, index, 0);
-    if (what->limit > 0) {
-        printf(" at most %g", what->limit);
-        met = ours <= what->limit;
+    if (limit > 0) {
+        printf(" at most %g", limit);
+        met = ours <= limit;
     }
     for (uint32_t system = 1; system < SYSTEMS; system++) {
-        double target = what->factors[system] * median(of, index, system);
+        double factor = factor_of(of, index, system), target = factor * median(of, index, system);
         if (target > 0) {
-            printf("%s %.3g %s", asked ? "," : "", what->factors[system], systems[system]->name);
+            printf("%s %.3g %s", asked ? "," : "", factor, of->systems[system]->name);
             met = met && (rate ? ours >= target : ours <= target);
             asked = true;
         }
@@ -189,15 +207,15 @@ static void print_table(const bench *of) {
         if (of->servers[system].process == 0) {
             continue;
         }
-        printf("%s: %s; %.0f MB of memory at the end.\n", systems[system]->name,
-               systems[system]->settings, bench_server_memory(&of->servers[system]) / 1e6);
+        printf("%s: %s; %.0f MB of memory at the end.\n", of->systems[system]->name,
+               of->systems[system]->settings, bench_server_memory(&of->servers[system]) / 1e6);
     }
     printf("\n| work | unit |");
     for (uint32_t system = 0; system < SYSTEMS; system++) {
-        printf(" %s |", systems[system]->name);
+        printf(" %s |", of->systems[system] == NULL ? "" : of->systems[system]->name);
     }
     for (uint32_t system = 1; system < SYSTEMS; system++) {
-        printf(" ÷ %s |", systems[system]->name);
+        printf(" ÷ %s |", of->systems[system] == NULL ? "" : of->systems[system]->name);
     }
     printf(" aim | |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
     for (uint32_t index = 0; index < FIGURES; index++) {
@@ -223,12 +241,12 @@ static void print_table(const bench *of) {
 static void start_all(bench *of) {
     for (uint32_t index = 0; index < SYSTEMS; index++) {
         bench_server *server = &of->servers[index];
-        server->system = systems[index];
-        if (!wanted(of, systems[index])) {
+        server->system = of->systems[index];
+        if (!wanted(of, of->systems[index])) {
             continue;
         }
         snprintf(server->directory, sizeof(server->directory), "%s/%s", of->directory,
-                 systems[index]->name);
+                 of->systems[index]->name);
         bench_server_start(server, of->program);
         bench_load fill = {
             .operation = BENCH_PUT, .connections = 128, .depth = 1, .each_once = BENCH_TXN_KEYS};
@@ -242,17 +260,20 @@ static uint32_t count_of(const char *text) {
 }
 
 int main(int count, char **words) {
-    static bench of = {.rounds = 3, .seconds = 2};
+    static bench of = {.rounds = 3, .seconds = 2, .systems = single_nodes};
     if (count < 3) {
-        fprintf(stderr, "bench_txn PROGRAM DIRECTORY [--rounds N] [--seconds S] [--only TEXT] "
-                        "[--systems TEXT] [--quick]\n");
+        fprintf(stderr, "bench_txn PROGRAM DIRECTORY [--cluster] [--rounds N] [--seconds S] "
+                        "[--only TEXT] [--systems TEXT] [--quick]\n");
         return 2;
     }
     of.program = words[1];
     of.directory = words[2];
     for (int index = 3; index < count; index++) {
         bool more = index + 1 < count;
-        if (strcmp(words[index], "--quick") == 0) {
+        if (strcmp(words[index], "--cluster") == 0) {
+            of.cluster = true;
+            of.systems = clusters;
+        } else if (strcmp(words[index], "--quick") == 0) {
             of.rounds = 1;
             of.seconds = 1;
         } else if (more && strcmp(words[index], "--rounds") == 0) {
@@ -262,7 +283,7 @@ int main(int count, char **words) {
         } else if (more && strcmp(words[index], "--only") == 0) {
             of.only = words[++index];
         } else if (more && strcmp(words[index], "--systems") == 0) {
-            of.systems = words[++index];
+            of.names = words[++index];
         } else {
             fprintf(stderr, "bench_txn: %s?\n", words[index]);
             return 2;

@@ -56,7 +56,8 @@ typedef enum bench_step {
 typedef struct bench_system {
     const char *name;
     const char *settings; /* printed at the head of the table */
-    const char *ready;    /* what the server writes when it serves; NULL: it is when it listens */
+    const char *ready;    /* what the server writes when it serves; NULL: it is when it listens. A
+                             number behind it is the port to go to */
     bool transfers;       /* two-key transactions */
     uint32_t depth;       /* requests it takes in flight on one connection */
     /* Fills in the arguments of the server's command line. */
@@ -74,7 +75,7 @@ typedef struct bench_system {
 } bench_system;
 
 extern const bench_system bench_wire_lathwork, bench_wire_redis, bench_wire_etcd,
-    bench_wire_postgres;
+    bench_wire_postgres, bench_wire_lathwork_cluster, bench_wire_etcd_cluster;
 
 /* "key:000000000042", BENCH_TXN_KEY_SIZE bytes and a zero; and the value of every put. */
 void bench_key(uint64_t number, char key[BENCH_TXN_KEY_SIZE + 1]);

@@ -36,6 +36,16 @@ static void command(const char *program, const char *directory, int port,
     memcpy((void *)arguments, words, sizeof(words));
 }
 
+/* Three of them, of which one leads. */
+static void command_cluster(const char *program, const char *directory, int port,
+                            const char *arguments[32]) {
+    static char number[16];
+    snprintf(number, sizeof(number), "%d", port);
+    const char *const words[] = {
+        "tests/bench_cluster.sh", "etcd", program, directory, number, NULL};
+    memcpy((void *)arguments, words, sizeof(words));
+}
+
 /* ---- sending ----------------------------------------------------------------------------------
  */
 
@@ -168,6 +178,17 @@ const bench_system bench_wire_etcd = {
     .settings = "defaults",
     .depth = 1,
     .command = command,
+    .greet = greet,
+    .begin = begin,
+    .take = take,
+};
+
+const bench_system bench_wire_etcd_cluster = {
+    .name = "etcd",
+    .settings = "3 members, defaults",
+    .ready = "leader ",
+    .depth = 1,
+    .command = command_cluster,
     .greet = greet,
     .begin = begin,
     .take = take,

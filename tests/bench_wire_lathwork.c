@@ -17,6 +17,16 @@ static void command(const char *program, const char *directory, int port,
     memcpy((void *)arguments, words, sizeof(words));
 }
 
+/* Three of them, of which one leads. */
+static void command_cluster(const char *program, const char *directory, int port,
+                            const char *arguments[32]) {
+    static char number[16];
+    snprintf(number, sizeof(number), "%d", port);
+    const char *const words[] = {
+        "tests/bench_cluster.sh", "lathwork", program, directory, number, NULL};
+    memcpy((void *)arguments, words, sizeof(words));
+}
+
 /* ---- sending ----------------------------------------------------------------------------------
  */
 
@@ -29,7 +39,8 @@ static void append(bench_connection *connection, uint32_t slot, lw_message_kind 
                           .body = lw_buffer_view(body)};
     if (kind >= LW_MESSAGE_TIMESTAMP) {
         request.shard = LW_ROOT_SHARD;
-        request.epoch = (lw_epoch){.range_version = 1, .config_version = 1};
+        request.epoch = (lw_epoch){.range_version = connection->state[0],
+                                   .config_version = connection->state[1]};
     }
     lw_request_encode(&request, &connection->out);
 }
@@ -102,6 +113,25 @@ static void greet(bench_connection *connection) {
     lw_buffer_reset(&body);
     bench_exchange(connection); /* a welcome is small, and comes whole */
     lw_buffer_clear(&connection->in);
+    body = lw_buffer_in(connection->out.memory);
+    append(connection, 0, LW_MESSAGE_TOPOLOGY, &body);
+    bench_exchange(connection);
+    lw_reply reply;
+    lw_reader reader;
+    lw_shard_descriptor shard;
+    uint32_t count = 0;
+    lw_bytes frame = lw_buffer_view(&connection->in);
+    if (frame.size <= LW_FRAME_HEADER_SIZE ||
+        lw_reply_decode(
+            lw_view(frame.data + LW_FRAME_HEADER_SIZE, frame.size - LW_FRAME_HEADER_SIZE),
+            &reply) != LW_OK ||
+        lw_topology_open(reply.body, &reader, &count) != LW_OK || count != 1 ||
+        lw_topology_next(&reader, &shard) != LW_OK) {
+        bench_txn_fail("Lathwork: it does not say which shard it has");
+    }
+    connection->state[0] = shard.epoch.range_version;
+    connection->state[1] = shard.epoch.config_version;
+    lw_buffer_clear(&connection->in);
 }
 
 /* ---- receiving --------------------------------------------------------------------------------
@@ -168,6 +198,18 @@ const bench_system bench_wire_lathwork = {
     .transfers = true,
     .depth = BENCH_TXN_DEPTH_MAX,
     .command = command,
+    .greet = greet,
+    .begin = begin,
+    .take = take,
+};
+
+const bench_system bench_wire_lathwork_cluster = {
+    .name = "Lathwork",
+    .settings = "3 nodes with brokers, --memory 128M each",
+    .ready = "leader ",
+    .transfers = true,
+    .depth = BENCH_TXN_DEPTH_MAX,
+    .command = command_cluster,
     .greet = greet,
     .begin = begin,
     .take = take,

@@ -37,6 +37,7 @@ bench liblmdb-dev         LMDB, to be measured against
 bench redis-server        Redis, to be measured against
 bench etcd-server         etcd, to be measured against
 bench postgresql          PostgreSQL, to be measured against
+bench curl                asks etcd who leads
 LIST
 }
 
