@@ -4,7 +4,7 @@
 #ifndef LW_NODE_H
 #define LW_NODE_H
 
-#include "base/env.h"
+#include "lattice/bus.h"
 
 typedef struct lw_node lw_node;
 
@@ -14,6 +14,18 @@ typedef struct lw_node_options {
     size_t memory_size;    /* bytes: the limit of storage/budget.h; 0: 64 MiB */
     uint64_t retention_ms; /* how long the past can be read: see node/gc.h; 0: 10 minutes */
     const char *version;   /* of the program, told to clients */
+
+    /* The lattice. A folder without an identity founds one of its own, unless it is to join. */
+    const char *join;       /* "HOST:PORT" of a member, or several with commas; NULL: nobody's */
+    const char *token;      /* text of the token that lets it in; needed once */
+    const char *zone;       /* failure domain; NULL: none */
+    uint64_t capacity;      /* bytes it is to hold at most, for its share; 0: the disk's */
+    uint32_t voters;        /* replicas of each shard: 1, 3 or 5; 0: 3 */
+    uint64_t dead_after_ms; /* until what a lost node held is rebuilt elsewhere; 0: 5 minutes */
+    bool plain;             /* see lw_peers_options */
+    lw_bus_opener open_bus; /* NULL: there is none */
+    void *bus_argument;
+
     /* Called once when the node has died of a failed disk, with the reason. The process ends; what
      * was acknowledged is on disk. */
     void (*died)(void *argument, const lw_error *reason);
