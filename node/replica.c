@@ -5,12 +5,6 @@
 
 #include "txn/retention.h"
 
-enum {
-    FIRST_ENTRIES_SIZE = 1024, /* bytes that a term begins with, rounded up */
-    KEPT_ENTRY_SIZE_MAX = 16 * 1024,
-    CEILING_ENTRY_SIZE = 64,
-};
-
 _Static_assert(LW_EVALUATION_REPLY_SIZE_MAX + LW_FRAME_SIZE_MAX / 32 < LW_FRAME_SIZE_MAX,
                "an answer fits a frame, with room for its envelope");
 _Static_assert((int)LW_USER_KEY_SIZE_MAX * 2 < (int)LW_TREE_KEY_SIZE_MAX, "user keys fit the tree");
@@ -34,8 +28,12 @@ lw_status replica_gate(const lw_replica *replica) {
     if (replica->dead) {
         return lw_fail(LW_UNAVAILABLE, "the node stops: %s", replica->reason.text);
     }
-    if (replica->closing || !replica->serving) {
+    if (replica->closing) {
         return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
+    }
+    if (!replica->serving) {
+        return lw_fail(LW_UNAVAILABLE, "shard %llu is led by another node, or by none yet",
+                       (unsigned long long)replica->options.shard);
     }
     return LW_OK;
 }
@@ -70,6 +68,7 @@ void replica_call_open(lw_replica *replica, uint64_t session, uint64_t deadline_
                              .session = session,
                              .deadline_ns = deadline_ns,
                              .epoch = replica->descriptor.epoch,
+                             .leadership = replica->leadership,
                              .stands_on = UINT64_MAX,
                              .arena = lw_arena_in(replica->env->memory),
                              .next = replica->calls};
@@ -98,8 +97,25 @@ void replica_call_close(replica_call *call) {
     wake_if_idle(replica);
 }
 
-static bool same_epoch(const lw_epoch *a, const lw_epoch *b) {
-    return a->range_version == b->range_version && a->config_version == b->config_version;
+lw_status replica_call_gate(const replica_call *call) {
+    const lw_replica *replica = call->replica;
+    LW_TRY(replica_gate(replica));
+    if (call->leadership != replica->leadership &&
+        !LW_BUG(replica->env, "replica.leadership_unchecked")) {
+        LW_MARK(replica->env, "replica.leadership_changed_meanwhile");
+        return lw_fail(LW_UNAVAILABLE, "shard %llu was led by another node meanwhile: ask again",
+                       (unsigned long long)replica->options.shard);
+    }
+    return LW_OK;
+}
+
+uint64_t replica_leadership_of(const replica_call *call) {
+    return LW_BUG(call->replica->env, "replica.leadership_unchecked") ? 0 : call->leadership;
+}
+
+/* Whoever holds the shard, requests are about its range. */
+static bool same_range(const lw_epoch *a, const lw_epoch *b) {
+    return a->range_version == b->range_version;
 }
 
 static lw_status epoch_changed(const lw_replica *replica) {
@@ -108,7 +124,8 @@ static lw_status epoch_changed(const lw_replica *replica) {
 }
 
 lw_status replica_check_epoch(replica_call *call) {
-    if (same_epoch(&call->epoch, &call->replica->descriptor.epoch) ||
+    LW_TRY(replica_call_gate(call));
+    if (same_range(&call->epoch, &call->replica->descriptor.epoch) ||
         LW_BUG(call->replica->env, "shard.route_unchecked")) {
         return LW_OK;
     }
@@ -196,6 +213,13 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
                    (int)request->kind);
 }
 
+/* Nothing was done: go there. */
+static void tell_descriptor(const lw_replica *replica, lw_buffer *reply) {
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(replica, &shard);
+    lw_topology_encode(&shard, 1, reply);
+}
+
 /* One attempt. `*again`: a lock that was in the way is gone. */
 LW_YIELDS static lw_status attempt(replica_call *call, const lw_request *request, lw_buffer *reply,
                                    bool *again) {
@@ -211,7 +235,7 @@ LW_YIELDS static lw_status attempt(replica_call *call, const lw_request *request
         replica->figures.conflicts++;
         replica_obstacle(call, reply);
     } else if (status == LW_UNAVAILABLE && call->misrouted) {
-        lw_topology_encode(&replica->descriptor, 1, reply);
+        tell_descriptor(replica, reply);
     } else if (status == LW_CORRUPTION) {
         lw_logline(replica->env, LW_LEVEL_ERROR, "stored bytes failed their check", "reason=\"%s\"",
                    lw_error_slot()->text);
@@ -221,10 +245,13 @@ LW_YIELDS static lw_status attempt(replica_call *call, const lw_request *request
 
 lw_status lw_replica_execute(lw_replica *replica, const lw_request *request, uint64_t session,
                              lw_buffer *reply) {
+    if (!replica->serving && !replica->closing && !replica->dead) {
+        tell_descriptor(replica, reply);
+    }
     LW_TRY(replica_gate(replica));
     if (request->shard != replica->options.shard ||
-        !same_epoch(&request->epoch, &replica->descriptor.epoch)) {
-        lw_topology_encode(&replica->descriptor, 1, reply);
+        !same_range(&request->epoch, &replica->descriptor.epoch)) {
+        tell_descriptor(replica, reply);
         return epoch_changed(replica);
     }
     replica_open_attach(replica, session);
@@ -383,158 +410,7 @@ lw_status lw_replica_replay(lw_replica *replica, const lw_log_record *record) {
     return lw_group_replay(replica->group, record);
 }
 
-/* ---- starting ------------------------------------------------------------------------------- */
-
-lw_status lw_replica_kept(lw_replica *replica, const char *name, lw_buffer *value) {
-    lw_buffer key = lw_buffer_in(replica->env->memory);
-    lw_record_meta_key(replica->descriptor.start, name, &key);
-    lw_snapshot *snapshot = lw_snapshot_open(replica->tree);
-    lw_status status = lw_snapshot_get(snapshot, lw_buffer_view(&key), value);
-    lw_snapshot_close(snapshot);
-    lw_buffer_reset(&key);
-    return status;
-}
-
-LW_YIELDS static lw_status load_ceiling(lw_replica *replica, uint64_t *ceiling) {
-    lw_buffer value = lw_buffer_in(replica->env->memory);
-    lw_status status = lw_replica_kept(replica, "ceiling", &value);
-    bool sound = value.size == sizeof(*ceiling);
-    *ceiling = status == LW_OK && sound ? lw_get_u64(value.data) : 0;
-    lw_buffer_reset(&value);
-    if (status == LW_OK && !sound) {
-        return lw_fail(LW_CORRUPTION, "the ceiling of timestamps in shard %llu is damaged",
-                       (unsigned long long)replica->options.shard);
-    }
-    return status == LW_NOT_FOUND ? LW_OK : status;
-}
-
-static void put_ceiling(lw_replica *replica, uint64_t ceiling, lw_buffer *batch) {
-    lw_buffer key = lw_buffer_in(batch->memory);
-    uint8_t value[8];
-    lw_record_meta_key(replica->descriptor.start, "ceiling", &key);
-    lw_put_u64(value, ceiling);
-    lw_batch_put(batch, lw_buffer_view(&key), lw_view(value, sizeof(value)));
-    lw_buffer_reset(&key);
-}
-
-/* What lw_replica_keep keeps. */
-typedef struct kept_record {
-    const char *name;
-    void (*encode)(void *argument, lw_buffer *value);
-    void *argument;
-    size_t size_max;
-    bool freeing; /* let in on a full disk too */
-} kept_record;
-
-LW_YIELDS static lw_status propose_kept(lw_replica *replica, const kept_record *record) {
-    LW_TRY(replica_gate(replica));
-    lw_status status = record->freeing ? lw_log_room_freeing(replica->log, record->size_max)
-                                       : lw_log_room(replica->log, record->size_max);
-    LW_TRY(status == LW_OK ? LW_OK : lw_fail_in(status, "nothing was written"));
-    lw_buffer batch = lw_buffer_in(replica->env->memory), key = batch, value = batch;
-    lw_record_meta_key(replica->descriptor.start, record->name, &key);
-    record->encode(record->argument, &value);
-    lw_batch_put(&batch, lw_buffer_view(&key), lw_buffer_view(&value));
-    LW_ASSERT(batch.size <= record->size_max);
-    lw_buffer_reset(&key);
-    lw_buffer_reset(&value);
-    status = replica_keep_entry(replica, &batch);
-    lw_buffer_reset(&batch);
-    return status;
-}
-
-LW_YIELDS static lw_status keep(lw_replica *replica, const kept_record *record) {
-    replica->background_count++;
-    lw_status status = propose_kept(replica, record);
-    replica_background_end(replica);
-    return status;
-}
-
-lw_status lw_replica_keep(lw_replica *replica, const char *name,
-                          void (*encode)(void *argument, lw_buffer *value), void *argument) {
-    kept_record record = {.name = name,
-                          .encode = encode,
-                          .argument = argument,
-                          .size_max = KEPT_ENTRY_SIZE_MAX,
-                          .freeing = true};
-    return keep(replica, &record);
-}
-
-static void encode_number(void *argument, lw_buffer *value) {
-    const uint64_t *number = argument;
-    lw_buffer_append_u64(value, *number);
-}
-
-/* Of the root shard: see lw_timestamps_ground. */
-LW_YIELDS static lw_status keep_ceiling(void *argument, uint64_t ceiling) {
-    kept_record record = {.name = "ceiling",
-                          .encode = encode_number,
-                          .argument = &ceiling,
-                          .size_max = CEILING_ENTRY_SIZE};
-    return keep(argument, &record);
-}
-
-/* What every term begins with: on the first one the descriptor, and in the root shard a ceiling (0:
- * none). They leave in one write with what the group itself begins with. */
-LW_YIELDS static lw_status append_first(lw_replica *replica, uint64_t ceiling) {
-    lw_buffer empty = lw_buffer_in(replica->env->memory), raise = empty, shard = empty, key = empty;
-    replica_proposal described = {.status = LW_OK}, raised = {.status = LW_OK};
-    lw_group_start(replica->group);
-    if (!replica->described) {
-        lw_record_meta_key(replica->descriptor.start, "shard", &key);
-        lw_batch_put(&shard, lw_buffer_view(&key), lw_buffer_view(&replica->descriptor_bytes));
-        replica_propose(replica, ENTRY_DESCRIPTOR, &shard, &described);
-    }
-    if (ceiling != 0) {
-        put_ceiling(replica, ceiling, &raise);
-        replica_propose(replica, ENTRY_COMMAND, &raise, &raised);
-    }
-    lw_status status = lw_group_settle(replica->group);
-    LW_ASSERT(described.base.index == 0 || described.base.ended);
-    LW_ASSERT(raised.base.index == 0 || raised.base.ended);
-    lw_buffer_reset(&raise);
-    lw_buffer_reset(&shard);
-    lw_buffer_reset(&key);
-    return status;
-}
-
-lw_status replica_begin_term(lw_replica *replica, uint64_t ceiling) {
-    LW_TRY(replica_log_room(replica, FIRST_ENTRIES_SIZE + 2 * replica->descriptor_bytes.size));
-    lw_status status = append_first(replica, ceiling);
-    if (replica->dead) { /* the log's own words, not those for a request */
-        *lw_error_slot() = replica->reason;
-        return replica->reason.status;
-    }
-    return status;
-}
-
-void replica_serve(lw_replica *replica) {
-    uint64_t given = lw_timestamps_last(replica->options.timestamps);
-    lw_read_marks_raise_all(&replica->marks, given);
-    replica->written_before = given;
-    replica->serving = true;
-    replica_open_sweep_leftovers(replica);
-}
-
-lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
-    LW_ASSERT(replica->log == NULL);
-    replica->log = log;
-    lw_timestamps *timestamps = replica->options.timestamps;
-    bool root = replica->options.shard == LW_ROOT_SHARD;
-    uint64_t ceiling = 0;
-    if (root) {
-        LW_TRY(load_ceiling(replica, &ceiling));
-        lw_timestamps_ground ground = {.keep = keep_ceiling, .argument = replica};
-        ceiling = lw_timestamps_lead(timestamps, ceiling, &ground);
-    }
-    LW_TRY(replica_open_load(replica, replica->tree, lw_view(NULL, 0)));
-    LW_TRY(replica_begin_term(replica, ceiling));
-    if (root) {
-        lw_timestamps_raised(timestamps, ceiling);
-    }
-    replica_serve(replica);
-    return LW_OK;
-}
+/* ---- closing -------------------------------------------------------------------------------- */
 
 void lw_replica_stop(lw_replica *replica) {
     replica->closing = true;

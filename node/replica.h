@@ -7,17 +7,18 @@
  * Invariants
  * P1. A reply that promises something is sent only after the entry behind it is durable and applied
  *     (hazard R1). Entries are applied strictly in the order of their index.
- * P2. A command is checked against the shard's epoch when it comes, when its snapshot is opened,
- *     and when its entry is applied (hazard R12): who waited is told where to go.
+ * P2. A command is checked against the shard's range when it comes, when its snapshot is opened,
+ *     and when its entry is applied (hazard R12): who waited is told where to go. It counts only in
+ *     the leadership in which it came: what another leader may have changed meanwhile it has not
+ *     seen.
  * P3. Reads wait for writers on the same keys that drew, or came with, a commit timestamp at or
  *     below theirs, and leave a mark for those that come later (txn/evaluate.h, E6).
- * P4. Nothing is served before the no-op of this term is applied, and no timestamp is given out
- *     that is not below the durable ceiling (hazards O1, O2).
- * P5. Once the log or the store is dead, nothing is answered any more but errors, and the node
- *     stops.
- * P6. A split is an entry in the parent's log, and has happened once that is durable: what follows
- *     from it, in the tree and in the log of the child, is done before the next entry is applied,
- *     or else by the next start. The steps are in node/replica_split.c. */
+ * P4. Nothing is served before everything of earlier terms is applied, and no timestamp is given
+ * out that is not below the durable ceiling (hazards O1, O2). P5. Once the log or the store is
+ * dead, nothing is answered any more but errors, and the node stops. P6. A split is an entry in the
+ * parent's log, and has happened once that is durable: what follows from it, in the tree and in the
+ * log of the child, is done before the next entry is applied, or else by the next start. The steps
+ * are in node/replica_split.c. */
 #ifndef LW_REPLICA_H
 #define LW_REPLICA_H
 
@@ -40,6 +41,7 @@ typedef struct lw_replica_options {
     lw_env *env;
     lw_store *store;
     uint64_t shard;
+    uint64_t node;     /* this one's id */
     lw_groups *groups; /* outlives it */
     /* What all replicas of a node share, and outlives them. Pessimistic locks are one table, so
      * that a deadlock over several shards is found. */
@@ -77,7 +79,8 @@ LW_MUST_USE lw_status lw_replica_replay(lw_replica *replica, const lw_log_record
 /* After replay: does what is left to do of a split that a crash interrupted. `*child` is the id of
  * the shard that came off the tree, 0 if none did: open that, too. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_finish_split(lw_replica *replica, uint64_t *child);
-/* After replay: takes a new term, appends its no-op, waits for it, serves. */
+/* After replay. Where this node alone decides it takes a new term, and serves when this returns;
+ * else once it is elected. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_start(lw_replica *replica, lw_log *log);
 /* Refuses what comes, and sends home who waits. */
 void lw_replica_stop(lw_replica *replica);

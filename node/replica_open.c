@@ -102,10 +102,14 @@ void replica_open_count(lw_replica *replica, const replica_proposal *proposal) {
     }
 }
 
-void replica_open_close(lw_replica *replica) {
+void replica_open_forget(lw_replica *replica) {
     while (replica->open_first != NULL) {
         leave(replica, replica->open_first);
     }
+}
+
+void replica_open_close(lw_replica *replica) {
+    replica_open_forget(replica);
     lw_map_reset(&replica->open_by_start);
     lw_map_reset(&replica->open_sessions);
     lw_free(replica->env->memory, replica->doomed.heap);

@@ -8,7 +8,7 @@ void replica_die(lw_replica *replica) {
     }
     replica->dead = true;
     replica->reason = *lw_error_slot();
-    if (replica->serving) { /* who starts it is told by the call */
+    if (!replica->starting) {
         replica->options.died(replica->options.argument, &replica->reason);
     }
     lw_queue_wake_all(&replica->stop);
@@ -101,8 +101,7 @@ static lw_status apply(lw_replica *replica, const lw_group_entry *entry, lw_stat
                        (unsigned long long)replica->options.shard);
     }
     const lw_epoch *current = &replica->descriptor.epoch;
-    bool same = epoch.range_version == current->range_version &&
-                epoch.config_version == current->config_version;
+    bool same = epoch.range_version == current->range_version;
     bool bound = kind == ENTRY_COMMAND || kind == ENTRY_SPLIT;
     if (bound && !same && !LW_BUG(replica->env, "shard.epoch_unchecked_at_apply")) {
         LW_MARK(replica->env, "replica.entry_void");

@@ -24,7 +24,9 @@
 #include "storage/range.h"
 
 enum {
-    CHILD_INDEX = 0,                    /* its log begins with entry 1 */
+    /* Its log begins behind this entry, which nobody has: so a replica that has nothing at all is
+     * not taken for one that can go on from there. */
+    CHILD_INDEX = 1,
     ENTRY_SIZE = 1024,                  /* of an ENTRY_SPLIT, without the keys, rounded up */
     RETRY_PAUSE_NS = 100 * 1000 * 1000, /* until a full disk is asked again */
     DAWDLE_NS = 100 * 1000 * 1000,      /* in simulations, between two steps */
@@ -271,11 +273,9 @@ LW_YIELDS static void begin_child(splitting *work) {
     child->log = work->parent->log;
     lw_status status;
     dawdle(child);
-    while ((status = replica_begin_term(child, 0)) == LW_FULL && pause_full(child)) {
+    while ((status = replica_begin_child(child)) == LW_FULL && pause_full(child)) {
     }
-    if (status == LW_OK && !work->parent->dead && !child->dead) {
-        replica_serve(child);
-    } else if (status != LW_OK && status != LW_FULL) {
+    if (status != LW_OK && status != LW_FULL && !child->closing) {
         replica_die(work->parent);
     }
     replica_background_end(child);

@@ -2,6 +2,8 @@
 /* The inside of a replica, shared by node/replica*.c and nobody else.
  *
  *   replica.c           opening, replay, start, close, and the way of a request
+ *   replica_lead.c      leading and following
+ *   replica_keep.c      the shard's records about itself
  *   replica_propose.c   entries: to the group, and from there into the tree
  *   replica_wait.c      what a request waits for: latches, pessimistic locks, room
  *   replica_read.c      GET, SCAN, VALIDATE, LOCK
@@ -87,6 +89,7 @@ typedef struct replica_call {
     uint64_t session;
     uint64_t deadline_ns; /* 0: none */
     lw_epoch epoch;       /* in which it came */
+    uint64_t leadership;  /* the same of the replica's */
     bool misrouted;       /* the shard has changed since, or does not hold its keys */
     bool orphaned;        /* its session ended meanwhile */
     uint64_t start; /* the transaction that asks; 0: nobody's, or one that cannot be in a cycle */
@@ -116,8 +119,11 @@ struct lw_replica {
     lw_buffer descriptor_bytes;     /* as in lw_topology_encode */
     bool described;                 /* the tree has it */
 
+    uint64_t leadership; /* the term in which it serves; 0: it does not */
     bool serving, closing, dead;
-    lw_error reason; /* when dead */
+    bool coming_to_lead; /* a fiber sees to it */
+    bool starting;       /* a call does, which is told if the log or the store die */
+    lw_error reason;     /* when dead */
     replica_call *calls;
     lw_map committing;         /* calls */
     uint32_t background_count; /* fibers of its own */
@@ -151,14 +157,20 @@ void replica_call_open(lw_replica *replica, uint64_t session, uint64_t deadline_
                        replica_call *call);
 /* Lets go of everything the call still has. */
 void replica_call_close(replica_call *call);
-/* LW_UNAVAILABLE while closing, or when dead. */
+/* LW_UNAVAILABLE while it does not lead, when closing, or dead. */
 LW_MUST_USE lw_status replica_gate(const lw_replica *replica);
+/* The same, and if it has led anew since the call came: what that has seen counts no more. To be
+ * asked after whatever suspends, before anything is proposed or answered. */
+LW_MUST_USE lw_status replica_call_gate(const replica_call *call);
+/* The term in which what the call has evaluated may be proposed. */
+uint64_t replica_leadership_of(const replica_call *call);
 /* Starts a fiber of the replica's own; it ends with replica_background_end. */
 void replica_background_start(lw_replica *replica, const char *name, void (*body)(void *argument));
 void replica_background_end(lw_replica *replica);
 /* Sleeps until then, or until the replica closes or dies: false. */
 LW_YIELDS bool replica_background_sleep(lw_replica *replica, lw_queue *queue, uint64_t until_ns);
-/* Whether the shard is still what it was when the call came: LW_UNAVAILABLE. */
+/* replica_call_gate, and whether the shard is still what it was when the call came:
+ * LW_UNAVAILABLE. */
 LW_MUST_USE lw_status replica_check_epoch(replica_call *call);
 /* Opens the snapshot of the call's evaluation; nothing that was applied is missing in it. Does not
  * suspend. LW_UNAVAILABLE if the shard has changed since the call came (P2). */
@@ -172,13 +184,25 @@ lw_replica *replica_make(const lw_replica_options *options);
 /* Its group, whose entries up to `index` are in the tree. */
 void replica_open_group(lw_replica *replica, uint64_t index);
 void replica_free(lw_replica *replica);
-/* A new term, with its no-op, durable. `ceiling`: of the root shard's timestamps; 0: none. LW_FULL:
- * nothing was appended, try again. */
-LW_MUST_USE LW_YIELDS lw_status replica_begin_term(lw_replica *replica, uint64_t ceiling);
-/* Takes requests from now on. Whatever was read or written here before, or in the shard that this
- * one was split from, has timestamps that had been given by now: so one must have been taken since
- * others could last do that (hazard T4). */
-void replica_serve(lw_replica *replica);
+
+/* ---- leading and following: replica_lead.c -------------------------------------------------- */
+
+/* The group's calls. */
+void replica_led(void *argument, uint64_t term);
+void replica_followed(void *argument, uint64_t term, uint64_t leader);
+/* Begins the group of a child that was split off; serves when this returns, if it leads then.
+ * LW_FULL: nothing was appended, try again. */
+LW_MUST_USE LW_YIELDS lw_status replica_begin_child(lw_replica *replica);
+/* Whether no other node has, or had, a say: then all that was given was given here. */
+bool replica_alone(const lw_replica *replica);
+
+/* ---- records about itself: replica_keep.c ---------------------------------------------------- */
+
+/* The ceiling of timestamps in the tree of the root shard, 0: none; puts one into a batch; makes
+ * one durable, as lw_timestamps_ground wants it. */
+LW_MUST_USE LW_YIELDS lw_status replica_load_ceiling(lw_replica *replica, uint64_t *ceiling);
+void replica_put_ceiling(lw_replica *replica, uint64_t ceiling, lw_buffer *batch);
+LW_MUST_USE LW_YIELDS lw_status replica_keep_ceiling(void *replica, uint64_t ceiling);
 
 /* ---- entries: replica_propose.c ------------------------------------------------------------- */
 
@@ -327,6 +351,8 @@ LW_MUST_USE lw_status replica_open_finish(lw_replica *replica,
 uint32_t replica_open_doom_below(lw_replica *replica, uint64_t safepoint);
 /* Sees to those that were loaded. */
 void replica_open_sweep_leftovers(lw_replica *replica);
+/* Nobody has anything open, as far as is known. */
+void replica_open_forget(lw_replica *replica);
 void replica_open_close(lw_replica *replica);
 
 /* ---- the sweeper: replica_sweep.c ----------------------------------------------------------- */

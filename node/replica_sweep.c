@@ -95,9 +95,16 @@ LW_YIELDS static lw_status settle(sweep *step, uint64_t *commit_timestamp) {
         *commit_timestamp = open->commit_timestamp;
         return LW_OK;
     }
+    /* Of a session that has not come back here, to another leader than before, nobody knows whether
+     * it lives: its primary says so. */
+    bool decide = open == NULL || !open->leftover || replica_alone(replica);
     lw_check_reply fate;
     LW_TRY(lw_resolve_by_asking(replica->env, options->ask, options->argument, step->start,
-                                step->primary, 0, true, &fate));
+                                step->primary, 0, decide, &fate));
+    if (fate.fate == LW_FATE_ALIVE && !decide) {
+        LW_MARK(replica->env, "replica.leftover_lives");
+        return lw_fail(LW_UNAVAILABLE, "its client has not come back, but the transaction lives");
+    }
     LW_ASSERT(fate.fate == LW_FATE_COMMITTED || fate.fate == LW_FATE_ABORTED);
     if (fate.fate == LW_FATE_COMMITTED) {
         LW_MARK(replica->env, "replica.swept_forward");
@@ -128,7 +135,7 @@ LW_YIELDS static lw_status finish(const sweep *step, uint64_t commit_timestamp) 
 
 /* Ends some of its locks, from where it stopped. */
 LW_YIELDS static lw_status sweep_some(sweep *step) {
-    uint64_t commit_timestamp;
+    uint64_t commit_timestamp = 0;
     LW_TRY(find_locks(step, replica_open_find(step->replica, step->start)));
     if (step->key_count == 0) {
         return LW_OK;

@@ -107,7 +107,7 @@ lw_status replica_await_copies(replica_call *call, uint64_t start) {
             return lw_fail(LW_TIMEOUT, "an earlier copy of the request is still under way");
         }
     }
-    LW_TRY(replica_gate(replica));
+    LW_TRY(replica_call_gate(call));
     call->committing = start;
     lw_map_insert(&replica->committing, &call->node, lw_mix(start));
     return LW_OK;
@@ -116,7 +116,6 @@ lw_status replica_await_copies(replica_call *call, uint64_t start) {
 /* ---- latches -------------------------------------------------------------------------------- */
 
 static lw_status latched(replica_call *call) {
-    LW_TRY(replica_gate(call->replica));
     return check_route(call, holds_latched(&call->replica->descriptor, &call->latch));
 }
 
@@ -182,7 +181,7 @@ lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key, boo
         lw_lock_table_cancel(replica->locks, &waiter);
         return replica_waited_too_long(call, key);
     }
-    LW_TRY(replica_gate(replica));
+    LW_TRY(replica_call_gate(call));
     if (!waiter.held) {
         LW_MARK(replica->env, "replica.waiter_cut");
         LW_TRY(replica_spared(call, start));
@@ -227,7 +226,7 @@ lw_status replica_watch(replica_call *call, bool *again) {
         return replica_deadlock(call, waiter.key, &cycle);
     }
     watch_a_while(call, &waiter);
-    LW_TRY(replica_gate(replica));
+    LW_TRY(replica_call_gate(call));
     LW_TRY(replica_spared(call, call->start));
     *again = waiter.held;
     return LW_CONFLICT;
@@ -241,7 +240,7 @@ LW_YIELDS static lw_status await_release(replica_call *call, lw_latch *hindrance
     replica->latch_waiting++;
     bool released = lw_env_wait(replica->env, &hindrance->readers, call->deadline_ns);
     replica->latch_waiting--;
-    LW_TRY(replica_gate(replica));
+    LW_TRY(replica_call_gate(call));
     return released ? LW_OK
                     : lw_fail(LW_TIMEOUT, "waited too long for a commit that is on its way");
 }

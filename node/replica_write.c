@@ -6,7 +6,8 @@
 /* Proposes the batch, waits, and empties it. Whoever calls has waited for room. */
 LW_YIELDS static lw_status propose_and_wait(replica_call *call, uint64_t start) {
     lw_evaluation *evaluation = &call->evaluation;
-    replica_proposal proposal = {.epoch = call->epoch,
+    replica_proposal proposal = {.base = {.term = replica_leadership_of(call)},
+                                 .epoch = call->epoch,
                                  .start = start,
                                  .session = call->session,
                                  .locks_put = evaluation->locks_put,

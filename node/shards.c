@@ -252,6 +252,7 @@ LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
     lw_replica_options options = {.env = shards->env,
                                   .store = shards->options.store,
                                   .shard = shard,
+                                  .node = shards->options.node,
                                   .groups = shards->groups,
                                   .timestamps = shards->timestamps,
                                   .locks = shards->locks,
