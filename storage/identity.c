@@ -22,6 +22,7 @@ enum {
     KEY_AT = EPOCH_AT + 4,
     CHECKSUM_AT = KEY_AT + LW_SHARED_KEY_SIZE,
     FILE_SIZE = CHECKSUM_AT + 4,
+    FOUNDER_AT = LW_SHARED_ID_SIZE - 8, /* in the lattice's id: the node id of its founder */
     FORMAT_OLD = 2,
     FILE_SIZE_OLD = EXCHANGE_AT + 4,
 };
@@ -174,6 +175,9 @@ static LW_YIELDS lw_status read_or_make(lw_env *env, const char *path, bool to_j
                        path);
     }
     derive(identity);
+    if (fresh && !to_join) {
+        lw_put_u64(identity->lattice.id + FOUNDER_AT, identity->node_id);
+    }
     return LW_OK;
 }
 
@@ -192,6 +196,22 @@ LW_YIELDS static lw_status open_identity(lw_env *env, const char *directory, boo
     }
     lw_seal_wipe(&opened, sizeof(opened));
     return status;
+}
+
+bool lw_identity_founded(const lw_node_identity *identity) {
+    return lw_get_u64(identity->lattice.id + FOUNDER_AT) == identity->node_id;
+}
+
+lw_status lw_identity_read(lw_env *env, const char *directory, lw_node_identity *identity) {
+    char path[LW_PATH_SIZE];
+    bool old;
+    LW_TRY(lw_path_join(path, directory, "IDENTITY"));
+    lw_node_identity read = {0};
+    LW_TRY(read_file(env, path, &read, &old));
+    derive(&read);
+    *identity = read;
+    lw_seal_wipe(&read, sizeof(read));
+    return LW_OK;
 }
 
 lw_status lw_identity_open(lw_env *env, const char *directory, lw_node_identity *identity) {

@@ -3,9 +3,9 @@
  * to. Written at the first start; then only the incarnation changes, which rises durably with every
  * start (hazard G1), and the lattice once, when a newcomer has been taken in.
  *
- *   "LWID" · format u32 · lattice id 16 bytes · seed 32 bytes (Ed25519, secret) · incarnation u64 ·
- *   exchange secret 32 bytes (X25519) · key epoch u32 · lattice key 32 bytes · crc32c u32 of all
- *   before
+ *   "LWID" · format u32 · lattice id 16 bytes (8 random, and its founder's node id) · seed 32 bytes
+ * (Ed25519, secret) · incarnation u64 · exchange secret 32 bytes (X25519) · key epoch u32 · lattice
+ * key 32 bytes · crc32c u32 of all before
  *
  * Format 2, which had neither exchange secret nor key, is read, and replaced by the start that
  * reads it. Key epoch 0: the folder was made for a node that is to join a lattice, and was not
@@ -43,6 +43,12 @@ LW_MUST_USE LW_YIELDS lw_status lw_identity_open_to_join(lw_env *env, const char
 LW_MUST_USE LW_YIELDS lw_status lw_identity_adopt(lw_env *env, const char *directory,
                                                   const lw_shared_key *lattice,
                                                   lw_node_identity *identity);
+/* Whether this node founded its lattice, and so has to make its first shard. */
+bool lw_identity_founded(const lw_node_identity *identity);
+/* Reads it without opening it: a node may be running. Wipe it. LW_NOT_FOUND if there is none, and
+ * LW_CORRUPTION. */
+LW_MUST_USE LW_YIELDS lw_status lw_identity_read(lw_env *env, const char *directory,
+                                                 lw_node_identity *identity);
 /* Whether it could be opened; changes nothing. The same statuses, and LW_NOT_FOUND if there is
  * none.
  */

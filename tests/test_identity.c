@@ -71,6 +71,34 @@ static void who_a_node_is_stays_and_its_incarnation_rises(void **state) {
     uint8_t digest[LW_DIGEST_SIZE];
     lw_digest(lw_view(first.keys.public_key, LW_PUBLIC_KEY_SIZE), digest);
     assert_int_equal(first.node_id, lw_get_u64(digest));
+    assert_true(lw_identity_founded(&first));
+    first.node_id++;
+    assert_false(lw_identity_founded(&first));
+    lw_world_close(node.world);
+}
+
+static void read_main(void *argument) {
+    machine *node = argument;
+    node->status = lw_identity_read(node->env, "data", &node->identity);
+    node->done = true;
+}
+
+/* As `lathwork token` does while the node runs. */
+static void reading_it_changes_nothing(void **state) {
+    (void)state;
+    machine node = open_machine(1);
+    assert_true(start(&node));
+    lw_node_identity opened = node.identity;
+    for (int round = 0; round < 2; round++) {
+        node.done = false;
+        memset(&node.identity, 0, sizeof(node.identity));
+        (void)lw_env_start(node.env, "read", read_main, &node);
+        while (!node.done) {
+            assert_true(lw_world_step(node.world));
+        }
+        assert_int_equal(node.status, LW_OK);
+        assert_memory_equal(&node.identity, &opened, sizeof(opened));
+    }
     lw_world_close(node.world);
 }
 
@@ -196,6 +224,7 @@ static void an_identity_that_is_not_durable_is_caught(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_a_node_is_stays_and_its_incarnation_rises),
+        cmocka_unit_test(reading_it_changes_nothing),
         cmocka_unit_test(two_nodes_are_not_the_same),
         cmocka_unit_test(the_bytes_of_the_file_are_these),
         cmocka_unit_test(every_flipped_bit_is_noticed),
