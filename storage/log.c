@@ -36,6 +36,8 @@ static lw_log *make_log(lw_env *env, const char *directory, const lw_log_options
     log->holds = lw_log_holds_in(env->memory);
     log->reserve = options->reserve;
     log->share = lw_budget_share_in(options->budget, LW_BUDGET_BUFFERS);
+    log->index_share = lw_budget_share_in(options->budget, LW_BUDGET_BUFFERS);
+    log->begins = options->begins;
     log->waiting_max = WAITING_MAX;
     if (options->budget != NULL) {
         lw_budget_hold(options->budget);
@@ -57,7 +59,7 @@ static LW_YIELDS void close_file_of(lw_log *log, lw_log_segment *segment) {
 }
 
 static LW_YIELDS void wait_until_quiet(lw_log *log) {
-    while (log->writes > 0 || log->packing || log->deferred || log->keeper_runs) {
+    while (log->writes > 0 || log->packing || log->deferred || log->keeper_runs || log->reading) {
         lw_queue_wait(&log->quiet);
     }
 }
@@ -165,9 +167,10 @@ uint64_t lw_log_append(lw_log *log, const lw_log_record *records, uint32_t count
     LW_ASSERT(count > 0);
     for (uint32_t index = 0; index < count; index++) {
         const lw_log_record *record = &records[index];
-        LW_ASSERT(record->kind == LW_LOG_ENTRY || record->kind == LW_LOG_STATE);
-        LW_ASSERT((record->index > 0) == (record->kind == LW_LOG_ENTRY));
-        LW_ASSERT(record->payload.size <= LW_LOG_PAYLOAD_SIZE_MAX);
+        LW_ASSERT(record->kind >= LW_LOG_ENTRY && record->kind <= LW_LOG_BEGIN);
+        LW_ASSERT(record->kind == LW_LOG_BEGIN ||
+                  (record->index > 0) == (record->kind == LW_LOG_ENTRY));
+        LW_ASSERT(record->payload.size <= lw_log_payload_max(record->kind));
     }
     return lw_log_write_records(log, records, count);
 }
@@ -179,6 +182,22 @@ lw_status lw_log_wait(lw_log *log, uint64_t position) {
 void lw_log_release(lw_log *log, uint64_t group, uint64_t index) {
     lw_log_holds_release(&log->holds, group, index);
     lw_log_keep_poke(log);
+}
+
+void lw_log_begun(lw_log *log, uint64_t group, bool counts) {
+    lw_log_holds_begun(&log->holds, group, counts);
+    LW_MARK(log->env, counts ? "log.begun" : "log.begin_given_up");
+    lw_log_keep_poke(log);
+}
+
+bool lw_log_span(const lw_log *log, uint64_t group, uint64_t *first, uint64_t *last) {
+    const lw_log_group *found = lw_log_holds_group(&log->holds, group);
+    if (found == NULL || !found->trail.known) {
+        return false;
+    }
+    *first = found->trail.first;
+    *last = found->trail.last;
+    return true;
 }
 
 uint64_t lw_log_pinned(const lw_log *log, uint64_t group) {

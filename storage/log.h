@@ -82,8 +82,7 @@ typedef struct lw_log_options {
                                   for one large append; held until the log is closed. NULL: 8 MiB
                                   may wait, and are charged to nobody */
     /* Asked of each BEGIN while the log is replayed, with the argument of `visit`: whether the tree
-     * of the group is there, and flushed up to this index at least. NULL: nobody knows; no marker
-     * makes anything void, and `visit` sees all of them. */
+     * of the group is there, and flushed up to this index at least. NULL: all of them count. */
     bool (*begins)(void *argument, uint64_t group, uint64_t index);
 } lw_log_options;
 

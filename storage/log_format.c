@@ -8,7 +8,7 @@
  *
  *   segment header                          batch
  *    0  8  "LWLOGSEG"                        0  4  "LWLB"
- *    8  4  format, 2                         4  4  crc32c of bytes 8..79
+ *    8  4  format, 3                         4  4  crc32c of bytes 8..79
  *   12  4  crc32c of the first 48 bytes,     8  4  crc32c of bytes 80..size-1
  *          with zeros in this place         12  4  size, a multiple of 4096
  *   16  8  number of the segment            16  8  number of the segment
@@ -25,9 +25,11 @@
  *                                           80  …  records, then zeros to `size`
  *
  *   packed records: size u32 · stored size u32 · stored bytes, the records compressed with LZ4;
- *   only in segments of format 2. Format 1 is read too.
+ *   only in segments of format 2 on. Formats 1 and 2 are read too, and appended to: but records of
+ *   kind 3, and entries that replace others, come only into segments of format 3.
  *
- *   record: kind u8 (1 entry, 2 state) · group · term · index · payload size (varints) · payload
+ *   record: kind u8 (1 entry, 2 state, 3 begin) · group · term · index · payload size (varints) ·
+ * payload
  *
  * Invariants
  * F1. Header and body have a checksum each, so that the durable mark of a batch can be believed
@@ -238,14 +240,15 @@ bool lw_log_record_take(lw_bytes *rest, lw_log_record *record) {
     uint64_t payload_size = 0;
     if (!lw_take_bytes(&left, 1, &kind) || !lw_take_varint(&left, &found.group) ||
         !lw_take_varint(&left, &found.term) || !lw_take_varint(&left, &found.index) ||
-        !lw_take_varint(&left, &payload_size) || payload_size > LW_LOG_PAYLOAD_SIZE_MAX ||
-        !lw_take_bytes(&left, payload_size, &found.payload)) {
-        return false;
-    }
-    if (kind.data[0] != LW_LOG_ENTRY && kind.data[0] != LW_LOG_STATE) {
+        !lw_take_varint(&left, &payload_size)) {
         return false;
     }
     found.kind = (lw_log_kind)kind.data[0];
+    if (found.kind < LW_LOG_ENTRY || found.kind > LW_LOG_BEGIN ||
+        payload_size > lw_log_payload_max(found.kind) ||
+        !lw_take_bytes(&left, payload_size, &found.payload)) {
+        return false;
+    }
     *record = found;
     *rest = left;
     return true;

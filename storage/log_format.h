@@ -7,8 +7,9 @@
 #include "storage/log.h"
 
 enum {
-    LW_LOG_FORMAT = 2,
-    LW_LOG_FORMAT_PACKED = 2,      /* segments of this format on may have packed batches */
+    LW_LOG_FORMAT = 3,
+    LW_LOG_FORMAT_PACKED = 2,      /* segments of this format on may have packed batches, */
+    LW_LOG_FORMAT_CUT = 3,         /* ... entries that replace others, and BEGIN records */
     LW_LOG_BLOCK = 4096,           /* bytes; everything in a segment begins at a multiple */
     LW_LOG_BATCH_HEADER_SIZE = 80, /* bytes before the first record */
     LW_LOG_RECORD_SIZE_MAX = 1 + 4 * LW_VARINT_SIZE_MAX, /* bytes of a record before its payload */
@@ -69,6 +70,11 @@ LW_MUST_USE bool lw_log_batch_displaced(const uint8_t *block, const lw_log_segme
 /* Whether the body of the batch is what its header vouches for. `bytes` holds header->size. */
 LW_MUST_USE bool lw_log_batch_body_intact(const lw_log_batch_header *header, const uint8_t *bytes);
 
+static inline size_t lw_log_payload_max(lw_log_kind kind) {
+    return kind == LW_LOG_ENTRY   ? LW_LOG_PAYLOAD_SIZE_MAX
+           : kind == LW_LOG_STATE ? LW_LOG_STATE_SIZE_MAX
+                                  : 0;
+}
 /* Bytes that a record takes in a batch. */
 size_t lw_log_record_size(const lw_log_record *record);
 /* Writes it, and returns the bytes used: those of lw_log_record_size. */

@@ -16,6 +16,10 @@ static const char *kind_name(lw_log_batch_kind kind) {
     return names[kind];
 }
 
+static const char *record_name(lw_log_kind kind) {
+    return kind == LW_LOG_ENTRY ? "entry" : kind == LW_LOG_STATE ? "state" : "begin";
+}
+
 static lw_status print_records(const lw_log_batch_header *header, lw_bytes rest, lw_buffer *text) {
     for (uint32_t index = 0; index < header->record_count; index++) {
         lw_log_record record;
@@ -25,10 +29,9 @@ static lw_status print_records(const lw_log_batch_header *header, lw_bytes rest,
                            " cannot be read though its checksum is right",
                            index, header->offset);
         }
-        lw_buffer_print(text,
-                        "  %s group=%" PRIu64 " term=%" PRIu64 " index=%" PRIu64 " size=%zu\n",
-                        record.kind == LW_LOG_ENTRY ? "entry" : "state", record.group, record.term,
-                        record.index, record.payload.size);
+        lw_buffer_print(
+            text, "  %s group=%" PRIu64 " term=%" PRIu64 " index=%" PRIu64 " size=%zu\n",
+            record_name(record.kind), record.group, record.term, record.index, record.payload.size);
     }
     return LW_OK;
 }

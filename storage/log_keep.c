@@ -249,6 +249,7 @@ static LW_YIELDS lw_status finish_release(lw_log *log) {
         lw_log_segment_header header = segment->header;
         lw_handle file = segment->file;
         lw_log_segment_free(log->memory, segment);
+        lw_log_charge_index(log);
         if (lw_handle_valid(file)) {
             lw_file_close(log->env, file);
         }

@@ -112,6 +112,30 @@ static lw_status damaged_header(const recovery *state) {
 
 /* ---- batches in order ------------------------------------------------------------------------ */
 
+/* Hands a record on, or passes over one that does not count. */
+static lw_status replay_record(recovery *state, lw_log_segment *segment,
+                               const lw_log_record *record) {
+    lw_log *log = state->log;
+    bool asked = record->kind == LW_LOG_BEGIN && log->begins != NULL;
+    if (asked && !log->begins(state->argument, record->group, record->index)) {
+        LW_MARK(log->env, "log.begin_passed_over");
+        return LW_OK;
+    }
+    if (!lw_log_holds_takes(&log->holds, record)) {
+        return lw_fail(LW_CORRUPTION,
+                       "%s: entry %" PRIu64 " of group %" PRIu64
+                       " does not follow on the one before it, though all checksums are right: "
+                       "please report this",
+                       state->path, record->index, record->group);
+    }
+    (void)lw_log_holds_append(&log->holds, record);
+    lw_log_holds_place(&log->holds, segment, record, record->index);
+    if (record->kind == LW_LOG_BEGIN) {
+        lw_log_holds_begun(&log->holds, record->group, true);
+    }
+    return state->visit(state->argument, record);
+}
+
 /* Hands the records of a batch on. */
 static LW_YIELDS lw_status replay(recovery *state, lw_log_segment *segment,
                                   const lw_log_batch_header *header, const uint8_t *bytes) {
@@ -130,10 +154,9 @@ static LW_YIELDS lw_status replay(recovery *state, lw_log_segment *segment,
                            " cannot be read though its checksum is right: please report this",
                            state->path, index, header->offset);
         }
-        lw_log_holds_append(&state->log->holds, &record);
-        lw_log_holds_place(&state->log->holds, segment, &record);
-        LW_TRY(state->visit(state->argument, &record));
+        LW_TRY(replay_record(state, segment, &record));
     }
+    lw_log_charge_index(state->log);
     return LW_OK;
 }
 
@@ -404,6 +427,10 @@ static LW_YIELDS lw_status recover(recovery *state) {
     LW_TRY(sort_out_files(state));
     log->sequence_next = state->sequence;
     log->sequence_durable = state->sequence - 1;
+    if (log->holds.newest != NULL) {
+        log->durable_segment = log->holds.newest->header.number;
+        log->durable_offset = log->holds.newest->offset;
+    }
     log->generation = state->generation_max + 1;
     if (LW_BUG(log->env, "log.no_generation") && state->generation_max > 0) {
         log->generation = state->generation_max;

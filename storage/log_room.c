@@ -48,8 +48,7 @@ static bool has_memory(const lw_log *log, size_t size) {
 uint64_t lw_log_room_wanted(const lw_log *log) {
     uint64_t wanted = 0;
     if (log->unplaced != NULL) {
-        uint64_t size = lw_log_align(log->unplaced->used);
-        wanted = size > lw_log_room_left(log->holds.newest) ? size : 0;
+        wanted = lw_log_write_needs_segment(log) ? lw_log_align(log->unplaced->used) : 0;
     }
     if (log->request_first != NULL && !has_space(log, log->request_first->size)) {
         uint64_t size = request_bytes(log->request_first->size);

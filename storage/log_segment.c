@@ -183,7 +183,8 @@ static void reader_grow(lw_log_reader *reader, size_t size) {
         return;
     }
     size_t file_size = (size_t)lw_log_align(reader->file_size);
-    size_t usual = file_size < READ_SIZE ? file_size : READ_SIZE;
+    size_t piece = reader->piece_size != 0 ? reader->piece_size : READ_SIZE;
+    size_t usual = file_size < piece ? file_size : piece;
     lw_free(reader->env->memory, reader->buffer);
     reader->capacity = size > usual ? size : usual;
     reader->buffer =

@@ -41,6 +41,7 @@ typedef struct lw_log_reader {
     lw_handle file;
     uint64_t file_size;
     uint8_t *buffer;
+    size_t piece_size;    /* bytes read at once, or as many as are asked for; 0: 1 MiB */
     size_t capacity;      /* bytes of the buffer */
     uint64_t offset;      /* in the file, of the buffer's first byte */
     size_t filled;        /* bytes that are there */

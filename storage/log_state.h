@@ -6,9 +6,11 @@
  *   log_pack.c     large batches, compressed before they are written
  *   log_room.c     who may append more: bytes that wait, space that is left
  *   log_keep.c     the keeper, a fiber: prepares the next segment, lets go of old ones
+ *   log_read.c     reading back the entries of a group
  *   log_recover.c  opening: reads what survived, cuts the tail or refuses
  *   log_check.c    the checker: goes on behind the first fault
  *   log_hold.c     what holds segments
+ *   log_index.c    where entries are, and which count
  *   log_segment.c  files
  *   log_format.c   bytes
  *
@@ -48,8 +50,9 @@ typedef struct lw_log_batch {
     uint8_t *packed;
     size_t packed_used, packed_capacity;
     /* What the records bring into a segment, as long as all are entries of one group. */
-    uint64_t group, index_max;
+    uint64_t group, index_min, index_max;
     bool mixed;        /* they are not */
+    uint32_t format;   /* that the segment has to have at least */
     uint64_t ticket;   /* 0: nobody waits for it (the close of a segment) */
     uint64_t sequence; /* once placed */
     lw_log_segment *segment;
@@ -70,10 +73,12 @@ typedef struct lw_log_request {
 struct lw_log {
     lw_env *env;
     lw_memory *memory;
-    lw_reserve *reserve;   /* or NULL */
-    lw_budget_share share; /* of all batches */
-    size_t waiting_max;    /* bytes appended and not durable, from which appenders wait */
+    lw_reserve *reserve;         /* or NULL */
+    lw_budget_share share;       /* of all batches */
+    lw_budget_share index_share; /* of marks */
+    size_t waiting_max;          /* bytes appended and not durable, from which appenders wait */
     char *directory;
+    bool (*begins)(void *argument, uint64_t group, uint64_t index); /* of the options */
     uint64_t segment_size;
     uint32_t writes_max;
     size_t batch_size_max; /* beyond it an append begins another batch */
@@ -86,6 +91,7 @@ struct lw_log {
     lw_log_batch *spare;                   /* a small one, kept for the next append */
     uint32_t writes;                       /* in flight */
     uint64_t sequence_next, generation, sequence_durable;
+    uint64_t durable_segment, durable_offset; /* where the last batch that is durable ends */
     uint64_t ticket_last, ticket_durable;
     uint64_t oldest_needed;                 /* written into batches: files below it may be gone */
     uint64_t waiting_bytes, unplaced_bytes; /* of batches not acknowledged; of those, not placed */
@@ -102,6 +108,8 @@ struct lw_log {
     bool dead; /* L4 */
     bool full; /* no next segment could be made for want of space */
     bool closing;
+    bool reading; /* somebody reads entries back; others wait their turn */
+    lw_queue reading_turn;
     lw_error error; /* why dead or full */
 
     uint64_t used_most; /* segments at once since the log was last at rest */
@@ -124,6 +132,14 @@ struct lw_log {
 uint64_t lw_log_write_records(lw_log *log, const lw_log_record *records, uint32_t count);
 /* Appends a batch without records. */
 uint64_t lw_log_write_empty(lw_log *log, lw_log_batch_kind kind);
+/* The next batch needs another segment than the newest: for its size, or for its format. */
+bool lw_log_write_needs_segment(const lw_log *log);
+/* Charges the marks as they are now. */
+static inline void lw_log_charge_index(lw_log *log) {
+    if (log->index_share.size != log->holds.mark_size) {
+        lw_budget_share_set(&log->index_share, log->holds.mark_size);
+    }
+}
 /* Sends what waits, as far as slots and segments allow. */
 void lw_log_write_start(lw_log *log);
 /* The batch of this ticket, or NULL once it is acknowledged. */

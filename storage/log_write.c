@@ -113,8 +113,10 @@ static lw_log_batch *pending_batch(lw_log *log, size_t size) {
 static void count_record(lw_log_batch *batch, const lw_log_record *record) {
     if (batch->record_count == 0) {
         batch->group = record->group;
+        batch->index_min = record->index;
     }
     batch->mixed |= record->group != batch->group || record->kind != LW_LOG_ENTRY;
+    batch->index_min = record->index < batch->index_min ? record->index : batch->index_min;
     batch->index_max = record->index > batch->index_max ? record->index : batch->index_max;
     batch->record_count++;
 }
@@ -134,7 +136,10 @@ uint64_t lw_log_write_records(lw_log *log, const lw_log_record *records, uint32_
     for (uint32_t index = 0; index < count; index++) {
         batch->used += lw_log_record_encode(&records[index], batch->bytes + batch->used);
         log->figures.appended_bytes += records[index].payload.size;
-        lw_log_holds_append(&log->holds, &records[index]);
+        if (lw_log_holds_append(&log->holds, &records[index]) ||
+            records[index].kind == LW_LOG_BEGIN) {
+            batch->format = LW_LOG_FORMAT_CUT;
+        }
         count_record(batch, &records[index]);
     }
     log->waiting_bytes += lw_log_align(batch->used) - size_before;
@@ -157,7 +162,7 @@ static void note_records(lw_log *log, const lw_log_batch *batch) {
     if (batch->record_count > 0 && !batch->mixed) {
         lw_log_record highest = {
             .group = batch->group, .index = batch->index_max, .kind = LW_LOG_ENTRY};
-        lw_log_holds_place(&log->holds, batch->segment, &highest);
+        lw_log_holds_place(&log->holds, batch->segment, &highest, batch->index_min);
         return;
     }
     bool packed = batch->packed != NULL;
@@ -168,7 +173,7 @@ static void note_records(lw_log *log, const lw_log_batch *batch) {
     for (uint32_t index = 0; index < batch->record_count; index++) {
         bool taken = lw_log_record_take(&rest, &record);
         LW_ASSERT(taken);
-        lw_log_holds_place(&log->holds, batch->segment, &record);
+        lw_log_holds_place(&log->holds, batch->segment, &record, record.index);
     }
     LW_ASSERT(rest.size == 0);
 }
@@ -197,6 +202,7 @@ static void place(lw_log *log, lw_log_batch *batch) {
     };
     lw_log_batch_seal(&header, batch->bytes, batch->used);
     note_records(log, batch);
+    lw_log_charge_index(log);
     lw_log_pack_forget(batch);
     if (batch->kind != LW_LOG_BATCH_CLOSE) {
         log->vouched = batch->kind != LW_LOG_BATCH_RECORDS;
@@ -236,11 +242,17 @@ static void roll(lw_log *log) {
     LW_MARK(log->env, "log.rolled");
 }
 
+bool lw_log_write_needs_segment(const lw_log *log) {
+    const lw_log_segment *newest = log->holds.newest;
+    return lw_log_align(log->unplaced->used) > lw_log_room_left(newest) ||
+           newest->header.format < log->unplaced->format;
+}
+
 /* Whether the first batch that waits could be placed now, after rolling if need be. */
 static bool place_first(lw_log *log) {
     lw_log_batch *batch = log->unplaced;
     uint64_t size = lw_log_align(batch->used);
-    bool fits = size <= lw_log_room_left(log->holds.newest);
+    bool fits = !lw_log_write_needs_segment(log);
     bool fits_next = log->prepared != NULL && size <= lw_log_room_left(log->prepared);
     if (fits && !(fits_next && LW_RARE(log->env, "log.early_roll"))) {
         log->unplaced = batch->next;
@@ -296,6 +308,9 @@ static void acknowledge_first(lw_log *log) {
     if (batch->ticket > log->ticket_durable) {
         log->ticket_durable = batch->ticket;
     }
+    bool closes = batch->kind == LW_LOG_BATCH_CLOSE;
+    log->durable_segment = batch->segment->header.number + closes;
+    log->durable_offset = closes ? LW_LOG_BLOCK : batch->op.offset + lw_log_align(batch->used);
     log->waiting_bytes -= lw_log_align(batch->used);
     log->first = batch->next;
     if (log->first == NULL) {
@@ -397,6 +412,7 @@ void lw_log_write_reset(lw_log *log) {
     lw_compressor_close(log->compressor);
     log->compressor = NULL;
     lw_budget_share_set(&log->share, 0);
+    lw_budget_share_set(&log->index_share, 0);
     log->unplaced = NULL;
     log->last = NULL;
     log->spare = NULL;

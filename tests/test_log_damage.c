@@ -304,7 +304,7 @@ static void inspecting_a_segment_names_its_batches_and_records(void **state) {
     assert_int_equal(told->worst, LW_OK);
     lw_buffer_append_u8(&text, 0);
     const char *lines = (const char *)text.data;
-    static const char beginning[] = "segment number=1 format=2 size=1048576\n"
+    static const char beginning[] = "segment number=1 format=3 size=1048576\n"
                                     "batch offset=4096 sequence=1 kind=opening generation=1 mark=0 "
                                     "oldest=1 size=4096 records=0\n"
                                     "batch offset=8192 sequence=2 kind=records generation=1 mark=1 "

@@ -117,7 +117,7 @@ static void a_segment_header_reads_back(void **state) {
     newest.format = LW_LOG_FORMAT;
     lw_log_segment_header_encode(&newest, block);
     assert_int_equal(lw_log_segment_header_decode(block, &header, &format), LW_LOG_HEADER_VALID);
-    assert_int_equal(format, 2);
+    assert_int_equal(format, LW_LOG_FORMAT);
 }
 
 static void a_newer_format_is_told_from_damage(void **state) {
