@@ -40,7 +40,8 @@
 
 enum {
     LW_RAFT_MEMBERS_MAX = 14,
-    LW_RAFT_TERMS_MAX = 32,   /* terms that the log may hold between its start and its end */
+    LW_RAFT_TERMS_MAX = 64,   /* terms that the log may hold above what is committed, at least */
+    LW_RAFT_RUNS_MAX = 16,    /* terms within one append */
     LW_RAFT_REPLIES_MAX = 16, /* answers to candidates that wait; beyond, they go unanswered */
 };
 #define LW_RAFT_NEVER UINT64_MAX
@@ -113,8 +114,8 @@ typedef struct lw_raft_message {
      * asked for lowers `count`; the runs may stay. */
     uint32_t count;
     uint32_t run_count;
-    uint64_t run_firsts[LW_RAFT_TERMS_MAX];
-    uint64_t run_terms[LW_RAFT_TERMS_MAX];
+    uint64_t run_firsts[LW_RAFT_RUNS_MAX];
+    uint64_t run_terms[LW_RAFT_RUNS_MAX];
     uint64_t commit;
     bool quiesce; /* nothing is left to say: be silent until something is */
     /* Those among the entries, ascending; the driver that receives fills it (from the payloads),
@@ -131,8 +132,7 @@ typedef struct lw_raft_message {
 
     /* PREVOTE_REPLY, VOTE_REPLY, ACKNOWLEDGE; in VOTE: it follows from a transfer */
     bool granted;
-    /* ACKNOWLEDGE that refuses: the term at `index`, or at the log's end, and the first index known
-     * to have it, from which on the two logs may differ. */
+    /* ACKNOWLEDGE that refuses: the last entry, and its term, at which the two logs may agree. */
     uint64_t conflict_index, conflict_term;
 
     /* APPEND, ACKNOWLEDGE: as of lw_raft_applied, for the driver to compare with what it had at the
@@ -264,8 +264,8 @@ typedef struct lw_raft {
     lw_raft_role role;
     uint64_t term, vote, leader;
     uint64_t saved_term, saved_vote; /* durable */
-    bool save_asked;
-    uint64_t deadline; /* of the role: election, retry or check-quorum */
+    uint64_t asked_term, asked_vote; /* of the last SAVE */
+    uint64_t deadline;               /* of the role: election, retry or check-quorum */
 
     /* The log: what it is, never what it holds. */
     uint64_t start_index, start_term;
@@ -306,7 +306,8 @@ typedef struct lw_raft {
     /* Leading. */
     uint64_t term_start; /* index of the first entry of this term */
     uint64_t heartbeat_at;
-    uint64_t round; /* the newest; one that was sent is closed to further reads */
+    uint64_t commit_at_beat; /* as it was at the last heartbeat */
+    uint64_t round;          /* the newest; one that was sent is closed to further reads */
     bool round_sent;
     uint64_t round_readable; /* the last READABLE */
     uint64_t handover;       /* transfers of this term taken back */
@@ -363,7 +364,8 @@ void lw_raft_compacted(lw_raft *raft, uint64_t index);
  * be loaded; they are asked for again at the next heartbeat. `term` is the message's. */
 void lw_raft_sent(lw_raft *raft, uint64_t node, uint64_t term, uint32_t count, size_t bytes);
 /* The link to a node broke: what was in flight to it is lost; a silent group wakes if that node led
- * it, and lets a dead member rest. It came back: a silent leader looks what is missing there. */
+ * it, and lets a dead member rest. It came back: a silent leader looks what is missing there. Who
+ * begins to lead takes all members for reachable, and is to be told again who is not. */
 void lw_raft_unreachable(lw_raft *raft, uint64_t node, uint64_t now);
 void lw_raft_reachable(lw_raft *raft, uint64_t node, uint64_t now);
 /* Answers SNAPSHOT. `index`: that of the snapshot, which the node has installed; 0: it failed. */
@@ -379,8 +381,8 @@ void lw_raft_install_end(lw_raft *raft, uint64_t index, uint64_t term, const lw_
  * LW_UNAVAILABLE   not the leader.
  * LW_REFUSED       not another voter that is reachable, or a transfer is under way. */
 LW_MUST_USE lw_status lw_raft_transfer(lw_raft *raft, uint64_t to, uint64_t now);
-/* Stands for election without waiting for silence; followers of a live leader still refuse. Nothing
- * happens to who is leader or no voter. */
+/* Stands for election without waiting for its deadline. Nothing happens to who leads, is no voter,
+ * or is bound by F4: it would vote for itself. */
 void lw_raft_campaign(lw_raft *raft, uint64_t now);
 /* Ends silence, for a reason that the core cannot see. */
 void lw_raft_wake(lw_raft *raft, uint64_t now);
@@ -403,7 +405,8 @@ LW_MUST_USE lw_status lw_raft_read(lw_raft *raft, uint64_t now, lw_raft_ticket *
 /* ---- asking -----------------------------------------------------------------------------------
  */
 
-/* The next effect, or false. SAVE comes before all, messages before COMMITTED and the rest. */
+/* The next effect, or false. SAVE comes before all, then ROLE, messages, COMMITTED and the rest.
+ * Events may come in between. */
 LW_MUST_USE bool lw_raft_next(lw_raft *raft, lw_raft_effect *effect);
 /* When lw_raft_tick is wanted; LW_RAFT_NEVER while silent. */
 uint64_t lw_raft_deadline(const lw_raft *raft);
@@ -411,8 +414,8 @@ uint64_t lw_raft_deadline(const lw_raft *raft);
 LW_MUST_USE bool lw_raft_term_at(const lw_raft *raft, uint64_t index, uint64_t *term);
 /* What a leader knows of another member; NULL: nothing. */
 const lw_raft_peer *lw_raft_peer_of(const lw_raft *raft, uint64_t node);
-/* Whether a learner may become a voter: reachable, heard of within the election timeout, persisted
- * all that is committed, and the configuration that names it (R5). */
+/* Whether a learner may become a voter: reachable, heard of within the election timeout, and with
+ * the configuration that names it and all that was committed at the last heartbeat on disk (R5). */
 bool lw_raft_caught_up(const lw_raft *raft, uint64_t node);
 /* Whether this node alone decides: no other voter, in any set. */
 bool lw_raft_alone(const lw_raft *raft);
