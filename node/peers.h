@@ -10,7 +10,7 @@
  * (lattice/noise.h) in which both prove that they know the lattice's key and which node they are,
  * then frames, in the stream that the handshake protects:
  *
- *   frame = size u32 (of what follows the kind) · kind u8 · body
+ *   frame = kind u8 · size u32 (of what follows) · body
  *
  * Invariants
  * P1. Nothing is sent to, and nothing taken from, a node that did not prove its id, and that it
@@ -25,8 +25,8 @@
 #define LW_PEERS_H
 
 #include "base/env.h"
+#include "lattice/greeting.h"
 #include "lattice/message.h"
-#include "lattice/token.h"
 #include "storage/identity.h"
 
 typedef struct lw_peers lw_peers;
@@ -39,15 +39,6 @@ enum {
     LW_PEERS_PING_MS = 500,     /* while an answer is expected */
     LW_PEERS_SILENCE_MS = 1500, /* of a peer that owes an answer: it is down */
 };
-
-/* Who a node proved to be. Views live during the call they are handed to. */
-typedef struct lw_peer_card {
-    uint64_t node_id;
-    uint64_t incarnation;
-    uint64_t run; /* random, of this process: tells two that were started from copies of a folder */
-    uint8_t public_key[LW_PUBLIC_KEY_SIZE];
-    lw_bytes address; /* "HOST:PORT" where it listens, as it says */
-} lw_peer_card;
 
 typedef struct lw_peers_options {
     const lw_node_identity *identity; /* outlives the peers */
@@ -63,8 +54,9 @@ typedef struct lw_peers_options {
                                   lw_buffer *body);
     /* Our link to `node` is up, or is down now. Once for each change. Must not suspend. */
     void (*link)(void *argument, uint64_t node, bool up);
-    /* A node of our lattice presents itself on a new connection: LW_OK, or LW_REFUSED with words
-     * that it is shown (it left the lattice for good, say). Must not suspend. NULL: all are let in.
+    /* A node of our lattice (the card's view lives during the call) presents itself on a new
+     * connection: LW_OK, or LW_REFUSED with words that it is shown (it left the lattice for good,
+     * say). Must not suspend. NULL: all are let in.
      */
     lw_status (*admit)(void *argument, const lw_peer_card *card);
     /* A newcomer with a valid token, in a fiber: what it is told about the lattice's members is

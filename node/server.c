@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/server.h"
 
+#include "lattice/greeting.h"
 #include "node/session.h"
 
 enum {
@@ -280,6 +281,12 @@ LW_YIELDS static lw_status take_frames(connection *one) {
     return LW_OK;
 }
 
+/* Whether it is another node that begins to speak. */
+static bool is_peer(const connection *one) {
+    return one->session == 0 && one->server->options.peer != NULL &&
+           lw_greeting_begins(lw_buffer_view(&one->in));
+}
+
 /* How much to ask for: the rest of a large frame in large pieces, but never room for more than a
  * piece beyond what has arrived (V1). */
 static size_t read_size(const connection *one) {
@@ -303,6 +310,12 @@ LW_YIELDS static lw_status read_requests(connection *one) {
             return status;
         }
         one->in.size += one->receive.count;
+        if (is_peer(one)) {
+            one->server->options.peer(one->server->options.argument, one->socket,
+                                      lw_buffer_view(&one->in));
+            one->socket = LW_NO_HANDLE;
+            return LW_OK;
+        }
         LW_TRY(take_frames(one));
     }
     return LW_OK;
@@ -334,7 +347,9 @@ LW_YIELDS static void connection_main(void *argument) {
     if (one->session != 0) {
         lw_session_detach(server->sessions, one->session, one);
     }
-    lw_socket_close(server->env, one->socket);
+    if (lw_handle_valid(one->socket)) {
+        lw_socket_close(server->env, one->socket);
+    }
     connection_free(one);
 }
 

@@ -27,6 +27,10 @@ typedef struct lw_server_options {
                         lw_buffer *body);
     /* A spare timestamp to send along with a reply, or 0. */
     uint64_t (*spare)(void *argument);
+    /* Takes over a connection whose first bytes are the greeting of another node
+     * (lattice/greeting.h): the socket, and what was read from it, which lives during the call.
+     * Must not suspend. NULL: such a connection is refused like any other that makes no sense. */
+    void (*peer)(void *argument, lw_handle socket, lw_bytes received);
     /* See lw_session_events. */
     void (*session_ended)(void *argument, uint64_t session);
     void *argument;

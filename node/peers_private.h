@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the peers share. peers.c: who is known, sending, asking, closing;
+ * peers_dial.c: our links to others; peers_accept.c: links of others to us, and newcomers;
+ * peers_judge.c: which run of a node is believed. */
+#ifndef LW_PEERS_PRIVATE_H
+#define LW_PEERS_PRIVATE_H
+
+#include "base/map.h"
+#include "node/peers.h"
+#include "node/peers_handshake.h"
+
+#define LW_PEERS_NS_PER_MS UINT64_C(1000000)
+
+typedef struct lw_peer lw_peer;
+typedef struct lw_ask lw_ask;
+
+/* A connection that another node dialled. */
+typedef struct lw_incoming {
+    lw_peers *peers;
+    struct lw_incoming *next, *previous;
+    lw_wire wire;
+    lw_peer *peer; /* NULL: a stranger still */
+    uint64_t run;
+    bool stranger;        /* counted as one */
+    uint32_t requests;    /* fibers that carry out a request of this connection */
+    size_t request_bytes; /* which these hold */
+    lw_queue changed;     /* a request is done */
+} lw_incoming;
+
+/* Another node. It exists while somebody refers to it. */
+struct lw_peer {
+    lw_map_node place;
+    lw_peer *next, *previous;
+    lw_peers *peers;
+    uint64_t id;
+    char address[LW_ADDRESS_SIZE];
+    bool known;        /* to be linked */
+    bool dialling;     /* its fiber runs */
+    bool trying;       /* a link is being made: those who ask wait for it */
+    uint32_t watchers; /* of lw_peers_watch */
+    uint32_t holds;    /* fibers that refer to it, besides its own */
+
+    /* The run that is believed to be this node (P2). */
+    uint64_t incarnation, run;
+    lw_incoming *incoming; /* its link to us, or NULL */
+
+    /* Our link to it. */
+    lw_wire *wire;    /* NULL: down */
+    lw_op connect;    /* while it is being made, the one ... */
+    lw_wire *shaking; /* ... then the other, or NULL */
+    bool connecting;  /* `connect` is submitted */
+    bool heard;       /* it dialled us: no pause before we dial it */
+    lw_queue wake;    /* the dialling fiber sleeps here */
+    lw_queue changed; /* up, down, not trying, room for asks, a pong */
+    lw_ask *asks, *asks_last;
+    uint32_t ask_count;
+    uint64_t ask_id;
+    bool up_again_told; /* the last thing that was logged is that it is up */
+    uint64_t logged_ns; /* when a failure was logged last; 0: never */
+    char reason[LW_ERROR_TEXT_SIZE];
+    uint64_t dropped;
+
+    /* Signs of life. */
+    lw_op timer;
+    bool timer_pending;
+    bool said;            /* something that no ping followed yet */
+    uint64_t ping_number; /* of the last ping on any link to or from it */
+    uint64_t ping_ns;     /* when the one on our link was sent that is not answered; 0: none */
+    uint64_t ping_answer; /* its number */
+    uint64_t round_trip_ns;
+    uint64_t pong_run, pong_number; /* the last that came, and from which run */
+};
+
+struct lw_peers {
+    lw_env *env;
+    lw_peers_options options; /* strings are copies */
+    lw_presence presence;
+    uint8_t node_key[LW_SHARED_KEY_SIZE];
+    lw_map by_id;
+    lw_peer *first, *last;
+    lw_incoming *incomings;
+    uint32_t stranger_count;
+    bool plain; /* the option, and we are on a loopback address */
+    bool closing, impostor_told;
+    lw_queue changed; /* something ended while closing */
+    uint64_t stranger_logged_ns;
+    lw_peers_figures figures; /* sums; the rest is counted when asked for */
+};
+
+/* A request on its way, on the stack of the fiber that waits. */
+struct lw_ask {
+    lw_ask *next;
+    uint64_t id;
+    lw_fiber *fiber;
+    lw_queue done_queue;
+    bool done;
+    lw_buffer *body;
+    lw_error error; /* status LW_OK: none */
+};
+
+/* ---- peers.c ------------------------------------------------------------------------------ */
+
+lw_peer *lw_peer_find(const lw_peers *peers, uint64_t id);
+/* Found or made. */
+lw_peer *lw_peer_of(lw_peers *peers, uint64_t id);
+/* Frees it if nobody refers to it any more. */
+void lw_peer_release(lw_peer *peer);
+/* Makes it known at this address, and starts to dial. */
+void lw_peer_know(lw_peer *peer, const char *address);
+/* A reply of our link. */
+LW_MUST_USE lw_status lw_peer_take_reply(lw_peer *peer, lw_bytes frame);
+/* The link is gone: nobody waits for replies any more. */
+void lw_peer_fail_asks(lw_peer *peer);
+/* A pong from this run, on whichever link. */
+void lw_peer_ponged(lw_peer *peer, uint64_t run, lw_bytes body);
+/* Sends a ping on one of its links; returns its number. */
+uint64_t lw_peer_ping(lw_peer *peer, lw_wire *wire);
+
+/* ---- peers_dial.c ------------------------------------------------------------------------- */
+
+/* The fiber of a known peer. */
+LW_YIELDS void lw_peer_main(void *peer);
+/* Something was sent on our link, or is expected from it: pings go until it is answered. */
+void lw_peer_expect(lw_peer *peer);
+
+/* ---- peers_judge.c ------------------------------------------------------------------------ */
+
+/* Whether the card is of the run that is this node. May ask an older run whether it is still there.
+ * LW_REFUSED; *final: its process has to stop. */
+LW_MUST_USE LW_YIELDS lw_status lw_peers_judge(lw_peers *peers, const lw_peer_card *card,
+                                               bool *final);
+/* Sends the words of the error slot in the protected channel, and waits until they left. */
+LW_YIELDS void lw_peers_refuse(lw_wire *wire, bool final);
+/* The other side refused us in the protected channel: fails with its words. */
+LW_MUST_USE lw_status lw_peers_refused(lw_peers *peers, lw_bytes body);
+
+#endif
