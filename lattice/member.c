@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lattice/member.h"
+
+enum {
+    VERSION = 1,
+    RECORD_FIELDS = 2,
+    SIGNED_FIELDS = 11,
+    ROW_FIELDS = 6,
+    LOAD_FIELDS = 6,
+};
+
+/* What a signature is of begins so, lest one made for another purpose serve as one. */
+static const char purpose[] = "lathwork member 1";
+
+uint64_t lw_member_id(const uint8_t public_key[LW_PUBLIC_KEY_SIZE]) {
+    uint8_t digest[LW_DIGEST_SIZE];
+    lw_digest(lw_view(public_key, LW_PUBLIC_KEY_SIZE), digest);
+    return lw_get_u64(digest);
+}
+
+const char *lw_member_state_name(lw_member_state state) {
+    switch (state) {
+    case LW_MEMBER_JOINING:
+        return "joining";
+    case LW_MEMBER_UP:
+        return "up";
+    case LW_MEMBER_DRAINING:
+        return "draining";
+    case LW_MEMBER_LEAVING:
+        return "leaving";
+    case LW_MEMBER_GONE:
+        return "gone";
+    }
+    return "unknown";
+}
+
+/* ---- records ------------------------------------------------------------------------------------
+ */
+
+static bool plain(lw_bytes text, size_t size_max) {
+    for (size_t index = 0; index < text.size; index++) {
+        if (text.data[index] <= ' ' || text.data[index] > '~') {
+            return false;
+        }
+    }
+    return text.size <= size_max;
+}
+
+static bool sound(const lw_member *member) {
+    bool known = member->state >= LW_MEMBER_JOINING && member->state <= LW_MEMBER_GONE;
+    bool placed = member->state == LW_MEMBER_GONE || member->address.size > 0;
+    return member->node != 0 && known && placed && plain(member->address, LW_MEMBER_ADDRESS_MAX) &&
+           plain(member->bus_address, LW_MEMBER_ADDRESS_MAX) &&
+           plain(member->zone, LW_MEMBER_ZONE_MAX);
+}
+
+static void write_signed(const lw_member *member, const uint8_t cluster_id[LW_MEMBER_CLUSTER_SIZE],
+                         lw_buffer *out) {
+    lw_write_array(out, SIGNED_FIELDS);
+    lw_write_u64(out, VERSION);
+    lw_write_bytes(out, lw_view(cluster_id, LW_MEMBER_CLUSTER_SIZE));
+    lw_write_u64(out, member->node);
+    lw_write_u64(out, member->incarnation);
+    lw_write_u64(out, member->sequence);
+    lw_write_u64(out, (uint64_t)member->state);
+    lw_write_bytes(out, lw_view(member->public_key, LW_PUBLIC_KEY_SIZE));
+    lw_write_text(out, member->address);
+    lw_write_text(out, member->bus_address);
+    lw_write_text(out, member->zone);
+    lw_write_u64(out, member->capacity);
+}
+
+/* Puts what a signature is of into `message`, which has room for it; its size. */
+static size_t signable(lw_bytes content, uint8_t message[sizeof(purpose) + LW_MEMBER_RECORD_MAX]) {
+    LW_ASSERT(content.size <= LW_MEMBER_RECORD_MAX);
+    memcpy(message, purpose, sizeof(purpose));
+    memcpy(message + sizeof(purpose), content.data, content.size);
+    return sizeof(purpose) + content.size;
+}
+
+void lw_member_encode(lw_member *member, const uint8_t cluster_id[LW_MEMBER_CLUSTER_SIZE],
+                      const lw_identity *identity, lw_buffer *record) {
+    memcpy(member->public_key, identity->public_key, LW_PUBLIC_KEY_SIZE);
+    LW_ASSERT(sound(member));
+    LW_ASSERT(member->state == LW_MEMBER_GONE ||
+              member->node == lw_member_id(identity->public_key));
+    lw_buffer content = lw_buffer_in(record->memory);
+    write_signed(member, cluster_id, &content);
+    uint8_t message[sizeof(purpose) + LW_MEMBER_RECORD_MAX], signature[LW_SIGNATURE_SIZE];
+    size_t message_size = signable(lw_buffer_view(&content), message);
+    lw_identity_sign(identity, lw_view(message, message_size), signature);
+    size_t start = record->size;
+    lw_write_array(record, RECORD_FIELDS);
+    lw_write_bytes(record, lw_buffer_view(&content));
+    lw_write_bytes(record, lw_view(signature, LW_SIGNATURE_SIZE));
+    LW_ASSERT(record->size - start <= LW_MEMBER_RECORD_MAX);
+    lw_buffer_reset(&content);
+}
+
+static lw_status malformed(lw_bytes record) {
+    return lw_fail(LW_INVALID_ARGUMENT, "a node's record of %zu bytes is not well-formed",
+                   record.size);
+}
+
+/* Takes the two parts of a record apart. */
+static bool read_parts(lw_bytes record, lw_bytes *content, lw_bytes *signature) {
+    lw_reader reader = lw_reader_of(record);
+    uint32_t extra = lw_read_array_of(&reader, RECORD_FIELDS);
+    *content = lw_read_bytes(&reader);
+    *signature = lw_read_bytes(&reader);
+    lw_read_skip(&reader, extra);
+    return lw_reader_done(&reader) && record.size <= LW_MEMBER_RECORD_MAX &&
+           signature->size == LW_SIGNATURE_SIZE;
+}
+
+static lw_status read_signed(lw_bytes record, lw_bytes content, lw_bytes *cluster_id,
+                             lw_member *member) {
+    lw_reader reader = lw_reader_of(content);
+    uint32_t extra = lw_read_array_of(&reader, SIGNED_FIELDS);
+    uint64_t version = lw_read_u64(&reader);
+    if (lw_reader_ok(&reader) && version != VERSION) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "a node's record has version %llu, this program knows %d: a newer version "
+                       "of Lathwork wrote it",
+                       (unsigned long long)version, VERSION);
+    }
+    *cluster_id = lw_read_bytes(&reader);
+    lw_member read = {.node = lw_read_u64(&reader)};
+    read.incarnation = lw_read_u64(&reader);
+    read.sequence = lw_read_u64(&reader);
+    read.state = (lw_member_state)lw_read_u64_max(&reader, UINT8_MAX);
+    lw_bytes public_key = lw_read_bytes(&reader);
+    read.address = lw_read_text(&reader);
+    read.bus_address = lw_read_text(&reader);
+    read.zone = lw_read_text(&reader);
+    read.capacity = lw_read_u64(&reader);
+    lw_read_skip(&reader, extra);
+    if (!lw_reader_done(&reader) || cluster_id->size != LW_MEMBER_CLUSTER_SIZE ||
+        public_key.size != LW_PUBLIC_KEY_SIZE || !sound(&read)) {
+        return malformed(record);
+    }
+    memcpy(read.public_key, public_key.data, LW_PUBLIC_KEY_SIZE);
+    *member = read;
+    return LW_OK;
+}
+
+lw_status lw_member_decode(lw_bytes record, lw_member *member) {
+    lw_bytes content, signature, cluster_id;
+    if (!read_parts(record, &content, &signature)) {
+        return malformed(record);
+    }
+    return read_signed(record, content, &cluster_id, member);
+}
+
+lw_status lw_member_verify(lw_bytes record, const uint8_t cluster_id[LW_MEMBER_CLUSTER_SIZE],
+                           lw_member *member) {
+    lw_bytes content, signature, cluster;
+    lw_member read;
+    if (!read_parts(record, &content, &signature)) {
+        return malformed(record);
+    }
+    LW_TRY(read_signed(record, content, &cluster, &read));
+    if (!lw_equal(cluster, lw_view(cluster_id, LW_MEMBER_CLUSTER_SIZE))) {
+        return lw_fail(LW_REFUSED, "a record of node %016llx is of another lattice",
+                       (unsigned long long)read.node);
+    }
+    uint8_t message[sizeof(purpose) + LW_MEMBER_RECORD_MAX];
+    size_t message_size = signable(content, message);
+    bool own = lw_member_id(read.public_key) == read.node;
+    if ((!own && read.state != LW_MEMBER_GONE) ||
+        !lw_identity_verify(read.public_key, lw_view(message, message_size), signature.data)) {
+        return lw_fail(LW_REFUSED, "a record of node %016llx was not signed by it: it is forged",
+                       (unsigned long long)read.node);
+    }
+    *member = read;
+    return LW_OK;
+}
+
+int lw_member_order(const lw_member *a, lw_bytes a_record, const lw_member *b, lw_bytes b_record) {
+    LW_ASSERT(a->node == b->node);
+    bool a_gone = a->state == LW_MEMBER_GONE, b_gone = b->state == LW_MEMBER_GONE;
+    if (a_gone != b_gone) {
+        return a_gone ? 1 : -1;
+    }
+    if (a->incarnation != b->incarnation) {
+        return a->incarnation > b->incarnation ? 1 : -1;
+    }
+    if (a->sequence != b->sequence) {
+        return a->sequence > b->sequence ? 1 : -1;
+    }
+    return lw_compare(a_record, b_record);
+}
+
+/* ---- the answer to NODES ------------------------------------------------------------------------
+ */
+
+void lw_member_load_encode(const lw_member_load *load, lw_buffer *out) {
+    lw_write_array(out, LOAD_FIELDS);
+    lw_write_u64(out, load->bytes);
+    lw_write_u64(out, load->shards);
+    lw_write_u64(out, load->leaders);
+    lw_write_u64(out, load->reads);
+    lw_write_u64(out, load->writes);
+    lw_write_u64(out, load->receiving);
+}
+
+void lw_member_load_decode(lw_reader *reader, lw_member_load *load) {
+    uint32_t extra = lw_read_array_of(reader, LOAD_FIELDS);
+    load->bytes = lw_read_u64(reader);
+    load->shards = lw_read_u64(reader);
+    load->leaders = lw_read_u64(reader);
+    load->reads = lw_read_u64(reader);
+    load->writes = lw_read_u64(reader);
+    load->receiving = lw_read_u64(reader);
+    lw_read_skip(reader, extra);
+}
+
+void lw_member_rows_encode(const lw_member_row *rows, uint32_t count, lw_buffer *body) {
+    lw_write_array(body, count);
+    for (uint32_t index = 0; index < count; index++) {
+        const lw_member_row *row = &rows[index];
+        lw_write_array(body, ROW_FIELDS);
+        lw_write_bytes(body, row->record);
+        lw_write_bool(body, row->self);
+        lw_write_bool(body, row->linked);
+        lw_write_u64(body, row->heard_ms);
+        lw_write_u64(body, row->linked_ms);
+        lw_member_load_encode(&row->load, body);
+    }
+}
+
+static lw_status rows_malformed(void) {
+    return lw_fail(LW_INVALID_ARGUMENT, "a list of nodes is not well-formed");
+}
+
+lw_status lw_member_rows_open(lw_bytes body, lw_reader *reader, uint32_t *count) {
+    lw_reader opened = lw_reader_of(body);
+    uint32_t announced = lw_read_array(&opened);
+    if (!lw_reader_ok(&opened)) {
+        return rows_malformed();
+    }
+    *reader = opened;
+    *count = announced;
+    return LW_OK;
+}
+
+lw_status lw_member_row_next(lw_reader *reader, lw_member_row *row) {
+    uint32_t extra = lw_read_array_of(reader, ROW_FIELDS);
+    lw_member_row read = {.record = lw_read_bytes(reader)};
+    read.self = lw_read_bool(reader);
+    read.linked = lw_read_bool(reader);
+    read.heard_ms = lw_read_u64(reader);
+    read.linked_ms = lw_read_u64(reader);
+    lw_member_load_decode(reader, &read.load);
+    lw_read_skip(reader, extra);
+    if (!lw_reader_ok(reader)) {
+        return rows_malformed();
+    }
+    LW_TRY(lw_member_decode(read.record, &read.member));
+    *row = read;
+    return LW_OK;
+}

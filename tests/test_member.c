@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lattice/member.h"
+#include "tests/unit.h"
+
+static const uint8_t cluster[LW_MEMBER_CLUSTER_SIZE] = "our own lattice";
+
+typedef struct story {
+    lw_memory *memory;
+    lw_identity identities[8];
+} story;
+
+static int begin(void **state) {
+    lw_memory *memory = lw_memory_open();
+    story *made = lw_allocate_zero(memory, sizeof(*made));
+    made->memory = memory;
+    for (uint8_t index = 0; index < 8; index++) {
+        uint8_t seed[LW_SEED_SIZE] = {index, 7};
+        lw_identity_derive(seed, &made->identities[index]);
+    }
+    *state = made;
+    return 0;
+}
+
+static int end(void **state) {
+    story *of = *state;
+    lw_memory_close(of->memory);
+    return 0;
+}
+
+static lw_member member_of(const lw_identity *identity, uint64_t incarnation, uint64_t sequence) {
+    return (lw_member){.node = lw_member_id(identity->public_key),
+                       .incarnation = incarnation,
+                       .sequence = sequence,
+                       .state = LW_MEMBER_UP,
+                       .address = lw_text("10.0.0.1:7400"),
+                       .bus_address = lw_text("127.1.2.3:6248"),
+                       .zone = lw_text("east"),
+                       .capacity = 1 << 30};
+}
+
+static lw_bytes sign(story *of, lw_member member, uint32_t identity) {
+    lw_buffer record = lw_buffer_in(of->memory);
+    lw_member_encode(&member, cluster, &of->identities[identity], &record);
+    return lw_buffer_view(&record);
+}
+
+static lw_bytes record_of(story *of, uint32_t identity, uint64_t incarnation, uint64_t sequence) {
+    return sign(of, member_of(&of->identities[identity], incarnation, sequence), identity);
+}
+
+/* ---- records ------------------------------------------------------------------------------------
+ */
+
+static void a_record_comes_back_as_it_was(void **state) {
+    story *of = *state;
+    lw_member read;
+    lw_bytes record = record_of(of, 1, 4, 9);
+    assert_int_equal(lw_member_verify(record, cluster, &read), LW_OK);
+    assert_int_equal(read.incarnation, 4);
+    assert_int_equal(read.sequence, 9);
+    assert_int_equal(read.state, LW_MEMBER_UP);
+    assert_true(lw_equal(read.address, lw_text("10.0.0.1:7400")));
+    assert_true(lw_equal(read.bus_address, lw_text("127.1.2.3:6248")));
+    assert_true(lw_equal(read.zone, lw_text("east")));
+    assert_int_equal(read.capacity, 1 << 30);
+}
+
+static void a_record_with_one_bit_changed_is_refused(void **state) {
+    story *of = *state;
+    lw_bytes record = record_of(of, 1, 4, 9);
+    uint8_t *bytes = (uint8_t *)(uintptr_t)record.data;
+    for (size_t bit = 0; bit < record.size * 8; bit++) {
+        lw_member read;
+        bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_not_equal(lw_member_verify(record, cluster, &read), LW_OK);
+        bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+}
+
+static void nobody_signs_for_another(void **state) {
+    story *of = *state;
+    lw_members members = lw_members_in(of->memory, cluster);
+    /* Made as an attacker would: the signed part is that of node 2, the key and signature node 1's.
+     * Only who is gone can be spoken of by others. */
+    lw_member gone = member_of(&of->identities[2], 1, 1);
+    gone.state = LW_MEMBER_GONE;
+    lw_bytes record = sign(of, gone, 1);
+    uint8_t *bytes = (uint8_t *)(uintptr_t)record.data;
+    lw_member read;
+    assert_int_equal(lw_member_verify(record, cluster, &read), LW_OK);
+    for (size_t index = 0; index < record.size; index++) {
+        if (bytes[index] == LW_MEMBER_GONE) {
+            bytes[index] = LW_MEMBER_UP;
+            assert_int_equal(lw_members_merge(&members, record), LW_MEMBER_REFUSED);
+            bytes[index] = LW_MEMBER_GONE;
+        }
+    }
+    assert_int_equal(members.count, 0);
+}
+
+static void a_record_of_another_lattice_is_refused(void **state) {
+    story *of = *state;
+    uint8_t other[LW_MEMBER_CLUSTER_SIZE] = "another lattice";
+    lw_member read;
+    assert_int_equal(lw_member_verify(record_of(of, 1, 1, 1), other, &read), LW_REFUSED);
+}
+
+/* ---- the set ------------------------------------------------------------------------------------
+ */
+
+static void the_later_record_stands(void **state) {
+    story *of = *state;
+    lw_members members = lw_members_in(of->memory, cluster);
+    assert_int_equal(lw_members_merge(&members, record_of(of, 1, 4, 9)), LW_MEMBER_NEW);
+    assert_int_equal(lw_members_merge(&members, record_of(of, 1, 4, 9)), LW_MEMBER_OLD);
+    assert_int_equal(lw_members_merge(&members, record_of(of, 1, 3, 99)), LW_MEMBER_OLD);
+    assert_int_equal(lw_members_merge(&members, record_of(of, 1, 4, 10)), LW_MEMBER_CHANGED);
+    assert_int_equal(lw_members_merge(&members, record_of(of, 1, 5, 1)), LW_MEMBER_CHANGED);
+    assert_int_equal(members.count, 1);
+    assert_int_equal(lw_members_at(&members, 0)->incarnation, 5);
+}
+
+static void gone_is_for_ever(void **state) {
+    story *of = *state;
+    lw_members members = lw_members_in(of->memory, cluster);
+    lw_member gone = member_of(&of->identities[1], 4, 9);
+    gone.state = LW_MEMBER_GONE;
+    assert_int_equal(lw_members_merge(&members, record_of(of, 1, 8, 1)), LW_MEMBER_NEW);
+    assert_int_equal(lw_members_merge(&members, sign(of, gone, 2)), LW_MEMBER_CHANGED);
+    assert_int_equal(lw_members_merge(&members, record_of(of, 1, 9, 1)), LW_MEMBER_OLD);
+    assert_int_equal(lw_members_at(&members, 0)->state, LW_MEMBER_GONE);
+    assert_int_equal(members.gone_count, 1);
+}
+
+/* Every record over two nodes, two incarnations, two sequences and two states, one of them with a
+ * twin as two copies of a folder make it. */
+static uint32_t small_domain(story *of, lw_bytes *records) {
+    uint32_t count = 0;
+    for (uint32_t node = 0; node < 2; node++) {
+        for (uint64_t incarnation = 1; incarnation <= 2; incarnation++) {
+            for (uint64_t sequence = 1; sequence <= 2; sequence++) {
+                lw_member gone = member_of(&of->identities[node], incarnation, sequence);
+                lw_member twin = gone;
+                gone.state = LW_MEMBER_GONE;
+                twin.zone = lw_text("west");
+                records[count++] = record_of(of, node, incarnation, sequence);
+                records[count++] = sign(of, gone, node);
+                if (incarnation == 2) {
+                    records[count++] = sign(of, twin, node);
+                }
+            }
+        }
+    }
+    return count;
+}
+
+static uint64_t digest_of(story *of, const lw_bytes *records, const uint32_t *order,
+                          uint32_t count) {
+    lw_members members = lw_members_in(of->memory, cluster);
+    for (uint32_t index = 0; index < count; index++) {
+        assert_int_not_equal(lw_members_merge(&members, records[order[index]]), LW_MEMBER_REFUSED);
+    }
+    uint64_t digest = lw_members_digest(&members);
+    lw_members_reset(&members);
+    return digest;
+}
+
+/* M1. A set is what its records made it, so the laws of the join are that order and number of
+ * merges do not matter. */
+static void any_three_records_merge_alike_in_any_order(void **state) {
+    story *of = *state;
+    lw_bytes records[32];
+    uint32_t count = small_domain(of, records);
+    assert_int_equal(count, 20);
+    for (uint32_t a = 0; a < count; a++) {
+        for (uint32_t b = a; b < count; b++) {
+            for (uint32_t c = b; c < count; c += 3) {
+                uint64_t expected = digest_of(of, records, (uint32_t[]){a, b, c}, 3);
+                assert_int_equal(digest_of(of, records, (uint32_t[]){b, c, a}, 3), expected);
+                assert_int_equal(digest_of(of, records, (uint32_t[]){c, b, a, b, c}, 5), expected);
+            }
+        }
+    }
+}
+
+static void merging_never_goes_back(void **state) {
+    story *of = *state;
+    lw_bytes records[32];
+    uint32_t count = small_domain(of, records);
+    uint64_t seed = 5;
+    lw_members members = lw_members_in(of->memory, cluster);
+    for (int step = 0; step < 400; step++) {
+        lw_bytes record = records[unit_random_below(&seed, count)];
+        lw_member came, before = {0};
+        assert_int_equal(lw_member_decode(record, &came), LW_OK);
+        const lw_member *known = lw_members_find(&members, came.node);
+        if (known != NULL) {
+            before = *known;
+        }
+        (void)lw_members_merge(&members, record);
+        known = lw_members_find(&members, came.node);
+        assert_true(before.state != LW_MEMBER_GONE || known->state == LW_MEMBER_GONE);
+        assert_true(known->state == LW_MEMBER_GONE || known->incarnation >= before.incarnation);
+    }
+    lw_members_reset(&members);
+    assert_int_equal(lw_members_digest(&members),
+                     digest_of(of, records, NULL, 0)); /* nothing is left of it */
+}
+
+typedef struct copying {
+    lw_members *to;
+    size_t page_size_max;
+    uint32_t pages;
+} copying;
+
+static void copy_page(void *argument, lw_bytes page) {
+    copying *of = argument;
+    lw_reader reader = lw_reader_of(page);
+    uint32_t count = lw_read_array(&reader);
+    for (uint32_t index = 0; index < count; index++) {
+        assert_int_equal(lw_members_merge(of->to, lw_read_bytes(&reader)), LW_MEMBER_NEW);
+    }
+    assert_true(lw_reader_done(&reader));
+    assert_true(page.size <= LW_MEMBER_PAGE_SIZE);
+    of->pages++;
+}
+
+static void a_hundred_nodes_travel_in_pages(void **state) {
+    story *of = *state;
+    lw_members members = lw_members_in(of->memory, cluster);
+    lw_members copy = lw_members_in(of->memory, cluster);
+    for (uint8_t index = 0; index < 100; index++) {
+        uint8_t seed[LW_SEED_SIZE] = {index, 9};
+        lw_identity identity;
+        lw_identity_derive(seed, &identity);
+        lw_member member = member_of(&identity, 1, 1);
+        lw_buffer record = lw_buffer_in(of->memory);
+        lw_member_encode(&member, cluster, &identity, &record);
+        assert_int_equal(lw_members_merge(&members, lw_buffer_view(&record)), LW_MEMBER_NEW);
+    }
+    copying work = {.to = &copy};
+    lw_members_pages(&members, copy_page, &work);
+    assert_int_equal(copy.count, 100);
+    assert_int_equal(lw_members_digest(&copy), lw_members_digest(&members));
+    assert_in_range(work.pages, 2, 3);
+}
+
+/* ---- NODES --------------------------------------------------------------------------------------
+ */
+
+static void the_answer_to_nodes_comes_back_as_it_was(void **state) {
+    story *of = *state;
+    lw_member_row rows[2] = {
+        {.record = record_of(of, 1, 4, 9), .self = true, .heard_ms = 0, .linked_ms = 0},
+        {.record = record_of(of, 2, 5, 1),
+         .linked = true,
+         .heard_ms = LW_MEMBER_NEVER,
+         .linked_ms = 70,
+         .load = {.bytes = 1, .shards = 2, .leaders = 3, .reads = 4, .writes = 5, .receiving = 6}}};
+    lw_buffer body = lw_buffer_in(of->memory);
+    lw_member_rows_encode(rows, 2, &body);
+    lw_reader reader;
+    uint32_t count;
+    lw_member_row row;
+    assert_int_equal(lw_member_rows_open(lw_buffer_view(&body), &reader, &count), LW_OK);
+    assert_int_equal(count, 2);
+    assert_int_equal(lw_member_row_next(&reader, &row), LW_OK);
+    assert_true(row.self);
+    assert_int_equal(row.member.incarnation, 4);
+    assert_int_equal(lw_member_row_next(&reader, &row), LW_OK);
+    assert_true(row.linked && row.heard_ms == LW_MEMBER_NEVER && row.linked_ms == 70);
+    assert_memory_equal(&row.load, &rows[1].load, sizeof(row.load));
+    assert_int_not_equal(lw_member_row_next(&reader, &row), LW_OK);
+}
+
+int main(void) {
+#define STORY(name) cmocka_unit_test_setup_teardown(name, begin, end)
+    const struct CMUnitTest tests[] = {
+        STORY(a_record_comes_back_as_it_was),
+        STORY(a_record_with_one_bit_changed_is_refused),
+        STORY(nobody_signs_for_another),
+        STORY(a_record_of_another_lattice_is_refused),
+        STORY(the_later_record_stands),
+        STORY(gone_is_for_ever),
+        STORY(any_three_records_merge_alike_in_any_order),
+        STORY(merging_never_goes_back),
+        STORY(a_hundred_nodes_travel_in_pages),
+        STORY(the_answer_to_nodes_comes_back_as_it_was),
+    };
+    return cmocka_run_group_tests_name("member", tests, unit_arm, NULL) == 0 ? 0 : 1;
+}
