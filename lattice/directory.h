@@ -16,10 +16,12 @@
  *     the same epoch they are the same, or the entry becomes `disputed`: an alarm, which only a
  *     higher epoch ends; the content kept then is the one that sorts first (hazard G3).
  * D3. Of two leaders the one of the higher term wins; so does a known one over none in one term.
- * D4. Memory is bounded by LW_DIRECTORY_SHARDS_MAX; about 400 bytes a shard with 16-byte keys. */
+ * D4. Memory is bounded by LW_DIRECTORY_SHARDS_MAX; about 200 bytes a shard of three replicas with
+ *     16-byte keys. */
 #ifndef LW_DIRECTORY_H
 #define LW_DIRECTORY_H
 
+#include "base/map.h"
 #include "lattice/message.h"
 
 enum {
@@ -31,7 +33,9 @@ typedef struct lw_directory {
     lw_memory *memory;
     struct lw_directory_entry **by_start; /* ascending by (start, id) */
     uint32_t count, capacity;
-    struct lw_map *by_id;
+    size_t entry_bytes; /* of all entries */
+    lw_map by_id;
+    lw_buffer scratch;                      /* an entry, encoded */
     uint64_t buckets[LW_DIRECTORY_BUCKETS]; /* digests: sums over the hashes of entries */
 } lw_directory;
 
@@ -42,10 +46,9 @@ typedef enum lw_directory_merged {
     LW_DIRECTORY_FULL,     /* one shard too many */
 } lw_directory_merged;
 
-/* `shard.leader` and `leader_address` of what is handed in count as none if `term` is 0. */
 typedef struct lw_directory_row {
-    lw_shard_descriptor shard; /* of the directory: without leader_address */
-    uint64_t term;             /* in which `leader` led; 0: not known */
+    lw_shard_descriptor shard; /* leader_address is left out */
+    uint64_t term;             /* the newest known; shard.leader leads in it, 0: who is not known */
     bool disputed;
 } lw_directory_row;
 
@@ -53,9 +56,6 @@ lw_directory lw_directory_in(lw_memory *memory);
 void lw_directory_reset(lw_directory *directory);
 /* Takes a row in; it is copied. */
 lw_directory_merged lw_directory_merge(lw_directory *directory, const lw_directory_row *row);
-/* Takes in who leads a shard that is known. */
-lw_directory_merged lw_directory_lead(lw_directory *directory, uint64_t shard, uint64_t term,
-                                      uint64_t leader);
 /* By id, and by a key that it holds; false if there is none. Views are valid until the next merge.
  */
 LW_MUST_USE bool lw_directory_find(const lw_directory *directory, uint64_t shard,
