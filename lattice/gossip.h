@@ -4,11 +4,11 @@
  * messages come in as arguments; what is to be done is popped from it.
  *
  *   body       = [ version = 1, sender's public key bin 32, content bin, signature bin 64 ]
- *   HEARTBEAT  = [ incarnation, sequence of its record, sent ms, load …, members' digest,
- *                  directory's digest ]
- *   ASK        = [ sent ms, members' bucket digests bin 8·64 or empty, directory's bin 8·256 or
- *                  empty ]
- *   SHARDS     = [ sent ms, [ record bin, … ], [ entry, … ] ]           also ANSWER
+ *   HEARTBEAT  = [ incarnation, sent ms, members' digest, directory's digest, load ]
+ *   ASK        = [ members' bucket digests, directory's ]     bin of u64 little-endian, or empty
+ *   SHARDS     = [ [ record bin, … ], [ entry, … ] ]          also ANSWER
+ *
+ * The signature is of "lathwork gossip 1", the cluster id, the kind (a byte) and the content.
  *
  * Everybody hears everybody's heartbeat. Whoever differs from a sender by digest asks it, one of
  * them at a time, which of its buckets differ, and is answered with what lies in those: for all to
@@ -26,7 +26,8 @@
  * S3. What is not signed by who is said to have sent it is dropped (hazard X3).
  * S4. Alone, it says nothing and wants no time: lw_gossip_deadline is LW_GOSSIP_NEVER.
  * S5. Said are at most about 200 heartbeats a second in the whole lattice; all bodies are at most
- *     LW_BUS_BODY_SIZE_MAX. */
+ *     LW_BUS_BODY_SIZE_MAX. An entry of the directory that is longer than LW_GOSSIP_ENTRY_MAX,
+ * since its bounds are long keys, is not gossiped. */
 #ifndef LW_GOSSIP_H
 #define LW_GOSSIP_H
 
@@ -40,6 +41,8 @@ enum {
     LW_GOSSIP_GRACE_MS = 5 * 60 * 1000, /* unlinked before a node is dead */
     LW_GOSSIP_BATCH_MS = 10,            /* changes of that time go together */
     LW_GOSSIP_EXPIRY_MS = 10 * 1000,    /* longer on the way than usual: too old */
+    LW_GOSSIP_ENTRY_MAX = 4 * 1024,     /* bytes, encoded */
+    LW_GOSSIP_BEATS_MAX = 200,          /* heartbeats a second, in the whole lattice */
 };
 #define LW_GOSSIP_NEVER UINT64_MAX
 
@@ -91,7 +94,7 @@ typedef struct lw_gossip_peer {
     bool linked; /* as links go */
     bool dead;
     uint64_t heard_ms;   /* when it was heard last; 0: never */
-    uint64_t changed_ms; /* when the link came or broke; 0: it never came */
+    uint64_t changed_ms; /* when the link came or broke, or since when it is known */
 } lw_gossip_peer;
 
 typedef struct lw_gossip_figures {

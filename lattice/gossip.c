@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "lattice/gossip.h"
+
+#include "lattice/gossip_private.h"
+
+enum {
+    DRIFT_PART = 500, /* clocks of two nodes may drift apart by one in so many: 2000 ppm */
+};
+
+/* ---- lists --------------------------------------------------------------------------------------
+ */
+
+static void ids_add(lw_gossip *gossip, gossip_ids *ids, uint64_t id) {
+    if (ids->count == ids->capacity) {
+        ids->capacity = ids->capacity == 0 ? 8 : 2 * ids->capacity;
+        ids->ids = lw_reallocate(gossip->memory, ids->ids, ids->capacity * sizeof(*ids->ids));
+    }
+    ids->ids[ids->count++] = id;
+}
+
+static void tell(lw_gossip *gossip, lw_gossip_event_kind kind, uint64_t node, uint64_t shard,
+                 lw_member_state state) {
+    if (gossip->event_count == gossip->event_capacity) {
+        gossip->event_capacity = gossip->event_capacity == 0 ? 16 : 2 * gossip->event_capacity;
+        gossip->events = lw_reallocate(gossip->memory, gossip->events,
+                                       gossip->event_capacity * sizeof(*gossip->events));
+    }
+    gossip->events[gossip->event_count++] =
+        (lw_gossip_event){.kind = kind, .node = node, .shard = shard, .state = state};
+}
+
+static void tell_of(lw_gossip *gossip, lw_gossip_event_kind kind, const gossip_peer *peer) {
+    const lw_member *member = lw_members_find(&gossip->members, peer->node);
+    tell(gossip, kind, peer->node, 0, member == NULL ? LW_MEMBER_GONE : member->state);
+}
+
+bool lw_gossip_next_message(lw_gossip *gossip, lw_gossip_message *message) {
+    if (gossip->said_first == gossip->said_count) {
+        gossip->said_first = gossip->said_count = 0;
+        lw_buffer_clear(&gossip->said_bytes);
+        return false;
+    }
+    const gossip_said *said = &gossip->said[gossip->said_first++];
+    *message =
+        (lw_gossip_message){.kind = said->kind,
+                            .to = said->to,
+                            .body = lw_view(gossip->said_bytes.data + said->offset, said->size)};
+    return true;
+}
+
+bool lw_gossip_next_event(lw_gossip *gossip, lw_gossip_event *event) {
+    if (gossip->event_first == gossip->event_count) {
+        gossip->event_first = gossip->event_count = 0;
+        return false;
+    }
+    *event = gossip->events[gossip->event_first++];
+    return true;
+}
+
+/* ---- peers --------------------------------------------------------------------------------------
+ */
+
+static uint32_t place_of(const lw_gossip *gossip, uint64_t node) {
+    uint32_t low = 0, high = gossip->peer_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (gossip->peers[middle].node < node) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static gossip_peer *peer_of(const lw_gossip *gossip, uint64_t node) {
+    uint32_t place = place_of(gossip, node);
+    bool found = place < gossip->peer_count && gossip->peers[place].node == node;
+    return found ? &gossip->peers[place] : NULL;
+}
+
+static void add_peer(lw_gossip *gossip, uint64_t node, uint64_t now_ms) {
+    if (gossip->peer_count == gossip->peer_capacity) {
+        gossip->peer_capacity = gossip->peer_capacity == 0 ? 4 : 2 * gossip->peer_capacity;
+        gossip->peers = lw_reallocate(gossip->memory, gossip->peers,
+                                      gossip->peer_capacity * sizeof(*gossip->peers));
+    }
+    if (gossip->peer_count == 0) {
+        gossip->beat_ms = now_ms; /* alone no longer */
+    }
+    uint32_t place = place_of(gossip, node);
+    memmove(&gossip->peers[place + 1], &gossip->peers[place],
+            (gossip->peer_count - place) * sizeof(*gossip->peers));
+    gossip->peers[place] =
+        (gossip_peer){.node = node, .known = {.quiet = true, .changed_ms = now_ms}};
+    gossip->peer_count++;
+}
+
+static void remove_peer(lw_gossip *gossip, uint64_t node) {
+    uint32_t place = place_of(gossip, node);
+    if (place < gossip->peer_count && gossip->peers[place].node == node) {
+        gossip->peer_count--;
+        memmove(&gossip->peers[place], &gossip->peers[place + 1],
+                (gossip->peer_count - place) * sizeof(*gossip->peers));
+    }
+}
+
+uint64_t gossip_interval_ms(const lw_gossip *gossip) {
+    uint64_t slow = (uint64_t)(gossip->peer_count + 1) * 1000 / LW_GOSSIP_BEATS_MAX;
+    uint64_t usual = gossip->options.heartbeat_ms;
+    return slow > usual ? slow : usual;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------
+ */
+
+static lw_bytes keep_text(char *to, lw_bytes text, size_t size_max) {
+    LW_ASSERT(text.size <= size_max);
+    memcpy(to, text.size == 0 ? (const uint8_t *)"" : text.data, text.size);
+    return lw_view(to, text.size);
+}
+
+static void news(lw_gossip *gossip, uint64_t now_ms) {
+    if (gossip->news_ms == 0) {
+        gossip->news_ms = now_ms + LW_GOSSIP_BATCH_MS;
+    }
+}
+
+/* Puts `record` into the set, and lets it be said. */
+static void put_own_record(lw_gossip *gossip, const lw_buffer *record, uint64_t node,
+                           uint64_t now_ms) {
+    lw_member_merged merged = lw_members_merge(&gossip->members, lw_buffer_view(record));
+    LW_ASSERT(merged == LW_MEMBER_NEW || merged == LW_MEMBER_CHANGED);
+    ids_add(gossip, &gossip->news_nodes, node);
+    news(gossip, now_ms);
+}
+
+static void sign_self(lw_gossip *gossip, uint64_t now_ms) {
+    lw_buffer record = lw_buffer_in(gossip->memory);
+    gossip->self.sequence++;
+    lw_member_encode(&gossip->self, gossip->options.cluster_id, gossip->options.identity, &record);
+    put_own_record(gossip, &record, gossip->self.node, now_ms);
+    lw_buffer_reset(&record);
+}
+
+lw_gossip *lw_gossip_open(const lw_gossip_options *options, uint64_t now_ms) {
+    LW_ASSERT(options->self.state != LW_MEMBER_GONE);
+    LW_ASSERT(options->self.node == lw_member_id(options->identity->public_key));
+    lw_gossip *gossip = lw_allocate_zero(options->memory, sizeof(*gossip));
+    gossip->options = *options;
+    if (gossip->options.heartbeat_ms == 0) {
+        gossip->options.heartbeat_ms = LW_GOSSIP_HEARTBEAT_MS;
+    }
+    if (gossip->options.grace_ms == 0) {
+        gossip->options.grace_ms = LW_GOSSIP_GRACE_MS;
+    }
+    gossip->memory = options->memory;
+    gossip->members = lw_members_in(options->memory, options->cluster_id);
+    gossip->directory = lw_directory_in(options->memory);
+    gossip->said_bytes = lw_buffer_in(options->memory);
+    gossip->self = options->self;
+    gossip->self.sequence = 0;
+    gossip->self.address = keep_text(gossip->address, options->self.address, LW_MEMBER_ADDRESS_MAX);
+    gossip->self.bus_address =
+        keep_text(gossip->bus_address, options->self.bus_address, LW_MEMBER_ADDRESS_MAX);
+    gossip->self.zone = keep_text(gossip->zone, options->self.zone, LW_MEMBER_ZONE_MAX);
+    sign_self(gossip, now_ms);
+    return gossip;
+}
+
+void lw_gossip_close(lw_gossip *gossip) {
+    lw_memory *memory = gossip->memory;
+    lw_members_reset(&gossip->members);
+    lw_directory_reset(&gossip->directory);
+    lw_buffer_reset(&gossip->said_bytes);
+    lw_free(memory, gossip->peers);
+    lw_free(memory, gossip->news_nodes.ids);
+    lw_free(memory, gossip->news_shards.ids);
+    lw_free(memory, gossip->said);
+    lw_free(memory, gossip->events);
+    lw_free(memory, gossip);
+}
+
+/* ---- records and entries ------------------------------------------------------------------------
+ */
+
+/* A record of this node's own id that is not its own. */
+static void meet_own_record(lw_gossip *gossip, lw_bytes record, const lw_member *came) {
+    const lw_member *known = lw_members_find(&gossip->members, gossip->self.node);
+    uint32_t place = 0;
+    while (lw_members_at(&gossip->members, place) != known) {
+        place++;
+    }
+    lw_member verified;
+    if (lw_member_order(came, record, known, lw_members_record(&gossip->members, place)) <= 0 ||
+        lw_member_verify(record, gossip->options.cluster_id, &verified) != LW_OK) {
+        return; /* of an earlier start, or said by this node itself */
+    }
+    if (came->state == LW_MEMBER_GONE && !gossip->expelled) {
+        gossip->expelled = true;
+        (void)lw_members_merge(&gossip->members, record);
+        tell(gossip, LW_GOSSIP_EXPELLED, gossip->self.node, 0, LW_MEMBER_GONE);
+    } else if (came->state != LW_MEMBER_GONE && !gossip->copied) {
+        gossip->copied = true;
+        tell(gossip, LW_GOSSIP_COPIED, gossip->self.node, 0, came->state);
+    }
+}
+
+static void note_member(lw_gossip *gossip, const lw_member *came, lw_member_merged merged,
+                        const lw_member *before, uint64_t now_ms) {
+    bool gone = came->state == LW_MEMBER_GONE;
+    if (merged == LW_MEMBER_NEW) {
+        if (!gone) {
+            add_peer(gossip, came->node, now_ms);
+            tell(gossip, LW_GOSSIP_JOINED, came->node, 0, came->state);
+        }
+        return;
+    }
+    if (gone) {
+        remove_peer(gossip, came->node);
+    }
+    if (before->state != came->state) {
+        tell(gossip, LW_GOSSIP_STATE, came->node, 0, came->state);
+    } else if (!gone) {
+        tell(gossip, LW_GOSSIP_CHANGED, came->node, 0, came->state);
+    }
+}
+
+static void take_record(lw_gossip *gossip, lw_bytes record, uint64_t now_ms) {
+    lw_member came, before = {0};
+    if (lw_member_decode(record, &came) != LW_OK) {
+        gossip->figures.malformed++;
+        return;
+    }
+    if (came.node == gossip->self.node) {
+        meet_own_record(gossip, record, &came);
+        return;
+    }
+    const lw_member *known = lw_members_find(&gossip->members, came.node);
+    if (known != NULL) {
+        before = *known;
+    }
+    lw_member_merged merged = lw_members_merge(&gossip->members, record);
+    if (merged == LW_MEMBER_NEW || merged == LW_MEMBER_CHANGED) {
+        note_member(gossip, &came, merged, &before, now_ms);
+    } else if (merged == LW_MEMBER_REFUSED) {
+        gossip->figures.forged++;
+    }
+}
+
+static lw_directory_merged take_row(lw_gossip *gossip, const lw_directory_row *row) {
+    if (!gossip_fits(row)) {
+        return LW_DIRECTORY_OLD;
+    }
+    lw_directory_merged merged = lw_directory_merge(&gossip->directory, row);
+    if (merged == LW_DIRECTORY_DISPUTED) {
+        tell(gossip, LW_GOSSIP_DISPUTED, 0, row->shard.id, LW_MEMBER_UP);
+    } else if (merged == LW_DIRECTORY_CHANGED) {
+        tell(gossip, LW_GOSSIP_SHARD, 0, row->shard.id, LW_MEMBER_UP);
+    }
+    return merged;
+}
+
+static bool take_records(lw_gossip *gossip, lw_reader *reader, uint64_t now_ms) {
+    uint32_t count = lw_read_array(reader);
+    for (uint32_t index = 0; index < count && lw_reader_ok(reader); index++) {
+        lw_bytes record = lw_read_bytes(reader);
+        if (lw_reader_ok(reader)) {
+            take_record(gossip, record, now_ms);
+        }
+    }
+    return lw_reader_ok(reader);
+}
+
+static void take_page(lw_gossip *gossip, lw_bytes content, uint64_t now_ms) {
+    lw_reader reader = lw_reader_of(content);
+    uint32_t extra = lw_read_array_of(&reader, 2);
+    (void)take_records(gossip, &reader, now_ms);
+    uint32_t count = lw_read_array(&reader);
+    for (uint32_t index = 0; index < count && lw_reader_ok(&reader); index++) {
+        lw_directory_row row;
+        if (lw_directory_row_next(&reader, &row) == LW_OK) {
+            (void)take_row(gossip, &row);
+        } else {
+            lw_reader_fail(&reader);
+        }
+    }
+    lw_read_skip(&reader, extra);
+    gossip->figures.malformed += !lw_reader_done(&reader);
+}
+
+lw_status lw_gossip_learn(lw_gossip *gossip, lw_bytes page, uint64_t now_ms) {
+    lw_reader reader = lw_reader_of(page);
+    if (!take_records(gossip, &reader, now_ms) || !lw_reader_done(&reader)) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a page of nodes' records is not well-formed");
+    }
+    return LW_OK;
+}
+
+/* ---- hearing ------------------------------------------------------------------------------------
+ */
+
+/* Whether a message took much longer than the quickest of its sender (S2). Their clocks need not
+ * agree; they may drift apart. */
+static bool too_old(gossip_peer *peer, uint64_t sent_ms, uint64_t now_ms) {
+    int64_t delay_ms = (int64_t)now_ms - (int64_t)sent_ms;
+    int64_t drift_ms = (int64_t)((now_ms - peer->delay_at_ms) / DRIFT_PART);
+    if (peer->delay_at_ms != 0 && delay_ms > peer->delay_ms + drift_ms) {
+        return delay_ms > peer->delay_ms + drift_ms + LW_GOSSIP_EXPIRY_MS;
+    }
+    peer->delay_ms = delay_ms;
+    peer->delay_at_ms = now_ms;
+    return false;
+}
+
+static void hear_heartbeat(lw_gossip *gossip, gossip_peer *peer, lw_bytes content,
+                           uint64_t now_ms) {
+    gossip_heartbeat beat;
+    if (!gossip_read_heartbeat(content, &beat)) {
+        gossip->figures.malformed++;
+        return;
+    }
+    const lw_member *member = lw_members_find(&gossip->members, peer->node);
+    bool again = beat.incarnation == peer->incarnation && beat.sent_ms <= peer->sent_ms;
+    if (beat.incarnation < member->incarnation || beat.incarnation < peer->incarnation || again) {
+        gossip->figures.stale++;
+        return;
+    }
+    if (beat.incarnation > peer->incarnation) {
+        peer->delay_at_ms = 0; /* its clock may be another */
+        peer->incarnation = beat.incarnation;
+    }
+    peer->sent_ms = beat.sent_ms;
+    if (too_old(peer, beat.sent_ms, now_ms)) {
+        gossip->figures.stale++;
+        return;
+    }
+    peer->members_digest = beat.members_digest;
+    peer->directory_digest = beat.directory_digest;
+    peer->known.load = beat.load;
+    peer->known.loaded = true;
+    peer->known.heard_ms = now_ms;
+    if (peer->known.quiet) {
+        peer->known.quiet = false;
+        tell_of(gossip, LW_GOSSIP_HEARD, peer);
+    }
+}
+
+/* One that was taken out still speaks: it is told, but not all the time. */
+static void tell_gone(lw_gossip *gossip, uint64_t node, uint64_t now_ms) {
+    if (gossip->told_gone_ms != 0 && now_ms - gossip->told_gone_ms < gossip_interval_ms(gossip)) {
+        return;
+    }
+    gossip->told_gone_ms = now_ms;
+    gossip_page page = gossip_page_open(gossip, LW_BUS_ANSWER, node);
+    for (uint32_t index = 0; index < gossip->members.count; index++) {
+        if (lw_members_at(&gossip->members, index)->node == node) {
+            gossip_page_record(&page, lw_members_record(&gossip->members, index));
+        }
+    }
+    gossip_page_close(&page);
+}
+
+void lw_gossip_receive(lw_gossip *gossip, const lw_bus_message *message, uint64_t now_ms) {
+    lw_bytes content;
+    gossip->figures.messages_received++;
+    gossip->figures.bytes_received += message->body.size;
+    if (message->from == gossip->self.node || !gossip_open_body(gossip, message, &content)) {
+        return;
+    }
+    const lw_member *member = lw_members_find(&gossip->members, message->from);
+    if (member != NULL && member->state == LW_MEMBER_GONE) {
+        tell_gone(gossip, message->from, now_ms);
+        return;
+    }
+    gossip_peer *peer = peer_of(gossip, message->from);
+    switch (message->kind) {
+    case LW_BUS_HEARTBEAT:
+        if (peer == NULL) {
+            gossip->stranger = message->from;
+        } else {
+            hear_heartbeat(gossip, peer, content, now_ms);
+        }
+        break;
+    case LW_BUS_ASK:
+        gossip_answer(gossip, message->from, content, now_ms);
+        break;
+    case LW_BUS_SHARDS:
+    case LW_BUS_ANSWER:
+        take_page(gossip, content, now_ms);
+        break;
+    case LW_BUS_EVENT:
+        break;
+    }
+}
+
+/* ---- time ---------------------------------------------------------------------------------------
+ */
+
+static void say_news(lw_gossip *gossip) {
+    gossip_page page = gossip_page_open(gossip, LW_BUS_SHARDS, 0);
+    for (uint32_t index = 0; gossip->peer_count > 0 && index < gossip->members.count; index++) {
+        uint64_t node = lw_members_at(&gossip->members, index)->node;
+        bool wanted = false;
+        for (uint32_t news_index = 0; news_index < gossip->news_nodes.count; news_index++) {
+            wanted = wanted || gossip->news_nodes.ids[news_index] == node;
+        }
+        if (wanted) {
+            gossip_page_record(&page, lw_members_record(&gossip->members, index));
+        }
+    }
+    for (uint32_t index = 0; gossip->peer_count > 0 && index < gossip->news_shards.count; index++) {
+        lw_directory_row row;
+        if (lw_directory_find(&gossip->directory, gossip->news_shards.ids[index], &row)) {
+            gossip_page_entry(&page, &row);
+        }
+    }
+    gossip_page_close(&page);
+    gossip->news_nodes.count = gossip->news_shards.count = 0;
+    gossip->news_ms = 0;
+}
+
+static void judge(lw_gossip *gossip, gossip_peer *peer, uint64_t now_ms) {
+    uint64_t silence_ms = LW_GOSSIP_QUIET_BEATS * gossip_interval_ms(gossip);
+    if (!peer->known.quiet && now_ms - peer->known.heard_ms > silence_ms) {
+        peer->known.quiet = true;
+        tell_of(gossip, LW_GOSSIP_QUIET, peer);
+    }
+    if (!peer->known.linked && !peer->known.dead &&
+        now_ms - peer->known.changed_ms > gossip->options.grace_ms) {
+        peer->known.dead = true;
+        tell_of(gossip, LW_GOSSIP_DEAD, peer);
+    }
+}
+
+static void beat(lw_gossip *gossip, uint64_t now_ms) {
+    uint64_t interval_ms = gossip_interval_ms(gossip);
+    if (now_ms - gossip->beat_ms > 2 * interval_ms) {
+        /* This node was away itself: what it did not hear is no evidence. */
+        gossip->judge_ms = now_ms + LW_GOSSIP_QUIET_BEATS * interval_ms;
+    }
+    uint64_t sent_ms = now_ms > gossip->beat_sent_ms ? now_ms : gossip->beat_sent_ms + 1;
+    gossip_heartbeat heartbeat = {
+        .incarnation = gossip->self.incarnation,
+        .sent_ms = sent_ms,
+        .members_digest = lw_members_digest(&gossip->members),
+        .directory_digest = lw_directory_digest(&gossip->directory),
+        .load = gossip->load,
+    };
+    gossip_say_heartbeat(gossip, &heartbeat);
+    gossip->beat_sent_ms = sent_ms;
+    gossip->beat_ms = now_ms + interval_ms;
+    gossip->round++;
+    for (uint32_t index = 0; index < gossip->peer_count && now_ms >= gossip->judge_ms; index++) {
+        judge(gossip, &gossip->peers[index], now_ms);
+    }
+    gossip_ask(gossip, now_ms);
+}
+
+void lw_gossip_tick(lw_gossip *gossip, uint64_t now_ms) {
+    if (gossip->news_ms != 0 && (now_ms >= gossip->news_ms || gossip->peer_count == 0)) {
+        say_news(gossip);
+    }
+    bool silent = gossip->peer_count == 0 || gossip->copied || gossip->expelled ||
+                  gossip->self.state == LW_MEMBER_GONE;
+    if (!silent && now_ms >= gossip->beat_ms) {
+        beat(gossip, now_ms);
+    }
+}
+
+uint64_t lw_gossip_deadline(const lw_gossip *gossip) {
+    bool silent = gossip->copied || gossip->expelled || gossip->self.state == LW_MEMBER_GONE;
+    if (gossip->peer_count == 0) {
+        return LW_GOSSIP_NEVER;
+    }
+    uint64_t beat_ms = silent ? LW_GOSSIP_NEVER : gossip->beat_ms;
+    return gossip->news_ms != 0 && gossip->news_ms < beat_ms ? gossip->news_ms : beat_ms;
+}
+
+/* ---- what happened here -------------------------------------------------------------------------
+ */
+
+void lw_gossip_link(lw_gossip *gossip, uint64_t node, bool up, uint64_t now_ms) {
+    gossip_peer *peer = peer_of(gossip, node);
+    if (peer == NULL || peer->known.linked == up) {
+        return;
+    }
+    peer->known.linked = up;
+    peer->known.dead = false;
+    peer->known.changed_ms = now_ms;
+    tell_of(gossip, up ? LW_GOSSIP_LINKED : LW_GOSSIP_UNLINKED, peer);
+}
+
+void lw_gossip_shard(lw_gossip *gossip, const lw_directory_row *row, uint64_t now_ms) {
+    lw_directory_merged merged = take_row(gossip, row);
+    if (merged == LW_DIRECTORY_CHANGED || merged == LW_DIRECTORY_DISPUTED) {
+        ids_add(gossip, &gossip->news_shards, row->shard.id);
+        news(gossip, now_ms);
+    }
+}
+
+void lw_gossip_load(lw_gossip *gossip, const lw_member_load *load) {
+    gossip->load = *load;
+}
+
+void lw_gossip_set_state(lw_gossip *gossip, lw_member_state state, uint64_t now_ms) {
+    if (gossip->self.state != state) {
+        LW_ASSERT(gossip->self.state != LW_MEMBER_GONE);
+        gossip->self.state = state;
+        sign_self(gossip, now_ms);
+    }
+}
+
+void lw_gossip_set_bus_address(lw_gossip *gossip, lw_bytes address, uint64_t now_ms) {
+    if (!lw_equal(gossip->self.bus_address, address)) {
+        gossip->self.bus_address = keep_text(gossip->bus_address, address, LW_MEMBER_ADDRESS_MAX);
+        sign_self(gossip, now_ms);
+    }
+}
+
+lw_status lw_gossip_expel(lw_gossip *gossip, uint64_t node, uint64_t now_ms) {
+    const lw_member *known = lw_members_find(&gossip->members, node);
+    if (known == NULL || known->state == LW_MEMBER_GONE) {
+        return lw_fail(LW_NOT_FOUND, "node %016llx is no member of the lattice",
+                       (unsigned long long)node);
+    }
+    if (node == gossip->self.node) {
+        return lw_fail(LW_REFUSED, "a node does not take itself out so: let it leave instead");
+    }
+    lw_member gone = {.node = node,
+                      .incarnation = known->incarnation,
+                      .sequence = known->sequence + 1,
+                      .state = LW_MEMBER_GONE};
+    lw_buffer record = lw_buffer_in(gossip->memory);
+    lw_member_encode(&gone, gossip->options.cluster_id, gossip->options.identity, &record);
+    put_own_record(gossip, &record, node, now_ms);
+    lw_buffer_reset(&record);
+    remove_peer(gossip, node);
+    tell(gossip, LW_GOSSIP_STATE, node, 0, LW_MEMBER_GONE);
+    return LW_OK;
+}
+
+/* ---- looking ------------------------------------------------------------------------------------
+ */
+
+const lw_members *lw_gossip_members(const lw_gossip *gossip) {
+    return &gossip->members;
+}
+
+const lw_directory *lw_gossip_directory(const lw_gossip *gossip) {
+    return &gossip->directory;
+}
+
+const lw_member *lw_gossip_self(const lw_gossip *gossip) {
+    return &gossip->self;
+}
+
+bool lw_gossip_peer_of(const lw_gossip *gossip, uint64_t node, lw_gossip_peer *peer) {
+    const gossip_peer *found = peer_of(gossip, node);
+    if (found != NULL) {
+        *peer = found->known;
+    }
+    return found != NULL;
+}
+
+bool lw_gossip_connected(const lw_gossip *gossip) {
+    for (uint32_t index = 0; index < gossip->peer_count; index++) {
+        if (!gossip->peers[index].known.quiet) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void lw_gossip_figures_get(const lw_gossip *gossip, lw_gossip_figures *figures) {
+    *figures = gossip->figures;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How nodes that differ become equal: see gossip.h. */
+#include "base/hash.h"
+#include "lattice/gossip_private.h"
+
+enum {
+    MEMBERS_FEW = 4, /* buckets that differ: up to so many are answered for all to hear */
+    DIRECTORY_FEW = 8,
+    PAGES_MAX = 16,      /* of one answer: the asker asks again */
+    FRESH_INTERVALS = 3, /* a heartbeat is believed for so long */
+};
+
+/* ---- asking -------------------------------------------------------------------------------------
+ */
+
+typedef struct digests {
+    uint64_t members, directory;
+} digests;
+
+static bool differs(const lw_gossip *gossip, const gossip_peer *peer, digests ours,
+                    uint64_t now_ms) {
+    bool fresh = peer->known.heard_ms != 0 &&
+                 now_ms - peer->known.heard_ms <= FRESH_INTERVALS * gossip_interval_ms(gossip);
+    return fresh &&
+           (peer->members_digest != ours.members || peer->directory_digest != ours.directory);
+}
+
+/* One of those that differ: each node takes another, and another each time. */
+static const gossip_peer *choose(const lw_gossip *gossip, digests ours, uint64_t now_ms) {
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < gossip->peer_count; index++) {
+        count += differs(gossip, &gossip->peers[index], ours, now_ms);
+    }
+    if (count == 0) {
+        return NULL;
+    }
+    uint32_t skip = (uint32_t)(lw_mix(gossip->self.node ^ lw_mix(gossip->round)) % count);
+    uint32_t index = 0;
+    while (!differs(gossip, &gossip->peers[index], ours, now_ms) || skip-- > 0) {
+        index++;
+    }
+    return &gossip->peers[index];
+}
+
+void gossip_ask(lw_gossip *gossip, uint64_t now_ms) {
+    if (gossip->stranger != 0) {
+        gossip_say_ask(gossip, gossip->stranger, gossip->members.buckets, NULL);
+        gossip->stranger = 0;
+        return;
+    }
+    digests ours = {.members = lw_members_digest(&gossip->members),
+                    .directory = lw_directory_digest(&gossip->directory)};
+    const gossip_peer *peer = choose(gossip, ours, now_ms);
+    if (peer != NULL) {
+        gossip_say_ask(gossip, peer->node,
+                       peer->members_digest != ours.members ? gossip->members.buckets : NULL,
+                       peer->directory_digest != ours.directory ? gossip->directory.buckets : NULL);
+    }
+}
+
+/* ---- answering ----------------------------------------------------------------------------------
+ */
+
+/* Keeps of `theirs` a 1 where they differ from `ours`, else 0; how many do. */
+static uint32_t compare(uint64_t *theirs, const uint64_t *ours, uint32_t count) {
+    uint32_t different = 0;
+    for (uint32_t index = 0; index < count; index++) {
+        theirs[index] = theirs[index] != ours[index];
+        different += (uint32_t)theirs[index];
+    }
+    return different;
+}
+
+/* Takes out of `wanted` what all have just heard, and notes that they hear the rest now. */
+static void hush(uint64_t *wanted, uint64_t *said_ms, uint32_t count, uint64_t now_ms,
+                 uint64_t interval_ms) {
+    for (uint32_t index = 0; index < count; index++) {
+        if (wanted[index] != 0 && said_ms[index] != 0 && now_ms - said_ms[index] < interval_ms) {
+            wanted[index] = 0;
+        } else if (wanted[index] != 0) {
+            said_ms[index] = now_ms;
+        }
+    }
+}
+
+static void put_members(gossip_page *page, const uint64_t *wanted) {
+    const lw_members *members = &page->gossip->members;
+    for (uint32_t index = 0; index < members->count; index++) {
+        if (wanted[lw_members_bucket(lw_members_at(members, index)->node)] != 0) {
+            gossip_page_record(page, lw_members_record(members, index));
+        }
+    }
+}
+
+/* Begins somewhere else each time, so that what does not fit comes with the next answers. */
+static void put_directory(gossip_page *page, const uint64_t *wanted) {
+    lw_gossip *gossip = page->gossip;
+    const lw_directory *directory = &gossip->directory;
+    uint32_t begin = directory->count == 0 ? 0 : gossip->rotor % directory->count;
+    for (uint32_t step = 0; step < directory->count && page->pages < PAGES_MAX; step++) {
+        uint32_t index = (begin + step) % directory->count;
+        gossip->rotor = index + 1;
+        lw_directory_row row;
+        lw_directory_at(directory, index, &row);
+        if (wanted[lw_directory_bucket(row.shard.id)] != 0) {
+            gossip_page_entry(page, &row);
+        }
+    }
+}
+
+void gossip_answer(lw_gossip *gossip, uint64_t from, lw_bytes content, uint64_t now_ms) {
+    uint64_t members[LW_MEMBER_BUCKETS], directory[LW_DIRECTORY_BUCKETS];
+    bool has_members, has_directory;
+    if (!gossip_read_ask(content, members, &has_members, directory, &has_directory)) {
+        gossip->figures.malformed++;
+        return;
+    }
+    uint32_t member_count =
+        has_members ? compare(members, gossip->members.buckets, LW_MEMBER_BUCKETS) : 0;
+    uint32_t directory_count =
+        has_directory ? compare(directory, gossip->directory.buckets, LW_DIRECTORY_BUCKETS) : 0;
+    bool few = member_count <= MEMBERS_FEW && directory_count <= DIRECTORY_FEW;
+    gossip_page page = gossip_page_open(gossip, LW_BUS_ANSWER, few ? 0 : from);
+    uint64_t interval_ms = gossip_interval_ms(gossip);
+    if (member_count > 0) {
+        if (few) {
+            hush(members, gossip->members_said_ms, LW_MEMBER_BUCKETS, now_ms, interval_ms);
+        }
+        put_members(&page, members);
+    }
+    if (directory_count > 0) {
+        if (few) {
+            hush(directory, gossip->directory_said_ms, LW_DIRECTORY_BUCKETS, now_ms, interval_ms);
+        }
+        put_directory(&page, directory);
+    }
+    gossip_page_close(&page);
+    gossip->figures.answers_sent += page.pages;
+}

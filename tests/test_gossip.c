@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/gossip_story.h"
+
+#include <stdlib.h>
+
+static void join_all(gossip_world *world) {
+    for (uint32_t index = 1; index < world->count; index++) {
+        gossip_introduce(world, index - 1, index);
+    }
+}
+
+/* ---- coming and going ---------------------------------------------------------------------------
+ */
+
+static void alone_it_says_nothing_and_wants_no_time(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(1, 1);
+    gossip_put_shard(world, 0, 1, 1, 1);
+    assert_true(lw_gossip_deadline(world->nodes[0]) == LW_GOSSIP_NEVER);
+    lw_gossip_tick(world->nodes[0], world->now_ms + 100000);
+    lw_gossip_message message;
+    assert_false(lw_gossip_next_message(world->nodes[0], &message));
+    gossip_world_close(world);
+}
+
+static void one_introduction_is_enough(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(3, 1);
+    join_all(world); /* 0 and 1 know each other, 1 and 2 do */
+    gossip_put_shard(world, 0, 1, 1, 1);
+    (void)gossip_settle(world, 3);
+    gossip_run(world, 1000);
+    for (uint32_t one = 0; one < 3; one++) {
+        for (uint32_t other = 0; other < 3; other++) {
+            assert_int_equal(gossip_said_of(world, one, LW_GOSSIP_JOINED, other), one != other);
+            assert_int_equal(gossip_said_of(world, one, LW_GOSSIP_HEARD, other), one != other);
+        }
+        assert_int_equal(lw_gossip_directory(world->nodes[one])->count, 1);
+    }
+    gossip_world_close(world);
+}
+
+static void one_that_leaves_is_gone_for_ever(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(3, 1);
+    join_all(world);
+    (void)gossip_settle(world, 3);
+    lw_gossip_set_state(world->nodes[2], LW_MEMBER_LEAVING, world->now_ms);
+    gossip_run(world, 500);
+    lw_gossip_set_state(world->nodes[2], LW_MEMBER_GONE, world->now_ms);
+    gossip_run(world, 500);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_STATE, 2), 2);
+    lw_gossip_close(world->nodes[2]);
+    gossip_start(world, 2, 7); /* again, from the same folder */
+    gossip_introduce(world, 2, 0);
+    gossip_run(world, 3000);
+    assert_int_equal(lw_members_find(lw_gossip_members(world->nodes[0]), world->ids[2])->state,
+                     LW_MEMBER_GONE);
+    assert_int_equal(gossip_said_of(world, 2, LW_GOSSIP_EXPELLED, 2), 1);
+    assert_true(lw_gossip_deadline(world->nodes[2]) == LW_GOSSIP_NEVER);
+    gossip_world_close(world);
+}
+
+static void one_that_was_expelled_learns_it_when_it_speaks(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(3, 1);
+    join_all(world);
+    (void)gossip_settle(world, 3);
+    world->deaf[2] = true;
+    assert_int_equal(lw_gossip_expel(world->nodes[0], world->ids[2], world->now_ms), LW_OK);
+    assert_int_equal(lw_gossip_expel(world->nodes[0], world->ids[2], world->now_ms), LW_NOT_FOUND);
+    assert_int_equal(lw_gossip_expel(world->nodes[0], world->ids[0], world->now_ms), LW_REFUSED);
+    gossip_run(world, 5000);
+    assert_int_equal(gossip_said_of(world, 1, LW_GOSSIP_STATE, 2), 1);
+    assert_int_equal(gossip_said_of(world, 2, LW_GOSSIP_EXPELLED, 2), 0);
+    world->deaf[2] = false;
+    gossip_run(world, 1500);
+    assert_int_equal(gossip_said_of(world, 2, LW_GOSSIP_EXPELLED, 2), 1);
+    gossip_world_close(world);
+}
+
+static void a_copied_folder_is_told_to_its_owner(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(3, 1);
+    join_all(world);
+    (void)gossip_settle(world, 3);
+    /* The copy is started elsewhere, with the next incarnation, while the owner runs. */
+    world->count = 4;
+    world->identities[3] = world->identities[2];
+    gossip_start(world, 2, 1);
+    world->ids[3] = world->ids[2];
+    gossip_start(world, 3, 2);
+    gossip_introduce(world, 2, 0);
+    gossip_introduce(world, 3, 0);
+    gossip_run(world, 3000);
+    assert_int_equal(gossip_said_of(world, 2, LW_GOSSIP_COPIED, 2), 1);
+    assert_int_equal(gossip_said_of(world, 3, LW_GOSSIP_COPIED, 2), 0);
+    gossip_world_close(world);
+}
+
+/* ---- the two planes -----------------------------------------------------------------------------
+ */
+
+static void silence_on_the_bus_says_nothing_of_links(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(2, 1);
+    join_all(world);
+    lw_gossip_link(world->nodes[0], world->ids[1], true, world->now_ms);
+    gossip_run(world, 2000);
+    world->deaf[1] = true;
+    gossip_run(world, 2500);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_QUIET, 1), 0);
+    gossip_run(world, 200 * 1000);
+    lw_gossip_peer peer;
+    assert_true(lw_gossip_peer_of(world->nodes[0], world->ids[1], &peer));
+    assert_true(peer.quiet && peer.linked && !peer.dead);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_QUIET, 1), 1);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_DEAD, 1), 0);
+    assert_false(lw_gossip_connected(world->nodes[0]));
+    world->deaf[1] = false;
+    gossip_run(world, 1000);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_HEARD, 1), 2);
+    assert_true(lw_gossip_connected(world->nodes[0]));
+    gossip_world_close(world);
+}
+
+static void a_broken_link_is_death_only_after_the_grace(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(2, 1);
+    join_all(world);
+    gossip_run(world, 30 * 1000);
+    lw_gossip_link(world->nodes[0], world->ids[1], true, world->now_ms);
+    gossip_run(world, 50 * 1000);
+    lw_gossip_link(world->nodes[0], world->ids[1], false, world->now_ms);
+    gossip_run(world, 59 * 1000);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_DEAD, 1), 0);
+    gossip_run(world, 2 * 1000);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_DEAD, 1), 1);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_QUIET, 1), 0); /* heard all the time */
+    lw_gossip_link(world->nodes[0], world->ids[1], true, world->now_ms);
+    lw_gossip_peer peer;
+    assert_true(lw_gossip_peer_of(world->nodes[0], world->ids[1], &peer));
+    assert_true(peer.linked && !peer.dead);
+    gossip_world_close(world);
+}
+
+static void who_was_away_itself_suspects_nobody(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(3, 1);
+    join_all(world);
+    (void)gossip_settle(world, 3);
+    lw_gossip *paused = world->nodes[0];
+    world->nodes[0] = NULL;
+    gossip_run(world, 20 * 1000);
+    world->nodes[0] = paused;
+    assert_int_equal(gossip_said_of(world, 1, LW_GOSSIP_QUIET, 0), 1);
+    gossip_run(world, 2000);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_QUIET, 1), 0);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_QUIET, 2), 0);
+    assert_int_equal(gossip_said_of(world, 1, LW_GOSSIP_HEARD, 0), 2);
+    gossip_world_close(world);
+}
+
+/* ---- what comes late, or from strangers ---------------------------------------------------------
+ */
+
+static void old_heartbeats_that_come_in_a_burst_wake_nobody_up(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(3, 1);
+    join_all(world);
+    (void)gossip_settle(world, 3);
+    lw_gossip_message message;
+    lw_gossip *silenced = world->nodes[1];
+    world->nodes[1] = NULL;
+    for (int beat = 0; beat < 10; beat++) { /* a broker keeps what it says */
+        lw_gossip_tick(silenced, world->now_ms);
+        while (lw_gossip_next_message(silenced, &message)) {
+            gossip_fly(world, 1, 0, world->now_ms + 60 * 1000, &message);
+        }
+        gossip_run(world, 500);
+    }
+    gossip_run(world, 70 * 1000);
+    lw_gossip_figures figures;
+    lw_gossip_figures_get(world->nodes[0], &figures);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_HEARD, 1), 1);
+    assert_true(figures.stale >= 10);
+    gossip_world_close(world);
+}
+
+static void what_is_not_signed_by_its_sender_is_dropped(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(3, 1);
+    join_all(world);
+    (void)gossip_settle(world, 3);
+    lw_gossip *forger = world->nodes[1];
+    world->nodes[1] = NULL;
+    world->now_ms += 500;
+    lw_gossip_tick(forger, world->now_ms);
+    lw_gossip_message message;
+    assert_true(lw_gossip_next_message(forger, &message));
+    lw_gossip_figures before, after;
+    lw_gossip_figures_get(world->nodes[0], &before);
+    lw_bus_message as_other = {.kind = message.kind, .from = world->ids[2], .body = message.body};
+    lw_gossip_receive(world->nodes[0], &as_other, world->now_ms);
+    lw_bus_message as_ask = {.kind = LW_BUS_ASK, .from = world->ids[1], .body = message.body};
+    lw_gossip_receive(world->nodes[0], &as_ask, world->now_ms);
+    uint8_t *body = (uint8_t *)(uintptr_t)message.body.data;
+    lw_bus_message bent = {.kind = message.kind, .from = world->ids[1], .body = message.body};
+    for (size_t index = 0; index < message.body.size; index++) {
+        body[index] ^= 0x10;
+        lw_gossip_receive(world->nodes[0], &bent, world->now_ms);
+        body[index] ^= 0x10;
+    }
+    lw_gossip_figures_get(world->nodes[0], &after);
+    assert_int_equal(after.forged + after.malformed - before.forged - before.malformed,
+                     message.body.size + 2);
+    assert_false(lw_gossip_next_event(world->nodes[0], &(lw_gossip_event){0}));
+    gossip_world_close(world);
+}
+
+static void two_descriptors_of_one_epoch_are_an_alarm_everywhere(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(3, 1);
+    join_all(world);
+    gossip_put_shard(world, 0, 5, 1, 1);
+    lw_directory_row row = {.shard = {.id = 5, .epoch = {1, 1}, .start = lw_text("elsewhere")}};
+    lw_gossip_shard(world->nodes[1], &row, world->now_ms);
+    (void)gossip_settle(world, 6);
+    for (uint32_t index = 0; index < 3; index++) {
+        assert_int_equal(gossip_said_of(world, index, LW_GOSSIP_DISPUTED, 5), 1);
+    }
+    gossip_world_close(world);
+}
+
+/* ---- healing ------------------------------------------------------------------------------------
+ */
+
+static void shake(gossip_world *world, uint32_t change_count) {
+    for (uint32_t change = 0; change < change_count; change++) {
+        uint32_t index = (uint32_t)unit_random_below(&world->seed, world->count);
+        uint64_t shard = 1 + unit_random_below(&world->seed, 100);
+        lw_directory_row known;
+        uint64_t version = 1;
+        if (lw_directory_find(lw_gossip_directory(world->nodes[index]), shard, &known)) {
+            version = known.shard.epoch.range_version + 1;
+        }
+        gossip_put_shard(world, index, shard, version, 1);
+        if (change % 7 == 0) {
+            bool up = lw_gossip_self(world->nodes[index])->state == LW_MEMBER_UP;
+            lw_gossip_set_state(world->nodes[index], up ? LW_MEMBER_DRAINING : LW_MEMBER_UP,
+                                world->now_ms);
+        }
+        gossip_run(world, 20);
+    }
+}
+
+static void a_bad_bus_only_takes_longer(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        gossip_world *world = gossip_world_open(12, seed);
+        world->loss_percent = 30;
+        world->repeat_percent = 20;
+        world->delay_ms = 300;
+        join_all(world);
+        shake(world, 100);
+        (void)gossip_settle(world, 20);
+        gossip_world_close(world);
+    }
+}
+
+static void all_is_healed_after_a_bus_that_lost_everything(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(12, 9);
+    join_all(world);
+    (void)gossip_settle(world, 5);
+    world->loss_percent = 100;
+    shake(world, 300);
+    assert_false(gossip_equal(world));
+    world->loss_percent = 0;
+    assert_in_range(gossip_settle(world, 30), 1, 16);
+    gossip_world_close(world);
+}
+
+static void a_newcomer_learns_ten_thousand_shards(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(3, 1);
+    gossip_introduce(world, 0, 1);
+    for (uint64_t shard = 1; shard <= 10000; shard++) {
+        gossip_put_shard(world, 0, shard, 1, 1);
+    }
+    (void)gossip_settle(world, 40);
+    world->count = 3;
+    gossip_introduce(world, 1, 2);
+    uint32_t rounds = gossip_settle(world, 20);
+    if (getenv("UNIT_FIGURES") != NULL) {
+        printf("a newcomer learns 10,000 shards in %u rounds\n", rounds);
+    }
+    assert_int_equal(lw_gossip_directory(world->nodes[2])->count, 10000);
+    gossip_world_close(world);
+}
+
+/* ---- figures: UNIT_FIGURES=1 prints them --------------------------------------------------------
+ */
+
+static void figures_of(uint32_t count, uint32_t shard_count) {
+    gossip_world *world = gossip_world_open(count, 1);
+    join_all(world);
+    for (uint64_t shard = 1; shard <= shard_count; shard++) {
+        gossip_put_shard(world, (uint32_t)(shard % count), shard, 1, 1);
+    }
+    uint32_t rounds = gossip_settle(world, 60);
+    lw_gossip_figures before, after;
+    lw_gossip_figures_get(world->nodes[0], &before);
+    gossip_run(world, 6000);
+    lw_gossip_figures_get(world->nodes[0], &after);
+    printf("%u nodes, %u shards: equal after %u rounds; at rest a node sends %llu and receives "
+           "%llu bytes/s, %llu messages/s\n",
+           count, shard_count, rounds,
+           (unsigned long long)(after.bytes_sent - before.bytes_sent) / 6,
+           (unsigned long long)(after.bytes_received - before.bytes_received) / 6,
+           (unsigned long long)(after.messages_received - before.messages_received) / 6);
+    world->loss_percent = 5;
+    gossip_put_shard(world, 0, 1, 2, 1);
+    uint64_t started_ms = world->now_ms;
+    while (!gossip_equal(world)) {
+        gossip_run(world, 5);
+    }
+    printf("%u nodes: a change is known everywhere after %llu ms, with 5%% of messages lost\n",
+           count, (unsigned long long)(world->now_ms - started_ms));
+    gossip_world_close(world);
+}
+
+static void figures(void **state) {
+    (void)state;
+    if (getenv("UNIT_FIGURES") == NULL) {
+        skip();
+    }
+    alarm(600);
+    figures_of(3, 100);
+    figures_of(10, 1000);
+    figures_of(100, 1000);
+    figures_of(300, 1000);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(alone_it_says_nothing_and_wants_no_time),
+        cmocka_unit_test(one_introduction_is_enough),
+        cmocka_unit_test(one_that_leaves_is_gone_for_ever),
+        cmocka_unit_test(one_that_was_expelled_learns_it_when_it_speaks),
+        cmocka_unit_test(a_copied_folder_is_told_to_its_owner),
+        cmocka_unit_test(silence_on_the_bus_says_nothing_of_links),
+        cmocka_unit_test(a_broken_link_is_death_only_after_the_grace),
+        cmocka_unit_test(who_was_away_itself_suspects_nobody),
+        cmocka_unit_test(old_heartbeats_that_come_in_a_burst_wake_nobody_up),
+        cmocka_unit_test(what_is_not_signed_by_its_sender_is_dropped),
+        cmocka_unit_test(two_descriptors_of_one_epoch_are_an_alarm_everywhere),
+        cmocka_unit_test(a_bad_bus_only_takes_longer),
+        cmocka_unit_test(all_is_healed_after_a_bus_that_lost_everything),
+        cmocka_unit_test(a_newcomer_learns_ten_thousand_shards),
+        cmocka_unit_test(figures),
+    };
+    return cmocka_run_group_tests_name("gossip", tests, unit_arm, NULL) == 0 ? 0 : 1;
+}
