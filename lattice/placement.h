@@ -8,6 +8,13 @@
  * taken while there are others. So each node gets its share, a newcomer takes about its share and
  * moves nothing else, and nobody has to remember or agree on anything.
  *
+ * A shard has `voters` voters, or the largest odd number for which there are live nodes. That nodes
+ * die never makes it fewer: they may come back.
+ *
+ * Leaders spread by count and by rate. One hands a shard on only if that brings the two nearer to
+ * each other, so it ends; and since all decide at once, on news of the same age, each gives so
+ * little that together they hardly give too much.
+ *
  * Invariants
  * P1. A voter is removed only if the ones that stay, healthy and caught up, are a quorum of what
  *     stays, and, unless it is dead or there are to be fewer, in exchange for a voter that is
@@ -35,10 +42,11 @@ typedef struct lw_placement_node {
     lw_bytes zone;
     uint64_t capacity;
     lw_member_load load;
-    bool linked;  /* this node has a link to it, or is it */
-    bool dead;    /* has had none for longer than the grace */
-    bool settled; /* has been linked for long enough to be given shards in good times */
-    bool loaded;  /* `load` is recent */
+    bool linked;    /* this node has a link to it, or is it */
+    bool dead;      /* has had none for longer than the grace */
+    bool settled;   /* has been linked for long enough to be given shards in good times */
+    bool loaded;    /* `load` is recent */
+    uint32_t given; /* leaders that steps of this view have handed to it; 0 at first */
 } lw_placement_node;
 
 typedef struct lw_placement_options {
@@ -55,8 +63,8 @@ typedef struct lw_placement_view {
     lw_placement_options options;
     lw_placement_node nodes[LW_PLACEMENT_NODES_MAX]; /* ascending by node */
     uint32_t count;
-    uint32_t changing; /* steps under way: raised by the caller for each that it begins */
-    uint64_t round;    /* another number each time leaders may move: no step repeats a guess */
+    uint32_t changing; /* steps of this node that are under way */
+    uint64_t round;    /* another number for each view: luck must not be the same each time */
 } lw_placement_view;
 
 /* How far a replica is, as its leader knows. */
@@ -71,6 +79,7 @@ typedef struct lw_placement_shard {
     uint32_t progress_count;
     bool changing; /* a change of replicas, a split or a transfer is under way */
     bool settled;  /* the last change is long enough ago for a step for balance */
+    uint64_t rate; /* reads and writes a second */
 } lw_placement_shard;
 
 typedef enum lw_placement_step_kind {
@@ -92,8 +101,9 @@ typedef struct lw_placement_step {
     char reason[LW_PLACEMENT_REASON]; /* also why there is nothing to do */
 } lw_placement_step;
 
-/* Empties a view. */
-void lw_placement_begin(lw_placement_view *view, const lw_placement_options *options);
+/* Empties a view. `changing` and `round` as above. */
+void lw_placement_begin(lw_placement_view *view, const lw_placement_options *options,
+                        uint32_t changing, uint64_t round);
 /* Adds a node, in ascending order. */
 void lw_placement_add(lw_placement_view *view, const lw_placement_node *node);
 /* The next step of a shard. */
@@ -101,9 +111,6 @@ void lw_placement_decide(const lw_placement_view *view, const lw_placement_shard
                          lw_placement_step *step);
 /* The caller carries a step out: the view counts it, so that what it decides next knows of it. */
 void lw_placement_took(lw_placement_view *view, const lw_placement_step *step);
-/* Rendezvous order: the `count` nodes a shard would best be on, best first; how many there are. */
-uint32_t lw_placement_rank(const lw_placement_view *view, uint64_t shard, uint64_t *nodes,
-                           uint32_t count);
 /* "add", "promote", … */
 const char *lw_placement_step_name(lw_placement_step_kind kind);
 
