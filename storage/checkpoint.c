@@ -127,6 +127,14 @@ LW_YIELDS static lw_status flush_all(lw_store *store) {
     return status;
 }
 
+static void reset(checkpoint *of) {
+    for (uint32_t index = 0; index < of->version_count; index++) {
+        lw_version_release(of->versions[index]);
+    }
+    lw_free(of->store->memory, of->versions);
+    lw_buffer_reset(&of->state);
+}
+
 lw_status lw_store_checkpoint(lw_store *store, const uint64_t *trees, uint32_t tree_count,
                               const char *directory) {
     checkpoint of = {.store = store, .directory = directory, .state = lw_buffer_in(store->memory)};
@@ -135,10 +143,30 @@ lw_status lw_store_checkpoint(lw_store *store, const uint64_t *trees, uint32_t t
     if (status == LW_OK) {
         status = make_bundle(&of);
     }
-    for (uint32_t index = 0; index < of.version_count; index++) {
-        lw_version_release(of.versions[index]);
+    reset(&of);
+    return status;
+}
+
+lw_status lw_store_checkpoint_tree(lw_store *store, uint64_t tree, const char *directory,
+                                   uint64_t *index, lw_snapshot **state) {
+    checkpoint of = {.store = store, .directory = directory, .state = lw_buffer_in(store->memory)};
+    LW_TRY(flush_trees(store, &tree, 1));
+    lw_status status = pin_trees(&of, &tree, 1);
+    if (status == LW_OK) {
+        /* What was applied since the last flush is in memtables of the version, and of later
+         * sequences. */
+        const lw_tree *pinned = lw_store_tree(store, tree);
+        uint64_t flushed = pinned->flushed;
+        lw_snapshot *held = lw_snapshot_open(lw_store_tree(store, tree));
+        held->sequence = pinned->flushed_sequence;
+        status = make_bundle(&of);
+        if (status == LW_OK) {
+            *index = flushed;
+            *state = held;
+        } else {
+            lw_snapshot_close(held);
+        }
     }
-    lw_free(store->memory, of.versions);
-    lw_buffer_reset(&of.state);
+    reset(&of);
     return status;
 }

@@ -9,7 +9,10 @@
  *
  * Tables come to the level they were at. That keeps what a tree promises (V2, V3) since the tree
  * holds nothing between their keys: only among themselves they may overlap, as they did before.
- * Their sequences are those of another tree; the tree's own go on above them. */
+ * Their sequences are those of another tree; the tree's own go on above them.
+ *
+ * A tree that is replaced is dropped and made again by one edit: no restart finds neither, or a
+ * part of each (hazards R10, S12). */
 #include "storage/bundle.h"
 #include "storage/tree.h"
 
@@ -189,40 +192,77 @@ LW_YIELDS static lw_status into_tree(ingestion *of, lw_tree *tree, bool *unknown
     return LW_OK;
 }
 
-LW_YIELDS static lw_status into_new_tree(ingestion *of, bool *unknown) {
+static void edit_new_tree(ingestion *of, const lw_tree *before) {
     const lw_inventory_tree *source = of->source;
-    uint64_t id = of->ingest->tree, index = of->ingest->index;
-    if (lw_store_tree(of->store, id) != NULL) {
-        return lw_fail(LW_EXISTS, "there is a tree %" PRIu64 " already", id);
+    uint64_t id = of->ingest->tree;
+    if (before != NULL) {
+        lw_edit_drop(&of->edit, id);
     }
     lw_edit_tree(&of->edit, id);
     if (source->bound_count > 0) {
         lw_edit_bounds(&of->edit, id, source->bounds, source->bound_count);
     }
     edit_files(of, id);
-    lw_edit_flushed(&of->edit, id, index, source->sequence);
-    LW_TRY(commit(of, unknown));
-    lw_tree *tree = lw_store_add_tree(of->store, id, NULL);
+    lw_edit_flushed(&of->edit, id, of->ingest->index, source->sequence);
+}
+
+static void install_new_tree(ingestion *of) {
+    const lw_inventory_tree *source = of->source;
+    lw_tree *tree = lw_store_add_tree(of->store, of->ingest->tree, NULL);
     lw_tree_set_bounds(tree, source->bounds, source->bound_count);
-    tree->applied = tree->rotated = tree->flushed = index;
+    tree->applied = tree->rotated = tree->flushed = of->ingest->index;
     tree->sequence = tree->flushed_sequence = source->sequence;
     lw_tree_install(tree, &(lw_version_change){.add = of->files, .add_count = of->count});
+}
+
+LW_YIELDS static lw_status into_new_tree(ingestion *of, bool *unknown) {
+    edit_new_tree(of, NULL);
+    LW_TRY(commit(of, unknown));
+    install_new_tree(of);
     return LW_OK;
+}
+
+/* Dropping the old tree and making the new one is one edit, and one turn (I2): a flush or
+ * compaction of the old one under way finds it dropped, as after lw_store_drop_tree. */
+LW_YIELDS static lw_status in_place_of(ingestion *of, lw_tree *before, bool *unknown) {
+    before->frozen = true;
+    lw_tree_reshape_begin(before);
+    edit_new_tree(of, before);
+    lw_status status = commit(of, unknown);
+    before->frozen = false;
+    if (status != LW_OK) {
+        lw_tree_reshape_end(before, false);
+        return status;
+    }
+    LW_MARK(of->store->env, "store.tree_replaced");
+    lw_tree_remove(before);
+    install_new_tree(of);
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status into_that_tree(ingestion *of, lw_tree *tree, bool *unknown) {
+    if (tree == NULL) {
+        return lw_fail(LW_NOT_FOUND, "there is no tree %" PRIu64, of->ingest->tree);
+    }
+    lw_tree_reshape_begin(tree);
+    lw_status status = into_tree(of, tree, unknown);
+    lw_tree_reshape_end(tree, false); /* its tables are what they were, and more */
+    return status;
 }
 
 LW_YIELDS static lw_status name_files(ingestion *of, bool *unknown) {
     lw_store *store = of->store;
+    lw_status status;
     lw_store_shaping_begin(store);
     lw_tree *tree = lw_store_tree(store, of->ingest->tree);
-    lw_status status;
-    if (of->ingest->kind == LW_INGEST_CREATE) {
-        status = into_new_tree(of, unknown);
+    if (of->ingest->kind == LW_INGEST_INTO) {
+        status = into_that_tree(of, tree, unknown);
     } else if (tree == NULL) {
-        status = lw_fail(LW_NOT_FOUND, "there is no tree %" PRIu64, of->ingest->tree);
+        status = into_new_tree(of, unknown);
+    } else if (of->ingest->kind == LW_INGEST_REPLACE) {
+        status = in_place_of(of, tree, unknown);
     } else {
-        lw_tree_reshape_begin(tree);
-        status = into_tree(of, tree, unknown);
-        lw_tree_reshape_end(tree, false); /* its tables are what they were, and more */
+        status = lw_fail(LW_EXISTS, "there is a tree %" PRIu64 " already", of->ingest->tree);
     }
     lw_store_shaping_end(store);
     return status;

@@ -99,6 +99,31 @@ static inline void check_copy(engine *on) {
     lw_buffer_reset(&faults);
 }
 
+/* Puts another tree of the copy in the place of one that was taken over, and is written to. */
+static inline void replace_taken(engine *on, uint32_t tree, uint32_t by) {
+    lw_tree *before = lw_store_tree(on->store, engine_taken(tree));
+    uint64_t index = lw_tree_applied(before) + 1;
+    lw_buffer batch = lw_buffer_in(on->env->memory);
+    lw_batch_put(&batch, lw_text("of before"), lw_text("nobody sees it any more"));
+    LW_ASSERT(lw_tree_apply(before, index, lw_buffer_view(&batch)) == LW_OK);
+    lw_buffer_reset(&batch);
+    lw_ingest ingest = {.directory = "copy",
+                        .source = by + 1,
+                        .tree = engine_taken(tree),
+                        .kind = LW_INGEST_REPLACE,
+                        .index = index + 1};
+    if (!engine_worked(on, lw_store_ingest(on->store, &ingest), "replacing")) {
+        return;
+    }
+    lw_tree *after = lw_store_tree(on->store, ingest.tree);
+    lw_snapshot *snapshot = lw_snapshot_open(after);
+    if (after == before || lw_tree_applied(after) != index + 1) {
+        engine_wrong(on, "a tree that was replaced is what it was");
+    }
+    engine_check_cursor(on, snapshot, &on->values[by]);
+    lw_snapshot_close(snapshot);
+}
+
 /* Takes one tree of the copy over, under another id, reads it, and drops it again. */
 static inline void take_tree(engine *on, uint32_t tree) {
     lw_ingest ingest = {.directory = "copy",
@@ -118,6 +143,10 @@ static inline void take_tree(engine *on, uint32_t tree) {
     if (!on->stopped && engine_below(on, 2) == 0) {
         (void)engine_worked(on, lw_tree_compact(taken), "compacting what was taken over");
         engine_check_cursor(on, snapshot, &on->values[tree]);
+    }
+    if (!on->stopped && engine_below(on, 2) == 0) {
+        replace_taken(on, tree, engine_below(on, ENGINE_TREES));
+        engine_check_cursor(on, snapshot, &on->values[tree]); /* of before */
     }
     lw_snapshot_close(snapshot);
     if (!on->stopped) {

@@ -137,6 +137,99 @@ static void a_tree_that_moved_goes_on(void **state) {
     tell(move_story);
 }
 
+/* ---- replacing ----------------------------------------------------------------------------------
+ */
+
+static void replace_story(bench *on) {
+    if (!open_store(on)) {
+        return;
+    }
+    uint32_t tree = fill(on), child = split(on, tree, 20, 40);
+    put_keys(on, 10, 30);
+    copy(on, child);
+    hold(on, 0, child);
+    put_keys(on, 15, 35);
+    delete_keys(on, 35, 40);
+    hold(on, 1, child);
+    lw_tree *before = lw_store_tree(on->store, child);
+    replace(on, child);
+    if (lw_store_tree(on->store, child) == before) {
+        wrong(on, "the old tree is still there");
+    }
+    check_everything(on);
+    check_held(on);
+    put_keys(on, 25, 30);
+    each_tree(on, lw_tree_compact, "compact");
+    check_everything(on);
+    check_held(on);
+    end(on);
+}
+
+static void a_tree_that_is_replaced_is_another_and_snapshots_of_it_stay(void **state) {
+    (void)state;
+    tell(replace_story);
+}
+
+typedef struct helper {
+    bench *on;
+    lw_status (*call)(lw_tree *tree);
+    uint64_t delay_ns;
+    bool done;
+} helper;
+
+static void help(void *argument) {
+    helper *helps = argument;
+    lw_env_sleep(helps->on->env, helps->delay_ns);
+    (void)!helps->call(lw_store_tree(helps->on->store, 1));
+    helps->done = true;
+}
+
+/* Replaces a tree while a flush and a compaction of it begin. */
+static void overtake_story(bench *on) {
+    uint64_t delay_ns = on->steps * UINT64_C(1300000);
+    if (!open_store(on)) {
+        return;
+    }
+    uint32_t tree = fill(on);
+    copy(on, tree);
+    put_keys(on, 0, KEYS);
+    each_tree(on, lw_tree_flush, "flush");
+    put_keys(on, 20, 50);
+    hold(on, 0, tree);
+    helper flushes = {.on = on, .call = lw_tree_flush, .delay_ns = delay_ns};
+    helper compacts = {.on = on, .call = lw_tree_compact, .delay_ns = delay_ns};
+    (void)lw_env_start(on->env, "flush", help, &flushes);
+    (void)lw_env_start(on->env, "compact", help, &compacts);
+    replace(on, tree);
+    check_everything(on);
+    while (!flushes.done || !compacts.done) {
+        lw_env_sleep(on->env, 1000000);
+    }
+    lw_env_sleep(on->env, UINT64_C(1000000000));
+    check_everything(on);
+    check_held(on);
+    end(on);
+}
+
+static void no_flush_or_compaction_brings_back_what_was_replaced(void **state) {
+    (void)state;
+    uint64_t outdated = 0;
+    for (uint32_t delay = 0; delay < 40; delay += STRIDE) {
+        lw_faults faults = lw_faults_none();
+        bench *on = bench_make(1, &faults);
+        lw_host_slow_disk(on->host, 5);
+        on->steps = delay;
+        assert_true(run(on, overtake_story));
+        expect_right(on, "delay", delay);
+        outdated += lw_world_marked(on->world, "store.edit_outdated");
+        bench_boot(on, true);
+        assert_true(run(on, verify_story));
+        expect_right(on, "after a restart, delay", delay);
+        bench_drop(on);
+    }
+    assert_true(outdated > 0);
+}
+
 /* ---- loading ------------------------------------------------------------------------------------
  */
 
@@ -343,6 +436,15 @@ static void steady_story(bench *on) {
     }
     put_keys(on, 3, 40);
     if (!on->stopped) {
+        copy(on, moved);
+    }
+    put_keys(on, 18, 30);
+    delete_keys(on, 30, 36);
+    if (!on->stopped) {
+        replace(on, moved);
+    }
+    put_keys(on, 28, 33);
+    if (!on->stopped) {
         (void)move(on, moved);
     }
     if (!on->stopped) {
@@ -352,8 +454,8 @@ static void steady_story(bench *on) {
 
 /* A bundle that a crash left is whole, or has no CATALOG; either can be removed. */
 static void look_at_bundles(bench *on) {
-    const char *const folders[] = {"copy", "load"};
-    for (uint32_t index = 0; index < 2 && !on->stopped; index++) {
+    const char *const folders[] = {"copy", "load", "kept"};
+    for (uint32_t index = 0; index < 3 && !on->stopped; index++) {
         lw_inventory inventory = lw_inventory_in(on->env->memory);
         lw_buffer faults = lw_buffer_in(on->env->memory);
         lw_handle lock = LW_NO_HANDLE;
@@ -453,6 +555,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_checkpoint_is_a_store_that_nothing_changes),
         cmocka_unit_test(a_tree_that_moved_goes_on),
+        cmocka_unit_test(a_tree_that_is_replaced_is_another_and_snapshots_of_it_stay),
+        cmocka_unit_test(no_flush_or_compaction_brings_back_what_was_replaced),
         cmocka_unit_test(what_was_sorted_elsewhere_is_loaded_as_it_is),
         cmocka_unit_test(tables_are_taken_only_where_nothing_is),
         cmocka_unit_test(an_export_takes_keys_in_order),

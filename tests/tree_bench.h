@@ -28,7 +28,18 @@ enum { STRIDE = 7, SEEDS = 4 };
 enum { STRIDE = 1, SEEDS = 4 };
 #endif
 
-typedef enum deed_kind { PUT, DELETE, CREATE, SPLIT, MERGE, DROP, MOVE, LOAD } deed_kind;
+typedef enum deed_kind {
+    PUT,
+    DELETE,
+    CREATE,
+    SPLIT,
+    MERGE,
+    DROP,
+    MOVE,
+    LOAD,
+    COPY,
+    REPLACE
+} deed_kind;
 
 typedef struct deed {
     deed_kind kind;
@@ -59,7 +70,7 @@ typedef struct bench {
     uint32_t deed_count;
     uint64_t applied[TREES]; /* by tree: the last index in its log */
     uint32_t last_tree, last_value;
-    model now;
+    model now, copied; /* what a copy holds, for a replacement */
     lw_store *store;
     held held[HELD];
     uint64_t value_threshold; /* values from here on lie in files of their own */
@@ -328,6 +339,41 @@ static inline lw_status load_tree(bench *on, const deed *done) {
     return remove_bundle(on, "load");
 }
 
+/* A copy of a tree is kept, for later. */
+static inline lw_status copy_tree(bench *on, const deed *done) {
+    lw_inventory inventory = lw_inventory_in(on->env->memory);
+    lw_handle lock = LW_NO_HANDLE;
+    lw_status status = lw_bundle_read(on->env, "kept", &inventory, &lock);
+    lw_inventory_reset(&inventory);
+    if (status == LW_OK) {
+        lw_file_close(on->env, lock);
+        return LW_OK;
+    }
+    uint64_t index = 0;
+    lw_snapshot *state = NULL;
+    LW_TRY(remove_bundle(on, "kept"));
+    LW_TRY(lw_store_checkpoint_tree(on->store, done->tree, "kept", &index, &state));
+    if (index != done->index) {
+        wrong(on, "a copy of tree %u is of another index", done->tree);
+    }
+    check_snapshot(on, state, done->tree, &on->copied);
+    lw_snapshot_close(state);
+    return LW_OK;
+}
+
+/* A tree becomes what it was when it was copied, at a later index. */
+static inline lw_status replace_tree(bench *on, const deed *done) {
+    lw_tree *tree = lw_store_tree(on->store, done->tree);
+    if (lw_tree_flushed(tree) < done->index) {
+        LW_TRY(lw_store_ingest(on->store, &(lw_ingest){.directory = "kept",
+                                                       .source = done->tree,
+                                                       .tree = done->tree,
+                                                       .kind = LW_INGEST_REPLACE,
+                                                       .index = done->index}));
+    }
+    return remove_bundle(on, "kept");
+}
+
 /* Carries out a change of trees; LW_OK also if it was done before. */
 static inline lw_status carry_out(bench *on, const deed *done) {
     text keys[2][2];
@@ -355,6 +401,10 @@ static inline lw_status carry_out(bench *on, const deed *done) {
         return move_tree(on, done);
     case LOAD:
         return load_tree(on, done);
+    case COPY:
+        return copy_tree(on, done);
+    case REPLACE:
+        return replace_tree(on, done);
     }
     return LW_OK;
 }
@@ -398,6 +448,15 @@ static inline void note_deed(bench *on, const deed *done) {
         break;
     case CREATE:
         note_owner(now, 0, done->tree);
+        break;
+    case COPY:
+        on->copied = *now;
+        break;
+    case REPLACE:
+        for (uint32_t key = 0; key < KEYS; key++) {
+            bool its = now->owners[key] == done->tree;
+            now->values[key] = its ? on->copied.values[key] : now->values[key];
+        }
         break;
     }
 }
@@ -474,6 +533,15 @@ static inline uint32_t move(bench *on, uint32_t tree) {
     on->applied[id] = on->applied[tree];
     act(on, (deed){.kind = MOVE, .tree = id, .other = tree, .index = on->applied[id]});
     return id;
+}
+
+static inline void copy(bench *on, uint32_t tree) {
+    act(on, (deed){.kind = COPY, .tree = tree, .index = on->applied[tree]});
+}
+
+static inline void replace(bench *on, uint32_t tree) {
+    on->applied[tree] += 100;
+    act(on, (deed){.kind = REPLACE, .tree = tree, .index = on->applied[tree]});
 }
 
 /* The keys must be nobody's. */
