@@ -175,6 +175,22 @@ void lw_raft_start(lw_raft *raft, uint64_t now) {
     }
 }
 
+void lw_raft_lead_on(lw_raft *raft, uint64_t persisted, uint64_t now) {
+    LW_ASSERT(raft->config.count == 1 && lw_raft_alone(raft));
+    LW_ASSERT(raft->term > 0 && raft->start_term == raft->term);
+    LW_ASSERT(persisted >= raft->start_index && persisted <= raft->last_index);
+    raft->now = now;
+    raft->saved_term = raft->asked_term = raft->told_term = raft->term;
+    raft->saved_vote = raft->asked_vote = raft->vote;
+    raft->persisted = persisted;
+    raft->role = LW_RAFT_CANDIDATE;
+    lw_raft_lead(raft);
+    raft->term_start = raft->start_index;
+    raft->told_role = raft->role;
+    raft->told_leader = raft->leader;
+    lw_raft_count(raft);
+}
+
 /* ---- time -------------------------------------------------------------------------------------
  */
 

@@ -336,6 +336,10 @@ LW_MUST_USE lw_status lw_raft_replay(lw_raft *raft, uint64_t index, uint64_t ter
  * others wait, and give no vote for one election timeout, unless the group is new (term 0): what
  * they promised a leader before they stopped is not remembered otherwise (R7). */
 void lw_raft_start(lw_raft *raft, uint64_t now);
+/* Instead of that, in a group whose only member has led the term without a core, all along and with
+ * an entry of it applied at the log's start, and is about to take in others: it goes on leading.
+ * What was replayed is durable up to `persisted`. No ROLE says so. */
+void lw_raft_lead_on(lw_raft *raft, uint64_t persisted, uint64_t now);
 
 /* ---- events -----------------------------------------------------------------------------------
  */
