@@ -1,92 +1,73 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The life of a group: opening, replay, start, end. */
+/* The life of a group: opening, start, end. */
 #include "node/group_state.h"
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-static bool is_alone(const lw_group *group) {
-    const lw_group_members *members = &group->members;
-    return !group->options.joins &&
-           (members->count == 0 ||
-            (members->count == 1 && members->replicas[0].role == LW_REPLICA_VOTER &&
-             members->replicas[0].node == group->groups->options.node));
-}
-
 lw_group *lw_group_open(const lw_group_options *options) {
     lw_groups *groups = options->groups;
-    lw_group *opened = lw_allocate_zero(groups->env->memory, sizeof(*opened));
+    lw_memory *memory = groups->env->memory;
+    lw_group *opened = lw_allocate_zero(memory, sizeof(*opened));
+    LW_ASSERT(!options->joins || (options->members.count == 0 && options->index == 0));
     opened->options = *options;
     opened->groups = groups;
     opened->env = groups->env;
     opened->id = options->group;
+    opened->references = 1;
     opened->members = options->members;
-    opened->alone = is_alone(opened);
+    if (options->members.count == 0 && !options->joins) {
+        opened->members.count = 1;
+        opened->members.replicas[0] =
+            (lw_shard_replica){.node = groups->options.node, .role = LW_REPLICA_VOTER};
+    }
     opened->last = opened->durable = opened->committed = opened->applied = options->index;
-    opened->start_index = options->index;
+    opened->start_index = opened->flushed = opened->members_index = options->index;
+    opened->digest_from = options->index;
     opened->first = options->index + 1;
+    opened->deadline = LW_RAFT_NEVER;
+    opened->replay = lw_allocate_zero(memory, sizeof(*opened->replay));
+    groups_enter(groups, opened);
     return opened;
 }
 
+void group_unreference(lw_group *group) {
+    LW_ASSERT(group->references > 0);
+    if (--group->references > 0) {
+        return;
+    }
+    lw_memory *memory = group->env->memory;
+    lw_free(memory, group->replay);
+    lw_free(memory, group->raft);
+    lw_free(memory, group);
+}
+
 void lw_group_close(lw_group *group) {
+    LW_ASSERT(lw_queue_empty(&group->settling) && lw_queue_empty(&group->reading));
+    group->halted = true;
+    groups_forget(group->groups, group);
+    groups_leave(group->groups, group);
     group_slots_reset(group);
-    lw_free(group->env->memory, group);
+    group_unreference(group);
+}
+
+void group_halt(lw_group *group) {
+    if (!group->halted) {
+        group->halted = true;
+        groups_forget(group->groups, group);
+        group_proposals_end(group, LW_UNDETERMINED);
+        lw_queue_wake_all(&group->reading);
+    }
 }
 
 void lw_group_stop(lw_group *group) {
-    if (group->paused && !group->halted) {
-        group->halted = true;
-        group_proposals_end(group, LW_UNDETERMINED);
+    if (group->paused || group->raft != NULL) {
+        group_halt(group);
     }
-}
-
-/* ---- replay --------------------------------------------------------------------------------- */
-
-static lw_status replay_state(lw_group *group, const lw_log_record *record) {
-    lw_bytes payload = record->payload;
-    if (payload.size != 0 && payload.size != GROUP_STATE_SIZE) {
-        return lw_fail(LW_CORRUPTION, "the state of shard %llu in the log is not well-formed",
-                       (unsigned long long)group->id);
-    }
-    group->term = record->term;
-    group->vote = payload.size == 0 ? 0 : lw_get_u64(payload.data);
-    if (payload.size != 0 && lw_get_u64(payload.data + 8) <= group->options.index) {
-        group->start_term = lw_get_u64(payload.data + 16);
-    }
-    return LW_OK;
-}
-
-static lw_status replay_entry(lw_group *group, const lw_log_record *record) {
-    if (record->index != group->last + 1) {
-        return lw_fail(LW_CORRUPTION,
-                       "the log of shard %llu goes from entry %llu to %llu: entries are missing",
-                       (unsigned long long)group->id, (unsigned long long)group->last,
-                       (unsigned long long)record->index);
-    }
-    group_payload payload;
-    LW_TRY(group_payload_open(group, record->index, record->payload, &payload));
-    lw_group_entry entry = {.index = record->index, .term = record->term, .bytes = payload.bytes};
-    LW_TRY(group->options.apply(group->options.argument, &entry));
-    group->last = group->durable = group->committed = group->applied = record->index;
-    group->first = group->last + 1;
-    return LW_OK;
-}
-
-lw_status lw_group_replay(lw_group *group, const lw_log_record *record) {
-    LW_ASSERT(!group->started && record->group == group->id);
-    if (record->kind == LW_LOG_STATE) {
-        return replay_state(group, record);
-    }
-    group->term = record->term > group->term ? record->term : group->term;
-    if (record->index <= group->options.index) {
-        group->start_term = record->term;
-        return LW_OK;
-    }
-    return replay_entry(group, record);
 }
 
 /* ---- starting ------------------------------------------------------------------------------- */
 
-static void append_state(lw_group *group) {
+void group_append_state(lw_group *group) {
     uint8_t payload[GROUP_STATE_SIZE];
     lw_put_u64(payload, group->vote);
     lw_put_u64(payload + 8, group->start_index);
@@ -98,39 +79,55 @@ static void append_state(lw_group *group) {
     group->position = lw_log_append(group->groups->log, &record, 1);
 }
 
-/* What begins a term. */
-static void append_first(lw_group *group) {
+void group_begin_term(lw_group *group, uint64_t term) {
     lw_buffer entry = lw_buffer_in(group->env->memory);
     group_payload_close(&entry, NULL, group->committed);
-    group_slot *slot = group_slots_push(group);
-    slot->payload = lw_buffer_view(&entry);
-    slot->owned = true;
+    group_slot *slot = group_slots_push(group, term, lw_buffer_view(&entry), NULL);
+    group_slot_own(group, slot);
+    lw_buffer_reset(&entry);
     group_append(group, slot);
+    group->begun_index = group->last;
+}
+
+/* A group of one leads a new term at once: the log keeps the order, so that nothing of the term is
+ * durable before the term itself is, and nobody else is told of it. */
+static void lead_alone(lw_group *group) {
+    group->term++;
+    group->vote = group->groups->options.node;
+    group_append_state(group);
+    group->leading = group->leads = true;
+    group->leader = group->groups->options.node;
+    group_begin_term(group, group->term);
 }
 
 void lw_group_start(lw_group *group) {
-    LW_ASSERT(!group->started && group->alone);
-    lw_log_release(group->groups->log, group->id, group->options.index);
+    LW_ASSERT(!group->started && group->groups->log != NULL);
+    if (group->replay != NULL) { /* the group is new: nothing was replayed that could be wrong */
+        lw_status status = lw_group_replay_end(group);
+        LW_ASSERT(status == LW_OK);
+    }
     group->started = true;
-    group->term++;
-    group->vote = group->groups->options.node;
-    append_state(group); /* in front of all that depends on it: the log keeps the order */
-    group->leads = true;
-    append_first(group);
-}
-
-/* ---- the log's end -------------------------------------------------------------------------- */
-
-void lw_group_flushed(lw_group *group, uint64_t index) {
-    if (group->started) {
-        lw_log_release(group->groups->log, group->id, index);
+    group->released = group->options.index;
+    lw_log_release(group->groups->log, group->id, group->released);
+    if (group->raft == NULL) {
+        lead_alone(group);
+    } else {
+        lw_raft_start(group->raft, lw_env_now(group->env));
+        groups_dirty(group->groups, group);
     }
 }
 
 /* ---- looking -------------------------------------------------------------------------------- */
 
 uint64_t lw_group_leads(const lw_group *group) {
-    return group->leads ? group->term : 0;
+    bool leads = group->leads && !group->halted && !group->dead;
+    leads = leads && (group->raft == NULL ||
+                      (group->raft->role == LW_RAFT_LEADER && group->raft->term == group->term));
+    return leads ? group->term : 0;
+}
+
+uint64_t lw_group_leader(const lw_group *group) {
+    return group->leader;
 }
 
 uint64_t lw_group_term(const lw_group *group) {
@@ -139,4 +136,40 @@ uint64_t lw_group_term(const lw_group *group) {
 
 uint64_t lw_group_last_index(const lw_group *group) {
     return group->last;
+}
+
+bool lw_group_alone(const lw_group *group) {
+    return group->raft == NULL;
+}
+
+static void peer_figures(const lw_group *group, lw_group_figures *figures) {
+    for (uint32_t index = 0; index < figures->members.count; index++) {
+        uint64_t node = figures->members.replicas[index].node;
+        const lw_raft_peer *peer = lw_raft_peer_of(group->raft, node);
+        if (node != group->groups->options.node) {
+            figures->peers[figures->peer_count++] =
+                (lw_group_peer){.node = node,
+                                .match = peer == NULL ? 0 : peer->match,
+                                .reachable = groups_link_up(group->groups, node),
+                                .in_snapshot = peer != NULL && peer->state == LW_RAFT_BEHIND,
+                                .caught_up = lw_raft_caught_up(group->raft, node)};
+        }
+    }
+}
+
+void lw_group_figures_get(const lw_group *group, lw_group_figures *figures) {
+    *figures = (lw_group_figures){.term = group->term,
+                                  .leader = group->leader,
+                                  .last_index = group->last,
+                                  .committed_index = group->committed,
+                                  .applied_index = group->applied,
+                                  .members = group->members};
+    for (uint64_t index = group->first; index <= group->last; index++) {
+        const group_slot *slot = group_slot_at(group, index);
+        figures->kept_bytes += slot->owned ? slot->payload.size : 0;
+    }
+    if (group->raft != NULL) {
+        figures->members = group_members_of(&group->raft->config);
+        peer_figures(group, figures);
+    }
 }

@@ -71,10 +71,15 @@ typedef struct lw_group_options {
     void (*followed)(void *argument, uint64_t term, uint64_t leader);
     /* The members are others now, or again the old ones. Not yet committed. */
     void (*changed)(void *argument, const lw_group_members *members);
+    /* Both sets of voters have agreed on the new one: `members` is to be proposed now, which has no
+     * others. */
+    void (*leaves_joint)(void *argument, const lw_group_members *members);
+    /* A leader says that this node is no member any more: the replica is to go (hazard R14). */
+    void (*removed)(void *argument);
     /* Whether the store has room for entries of `size` bytes: else they are not taken in, and the
      * leader comes again (hazard R18). */
     bool (*room)(void *argument, size_t size);
-    /* `node` needs what the log does not have any more: asked again until
+    /* `node` needs what the log does not have any more. Not asked again before
      * lw_group_snapshot_sent. */
     void (*wants_snapshot)(void *argument, uint64_t node);
     /* What was applied here up to `index` differs from what `node` has applied (G5). The group
@@ -88,7 +93,10 @@ typedef struct lw_group_options {
 lw_group *lw_group_open(const lw_group_options *options);
 /* Takes one record of its own while the log is replayed, and applies what is known committed. */
 LW_MUST_USE lw_status lw_group_replay(lw_group *group, const lw_log_record *record);
-/* After replay, or in a group that is new. Where this node is the sole voter it leads a new term at
+/* After replay: LW_CORRUPTION if entries are missing. Where nobody else has to do with the group
+ * all of it is committed, and is applied. */
+LW_MUST_USE lw_status lw_group_replay_end(lw_group *group);
+/* Then, or in a group that is new. Where this node is the sole voter it leads a new term at
  * once: propose, and wait for the last. Who proposes nothing awaits the term's beginning with
  * lw_group_settle. Else it waits to hear of others, or to be elected. */
 void lw_group_start(lw_group *group);
@@ -114,8 +122,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_group_wait_committed(lw_group *group, lw_prop
 /* Waits until everything proposed here by now, and what begins the term, is applied. */
 LW_MUST_USE LW_YIELDS lw_status lw_group_settle(lw_group *group);
 /* From within `apply`: nothing behind this entry is applied before lw_group_resume, which applies
- * what came meanwhile. The entry itself counts as applied, but its proposer is only told then if
- * it is not the one that resumes: whoever proposed it goes on at once. */
+ * what came meanwhile. The entry itself counts as applied: its proposer, if any, goes on at once.
+ */
 void lw_group_pause(lw_group *group);
 void lw_group_resume(lw_group *group);
 
@@ -135,24 +143,27 @@ bool lw_group_lease_held(const lw_group *group, uint64_t lease);
 /* Whether a proposal may change the members now: an entry of this term is committed, and no other
  * change is under way (hazard R3). */
 bool lw_group_may_change(const lw_group *group);
-/* Has `node` lead, if it can: a voter that is not far behind. */
-void lw_group_transfer(lw_group *group, uint64_t node);
+/* Has `node` lead, if it can: a voter that is not far behind. LW_OK: it is asked to; `followed`
+ * says when it does. LW_UNAVAILABLE, LW_REFUSED: not now. */
+LW_MUST_USE lw_status lw_group_transfer(lw_group *group, uint64_t node);
 
 /* ---- the log's end, and snapshots --------------------------------------------------------- */
 
 /* A flush of the tree became durable up to `index`: the log may let go of what nobody needs. */
 void lw_group_flushed(lw_group *group, uint64_t index);
 
+/* A checkpoint is being sent to `node`, of what was applied up to `index`: its term. The log keeps
+ * what comes behind, within its bounds, until lw_group_snapshot_sent. LW_UNAVAILABLE: this node
+ * does not lead any more, or does not know the term any more: make a newer one. */
+LW_MUST_USE lw_status lw_group_snapshot_begin(lw_group *group, uint64_t node, uint64_t index,
+                                              uint64_t *term);
+/* It was installed there, up to `index`; 0: it was not. */
+void lw_group_snapshot_sent(lw_group *group, uint64_t node, uint64_t index);
+
 typedef struct lw_group_snapshot {
     uint64_t index, term;     /* of the last entry in it */
     lw_group_members members; /* as of then */
 } lw_group_snapshot;
-/* What a checkpoint made now stands for: everything applied. The log keeps what comes behind for
- * `node`, within its bounds, until the snapshot was sent. */
-void lw_group_snapshot_begin(lw_group *group, uint64_t node, lw_group_snapshot *snapshot);
-/* It was installed there, or not. */
-void lw_group_snapshot_sent(lw_group *group, uint64_t node, const lw_group_snapshot *snapshot,
-                            bool installed);
 /* Makes a snapshot what this replica stands on: notes durably that the log begins anew behind it,
  * then calls `ingest`, which replaces the shard's tree by one edit, then goes on from there. A
  * crash leaves all of it or nothing (hazard R10). LW_OK also if the replica has come that far by
@@ -168,6 +179,7 @@ typedef struct lw_group_peer {
     uint64_t match;   /* holds durably all up to here, as far as known; of a leader only */
     bool reachable;   /* its link is up */
     bool in_snapshot; /* waits for one, or for its end */
+    bool caught_up;   /* a learner that may become a voter (hazard R5) */
 } lw_group_peer;
 
 typedef struct lw_group_figures {
@@ -183,6 +195,8 @@ void lw_group_figures_get(const lw_group *group, lw_group_figures *figures);
 
 /* The term in which this node leads, and may serve; 0: it does not. */
 uint64_t lw_group_leads(const lw_group *group);
+/* Whether nobody else has to do with it, so that every durable entry is committed. */
+bool lw_group_alone(const lw_group *group);
 /* Who leads, as far as known; 0: nobody is known to. */
 uint64_t lw_group_leader(const lw_group *group);
 uint64_t lw_group_term(const lw_group *group);

@@ -1,74 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Entries: their form, those that are in memory, and applying them in order. */
+/* Entries in memory, and applying them in order.
+ *
+ * Invariants
+ * 1. What is not applied is in memory; in front of it there may be more, without a gap.
+ * 2. What is not owned is its proposer's, who waits: it becomes owned before that ends, if it
+ *    stays. */
 #include "node/group_state.h"
 
+#include "base/hash.h"
+
 enum { SLOTS_MIN = 8 };
-
-/* ---- form ----------------------------------------------------------------------------------- */
-
-void group_payload_close(lw_buffer *entry, const lw_group_members *members, uint64_t committed) {
-    for (uint32_t index = 0; members != NULL && index < members->count; index++) {
-        lw_buffer_append_u64(entry, members->replicas[index].node);
-        lw_buffer_append_u8(entry, (uint8_t)members->replicas[index].role);
-    }
-    if (members != NULL) {
-        LW_ASSERT(members->count > 0 && members->count <= LW_SHARD_REPLICAS_MAX);
-        lw_buffer_append_u8(entry, (uint8_t)members->count);
-    }
-    uint8_t *trailer = lw_buffer_reserve(entry, GROUP_TRAILER_SIZE);
-    lw_put_u64(trailer, committed);
-    trailer[8] = members == NULL ? GROUP_MARK_ENTRY : GROUP_MARK_MEMBERS;
-    entry->size += GROUP_TRAILER_SIZE;
-}
-
-static bool members_open(lw_bytes *bytes, lw_group_members *members) {
-    enum { MEMBER_SIZE = 8 + 1 };
-    if (bytes->size < 1) {
-        return false;
-    }
-    uint32_t count = bytes->data[bytes->size - 1];
-    size_t size = count * MEMBER_SIZE;
-    if (count == 0 || count > LW_SHARD_REPLICAS_MAX || size > bytes->size - 1) {
-        return false;
-    }
-    bytes->size -= 1 + size;
-    const uint8_t *from = bytes->data + bytes->size;
-    *members = (lw_group_members){.count = count};
-    bool sound = true;
-    for (uint32_t index = 0; index < count; index++, from += MEMBER_SIZE) {
-        lw_shard_replica *replica = &members->replicas[index];
-        *replica = (lw_shard_replica){.node = lw_get_u64(from), .role = (lw_replica_role)from[8]};
-        sound = sound && replica->role >= LW_REPLICA_VOTER && replica->role <= LW_REPLICA_LEAVING;
-        sound = sound && (index == 0 || members->replicas[index - 1].node < replica->node);
-    }
-    return sound;
-}
-
-static bool payload_open(lw_bytes payload, group_payload *opened) {
-    *opened = (group_payload){.bytes = payload};
-    if (payload.size == 0) {
-        return false;
-    }
-    opened->mark = (group_mark)payload.data[payload.size - 1];
-    if (opened->mark == GROUP_MARK_BEFORE) {
-        return true;
-    }
-    if (opened->mark > GROUP_MARK_MEMBERS || payload.size < GROUP_TRAILER_SIZE) {
-        return false;
-    }
-    opened->bytes.size -= GROUP_TRAILER_SIZE;
-    opened->committed = lw_get_u64(payload.data + opened->bytes.size);
-    return opened->mark != GROUP_MARK_MEMBERS || members_open(&opened->bytes, &opened->members);
-}
-
-lw_status group_payload_open(const lw_group *group, uint64_t index, lw_bytes payload,
-                             group_payload *opened) {
-    if (!payload_open(payload, opened) || opened->committed >= index) {
-        return lw_fail(LW_CORRUPTION, "entry %llu of shard %llu is not well-formed",
-                       (unsigned long long)index, (unsigned long long)group->id);
-    }
-    return LW_OK;
-}
 
 /* ---- in memory ------------------------------------------------------------------------------ */
 
@@ -83,13 +24,15 @@ static void grow(lw_group *group) {
     group->capacity = capacity;
 }
 
-group_slot *group_slots_push(lw_group *group) {
-    LW_ASSERT(group->first <= group->last + 1);
+group_slot *group_slots_push(lw_group *group, uint64_t term, lw_bytes payload,
+                             lw_proposal *proposal) {
+    LW_ASSERT(group->first <= group->applied + 1 && group->applied <= group->last);
     if (group->last + 1 - group->first == group->capacity) {
         grow(group);
     }
     group_slot *pushed = group_slot_at(group, ++group->last);
-    *pushed = (group_slot){.term = group->term};
+    *pushed = (group_slot){.term = term, .payload = payload, .proposal = proposal};
+    group->unapplied_size += payload.size;
     return pushed;
 }
 
@@ -97,36 +40,119 @@ void group_slot_own(lw_group *group, group_slot *slot) {
     if (!slot->owned) {
         slot->payload = lw_copy(group->env->memory, slot->payload);
         slot->owned = true;
+        groups_kept(group->groups, slot->payload.size, 0);
     }
 }
 
-static void drop_first(lw_group *group) {
-    LW_ASSERT(group->first <= group->last);
-    group_slot *dropped = group_slot_at(group, group->first++);
-    LW_ASSERT(dropped->proposal == NULL);
-    if (dropped->owned) {
-        lw_free(group->env->memory, (void *)(uintptr_t)dropped->payload.data);
+static void forget(lw_group *group, group_slot *slot) {
+    LW_ASSERT(slot->proposal == NULL);
+    if (slot->owned) {
+        groups_kept(group->groups, 0, slot->payload.size);
+        lw_free(group->env->memory, (void *)(uintptr_t)slot->payload.data);
     }
+}
+
+void group_slots_drop(lw_group *group) {
+    LW_ASSERT(group->first <= group->applied && group->first <= group->last);
+    forget(group, group_slot_at(group, group->first++));
+}
+
+void group_slots_cut(lw_group *group, uint64_t index) {
+    LW_ASSERT(index > group->applied && index >= group->first);
+    while (group->last >= index) {
+        group_slot *slot = group_slot_at(group, group->last--);
+        group->unapplied_size -= slot->payload.size;
+        group_proposal_end(slot, LW_UNAVAILABLE);
+        forget(group, slot);
+    }
+    group->durable = group->durable < group->last ? group->durable : group->last;
 }
 
 void group_slots_reset(lw_group *group) {
-    while (group->first <= group->last) {
-        drop_first(group);
+    for (uint64_t index = group->first; index <= group->last; index++) {
+        forget(group, group_slot_at(group, index));
     }
+    group->first = group->last + 1;
+    group->unapplied_size = 0;
     lw_free(group->env->memory, group->slots);
     group->slots = NULL;
     group->capacity = 0;
 }
 
+/* ---- keeping for followers ------------------------------------------------------------------ */
+
+/* Up to where every member that can be reached has everything. */
+static uint64_t matched_by_all(const lw_group *group) {
+    uint64_t matched = UINT64_MAX;
+    for (int place = 0; group->leading && place < LW_RAFT_MEMBERS_MAX; place++) {
+        const lw_raft_peer *peer = &group->raft->peers[place];
+        if (peer->node != 0 && !peer->unreachable && peer->state != LW_RAFT_BEHIND &&
+            peer->match < matched) {
+            matched = peer->match;
+        }
+    }
+    return matched;
+}
+
+void group_slots_trim(lw_group *group) {
+    group->matched = matched_by_all(group);
+    while (group->first <= group->applied && group->first <= group->last &&
+           (group->first <= group->matched ||
+            group->groups->kept_size > group->groups->options.kept_size)) {
+        group_slots_drop(group);
+    }
+}
+
+/* ---- digests (G5) --------------------------------------------------------------------------- */
+
+/* What replicas applied is compared in stretches that begin at the same indexes everywhere, so that
+ * nobody has to remember more than that, and one that was restarted joins in with the next. */
+static void digest_one(lw_group *group, const group_slot *slot) {
+    uint64_t index = group->applied;
+    if ((index - 1) % GROUP_DIGEST_EVERY == 0) {
+        group->digest_from = index - 1;
+        group->digest = 0;
+    }
+    group->digest = lw_mix(group->digest ^ lw_hash(slot->term, slot->payload));
+    bool whole = group->digest_from + GROUP_DIGEST_EVERY == index;
+    if (whole && index % GROUP_DIGEST_EVERY == 0) {
+        group->digests[index / GROUP_DIGEST_EVERY % GROUP_DIGESTS] =
+            (group_digest){.index = index, .value = group->digest};
+        lw_raft_applied(group->raft, index, index, group->digest);
+    }
+}
+
 /* ---- applying ------------------------------------------------------------------------------- */
 
 static lw_status apply_one(lw_group *group, uint64_t index) {
-    const group_slot *slot = group_slot_at(group, index);
+    group_slot *slot = group_slot_at(group, index);
     group_payload payload;
     LW_TRY(group_payload_open(group, index, slot->payload, &payload));
     lw_group_entry entry = {
         .index = index, .term = slot->term, .bytes = payload.bytes, .proposal = slot->proposal};
-    return group->options.apply(group->options.argument, &entry);
+    LW_TRY(group->options.apply(group->options.argument, &entry));
+    group->applied = index;
+    group->unapplied_size -= slot->payload.size;
+    if (payload.mark == GROUP_MARK_MEMBERS) {
+        group->members = payload.members;
+    }
+    return LW_OK;
+}
+
+/* It was applied: ends its proposal, and keeps it for followers, or not. */
+static void applied_one(lw_group *group) {
+    group_slot *slot = group_slot_at(group, group->applied);
+    if (group->raft != NULL) {
+        digest_one(group, slot);
+    }
+    bool kept = group->raft != NULL && group->applied > group->matched;
+    if (kept) {
+        group_slot_own(group, slot);
+    }
+    group_proposal_end(slot, LW_OK);
+    if (!kept && group->first == group->applied) {
+        group_slots_drop(group);
+    }
 }
 
 /* Those who wait for no more than that it is committed. */
@@ -147,25 +173,20 @@ void group_apply(lw_group *group) {
             group_fail(group);
             return;
         }
-        group->applied++;
-        group_proposal_end(group_slot_at(group, group->applied), LW_OK);
-        drop_first(group);
+        applied_one(group);
+        if (group->leading && !group->leads && group->applied >= group->begun_index) {
+            group->leads = true;
+            group->options.led(group->options.argument, group->term);
+        }
     }
-    if (group->paused && !group->dead) {
+    if (group->paused && !group->dead && !group->halted) {
         leave_committed(group);
     }
-    if (!lw_queue_empty(&group->settling)) {
-        lw_queue_wake_all(&group->settling);
+    if (group->raft != NULL && group->applied <= group->raft->commit) {
+        lw_raft_applied(group->raft, group->applied, 0, 0);
     }
-}
-
-void group_durable(lw_group *group, uint64_t position) {
-    while (group->durable < group->last &&
-           group_slot_at(group, group->durable + 1)->position <= position) {
-        group->durable++;
-    }
-    group->committed = group->durable; /* its quorum is this disk */
-    group_apply(group);
+    lw_queue_wake_all(&group->settling);
+    lw_queue_wake_all(&group->reading);
 }
 
 void lw_group_pause(lw_group *group) {
@@ -177,4 +198,7 @@ void lw_group_resume(lw_group *group) {
     LW_ASSERT(group->paused);
     group->paused = false;
     group_apply(group);
+    if (group->raft != NULL) {
+        groups_dirty(group->groups, group);
+    }
 }

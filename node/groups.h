@@ -17,6 +17,7 @@
 #define LW_GROUPS_H
 
 #include "base/env.h"
+#include "lattice/raft.h"
 #include "storage/budget.h"
 #include "storage/log.h"
 
@@ -30,13 +31,14 @@ typedef struct lw_groups_options {
                             is more is read back from the log; 0: 8 MiB */
     uint64_t behind_max; /* bytes of log that a group keeps for followers that are behind; who needs
                             older entries gets a snapshot; 0: 64 MiB */
+    uint64_t election_timeout_ns; /* the same on all nodes; 0: a second */
     /* Queues a message to a node, or drops it. Copies; never suspends. NULL where no group has
      * other members, ever. */
     void (*send)(void *argument, uint64_t node, lw_bytes message);
-    /* A node has sent something to a group that is not here, and wants an answer: to make a replica
-     * that waits for a snapshot, or to tell it that it is no member any more. May be NULL. Must not
-     * suspend. */
-    void (*stranger)(void *argument, uint64_t from, uint64_t group);
+    /* A node has sent something to a group that is not here. LW_RAFT_APPEND: it leads, and counts
+     * on a replica here, which is to be made with `joins`, unless it is known to have gone. Else it
+     * may itself be no member any more: lw_groups_gone. May be NULL. Must not suspend. */
+    void (*stranger)(void *argument, uint64_t from, uint64_t group, lw_raft_kind kind);
     void *argument;
 } lw_groups_options;
 
@@ -48,6 +50,8 @@ LW_YIELDS void lw_groups_close(lw_groups *groups);
 
 /* A message that a node's `send` handed in there. Never suspends. */
 void lw_groups_receive(lw_groups *groups, uint64_t from, lw_bytes message);
+/* Tells a node that it is no member of a group any more, since the change at `index` (R14). */
+void lw_groups_gone(lw_groups *groups, uint64_t node, uint64_t group, uint64_t index);
 /* The link to a node is up, or down: wakes groups that rest. Links are down at first. */
 void lw_groups_link(lw_groups *groups, uint64_t node, bool up);
 

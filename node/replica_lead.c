@@ -187,10 +187,7 @@ void replica_led(void *argument, uint64_t term) {
 /* ---- starting ------------------------------------------------------------------------------- */
 
 bool replica_alone(const lw_replica *replica) {
-    const lw_shard_descriptor *shard = &replica->descriptor;
-    return shard->replica_count == 0 ||
-           (shard->replica_count == 1 && shard->replicas[0].role == LW_REPLICA_VOTER &&
-            shard->replicas[0].node == replica->options.node);
+    return lw_group_alone(replica->group);
 }
 
 /* All of it leaves in one write. */

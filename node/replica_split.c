@@ -153,6 +153,7 @@ static lw_status decode_child(const lw_replica *replica, lw_bytes bytes,
 lw_status lw_replica_finish_split(lw_replica *replica, uint64_t *child) {
     LW_ASSERT(replica->log == NULL);
     *child = 0;
+    LW_TRY(lw_group_replay_end(replica->group));
     if (replica->descriptor.end.size == 0) {
         return LW_OK;
     }

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Messages that come in: entries go to the log at once, answers follow once they are durable. */
+#include "node/group_state.h"
+
+enum {
+    RECORDS_AT_ONCE = 32,
+    UNAPPLIED_SIZE_MAX = 16 * 1024 * 1024, /* bytes that a follower takes before it applies some */
+    STARVED_NS = 20 * 1000 * 1000,         /* at most so often a leader is told: not now */
+};
+
+/* ---- what replicas applied (G5) ------------------------------------------------------------- */
+
+/* False if it differs. */
+static bool compare_digests(lw_group *group, const lw_raft_message *message) {
+    uint64_t index = message->digest_index;
+    const group_digest *own = &group->digests[index / GROUP_DIGEST_EVERY % GROUP_DIGESTS];
+    if (index == 0 || own->index != index || own->value == message->digest ||
+        LW_BUG(group->env, "group.digests_not_compared")) {
+        return true;
+    }
+    lw_logline(group->env, LW_LEVEL_ERROR, "replicas differ", "shard=%llu index=%llu node=%llu",
+               (unsigned long long)group->id, (unsigned long long)index,
+               (unsigned long long)message->from);
+    group_halt(group);
+    group->options.diverged(group->options.argument, message->from, index);
+    return false;
+}
+
+/* ---- room (R18) ----------------------------------------------------------------------------- */
+
+/* Where there is no room, entries are left out: what is left is a heartbeat, so that the leader
+ * knows that we live, and comes again. Not too often, since it comes at once. False: nothing is
+ * left. */
+static bool strip_without_room(lw_group *group, lw_raft_message *message, size_t size) {
+    bool room = group->unapplied_size < UNAPPLIED_SIZE_MAX &&
+                group->options.room(group->options.argument, size);
+    if (message->count == 0 || room) {
+        return true;
+    }
+    LW_MARK(group->env, "group.no_room");
+    uint64_t now = lw_env_now(group->env);
+    if (now - group->starved_ns < STARVED_NS) {
+        return false;
+    }
+    group->starved_ns = now;
+    message->count = message->run_count = 0;
+    return true;
+}
+
+/* ---- entries -------------------------------------------------------------------------------- */
+
+/* Looks at every payload: whether it is well-formed, and which of them change the members. */
+static bool find_configs(lw_group *group, lw_raft_message *message, lw_reader entries,
+                         lw_raft_config_entry **configs) {
+    uint32_t capacity = 0;
+    for (uint32_t place = 0; place < message->count; place++) {
+        group_payload payload;
+        uint64_t index = message->index + 1 + place;
+        if (group_payload_open(group, index, lw_raft_payload_next(&entries), &payload) != LW_OK) {
+            return false;
+        }
+        if (payload.mark != GROUP_MARK_MEMBERS) {
+            continue;
+        }
+        if (message->config_count == capacity) {
+            capacity = capacity == 0 ? 4 : 2 * capacity;
+            *configs = lw_reallocate(group->env->memory, *configs, capacity * sizeof(**configs));
+        }
+        (*configs)[message->config_count++] =
+            (lw_raft_config_entry){.index = index, .config = group_config_of(&payload.members)};
+    }
+    message->configs = *configs;
+    return lw_reader_ok(&entries);
+}
+
+static uint64_t term_at(const lw_raft_message *message, uint64_t index) {
+    uint32_t run = message->run_count - 1;
+    while (message->run_firsts[run] > index) {
+        run--;
+    }
+    return message->run_terms[run];
+}
+
+static void flush(lw_group *group, const lw_log_record *records, uint32_t count) {
+    group->position = lw_log_append(group->groups->log, records, count);
+    for (uint32_t back = 0; back < count; back++) {
+        group_slot_at(group, group->last - back)->position = group->position;
+    }
+}
+
+/* Takes the entries from `write` on into memory and the log. */
+static void take_in(lw_group *group, const lw_raft_message *message, lw_reader entries,
+                    const lw_raft_write *write) {
+    lw_log_record records[RECORDS_AT_ONCE];
+    uint32_t count = 0;
+    if (write->first <= group->last) {
+        LW_MARK(group->env, "group.suffix_replaced");
+        group_slots_cut(group, write->first);
+    }
+    LW_ASSERT(write->first == group->last + 1);
+    for (uint64_t index = message->index + 1; index < write->first + write->count; index++) {
+        lw_bytes payload = lw_raft_payload_next(&entries);
+        if (index < write->first) {
+            continue;
+        }
+        group_slot *slot = group_slots_push(group, term_at(message, index), payload, NULL);
+        group_slot_own(group, slot);
+        records[count++] = (lw_log_record){.group = group->id,
+                                           .term = slot->term,
+                                           .index = index,
+                                           .kind = LW_LOG_ENTRY,
+                                           .payload = slot->payload};
+        if (count == RECORDS_AT_ONCE) {
+            flush(group, records, count);
+            count = 0;
+        }
+    }
+    if (count > 0) {
+        flush(group, records, count);
+    }
+    groups_watch(group->groups, group, group->position);
+    if (LW_BUG(group->env, "group.ack_before_fsync")) {
+        lw_raft_persisted(group->raft, group->last, group->raft->cuts);
+    }
+}
+
+void group_receive(lw_group *group, lw_raft_message *message, lw_reader entries, size_t size) {
+    if (group->dead || group->halted || group->raft == NULL || !group->started) {
+        return;
+    }
+    if (!compare_digests(group, message) || !strip_without_room(group, message, size)) {
+        return;
+    }
+    lw_raft_config_entry *configs = NULL;
+    if (find_configs(group, message, entries, &configs)) {
+        lw_raft_write write;
+        lw_raft_receive(group->raft, message, lw_env_now(group->env), &write);
+        if (write.count > 0) {
+            take_in(group, message, entries, &write);
+        }
+        groups_dirty(group->groups, group);
+    } else {
+        group->groups->figures.unreadable++;
+    }
+    lw_free(group->env->memory, configs);
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where the log ends at its beginning, and snapshots, which make it begin anew. */
+#include "node/group_state.h"
+
+/* ---- letting go ----------------------------------------------------------------------------- */
+
+/* What followers may still ask for, within bounds: beyond them they get a snapshot. */
+static uint64_t needed_behind(const lw_group *group, uint64_t index) {
+    lw_groups *groups = group->groups;
+    uint64_t needed = index;
+    for (int place = 0; group->leading && place < LW_RAFT_MEMBERS_MAX; place++) {
+        const lw_raft_peer *peer = &group->raft->peers[place];
+        if (peer->node != 0 && peer->state != LW_RAFT_BEHIND && peer->match < needed) {
+            needed = peer->match;
+        }
+    }
+    if (group->snapshot_node != 0 && group->snapshot_index < needed) {
+        needed = group->snapshot_index;
+    }
+    bool too_much =
+        needed < index && lw_log_pinned(groups->log, group->id) > groups->options.behind_max;
+    return too_much ? index : needed;
+}
+
+/* The term of an entry that is let go of has to be known all the same, also after a crash. */
+static void note_start(lw_group *group, uint64_t index) {
+    uint64_t term = group->term;
+    bool known = group->raft == NULL ? index >= group->begun_index
+                                     : lw_raft_term_at(group->raft, index, &term);
+    if (known && term != group->start_term) {
+        group->start_index = index;
+        group->start_term = term;
+        group_append_state(group);
+    }
+}
+
+void group_release(lw_group *group) {
+    if (group->flushed <= group->released) {
+        return;
+    }
+    uint64_t index = group->raft == NULL ? group->flushed : needed_behind(group, group->flushed);
+    if (index <= group->released) {
+        return;
+    }
+    note_start(group, index);
+    group->released = index;
+    lw_log_release(group->groups->log, group->id, index);
+    if (group->raft != NULL) {
+        lw_raft_compacted(group->raft, index);
+    }
+}
+
+void lw_group_flushed(lw_group *group, uint64_t index) {
+    group->flushed = index > group->flushed ? index : group->flushed;
+    if (group->started && !group->dead && !group->installing) {
+        group_release(group);
+    }
+}
+
+/* ---- sending -------------------------------------------------------------------------------- */
+
+lw_status lw_group_snapshot_begin(lw_group *group, uint64_t node, uint64_t index, uint64_t *term) {
+    LW_ASSERT(index <= group->applied);
+    if (lw_group_leads(group) == 0 || group->raft == NULL ||
+        !lw_raft_term_at(group->raft, index, term)) {
+        return lw_fail(LW_UNAVAILABLE, "this node does not lead shard %llu any more",
+                       (unsigned long long)group->id);
+    }
+    group->snapshot_node = node;
+    group->snapshot_index = index;
+    return LW_OK;
+}
+
+void lw_group_snapshot_sent(lw_group *group, uint64_t node, uint64_t index) {
+    if (group->snapshot_node == node) {
+        group->snapshot_node = 0;
+    }
+    if (group->raft != NULL && !group->dead && !group->halted) {
+        lw_raft_snapshot_sent(group->raft, node, index, lw_env_now(group->env));
+        groups_dirty(group->groups, group);
+    }
+}
+
+/* ---- installing ----------------------------------------------------------------------------- */
+
+/* The marker, durable; nothing is applied from here on. */
+LW_YIELDS static lw_status mark_begin(lw_group *group, const lw_group_snapshot *snapshot) {
+    lw_log_record record = {
+        .group = group->id, .term = snapshot->term, .index = snapshot->index, .kind = LW_LOG_BEGIN};
+    uint64_t position = lw_log_append(group->groups->log, &record, 1);
+    if (lw_log_wait(group->groups->log, position) != LW_OK) {
+        group_fail(group);
+        return group->reason.status;
+    }
+    return LW_OK;
+}
+
+/* All that follows from the tree being another one, in one turn. */
+static void begin_anew(lw_group *group, const lw_group_snapshot *snapshot) {
+    lw_log *log = group->groups->log;
+    lw_log_begun(log, group->id, true);
+    if (group->last > group->applied) {
+        group_slots_cut(group, group->applied + 1);
+    }
+    group_slots_reset(group);
+    group->last = group->durable = group->committed = group->applied = snapshot->index;
+    group->flushed = group->released = group->start_index = snapshot->index;
+    group->start_term = snapshot->term;
+    group->first = snapshot->index + 1;
+    group->digest_from = snapshot->index;
+    group->members = snapshot->members;
+    group->options.joins = false;
+    lw_raft_config config = group_config_of(&snapshot->members);
+    lw_raft_install_end(group->raft, snapshot->index, snapshot->term, &config, snapshot->index,
+                        lw_env_now(group->env));
+    group_append_state(group);
+    lw_log_release(log, group->id, snapshot->index);
+}
+
+static void abandon(lw_group *group) {
+    lw_log_begun(group->groups->log, group->id, false);
+    lw_raft_install_end(group->raft, 0, 0, NULL, 0, lw_env_now(group->env));
+}
+
+LW_YIELDS static lw_status install(lw_group *group, const lw_group_snapshot *snapshot,
+                                   lw_status (*ingest)(void *argument), void *argument) {
+    LW_TRY(mark_begin(group, snapshot));
+    lw_status status = ingest(argument);
+    if (group->dead || group->halted) {
+        return lw_fail(LW_UNAVAILABLE, "the node stops while a snapshot is installed");
+    }
+    if (status == LW_OK) {
+        begin_anew(group, snapshot);
+    } else {
+        abandon(group);
+    }
+    return status;
+}
+
+lw_status lw_group_install(lw_group *group, const lw_group_snapshot *snapshot,
+                           lw_status (*ingest)(void *argument), void *argument) {
+    if (group->raft == NULL || group->installing || group->paused || group->dead || group->halted) {
+        return lw_fail(LW_UNAVAILABLE, "shard %llu takes no snapshot now",
+                       (unsigned long long)group->id);
+    }
+    if (!lw_raft_install_begin(group->raft, snapshot->index, snapshot->term)) {
+        return LW_OK;
+    }
+    LW_MARK(group->env, "group.snapshot_installed");
+    group->installing = group->paused = true;
+    lw_status status = install(group, snapshot, ingest, argument);
+    group->installing = group->paused = false;
+    if (!group->dead && !group->halted) {
+        group_apply(group);
+        groups_dirty(group->groups, group);
+    }
+    return status;
+}
