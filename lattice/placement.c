@@ -21,6 +21,7 @@ void lw_placement_begin(lw_placement_view *view, const lw_placement_options *opt
     set->full_percent = set->full_percent == 0 ? FULL_PERCENT : set->full_percent;
     LW_ASSERT(set->self != 0 && set->voters % 2 == 1 && set->voters <= LW_SHARD_REPLICAS_MAX / 2);
     view->count = 0;
+    view->weighted = false;
     view->changing = changing;
     view->round = round;
 }
@@ -28,6 +29,8 @@ void lw_placement_begin(lw_placement_view *view, const lw_placement_options *opt
 void lw_placement_add(lw_placement_view *view, const lw_placement_node *node) {
     LW_ASSERT(view->count < LW_PLACEMENT_NODES_MAX && node->state != LW_MEMBER_GONE);
     LW_ASSERT(view->count == 0 || view->nodes[view->count - 1].node < node->node);
+    view->weighted = view->weighted || (view->count > 0 && placement_weight(&view->nodes[0]) !=
+                                                               placement_weight(node));
     view->nodes[view->count++] = *node;
 }
 

@@ -63,6 +63,7 @@ typedef struct lw_placement_view {
     lw_placement_options options;
     lw_placement_node nodes[LW_PLACEMENT_NODES_MAX]; /* ascending by node */
     uint32_t count;
+    bool weighted;     /* nodes are of different capacity */
     uint32_t changing; /* steps of this node that are under way */
     uint64_t round;    /* another number for each view: luck must not be the same each time */
 } lw_placement_view;

@@ -8,6 +8,9 @@
 /* NULL if it is no member, or gone. */
 const lw_placement_node *placement_node(const lw_placement_view *view, uint64_t node);
 
+/* Its capacity, as it counts in ranks. */
+uint64_t placement_weight(const lw_placement_node *node);
+
 typedef struct placement_wanted {
     uint64_t nodes[LW_SHARD_REPLICAS_MAX]; /* best first */
     uint32_t count;                        /* may be below `target`: there are no more */

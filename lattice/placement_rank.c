@@ -31,7 +31,7 @@ static uint64_t minus_log2(uint64_t value) {
     return ((uint64_t)(shift + 1) << FRACTION_BITS) - fraction;
 }
 
-static uint64_t weight(const lw_placement_node *node) {
+uint64_t placement_weight(const lw_placement_node *node) {
     uint64_t size = node->capacity >> 30;
     if (node->capacity == 0) {
         return WEIGHT_USUAL;
@@ -39,10 +39,13 @@ static uint64_t weight(const lw_placement_node *node) {
     return size == 0 ? 1 : size > WEIGHT_MAX ? WEIGHT_MAX : size;
 }
 
-/* The lower the better. */
-static uint64_t cost(uint64_t shard, const lw_placement_node *node) {
+/* The lower the better. Without weights the order of logarithms is that of the numbers. */
+static uint64_t cost(const lw_placement_view *view, uint64_t shard, const lw_placement_node *node) {
     uint64_t chance = lw_mix(shard ^ lw_mix(node->node));
-    return (minus_log2(chance == 0 ? 1 : chance) << COST_SHIFT) / weight(node);
+    if (!view->weighted) {
+        return ~chance;
+    }
+    return (minus_log2(chance == 0 ? 1 : chance) << COST_SHIFT) / placement_weight(node);
 }
 
 /* ---- what is wanted -----------------------------------------------------------------------------
@@ -105,7 +108,7 @@ static const lw_placement_node *pick(const lw_placement_view *view, uint64_t sha
         if (best != NULL && zone > best_zone) {
             continue;
         }
-        uint64_t its_cost = cost(shard, node);
+        uint64_t its_cost = cost(view, shard, node);
         if (best == NULL || zone < best_zone || its_cost < best_cost) {
             best = node;
             best_zone = zone;
