@@ -42,6 +42,7 @@ typedef enum lw_message_kind {
     LW_MESSAGE_SNAPSHOT_OFFER = 6, /* between nodes: a shard as files (node/snapshot_wire.h) */
     LW_MESSAGE_SNAPSHOT_PIECE = 7,
     LW_MESSAGE_SNAPSHOT_END = 8,
+    LW_MESSAGE_PING = 9, /* nothing → nothing: whether the node is there */
     /* from here on to a shard; bodies in txn/request.h */
     LW_MESSAGE_TIMESTAMP = 16,
     LW_MESSAGE_GET = 17,

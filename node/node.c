@@ -42,6 +42,9 @@ LW_YIELDS static lw_status handle(void *argument, const lw_request *request, uin
     if (!node->serving) {
         return unavailable();
     }
+    if (request->kind == LW_MESSAGE_PING) {
+        return LW_OK;
+    }
     if (request->kind == LW_MESSAGE_STATUS) {
         lw_node_status_json(node, body);
         return LW_OK;

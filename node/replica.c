@@ -200,6 +200,7 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
     case LW_MESSAGE_TOPOLOGY:
     case LW_MESSAGE_SHARDS:
     case LW_MESSAGE_NODES:
+    case LW_MESSAGE_PING:
     case LW_MESSAGE_SNAPSHOT_OFFER:
     case LW_MESSAGE_SNAPSHOT_PIECE:
     case LW_MESSAGE_SNAPSHOT_END:
