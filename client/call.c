@@ -1,26 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Calls: requests routed to the shards they are about, made together over the link, and made again
- * until the deadline (client/client.h).
+/* Calls: requests routed to the shards they are about, and there to the nodes that lead them; made
+ * together, over several links at once if they go to several nodes; and made again until the
+ * deadline (client/client.h). A node that is not the one to ask sends the client on, or is left for
+ * the next: each is tried once, then there is a pause.
  *
  * Invariants
  * 1. A request whose answer is known is not sent again, whatever becomes of those made with it.
  * 2. LW_UNAVAILABLE with a list of shards means that nothing was done there: what earlier attempts
- *    may have done stays as uncertain as it was (hazard T9). */
+ *    may have done stays as uncertain as it was. Without one it may have been done (hazard T9).
+ * 3. What becomes of one node shows in no call's outcome before its deadline, as long as another
+ *    may answer. */
 #include "client/client.h"
+#include "lattice/member.h"
+
+enum {
+    REDIRECTS_MAX = 4,     /* followed at once in one call: more of them are a circle */
+    NODES_PAUSE_MS = 2000, /* between two questions for the members */
+    NODES_TIMEOUT_MS = 1000,
+};
 
 static const uint64_t ns_per_ms = 1000000;
 
+typedef struct round round;
+
+/* The attempts of a round over one link. */
+typedef struct lane {
+    round *in;
+    lw_contact *contact;
+    lw_attempt *attempts;
+    uint32_t *places; /* of the call that each attempt belongs to */
+    uint32_t count;
+    lw_status status;
+    lw_error *reason; /* of one among several */
+} lane;
+
 /* One round of attempts of the calls that are not done. */
-typedef struct round {
+struct round {
     lw_client *client;
     uint64_t deadline_ns;
     lw_call *calls;
     uint32_t count;
-    lw_attempt *attempts; /* as many as there are calls at most */
-    uint32_t *places;     /* of the call that each attempt belongs to */
+    lw_attempt *attempts; /* as many as there are calls at most; so of the next two */
+    uint32_t *places;
+    lw_contact **contacts; /* to whom they go */
     uint32_t attempt_count;
-    bool learnt; /* something new about the shards: try again at once */
-} round;
+    lane one, *lanes; /* mostly there is one */
+    uint32_t lane_count, lanes_running;
+    lw_queue lane_ended;
+    bool learnt;           /* something new about the shards, or whom to ask: try again at once */
+    uint64_t since, began; /* failures of contacts before this round of them, and before the call */
+    uint32_t redirects;
+    const char *last; /* address of who was asked last */
+};
 
 static uint32_t remaining_ms(lw_client *client, uint64_t deadline_ns) {
     uint64_t now = lw_env_now(client->env);
@@ -30,19 +61,88 @@ static uint32_t remaining_ms(lw_client *client, uint64_t deadline_ns) {
 
 /* ---- routing -------------------------------------------------------------------------------- */
 
+/* Makes one attempt of one request at one node. */
+LW_YIELDS static lw_status ask_contact(lw_client *client, lw_contact *contact, lw_attempt *attempt,
+                                       uint64_t deadline_ns) {
+    lw_contacts_prepare(&client->contacts, contact);
+    lw_status status = lw_link_call(&contact->link, attempt, 1, deadline_ns);
+    lw_contacts_greeted(&client->contacts, contact);
+    if (status != LW_OK) {
+        lw_contacts_fail(&client->contacts, contact, true);
+        return status;
+    }
+    client->reached = true;
+    if (attempt->reply.status != LW_OK) {
+        lw_contacts_fail(&client->contacts, contact, false);
+        return lw_fail(attempt->reply.status, "%.*s", (int)attempt->reply.error.size,
+                       (const char *)attempt->reply.error.data);
+    }
+    return LW_OK;
+}
+
+/* Whether a replica of the shard is on a node that is not known. */
+static bool has_strangers(const lw_client *client, const lw_shard_descriptor *shard) {
+    for (uint32_t index = 0; index < shard->replica_count; index++) {
+        if (lw_contacts_of(&client->contacts, shard->replicas[index].node) == NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void learn_topology(lw_client *client, lw_bytes key, lw_bytes topology, bool *news) {
+    *news = lw_routes_learn_all(&client->routes, topology);
+    (void)lw_routes_learn_leaders(&client->routes, topology);
+    const lw_shard_descriptor *shard = lw_routes_find(&client->routes, key);
+    client->wants_nodes = client->wants_nodes || (shard != NULL && has_strangers(client, shard));
+}
+
+/* Takes the members in, so that whoever holds a shard can be found. */
+static void learn_nodes(lw_client *client, lw_bytes body) {
+    lw_reader reader;
+    uint32_t count = 0;
+    lw_member_row row;
+    if (lw_member_rows_open(body, &reader, &count) != LW_OK) {
+        return;
+    }
+    for (uint32_t index = 0; index < count && lw_member_row_next(&reader, &row) == LW_OK; index++) {
+        if (row.member.state != LW_MEMBER_GONE) {
+            lw_contacts_learn(&client->contacts, row.member.node, row.member.address);
+        }
+    }
+}
+
+/* Asks for the members, if some are wanted: a node that is connected, and soon answers. */
+LW_YIELDS static void ask_nodes(lw_client *client, uint64_t deadline_ns) {
+    uint64_t now_ns = lw_env_now(client->env), until_ns = now_ns + NODES_TIMEOUT_MS * ns_per_ms;
+    bool lately =
+        client->nodes_asked_ns != 0 && now_ns - client->nodes_asked_ns < NODES_PAUSE_MS * ns_per_ms;
+    lw_contact *contact = lw_contacts_choose(&client->contacts, NULL, client->contacts.failures);
+    if (lately || !lw_handle_valid(contact->link.socket)) {
+        return;
+    }
+    LW_MARK(client->env, "client.asks_for_nodes");
+    client->nodes_asked_ns = now_ns;
+    client->wants_nodes = false;
+    until_ns = until_ns < deadline_ns ? until_ns : deadline_ns;
+    lw_attempt attempt = {
+        .request = {.kind = LW_MESSAGE_NODES, .timeout_ms = remaining_ms(client, until_ns)}};
+    if (ask_contact(client, contact, &attempt, until_ns) == LW_OK) {
+        learn_nodes(client, attempt.reply.body);
+    }
+}
+
 /* Asks a node for shards, from the one on that holds `key`. One attempt. */
-LW_YIELDS static lw_status ask_topology(lw_client *client, lw_bytes key, uint64_t deadline_ns) {
+LW_YIELDS static lw_status ask_topology(lw_client *client, lw_bytes key, uint64_t since,
+                                        uint64_t deadline_ns) {
     lw_attempt attempt = {.request = {.kind = LW_MESSAGE_TOPOLOGY,
                                       .timeout_ms = remaining_ms(client, deadline_ns),
                                       .body = key}};
+    bool news;
     LW_MARK(client->env, "client.asks_for_shards");
-    LW_TRY(lw_link_call(&client->link, &attempt, 1, deadline_ns));
-    client->reached = true;
-    if (attempt.reply.status != LW_OK) {
-        return lw_fail(attempt.reply.status, "%.*s", (int)attempt.reply.error.size,
-                       (const char *)attempt.reply.error.data);
-    }
-    (void)lw_routes_learn_all(&client->routes, attempt.reply.body);
+    lw_contact *contact = lw_contacts_choose(&client->contacts, NULL, since);
+    LW_TRY(ask_contact(client, contact, &attempt, deadline_ns));
+    learn_topology(client, key, attempt.reply.body, &news);
     return LW_OK;
 }
 
@@ -56,16 +156,23 @@ lw_status lw_client_route(lw_client *client, lw_bytes key, bool before, uint64_t
     if (!client->usable) {
         return lw_fail(LW_INVALID_ARGUMENT, "this client was never opened");
     }
-    for (uint32_t attempt = 0; (*shard = find(client, key, before)) == NULL; attempt++) {
-        lw_status status = ask_topology(client, key, deadline_ns);
-        if (status == LW_REFUSED || (!client->reached && status == LW_UNAVAILABLE)) {
+    uint64_t began = client->contacts.failures, since = began;
+    for (uint32_t pauses = 0; (*shard = find(client, key, before)) == NULL;) {
+        lw_status status = ask_topology(client, key, since, deadline_ns);
+        bool more =
+            client->contacts.count > 1 && lw_contacts_untried(&client->contacts, since, began);
+        if (!more && (status == LW_REFUSED || (!client->reached && status == LW_UNAVAILABLE))) {
             return status;
         }
-        if (find(client, key, before) == NULL && !lw_client_pause(client, attempt, deadline_ns)) {
+        if (find(client, key, before) != NULL || (status != LW_OK && more)) {
+            continue;
+        }
+        if (!lw_client_pause(client, pauses++, deadline_ns)) {
             char text[LW_PRINTABLE_SIZE];
             return lw_fail(LW_TIMEOUT, "no node told before the deadline which shard holds \"%s\"",
                            lw_printable(key, text, sizeof(text)));
         }
+        since = client->contacts.failures;
     }
     return LW_OK;
 }
@@ -82,8 +189,8 @@ LW_YIELDS static bool enter(round *in, uint32_t place) {
     lw_request request = {.kind = call->kind,
                           .timeout_ms = remaining_ms(in->client, in->deadline_ns),
                           .body = call->body};
+    const lw_shard_descriptor *shard = NULL;
     if (call->kind >= LW_MESSAGE_TIMESTAMP) {
-        const lw_shard_descriptor *shard = NULL;
         call->status = lw_client_route(in->client, call->first, false, in->deadline_ns, &shard);
         if (call->status == LW_OK && !lies_in(call, shard)) {
             LW_MARK(in->client->env, "client.keys_moved_apart");
@@ -98,36 +205,186 @@ LW_YIELDS static bool enter(round *in, uint32_t place) {
         request.shard = shard->id;
         request.epoch = shard->epoch;
     }
+    in->contacts[in->attempt_count] = lw_contacts_choose(&in->client->contacts, shard, in->since);
     in->places[in->attempt_count] = place;
     in->attempts[in->attempt_count++] = (lw_attempt){.request = request};
     return true;
 }
 
+/* ---- lanes ---------------------------------------------------------------------------------- */
+
+LW_YIELDS static void run_lane(lane *one) {
+    lw_client *client = one->in->client;
+    lw_contacts_prepare(&client->contacts, one->contact);
+    one->status =
+        lw_link_call(&one->contact->link, one->attempts, one->count, one->in->deadline_ns);
+}
+
+static void lane_main(void *argument) {
+    lane *one = argument;
+    run_lane(one);
+    *one->reason = *lw_error_slot();
+    one->in->lanes_running--;
+    lw_queue_wake_all(&one->in->lane_ended);
+}
+
+/* Puts the attempts into the lanes of their links, each lane's next to each other. */
+static void sort_lanes(round *in) {
+    lw_arena *arena = &in->client->arena;
+    uint32_t count = in->attempt_count, taken = 0;
+    lw_attempt *attempts = lw_arena_allocate(arena, count * sizeof(*attempts));
+    uint32_t *places = lw_arena_allocate(arena, count * sizeof(*places));
+    in->lanes = lw_arena_allocate(arena, count * sizeof(*in->lanes));
+    in->lane_count = 0;
+    for (uint32_t index = 0; index < count; index++) {
+        lw_contact *contact = in->contacts[index];
+        if (contact == NULL) {
+            continue; /* it is in a lane */
+        }
+        lane *made = &in->lanes[in->lane_count++];
+        *made = (lane){.in = in,
+                       .contact = contact,
+                       .attempts = attempts + taken,
+                       .places = places + taken,
+                       .reason = lw_arena_allocate(arena, sizeof(lw_error))};
+        for (uint32_t other = index; other < count; other++) {
+            if (in->contacts[other] == contact) {
+                attempts[taken] = in->attempts[other];
+                places[taken++] = in->places[other];
+                in->contacts[other] = NULL;
+                made->count++;
+            }
+        }
+    }
+}
+
+/* Attempts all, over several links at once. */
+LW_YIELDS static void run_lanes(round *in) {
+    lw_env *env = in->client->env;
+    LW_MARK(env, "client.several_nodes_at_once");
+    sort_lanes(in);
+    for (uint32_t index = 1; index < in->lane_count; index++) {
+        in->lanes_running++;
+        lw_env_start(env, "lane", lane_main, &in->lanes[index]);
+    }
+    run_lane(&in->lanes[0]);
+    *in->lanes[0].reason = *lw_error_slot();
+    while (in->lanes_running > 0) {
+        if (lw_fiber_current() != NULL) {
+            lw_queue_wait(&in->lane_ended);
+        } else {
+            lw_env_turn(env, true);
+        }
+    }
+}
+
+LW_YIELDS static void run_attempts(round *in) {
+    bool several = false;
+    for (uint32_t index = 1; index < in->attempt_count; index++) {
+        several = several || in->contacts[index] != in->contacts[0];
+    }
+    if (several) {
+        run_lanes(in);
+        return;
+    }
+    in->one = (lane){.in = in,
+                     .contact = in->contacts[0],
+                     .attempts = in->attempts,
+                     .places = in->places,
+                     .count = in->attempt_count};
+    in->lanes = &in->one;
+    in->lane_count = 1;
+    run_lane(&in->one);
+}
+
 /* ---- answers -------------------------------------------------------------------------------- */
+
+static bool untried(const round *in) {
+    const lw_contacts *contacts = &in->client->contacts;
+    return contacts->count > 1 && lw_contacts_untried(contacts, in->since, in->began);
+}
 
 /* The link broke, or the deadline passed, before this one was answered. */
 static void take_silence(round *in, lw_call *call, const lw_attempt *attempt, lw_status status) {
     lw_client *client = in->client;
+    bool several = client->contacts.count > 1;
     call->lost = call->lost || attempt->sent;
     client->spare = 0; /* it came over a connection that is no more */
     call->status = status;
-    call->done = status == LW_REFUSED || status == LW_INVALID_ARGUMENT ||
+    if (call->kind >= LW_MESSAGE_TIMESTAMP && several) {
+        lw_routes_lead(&client->routes, call->first, 0, (lw_bytes){0});
+    }
+    if (untried(in)) {
+        in->learnt = true;
+        return;
+    }
+    bool hopeless = status == LW_REFUSED || status == LW_INVALID_ARGUMENT;
+    call->done = (hopeless && (!several || !client->reached)) ||
                  (!client->reached && status == LW_UNAVAILABLE);
 }
 
-/* A shard that knows better is learnt from; one that says what we believed already has nothing to
- * say of this key any more. */
-static void learn(round *in, const lw_call *call, lw_bytes topology) {
-    lw_routes *routes = &in->client->routes;
-    if (lw_routes_learn_all(routes, topology)) {
-        LW_MARK(in->client->env, "client.learns_of_shards");
+/* This node is not the one to ask. */
+static void go_elsewhere(round *in, const lw_call *call, lw_contact *contact) {
+    lw_client *client = in->client;
+    lw_contacts_fail(&client->contacts, contact, false);
+    lw_routes_lead(&client->routes, call->first, 0, (lw_bytes){0});
+    in->learnt = in->learnt || untried(in);
+}
+
+/* A shard that knows better is learnt from. One that says what we believed already has nothing to
+ * say of this key any more; of several nodes it may only not lead. */
+static void learn(round *in, const lw_call *call, lw_contact *contact, lw_bytes topology) {
+    lw_client *client = in->client;
+    bool news;
+    learn_topology(client, call->first, topology, &news);
+    if (news) {
+        LW_MARK(client->env, "client.learns_of_shards");
         in->learnt = true;
-    } else {
-        lw_routes_forget(routes, call->first);
+        return;
+    }
+    if (client->contacts.count == 1) {
+        lw_routes_forget(&client->routes, call->first);
+        return;
+    }
+    const lw_shard_descriptor *shard = lw_routes_find(&client->routes, call->first);
+    bool led = shard != NULL && (shard->leader != 0 || shard->leader_address.size > 0);
+    if (led && lw_contacts_choose(&client->contacts, shard, in->since) != contact &&
+        in->redirects < REDIRECTS_MAX) {
+        LW_MARK(client->env, "client.follows_the_leader");
+        in->redirects++;
+        in->learnt = true;
+        return;
+    }
+    go_elsewhere(in, call, contact);
+    if (!untried(in)) { /* all have said so */
+        lw_routes_forget(&client->routes, call->first);
     }
 }
 
-static void take_reply(round *in, lw_call *call, const lw_reply *reply) {
+static void take_unavailable(round *in, lw_call *call, lw_contact *contact, const lw_reply *reply) {
+    if (reply->body.size > 0) {
+        learn(in, call, contact, reply->body);
+        return;
+    }
+    call->lost = true; /* whoever does not lead any more does not know what becomes of it */
+    if (in->client->contacts.count > 1) {
+        go_elsewhere(in, call, contact);
+    }
+}
+
+/* Who answers for a shard leads it. */
+static void note_leader(round *in, const lw_call *call, const lw_contact *contact) {
+    lw_client *client = in->client;
+    if (client->contacts.count == 1 || call->kind < LW_MESSAGE_TIMESTAMP) {
+        return;
+    }
+    const lw_shard_descriptor *shard = lw_routes_find(&client->routes, call->first);
+    if (shard != NULL && shard->leader == 0 && shard->leader_address.size == 0) {
+        lw_routes_lead(&client->routes, call->first, contact->node, lw_text(contact->link.address));
+    }
+}
+
+static void take_reply(round *in, lw_call *call, lw_contact *contact, const lw_reply *reply) {
     lw_client *client = in->client;
     client->reached = true;
     if (reply->spare != 0) {
@@ -143,10 +400,11 @@ static void take_reply(round *in, lw_call *call, const lw_reply *reply) {
         call->lost = true;
         return;
     }
-    if (reply->status == LW_UNAVAILABLE || reply->status == LW_BACKPRESSURE) {
-        if (reply->status == LW_UNAVAILABLE && reply->body.size > 0) {
-            learn(in, call, reply->body);
-        }
+    if (reply->status == LW_UNAVAILABLE) {
+        take_unavailable(in, call, contact, reply);
+        return;
+    }
+    if (reply->status == LW_BACKPRESSURE) {
         return;
     }
     if (reply->status == LW_OK || reply->status == LW_CONFLICT) {
@@ -154,13 +412,36 @@ static void take_reply(round *in, lw_call *call, const lw_reply *reply) {
     }
     call->done = true;
     call->reply = *reply;
+    note_leader(in, call, contact);
+}
+
+static void take_lane(round *in, const lane *one) {
+    lw_client *client = in->client;
+    lw_contacts_greeted(&client->contacts, one->contact);
+    if (one->status != LW_OK) {
+        lw_contacts_fail(&client->contacts, one->contact, true);
+    }
+    for (uint32_t index = 0; index < one->count; index++) {
+        const lw_attempt *attempt = &one->attempts[index];
+        lw_call *call = &in->calls[one->places[index]];
+        if (attempt->answered) {
+            take_reply(in, call, one->contact, &attempt->reply);
+            continue;
+        }
+        if (in->lane_count > 1) {
+            *lw_error_slot() = *one->reason;
+        }
+        take_silence(in, call, attempt, one->status);
+    }
+    in->last = one->contact->link.address;
 }
 
 /* Keeps the replies of this round beyond the next. */
 static void keep_replies(round *in) {
-    for (uint32_t index = 0; index < in->attempt_count; index++) {
-        lw_call *call = &in->calls[in->places[index]];
-        if (call->done) {
+    for (uint32_t index = 0; index < in->count; index++) {
+        lw_call *call = &in->calls[index];
+        if (call->done && !call->kept) {
+            call->kept = true;
             call->reply.body = lw_arena_copy(&in->client->arena, call->reply.body);
             call->reply.error = lw_arena_copy(&in->client->arena, call->reply.error);
         }
@@ -174,6 +455,9 @@ LW_YIELDS static bool attempt_all(round *in) {
     in->attempt_count = 0;
     in->learnt = false;
     bool all = true;
+    if (in->client->wants_nodes) {
+        ask_nodes(in->client, in->deadline_ns);
+    }
     for (uint32_t place = 0; place < in->count; place++) {
         if (!in->calls[place].done) {
             (void)enter(in, place);
@@ -182,17 +466,12 @@ LW_YIELDS static bool attempt_all(round *in) {
     if (in->attempt_count == 0) {
         return true;
     }
-    lw_status status =
-        lw_link_call(&in->client->link, in->attempts, in->attempt_count, in->deadline_ns);
-    for (uint32_t index = 0; index < in->attempt_count; index++) {
-        const lw_attempt *attempt = &in->attempts[index];
-        lw_call *call = &in->calls[in->places[index]];
-        if (attempt->answered) {
-            take_reply(in, call, &attempt->reply);
-        } else {
-            take_silence(in, call, attempt, status);
-        }
-        all = all && call->done;
+    run_attempts(in);
+    for (uint32_t index = 0; index < in->lane_count; index++) {
+        take_lane(in, &in->lanes[index]);
+    }
+    for (uint32_t place = 0; place < in->count; place++) {
+        all = all && in->calls[place].done;
     }
     if (!all && in->count > 1) {
         keep_replies(in);
@@ -210,7 +489,7 @@ static void end_in_silence(round *in) {
             call->done = true;
             call->status =
                 lw_fail(last, "no answer from %s before the deadline; the last attempt: %.400s",
-                        in->client->link.address, reason.text);
+                        in->last, reason.text);
         }
     }
 }
@@ -236,22 +515,30 @@ lw_status lw_client_call_all(lw_client *client, lw_call *calls, uint32_t count,
         return lw_fail(LW_INVALID_ARGUMENT, "this client was never opened");
     }
     lw_arena_reset(&client->arena);
+    for (uint32_t place = 0; place < count; place++) {
+        calls[place].kept = false;
+    }
     round in = {.client = client,
                 .deadline_ns = deadline_ns,
                 .calls = calls,
                 .count = count,
                 .attempts = lw_arena_allocate(&client->arena, count * sizeof(lw_attempt)),
-                .places = lw_arena_allocate(&client->arena, count * sizeof(uint32_t))};
-    for (uint32_t attempt = 0; !attempt_all(&in); attempt++) {
+                .places = lw_arena_allocate(&client->arena, count * sizeof(uint32_t)),
+                .contacts = lw_arena_allocate(&client->arena, count * sizeof(lw_contact *)),
+                .since = client->contacts.failures,
+                .began = client->contacts.failures};
+    for (uint32_t pauses = 0; !attempt_all(&in);) {
         LW_MARK(client->env, "client.call_tried_again");
         lw_error reason = *lw_error_slot();
         if (in.learnt && lw_env_now(client->env) < deadline_ns) {
             continue;
         }
-        if (!lw_client_pause(client, attempt, deadline_ns)) {
+        if (!lw_client_pause(client, pauses++, deadline_ns)) {
             *lw_error_slot() = reason;
             end_in_silence(&in);
         }
+        in.since = client->contacts.failures;
+        in.redirects = 0;
     }
     return first_failure(&in);
 }
@@ -272,6 +559,8 @@ void lw_client_send_behind(lw_client *client, lw_message_kind kind, lw_bytes key
     if (shard != NULL) {
         lw_request request = {
             .kind = kind, .shard = shard->id, .epoch = shard->epoch, .body = body};
-        lw_link_send_behind(&client->link, &request);
+        lw_contact *contact =
+            lw_contacts_choose(&client->contacts, shard, client->contacts.failures);
+        lw_link_send_behind(&contact->link, &request);
     }
 }

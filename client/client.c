@@ -34,17 +34,41 @@ const char *lw_version(void) {
 
 /* ---- opening and closing ------------------------------------------------------------------ */
 
-static lw_status check_options(const lw_client_options *options, const char *address) {
-    const char *colon = strrchr(address, ':');
-    if (strlen(address) > LW_ADDRESS_SIZE_MAX) {
+/* The next of the addresses, which commas part. */
+static lw_bytes next_address(lw_bytes *rest) {
+    const uint8_t *comma = memchr(rest->data, ',', rest->size);
+    size_t size = comma == NULL ? rest->size : (size_t)(comma - rest->data);
+    size_t taken = comma == NULL ? size : size + 1;
+    lw_bytes address = lw_view(rest->data, size);
+    *rest = lw_view(rest->data + taken, rest->size - taken);
+    return address;
+}
+
+static lw_status check_address(lw_bytes address) {
+    const uint8_t *colon = memrchr(address.data, ':', address.size);
+    if (address.size > LW_ADDRESS_SIZE_MAX) {
         return lw_fail(LW_INVALID_ARGUMENT,
-                       "an address of %zu bytes is longer than the limit of %d", strlen(address),
+                       "an address of %zu bytes is longer than the limit of %d", address.size,
                        LW_ADDRESS_SIZE_MAX);
     }
-    if (colon == NULL || colon == address || colon[1] == 0) {
+    if (colon == NULL || colon == address.data || colon + 1 == address.data + address.size) {
         char text[LW_PRINTABLE_SIZE];
         return lw_fail(LW_INVALID_ARGUMENT, "the address \"%s\" is not HOST:PORT, such as %s",
-                       lw_printable(lw_text(address), text, sizeof(text)), LW_DEFAULT_ADDRESS);
+                       lw_printable(address, text, sizeof(text)), LW_DEFAULT_ADDRESS);
+    }
+    return LW_OK;
+}
+
+static lw_status check_options(const lw_client_options *options, const char *addresses) {
+    lw_bytes rest = lw_text(addresses);
+    uint32_t count = 0;
+    do {
+        LW_TRY(check_address(next_address(&rest)));
+        count++;
+    } while (rest.size > 0);
+    if (count > LW_ADDRESS_COUNT_MAX) {
+        return lw_fail(LW_INVALID_ARGUMENT, "%u addresses are more than the limit of %d", count,
+                       LW_ADDRESS_COUNT_MAX);
     }
     if (options->label != NULL && strlen(options->label) > LW_LABEL_SIZE_MAX) {
         return lw_fail(LW_INVALID_ARGUMENT, "a label of %zu bytes is longer than the limit of %d",
@@ -53,10 +77,22 @@ static lw_status check_options(const lw_client_options *options, const char *add
     return LW_OK;
 }
 
+static void take_options(lw_client *client, const lw_client_options *options,
+                         const char *addresses) {
+    client->label = lw_copy(client->env->memory,
+                            options->label == NULL ? lw_text("") : lw_text(options->label));
+    client->contacts = lw_contacts_in(client->env, client->label);
+    for (lw_bytes rest = lw_text(addresses); rest.size > 0;) {
+        lw_contact *made = lw_contacts_at(&client->contacts, next_address(&rest));
+        LW_ASSERT(made != NULL);
+    }
+    client->usable = true;
+}
+
 lw_status lw_client_open_in(lw_env *env, const lw_client_options *options, lw_client **client) {
     static const lw_client_options defaults;
     options = options == NULL ? &defaults : options;
-    const char *address = options->address == NULL ? LW_DEFAULT_ADDRESS : options->address;
+    const char *addresses = options->address == NULL ? LW_DEFAULT_ADDRESS : options->address;
     lw_client *opened = lw_allocate_zero(env->memory, sizeof(*opened));
     opened->env = env;
     opened->timeout_ms = options->timeout_ms == 0 ? (uint32_t)TIMEOUT_MS : options->timeout_ms;
@@ -70,12 +106,9 @@ lw_status lw_client_open_in(lw_env *env, const lw_client_options *options, lw_cl
     (void)lw_routes_learn(&opened->routes, &first);
     *client = opened;
     lw_error *outer = lw_client_enter(opened);
-    lw_status status = check_options(options, address);
+    lw_status status = check_options(options, addresses);
     if (status == LW_OK) {
-        opened->label =
-            lw_copy(env->memory, options->label == NULL ? lw_text("") : lw_text(options->label));
-        lw_link_init(&opened->link, env, address, opened->label);
-        opened->usable = true;
+        take_options(opened, options, addresses);
     }
     return lw_client_leave(outer, status);
 }
@@ -101,9 +134,12 @@ void lw_close(lw_client *client) {
         lw_txn_close(client->transactions);
     }
     if (client->usable) {
-        /* What was sent behind is heard before the connection ends, which may cut it off. */
-        lw_link_settle(&client->link, lw_env_now(env) + CLOSE_TIMEOUT_MS * ns_per_ms);
-        lw_link_reset(&client->link);
+        /* What was sent behind is heard before the connections end, which may cut it off. */
+        uint64_t deadline_ns = lw_env_now(env) + CLOSE_TIMEOUT_MS * ns_per_ms;
+        for (uint32_t index = 0; index < client->contacts.count; index++) {
+            lw_link_settle(&client->contacts.all[index]->link, deadline_ns);
+        }
+        lw_contacts_reset(&client->contacts);
     }
     lw_routes_reset(&client->routes);
     lw_buffer_reset(&client->token);

@@ -5,8 +5,8 @@
 #define LW_CLIENT_H
 
 #include "base/env.h"
+#include "client/contacts.h"
 #include "client/lathwork.h"
-#include "client/link.h"
 #include "client/routes.h"
 
 struct lw_client {
@@ -16,8 +16,10 @@ struct lw_client {
     lw_error error;
     lw_bytes label;
     uint32_t timeout_ms;
-    uint64_t write_memory; /* bytes of writes that a transaction keeps */
-    lw_link link;
+    uint64_t write_memory;   /* bytes of writes that a transaction keeps */
+    lw_contacts contacts;    /* the nodes, and the links to them */
+    bool wants_nodes;        /* some are not known that hold shards */
+    uint64_t nodes_asked_ns; /* when a node was last asked for all; 0: never */
     bool reached;            /* a node has answered once */
     uint64_t spare;          /* a timestamp of ours to use; 0: none */
     uint64_t spare_taken_ns; /* when it came */
@@ -40,6 +42,7 @@ typedef struct lw_call {
     bool done;
     bool moved; /* it does not lie in one shard (any more): nothing was done; group anew */
     bool lost;  /* without an answer: some attempt may have been carried out */
+    bool kept;  /* the client's own: the reply is in its arena */
     lw_status status;
     lw_reply reply; /* with LW_OK and LW_CONFLICT; its views live until the client's next call */
 } lw_call;
@@ -57,7 +60,8 @@ enum { LW_CALL_COUNT_MAX = 64 }; /* made together */
 
 /* Makes requests, all at once and each by itself again after anything that can be tried again, with
  * growing jittered pauses, until `deadline_ns`. All requests are idempotent. Where they go follows
- * from what is known of the shards, and what a shard answers that knows better.
+ * from what is known of the shards and of who leads them, and what a node answers that knows
+ * better; when a node cannot be reached, or knows nothing, the next one is asked.
  *
  * Returns LW_OK if all were answered so, else the status of the first that was not, with its
  * reason. Without a reply in time that is LW_TIMEOUT, or LW_UNAVAILABLE at once if no node was ever

@@ -53,6 +53,7 @@ enum {
     LW_KEY_SIZE_MAX = 16 * 1024,          /* bytes; of the upper bound of a range one more */
     LW_VALUE_SIZE_MAX = 16 * 1024 * 1024, /* bytes */
     LW_ADDRESS_SIZE_MAX = 279,            /* bytes of "HOST:PORT" */
+    LW_ADDRESS_COUNT_MAX = 64,            /* of nodes to begin with */
     LW_LABEL_SIZE_MAX = 64,               /* bytes */
     LW_SAVEPOINT_SIZE_MAX = 255,          /* bytes of a name */
     LW_STAMP_SIZE = 8,                    /* bytes */
@@ -81,8 +82,9 @@ LW_PUBLIC int lw_status_is_retryable(lw_status status);
 
 /* Zeroed means: the defaults. */
 typedef struct lw_client_options {
-    const char *address;   /* "HOST:PORT" of any node; NULL: environment LATHWORK_ADDR, or
-                              LW_DEFAULT_ADDRESS */
+    const char *address;   /* "HOST:PORT" of any node, or of several, with commas between them: one
+                              of them suffices to hear of all others, but it must be there then;
+                              NULL: environment LATHWORK_ADDR, or LW_DEFAULT_ADDRESS */
     const char *label;     /* who you are, shown to those you conflict with; NULL: none */
     uint32_t timeout_ms;   /* for calls outside transactions, and the default deadline of
                               transactions; 0: 10,000 */
@@ -90,20 +92,22 @@ typedef struct lw_client_options {
                               sends them to the nodes ahead of its commit; 0: 32 MiB */
 } lw_client_options;
 
-/* Opens a client. Nothing is sent: a node that is not there shows at the first call. `options` may
- * be NULL. On failure `*client` is still a handle, good for lw_client_error and lw_close only.
+/* Opens a client. Nothing is sent: a node that is not there shows at the first call, if there is no
+ * other one to ask. `options` may be NULL. On failure `*client` is still a handle, good for
+ * lw_client_error and lw_close only.
  *
  * LW_INVALID_ARGUMENT  the address cannot be read. */
 LW_MUST_USE LW_PUBLIC lw_status lw_open(const lw_client_options *options, lw_client **client);
-/* Closes the connection and frees the handle. Open transactions are rolled back. NULL is allowed.
+/* Closes all connections and frees the handle. Open transactions are rolled back. NULL is allowed.
  */
 LW_PUBLIC void lw_close(lw_client *client);
 /* Why the last failed call on this client, its transactions or scans failed: one sentence. Never
  * NULL; valid until the next call on any of them. */
 LW_PUBLIC const char *lw_client_error(const lw_client *client);
-/* Reaches the node and comes back. */
+/* Reaches a node and comes back: the first of those it was opened with, unless that is not there.
+ */
 LW_MUST_USE LW_PUBLIC lw_status lw_ping(lw_client *client);
-/* The node's own account of itself as one JSON object; `*json` lives until the next call. */
+/* That node's own account of itself as one JSON object; `*json` lives until the next call. */
 LW_MUST_USE LW_PUBLIC lw_status lw_node_status(lw_client *client, lw_bytes *json);
 /* Lets a shard begin at `key`: the shard that held it until now keeps what is below. Copies
  * nothing, whatever the size; transactions go on, and those that are under way there may wait for

@@ -4,6 +4,13 @@
 #include <stdio.h>
 
 enum {
+    NS_PER_MS = 1000 * 1000,
+    /* Of a wary link. */
+    CONNECT_MS = 1000,
+    SILENCE_MS = 500, /* until PING is sent */
+    PATIENCE_MS = 1500,
+    NS_PER_BYTE = 250, /* more patience for what a call sends */
+
     READ_SIZE = 16 * 1024,
     KEPT_SIZE_MAX = 1024 * 1024,
     BEHIND_COUNT_MAX = 128,         /* unanswered; a node takes 256 of a connection at a time */
@@ -96,6 +103,54 @@ void lw_link_abandon(lw_link *link) {
 
 /* ---- receiving ------------------------------------------------------------------------------ */
 
+static uint64_t sooner(uint64_t a, uint64_t b) {
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* A call begins, which sends so many bytes. */
+static void listen_from_now(lw_link *link, size_t bytes) {
+    if (link->wary) {
+        link->heard_ns = lw_env_now(link->env);
+        link->pinged = false;
+        link->patience_ns = PATIENCE_MS * (uint64_t)NS_PER_MS + NS_PER_BYTE * (uint64_t)bytes;
+    }
+}
+
+static void ping(lw_link *link) {
+    LW_MARK(link->env, "link.asks_whether_anybody_is_there");
+    lw_request request = {.kind = LW_MESSAGE_PING, .id = ++link->request_id};
+    link->pinged = true;
+    link->unanswered++;
+    lw_request_encode(&request, &link->out);
+    send_begin(link);
+}
+
+/* Receives what comes, at least a byte, unless the other side closed the connection. */
+LW_YIELDS static lw_status receive_some(lw_link *link, uint8_t *to, size_t size,
+                                        uint64_t deadline_ns, size_t *received) {
+    while (link->wary) {
+        uint64_t silence_ns = link->pinged ? link->patience_ns : SILENCE_MS * (uint64_t)NS_PER_MS;
+        uint64_t until_ns = sooner(deadline_ns, link->heard_ns + silence_ns);
+        lw_status status = lw_socket_receive(link->env, link->socket, to, size, until_ns, received);
+        uint64_t now_ns = lw_env_now(link->env);
+        if (status != LW_TIMEOUT) {
+            link->heard_ns = now_ns;
+            link->pinged = false;
+            return status;
+        }
+        if (deadline_ns != 0 && now_ns >= deadline_ns) {
+            return status;
+        }
+        if (link->pinged) {
+            LW_MARK(link->env, "link.nobody_is_there");
+            return lw_fail(LW_UNAVAILABLE, "%s has gone silent", link->address);
+        }
+        link->heard_ns = now_ns;
+        ping(link);
+    }
+    return lw_socket_receive(link->env, link->socket, to, size, deadline_ns, received);
+}
+
 /* Receives until `size` bytes that were not looked at are there. */
 LW_YIELDS static lw_status receive_whole(lw_link *link, size_t size, uint64_t deadline_ns) {
     while (link->in.size - link->taken < size) {
@@ -105,7 +160,7 @@ LW_YIELDS static lw_status receive_whole(lw_link *link, size_t size, uint64_t de
         size_t room = link->in.size - link->taken + READ_SIZE;
         wanted = wanted > room ? room : wanted;
         uint8_t *to = lw_buffer_reserve(&link->in, wanted);
-        LW_TRY(lw_socket_receive(link->env, link->socket, to, wanted, deadline_ns, &received));
+        LW_TRY(receive_some(link, to, wanted, deadline_ns, &received));
         if (received == 0) {
             return lw_fail(LW_UNAVAILABLE, "%s closed the connection", link->address);
         }
@@ -142,7 +197,9 @@ LW_YIELDS static lw_status receive_reply(lw_link *link, uint64_t deadline_ns, si
 static lw_status match(lw_link *link, lw_attempt *attempts, uint32_t count, uint64_t first_id,
                        const lw_reply *reply, lw_attempt **answered) {
     *answered = NULL;
-    if (reply->id < first_id && link->unanswered > 0) {
+    bool behind =
+        reply->id < first_id || (reply->id - first_id >= count && reply->id <= link->request_id);
+    if (behind && link->unanswered > 0) {
         link->unanswered--;
         return LW_OK;
     }
@@ -196,6 +253,7 @@ LW_YIELDS static lw_status exchange(lw_link *link, lw_attempt *attempts, uint32_
         attempts[index].sent = true;
         lw_request_encode(&attempts[index].request, &link->out);
     }
+    listen_from_now(link, link->out.size);
     send_begin(link);
     lw_status status = receive_all(link, attempts, count, first_id, deadline_ns);
     for (uint32_t index = 0; index < count && count > 1; index++) { /* the buffer may have moved */
@@ -223,12 +281,17 @@ LW_YIELDS static lw_status greet(lw_link *link, uint64_t deadline_ns) {
     LW_TRY(status);
     LW_TRY(lw_welcome_decode(attempt.reply.body, &welcome));
     link->session = welcome.session;
+    link->node = welcome.node_id;
     link->retention_ms = welcome.retention_ms;
     return LW_OK;
 }
 
 LW_YIELDS static lw_status connect_and_greet(lw_link *link, uint64_t deadline_ns) {
-    LW_TRY(lw_socket_connect(link->env, link->address, deadline_ns, &link->socket));
+    uint64_t connect_ns = deadline_ns;
+    if (link->wary) {
+        connect_ns = sooner(deadline_ns, lw_env_now(link->env) + CONNECT_MS * (uint64_t)NS_PER_MS);
+    }
+    LW_TRY(lw_socket_connect(link->env, link->address, connect_ns, &link->socket));
     return greet(link, deadline_ns);
 }
 
@@ -278,6 +341,7 @@ void lw_link_send_behind(lw_link *link, lw_request *request) {
 }
 
 void lw_link_settle(lw_link *link, uint64_t deadline_ns) {
+    listen_from_now(link, 0);
     while (link->unanswered > 0 && lw_handle_valid(link->socket)) {
         lw_reply reply = {0};
         lw_attempt *answered;

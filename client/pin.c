@@ -54,8 +54,9 @@ void lw_txn_let_go(lw_txn *txn) {
             ? txn->start
             : txn->read_timestamp;
     uint64_t lasts_ms = (txn->deadline_ns - txn->begun_ns) / 1000000;
-    bool pinned = lasts_ms > client->link.retention_ms || txn->options.at_timestamp != 0;
-    if (timestamp == 0 || client->link.retention_ms == 0 || !pinned) {
+    uint64_t retention_ms = lw_contacts_retention_ms(&client->contacts);
+    bool pinned = lasts_ms > retention_ms || txn->options.at_timestamp != 0;
+    if (timestamp == 0 || retention_ms == 0 || !pinned) {
         return;
     }
     lw_buffer body = lw_buffer_in(client->env->memory);

@@ -30,6 +30,12 @@ bool lw_routes_learn(lw_routes *routes, const lw_shard_descriptor *shard);
 /* Takes a whole TOPOLOGY body in; what cannot be read changes nothing. Returns whether any of it
  * was news. */
 bool lw_routes_learn_all(lw_routes *routes, lw_bytes topology);
+/* Takes from a TOPOLOGY body who leads the shards that are known as they are in it. Returns whether
+ * any of that was news. */
+bool lw_routes_learn_leaders(lw_routes *routes, lw_bytes topology);
+/* The shard that holds `key` is led by this node, at this address, as far as that is known (0,
+ * empty). Nothing happens in a gap. Not a change: it tells nothing of where keys lie. */
+void lw_routes_lead(lw_routes *routes, lw_bytes key, uint64_t leader, lw_bytes address);
 /* Forgets the descriptor that holds `key`, which led nowhere. */
 void lw_routes_forget(lw_routes *routes, lw_bytes key);
 

@@ -72,7 +72,7 @@ LW_YIELDS static void abandon_session(lw_client *client) {
         }
     }
     LW_MARK(client->env, "client.session_abandoned");
-    lw_link_abandon(&client->link);
+    lw_contacts_abandon(&client->contacts);
 }
 
 LW_YIELDS static lw_status rollback(lw_txn *txn) {

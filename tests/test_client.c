@@ -1006,8 +1006,9 @@ LW_YIELDS static void vanish(void *argument) {
     lw_txn *held = begin(ghost, LW_STRICT, LW_PESSIMISTIC);
     OK(lw_put(held, T("k"), T("never committed")));
     /* It is gone: the socket closes, and it never comes back. */
-    lw_socket_close(in->env, ghost->link.socket);
-    ghost->link.socket = LW_NO_HANDLE;
+    lw_link *link = &ghost->contacts.all[0]->link;
+    lw_socket_close(in->env, link->socket);
+    link->socket = LW_NO_HANDLE;
     uint64_t began = lw_env_now(in->env);
     lw_txn_options patient = {.locking = LW_PESSIMISTIC, .timeout_ms = 20000};
     lw_txn *txn = NULL;
