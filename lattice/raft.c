@@ -14,8 +14,7 @@ uint64_t lw_raft_chance(lw_raft *raft, uint64_t bound) {
 }
 
 void lw_raft_arm_election(lw_raft *raft) {
-    const lw_raft_member *member = lw_raft_config_find(&raft->config, raft->options.self);
-    if (member == NULL || member->membership == LW_RAFT_LEARNER) {
+    if (!lw_raft_votes(raft)) {
         raft->deadline = LW_RAFT_NEVER;
         return;
     }
@@ -286,7 +285,8 @@ uint64_t lw_raft_deadline(const lw_raft *raft) {
 /* Someone stands for election in a silent group: whoever is awake then finds out. A follower's
  * silence was its leader's word, which counts until now (F4). */
 static void wake_for(lw_raft *raft, const lw_raft_message *message) {
-    if (!raft->quiescent || (message->kind == LW_RAFT_APPEND && raft->role == LW_RAFT_FOLLOWER)) {
+    bool append = message->kind == LW_RAFT_APPEND && raft->role == LW_RAFT_FOLLOWER;
+    if (!raft->quiescent || append || lw_raft_stranger(raft, message->from)) {
         return;
     }
     if (raft->role == LW_RAFT_FOLLOWER) {
@@ -304,6 +304,18 @@ static void refuse_old(lw_raft *raft, const lw_raft_message *message) {
                                           .to = message->from,
                                           .term = raft->term,
                                           .index = message->index});
+}
+
+/* Believed if it is about a configuration newer than what this node knows itself to be in: news of
+ * an earlier removal may come late, when it is a member again (R14). */
+static void gone(lw_raft *raft, const lw_raft_message *message) {
+    bool named = lw_raft_config_find(&raft->config, raft->options.self) != NULL;
+    bool newer =
+        message->index > raft->config_index || (message->index == raft->config_index && !named);
+    if (newer && message->index > raft->options.votes_from) {
+        raft->removed_by = message->from;
+        raft->removed_index = message->index;
+    }
 }
 
 static void receive_of_term(lw_raft *raft, const lw_raft_message *message, lw_raft_write *write) {
@@ -354,8 +366,7 @@ void lw_raft_receive(lw_raft *raft, const lw_raft_message *message, uint64_t now
         lw_raft_vote_answered(raft, message);
         break;
     case LW_RAFT_GONE:
-        raft->removed_by = message->from;
-        raft->removed_index = message->index;
+        gone(raft, message);
         break;
     case LW_RAFT_APPEND:
     case LW_RAFT_ACKNOWLEDGE:

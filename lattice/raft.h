@@ -172,8 +172,8 @@ typedef enum lw_raft_effect_kind {
     /* Two sets of voters agreed on the new one: propose lw_raft_config_left of the configuration.
      * Asked for once per term and configuration. */
     LW_RAFT_LEAVE_JOINT = 7,
-    /* `node`, a leader, says that this one is in no configuration since `index`. The driver
-     * believes it if `index` is above its own newest configuration, and then takes the replica away
+    /* `node`, a leader, says that this one is in no configuration since `index`, which is newer
+     * than what is known here. Take the replica away, but not the memory of `index`: see votes_from
      * (R14). */
     LW_RAFT_REMOVED = 8,
 } lw_raft_effect_kind;
@@ -209,13 +209,18 @@ typedef struct lw_raft_options {
     uint64_t commit;                  /* known to be committed: at least start_index */
     lw_raft_config config;            /* in effect at start_index, or applied at `config_index` */
     uint64_t config_index;            /* replayed entries up to here bring no configuration */
-    uint64_t seed;                    /* jitter of elections */
-    uint64_t election_timeout_ns;     /* elections come after 1 to 2 of these */
-    uint64_t heartbeat_ns;            /* well below */
-    uint64_t quiesce_after_ns;        /* of idleness; LW_RAFT_NEVER: always say something */
-    uint32_t drift_ppm;               /* see F4 */
-    uint32_t entries_in_flight_max;   /* to one peer, unacknowledged; at least 1 */
-    uint32_t bytes_in_flight_max;     /* about; one append may pass it */
+    /* What a replica of this group that was taken away from this node had seen: the `index` of the
+     * REMOVED that told so, which outlives it. Until this one knows so much to be committed it
+     * neither votes nor stands, or it could elect a log without what the first one acknowledged
+     * (R14). 0: there was none. */
+    uint64_t votes_from;
+    uint64_t seed;                  /* jitter of elections */
+    uint64_t election_timeout_ns;   /* elections come after 1 to 2 of these */
+    uint64_t heartbeat_ns;          /* well below */
+    uint64_t quiesce_after_ns;      /* of idleness; LW_RAFT_NEVER: always say something */
+    uint32_t drift_ppm;             /* see F4 */
+    uint32_t entries_in_flight_max; /* to one peer, unacknowledged; at least 1 */
+    uint32_t bytes_in_flight_max;   /* about; one append may pass it */
     uint32_t entries_per_append_max;
 #ifdef LW_SIMULATION
     uint64_t bugs; /* planted ones, bits of lw_raft_bug (lattice/raft_state.h) */

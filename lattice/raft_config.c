@@ -19,6 +19,11 @@ const lw_raft_member *lw_raft_config_find(const lw_raft_config *config, uint64_t
     return NULL;
 }
 
+bool lw_raft_stranger(const lw_raft *raft, uint64_t node) {
+    return lw_raft_config_find(&raft->config, node) == NULL &&
+           lw_raft_config_find(&raft->committed_config, node) == NULL;
+}
+
 bool lw_raft_config_joint(const lw_raft_config *config) {
     for (uint32_t place = 0; place < config->count; place++) {
         if (config->members[place].membership >= LW_RAFT_JOINING) {
@@ -114,13 +119,20 @@ bool lw_raft_config_follows(const lw_raft *raft, const lw_raft_config *config) {
     return true;
 }
 
-static bool votes(const lw_raft *raft) {
-    const lw_raft_member *member = lw_raft_config_find(&raft->config, raft->options.self);
+static bool voter_of(const lw_raft *raft, const lw_raft_config *config) {
+    const lw_raft_member *member = lw_raft_config_find(config, raft->options.self);
     return member != NULL && member->membership != LW_RAFT_LEARNER;
 }
 
+/* One whose removal is not committed yet still stands: it may be the only one to have the entry
+ * that removes it, and who remains could not win against its log. */
+bool lw_raft_votes(const lw_raft *raft) {
+    return voter_of(raft, &raft->config) || voter_of(raft, &raft->committed_config);
+}
+
 bool lw_raft_electable(const lw_raft *raft) {
-    return votes(raft) && !raft->installing && lw_raft_log_room(raft);
+    return lw_raft_votes(raft) && !lw_raft_mute(raft) && !raft->installing &&
+           lw_raft_log_room(raft);
 }
 
 bool lw_raft_alone(const lw_raft *raft) {
@@ -130,7 +142,7 @@ bool lw_raft_alone(const lw_raft *raft) {
             return false;
         }
     }
-    return votes(raft);
+    return lw_raft_votes(raft);
 }
 
 static uint64_t majority(const lw_raft *raft, bool (*belongs)(lw_raft_membership),
@@ -170,7 +182,7 @@ uint64_t lw_raft_quorum(const lw_raft *raft,
 static void config_changed(lw_raft *raft) {
     if (raft->role == LW_RAFT_LEADER) {
         lw_raft_peers_set(raft);
-    } else if (!votes(raft)) {
+    } else if (!lw_raft_votes(raft)) {
         raft->deadline = LW_RAFT_NEVER;
     } else if (raft->deadline == LW_RAFT_NEVER && !raft->quiescent) {
         lw_raft_arm_election(raft);
@@ -225,7 +237,7 @@ void lw_raft_commit(lw_raft *raft, uint64_t index) {
         return;
     }
     tell_gone(raft, &before);
-    if (!votes(raft)) {
+    if (!lw_raft_votes(raft)) {
         /* It led until its own removal was agreed. */
         lw_raft_follow(raft, raft->term, 0);
     }

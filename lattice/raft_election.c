@@ -16,7 +16,7 @@ static bool bound(const lw_raft *raft, const lw_raft_message *request) {
     if (LW_RAFT_PLANTED(raft, LW_RAFT_BUG_VOTES_FREELY)) {
         return raft->role == LW_RAFT_LEADER;
     }
-    if (raft->now < raft->quiet_until) {
+    if (lw_raft_mute(raft) || raft->now < raft->quiet_until) {
         return true;
     }
     if (request != NULL && request->kind == LW_RAFT_VOTE && request->granted) {
@@ -161,10 +161,23 @@ static void answer(lw_raft *raft, const lw_raft_message *request, bool given, ui
                                     .granted = given});
 }
 
+/* Who is no member any more would ask for ever; who is to be one knows a newer configuration, and
+ * does not believe it (R14). */
+static void tell_gone(lw_raft *raft, const lw_raft_message *request) {
+    if (lw_raft_stranger(raft, request->from)) {
+        lw_raft_answer(raft, &(lw_raft_reply){.kind = LW_RAFT_GONE,
+                                              .to = request->from,
+                                              .term = raft->term,
+                                              .index = raft->committed_config_index});
+    }
+}
+
 static void prevote_asked(lw_raft *raft, const lw_raft_message *request) {
     if (request->term <= raft->term) {
         answer(raft, request, false, raft->term);
-    } else if (!bound(raft, request)) {
+    } else if (bound(raft, request)) {
+        tell_gone(raft, request);
+    } else {
         bool would = as_complete(raft, request);
         answer(raft, request, would, would ? request->term : raft->term);
     }
@@ -192,14 +205,7 @@ static void real_vote_asked(lw_raft *raft, const lw_raft_message *request) {
 }
 
 void lw_raft_vote_asked(lw_raft *raft, const lw_raft_message *message) {
-    bool stranger = lw_raft_config_find(&raft->config, message->from) == NULL;
-    if (raft->role == LW_RAFT_LEADER && stranger && !lw_raft_config_in_flight(raft) &&
-        raft->commit >= raft->term_start) {
-        lw_raft_answer(raft, &(lw_raft_reply){.kind = LW_RAFT_GONE,
-                                              .to = message->from,
-                                              .term = raft->term,
-                                              .index = raft->config_index});
-    } else if (message->kind == LW_RAFT_PREVOTE) {
+    if (message->kind == LW_RAFT_PREVOTE) {
         prevote_asked(raft, message);
     } else {
         real_vote_asked(raft, message);

@@ -242,6 +242,7 @@ void lw_raft_count(lw_raft *raft) {
 /* It answered: alive, and for as long as it keeps its word it elects nobody else (F4). */
 static void note_answer(lw_raft *raft, lw_raft_peer *peer, const lw_raft_message *message) {
     peer->heard_at = raft->now;
+    peer->unreachable = false;
     if (message->round > peer->round && message->round <= raft->round) {
         peer->round = message->round;
     }
@@ -258,6 +259,11 @@ static void note_answer(lw_raft *raft, lw_raft_peer *peer, const lw_raft_message
 
 /* Goes back to where the logs may agree; a refusal of what is settled by now says nothing. */
 static void refused(lw_raft *raft, lw_raft_peer *peer, const lw_raft_message *message) {
+    /* A learner that was a member before may have been taken away, and begin anew (R14). */
+    if (message->conflict_index < peer->match &&
+        lw_raft_config_find(&raft->config, peer->node)->membership == LW_RAFT_LEARNER) {
+        peer->match = message->conflict_index;
+    }
     bool stale = peer->state == LW_RAFT_REPLICATE ? message->index <= peer->match
                                                   : message->index != peer->next - 1;
     if (peer->state == LW_RAFT_BEHIND || stale) {

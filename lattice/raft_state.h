@@ -81,7 +81,16 @@ void lw_raft_log_reset(lw_raft *raft, uint64_t index, uint64_t term);
 /* ---- raft_config.c ----------------------------------------------------------------------------
  */
 
-/* Whether this node may stand for election, now. */
+/* Whether it lacks what an earlier replica on this node may have promised; without a configuration
+ * it cannot have been made a voter. */
+static inline bool lw_raft_mute(const lw_raft *raft) {
+    return raft->config.count == 0 || raft->commit < raft->options.votes_from;
+}
+/* Whether `node` is in no configuration known here. */
+bool lw_raft_stranger(const lw_raft *raft, uint64_t node);
+/* Whether this node is a voter, or may still be needed as one. */
+bool lw_raft_votes(const lw_raft *raft);
+/* Whether it may stand for election, now. */
 bool lw_raft_electable(const lw_raft *raft);
 /* The greatest number that, in each set of voters, more than half have reached. */
 uint64_t lw_raft_quorum(const lw_raft *raft,

@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The consensus core under every fault at once, thousands of seeds a run; and planted bugs, each of
+ * which it must find. RAFT_SEED=n shows one run, RAFT_RUNS=n makes more of them. */
+#include "tests/raft_world.h"
+
+#include <stdlib.h>
+
+/* ---- what befalls the world -------------------------------------------------------------------
+ */
+
+/* News of a link that broke come sooner than of one that is whole again. */
+static void set_link(world *w, uint64_t a, uint64_t b, bool down) {
+    for (uint32_t side = 0; side < 2; side++) {
+        uint64_t delay = between(w, 0, 15 * MILLISECOND) + (down ? 0 : 15 * MILLISECOND);
+        event *made = schedule(w, LINK, side == 0 ? a : b, delay);
+        if (made != NULL) {
+            made->other = side == 0 ? b : a;
+            made->flag = down;
+        }
+    }
+}
+
+static void tell_links(world *w, uint64_t id, bool down) {
+    for (uint64_t other = 1; other <= NODE_COUNT; other++) {
+        if (other != id) {
+            set_link(w, id, other, down);
+        }
+    }
+}
+
+static void crash(world *w, uint64_t id) {
+    if (!w->nodes[id].up) {
+        return;
+    }
+    node_crash(w, id);
+    tell_links(w, id, true);
+    schedule(w, RESTART, id, between(w, 0, 2 * ELECTION));
+}
+
+static void partition(world *w) {
+    uint64_t a = between(w, 1, NODE_COUNT);
+    bool one_way = percent(w, 50);
+    SAY(w, "%d is cut off%s", (int)a, one_way ? " one way" : "");
+    for (uint64_t b = 1; b <= NODE_COUNT; b++) {
+        if (b != a && percent(w, 70)) {
+            w->blocked[a][b] = true;
+            w->blocked[b][a] = !one_way;
+            if (percent(w, 50)) {
+                set_link(w, a, b, true);
+            }
+        }
+    }
+}
+
+static void mend(world *w) {
+    SAY(w, "links are mended");
+    memset(w->blocked, 0, sizeof(w->blocked));
+    for (uint64_t a = 1; a <= NODE_COUNT; a++) {
+        for (uint64_t b = a + 1; b <= NODE_COUNT; b++) {
+            set_link(w, a, b, false);
+        }
+    }
+}
+
+static uint64_t any_leader(world *w) {
+    uint64_t from = between(w, 1, NODE_COUNT);
+    for (uint64_t step = 0; step < NODE_COUNT; step++) {
+        uint64_t id = (from + step - 1) % NODE_COUNT + 1;
+        if (w->nodes[id].up && w->nodes[id].leads) {
+            return id;
+        }
+    }
+    return 0;
+}
+
+static void set_member(lw_raft_config *config, uint64_t id, lw_raft_membership membership) {
+    uint32_t at = 0;
+    while (at < config->count && config->members[at].node < id) {
+        at++;
+    }
+    if (at == config->count || config->members[at].node != id) {
+        memmove(&config->members[at + 1], &config->members[at],
+                (config->count - at) * sizeof(config->members[0]));
+        config->count++;
+    }
+    config->members[at] = (lw_raft_member){.node = id, .membership = membership};
+}
+
+static void remove_member(lw_raft_config *config, uint64_t id) {
+    for (uint32_t at = 0; at < config->count; at++) {
+        if (config->members[at].node == id) {
+            config->count--;
+            memmove(&config->members[at], &config->members[at + 1],
+                    (config->count - at) * sizeof(config->members[0]));
+        }
+    }
+}
+
+/* A learner comes or goes, learners become voters, voters leave; the core says what may be. */
+static void change_members(world *w) {
+    uint64_t leader = any_leader(w);
+    if (leader == 0 || lw_raft_config_joint(&w->nodes[leader].raft.config)) {
+        return;
+    }
+    lw_raft_config config = w->nodes[leader].raft.config;
+    bool voters_change = percent(w, 60);
+    for (uint64_t id = 1; id <= NODE_COUNT; id++) {
+        const lw_raft_member *member = lw_raft_config_find(&config, id);
+        if (member == NULL) {
+            if (percent(w, 40)) {
+                set_member(&config, id, LW_RAFT_LEARNER);
+            }
+        } else if (member->membership == LW_RAFT_LEARNER) {
+            if (voters_change && percent(w, 70) &&
+                (lw_raft_caught_up(&w->nodes[leader].raft, id) ||
+                 (w->bugs >> LW_RAFT_BUG_JOINS_BEHIND & 1) != 0)) {
+                set_member(&config, id, LW_RAFT_JOINING);
+            } else if (percent(w, 10)) {
+                remove_member(&config, id);
+            }
+        } else if (voters_change && percent(w, 30)) {
+            set_member(&config, id, LW_RAFT_LEAVING);
+        }
+    }
+    /* Learners of this very entry are not known to it before: no voter may come so. */
+    if (lw_raft_config_valid(&config)) {
+        propose(w, leader, 1, add_config(w, &config));
+    }
+}
+
+static void transfer(world *w) {
+    uint64_t leader = any_leader(w);
+    if (leader != 0) {
+        node *n = &w->nodes[leader];
+        uint64_t to = between(w, 1, NODE_COUNT);
+        if (lw_raft_transfer(&n->raft, to, clock_of(w, n)) == LW_OK) {
+            w->transfers++;
+            SAY(w, "%d hands over to %d", (int)leader, (int)to);
+        }
+        settle(w, leader);
+    }
+}
+
+static void pause_node(world *w) {
+    node *n = &w->nodes[between(w, 1, NODE_COUNT)];
+    n->paused_until = w->now + between(w, 1, 3 * ELECTION);
+}
+
+static void nemesis(world *w) {
+    uint64_t id = between(w, 1, NODE_COUNT);
+    node *n = &w->nodes[id];
+    uint64_t choice = between(w, 0, 99);
+    if (choice < 20) {
+        crash(w, id);
+    } else if (choice < 35) {
+        partition(w);
+    } else if (choice < 55) {
+        mend(w);
+    } else if (choice < 70) {
+        change_members(w);
+    } else if (choice < 80) {
+        transfer(w);
+    } else if (choice < 87) {
+        pause_node(w);
+    } else if (choice < 90 && n->up) {
+        lw_raft_campaign(&n->raft, clock_of(w, n));
+        settle(w, id);
+    } else if (choice < 95) {
+        w->loss_percent = (uint32_t)between(w, 0, 20);
+        w->double_percent = (uint32_t)between(w, 0, 30);
+        w->late_percent = (uint32_t)between(w, 0, 20);
+    }
+    for (uint64_t each = 1; each <= NODE_COUNT; each++) {
+        if (w->nodes[each].up) {
+            settle(w, each);
+        }
+    }
+}
+
+static void client(world *w) {
+    uint64_t id = percent(w, 80) ? any_leader(w) : between(w, 1, NODE_COUNT);
+    if (id == 0 || !w->nodes[id].up || w->nodes[id].paused_until > w->now) {
+        return;
+    }
+    node *n = &w->nodes[id];
+    if (percent(w, 70)) {
+        propose(w, id, (uint32_t)between(w, 1, 3), 0);
+    } else if (n->ticket.round == 0) {
+        uint64_t needs = w->acknowledged;
+        if (lw_raft_read(&n->raft, clock_of(w, n), &n->ticket) == LW_OK) {
+            n->ticket_needs = needs;
+        } else {
+            n->ticket.round = 0;
+        }
+    }
+    settle(w, id);
+}
+
+/* ---- one run ----------------------------------------------------------------------------------
+ */
+
+static void link_changed(world *w, const event *e) {
+    node *n = &w->nodes[e->node];
+    n->cut_off[e->other] = e->flag;
+    if (e->flag) {
+        lw_raft_unreachable(&n->raft, e->other, clock_of(w, n));
+    } else {
+        lw_raft_reachable(&n->raft, e->other, clock_of(w, n));
+    }
+}
+
+/* What happens to one life of one node, once that is awake. */
+static void node_event(world *w, event *e) {
+    node *n = &w->nodes[e->node];
+    switch (e->kind) {
+    case DELIVER:
+        receive(w, e);
+        break;
+    case DISK_DONE:
+        disk_done(w, e->node);
+        break;
+    case TICK:
+        if (n->tick_at > w->now) {
+            return; /* another one is scheduled */
+        }
+        n->tick_at = UINT64_MAX;
+        lw_raft_tick(&n->raft, clock_of(w, n));
+        break;
+    case LOADED:
+        loaded(w, e);
+        break;
+    case LINK:
+        link_changed(w, e);
+        break;
+    case SNAPSHOT_ARRIVES:
+        snapshot_arrives(w, e);
+        break;
+    case SNAPSHOT_DURABLE:
+        snapshot_durable(w, e);
+        break;
+    case SNAPSHOT_ENDED:
+        lw_raft_snapshot_sent(&n->raft, e->other, e->index, clock_of(w, n));
+        break;
+    case CLIENT:
+    case NEMESIS:
+    case RESTART:
+        LW_ASSERT(false);
+    }
+    settle(w, e->node);
+}
+
+static void one_event(world *w) {
+    uint16_t slot = next_event(w);
+    event e = w->events[slot];
+    w->now = e.at;
+    w->spare[w->spare_count++] = slot;
+    if (e.kind == CLIENT && !w->silence) {
+        client(w);
+        schedule(w, CLIENT, 0, between(w, 0, 6 * MILLISECOND));
+    } else if (e.kind == NEMESIS && !w->calm) {
+        nemesis(w);
+        schedule(w, NEMESIS, 0, between(w, 0, 30 * MILLISECOND));
+    } else if (e.kind == RESTART && !w->nodes[e.node].up) {
+        node_start(w, e.node);
+        tell_links(w, e.node, false);
+    }
+    node *n = &w->nodes[e.node];
+    /* A message or a link's news is for whoever lives there now, the rest for who began it. */
+    bool lives = n->up && (n->life == e.life || e.kind == DELIVER || e.kind == LINK ||
+                           e.kind == SNAPSHOT_ARRIVES);
+    if (e.kind == CLIENT || e.kind == NEMESIS || e.kind == RESTART) {
+        return;
+    }
+    if (!lives) {
+        if (e.kind == SNAPSHOT_ARRIVES || e.kind == SNAPSHOT_DURABLE) {
+            snapshot_answer(w, &e, 0);
+        }
+        return;
+    }
+    if (n->paused_until > w->now) {
+        uint64_t life = e.life;
+        event *later = schedule(w, e.kind, e.node, n->paused_until - w->now);
+        if (later != NULL) {
+            uint64_t at = later->at;
+            uint64_t order = later->order;
+            *later = e;
+            later->at = at;
+            later->order = order;
+            later->life = life;
+        }
+        return;
+    }
+    node_event(w, &e);
+}
+
+static void run_until(world *w, uint64_t until) {
+    while (w->failure[0] == '\0' && w->heap_count > 0 && w->events[w->heap[0]].at <= until) {
+        one_event(w);
+    }
+    w->now = until;
+}
+
+static void world_open(world *w, uint64_t seed, uint64_t bugs) {
+    lw_memory *memory = w->memory;
+    bool verbose = w->verbose;
+    memset(w, 0, offsetof(world, events));
+    memset(&w->heap_count, 0, sizeof(world) - offsetof(world, heap_count));
+    w->memory = memory;
+    w->verbose = verbose;
+    w->bytes = lw_buffer_in(memory);
+    w->seed = seed;
+    w->bugs = bugs;
+    w->chance = lw_chance_of(seed, 1);
+    for (uint32_t slot = 0; slot < EVENT_MAX; slot++) {
+        w->spare[w->spare_count++] = (uint16_t)(EVENT_MAX - 1 - slot);
+    }
+    w->through_codec = seed % 8 == 0;
+    w->quiesce_after = percent(w, 50) ? LW_RAFT_NEVER : between(w, 1, 4) * HEARTBEAT;
+    lw_raft_config first = {0};
+    uint64_t voters = between(w, 0, 2) * 2 + 1;
+    for (uint64_t id = 1; id <= voters; id++) {
+        set_member(&first, id, LW_RAFT_VOTER);
+    }
+    uint32_t config = add_config(w, &first);
+    for (uint64_t id = 1; id <= NODE_COUNT; id++) {
+        node *n = &w->nodes[id];
+        n->drift_ppm = (int64_t)between(w, 0, 2 * DRIFT_PPM) - (int64_t)DRIFT_PPM;
+        n->disk.start_config = id <= voters ? config : 0;
+        node_start(w, id);
+    }
+    schedule(w, CLIENT, 0, 0);
+    schedule(w, NEMESIS, 0, MILLISECOND * 200);
+}
+
+/* Once faults have ended: one leader, everybody has everything, and nobody has anything to do. */
+static void check_healed(world *w) {
+    uint64_t leader = 0;
+    for (uint64_t id = 1; id <= NODE_COUNT; id++) {
+        if (w->nodes[id].leads &&
+            (leader == 0 || w->nodes[id].raft.term > w->nodes[leader].raft.term)) {
+            leader = id;
+        }
+    }
+    if (leader == 0) {
+        world_fail(w, "nobody leads after all is healed");
+        return;
+    }
+    const node *l = &w->nodes[leader];
+    if (lw_raft_config_joint(&l->raft.config) || lw_raft_config_in_flight(&l->raft)) {
+        world_fail(w, "members are still changing after all is healed");
+    }
+    for (uint32_t place = 0; place < l->raft.config.count; place++) {
+        uint64_t id = l->raft.config.members[place].node;
+        const node *n = &w->nodes[id];
+        if (n->applied != l->raft.last_index || n->raft.leader != leader) {
+            world_fail(w, "node %d applied %d of %d and follows %d, not %d", (int)id,
+                       (int)n->applied, (int)l->raft.last_index, (int)n->raft.leader, (int)leader);
+        }
+        bool rests = lw_raft_deadline(&n->raft) == LW_RAFT_NEVER;
+        w->rests += rests;
+        if (w->quiesce_after != LW_RAFT_NEVER && !rests) {
+            world_fail(w, "node %d is not silent, though idle", (int)id);
+        }
+    }
+}
+
+static void heal(world *w) {
+    SAY(w, "---- all is healed");
+    w->calm = true;
+    w->loss_percent = 0;
+    w->double_percent = 0;
+    w->late_percent = 0;
+    for (uint64_t id = 1; id <= NODE_COUNT; id++) {
+        if (!w->nodes[id].up) {
+            node_start(w, id);
+        }
+    }
+    mend(w);
+}
+
+static void world_run(world *w, uint64_t seed, uint64_t bugs) {
+    world_open(w, seed, bugs);
+    run_until(w, 12 * (uint64_t)ELECTION);
+    heal(w);
+    run_until(w, 20 * (uint64_t)ELECTION);
+    uint64_t before = w->acknowledged;
+    run_until(w, 23 * (uint64_t)ELECTION);
+    if (w->acknowledged <= before) {
+        world_fail(w, "nothing is committed after all is healed");
+    }
+    w->silence = true;
+    run_until(w, 30 * (uint64_t)ELECTION);
+    if (w->failure[0] == '\0') {
+        check_healed(w);
+    }
+}
+
+/* ---- tests ------------------------------------------------------------------------------------
+ */
+
+static uint64_t number(const char *name, uint64_t otherwise) {
+    const char *text = getenv(name);
+    return text == NULL ? otherwise : strtoull(text, NULL, 10);
+}
+
+static world *new_world(lw_memory *memory) {
+    world *w = lw_allocate_zero(memory, sizeof(world));
+    w->memory = memory;
+    return w;
+}
+
+static void all_promises_are_kept_under_faults(void **state) {
+    (void)state;
+#ifdef __SANITIZE_ADDRESS__
+    uint64_t runs = number("RAFT_RUNS", 200);
+#else
+    uint64_t runs = number("RAFT_RUNS", 1000);
+#endif
+    uint64_t first = number("RAFT_SEED", 0);
+    bool one = getenv("RAFT_SEED") != NULL;
+    lw_memory *memory = lw_memory_open();
+    world *w = new_world(memory);
+    w->verbose = one;
+    uint64_t seen[7] = {0};
+    for (uint64_t seed = first; seed < first + (one ? 1 : runs); seed++) {
+        world_run(w, seed, 0);
+        if (w->failure[0] != '\0') {
+            fail_msg("RAFT_SEED=%llu: %s", (unsigned long long)seed, w->failure);
+        }
+        uint64_t happened[7] = {w->elections, w->changes,   w->snapshots, w->reads,
+                                w->leases,    w->transfers, w->rests};
+        for (uint32_t place = 0; place < 7; place++) {
+            seen[place] += happened[place];
+        }
+    }
+    printf("elections %llu, changes %llu, snapshots %llu, reads %llu, leases %llu, transfers %llu, "
+           "rests %llu\n",
+           (unsigned long long)seen[0], (unsigned long long)seen[1], (unsigned long long)seen[2],
+           (unsigned long long)seen[3], (unsigned long long)seen[4], (unsigned long long)seen[5],
+           (unsigned long long)seen[6]);
+    lw_memory_close(memory);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_promises_are_kept_under_faults),
+    };
+    return cmocka_run_group_tests(tests, unit_arm, NULL);
+}
