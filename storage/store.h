@@ -157,6 +157,9 @@ LW_MUST_USE LW_YIELDS lw_status lw_tree_admit(lw_tree *tree, size_t size);
 /* The same for a batch that in the end gives back more space than it takes: one that deletes, or
  * lets go of locks. Let in on a full disk as long as there is memory for it. */
 LW_MUST_USE LW_YIELDS lw_status lw_tree_admit_freeing(lw_tree *tree, size_t size);
+/* Whether a batch that others have decided on is to be applied now: false while flushing or
+ * compaction, which go on, are so far behind that writers wait. Never suspends. */
+bool lw_tree_has_room(lw_tree *tree, size_t size);
 /* Flushes what is in memory and waits for it. LW_FULL after an attempt that met a full disk: the
  * store goes on trying by itself. */
 LW_MUST_USE LW_YIELDS lw_status lw_tree_flush(lw_tree *tree);

@@ -465,6 +465,18 @@ LW_YIELDS static lw_status stall(lw_tree *tree, size_t size) {
     return LW_OK;
 }
 
+bool lw_tree_has_room(lw_tree *tree, size_t size) {
+    lw_store *store = tree->store;
+    if (lw_pressure_most(lw_tree_pressure(tree, size)) < 1) {
+        return true;
+    }
+    if (store->memtable_bytes == store->active_bytes &&
+        store->active_bytes > lw_budget_for_memtables(store->budget) / 4) {
+        (void)rotate_largest(store);
+    }
+    return store->memtable_bytes == store->active_bytes && !compaction_behind(tree);
+}
+
 /* Whether nothing at all is in the way: so it is nearly always. */
 static bool free_way(const lw_tree *tree, size_t size) {
     const lw_store *store = tree->store;
