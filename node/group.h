@@ -147,6 +147,10 @@ bool lw_group_may_change(const lw_group *group);
  * says when it does. LW_UNAVAILABLE, LW_REFUSED: not now. */
 LW_MUST_USE lw_status lw_group_transfer(lw_group *group, uint64_t node);
 
+/* Stands for election without waiting for silence: of a group that is new, as all of it knows who
+ * is to lead first. Nothing happens if it leads, or is no voter. */
+void lw_group_campaign(lw_group *group);
+
 /* ---- the log's end, and snapshots --------------------------------------------------------- */
 
 /* A flush of the tree became durable up to `index`: the log may let go of what nobody needs. */
