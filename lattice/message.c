@@ -12,6 +12,7 @@ enum {
     SPLIT_FIELDS = 1,
     CHANGE_REPLICAS_FIELDS = 4,
     TRANSFER_FIELDS = 1,
+    DESCRIBE_FIELDS = 1,
 };
 
 static const char hello_magic[] = "LW01";
@@ -313,6 +314,23 @@ lw_status lw_change_replicas_request_decode(lw_bytes body, lw_change_replicas_re
         return change_malformed();
     }
     *request = read;
+    return LW_OK;
+}
+
+void lw_describe_request_encode(uint64_t shard, lw_buffer *body) {
+    lw_write_array(body, DESCRIBE_FIELDS);
+    lw_write_u64(body, shard);
+}
+
+lw_status lw_describe_request_decode(lw_bytes body, uint64_t *shard) {
+    lw_reader reader = lw_reader_of(body);
+    uint32_t extra = lw_read_array_of(&reader, DESCRIBE_FIELDS);
+    uint64_t read = lw_read_u64(&reader);
+    lw_read_skip(&reader, extra);
+    if (!lw_reader_done(&reader) || read == 0) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a request to describe a shard is not well-formed");
+    }
+    *shard = read;
     return LW_OK;
 }
 

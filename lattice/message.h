@@ -43,6 +43,7 @@ typedef enum lw_message_kind {
     LW_MESSAGE_SNAPSHOT_PIECE = 7,
     LW_MESSAGE_SNAPSHOT_END = 8,
     LW_MESSAGE_PING = 9, /* nothing → nothing: whether the node is there */
+    LW_MESSAGE_DESCRIBE = 10, /* between nodes: what is known of a shard; body below */
     /* from here on to a shard; bodies in txn/request.h */
     LW_MESSAGE_TIMESTAMP = 16,
     LW_MESSAGE_GET = 17,
@@ -190,6 +191,12 @@ typedef struct lw_change_replicas_request {
 void lw_change_replicas_request_encode(const lw_change_replicas_request *request, lw_buffer *body);
 LW_MUST_USE lw_status lw_change_replicas_request_decode(lw_bytes body,
                                                         lw_change_replicas_request *request);
+
+/* DESCRIBE: the asker has heard of a replica here, or from here, and wants to know what this node
+ * knows of its shard. The body is the shard's id; the reply the descriptor of the replica here, as
+ * TOPOLOGY has it. LW_NOT_FOUND if there is none. */
+void lw_describe_request_encode(uint64_t shard, lw_buffer *body);
+LW_MUST_USE lw_status lw_describe_request_decode(lw_bytes body, uint64_t *shard);
 
 /* TRANSFER: the leader hands over to another voter. The reply is empty, and comes once that leads;
  * LW_UNAVAILABLE if it does not come to lead in time. */

@@ -152,6 +152,15 @@ lw_status replica_evaluation_open(replica_call *call) {
     return LW_OK;
 }
 
+lw_status replica_confirm(const replica_call *call) {
+    lw_replica *replica = call->replica;
+    uint64_t lease;
+    if (!LW_BUG(replica->env, "replica.reads_unconfirmed")) {
+        LW_TRY(lw_group_read(replica->group, call->deadline_ns, &lease));
+    }
+    return replica_call_gate(call);
+}
+
 void replica_evaluation_close(replica_call *call) {
     lw_snapshot_close(call->evaluation.snapshot);
     call->evaluation.snapshot = NULL;
@@ -195,19 +204,22 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
                                            call->session, reply);
     case LW_MESSAGE_SPLIT:
         return replica_split(call, request->body, reply);
+    case LW_MESSAGE_CHANGE_REPLICAS:
+        return replica_change_replicas(call, request->body, reply);
+    case LW_MESSAGE_TRANSFER:
+        return replica_transfer(call, request->body, reply);
     case LW_MESSAGE_HELLO:
     case LW_MESSAGE_STATUS:
     case LW_MESSAGE_TOPOLOGY:
     case LW_MESSAGE_SHARDS:
     case LW_MESSAGE_NODES:
     case LW_MESSAGE_PING:
+    case LW_MESSAGE_DESCRIBE:
     case LW_MESSAGE_SNAPSHOT_OFFER:
     case LW_MESSAGE_SNAPSHOT_PIECE:
     case LW_MESSAGE_SNAPSHOT_END:
     case LW_MESSAGE_PIN:
     case LW_MESSAGE_UNPIN:
-    case LW_MESSAGE_CHANGE_REPLICAS:
-    case LW_MESSAGE_TRANSFER:
         break;
     }
     return lw_fail(LW_INVALID_ARGUMENT, "a shard does not know requests of kind %d",
@@ -360,12 +372,23 @@ void replica_open_group(lw_replica *replica, uint64_t index) {
     const lw_shard_descriptor *shard = &replica->descriptor;
     lw_group_options options = {.groups = replica->options.groups,
                                 .group = shard->id,
-                                .members = {.count = shard->replica_count},
+                                .joins = replica->tree == NULL,
                                 .index = index,
                                 .apply = replica_apply,
+                                .led = replica_led,
+                                .followed = replica_followed,
+                                .changed = replica_members_changed,
+                                .leaves_joint = replica_leaves_joint,
+                                .removed = replica_removed,
+                                .room = replica_has_room,
+                                .wants_snapshot = replica_wants_snapshot,
+                                .diverged = replica_diverged,
                                 .died = group_died,
                                 .argument = replica};
-    memcpy(options.members.replicas, shard->replicas, sizeof(shard->replicas));
+    if (!options.joins) {
+        options.members.count = shard->replica_count;
+        memcpy(options.members.replicas, shard->replicas, sizeof(shard->replicas));
+    }
     replica->group = lw_group_open(&options);
 }
 
@@ -391,6 +414,7 @@ lw_replica *replica_make(const lw_replica_options *options) {
     made->open_by_start = made->open_sessions = lw_map_in(memory);
     made->committing = lw_map_in(memory);
     made->descriptor_bytes = lw_buffer_in(memory);
+    made->descriptor.id = options->shard;
     return made;
 }
 
@@ -401,6 +425,22 @@ lw_status lw_replica_open(const lw_replica_options *options, lw_replica **replic
         replica_free(opened);
         return status;
     }
+    *replica = opened;
+    return LW_OK;
+}
+
+lw_status lw_replica_open_waiting(const lw_replica_options *options,
+                                  const lw_shard_descriptor *shard, lw_replica **replica) {
+    lw_replica *opened = replica_make(options);
+    lw_buffer bytes = lw_buffer_in(opened->env->memory);
+    lw_topology_encode(shard, 1, &bytes);
+    lw_status status = replica_take_descriptor(opened, lw_buffer_view(&bytes));
+    lw_buffer_reset(&bytes);
+    if (status != LW_OK) {
+        replica_free(opened);
+        return status;
+    }
+    replica_open_group(opened, 0);
     *replica = opened;
     return LW_OK;
 }
@@ -417,6 +457,7 @@ void lw_replica_stop(lw_replica *replica) {
     replica->closing = true;
     lw_queue_wake_all(&replica->stop);
     lw_queue_wake_all(&replica->doomed.waiting);
+    lw_queue_wake_all(&replica->roles_changed);
     if (replica->group != NULL) {
         lw_group_stop(replica->group);
     }
@@ -448,13 +489,22 @@ bool lw_replica_leads(const lw_replica *replica) {
 }
 
 void lw_replica_descriptor(const lw_replica *replica, lw_shard_descriptor *descriptor) {
+    const lw_replica_options *options = &replica->options;
     *descriptor = replica->descriptor;
+    if (replica->group == NULL) {
+        return;
+    }
+    descriptor->leader = lw_group_leader(replica->group);
+    if (descriptor->leader != 0 && descriptor->leader != options->node &&
+        options->address != NULL) {
+        descriptor->leader_address = options->address(options->argument, descriptor->leader);
+    }
 }
 
 void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figures) {
     *figures = replica->figures;
     figures->term = lw_group_term(replica->group);
-    figures->applied_index = lw_tree_applied(replica->tree);
+    figures->applied_index = replica->tree == NULL ? 0 : lw_tree_applied(replica->tree);
     figures->latched = replica->latches.count;
     figures->open = replica->open_by_start.count;
     figures->waiting = replica->latch_waiting + replica->lock_waiting;

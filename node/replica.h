@@ -59,6 +59,21 @@ typedef struct lw_replica_options {
     /* A shard was split: `child`, which does not serve yet, is the replica of what it gave away,
      * and belongs to whoever is told. Must not suspend. */
     void (*split)(void *argument, lw_replica *child);
+    /* The shard's descriptor, or who leads it, is another now. Neither this nor `address` may
+     * suspend; they may be NULL. */
+    void (*learned)(void *argument, const lw_shard_descriptor *shard);
+    /* Where a node listens; empty if that is not known. A view until somebody suspends. */
+    lw_bytes (*address)(void *argument, uint64_t node);
+    /* Makes a snapshot of the shard, and has another node install it: lw_snapshots_send. NULL where
+     * there are no others. */
+    LW_YIELDS lw_status (*send_snapshot)(void *argument, uint64_t shard, uint64_t node,
+                                         uint64_t *index);
+    /* It has a tree, or another one, from a snapshot, and the descriptor that is in it. Must not
+     * suspend. */
+    void (*installed)(void *argument, lw_replica *replica);
+    /* It is no member of its group any more: to be closed, and its tree dropped. Must not suspend.
+     * May come again. */
+    void (*gone)(void *argument, lw_replica *replica);
     /* The label of a session, for conflict messages; empty if unknown. */
     lw_bytes (*session_label)(void *argument, uint64_t session);
     /* Called when the log or the store died, with the reason: the node must stop. */
@@ -74,6 +89,12 @@ lw_retention lw_replica_retention(lw_env *env);
 /* Opens the shard's tree, or creates it with the range of all keys. Takes no requests yet. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_open(const lw_replica_options *options,
                                                 lw_replica **replica);
+/* One that has no tree yet, and waits for the snapshot of a leader. `shard` is what another node
+ * says of it, so far. */
+LW_MUST_USE lw_status lw_replica_open_waiting(const lw_replica_options *options,
+                                              const lw_shard_descriptor *shard,
+                                              lw_replica **replica);
+void lw_replica_start_waiting(lw_replica *replica, lw_log *log);
 /* Takes one record of its group while the log is replayed. */
 LW_MUST_USE lw_status lw_replica_replay(lw_replica *replica, const lw_log_record *record);
 /* After replay: does what is left to do of a split that a crash interrupted. `*child` is the id of
@@ -116,6 +137,27 @@ void lw_replica_store_died(lw_replica *replica, const lw_error *reason);
 bool lw_replica_leads(const lw_replica *replica);
 /* Views live as long as the replica does not change: copy before suspending. */
 void lw_replica_descriptor(const lw_replica *replica, lw_shard_descriptor *descriptor);
+
+/* ---- snapshots: see node/snapshot.h ----------------------------------------------------------
+ */
+
+/* What a snapshot for `node` whose last entry is `index` says of itself: the term of that, and the
+ * shard's descriptor as of then, which `state` holds. */
+LW_MUST_USE LW_YIELDS lw_status lw_replica_describe(lw_replica *replica, uint64_t node,
+                                                    uint64_t index, lw_snapshot *state,
+                                                    uint64_t *term, lw_buffer *head);
+/* What a head says. LW_INVALID_ARGUMENT; views of it. */
+LW_MUST_USE lw_status lw_replica_snapshot_shard(lw_bytes head, uint64_t shard,
+                                                lw_shard_descriptor *told);
+typedef struct lw_replica_snapshot {
+    uint64_t index, term;
+    lw_bytes head;
+    const char *directory; /* of the bundle */
+} lw_replica_snapshot;
+/* Has the replica stand on a snapshot, unless it has come as far by itself. LW_UNAVAILABLE: not
+ * now. */
+LW_MUST_USE LW_YIELDS lw_status lw_replica_install(lw_replica *replica,
+                                                   const lw_replica_snapshot *snapshot);
 
 /* ---- for the collector of garbage: node/gc.h --------------------------------------------------
  */

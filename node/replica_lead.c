@@ -24,8 +24,21 @@ enum {
     FIRST_ENTRIES_SIZE = 1024, /* bytes that a leadership begins with, rounded up */
     LEAD_PAUSE_MS = 20,        /* until a step is tried again */
     DRAW_MS = 2000,
+    CAMPAIGNS_MAX = 12,
+    CAMPAIGN_PAUSE_MS = 5, /* the first one; each is longer than the one before */
 };
 #define NS_PER_MS UINT64_C(1000000)
+
+/* ---- telling others ------------------------------------------------------------------------- */
+
+void replica_tell(lw_replica *replica) {
+    const lw_replica_options *options = &replica->options;
+    if (options->learned != NULL) {
+        lw_shard_descriptor shard;
+        lw_replica_descriptor(replica, &shard);
+        options->learned(options->argument, &shard);
+    }
+}
 
 /* ---- following ------------------------------------------------------------------------------ */
 
@@ -59,6 +72,22 @@ void replica_followed(void *argument, uint64_t term, uint64_t leader) {
     } else {
         stop_oracle(replica);
     }
+    lw_queue_wake_all(&replica->roles_changed);
+    replica_tell(replica);
+}
+
+/* ---- the oracle ----------------------------------------------------------------------------- */
+
+static bool may_give(void *argument) {
+    const lw_replica *replica = argument;
+    return lw_group_alone(replica->group) ||
+           (replica->oracle_lease != 0 &&
+            lw_group_lease_held(replica->group, replica->oracle_lease));
+}
+
+LW_YIELDS static lw_status confirm(void *argument, uint64_t deadline_ns) {
+    lw_replica *replica = argument;
+    return lw_group_read(replica->group, deadline_ns, &replica->oracle_lease);
 }
 
 /* ---- coming to lead ------------------------------------------------------------------------- */
@@ -68,7 +97,10 @@ LW_YIELDS static lw_status prepare(lw_replica *replica, uint64_t *ceiling) {
     *ceiling = 0;
     if (replica->options.shard == LW_ROOT_SHARD) {
         LW_TRY(replica_load_ceiling(replica, ceiling));
-        lw_timestamps_ground ground = {.keep = replica_keep_ceiling, .argument = replica};
+        lw_timestamps_ground ground = {.keep = replica_keep_ceiling,
+                                       .may_give = may_give,
+                                       .confirm = confirm,
+                                       .argument = replica};
         *ceiling = lw_timestamps_lead(replica->options.timestamps, *ceiling, &ground);
     }
     replica_open_forget(replica);
@@ -129,6 +161,9 @@ static void serve(lw_replica *replica, uint64_t term) {
     replica->leadership = term;
     replica->serving = true;
     replica_open_sweep_leftovers(replica);
+    replica_leave_joint(replica);
+    lw_queue_wake_all(&replica->roles_changed);
+    replica_tell(replica);
 }
 
 /* Steps 3 and 4. */
@@ -199,9 +234,23 @@ LW_YIELDS static lw_status begin_alone(lw_replica *replica, uint64_t ceiling) {
     return status;
 }
 
-lw_status replica_begin_child(lw_replica *replica) {
+/* Of a child, by the node that leads its parent: as soon as the others have come to the split. */
+LW_YIELDS static void campaign(lw_replica *replica) {
+    for (uint32_t attempt = 1; attempt <= CAMPAIGNS_MAX && !replica->closing && !replica->dead &&
+                               lw_group_leader(replica->group) == 0;
+         attempt++) {
+        lw_group_campaign(replica->group);
+        uint64_t until_ns = lw_env_now(replica->env) + attempt * CAMPAIGN_PAUSE_MS * NS_PER_MS;
+        (void)lw_env_wait(replica->env, &replica->roles_changed, until_ns);
+    }
+}
+
+lw_status replica_begin_child(lw_replica *replica, bool leads) {
     if (!replica_alone(replica)) {
         lw_group_start(replica->group);
+        if (leads) {
+            campaign(replica);
+        }
         return LW_OK;
     }
     LW_TRY(replica_log_room(replica, FIRST_ENTRIES_SIZE));
@@ -218,4 +267,10 @@ lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
     uint64_t ceiling;
     LW_TRY(prepare(replica, &ceiling));
     return begin_alone(replica, ceiling);
+}
+
+void lw_replica_start_waiting(lw_replica *replica, lw_log *log) {
+    LW_ASSERT(replica->log == NULL && replica->tree == NULL);
+    replica->log = log;
+    lw_group_start(replica->group);
 }

@@ -110,11 +110,19 @@ static lw_status apply(lw_replica *replica, const lw_group_entry *entry, lw_stat
     }
     LW_TRY(lw_tree_apply(replica->tree, entry->index, batch));
     if (*status == LW_OK && kind == ENTRY_SPLIT && replica->log != NULL) {
-        lw_group_pause(replica->group); /* its proposer goes on from here */
-        return LW_OK;
+        lw_group_pause(replica->group); /* its proposer, if there is one, goes on from here */
+        return entry->proposal != NULL ? LW_OK : replica_split_follow(replica, batch);
     }
     bool changes = kind == ENTRY_DESCRIPTOR || kind == ENTRY_SPLIT;
-    return changes && *status == LW_OK ? take_new_descriptor(replica, batch) : LW_OK;
+    if (!changes || *status != LW_OK) {
+        return LW_OK;
+    }
+    LW_TRY(take_new_descriptor(replica, batch));
+    if (replica->log != NULL) {
+        replica_leave_joint(replica);
+        replica_tell(replica);
+    }
+    return LW_OK;
 }
 
 lw_status replica_apply(void *argument, const lw_group_entry *entry) {
@@ -147,4 +155,32 @@ lw_status replica_keep_entry(lw_replica *replica, lw_buffer *batch) {
     replica_proposal kept = {.status = LW_OK};
     replica_propose(replica, ENTRY_KEPT, batch, &kept);
     return lw_group_wait_committed(replica->group, &kept.base);
+}
+
+/* ---- what else the group says --------------------------------------------------------------- */
+
+bool replica_has_room(void *argument, size_t size) {
+    const lw_replica *replica = argument;
+    return replica->tree != NULL && lw_tree_has_room(replica->tree, size);
+}
+
+void replica_members_changed(void *argument, const lw_group_members *members) {
+    lw_replica *replica = argument;
+    (void)members; /* the descriptor has them once they are applied */
+    lw_queue_wake_all(&replica->roles_changed);
+}
+
+void replica_removed(void *argument) {
+    lw_replica *replica = argument;
+    LW_MARK(replica->env, "replica.gone");
+    if (!replica->closing && !replica->dead) {
+        replica->options.gone(replica->options.argument, replica);
+    }
+}
+
+void replica_diverged(void *argument, uint64_t node, uint64_t index) {
+    lw_replica *replica = argument;
+    lw_logline(replica->env, LW_LEVEL_ERROR, "two replicas of a shard differ: neither goes on",
+               "shard=%llu other=%016llx index=%llu", (unsigned long long)replica->options.shard,
+               (unsigned long long)node, (unsigned long long)index);
 }

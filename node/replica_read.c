@@ -40,6 +40,7 @@ lw_status replica_get(replica_call *call, lw_bytes body, lw_buffer *reply) {
     lw_status status = lw_evaluate_get(&call->evaluation, &request, &answer);
     replica_evaluation_close(call);
     LW_TRY(status);
+    LW_TRY(replica_confirm(call));
     call->replica->figures.reads++;
     lw_get_reply_encode(&answer, reply);
     return LW_OK;
@@ -58,6 +59,7 @@ lw_status replica_scan(replica_call *call, lw_bytes body, lw_buffer *reply) {
     lw_status status = lw_evaluate_scan(&call->evaluation, &request, &answer);
     replica_evaluation_close(call);
     LW_TRY(status);
+    LW_TRY(replica_confirm(call));
     call->replica->figures.scans++;
     lw_scan_reply_encode(&answer, reply);
     return LW_OK;
@@ -77,7 +79,8 @@ lw_status replica_validate(replica_call *call, lw_bytes body, lw_buffer *reply) 
     LW_TRY(replica_evaluation_open(call));
     lw_status status = lw_evaluate_validate(&call->evaluation, &request);
     replica_evaluation_close(call);
-    return status;
+    LW_TRY(status);
+    return replica_confirm(call);
 }
 
 /* ---- LOCK ----------------------------------------------------------------------------------- */
@@ -112,7 +115,8 @@ LW_YIELDS static lw_status lock_and_read(replica_call *call, const lw_lock_reque
     answer->for_update = call->evaluation.given;
     lw_status status = lw_evaluate_lock(&call->evaluation, request, answer);
     replica_evaluation_close(call);
-    return status;
+    LW_TRY(status);
+    return replica_confirm(call);
 }
 
 lw_status replica_lock(replica_call *call, lw_bytes body, lw_buffer *reply) {

@@ -14,6 +14,11 @@
  *      another epoch, and is told where to go.
  *   5. The child begins its first term in its own log, and serves.
  *
+ * On a follower there are only the last three steps, in a fiber of its own, with the group paused
+ * meanwhile: there is nobody to latch out, and no account of open transactions. The same goes for a
+ * leader's entry that is applied once nobody waits for it any more. Children begin alike on all
+ * nodes; the first leader is whoever leads the parent.
+ *
  * A crash before the entry is durable: nothing has happened. After that, and before the catalog is:
  * replay, or the tree itself if it was flushed, has the new descriptor, the tree still holds more
  * than that says, and the start does step 4 (lw_replica_finish_split). Later: the catalog has both
@@ -183,6 +188,7 @@ lw_status lw_replica_finish_split(lw_replica *replica, uint64_t *child) {
 typedef struct splitting {
     lw_replica *parent, *child;
     lw_bytes key;
+    uint64_t leadership;           /* of the parent's, in which it was asked for */
     lw_shard_descriptor low, high; /* of parent and child, as they will be; views */
     lw_buffer low_bytes, high_bytes, both_bytes, batch;
 } splitting;
@@ -211,7 +217,7 @@ static void put_descriptors(splitting *work) {
 /* Step 3. From the index that the child is named by to the entry of that index nothing suspends. */
 LW_YIELDS static lw_status propose_split(splitting *work) {
     lw_replica *parent = work->parent;
-    replica_proposal proposal = {.status = LW_OK};
+    replica_proposal proposal = {.base = {.term = work->leadership}};
     describe(work);
     put_descriptors(work);
     work->child->options.shard = work->high.id;
@@ -247,6 +253,7 @@ static void switch_over(splitting *work) {
     replica_open_hand_over(parent, child);
     child->background_count++; /* until it serves */
     parent->options.split(parent->options.argument, child);
+    replica_tell(parent);
     lw_group_resume(parent->group);
 }
 
@@ -269,18 +276,91 @@ LW_YIELDS static lw_status give_away(splitting *work) {
 }
 
 /* Step 5. The same. */
-LW_YIELDS static void begin_child(splitting *work) {
+LW_YIELDS static void begin_child(splitting *work, bool leads) {
     lw_replica *child = work->child;
     child->log = work->parent->log;
     lw_status status;
     dawdle(child);
-    while ((status = replica_begin_child(child)) == LW_FULL && pause_full(child)) {
+    while ((status = replica_begin_child(child, leads)) == LW_FULL && pause_full(child)) {
     }
     if (status != LW_OK && status != LW_FULL && !child->closing) {
         replica_die(work->parent);
     }
     replica_background_end(child);
 }
+
+/* ---- without a proposer ---------------------------------------------------------------------- */
+
+static void work_reset(splitting *work) {
+    lw_buffer_reset(&work->low_bytes);
+    lw_buffer_reset(&work->high_bytes);
+    lw_buffer_reset(&work->both_bytes);
+    lw_buffer_reset(&work->batch);
+}
+
+/* The descriptors that an ENTRY_SPLIT puts: the parent's first. */
+static lw_status read_entry(splitting *work, lw_bytes batch) {
+    lw_batch_operation operation;
+    while (lw_batch_next(&batch, &operation)) {
+        if (operation.kind == LW_BATCH_PUT &&
+            lw_equal(lw_record_meta_name(operation.key), lw_text("shard"))) {
+            lw_buffer_append(work->low_bytes.size == 0 ? &work->low_bytes : &work->high_bytes,
+                             operation.value);
+        }
+    }
+    lw_reader low, high;
+    uint32_t low_count = 0, high_count = 0;
+    LW_TRY(lw_topology_open(lw_buffer_view(&work->low_bytes), &low, &low_count));
+    LW_TRY(lw_topology_open(lw_buffer_view(&work->high_bytes), &high, &high_count));
+    if (low_count != 1 || high_count != 1) {
+        return lw_fail(LW_CORRUPTION, "an entry that splits a shard does not hold both halves");
+    }
+    LW_TRY(lw_topology_next(&low, &work->low));
+    return lw_topology_next(&high, &work->high);
+}
+
+LW_YIELDS static void follow_main(void *argument) {
+    splitting *work = argument;
+    lw_replica *parent = work->parent;
+    lw_memory *memory = parent->env->memory;
+    if (give_away(work) == LW_OK) {
+        LW_MARK(parent->env, "replica.split_followed");
+        begin_child(work, false);
+    } else {
+        replica_free(work->child);
+    }
+    work_reset(work);
+    lw_free(memory, work);
+    parent->following_split = false;
+    replica_background_end(parent);
+}
+
+lw_status replica_split_follow(lw_replica *replica, lw_bytes batch) {
+    lw_memory *memory = replica->env->memory;
+    lw_buffer empty = lw_buffer_in(memory);
+    splitting *work = lw_allocate_zero(memory, sizeof(*work));
+    *work = (splitting){.parent = replica,
+                        .low_bytes = empty,
+                        .high_bytes = empty,
+                        .both_bytes = empty,
+                        .batch = empty};
+    lw_status status = read_entry(work, batch);
+    if (status != LW_OK) {
+        work_reset(work);
+        lw_free(memory, work);
+        return lw_fail(LW_CORRUPTION, "the entry that splits shard %llu is not well-formed",
+                       (unsigned long long)replica->options.shard);
+    }
+    work->key = work->high.start;
+    work->child = replica_make(&replica->options);
+    work->child->options.shard = work->high.id;
+    replica->following_split = true;
+    replica->background_count++;
+    lw_env_start(replica->env, "split", follow_main, work);
+    return LW_OK;
+}
+
+/* ---- with one -------------------------------------------------------------------------------- */
 
 /* Flushed, so that little is left for the latch; and a full disk shows now, when the split can
  * still be refused. */
@@ -296,7 +376,7 @@ LW_YIELDS static lw_status split_latched(replica_call *call, splitting *work) {
         replica_call_room(call, ENTRY_SIZE + 8 * (work->key.size + parent->descriptor.start.size +
                                                   parent->descriptor.end.size)));
     dawdle(parent);
-    LW_TRY(replica_gate(parent));
+    LW_TRY(replica_call_gate(call));
     LW_TRY(propose_split(work));
     return give_away(work);
 }
@@ -324,22 +404,24 @@ LW_YIELDS static lw_status split_here(replica_call *call, lw_bytes key, lw_buffe
     splitting work = {.parent = parent,
                       .child = replica_make(&parent->options),
                       .key = key,
+                      .leadership = replica_leadership_of(call),
                       .low_bytes = empty,
                       .high_bytes = empty,
                       .both_bytes = empty,
                       .batch = empty};
-    lw_status status = split_at(call, &work);
+    lw_status status = replica_reshape_begin(call);
+    if (status == LW_OK) {
+        status = split_at(call, &work);
+        replica_reshape_end(parent);
+    }
     if (status == LW_OK) {
         LW_MARK(parent->env, "replica.split");
-        begin_child(&work);
+        begin_child(&work, true);
         lw_buffer_append(reply, lw_buffer_view(&work.both_bytes));
     } else {
         replica_free(work.child);
     }
-    lw_buffer_reset(&work.low_bytes);
-    lw_buffer_reset(&work.high_bytes);
-    lw_buffer_reset(&work.both_bytes);
-    lw_buffer_reset(&work.batch);
+    work_reset(&work);
     return status;
 }
 

@@ -3,6 +3,8 @@
  *
  *   replica.c           opening, replay, start, close, and the way of a request
  *   replica_lead.c      leading and following
+ *   replica_snapshot.c  snapshots to and from other nodes
+ *   replica_change.c    CHANGE_REPLICAS, TRANSFER
  *   replica_keep.c      the shard's records about itself
  *   replica_propose.c   entries: to the group, and from there into the tree
  *   replica_wait.c      what a request waits for: latches, pessimistic locks, room
@@ -30,7 +32,10 @@
 #include "txn/evaluate.h"
 #include "txn/latch.h"
 
-enum { ENTRY_TRAILER_SIZE = 1 + 8 + 8 };
+enum {
+    ENTRY_TRAILER_SIZE = 1 + 8 + 8,
+    SNAPSHOTS_SENT_MAX = 4, /* at a time, of one shard */
+};
 
 typedef enum entry_kind {
     ENTRY_NOOP = 1,       /* began a term, when the group did not do so itself */
@@ -121,9 +126,15 @@ struct lw_replica {
 
     uint64_t leadership; /* the term in which it serves; 0: it does not */
     bool serving, closing, dead;
-    bool coming_to_lead; /* a fiber sees to it */
-    bool starting;       /* a call does, which is told if the log or the store die */
-    lw_error reason;     /* when dead */
+    bool coming_to_lead;                     /* a fiber sees to it */
+    lw_queue roles_changed;                  /* woken when others lead, or the members are others */
+    bool reshaping;                          /* a split or a change of members is under way */
+    bool leaving_joint;                      /* a fiber sees to it */
+    bool following_split;                    /* a fiber splits the tree, and nobody waits for it */
+    uint64_t sending_to[SNAPSHOTS_SENT_MAX]; /* nodes that are sent snapshots; 0: none */
+    uint64_t oracle_lease;                   /* that the oracle stands on, in the root shard */
+    bool starting;   /* a call does, which is told if the log or the store die */
+    lw_error reason; /* when dead */
     replica_call *calls;
     lw_map committing;         /* calls */
     uint32_t background_count; /* fibers of its own */
@@ -172,6 +183,9 @@ LW_YIELDS bool replica_background_sleep(lw_replica *replica, lw_queue *queue, ui
 /* replica_call_gate, and whether the shard is still what it was when the call came:
  * LW_UNAVAILABLE. */
 LW_MUST_USE lw_status replica_check_epoch(replica_call *call);
+/* After reading: whether this node led all the time up to here, so that nothing was missing in what
+ * was read (hazard R7). To be asked of every answer that no entry stands behind. */
+LW_MUST_USE LW_YIELDS lw_status replica_confirm(const replica_call *call);
 /* Opens the snapshot of the call's evaluation; nothing that was applied is missing in it. Does not
  * suspend. LW_UNAVAILABLE if the shard has changed since the call came (P2). */
 LW_MUST_USE lw_status replica_evaluation_open(replica_call *call);
@@ -187,12 +201,15 @@ void replica_free(lw_replica *replica);
 
 /* ---- leading and following: replica_lead.c -------------------------------------------------- */
 
+/* Passes the descriptor on, with who leads. */
+void replica_tell(lw_replica *replica);
 /* The group's calls. */
 void replica_led(void *argument, uint64_t term);
 void replica_followed(void *argument, uint64_t term, uint64_t leader);
-/* Begins the group of a child that was split off; serves when this returns, if it leads then.
- * LW_FULL: nothing was appended, try again. */
-LW_MUST_USE LW_YIELDS lw_status replica_begin_child(lw_replica *replica);
+/* Begins the group of a child that was split off. `leads`: this node led the parent when it was.
+ * Serves when this returns where this node alone decides. LW_FULL: nothing was appended, try again.
+ */
+LW_MUST_USE LW_YIELDS lw_status replica_begin_child(lw_replica *replica, bool leads);
 /* Whether no other node has, or had, a say: then all that was given was given here. */
 bool replica_alone(const lw_replica *replica);
 
@@ -218,6 +235,11 @@ LW_MUST_USE LW_YIELDS lw_status replica_wait(lw_replica *replica, replica_propos
 LW_MUST_USE LW_YIELDS lw_status replica_keep_entry(lw_replica *replica, lw_buffer *batch);
 /* Applies an entry, or skips a void one: `apply` of the group. */
 LW_MUST_USE lw_status replica_apply(void *argument, const lw_group_entry *entry);
+/* What else the group calls. */
+bool replica_has_room(void *argument, size_t size);
+void replica_members_changed(void *argument, const lw_group_members *members);
+void replica_removed(void *argument);
+void replica_diverged(void *argument, uint64_t node, uint64_t index);
 LW_MUST_USE lw_status replica_take_descriptor(lw_replica *replica, lw_bytes bytes);
 /* The log or the tree failed, with the reason in the error slot (P5). */
 void replica_die(lw_replica *replica);
@@ -310,6 +332,39 @@ LW_MUST_USE lw_status replica_spared(replica_call *call, uint64_t start);
 /* ---- splitting: replica_split.c ------------------------------------------------------------- */
 
 LW_MUST_USE LW_YIELDS lw_status replica_split(replica_call *call, lw_bytes body, lw_buffer *reply);
+/* An entry that nobody waits for, with this batch, is applied: a fiber does what follows from it.
+ * The group is paused until then. */
+LW_MUST_USE lw_status replica_split_follow(lw_replica *replica, lw_bytes batch);
+
+/* ---- members: replica_change.c -------------------------------------------------------------- */
+
+/* As the descriptor has them. */
+void replica_members(const lw_replica *replica, lw_group_members *members);
+/* Whether there are two sets of voters; and what is left when only the new one counts. */
+bool replica_members_joint(const lw_group_members *members);
+void replica_members_left(lw_group_members *members);
+/* What a request makes of the members. `figures`: how far the others have come; `leader`: this
+ * node. LW_UNAVAILABLE: not now. LW_INVALID_ARGUMENT: never. */
+LW_MUST_USE lw_status replica_members_plan(lw_env *env, const lw_group_figures *figures,
+                                           const lw_change_replicas_request *request,
+                                           uint64_t leader, lw_group_members *members);
+LW_MUST_USE LW_YIELDS lw_status replica_change_replicas(replica_call *call, lw_bytes body,
+                                                        lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status replica_transfer(replica_call *call, lw_bytes body,
+                                                 lw_buffer *reply);
+/* Has the old set of voters left, in the background, while there are two, and this node leads. */
+void replica_leave_joint(lw_replica *replica);
+/* The group's call. */
+void replica_leaves_joint(void *argument, const lw_group_members *members);
+/* Waits until nothing changes the descriptor, and is the one that does until replica_reshape_end.
+ */
+LW_MUST_USE LW_YIELDS lw_status replica_reshape_begin(replica_call *call);
+void replica_reshape_end(lw_replica *replica);
+
+/* ---- snapshots: replica_snapshot.c ---------------------------------------------------------- */
+
+/* The group's call. */
+void replica_wants_snapshot(void *argument, uint64_t node);
 
 /* ---- garbage: replica_gc.c ------------------------------------------------------------------ */
 

@@ -22,7 +22,7 @@ LW_YIELDS static lw_status propose_and_wait(replica_call *call, uint64_t start) 
 lw_status replica_write_batch(replica_call *call, uint64_t start) {
     size_t size = call->evaluation.batch.size;
     if (size == 0) {
-        return LW_OK;
+        return replica_confirm(call);
     }
     LW_TRY(replica_call_room(call, size));
     return propose_and_wait(call, start);
@@ -205,7 +205,7 @@ lw_status replica_commit_now(replica_call *call, lw_bytes body, lw_buffer *reply
 LW_YIELDS static lw_status write_intents(replica_call *call, uint64_t start) {
     size_t size = call->evaluation.batch.size;
     if (size == 0) {
-        return LW_OK;
+        return replica_confirm(call);
     }
     LW_TRY(replica_call_room(call, size));
     LW_TRY(replica_spared(call, start));

@@ -14,10 +14,15 @@ static lw_bytes start_of(const shards_member *one) {
     return shard.start;
 }
 
-lw_replica *lw_shards_find(const lw_shards *shards, uint64_t shard) {
+shards_member *shards_member_of(const lw_shards *shards, uint64_t shard) {
     /* lw_mix permutes, so equal hashes are equal ids. */
     lw_map_node *node = lw_map_first(&shards->by_id, lw_mix(shard));
-    return node == NULL ? NULL : LW_MAP_ENTRY(node, shards_member, node)->replica;
+    return node == NULL ? NULL : LW_MAP_ENTRY(node, shards_member, node);
+}
+
+lw_replica *lw_shards_find(const lw_shards *shards, uint64_t shard) {
+    const shards_member *member = shards_member_of(shards, shard);
+    return member == NULL || member->leaving || member->waits ? NULL : member->replica;
 }
 
 uint32_t lw_shards_count(const lw_shards *shards) {
@@ -87,21 +92,70 @@ lw_replica *shards_holding(const lw_shards *shards, lw_bytes key) {
     return holds(&shard, key) ? replica : NULL;
 }
 
-static void enter(lw_shards *shards, uint64_t shard, lw_replica *replica) {
-    lw_memory *memory = shards->env->memory;
+void shards_arrived(lw_shards *shards, shards_member *member) {
     if (shards->count == shards->capacity) {
         shards->capacity = shards->capacity == 0 ? 8 : 2 * shards->capacity;
-        shards->sorted =
-            lw_reallocate(memory, shards->sorted, shards->capacity * sizeof(*shards->sorted));
+        shards->sorted = lw_reallocate(shards->env->memory, shards->sorted,
+                                       shards->capacity * sizeof(shards_member *));
     }
-    shards_member *entered = lw_allocate_zero(memory, sizeof(*entered));
-    entered->replica = replica;
-    uint32_t place = count_until(shards, start_of(entered));
+    member->waits = false;
+    uint32_t place = count_until(shards, start_of(member));
     memmove(&shards->sorted[place + 1], &shards->sorted[place],
-            (shards->count - place) * sizeof(*shards->sorted));
-    shards->sorted[place] = entered;
+            (shards->count - place) * sizeof(shards_member *));
+    shards->sorted[place] = member;
     shards->count++;
+}
+
+void shards_unsort(lw_shards *shards, const shards_member *member) {
+    for (uint32_t place = 0; place < shards->count; place++) {
+        if (shards->sorted[place] == member) {
+            shards->count--;
+            memmove(&shards->sorted[place], &shards->sorted[place + 1],
+                    (shards->count - place) * sizeof(shards_member *));
+            return;
+        }
+    }
+}
+
+shards_member *shards_enter(lw_shards *shards, uint64_t shard, lw_replica *replica, bool waits) {
+    LW_ASSERT(shards_member_of(shards, shard) == NULL);
+    shards_member *entered = lw_allocate_zero(shards->env->memory, sizeof(*entered));
+    entered->replica = replica;
+    entered->shard = shard;
+    entered->waits = waits;
+    if (!waits) {
+        shards_arrived(shards, entered);
+    }
     lw_map_insert(&shards->by_id, &entered->node, lw_mix(shard));
+    return entered;
+}
+
+void shards_forget(lw_shards *shards, shards_member *member) {
+    lw_map_remove(&shards->by_id, &member->node);
+    lw_free(shards->env->memory, member);
+}
+
+static bool overlap(const lw_shard_descriptor *one, const lw_shard_descriptor *other) {
+    return (one->end.size == 0 || lw_compare(other->start, one->end) < 0) &&
+           (other->end.size == 0 || lw_compare(one->start, other->end) < 0);
+}
+
+bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_descriptor *range) {
+    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
+        for (const lw_map_node *node = shards->by_id.buckets[index]; node != NULL;
+             node = node->next) {
+            const shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
+            lw_shard_descriptor held;
+            if (member->shard == shard || member->replica == NULL) {
+                continue;
+            }
+            lw_replica_descriptor(member->replica, &held);
+            if (overlap(&held, range)) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 /* D1. */
@@ -210,8 +264,13 @@ static void die(lw_shards *shards, const lw_error *reason) {
     }
     shards->dead = true;
     lw_timestamps_stop(shards->timestamps);
-    for (uint32_t index = 0; index < shards->count; index++) {
-        lw_replica_store_died(shards->sorted[index]->replica, &why);
+    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
+        for (lw_map_node *node = shards->by_id.buckets[index]; node != NULL; node = node->next) {
+            lw_replica *replica = LW_MAP_ENTRY(node, shards_member, node)->replica;
+            if (replica != NULL) {
+                lw_replica_store_died(replica, &why);
+            }
+        }
     }
     if (shards->serving) { /* who starts them is told by the call */
         shards->options.died(shards->options.argument, &why);
@@ -243,34 +302,82 @@ LW_YIELDS static lw_status kill_one(void *argument, lw_bytes body, uint64_t sess
 }
 
 static void enter_child(void *argument, lw_replica *child) {
+    lw_shards *shards = argument;
     lw_shard_descriptor shard;
     lw_replica_descriptor(child, &shard);
-    enter(argument, shard.id, child);
+    (void)shards_enter(shards, shard.id, child, false);
+    lw_status status = shards_past_revive(shards, child, shard.id);
+    LW_ASSERT(status == LW_OK); /* of a state that was replayed */
+}
+
+static void replica_learned(void *argument, const lw_shard_descriptor *shard) {
+    lw_shards *shards = argument;
+    shards->settled = false; /* who leads anew waits for sessions */
+    if (shards->others.learned != NULL) {
+        shards->others.learned(shards->options.argument, shard);
+    }
+}
+
+static lw_bytes address_of(void *argument, uint64_t node) {
+    lw_shards *shards = argument;
+    return shards->others.address == NULL ? (lw_bytes){0}
+                                          : shards->others.address(shards->options.argument, node);
+}
+
+LW_YIELDS static lw_status send_snapshot(void *argument, uint64_t shard, uint64_t node,
+                                         uint64_t *index) {
+    lw_shards *shards = argument;
+    return shards->others.send_snapshot(shards->options.argument, shard, node, index);
+}
+
+static void send_message(void *argument, uint64_t node, lw_bytes message) {
+    lw_shards *shards = argument;
+    shards->others.send(shards->options.argument, node, message);
+}
+
+void lw_shards_receive(lw_shards *shards, uint64_t from, lw_bytes message) {
+    if (shards->serving && !shards->dead) {
+        lw_groups_receive(shards->groups, from, message);
+    }
+}
+
+void lw_shards_link(lw_shards *shards, uint64_t node, bool up) {
+    lw_groups_link(shards->groups, node, up);
+}
+
+lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard) {
+    return (lw_replica_options){.env = shards->env,
+                                .store = shards->options.store,
+                                .shard = shard,
+                                .node = shards->options.node,
+                                .groups = shards->groups,
+                                .timestamps = shards->timestamps,
+                                .locks = shards->locks,
+                                .latch_slots = shards->latch_slots,
+                                .gc = shards->options.gc,
+                                .writers = shards->writers,
+                                .written = shards->written,
+                                .killed = shards->killed,
+                                .key_marks = shards->key_marks,
+                                .ask = ask,
+                                .kill = kill_one,
+                                .split = enter_child,
+                                .session_label = session_label,
+                                .learned = replica_learned,
+                                .address = address_of,
+                                .send_snapshot =
+                                    shards->others.send_snapshot == NULL ? NULL : send_snapshot,
+                                .installed = shards_installed,
+                                .gone = shards_gone,
+                                .died = replica_died,
+                                .argument = shards};
 }
 
 LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
-    lw_replica_options options = {.env = shards->env,
-                                  .store = shards->options.store,
-                                  .shard = shard,
-                                  .node = shards->options.node,
-                                  .groups = shards->groups,
-                                  .timestamps = shards->timestamps,
-                                  .locks = shards->locks,
-                                  .latch_slots = shards->latch_slots,
-                                  .gc = shards->options.gc,
-                                  .writers = shards->writers,
-                                  .written = shards->written,
-                                  .killed = shards->killed,
-                                  .key_marks = shards->key_marks,
-                                  .ask = ask,
-                                  .kill = kill_one,
-                                  .split = enter_child,
-                                  .session_label = session_label,
-                                  .died = replica_died,
-                                  .argument = shards};
+    lw_replica_options options = shards_replica_options(shards, shard);
     lw_replica *replica;
     LW_TRY(lw_replica_open(&options, &replica));
-    enter(shards, shard, replica);
+    (void)shards_enter(shards, shard, replica, false);
     return LW_OK;
 }
 
@@ -296,7 +403,12 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
     if (options->others != NULL) {
         opened->others = *options->others;
     }
-    lw_groups_options groups = {.env = options->env, .node = options->node};
+    lw_groups_options groups = {.env = options->env,
+                                .node = options->node,
+                                .budget = lw_store_budget(options->store),
+                                .send = opened->others.send == NULL ? NULL : send_message,
+                                .stranger = shards_stranger,
+                                .argument = opened};
     opened->groups = lw_groups_open(&groups);
     opened->timestamps = lw_timestamps_open(options->env);
     opened->latch_slots = lw_allocate_zero(memory, sizeof(*opened->latch_slots));
@@ -305,7 +417,7 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
     opened->written = lw_allocate_zero(memory, sizeof(*opened->written));
     opened->killed = lw_recent_open(memory, LW_KILLED_COUNT_MAX);
     opened->key_marks = lw_allocate_zero(memory, sizeof(*opened->key_marks));
-    opened->by_id = lw_map_in(memory);
+    opened->by_id = opened->pasts = lw_map_in(memory);
     lw_status status = open_all(opened);
     if (status != LW_OK) {
         lw_error reason = *lw_error_slot(); /* closing must not overwrite it */
@@ -319,13 +431,9 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
 
 lw_status lw_shards_replay(void *argument, const lw_log_record *record) {
     lw_shards *shards = argument;
-    lw_replica *replica = lw_shards_find(shards, record->group);
-    if (replica == NULL) {
-        return lw_fail(LW_CORRUPTION,
-                       "the log has a record of shard %llu, which this folder never held",
-                       (unsigned long long)record->group);
-    }
-    return lw_replica_replay(replica, record);
+    return shards_past_replay(shards, record)
+               ? LW_OK
+               : lw_replica_replay(shards_member_of(shards, record->group)->replica, record);
 }
 
 /* What comes off goes behind its parent, and may have to be split itself. */
@@ -335,13 +443,18 @@ LW_YIELDS static lw_status finish_splits(lw_shards *shards) {
         LW_TRY(lw_replica_finish_split(shards->sorted[index]->replica, &child));
         if (child != 0) {
             LW_TRY(open_one(shards, child));
+            lw_replica *opened = shards_member_of(shards, child)->replica;
+            LW_TRY(shards_past_revive(shards, opened, child));
         }
     }
     return LW_OK;
 }
 
 lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
+    shards->log = log;
+    LW_TRY(shards_past_check(shards));
     lw_groups_start(shards->groups, log);
+    LW_TRY(shards_finish_removals(shards, log));
     LW_TRY(finish_splits(shards));
     LW_TRY(check_coverage(shards));
     for (uint32_t index = 0; index < shards->count; index++) {
@@ -351,11 +464,26 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
     return LW_OK;
 }
 
+/* Those that wait for a snapshot, or could not be removed. */
+LW_YIELDS static void close_others(lw_shards *shards) {
+    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
+        while (shards->by_id.buckets[index] != NULL) {
+            shards_member *closed = LW_MAP_ENTRY(shards->by_id.buckets[index], shards_member, node);
+            lw_replica *replica = closed->replica;
+            shards_forget(shards, closed);
+            if (replica != NULL) {
+                lw_replica_close(replica);
+            }
+        }
+    }
+}
+
 void lw_shards_close(lw_shards *shards) {
     lw_memory *memory = shards->env->memory;
     shards->serving = false;
     lw_queue_wake_all(&shards->stop);
     lw_timestamps_stop(shards->timestamps);
+    shards_await_idle(shards);
     for (uint32_t index = 0; index < shards->count; index++) {
         lw_replica_stop(shards->sorted[index]->replica);
     }
@@ -365,6 +493,8 @@ void lw_shards_close(lw_shards *shards) {
         lw_replica_close(closed->replica);
         lw_free(memory, closed);
     }
+    close_others(shards);
+    shards_past_close(shards);
     lw_groups_close(shards->groups);
     lw_timestamps_close(shards->timestamps);
     lw_lock_table_close(shards->locks);

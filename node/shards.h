@@ -14,13 +14,19 @@
 #include "node/replica.h"
 
 typedef struct lw_shards lw_shards;
+struct lw_snapshot_arrival;
 
 /* The other nodes, for the shards of this one. None of these suspends but the one marked so. */
 typedef struct lw_shards_others {
+    /* Queues a message for the lw_shards_receive of another node, or drops it. Copies. */
+    void (*send)(void *argument, uint64_t node, lw_bytes message);
     /* Carries out a request of this node's own in another node, as lw_shards_execute does there for
      * session 0. LW_UNAVAILABLE without a reply: it may have been carried out, or not. */
     LW_YIELDS lw_status (*ask)(void *argument, uint64_t node, const lw_request *request,
                                uint64_t deadline_ns, lw_buffer *reply);
+    /* Makes a snapshot of a shard and has another node install it: lw_snapshots_send. */
+    LW_YIELDS lw_status (*send_snapshot)(void *argument, uint64_t shard, uint64_t node,
+                                         uint64_t *index);
     /* What is known of the shard that holds a key: a hint, with views until somebody suspends.
      * False: nothing. */
     bool (*locate)(void *argument, lw_bytes key, lw_shard_descriptor *shard);
@@ -69,6 +75,12 @@ LW_MUST_USE LW_YIELDS lw_status lw_shards_ask(lw_shards *shards, lw_message_kind
 /* The body of a reply to TOPOLOGY: descriptors in the order of their ranges, beginning with the
  * shard that holds `from`. All of them, or as many as LW_TOPOLOGY_SIZE_MAX bytes hold. */
 void lw_shards_topology(const lw_shards *shards, lw_bytes from, lw_buffer *body);
+/* A message from another node's `send`. Never suspends. */
+void lw_shards_receive(lw_shards *shards, uint64_t from, lw_bytes message);
+/* The link to another node is up, or down: it was down at first. Never suspends. */
+void lw_shards_link(lw_shards *shards, uint64_t node, bool up);
+/* Carries out a request of kind LW_MESSAGE_DESCRIBE of another node. Never suspends. */
+LW_MUST_USE lw_status lw_shards_describe(const lw_shards *shards, lw_bytes body, lw_buffer *reply);
 /* A timestamp to hand out with a reply, or 0 when none can be given without waiting. */
 uint64_t lw_shards_spare(lw_shards *shards);
 /* The session's connection ended and it did not come back: frees its pessimistic locks, and rolls
@@ -78,6 +90,18 @@ void lw_shards_session_ended(lw_shards *shards, uint64_t session);
 void lw_shards_flushed(lw_shards *shards, const lw_tree *tree, uint64_t index);
 /* The store has died, also while nothing was written: nothing is answered any more. */
 void lw_shards_store_died(lw_shards *shards, const lw_error *reason);
+
+/* ---- for node/snapshot.h, whose calls these are: `argument` is the shards -----------------------
+ */
+
+LW_MUST_USE LW_YIELDS lw_status lw_shards_snapshot_describe(void *argument, uint64_t shard,
+                                                            uint64_t node, uint64_t index,
+                                                            lw_snapshot *state, uint64_t *term,
+                                                            lw_buffer *head);
+LW_MUST_USE lw_status lw_shards_snapshot_wanted(void *argument,
+                                                const struct lw_snapshot_arrival *offered);
+LW_MUST_USE LW_YIELDS lw_status
+lw_shards_snapshot_install(void *argument, const struct lw_snapshot_arrival *arrived);
 
 /* ---- looking ------------------------------------------------------------------------------ */
 

@@ -1,34 +1,64 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The inside of the shards of a node, shared by node/shards*.c and nobody else.
  *
- *   shards.c      who is there; requests of clients; opening and closing
- *   shards_ask.c  requests of the node's own, to shards here and elsewhere */
+ *   shards.c       who is there; requests of clients; opening and closing
+ *   shards_ask.c   requests of the node's own, to shards here and elsewhere
+ *   shards_join.c  replicas that come, and that go
+ *   shards_past.c  what is remembered of groups that have no tree here
+ *
+ * Of a replica that was removed a STATE record stays in the log, under its group, as payload
+ *   range version u64 · config version u64 · mark u8 = 1
+ * which a group's own never is (node/group_state.h), with the term that it had come to. */
 #ifndef LW_SHARDS_STATE_H
 #define LW_SHARDS_STATE_H
 
 #include "base/map.h"
 #include "node/shards.h"
 
+enum {
+    SHARDS_INTRODUCTIONS = 8, /* strangers that are asked about at a time */
+    SHARDS_STATE_SIZE_MAX = 64,
+};
+
 /* One replica, and its place in the map. */
 typedef struct shards_member {
-    lw_map_node node; /* by id */
-    lw_replica *replica;
+    lw_map_node node;    /* by id */
+    lw_replica *replica; /* NULL while its tree is dropped */
+    uint64_t shard;
+    bool waits;   /* for a snapshot: it has no tree, and is not among the sorted */
+    bool leaving; /* it is being removed, and nobody finds it any more */
 } shards_member;
+
+/* What the log says of a group that has no tree here. */
+typedef struct shards_past {
+    lw_map_node node; /* by group */
+    uint64_t group, term;
+    uint8_t state[SHARDS_STATE_SIZE_MAX]; /* payload of its last state */
+    uint32_t state_size;
+    bool entries;   /* it has entries, or had */
+    bool gone;      /* it was removed: */
+    lw_epoch epoch; /* as of then */
+} shards_past;
 
 struct lw_shards {
     lw_shards_options options;
     lw_shards_others others; /* on a lone node: zeroed */
     lw_env *env;
     lw_groups *groups;
+    lw_log *log; /* NULL before the start */
     lw_timestamps *timestamps;
     lw_lock_table *locks;
     lw_latch_slots *latch_slots;
     lw_key_marks *key_marks;
     lw_recent *writers, *killed;
     lw_key_marks *written;
-    lw_map by_id;
+    lw_map by_id;           /* members */
     shards_member **sorted; /* by start key, once started */
     uint32_t count, capacity;
+    lw_map pasts;
+    uint64_t introducing[SHARDS_INTRODUCTIONS]; /* groups; 0: none */
+    uint32_t background_count;                  /* fibers of its own */
+    lw_queue idle;                              /* woken when the last one ended */
     bool serving, dead;
     bool settled;  /* no shard waits any more for sessions of before the start */
     lw_queue stop; /* where pauses are slept; woken at the end */
@@ -36,5 +66,47 @@ struct lw_shards {
 
 /* The replica that holds `key`, as far as its descriptor says; NULL if none does. */
 lw_replica *shards_holding(const lw_shards *shards, lw_bytes key);
+
+/* The member of this id, whatever state it is in; NULL: none. */
+shards_member *shards_member_of(const lw_shards *shards, uint64_t shard);
+/* Makes a member, which then belongs to the shards. */
+shards_member *shards_enter(lw_shards *shards, uint64_t shard, lw_replica *replica, bool waits);
+/* It has a tree now, and its range counts. */
+void shards_arrived(lw_shards *shards, shards_member *member);
+/* Takes it out of those that are sorted, if it is one. */
+void shards_unsort(lw_shards *shards, const shards_member *member);
+/* Takes it out for good, and frees it. */
+void shards_forget(lw_shards *shards, shards_member *member);
+lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard);
+/* Whether a member other than `shard` holds any of the keys of a range. */
+bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_descriptor *range);
+
+/* ---- shards_join.c -------------------------------------------------------------------------- */
+
+/* See lw_groups_options.stranger. */
+void shards_stranger(void *shards, uint64_t from, uint64_t group, lw_raft_kind kind);
+/* A replica has a tree from a snapshot. */
+void shards_installed(void *shards, lw_replica *replica);
+/* A replica has learned that it is no member any more. */
+void shards_gone(void *shards, lw_replica *replica);
+/* What a crash left of a replica that was being removed. */
+LW_MUST_USE LW_YIELDS lw_status shards_finish_removals(lw_shards *shards, lw_log *log);
+/* Waits until the fibers of its own have ended. */
+LW_YIELDS void shards_await_idle(lw_shards *shards);
+
+/* ---- shards_past.c -------------------------------------------------------------------------- */
+
+/* NULL: nothing is remembered. */
+shards_past *shards_past_of(const lw_shards *shards, uint64_t group);
+/* Takes a record of a group that has no tree, or a tombstone. True if it was such. */
+bool shards_past_replay(lw_shards *shards, const lw_log_record *record);
+/* LW_CORRUPTION if the log has entries of a shard that was never removed, and has no tree. */
+LW_MUST_USE lw_status shards_past_check(const lw_shards *shards);
+/* Makes durable that the shard was removed here, in this epoch and term. */
+LW_MUST_USE LW_YIELDS lw_status shards_past_bury(lw_shards *shards, uint64_t group, uint64_t term,
+                                                 const lw_epoch *epoch);
+/* A group of this id begins here: it takes over what is known of its terms and votes. */
+LW_MUST_USE lw_status shards_past_revive(lw_shards *shards, lw_replica *replica, uint64_t group);
+void shards_past_close(lw_shards *shards);
 
 #endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Snapshots of a shard, from its leader to a member that needs what the log does not have any more.
+ * How the files move is somebody else's (node/snapshot.h); here stands what a snapshot says of
+ * itself, its descriptor as of then, and how a replica comes to stand on one: its tree is replaced
+ * by one edit, and in the same turn it takes that descriptor. */
+#include "node/replica_state.h"
+
+/* ---- sending -------------------------------------------------------------------------------- */
+
+typedef struct sending {
+    lw_replica *replica;
+    uint64_t node;
+} sending;
+
+static uint64_t *slot_of(lw_replica *replica, uint64_t node) {
+    for (uint32_t index = 0; index < SNAPSHOTS_SENT_MAX; index++) {
+        if (replica->sending_to[index] == node) {
+            return &replica->sending_to[index];
+        }
+    }
+    return NULL;
+}
+
+LW_YIELDS static void send_main(void *argument) {
+    sending *job = argument;
+    lw_replica *replica = job->replica;
+    uint64_t index = 0;
+    lw_status status = replica->options.send_snapshot(replica->options.argument,
+                                                      replica->options.shard, job->node, &index);
+    if (status == LW_OK) {
+        LW_MARK(replica->env, "replica.snapshot_sent");
+    } else if (!replica->closing && !replica->dead) {
+        lw_logline(replica->env, LW_LEVEL_WARN, "a snapshot could not be sent",
+                   "shard=%llu node=%016llx reason=\"%s\"",
+                   (unsigned long long)replica->options.shard, (unsigned long long)job->node,
+                   lw_error_slot()->text);
+    }
+    lw_group_snapshot_sent(replica->group, job->node, status == LW_OK ? index : 0);
+    *slot_of(replica, job->node) = 0;
+    lw_free(replica->env->memory, job);
+    replica_background_end(replica);
+}
+
+void replica_wants_snapshot(void *argument, uint64_t node) {
+    lw_replica *replica = argument;
+    uint64_t *slot = slot_of(replica, 0);
+    if (replica->closing || replica->dead || replica->options.send_snapshot == NULL ||
+        slot == NULL || slot_of(replica, node) != NULL) {
+        return; /* asked again */
+    }
+    *slot = node;
+    sending *job = lw_allocate(replica->env->memory, sizeof(*job));
+    *job = (sending){.replica = replica, .node = node};
+    replica->background_count++;
+    lw_env_start(replica->env, "send snapshot", send_main, job);
+}
+
+lw_status lw_replica_describe(lw_replica *replica, uint64_t node, uint64_t index,
+                              lw_snapshot *state, uint64_t *term, lw_buffer *head) {
+    LW_TRY(lw_group_snapshot_begin(replica->group, node, index, term));
+    lw_buffer key = lw_buffer_in(replica->env->memory);
+    lw_record_meta_key(replica->descriptor.start, "shard", &key);
+    lw_status status = lw_snapshot_get(state, lw_buffer_view(&key), head);
+    lw_buffer_reset(&key);
+    return status;
+}
+
+/* ---- receiving ------------------------------------------------------------------------------ */
+
+lw_status lw_replica_snapshot_shard(lw_bytes head, uint64_t shard, lw_shard_descriptor *told) {
+    lw_reader reader;
+    uint32_t count = 0;
+    if (lw_topology_open(head, &reader, &count) != LW_OK || count != 1 ||
+        lw_topology_next(&reader, told) != LW_OK || told->id != shard) {
+        return lw_fail(LW_INVALID_ARGUMENT, "what a snapshot of shard %llu says is not well-formed",
+                       (unsigned long long)shard);
+    }
+    return LW_OK;
+}
+
+typedef struct installing {
+    lw_replica *replica;
+    const lw_replica_snapshot *snapshot;
+} installing;
+
+/* The one edit, and what has to change in the same turn. */
+LW_YIELDS static lw_status ingest(void *argument) {
+    installing *job = argument;
+    lw_replica *replica = job->replica;
+    uint64_t shard = replica->options.shard;
+    lw_ingest taken = {.directory = job->snapshot->directory,
+                       .source = shard,
+                       .tree = shard,
+                       .kind = LW_INGEST_REPLACE,
+                       .index = job->snapshot->index};
+    LW_TRY(lw_store_ingest(replica->options.store, &taken));
+    replica->tree = lw_store_tree(replica->options.store, shard);
+    replica->described = true;
+    replica->written_index = replica->aging_index = replica->aging_until = 0;
+    LW_TRY(replica_take_descriptor(replica, job->snapshot->head));
+    LW_MARK(replica->env, "replica.snapshot_installed");
+    replica->options.installed(replica->options.argument, replica);
+    return LW_OK;
+}
+
+lw_status lw_replica_install(lw_replica *replica, const lw_replica_snapshot *snapshot) {
+    lw_shard_descriptor told;
+    LW_TRY(lw_replica_snapshot_shard(snapshot->head, replica->options.shard, &told));
+    if (replica->serving || replica->closing || replica->dead || replica->following_split) {
+        return lw_fail(LW_UNAVAILABLE, "shard %llu takes no snapshot now: try again",
+                       (unsigned long long)replica->options.shard);
+    }
+    lw_group_snapshot taken = {.index = snapshot->index, .term = snapshot->term};
+    taken.members.count = told.replica_count;
+    memcpy(taken.members.replicas, told.replicas, sizeof(told.replicas));
+    installing job = {.replica = replica, .snapshot = snapshot};
+    replica->background_count++;
+    lw_status status = lw_group_install(replica->group, &taken, ingest, &job);
+    replica_background_end(replica);
+    return status;
+}
