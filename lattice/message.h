@@ -65,7 +65,8 @@ typedef enum lw_message_kind {
     LW_MESSAGE_UNPIN = 33,
     LW_MESSAGE_CHANGE_REPLICAS = 34, /* which nodes hold a shard; body below */
     LW_MESSAGE_TRANSFER = 35,        /* which of them leads; body below */
-    LW_MESSAGE_SHARD_LAST = LW_MESSAGE_TRANSFER,
+    LW_MESSAGE_WAITS = 36,           /* between nodes: who waits for whom (txn/detector.h) */
+    LW_MESSAGE_SHARD_LAST = LW_MESSAGE_WAITS,
 } lw_message_kind;
 
 typedef struct lw_epoch {

@@ -208,6 +208,8 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
         return replica_change_replicas(call, request->body, reply);
     case LW_MESSAGE_TRANSFER:
         return replica_transfer(call, request->body, reply);
+    case LW_MESSAGE_WAITS:
+        return replica_waits(call, request->body, reply);
     case LW_MESSAGE_HELLO:
     case LW_MESSAGE_STATUS:
     case LW_MESSAGE_TOPOLOGY:

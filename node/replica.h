@@ -30,6 +30,8 @@
 #include "node/timestamps.h"
 #include "storage/log.h"
 #include "storage/store.h"
+#include "node/waits.h"
+#include "txn/detector.h"
 #include "txn/latch.h"
 #include "txn/lock_table.h"
 #include "txn/read_marks.h"
@@ -53,6 +55,8 @@ typedef struct lw_replica_options {
     lw_key_marks *key_marks; /* up to which timestamp keys were read */
     lw_key_marks *written;   /* ... and up to which they have records */
     lw_gc *gc;               /* NULL: nothing is forgotten */
+    lw_detector *detector;   /* of deadlocks between nodes: the root shard's leader's */
+    lw_waits *waits;         /* NULL: there are no other nodes */
     lw_ask *ask;             /* see lw_replica_execute */
     /* Carries out KILL, which is about all shards of the node. */
     LW_YIELDS lw_status (*kill)(void *argument, lw_bytes body, uint64_t session, lw_buffer *reply);

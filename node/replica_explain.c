@@ -65,6 +65,31 @@ lw_status replica_deadlock(replica_call *call, lw_bytes key, const lw_lock_cycle
                    lw_printable(key, text, sizeof(text)));
 }
 
+lw_status replica_refused(replica_call *call, lw_lock_waiter *waiter) {
+    char text[LW_PRINTABLE_SIZE];
+    lw_bytes why = lw_arena_copy(&call->arena, lw_buffer_view(&waiter->why));
+    lw_buffer_reset(&waiter->why);
+    lw_status status = lw_obstacle_decode(why, &call->arena, &call->evaluation.obstacle);
+    LW_ASSERT(status == LW_OK); /* it was encoded here */
+    call->evaluation.obstacle_session = 0;
+    return lw_fail(LW_CONFLICT, "waiting for key \"%s\" is a deadlock between nodes",
+                   lw_printable(waiter->key, text, sizeof(text)));
+}
+
+lw_status replica_waits(replica_call *call, lw_bytes body, lw_buffer *reply) {
+    lw_replica *replica = call->replica;
+    lw_waits_request report;
+    lw_waits_reply victims;
+    if (replica->options.shard != LW_ROOT_SHARD || call->session != 0) {
+        return lw_fail(LW_INVALID_ARGUMENT, "waits are reported by nodes, to the root shard");
+    }
+    LW_TRY(lw_waits_request_decode(body, &call->arena, &report));
+    lw_detector_report(replica->options.detector, &report, lw_env_now(replica->env), &call->arena,
+                       &victims);
+    lw_waits_reply_encode(&victims, reply);
+    return LW_OK;
+}
+
 lw_status replica_waited_too_long(const replica_call *call, lw_bytes key) {
     const lw_replica *replica = call->replica;
     lw_lock_view lock;

@@ -325,6 +325,10 @@ void replica_obstacle(const replica_call *call, lw_buffer *reply);
 /* LW_CONFLICT, with the whole cycle. */
 LW_MUST_USE lw_status replica_deadlock(replica_call *call, lw_bytes key,
                                        const lw_lock_cycle *cycle);
+/* The same for one who waits in a cycle that goes through other nodes; frees the reason. */
+LW_MUST_USE lw_status replica_refused(replica_call *call, lw_lock_waiter *waiter);
+/* WAITS: see txn/detector.h. */
+LW_MUST_USE LW_YIELDS lw_status replica_waits(replica_call *call, lw_bytes body, lw_buffer *reply);
 /* LW_TIMEOUT, with whoever has the key now. */
 LW_MUST_USE lw_status replica_waited_too_long(const replica_call *call, lw_bytes key);
 /* LW_CONFLICT if the transaction was killed. */

@@ -168,15 +168,21 @@ lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key, boo
     if (lw_lock_table_request(replica->locks, &waiter, &cycle) == LW_LOCK_DEADLOCK) {
         return replica_deadlock(call, key, &cycle);
     }
+    if (!waiter.held) {
+        lw_waits_stir(replica->options.waits);
+    }
     bool in_time = true;
     uint64_t asked_ns = waiter.held ? 0 : lw_env_now(replica->env);
     deadline_ns = patience_ns(asked_ns, deadline_ns);
     replica->lock_waiting++;
-    while (in_time && !waiter.held && !waiter.cut) {
+    while (in_time && !waiter.held && !waiter.cut && !waiter.refused) {
         in_time = lw_env_wait(replica->env, &waiter.changed, deadline_ns);
     }
     replica->lock_waiting--;
     call->waited_ns += asked_ns == 0 ? 0 : lw_env_now(replica->env) - asked_ns;
+    if (waiter.refused) {
+        return replica_refused(call, &waiter);
+    }
     if (!waiter.held && !waiter.cut) {
         lw_lock_table_cancel(replica->locks, &waiter);
         return replica_waited_too_long(call, key);
@@ -201,7 +207,8 @@ LW_YIELDS static void watch_a_while(replica_call *call, lw_lock_waiter *waiter) 
     until_ns = home_ns != 0 && home_ns < until_ns ? home_ns : until_ns;
     bool in_time = true;
     replica->lock_waiting++;
-    while (in_time && !waiter->held && !waiter->cut) {
+    lw_waits_stir(replica->options.waits);
+    while (in_time && !waiter->held && !waiter->cut && !waiter->refused) {
         in_time = lw_env_wait(replica->env, &waiter->changed, until_ns);
     }
     replica->lock_waiting--;
@@ -226,6 +233,9 @@ lw_status replica_watch(replica_call *call, bool *again) {
         return replica_deadlock(call, waiter.key, &cycle);
     }
     watch_a_while(call, &waiter);
+    if (waiter.refused) {
+        return replica_refused(call, &waiter);
+    }
     LW_TRY(replica_call_gate(call));
     LW_TRY(replica_spared(call, call->start));
     *again = waiter.held;

@@ -355,6 +355,8 @@ lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard) {
                                 .locks = shards->locks,
                                 .latch_slots = shards->latch_slots,
                                 .gc = shards->options.gc,
+                                .detector = shards->detector,
+                                .waits = shards->waits,
                                 .writers = shards->writers,
                                 .written = shards->written,
                                 .killed = shards->killed,
@@ -413,6 +415,16 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
     opened->timestamps = lw_timestamps_open(options->env);
     opened->latch_slots = lw_allocate_zero(memory, sizeof(*opened->latch_slots));
     opened->locks = lw_lock_table_open(options->env);
+    opened->detector = lw_detector_open(memory);
+    if (options->others != NULL) {
+        lw_waits_options waits = {.env = options->env,
+                                  .node = options->node,
+                                  .locks = opened->locks,
+                                  .ask = ask,
+                                  .session_label = session_label,
+                                  .argument = opened};
+        opened->waits = lw_waits_open(&waits);
+    }
     opened->writers = lw_recent_open(memory, LW_WRITERS_COUNT_MAX);
     opened->written = lw_allocate_zero(memory, sizeof(*opened->written));
     opened->killed = lw_recent_open(memory, LW_KILLED_COUNT_MAX);
@@ -483,6 +495,7 @@ void lw_shards_close(lw_shards *shards) {
     shards->serving = false;
     lw_queue_wake_all(&shards->stop);
     lw_timestamps_stop(shards->timestamps);
+    lw_waits_stop(shards->waits);
     shards_await_idle(shards);
     for (uint32_t index = 0; index < shards->count; index++) {
         lw_replica_stop(shards->sorted[index]->replica);
@@ -496,6 +509,8 @@ void lw_shards_close(lw_shards *shards) {
     close_others(shards);
     shards_past_close(shards);
     lw_groups_close(shards->groups);
+    lw_waits_close(shards->waits);
+    lw_detector_close(shards->detector);
     lw_timestamps_close(shards->timestamps);
     lw_lock_table_close(shards->locks);
     lw_free(memory, shards->latch_slots);

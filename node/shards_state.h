@@ -48,6 +48,8 @@ struct lw_shards {
     lw_log *log; /* NULL before the start */
     lw_timestamps *timestamps;
     lw_lock_table *locks;
+    lw_detector *detector;
+    lw_waits *waits; /* NULL on a lone node */
     lw_latch_slots *latch_slots;
     lw_key_marks *key_marks;
     lw_recent *writers, *killed;

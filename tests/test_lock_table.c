@@ -86,6 +86,42 @@ static void a_transaction_may_ask_twice(void **state) {
     assert_true(second_again.held);
 }
 
+/* What a node tells the detector of deadlocks, and what it does with the answer. */
+static void who_waits_for_whom_is_told_and_may_be_refused(void **state) {
+    (void)state;
+    lw_lock_waiter first = wanting(1, "k"), second = wanting(2, "k"), third = wanting(3, "k");
+    lw_lock_waiter watcher = wanting(4, "l");
+    lw_lock_edge edges[8];
+    assert_int_equal(ask(&first), LW_LOCK_HELD);
+    assert_int_equal(ask(&second), LW_LOCK_QUEUED);
+    assert_int_equal(ask(&third), LW_LOCK_QUEUED);
+    assert_int_equal(lw_lock_table_watch(table, &watcher, 9, 9, &cycle), LW_LOCK_QUEUED);
+    assert_int_equal(lw_lock_table_edges(table, 0, 8, edges), 0); /* not for that long */
+    static const uint64_t wanted[][2] = {{2, 1}, {3, 1}, {3, 2}, {4, 9}};
+    assert_int_equal(lw_lock_table_edges(table, UINT64_MAX, 8, edges), 4);
+    for (int index = 0; index < 4; index++) {
+        assert_int_equal(edges[index].waiter, wanted[index][0]);
+        assert_int_equal(edges[index].holder, wanted[index][1]);
+        assert_int_equal(edges[index].session, wanted[index][0]);
+    }
+    assert_true(lw_equal(edges[3].key, lw_text("l")));
+    assert_int_equal(lw_lock_table_edges(table, UINT64_MAX, 3, edges),
+                     2); /* two a waiter at most */
+
+    lw_lock_table_refuse(table, 2, lw_text("a cycle"));
+    lw_lock_table_check(table);
+    assert_true(second.refused && !second.held && !second.cut);
+    assert_true(lw_equal(lw_buffer_view(&second.why), lw_text("a cycle")));
+    lw_buffer_reset(&second.why);
+    lw_lock_table_refuse(table, 4, lw_text("another"));
+    assert_true(watcher.refused);
+    lw_buffer_reset(&watcher.why);
+    lw_lock_table_refuse(table, 7, lw_text("nobody"));
+    lw_lock_table_release_all(table, 1);
+    assert_true(third.held);
+    lw_lock_table_release_all(table, 3);
+}
+
 static void who_gives_up_lets_the_next_one_by(void **state) {
     (void)state;
     lw_lock_waiter first = wanting(1, "k"), second = wanting(2, "k"), third = wanting(3, "k");
@@ -574,6 +610,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_key_is_had_in_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(a_transaction_may_ask_twice, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_waits_for_whom_is_told_and_may_be_refused, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(who_gives_up_lets_the_next_one_by, setup, teardown),
         cmocka_unit_test_setup_teardown(a_passing_commit_keeps_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(the_end_of_a_session_frees_and_cuts, setup, teardown),

@@ -324,6 +324,53 @@ void lw_lock_table_unlocked(lw_lock_table *table, uint64_t start, lw_bytes key) 
     }
 }
 
+static void add_edge(const holder *by, const lw_lock_waiter *waiter, uint64_t holder_start,
+                     lw_lock_edge *edges, uint32_t *count) {
+    if (holder_start != by->start) {
+        edges[(*count)++] = (lw_lock_edge){.waiter = by->start,
+                                           .session = by->session->id,
+                                           .holder = holder_start,
+                                           .key = waiter->key};
+    }
+}
+
+uint32_t lw_lock_table_edges(const lw_lock_table *table, uint64_t before_ns, uint32_t limit,
+                             lw_lock_edge *edges) {
+    uint32_t count = 0;
+    for (const holder *by = table->first; by != NULL && table->waiter_count > 0; by = by->next) {
+        for (const lw_lock_waiter *waiter = by->waiters; waiter != NULL && count + 2 <= limit;
+             waiter = waiter->holder_next) {
+            if (waiter->since_ns >= before_ns) {
+                continue;
+            }
+            if (waiter->watched != NULL) {
+                add_edge(by, waiter, waiter->watched->start, edges, &count);
+                continue;
+            }
+            add_edge(by, waiter, waiter->lock->owner->start, edges, &count);
+            if (waiter->previous != NULL) {
+                add_edge(by, waiter, waiter->previous->holder->start, edges, &count);
+            }
+        }
+    }
+    return count;
+}
+
+void lw_lock_table_refuse(lw_lock_table *table, uint64_t start, lw_bytes why) {
+    holder *refused = find_holder(table, start);
+    while (refused != NULL && refused->waiters != NULL) {
+        lw_lock_waiter *waiter = refused->waiters;
+        dequeue(table, waiter);
+        waiter->refused = true;
+        waiter->why = lw_buffer_in(table->memory);
+        lw_buffer_append(&waiter->why, why);
+        lw_queue_wake_all(&waiter->changed);
+    }
+    if (refused != NULL) {
+        leave_holder(table, refused);
+    }
+}
+
 void lw_lock_table_cancel(lw_lock_table *table, lw_lock_waiter *waiter) {
     if (waiter->lock != NULL || waiter->watched != NULL) {
         dequeue(table, waiter);

@@ -36,8 +36,10 @@ typedef struct lw_lock_waiter {
 
     lw_queue changed; /* woken when one of these becomes true */
     bool held;
-    bool fresh; /* ... and was not before */
-    bool cut;   /* its session, or it, was ended: it will never be held */
+    bool fresh;    /* ... and was not before */
+    bool cut;      /* its session, or it, was ended: it will never be held */
+    bool refused;  /* it waits in a cycle that goes through other nodes, as `why` tells */
+    lw_buffer why; /* whoever finds itself refused frees it */
 
     /* The table's. */
     struct lw_pessimistic_lock *lock; /* in whose queue it is; NULL: in none */
@@ -81,6 +83,17 @@ LW_MUST_USE lw_lock_answer lw_lock_table_watch(lw_lock_table *table, lw_lock_wai
                                                lw_lock_cycle *cycle);
 /* A transaction's lock on the key is gone from the tree: who watches it for that is told. */
 void lw_lock_table_unlocked(lw_lock_table *table, uint64_t start, lw_bytes key);
+/* Who waits since before a moment, and for whom: the owner of the key, whoever asked for it just
+ * before, or who is watched. At most `limit` of them; views live until somebody suspends. */
+typedef struct lw_lock_edge {
+    uint64_t waiter, session, holder;
+    lw_bytes key;
+} lw_lock_edge;
+uint32_t lw_lock_table_edges(const lw_lock_table *table, uint64_t before_ns, uint32_t limit,
+                             lw_lock_edge *edges);
+/* Ends what a transaction waits for: it is refused, for a reason that the table does not look into.
+ */
+void lw_lock_table_refuse(lw_lock_table *table, uint64_t start, lw_bytes why);
 /* Gives up waiting. Nothing happens if it is held or cut. */
 void lw_lock_table_cancel(lw_lock_table *table, lw_lock_waiter *waiter);
 

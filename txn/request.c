@@ -32,9 +32,10 @@
  *   kill reply          [ fate, commit timestamp ]
  *   obstacle            [ kind, key, start, commit timestamp, primary, label, remaining ms,
  *                         waited ms, cycle length, [ [ start, key, label ] ... ] ]
+ *   waits request       [ node, [ [ waiter, holder, key, label ] ... ] ]
+ *   waits reply         [ [ [ start, obstacle bin ] ... ] ]
  *   pin request         [ timestamp, lifetime ms, asked ]
  *   pin reply           [ timestamp ]
- *   obstacle            [ kind, key, start, commit timestamp, primary, label, remaining ms ]
  *
  *   mutation            [ kind, key, value, seen ]; a PUT that expires has kind 10, and its time to
  *                       live in ms, u64 little-endian, stands before its value
