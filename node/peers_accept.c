@@ -348,16 +348,30 @@ static void incoming_free(lw_incoming *one) {
 
 LW_YIELDS static void incoming_main(void *argument) {
     lw_incoming *one = argument;
-    if (one->stranger) { /* there is room for it */
+    if (!one->wire.cut) {
         receive(one);
-        no_stranger(one);
     }
+    no_stranger(one);
     lw_wire_cut(&one->wire);
     while (one->requests > 0) {
         lw_queue_wait(&one->changed);
     }
     lw_wire_reset(&one->wire);
     incoming_free(one);
+}
+
+/* Who has been a stranger longest goes first when there are too many: a handshake takes
+ * milliseconds, so that it is hardly ever an honest one. */
+static void cut_oldest_stranger(lw_peers *peers) {
+    lw_incoming *oldest = NULL;
+    for (lw_incoming *one = peers->incomings; one != NULL; one = one->next) {
+        oldest = one->stranger && !one->wire.cut ? one : oldest;
+    }
+    if (oldest != NULL) {
+        LW_MARK(peers->env, "peers.too_many_strangers");
+        lw_wire_cut(&oldest->wire);
+        no_stranger(oldest);
+    }
 }
 
 void lw_peers_take(lw_peers *peers, lw_handle socket, lw_bytes received) {
@@ -369,11 +383,12 @@ void lw_peers_take(lw_peers *peers, lw_handle socket, lw_bytes received) {
         one->next->previous = one;
     }
     peers->incomings = one;
-    one->stranger = !peers->closing && peers->stranger_count < LW_PEERS_STRANGERS_MAX;
-    if (one->stranger) {
-        peers->stranger_count++;
-    } else {
-        LW_MARK(peers->env, "peers.too_many_strangers");
+    if (peers->closing) {
+        lw_wire_cut(&one->wire);
+    } else if (peers->stranger_count == LW_PEERS_STRANGERS_MAX) {
+        cut_oldest_stranger(peers);
     }
+    one->stranger = !peers->closing;
+    peers->stranger_count += one->stranger ? 1 : 0;
     lw_env_start(peers->env, "incoming", incoming_main, one);
 }

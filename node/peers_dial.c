@@ -183,9 +183,7 @@ static void link_up(lw_peer *peer, lw_wire *wire) {
 }
 
 static void keep_reason(lw_peer *peer) {
-    if (peer->reason[0] == '\0') {
-        memcpy(peer->reason, lw_error_slot()->text, sizeof(peer->reason));
-    }
+    memcpy(peer->reason, lw_error_slot()->text, sizeof(peer->reason));
 }
 
 LW_YIELDS static void link_down(lw_peer *peer) {
@@ -218,7 +216,9 @@ LW_YIELDS static void hold(lw_peer *peer, lw_wire *wire) {
             status = take_frame(peer, wire, kind, body);
         }
     }
-    keep_reason(peer);
+    if (peer->reason[0] == '\0') { /* else it was cut for that */
+        keep_reason(peer);
+    }
     link_down(peer);
 }
 
@@ -279,7 +279,6 @@ LW_YIELDS static bool dial(lw_peer *peer) {
     lw_handle socket = LW_NO_HANDLE;
     bool linked = false;
     memcpy(address, peer->address, sizeof(address));
-    peer->reason[0] = '\0';
     peer->heard = false;
     lw_status status = connect_to(peer, address, &socket);
     if (status != LW_OK) {
