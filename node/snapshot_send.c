@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sending a snapshot: a checkpoint, then its files in pieces, each asked for by the answer to the
+ * one before. Whatever breaks in between is tried again from the offer on, whose answer says where
+ * the receiver is, until nothing has got on for too long. */
+#include "node/snapshot_state.h"
+
+#include "storage/bundle.h"
+#include "storage/shared_file.h"
+
+#include <inttypes.h>
+
+enum { ASK_MS = 10 * 1000, END_MS = 60 * 1000 };
+static const uint64_t pause_ns = 500 * 1000 * 1000;
+static const uint64_t none = UINT64_MAX;
+
+typedef struct sending {
+    lw_snapshots *of;
+    uint64_t shard, node;
+    lw_snapshot_offer offer;
+    lw_snapshot_file *files;
+    lw_buffer head, body, reply;
+    lw_handle file;
+    uint64_t file_index; /* of the one that is open */
+    uint8_t *piece;
+    lw_snapshot_place place; /* that the receiver wants next */
+    bool there;              /* it has come that far by itself */
+    uint64_t progress_ns, next_ns;
+} sending;
+
+/* ---- what is sent ---------------------------------------------------------------------------- */
+
+static LW_YIELDS lw_status size_of_catalog(lw_snapshots *of, uint64_t *size) {
+    char path[LW_PATH_SIZE];
+    lw_handle file = LW_NO_HANDLE;
+    LW_TRY(snapshot_path(path, of->outgoing, 0, "CATALOG"));
+    LW_TRY(lw_file_open(of->env, path, LW_OPEN_READ_ONLY, &file));
+    lw_status status = lw_file_size(of->env, file, size);
+    lw_file_close(of->env, file);
+    return status;
+}
+
+/* In the order of their numbers; the CATALOG last. */
+static LW_YIELDS lw_status note_files(sending *send, const lw_inventory *inventory) {
+    lw_snapshots *of = send->of;
+    char path[LW_PATH_SIZE];
+    lw_buffer names = lw_buffer_in(of->env->memory);
+    LW_TRY(lw_path_join(path, of->outgoing, "sst"));
+    lw_status status = lw_path_list(of->env, path, &names);
+    lw_bytes rest = lw_buffer_view(&names);
+    uint32_t count = inventory->file_map.count;
+    send->files = lw_allocate_zero(of->env->memory, (count + 1) * sizeof(*send->files));
+    uint32_t noted = 0;
+    for (const char *name; status == LW_OK && (name = lw_names_next(&rest)) != NULL;) {
+        uint64_t number = 0;
+        const lw_inventory_file *file =
+            lw_table_name_number(name, &number) ? lw_inventory_find_file(inventory, number) : NULL;
+        if (file != NULL) {
+            LW_ASSERT(noted < count);
+            send->files[noted++] = (lw_snapshot_file){.number = number, .size = file->size};
+        }
+    }
+    lw_buffer_reset(&names);
+    if (status == LW_OK && noted < count) {
+        status = lw_fail(LW_CORRUPTION, "%s lacks tables that its CATALOG names", of->outgoing);
+    }
+    send->offer.file_count = count + 1;
+    return status == LW_OK ? size_of_catalog(of, &send->files[count].size) : status;
+}
+
+static LW_YIELDS lw_status read_bundle(sending *send) {
+    lw_snapshots *of = send->of;
+    lw_handle lock = LW_NO_HANDLE;
+    lw_inventory inventory = lw_inventory_in(of->env->memory);
+    lw_status status = lw_bundle_read(of->env, of->outgoing, &inventory, &lock);
+    if (status == LW_OK) {
+        lw_file_close(of->env, lock);
+        status = inventory.file_map.count < LW_SNAPSHOT_FILES_MAX
+                     ? note_files(send, &inventory)
+                     : lw_fail(LW_REFUSED, "shard %" PRIu64 " has too many tables to be sent: %u",
+                               send->shard, inventory.file_map.count);
+    }
+    lw_inventory_reset(&inventory);
+    return status;
+}
+
+static LW_YIELDS lw_status make_bundle(sending *send) {
+    lw_snapshots *of = send->of;
+    const lw_snapshots_options *options = &of->options;
+    lw_snapshot *state = NULL;
+    lw_snapshot_offer *offer = &send->offer;
+    LW_TRY(snapshot_clear(of, of->outgoing));
+    LW_TRY(
+        lw_store_checkpoint_tree(options->store, send->shard, of->outgoing, &offer->index, &state));
+    lw_status status = options->describe(options->argument, send->shard, send->node, offer->index,
+                                         state, &offer->term, &send->head);
+    lw_snapshot_close(state);
+    LW_TRY(status);
+    LW_ASSERT(send->head.size <= LW_SNAPSHOT_HEAD_SIZE_MAX);
+    offer->head = lw_buffer_view(&send->head);
+    while (offer->transfer == 0) {
+        lw_env_entropy(of->env, &offer->transfer, sizeof(offer->transfer));
+    }
+    return read_bundle(send);
+}
+
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+static LW_YIELDS lw_status ask(sending *send, lw_message_kind kind, uint32_t timeout_ms) {
+    lw_snapshots *of = send->of;
+    lw_request request = {.kind = kind,
+                          .shard = send->shard,
+                          .timeout_ms = timeout_ms,
+                          .body = lw_buffer_view(&send->body)};
+    uint64_t deadline_ns = lw_env_now(of->env) + timeout_ms * UINT64_C(1000000);
+    lw_buffer_clear(&send->reply);
+    if (of->stopping) {
+        return snapshot_stopped();
+    }
+    return of->options.ask(of->options.argument, send->node, &request, deadline_ns, &send->reply);
+}
+
+/* Where the receiver wants to go on. */
+static lw_status take_place(sending *send) {
+    lw_snapshot_place place;
+    LW_TRY(lw_snapshot_place_decode(lw_buffer_view(&send->reply), &place));
+    uint64_t count = send->offer.file_count;
+    if (place.file > count || (place.file == count && place.offset > 0) ||
+        (place.file < count && place.offset >= send->files[place.file].size)) {
+        return lw_fail(LW_INVALID_ARGUMENT, "node %" PRIu64 " asks for what there is not",
+                       send->node);
+    }
+    send->place = place;
+    return LW_OK;
+}
+
+static LW_YIELDS lw_status offer(sending *send) {
+    lw_buffer_clear(&send->body);
+    lw_snapshot_offer_encode(&send->offer, send->files, &send->body);
+    lw_status status = ask(send, LW_MESSAGE_SNAPSHOT_OFFER, ASK_MS);
+    send->there = status == LW_EXISTS;
+    LW_TRY(status);
+    LW_TRY(take_place(send));
+    if (send->place.file > 0 || send->place.offset > 0) {
+        LW_MARK(send->of->env, "snapshot.resumed");
+        send->of->figures.resumed++;
+    }
+    return LW_OK;
+}
+
+/* ---- pieces ---------------------------------------------------------------------------------- */
+
+static LW_YIELDS void close_file(sending *send) {
+    if (lw_handle_valid(send->file)) {
+        lw_file_close(send->of->env, send->file);
+    }
+    send->file = LW_NO_HANDLE;
+    send->file_index = none;
+}
+
+static LW_YIELDS lw_status open_file(sending *send) {
+    char path[LW_PATH_SIZE];
+    if (send->file_index == send->place.file) {
+        return LW_OK;
+    }
+    close_file(send);
+    uint64_t number = send->files[send->place.file].number;
+    LW_TRY(snapshot_path(path, send->of->outgoing, number, "CATALOG"));
+    LW_TRY(lw_file_open(send->of->env, path, LW_OPEN_READ_ONLY, &send->file));
+    send->file_index = send->place.file;
+    return LW_OK;
+}
+
+/* Reads the piece that is wanted next. */
+static LW_YIELDS lw_status read_piece(sending *send, lw_snapshot_piece *piece) {
+    lw_snapshots *of = send->of;
+    uint64_t left = send->files[send->place.file].size - send->place.offset;
+    size_t wanted = left < of->options.piece_size ? (size_t)left : of->options.piece_size;
+    size_t size = 0;
+    LW_TRY(open_file(send));
+    LW_TRY(lw_file_read(of->env, send->file, send->place.offset, send->piece, wanted, &size));
+    if (size < wanted) {
+        return lw_fail(LW_CORRUPTION, "file %" PRIx64 " of %s is shorter than its CATALOG says",
+                       send->files[send->place.file].number, of->outgoing);
+    }
+    *piece = (lw_snapshot_piece){.transfer = send->offer.transfer,
+                                 .file = send->place.file,
+                                 .offset = send->place.offset,
+                                 .bytes = lw_view(send->piece, size)};
+    return LW_OK;
+}
+
+/* Waits until the rate allows so many bytes more. */
+static LW_YIELDS lw_status keep_rate(sending *send, size_t size) {
+    LW_TRY(snapshot_pause(send->of, send->next_ns));
+    uint64_t now_ns = lw_env_now(send->of->env);
+    send->next_ns = now_ns + size * UINT64_C(1000000000) / send->of->options.bytes_per_second;
+    return LW_OK;
+}
+
+static LW_YIELDS lw_status send_piece(sending *send) {
+    lw_snapshot_piece piece;
+    LW_TRY(read_piece(send, &piece));
+    LW_TRY(keep_rate(send, piece.bytes.size));
+    lw_buffer_clear(&send->body);
+    lw_snapshot_piece_encode(&piece, &send->body);
+    lw_snapshot_place before = send->place;
+    LW_TRY(ask(send, LW_MESSAGE_SNAPSHOT_PIECE, ASK_MS));
+    LW_TRY(take_place(send));
+    if (send->place.file == before.file && send->place.offset == before.offset) {
+        return lw_fail(LW_UNAVAILABLE, "node %" PRIu64 " did not take a piece", send->node);
+    }
+    send->of->figures.sent_bytes += piece.bytes.size;
+    send->progress_ns = lw_env_now(send->of->env);
+    return LW_OK;
+}
+
+static LW_YIELDS lw_status finish(sending *send) {
+    lw_buffer_clear(&send->body);
+    lw_snapshot_end_encode(send->offer.transfer, &send->body);
+    lw_status status = ask(send, LW_MESSAGE_SNAPSHOT_END, END_MS);
+    if (status == LW_BACKPRESSURE) {
+        send->progress_ns = lw_env_now(send->of->env); /* it installs, which takes its time */
+    }
+    return status;
+}
+
+/* ---- the whole ------------------------------------------------------------------------------- */
+
+static LW_YIELDS lw_status attempt(sending *send) {
+    LW_TRY(offer(send));
+    while (send->place.file < send->offer.file_count) {
+        LW_TRY(send_piece(send));
+    }
+    return finish(send);
+}
+
+/* Whether it may go better next time. A message that cannot be read was changed on its way. */
+static bool passes(lw_status status) {
+    return status == LW_UNAVAILABLE || status == LW_TIMEOUT || status == LW_BACKPRESSURE ||
+           status == LW_INVALID_ARGUMENT;
+}
+
+static LW_YIELDS lw_status transfer(sending *send) {
+    lw_snapshots *of = send->of;
+    for (;;) {
+        lw_status status = attempt(send);
+        if (!passes(status)) {
+            return status;
+        }
+        lw_error cause = *lw_error_slot();
+        uint64_t now_ns = lw_env_now(of->env);
+        if (now_ns - send->progress_ns > of->options.patience_ms * UINT64_C(1000000)) {
+            return lw_fail(LW_UNAVAILABLE,
+                           "node %" PRIu64 " did not take a snapshot of shard %" PRIu64 ": %s",
+                           send->node, send->shard, cause.text);
+        }
+        LW_MARK(of->env, "snapshot.tried_again");
+        LW_TRY(snapshot_pause(of, now_ns + pause_ns));
+    }
+}
+
+/* Something damaged was sent, or could not be: whose fault was it? */
+static LW_YIELDS lw_status look_for_damage(sending *send) {
+    lw_snapshots *of = send->of;
+    lw_error cause = *lw_error_slot();
+    lw_buffer faults = lw_buffer_in(of->env->memory);
+    lw_status status = lw_store_check(of->env, of->outgoing, of->options.filter_part, &faults);
+    if (status == LW_CORRUPTION) {
+        const uint8_t *end = memchr(faults.data, '\n', faults.size);
+        status = lw_fail(LW_CORRUPTION,
+                         "tables of shard %" PRIu64 " are damaged on this node: %.*s", send->shard,
+                         end == NULL ? 0 : (int)(end - faults.data), (const char *)faults.data);
+    } else if (status == LW_OK) {
+        status = lw_fail(LW_UNAVAILABLE,
+                         "a snapshot of shard %" PRIu64 " was damaged on its way to node %" PRIu64
+                         ": %s",
+                         send->shard, send->node, cause.text);
+    }
+    lw_buffer_reset(&faults);
+    return status;
+}
+
+static LW_YIELDS lw_status send_snapshot(sending *send) {
+    lw_status status = make_bundle(send);
+    if (status == LW_OK) {
+        send->progress_ns = lw_env_now(send->of->env);
+        status = transfer(send);
+        status = status == LW_CORRUPTION ? look_for_damage(send) : status;
+    }
+    lw_error cause = *lw_error_slot();
+    close_file(send);
+    /* What cannot be removed now is removed before the next one, or at the next start. */
+    (void)!snapshot_clear(send->of, send->of->outgoing);
+    if (status == LW_EXISTS && send->there) {
+        return LW_OK;
+    }
+    return status == LW_OK ? LW_OK : lw_fail(cause.status, "%s", cause.text);
+}
+
+static LW_YIELDS lw_status await_turn(lw_snapshots *of) {
+    while (of->sends && !of->stopping) {
+        lw_queue_wait(&of->send_turn);
+    }
+    return of->stopping ? snapshot_stopped() : LW_OK;
+}
+
+lw_status lw_snapshots_send(lw_snapshots *of, uint64_t shard, uint64_t node, uint64_t *index) {
+    lw_memory *memory = of->env->memory;
+    snapshot_enter(of);
+    lw_status status = await_turn(of);
+    if (status != LW_OK) {
+        snapshot_leave(of);
+        return status;
+    }
+    sending send = {.of = of,
+                    .shard = shard,
+                    .node = node,
+                    .head = lw_buffer_in(memory),
+                    .body = lw_buffer_in(memory),
+                    .reply = lw_buffer_in(memory),
+                    .file = LW_NO_HANDLE,
+                    .file_index = none,
+                    .piece = lw_allocate(memory, of->options.piece_size)};
+    of->sends = true;
+    of->figures.sending = shard;
+    status = send_snapshot(&send);
+    of->figures.sending = 0;
+    of->figures.sent += status == LW_OK && !send.there;
+    of->sends = false;
+    lw_queue_wake_one(&of->send_turn);
+    if (status == LW_OK && index != NULL) {
+        *index = send.offer.index;
+    }
+    lw_free(memory, send.piece);
+    lw_free(memory, send.files);
+    lw_buffer_reset(&send.head);
+    lw_buffer_reset(&send.body);
+    lw_buffer_reset(&send.reply);
+    snapshot_leave(of);
+    return status;
+}
