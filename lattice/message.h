@@ -42,8 +42,13 @@ typedef enum lw_message_kind {
     LW_MESSAGE_SNAPSHOT_OFFER = 6, /* between nodes: a shard as files (node/snapshot_wire.h) */
     LW_MESSAGE_SNAPSHOT_PIECE = 7,
     LW_MESSAGE_SNAPSHOT_END = 8,
-    LW_MESSAGE_PING = 9, /* nothing → nothing: whether the node is there */
+    LW_MESSAGE_PING = 9,      /* nothing → nothing: whether the node is there */
     LW_MESSAGE_DESCRIBE = 10, /* between nodes: what is known of a shard; body below */
+    LW_MESSAGE_EVENTS = 11,  /* what happened in the lattice; bodies of these in lattice/report.h */
+    LW_MESSAGE_PLAN = 12,    /* what is about to move, and why */
+    LW_MESSAGE_DRAIN = 13,   /* empties a node, or lets it fill again */
+    LW_MESSAGE_LEAVE = 14,   /* takes a node out of the lattice for ever */
+    LW_MESSAGE_MEMBERS = 15, /* between nodes: what each knows of the members (node/lattice.h) */
     /* from here on to a shard; bodies in txn/request.h */
     LW_MESSAGE_TIMESTAMP = 16,
     LW_MESSAGE_GET = 17,

@@ -215,6 +215,11 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
     case LW_MESSAGE_TOPOLOGY:
     case LW_MESSAGE_SHARDS:
     case LW_MESSAGE_NODES:
+    case LW_MESSAGE_EVENTS:
+    case LW_MESSAGE_PLAN:
+    case LW_MESSAGE_DRAIN:
+    case LW_MESSAGE_LEAVE:
+    case LW_MESSAGE_MEMBERS:
     case LW_MESSAGE_PING:
     case LW_MESSAGE_DESCRIBE:
     case LW_MESSAGE_SNAPSHOT_OFFER:

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What operators ask a node about the lattice, and tell it: events, plans, draining, leaving.
+ *
+ *   EVENTS   [ after ]                → [ [ number, wall ms, name str, node, shard, text str ], … ]
+ *            those with a higher number than `after`, oldest first; numbers are the asked node's
+ *   PLAN     nothing                  → [ [ shard, step str, node, other, reason str ], … ]
+ *            the next step of each shard that the asked node leads, and why
+ *   DRAIN    [ node, on ]             → nothing
+ *   LEAVE    [ node, force ]          → nothing
+ *
+ * A node of 0 is the one that is asked. DRAIN and LEAVE return once the node has taken them to
+ * heart (durably, where it has a folder), not when it is empty: NODES shows that. `force` takes out
+ * another node that is lost, at once and unasked; what it alone held is lost with it. */
+#ifndef LW_REPORT_H
+#define LW_REPORT_H
+
+#include "base/codec.h"
+
+enum { LW_REPORT_TEXT_MAX = 256 };
+
+typedef struct lw_event_row {
+    uint64_t number;  /* rises by one with every event of the node */
+    uint64_t wall_ms; /* as the node's clock said */
+    lw_bytes name;    /* "joined", "quiet", "dead", "state", "step", … */
+    uint64_t node;    /* that it is about; 0: none */
+    uint64_t shard;   /* 0: none */
+    lw_bytes text;    /* one sentence, or nothing */
+} lw_event_row;
+
+typedef struct lw_plan_row {
+    uint64_t shard;
+    lw_bytes step; /* lw_placement_step_name */
+    uint64_t node, other;
+    lw_bytes reason;
+} lw_plan_row;
+
+void lw_events_request_encode(uint64_t after, lw_buffer *body);
+LW_MUST_USE lw_status lw_events_request_decode(lw_bytes body, uint64_t *after);
+/* Rows follow an lw_write_array of their count. */
+void lw_event_row_encode(const lw_event_row *row, lw_buffer *body);
+void lw_plan_row_encode(const lw_plan_row *row, lw_buffer *body);
+/* Starts reading an answer to EVENTS or PLAN: `*count` rows follow. */
+LW_MUST_USE lw_status lw_report_open(lw_bytes body, lw_reader *reader, uint32_t *count);
+LW_MUST_USE lw_status lw_event_row_next(lw_reader *reader, lw_event_row *row);
+LW_MUST_USE lw_status lw_plan_row_next(lw_reader *reader, lw_plan_row *row);
+
+/* DRAIN, with `on`, and LEAVE, with `force`. */
+void lw_node_request_encode(uint64_t node, bool flag, lw_buffer *body);
+LW_MUST_USE lw_status lw_node_request_decode(lw_bytes body, uint64_t *node, bool *flag);
+
+#endif
