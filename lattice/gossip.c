@@ -145,7 +145,7 @@ static void sign_self(lw_gossip *gossip, uint64_t now_ms) {
 
 lw_gossip *lw_gossip_open(const lw_gossip_options *options, uint64_t now_ms) {
     LW_ASSERT(options->self.state != LW_MEMBER_GONE);
-    LW_ASSERT(options->self.node == lw_member_id(options->identity->public_key));
+    LW_ASSERT(options->self.node == lw_identity_number(options->identity->public_key));
     lw_gossip *gossip = lw_allocate_zero(options->memory, sizeof(*gossip));
     gossip->options = *options;
     if (gossip->options.heartbeat_ms == 0) {
@@ -226,7 +226,7 @@ static void note_member(lw_gossip *gossip, const lw_member *came, lw_member_merg
     }
 }
 
-static void take_record(lw_gossip *gossip, lw_bytes record, uint64_t now_ms) {
+void gossip_take_record(lw_gossip *gossip, lw_bytes record, uint64_t now_ms) {
     lw_member came, before = {0};
     if (lw_member_decode(record, &came) != LW_OK) {
         gossip->figures.malformed++;
@@ -255,8 +255,6 @@ static lw_directory_merged take_row(lw_gossip *gossip, const lw_directory_row *r
     lw_directory_merged merged = lw_directory_merge(&gossip->directory, row);
     if (merged == LW_DIRECTORY_DISPUTED) {
         tell(gossip, LW_GOSSIP_DISPUTED, 0, row->shard.id, LW_MEMBER_UP);
-    } else if (merged == LW_DIRECTORY_CHANGED) {
-        tell(gossip, LW_GOSSIP_SHARD, 0, row->shard.id, LW_MEMBER_UP);
     }
     return merged;
 }
@@ -266,7 +264,7 @@ static bool take_records(lw_gossip *gossip, lw_reader *reader, uint64_t now_ms) 
     for (uint32_t index = 0; index < count && lw_reader_ok(reader); index++) {
         lw_bytes record = lw_read_bytes(reader);
         if (lw_reader_ok(reader)) {
-            take_record(gossip, record, now_ms);
+            gossip_take_record(gossip, record, now_ms);
         }
     }
     return lw_reader_ok(reader);
@@ -491,8 +489,11 @@ void lw_gossip_link(lw_gossip *gossip, uint64_t node, bool up, uint64_t now_ms) 
     tell_of(gossip, up ? LW_GOSSIP_LINKED : LW_GOSSIP_UNLINKED, peer);
 }
 
-void lw_gossip_shard(lw_gossip *gossip, const lw_directory_row *row, uint64_t now_ms) {
+void lw_gossip_shard(lw_gossip *gossip, const lw_directory_row *row, bool say, uint64_t now_ms) {
     lw_directory_merged merged = take_row(gossip, row);
+    if (!say) {
+        return;
+    }
     if (merged == LW_DIRECTORY_CHANGED || merged == LW_DIRECTORY_DISPUTED) {
         ids_add(gossip, &gossip->news_shards, row->shard.id);
         news(gossip, now_ms);
@@ -531,6 +532,10 @@ lw_status lw_gossip_expel(lw_gossip *gossip, uint64_t node, uint64_t now_ms) {
                       .incarnation = known->incarnation,
                       .sequence = known->sequence + 1,
                       .state = LW_MEMBER_GONE};
+    if (gossip->members.gone_count == LW_TOMBSTONES_MAX) {
+        return lw_fail(LW_FULL, "%d nodes have left this lattice: it can forget none of them",
+                       LW_TOMBSTONES_MAX);
+    }
     lw_buffer record = lw_buffer_in(gossip->memory);
     lw_member_encode(&gone, gossip->options.cluster_id, gossip->options.identity, &record);
     put_own_record(gossip, &record, node, now_ms);

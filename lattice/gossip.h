@@ -73,7 +73,6 @@ typedef enum lw_gossip_event_kind {
     LW_GOSSIP_LINKED,
     LW_GOSSIP_DEAD,     /* unlinked for longer than the grace */
     LW_GOSSIP_DISPUTED, /* two descriptors of one epoch: `shard`, an alarm */
-    LW_GOSSIP_SHARD,    /* the directory learnt something about `shard` */
     LW_GOSSIP_COPIED,   /* somebody speaks as this node: its folder was copied. This node must stop
                          */
     LW_GOSSIP_EXPELLED, /* this node is gone for the others, and must stop */
@@ -115,10 +114,16 @@ uint64_t lw_gossip_deadline(const lw_gossip *gossip);
 void lw_gossip_receive(lw_gossip *gossip, const lw_bus_message *message, uint64_t now_ms);
 /* Records from a page: of the folder, of the node that let this one in. */
 LW_MUST_USE lw_status lw_gossip_learn(lw_gossip *gossip, lw_bytes page, uint64_t now_ms);
+/* What another node is to be told when a link to it comes up, and what it answers: a page for
+ * lw_gossip_learn. Works without a bus. LW_INVALID_ARGUMENT. */
+void lw_gossip_greeting(const lw_gossip *gossip, lw_buffer *greeting);
+LW_MUST_USE lw_status lw_gossip_greeted(lw_gossip *gossip, lw_bytes greeting, uint64_t now_ms,
+                                        lw_buffer *page);
 /* The link to a node came up or broke. */
 void lw_gossip_link(lw_gossip *gossip, uint64_t node, bool up, uint64_t now_ms);
-/* A descriptor or a leader, first hand, from a replica here: said to all soon if it is news. */
-void lw_gossip_shard(lw_gossip *gossip, const lw_directory_row *row, uint64_t now_ms);
+/* A descriptor or a leader, first hand, from a replica here; if it is news and `say`, all are told
+ * soon. One of the replicas is enough for that: the leader. */
+void lw_gossip_shard(lw_gossip *gossip, const lw_directory_row *row, bool say, uint64_t now_ms);
 /* What the next heartbeats tell. */
 void lw_gossip_load(lw_gossip *gossip, const lw_member_load *load);
 /* This node's state, or its broker's address, is another: said to all at once. */

@@ -6,6 +6,7 @@
 enum {
     MEMBERS_FEW = 4, /* buckets that differ: up to so many are answered for all to hear */
     DIRECTORY_FEW = 8,
+    GREETING_FIELDS = 2,
     PAGES_MAX = 16,      /* of one answer: the asker asks again */
     FRESH_INTERVALS = 3, /* a heartbeat is believed for so long */
 };
@@ -136,4 +137,55 @@ void gossip_answer(lw_gossip *gossip, uint64_t from, lw_bytes content, uint64_t 
     }
     gossip_page_close(&page);
     gossip->figures.answers_sent += page.pages;
+}
+
+/* ---- over links ---------------------------------------------------------------------------------
+ */
+
+static lw_bytes own_record(const lw_gossip *gossip) {
+    uint32_t index = 0;
+    while (lw_members_at(&gossip->members, index)->node != gossip->self.node) {
+        index++;
+    }
+    return lw_members_record(&gossip->members, index);
+}
+
+void lw_gossip_greeting(const lw_gossip *gossip, lw_buffer *greeting) {
+    uint8_t buckets[LW_MEMBER_BUCKETS * sizeof(uint64_t)];
+    for (uint32_t index = 0; index < LW_MEMBER_BUCKETS; index++) {
+        lw_put_u64(buckets + index * sizeof(uint64_t), gossip->members.buckets[index]);
+    }
+    lw_write_array(greeting, GREETING_FIELDS);
+    lw_write_bytes(greeting, own_record(gossip));
+    lw_write_bytes(greeting, lw_view(buckets, sizeof(buckets)));
+}
+
+lw_status lw_gossip_greeted(lw_gossip *gossip, lw_bytes greeting, uint64_t now_ms,
+                            lw_buffer *page) {
+    lw_reader reader = lw_reader_of(greeting);
+    uint32_t extra = lw_read_array_of(&reader, GREETING_FIELDS);
+    lw_bytes record = lw_read_bytes(&reader);
+    lw_bytes buckets = lw_read_bytes(&reader);
+    lw_read_skip(&reader, extra);
+    if (!lw_reader_done(&reader) || buckets.size != LW_MEMBER_BUCKETS * sizeof(uint64_t)) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a node's greeting is not well-formed");
+    }
+    gossip_take_record(gossip, record, now_ms);
+    const lw_members *members = &gossip->members;
+    bool different[LW_MEMBER_BUCKETS];
+    for (uint32_t index = 0; index < LW_MEMBER_BUCKETS; index++) {
+        different[index] =
+            lw_get_u64(buckets.data + index * sizeof(uint64_t)) != members->buckets[index];
+    }
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < members->count; index++) {
+        count += different[lw_members_bucket(lw_members_at(members, index)->node)];
+    }
+    lw_write_array(page, count);
+    for (uint32_t index = 0; index < members->count; index++) {
+        if (different[lw_members_bucket(lw_members_at(members, index)->node)]) {
+            lw_write_bytes(page, lw_members_record(members, index));
+        }
+    }
+    return LW_OK;
 }

@@ -108,6 +108,11 @@ void gossip_page_close(gossip_page *page);
 /* Whether an entry is short enough to be gossiped. */
 bool gossip_fits(const lw_directory_row *row);
 
+/* ---- records (gossip.c) ------- */
+
+/* A record that somebody handed on. */
+void gossip_take_record(lw_gossip *gossip, lw_bytes record, uint64_t now_ms);
+
 /* ---- healing (gossip_heal.c) ---------------------------------------------------------------- */
 
 /* Asks one that knows something else, if there is one. */

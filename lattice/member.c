@@ -12,12 +12,6 @@ enum {
 /* What a signature is of begins so, lest one made for another purpose serve as one. */
 static const char purpose[] = "lathwork member 1";
 
-uint64_t lw_member_id(const uint8_t public_key[LW_PUBLIC_KEY_SIZE]) {
-    uint8_t digest[LW_DIGEST_SIZE];
-    lw_digest(lw_view(public_key, LW_PUBLIC_KEY_SIZE), digest);
-    return lw_get_u64(digest);
-}
-
 const char *lw_member_state_name(lw_member_state state) {
     switch (state) {
     case LW_MEMBER_JOINING:
@@ -83,7 +77,7 @@ void lw_member_encode(lw_member *member, const uint8_t cluster_id[LW_MEMBER_CLUS
     memcpy(member->public_key, identity->public_key, LW_PUBLIC_KEY_SIZE);
     LW_ASSERT(sound(member));
     LW_ASSERT(member->state == LW_MEMBER_GONE ||
-              member->node == lw_member_id(identity->public_key));
+              member->node == lw_identity_number(identity->public_key));
     lw_buffer content = lw_buffer_in(record->memory);
     write_signed(member, cluster_id, &content);
     uint8_t message[sizeof(purpose) + LW_MEMBER_RECORD_MAX], signature[LW_SIGNATURE_SIZE];
@@ -166,7 +160,7 @@ lw_status lw_member_verify(lw_bytes record, const uint8_t cluster_id[LW_MEMBER_C
     }
     uint8_t message[sizeof(purpose) + LW_MEMBER_RECORD_MAX];
     size_t message_size = signable(content, message);
-    bool own = lw_member_id(read.public_key) == read.node;
+    bool own = lw_identity_number(read.public_key) == read.node;
     if ((!own && read.state != LW_MEMBER_GONE) ||
         !lw_identity_verify(read.public_key, lw_view(message, message_size), signature.data)) {
         return lw_fail(LW_REFUSED, "a record of node %016llx was not signed by it: it is forged",

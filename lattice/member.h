@@ -12,8 +12,8 @@
  *   NODES   = [ [ record bin, self, linked, heard ms, linked ms, load ], … ]
  *   load    = [ bytes, shards, leaders, reads, writes, receiving ]
  *
- * The signature is Ed25519 of "lathwork member 1" and the signed bytes. A node's id is the first
- * 8 bytes of its public key's digest (little-endian), so a record proves by itself who wrote it. A
+ * The signature is Ed25519 of "lathwork member 1" and the signed bytes. A node's id is its
+ * public key's lw_identity_number, so a record proves by itself who wrote it. A
  * record GONE may be signed by any node: it is how one that is lost for good is taken out.
  *
  * Invariants
@@ -72,8 +72,6 @@ typedef struct lw_member_load {
     uint64_t receiving; /* replicas that are being filled here */
 } lw_member_load;
 
-/* The id that goes with a public key. */
-uint64_t lw_member_id(const uint8_t public_key[LW_PUBLIC_KEY_SIZE]);
 /* "joining", "up", … */
 const char *lw_member_state_name(lw_member_state state);
 /* Signs and appends a record. member->public_key is set from `identity`. */

@@ -310,21 +310,17 @@ static bool hand_over(decision *of, const char *why) {
     return true;
 }
 
-/* More voters: as many learners as keep their number odd. */
+/* More voters, one at a time, but begun only if as many learners have caught up as make their
+ * number odd. */
 static bool promote(decision *of) {
     set voters = of->voters, learners = of->learners;
     uint32_t lack = of->wanted.target - of->voters.count;
     uint32_t count = of->ready.count < lack ? of->ready.count : lack;
-    if (count > 0 && (of->voters.count + count) % 2 == 0) {
-        count--;
-    }
-    if (count == 0) {
+    if (count == 0 || (count == 1 && of->voters.count % 2 == 1)) {
         return false;
     }
-    for (uint32_t index = 0; index < count; index++) {
-        add(&voters, of->ready.nodes[index]);
-        drop(&learners, of->ready.nodes[index]);
-    }
+    add(&voters, of->ready.nodes[0]);
+    drop(&learners, of->ready.nodes[0]);
     if (has_quorum(of, &voters) && take(of, LW_PLACEMENT_PROMOTE, of->ready.nodes[0], 0)) {
         because(of, "%u of %u voters: %016llx has caught up", of->voters.count, of->wanted.target,
                 hex(of->ready.nodes[0]));
@@ -372,29 +368,22 @@ static bool replace(decision *of) {
     return true;
 }
 
-/* Fewer voters: as many as keep their number odd. */
+/* Fewer voters, one at a time. */
 static bool shrink(decision *of) {
-    uint32_t surplus = of->voters.count - of->wanted.target;
-    uint32_t count = surplus < of->excess.count ? surplus : of->excess.count;
-    if (count > 1 && (of->voters.count - count) % 2 == 0) {
-        count--;
-    }
-    if (count == 0) {
+    if (of->excess.count == 0) {
         return false;
     }
-    set voters = of->voters;
-    for (uint32_t index = 0; index < count; index++) {
-        if (of->excess.nodes[index] == of->view->options.self) {
-            return hand_over(of, "is one too many");
-        }
-        drop(&voters, of->excess.nodes[index]);
-    }
     uint64_t node = of->excess.nodes[0];
+    if (node == of->view->options.self) {
+        return hand_over(of, "is one too many");
+    }
+    set voters = of->voters;
+    drop(&voters, node);
     if (!has_quorum(of, &voters)) {
         because(of, "waits: too few voters are healthy to remove %016llx", hex(node));
         return true;
     }
-    if (take(of, LW_PLACEMENT_REMOVE, node, count > 1 ? of->excess.nodes[1] : 0)) {
+    if (take(of, LW_PLACEMENT_REMOVE, node, 0)) {
         const char *fault = fault_of(of, node);
         because(of, "%u voters where %u are wanted: %016llx %s", of->voters.count,
                 of->wanted.target, hex(node), fault != NULL ? fault : "is one too many");

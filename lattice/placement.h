@@ -86,7 +86,7 @@ typedef struct lw_placement_shard {
 typedef enum lw_placement_step_kind {
     LW_PLACEMENT_NOTHING = 0,
     LW_PLACEMENT_ADD,      /* `node` as learner */
-    LW_PLACEMENT_PROMOTE,  /* learners to voters; `node` is one of them */
+    LW_PLACEMENT_PROMOTE,  /* the learner `node` to a voter */
     LW_PLACEMENT_REPLACE,  /* the learner `node` for the voter `other`, at once */
     LW_PLACEMENT_REMOVE,   /* `node` */
     LW_PLACEMENT_TRANSFER, /* leadership to `node` */
@@ -95,8 +95,7 @@ typedef enum lw_placement_step_kind {
 typedef struct lw_placement_step {
     lw_placement_step_kind kind;
     uint64_t node, other;
-    /* The replicas after the step, as voters and learners: what CHANGE_REPLICAS takes. Of NOTHING
-     * and TRANSFER those that there are. */
+    /* The replicas after the step, as voters and learners. */
     lw_shard_replica replicas[LW_SHARD_REPLICAS_MAX];
     uint32_t replica_count;
     char reason[LW_PLACEMENT_REASON]; /* also why there is nothing to do */

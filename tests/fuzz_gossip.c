@@ -48,7 +48,7 @@ static lw_gossip *open_node(lw_memory *memory, lw_identity *identity, uint8_t nu
     lw_identity_derive(seed, identity);
     lw_gossip_options options = {.memory = memory,
                                  .identity = identity,
-                                 .self = {.node = lw_member_id(identity->public_key),
+                                 .self = {.node = lw_identity_number(identity->public_key),
                                           .incarnation = 1,
                                           .state = LW_MEMBER_UP,
                                           .address = lw_text("a:1")}};
@@ -60,7 +60,7 @@ static void check_said(lw_bytes bytes, lw_memory *memory) {
     lw_identity identities[2];
     lw_gossip *says = open_node(memory, &identities[0], 1),
               *hears = open_node(memory, &identities[1], 2);
-    LW_ASSERT(lw_member_id(identities[0].public_key) != lw_member_id(identities[1].public_key));
+    LW_ASSERT(lw_identity_number(identities[0].public_key) != lw_identity_number(identities[1].public_key));
     lw_bytes record = lw_members_record(lw_gossip_members(says), 0);
     lw_buffer page = lw_buffer_in(memory);
     lw_write_array(&page, 1);
@@ -75,7 +75,7 @@ static void check_said(lw_bytes bytes, lw_memory *memory) {
     lw_gossip_message message;
     LW_ASSERT(lw_gossip_next_message(says, &message));
     lw_bus_message heard = {
-        .kind = kind, .from = lw_member_id(identities[0].public_key), .body = message.body};
+        .kind = kind, .from = lw_identity_number(identities[0].public_key), .body = message.body};
     lw_gossip_receive(hears, &heard, 2000);
     lw_gossip_tick(hears, 2000);
     while (lw_gossip_next_message(hears, &message)) {

@@ -74,7 +74,7 @@ static inline gossip_world *gossip_world_open(uint32_t count, uint64_t seed) {
     for (uint32_t index = 0; index < count; index++) {
         uint8_t bytes[LW_SEED_SIZE] = {(uint8_t)index, (uint8_t)(index >> 8), 3};
         lw_identity_derive(bytes, &world->identities[index]);
-        world->ids[index] = lw_member_id(world->identities[index].public_key);
+        world->ids[index] = lw_identity_number(world->identities[index].public_key);
         gossip_start(world, index, 1);
     }
     return world;
@@ -138,7 +138,7 @@ static inline void gossip_drain(gossip_world *world, uint32_t index) {
         gossip_send(world, index, &message);
     }
     while (lw_gossip_next_event(world->nodes[index], &event)) {
-        if (event.kind != LW_GOSSIP_SHARD && world->event_count < GOSSIP_EVENTS_MAX) {
+        if (world->event_count < GOSSIP_EVENTS_MAX) {
             world->events[world->event_count++] = (struct gossip_heard){index, event};
         }
     }
@@ -243,7 +243,7 @@ static inline void gossip_put_shard(gossip_world *world, uint32_t index, uint64_
     for (uint32_t replica = 0; replica < 3; replica++) {
         row.shard.replicas[replica] = (lw_shard_replica){10 + replica, LW_REPLICA_VOTER};
     }
-    lw_gossip_shard(world->nodes[index], &row, world->now_ms);
+    lw_gossip_shard(world->nodes[index], &row, true, world->now_ms);
 }
 
 #endif

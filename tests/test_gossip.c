@@ -224,7 +224,7 @@ static void two_descriptors_of_one_epoch_are_an_alarm_everywhere(void **state) {
     join_all(world);
     gossip_put_shard(world, 0, 5, 1, 1);
     lw_directory_row row = {.shard = {.id = 5, .epoch = {1, 1}, .start = lw_text("elsewhere")}};
-    lw_gossip_shard(world->nodes[1], &row, world->now_ms);
+    lw_gossip_shard(world->nodes[1], &row, true, world->now_ms);
     (void)gossip_settle(world, 6);
     for (uint32_t index = 0; index < 3; index++) {
         assert_int_equal(gossip_said_of(world, index, LW_GOSSIP_DISPUTED, 5), 1);

@@ -28,7 +28,7 @@ static int end(void **state) {
 }
 
 static lw_member member_of(const lw_identity *identity, uint64_t incarnation, uint64_t sequence) {
-    return (lw_member){.node = lw_member_id(identity->public_key),
+    return (lw_member){.node = lw_identity_number(identity->public_key),
                        .incarnation = incarnation,
                        .sequence = sequence,
                        .state = LW_MEMBER_UP,
