@@ -61,7 +61,7 @@ void lw_group_flushed(lw_group *group, uint64_t index) {
 
 lw_status lw_group_snapshot_begin(lw_group *group, uint64_t node, uint64_t index, uint64_t *term) {
     LW_ASSERT(index <= group->applied);
-    if (lw_group_leads(group) == 0 || group->raft == NULL ||
+    if (!group->leading || group->raft == NULL || group->dead || group->halted ||
         !lw_raft_term_at(group->raft, index, term)) {
         return lw_fail(LW_UNAVAILABLE, "this node does not lead shard %llu any more",
                        (unsigned long long)group->id);

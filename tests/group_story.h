@@ -49,7 +49,7 @@ typedef struct story_node {
     lw_group *group;
     lw_log *log;
     story_state state, flushed; /* now; as the file has it */
-    bool open, flushing, sending, joins, no_room, died, gone;
+    bool open, flushing, joins, no_room, died, gone;
     uint64_t led_term; /* as `led` said last; 0: `followed` since */
     uint64_t diverged; /* index; 0: no */
     uint64_t leaves;   /* proposals of leaves_joint under way */
@@ -279,12 +279,16 @@ typedef struct story_parcel {
     uint64_t from_life;
     story_state state;
     uint64_t term;
+    bool ended;
 } story_parcel;
 
 static inline void story_parcel_end(story_parcel *parcel, bool installed) {
     story_node *sender = &parcel->on->nodes[parcel->from];
+    if (parcel->ended) {
+        return;
+    }
+    parcel->ended = true;
     if (sender->life == parcel->from_life && sender->open && lw_host_running(sender->host)) {
-        sender->sending = false;
         lw_group_snapshot_sent(sender->group, parcel->on->nodes[parcel->to].id,
                                installed ? parcel->state.index : 0);
     }
@@ -322,6 +326,11 @@ static inline void story_parcel_comes(void *argument) {
     }
 }
 
+/* The sender's patience is over. */
+static inline void story_parcel_lost(void *argument) {
+    story_parcel_end(argument, false);
+}
+
 static inline void story_wants_snapshot(void *argument, uint64_t to) {
     story_node *node = argument;
     story *on = node->on;
@@ -334,6 +343,7 @@ static inline void story_wants_snapshot(void *argument, uint64_t to) {
     lw_status status = lw_group_snapshot_begin(node->group, to, parcel->state.index, &parcel->term);
     story_expect(on, status == LW_OK, "a leader knows the term of what it applied");
     lw_world_at(on->world, story_now(on) + 20 * STORY_MS, story_parcel_comes, parcel);
+    lw_world_at(on->world, story_now(on) + 300 * STORY_MS, story_parcel_lost, parcel);
 }
 
 /* ---- what else a group says ----------------------------------------------------------------- */
@@ -513,7 +523,7 @@ static inline void story_open_main(void *argument) {
 
 static inline void story_boot(story *on, uint32_t at) {
     story_node *node = &on->nodes[at];
-    node->open = node->flushing = node->sending = node->died = false;
+    node->open = node->flushing = node->died = false;
     node->led_term = 0;
     node->proposing = 0;
     node->group = NULL;
@@ -632,7 +642,8 @@ static inline bool story_settled(const story *on) {
     uint32_t leader = story_leader(on);
     for (uint32_t at = 0; at < on->node_count && leader < on->node_count; at++) {
         const story_node *node = &on->nodes[at];
-        if (!node->open || node->state.index != lw_group_last_index(on->nodes[leader].group)) {
+        if (!node->open || !lw_host_running(node->host) ||
+            node->state.index != lw_group_last_index(on->nodes[leader].group)) {
             return false;
         }
     }
@@ -648,9 +659,9 @@ static inline void story_heal(story *on) {
             on->cut[at][to] = false;
         }
     }
-    story_revive(on);
-    story_tell_links(on);
     for (int round = 0; round < 500 && !story_settled(on) && on->failure[0] == 0; round++) {
+        story_revive(on); /* also whom a crash takes that was planned before */
+        story_tell_links(on);
         story_pass(on, 10);
     }
     story_expect(on, story_settled(on), "everybody comes to the same state");
