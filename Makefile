@@ -58,7 +58,7 @@ ALL_LDFLAGS := $(LDFLAGS_$(VARIANT)) -Wl,--as-needed $(LDFLAGS)
 # The archive of a library where there is one, so that the program runs where the library is not
 # installed; else its shared object. Looked up only when something is linked.
 archive_or_shared = $(if $(findstring /,$(shell $(CC) -print-file-name=lib$(1).a)),-l:lib$(1).a,-l$(1))
-LDLIBS = $(foreach l,uring sodium isal lz4 zstd,$(call archive_or_shared,$(l))) -ledit -lm -lpthread
+LDLIBS = $(foreach l,uring sodium isal lz4 zstd,$(call archive_or_shared,$(l))) -ledit -lnats -lm -lpthread
 
 # ---- what there is --------------------------------------------------------------------------------
 
@@ -81,11 +81,12 @@ FUZZERS := $(patsubst tests/fuzz_%.c,%,$(wildcard tests/fuzz_*.c))
 REPLAYS := $(FUZZERS:%=$(B)/tests/replay_%)
 
 # The client library is what its own files reach in base/, txn/ and lattice/, and nothing else:
-# no command line, no storage, no io_uring, no checksums of ISA-L.
+# no command line, no storage, no io_uring, no checksums of ISA-L, no bus.
 CLIENT_SOURCES := $(filter-out client/command%.c client/shell.c client/json.c client/ycsb.c, \
                   $(wildcard client/*.c))
 CLIENT_OBJECTS := $(CLIENT_SOURCES:%.c=$(B)/%.o)
-BELOW_CLIENT   := $(filter-out base/env_uring.c base/hash.c,$(wildcard base/*.c txn/*.c lattice/*.c))
+BELOW_CLIENT   := $(filter-out base/env_uring.c base/hash.c lattice/bus%.c lattice/broker%.c, \
+                  $(wildcard base/*.c txn/*.c lattice/*.c))
 
 # ---- building -------------------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ build libxxhash-dev       hashes in filters
 build liblz4-dev          compression of tables
 build libzstd-dev         denser compression of tables
 build libedit-dev         line editing in the shell
+build libnats-dev         the bus between nodes
+build nats-server         the broker of the bus, which a node starts by itself
 build libcmocka-dev       unit tests
 build python3             tests that act as users and as strangers
 build pkg-config          the test of the installed library

@@ -1,0 +1,639 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of the broker, in one fiber: prepare the folder, find the program, then start, watch and
+ * start again.
+ *
+ *   nats.conf                  0600: it holds secrets
+ *   nats-server_PID.ports      written by the server once it listens
+ *   nats.log, nats.log.old     of this start, and of the one before
+ *   nats.out                   what the server printed
+ *   ports                      "client PORT\nroute PORT\n": those of the first start
+ *
+ * The child's standard input is one end of a pair of sockets, to which nothing is ever written:
+ * that our end reads the end of the stream is how we learn that the child is gone. */
+#include "lattice/broker.h"
+
+#include "lattice/broker_text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MS_NS UINT64_C(1000000)
+enum {
+    LOOK_MS = 5, /* between looks for the ports file */
+    START_MS = 10000,
+    TICK_MS = 500,
+    SILENT_TICKS_MAX = 6, /* without a beat, before it is killed */
+    RELOAD_MS = 500,      /* from a change of routes to telling the server, and as much again, by */
+    RELOAD_SPREAD_MS = 1000, /* chance */
+    REROUTED_MS = 3000,      /* from there to `rerouted` */
+    TERM_MS = 500,
+    VERSION_MS = 5000,
+    BACK_OFF_FIRST_MS = 20,
+    BACK_OFF_LAST_MS = 2000,
+    HEALTHY_MS = 10000, /* of running, and the back-off begins anew */
+    DEATHS_MAX = 5,     /* within DEATHS_MS, and it rests */
+    DEATHS_MS = 60000,
+    REST_MS = 30000,
+    FILE_SIZE_MAX = 16 * 1024, /* of what is read of a file: its end */
+    COMPLAINT_SIZE = 160,
+};
+
+struct lw_broker {
+    lw_env *env;
+    lw_broker_options options; /* strings point below */
+    char folder[LW_PATH_SIZE], listen_host[LW_HOST_SIZE], public_host[LW_HOST_SIZE];
+    char program[LW_PATH_SIZE];
+    char route_listen[LW_ADDRESS_SIZE], address[LW_ADDRESS_SIZE];
+    char reason[LW_BUS_REASON_SIZE];
+    lw_broker_config config; /* secrets, ports, routes */
+    char (*routes)[LW_ADDRESS_SIZE];
+    const char **route_pointers;
+    uint64_t reload_ns, rerouted_ns; /* when; 0: not */
+
+    pid_t child;    /* 0: none */
+    lw_handle life; /* our end of its standard input */
+    lw_op life_op;
+    char life_byte;
+    bool gone; /* its end of the stream is closed */
+
+    uint64_t deaths_ns[DEATHS_MAX]; /* a ring */
+    uint64_t exits;
+    uint64_t back_off_ms;
+    lw_queue woken;
+    bool closing, ended;
+};
+
+/* ---- small things --------------------------------------------------------------------------- */
+
+static void set_reason(lw_broker *broker, const char *reason) {
+    if (strcmp(broker->reason, reason) == 0) {
+        return;
+    }
+    (void)snprintf(broker->reason, sizeof(broker->reason), "%s", reason);
+    if (reason[0] != '\0') {
+        lw_logline(broker->env, LW_LEVEL_WARN, "the bus is degraded", "reason=\"%s\"",
+                   broker->reason);
+    }
+    broker->options.changed(broker->options.argument);
+}
+
+/* Waits for so long, or until something is to be done. */
+static LW_YIELDS void doze(lw_broker *broker, uint64_t duration_ms) {
+    if (!broker->closing && !broker->gone) {
+        (void)lw_env_wait(broker->env, &broker->woken,
+                          lw_env_now(broker->env) + duration_ms * MS_NS);
+    }
+}
+
+static LW_YIELDS void doze_until_closed(lw_broker *broker, uint64_t duration_ms) {
+    uint64_t end_ns = lw_env_now(broker->env) + duration_ms * MS_NS;
+    while (!broker->closing && lw_env_now(broker->env) < end_ns) {
+        (void)lw_env_wait(broker->env, &broker->woken, end_ns);
+    }
+}
+
+static lw_status path_of(const lw_broker *broker, const char *name, char path[LW_PATH_SIZE]) {
+    return lw_path_join(path, broker->folder, name);
+}
+
+/* Appends the end of a file; nothing if there is none. */
+static LW_YIELDS void read_end(lw_broker *broker, const char *name, lw_buffer *text) {
+    char path[LW_PATH_SIZE];
+    lw_handle file;
+    uint64_t size = 0;
+    size_t read_size = 0;
+    if (path_of(broker, name, path) != LW_OK ||
+        lw_file_open(broker->env, path, LW_OPEN_READ_ONLY, &file) != LW_OK) {
+        return;
+    }
+    if (lw_file_size(broker->env, file, &size) == LW_OK) {
+        uint64_t begin = size > FILE_SIZE_MAX ? size - FILE_SIZE_MAX : 0;
+        uint8_t *to = lw_buffer_reserve(text, FILE_SIZE_MAX);
+        if (lw_file_read(broker->env, file, begin, to, (size_t)(size - begin), &read_size) ==
+            LW_OK) {
+            text->size += read_size;
+        }
+    }
+    lw_file_close(broker->env, file);
+}
+
+/* Replaces a file as a whole. It need not outlive a power failure. */
+static LW_YIELDS lw_status write_whole(lw_broker *broker, const char *name, lw_bytes text) {
+    char path[LW_PATH_SIZE], fresh[LW_PATH_SIZE], fresh_name[64];
+    (void)snprintf(fresh_name, sizeof(fresh_name), "%s.new", name);
+    LW_TRY(path_of(broker, name, path));
+    LW_TRY(path_of(broker, fresh_name, fresh));
+    lw_status status = lw_path_unlink(broker->env, fresh);
+    if (status != LW_OK && status != LW_NOT_FOUND) {
+        return status;
+    }
+    lw_handle file;
+    LW_TRY(lw_file_open(broker->env, fresh, LW_OPEN_CREATE | LW_OPEN_EXCLUSIVE, &file));
+    status = lw_file_write(broker->env, file, 0, text, 0);
+    lw_file_close(broker->env, file);
+    return status == LW_OK ? lw_path_rename(broker->env, fresh, path) : status;
+}
+
+/* ---- processes ------------------------------------------------------------------------------ */
+
+/* In the child, between fork and exec: only what may be called there. */
+static _Noreturn void become(const lw_broker *broker, char *const arguments[],
+                             char *const environment[], int input, int output, pid_t parent) {
+    static const char text[] = "cannot be executed\n";
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) {
+        _exit(127);
+    }
+    for (int number = 1; number < NSIG; number++) {
+        (void)signal(number, SIG_DFL);
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+    /* A Ctrl-C in a terminal is for us, and we stop it then. */
+    (void)setpgid(0, 0);
+    if (chdir(broker->folder) == 0 && dup2(input, STDIN_FILENO) >= 0 &&
+        dup2(output, STDOUT_FILENO) >= 0 && dup2(output, STDERR_FILENO) >= 0) {
+        /* The NATS library's sockets are open to children. */
+        (void)close_range(3, ~0U, 0);
+        (void)execve(arguments[0], arguments, environment);
+        (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+    }
+    _exit(127);
+}
+
+static void on_life(lw_op *op) {
+    lw_broker *broker = op->owner;
+    broker->gone = true;
+    lw_queue_wake_all(&broker->woken);
+}
+
+static void watch(lw_broker *broker, int end) {
+    lw_real_handle_add((lw_real_env *)broker->env, end, LW_REAL_SOCKET);
+    broker->life.number = end;
+    broker->gone = false;
+    broker->life_op = (lw_op){.kind = LW_OP_RECEIVE,
+                              .handle = broker->life,
+                              .buffer = &broker->life_byte,
+                              .size = 1,
+                              .complete = on_life,
+                              .owner = broker};
+    lw_env_submit(broker->env, &broker->life_op);
+}
+
+/* Starts the program. What it prints goes to nats.out. */
+static lw_status spawn(lw_broker *broker, char *const arguments[]) {
+    char out_path[LW_PATH_SIZE], search[LW_PATH_SIZE];
+    char gomaxprocs[] = "GOMAXPROCS=2", gomemlimit[] = "GOMEMLIMIT=64MiB";
+    const char *path = getenv("PATH");
+    (void)snprintf(search, sizeof(search), "PATH=%s", path != NULL ? path : "/usr/bin:/bin");
+    char *environment[] = {search, gomaxprocs, gomemlimit, NULL};
+    LW_TRY(path_of(broker, "nats.out", out_path));
+    int ends[2];
+    int output = open(out_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (output < 0) {
+        return lw_fail(LW_REFUSED, "cannot write %s: %s", out_path, strerrordesc_np(errno));
+    }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+        int system_error = errno;
+        (void)close(output);
+        return lw_fail(LW_INTERNAL, "cannot make a pair of sockets: %s",
+                       strerrordesc_np(system_error));
+    }
+    pid_t parent = getpid();
+    sigset_t all, before;
+    sigfillset(&all);
+    (void)sigprocmask(SIG_SETMASK, &all, &before);
+    pid_t child = fork();
+    if (child == 0) {
+        become(broker, arguments, environment, ends[1], output, parent);
+    }
+    int system_error = errno;
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    (void)close(output);
+    (void)close(ends[1]);
+    if (child < 0) {
+        (void)close(ends[0]);
+        return lw_fail(LW_INTERNAL, "cannot start a process: %s", strerrordesc_np(system_error));
+    }
+    broker->child = child;
+    watch(broker, ends[0]);
+    return LW_OK;
+}
+
+/* Waits until the child has ended, with `signal_number` if it has not by itself. */
+static LW_YIELDS void await_end(lw_broker *broker, uint64_t duration_ms) {
+    uint64_t end_ns = lw_env_now(broker->env) + duration_ms * MS_NS;
+    while (!broker->gone && lw_env_now(broker->env) < end_ns) {
+        (void)lw_env_wait(broker->env, &broker->woken, end_ns);
+    }
+}
+
+/* Takes the child's exit status in; whatever runs of it is killed. */
+static LW_YIELDS int reap(lw_broker *broker) {
+    int status = 0;
+    if (!broker->gone) {
+        (void)kill(broker->child, SIGKILL);
+    }
+    /* Its files are closed just before it can be waited for. */
+    while (waitpid(broker->child, &status, WNOHANG) == 0) {
+        lw_env_sleep(broker->env, MS_NS);
+    }
+    broker->child = 0;
+    lw_socket_close(broker->env, broker->life);
+    broker->life = LW_NO_HANDLE;
+    broker->gone = false;
+    return status;
+}
+
+/* ---- the program ---------------------------------------------------------------------------- */
+
+static bool find_in(const char *folders, char program[LW_PATH_SIZE]) {
+    for (const char *begin = folders; *begin != '\0';) {
+        size_t size = strcspn(begin, ":");
+        int whole = snprintf(program, LW_PATH_SIZE, "%.*s/nats-server", (int)size, begin);
+        if (size > 0 && begin[0] == '/' && whole < LW_PATH_SIZE && access(program, X_OK) == 0) {
+            return true;
+        }
+        begin += size + (begin[size] == ':');
+    }
+    return false;
+}
+
+/* Debian keeps it where an ordinary user's PATH does not look. */
+static lw_status find_program(lw_broker *broker) {
+    const char *path = getenv("PATH");
+    if ((path != NULL && find_in(path, broker->program)) ||
+        find_in("/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin", broker->program)) {
+        return LW_OK;
+    }
+    return lw_fail(LW_REFUSED, "nats-server not found: apt install nats-server, or use --bus none");
+}
+
+static LW_YIELDS lw_status check_version(lw_broker *broker) {
+    char option[] = "--version";
+    char *arguments[] = {broker->program, option, NULL};
+    lw_buffer printed = lw_buffer_in(broker->env->memory);
+    LW_TRY(spawn(broker, arguments));
+    await_end(broker, VERSION_MS);
+    (void)reap(broker);
+    read_end(broker, "nats.out", &printed);
+    lw_status status = lw_broker_version_check(lw_buffer_view(&printed));
+    lw_buffer_reset(&printed);
+    return status;
+}
+
+/* ---- ports ---------------------------------------------------------------------------------- */
+
+static LW_YIELDS void read_pinned(lw_broker *broker) {
+    lw_buffer text = lw_buffer_in(broker->env->memory);
+    unsigned client = 0, route = 0;
+    read_end(broker, "ports", &text);
+    lw_buffer_append_u8(&text, 0);
+    if (sscanf((const char *)text.data, "client %u\nroute %u\n", &client, &route) == 2 &&
+        client <= UINT16_MAX && route <= UINT16_MAX) {
+        broker->config.client_port = (uint16_t)client;
+        if (broker->options.route_port == 0) {
+            broker->options.route_port = (uint16_t)route;
+        }
+    }
+    lw_buffer_reset(&text);
+}
+
+static LW_YIELDS lw_status write_pinned(lw_broker *broker) {
+    char text[64];
+    int size = snprintf(text, sizeof(text), "client %u\nroute %u\n", broker->config.client_port,
+                        broker->options.route_port);
+    return write_whole(broker, "ports", lw_view(text, (size_t)size));
+}
+
+static void print_address(const char *host, uint16_t port, char address[LW_ADDRESS_SIZE]) {
+    bool bracketed = strchr(host, ':') != NULL;
+    (void)snprintf(address, LW_ADDRESS_SIZE, "%s%s%s:%u", bracketed ? "[" : "", host,
+                   bracketed ? "]" : "", port);
+}
+
+static LW_YIELDS lw_status choose_route_port(lw_broker *broker) {
+    uint16_t port = broker->options.route_port;
+    if (port == 0) {
+        lw_handle listener;
+        print_address(broker->listen_host, 0, broker->route_listen);
+        LW_TRY(lw_socket_listen(broker->env, broker->route_listen, &listener, &port));
+        lw_socket_close(broker->env, listener);
+        broker->options.route_port = port;
+    }
+    char address[LW_ADDRESS_SIZE];
+    print_address(broker->listen_host, port, broker->route_listen);
+    print_address(broker->public_host, port, address);
+    if (!lw_broker_address_good(broker->route_listen) || !lw_broker_address_good(address)) {
+        return lw_fail(LW_INVALID_ARGUMENT, "\"%s\" is no address that a broker can have", address);
+    }
+    (void)snprintf(broker->address, sizeof(broker->address), "%s", address);
+    broker->options.changed(broker->options.argument);
+    return LW_OK;
+}
+
+/* ---- one start ------------------------------------------------------------------------------ */
+
+static LW_YIELDS lw_status write_config(lw_broker *broker) {
+    lw_buffer text = lw_buffer_in(broker->env->memory);
+    broker->reload_ns = 0;
+    broker->config.route_listen = broker->route_listen;
+    broker->config.route_address = broker->address;
+    lw_broker_config_print(&broker->config, &text);
+    lw_status status = write_whole(broker, "nats.conf", lw_buffer_view(&text));
+    lw_seal_wipe(text.data, text.size);
+    lw_buffer_reset(&text);
+    return status;
+}
+
+/* What earlier servers left behind. */
+static LW_YIELDS void tidy(lw_broker *broker) {
+    char path[LW_PATH_SIZE], old[LW_PATH_SIZE];
+    lw_buffer names = lw_buffer_in(broker->env->memory);
+    if (path_of(broker, "nats.log", path) == LW_OK &&
+        path_of(broker, "nats.log.old", old) == LW_OK) {
+        (void)!lw_path_rename(broker->env, path, old);
+    }
+    if (lw_path_list(broker->env, broker->folder, &names) == LW_OK) {
+        for (size_t place = 0; place < names.size;) {
+            const char *name = (const char *)names.data + place;
+            bool rotated = strncmp(name, "nats.log.2", 10) == 0;
+            if ((rotated || strncmp(name, "nats-server_", 12) == 0) &&
+                path_of(broker, name, path) == LW_OK) {
+                (void)!lw_path_unlink(broker->env, path);
+            }
+            place += strlen(name) + 1;
+        }
+    }
+    lw_buffer_reset(&names);
+}
+
+/* Whether the child says that it listens. */
+static LW_YIELDS bool has_begun(lw_broker *broker) {
+    char name[64];
+    uint16_t port = 0;
+    lw_buffer text = lw_buffer_in(broker->env->memory);
+    (void)snprintf(name, sizeof(name), "nats-server_%d.ports", (int)broker->child);
+    read_end(broker, name, &text);
+    bool begun = lw_broker_ports_parse(lw_buffer_view(&text), &port);
+    lw_buffer_reset(&text);
+    if (begun) {
+        broker->config.client_port = port;
+    }
+    return begun;
+}
+
+/* True once it takes connections; false if it ended, took too long, or is not wanted any more. */
+static LW_YIELDS bool await_begin(lw_broker *broker) {
+    uint64_t end_ns = lw_env_now(broker->env) + START_MS * MS_NS;
+    while (!broker->closing && !broker->gone && lw_env_now(broker->env) < end_ns) {
+        if (has_begun(broker)) {
+            return true;
+        }
+        doze(broker, LOOK_MS);
+    }
+    return false;
+}
+
+/* Takes new members in while the server runs. A route that comes while nats-server 2.9.10 reads its
+ * configuration again may end up deaf to what is listened to at its other end. So nodes do that at
+ * different times, not at once, when newcomers dial; and the line is renewed afterwards, which lets
+ * the others hear of it again. */
+static LW_YIELDS void refresh_routes(lw_broker *broker) {
+    uint64_t now_ns = lw_env_now(broker->env);
+    if (broker->reload_ns != 0 && now_ns >= broker->reload_ns && write_config(broker) == LW_OK) {
+        (void)kill(broker->child, SIGHUP);
+        broker->rerouted_ns = now_ns + REROUTED_MS * MS_NS;
+    }
+    if (broker->rerouted_ns != 0 && now_ns >= broker->rerouted_ns) {
+        broker->rerouted_ns = 0;
+        broker->options.rerouted(broker->options.argument);
+    }
+}
+
+/* Stays as long as the server runs and answers. Ticks are counted, not time: after this process
+ * itself was stopped for a while, the server gets its chance. */
+static LW_YIELDS void watch_over(lw_broker *broker, const char **complaint) {
+    uint64_t beats = broker->options.beats(broker->options.argument);
+    uint64_t tick_ns = lw_env_now(broker->env);
+    uint32_t silent_ticks = 0;
+    while (!broker->closing && !broker->gone) {
+        refresh_routes(broker);
+        doze(broker, TICK_MS);
+        if (lw_env_now(broker->env) - tick_ns < TICK_MS * MS_NS) {
+            continue;
+        }
+        tick_ns = lw_env_now(broker->env);
+        uint64_t now = broker->options.beats(broker->options.argument);
+        silent_ticks = now != beats ? 0 : silent_ticks + 1;
+        beats = now;
+        if (silent_ticks == SILENT_TICKS_MAX) {
+            *complaint = "it did not answer for 3 seconds and was killed";
+            return;
+        }
+    }
+}
+
+static LW_YIELDS void announce(lw_broker *broker) {
+    char url[64];
+    (void)snprintf(url, sizeof(url), "nats://127.0.0.1:%u", broker->config.client_port);
+    (void)!write_pinned(broker);
+    set_reason(broker, "");
+    broker->options.ready(broker->options.argument, url, broker->config.client_token);
+}
+
+/* Says why the server ended, and remembers that it did. */
+static LW_YIELDS void lament(lw_broker *broker, int status, const char *complaint) {
+    char own[COMPLAINT_SIZE] = "", text[LW_BUS_REASON_SIZE];
+    lw_buffer log = lw_buffer_in(broker->env->memory), printed = log;
+    if (complaint == NULL && WIFSIGNALED(status)) {
+        (void)snprintf(own, sizeof(own), "killed by signal %d", WTERMSIG(status));
+    } else if (complaint == NULL) {
+        read_end(broker, "nats.log", &log);
+        read_end(broker, "nats.out", &printed);
+        lw_broker_complaint(lw_buffer_view(&log), lw_buffer_view(&printed), own, sizeof(own));
+        if (own[0] == '\0') {
+            (void)snprintf(own, sizeof(own), "exit code %d", WEXITSTATUS(status));
+        }
+    }
+    lw_buffer_reset(&log);
+    lw_buffer_reset(&printed);
+    broker->deaths_ns[broker->exits++ % DEATHS_MAX] = lw_env_now(broker->env);
+    (void)snprintf(text, sizeof(text), "nats-server ended: %s",
+                   complaint != NULL ? complaint : own);
+    set_reason(broker, text);
+}
+
+/* One life of the server. LW_OK whatever became of it, once it was started. */
+static LW_YIELDS lw_status live(lw_broker *broker) {
+    char option[] = "-c", file[] = "nats.conf";
+    char *arguments[] = {broker->program, option, file, NULL};
+    const char *complaint = NULL;
+    tidy(broker);
+    LW_TRY(write_config(broker));
+    LW_TRY(spawn(broker, arguments));
+    uint64_t begin_ns = lw_env_now(broker->env);
+    bool begun = await_begin(broker);
+    if (begun) {
+        announce(broker);
+        watch_over(broker, &complaint);
+    } else if (!broker->gone) {
+        complaint = "it did not begin to listen within 10 seconds";
+    }
+    if (broker->closing) {
+        (void)kill(broker->child, SIGTERM);
+        await_end(broker, TERM_MS);
+        (void)reap(broker);
+        return LW_OK;
+    }
+    lament(broker, reap(broker), complaint);
+    if (!begun) {
+        /* Somebody else may have the port by now: the next start takes another. */
+        broker->config.client_port = 0;
+    }
+    if (lw_env_now(broker->env) - begin_ns > HEALTHY_MS * MS_NS) {
+        broker->back_off_ms = BACK_OFF_FIRST_MS;
+    }
+    return LW_OK;
+}
+
+/* ---- all of them ---------------------------------------------------------------------------- */
+
+static LW_YIELDS lw_status prepare(lw_broker *broker) {
+    LW_TRY(lw_path_mkdir(broker->env, broker->folder));
+    read_pinned(broker);
+    LW_TRY(choose_route_port(broker));
+    LW_TRY(find_program(broker));
+    return check_version(broker);
+}
+
+static bool dies_often(const lw_broker *broker) {
+    uint64_t oldest_ns = broker->deaths_ns[broker->exits % DEATHS_MAX];
+    return broker->exits >= DEATHS_MAX && lw_env_now(broker->env) - oldest_ns < DEATHS_MS * MS_NS;
+}
+
+static LW_YIELDS void rest(lw_broker *broker) {
+    broker->options.rests(broker->options.argument);
+    doze_until_closed(broker, REST_MS);
+}
+
+static LW_YIELDS void broker_main(void *argument) {
+    lw_broker *broker = argument;
+    bool prepared = false;
+    while (!broker->closing) {
+        lw_status status = prepared ? LW_OK : prepare(broker);
+        prepared = prepared || status == LW_OK;
+        status = status == LW_OK ? live(broker) : status;
+        if (broker->closing) {
+            break;
+        }
+        if (status != LW_OK) {
+            set_reason(broker, lw_error_slot()->text);
+        }
+        if (status != LW_OK || dies_often(broker)) {
+            rest(broker);
+        } else {
+            doze_until_closed(broker, broker->back_off_ms);
+            broker->back_off_ms = broker->back_off_ms * 2 < BACK_OFF_LAST_MS
+                                      ? broker->back_off_ms * 2
+                                      : BACK_OFF_LAST_MS;
+        }
+    }
+    broker->ended = true;
+}
+
+/* ---- the face ------------------------------------------------------------------------------- */
+
+lw_broker *lw_broker_open(lw_env *env, const lw_broker_options *options) {
+    lw_broker *broker = lw_allocate_zero(env->memory, sizeof(*broker));
+    broker->env = env;
+    broker->options = *options;
+    broker->life = LW_NO_HANDLE;
+    broker->back_off_ms = BACK_OFF_FIRST_MS;
+    (void)snprintf(broker->folder, sizeof(broker->folder), "%s", options->folder);
+    (void)snprintf(broker->listen_host, sizeof(broker->listen_host), "%s", options->listen_host);
+    (void)snprintf(broker->public_host, sizeof(broker->public_host), "%s", options->public_host);
+    broker->config.node = options->node;
+    memcpy(broker->config.lattice, options->lattice, sizeof(options->lattice));
+    lw_broker_secrets(options->key, &broker->config);
+    lw_seal_wipe(broker->options.key, sizeof(broker->options.key));
+    (void)lw_env_start(env, "broker", broker_main, broker);
+    return broker;
+}
+
+const char *lw_broker_reason(const lw_broker *broker) {
+    return broker->reason;
+}
+
+const char *lw_broker_address(const lw_broker *broker) {
+    return broker->address;
+}
+
+uint64_t lw_broker_exits(const lw_broker *broker) {
+    return broker->exits;
+}
+
+int lw_broker_process(const lw_broker *broker) {
+    return (int)broker->child;
+}
+
+static bool same_routes(const lw_broker *broker, const char *const *addresses, uint32_t count) {
+    for (uint32_t index = 0; index < count && count == broker->config.route_count; index++) {
+        if (strcmp(broker->routes[index], addresses[index]) != 0) {
+            return false;
+        }
+    }
+    return count == broker->config.route_count;
+}
+
+static void take_routes(lw_broker *broker, const char *const *addresses, uint32_t count) {
+    lw_memory *memory = broker->env->memory;
+    lw_free(memory, broker->routes);
+    lw_free(memory, broker->route_pointers);
+    broker->routes = lw_allocate_zero(memory, count * sizeof(*broker->routes));
+    broker->route_pointers = lw_allocate_zero(memory, count * sizeof(*broker->route_pointers));
+    for (uint32_t index = 0; index < count; index++) {
+        (void)snprintf(broker->routes[index], LW_ADDRESS_SIZE, "%s", addresses[index]);
+        broker->route_pointers[index] = broker->routes[index];
+    }
+    broker->config.routes = broker->route_pointers;
+    broker->config.route_count = count;
+    broker->reload_ns = lw_env_now(broker->env) +
+                        (RELOAD_MS + lw_env_random_below(broker->env, RELOAD_SPREAD_MS)) * MS_NS;
+}
+
+void lw_broker_set_routes(lw_broker *broker, const char *const *addresses, uint32_t count) {
+    const char *good[LW_BUS_ROUTES_MAX];
+    uint32_t good_count = 0;
+    LW_ASSERT(count <= LW_BUS_ROUTES_MAX);
+    for (uint32_t index = 0; index < count; index++) {
+        if (lw_broker_address_good(addresses[index]) &&
+            strcmp(addresses[index], broker->address) != 0) {
+            good[good_count++] = addresses[index];
+        }
+    }
+    if (!same_routes(broker, good, good_count)) {
+        take_routes(broker, good, good_count);
+    }
+}
+
+LW_YIELDS void lw_broker_close(lw_broker *broker) {
+    lw_memory *memory = broker->env->memory;
+    broker->closing = true;
+    lw_queue_wake_all(&broker->woken);
+    while (!broker->ended) {
+        lw_env_sleep(broker->env, MS_NS);
+    }
+    lw_free(memory, broker->routes);
+    lw_free(memory, broker->route_pointers);
+    lw_seal_wipe(&broker->config, sizeof(broker->config));
+    lw_free(memory, broker);
+}
