@@ -203,10 +203,6 @@ static uint64_t heard_of(const lw_raft *raft, const lw_raft_member *member) {
 
 /* A leader that no quorum answers makes room for one that may have it (R6). */
 static void check_quorum(lw_raft *raft) {
-    if (LW_RAFT_PLANTED(raft, LW_RAFT_BUG_NO_CHECK_QUORUM)) {
-        raft->deadline = LW_RAFT_NEVER;
-        return;
-    }
     raft->deadline = lw_raft_quorum(raft, heard_of) + raft->options.election_timeout_ns;
     if (raft->deadline <= raft->now) {
         lw_raft_follow(raft, raft->term, 0);

@@ -265,7 +265,9 @@ void lw_raft_transfer_end(lw_raft *raft) {
 
 void lw_raft_handed_over(lw_raft *raft, const lw_raft_message *message) {
     bool current = raft->role == LW_RAFT_FOLLOWER && raft->leader == message->from &&
-                   raft->heard_term == message->term && message->handover >= raft->heard_handover;
+                   raft->heard_term == message->term &&
+                   (message->handover >= raft->heard_handover ||
+                    LW_RAFT_PLANTED(raft, LW_RAFT_BUG_OLD_HANDOVER));
     if (!current || !lw_raft_electable(raft) || raft->now < raft->quiet_until) {
         return;
     }

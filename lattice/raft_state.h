@@ -23,7 +23,6 @@ typedef enum lw_raft_bug {
     LW_RAFT_BUG_LEARNERS_COUNTED,    /* F2 */
     LW_RAFT_BUG_ONE_SET_COUNTED,     /* F2: of two sets of voters only the new one */
     LW_RAFT_BUG_CONFIG_KEPT,         /* F3: cutting off does not undo */
-    LW_RAFT_BUG_CONFIG_TOO_EARLY,    /* F3: before an entry of the term is committed */
     LW_RAFT_BUG_VOTES_FREELY,        /* F4: no stickiness */
     LW_RAFT_BUG_VOTES_AFTER_RESTART, /* F4: no quiet time */
     LW_RAFT_BUG_LEASE_FROM_ANSWER,   /* F4: counted from when an answer came */
@@ -36,7 +35,6 @@ typedef enum lw_raft_bug {
     LW_RAFT_BUG_READ_EARLY,          /* R8: before an entry of the term is committed */
     LW_RAFT_BUG_READ_UNCONFIRMED,    /* R8: without a round */
     LW_RAFT_BUG_JOINS_BEHIND,        /* R5: voters that have not caught up */
-    LW_RAFT_BUG_NO_CHECK_QUORUM,     /* R6 */
     LW_RAFT_BUG_COUNT,
 } lw_raft_bug;
 

@@ -14,17 +14,17 @@
 
 enum {
     NODE_COUNT = 7,
-    LOG_MAX = 1500,
+    LOG_MAX = 2500,
     BATCH_MAX = 8, /* entries of one append or proposal */
     WRITE_MAX = 64,
     EVENT_MAX = 2048,
     CONFIG_MAX = 256,
     TERM_MAX = 512,
+    TROUBLE_COUNT = 11,
 };
 #define MILLISECOND 1000000U
 #define ELECTION    (100U * MILLISECOND)
 #define HEARTBEAT   (20U * MILLISECOND)
-#define DRIFT_PPM   20000U
 
 typedef struct entry {
     uint64_t term, value;
@@ -112,10 +112,14 @@ typedef struct world {
     uint64_t values;
     bool blocked[NODE_COUNT + 1][NODE_COUNT + 1]; /* messages from … to … are lost */
     uint32_t loss_percent, double_percent, late_percent;
+    uint64_t preferred[TROUBLE_COUNT]; /* how often each trouble comes */
+    uint64_t trouble_gap;
     bool calm;    /* no more faults */
     bool silence; /* no more clients */
     bool through_codec;
     uint64_t quiesce_after;
+    uint32_t drift_ppm;           /* that clocks may have */
+    uint64_t delay_max, disk_max; /* usual ones */
     uint64_t bugs;
     lw_memory *memory;
     lw_buffer bytes;
@@ -220,7 +224,7 @@ static bool percent(world *w, uint32_t share) {
  */
 
 static void put_on_wire(world *w, const lw_raft_message *message, const entry *entries) {
-    uint64_t delay = between(w, MILLISECOND / 10, 4 * MILLISECOND);
+    uint64_t delay = between(w, MILLISECOND / 10, w->delay_max);
     if (percent(w, w->late_percent)) {
         delay = between(w, MILLISECOND, 3 * ELECTION);
     }
@@ -274,7 +278,7 @@ static void translate(world *w, event *e) {
 static void disk_start(world *w, uint64_t id) {
     node *n = &w->nodes[id];
     if (n->write_count > 0 && !n->disk_busy &&
-        schedule(w, DISK_DONE, id, between(w, MILLISECOND / 20, 3 * MILLISECOND)) != NULL) {
+        schedule(w, DISK_DONE, id, between(w, MILLISECOND / 20, w->disk_max)) != NULL) {
         n->disk_busy = true;
     }
 }
@@ -342,7 +346,7 @@ static lw_raft_options options_of(const world *w, uint64_t id) {
                              .election_timeout_ns = ELECTION,
                              .heartbeat_ns = HEARTBEAT,
                              .quiesce_after_ns = w->quiesce_after,
-                             .drift_ppm = DRIFT_PPM,
+                             .drift_ppm = w->drift_ppm,
                              .entries_in_flight_max = 20,
                              .bytes_in_flight_max = 600,
                              .entries_per_append_max = BATCH_MAX,

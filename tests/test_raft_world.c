@@ -34,7 +34,7 @@ static void crash(world *w, uint64_t id) {
     }
     node_crash(w, id);
     tell_links(w, id, true);
-    schedule(w, RESTART, id, between(w, 0, 2 * ELECTION));
+    schedule(w, RESTART, id, between(w, 0, percent(w, 50) ? ELECTION / 10 : 2 * ELECTION));
 }
 
 static void partition(world *w) {
@@ -146,30 +146,72 @@ static void pause_node(world *w) {
     n->paused_until = w->now + between(w, 1, 3 * ELECTION);
 }
 
-static void nemesis(world *w) {
-    uint64_t id = between(w, 1, NODE_COUNT);
-    node *n = &w->nodes[id];
-    uint64_t choice = between(w, 0, 99);
-    if (choice < 20) {
-        crash(w, id);
-    } else if (choice < 35) {
-        partition(w);
-    } else if (choice < 55) {
-        mend(w);
-    } else if (choice < 70) {
-        change_members(w);
-    } else if (choice < 80) {
-        transfer(w);
-    } else if (choice < 87) {
-        pause_node(w);
-    } else if (choice < 90 && n->up) {
-        lw_raft_campaign(&n->raft, clock_of(w, n));
-        settle(w, id);
-    } else if (choice < 95) {
-        w->loss_percent = (uint32_t)between(w, 0, 20);
-        w->double_percent = (uint32_t)between(w, 0, 30);
-        w->late_percent = (uint32_t)between(w, 0, 20);
+/* The leader keeps one or two others, who may then have what nobody else has. */
+static void strand_leader(world *w) {
+    uint64_t leader = any_leader(w);
+    if (leader == 0) {
+        return;
     }
+    uint64_t kept = between(w, 1, NODE_COUNT);
+    SAY(w, "%d is left with %d", (int)leader, (int)kept);
+    for (uint64_t id = 1; id <= NODE_COUNT; id++) {
+        if (id != leader && id != kept) {
+            w->blocked[leader][id] = true;
+            w->blocked[id][leader] = true;
+        }
+    }
+}
+
+static void crash_leader(world *w) {
+    uint64_t leader = any_leader(w);
+    if (leader != 0) {
+        crash(w, leader);
+    }
+}
+
+static void crash_any(world *w) {
+    crash(w, between(w, 1, NODE_COUNT));
+}
+
+/* Something befalls the leader while its change is in flight. */
+static void change_in_trouble(world *w) {
+    strand_leader(w);
+    change_members(w);
+    if (percent(w, 30)) {
+        crash_leader(w);
+    }
+}
+
+static void stand_any(world *w) {
+    node *n = &w->nodes[between(w, 1, NODE_COUNT)];
+    if (n->up) {
+        lw_raft_campaign(&n->raft, clock_of(w, n));
+    }
+}
+
+static void vary_network(world *w) {
+    w->loss_percent = (uint32_t)between(w, 0, 20);
+    w->double_percent = (uint32_t)between(w, 0, 30);
+    w->late_percent = (uint32_t)between(w, 0, 20);
+}
+
+static void (*const troubles[TROUBLE_COUNT])(world *w) = {
+    crash_any, crash_leader,      partition, mend,       strand_leader, change_members,
+    transfer,  change_in_trouble, stand_any, pause_node, vary_network,
+};
+
+/* Which troubles a seed prefers is chance too: some only happen where others do not interfere. */
+static void nemesis(world *w) {
+    uint64_t total = 0;
+    for (uint32_t place = 0; place < TROUBLE_COUNT; place++) {
+        total += w->preferred[place];
+    }
+    uint64_t choice = between(w, 0, total - 1);
+    uint32_t place = 0;
+    while (choice >= w->preferred[place]) {
+        choice -= w->preferred[place++];
+    }
+    troubles[place](w);
     for (uint64_t each = 1; each <= NODE_COUNT; each++) {
         if (w->nodes[each].up) {
             settle(w, each);
@@ -259,7 +301,7 @@ static void one_event(world *w) {
         schedule(w, CLIENT, 0, between(w, 0, 6 * MILLISECOND));
     } else if (e.kind == NEMESIS && !w->calm) {
         nemesis(w);
-        schedule(w, NEMESIS, 0, between(w, 0, 30 * MILLISECOND));
+        schedule(w, NEMESIS, 0, between(w, 0, w->trouble_gap));
     } else if (e.kind == RESTART && !w->nodes[e.node].up) {
         node_start(w, e.node);
         tell_links(w, e.node, false);
@@ -316,15 +358,24 @@ static void world_open(world *w, uint64_t seed, uint64_t bugs) {
     }
     w->through_codec = seed % 8 == 0;
     w->quiesce_after = percent(w, 50) ? LW_RAFT_NEVER : between(w, 1, 4) * HEARTBEAT;
+    for (uint32_t place = 0; place < TROUBLE_COUNT; place++) {
+        w->preferred[place] = percent(w, 40) ? 0 : between(w, 1, 10);
+    }
+    w->preferred[3] += 3; /* links are mended */
+    w->trouble_gap = between(w, 10, 80) * MILLISECOND;
+    w->drift_ppm = percent(w, 30) ? 200000 : 20000;
+    bool fast = percent(w, 50);
+    w->delay_max = fast ? MILLISECOND : 5 * MILLISECOND;
+    w->disk_max = fast ? MILLISECOND / 2 : 4 * MILLISECOND;
     lw_raft_config first = {0};
-    uint64_t voters = between(w, 0, 2) * 2 + 1;
+    uint64_t voters = percent(w, 10) ? 1 : between(w, 1, 2) * 2 + 1;
     for (uint64_t id = 1; id <= voters; id++) {
         set_member(&first, id, LW_RAFT_VOTER);
     }
     uint32_t config = add_config(w, &first);
     for (uint64_t id = 1; id <= NODE_COUNT; id++) {
         node *n = &w->nodes[id];
-        n->drift_ppm = (int64_t)between(w, 0, 2 * DRIFT_PPM) - (int64_t)DRIFT_PPM;
+        n->drift_ppm = (int64_t)between(w, 0, 2 * w->drift_ppm) - (int64_t)w->drift_ppm;
         n->disk.start_config = id <= voters ? config : 0;
         node_start(w, id);
     }
@@ -380,16 +431,17 @@ static void heal(world *w) {
 
 static void world_run(world *w, uint64_t seed, uint64_t bugs) {
     world_open(w, seed, bugs);
-    run_until(w, 12 * (uint64_t)ELECTION);
+    uint64_t healed = percent(w, 80) ? 12 : 30;
+    run_until(w, healed * ELECTION);
     heal(w);
-    run_until(w, 20 * (uint64_t)ELECTION);
+    run_until(w, (healed + 8) * ELECTION);
     uint64_t before = w->acknowledged;
-    run_until(w, 23 * (uint64_t)ELECTION);
+    run_until(w, (healed + 11) * ELECTION);
     if (w->acknowledged <= before) {
         world_fail(w, "nothing is committed after all is healed");
     }
     w->silence = true;
-    run_until(w, 30 * (uint64_t)ELECTION);
+    run_until(w, (healed + 18) * ELECTION);
     if (w->failure[0] == '\0') {
         check_healed(w);
     }
@@ -441,9 +493,50 @@ static void all_promises_are_kept_under_faults(void **state) {
     lw_memory_close(memory);
 }
 
+/* ---- planted bugs -----------------------------------------------------------------------------
+ */
+
+typedef struct hunt {
+    lw_raft_bug bug;
+    uint64_t first_seed; /* one that found it when it was last looked; others follow if not now */
+    uint64_t seed_count;
+} hunt;
+
+/* In a child: says at which seed the bug was found, or ends with 0. A failed assertion finds it
+ * too. */
+static void hunt_bug(void *argument) {
+    const hunt *one = argument;
+    world *w = new_world(lw_memory_open());
+    for (uint64_t seed = one->first_seed; seed < one->first_seed + one->seed_count; seed++) {
+        fprintf(stderr, "%llu ", (unsigned long long)seed);
+        world_run(w, seed, 1ULL << one->bug);
+        if (w->failure[0] != '\0') {
+            fprintf(stderr, "%s", w->failure);
+            _exit(1);
+        }
+    }
+}
+
+static void planted_bugs_are_found(void **state) {
+    (void)state;
+    bool survey = getenv("RAFT_SURVEY") != NULL;
+    alarm(600);
+    for (uint32_t bug = (uint32_t)number("RAFT_BUG", 0);
+         bug < number("RAFT_BUG_END", LW_RAFT_BUG_COUNT); bug++) {
+        hunt one = {
+            .bug = (lw_raft_bug)bug, .first_seed = 0, .seed_count = number("RAFT_SEEDS", 3000)};
+        static char text[65536];
+        int status = unit_child(hunt_bug, &one, text, sizeof(text));
+        const char *tail = strlen(text) > 130 ? text + strlen(text) - 130 : text;
+        printf("bug %u: %s: ...%s\n", bug, status == 0 ? "NOT FOUND" : "found", tail);
+    }
+    (void)survey;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_promises_are_kept_under_faults),
+        cmocka_unit_test(planted_bugs_are_found),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL);
 }

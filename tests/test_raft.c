@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Stories about the consensus core, and its rules one by one; names in brackets are hazards. */
+#include "tests/raft_stage.h"
+
+/* ---- stories ----------------------------------------------------------------------------------
+ */
+
+static void three_nodes_elect_and_commit(void **state) {
+    (void)state;
+    stage *s = stage_open(3, 3);
+    lw_raft_campaign(&s->cores[1], s->now);
+    play(s);
+    note(s, "-- two entries");
+    propose_on(s, 1, 2, NULL);
+    play(s);
+    note(s, "-- the others hear of it");
+    pass(s, SECOND / 10);
+    expect_story(s, "elect_and_commit");
+    stage_close(s);
+}
+
+static void a_leader_is_replaced_and_its_last_entries_with_it(void **state) {
+    (void)state;
+    stage *s = stage_led(3, 3);
+    note(s, "-- nobody hears 1 any more, and it does not know");
+    s->away[1] = true;
+    propose_on(s, 1, 3, NULL);
+    play(s);
+    s->quiet = true;
+    pass(s, 3 * (uint64_t)SECOND);
+    s->quiet = false;
+    note(s, "-- three seconds later 1 is back");
+    s->away[1] = false;
+    pass(s, SECOND / 10);
+    expect_story(s, "replaced");
+    stage_close(s);
+}
+
+static void voters_change_in_two_steps(void **state) {
+    (void)state;
+    stage *s = stage_led(4, 3);
+    s->quiet = true;
+    lw_raft_config config = config_of(
+        4, (lw_raft_member[]){
+               {1, LW_RAFT_VOTER}, {2, LW_RAFT_VOTER}, {3, LW_RAFT_VOTER}, {4, LW_RAFT_LEARNER}});
+    propose_on(s, 1, 1, &config);
+    play(s);
+    pass(s, SECOND / 5);
+    s->quiet = false;
+    note(s, "-- 4 has caught up, and is to take the place of 3");
+    config.members[2].membership = LW_RAFT_LEAVING;
+    config.members[3].membership = LW_RAFT_JOINING;
+    propose_on(s, 1, 1, &config);
+    play(s);
+    expect_story(s, "change_voters");
+    stage_close(s);
+}
+
+static void leadership_is_handed_over(void **state) {
+    (void)state;
+    stage *s = stage_led(3, 3);
+    assert_int_equal(lw_raft_transfer(&s->cores[1], 2, s->now), LW_OK);
+    play(s);
+    expect_story(s, "hand_over");
+    stage_close(s);
+}
+
+/* ---- promises ----------------------------------------------------------------------------------
+ */
+
+static bool queued(const stage *s, uint64_t from, lw_raft_kind kind) {
+    for (uint32_t place = s->queue_first; place < s->queue_end; place++) {
+        if (s->queue[place].from == from && s->queue[place].kind == kind) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void no_vote_leaves_before_it_is_durable(void **state) { /* R1 */
+    (void)state;
+    stage *s = stage_open(2, 2);
+    s->disk_held[1] = true;
+    s->disk_held[2] = true;
+    lw_raft_campaign(&s->cores[1], s->now);
+    play(s);
+    assert_int_equal(s->cores[1].term, 1);
+    drain_all(s);
+    assert_false(queued(s, 1, LW_RAFT_VOTE));
+    became_durable(s, 1);
+    drain(s, 1);
+    assert_true(queued(s, 1, LW_RAFT_VOTE));
+    lw_raft_message request = s->queue[0];
+    deliver(s, &request);
+    assert_int_equal(s->cores[2].vote, 1);
+    assert_false(queued(s, 2, LW_RAFT_VOTE_REPLY));
+    became_durable(s, 2);
+    drain(s, 2);
+    assert_true(queued(s, 2, LW_RAFT_VOTE_REPLY));
+    stage_close(s);
+}
+
+static void entries_are_acknowledged_once_they_are_durable(void **state) { /* R1 */
+    (void)state;
+    stage *s = stage_led(3, 3);
+    s->disk_held[2] = true;
+    s->disk_held[3] = true;
+    uint64_t before = s->cores[1].commit;
+    propose_on(s, 1, 2, NULL);
+    play(s);
+    assert_int_equal(s->cores[2].last_index, before + 2);
+    assert_int_equal(s->cores[1].commit, before);
+    s->disk_held[2] = false;
+    play(s);
+    assert_int_equal(s->cores[1].commit, before + 2);
+    stage_close(s);
+}
+
+static void what_was_replaced_does_not_become_durable_late(void **state) { /* R1 */
+    (void)state;
+    lw_raft core;
+    lw_raft_config config = voters(3);
+    lw_raft_options options = options_for(2, &config);
+    lw_raft_init(&core, &options);
+    lw_raft_start(&core, SECOND);
+    lw_raft_message append = {.kind = LW_RAFT_APPEND,
+                              .from = 1,
+                              .to = 2,
+                              .term = 1,
+                              .count = 1,
+                              .run_count = 1,
+                              .run_firsts = {1},
+                              .run_terms = {1}};
+    lw_raft_write first, second, third;
+    lw_raft_receive(&core, &append, SECOND, &first);
+    append.from = 3;
+    append.term = 2;
+    append.run_terms[0] = 2;
+    lw_raft_receive(&core, &append, SECOND, &second);
+    append.from = 1;
+    append.term = 3;
+    append.run_terms[0] = 1;
+    lw_raft_receive(&core, &append, SECOND, &third);
+    assert_int_equal(core.last_index, 1);
+    /* Entry 1 of term 1 was on the disk once; what is under way now will replace it twice. */
+    lw_raft_persisted(&core, 1, first.cuts);
+    assert_int_equal(core.persisted, 0);
+    lw_raft_persisted(&core, 1, third.cuts);
+    assert_int_equal(core.persisted, 1);
+}
+
+static void only_entries_of_the_term_are_counted(void **state) { /* R2 */
+    (void)state;
+    lw_raft core;
+    lw_raft_config config = voters(3);
+    lw_raft_options options = options_for(1, &config);
+    options.term = 2;
+    lw_raft_init(&core, &options);
+    assert_int_equal(lw_raft_replay(&core, 1, 1, 0, NULL), LW_OK);
+    assert_int_equal(lw_raft_replay(&core, 2, 2, 0, NULL), LW_OK);
+    lw_raft_start(&core, SECOND);
+    uint64_t now = 4 * (uint64_t)SECOND;
+    lw_raft_effect effect;
+    lw_raft_write write;
+    lw_raft_tick(&core, now);
+    lw_raft_message reply = {
+        .kind = LW_RAFT_PREVOTE_REPLY, .from = 2, .to = 1, .term = 3, .granted = true};
+    lw_raft_receive(&core, &reply, now, &write);
+    lw_raft_saved(&core, 3, 1);
+    reply.kind = LW_RAFT_VOTE_REPLY;
+    lw_raft_receive(&core, &reply, now, &write);
+    assert_int_equal(core.role, LW_RAFT_LEADER);
+    while (lw_raft_next(&core, &effect)) {
+    }
+    lw_raft_message acknowledge = {
+        .kind = LW_RAFT_ACKNOWLEDGE, .from = 2, .to = 1, .term = 3, .index = 2, .granted = true};
+    lw_raft_receive(&core, &acknowledge, now, &write);
+    assert_int_equal(core.commit, 0);
+    assert_int_equal(lw_raft_propose(&core, 1, NULL, now, &write), LW_OK);
+    lw_raft_persisted(&core, write.first, write.cuts);
+    acknowledge.index = 3;
+    lw_raft_receive(&core, &acknowledge, now, &write);
+    assert_int_equal(core.commit, 3);
+}
+
+/* ---- members ----------------------------------------------------------------------------------
+ */
+
+static lw_raft_config with_learner(void) {
+    return config_of(
+        4, (lw_raft_member[]){
+               {1, LW_RAFT_VOTER}, {2, LW_RAFT_VOTER}, {3, LW_RAFT_VOTER}, {4, LW_RAFT_LEARNER}});
+}
+
+static lw_status try_change(stage *s, const lw_raft_config *config) {
+    lw_raft_write write;
+    return lw_raft_propose(&s->cores[1], 1, config, s->now, &write);
+}
+
+static void one_change_of_members_is_in_flight(void **state) { /* R3 */
+    (void)state;
+    stage *s = stage_led(4, 3);
+    lw_raft_config learner = with_learner();
+    lw_raft_config plain = voters(3);
+    s->away[2] = true;
+    s->away[3] = true;
+    propose_on(s, 1, 1, &learner);
+    assert_int_equal(s->cores[1].config.count, 4); /* in effect at once */
+    assert_int_equal(try_change(s, &plain), LW_REFUSED);
+    play(s);
+    s->away[2] = false;
+    pass(s, SECOND / 5);
+    assert_int_equal(try_change(s, &plain), LW_OK);
+    stage_close(s);
+}
+
+static void no_members_change_before_the_term_has_committed(void **state) { /* R3 */
+    (void)state;
+    stage *s = stage_open(3, 3);
+    s->disk_held[1] = true;
+    lw_raft_campaign(&s->cores[1], s->now);
+    play(s);
+    became_durable(s, 1); /* its vote */
+    s->disk_held[2] = true;
+    s->disk_held[3] = true;
+    drain_all(s);
+    s->disk_held[2] = false;
+    play(s);
+    assert_int_equal(s->cores[1].role, LW_RAFT_LEADER);
+    lw_raft_config learner = with_learner();
+    assert_true(s->cores[1].commit < s->cores[1].term_start);
+    assert_int_equal(try_change(s, &learner), LW_REFUSED);
+    s->disk_held[1] = false;
+    play(s);
+    assert_int_equal(try_change(s, &learner), LW_OK);
+    stage_close(s);
+}
+
+static void members_that_were_cut_off_are_as_before(void **state) { /* R3 */
+    (void)state;
+    stage *s = stage_led(4, 3);
+    s->quiet = true;
+    s->away[1] = true;
+    lw_raft_config learner = with_learner();
+    propose_on(s, 1, 1, &learner);
+    drain_all(s);
+    pass(s, 3 * (uint64_t)SECOND);
+    s->away[1] = false;
+    pass(s, SECOND / 5);
+    assert_int_equal(s->cores[1].role, LW_RAFT_FOLLOWER);
+    assert_int_equal(s->cores[1].config.count, 3);
+    assert_int_equal(s->cores[1].last_index, s->cores[2].last_index);
+    stage_close(s);
+}
+
+static void a_learner_neither_counts_nor_stands(void **state) { /* R4 */
+    (void)state;
+    stage *s = stage_led(4, 3);
+    s->quiet = true;
+    lw_raft_config learner = with_learner();
+    propose_on(s, 1, 1, &learner);
+    play(s);
+    pass(s, SECOND / 5);
+    assert_int_equal(lw_raft_deadline(&s->cores[4]), LW_RAFT_NEVER);
+    s->away[2] = true;
+    s->away[3] = true;
+    uint64_t before = s->cores[1].commit;
+    propose_on(s, 1, 1, NULL);
+    play(s);
+    assert_int_equal(lw_raft_peer_of(&s->cores[1], 4)->match, before + 1);
+    assert_int_equal(s->cores[1].commit, before);
+    lw_raft_campaign(&s->cores[4], s->now + 5 * (uint64_t)SECOND);
+    assert_int_equal(s->cores[4].role, LW_RAFT_FOLLOWER);
+    stage_close(s);
+}
+
+static void who_has_not_caught_up_does_not_become_a_voter(void **state) { /* R5 */
+    (void)state;
+    stage *s = stage_led(4, 3);
+    s->quiet = true;
+    s->away[4] = true;
+    lw_raft_config learner = with_learner();
+    propose_on(s, 1, 1, &learner);
+    play(s);
+    pass(s, SECOND / 5);
+    lw_raft_config joint = learner;
+    joint.members[3].membership = LW_RAFT_JOINING;
+    assert_false(lw_raft_caught_up(&s->cores[1], 4));
+    assert_int_equal(try_change(s, &joint), LW_REFUSED);
+    s->away[4] = false;
+    pass(s, SECOND / 2);
+    assert_true(lw_raft_caught_up(&s->cores[1], 4));
+    assert_int_equal(try_change(s, &joint), LW_OK);
+    stage_close(s);
+}
+
+static void a_removed_node_hears_so_from_any_member(void **state) { /* R14 */
+    (void)state;
+    stage *s = stage_led(3, 3);
+    s->quiet = true;
+    s->away[3] = true;
+    lw_raft_config joint = config_of(
+        3, (lw_raft_member[]){{1, LW_RAFT_VOTER}, {2, LW_RAFT_VOTER}, {3, LW_RAFT_LEAVING}});
+    propose_on(s, 1, 1, &joint);
+    play(s);
+    pass(s, 2 * (uint64_t)SECOND);
+    assert_int_equal(s->cores[2].committed_config.count, 2);
+    assert_int_equal(s->removed[3], 0);
+    s->away[3] = false;
+    lw_raft_message request = {
+        .kind = LW_RAFT_PREVOTE, .from = 3, .to = 2, .term = 2, .index = 1, .index_term = 1};
+    deliver(s, &request); /* 2 does not lead, and knows */
+    play(s);
+    assert_int_equal(s->removed[3], s->cores[2].committed_config_index);
+    stage_close(s);
+}
+
+static void a_replica_made_anew_is_mute_until_it_knows_as_much(void **state) { /* R14 */
+    (void)state;
+    lw_raft_config config = voters(3);
+    lw_raft_options options = options_for(2, &config);
+    options.votes_from = 7;
+    lw_raft core;
+    lw_raft_init(&core, &options);
+    lw_raft_start(&core, SECOND);
+    lw_raft_message request = {
+        .kind = LW_RAFT_VOTE, .from = 1, .to = 2, .term = 3, .index = 6, .index_term = 2};
+    lw_raft_write write;
+    lw_raft_receive(&core, &request, 9 * (uint64_t)SECOND, &write);
+    assert_int_equal(core.vote, 0);
+    lw_raft_campaign(&core, 9 * (uint64_t)SECOND);
+    assert_int_equal(core.role, LW_RAFT_FOLLOWER);
+}
+
+/* ---- elections ----------------------------------------------------------------------------------
+ */
+
+static void who_comes_back_does_not_disturb_a_leader(void **state) { /* R6 */
+    (void)state;
+    stage *s = stage_led(3, 3);
+    s->quiet = true;
+    s->away[3] = true;
+    pass(s, 5 * (uint64_t)SECOND);
+    assert_int_equal(s->cores[3].term, 1); /* it asked, and raised no term */
+    s->away[3] = false;
+    pass(s, 2 * (uint64_t)SECOND);
+    assert_int_equal(s->cores[1].role, LW_RAFT_LEADER);
+    assert_int_equal(s->cores[1].term, 1);
+    assert_int_equal(s->cores[3].leader, 1);
+    stage_close(s);
+}
+
+static void a_leader_that_nobody_hears_steps_down(void **state) { /* R6 */
+    (void)state;
+    stage *s = stage_led(3, 3);
+    s->quiet = true;
+    s->away[1] = true;
+    pass(s, (uint64_t)SECOND * 3 / 2);
+    assert_int_equal(s->cores[1].role, LW_RAFT_FOLLOWER);
+    stage_close(s);
+}
+
+static void a_lone_voter_leads_without_messages(void **state) {
+    (void)state;
+    stage *s = stage_open(1, 1);
+    play(s);
+    assert_int_equal(s->cores[1].role, LW_RAFT_LEADER);
+    assert_int_equal(s->cores[1].commit, 1);
+    assert_int_equal(lw_raft_deadline(&s->cores[1]), LW_RAFT_NEVER);
+    uint64_t index = 0;
+    assert_true(lw_raft_lease(&s->cores[1], s->now + 1000 * (uint64_t)SECOND, &index));
+    assert_int_equal(index, 1);
+    stage_close(s);
+}
+
+/* ---- leases and reads ---------------------------------------------------------------------------
+ */
+
+static void a_lease_is_shorter_than_the_timeout_by_the_drift(void **state) { /* R7 */
+    (void)state;
+    stage *s = stage_led(3, 3);
+    uint64_t index;
+    uint64_t sent_at = lw_raft_peer_of(&s->cores[1], 2)->lease_from;
+    assert_int_equal(sent_at, lw_raft_peer_of(&s->cores[1], 3)->lease_from);
+    uint64_t lease = (uint64_t)SECOND / 100 * 98; /* of two clocks that drift by one percent */
+    assert_true(lw_raft_lease(&s->cores[1], sent_at + lease - 1, &index));
+    assert_false(lw_raft_lease(&s->cores[1], sent_at + lease, &index));
+    stage_close(s);
+}
+
+static void a_restarted_follower_remembers_its_promise_by_waiting(void **state) { /* R7 */
+    (void)state;
+    lw_raft_config config = voters(3);
+    lw_raft_options options = options_for(2, &config);
+    options.term = 1;
+    lw_raft core;
+    lw_raft_init(&core, &options);
+    lw_raft_start(&core, 10 * (uint64_t)SECOND);
+    lw_raft_message request = {
+        .kind = LW_RAFT_VOTE, .from = 3, .to = 2, .term = 2, .granted = true};
+    lw_raft_write write;
+    lw_raft_receive(&core, &request, 11 * (uint64_t)SECOND - 1, &write);
+    assert_int_equal(core.vote, 0);
+    lw_raft_receive(&core, &request, 11 * (uint64_t)SECOND, &write);
+    assert_int_equal(core.vote, 3);
+}
+
+static void a_transfer_gives_up_the_lease_and_may_be_taken_back(void **state) { /* R7 */
+    (void)state;
+    stage *s = stage_led(3, 3);
+    s->quiet = true;
+    uint64_t index;
+    assert_true(lw_raft_lease(&s->cores[1], s->now, &index));
+    assert_int_equal(lw_raft_transfer(&s->cores[1], 2, s->now), LW_OK);
+    assert_false(lw_raft_lease(&s->cores[1], s->now, &index));
+    lw_raft_write write;
+    assert_int_equal(lw_raft_propose(&s->cores[1], 1, NULL, s->now, &write), LW_UNAVAILABLE);
+    drain(s, 1);
+    lw_raft_message hand_over = s->queue[s->queue_end - 1];
+    assert_int_equal(hand_over.kind, LW_RAFT_HAND_OVER);
+    s->queue_end = 0;
+    s->away[2] = true; /* and the message is late */
+    pass(s, (uint64_t)SECOND * 6 / 5);
+    assert_int_equal(s->cores[1].role, LW_RAFT_LEADER);
+    assert_true(lw_raft_lease(&s->cores[1], s->now, &index));
+    lw_raft_message request = {.kind = LW_RAFT_VOTE,
+                               .from = 2,
+                               .to = 3,
+                               .term = 2,
+                               .index = s->cores[1].last_index,
+                               .index_term = 1,
+                               .granted = true,
+                               .handover = hand_over.handover};
+    deliver(s, &request);
+    assert_int_equal(s->cores[3].term, 1); /* 1 has said since that it goes on */
+    request.handover = hand_over.handover + 1;
+    deliver(s, &request);
+    assert_int_equal(s->cores[3].vote, 2);
+    stage_close(s);
+}
+
+static void a_read_waits_for_a_round(void **state) { /* R8 */
+    (void)state;
+    stage *s = stage_led(3, 3);
+    lw_raft_ticket ticket;
+    assert_int_equal(lw_raft_read(&s->cores[1], s->now, &ticket), LW_OK);
+    assert_int_equal(ticket.index, s->cores[1].commit);
+    s->away[2] = true;
+    s->away[3] = true;
+    play(s);
+    assert_true(s->readable[1] < ticket.round);
+    s->away[2] = false;
+    pass(s, SECOND / 5);
+    assert_int_equal(s->readable[1], ticket.round);
+    stage_close(s);
+}
+
+static void nothing_is_read_before_the_term_has_committed(void **state) { /* R8 */
+    (void)state;
+    stage *s = stage_open(3, 3);
+    s->quiet = true;
+    lw_raft_campaign(&s->cores[1], s->now);
+    drain_all(s);
+    while (s->cores[1].role != LW_RAFT_LEADER) {
+        lw_raft_message message = s->queue[s->queue_first++];
+        deliver(s, &message);
+    }
+    lw_raft_ticket ticket;
+    uint64_t index;
+    assert_int_equal(lw_raft_read(&s->cores[1], s->now, &ticket), LW_UNAVAILABLE);
+    assert_false(lw_raft_lease(&s->cores[1], s->now, &index));
+    play(s);
+    assert_int_equal(lw_raft_read(&s->cores[1], s->now, &ticket), LW_OK);
+    stage_close(s);
+}
+
+/* ---- replication --------------------------------------------------------------------------------
+ */
+
+static void what_is_in_flight_is_bounded(void **state) { /* R18 */
+    (void)state;
+    stage *s = stage_led(2, 2);
+    s->quiet = true;
+    s->disk_held[2] = true;
+    for (uint32_t count = 0; count < 10; count++) {
+        propose_on(s, 1, 4, NULL);
+    }
+    play(s);
+    const lw_raft_peer *peer = lw_raft_peer_of(&s->cores[1], 2);
+    assert_int_equal(peer->next - 1 - peer->match, 8);
+    s->disk_held[2] = false;
+    play(s);
+    assert_int_equal(s->cores[1].commit, s->cores[1].last_index);
+    assert_int_equal(peer->bytes_in_flight, 0);
+    stage_close(s);
+}
+
+static void who_needs_what_is_gone_gets_a_snapshot(void **state) {
+    (void)state;
+    stage *s = stage_led(4, 3);
+    propose_on(s, 1, 4, NULL);
+    play(s);
+    lw_raft_compacted(&s->cores[1], s->cores[1].applied);
+    uint64_t snapshot = s->cores[1].applied;
+    lw_raft_config learner = with_learner();
+    propose_on(s, 1, 1, &learner);
+    play(s);
+    pass(s, SECOND / 5);
+    assert_int_equal(s->snapshot_for[1], 4);
+    assert_true(lw_raft_install_begin(&s->cores[4], snapshot, 1));
+    lw_raft_config before = voters(3);
+    lw_raft_install_end(&s->cores[4], snapshot, 1, &before, 0, s->now);
+    lw_raft_snapshot_sent(&s->cores[1], 4, snapshot, s->now);
+    play(s);
+    pass(s, SECOND / 5);
+    assert_int_equal(s->cores[4].commit, s->cores[1].commit);
+    assert_int_equal(s->cores[4].config.count, 4);
+    stage_close(s);
+}
+
+static void an_idle_group_is_silent_until_something_happens(void **state) {
+    (void)state;
+    stage *s = stage_open(3, 3);
+    for (uint64_t id = 1; id <= 3; id++) {
+        s->cores[id].options.quiesce_after_ns = SECOND / 2;
+    }
+    s->quiet = true;
+    lw_raft_campaign(&s->cores[1], s->now);
+    play(s);
+    pass(s, 2 * (uint64_t)SECOND);
+    for (uint64_t id = 1; id <= 3; id++) {
+        assert_int_equal(lw_raft_deadline(&s->cores[id]), LW_RAFT_NEVER);
+    }
+    propose_on(s, 1, 1, NULL);
+    play(s);
+    assert_int_equal(s->cores[2].last_index, s->cores[1].last_index);
+    pass(s, 2 * (uint64_t)SECOND);
+    assert_int_equal(lw_raft_deadline(&s->cores[2]), LW_RAFT_NEVER);
+    /* Its leader's node is down: somebody else leads soon. */
+    s->away[1] = true;
+    lw_raft_unreachable(&s->cores[2], 1, s->now);
+    lw_raft_unreachable(&s->cores[3], 1, s->now);
+    pass(s, 3 * (uint64_t)SECOND);
+    assert_true(s->cores[2].role == LW_RAFT_LEADER || s->cores[3].role == LW_RAFT_LEADER);
+    stage_close(s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(three_nodes_elect_and_commit),
+        cmocka_unit_test(a_leader_is_replaced_and_its_last_entries_with_it),
+        cmocka_unit_test(voters_change_in_two_steps),
+        cmocka_unit_test(leadership_is_handed_over),
+        cmocka_unit_test(no_vote_leaves_before_it_is_durable),
+        cmocka_unit_test(entries_are_acknowledged_once_they_are_durable),
+        cmocka_unit_test(what_was_replaced_does_not_become_durable_late),
+        cmocka_unit_test(only_entries_of_the_term_are_counted),
+        cmocka_unit_test(one_change_of_members_is_in_flight),
+        cmocka_unit_test(no_members_change_before_the_term_has_committed),
+        cmocka_unit_test(members_that_were_cut_off_are_as_before),
+        cmocka_unit_test(a_learner_neither_counts_nor_stands),
+        cmocka_unit_test(who_has_not_caught_up_does_not_become_a_voter),
+        cmocka_unit_test(a_removed_node_hears_so_from_any_member),
+        cmocka_unit_test(a_replica_made_anew_is_mute_until_it_knows_as_much),
+        cmocka_unit_test(who_comes_back_does_not_disturb_a_leader),
+        cmocka_unit_test(a_leader_that_nobody_hears_steps_down),
+        cmocka_unit_test(a_lone_voter_leads_without_messages),
+        cmocka_unit_test(a_lease_is_shorter_than_the_timeout_by_the_drift),
+        cmocka_unit_test(a_restarted_follower_remembers_its_promise_by_waiting),
+        cmocka_unit_test(a_transfer_gives_up_the_lease_and_may_be_taken_back),
+        cmocka_unit_test(a_read_waits_for_a_round),
+        cmocka_unit_test(nothing_is_read_before_the_term_has_committed),
+        cmocka_unit_test(what_is_in_flight_is_bounded),
+        cmocka_unit_test(who_needs_what_is_gone_gets_a_snapshot),
+        cmocka_unit_test(an_idle_group_is_silent_until_something_happens),
+    };
+    return cmocka_run_group_tests(tests, unit_arm, NULL);
+}
