@@ -6,6 +6,8 @@ enum {
     FLAG_QUIESCE = 1,
     FLAG_GRANTED = 2,
 };
+/* Terms and indexes are counted up from; no group comes near. */
+#define NUMBER_MAX (UINT64_MAX / 2)
 
 /* How many of the message's entries run `run` has: the message may have been made shorter. */
 static uint64_t run_length(const lw_raft_message *message, uint32_t run) {
@@ -99,8 +101,9 @@ lw_status lw_raft_message_decode(lw_bytes bytes, uint64_t *group, lw_raft_messag
     uint32_t extra = lw_read_array_of(&reader, MESSAGE_FIELDS);
     uint64_t kind = lw_read_u64_max(&reader, LW_RAFT_GONE);
     uint64_t read_group = lw_read_u64(&reader);
-    lw_raft_message read = {.kind = (lw_raft_kind)kind, .term = lw_read_u64(&reader)};
-    read.index = lw_read_u64_max(&reader, UINT64_MAX / 2);
+    lw_raft_message read = {.kind = (lw_raft_kind)kind};
+    read.term = lw_read_u64_max(&reader, NUMBER_MAX);
+    read.index = lw_read_u64_max(&reader, NUMBER_MAX);
     read.index_term = lw_read_u64(&reader);
     read.commit = lw_read_u64(&reader);
     read.round = lw_read_u64(&reader);
