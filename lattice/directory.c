@@ -296,6 +296,10 @@ bool lw_directory_lookup(const lw_directory *directory, lw_bytes key, lw_directo
     return best != NULL;
 }
 
+uint32_t lw_directory_behind(const lw_directory *directory, lw_bytes key) {
+    return place_of(directory, key, UINT64_MAX);
+}
+
 void lw_directory_at(const lw_directory *directory, uint32_t index, lw_directory_row *row) {
     LW_ASSERT(index < directory->count);
     row_of(directory->by_start[index], row);

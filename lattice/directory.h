@@ -62,6 +62,8 @@ LW_MUST_USE bool lw_directory_find(const lw_directory *directory, uint64_t shard
                                    lw_directory_row *row);
 LW_MUST_USE bool lw_directory_lookup(const lw_directory *directory, lw_bytes key,
                                      lw_directory_row *row);
+/* The index of the first that begins behind `key`. */
+uint32_t lw_directory_behind(const lw_directory *directory, lw_bytes key);
 /* The one at `index` in the order of ranges, stale ones among them. */
 void lw_directory_at(const lw_directory *directory, uint32_t index, lw_directory_row *row);
 uint64_t lw_directory_digest(const lw_directory *directory);

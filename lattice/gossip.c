@@ -504,6 +504,10 @@ void lw_gossip_load(lw_gossip *gossip, const lw_member_load *load) {
     gossip->load = *load;
 }
 
+void lw_gossip_own_load(const lw_gossip *gossip, lw_member_load *load) {
+    *load = gossip->load;
+}
+
 void lw_gossip_set_state(lw_gossip *gossip, lw_member_state state, uint64_t now_ms) {
     if (gossip->self.state != state) {
         LW_ASSERT(gossip->self.state != LW_MEMBER_GONE);

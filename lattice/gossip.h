@@ -126,6 +126,7 @@ void lw_gossip_link(lw_gossip *gossip, uint64_t node, bool up, uint64_t now_ms);
 void lw_gossip_shard(lw_gossip *gossip, const lw_directory_row *row, bool say, uint64_t now_ms);
 /* What the next heartbeats tell. */
 void lw_gossip_load(lw_gossip *gossip, const lw_member_load *load);
+void lw_gossip_own_load(const lw_gossip *gossip, lw_member_load *load);
 /* This node's state, or its broker's address, is another: said to all at once. */
 void lw_gossip_set_state(lw_gossip *gossip, lw_member_state state, uint64_t now_ms);
 void lw_gossip_set_bus_address(lw_gossip *gossip, lw_bytes address, uint64_t now_ms);

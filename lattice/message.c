@@ -163,7 +163,7 @@ lw_status lw_welcome_decode(lw_bytes body, lw_welcome *welcome) {
 
 /* ---- shard descriptors -------------------------------------------------------------------- */
 
-static void write_shard(const lw_shard_descriptor *shard, lw_buffer *body) {
+void lw_shard_encode(const lw_shard_descriptor *shard, lw_buffer *body) {
     lw_write_array(body, SHARD_FIELDS);
     lw_write_u64(body, shard->id);
     lw_write_u64(body, shard->epoch.range_version);
@@ -203,7 +203,7 @@ static bool read_replicas(lw_reader *reader, lw_shard_descriptor *shard) {
 void lw_topology_encode(const lw_shard_descriptor *shards, uint32_t count, lw_buffer *body) {
     lw_write_array(body, count);
     for (uint32_t index = 0; index < count; index++) {
-        write_shard(&shards[index], body);
+        lw_shard_encode(&shards[index], body);
     }
 }
 
@@ -250,7 +250,7 @@ void lw_shard_rows_encode(const lw_shard_row *rows, uint32_t count, lw_buffer *b
     lw_write_array(body, count);
     for (uint32_t index = 0; index < count; index++) {
         lw_write_array(body, SHARD_ROW_FIELDS);
-        write_shard(&rows[index].shard, body);
+        lw_shard_encode(&rows[index].shard, body);
         lw_write_u64(body, rows[index].bytes);
     }
 }

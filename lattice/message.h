@@ -160,6 +160,8 @@ typedef struct lw_shard_descriptor {
 /* A TOPOLOGY body, and the detail of an LW_UNAVAILABLE reply that knows better, is an array of
  * these. */
 void lw_topology_encode(const lw_shard_descriptor *shards, uint32_t count, lw_buffer *body);
+/* One of them. */
+void lw_shard_encode(const lw_shard_descriptor *shard, lw_buffer *body);
 /* Starts reading: `*count` descriptors follow, each taken by lw_topology_next. */
 LW_MUST_USE lw_status lw_topology_open(lw_bytes body, lw_reader *reader, uint32_t *count);
 LW_MUST_USE lw_status lw_topology_next(lw_reader *reader, lw_shard_descriptor *shard);

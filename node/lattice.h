@@ -57,8 +57,8 @@ typedef struct lw_lattice_options {
  * LW_CORRUPTION. */
 LW_MUST_USE LW_YIELDS lw_status lw_lattice_open(const lw_lattice_options *options,
                                                 lw_lattice **lattice);
-/* Begins, once shards and peers are open; both outlive the stop. */
-void lw_lattice_start(lw_lattice *lattice, lw_shards *shards, lw_peers *peers);
+/* Begins, once all of these are open; they outlive the stop. */
+void lw_lattice_start(lw_lattice *lattice, lw_store *store, lw_shards *shards, lw_peers *peers);
 /* Ends fibers and bus, before shards and peers are closed. The calls below go on answering. */
 LW_YIELDS void lw_lattice_stop(lw_lattice *lattice);
 void lw_lattice_close(lw_lattice *lattice);

@@ -516,3 +516,7 @@ void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figur
     figures->open = replica->open_by_start.count;
     figures->waiting = replica->latch_waiting + replica->lock_waiting;
 }
+
+void lw_replica_group_figures(const lw_replica *replica, lw_group_figures *figures) {
+    lw_group_figures_get(replica->group, figures);
+}

@@ -38,6 +38,7 @@
 #include "txn/recent.h"
 
 typedef struct lw_replica lw_replica;
+struct lw_group_figures;
 
 typedef struct lw_replica_options {
     lw_env *env;
@@ -195,5 +196,7 @@ typedef struct lw_replica_figures {
     uint64_t open;                             /* transactions that have locks in the tree */
 } lw_replica_figures;
 void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figures);
+/* Of its group: who belongs to it, and how far they are. */
+void lw_replica_group_figures(const lw_replica *replica, struct lw_group_figures *figures);
 
 #endif

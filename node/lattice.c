@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/lattice.h"
+
+#include "node/lattice_state.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+enum { BUS_RETRY_MS = 30 * 1000, SAVE_RETRY_MS = 5 * 1000 };
+
+/* ---- what happened ------------------------------------------------------------------------------
+ */
+
+void lattice_note(lw_lattice *lattice, const char *name, uint64_t node, uint64_t shard,
+                  const char *format, ...) {
+    if (lattice->events == NULL) {
+        lattice->events =
+            lw_allocate_zero(lattice->memory, LATTICE_EVENTS_MAX * sizeof(*lattice->events));
+    }
+    lattice_event *event = &lattice->events[lattice->event_count % LATTICE_EVENTS_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(event->text, sizeof(event->text), format, arguments);
+    va_end(arguments);
+    event->row = (lw_event_row){.number = ++lattice->event_count,
+                                .wall_ms = lw_env_wall_ms(lattice->env),
+                                .name = lw_text(name),
+                                .node = node,
+                                .shard = shard,
+                                .text = lw_text(event->text)};
+}
+
+void lattice_end(lw_lattice *lattice, const char *format, ...) {
+    lw_error reason = {.status = LW_REFUSED};
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(reason.text, sizeof(reason.text), format, arguments);
+    va_end(arguments);
+    if (!lattice->ended && !lattice->stopping) {
+        lattice->ended = true;
+        lw_logline(lattice->env, LW_LEVEL_ERROR, "the node leaves the lattice", "reason=\"%s\"",
+                   reason.text);
+        lattice->options.ended(lattice->options.argument, &reason);
+    }
+}
+
+void lattice_job_begin(lw_lattice *lattice) {
+    lattice->job_count++;
+}
+
+void lattice_job_end(lw_lattice *lattice) {
+    LW_ASSERT(lattice->job_count > 0);
+    lattice->job_count--;
+    lw_queue_wake_all(&lattice->idle);
+}
+
+void lattice_wake(lw_lattice *lattice) {
+    lw_queue_wake_all(&lattice->work);
+}
+
+uint32_t lattice_company(const lw_lattice *lattice) {
+    const lw_members *members = lw_gossip_members(lattice->gossip);
+    uint32_t live = members->count - members->gone_count;
+    return live - (lw_gossip_self(lattice->gossip)->state != LW_MEMBER_GONE);
+}
+
+/* ---- links --------------------------------------------------------------------------------------
+ */
+
+typedef struct greeting {
+    lw_lattice *lattice;
+    uint64_t node;
+} greeting;
+
+LW_YIELDS static lw_status greet(lw_lattice *lattice, uint64_t node) {
+    lw_buffer body = lw_buffer_in(lattice->memory), reply = body;
+    lw_gossip_greeting(lattice->gossip, &body);
+    lw_request request = {
+        .kind = LW_MESSAGE_MEMBERS, .timeout_ms = LATTICE_ASK_MS, .body = lw_buffer_view(&body)};
+    uint64_t until_ns = lw_env_now(lattice->env) + LATTICE_ASK_MS * LATTICE_NS_PER_MS;
+    lw_status status = lw_peers_ask(lattice->peers, node, &request, until_ns, &reply);
+    if (status == LW_OK) {
+        status = lw_gossip_learn(lattice->gossip, lw_buffer_view(&reply), lattice_now_ms(lattice));
+    }
+    lw_buffer_reset(&body);
+    lw_buffer_reset(&reply);
+    return status;
+}
+
+LW_YIELDS static void greet_main(void *argument) {
+    greeting *job = argument;
+    lw_lattice *lattice = job->lattice;
+    if (lattice->peers != NULL && !lattice->stopping && greet(lattice, job->node) == LW_OK &&
+        !lattice->stopping) {
+        lattice_settle(lattice);
+    }
+    lw_free(lattice->memory, job);
+    lattice_job_end(lattice);
+}
+
+static void greet_soon(lw_lattice *lattice, uint64_t node) {
+    greeting *job = lw_allocate(lattice->memory, sizeof(*job));
+    *job = (greeting){.lattice = lattice, .node = node};
+    lattice_job_begin(lattice);
+    lw_env_start(lattice->env, "greet", greet_main, job);
+}
+
+/* What is new here has to reach those whom no bus reaches yet. */
+static void greet_all(lw_lattice *lattice) {
+    const lw_members *members = lw_gossip_members(lattice->gossip);
+    for (uint32_t index = 0; index < members->count; index++) {
+        uint64_t node = lw_members_at(members, index)->node;
+        if (node != lattice_self(lattice) && lw_peers_up(lattice->peers, node)) {
+            greet_soon(lattice, node);
+        }
+    }
+}
+
+void lw_lattice_link(lw_lattice *lattice, uint64_t node, bool up) {
+    lw_gossip_link(lattice->gossip, node, up, lattice_now_ms(lattice));
+    if (lattice->peers == NULL || lattice->stopping) {
+        return;
+    }
+    if (up) {
+        greet_soon(lattice, node);
+    }
+    lattice_settle(lattice);
+}
+
+static void link_member(lw_lattice *lattice, const lw_member *member) {
+    char address[LW_MEMBER_ADDRESS_MAX + 1];
+    (void)snprintf(address, sizeof(address), "%.*s", (int)member->address.size,
+                   (const char *)member->address.data);
+    lw_peers_set(lattice->peers, member->node, address);
+}
+
+static void meet(lw_lattice *lattice, uint64_t node) {
+    const lw_member *member = lw_members_find(lw_gossip_members(lattice->gossip), node);
+    if (member == NULL || member->state == LW_MEMBER_GONE || lattice->peers == NULL) {
+        return;
+    }
+    link_member(lattice, member);
+    lw_peers_watch(lattice->peers, node);
+    if (lw_peers_up(lattice->peers, node)) {
+        lw_gossip_link(lattice->gossip, node, true, lattice_now_ms(lattice));
+    }
+}
+
+/* ---- the bus ------------------------------------------------------------------------------------
+ */
+
+static void heard(void *argument, const lw_bus_message *message) {
+    lw_lattice *lattice = argument;
+    if (!lattice->stopping) {
+        lw_gossip_receive(lattice->gossip, message, lattice_now_ms(lattice));
+        lattice_settle(lattice);
+    }
+}
+
+static void set_routes(lw_lattice *lattice) {
+    const lw_members *members = lw_gossip_members(lattice->gossip);
+    if (lattice->bus == NULL) {
+        return;
+    }
+    char(*texts)[LW_MEMBER_ADDRESS_MAX + 1] =
+        lw_allocate(lattice->memory, LW_BUS_ROUTES_MAX * sizeof(*texts));
+    const char *routes[LW_BUS_ROUTES_MAX];
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < members->count && count < LW_BUS_ROUTES_MAX; index++) {
+        const lw_member *member = lw_members_at(members, index);
+        if (member->node != lattice_self(lattice) && member->state != LW_MEMBER_GONE &&
+            member->bus_address.size > 0) {
+            (void)snprintf(texts[count], sizeof(texts[count]), "%.*s",
+                           (int)member->bus_address.size, (const char *)member->bus_address.data);
+            routes[count] = texts[count];
+            count++;
+        }
+    }
+    lw_bus_set_routes(lattice->bus, routes, count);
+    lw_free(lattice->memory, texts);
+}
+
+/* State, reason or address of the bus is another. */
+static void bus_changed(void *argument) {
+    lw_lattice *lattice = argument;
+    if (lattice->bus == NULL || lattice->stopping) {
+        return;
+    }
+    lw_bus *bus = lattice->bus;
+    lattice_note(lattice, "bus", 0, 0, "the bus is %s%s%s", lw_bus_state_name(bus->state),
+                 bus->reason[0] == '\0' ? "" : ": ", bus->reason);
+    lw_bytes address = lw_text(bus->address);
+    if (address.size > 0 && !lw_equal(lw_gossip_self(lattice->gossip)->bus_address, address)) {
+        lw_gossip_set_bus_address(lattice->gossip, address, lattice_now_ms(lattice));
+        lattice->unsaved = true;
+        greet_all(lattice);
+    }
+    lattice_settle(lattice);
+}
+
+LW_YIELDS static void open_bus(lw_lattice *lattice) {
+    static const char purpose[] = "lathwork bus 1";
+    const lw_node_identity *identity = lattice->options.identity;
+    lw_bus_options options = {.node = identity->node_id,
+                              .incarnation = identity->incarnation,
+                              .receive = heard,
+                              .changed = bus_changed,
+                              .argument = lattice};
+    uint8_t salt[LW_DIGEST_SIZE];
+    lw_digest(lw_text(purpose), salt);
+    memcpy(options.lattice, identity->lattice.id, sizeof(options.lattice));
+    lw_hkdf(salt, lw_view(identity->lattice.key, LW_SHARED_KEY_SIZE), 1, options.key);
+    lw_bus *bus = NULL;
+    lw_status status =
+        lattice->options.open_bus(lattice->options.bus_argument, lattice->env, &options, &bus);
+    lw_seal_wipe(options.key, sizeof(options.key));
+    if (status != LW_OK) {
+        lw_logline(lattice->env, LW_LEVEL_WARN, "there is no bus: shards do not move for balance",
+                   "reason=\"%s\"", lw_error_slot()->text);
+        lattice_note(lattice, "bus", 0, 0, "%s", lw_error_slot()->text);
+        lattice->bus_retry_ms = lattice_now_ms(lattice) + BUS_RETRY_MS;
+        return;
+    }
+    lattice->bus = bus;
+    set_routes(lattice);
+    bus_changed(lattice);
+}
+
+/* ---- what gossip wants --------------------------------------------------------------------------
+ */
+
+static void member_changed(lw_lattice *lattice, const lw_gossip_event *event) {
+    lattice->unsaved = true;
+    lattice->place_ms = 0;
+    if (event->kind == LW_GOSSIP_STATE && event->state == LW_MEMBER_GONE) {
+        lw_peers_unwatch(lattice->peers, event->node);
+        lw_peers_remove(lattice->peers, event->node);
+    } else if (event->kind == LW_GOSSIP_JOINED) {
+        meet(lattice, event->node);
+    } else {
+        link_member(lattice, lw_members_find(lw_gossip_members(lattice->gossip), event->node));
+    }
+    set_routes(lattice);
+}
+
+static const char *event_name(lw_gossip_event_kind kind) {
+    switch (kind) {
+    case LW_GOSSIP_JOINED:
+        return "joined";
+    case LW_GOSSIP_CHANGED:
+        return "changed";
+    case LW_GOSSIP_STATE:
+        return "state";
+    case LW_GOSSIP_QUIET:
+        return "quiet";
+    case LW_GOSSIP_HEARD:
+        return "heard";
+    case LW_GOSSIP_UNLINKED:
+        return "unlinked";
+    case LW_GOSSIP_LINKED:
+        return "linked";
+    case LW_GOSSIP_DEAD:
+        return "dead";
+    case LW_GOSSIP_DISPUTED:
+        return "disputed";
+    case LW_GOSSIP_COPIED:
+        return "copied";
+    case LW_GOSSIP_EXPELLED:
+        return "expelled";
+    }
+    return "unknown";
+}
+
+static void say_event(lw_lattice *lattice, const lw_gossip_event *event) {
+    const char *name = event_name(event->kind);
+    if (event->kind == LW_GOSSIP_DISPUTED) {
+        lattice_note(lattice, name, 0, event->shard,
+                     "two descriptors of one epoch: please report this");
+        lw_logline(lattice->env, LW_LEVEL_ERROR, "two descriptors of one epoch", "shard=%" PRIu64,
+                   event->shard);
+        return;
+    }
+    bool bad = event->kind == LW_GOSSIP_UNLINKED || event->kind == LW_GOSSIP_DEAD;
+    lattice_note(lattice, name, event->node, 0, "%s", lw_member_state_name(event->state));
+    lw_logline(lattice->env, bad ? LW_LEVEL_WARN : LW_LEVEL_INFO, "a node of the lattice",
+               "node=%016" PRIx64 " event=\"%s\" state=%s", event->node, name,
+               lw_member_state_name(event->state));
+}
+
+static void handle_event(lw_lattice *lattice, const lw_gossip_event *event) {
+    say_event(lattice, event);
+    switch (event->kind) {
+    case LW_GOSSIP_JOINED:
+    case LW_GOSSIP_CHANGED:
+    case LW_GOSSIP_STATE:
+        member_changed(lattice, event);
+        break;
+    case LW_GOSSIP_LINKED:
+    case LW_GOSSIP_DEAD:
+        lattice->place_ms = 0;
+        break;
+    case LW_GOSSIP_COPIED:
+        lattice_end(lattice, "another node runs with this node's identity, from a copy of its data "
+                             "folder: stop one of them for good, and let it join anew with an "
+                             "empty folder");
+        break;
+    case LW_GOSSIP_EXPELLED:
+        lattice->unsaved = true;
+        lattice_end(lattice, "this node was taken out of its lattice for good: let it join anew "
+                             "with an empty folder");
+        break;
+    case LW_GOSSIP_QUIET:
+    case LW_GOSSIP_HEARD:
+    case LW_GOSSIP_UNLINKED:
+    case LW_GOSSIP_DISPUTED:
+        break;
+    }
+}
+
+LW_YIELDS static void lattice_main(void *argument);
+
+void lattice_settle(lw_lattice *lattice) {
+    lw_gossip_message message;
+    lw_gossip_event event;
+    if (lattice->peers == NULL || lattice->stopping) {
+        return; /* before the start: lw_lattice_start begins with what is known */
+    }
+    while (lw_gossip_next_event(lattice->gossip, &event)) {
+        handle_event(lattice, &event);
+    }
+    while (lw_gossip_next_message(lattice->gossip, &message)) {
+        if (lattice->bus != NULL) {
+            lw_bus_publish(lattice->bus, message.kind, message.to, message.body);
+        }
+    }
+    if (!lattice->running && lattice_company(lattice) > 0) {
+        lattice->running = true;
+        lw_env_start(lattice->env, "lattice", lattice_main, lattice);
+    }
+    lattice_wake(lattice);
+}
+
+/* ---- the fiber ----------------------------------------------------------------------------------
+ */
+
+static void know_own_shards(lw_lattice *lattice) {
+    for (uint32_t index = 0; index < lw_shards_count(lattice->shards); index++) {
+        lw_shard_descriptor shard;
+        lw_replica_descriptor(lw_shards_at(lattice->shards, index), &shard);
+        lw_lattice_learned(lattice, &shard);
+    }
+}
+
+/* One that leaves is gone once it holds nothing, and what it says last has gone out. */
+static void leave(lw_lattice *lattice, uint64_t now_ms) {
+    if (lw_gossip_self(lattice->gossip)->state != LW_MEMBER_LEAVING ||
+        lw_shards_count(lattice->shards) > 0) {
+        return;
+    }
+    lattice_note(lattice, "state", lattice_self(lattice), 0, "gone");
+    lw_gossip_set_state(lattice->gossip, LW_MEMBER_GONE, now_ms);
+    lattice->unsaved = true;
+    greet_all(lattice);
+}
+
+static void look_after_shards(lw_lattice *lattice, uint64_t now_ms) {
+    if (now_ms < lattice->place_ms) {
+        return;
+    }
+    lattice->place_ms = now_ms + LATTICE_PLACE_MS;
+    lattice_place(lattice);
+    leave(lattice, now_ms);
+}
+
+LW_YIELDS static uint64_t save_if_needed(lw_lattice *lattice, uint64_t now_ms) {
+    if (!lattice->unsaved || lattice_save(lattice) == LW_OK) {
+        return LW_GOSSIP_NEVER;
+    }
+    lw_logline(lattice->env, LW_LEVEL_WARN, "the file LATTICE could not be written",
+               "reason=\"%s\"", lw_error_slot()->text);
+    return now_ms + SAVE_RETRY_MS;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+/* One turn; when the next one is due. */
+LW_YIELDS static uint64_t turn(lw_lattice *lattice) {
+    uint64_t now_ms = lattice_now_ms(lattice);
+    if (lattice->bus == NULL && lattice->options.open_bus != NULL &&
+        now_ms >= lattice->bus_retry_ms) {
+        open_bus(lattice);
+        now_ms = lattice_now_ms(lattice);
+    }
+    if (lattice->stopping) {
+        return 0;
+    }
+    look_after_shards(lattice, now_ms);
+    lw_gossip_tick(lattice->gossip, now_ms);
+    lattice_settle(lattice);
+    uint64_t save_ms = save_if_needed(lattice, now_ms);
+    bool gone = lw_gossip_self(lattice->gossip)->state == LW_MEMBER_GONE;
+    if (gone && !lattice->unsaved && lw_gossip_deadline(lattice->gossip) == LW_GOSSIP_NEVER) {
+        lattice_end(lattice, "this node has left its lattice for good, and holds nothing any more: "
+                             "its data folder can be deleted");
+    }
+    return earlier(earlier(save_ms, lattice->place_ms), lw_gossip_deadline(lattice->gossip));
+}
+
+LW_YIELDS static void end_company(lw_lattice *lattice) {
+    if (lattice->bus != NULL) {
+        lw_bus *bus = lattice->bus;
+        lattice->bus = NULL;
+        lw_bus_close(bus);
+    }
+    lw_free(lattice->memory, lattice->view);
+    lattice->view = NULL;
+}
+
+static void lattice_main(void *argument) {
+    lw_lattice *lattice = argument;
+    lattice->view = lw_allocate(lattice->memory, sizeof(*lattice->view));
+    know_own_shards(lattice);
+    while (!lattice->stopping && (lattice_company(lattice) > 0 || lattice->unsaved)) {
+        uint64_t due_ms = turn(lattice);
+        if (!lattice->stopping && due_ms > lattice_now_ms(lattice)) {
+            (void)lw_env_wait(lattice->env, &lattice->work, due_ms * LATTICE_NS_PER_MS);
+        } else {
+            lw_fiber_pass();
+        }
+    }
+    (void)save_if_needed(lattice, 0);
+    end_company(lattice);
+    lattice->running = false;
+    lw_queue_wake_all(&lattice->idle);
+}
+
+/* ---- opening and closing ------------------------------------------------------------------------
+ */
+
+static const char *copy_text(lw_memory *memory, const char *text) {
+    const char *from = text == NULL ? "" : text;
+    return (const char *)lw_copy(memory, lw_view(from, strlen(from) + 1)).data;
+}
+
+/* The state that the node had when it stopped. LW_REFUSED if it had left. */
+static lw_status state_before(const lw_node_identity *identity, lw_bytes page,
+                              lw_member_state *state) {
+    lw_reader reader = lw_reader_of(page);
+    uint32_t count = page.size == 0 ? 0 : lw_read_array(&reader);
+    *state = LW_MEMBER_UP;
+    for (uint32_t index = 0; index < count && lw_reader_ok(&reader); index++) {
+        lw_member member;
+        lw_bytes record = lw_read_bytes(&reader);
+        if (lw_reader_ok(&reader) && lw_member_decode(record, &member) == LW_OK &&
+            member.node == identity->node_id) {
+            *state = member.state;
+        }
+    }
+    if (*state == LW_MEMBER_GONE) {
+        return lw_fail(LW_REFUSED, "this node has left its lattice for good: let it join anew with "
+                                   "an empty folder");
+    }
+    return LW_OK;
+}
+
+static lw_status open_gossip(lw_lattice *lattice, lw_bytes page) {
+    const lw_lattice_options *options = &lattice->options;
+    lw_gossip_options gossip = {
+        .memory = lattice->memory,
+        .identity = &options->identity->keys,
+        .self = {.node = options->identity->node_id,
+                 .incarnation = options->identity->incarnation,
+                 .address = lw_text(options->address),
+                 .zone = lw_text(options->zone),
+                 .capacity = options->capacity},
+        .grace_ms = (uint32_t)options->dead_after_ms,
+    };
+    memcpy(gossip.cluster_id, options->identity->lattice.id, sizeof(gossip.cluster_id));
+    LW_TRY(state_before(options->identity, page, &gossip.self.state));
+    lattice->gossip = lw_gossip_open(&gossip, lattice_now_ms(lattice));
+    uint64_t now_ms = lattice_now_ms(lattice);
+    if (page.size > 0) {
+        LW_TRY(lw_gossip_learn(lattice->gossip, page, now_ms));
+    }
+    if (options->welcome.size > 0) {
+        LW_TRY(lw_gossip_learn(lattice->gossip, options->welcome, now_ms));
+    }
+    lattice->unsaved = lattice_company(lattice) > 0;
+    return LW_OK;
+}
+
+static void free_all(lw_lattice *lattice) {
+    lw_memory *memory = lattice->memory;
+    if (lattice->gossip != NULL) {
+        lw_gossip_close(lattice->gossip);
+    }
+    lattice_tracks_reset(lattice);
+    lw_free(memory, lattice->events);
+    lw_free(memory, (void *)(uintptr_t)lattice->options.directory);
+    lw_free(memory, (void *)(uintptr_t)lattice->options.address);
+    lw_free(memory, (void *)(uintptr_t)lattice->options.zone);
+    lw_free(memory, lattice);
+}
+
+lw_status lw_lattice_open(const lw_lattice_options *options, lw_lattice **lattice) {
+    LW_ASSERT(options->ended != NULL && options->dead_after_ms <= UINT32_MAX);
+    lw_memory *memory = options->env->memory;
+    lw_lattice *opened = lw_allocate_zero(memory, sizeof(*opened));
+    opened->env = options->env;
+    opened->memory = memory;
+    opened->options = *options;
+    opened->options.directory = copy_text(memory, options->directory);
+    opened->options.address = copy_text(memory, options->address);
+    opened->options.zone = copy_text(memory, options->zone);
+    opened->tracks = lw_map_in(memory);
+    lw_buffer page = lw_buffer_in(memory);
+    lw_status status = lattice_load(opened->env, opened->options.directory, &page);
+    if (status == LW_OK) {
+        status = open_gossip(opened, lw_buffer_view(&page));
+    }
+    lw_buffer_reset(&page);
+    opened->options.welcome = (lw_bytes){0};
+    if (status != LW_OK) {
+        free_all(opened);
+        return status;
+    }
+    *lattice = opened;
+    return LW_OK;
+}
+
+void lw_lattice_start(lw_lattice *lattice, lw_store *store, lw_shards *shards, lw_peers *peers) {
+    LW_ASSERT(lattice->peers == NULL && !lattice->stopping);
+    lattice->store = store;
+    lattice->shards = shards;
+    lattice->peers = peers;
+    lattice_settle(lattice);
+}
+
+void lw_lattice_stop(lw_lattice *lattice) {
+    lattice->stopping = true;
+    lattice_wake(lattice);
+    while (lattice->running || lattice->job_count > 0 || lattice->saving) {
+        lw_queue_wait(lattice->saving ? &lattice->saved : &lattice->idle);
+    }
+    lattice->store = NULL;
+    lattice->shards = NULL;
+    lattice->peers = NULL;
+}
+
+void lw_lattice_close(lw_lattice *lattice) {
+    LW_ASSERT(!lattice->running && lattice->job_count == 0);
+    free_all(lattice);
+}
+
+/* ---- for peers and shards -----------------------------------------------------------------------
+ */
+
+lw_status lw_lattice_admit(lw_lattice *lattice, const lw_peer_card *card) {
+    const lw_member *member = lw_members_find(lw_gossip_members(lattice->gossip), card->node_id);
+    if (member != NULL && member->state == LW_MEMBER_GONE) {
+        return lw_fail(LW_REFUSED,
+                       "node %016" PRIx64 " has left the lattice for good: let it join "
+                       "anew with an empty folder",
+                       card->node_id);
+    }
+    return LW_OK;
+}
+
+lw_status lw_lattice_joins(lw_lattice *lattice, const lw_peer_card *newcomer, lw_buffer *members) {
+    if (lattice->stopping || lw_gossip_self(lattice->gossip)->state == LW_MEMBER_GONE) {
+        return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
+    }
+    if (lattice_company(lattice) + 1 >= LW_MEMBERS_MAX) {
+        return lw_fail(LW_FULL, "the lattice has %d members: it can have no more", LW_MEMBERS_MAX);
+    }
+    LW_TRY(lw_lattice_admit(lattice, newcomer));
+    lattice_page(lattice, members);
+    return LW_OK;
+}
+
+lw_bytes lw_lattice_address(const lw_lattice *lattice, uint64_t node) {
+    const lw_member *member = lw_members_find(lw_gossip_members(lattice->gossip), node);
+    return member == NULL || member->state == LW_MEMBER_GONE ? (lw_bytes){0} : member->address;
+}
+
+bool lw_lattice_locate(lw_lattice *lattice, lw_bytes key, lw_shard_descriptor *shard) {
+    lw_directory_row row;
+    if (!lw_directory_lookup(lw_gossip_directory(lattice->gossip), key, &row)) {
+        return false;
+    }
+    *shard = row.shard;
+    shard->leader_address = lw_lattice_address(lattice, shard->leader);
+    return true;
+}
+
+void lw_lattice_learned(lw_lattice *lattice, const lw_shard_descriptor *shard) {
+    if (lattice->shards == NULL || lattice_company(lattice) == 0) {
+        return; /* the fiber begins with all that is here */
+    }
+    lw_directory_row row = {.shard = *shard};
+    const lw_replica *replica = lw_shards_find(lattice->shards, shard->id);
+    if (replica != NULL && shard->leader != 0) {
+        lw_replica_figures figures;
+        lw_replica_figures_get(replica, &figures);
+        row.term = figures.term;
+    }
+    bool leads = shard->leader == lattice_self(lattice);
+    lw_gossip_shard(lattice->gossip, &row, leads, lattice_now_ms(lattice));
+    lattice_wake(lattice);
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The file LATTICE. See lattice.h for what it holds. */
+#include "base/hash.h"
+#include "node/lattice_state.h"
+
+#include <inttypes.h>
+
+enum {
+    FORMAT = 1,
+    HEAD_SIZE = 8,
+    CHECKSUM_SIZE = 4,
+    FILE_SIZE_MAX = 64 + (LW_MEMBERS_MAX + LW_TOMBSTONES_MAX) * (LW_MEMBER_RECORD_MAX + 8),
+};
+
+static const uint8_t magic[4] = {'L', 'W', 'L', 'T'};
+
+/* ---- reading ------------------------------------------------------------------------------------
+ */
+
+static lw_status decode(lw_bytes bytes, const char *path, lw_buffer *page) {
+    bool whole = bytes.size >= HEAD_SIZE + CHECKSUM_SIZE && bytes.size <= FILE_SIZE_MAX &&
+                 memcmp(bytes.data, magic, sizeof(magic)) == 0;
+    size_t size = whole ? bytes.size - CHECKSUM_SIZE : 0;
+    if (!whole || lw_get_u32(bytes.data + size) != lw_crc32c(0, lw_view(bytes.data, size))) {
+        return lw_fail(LW_CORRUPTION,
+                       "%s is damaged: delete it, and the node learns again from the others who "
+                       "belongs to the lattice, if one of them knows it",
+                       path);
+    }
+    uint32_t format = lw_get_u32(bytes.data + sizeof(magic));
+    if (format != FORMAT) {
+        return lw_fail(LW_REFUSED,
+                       "%s has format %" PRIu32 ", this program knows format %d: start the newer "
+                       "version of Lathwork that wrote it",
+                       path, format, FORMAT);
+    }
+    lw_buffer_append(page, lw_view(bytes.data + HEAD_SIZE, size - HEAD_SIZE));
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status read_whole(lw_env *env, lw_handle file, lw_buffer *bytes) {
+    uint64_t size = 0;
+    size_t read_size = 0;
+    LW_TRY(lw_file_size(env, file, &size));
+    size = size > FILE_SIZE_MAX ? FILE_SIZE_MAX + 1 : size;
+    uint8_t *to = lw_buffer_reserve(bytes, size + 1);
+    LW_TRY(lw_file_read(env, file, 0, to, size, &read_size));
+    bytes->size += read_size;
+    return LW_OK;
+}
+
+lw_status lattice_load(lw_env *env, const char *directory, lw_buffer *page) {
+    char path[LW_PATH_SIZE];
+    lw_handle file = LW_NO_HANDLE;
+    LW_TRY(lw_path_join(path, directory, "LATTICE"));
+    lw_status status = lw_file_open(env, path, LW_OPEN_READ_ONLY, &file);
+    if (status != LW_OK) {
+        return status == LW_NOT_FOUND ? LW_OK : status;
+    }
+    lw_buffer bytes = lw_buffer_in(env->memory);
+    status = read_whole(env, file, &bytes);
+    lw_file_close(env, file);
+    if (status == LW_OK) {
+        status = decode(lw_buffer_view(&bytes), path, page);
+    }
+    lw_buffer_reset(&bytes);
+    return status;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------
+ */
+
+void lattice_page(const lw_lattice *lattice, lw_buffer *page) {
+    const lw_members *members = lw_gossip_members(lattice->gossip);
+    lw_write_array(page, members->count);
+    for (uint32_t index = 0; index < members->count; index++) {
+        lw_write_bytes(page, lw_members_record(members, index));
+    }
+}
+
+LW_YIELDS static lw_status write_new_file(lw_env *env, const char *path, lw_bytes bytes) {
+    lw_handle file = LW_NO_HANDLE;
+    LW_TRY(lw_file_open(env, path, LW_OPEN_CREATE, &file));
+    lw_status status = lw_file_resize(env, file, 0); /* a crash may have left a longer one */
+    if (status == LW_OK) {
+        status = lw_file_write(env, file, 0, bytes, 0);
+    }
+    if (status == LW_OK) {
+        status = lw_file_sync(env, file);
+    }
+    lw_file_close(env, file);
+    return status;
+}
+
+LW_YIELDS static lw_status replace(lw_env *env, const char *directory, lw_bytes bytes) {
+    char path[LW_PATH_SIZE], path_new[LW_PATH_SIZE];
+    LW_TRY(lw_path_join(path, directory, "LATTICE"));
+    LW_TRY(lw_path_join(path_new, directory, "LATTICE.new"));
+    LW_TRY(write_new_file(env, path_new, bytes));
+    LW_TRY(lw_path_rename(env, path_new, path));
+    return lw_path_sync_directory(env, directory);
+}
+
+lw_status lattice_save(lw_lattice *lattice) {
+    while (lattice->saving) {
+        lw_queue_wait(&lattice->saved);
+    }
+    if (!lattice->unsaved) {
+        return LW_OK;
+    }
+    lattice->saving = true;
+    lattice->unsaved = false;
+    lw_buffer bytes = lw_buffer_in(lattice->memory);
+    lw_buffer_append(&bytes, lw_view(magic, sizeof(magic)));
+    lw_buffer_append_u32(&bytes, FORMAT);
+    lattice_page(lattice, &bytes);
+    lw_buffer_append_u32(&bytes, lw_crc32c(0, lw_buffer_view(&bytes)));
+    lw_status status = replace(lattice->env, lattice->options.directory, lw_buffer_view(&bytes));
+    lw_buffer_reset(&bytes);
+    lattice->saving = false;
+    lattice->unsaved = lattice->unsaved || status != LW_OK;
+    lw_queue_wake_all(&lattice->saved);
+    return status;
+}

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What this node carries, and where the shards that it leads should be. */
+#include "base/hash.h"
+#include "node/group.h"
+#include "node/lattice_state.h"
+
+#include <inttypes.h>
+
+enum {
+    STEP_MS = 10 * 1000,
+    PAUSE_MS = 1000, /* after a step that failed; and up to as long again */
+    LAG_MAX = 1024,  /* entries: a voter that lacks more is not healthy */
+    RATE_MS = 1000,  /* over at least so long */
+};
+
+/* ---- what is remembered of replicas -------------------------------------------------------------
+ */
+
+static lattice_track *track_of(lw_lattice *lattice, uint64_t shard) {
+    lw_map_node *node = lw_map_first(&lattice->tracks, lw_mix(shard));
+    while (node != NULL && LW_MAP_ENTRY(node, lattice_track, by_shard)->shard != shard) {
+        node = lw_map_next(node);
+    }
+    if (node != NULL) {
+        return LW_MAP_ENTRY(node, lattice_track, by_shard);
+    }
+    lattice_track *track = lw_allocate_zero(lattice->memory, sizeof(*track));
+    track->shard = shard;
+    lw_map_insert(&lattice->tracks, &track->by_shard, lw_mix(shard));
+    return track;
+}
+
+/* Forgets what the last `pass` did not see; all, if it is UINT64_MAX. */
+static void sweep_tracks(lw_lattice *lattice, uint64_t pass) {
+    for (uint32_t bucket = 0; bucket < lattice->tracks.bucket_count; bucket++) {
+        lw_map_node *node = lattice->tracks.buckets[bucket];
+        while (node != NULL) {
+            lattice_track *track = LW_MAP_ENTRY(node, lattice_track, by_shard);
+            node = node->next;
+            if (track->pass != pass && !track->changing) {
+                lw_map_remove(&lattice->tracks, &track->by_shard);
+                lw_free(lattice->memory, track);
+            }
+        }
+    }
+}
+
+void lattice_tracks_reset(lw_lattice *lattice) {
+    sweep_tracks(lattice, UINT64_MAX);
+    LW_ASSERT(lattice->tracks.count == 0);
+    lw_map_reset(&lattice->tracks);
+}
+
+static uint64_t smooth(uint64_t rate, uint64_t count, uint64_t duration_ms) {
+    return (3 * rate + count * 1000 / duration_ms) / 4;
+}
+
+static void count_rates(lattice_track *track, const lw_replica_figures *figures, uint64_t now_ms) {
+    uint64_t reads = figures->reads + figures->scans, writes = figures->commits;
+    uint64_t duration_ms = now_ms - track->counted_ms;
+    bool first = track->counted_ms == 0;
+    if (!first && duration_ms < RATE_MS) {
+        return;
+    }
+    if (!first) {
+        track->reads = smooth(track->reads, reads - track->reads_counted, duration_ms);
+        track->writes = smooth(track->writes, writes - track->writes_counted, duration_ms);
+    }
+    track->counted_ms = now_ms;
+    track->reads_counted = reads;
+    track->writes_counted = writes;
+}
+
+/* ---- load ---------------------------------------------------------------------------------------
+ */
+
+static uint64_t bytes_of(const lw_lattice *lattice, uint64_t shard) {
+    lw_tree *tree = lw_store_tree(lattice->store, shard);
+    lw_tree_figures figures;
+    if (tree == NULL) {
+        return 0;
+    }
+    lw_tree_figures_get(tree, &figures);
+    return figures.memtable_bytes + figures.held_bytes;
+}
+
+static bool is_learner(const lw_lattice *lattice, const lw_shard_descriptor *shard) {
+    for (uint32_t index = 0; index < shard->replica_count; index++) {
+        if (shard->replicas[index].node == lattice_self(lattice)) {
+            return shard->replicas[index].role == LW_REPLICA_LEARNER;
+        }
+    }
+    return false;
+}
+
+static void count_load(lw_lattice *lattice, lw_member_load *load) {
+    uint64_t now_ms = lattice_now_ms(lattice);
+    *load = (lw_member_load){.shards = lw_shards_count(lattice->shards)};
+    lattice->pass++;
+    for (uint32_t index = 0; index < load->shards; index++) {
+        const lw_replica *replica = lw_shards_at(lattice->shards, index);
+        lw_shard_descriptor shard;
+        lw_replica_figures figures;
+        lw_replica_descriptor(replica, &shard);
+        lw_replica_figures_get(replica, &figures);
+        lattice_track *track = track_of(lattice, shard.id);
+        track->pass = lattice->pass;
+        count_rates(track, &figures, now_ms);
+        load->bytes += bytes_of(lattice, shard.id);
+        load->leaders += lw_replica_leads(replica);
+        load->reads += track->reads;
+        load->writes += track->writes;
+        load->receiving += is_learner(lattice, &shard);
+    }
+    sweep_tracks(lattice, lattice->pass);
+}
+
+/* ---- the view -----------------------------------------------------------------------------------
+ */
+
+static void add_node(lw_lattice *lattice, const lw_member *member, const lw_member_load *own) {
+    uint64_t now_ms = lattice_now_ms(lattice);
+    bool self = member->node == lattice_self(lattice);
+    lw_gossip_peer peer = {.linked = self, .loaded = self, .load = *own};
+    if (!self && !lw_gossip_peer_of(lattice->gossip, member->node, &peer)) {
+        return;
+    }
+    lw_placement_node node = {
+        .node = member->node,
+        .state = member->state,
+        .zone = member->zone,
+        .capacity = member->capacity,
+        .load = peer.load,
+        .linked = peer.linked,
+        .dead = peer.dead,
+        .settled = self || (peer.linked && now_ms - peer.changed_ms >= LATTICE_SETTLED_MS),
+        .loaded = peer.loaded && !peer.quiet,
+    };
+    lw_placement_add(lattice->view, &node);
+}
+
+static void look_around(lw_lattice *lattice, const lw_member_load *own) {
+    const lw_members *members = lw_gossip_members(lattice->gossip);
+    lw_placement_options options = {.self = lattice_self(lattice),
+                                    .voters = lattice->options.voters,
+                                    .calm = lw_gossip_connected(lattice->gossip)};
+    lw_placement_begin(lattice->view, &options, lattice->changing, lattice->pass);
+    for (uint32_t index = 0; index < members->count; index++) {
+        const lw_member *member = lw_members_at(members, index);
+        if (member->state != LW_MEMBER_GONE) {
+            add_node(lattice, member, own);
+        }
+    }
+}
+
+/* A learner may become a voter when the group says so; a voter counts while it keeps up. */
+static uint32_t progress_of(const lw_replica *replica, lw_placement_progress *progress) {
+    lw_group_figures figures;
+    lw_replica_group_figures(replica, &figures);
+    for (uint32_t index = 0; index < figures.peer_count; index++) {
+        const lw_group_peer *peer = &figures.peers[index];
+        bool keeps_up = peer->reachable && !peer->in_snapshot &&
+                        peer->match + LAG_MAX >= figures.committed_index;
+        bool learner = false;
+        for (uint32_t place = 0; place < figures.members.count; place++) {
+            const lw_shard_replica *member = &figures.members.replicas[place];
+            learner = learner || (member->node == peer->node && member->role == LW_REPLICA_LEARNER);
+        }
+        progress[index] = (lw_placement_progress){
+            .node = peer->node, .caught_up = learner ? peer->caught_up : keeps_up};
+    }
+    return figures.peer_count;
+}
+
+static void decide(lw_lattice *lattice, const lw_replica *replica, lw_shard_descriptor *shard,
+                   lw_placement_step *step) {
+    lw_placement_progress progress[LW_SHARD_REPLICAS_MAX];
+    lw_replica_descriptor(replica, shard);
+    uint32_t count = progress_of(replica, progress);
+    uint64_t now_ms = lattice_now_ms(lattice);
+    const lattice_track *track = track_of(lattice, shard->id);
+    lw_placement_shard input = {
+        .shard = shard,
+        .progress = progress,
+        .progress_count = count,
+        .changing = track->changing || now_ms < track->wait_ms,
+        .settled = track->changed_ms == 0 || now_ms - track->changed_ms >= LATTICE_SETTLED_MS,
+        .rate = track->reads + track->writes,
+    };
+    lw_placement_decide(lattice->view, &input, step);
+}
+
+/* ---- steps --------------------------------------------------------------------------------------
+ */
+
+typedef struct step_job {
+    lw_lattice *lattice;
+    uint64_t shard;
+    lw_epoch epoch;
+    lw_placement_step step;
+} step_job;
+
+static bool was_voter(const lw_shard_descriptor *shard, uint64_t node) {
+    for (uint32_t index = 0; index < shard->replica_count; index++) {
+        if (shard->replicas[index].node == node) {
+            return shard->replicas[index].role != LW_REPLICA_LEARNER;
+        }
+    }
+    return false;
+}
+
+static lw_message_kind encode_step(const lw_placement_step *step, bool voter, lw_buffer *body) {
+    if (step->kind == LW_PLACEMENT_TRANSFER) {
+        lw_transfer_request request = {.node = step->node};
+        lw_transfer_request_encode(&request, body);
+        return LW_MESSAGE_TRANSFER;
+    }
+    bool promotes = step->kind == LW_PLACEMENT_PROMOTE || step->kind == LW_PLACEMENT_REPLACE;
+    bool removes = step->kind == LW_PLACEMENT_REMOVE;
+    lw_change_replicas_request request = {
+        .learner = step->kind == LW_PLACEMENT_ADD ? step->node : 0,
+        .voter = promotes ? step->node : 0,
+        .leaves = removes                              ? step->node
+                  : step->kind == LW_PLACEMENT_REPLACE ? step->other
+                                                       : 0,
+        .fewer = removes && voter,
+    };
+    lw_change_replicas_request_encode(&request, body);
+    return LW_MESSAGE_CHANGE_REPLICAS;
+}
+
+LW_YIELDS static lw_status carry_out(step_job *job) {
+    lw_lattice *lattice = job->lattice;
+    lw_buffer body = lw_buffer_in(lattice->memory), reply = body;
+    lw_shard_descriptor shard;
+    const lw_replica *replica = lw_shards_find(lattice->shards, job->shard);
+    if (replica == NULL) {
+        return lw_fail(LW_UNAVAILABLE, "the shard is not on this node any more");
+    }
+    lw_replica_descriptor(replica, &shard);
+    lw_request request = {.shard = job->shard, .epoch = job->epoch, .timeout_ms = STEP_MS};
+    request.kind = encode_step(&job->step, was_voter(&shard, job->step.node), &body);
+    request.body = lw_buffer_view(&body);
+    lw_status status = lw_shards_execute(lattice->shards, &request, 0, &reply);
+    lw_buffer_reset(&body);
+    lw_buffer_reset(&reply);
+    return status;
+}
+
+static void step_ended(step_job *job, lw_status status) {
+    lw_lattice *lattice = job->lattice;
+    lattice_track *track = track_of(lattice, job->shard);
+    const char *name = lw_placement_step_name(job->step.kind);
+    uint64_t now_ms = lattice_now_ms(lattice);
+    track->changing = false;
+    if (status == LW_OK) {
+        lattice->steps_done++;
+        track->changed_ms = now_ms;
+        lattice->place_ms = 0; /* the next one */
+        lattice_note(lattice, name, job->step.node, job->shard, "%s", job->step.reason);
+        lw_logline(lattice->env, LW_LEVEL_INFO, "a shard moves",
+                   "shard=%" PRIu64 " step=%s node=%016" PRIx64 " reason=\"%s\"", job->shard, name,
+                   job->step.node, job->step.reason);
+        return;
+    }
+    lattice->steps_failed++;
+    track->wait_ms = now_ms + PAUSE_MS + lw_env_random_below(lattice->env, PAUSE_MS);
+    lw_logline(lattice->env, LW_LEVEL_DEBUG, "a shard could not be moved",
+               "shard=%" PRIu64 " step=%s node=%016" PRIx64 " reason=\"%s\"", job->shard, name,
+               job->step.node, lw_error_slot()->text);
+}
+
+LW_YIELDS static void step_main(void *argument) {
+    step_job *job = argument;
+    lw_lattice *lattice = job->lattice;
+    lw_status status =
+        lattice->stopping ? lw_fail(LW_UNAVAILABLE, "the node stops") : carry_out(job);
+    step_ended(job, status);
+    lattice->changing--;
+    lw_free(lattice->memory, job);
+    lattice_wake(lattice);
+    lattice_job_end(lattice);
+}
+
+static void begin(lw_lattice *lattice, const lw_shard_descriptor *shard,
+                  const lw_placement_step *step) {
+    step_job *job = lw_allocate(lattice->memory, sizeof(*job));
+    *job = (step_job){.lattice = lattice, .shard = shard->id, .epoch = shard->epoch, .step = *step};
+    track_of(lattice, shard->id)->changing = true;
+    lattice->changing++;
+    lattice_job_begin(lattice);
+    lw_env_start(lattice->env, "place", step_main, job);
+}
+
+/* ---- all of it ----------------------------------------------------------------------------------
+ */
+
+void lattice_place(lw_lattice *lattice) {
+    lw_member_load load;
+    count_load(lattice, &load);
+    lw_gossip_load(lattice->gossip, &load);
+    if (load.leaders == 0) {
+        return;
+    }
+    look_around(lattice, &load);
+    /* Beginning elsewhere each time: what is limited must not always go to the same ones. */
+    uint32_t count = lw_shards_count(lattice->shards);
+    uint32_t first = (uint32_t)lw_env_random_below(lattice->env, count);
+    for (uint32_t index = 0; index < count; index++) {
+        const lw_replica *replica = lw_shards_at(lattice->shards, (first + index) % count);
+        lw_shard_descriptor shard;
+        lw_placement_step step;
+        if (!lw_replica_leads(replica)) {
+            continue;
+        }
+        decide(lattice, replica, &shard, &step);
+        if (step.kind != LW_PLACEMENT_NOTHING) {
+            begin(lattice, &shard, &step);
+            lw_placement_took(lattice->view, &step);
+        }
+    }
+}
+
+void lattice_plan(lw_lattice *lattice, lw_buffer *reply) {
+    uint32_t count = lw_shards_count(lattice->shards), led = 0;
+    for (uint32_t index = 0; index < count; index++) {
+        led += lw_replica_leads(lw_shards_at(lattice->shards, index));
+    }
+    led = lattice->view == NULL ? 0 : led;
+    lw_write_array(reply, led);
+    if (led == 0) {
+        return;
+    }
+    lw_member_load load;
+    count_load(lattice, &load);
+    look_around(lattice, &load);
+    for (uint32_t index = 0; index < count; index++) {
+        const lw_replica *replica = lw_shards_at(lattice->shards, index);
+        if (lw_replica_leads(replica)) {
+            lw_shard_descriptor shard;
+            lw_placement_step step;
+            decide(lattice, replica, &shard, &step);
+            lw_plan_row row = {.shard = shard.id,
+                               .step = lw_text(lw_placement_step_name(step.kind)),
+                               .node = step.node,
+                               .other = step.other,
+                               .reason = lw_text(step.reason)};
+            lw_plan_row_encode(&row, reply);
+        }
+    }
+}

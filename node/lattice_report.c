@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What clients and other nodes ask about the lattice, and tell it. */
+#include "node/lattice_state.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* ---- NODES --------------------------------------------------------------------------------------
+ */
+
+static uint64_t since(uint64_t then_ms, uint64_t now_ms) {
+    return then_ms == 0 ? LW_MEMBER_NEVER : now_ms - then_ms;
+}
+
+static void nodes(const lw_lattice *lattice, lw_buffer *reply) {
+    const lw_members *members = lw_gossip_members(lattice->gossip);
+    uint64_t now_ms = lattice_now_ms(lattice);
+    lw_member_row *rows = lw_allocate_zero(lattice->memory, (members->count + 1) * sizeof(*rows));
+    for (uint32_t index = 0; index < members->count; index++) {
+        lw_member_row *row = &rows[index];
+        lw_gossip_peer peer;
+        row->record = lw_members_record(members, index);
+        row->heard_ms = row->linked_ms = LW_MEMBER_NEVER;
+        uint64_t node = lw_members_at(members, index)->node;
+        if (node == lattice_self(lattice)) {
+            row->self = row->linked = true;
+            row->heard_ms = row->linked_ms = 0;
+            lw_gossip_own_load(lattice->gossip, &row->load);
+        } else if (lw_gossip_peer_of(lattice->gossip, node, &peer)) {
+            row->linked = peer.linked;
+            row->load = peer.load;
+            row->heard_ms = since(peer.heard_ms, now_ms);
+            row->linked_ms = since(peer.changed_ms, now_ms);
+        }
+    }
+    lw_member_rows_encode(rows, members->count, reply);
+    lw_free(lattice->memory, rows);
+}
+
+/* ---- EVENTS -------------------------------------------------------------------------------------
+ */
+
+static lw_status events(const lw_lattice *lattice, lw_bytes body, lw_buffer *reply) {
+    uint64_t after;
+    LW_TRY(lw_events_request_decode(body, &after));
+    uint64_t last = lattice->event_count;
+    uint64_t kept = last < LATTICE_EVENTS_MAX ? last : LATTICE_EVENTS_MAX;
+    uint64_t first = after > last ? last : after;
+    first = first < last - kept ? last - kept : first;
+    lw_write_array(reply, (uint32_t)(last - first));
+    for (uint64_t number = first; number < last; number++) {
+        lw_event_row_encode(&lattice->events[number % LATTICE_EVENTS_MAX].row, reply);
+    }
+    return LW_OK;
+}
+
+/* ---- DRAIN and LEAVE ----------------------------------------------------------------------------
+ */
+
+static bool others_could_take_over(const lw_lattice *lattice) {
+    const lw_members *members = lw_gossip_members(lattice->gossip);
+    for (uint32_t index = 0; index < members->count; index++) {
+        const lw_member *member = lw_members_at(members, index);
+        if (member->node != lattice_self(lattice) && member->state == LW_MEMBER_UP) {
+            return true;
+        }
+    }
+    return false;
+}
+
+LW_YIELDS static lw_status become(lw_lattice *lattice, lw_member_state state) {
+    lw_member_state now = lw_gossip_self(lattice->gossip)->state;
+    if (now == LW_MEMBER_GONE || lattice->peers == NULL) {
+        return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
+    }
+    if (now == LW_MEMBER_LEAVING && state != LW_MEMBER_LEAVING) {
+        return lw_fail(LW_REFUSED, "the node is leaving the lattice for good");
+    }
+    if (state != LW_MEMBER_UP && !others_could_take_over(lattice)) {
+        return lw_fail(LW_REFUSED,
+                       "no other node of the lattice is up, and could take over what is here");
+    }
+    if (now == state) {
+        return LW_OK;
+    }
+    lw_gossip_set_state(lattice->gossip, state, lattice_now_ms(lattice));
+    lattice->unsaved = true;
+    lattice->place_ms = 0;
+    lattice_note(lattice, "state", lattice_self(lattice), 0, "%s", lw_member_state_name(state));
+    lattice_settle(lattice);
+    return lattice_save(lattice);
+}
+
+/* Has the node do it itself. */
+LW_YIELDS static lw_status pass_on(lw_lattice *lattice, uint64_t node, const lw_request *request) {
+    if (lattice->peers == NULL || lw_lattice_address(lattice, node).size == 0) {
+        return lw_fail(LW_NOT_FOUND, "node %016" PRIx64 " is no member of the lattice", node);
+    }
+    lw_buffer reply = lw_buffer_in(lattice->memory);
+    uint64_t until_ns = lw_env_now(lattice->env) + LATTICE_ASK_MS * LATTICE_NS_PER_MS;
+    lw_status status = lw_peers_ask(lattice->peers, node, request, until_ns, &reply);
+    lw_buffer_reset(&reply);
+    return status;
+}
+
+LW_YIELDS static lw_status expel(lw_lattice *lattice, uint64_t node) {
+    lw_gossip_peer peer;
+    if (lw_gossip_peer_of(lattice->gossip, node, &peer) && peer.linked) {
+        return lw_fail(LW_REFUSED,
+                       "node %016" PRIx64 " is there: have it leave by itself, without force, so "
+                       "that what it holds moves away first",
+                       node);
+    }
+    LW_TRY(lw_gossip_expel(lattice->gossip, node, lattice_now_ms(lattice)));
+    lattice->unsaved = true;
+    lattice_settle(lattice);
+    return lattice_save(lattice);
+}
+
+LW_YIELDS static lw_status drain_or_leave(lw_lattice *lattice, uint64_t from,
+                                          const lw_request *request) {
+    uint64_t node;
+    bool flag;
+    LW_TRY(lw_node_request_decode(request->body, &node, &flag));
+    bool leave = request->kind == LW_MESSAGE_LEAVE;
+    if (node != 0 && node != lattice_self(lattice)) {
+        if (from != 0) {
+            return lw_fail(LW_INVALID_ARGUMENT, "a request about a node came to another one");
+        }
+        return leave && flag ? expel(lattice, node) : pass_on(lattice, node, request);
+    }
+    if (leave) {
+        return become(lattice, LW_MEMBER_LEAVING);
+    }
+    return become(lattice, flag ? LW_MEMBER_DRAINING : LW_MEMBER_UP);
+}
+
+/* ---- requests -----------------------------------------------------------------------------------
+ */
+
+bool lw_lattice_takes(lw_message_kind kind) {
+    return kind == LW_MESSAGE_NODES || (kind >= LW_MESSAGE_EVENTS && kind <= LW_MESSAGE_MEMBERS);
+}
+
+static lw_status members(lw_lattice *lattice, uint64_t from, lw_bytes body, lw_buffer *reply) {
+    if (from == 0) {
+        return lw_fail(LW_INVALID_ARGUMENT, "this is between nodes");
+    }
+    LW_TRY(lw_gossip_greeted(lattice->gossip, body, lattice_now_ms(lattice), reply));
+    lattice_settle(lattice);
+    return LW_OK;
+}
+
+lw_status lw_lattice_request(lw_lattice *lattice, uint64_t from, const lw_request *request,
+                             lw_buffer *reply) {
+    switch ((int)request->kind) {
+    case LW_MESSAGE_NODES:
+        nodes(lattice, reply);
+        return LW_OK;
+    case LW_MESSAGE_EVENTS:
+        return events(lattice, request->body, reply);
+    case LW_MESSAGE_PLAN:
+        lattice_plan(lattice, reply);
+        return LW_OK;
+    case LW_MESSAGE_DRAIN:
+    case LW_MESSAGE_LEAVE:
+        return drain_or_leave(lattice, from, request);
+    case LW_MESSAGE_MEMBERS:
+        return members(lattice, from, request->body, reply);
+    default:
+        break;
+    }
+    return lw_fail(LW_INVALID_ARGUMENT, "the lattice does not know requests of kind %d",
+                   (int)request->kind);
+}
+
+void lw_lattice_topology(lw_lattice *lattice, lw_bytes from, lw_buffer *body) {
+    const lw_directory *directory = lw_gossip_directory(lattice->gossip);
+    lw_buffer rows = lw_buffer_in(lattice->memory);
+    uint32_t count = 0;
+    lw_bytes key = from;
+    bool more = true;
+    while (more && rows.size < LW_TOPOLOGY_SIZE_MAX) {
+        lw_shard_descriptor shard;
+        uint32_t behind = lw_directory_behind(directory, key);
+        if (lw_lattice_locate(lattice, key, &shard)) {
+            lw_shard_encode(&shard, &rows);
+            count++;
+            key = shard.end;
+            more = key.size > 0;
+        } else if (behind < directory->count) {
+            lw_directory_row row; /* what lies between is not known */
+            lw_directory_at(directory, behind, &row);
+            key = row.shard.start;
+        } else {
+            more = false;
+        }
+    }
+    lw_write_array(body, count);
+    lw_buffer_append(body, lw_buffer_view(&rows));
+    lw_buffer_reset(&rows);
+}
+
+/* ---- its account of itself ----------------------------------------------------------------------
+ */
+
+static void status_gossip(const lw_lattice *lattice, lw_json *json) {
+    lw_gossip_figures figures;
+    lw_gossip_figures_get(lattice->gossip, &figures);
+    lw_json_object_open(json, "gossip");
+    lw_json_number(json, "heartbeats_sent", figures.heartbeats_sent);
+    lw_json_number(json, "asks_sent", figures.asks_sent);
+    lw_json_number(json, "answers_sent", figures.answers_sent);
+    lw_json_number(json, "bytes_sent", figures.bytes_sent);
+    lw_json_number(json, "messages_received", figures.messages_received);
+    lw_json_number(json, "bytes_received", figures.bytes_received);
+    lw_json_number(json, "stale", figures.stale);
+    lw_json_number(json, "malformed", figures.malformed);
+    lw_json_number(json, "forged", figures.forged);
+    lw_json_object_close(json);
+}
+
+void lw_lattice_status(lw_lattice *lattice, lw_json *json) {
+    const lw_directory *directory = lw_gossip_directory(lattice->gossip);
+    const lw_bus *bus = lattice->bus;
+    lw_json_object_open(json, "lattice");
+    lw_json_text(json, "state",
+                 lw_text(lw_member_state_name(lw_gossip_self(lattice->gossip)->state)));
+    lw_json_number(json, "members", lattice_company(lattice) + 1);
+    lw_json_number(json, "gone", lw_gossip_members(lattice->gossip)->gone_count);
+    lw_json_text(json, "bus", lw_text(bus == NULL ? "none" : lw_bus_state_name(bus->state)));
+    if (bus != NULL && bus->reason[0] != '\0') {
+        lw_json_text(json, "bus_reason", lw_text(bus->reason));
+    }
+    lw_json_number(json, "directory_shards", directory->count);
+    lw_json_number(json, "directory_bytes", lw_directory_size(directory));
+    lw_json_number(json, "steps_done", lattice->steps_done);
+    lw_json_number(json, "steps_failed", lattice->steps_failed);
+    lw_json_number(json, "steps_under_way", lattice->changing);
+    status_gossip(lattice, json);
+    lw_json_object_close(json);
+}

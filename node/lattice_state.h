@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of a node's part in the lattice, shared by node/lattice*.c and nobody else.
+ *
+ *   lattice.c          opening and closing, the fiber, the bus, what gossip wants done
+ *   lattice_file.c     the file LATTICE
+ *   lattice_place.c    load, placement, and its steps
+ *   lattice_report.c   requests, and the account of itself
+ */
+#ifndef LW_LATTICE_STATE_H
+#define LW_LATTICE_STATE_H
+
+#include "lattice/placement.h"
+#include "lattice/report.h"
+#include "node/lattice.h"
+
+enum {
+    LATTICE_EVENTS_MAX = 256,
+    LATTICE_PLACE_MS = 1000, /* between two looks at where shards should be */
+    LATTICE_SETTLED_MS = 5000,
+    LATTICE_ASK_MS = 2000,
+};
+#define LATTICE_NS_PER_MS UINT64_C(1000000)
+
+/* What is remembered of a replica that is here. */
+typedef struct lattice_track {
+    lw_map_node by_shard;
+    uint64_t shard;
+    uint64_t pass; /* the last one that saw it */
+    uint64_t counted_ms, reads_counted, writes_counted;
+    uint64_t reads, writes; /* a second */
+    uint64_t changed_ms;    /* when a step of it ended; 0: none did */
+    uint64_t wait_ms;       /* no step before */
+    bool changing;          /* a step is under way */
+} lattice_track;
+
+typedef struct lattice_event {
+    lw_event_row row; /* name is a constant; text is the one below */
+    char text[LW_REPORT_TEXT_MAX];
+} lattice_event;
+
+struct lw_lattice {
+    lw_env *env;
+    lw_memory *memory;
+    lw_lattice_options options; /* texts are copies */
+    lw_gossip *gossip;
+    lw_store *store; /* these three: NULL before the start and after the stop */
+    lw_shards *shards;
+    lw_peers *peers;
+    lw_bus *bus; /* NULL: none */
+    uint64_t bus_retry_ms;
+
+    bool running; /* the fiber is there */
+    bool stopping;
+    bool ended;         /* the owner was told */
+    uint32_t job_count; /* fibers besides that one */
+    lw_queue work, idle;
+
+    bool unsaved;
+    bool saving;
+    lw_queue saved;
+
+    lattice_event *events; /* a ring; NULL before the first */
+    uint64_t event_count;
+
+    lw_placement_view *view; /* NULL while nobody else is there */
+    lw_map tracks;
+    uint64_t pass, place_ms, alone_ms;
+    uint32_t changing;
+    uint64_t steps_done, steps_failed;
+};
+
+static inline uint64_t lattice_now_ms(const lw_lattice *lattice) {
+    return lw_env_now(lattice->env) / LATTICE_NS_PER_MS;
+}
+static inline uint64_t lattice_self(const lw_lattice *lattice) {
+    return lattice->options.identity->node_id;
+}
+
+/* ---- lattice.c ------------------------------------------------------------------------------ */
+
+/* Does what gossip wants done: after every call that may have changed it. */
+void lattice_settle(lw_lattice *lattice);
+/* Notes what happened. `name` is a constant. */
+void lattice_note(lw_lattice *lattice, const char *name, uint64_t node, uint64_t shard,
+                  const char *format, ...) __attribute__((format(printf, 5, 6)));
+/* Has the fiber look again. */
+void lattice_wake(lw_lattice *lattice);
+/* Tells the owner to stop the node. */
+void lattice_end(lw_lattice *lattice, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void lattice_job_begin(lw_lattice *lattice);
+void lattice_job_end(lw_lattice *lattice);
+/* Members other than this node that are not gone. */
+uint32_t lattice_company(const lw_lattice *lattice);
+
+/* ---- lattice_file.c ------------------------------------------------------------------------- */
+
+/* The records that the file holds, as a page; none if there is no file. */
+LW_MUST_USE LW_YIELDS lw_status lattice_load(lw_env *env, const char *directory, lw_buffer *page);
+/* Makes what is known of members durable. */
+LW_MUST_USE LW_YIELDS lw_status lattice_save(lw_lattice *lattice);
+/* All records, as a page without limit. */
+void lattice_page(const lw_lattice *lattice, lw_buffer *page);
+
+/* ---- lattice_place.c ------------------------------------------------------------------------ */
+
+/* Counts the load, and begins the steps that placement wants. */
+void lattice_place(lw_lattice *lattice);
+/* What it would begin: rows of PLAN, appended. */
+void lattice_plan(lw_lattice *lattice, lw_buffer *reply);
+void lattice_tracks_reset(lw_lattice *lattice);
+
+#endif
