@@ -5,6 +5,7 @@
 #define LW_TESTS_PEERS_WORLD_H
 
 #include "node/peers.h"
+#include "node/peers_handshake.h"
 #include "node/server.h"
 #include "sim/world.h"
 #include "tests/unit.h"
@@ -272,8 +273,8 @@ LW_YIELDS static inline void question_main(void *argument) {
 }
 
 static inline void ask(question *one, node *from, const node *to, const char *body) {
-    *one = (question){
-        .from = from, .to = id_of(to), .body = lw_text(body), .timeout_ns = 5 * SECOND};
+    *one =
+        (question){.from = from, .to = id_of(to), .body = lw_text(body), .timeout_ns = 5 * SECOND};
     lw_env_start(from->env, "question", question_main, one);
 }
 
