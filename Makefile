@@ -70,7 +70,7 @@ PROGRAM := $(B)/lathwork
 
 TESTS   := $(patsubst %.c,$(B)/%,$(wildcard tests/test_*.c))
 RECORDER := $(B)/tests/record_history
-BENCHES := $(B)/tests/bench_node $(B)/tests/bench_engines $(B)/tests/bench_values $(B)/tests/bench_txn
+BENCHES := $(B)/tests/bench_node $(B)/tests/bench_peers $(B)/tests/bench_engines $(B)/tests/bench_values $(B)/tests/bench_txn
 # The comparison of engines: the driver, and one file an engine. The others' files need their
 # packages, which nothing but `make bench` asks for.
 RIVALS  := rocksdb leveldb lmdb
