@@ -136,12 +136,12 @@ static void link_member(lw_lattice *lattice, const lw_member *member) {
 }
 
 static void meet(lw_lattice *lattice, uint64_t node) {
+    lw_peers_watch(lattice->peers, node); /* until it is gone */
     const lw_member *member = lw_members_find(lw_gossip_members(lattice->gossip), node);
-    if (member == NULL || member->state == LW_MEMBER_GONE || lattice->peers == NULL) {
+    if (member == NULL || member->state == LW_MEMBER_GONE) {
         return;
     }
     link_member(lattice, member);
-    lw_peers_watch(lattice->peers, node);
     if (lw_peers_up(lattice->peers, node)) {
         lw_gossip_link(lattice->gossip, node, true, lattice_now_ms(lattice));
     }
@@ -522,6 +522,9 @@ lw_status lw_lattice_open(const lw_lattice_options *options, lw_lattice **lattic
         status = open_gossip(opened, lw_buffer_view(&page));
     }
     lw_buffer_reset(&page);
+    if (status == LW_OK && options->welcome.size > 0) {
+        status = lattice_save(opened);
+    }
     opened->options.welcome = (lw_bytes){0};
     if (status != LW_OK) {
         free_all(opened);
@@ -553,6 +556,10 @@ void lw_lattice_stop(lw_lattice *lattice) {
 void lw_lattice_close(lw_lattice *lattice) {
     LW_ASSERT(!lattice->running && lattice->job_count == 0);
     free_all(lattice);
+}
+
+bool lw_lattice_alone(const lw_lattice *lattice) {
+    return lw_gossip_members(lattice->gossip)->count == 1;
 }
 
 /* ---- for peers and shards -----------------------------------------------------------------------

@@ -53,8 +53,8 @@ typedef struct lw_lattice_options {
     void *argument;
 } lw_lattice_options;
 
-/* Reads the file LATTICE, if there is one. LW_REFUSED if the node has left for ever,
- * LW_CORRUPTION. */
+/* Reads the file LATTICE, if there is one; what a newcomer was given is durable when this returns.
+ * LW_REFUSED if the node has left for ever, LW_CORRUPTION, LW_FULL. */
 LW_MUST_USE LW_YIELDS lw_status lw_lattice_open(const lw_lattice_options *options,
                                                 lw_lattice **lattice);
 /* Begins, once all of these are open; they outlive the stop. */
@@ -62,6 +62,8 @@ void lw_lattice_start(lw_lattice *lattice, lw_store *store, lw_shards *shards, l
 /* Ends fibers and bus, before shards and peers are closed. The calls below go on answering. */
 LW_YIELDS void lw_lattice_stop(lw_lattice *lattice);
 void lw_lattice_close(lw_lattice *lattice);
+/* Whether no other member is, or ever was, known: tombstones count as others. */
+bool lw_lattice_alone(const lw_lattice *lattice);
 
 /* ---- for lw_peers_options ------------------------------------------------------------------- */
 

@@ -175,6 +175,10 @@ lw_status lw_lattice_request(lw_lattice *lattice, uint64_t from, const lw_reques
 }
 
 void lw_lattice_topology(lw_lattice *lattice, lw_bytes from, lw_buffer *body) {
+    if (lattice->shards != NULL && lattice_company(lattice) == 0) {
+        lw_shards_topology(lattice->shards, from, body);
+        return;
+    }
     const lw_directory *directory = lw_gossip_directory(lattice->gossip);
     lw_buffer rows = lw_buffer_in(lattice->memory);
     uint32_t count = 0;
