@@ -29,10 +29,9 @@ enum {
     LOOK_MS = 5, /* between looks for the ports file */
     START_MS = 10000,
     TICK_MS = 500,
-    SILENT_TICKS_MAX = 6, /* without a beat, before it is killed */
-    RELOAD_MS = 500,      /* from a change of routes to telling the server, and as much again, by */
-    RELOAD_SPREAD_MS = 1000, /* chance */
-    REROUTED_MS = 3000,      /* from there to `rerouted` */
+    SILENT_TICKS_MAX = 6,   /* without a beat, before it is killed */
+    CHECK_FIRST_MS = 2000,  /* from a change of routes to looking whether all are heard, and as */
+    CHECK_LAST_MS = 600000, /* much again by chance; then twice as long, up to this */
     TERM_MS = 500,
     VERSION_MS = 5000,
     BACK_OFF_FIRST_MS = 20,
@@ -55,7 +54,7 @@ struct lw_broker {
     lw_broker_config config; /* secrets, ports, routes */
     char (*routes)[LW_ADDRESS_SIZE];
     const char **route_pointers;
-    uint64_t reload_ns, rerouted_ns; /* when; 0: not */
+    uint64_t check_ns, check_ms; /* when to look next, and from how long to how long */
 
     pid_t child;    /* 0: none */
     lw_handle life; /* our end of its standard input */
@@ -344,7 +343,6 @@ static LW_YIELDS lw_status choose_route_port(lw_broker *broker) {
 
 static LW_YIELDS lw_status write_config(lw_broker *broker) {
     lw_buffer text = lw_buffer_in(broker->env->memory);
-    broker->reload_ns = 0;
     broker->config.route_listen = broker->route_listen;
     broker->config.route_address = broker->address;
     lw_broker_config_print(&broker->config, &text);
@@ -403,30 +401,35 @@ static LW_YIELDS bool await_begin(lw_broker *broker) {
     return false;
 }
 
-/* Takes new members in while the server runs. A route that comes while nats-server 2.9.10 reads its
- * configuration again may end up deaf to what is listened to at its other end. So nodes do that at
- * different times, not at once, when newcomers dial; and the line is renewed afterwards, which lets
- * the others hear of it again. */
-static LW_YIELDS void refresh_routes(lw_broker *broker) {
-    uint64_t now_ns = lw_env_now(broker->env);
-    if (broker->reload_ns != 0 && now_ns >= broker->reload_ns && write_config(broker) == LW_OK) {
-        (void)kill(broker->child, SIGHUP);
-        broker->rerouted_ns = now_ns + REROUTED_MS * MS_NS;
-    }
-    if (broker->rerouted_ns != 0 && now_ns >= broker->rerouted_ns) {
-        broker->rerouted_ns = 0;
-        broker->options.rerouted(broker->options.argument);
-    }
+static void check_after(lw_broker *broker, uint64_t duration_ms) {
+    broker->check_ms = duration_ms < CHECK_LAST_MS ? duration_ms : CHECK_LAST_MS;
+    broker->check_ns =
+        lw_env_now(broker->env) +
+        (broker->check_ms + lw_env_random_below(broker->env, broker->check_ms)) * MS_NS;
+    (void)broker->options.heard(broker->options.argument);
 }
 
-/* Stays as long as the server runs and answers. Ticks are counted, not time: after this process
- * itself was stopped for a while, the server gets its chance. */
+/* Whether a new start of the server may bring us to somebody who is not heard. It is no use to let
+ * the server read its configuration again while it runs (SIGHUP): nats-server 2.9.10 dials then,
+ * and while it dials it replaces its accounts, so that it may stay deaf to what is listened to at
+ * the other end. It also forgets for good, now and then, to dial one again that died soon after it
+ * came. Who is gone is missed too, so we look less and less often. */
+static bool wants_restart(lw_broker *broker) {
+    if (lw_env_now(broker->env) < broker->check_ns) {
+        return false;
+    }
+    bool missed = broker->options.heard(broker->options.argument) < broker->config.route_count;
+    check_after(broker, 2 * broker->check_ms);
+    return missed;
+}
+
+/* Stays as long as the server runs and answers, and need not start again. Ticks are counted, not
+ * time: after this process itself was stopped for a while, the server gets its chance. */
 static LW_YIELDS void watch_over(lw_broker *broker, const char **complaint) {
     uint64_t beats = broker->options.beats(broker->options.argument);
     uint64_t tick_ns = lw_env_now(broker->env);
     uint32_t silent_ticks = 0;
-    while (!broker->closing && !broker->gone) {
-        refresh_routes(broker);
+    while (!broker->closing && !broker->gone && !wants_restart(broker)) {
         doze(broker, TICK_MS);
         if (lw_env_now(broker->env) - tick_ns < TICK_MS * MS_NS) {
             continue;
@@ -488,10 +491,11 @@ static LW_YIELDS lw_status live(lw_broker *broker) {
     } else if (!broker->gone) {
         complaint = "it did not begin to listen within 10 seconds";
     }
-    if (broker->closing) {
+    if (broker->closing || (begun && complaint == NULL && !broker->gone)) {
         (void)kill(broker->child, SIGTERM);
         await_end(broker, TERM_MS);
         (void)reap(broker);
+        broker->back_off_ms = 0;
         return LW_OK;
     }
     lament(broker, reap(broker), complaint);
@@ -525,6 +529,12 @@ static LW_YIELDS void rest(lw_broker *broker) {
     doze_until_closed(broker, REST_MS);
 }
 
+static void grow_back_off(lw_broker *broker) {
+    uint64_t longer_ms = broker->back_off_ms * 2;
+    longer_ms = longer_ms < BACK_OFF_LAST_MS ? longer_ms : BACK_OFF_LAST_MS;
+    broker->back_off_ms = longer_ms > BACK_OFF_FIRST_MS ? longer_ms : BACK_OFF_FIRST_MS;
+}
+
 static LW_YIELDS void broker_main(void *argument) {
     lw_broker *broker = argument;
     bool prepared = false;
@@ -542,9 +552,7 @@ static LW_YIELDS void broker_main(void *argument) {
             rest(broker);
         } else {
             doze_until_closed(broker, broker->back_off_ms);
-            broker->back_off_ms = broker->back_off_ms * 2 < BACK_OFF_LAST_MS
-                                      ? broker->back_off_ms * 2
-                                      : BACK_OFF_LAST_MS;
+            grow_back_off(broker);
         }
     }
     broker->ended = true;
@@ -565,6 +573,7 @@ lw_broker *lw_broker_open(lw_env *env, const lw_broker_options *options) {
     memcpy(broker->config.lattice, options->lattice, sizeof(options->lattice));
     lw_broker_secrets(options->key, &broker->config);
     lw_seal_wipe(broker->options.key, sizeof(broker->options.key));
+    check_after(broker, CHECK_FIRST_MS);
     (void)lw_env_start(env, "broker", broker_main, broker);
     return broker;
 }
@@ -606,8 +615,7 @@ static void take_routes(lw_broker *broker, const char *const *addresses, uint32_
     }
     broker->config.routes = broker->route_pointers;
     broker->config.route_count = count;
-    broker->reload_ns = lw_env_now(broker->env) +
-                        (RELOAD_MS + lw_env_random_below(broker->env, RELOAD_SPREAD_MS)) * MS_NS;
+    check_after(broker, CHECK_FIRST_MS);
 }
 
 void lw_broker_set_routes(lw_broker *broker, const char *const *addresses, uint32_t count) {

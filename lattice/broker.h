@@ -29,8 +29,8 @@ typedef struct lw_broker_options {
     LW_YIELDS void (*ready)(void *argument, const char *url, const char *token);
     /* It fails again and again, and nobody need try to connect for a while. */
     LW_YIELDS void (*rests)(void *argument);
-    /* It has taken in new routes, and is to be told once more what is listened to. */
-    void (*rerouted)(void *argument);
+    /* How many other nodes were heard since the last call. */
+    uint32_t (*heard)(void *argument);
     /* Rises as long as the server answers. */
     uint64_t (*beats)(void *argument);
     /* The reason is another, or the address is known. */
@@ -48,7 +48,9 @@ const char *lw_broker_address(const lw_broker *broker);
 uint64_t lw_broker_exits(const lw_broker *broker);
 /* Its process; 0: none. */
 int lw_broker_process(const lw_broker *broker);
-/* As lw_bus_set_routes. Addresses that cannot be written down safely are left out. */
+/* As lw_bus_set_routes. Addresses that cannot be written down safely are left out. New ones are
+ * taken in by the next start of the server, which comes soon, unless by then all are heard: others
+ * dial, too. */
 void lw_broker_set_routes(lw_broker *broker, const char *const *addresses, uint32_t count);
 /* Ends the server, which gets half a second for it. */
 LW_YIELDS void lw_broker_close(lw_broker *broker);

@@ -10,6 +10,7 @@ typedef struct lw_bus_speaker {
     uint64_t node;
     uint64_t incarnation;
     uint64_t sequence;
+    uint32_t round; /* in which it spoke last */
 } lw_bus_speaker;
 
 /* ---- any bus -------------------------------------------------------------------------------- */
@@ -97,22 +98,32 @@ static void add_speaker(lw_bus_heard *heard, uint32_t place, lw_bus_speaker adde
 }
 
 bool lw_bus_hear(lw_bus_heard *heard, uint64_t node, uint64_t incarnation, uint64_t sequence) {
-    lw_bus_speaker now = {.node = node, .incarnation = incarnation, .sequence = sequence};
+    lw_bus_speaker now = {
+        .node = node, .incarnation = incarnation, .sequence = sequence, .round = heard->round};
     uint32_t place = find_speaker(heard, node);
     if (place == heard->count || heard->speakers[place].node != node) {
         if (heard->count == SPEAKERS_MAX) {
             return false;
         }
         add_speaker(heard, place, now);
+        heard->round_count++;
         return true;
     }
     lw_bus_speaker *last = &heard->speakers[place];
     bool newer = incarnation != last->incarnation ? incarnation > last->incarnation
                                                   : sequence > last->sequence;
     if (newer) {
+        heard->round_count += last->round != heard->round;
         *last = now;
     }
     return newer;
+}
+
+uint32_t lw_bus_heard_lately(lw_bus_heard *heard) {
+    uint32_t count = heard->round_count;
+    heard->round_count = 0;
+    heard->round++;
+    return count;
 }
 
 /* ---- none ----------------------------------------------------------------------------------- */

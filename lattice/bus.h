@@ -118,6 +118,8 @@ typedef struct lw_bus_heard {
     lw_memory *memory;
     struct lw_bus_speaker *speakers; /* ascending by node */
     uint32_t count, capacity;
+    uint32_t round;       /* of lw_bus_heard_lately */
+    uint32_t round_count; /* who spoke in it */
 } lw_bus_heard;
 
 static inline lw_bus_heard lw_bus_heard_in(lw_memory *memory) {
@@ -127,6 +129,8 @@ void lw_bus_heard_reset(lw_bus_heard *heard);
 /* Notes a message; false if it is not newer than the last one, or one speaker too many. */
 LW_MUST_USE bool lw_bus_hear(lw_bus_heard *heard, uint64_t node, uint64_t incarnation,
                              uint64_t sequence);
+/* How many have spoken since the last call. */
+uint32_t lw_bus_heard_lately(lw_bus_heard *heard);
 /* "hb", …: the last part of its subject; NULL if there is no such kind. */
 const char *lw_bus_kind_name(lw_bus_kind kind);
 /* Sets state and reason (NULL: none), and tells whoever is to be told of it. */

@@ -52,7 +52,7 @@ struct lw_nats {
     bool closing; /* nothing is handed on any more */
     pthread_t thread;
 
-    atomic_bool stop, renew, ended, up, env_woken, thread_woken;
+    atomic_bool stop, ended, up, env_woken, thread_woken;
     _Atomic uint64_t beats, overrun;
     _Atomic uint32_t callbacks; /* that the library still owes us: see let_go */
     pthread_mutex_t reason_lock;
@@ -243,11 +243,10 @@ static bool beat(lw_nats *line, natsConnection *connection) {
     return status == NATS_OK;
 }
 
-/* Keeps a connection until it is to end or to be made anew, or is closed for good. */
+/* Keeps a connection until it is to end, or is closed for good. */
 static void serve(lw_nats *line, natsConnection *connection) {
     uint64_t beat_ms = 0; /* when the last one was */
-    bool renewed = false;
-    while (!atomic_load(&line->stop) && !natsConnection_IsClosed(connection) && !renewed) {
+    while (!atomic_load(&line->stop) && !natsConnection_IsClosed(connection)) {
         bool connected = natsConnection_Status(connection) == NATS_CONN_STATUS_CONNECTED;
         bool up = atomic_load(&line->up) && connected;
         if (connected && (!up || now_ms() - beat_ms >= BEAT_MS)) {
@@ -257,9 +256,8 @@ static void serve(lw_nats *line, natsConnection *connection) {
         set_up(line, up);
         publish_waiting(line, connection);
         rest(line, up ? BEAT_MS : RETRY_FIRST_MS);
-        renewed = up && atomic_exchange(&line->renew, false);
     }
-    set_up(line, renewed);
+    set_up(line, false);
 }
 
 /* Ends a connection, and waits until the library calls us no more: its threads use the line. The
@@ -286,7 +284,6 @@ static natsStatus connect_and_serve(lw_nats *line, natsOptions *settings) {
         serve(line, connection);
     } else {
         set_reason(line, status);
-        set_up(line, false);
     }
     let_go(line, connection, subscriptions);
     return status;
@@ -304,7 +301,7 @@ static void *thread_main(void *argument) {
         if (settings != NULL && connect_and_serve(line, settings) == NATS_OK) {
             retry_ms = RETRY_FIRST_MS;
         }
-        if (!atomic_load(&line->stop) && !atomic_load(&line->up)) {
+        if (!atomic_load(&line->stop)) {
             wake_env(line);
             rest(line, retry_ms);
             retry_ms = retry_ms * 2 < RETRY_LAST_MS ? retry_ms * 2 : RETRY_LAST_MS;
@@ -423,11 +420,6 @@ bool lw_nats_publish(lw_nats *line, const char *subject, lw_bytes message) {
 
 bool lw_nats_up(const lw_nats *line) {
     return atomic_load(&line->up);
-}
-
-void lw_nats_renew(lw_nats *line) {
-    atomic_store(&line->renew, true);
-    wake(line->sockets[0], &line->thread_woken);
 }
 
 uint64_t lw_nats_beats(const lw_nats *line) {

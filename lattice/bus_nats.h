@@ -41,9 +41,6 @@ uint64_t lw_nats_beats(const lw_nats *line);
 uint64_t lw_nats_overrun(const lw_nats *line);
 /* Why it is not up, in words; "" if nothing went wrong so far. */
 void lw_nats_reason(lw_nats *line, char *reason, size_t size);
-/* Connects anew, without being down for it: the server and those it has routes to hear once more
- * what is listened to here. */
-void lw_nats_renew(lw_nats *line);
 LW_YIELDS void lw_nats_close(lw_nats *line);
 /* Ends the threads that the library keeps for itself, when no connection is open any more. Once,
  * before the process ends. */

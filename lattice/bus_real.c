@@ -145,11 +145,9 @@ static LW_YIELDS void on_broker_rests(void *argument) {
     close_line(argument);
 }
 
-static void on_broker_rerouted(void *argument) {
-    const real_bus *real = argument;
-    if (real->line != NULL) {
-        lw_nats_renew(real->line);
-    }
+static uint32_t on_broker_heard(void *argument) {
+    real_bus *real = argument;
+    return lw_bus_heard_lately(&real->heard);
 }
 
 static uint64_t on_broker_beats(void *argument) {
@@ -181,7 +179,7 @@ static void open_broker(real_bus *real, const lw_bus_real *how) {
                                  .route_port = how->route_port,
                                  .ready = on_broker_ready,
                                  .rests = on_broker_rests,
-                                 .rerouted = on_broker_rerouted,
+                                 .heard = on_broker_heard,
                                  .beats = on_broker_beats,
                                  .changed = on_broker_change,
                                  .argument = real};

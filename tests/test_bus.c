@@ -49,6 +49,24 @@ static void speakers_are_kept_apart_in_any_order_and_bounded(void **state) {
     lw_memory_close(memory);
 }
 
+static void who_has_spoken_lately_is_counted_once(void **state) {
+    (void)state;
+    lw_memory *memory = lw_memory_open();
+    lw_bus_heard heard = lw_bus_heard_in(memory);
+    assert_int_equal(lw_bus_heard_lately(&heard), 0);
+    assert_true(lw_bus_hear(&heard, 7, 1, 1));
+    assert_true(lw_bus_hear(&heard, 7, 1, 2));
+    assert_true(lw_bus_hear(&heard, 8, 1, 1));
+    assert_int_equal(lw_bus_heard_lately(&heard), 2);
+    assert_true(lw_bus_hear(&heard, 7, 1, 3));
+    assert_true(lw_bus_hear(&heard, 7, 1, 4));
+    assert_false(lw_bus_hear(&heard, 8, 1, 1));
+    assert_int_equal(lw_bus_heard_lately(&heard), 1);
+    assert_int_equal(lw_bus_heard_lately(&heard), 0);
+    lw_bus_heard_reset(&heard);
+    lw_memory_close(memory);
+}
+
 static void no_bus_drops_what_it_is_given(void **state) {
     (void)state;
     lw_memory *memory = lw_memory_open();
@@ -375,6 +393,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_comes_late_or_twice_is_not_newer),
         cmocka_unit_test(speakers_are_kept_apart_in_any_order_and_bounded),
+        cmocka_unit_test(who_has_spoken_lately_is_counted_once),
         cmocka_unit_test(no_bus_drops_what_it_is_given),
         cmocka_unit_test(a_change_of_state_is_told_once),
         cmocka_unit_test(subjects_are_made_of_hexadecimal_digits),

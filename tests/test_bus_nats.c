@@ -189,9 +189,7 @@ static void await_one_thread(void) {
     }
 }
 
-/* A second node joins the first one; they know each other, as members of a lattice do: now and then
- * nats-server 2.9.10 forgets for good to dial one again that died soon after it came, and then the
- * other one's dialling heals it. */
+/* A second node joins the first one; they know each other, as members of a lattice do. */
 static void join_first(stage *on) {
     const char *first = on->ears[0].bus->address, *second;
     join_with(on, 1, 7, 0);
@@ -356,13 +354,12 @@ static void nothing_said_while_there_was_no_broker_comes_later(void **state) {
     join_first(&on);
     (void)await_heard(&on, 0, 1);
     assert_int_equal(kill(broker_process(&on, 0), SIGKILL), 0);
+    await_state(&on, 0, LW_BUS_DEGRADED);
+    uint64_t dropped = on.ears[0].bus->figures.unpublished;
     for (uint32_t round = 0; round < 10; round++) {
         lw_bus_publish(on.ears[0].bus, LW_BUS_EVENT, 0, lw_text("old news"));
     }
-    await_state(&on, 0, LW_BUS_DEGRADED);
-    uint64_t dropped = on.ears[0].bus->figures.unpublished;
-    lw_bus_publish(on.ears[0].bus, LW_BUS_EVENT, 0, lw_text("old news"));
-    assert_int_equal(on.ears[0].bus->figures.unpublished, dropped + 1);
+    assert_int_equal(on.ears[0].bus->figures.unpublished, dropped + 10);
     await_state(&on, 0, LW_BUS_UP);
     pause_ms(&on, 200);
     assert_string_equal(on.ears[1].body, "words");
