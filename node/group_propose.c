@@ -70,7 +70,9 @@ void group_proposal_end(group_slot *slot, lw_status status) {
         slot->proposal = NULL;
         proposal->status = status;
         proposal->ended = true;
-        lw_queue_wake_all(&proposal->waiting);
+        if (!lw_queue_empty(&proposal->waiting)) { /* its proposer is elsewhere: at the log */
+            lw_queue_wake_all(&proposal->waiting);
+        }
     }
 }
 

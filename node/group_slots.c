@@ -185,8 +185,12 @@ void group_apply(lw_group *group) {
     if (group->raft != NULL && group->applied <= group->raft->commit) {
         lw_raft_applied(group->raft, group->applied, 0, 0);
     }
-    lw_queue_wake_all(&group->settling);
-    lw_queue_wake_all(&group->reading);
+    if (!lw_queue_empty(&group->settling)) {
+        lw_queue_wake_all(&group->settling);
+    }
+    if (!lw_queue_empty(&group->reading)) {
+        lw_queue_wake_all(&group->reading);
+    }
 }
 
 void lw_group_pause(lw_group *group) {

@@ -3,6 +3,8 @@
  * proposes, waits until that is applied, and lets go; so do those in replica_finish.c. */
 #include "node/replica_state.h"
 
+enum { COMMIT_ENTRY_ROOM = 128 }; /* bytes of an entry besides what its request has */
+
 /* Proposes the batch, waits, and empties it. Whoever calls has waited for room. */
 LW_YIELDS static lw_status propose_and_wait(replica_call *call, uint64_t start) {
     lw_evaluation *evaluation = &call->evaluation;
@@ -141,6 +143,8 @@ LW_YIELDS static lw_status draw_and_write(replica_call *call, const lw_commit_no
         return LW_OK;
     }
     call->latch.drawn = *commit_timestamp;
+    /* About what is written, at once: it would grow several times. */
+    (void)lw_buffer_reserve(&call->evaluation.batch, size + COMMIT_ENTRY_ROOM);
     lw_evaluate_commit_now_write(&call->evaluation, request, *commit_timestamp);
     return propose_and_wait(call, request->start);
 }
