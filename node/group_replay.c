@@ -208,9 +208,6 @@ lw_status group_core_lead_on(lw_group *group) {
         return LW_REFUSED; /* R3 */
     }
     LW_MARK(group->env, "group.opens_up");
-    for (uint64_t index = group->applied + 1; index <= group->last; index++) {
-        group_slot_own(group, group_slot_at(group, index));
-    }
     lw_status status = group_core_open(group, group->applied, group->term);
     LW_ASSERT(status == LW_OK);
     lw_raft_lead_on(group->raft, group->durable, lw_env_now(group->env));

@@ -49,7 +49,7 @@ typedef struct story_node {
     lw_group *group;
     lw_log *log;
     story_state state, flushed; /* now; as the file has it */
-    bool open, flushing, joins, no_room, died, gone;
+    bool open, flushing, joins, no_room, died, gone, pauses;
     uint64_t led_term; /* as `led` said last; 0: `followed` since */
     uint64_t diverged; /* index; 0: no */
     uint64_t leaves;   /* proposals of leaves_joint under way */
@@ -120,6 +120,10 @@ static inline lw_status story_apply(void *argument, const lw_group_entry *entry)
         state->values[state->count++] = lw_get_u64(entry->bytes.data + 1);
     } else if (entry->bytes.size == 1 + sizeof(state->members)) {
         memcpy(&state->members, entry->bytes.data + 1, sizeof(state->members));
+    }
+    if (node->pauses && entry->bytes.size > 0) {
+        node->pauses = false;
+        lw_group_pause(node->group);
     }
     return LW_OK;
 }
@@ -395,7 +399,7 @@ typedef struct story_proposer {
     story_node *node;
     uint64_t value;
     lw_group_members members;
-    bool changes;
+    bool changes, leaves;
 } story_proposer;
 
 static inline void story_acknowledge(story *on, uint64_t value) {
@@ -421,7 +425,8 @@ static inline void story_propose_main(void *argument) {
         }
     }
     lw_group_propose(node->group, &entry, &proposal);
-    lw_status status = lw_group_wait(node->group, &proposal);
+    lw_status status = it->leaves ? lw_group_wait_committed(node->group, &proposal)
+                                  : lw_group_wait(node->group, &proposal);
     if (status == LW_OK && !it->changes) {
         story_acknowledge(on, it->value);
     }
@@ -431,17 +436,22 @@ static inline void story_propose_main(void *argument) {
     story_flush_if_due(node);
 }
 
-/* Proposes a value at a node, whoever leads; false if nobody lives there. */
-static inline bool story_propose(story *on, uint32_t at) {
+/* Proposes a value at a node, whoever leads; false if nobody lives there. Who `leaves` does not
+ * wait for more than that it is committed. */
+static inline bool story_propose_as(story *on, uint32_t at, bool leaves) {
     story_node *node = &on->nodes[at];
     if (!node->open || !lw_host_running(node->host)) {
         return false;
     }
     story_proposer *it = lw_allocate_zero(on->memory, sizeof(*it));
-    *it = (story_proposer){.node = node, .value = ++on->next_value};
+    *it = (story_proposer){.node = node, .value = ++on->next_value, .leaves = leaves};
     node->proposing++;
     lw_env_start(node->env, "propose", story_propose_main, it);
     return true;
+}
+
+static inline bool story_propose(story *on, uint32_t at) {
+    return story_propose_as(on, at, false);
 }
 
 static inline void story_change(story *on, uint32_t at, const lw_group_members *members) {

@@ -125,6 +125,35 @@ static void without_room_nothing_is_taken(void **state) {
     end_well(on);
 }
 
+/* ---- pauses --------------------------------------------------------------------------------- */
+
+static void while_paused_nothing_is_applied(void **state) {
+    (void)state;
+    for (uint32_t voters = 1; voters <= 3; voters += 2) {
+        story *on = story_open(15, voters, voters, NULL);
+        story_boot_all(on);
+        uint32_t leader = story_await_leader(on);
+        story_node *node = &on->nodes[leader];
+        story_write(on, 5);
+        node->pauses = true;
+        (void)story_propose(on, leader);
+        story_pass(on, 20);
+        story_expect(on, on->acknowledged_count == 6, "what pauses is applied, and told");
+        (void)story_propose(on, leader);
+        (void)story_propose_as(on, leader, true);
+        uint64_t index = node->state.index;
+        story_pass(on, 20);
+        story_expect(on, on->acknowledged_count == 7, "what is committed is told to who asked");
+        story_expect(on, node->state.index == index, "nothing is applied");
+        lw_group_resume(node->group);
+        story_pass(on, 20);
+        story_expect(on, on->acknowledged_count == 8, "then the rest is");
+        story_write(on, 5);
+        story_heal(on);
+        end_well(on);
+    }
+}
+
 /* ---- leadership ----------------------------------------------------------------------------- */
 
 static void a_proposal_ends_when_the_leadership_does(void **state) {
@@ -259,6 +288,10 @@ static void an_idle_group_is_silent(void **state) {
     story_pass(on, 1000);
     story_expect(on, story_leader(on) < 3, "a link that breaks wakes the others");
     story_write(on, 5);
+    story_pass(on, 2000);
+    messages = on->messages;
+    story_pass(on, 10000);
+    story_expect(on, on->messages == messages, "nobody talks to who is known to be dead");
     story_heal(on);
     end_well(on);
 }
@@ -434,6 +467,7 @@ int main(void) {
         cmocka_unit_test(a_follower_far_behind_gets_a_snapshot),
         cmocka_unit_test(a_slow_follower_bounds_memory),
         cmocka_unit_test(without_room_nothing_is_taken),
+        cmocka_unit_test(while_paused_nothing_is_applied),
         cmocka_unit_test(a_proposal_ends_when_the_leadership_does),
         cmocka_unit_test(leadership_is_handed_over),
         cmocka_unit_test(a_leader_reads_under_its_lease),
