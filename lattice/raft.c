@@ -422,7 +422,13 @@ bool lw_raft_install_begin(lw_raft *raft, uint64_t index, uint64_t term) {
     LW_ASSERT(!raft->installing);
     uint64_t known;
     bool has = lw_raft_term_at(raft, index, &known) && known == term;
-    if (index <= raft->commit || has || raft->role == LW_RAFT_LEADER) {
+    if (has && index > raft->commit) {
+        /* What is in a snapshot is committed; the leader must hear that this node has it, or it
+         * would send the snapshot for ever. */
+        lw_raft_commit(raft, index);
+        raft->acknowledge_due = raft->role == LW_RAFT_FOLLOWER && raft->leader != 0;
+    }
+    if (index <= raft->commit || raft->role == LW_RAFT_LEADER) {
         return false;
     }
     if (raft->role == LW_RAFT_CANDIDATE) {

@@ -379,9 +379,9 @@ void lw_raft_unreachable(lw_raft *raft, uint64_t node, uint64_t now);
 void lw_raft_reachable(lw_raft *raft, uint64_t node, uint64_t now);
 /* Answers SNAPSHOT. `index`: that of the snapshot, which the node has installed; 0: it failed. */
 void lw_raft_snapshot_sent(lw_raft *raft, uint64_t node, uint64_t index, uint64_t now);
-/* A snapshot of (index, term) is about to replace the log. False: not needed, the log has that or
- * is to have it soon. True: no entries are taken until lw_raft_install_end, which comes once it is
- * durable that the log begins behind it (R10), or with index 0 when it came to nothing. */
+/* A snapshot of (index, term) is about to replace the log. False: not needed, the log has that.
+ * True: no entries are taken until lw_raft_install_end, which comes once it is durable that the log
+ * begins behind it (R10), or with index 0 when it came to nothing. */
 LW_MUST_USE bool lw_raft_install_begin(lw_raft *raft, uint64_t index, uint64_t term);
 void lw_raft_install_end(lw_raft *raft, uint64_t index, uint64_t term, const lw_raft_config *config,
                          uint64_t config_index, uint64_t now);

@@ -228,6 +228,9 @@ static void put_on_wire(world *w, const lw_raft_message *message, const entry *e
     if (percent(w, w->late_percent)) {
         delay = between(w, MILLISECOND, 3 * ELECTION);
     }
+    if (message->kind == LW_RAFT_HAND_OVER && percent(w, w->late_percent)) {
+        delay = between(w, ELECTION, 2 * ELECTION); /* once it is taken back */
+    }
     event *made = schedule(w, DELIVER, message->to, delay);
     if (made != NULL) {
         made->message = *message;

@@ -108,6 +108,7 @@ static void entries_are_acknowledged_once_they_are_durable(void **state) { /* R1
     uint64_t before = s->cores[1].commit;
     propose_on(s, 1, 2, NULL);
     play(s);
+    pass(s, SECOND / 5); /* heartbeats are answered */
     assert_int_equal(s->cores[2].last_index, before + 2);
     assert_int_equal(s->cores[1].commit, before);
     s->disk_held[2] = false;
@@ -253,24 +254,44 @@ static void members_that_were_cut_off_are_as_before(void **state) { /* R3 */
     stage_close(s);
 }
 
-static void a_learner_neither_counts_nor_stands(void **state) { /* R4 */
+static void learners_neither_count_nor_stand(void **state) { /* R4 */
     (void)state;
-    stage *s = stage_led(4, 3);
+    stage *s = stage_led(4, 2);
     s->quiet = true;
-    lw_raft_config learner = with_learner();
-    propose_on(s, 1, 1, &learner);
+    lw_raft_config learners = config_of(
+        4, (lw_raft_member[]){
+               {1, LW_RAFT_VOTER}, {2, LW_RAFT_VOTER}, {3, LW_RAFT_LEARNER}, {4, LW_RAFT_LEARNER}});
+    propose_on(s, 1, 1, &learners);
     play(s);
     pass(s, SECOND / 5);
     assert_int_equal(lw_raft_deadline(&s->cores[4]), LW_RAFT_NEVER);
     s->away[2] = true;
-    s->away[3] = true;
     uint64_t before = s->cores[1].commit;
     propose_on(s, 1, 1, NULL);
     play(s);
+    assert_int_equal(lw_raft_peer_of(&s->cores[1], 3)->match, before + 1);
     assert_int_equal(lw_raft_peer_of(&s->cores[1], 4)->match, before + 1);
     assert_int_equal(s->cores[1].commit, before);
     lw_raft_campaign(&s->cores[4], s->now + 5 * (uint64_t)SECOND);
     assert_int_equal(s->cores[4].role, LW_RAFT_FOLLOWER);
+    stage_close(s);
+}
+
+static void both_sets_of_voters_must_agree(void **state) { /* R3 */
+    (void)state;
+    stage *s = stage_led(3, 3);
+    s->quiet = true;
+    s->away[2] = true;
+    s->away[3] = true;
+    uint64_t before = s->cores[1].commit;
+    lw_raft_config alone = config_of(
+        3, (lw_raft_member[]){{1, LW_RAFT_VOTER}, {2, LW_RAFT_LEAVING}, {3, LW_RAFT_LEAVING}});
+    propose_on(s, 1, 1, &alone);
+    play(s);
+    assert_int_equal(s->cores[1].commit, before); /* though the new set is node 1 alone */
+    s->away[2] = false;
+    pass(s, SECOND / 5);
+    assert_int_equal(s->cores[1].committed_config.count, 1);
     stage_close(s);
 }
 
@@ -388,6 +409,20 @@ static void a_lease_is_shorter_than_the_timeout_by_the_drift(void **state) { /* 
     stage_close(s);
 }
 
+static void a_lease_begins_when_what_was_answered_was_sent(void **state) { /* R7 */
+    (void)state;
+    stage *s = stage_led(2, 2);
+    s->quiet = true;
+    s->now += SECOND / 100;
+    uint64_t sent_at = s->now;
+    propose_on(s, 1, 1, NULL);
+    drain(s, 1);
+    s->now += SECOND / 2; /* it was long on its way */
+    play(s);
+    assert_int_equal(lw_raft_peer_of(&s->cores[1], 2)->lease_from, sent_at);
+    stage_close(s);
+}
+
 static void a_restarted_follower_remembers_its_promise_by_waiting(void **state) { /* R7 */
     (void)state;
     lw_raft_config config = voters(3);
@@ -420,7 +455,9 @@ static void a_transfer_gives_up_the_lease_and_may_be_taken_back(void **state) { 
     assert_int_equal(hand_over.kind, LW_RAFT_HAND_OVER);
     s->queue_end = 0;
     s->away[2] = true; /* and the message is late */
-    pass(s, (uint64_t)SECOND * 6 / 5);
+    pass(s, SECOND / 2);
+    assert_false(lw_raft_lease(&s->cores[1], s->now, &index));
+    pass(s, (uint64_t)SECOND * 7 / 10);
     assert_int_equal(s->cores[1].role, LW_RAFT_LEADER);
     assert_true(lw_raft_lease(&s->cores[1], s->now, &index));
     lw_raft_message request = {.kind = LW_RAFT_VOTE,
@@ -518,6 +555,26 @@ static void who_needs_what_is_gone_gets_a_snapshot(void **state) {
     stage_close(s);
 }
 
+static void a_snapshot_that_is_not_needed_tells_what_is_committed(void **state) {
+    (void)state;
+    stage *s = stage_led(3, 3);
+    s->quiet = true;
+    s->away[3] = true; /* so that 2 hears of no commit while 1 is away too */
+    propose_on(s, 1, 2, NULL);
+    drain(s, 1);
+    lw_raft_message entries = s->queue[s->queue_end - 2];
+    assert_int_equal(entries.to, 2);
+    deliver(s, &entries);
+    s->queue_end = 0;
+    uint64_t before = s->cores[2].commit;
+    assert_true(before < s->cores[2].last_index);
+    assert_false(lw_raft_install_begin(&s->cores[2], s->cores[2].last_index, 1));
+    assert_int_equal(s->cores[2].commit, before + 2);
+    drain(s, 2);
+    assert_true(queued(s, 2, LW_RAFT_ACKNOWLEDGE));
+    stage_close(s);
+}
+
 static void an_idle_group_is_silent_until_something_happens(void **state) {
     (void)state;
     stage *s = stage_open(3, 3);
@@ -558,7 +615,8 @@ int main(void) {
         cmocka_unit_test(one_change_of_members_is_in_flight),
         cmocka_unit_test(no_members_change_before_the_term_has_committed),
         cmocka_unit_test(members_that_were_cut_off_are_as_before),
-        cmocka_unit_test(a_learner_neither_counts_nor_stands),
+        cmocka_unit_test(learners_neither_count_nor_stand),
+        cmocka_unit_test(both_sets_of_voters_must_agree),
         cmocka_unit_test(who_has_not_caught_up_does_not_become_a_voter),
         cmocka_unit_test(a_removed_node_hears_so_from_any_member),
         cmocka_unit_test(a_replica_made_anew_is_mute_until_it_knows_as_much),
@@ -566,12 +624,14 @@ int main(void) {
         cmocka_unit_test(a_leader_that_nobody_hears_steps_down),
         cmocka_unit_test(a_lone_voter_leads_without_messages),
         cmocka_unit_test(a_lease_is_shorter_than_the_timeout_by_the_drift),
+        cmocka_unit_test(a_lease_begins_when_what_was_answered_was_sent),
         cmocka_unit_test(a_restarted_follower_remembers_its_promise_by_waiting),
         cmocka_unit_test(a_transfer_gives_up_the_lease_and_may_be_taken_back),
         cmocka_unit_test(a_read_waits_for_a_round),
         cmocka_unit_test(nothing_is_read_before_the_term_has_committed),
         cmocka_unit_test(what_is_in_flight_is_bounded),
         cmocka_unit_test(who_needs_what_is_gone_gets_a_snapshot),
+        cmocka_unit_test(a_snapshot_that_is_not_needed_tells_what_is_committed),
         cmocka_unit_test(an_idle_group_is_silent_until_something_happens),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL);

@@ -160,6 +160,9 @@ static void strand_leader(world *w) {
             w->blocked[id][leader] = true;
         }
     }
+    if (percent(w, 50)) {
+        crash(w, kept);
+    }
 }
 
 static void crash_leader(world *w) {
@@ -475,7 +478,7 @@ static void all_promises_are_kept_under_faults(void **state) {
     w->verbose = one;
     uint64_t seen[7] = {0};
     for (uint64_t seed = first; seed < first + (one ? 1 : runs); seed++) {
-        world_run(w, seed, 0);
+        world_run(w, seed, number("RAFT_PLANT", 0));
         if (w->failure[0] != '\0') {
             fail_msg("RAFT_SEED=%llu: %s", (unsigned long long)seed, w->failure);
         }
