@@ -260,8 +260,8 @@ lw_status lw_commit_make_prewrites(lw_commit_job *job, uint64_t proposed, bool *
         LW_TRY(route(job, job->keys[job->next.item], &shard));
         uint32_t count = fitting(job, shard, job->next.item, true);
         if (job->txn->flushes > 0) {
-            lw_txn_touch(job->txn, job->keys[job->next.item],
-                         job->keys[job->next.item + count - 1]);
+            lw_touched_add(&job->txn->touched, &job->txn->arena, job->keys[job->next.item],
+                           job->keys[job->next.item + count - 1]);
         }
         add_prewrite(job, shard, job->next.item, count, proposed);
         job->next.item += count;

@@ -9,55 +9,9 @@
  * 2. What may be prewritten is in `touched` before it is sent. */
 #include "client/commit.h"
 
-enum {
-    TOUCHED_COUNT_MAX = 256, /* ranges */
-    HEARTBEAT_MS = 60 * 1000,
-};
+enum { HEARTBEAT_MS = 60 * 1000 };
 
 static const uint64_t ns_per_ms = 1000000;
-
-/* ---- what was touched ------------------------------------------------------------------------ */
-
-/* Halves the ranges, each becoming one with the next. */
-static void merge_touched(lw_touched *touched) {
-    uint32_t count = 0;
-    for (uint32_t index = 0; index < touched->count; index += 2) {
-        uint32_t last = index + 1 < touched->count ? index + 1 : index;
-        touched->ranges[count++] = (lw_seen_range){.lower = touched->ranges[index].lower,
-                                                   .upper = touched->ranges[last].upper};
-    }
-    touched->count = count;
-}
-
-void lw_txn_touch(lw_txn *txn, lw_bytes first, lw_bytes last) {
-    lw_touched *touched = &txn->touched;
-    if (touched->ranges == NULL) {
-        touched->ranges =
-            lw_arena_allocate(&txn->arena, (TOUCHED_COUNT_MAX + 1) * sizeof(lw_seen_range));
-    }
-    uint8_t *behind = lw_arena_allocate(&txn->arena, last.size + 1);
-    memcpy(behind, last.data, last.size);
-    behind[last.size] = 0;
-    lw_seen_range made = {.lower = lw_arena_copy(&txn->arena, first),
-                          .upper = lw_view(behind, last.size + 1)};
-    uint32_t place = 0, end;
-    while (place < touched->count && lw_compare(touched->ranges[place].upper, made.lower) < 0) {
-        place++;
-    }
-    for (end = place;
-         end < touched->count && lw_compare(touched->ranges[end].lower, made.upper) <= 0; end++) {
-        const lw_seen_range *met = &touched->ranges[end];
-        made.lower = lw_compare(met->lower, made.lower) < 0 ? met->lower : made.lower;
-        made.upper = lw_compare(met->upper, made.upper) > 0 ? met->upper : made.upper;
-    }
-    memmove(&touched->ranges[place + 1], &touched->ranges[end],
-            (touched->count - end) * sizeof(lw_seen_range));
-    touched->ranges[place] = made;
-    touched->count = touched->count - (end - place) + 1;
-    if (touched->count > TOUCHED_COUNT_MAX) {
-        merge_touched(touched);
-    }
-}
 
 /* ---- flushing -------------------------------------------------------------------------------- */
 

@@ -49,21 +49,7 @@ lw_status lw_begin(lw_client *client, const lw_txn_options *options, lw_txn **tx
     return lw_client_leave(outer, begin(client, options == NULL ? &defaults : options, txn));
 }
 
-lw_status lw_txn_release_locks(lw_txn *txn, uint64_t deadline_ns) {
-    if (!txn->locks) {
-        return LW_OK;
-    }
-    lw_finish_request request = {.start = txn->start};
-    lw_reply reply;
-    lw_buffer_clear(&txn->request);
-    lw_finish_request_encode(&request, &txn->request);
-    LW_TRY(lw_client_call(txn->client, LW_MESSAGE_ROLLBACK, (lw_bytes){0},
-                          lw_buffer_view(&txn->request), deadline_ns, &reply, NULL));
-    txn->locks = false;
-    return LW_OK;
-}
-
-/* The node did not hear that locks are free. It frees them when their session ends, so the client
+/* A node did not hear that locks are free. It frees them when their session ends, so the client
  * takes up another one, unless transactions live that have locks in this one. */
 LW_YIELDS static void abandon_session(lw_client *client) {
     for (const lw_txn *one = client->transactions; one != NULL; one = one->next) {
@@ -216,6 +202,9 @@ LW_YIELDS static lw_status lock_at_shard(lw_txn *txn, lw_bytes key, bool read) {
     lw_buffer_clear(&txn->request);
     lw_lock_request_encode(&request, &txn->request);
     txn->locks = true;
+    if (!lw_touched_holds(&txn->locked, key)) {
+        lw_touched_add(&txn->locked, &txn->arena, key, key);
+    }
     LW_TRY(lw_txn_call(txn, &call));
     LW_TRY(lw_lock_reply_decode(call.reply.body, &client->arena, &answer));
     if (read && answer.value_count != 1) {

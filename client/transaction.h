@@ -6,6 +6,7 @@
 
 #include "base/map.h"
 #include "client/client.h"
+#include "client/touched.h"
 #include "client/write_set.h"
 
 /* A key that was read, and must still be what it was when a strict transaction commits. */
@@ -21,13 +22,6 @@ typedef struct lw_read_range {
     lw_seen_range seen;
 } lw_read_range;
 
-/* Ranges that hold every key a large transaction has prewritten, ascending and apart. Few: where
- * there would be too many, neighbours become one. */
-typedef struct lw_touched {
-    lw_seen_range *ranges; /* no bound is empty */
-    uint32_t count, capacity;
-} lw_touched;
-
 typedef enum lw_txn_state { LW_TXN_OPEN, LW_TXN_ENDED } lw_txn_state;
 
 struct lw_txn {
@@ -41,14 +35,15 @@ struct lw_txn {
     uint64_t read_timestamp;   /* the snapshot; 0: none yet */
     uint64_t commit_timestamp; /* once committed */
     uint64_t valid_until;      /* what is prewritten must commit below this timestamp, or never */
-    bool locks;                /* pessimistic locks may be held at the shard */
+    bool locks;                /* pessimistic locks may be held ... */
+    lw_touched locked;         /* ... on these keys; in the arena */
     uint64_t begun_ns;
     lw_write_set writes;
     /* Of a large transaction, whose writes are prewritten ahead of the commit (client/large.c). */
     uint32_t flushes;                /* how often that was begun */
     uint64_t refreshed_ns;           /* when the primary lock last began its lifetime */
     lw_bytes primary;                /* in the arena */
-    lw_touched touched;              /* bounds in the arena */
+    lw_touched touched;              /* what is prewritten; in the arena */
     struct lw_savepoint *savepoints; /* the newest one; in the arena */
     struct lw_stamped *stamped;      /* the newest one; in the arena (client/stamped.c) */
     lw_arena arena;                  /* ranges, savepoints, and what was touched */
@@ -116,8 +111,6 @@ void lw_txn_let_go(lw_txn *txn);
 LW_MUST_USE LW_YIELDS lw_status lw_txn_flush_if_large(lw_txn *txn);
 /* Rolls back what was sent ahead. */
 LW_MUST_USE LW_YIELDS lw_status lw_txn_drop_flushed(lw_txn *txn);
-/* Notes that keys from `first` to `last` may be prewritten. */
-void lw_txn_touch(lw_txn *txn, lw_bytes first, lw_bytes last);
 /* How long its locks live unrefreshed: a large transaction may take as long as it has, any other is
  * soon over. */
 uint32_t lw_txn_lifetime_ms(const lw_txn *txn);
@@ -126,7 +119,7 @@ LW_MUST_USE LW_YIELDS lw_status lw_txn_commit(lw_txn *txn);
 /* The same at this timestamp, which was drawn after the transaction's start, and no other. If some
  * shard does not grant it nothing was committed, and never will be under this start. */
 LW_MUST_USE LW_YIELDS lw_status lw_txn_commit_at(lw_txn *txn, uint64_t timestamp, bool *granted);
-/* Frees the pessimistic locks, unless the node does not hear it by the deadline. */
+/* Frees the pessimistic locks, unless a node does not hear it by the deadline. */
 LW_MUST_USE LW_YIELDS lw_status lw_txn_release_locks(lw_txn *txn, uint64_t deadline_ns);
 
 #endif
