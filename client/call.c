@@ -92,7 +92,7 @@ static bool has_strangers(const lw_client *client, const lw_shard_descriptor *sh
 
 static void learn_topology(lw_client *client, lw_bytes key, lw_bytes topology, bool *news) {
     *news = lw_routes_learn_all(&client->routes, topology);
-    (void)lw_routes_learn_leaders(&client->routes, topology);
+    lw_routes_learn_leaders(&client->routes, topology);
     const lw_shard_descriptor *shard = lw_routes_find(&client->routes, key);
     client->wants_nodes = client->wants_nodes || (shard != NULL && has_strangers(client, shard));
 }
@@ -133,14 +133,13 @@ LW_YIELDS static void ask_nodes(lw_client *client, uint64_t deadline_ns) {
 }
 
 /* Asks a node for shards, from the one on that holds `key`. One attempt. */
-LW_YIELDS static lw_status ask_topology(lw_client *client, lw_bytes key, uint64_t since,
+LW_YIELDS static lw_status ask_topology(lw_client *client, lw_contact *contact, lw_bytes key,
                                         uint64_t deadline_ns) {
     lw_attempt attempt = {.request = {.kind = LW_MESSAGE_TOPOLOGY,
                                       .timeout_ms = remaining_ms(client, deadline_ns),
                                       .body = key}};
     bool news;
     LW_MARK(client->env, "client.asks_for_shards");
-    lw_contact *contact = lw_contacts_choose(&client->contacts, NULL, since);
     LW_TRY(ask_contact(client, contact, &attempt, deadline_ns));
     learn_topology(client, key, attempt.reply.body, &news);
     return LW_OK;
@@ -151,6 +150,16 @@ static const lw_shard_descriptor *find(const lw_client *client, lw_bytes key, bo
                   : lw_routes_find(&client->routes, key);
 }
 
+static lw_status nobody_told(lw_bytes key, const lw_contact *asked, lw_status status) {
+    char text[LW_PRINTABLE_SIZE];
+    lw_error reason = *lw_error_slot();
+    return lw_fail(LW_TIMEOUT,
+                   "no node told before the deadline which shard holds \"%s\"; the last one asked "
+                   "was %s: %.300s",
+                   lw_printable(key, text, sizeof(text)), asked->link.address,
+                   status == LW_OK ? "it does not know" : reason.text);
+}
+
 lw_status lw_client_route(lw_client *client, lw_bytes key, bool before, uint64_t deadline_ns,
                           const lw_shard_descriptor **shard) {
     if (!client->usable) {
@@ -158,19 +167,19 @@ lw_status lw_client_route(lw_client *client, lw_bytes key, bool before, uint64_t
     }
     uint64_t began = client->contacts.failures, since = began;
     for (uint32_t pauses = 0; (*shard = find(client, key, before)) == NULL;) {
-        lw_status status = ask_topology(client, key, since, deadline_ns);
+        lw_contact *contact = lw_contacts_choose(&client->contacts, NULL, since);
+        lw_status status = ask_topology(client, contact, key, deadline_ns);
         bool more =
             client->contacts.count > 1 && lw_contacts_untried(&client->contacts, since, began);
         if (!more && (status == LW_REFUSED || (!client->reached && status == LW_UNAVAILABLE))) {
             return status;
         }
-        if (find(client, key, before) != NULL || (status != LW_OK && more)) {
+        bool over = lw_env_now(client->env) >= deadline_ns;
+        if (find(client, key, before) != NULL || (status != LW_OK && more && !over)) {
             continue;
         }
         if (!lw_client_pause(client, pauses++, deadline_ns)) {
-            char text[LW_PRINTABLE_SIZE];
-            return lw_fail(LW_TIMEOUT, "no node told before the deadline which shard holds \"%s\"",
-                           lw_printable(key, text, sizeof(text)));
+            return nobody_told(key, contact, status);
         }
         since = client->contacts.failures;
     }
@@ -331,25 +340,34 @@ static void go_elsewhere(round *in, const lw_call *call, lw_contact *contact) {
     in->learnt = in->learnt || untried(in);
 }
 
+/* Whom the client would ask about the call next, if it has a reason. */
+static const lw_contact *believed(round *in, const lw_call *call) {
+    const lw_shard_descriptor *shard = lw_routes_find(&in->client->routes, call->first);
+    return shard != NULL && lw_shard_led(shard)
+               ? lw_contacts_choose(&in->client->contacts, shard, in->since)
+               : NULL;
+}
+
 /* A shard that knows better is learnt from. One that says what we believed already has nothing to
  * say of this key any more; of several nodes it may only not lead. */
 static void learn(round *in, const lw_call *call, lw_contact *contact, lw_bytes topology) {
     lw_client *client = in->client;
-    bool news;
+    bool news, several = client->contacts.count > 1;
+    if (several && believed(in, call) == contact) {
+        lw_routes_lead(&client->routes, call->first, 0, (lw_bytes){0});
+    }
     learn_topology(client, call->first, topology, &news);
     if (news) {
         LW_MARK(client->env, "client.learns_of_shards");
         in->learnt = true;
         return;
     }
-    if (client->contacts.count == 1) {
+    if (!several) {
         lw_routes_forget(&client->routes, call->first);
         return;
     }
-    const lw_shard_descriptor *shard = lw_routes_find(&client->routes, call->first);
-    bool led = shard != NULL && (shard->leader != 0 || shard->leader_address.size > 0);
-    if (led && lw_contacts_choose(&client->contacts, shard, in->since) != contact &&
-        in->redirects < REDIRECTS_MAX) {
+    const lw_contact *next = believed(in, call);
+    if (next != NULL && next != contact && in->redirects < REDIRECTS_MAX) {
         LW_MARK(client->env, "client.follows_the_leader");
         in->redirects++;
         in->learnt = true;
@@ -379,7 +397,7 @@ static void note_leader(round *in, const lw_call *call, const lw_contact *contac
         return;
     }
     const lw_shard_descriptor *shard = lw_routes_find(&client->routes, call->first);
-    if (shard != NULL && shard->leader == 0 && shard->leader_address.size == 0) {
+    if (shard != NULL && (shard->leader != contact->node || !lw_shard_led(shard))) {
         lw_routes_lead(&client->routes, call->first, contact->node, lw_text(contact->link.address));
     }
 }

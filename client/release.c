@@ -32,8 +32,8 @@ LW_YIELDS static lw_status add_next(release *in) {
     lw_bytes key = in->from.size > 0 ? in->from : range->lower;
     const lw_shard_descriptor *shard;
     LW_TRY(lw_client_route(txn->client, key, false, in->deadline_ns, &shard));
-    bool led = shard->leader != 0 || shard->leader_address.size > 0;
-    lw_contact *leader = led ? lw_contacts_choose(contacts, shard, contacts->failures) : NULL;
+    lw_contact *leader =
+        lw_shard_led(shard) ? lw_contacts_choose(contacts, shard, contacts->failures) : NULL;
     if (leader == NULL || !told_already(in, leader)) {
         in->told[in->count] = leader;
         in->calls[in->count++] = (lw_call){.kind = LW_MESSAGE_ROLLBACK,

@@ -135,31 +135,28 @@ bool lw_routes_learn_all(lw_routes *routes, lw_bytes topology) {
 
 /* ---- leaders -------------------------------------------------------------------------------- */
 
-static bool set_leader(lw_routes *routes, lw_shard_descriptor *shard, uint64_t leader,
+static void set_leader(lw_routes *routes, lw_shard_descriptor *shard, uint64_t leader,
                        lw_bytes address) {
-    if (shard->leader == leader && lw_equal(shard->leader_address, address)) {
-        return false;
+    if (shard->leader != leader || !lw_equal(shard->leader_address, address)) {
+        lw_bytes copy = lw_copy(routes->memory, address);
+        free_bytes(routes->memory, shard->leader_address);
+        shard->leader = leader;
+        shard->leader_address = copy;
     }
-    lw_bytes copy = lw_copy(routes->memory, address);
-    free_bytes(routes->memory, shard->leader_address);
-    shard->leader = leader;
-    shard->leader_address = copy;
-    return true;
 }
 
 void lw_routes_lead(lw_routes *routes, lw_bytes key, uint64_t leader, lw_bytes address) {
     uint32_t count = starting_up_to(routes, key);
     if (count > 0 && lw_shard_holds(&routes->shards[count - 1], key)) {
-        (void)set_leader(routes, &routes->shards[count - 1], leader, address);
+        set_leader(routes, &routes->shards[count - 1], leader, address);
     }
 }
 
-bool lw_routes_learn_leaders(lw_routes *routes, lw_bytes topology) {
+void lw_routes_learn_leaders(lw_routes *routes, lw_bytes topology) {
     lw_reader reader;
     uint32_t count = 0;
-    bool news = false;
     if (lw_topology_open(topology, &reader, &count) != LW_OK) {
-        return false;
+        return;
     }
     for (uint32_t index = 0; index < count; index++) {
         lw_shard_descriptor told;
@@ -168,13 +165,11 @@ bool lw_routes_learn_leaders(lw_routes *routes, lw_bytes topology) {
         }
         uint32_t place = starting_up_to(routes, told.start);
         lw_shard_descriptor *known = place == 0 ? NULL : &routes->shards[place - 1];
-        bool same = known != NULL && known->id == told.id && !newer(known->epoch, told.epoch) &&
-                    !newer(told.epoch, known->epoch);
-        if (same && (told.leader != 0 || told.leader_address.size > 0)) {
-            news |= set_leader(routes, known, told.leader, told.leader_address);
+        if (known != NULL && known->id == told.id && !lw_shard_led(known) &&
+            !newer(known->epoch, told.epoch) && !newer(told.epoch, known->epoch)) {
+            set_leader(routes, known, told.leader, told.leader_address);
         }
     }
-    return news;
 }
 
 void lw_routes_forget(lw_routes *routes, lw_bytes key) {

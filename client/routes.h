@@ -30,9 +30,9 @@ bool lw_routes_learn(lw_routes *routes, const lw_shard_descriptor *shard);
 /* Takes a whole TOPOLOGY body in; what cannot be read changes nothing. Returns whether any of it
  * was news. */
 bool lw_routes_learn_all(lw_routes *routes, lw_bytes topology);
-/* Takes from a TOPOLOGY body who leads the shards that are known as they are in it. Returns whether
- * any of that was news. */
-bool lw_routes_learn_leaders(lw_routes *routes, lw_bytes topology);
+/* Takes from a TOPOLOGY body who leads the shards that are known as they are in it, and of which
+ * that is not known: who was found to lead is believed until it says otherwise. */
+void lw_routes_learn_leaders(lw_routes *routes, lw_bytes topology);
 /* The shard that holds `key` is led by this node, at this address, as far as that is known (0,
  * empty). Nothing happens in a gap. Not a change: it tells nothing of where keys lie. */
 void lw_routes_lead(lw_routes *routes, lw_bytes key, uint64_t leader, lw_bytes address);
@@ -44,6 +44,10 @@ void lw_routes_forget(lw_routes *routes, lw_bytes key);
 const lw_shard_descriptor *lw_routes_find(const lw_routes *routes, lw_bytes key);
 /* The shard that holds the last keys below `bound` (empty: the last of all), or NULL in a gap. */
 const lw_shard_descriptor *lw_routes_find_before(const lw_routes *routes, lw_bytes bound);
+/* Whether anything is known of who leads the shard. */
+static inline bool lw_shard_led(const lw_shard_descriptor *shard) {
+    return shard->leader != 0 || shard->leader_address.size > 0;
+}
 /* Whether `key` lies in the shard's range. */
 static inline bool lw_shard_holds(const lw_shard_descriptor *shard, lw_bytes key) {
     return (shard->end.size == 0 || lw_compare(key, shard->end) < 0) &&

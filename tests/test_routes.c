@@ -198,6 +198,45 @@ static void splits_are_learnt_in_any_order(void **state) {
     }
 }
 
+/* ---- leaders -------------------------------------------------------------------------------- */
+
+static void tell_leader(fixture *in, uint64_t version, uint64_t leader, const char *address) {
+    lw_shard_descriptor news = shard(1, version, "", "m");
+    news.leader = leader;
+    news.leader_address = lw_text(address);
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_topology_encode(&news, 1, &body);
+    lw_routes_learn_leaders(&in->routes, lw_buffer_view(&body));
+    lw_buffer_reset(&body);
+}
+
+static uint64_t leader_at(const fixture *in, const char *key) {
+    const lw_shard_descriptor *found = lw_routes_find(&in->routes, lw_text(key));
+    return found == NULL ? 0 : found->leader;
+}
+
+static void who_was_found_to_lead_is_believed_until_it_does_not(void **state) {
+    fixture *in = *state;
+    assert_true(learn(in, 1, 2, "", "m"));
+    uint64_t changes = in->routes.changes;
+    tell_leader(in, 1, 7, "old:1"); /* of before the last change: it says nothing */
+    assert_false(lw_shard_led(lw_routes_find(&in->routes, lw_text("k"))));
+    tell_leader(in, 2, 8, "b:1");
+    assert_int_equal(leader_at(in, "k"), 8);
+    tell_leader(in, 2, 9, "c:1"); /* hearsay */
+    assert_int_equal(leader_at(in, "k"), 8);
+    lw_routes_lead(&in->routes, lw_text("k"), 9, lw_text("c:1"));
+    assert_int_equal(leader_at(in, "k"), 9);
+    lw_routes_lead(&in->routes, lw_text("k"), 0, (lw_bytes){0});
+    assert_false(lw_shard_led(lw_routes_find(&in->routes, lw_text("k"))));
+    tell_leader(in, 2, 8, "b:1");
+    assert_int_equal(leader_at(in, "k"), 8);
+    lw_routes_lead(&in->routes, lw_text("z"), 5, lw_text("e:1")); /* a gap */
+    assert_true(in->routes.changes == changes);
+    assert_true(learn(in, 1, 3, "", "m")); /* who leads the changed shard is another question */
+    assert_int_equal(leader_at(in, "k"), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_key_leads_to_the_shard_that_holds_it, setup, teardown),
@@ -208,6 +247,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_list_of_shards_is_learnt_as_far_as_it_can_be_read, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(splits_are_learnt_in_any_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_was_found_to_lead_is_believed_until_it_does_not, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }
