@@ -309,7 +309,7 @@ static inline void lattice_name_nodes(lattice *in) {
         uint8_t seed[LW_SEED_SIZE] = {seed_number};
         lattice_node *at = &in->nodes[index];
         lw_identity_derive(seed, &at->identity);
-        at->id = lw_member_id(at->identity.public_key);
+        at->id = lw_identity_number(at->identity.public_key);
         if (at->id > last) {
             last = at->id;
             index++;
