@@ -151,7 +151,8 @@ LW_YIELDS static lw_status open_storage(lw_node *node) {
     char path[LW_PATH_SIZE];
     LW_TRY(lw_path_join(path, node->options.directory, "log"));
     lw_log_options log_options = {.reserve = lw_store_reserve(node->store),
-                                  .budget = lw_store_budget(node->store)};
+                                  .budget = lw_store_budget(node->store),
+                                  .begins = lw_shards_begins};
     lw_store_replaying(node->store, true);
     lw_status status =
         lw_log_open(node->env, path, &log_options, lw_shards_replay, node->shards, &node->log);

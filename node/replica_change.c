@@ -2,10 +2,10 @@
 /* CHANGE_REPLICAS and TRANSFER: which nodes hold the shard, and which of them leads.
  *
  * A change is an entry with the new descriptor, whose config version is one higher, and with the
- * new members for the group, which act on them as soon as the entry is in their logs. Where two
- * voters change at once there are two entries: with the first both sets of voters have to agree
- * (joint consensus), with the second the old one is gone. The second is proposed by whoever leads
- * once the first is applied, be it another leader.
+ * new members for the group, which act on them as soon as the entry is in their logs. Where voters
+ * change there are two entries: with the first both sets of voters have to agree (joint consensus),
+ * with the second the old one is gone. The second is proposed by whoever leads once the first is
+ * applied, be it another leader.
  *
  * Invariants
  * 1. One change at a time, and none beside a split: the descriptor that an entry puts is that of
@@ -110,9 +110,7 @@ static lw_status promote(lw_group_members *members, const lw_group_figures *figu
         return LW_OK;
     }
     LW_TRY(check_caught_up(figures, request->voter));
-    const lw_shard_replica *leaving = request->leaves == 0 ? NULL : find(members, request->leaves);
-    bool both = leaving != NULL && leaving->role == LW_REPLICA_VOTER;
-    rising->role = both ? LW_REPLICA_JOINING : LW_REPLICA_VOTER;
+    rising->role = LW_REPLICA_JOINING;
     return LW_OK;
 }
 
@@ -126,7 +124,7 @@ static lw_status leave(lw_group_members *members, const lw_change_replicas_reque
         return lw_fail(LW_INVALID_ARGUMENT, "node %016llx leads the shard: have it hand over first",
                        (unsigned long long)leader);
     }
-    if (replica_members_joint(members)) {
+    if (leaving->role == LW_REPLICA_VOTER) {
         leaving->role = LW_REPLICA_LEAVING;
     } else {
         take_out(members, leaving);
@@ -316,7 +314,10 @@ lw_status replica_change_replicas(replica_call *call, lw_bytes body, lw_buffer *
 /* ---- TRANSFER ------------------------------------------------------------------------------- */
 
 LW_YIELDS static lw_status hand_over(lw_replica *replica, uint64_t node, uint64_t deadline_ns) {
-    LW_TRY(lw_group_transfer(replica->group, node));
+    if (lw_group_transfer(replica->group, node) != LW_OK) {
+        lw_error why = *lw_error_slot();
+        return lw_fail(LW_UNAVAILABLE, "%s", why.text);
+    }
     while (lw_group_leader(replica->group) != node) {
         if (replica->closing || replica->dead) {
             return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");

@@ -24,8 +24,8 @@ enum {
     FIRST_ENTRIES_SIZE = 1024, /* bytes that a leadership begins with, rounded up */
     LEAD_PAUSE_MS = 20,        /* until a step is tried again */
     DRAW_MS = 2000,
-    CAMPAIGNS_MAX = 12,
-    CAMPAIGN_PAUSE_MS = 5, /* the first one; each is longer than the one before */
+    CAMPAIGNS_MAX = 50,
+    CAMPAIGN_PAUSE_MS = 20,
 };
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -240,7 +240,7 @@ LW_YIELDS static void campaign(lw_replica *replica) {
                                lw_group_leader(replica->group) == 0;
          attempt++) {
         lw_group_campaign(replica->group);
-        uint64_t until_ns = lw_env_now(replica->env) + attempt * CAMPAIGN_PAUSE_MS * NS_PER_MS;
+        uint64_t until_ns = lw_env_now(replica->env) + CAMPAIGN_PAUSE_MS * NS_PER_MS;
         (void)lw_env_wait(replica->env, &replica->roles_changed, until_ns);
     }
 }

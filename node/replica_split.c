@@ -253,6 +253,8 @@ static void switch_over(splitting *work) {
     replica_open_hand_over(parent, child);
     child->background_count++; /* until it serves */
     parent->options.split(parent->options.argument, child);
+    status = lw_group_replay_end(child->group);
+    LW_ASSERT(status == LW_OK); /* there was nothing to replay */
     replica_tell(parent);
     lw_group_resume(parent->group);
 }
@@ -275,9 +277,21 @@ LW_YIELDS static lw_status give_away(splitting *work) {
     return LW_OK;
 }
 
+/* Followers learn that an entry is committed with what comes behind it. */
+LW_YIELDS static void push_commit(const splitting *work) {
+    lw_buffer nothing = lw_buffer_in(work->parent->env->memory);
+    replica_proposal proposal = {.base = {.term = work->leadership}};
+    replica_propose(work->parent, ENTRY_KEPT, &nothing, &proposal);
+    (void)!replica_wait(work->parent, &proposal);
+    lw_buffer_reset(&nothing);
+}
+
 /* Step 5. The same. */
 LW_YIELDS static void begin_child(splitting *work, bool leads) {
     lw_replica *child = work->child;
+    if (leads && !replica_alone(work->parent)) {
+        push_commit(work);
+    }
     child->log = work->parent->log;
     lw_status status;
     dawdle(child);

@@ -305,6 +305,13 @@ static void enter_child(void *argument, lw_replica *child) {
     lw_shards *shards = argument;
     lw_shard_descriptor shard;
     lw_replica_descriptor(child, &shard);
+    if (shards_member_of(shards, shard.id) != NULL) { /* R11: it could not have come */
+        (void)!lw_fail(LW_INTERNAL, "shard %llu comes off another one, and is here already",
+                       (unsigned long long)shard.id);
+        lw_error reason = *lw_error_slot();
+        die(shards, &reason);
+        return;
+    }
     (void)shards_enter(shards, shard.id, child, false);
     lw_status status = shards_past_revive(shards, child, shard.id);
     LW_ASSERT(status == LW_OK); /* of a state that was replayed */
@@ -413,6 +420,9 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
                                 .argument = opened};
     opened->groups = lw_groups_open(&groups);
     opened->timestamps = lw_timestamps_open(options->env);
+    if (opened->others.ask != NULL) {
+        lw_timestamps_fetch_by(opened->timestamps, shards_fetch_timestamps, opened);
+    }
     opened->latch_slots = lw_allocate_zero(memory, sizeof(*opened->latch_slots));
     opened->locks = lw_lock_table_open(options->env);
     opened->detector = lw_detector_open(memory);
@@ -446,6 +456,12 @@ lw_status lw_shards_replay(void *argument, const lw_log_record *record) {
     return shards_past_replay(shards, record)
                ? LW_OK
                : lw_replica_replay(shards_member_of(shards, record->group)->replica, record);
+}
+
+bool lw_shards_begins(void *argument, uint64_t group, uint64_t index) {
+    lw_shards *shards = argument;
+    const lw_tree *tree = lw_store_tree(shards->options.store, group);
+    return tree != NULL && lw_tree_flushed(tree) >= index;
 }
 
 /* What comes off goes behind its parent, and may have to be split itself. */

@@ -4,6 +4,8 @@
  * requests are idempotent, so one that got no answer is sent again. */
 #include "node/shards_state.h"
 
+#include "txn/request.h"
+
 enum {
     LONE_ATTEMPTS = 8,  /* on a lone node, where only a split sends one on */
     ASK_MS = 10 * 1000, /* for all attempts */
@@ -198,15 +200,43 @@ LW_YIELDS static lw_status ask_until(asking *job, lw_buffer *reply) {
     }
 }
 
-lw_status lw_shards_ask(lw_shards *shards, lw_message_kind kind, lw_bytes key, lw_bytes body,
-                        lw_buffer *reply) {
+LW_YIELDS static lw_status ask_by(lw_shards *shards, lw_message_kind kind, lw_bytes key,
+                                  lw_bytes body, uint64_t deadline_ns, lw_buffer *reply) {
     asking job = {.shards = shards,
                   .kind = kind,
                   .key = key,
                   .body = body,
-                  .deadline_ns = lw_env_now(shards->env) + ASK_MS * NS_PER_MS,
+                  .deadline_ns = deadline_ns,
                   .told_bytes = lw_buffer_in(shards->env->memory)};
     lw_status status = ask_until(&job, reply);
     lw_buffer_reset(&job.told_bytes);
     return status;
+}
+
+lw_status lw_shards_ask(lw_shards *shards, lw_message_kind kind, lw_bytes key, lw_bytes body,
+                        lw_buffer *reply) {
+    uint64_t deadline_ns = lw_env_now(shards->env) + ASK_MS * NS_PER_MS;
+    return ask_by(shards, kind, key, body, deadline_ns, reply);
+}
+
+lw_status shards_fetch_timestamps(void *argument, uint32_t count, uint64_t deadline_ns,
+                                  uint64_t *first) {
+    lw_shards *shards = argument;
+    uint64_t until_ns = lw_env_now(shards->env) + ASK_MS * NS_PER_MS;
+    until_ns = deadline_ns != 0 && deadline_ns < until_ns ? deadline_ns : until_ns;
+    lw_buffer body = lw_buffer_in(shards->env->memory), reply = body;
+    lw_arena arena = lw_arena_in(shards->env->memory);
+    lw_timestamp_reply answer = {0};
+    lw_timestamp_request_encode(&(lw_timestamp_request){.count = count}, &body);
+    lw_status status = ask_by(shards, LW_MESSAGE_TIMESTAMP, lw_view(NULL, 0), lw_buffer_view(&body),
+                              until_ns, &reply);
+    if (status == LW_OK) {
+        status = lw_timestamp_reply_decode(lw_buffer_view(&reply), &arena, &answer);
+    }
+    lw_buffer_reset(&body);
+    lw_buffer_reset(&reply);
+    lw_arena_reset(&arena);
+    LW_TRY(status);
+    *first = answer.first;
+    return LW_OK;
 }

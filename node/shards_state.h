@@ -83,6 +83,12 @@ lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard);
 /* Whether a member other than `shard` holds any of the keys of a range. */
 bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_descriptor *range);
 
+/* ---- shards_ask.c --------------------------------------------------------------------------- */
+
+/* From the leader of the root shard: an lw_timestamps_fetch. */
+LW_MUST_USE LW_YIELDS lw_status shards_fetch_timestamps(void *shards, uint32_t count,
+                                                        uint64_t deadline_ns, uint64_t *first);
+
 /* ---- shards_join.c -------------------------------------------------------------------------- */
 
 /* See lw_groups_options.stranger. */
