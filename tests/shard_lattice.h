@@ -1,0 +1,869 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A bench for shards on several nodes: simulated hosts, each with a store, a log and shards, that
+ * send one another messages which are late and overtake each other, and requests. Stories run
+ * outside of fibers, as in tests/shard_bench.h: they ask, let time pass, crash and cut off hosts,
+ * and note what is not as they expect. A story that notes nothing has passed; with a planted bug it
+ * must not. */
+#ifndef LW_TESTS_SHARD_LATTICE_H
+#define LW_TESTS_SHARD_LATTICE_H
+
+#include "tests/unit.h"
+
+#include "node/shards.h"
+#include "node/snapshot.h"
+#include "sim/world.h"
+#include "storage/batch.h"
+#include "txn/oracle.h"
+#include "txn/record.h"
+#include "txn/request.h"
+
+#define LATTICE_MS UINT64_C(1000000)
+enum { LATTICE_NODES = 4 }; /* with ids from 1 on */
+
+typedef struct lattice lattice;
+
+typedef struct lattice_node {
+    lattice *in;
+    uint64_t id;
+    lw_host *host;
+    lw_env *env;
+    lw_store *store;
+    lw_log *log;
+    lw_shards *shards;
+    lw_snapshots *snapshots;
+    uint32_t life; /* how often it was booted */
+    bool bootstrap, open, done, died;
+    lw_status opened;
+} lattice_node;
+
+struct lattice {
+    lw_world *world;
+    lw_memory *memory; /* the story's own */
+    lw_arena arena;
+    lattice_node nodes[LATTICE_NODES + 1];
+    bool cut[LATTICE_NODES + 1][LATTICE_NODES + 1];         /* from, to */
+    uint32_t slow_ms[LATTICE_NODES + 1][LATTICE_NODES + 1]; /* of requests and answers */
+    uint64_t chance;
+    uint64_t request_id, session;
+    /* The last message from one node to another that is as large as an append with an entry. */
+    uint64_t kept_from, kept_to;
+    lw_bytes kept;
+    char failure[256]; /* the first thing that was not as expected */
+};
+
+static inline void expect(lattice *in, bool holds, const char *what) {
+    if (!holds && in->failure[0] == 0) {
+        (void)snprintf(in->failure, sizeof(in->failure), "%.250s", what);
+    }
+}
+
+static inline void expect_text(lattice *in, const char *text, const char *wanted,
+                               const char *what) {
+    if (strcmp(text, wanted) != 0 && in->failure[0] == 0) {
+        (void)snprintf(in->failure, sizeof(in->failure), "%s: \"%.90s\", not \"%.90s\"", what, text,
+                       wanted);
+    }
+}
+
+static inline void lattice_pass_ms(lattice *in, uint64_t duration_ms) {
+    (void)lw_world_run(in->world, lw_world_now(in->world) + duration_ms * LATTICE_MS);
+}
+
+static inline bool lattice_up(const lattice *in, uint64_t id) {
+    const lattice_node *node = &in->nodes[id];
+    return node->open && lw_host_running(node->host);
+}
+
+static inline bool lattice_reaches(const lattice *in, uint64_t from, uint64_t to) {
+    return lattice_up(in, to) && !in->cut[from][to];
+}
+
+/* Up to two ms, so that messages overtake each other. */
+static inline uint64_t lattice_delay_ns(lattice *in) {
+    return LATTICE_MS / 10 + unit_random_below(&in->chance, 2 * LATTICE_MS);
+}
+
+/* ---- messages ------------------------------------------------------------------------------- */
+
+typedef struct lattice_post {
+    lattice *in;
+    uint64_t from, to;
+    lw_bytes bytes;
+} lattice_post;
+
+static inline void lattice_post_main(void *argument) {
+    lattice_post *post = argument;
+    lattice_node *to = &post->in->nodes[post->to];
+    if (to->shards != NULL) {
+        lw_shards_receive(to->shards, post->from, post->bytes);
+    }
+    lw_free(post->in->memory, (void *)(uintptr_t)post->bytes.data);
+    lw_free(post->in->memory, post);
+}
+
+static inline void lattice_post_arrives(void *argument) {
+    lattice_post *post = argument;
+    if (lattice_reaches(post->in, post->from, post->to)) {
+        lw_env_start(post->in->nodes[post->to].env, "message", lattice_post_main, post);
+    }
+}
+
+static inline void lattice_send(void *argument, uint64_t node, lw_bytes message) {
+    lattice_node *from = argument;
+    lattice *in = from->in;
+    lattice_post *post = lw_allocate(in->memory, sizeof(*post));
+    if (from->id == in->kept_from && node == in->kept_to && message.size > 40) {
+        in->kept = lw_copy(in->memory, message);
+    }
+    *post = (lattice_post){
+        .in = in, .from = from->id, .to = node, .bytes = lw_copy(in->memory, message)};
+    lw_world_at(in->world, lw_world_now(in->world) + lattice_delay_ns(in), lattice_post_arrives,
+                post);
+}
+
+/* What was kept arrives once more. */
+static inline void lattice_send_kept(lattice *in) {
+    lattice_post *post = lw_allocate(in->memory, sizeof(*post));
+    *post = (lattice_post){
+        .in = in, .from = in->kept_from, .to = in->kept_to, .bytes = lw_copy(in->memory, in->kept)};
+    lw_world_at(in->world, lw_world_now(in->world), lattice_post_arrives, post);
+}
+
+/* A link that is up, or down now, as one of its ends sees it. */
+typedef struct lattice_link {
+    lattice *in;
+    uint64_t at, of;
+} lattice_link;
+
+static inline void lattice_link_main(void *argument) {
+    lattice_link *link = argument;
+    lattice_node *at = &link->in->nodes[link->at];
+    if (at->shards != NULL) {
+        lw_shards_link(at->shards, link->of,
+                       lattice_reaches(link->in, link->at, link->of) &&
+                           lattice_reaches(link->in, link->of, link->at));
+    }
+}
+
+static inline void lattice_link_arrives(void *argument) {
+    lattice_link *link = argument;
+    if (lattice_up(link->in, link->at)) {
+        lw_env_start(link->in->nodes[link->at].env, "link", lattice_link_main, link);
+    }
+}
+
+/* Everybody looks at its links, a little later. */
+static inline void lattice_links(lattice *in) {
+    for (uint64_t at = 1; at <= LATTICE_NODES; at++) {
+        for (uint64_t of = 1; of <= LATTICE_NODES; of++) {
+            if (at != of) {
+                lattice_link *link = lw_allocate(in->memory, sizeof(*link));
+                *link = (lattice_link){.in = in, .at = at, .of = of};
+                lw_world_at(in->world, lw_world_now(in->world) + 50 * LATTICE_MS,
+                            lattice_link_arrives, link);
+            }
+        }
+    }
+}
+
+/* ---- requests ------------------------------------------------------------------------------- */
+
+typedef struct lattice_ask {
+    lattice *in;
+    uint64_t from, to; /* from 0: the story's own */
+    uint32_t life;     /* of whom it comes from */
+    lw_request request;
+    uint64_t session;
+    lw_buffer body, reply;
+    lw_status status;
+    char text[LW_ERROR_TEXT_SIZE];
+    bool done;
+    lw_queue answered;
+} lattice_ask;
+
+static inline void lattice_answer_main(void *argument) {
+    lattice_ask *ask = argument;
+    ask->done = true;
+    lw_queue_wake_all(&ask->answered);
+}
+
+static inline void lattice_answer_arrives(void *argument) {
+    lattice_ask *ask = argument;
+    const lattice_node *from = &ask->in->nodes[ask->from];
+    if (ask->from == 0) {
+        ask->done = true;
+    } else if (lattice_reaches(ask->in, ask->to, ask->from) && from->life == ask->life) {
+        lw_env_start(from->env, "answer", lattice_answer_main, ask);
+    }
+}
+
+static inline void lattice_answer(lattice_ask *ask) {
+    uint64_t delay_ns =
+        lattice_delay_ns(ask->in) + ask->in->slow_ms[ask->to][ask->from] * LATTICE_MS;
+    lw_world_at(ask->in->world, lw_world_now(ask->in->world) + delay_ns, lattice_answer_arrives,
+                ask);
+}
+
+static inline lw_status lattice_handle(lattice_node *node, lattice_ask *ask, lw_buffer *reply) {
+    const lw_request *request = &ask->request;
+    switch ((int)request->kind) {
+    case LW_MESSAGE_DESCRIBE:
+        return lw_shards_describe(node->shards, request->body, reply);
+    case LW_MESSAGE_SNAPSHOT_OFFER:
+    case LW_MESSAGE_SNAPSHOT_PIECE:
+    case LW_MESSAGE_SNAPSHOT_END:
+        return lw_snapshots_handle(node->snapshots, ask->from, request, reply);
+    default:
+        return lw_shards_execute(node->shards, request, ask->session, reply);
+    }
+}
+
+static inline void lattice_ask_main(void *argument) {
+    lattice_ask *ask = argument;
+    lattice_node *node = &ask->in->nodes[ask->to];
+    lw_buffer reply = lw_buffer_in(node->env->memory);
+    ask->status = lattice_handle(node, ask, &reply);
+    if (ask->status != LW_OK) {
+        (void)snprintf(ask->text, sizeof(ask->text), "%s", lw_error_slot()->text);
+    }
+    lw_buffer_append(&ask->reply, lw_buffer_view(&reply));
+    lw_buffer_reset(&reply);
+    lattice_answer(ask);
+}
+
+static inline void lattice_ask_arrives(void *argument) {
+    lattice_ask *ask = argument;
+    if (lattice_reaches(ask->in, ask->from, ask->to)) {
+        lw_env_start(ask->in->nodes[ask->to].env, "ask", lattice_ask_main, ask);
+    } else {
+        ask->status = LW_UNAVAILABLE;
+        (void)snprintf(ask->text, sizeof(ask->text), "node %d is not there", (int)ask->to);
+        lattice_answer(ask);
+    }
+}
+
+static inline lattice_ask *lattice_ask_open(lattice *in, uint64_t from, uint64_t to,
+                                            const lw_request *request, uint64_t session) {
+    lattice_ask *ask = lw_allocate_zero(in->memory, sizeof(*ask));
+    *ask = (lattice_ask){.in = in,
+                         .from = from,
+                         .to = to,
+                         .life = in->nodes[from].life,
+                         .request = *request,
+                         .session = session,
+                         .body = lw_buffer_in(in->memory),
+                         .reply = lw_buffer_in(in->memory)};
+    lw_buffer_append(&ask->body, request->body);
+    ask->request.body = lw_buffer_view(&ask->body);
+    uint64_t delay_ns = lattice_delay_ns(in) + in->slow_ms[from][to] * LATTICE_MS;
+    lw_world_at(in->world, lw_world_now(in->world) + delay_ns, lattice_ask_arrives, ask);
+    return ask;
+}
+
+/* lw_shards_others.ask. */
+static inline lw_status lattice_ask_node(void *argument, uint64_t node, const lw_request *request,
+                                         uint64_t deadline_ns, lw_buffer *reply) {
+    lattice_node *from = argument;
+    lattice_ask *ask = lattice_ask_open(from->in, from->id, node, request, 0);
+    while (!ask->done) {
+        if (!lw_env_wait(from->env, &ask->answered, deadline_ns)) {
+            return lw_fail(LW_TIMEOUT, "node %d does not answer", (int)node);
+        }
+    }
+    lw_buffer_append(reply, lw_buffer_view(&ask->reply));
+    return ask->status == LW_OK ? LW_OK : lw_fail(ask->status, "%s", ask->text);
+}
+
+/* ---- what a node knows of others ------------------------------------------------------------ */
+
+static inline bool lattice_holds(const lw_shard_descriptor *shard, lw_bytes key) {
+    return lw_compare(shard->start, key) <= 0 &&
+           (shard->end.size == 0 || lw_compare(key, shard->end) < 0);
+}
+
+/* The replica on a node that holds a key; NULL: none. */
+static inline lw_replica *lattice_replica(const lattice *in, uint64_t id, lw_bytes key) {
+    const lattice_node *node = &in->nodes[id];
+    for (uint32_t index = 0; lattice_up(in, id) && index < lw_shards_count(node->shards); index++) {
+        lw_shard_descriptor shard;
+        lw_replica *replica = lw_shards_at(node->shards, index);
+        lw_replica_descriptor(replica, &shard);
+        if (lattice_holds(&shard, key)) {
+            return replica;
+        }
+    }
+    return NULL;
+}
+
+/* The node that serves the shard of a key, of those that believe so the last; 0: none. */
+static inline uint64_t lattice_leader(const lattice *in, lw_bytes key) {
+    uint64_t leader = 0, term = 0;
+    for (uint64_t id = 1; id <= LATTICE_NODES; id++) {
+        const lw_replica *replica = lattice_replica(in, id, key);
+        lw_replica_figures figures = {.term = 0};
+        if (replica != NULL && lw_replica_leads(replica)) {
+            lw_replica_figures_get(replica, &figures);
+        }
+        if (figures.term > term) {
+            leader = id;
+            term = figures.term;
+        }
+    }
+    return leader;
+}
+
+/* A directory that knows all there is to know. */
+static inline bool lattice_locate(void *argument, lw_bytes key, lw_shard_descriptor *shard) {
+    lattice_node *node = argument;
+    uint64_t leader = lattice_leader(node->in, key);
+    for (uint64_t id = 1; id <= LATTICE_NODES; id++) {
+        const lw_replica *replica =
+            leader == 0 || leader == id ? lattice_replica(node->in, id, key) : NULL;
+        if (replica != NULL) {
+            lw_replica_descriptor(replica, shard);
+            shard->leader = leader;
+            return true;
+        }
+    }
+    return false;
+}
+
+static inline lw_status lattice_send_snapshot(void *argument, uint64_t shard, uint64_t node,
+                                              uint64_t *index) {
+    lattice_node *from = argument;
+    return lw_snapshots_send(from->snapshots, shard, node, index);
+}
+
+static inline lw_status lattice_describe(void *argument, uint64_t shard, uint64_t node,
+                                         uint64_t index, lw_snapshot *state, uint64_t *term,
+                                         lw_buffer *head) {
+    lattice_node *from = argument;
+    return lw_shards_snapshot_describe(from->shards, shard, node, index, state, term, head);
+}
+
+static inline lw_status lattice_wanted(void *argument, const lw_snapshot_arrival *offered) {
+    lattice_node *node = argument;
+    return lw_shards_snapshot_wanted(node->shards, offered);
+}
+
+static inline lw_status lattice_install(void *argument, const lw_snapshot_arrival *arrived) {
+    lattice_node *node = argument;
+    return lw_shards_snapshot_install(node->shards, arrived);
+}
+
+/* ---- opening, closing, crashing ------------------------------------------------------------- */
+
+static inline void lattice_flushed(void *argument, lw_tree *tree, uint64_t index) {
+    lattice_node *node = argument;
+    if (node->shards != NULL) {
+        lw_shards_flushed(node->shards, tree, index);
+    }
+}
+
+static inline void lattice_store_died(void *argument, const lw_error *reason) {
+    lattice_node *node = argument;
+    if (node->shards != NULL) {
+        lw_shards_store_died(node->shards, reason);
+    }
+}
+
+static inline void lattice_died(void *argument, const lw_error *reason) {
+    lattice_node *node = argument;
+    expect(node->in, false, reason->text);
+    node->died = true;
+}
+
+static inline lw_bytes lattice_label(void *argument, uint64_t session) {
+    (void)argument;
+    (void)session;
+    return lw_view(NULL, 0);
+}
+
+static inline lw_status lattice_open_store(lattice_node *node) {
+    lw_store_options options = {.directory = "data",
+                                .filter_part = lw_replica_filter_part,
+                                .retention = lw_replica_retention(node->env),
+                                .flushed = lattice_flushed,
+                                .died = lattice_store_died,
+                                .argument = node};
+    return lw_store_open(node->env, &options, &node->store);
+}
+
+static inline bool lattice_begins(void *argument, uint64_t group, uint64_t index) {
+    return lw_shards_begins(argument, group, index);
+}
+
+static inline lw_status lattice_open_parts(lattice_node *node) {
+    LW_TRY(lattice_open_store(node));
+    lw_shards_others others = {.send = lattice_send,
+                               .ask = lattice_ask_node,
+                               .send_snapshot = lattice_send_snapshot,
+                               .locate = lattice_locate};
+    lw_shards_options options = {.env = node->env,
+                                 .store = node->store,
+                                 .node = node->id,
+                                 .bootstrap = node->bootstrap,
+                                 .others = &others,
+                                 .session_label = lattice_label,
+                                 .died = lattice_died,
+                                 .argument = node};
+    LW_TRY(lw_shards_open(&options, &node->shards));
+    lw_log_options log = {.begins = lattice_begins};
+    LW_TRY(lw_log_open(node->env, "data/log", &log, lw_shards_replay, node->shards, &node->log));
+    lw_snapshots_options snapshots = {.env = node->env,
+                                      .store = node->store,
+                                      .directory = "data",
+                                      .ask = lattice_ask_node,
+                                      .describe = lattice_describe,
+                                      .wanted = lattice_wanted,
+                                      .install = lattice_install,
+                                      .argument = node};
+    LW_TRY(lw_snapshots_open(&snapshots, &node->snapshots));
+    return lw_shards_start(node->shards, node->log);
+}
+
+static inline void lattice_open_main(void *argument) {
+    lattice_node *node = argument;
+    node->opened = lattice_open_parts(node);
+    if (node->opened != LW_OK) {
+        expect(node->in, false, lw_error_slot()->text);
+    }
+    node->done = true;
+}
+
+static inline void lattice_close_main(void *argument) {
+    lattice_node *node = argument;
+    lw_shards *shards = node->shards;
+    node->shards = NULL;
+    lw_snapshots_stop(node->snapshots);
+    lw_shards_close(shards);
+    lw_snapshots_close(node->snapshots);
+    lw_store_close(node->store);
+    lw_log_close(node->log);
+    node->done = true;
+}
+
+/* Runs body(node) in a fiber of it, to its end. */
+static inline void lattice_run(lattice_node *node, void (*body)(void *argument)) {
+    node->done = false;
+    lw_env_start(node->env, "bench", body, node);
+    while (!node->done && lw_host_running(node->host) && lw_world_step(node->in->world)) {
+    }
+}
+
+static inline void lattice_boot(lattice *in, uint64_t id) {
+    lattice_node *node = &in->nodes[id];
+    node->shards = NULL;
+    node->died = false;
+    node->life++;
+    node->env = lw_host_boot(node->host);
+    lattice_run(node, lattice_open_main);
+    expect(in, node->done && node->opened == LW_OK, "a node opens");
+    node->open = node->done && node->opened == LW_OK;
+    lattice_links(in);
+}
+
+static inline void lattice_crash(lattice *in, uint64_t id) {
+    in->nodes[id].open = false;
+    lw_host_crash(in->nodes[id].host);
+    lattice_links(in);
+}
+
+static inline void lattice_shut(lattice *in, uint64_t id) {
+    lattice_node *node = &in->nodes[id];
+    node->open = false;
+    lattice_run(node, lattice_close_main);
+    expect(in, node->done, "a node closes");
+    lw_host_kill(node->host);
+    lattice_links(in);
+}
+
+/* Cuts a node off from all others, or mends that. */
+static inline void lattice_isolate(lattice *in, uint64_t id, bool cut) {
+    for (uint64_t other = 1; other <= LATTICE_NODES; other++) {
+        in->cut[id][other] = in->cut[other][id] = cut && other != id;
+    }
+    lattice_links(in);
+}
+
+/* ---- folders that hold shards from the beginning -------------------------------------------- */
+
+typedef struct lattice_shard {
+    uint64_t id;
+    const char *start, *end;
+    uint64_t nodes[3]; /* voters; 0: no more */
+} lattice_shard;
+
+typedef struct lattice_format {
+    lattice_node *node;
+    const lattice_shard *shards;
+    uint32_t count;
+} lattice_format;
+
+static inline bool lattice_names(const lattice_shard *shard, uint64_t node) {
+    return shard->nodes[0] == node || shard->nodes[1] == node || shard->nodes[2] == node;
+}
+
+/* Gives what a tree has from a key on to another one. */
+static inline lw_status lattice_cut_tree(lattice_node *node, lw_tree *tree, const char *from,
+                                         uint64_t child) {
+    lw_buffer keys[6];
+    lw_key_range ranges[3];
+    lw_tree *made;
+    for (int index = 0; index < 6; index++) {
+        keys[index] = lw_buffer_in(node->env->memory);
+    }
+    lw_record_data_prefix(lw_text(from), &keys[0]);
+    lw_record_data_end(lw_view(NULL, 0), &keys[1]);
+    lw_record_lock_key(lw_text(from), &keys[2]);
+    lw_record_lock_end(&keys[3]);
+    lw_record_meta_prefix(lw_text(from), &keys[4]);
+    lw_record_meta_end(&keys[5]);
+    for (int index = 0; index < 3; index++) {
+        ranges[index] =
+            (lw_key_range){lw_buffer_view(&keys[2 * index]), lw_buffer_view(&keys[2 * index + 1])};
+    }
+    lw_tree_split split = {.child = child, .child_index = 1, .ranges = ranges, .range_count = 3};
+    return lw_store_split_tree(node->store, tree, &split, &made);
+}
+
+enum { LATTICE_SPARE_TREE = 1000 };
+
+/* An empty tree with the bounds of a shard. */
+static inline lw_status lattice_bound_tree(lattice_node *node, const lattice_shard *shard,
+                                           lw_tree **tree) {
+    bool lower = shard->start[0] != 0;
+    uint64_t first = lower ? (uint64_t)LATTICE_SPARE_TREE : shard->id;
+    LW_TRY(lw_store_create_tree(node->store, first, tree));
+    if (lower) {
+        LW_TRY(lattice_cut_tree(node, *tree, shard->start, shard->id));
+        LW_TRY(lw_store_drop_tree(node->store, LATTICE_SPARE_TREE));
+        *tree = lw_store_tree(node->store, shard->id);
+    }
+    if (shard->end[0] != 0) {
+        LW_TRY(lattice_cut_tree(node, *tree, shard->end, LATTICE_SPARE_TREE));
+        LW_TRY(lw_store_drop_tree(node->store, LATTICE_SPARE_TREE));
+    }
+    return LW_OK;
+}
+
+static inline lw_status lattice_make_tree(lattice_node *node, const lattice_shard *shard) {
+    lw_memory *memory = node->env->memory;
+    lw_tree *tree;
+    lw_shard_descriptor described = {.id = shard->id,
+                                     .epoch = {.range_version = 2, .config_version = 2},
+                                     .start = lw_text(shard->start),
+                                     .end = lw_text(shard->end)};
+    for (uint32_t index = 0; index < 3 && shard->nodes[index] != 0; index++) {
+        described.replicas[described.replica_count++] =
+            (lw_shard_replica){.node = shard->nodes[index], .role = LW_REPLICA_VOTER};
+    }
+    lw_buffer key = lw_buffer_in(memory), value = key, batch = key;
+    lw_topology_encode(&described, 1, &value);
+    lw_record_meta_key(described.start, "shard", &key);
+    lw_batch_put(&batch, lw_buffer_view(&key), lw_buffer_view(&value));
+    LW_TRY(lattice_bound_tree(node, shard, &tree));
+    LW_TRY(lw_tree_apply(tree, lw_tree_applied(tree) + 1, lw_buffer_view(&batch)));
+    return lw_tree_flush(tree);
+}
+
+static inline lw_status lattice_format_parts(lattice_format *job) {
+    LW_TRY(lattice_open_store(job->node));
+    for (uint32_t index = 0; index < job->count; index++) {
+        if (lattice_names(&job->shards[index], job->node->id)) {
+            LW_TRY(lattice_make_tree(job->node, &job->shards[index]));
+        }
+    }
+    lw_store_close(job->node->store);
+    return LW_OK;
+}
+
+static inline void lattice_format_main(void *argument) {
+    lattice_format *job = argument;
+    job->node->opened = lattice_format_parts(job);
+    job->node->done = true;
+}
+
+/* Makes the folders of all nodes, and boots those that hold something. */
+static inline void lattice_bootstrap(lattice *in) {
+    in->nodes[1].bootstrap = true;
+    for (uint64_t id = 1; id <= LATTICE_NODES; id++) {
+        lattice_boot(in, id);
+    }
+}
+
+static inline void lattice_make(lattice *in, const lattice_shard *shards, uint32_t count) {
+    for (uint64_t id = 1; id <= LATTICE_NODES; id++) {
+        lattice_node *node = &in->nodes[id];
+        lattice_format job = {.node = node, .shards = shards, .count = count};
+        bool any = false;
+        for (uint32_t index = 0; index < count; index++) {
+            any |= lattice_names(&shards[index], id);
+        }
+        node->env = lw_host_boot(node->host);
+        node->done = false;
+        lw_env_start(node->env, "format", lattice_format_main, &job);
+        while (!node->done && lw_world_step(in->world)) {
+        }
+        expect(in, node->done && node->opened == LW_OK, "a folder is made");
+        lw_host_kill(node->host);
+        if (any) {
+            lattice_boot(in, id);
+        }
+    }
+}
+
+static inline void lattice_begin(lattice *in, uint64_t seed, const char *bug) {
+    lw_faults faults = lw_faults_none();
+    *in = (lattice){.world = lw_world_open(seed, &faults),
+                    .memory = lw_memory_open(),
+                    .chance = seed,
+                    .session = 77};
+    in->arena = lw_arena_in(in->memory);
+    for (uint64_t id = 1; id <= LATTICE_NODES; id++) {
+        char *name = lw_arena_allocate(&in->arena, 8);
+        (void)snprintf(name, 8, "node%d", (int)id);
+        in->nodes[id] = (lattice_node){.in = in, .id = id, .host = lw_world_host(in->world, name)};
+    }
+    if (bug != NULL) {
+        lw_world_plant(in->world, bug);
+    }
+}
+
+static inline void lattice_end(lattice *in) {
+    lw_world_close(in->world);
+    lw_memory_close(in->memory);
+}
+
+/* ---- asking, from outside ------------------------------------------------------------------- */
+
+/* One attempt at one node, which need not lead. */
+static inline lattice_ask *lattice_send_to(lattice *in, uint64_t node, lw_message_kind kind,
+                                           lw_bytes key, const lw_buffer *body) {
+    lw_shard_descriptor shard = {0};
+    lattice_node any = {.in = in};
+    (void)lattice_locate(&any, key, &shard);
+    const lw_replica *replica = lattice_replica(in, node, key);
+    if (replica != NULL) {
+        lw_replica_descriptor(replica, &shard);
+    }
+    lw_request request = {.kind = kind,
+                          .id = ++in->request_id,
+                          .shard = shard.id,
+                          .epoch = shard.epoch,
+                          .timeout_ms = 2000,
+                          .body = lw_buffer_view(body)};
+    return lattice_ask_open(in, 0, node, &request, in->session);
+}
+
+static inline lattice_ask *lattice_await(lattice_ask *ask, uint64_t patience_ms) {
+    uint64_t until_ns = lw_world_now(ask->in->world) + patience_ms * LATTICE_MS;
+    while (!ask->done && lw_world_now(ask->in->world) < until_ns && lw_world_step(ask->in->world)) {
+    }
+    return ask;
+}
+
+/* As a client does: until some node has carried it out, or a while has passed. */
+static inline lattice_ask *lattice_call(lattice *in, lw_message_kind kind, const char *key,
+                                        const lw_buffer *body) {
+    lattice_ask *ask = NULL;
+    for (uint32_t attempt = 0; attempt < 400; attempt++) {
+        uint64_t leader = lattice_leader(in, lw_text(key));
+        uint64_t node = leader != 0 && attempt % 4 != 3 ? leader : 1 + attempt % LATTICE_NODES;
+        ask = lattice_await(lattice_send_to(in, node, kind, lw_text(key), body), 2500);
+        bool again = !ask->done || ask->status == LW_UNAVAILABLE || ask->status == LW_TIMEOUT ||
+                     ask->status == LW_UNDETERMINED;
+        if (!again) {
+            return ask;
+        }
+        lattice_pass_ms(in, 20);
+    }
+    return ask;
+}
+
+static inline uint64_t lattice_timestamp(lattice *in) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_timestamp_request_encode(&(lw_timestamp_request){.count = 1}, &body);
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_TIMESTAMP, "", &body);
+    lw_timestamp_reply reply = {0};
+    bool given =
+        ask->done && ask->status == LW_OK &&
+        lw_timestamp_reply_decode(lw_buffer_view(&ask->reply), &in->arena, &reply) == LW_OK;
+    expect(in, given, "a timestamp is given");
+    return reply.first;
+}
+
+static inline lw_mutation lattice_put(const char *key, const char *value, uint64_t seen) {
+    return (lw_mutation){
+        .kind = LW_MUTATION_PUT, .key = lw_text(key), .value = lw_text(value), .seen = seen};
+}
+
+static inline void lattice_commit_body(uint64_t start, const lw_mutation *mutations, uint32_t count,
+                                       lw_buffer *body) {
+    lw_commit_now_request request = {
+        .start = start, .mutations = mutations, .mutation_count = count};
+    lw_commit_now_request_encode(&request, body);
+}
+
+/* The status of a commit in one round; the timestamp, if there is one. */
+static inline lw_status lattice_commit(lattice *in, uint64_t start, const lw_mutation *mutations,
+                                       uint32_t count, uint64_t *committed) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lattice_commit_body(start, mutations, count, &body);
+    lw_bytes key = mutations[0].key;
+    char *text = lw_arena_allocate(&in->arena, key.size + 1);
+    memcpy(text, key.data, key.size);
+    text[key.size] = 0;
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_COMMIT_NOW, text, &body);
+    lw_commit_reply reply = {0};
+    if (!ask->done) {
+        return LW_TIMEOUT;
+    }
+    if (ask->status == LW_OK &&
+        lw_commit_reply_decode(lw_buffer_view(&ask->reply), &in->arena, &reply) == LW_OK &&
+        committed != NULL) {
+        *committed = reply.commit_timestamp;
+    }
+    return ask->status;
+}
+
+static inline void lattice_write(lattice *in, const char *key, const char *value) {
+    lw_mutation mutation = lattice_put(key, value, LW_SEEN_ANYTHING);
+    uint64_t start = lattice_timestamp(in);
+    expect(in, lattice_commit(in, start, &mutation, 1, NULL) == LW_OK, "a write commits");
+}
+
+/* The value in an answer to GET of one key: "-" for none, "?" when it failed. */
+static inline const char *lattice_value(lattice_ask *ask, uint64_t *timestamp) {
+    lw_get_reply reply;
+    if (!ask->done || ask->status != LW_OK ||
+        lw_get_reply_decode(lw_buffer_view(&ask->reply), &ask->in->arena, &reply) != LW_OK) {
+        return "?";
+    }
+    if (!reply.values[0].found) {
+        return "-";
+    }
+    if (timestamp != NULL) {
+        *timestamp = reply.values[0].commit_timestamp;
+    }
+    lw_bytes value = reply.values[0].value;
+    char *text = lw_arena_allocate(&ask->in->arena, value.size + 1);
+    memcpy(text, value.data, value.size);
+    text[value.size] = 0;
+    return text;
+}
+
+static inline void lattice_get_body(const char *key, uint64_t read_timestamp, lw_buffer *body) {
+    lw_bytes keys[] = {lw_text(key)};
+    lw_get_request request = {.read_timestamp = read_timestamp, .keys = keys, .key_count = 1};
+    lw_get_request_encode(&request, body);
+}
+
+static inline const char *lattice_read(lattice *in, const char *key) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lattice_get_body(key, 0, &body);
+    return lattice_value(lattice_call(in, LW_MESSAGE_GET, key, &body), NULL);
+}
+
+/* ---- what the replicas hold ----------------------------------------------------------------- */
+
+typedef struct lattice_dump {
+    lw_replica *replica;
+    lw_tree *tree;
+    lw_buffer *text;
+    bool done;
+} lattice_dump;
+
+static inline lw_status lattice_dump_tree(lattice_dump *job) {
+    lw_snapshot *snapshot = lw_snapshot_open(job->tree);
+    lw_cursor *cursor = lw_cursor_open(snapshot, lw_view(NULL, 0), lw_view(NULL, 0));
+    lw_status status = lw_cursor_first(cursor);
+    while (status == LW_OK && lw_cursor_valid(cursor)) {
+        lw_buffer_append(job->text, lw_cursor_key(cursor));
+        lw_buffer_append_u8(job->text, 0);
+        lw_buffer_append(job->text, lw_cursor_value(cursor));
+        lw_buffer_append_u8(job->text, 0);
+        status = lw_cursor_next(cursor);
+    }
+    lw_cursor_close(cursor);
+    lw_snapshot_close(snapshot);
+    return status;
+}
+
+static inline void lattice_dump_main(void *argument) {
+    lattice_dump *job = argument;
+    if (lattice_dump_tree(job) != LW_OK) {
+        lw_buffer_append(job->text, lw_text("?"));
+    }
+    job->done = true;
+}
+
+/* All that the tree of a shard holds on a node. */
+static inline lw_bytes lattice_contents(lattice *in, uint64_t id, uint64_t shard) {
+    lw_buffer *text = lw_arena_allocate(&in->arena, sizeof(*text));
+    *text = lw_buffer_in(in->memory);
+    lattice_dump job = {.tree = lw_store_tree(in->nodes[id].store, shard), .text = text};
+    lw_env_start(in->nodes[id].env, "dump", lattice_dump_main, &job);
+    while (!job.done && lw_world_step(in->world)) {
+    }
+    return lw_buffer_view(text);
+}
+
+/* Once nothing is under way all replicas of each shard hold the same. */
+static inline void lattice_same_everywhere(lattice *in) {
+    lattice_pass_ms(in, 1500);
+    for (uint64_t id = 1; id <= LATTICE_NODES; id++) {
+        for (uint32_t index = 0;
+             lattice_up(in, id) && index < lw_shards_count(in->nodes[id].shards); index++) {
+            lw_shard_descriptor shard, other;
+            lw_replica_descriptor(lw_shards_at(in->nodes[id].shards, index), &shard);
+            for (uint32_t place = 0; place < shard.replica_count; place++) {
+                uint64_t node = shard.replicas[place].node;
+                const lw_replica *replica =
+                    lattice_up(in, node) ? lw_shards_find(in->nodes[node].shards, shard.id) : NULL;
+                expect(in, !lattice_up(in, node) || replica != NULL,
+                       "every member holds the shard");
+                if (replica != NULL && node != id) {
+                    lw_replica_descriptor(replica, &other);
+                    expect(in,
+                           other.epoch.range_version == shard.epoch.range_version &&
+                               other.epoch.config_version == shard.epoch.config_version,
+                           "all replicas have the same descriptor");
+                    lw_bytes one = lattice_contents(in, id, shard.id);
+                    lw_bytes two = lattice_contents(in, node, shard.id);
+                    expect(in, lw_equal(one, two), "all replicas hold the same");
+                }
+            }
+        }
+    }
+}
+
+/* ---- running stories ------------------------------------------------------------------------ */
+
+typedef void lattice_story(lattice *in);
+
+static inline void lattice_tell(lattice_story *story, uint64_t seed, const char *bug,
+                                char failure[256]) {
+    static lattice in;
+    lattice_begin(&in, seed, bug);
+    story(&in);
+    memcpy(failure, in.failure, sizeof(in.failure));
+    lattice_end(&in);
+}
+
+/* Passes as it is, and fails with the bug, if one is named. */
+static inline void lattice_hold(lattice_story *story, const char *bug) {
+    char failure[256];
+    lattice_tell(story, 1, NULL, failure);
+    if (failure[0] != 0) {
+        fail_msg("not as expected: %s", failure);
+    }
+    if (bug != NULL) {
+        lattice_tell(story, 1, bug, failure);
+        if (failure[0] == 0) {
+            fail_msg("the planted bug %s was not noticed", bug);
+        }
+    }
+}
+
+#endif

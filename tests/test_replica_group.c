@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shards on several nodes: leading and following, splits, and what leaders must not forget. */
+#include "tests/shard_lattice.h"
+
+static const lattice_shard one_shard[] = {
+    {.id = LW_ROOT_SHARD, .start = "", .end = "", .nodes = {1, 2, 3}}};
+
+static void make_one(lattice *in) {
+    lattice_make(in, one_shard, 1);
+}
+
+/* ---- leading and following ------------------------------------------------------------------- */
+
+static void what_is_written_appears_on_followers_story(lattice *in) {
+    make_one(in);
+    char key[8];
+    for (int index = 0; index < 20; index++) {
+        (void)snprintf(key, sizeof(key), "k%d", index);
+        lattice_write(in, key, "value");
+    }
+    lattice_pass_ms(in, 2000);
+    lattice_same_everywhere(in);
+    expect_text(in, lattice_read(in, "k7"), "value", "it is read");
+}
+static void what_is_written_appears_on_followers(void **state) {
+    (void)state;
+    lattice_hold(what_is_written_appears_on_followers_story, NULL);
+}
+
+static void another_leads_when_the_leader_is_gone_story(lattice *in) {
+    make_one(in);
+    for (int round = 0; round < 4; round++) {
+        char value[8];
+        (void)snprintf(value, sizeof(value), "%d", round);
+        lattice_write(in, "a", value);
+        uint64_t leader = lattice_leader(in, lw_text("a"));
+        expect(in, leader != 0, "somebody leads");
+        lattice_crash(in, leader);
+        expect_text(in, lattice_read(in, "a"), value, "what was written stays");
+        lattice_write(in, "b", value);
+        lattice_boot(in, leader);
+        expect_text(in, lattice_read(in, "b"), value, "and what was written then");
+    }
+    lattice_pass_ms(in, 3000);
+    lattice_same_everywhere(in);
+}
+static void another_leads_when_the_leader_is_gone(void **state) {
+    (void)state;
+    lattice_hold(another_leads_when_the_leader_is_gone_story, NULL);
+}
+
+/* The root shard on one node, and another shard on the three others. */
+static const lattice_shard two_shards[] = {
+    {.id = LW_ROOT_SHARD, .start = "", .end = "m", .nodes = {4}},
+    {.id = 2, .start = "m", .end = "", .nodes = {1, 2, 3}},
+};
+
+static void make_two(lattice *in) {
+    lattice_make(in, two_shards, 2);
+    lattice_write(in, "z", "first");
+}
+
+static void transfer(lattice *in, const char *key, uint64_t to) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_transfer_request_encode(&(lw_transfer_request){.node = to}, &body);
+    uint64_t until_ns = lw_world_now(in->world) + 20000 * LATTICE_MS;
+    while (lattice_leader(in, lw_text(key)) != to && lw_world_now(in->world) < until_ns) {
+        (void)lattice_call(in, LW_MESSAGE_TRANSFER, key, &body);
+        lattice_pass_ms(in, 50);
+    }
+    expect(in, lattice_leader(in, lw_text(key)) == to, "another node leads");
+}
+
+static uint64_t next_of(uint64_t leader) {
+    return leader % 3 + 1;
+}
+
+static void leadership_is_handed_over_story(lattice *in) {
+    make_two(in);
+    for (int round = 0; round < 6; round++) {
+        char value[8];
+        (void)snprintf(value, sizeof(value), "%d", round);
+        transfer(in, "z", next_of(lattice_leader(in, lw_text("z"))));
+        lattice_write(in, "z", value);
+        expect_text(in, lattice_read(in, "z"), value, "it serves");
+    }
+    lattice_pass_ms(in, 1000);
+    lattice_same_everywhere(in);
+}
+static void leadership_is_handed_over(void **state) {
+    (void)state;
+    lattice_hold(leadership_is_handed_over_story, NULL);
+}
+
+/* It was silent when it was cut off, and has not noticed. Timestamps come from elsewhere, and are
+ * above what another leader has committed meanwhile. */
+static void who_leads_no_more_answers_no_reads_story(lattice *in) {
+    make_two(in);
+    uint64_t old = lattice_leader(in, lw_text("z"));
+    lattice_pass_ms(in, 5000);
+    for (uint64_t other = 1; other <= 3; other++) {
+        in->cut[old][other] = in->cut[other][old] = other != old;
+    }
+    lattice_links(in);
+    for (int step = 0; step < 500 && lattice_leader(in, lw_text("z")) == old; step++) {
+        lattice_pass_ms(in, 20);
+    }
+    expect(in, lattice_leader(in, lw_text("z")) != old, "another one leads");
+    lattice_write(in, "z", "second");
+    lw_buffer read = lw_buffer_in(in->memory);
+    lattice_get_body("z", 0, &read);
+    lattice_ask *asked =
+        lattice_await(lattice_send_to(in, old, LW_MESSAGE_GET, lw_text("z"), &read), 5000);
+    expect(in,
+           !asked->done || asked->status != LW_OK ||
+               strcmp(lattice_value(asked, NULL), "second") == 0,
+           "the old one does not answer with what was before");
+}
+static void who_leads_no_more_answers_no_reads(void **state) {
+    (void)state;
+    lattice_hold(who_leads_no_more_answers_no_reads_story, "replica.reads_unconfirmed");
+}
+
+/* A commit timestamp that was drawn before a read, and comes after it, at another leader. */
+static void a_new_leader_commits_nothing_below_reads_of_before_story(lattice *in) {
+    make_two(in);
+    uint64_t start = lattice_timestamp(in), commit = lattice_timestamp(in);
+    expect_text(in, lattice_read(in, "z"), "first", "it is read");
+    transfer(in, "z", next_of(lattice_leader(in, lw_text("z"))));
+    lw_mutation mutation = lattice_put("z", "second", LW_SEEN_ANYTHING);
+    lw_prewrite_request request = {.start = start,
+                                   .primary = lw_text("z"),
+                                   .lifetime_ms = 600000,
+                                   .mutations = &mutation,
+                                   .mutation_count = 1,
+                                   .commit_timestamp = commit};
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_prewrite_request_encode(&request, &body);
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_PREWRITE, "z", &body);
+    lw_prewrite_reply reply = {0};
+    expect(in,
+           ask->done && ask->status == LW_OK &&
+               lw_prewrite_reply_decode(lw_buffer_view(&ask->reply), &in->arena, &reply) == LW_OK,
+           "it is prewritten");
+    expect(in, !reply.asynchronous, "but not below what was read");
+}
+static void a_new_leader_commits_nothing_below_reads_of_before(void **state) {
+    (void)state;
+    lattice_hold(a_new_leader_commits_nothing_below_reads_of_before_story,
+                 "replica.marks_of_before");
+}
+
+static lattice_ask *lock(lattice *in, uint64_t start, const char *key, uint32_t wait_ms) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_bytes keys[] = {lw_text(key)};
+    lw_lock_request request = {.start = start, .keys = keys, .key_count = 1, .wait_ms = wait_ms};
+    lw_lock_request_encode(&request, &body);
+    return lattice_await(
+        lattice_send_to(in, lattice_leader(in, lw_text(key)), LW_MESSAGE_LOCK, lw_text(key), &body),
+        5000);
+}
+
+/* The owner ended its transaction elsewhere: its lock is of no leader that may come again. */
+static void pessimistic_locks_end_with_the_leadership_story(lattice *in) {
+    make_two(in);
+    uint64_t one = lattice_leader(in, lw_text("z")), other = next_of(one);
+    uint64_t first = lattice_timestamp(in), second = lattice_timestamp(in);
+    expect(in, lock(in, first, "z", 100)->status == LW_OK, "locked");
+    transfer(in, "z", other);
+    lw_mutation mutation = lattice_put("z", "mine", LW_SEEN_ANYTHING);
+    expect(in, lattice_commit(in, first, &mutation, 1, NULL) == LW_OK, "its owner commits");
+    transfer(in, "z", one);
+    expect(in, lock(in, second, "z", 500)->status == LW_OK, "another one gets it");
+}
+static void pessimistic_locks_end_with_the_leadership(void **state) {
+    (void)state;
+    lattice_hold(pessimistic_locks_end_with_the_leadership_story,
+                 "replica.locks_outlive_leadership");
+}
+
+/* The next leader cannot draw a timestamp, and so does not serve yet. */
+static void transfer_blind(lattice *in, uint64_t from, uint64_t to) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_transfer_request_encode(&(lw_transfer_request){.node = to}, &body);
+    (void)lattice_await(lattice_send_to(in, from, LW_MESSAGE_TRANSFER, lw_text("z"), &body), 3000);
+    lattice_pass_ms(in, 200);
+}
+
+/* A commit that has looked at what is there, and waits for its timestamp from a node that is far
+ * away, while another leader writes, and hands the leadership back. */
+static void what_was_seen_counts_in_its_leadership_only_story(lattice *in) {
+    make_two(in);
+    uint64_t one = lattice_leader(in, lw_text("z")), other = next_of(one);
+    lw_buffer get = lw_buffer_in(in->memory), commit = get;
+    lattice_get_body("z", 0, &get);
+    uint64_t seen = 0;
+    (void)lattice_value(lattice_call(in, LW_MESSAGE_GET, "z", &get), &seen);
+    expect(in, seen != 0, "it is read");
+    uint64_t start = lattice_timestamp(in);
+    lw_mutation mutation = lattice_put("z", "late", seen);
+    lattice_commit_body(start, &mutation, 1, &commit);
+    (void)lattice_read(in, "z"); /* so that the start is known there */
+    in->slow_ms[one][4] = 900;
+    lattice_ask *late = lattice_send_to(in, one, LW_MESSAGE_COMMIT_NOW, lw_text("z"), &commit);
+    late->request.timeout_ms = 30000;
+    lattice_pass_ms(in, 30);
+    transfer(in, "z", other);
+    lattice_write(in, "z", "other");
+    transfer_blind(in, other, one);
+    lattice_await(late, 30000);
+    expect(in, late->done && late->status != LW_OK, "who looked before is sent home");
+    expect_text(in, lattice_read(in, "z"), "other", "and nothing is lost");
+}
+static void what_was_seen_counts_in_its_leadership_only(void **state) {
+    (void)state;
+    lattice_hold(what_was_seen_counts_in_its_leadership_only_story, "replica.leadership_unchecked");
+}
+
+/* ---- splitting ------------------------------------------------------------------------------- */
+
+static lattice_ask *split(lattice *in, const char *key) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_split_request_encode(&(lw_split_request){.key = lw_text(key)}, &body);
+    return lattice_call(in, LW_MESSAGE_SPLIT, key, &body);
+}
+
+static void all_shards_on(lattice *in, uint64_t id, uint32_t count) {
+    expect(in, lw_shards_count(in->nodes[id].shards) == count, "a node has all shards");
+}
+
+static void a_split_happens_on_all_nodes_story(lattice *in) {
+    make_one(in);
+    lattice_write(in, "a", "1");
+    lattice_write(in, "m", "2");
+    lattice_write(in, "z", "3");
+    expect(in, split(in, "m")->status == LW_OK, "it is split");
+    lattice_write(in, "b", "4");
+    lattice_write(in, "y", "5");
+    expect(in, split(in, "t")->status == LW_OK, "and again");
+    lattice_write(in, "z", "6");
+    lattice_pass_ms(in, 1000);
+    for (uint64_t id = 1; id <= 3; id++) {
+        all_shards_on(in, id, 3);
+    }
+    lattice_same_everywhere(in);
+    for (uint64_t id = 1; id <= 3; id++) {
+        lattice_crash(in, id);
+        lattice_write(in, "a", "7");
+        lattice_write(in, "z", "8");
+        lattice_boot(in, id);
+        all_shards_on(in, id, 3);
+    }
+    expect_text(in, lattice_read(in, "a"), "7", "below");
+    expect_text(in, lattice_read(in, "m"), "2", "between");
+    expect_text(in, lattice_read(in, "z"), "8", "above");
+    lattice_pass_ms(in, 3000);
+    lattice_same_everywhere(in);
+}
+static void a_split_happens_on_all_nodes(void **state) {
+    (void)state;
+    lattice_hold(a_split_happens_on_all_nodes_story, NULL);
+}
+
+static void a_new_half_is_led_at_once_story(lattice *in) {
+    make_one(in);
+    lattice_write(in, "z", "1");
+    expect(in, split(in, "m")->status == LW_OK, "it is split");
+    uint64_t from_ns = lw_world_now(in->world);
+    lattice_write(in, "z", "2");
+    expect(in, lw_world_now(in->world) < from_ns + 100 * LATTICE_MS, "nobody waits for silence");
+}
+static void a_new_half_is_led_at_once(void **state) {
+    (void)state;
+    lattice_hold(a_new_half_is_led_at_once_story, NULL);
+}
+
+/* The power fails at a step of a split, at its leader or at a follower. */
+static uint32_t crash_step;
+static bool crash_leader;
+static void a_crash_in_the_middle_of_a_split_story(lattice *in) {
+    make_one(in);
+    lattice_write(in, "a", "1");
+    lattice_write(in, "z", "2");
+    uint64_t leader = lattice_leader(in, lw_text("a"));
+    uint64_t victim = crash_leader ? leader : next_of(leader);
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_split_request_encode(&(lw_split_request){.key = lw_text("m")}, &body);
+    (void)lattice_send_to(in, leader, LW_MESSAGE_SPLIT, lw_text("m"), &body);
+    for (uint32_t step = 0; step < crash_step; step++) {
+        (void)lw_world_step(in->world);
+    }
+    lattice_crash(in, victim);
+    lattice_pass_ms(in, unit_random_below(&in->chance, 2500));
+    lattice_boot(in, victim);
+    expect(in, split(in, "m")->status == LW_OK, "it is split in the end");
+    lattice_write(in, "b", "3");
+    lattice_write(in, "y", "4");
+    expect_text(in, lattice_read(in, "a"), "1", "below");
+    expect_text(in, lattice_read(in, "z"), "2", "above");
+    lattice_pass_ms(in, 3000);
+    for (uint64_t id = 1; id <= 3; id++) {
+        all_shards_on(in, id, 2);
+    }
+    lattice_same_everywhere(in);
+}
+static void a_crash_in_the_middle_of_a_split_loses_nothing(void **state) {
+    (void)state;
+    for (crash_step = 0; crash_step < 160; crash_step += 4) {
+        char failure[256];
+        crash_leader = crash_step % 8 == 0;
+        lattice_tell(a_crash_in_the_middle_of_a_split_story, crash_step + 1, NULL, failure);
+        if (failure[0] != 0) {
+            fail_msg("step %u: not as expected: %s", crash_step, failure);
+        }
+    }
+}
+
+/* ---- members -----------------------------------------------------------------------------------
+ */
+
+static lw_status change(lattice *in, const char *key, const lw_change_replicas_request *request) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_change_replicas_request_encode(request, &body);
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_CHANGE_REPLICAS, key, &body);
+    return ask->done ? ask->status : LW_TIMEOUT;
+}
+
+static void add(lattice *in, const char *key, uint64_t node) {
+    expect(in, change(in, key, &(lw_change_replicas_request){.learner = node}) == LW_OK,
+           "it learns");
+    expect(in, change(in, key, &(lw_change_replicas_request){.voter = node}) == LW_OK, "it votes");
+}
+
+/* "1 2 3": those that hold a key, as their leader says. */
+static const char *members(lattice *in, const char *key) {
+    static char text[64];
+    text[0] = 0;
+    uint64_t leader = lattice_leader(in, lw_text(key));
+    lw_shard_descriptor shard = {0};
+    if (leader != 0) {
+        lw_replica_descriptor(lattice_replica(in, leader, lw_text(key)), &shard);
+    }
+    for (uint32_t index = 0; index < shard.replica_count; index++) {
+        static const char *const roles[] = {"", "", "l", "j", "x"};
+        (void)snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%d%s",
+                       index == 0 ? "" : " ", (int)shard.replicas[index].node,
+                       roles[shard.replicas[index].role]);
+    }
+    return text;
+}
+
+static void a_lone_shard_spreads_story(lattice *in) {
+    lattice_bootstrap(in);
+    lattice_write(in, "a", "1");
+    add(in, "a", 2);
+    expect_text(in, members(in, "a"), "1 2", "two");
+    lattice_write(in, "b", "2");
+    add(in, "a", 3);
+    expect_text(in, members(in, "a"), "1 2 3", "three");
+    lattice_write(in, "c", "3");
+    lattice_pass_ms(in, 1000);
+    lattice_same_everywhere(in);
+    lattice_crash(in, 1);
+    expect_text(in, lattice_read(in, "a"), "1", "it is there without the first one");
+    lattice_write(in, "a", "4");
+    lattice_boot(in, 1);
+    lattice_pass_ms(in, 3000);
+    lattice_same_everywhere(in);
+    for (uint64_t id = 1; id <= 4; id++) {
+        lattice_shut(in, id);
+    }
+    for (uint64_t id = 1; id <= 4; id++) {
+        lattice_boot(in, id);
+    }
+    expect_text(in, lattice_read(in, "a"), "4", "after a stop of all, too");
+}
+static void a_lone_shard_spreads(void **state) {
+    (void)state;
+    lattice_hold(a_lone_shard_spreads_story, NULL);
+}
+
+static void voters_do_not_become_fewer_by_mistake_story(lattice *in) {
+    make_one(in);
+    lattice_write(in, "a", "1");
+    uint64_t leader = lattice_leader(in, lw_text("a")), other = next_of(leader);
+    lw_change_replicas_request request = {.leaves = other};
+    expect(in, change(in, "a", &request) == LW_INVALID_ARGUMENT, "a voter may not just leave");
+    expect_text(in, members(in, "a"), "1 2 3", "and stays");
+    request = (lw_change_replicas_request){.leaves = leader, .fewer = true};
+    expect(in, change(in, "a", &request) == LW_INVALID_ARGUMENT, "nor its leader");
+    request = (lw_change_replicas_request){.voter = 4};
+    expect(in, change(in, "a", &request) == LW_INVALID_ARGUMENT, "nor may a stranger vote");
+    request = (lw_change_replicas_request){.leaves = other, .fewer = true};
+    expect(in, change(in, "a", &request) == LW_OK, "unless that is wanted");
+    lattice_write(in, "a", "2");
+    lattice_pass_ms(in, 2000);
+    expect(in, lw_shards_count(in->nodes[other].shards) == 0, "who left has nothing any more");
+    lattice_crash(in, other);
+    lattice_boot(in, other);
+    lattice_pass_ms(in, 1000);
+    expect(in, lw_shards_count(in->nodes[other].shards) == 0, "for good");
+    expect(in, lw_store_tree(in->nodes[other].store, LW_ROOT_SHARD) == NULL, "not even a tree");
+    add(in, "a", other);
+    lattice_pass_ms(in, 1000);
+    lattice_same_everywhere(in);
+    expect_text(in, members(in, "a"), "1 2 3", "it may come back");
+    expect_text(in, lattice_read(in, "a"), "2", "and all is there");
+}
+static void voters_do_not_become_fewer_by_mistake(void **state) {
+    (void)state;
+    lattice_hold(voters_do_not_become_fewer_by_mistake_story, "replica.too_few_voters");
+}
+
+static void replace(lattice *in, const char *key, uint64_t leaves, uint64_t comes) {
+    lw_change_replicas_request request = {.learner = comes};
+    expect(in, change(in, key, &request) == LW_OK, "it learns");
+    request = (lw_change_replicas_request){.voter = comes, .leaves = leaves};
+    expect(in, change(in, key, &request) == LW_OK, "it takes the place of another one");
+}
+
+static void one_voter_takes_the_place_of_another_story(lattice *in) {
+    lattice_make(in, one_shard, 1);
+    lattice_boot(in, 4);
+    lattice_write(in, "a", "1");
+    transfer(in, "a", 1);
+    replace(in, "a", 3, 4);
+    expect_text(in, members(in, "a"), "1 2 4", "others");
+    lattice_write(in, "a", "2");
+    transfer(in, "a", 4);
+    replace(in, "a", 1, 3);
+    expect_text(in, members(in, "a"), "2 3 4", "and others again");
+    lattice_crash(in, 2);
+    lattice_write(in, "a", "3");
+    lattice_boot(in, 2);
+    lattice_pass_ms(in, 3000);
+    lattice_same_everywhere(in);
+    expect(in, lw_shards_count(in->nodes[1].shards) == 0, "who left has nothing any more");
+    expect_text(in, lattice_read(in, "a"), "3", "and all is there");
+}
+static void one_voter_takes_the_place_of_another(void **state) {
+    (void)state;
+    lattice_hold(one_voter_takes_the_place_of_another_story, NULL);
+}
+
+/* A node that has missed the removal of another calls it back, with what it sent long ago. */
+static void who_was_removed_is_not_called_back_story(lattice *in) {
+    lattice_make(in, one_shard, 1);
+    lattice_boot(in, 4);
+    in->kept_from = 1;
+    in->kept_to = 3;
+    transfer(in, "a", 1);
+    lattice_write(in, "a", "1");
+    expect(in, in->kept.size > 0, "an entry was sent");
+    in->cut[1][2] = in->cut[2][1] = in->cut[1][4] = in->cut[4][1] = true;
+    lattice_links(in);
+    lattice_pass_ms(in, 4000);
+    for (int step = 0; step < 300 && lattice_leader(in, lw_text("a")) != 2; step++) {
+        in->cut[1][3] = in->cut[3][1] = true;
+        lattice_pass_ms(in, 20);
+    }
+    transfer(in, "a", 2);
+    replace(in, "a", 3, 4);
+    lattice_pass_ms(in, 2000);
+    expect(in, lw_shards_count(in->nodes[3].shards) == 0, "it is removed");
+    uint64_t waited = lw_world_marked(in->world, "shards.replica_waits");
+    in->cut[1][3] = in->cut[3][1] = false;
+    lattice_send_kept(in);
+    lattice_pass_ms(in, 200);
+    expect(in, lw_world_marked(in->world, "shards.replica_waits") == waited, "and stays so");
+    lattice_crash(in, 3);
+    lattice_boot(in, 3);
+    lattice_send_kept(in);
+    lattice_pass_ms(in, 200);
+    expect(in, lw_world_marked(in->world, "shards.replica_waits") == waited, "after a crash, too");
+}
+static void who_was_removed_is_not_called_back(void **state) {
+    (void)state;
+    lattice_hold(who_was_removed_is_not_called_back_story, "shards.tombstone_ignored");
+}
+
+/* A follower that has not come to the split yet hears of the new half. */
+static void a_half_waits_for_the_split_story(lattice *in) {
+    make_one(in);
+    lattice_write(in, "a", "1");
+    uint64_t leader = lattice_leader(in, lw_text("a")), behind = next_of(leader);
+    lattice_isolate(in, behind, true);
+    lattice_write(in, "z", "2");
+    expect(in, split(in, "m")->status == LW_OK, "it is split without it");
+    lattice_write(in, "z", "3");
+    transfer(in, "z", next_of(behind) == leader ? next_of(leader) : next_of(behind));
+    lattice_isolate(in, behind, false);
+    in->cut[leader][behind] = true; /* of the parent it hears later */
+    lattice_pass_ms(in, 1500);
+    in->cut[leader][behind] = false;
+    lattice_links(in);
+    lattice_pass_ms(in, 4000);
+    all_shards_on(in, behind, 2);
+    expect_text(in, lattice_read(in, "z"), "3", "all is there");
+    lattice_same_everywhere(in);
+}
+static void a_half_waits_for_the_split(void **state) {
+    (void)state;
+    lattice_hold(a_half_waits_for_the_split_story, "shards.overlap_ignored");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_written_appears_on_followers),
+        cmocka_unit_test(another_leads_when_the_leader_is_gone),
+        cmocka_unit_test(leadership_is_handed_over),
+        cmocka_unit_test(who_leads_no_more_answers_no_reads),
+        cmocka_unit_test(a_new_leader_commits_nothing_below_reads_of_before),
+        cmocka_unit_test(pessimistic_locks_end_with_the_leadership),
+        cmocka_unit_test(what_was_seen_counts_in_its_leadership_only),
+        cmocka_unit_test(a_split_happens_on_all_nodes),
+        cmocka_unit_test(a_new_half_is_led_at_once),
+        cmocka_unit_test(a_crash_in_the_middle_of_a_split_loses_nothing),
+        cmocka_unit_test(a_lone_shard_spreads),
+        cmocka_unit_test(voters_do_not_become_fewer_by_mistake),
+        cmocka_unit_test(one_voter_takes_the_place_of_another),
+        cmocka_unit_test(who_was_removed_is_not_called_back),
+        cmocka_unit_test(a_half_waits_for_the_split),
+    };
+    return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
+}
