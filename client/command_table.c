@@ -74,7 +74,8 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
     [LW_FLAG_RUNS] = {"runs", "COUNT", LW_KIND_NUMBER, NULL, "1", NULL,
                       "How many seeds to run, from the first one on."},
     [LW_FLAG_SCENARIO] = {"scenario", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
-                          "What may go wrong: calm, crash, disk or rot. Without it each in turn."},
+                          "What may go wrong: calm, crash, disk, lattice-calm, lattice or rot. "
+                          "Without it each in turn."},
     [LW_FLAG_BUG] = {"bug", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
                      "Switch a planted bug on, and stop at the first seed that finds it."},
     [LW_FLAG_ONCE] = {"once", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,

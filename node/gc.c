@@ -330,9 +330,25 @@ LW_YIELDS static void rest(lw_gc *gc) {
     gc->dormant = false;
 }
 
+/* While others hold shards, nobody can know alone what is needed. */
+static bool alone(const lw_gc *gc) {
+    for (uint32_t index = 0; index < lw_shards_count(gc->shards); index++) {
+        lw_shard_descriptor shard;
+        lw_replica_descriptor(lw_shards_at(gc->shards, index), &shard);
+        if (shard.replica_count > 1) {
+            return false;
+        }
+    }
+    return lw_shards_find(gc->shards, LW_ROOT_SHARD) != NULL;
+}
+
 LW_YIELDS static void gc_main(void *argument) {
     lw_gc *gc = argument;
     while (!gc->stopping) {
+        if (!alone(gc)) {
+            (void)lw_env_wait(gc->env, &gc->work, lw_env_now(gc->env) + PERIOD_MAX_MS * NS_PER_MS);
+            continue;
+        }
         note_writes(gc);
         decide(gc);
         if (!gc->stopping) {
@@ -350,6 +366,9 @@ LW_YIELDS static void gc_main(void *argument) {
 LW_YIELDS static lw_status load_record(lw_gc *gc) {
     lw_buffer record = lw_buffer_in(gc->env->memory);
     lw_replica *root = lw_shards_find(gc->shards, LW_ROOT_SHARD);
+    if (root == NULL) {
+        return LW_OK; /* another node holds it */
+    }
     lw_status status = lw_replica_kept(root, "safepoint", &record);
     if (status == LW_OK) {
         status = lw_pins_decode(lw_buffer_view(&record), &gc->pins);

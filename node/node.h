@@ -42,6 +42,11 @@ LW_MUST_USE LW_YIELDS lw_status lw_node_open(lw_env *env, const lw_node_options 
 LW_YIELDS void lw_node_close(lw_node *node);
 /* Where it listens, with the port it got. Lives as long as the node. */
 const char *lw_node_address(const lw_node *node);
+/* Makes a token that lets a node into its lattice for so long (0: for ever). */
+enum { LW_NODE_TOKEN_SIZE = 105 };
+void lw_node_token(const lw_node *node, uint64_t lifetime_ms, char text[LW_NODE_TOKEN_SIZE]);
+/* For tests and simulations, which look at what it holds. */
+struct lw_shards *lw_node_shards(const lw_node *node);
 /* Its account of itself, one JSON object, appended. */
 void lw_node_status_json(lw_node *node, lw_buffer *json);
 

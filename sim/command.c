@@ -222,8 +222,8 @@ static lw_exit read_flags(tally *all) {
     all->only = name == NULL ? NULL : lw_scenario_find(name);
     if (name != NULL && all->only == NULL) {
         return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
-                               "scenarios are calm, crash, disk and rot", "lathwork help sim",
-                               "there is no scenario \"%s\"", name);
+                               "scenarios are calm, crash, disk, lattice-calm, lattice and rot",
+                               "lathwork help sim", "there is no scenario \"%s\"", name);
     }
     lw_exit code = open_output(all, LW_FLAG_TRACE, &all->trace);
     return code != LW_EXIT_DONE ? code : open_output(all, LW_FLAG_HISTORY, &all->history);

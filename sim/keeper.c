@@ -3,7 +3,7 @@
  * come up. */
 #include "sim/run.h"
 
-#include "node/node.h"
+#include "sim/bus.h"
 
 #include <stdlib.h>
 
@@ -33,6 +33,7 @@ typedef struct process {
 static void node_died(void *argument, const lw_error *reason) {
     process *self = argument;
     self->of->state = LW_SIM_FAILED;
+    self->of->node = NULL;
     self->of->error = *reason;
 }
 
@@ -69,19 +70,29 @@ static void judge_identity(lw_sim_member *member, lw_node *node) {
 LW_YIELDS static void node_main(void *argument) {
     process *self = argument;
     lw_sim_member *member = self->of;
+    lw_sim_run *it = member->of;
     lw_node_options options = {.directory = "data",
                                .listen = member->address,
                                .memory_size = NODE_MEMORY,
-                               .retention_ms = member->of->retention_ms,
+                               .retention_ms = it->retention_ms,
                                .version = LW_VERSION,
                                .died = node_died,
                                .argument = self};
+    if (it->node_count > 1) {
+        options.open_bus = lw_sim_bus_open;
+        options.join = member == &it->nodes[0] ? NULL : it->addresses;
+        options.token = it->token;
+    }
     lw_status status = lw_node_open(self->env, &options, &self->node);
     if (member->state != LW_SIM_OPENING) {
         return;
     }
     if (status == LW_OK) {
         member->state = LW_SIM_SERVING;
+        member->node = self->node;
+        if (member == &it->nodes[0] && it->token[0] == 0) {
+            lw_node_token(self->node, 0, it->token);
+        }
         judge_identity(member, self->node);
     } else {
         member->state = LW_SIM_FAILED;
@@ -126,6 +137,7 @@ void lw_sim_end_node(lw_sim_member *node, bool power_loss) {
         (power_loss ? lw_host_crash : lw_host_kill)(node->host);
     }
     node->state = LW_SIM_DOWN;
+    node->node = NULL;
 }
 
 /* ---- looking after all -------------------------------------------------------------------- */
@@ -137,7 +149,12 @@ static void look_after(lw_sim_member *node) {
         judge_failed_node(node);
         lw_sim_end_node(node, false);
     }
-    if (!lw_host_running(node->host) && !it->damaged &&
+    if (!lw_host_running(node->host)) {
+        node->state = LW_SIM_DOWN; /* also when its power failed */
+        node->node = NULL;
+    }
+    bool founder = node == &it->nodes[0];
+    if (!lw_host_running(node->host) && !it->damaged && (founder || it->token[0] != 0) &&
         (!it->troubled || lw_chance_percent(&it->chance, BOOT_PERCENT))) {
         boot_node(node);
     }
@@ -157,8 +174,6 @@ static void look(void *argument) {
 }
 
 void lw_sim_keep(lw_sim_run *it) {
-    for (uint32_t index = 0; index < it->node_count; index++) {
-        boot_node(&it->nodes[index]);
-    }
+    boot_node(&it->nodes[0]); /* the others join it */
     look(it);
 }

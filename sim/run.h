@@ -5,6 +5,7 @@
 #ifndef LW_SIM_RUN_H
 #define LW_SIM_RUN_H
 
+#include "node/node.h"
 #include "sim/scenario.h"
 #include "sim/workload.h"
 
@@ -28,6 +29,7 @@ typedef struct lw_sim_member {
     struct lw_sim_run *of;
     char name[12], address[24];
     lw_host *host;
+    lw_node *node; /* while it serves */
     lw_sim_node state;
     lw_error error;       /* of one that failed */
     uint64_t incarnation; /* when it last served; 0: it never did */
@@ -47,6 +49,7 @@ typedef struct lw_sim_run {
     lw_sim_member nodes[LW_SIM_NODES_MAX];
     uint32_t node_count;
     char addresses[LW_SIM_ADDRESSES_SIZE]; /* of all of them, as a client takes it */
+    char token[LW_NODE_TOKEN_SIZE];        /* of the first one, for the others; empty: not yet */
     uint64_t retention_ms;
     lw_workload workload;
     lw_host *client_hosts[LW_SIM_CLIENTS_MAX];

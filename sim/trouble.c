@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Trouble: what goes wrong in a run beside the faults that disks, networks and clocks draw for
  * themselves. Swarm: any kind may be absent from a run. */
+#include "sim/bus.h"
 #include "sim/run.h"
 
 enum {
@@ -95,6 +96,10 @@ static void mend_network(void *argument) {
         }
         for (uint32_t index = 0; index < place; index++) {
             lw_world_cut(it->world, host, it->nodes[index].host, false);
+            lw_sim_bus_cut(it->world, host, it->nodes[index].host, false);
+        }
+        if (it->node_count > 1) {
+            lw_sim_bus_stop(it->world, host, false);
         }
     }
 }
@@ -109,6 +114,16 @@ static void cut_between(lw_sim_run *it, const lw_host *one, const lw_host *other
         break;
     default:
         lw_world_cut_one_way(it->world, other, one, true);
+    }
+}
+
+/* The bus alone: a broker stops, or does not hear others. */
+static void trouble_bus(lw_sim_run *it) {
+    const lw_sim_member *one = draw_node(it), *other = draw_node(it);
+    if (one == other) {
+        lw_sim_bus_stop(it->world, one->host, true);
+    } else {
+        lw_sim_bus_cut_one_way(it->world, one->host, other->host, true);
     }
 }
 
@@ -133,7 +148,9 @@ static void cut_something(void *argument) {
         strike_after(it, it->options->scenario->cut_every_ms, cut_something);
         return;
     }
-    if (it->node_count > 1 && lw_chance_percent(&it->chance, 60)) {
+    if (it->node_count > 1 && lw_chance_percent(&it->chance, 30)) {
+        trouble_bus(it);
+    } else if (it->node_count > 1 && lw_chance_percent(&it->chance, 60)) {
         cut_node_off(it);
     } else {
         uint32_t index = (uint32_t)lw_chance_below(&it->chance, it->client_count);

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who a node is, and how it gets into a lattice.
+ *
+ * A folder that is started without --join founds a lattice; one that is started with it never does:
+ * it is made for a node that belongs to none yet, which knocks at the members it was told of until
+ * one takes it in. What it is told there, the lattice's key and the members, is durable before it
+ * serves: first the key, then the members (node/lattice.h), so a crash in between leaves a node
+ * that knocks once more. */
+#include "node/node_state.h"
+
+#include <stdio.h>
+
+enum {
+    JOIN_MS = 30 * 1000, /* for all attempts */
+    ATTEMPT_MS = 5000,
+    PAUSE_MS = 200,
+};
+#define NS_PER_MS UINT64_C(1000000)
+
+static LW_YIELDS lw_status open_once(lw_node *node) {
+    const char *directory = node->options.directory;
+    return node->options.join == NULL
+               ? lw_identity_open(node->env, directory, &node->identity)
+               : lw_identity_open_to_join(node->env, directory, &node->identity);
+}
+
+lw_status node_open_identity(lw_node *node) {
+    /* A node starts on a full disk too, so that something can be deleted. */
+    lw_status status = open_once(node);
+    if (status == LW_FULL && lw_reserve_spend(lw_store_reserve(node->store))) {
+        status = open_once(node);
+    }
+    return status;
+}
+
+/* ---- knocking ------------------------------------------------------------------------------- */
+
+/* The next of the addresses in a list with commas; false at its end. */
+static bool next_address(const char **list, char address[LW_ADDRESS_SIZE]) {
+    size_t size = strcspn(*list, ",");
+    if (size == 0) {
+        return false;
+    }
+    (void)snprintf(address, LW_ADDRESS_SIZE, "%.*s", (int)size, *list);
+    *list += size + ((*list)[size] == ',' ? 1 : 0);
+    return true;
+}
+
+/* Asks each member once. LW_UNAVAILABLE: none of them answers. */
+static LW_YIELDS lw_status knock(lw_node *node, const lw_token *token, uint64_t until_ns,
+                                 lw_peers_welcome *welcome) {
+    char address[LW_ADDRESS_SIZE];
+    lw_status status = LW_UNAVAILABLE;
+    for (const char *list = node->options.join; next_address(&list, address);) {
+        uint64_t end_ns = lw_env_now(node->env) + ATTEMPT_MS * NS_PER_MS;
+        lw_buffer_clear(&welcome->members);
+        status = lw_peers_join(node->env, address, token, &node->identity, node->address,
+                               end_ns < until_ns ? end_ns : until_ns, welcome);
+        if (status != LW_UNAVAILABLE) {
+            return status;
+        }
+    }
+    return status;
+}
+
+static LW_YIELDS lw_status knock_until_heard(lw_node *node, const lw_token *token,
+                                             lw_peers_welcome *welcome) {
+    uint64_t until_ns = lw_env_now(node->env) + JOIN_MS * NS_PER_MS;
+    lw_status status;
+    while ((status = knock(node, token, until_ns, welcome)) == LW_UNAVAILABLE &&
+           lw_env_now(node->env) + PAUSE_MS * NS_PER_MS < until_ns) {
+        lw_env_sleep(node->env, PAUSE_MS * NS_PER_MS);
+    }
+    return status;
+}
+
+static LW_YIELDS lw_status take_welcome(lw_node *node, const lw_peers_welcome *welcome) {
+    if (node->identity.lattice.epoch == 0) {
+        LW_TRY(lw_identity_adopt(node->env, node->options.directory, &welcome->lattice,
+                                 &node->identity));
+    }
+    lw_buffer_append(&node->welcome, lw_buffer_view(&welcome->members));
+    return LW_OK;
+}
+
+static lw_status check_token(const lw_node *node, lw_token *token) {
+    if (node->options.token == NULL) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "to join a lattice a node needs a token: make one in a member's folder with "
+                       "lathwork token --data DIR, and start this one with --token-file FILE");
+    }
+    LW_TRY(lw_token_parse(lw_text(node->options.token), token));
+    const lw_shared_key *own = &node->identity.lattice;
+    if (own->epoch != 0 && memcmp(own->id, token->cluster_id, sizeof(own->id)) != 0) {
+        return lw_fail(LW_REFUSED,
+                       "the folder %s belongs to another lattice than the token: start "
+                       "it without --join, or give the new node an empty folder",
+                       node->options.directory);
+    }
+    return LW_OK;
+}
+
+/* Whether its folder says who else is there. */
+static LW_YIELDS bool knows_members(const lw_node *node) {
+    char path[LW_PATH_SIZE];
+    lw_handle file = LW_NO_HANDLE;
+    if (lw_path_join(path, node->options.directory, "LATTICE") != LW_OK ||
+        lw_file_open(node->env, path, LW_OPEN_READ_ONLY, &file) != LW_OK) {
+        return false;
+    }
+    lw_file_close(node->env, file);
+    return true;
+}
+
+lw_status node_join(lw_node *node) {
+    bool belongs = node->identity.lattice.epoch != 0;
+    if (node->options.join == NULL ||
+        (belongs && (lw_identity_founded(&node->identity) || knows_members(node)))) {
+        return LW_OK;
+    }
+    lw_token token;
+    lw_peers_welcome welcome = {.members = lw_buffer_in(node->env->memory)};
+    lw_status status = check_token(node, &token);
+    if (status == LW_OK) {
+        status = knock_until_heard(node, &token, &welcome);
+    }
+    if (status == LW_OK) {
+        status = take_welcome(node, &welcome);
+    }
+    lw_seal_wipe(&token, sizeof(token));
+    lw_seal_wipe(&welcome.lattice, sizeof(welcome.lattice));
+    lw_buffer_reset(&welcome.members);
+    return status;
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the parts of a node say to other nodes, and what they are told: each is handed what it asks
+ * for of the others, so that none of them knows of all. */
+#include "node/node_state.h"
+
+/* ---- shards --------------------------------------------------------------------------------- */
+
+static void send_message(void *argument, uint64_t to, lw_bytes message) {
+    lw_node *node = argument;
+    if (node->peers != NULL) {
+        (void)lw_peers_send(node->peers, to, message);
+    }
+}
+
+LW_YIELDS static lw_status ask_node(void *argument, uint64_t to, const lw_request *request,
+                                    uint64_t deadline_ns, lw_buffer *reply) {
+    lw_node *node = argument;
+    return lw_peers_ask(node->peers, to, request, deadline_ns, reply);
+}
+
+LW_YIELDS static lw_status send_snapshot(void *argument, uint64_t shard, uint64_t to,
+                                         uint64_t *index) {
+    lw_node *node = argument;
+    return lw_snapshots_send(node->snapshots, shard, to, index);
+}
+
+static bool locate(void *argument, lw_bytes key, lw_shard_descriptor *shard) {
+    lw_node *node = argument;
+    return lw_lattice_locate(node->lattice, key, shard);
+}
+
+static void learned(void *argument, const lw_shard_descriptor *shard) {
+    lw_node *node = argument;
+    lw_lattice_learned(node->lattice, shard);
+}
+
+static lw_bytes address_of(void *argument, uint64_t other) {
+    const lw_node *node = argument;
+    return lw_lattice_address(node->lattice, other);
+}
+
+lw_shards_others node_others(lw_node *node) {
+    (void)node;
+    return (lw_shards_others){.send = send_message,
+                              .ask = ask_node,
+                              .send_snapshot = send_snapshot,
+                              .locate = locate,
+                              .learned = learned,
+                              .address = address_of};
+}
+
+/* ---- snapshots ------------------------------------------------------------------------------ */
+
+LW_YIELDS static lw_status describe(void *argument, uint64_t shard, uint64_t to, uint64_t index,
+                                    lw_snapshot *state, uint64_t *term, lw_buffer *head) {
+    lw_node *node = argument;
+    return lw_shards_snapshot_describe(node->shards, shard, to, index, state, term, head);
+}
+
+static lw_status wanted(void *argument, const lw_snapshot_arrival *offered) {
+    lw_node *node = argument;
+    return lw_shards_snapshot_wanted(node->shards, offered);
+}
+
+LW_YIELDS static lw_status install(void *argument, const lw_snapshot_arrival *arrived) {
+    lw_node *node = argument;
+    return lw_shards_snapshot_install(node->shards, arrived);
+}
+
+lw_status node_open_snapshots(lw_node *node) {
+    lw_snapshots_options options = {.env = node->env,
+                                    .store = node->store,
+                                    .directory = node->options.directory,
+                                    .ask = ask_node,
+                                    .describe = describe,
+                                    .wanted = wanted,
+                                    .install = install,
+                                    .argument = node};
+    return lw_snapshots_open(&options, &node->snapshots);
+}
+
+/* ---- links ---------------------------------------------------------------------------------- */
+
+static void take_message(void *argument, uint64_t from, lw_bytes message) {
+    lw_node *node = argument;
+    if (node->shards != NULL) {
+        lw_shards_receive(node->shards, from, message);
+    }
+}
+
+LW_YIELDS static lw_status handle(void *argument, uint64_t from, const lw_request *request,
+                                  lw_buffer *body) {
+    return node_handle(argument, from, request, 0, body);
+}
+
+static void link_changed(void *argument, uint64_t other, bool up) {
+    lw_node *node = argument;
+    if (node->shards != NULL) {
+        lw_shards_link(node->shards, other, up);
+    }
+    lw_lattice_link(node->lattice, other, up);
+}
+
+static lw_status admit(void *argument, const lw_peer_card *card) {
+    lw_node *node = argument;
+    return lw_lattice_admit(node->lattice, card);
+}
+
+LW_YIELDS static lw_status joins(void *argument, const lw_peer_card *newcomer, lw_buffer *members) {
+    lw_node *node = argument;
+    return lw_lattice_joins(node->lattice, newcomer, members);
+}
+
+static void impostor(void *argument, const lw_error *reason) {
+    node_end(argument, "the node stops: another runs in its name", reason);
+}
+
+lw_peers *node_open_peers(lw_node *node) {
+    lw_peers_options options = {.identity = &node->identity,
+                                .address = node->address,
+                                .plain = node->options.plain,
+                                .message = take_message,
+                                .handle = handle,
+                                .link = link_changed,
+                                .admit = admit,
+                                .joins = joins,
+                                .impostor = impostor,
+                                .argument = node};
+    return lw_peers_open(node->env, &options);
+}
+
+/* ---- the lattice ---------------------------------------------------------------------------- */
+
+static void ended(void *argument, const lw_error *reason) {
+    node_end(argument, "the node stops: it is no member of its lattice any more", reason);
+}
+
+lw_status node_open_lattice(lw_node *node) {
+    lw_lattice_options options = {.env = node->env,
+                                  .identity = &node->identity,
+                                  .directory = node->options.directory,
+                                  .address = node->address,
+                                  .zone = node->options.zone,
+                                  .capacity = node->options.capacity,
+                                  .voters = node->options.voters,
+                                  .dead_after_ms = node->options.dead_after_ms,
+                                  .open_bus = node->options.open_bus,
+                                  .bus_argument = node->options.bus_argument,
+                                  .welcome = lw_buffer_view(&node->welcome),
+                                  .ended = ended,
+                                  .argument = node};
+    return lw_lattice_open(&options, &node->lattice);
+}
