@@ -51,15 +51,19 @@ static LW_YIELDS lw_status knock(lw_node *node, const lw_token *token, uint64_t 
                                  lw_peers_welcome *welcome) {
     char address[LW_ADDRESS_SIZE];
     lw_status status = LW_UNAVAILABLE;
+    lw_node_identity newcomer =
+        node->identity; /* it may have been taken in, and not know by whom */
+    memset(&newcomer.lattice, 0, sizeof(newcomer.lattice));
     for (const char *list = node->options.join; next_address(&list, address);) {
         uint64_t end_ns = lw_env_now(node->env) + ATTEMPT_MS * NS_PER_MS;
         lw_buffer_clear(&welcome->members);
-        status = lw_peers_join(node->env, address, token, &node->identity, node->address,
+        status = lw_peers_join(node->env, address, token, &newcomer, node->address,
                                end_ns < until_ns ? end_ns : until_ns, welcome);
         if (status != LW_UNAVAILABLE) {
-            return status;
+            break;
         }
     }
+    lw_seal_wipe(&newcomer, sizeof(newcomer));
     return status;
 }
 
