@@ -79,8 +79,8 @@ LW_YIELDS void lw_peers_close(lw_peers *peers);
 void lw_peers_take(lw_peers *peers, lw_handle socket, lw_bytes received);
 
 /* The node is to be linked, at this address (copied). Again with another address: linked there from
- * now on. A node that dials us is known by that, with the address it states, until somebody sets
- * another. Ourselves: nothing happens. */
+ * now on. A node that dials us is known by that, and each run of it at the address that it states,
+ * until somebody sets another. Ourselves: nothing happens. */
 void lw_peers_set(lw_peers *peers, uint64_t node, const char *address);
 /* Forgets it, and ends its links in both directions. Callback `link` comes if it was up. */
 void lw_peers_remove(lw_peers *peers, uint64_t node);

@@ -144,7 +144,6 @@ static void no_stranger(lw_incoming *one) {
 /* The connection becomes the link of a member to us, in place of one that it had before. */
 static void attach(lw_incoming *one, const lw_peer_card *card) {
     lw_peer *peer = lw_peer_of(one->peers, card->node_id);
-    bool first_seen = !peer->known;
     if (peer->incoming != NULL) {
         lw_wire_cut(&peer->incoming->wire);
         peer->incoming->peer = NULL;
@@ -156,7 +155,8 @@ static void attach(lw_incoming *one, const lw_peer_card *card) {
     one->peer = peer;
     one->run = card->run;
     peer->incoming = one;
-    if (first_seen) {
+    if (!peer->known || peer->address_run != card->run) {
+        peer->address_run = card->run;
         char address[LW_ADDRESS_SIZE] = {0};
         memcpy(address, card->address.data, card->address.size);
         lw_peer_know(peer, address);

@@ -42,6 +42,7 @@ struct lw_peer {
 
     /* The run that is believed to be this node (P2). */
     uint64_t incarnation, run;
+    uint64_t address_run; /* the run that last told us its address */
     lw_incoming *incoming; /* its link to us, or NULL */
 
     /* Our link to it. */

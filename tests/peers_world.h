@@ -27,7 +27,8 @@ typedef struct node {
     lw_env *env;
     lw_node_identity identity;
     char address[64];
-    bool plain, quiet; /* quiet: its handler waits until `gate` is woken */
+    const char *stated; /* the address that it tells others; NULL: the same */
+    bool plain, quiet;  /* quiet: its handler waits until `gate` is woken */
     lw_server *server;
     lw_peers *peers;
     lw_queue gate;
@@ -167,7 +168,7 @@ LW_YIELDS static inline void node_main(void *argument) {
                                 .peer = node_peer,
                                 .argument = self};
     lw_peers_options peers = {.identity = &self->identity,
-                              .address = self->address,
+                              .address = self->stated != NULL ? self->stated : self->address,
                               .plain = self->plain,
                               .message = node_message,
                               .handle = node_handle,

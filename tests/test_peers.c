@@ -78,6 +78,29 @@ static void a_peer_that_comes_back_and_dials_is_dialled_at_once(void **state) {
     close_lattice(in);
 }
 
+static void there_is_no_pause_once_a_peer_was_heard_of(void **state) {
+    (void)state;
+    for (uint64_t phase = 0; phase < 30; phase++) {
+        lattice *in = open_quiet(phase + 1);
+        node *one = boot(in, 0), *other = boot(in, 1);
+        acquaint(one, other);
+        lw_host_crash(other->host); /* without power it does not even refuse */
+        say(one, other, "?");
+        run_for(in, 30 * SECOND + phase * 150 * MS);
+        lw_world_cut_one_way(in->world, one->host, other->host, true);
+        run_for(in, 10 * MS);
+        (void)boot(in, 1);
+        lw_peers_set(other->peers, id_of(one), one->address);
+        lw_world_cut_one_way(in->world, one->host, other->host, false);
+        while (!up(other, one)) {
+            run_for(in, MS);
+        }
+        run_for(in, 2200 * MS); /* as long as one attempt takes that began in vain */
+        assert_true(up(one, other));
+        close_lattice(in);
+    }
+}
+
 static void silence_is_noticed_when_something_is_expected(void **state) {
     (void)state;
     lattice *in = open_quiet(1);
@@ -140,6 +163,18 @@ static void a_node_that_slept_does_not_think_that_all_others_died(void **state) 
     }
     assert_true(up(one, other));
     assert_int_equal(one->downs, 0);
+    /* The other slept too, a little longer, with a question unanswered. */
+    lw_peers_figures figures;
+    lw_peers_figures_get(one->peers, &figures);
+    for (uint64_t before = figures.bytes_sent; figures.bytes_sent == before;) {
+        assert_true(lw_world_step(in->world));
+        lw_peers_figures_get(one->peers, &figures);
+    }
+    lw_host_pause(one->host, 10 * SECOND);
+    lw_host_pause(other->host, 10200 * MS);
+    run_for(in, 15 * SECOND);
+    assert_int_equal(one->downs, 0);
+    assert_true(lw_world_marked(in->world, "peers.slept") > 0);
     close_lattice(in);
 }
 
@@ -151,12 +186,19 @@ static void a_peer_that_moves_is_linked_where_it_went(void **state) {
     lw_host_kill(other->host);
     (void)snprintf(other->address, sizeof(other->address), "beta:9999");
     (void)boot(in, 1);
-    lw_peers_set(one->peers, id_of(other), other->address);
+    lw_peers_set(other->peers, id_of(one), one->address); /* which tells where it is */
     run_for(in, 200 * MS);
     assert_true(up(one, other));
     lw_peer_state seen;
     lw_peers_state_get(one->peers, id_of(other), &seen);
     assert_string_equal(seen.address, "beta:9999");
+    lw_host_kill(other->host);
+    (void)snprintf(other->address, sizeof(other->address), "beta:1111");
+    (void)boot(in, 1);
+    lw_peers_set(one->peers, id_of(other), other->address); /* by somebody who knows */
+    run_for(in, 200 * MS);
+    assert_true(up(one, other));
+    assert_true(up(other, one));
     close_lattice(in);
 }
 
@@ -778,6 +820,7 @@ int main(void) {
         cmocka_unit_test(a_link_that_nobody_uses_costs_nothing),
         cmocka_unit_test(a_peer_that_restarts_is_linked_again),
         cmocka_unit_test(a_peer_that_comes_back_and_dials_is_dialled_at_once),
+        cmocka_unit_test(there_is_no_pause_once_a_peer_was_heard_of),
         cmocka_unit_test(silence_is_noticed_when_something_is_expected),
         cmocka_unit_test(a_peer_that_is_watched_is_missed_by_itself),
         cmocka_unit_test(a_node_that_slept_does_not_think_that_all_others_died),

@@ -96,6 +96,7 @@ static middle stand_between(lattice *in, int direction, uint64_t at, bool ends) 
 /* Alpha talks to beta through delta; true if there was a byte to meddle with. */
 static bool talk(int direction, uint64_t at, bool ends) {
     lattice *in = open_quiet(at + 1);
+    in->nodes[1].stated = "delta:7871";
     node *one = boot(in, 0), *other = boot(in, 1);
     static middle between;
     between = stand_between(in, direction, at, ends);
@@ -191,6 +192,7 @@ static void knock(stranger *one, lw_env *env, const char *address, lw_bytes says
 static void what_was_recorded_is_worth_nothing_when_it_is_played_again(void **state) {
     (void)state;
     lattice *in = open_quiet(1);
+    in->nodes[1].stated = "delta:7871";
     node *one = boot(in, 0), *other = boot(in, 1);
     static middle between;
     between = stand_between(in, 0, UINT64_MAX, false);
