@@ -202,6 +202,30 @@ typedef struct lw_raft_write {
 /* ---- state ------------------------------------------------------------------------------------
  */
 
+/* Bugs that tests plant, to see that they are found; named after the rule that each breaks. */
+typedef enum lw_raft_bug {
+    LW_RAFT_BUG_UNSAVED_VOTE,        /* F1: votes leave before they are durable */
+    LW_RAFT_BUG_UNPERSISTED_ENTRIES, /* F1: entries are acknowledged before they are durable */
+    LW_RAFT_BUG_CUTS_IGNORED,        /* F1: what became durable is taken for what replaced it */
+    LW_RAFT_BUG_OLD_TERM_COUNTED,    /* F2 */
+    LW_RAFT_BUG_LEARNERS_COUNTED,    /* F2 */
+    LW_RAFT_BUG_ONE_SET_COUNTED,     /* F2: of two sets of voters only the new one */
+    LW_RAFT_BUG_CONFIG_KEPT,         /* F3: cutting off does not undo */
+    LW_RAFT_BUG_VOTES_FREELY,        /* F4: no stickiness */
+    LW_RAFT_BUG_VOTES_AFTER_RESTART, /* F4: no quiet time */
+    LW_RAFT_BUG_LEASE_FROM_ANSWER,   /* F4: counted from when an answer came */
+    LW_RAFT_BUG_LEASE_WITHOUT_DRIFT, /* F4 */
+    LW_RAFT_BUG_LEASE_IN_TRANSFER,   /* F4: not given up */
+    LW_RAFT_BUG_OLD_HANDOVER,        /* F4: one that was taken back still counts */
+    LW_RAFT_BUG_ANY_LOG_ELECTED,     /* votes for logs that lack entries */
+    LW_RAFT_BUG_CUT_ALWAYS,          /* F5: cuts off what agrees */
+    LW_RAFT_BUG_COMMIT_UNVERIFIED,   /* commits entries that the leader was not seen to have */
+    LW_RAFT_BUG_READ_EARLY,          /* R8: before an entry of the term is committed */
+    LW_RAFT_BUG_READ_UNCONFIRMED,    /* R8: without a round */
+    LW_RAFT_BUG_JOINS_BEHIND,        /* R5: voters that have not caught up */
+    LW_RAFT_BUG_COUNT,
+} lw_raft_bug;
+
 typedef struct lw_raft_options {
     uint64_t self;
     uint64_t term, vote;              /* as last saved; 0: never */
@@ -223,7 +247,7 @@ typedef struct lw_raft_options {
     uint32_t bytes_in_flight_max;   /* about; one append may pass it */
     uint32_t entries_per_append_max;
 #ifdef LW_SIMULATION
-    uint64_t bugs; /* planted ones, bits of lw_raft_bug (lattice/raft_state.h) */
+    uint64_t bugs; /* planted ones, bits of lw_raft_bug */
 #endif
 } lw_raft_options;
 
