@@ -113,6 +113,7 @@ void lw_group_start(lw_group *group) {
         lead_alone(group);
     } else {
         lw_raft_start(group->raft, lw_env_now(group->env));
+        lw_raft_applied(group->raft, group->applied, 0, 0);
         groups_dirty(group->groups, group);
     }
 }

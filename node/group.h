@@ -20,7 +20,8 @@
  *     know. Its memory is its proposer's, and nobody touches it once the wait is over.
  * G4. What is kept in memory for others is bounded, whatever they do (hazard R18): beyond that it
  *     is read back from the log, and beyond that they get a snapshot.
- * G5. Replicas compare what they have applied; one that finds a difference says so (hazard R17).
+ * G5. Followers compare what they have applied with their leader; one that finds a difference halts
+ *     (hazard R17).
  *
  * Nothing here suspends but what is marked so, and no callback may. */
 #ifndef LW_GROUP_H

@@ -5,16 +5,19 @@
 enum {
     RECORDS_AT_ONCE = 32,
     UNAPPLIED_SIZE_MAX = 16 * 1024 * 1024, /* bytes that a follower takes before it applies some */
+    UNAPPLIED_CROWDED_MAX = 64 * 1024,     /* ... while all groups together have too many */
     STARVED_NS = 20 * 1000 * 1000,         /* at most so often a leader is told: not now */
 };
 
 /* ---- what replicas applied (G5) ------------------------------------------------------------- */
 
-/* False if it differs. */
+/* False if the leader has applied something else. Nobody knows which of the two is right, but only
+ * the follower halts: were it the leader, one replica that is wrong could halt all others. */
 static bool compare_digests(lw_group *group, const lw_raft_message *message) {
     uint64_t index = message->digest_index;
     const group_digest *own = &group->digests[index / GROUP_DIGEST_EVERY % GROUP_DIGESTS];
-    if (index == 0 || own->index != index || own->value == message->digest ||
+    bool known = message->kind == LW_RAFT_APPEND && index != 0 && own->index == index;
+    if (!known || own->value == message->digest ||
         LW_BUG(group->env, "group.digests_not_compared")) {
         return true;
     }
@@ -28,13 +31,19 @@ static bool compare_digests(lw_group *group, const lw_raft_message *message) {
 
 /* ---- room (R18) ----------------------------------------------------------------------------- */
 
+/* What waits to be applied is in memory; so is what this node keeps as a leader elsewhere. */
+static bool has_room(const lw_group *group, size_t size) {
+    const lw_groups *groups = group->groups;
+    bool crowded = groups->kept_size > 4 * groups->options.kept_size;
+    return group->unapplied_size < (crowded ? UNAPPLIED_CROWDED_MAX : UNAPPLIED_SIZE_MAX) &&
+           group->options.room(group->options.argument, size);
+}
+
 /* Where there is no room, entries are left out: what is left is a heartbeat, so that the leader
  * knows that we live, and comes again. Not too often, since it comes at once. False: nothing is
  * left. */
 static bool strip_without_room(lw_group *group, lw_raft_message *message, size_t size) {
-    bool room = group->unapplied_size < UNAPPLIED_SIZE_MAX &&
-                group->options.room(group->options.argument, size);
-    if (message->count == 0 || room) {
+    if (message->count == 0 || has_room(group, size)) {
         return true;
     }
     LW_MARK(group->env, "group.no_room");

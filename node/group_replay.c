@@ -178,6 +178,26 @@ static lw_status tell_entries(lw_group *group, uint64_t index) {
     return LW_OK;
 }
 
+#ifdef LW_SIMULATION
+/* The bugs that are planted in the core, by the names that simulations switch them on with. */
+static uint64_t planted_bugs(lw_env *env) {
+    uint64_t bugs = 0;
+    bugs |= (uint64_t)LW_BUG(env, "raft.unsaved_vote") << LW_RAFT_BUG_UNSAVED_VOTE;
+    bugs |= (uint64_t)LW_BUG(env, "raft.unpersisted_entries") << LW_RAFT_BUG_UNPERSISTED_ENTRIES;
+    bugs |= (uint64_t)LW_BUG(env, "raft.old_term_counted") << LW_RAFT_BUG_OLD_TERM_COUNTED;
+    bugs |= (uint64_t)LW_BUG(env, "raft.learners_counted") << LW_RAFT_BUG_LEARNERS_COUNTED;
+    bugs |= (uint64_t)LW_BUG(env, "raft.one_set_counted") << LW_RAFT_BUG_ONE_SET_COUNTED;
+    bugs |= (uint64_t)LW_BUG(env, "raft.config_kept") << LW_RAFT_BUG_CONFIG_KEPT;
+    bugs |= (uint64_t)LW_BUG(env, "raft.votes_after_restart") << LW_RAFT_BUG_VOTES_AFTER_RESTART;
+    bugs |= (uint64_t)LW_BUG(env, "raft.lease_from_answer") << LW_RAFT_BUG_LEASE_FROM_ANSWER;
+    bugs |= (uint64_t)LW_BUG(env, "raft.lease_in_transfer") << LW_RAFT_BUG_LEASE_IN_TRANSFER;
+    bugs |= (uint64_t)LW_BUG(env, "raft.any_log_elected") << LW_RAFT_BUG_ANY_LOG_ELECTED;
+    bugs |= (uint64_t)LW_BUG(env, "raft.commit_unverified") << LW_RAFT_BUG_COMMIT_UNVERIFIED;
+    bugs |= (uint64_t)LW_BUG(env, "raft.read_unconfirmed") << LW_RAFT_BUG_READ_UNCONFIRMED;
+    return bugs;
+}
+#endif
+
 lw_status group_core_open(lw_group *group, uint64_t index, uint64_t term) {
     const lw_groups_options *shared = &group->groups->options;
     lw_raft_options options = {.self = shared->node,
@@ -196,6 +216,9 @@ lw_status group_core_open(lw_group *group, uint64_t index, uint64_t term) {
                                .entries_in_flight_max = 4096,
                                .bytes_in_flight_max = 4 * GROUP_MESSAGE_SIZE,
                                .entries_per_append_max = GROUP_ENTRIES_PER_MESSAGE};
+#ifdef LW_SIMULATION
+    options.bugs = planted_bugs(group->env);
+#endif
     LW_ASSERT(index <= group->applied);
     group->raft = lw_allocate_zero(group->env->memory, sizeof(*group->raft));
     lw_raft_init(group->raft, &options);

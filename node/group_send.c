@@ -25,10 +25,13 @@ static void send_entries(lw_group *group, const lw_raft_message *message, const 
 static void send_from_memory(lw_group *group, lw_raft_message *message) {
     lw_bytes payloads[GROUP_ENTRIES_PER_MESSAGE];
     uint32_t count = 0;
-    size_t size = 0;
+    size_t size = 0, size_max = GROUP_MESSAGE_SIZE;
+    if (LW_RARE(group->env, "group.short_message")) {
+        size_max = 1;
+    }
     while (count < message->count && count < GROUP_ENTRIES_PER_MESSAGE) {
         lw_bytes payload = group_slot_at(group, message->index + 1 + count)->payload;
-        if (count > 0 && size + payload.size > GROUP_MESSAGE_SIZE) {
+        if (count > 0 && size + payload.size > size_max) {
             break;
         }
         payloads[count++] = payload;

@@ -9,7 +9,10 @@
 
 #include "base/hash.h"
 
-enum { SLOTS_MIN = 8 };
+enum {
+    SLOTS_MIN = 8,
+    SLOTS_KEPT_MAX = 128, /* that an idle group keeps room for */
+};
 
 /* ---- in memory ------------------------------------------------------------------------------ */
 
@@ -55,6 +58,11 @@ static void forget(lw_group *group, group_slot *slot) {
 void group_slots_drop(lw_group *group) {
     LW_ASSERT(group->first <= group->applied && group->first <= group->last);
     forget(group, group_slot_at(group, group->first++));
+    if (group->first > group->last && group->capacity > SLOTS_KEPT_MAX) {
+        lw_free(group->env->memory, group->slots);
+        group->slots = NULL;
+        group->capacity = 0;
+    }
 }
 
 void group_slots_cut(lw_group *group, uint64_t index) {
@@ -95,10 +103,13 @@ static uint64_t matched_by_all(const lw_group *group) {
 }
 
 void group_slots_trim(lw_group *group) {
+    size_t size_max = group->groups->options.kept_size;
+    if (LW_RARE(group->env, "group.keeps_nothing")) {
+        size_max = 0;
+    }
     group->matched = matched_by_all(group);
     while (group->first <= group->applied && group->first <= group->last &&
-           (group->first <= group->matched ||
-            group->groups->kept_size > group->groups->options.kept_size)) {
+           (group->first <= group->matched || group->groups->kept_size > size_max)) {
         group_slots_drop(group);
     }
 }

@@ -20,7 +20,6 @@ static void forget_dirty(lw_groups *groups, lw_group *group) {
 
 static void drain_all(lw_op *op) {
     lw_groups *groups = op->owner;
-    groups->deferred = false;
     while (groups->dirty_first != NULL) {
         lw_group *group = groups->dirty_first;
         groups->dirty_first = group->dirty_next;
@@ -30,6 +29,7 @@ static void drain_all(lw_op *op) {
         group->dirty = false;
         group_drain(group);
     }
+    groups->deferred = false;
     groups_background_end(groups);
 }
 

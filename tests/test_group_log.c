@@ -367,6 +367,25 @@ static void the_term_of_what_was_let_go_of_is_known(void **state) {
     end(&on);
 }
 
+static void a_flush_may_end_before_anything_else_happens(void **state) {
+    (void)state;
+    bench on;
+    begin(&on);
+    on.flushed = 5;
+    for (uint64_t index = 1; index <= 30; index++) {
+        add_entry(&on, index, 1, index - 1);
+    }
+    tell(&on);
+    assert_int_equal(on.replayed, LW_OK);
+    lw_group_start(on.group);
+    lw_group_flushed(on.group, 25);
+    uint64_t first, last;
+    assert_true(lw_log_span(on.log, GROUP, &first, &last));
+    assert_int_equal(first, 26);
+    assert_int_equal(last, 30);
+    end(&on);
+}
+
 /* ---- what is written ------------------------------------------------------------------------ */
 
 static void settle_main(void *argument) {
@@ -455,6 +474,7 @@ int main(void) {
         cmocka_unit_test(missing_entries_are_damage),
         cmocka_unit_test(what_is_not_well_formed_is_damage),
         cmocka_unit_test(the_term_of_what_was_let_go_of_is_known),
+        cmocka_unit_test(a_flush_may_end_before_anything_else_happens),
         cmocka_unit_test(letting_go_notes_the_term),
         cmocka_unit_test(the_form_of_an_entry_is_fixed),
     };
