@@ -62,7 +62,15 @@ typedef struct journey {
     bool ended;
     uint64_t flip_every; /* each so many letters one bit is changed; 0: never */
     uint64_t chance, install_count;
-    lw_status install_answer;
+    lw_status install_answer, wanted_answer;
+    bool hold_back, filled; /* the sender waits, with all its tables made */
+    bool damaged;           /* its tables are: it cannot read them */
+    bool deaf;              /* the receiver stays without power */
+    bool meddle;            /* somebody else offers something, too */
+    uint64_t stop_ns;       /* after which the sender stops; 0: it does not */
+    uint64_t rate, took_ns;
+    lw_status meddled;
+    lw_snapshots_figures figures; /* of the sender, in the end */
     const char *wrong;
     char error[LW_ERROR_TEXT_SIZE];
 } journey;
@@ -163,6 +171,20 @@ static lw_status ask(void *argument, uint64_t node, const lw_request *request, u
     return LW_OK;
 }
 
+/* Another node than the sender offers a snapshot. */
+static void meddle(side *of) {
+    lw_buffer body = lw_buffer_in(of->env->memory), reply = lw_buffer_in(of->env->memory);
+    lw_snapshot_file file = {.number = 0, .size = 1};
+    lw_snapshot_offer offer = {.transfer = 1, .index = 1, .term = 1, .file_count = 1};
+    lw_snapshot_offer_encode(&offer, &file, &body);
+    lw_request request = {
+        .kind = LW_MESSAGE_SNAPSHOT_OFFER, .shard = 99, .body = lw_buffer_view(&body)};
+    of->journey->meddled = lw_snapshots_handle(of->snapshots, 3, &request, &reply);
+    of->journey->meddle = false;
+    lw_buffer_reset(&body);
+    lw_buffer_reset(&reply);
+}
+
 /* Takes letters and answers them. */
 static void serve(void *argument) {
     side *on_side = argument;
@@ -178,6 +200,9 @@ static void serve(void *argument) {
         lw_buffer reply = lw_buffer_in(on_side->env->memory);
         lw_buffer_append(&body, lw_view(post->body, post->body_size));
         lw_request request = {.kind = post->kind, .shard = SHARD, .body = lw_buffer_view(&body)};
+        if (on->meddle && number == 5) {
+            meddle(on_side);
+        }
         lw_status status = lw_snapshots_handle(on_side->snapshots, 1, &request, &reply);
         if (post->number == number) {
             post->status = status;
@@ -201,7 +226,9 @@ static lw_status describe(void *argument, uint64_t shard, uint64_t node, uint64_
                           lw_snapshot *state, uint64_t *term, lw_buffer *head) {
     side *of = argument;
     LW_ASSERT(shard == SHARD && node == 2);
-    check_state(of->journey, of->env, state, index);
+    if (!of->journey->damaged) {
+        check_state(of->journey, of->env, state, index);
+    }
     of->journey->described_index = index;
     *term = TERM;
     lw_buffer_print(head, "at %llu", (unsigned long long)index);
@@ -219,6 +246,9 @@ static lw_status wanted(void *argument, const lw_snapshot_arrival *offered) {
     side *of = argument;
     if (!head_is_right(offered)) {
         wrong(of->journey, "an offer is not what was offered");
+    }
+    if (of->journey->wanted_answer != LW_OK) {
+        return lw_fail(of->journey->wanted_answer, "not wanted");
     }
     return lw_tree_flushed(lw_store_tree(of->store, SHARD)) >= offered->index
                ? lw_fail(LW_EXISTS, "it is here")
@@ -271,6 +301,7 @@ static bool open_snapshots(side *of) {
                                     .store = of->store,
                                     .directory = "data",
                                     .piece_size = PIECE,
+                                    .bytes_per_second = of->journey->rate,
                                     .patience_ms = 20000,
                                     .ask = ask,
                                     .describe = describe,
@@ -294,6 +325,12 @@ static void write_on(void *argument) {
         lw_env_sleep(of->env, 300000);
     }
     on->writing = false;
+}
+
+static void stop_later(void *argument) {
+    side *of = argument;
+    lw_env_sleep(of->env, of->journey->stop_ns);
+    lw_snapshots_stop(of->snapshots);
 }
 
 /* Writes, sends, and goes. What was written and not flushed comes again from the model, as from a
@@ -325,7 +362,17 @@ static void sender_main(void *argument) {
     }
     on->keep_writing = on->writing = true;
     (void)lw_env_start(of->env, "writer", write_on, of);
+    on->filled = true;
+    while (on->hold_back) {
+        lw_env_sleep(of->env, 100000);
+    }
+    if (on->stop_ns > 0) {
+        (void)lw_env_start(of->env, "stopper", stop_later, of);
+    }
+    uint64_t began_ns = lw_env_now(of->env);
     on->outcome = lw_snapshots_send(of->snapshots, SHARD, 2, &on->sent_index);
+    on->took_ns = lw_env_now(of->env) - began_ns;
+    lw_snapshots_figures_get(of->snapshots, &on->figures);
     snprintf(on->error, sizeof(on->error), "%s", lw_error_slot()->text);
     on->keep_writing = false;
     while (on->writing) {
@@ -463,7 +510,7 @@ static void travel(journey *on) {
     on->ended = false;
     boot(&on->sender, sender_main);
     for (uint64_t steps = 0; !on->ended && on->wrong == NULL; steps++) {
-        if (!lw_host_running(on->receiver.host)) {
+        if (!lw_host_running(on->receiver.host) && !on->deaf) {
             boot(&on->receiver, receiver_main);
         }
         if (!lw_host_running(on->sender.host)) {
@@ -511,7 +558,9 @@ static void look_around(void *argument) {
 /* Both lose power once more; then all is as it should be, and `installed` or not. */
 static void verify(journey *on, bool installed) {
     side *sides[] = {&on->sender, &on->receiver};
-    lw_host_crash(on->receiver.host);
+    if (lw_host_running(on->receiver.host)) {
+        lw_host_crash(on->receiver.host);
+    }
     boot(&on->receiver, receiver_main);
     while (on->wrong == NULL && !on->receiver.ready) {
         assert_true(lw_world_step(on->world));
@@ -573,7 +622,7 @@ static void either_may_lose_power_at_any_step(void **state) {
             arrive(on);
         }
     }
-    assert_true(resumed > 10);
+    assert_true(resumed * STRIDE > 10);
 }
 
 static void bits_that_flip_on_the_wire_change_nothing(void **state) {
@@ -590,7 +639,154 @@ static void bits_that_flip_on_the_wire_change_nothing(void **state) {
         again += lw_world_marked(on->world, "snapshot.tried_again");
         arrive(on);
     }
-    assert_true(again > 10);
+    assert_true(again * STRIDE > 10);
+}
+
+/* Ends a journey that had to end like this, with nothing left of it anywhere. */
+static void expect_outcome(journey *on, lw_status outcome, uint64_t number) {
+    expect_right(on, number);
+    if (on->outcome != outcome) {
+        fail_msg("%llu: %s: %s", (unsigned long long)number, lw_status_name(on->outcome),
+                 on->error);
+    }
+    verify(on, outcome == LW_OK);
+    expect_right(on, number);
+    arrive(on);
+}
+
+/* Flips a bit of one of the sender's tables, when they are made. */
+static void damage_tables(journey *on, uint64_t number) {
+    lw_memory *memory = lw_memory_open();
+    lw_buffer names = lw_buffer_in(memory), contents = lw_buffer_in(memory);
+    lw_disk *disk = lw_host_disk(on->sender.host);
+    char path[64];
+    on->hold_back = true;
+    on->filled = false;
+    boot(&on->sender, sender_main);
+    while (!on->filled && on->wrong == NULL) {
+        assert_true(lw_world_step(on->world));
+    }
+    assert_int_equal(lw_disk_list(disk, "data/sst", &names), 0);
+    uint64_t count = names.size / 17;
+    assert_in_range(count, 2, 100);
+    snprintf(path, sizeof(path), "data/sst/%s", (const char *)names.data + number % count * 17);
+    assert_true(lw_disk_contents(disk, LW_DISK_VOLATILE, path, &contents));
+    lw_disk_flip(disk, path, number * 7919 % (8 * contents.size));
+    on->hold_back = false;
+    on->damaged = true;
+    lw_memory_close(memory);
+}
+
+static void damage_on_the_sender_s_disk_stays_there_and_is_told(void **state) {
+    (void)state;
+    for (uint64_t number = 0; number < 24; number += STRIDE) {
+        journey *on = depart(1);
+        damage_tables(on, number);
+        while (!on->ended && on->wrong == NULL) {
+            assert_true(lw_world_step(on->world));
+        }
+        expect_right(on, number);
+        assert_int_equal(on->outcome, LW_CORRUPTION);
+        assert_int_equal(on->install_count, 1);
+        assert_non_null(strstr(on->error, "are damaged on this node: "));
+        lw_host_crash(on->receiver.host);
+        boot(&on->receiver, receiver_main);
+        while (on->wrong == NULL && !on->receiver.ready) {
+            assert_true(lw_world_step(on->world));
+        }
+        expect_right(on, number);
+        assert_int_equal(lw_tree_flushed(lw_store_tree(on->receiver.store, SHARD)), OLD_FLUSHED);
+        arrive(on);
+    }
+}
+
+static void what_is_not_wanted_is_not_sent(void **state) {
+    (void)state;
+    journey *on = depart(1);
+    on->wanted_answer = LW_REFUSED;
+    travel(on);
+    assert_int_equal(on->figures.sent_bytes, 0);
+    expect_outcome(on, LW_REFUSED, 1);
+    on = depart(1);
+    on->wanted_answer = LW_EXISTS;
+    travel(on);
+    expect_right(on, 2);
+    assert_int_equal(on->outcome, LW_OK);
+    assert_int_equal(on->figures.sent, 0);
+    assert_int_equal(on->install_count, 0);
+    arrive(on);
+}
+
+static void what_could_not_be_installed_is_told_and_leaves_nothing(void **state) {
+    (void)state;
+    journey *on = depart(1);
+    on->install_answer = LW_INTERNAL;
+    travel(on);
+    assert_int_equal(on->install_count, 1);
+    expect_outcome(on, LW_INTERNAL, 1);
+}
+
+static void a_full_disk_over_there_ends_it_with_nothing_half_left(void **state) {
+    (void)state;
+    journey *on = depart(1);
+    lw_disk_set_capacity(lw_host_disk(on->receiver.host), 1);
+    travel(on);
+    assert_int_equal(on->figures.sent_bytes, 0);
+    expect_right(on, 0);
+    assert_int_equal(on->outcome, LW_FULL);
+    lw_disk_set_capacity(lw_host_disk(on->receiver.host), 0);
+    expect_outcome(on, LW_FULL, 0);
+    bool more = true, full = false;
+    for (uint32_t occasion = 1; more; occasion += STRIDE) {
+        on = depart(1);
+        lw_dice_arm(lw_disk_dice(lw_host_disk(on->receiver.host)), LW_FAULT_FULL, occasion);
+        travel(on);
+        lw_dice_arm(lw_disk_dice(lw_host_disk(on->receiver.host)), LW_FAULT_FULL, 0);
+        more = lw_world_marked(on->world, lw_fault_mark(LW_FAULT_FULL)) > 0;
+        full |= on->outcome == LW_FULL;
+        expect_outcome(on, on->outcome == LW_FULL ? LW_FULL : LW_OK, occasion);
+    }
+    assert_true(full);
+}
+
+static void nobody_waits_for_ever_for_a_node_that_is_gone(void **state) {
+    (void)state;
+    journey *on = depart(1);
+    on->deaf = true;
+    lw_host_crash(on->receiver.host);
+    travel(on);
+    assert_in_range(on->took_ns, UINT64_C(20000000000), UINT64_C(40000000000));
+    expect_outcome(on, LW_UNAVAILABLE, 1);
+}
+
+static void a_sender_that_stops_leaves_nothing(void **state) {
+    (void)state;
+    for (uint64_t delay = 1; delay < 30; delay += 4) {
+        journey *on = depart(1);
+        on->stop_ns = delay * 1000000;
+        travel(on);
+        expect_outcome(on, on->outcome == LW_OK ? LW_OK : LW_UNAVAILABLE, delay);
+    }
+}
+
+static void two_do_not_send_to_one_at_a_time(void **state) {
+    (void)state;
+    journey *on = depart(1);
+    on->meddle = true;
+    travel(on);
+    assert_false(on->meddle);
+    assert_int_equal(on->meddled, LW_BACKPRESSURE);
+    expect_outcome(on, LW_OK, 1);
+}
+
+static void no_more_is_sent_than_the_rate_allows(void **state) {
+    (void)state;
+    journey *on = depart(1);
+    on->rate = 20000;
+    travel(on);
+    uint64_t least_ns = (on->figures.sent_bytes - PIECE) * UINT64_C(1000000000) / on->rate;
+    assert_in_range(on->took_ns, least_ns, least_ns + least_ns / 2 + 1000000000);
+    expect_outcome(on, LW_OK, 1);
 }
 
 int main(void) {
@@ -598,6 +794,14 @@ int main(void) {
         cmocka_unit_test(a_shard_that_is_written_to_moves_as_it_was_at_one_index),
         cmocka_unit_test(either_may_lose_power_at_any_step),
         cmocka_unit_test(bits_that_flip_on_the_wire_change_nothing),
+        cmocka_unit_test(damage_on_the_sender_s_disk_stays_there_and_is_told),
+        cmocka_unit_test(what_is_not_wanted_is_not_sent),
+        cmocka_unit_test(what_could_not_be_installed_is_told_and_leaves_nothing),
+        cmocka_unit_test(a_full_disk_over_there_ends_it_with_nothing_half_left),
+        cmocka_unit_test(nobody_waits_for_ever_for_a_node_that_is_gone),
+        cmocka_unit_test(a_sender_that_stops_leaves_nothing),
+        cmocka_unit_test(two_do_not_send_to_one_at_a_time),
+        cmocka_unit_test(no_more_is_sent_than_the_rate_allows),
     };
     return cmocka_run_group_tests_name("snapshot", tests, unit_arm, NULL) != 0;
 }
