@@ -162,15 +162,22 @@ void lw_log_close(lw_log *log) {
 
 /* ---- appending and waiting ------------------------------------------------------------------- */
 
+static void check_record(const lw_log_record *record) {
+    if (__builtin_expect(record->kind == LW_LOG_ENTRY, 1)) {
+        LW_ASSERT(record->index > 0);
+        LW_ASSERT(record->payload.size <= LW_LOG_PAYLOAD_SIZE_MAX);
+        return;
+    }
+    LW_ASSERT(record->kind == LW_LOG_STATE || record->kind == LW_LOG_BEGIN);
+    LW_ASSERT(record->kind == LW_LOG_BEGIN || record->index == 0);
+    LW_ASSERT(record->payload.size <= lw_log_payload_max(record->kind));
+}
+
 uint64_t lw_log_append(lw_log *log, const lw_log_record *records, uint32_t count) {
     LW_ASSERT(!log->closing);
     LW_ASSERT(count > 0);
     for (uint32_t index = 0; index < count; index++) {
-        const lw_log_record *record = &records[index];
-        LW_ASSERT(record->kind >= LW_LOG_ENTRY && record->kind <= LW_LOG_BEGIN);
-        LW_ASSERT(record->kind == LW_LOG_BEGIN ||
-                  (record->index > 0) == (record->kind == LW_LOG_ENTRY));
-        LW_ASSERT(record->payload.size <= lw_log_payload_max(record->kind));
+        check_record(&records[index]);
     }
     return lw_log_write_records(log, records, count);
 }

@@ -211,7 +211,7 @@ bool lw_log_batch_body_intact(const lw_log_batch_header *header, const uint8_t *
 /* ---- records --------------------------------------------------------------------------------- */
 
 static size_t varint_size(uint64_t value) {
-    return value == 0 ? 1 : ((size_t)(64 - __builtin_clzll(value)) + 6) / 7;
+    return value < 0x80 ? 1 : ((size_t)(64 - __builtin_clzll(value)) + 6) / 7;
 }
 
 size_t lw_log_record_size(const lw_log_record *record) {
