@@ -17,9 +17,9 @@
  * L5. A segment is recycled once every group has released all its records in it. The newest STATE
  *     record of a group is never lost by this: the log writes it again into a newer segment first.
  * L6. What counts of a group is decided by the order of the log alone. An entry at or below the
- * last one replaces that index and cuts off all behind it, as Raft does with a tail that conflicts;
- *     its term may be lower than that of what it replaces. Two entries of one index and term are
- *     the same. So what counts is one run of indexes, which stand in the log in this order.
+ *     last one replaces that index and cuts off all behind it, as Raft does with a tail that is in
+ *     conflict; its term may be lower than that of what it replaces. Two entries of one index and
+ *     term are the same. So what counts is one run of indexes, which stand in the log in order.
  *
  * Beginning anew (hazard R10). A snapshot of a group's state takes the place of its tree, and makes
  * all its entries void. Two places have to switch as one, the catalog and the log:
@@ -121,9 +121,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_log_room_freeing(lw_log *log, size_t size);
 /* Says that entries of `group` up to and with `index` are needed no more. UINT64_MAX: nor is its
  * state; the group is gone, until something is appended for it again. Never suspends. */
 void lw_log_release(lw_log *log, uint64_t group, uint64_t index);
-/* Ends what a BEGIN of the group began: step 3 above with `counts`; without, the snapshot was given
- * up, and so is what an entry that is appended meanwhile does. Nothing happens if no BEGIN is open.
- * Never suspends. */
+/* Ends what a BEGIN of the group began. With `counts`: step 3 above. Without: the snapshot was given
+ * up, as it also is by an entry of the group that is appended meanwhile. Never suspends. */
 void lw_log_begun(lw_log *log, uint64_t group, bool counts);
 /* The entries of a group that count and are not released: `first` to `last`, none if first is one
  * more than last. False, and nothing set, of a group that the log has never heard of, or of which
