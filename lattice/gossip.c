@@ -3,10 +3,6 @@
 
 #include "lattice/gossip_private.h"
 
-enum {
-    DRIFT_PART = 500, /* clocks of two nodes may drift apart by one in so many: 2000 ppm */
-};
-
 /* ---- lists --------------------------------------------------------------------------------------
  */
 
@@ -18,7 +14,7 @@ static void ids_add(lw_gossip *gossip, gossip_ids *ids, uint64_t id) {
     ids->ids[ids->count++] = id;
 }
 
-static void tell(lw_gossip *gossip, lw_gossip_event_kind kind, uint64_t node, uint64_t shard,
+void gossip_tell(lw_gossip *gossip, lw_gossip_event_kind kind, uint64_t node, uint64_t shard,
                  lw_member_state state) {
     if (gossip->event_count == gossip->event_capacity) {
         gossip->event_capacity = gossip->event_capacity == 0 ? 16 : 2 * gossip->event_capacity;
@@ -29,9 +25,9 @@ static void tell(lw_gossip *gossip, lw_gossip_event_kind kind, uint64_t node, ui
         (lw_gossip_event){.kind = kind, .node = node, .shard = shard, .state = state};
 }
 
-static void tell_of(lw_gossip *gossip, lw_gossip_event_kind kind, const gossip_peer *peer) {
+void gossip_tell_of(lw_gossip *gossip, lw_gossip_event_kind kind, const gossip_peer *peer) {
     const lw_member *member = lw_members_find(&gossip->members, peer->node);
-    tell(gossip, kind, peer->node, 0, member == NULL ? LW_MEMBER_GONE : member->state);
+    gossip_tell(gossip, kind, peer->node, 0, member == NULL ? LW_MEMBER_GONE : member->state);
 }
 
 bool lw_gossip_next_message(lw_gossip *gossip, lw_gossip_message *message) {
@@ -73,13 +69,13 @@ static uint32_t place_of(const lw_gossip *gossip, uint64_t node) {
     return low;
 }
 
-static gossip_peer *peer_of(const lw_gossip *gossip, uint64_t node) {
+gossip_peer *gossip_peer_of(const lw_gossip *gossip, uint64_t node) {
     uint32_t place = place_of(gossip, node);
     bool found = place < gossip->peer_count && gossip->peers[place].node == node;
     return found ? &gossip->peers[place] : NULL;
 }
 
-static void add_peer(lw_gossip *gossip, uint64_t node, uint64_t now_ms) {
+void gossip_add_peer(lw_gossip *gossip, uint64_t node, uint64_t now_ms) {
     if (gossip->peer_count == gossip->peer_capacity) {
         gossip->peer_capacity = gossip->peer_capacity == 0 ? 4 : 2 * gossip->peer_capacity;
         gossip->peers = lw_reallocate(gossip->memory, gossip->peers,
@@ -96,7 +92,7 @@ static void add_peer(lw_gossip *gossip, uint64_t node, uint64_t now_ms) {
     gossip->peer_count++;
 }
 
-static void remove_peer(lw_gossip *gossip, uint64_t node) {
+void gossip_remove_peer(lw_gossip *gossip, uint64_t node) {
     uint32_t place = place_of(gossip, node);
     if (place < gossip->peer_count && gossip->peers[place].node == node) {
         gossip->peer_count--;
@@ -181,217 +177,6 @@ void lw_gossip_close(lw_gossip *gossip) {
     lw_free(memory, gossip);
 }
 
-/* ---- records and entries ------------------------------------------------------------------------
- */
-
-/* A record of this node's own id that is not its own. */
-static void meet_own_record(lw_gossip *gossip, lw_bytes record, const lw_member *came) {
-    const lw_member *known = lw_members_find(&gossip->members, gossip->self.node);
-    uint32_t place = 0;
-    while (lw_members_at(&gossip->members, place) != known) {
-        place++;
-    }
-    lw_member verified;
-    if (lw_member_order(came, record, known, lw_members_record(&gossip->members, place)) <= 0 ||
-        lw_member_verify(record, gossip->options.cluster_id, &verified) != LW_OK) {
-        return; /* of an earlier start, or said by this node itself */
-    }
-    if (came->state == LW_MEMBER_GONE && !gossip->expelled) {
-        gossip->expelled = true;
-        (void)lw_members_merge(&gossip->members, record);
-        tell(gossip, LW_GOSSIP_EXPELLED, gossip->self.node, 0, LW_MEMBER_GONE);
-    } else if (came->state != LW_MEMBER_GONE && !gossip->copied) {
-        gossip->copied = true;
-        tell(gossip, LW_GOSSIP_COPIED, gossip->self.node, 0, came->state);
-    }
-}
-
-static void note_member(lw_gossip *gossip, const lw_member *came, lw_member_merged merged,
-                        const lw_member *before, uint64_t now_ms) {
-    bool gone = came->state == LW_MEMBER_GONE;
-    if (merged == LW_MEMBER_NEW) {
-        if (!gone) {
-            add_peer(gossip, came->node, now_ms);
-            tell(gossip, LW_GOSSIP_JOINED, came->node, 0, came->state);
-        }
-        return;
-    }
-    if (gone) {
-        remove_peer(gossip, came->node);
-    }
-    if (before->state != came->state) {
-        tell(gossip, LW_GOSSIP_STATE, came->node, 0, came->state);
-    } else if (!gone) {
-        tell(gossip, LW_GOSSIP_CHANGED, came->node, 0, came->state);
-    }
-}
-
-void gossip_take_record(lw_gossip *gossip, lw_bytes record, uint64_t now_ms) {
-    lw_member came, before = {0};
-    if (lw_member_decode(record, &came) != LW_OK) {
-        gossip->figures.malformed++;
-        return;
-    }
-    if (came.node == gossip->self.node) {
-        meet_own_record(gossip, record, &came);
-        return;
-    }
-    const lw_member *known = lw_members_find(&gossip->members, came.node);
-    if (known != NULL) {
-        before = *known;
-    }
-    lw_member_merged merged = lw_members_merge(&gossip->members, record);
-    if (merged == LW_MEMBER_NEW || merged == LW_MEMBER_CHANGED) {
-        note_member(gossip, &came, merged, &before, now_ms);
-    } else if (merged == LW_MEMBER_REFUSED) {
-        gossip->figures.forged++;
-    }
-}
-
-static lw_directory_merged take_row(lw_gossip *gossip, const lw_directory_row *row) {
-    if (!gossip_fits(row)) {
-        return LW_DIRECTORY_OLD;
-    }
-    lw_directory_merged merged = lw_directory_merge(&gossip->directory, row);
-    if (merged == LW_DIRECTORY_DISPUTED) {
-        tell(gossip, LW_GOSSIP_DISPUTED, 0, row->shard.id, LW_MEMBER_UP);
-    }
-    return merged;
-}
-
-static bool take_records(lw_gossip *gossip, lw_reader *reader, uint64_t now_ms) {
-    uint32_t count = lw_read_array(reader);
-    for (uint32_t index = 0; index < count && lw_reader_ok(reader); index++) {
-        lw_bytes record = lw_read_bytes(reader);
-        if (lw_reader_ok(reader)) {
-            gossip_take_record(gossip, record, now_ms);
-        }
-    }
-    return lw_reader_ok(reader);
-}
-
-static void take_page(lw_gossip *gossip, lw_bytes content, uint64_t now_ms) {
-    lw_reader reader = lw_reader_of(content);
-    uint32_t extra = lw_read_array_of(&reader, 2);
-    (void)take_records(gossip, &reader, now_ms);
-    uint32_t count = lw_read_array(&reader);
-    for (uint32_t index = 0; index < count && lw_reader_ok(&reader); index++) {
-        lw_directory_row row;
-        if (lw_directory_row_next(&reader, &row) == LW_OK) {
-            (void)take_row(gossip, &row);
-        } else {
-            lw_reader_fail(&reader);
-        }
-    }
-    lw_read_skip(&reader, extra);
-    gossip->figures.malformed += !lw_reader_done(&reader);
-}
-
-lw_status lw_gossip_learn(lw_gossip *gossip, lw_bytes page, uint64_t now_ms) {
-    lw_reader reader = lw_reader_of(page);
-    if (!take_records(gossip, &reader, now_ms) || !lw_reader_done(&reader)) {
-        return lw_fail(LW_INVALID_ARGUMENT, "a page of nodes' records is not well-formed");
-    }
-    return LW_OK;
-}
-
-/* ---- hearing ------------------------------------------------------------------------------------
- */
-
-/* Whether a message took much longer than the quickest of its sender (S2). Their clocks need not
- * agree; they may drift apart. */
-static bool too_old(gossip_peer *peer, uint64_t sent_ms, uint64_t now_ms) {
-    int64_t delay_ms = (int64_t)now_ms - (int64_t)sent_ms;
-    int64_t drift_ms = (int64_t)((now_ms - peer->delay_at_ms) / DRIFT_PART);
-    if (peer->delay_at_ms != 0 && delay_ms > peer->delay_ms + drift_ms) {
-        return delay_ms > peer->delay_ms + drift_ms + LW_GOSSIP_EXPIRY_MS;
-    }
-    peer->delay_ms = delay_ms;
-    peer->delay_at_ms = now_ms;
-    return false;
-}
-
-static void hear_heartbeat(lw_gossip *gossip, gossip_peer *peer, lw_bytes content,
-                           uint64_t now_ms) {
-    gossip_heartbeat beat;
-    if (!gossip_read_heartbeat(content, &beat)) {
-        gossip->figures.malformed++;
-        return;
-    }
-    const lw_member *member = lw_members_find(&gossip->members, peer->node);
-    bool again = beat.incarnation == peer->incarnation && beat.sent_ms <= peer->sent_ms;
-    if (beat.incarnation < member->incarnation || beat.incarnation < peer->incarnation || again) {
-        gossip->figures.stale++;
-        return;
-    }
-    if (beat.incarnation > peer->incarnation) {
-        peer->delay_at_ms = 0; /* its clock may be another */
-        peer->incarnation = beat.incarnation;
-    }
-    peer->sent_ms = beat.sent_ms;
-    if (too_old(peer, beat.sent_ms, now_ms)) {
-        gossip->figures.stale++;
-        return;
-    }
-    peer->members_digest = beat.members_digest;
-    peer->directory_digest = beat.directory_digest;
-    peer->known.load = beat.load;
-    peer->known.loaded = true;
-    peer->known.heard_ms = now_ms;
-    if (peer->known.quiet) {
-        peer->known.quiet = false;
-        tell_of(gossip, LW_GOSSIP_HEARD, peer);
-    }
-}
-
-/* One that was taken out still speaks: it is told, but not all the time. */
-static void tell_gone(lw_gossip *gossip, uint64_t node, uint64_t now_ms) {
-    if (gossip->told_gone_ms != 0 && now_ms - gossip->told_gone_ms < gossip_interval_ms(gossip)) {
-        return;
-    }
-    gossip->told_gone_ms = now_ms;
-    gossip_page page = gossip_page_open(gossip, LW_BUS_ANSWER, node);
-    for (uint32_t index = 0; index < gossip->members.count; index++) {
-        if (lw_members_at(&gossip->members, index)->node == node) {
-            gossip_page_record(&page, lw_members_record(&gossip->members, index));
-        }
-    }
-    gossip_page_close(&page);
-}
-
-void lw_gossip_receive(lw_gossip *gossip, const lw_bus_message *message, uint64_t now_ms) {
-    lw_bytes content;
-    gossip->figures.messages_received++;
-    gossip->figures.bytes_received += message->body.size;
-    if (message->from == gossip->self.node || !gossip_open_body(gossip, message, &content)) {
-        return;
-    }
-    const lw_member *member = lw_members_find(&gossip->members, message->from);
-    if (member != NULL && member->state == LW_MEMBER_GONE) {
-        tell_gone(gossip, message->from, now_ms);
-        return;
-    }
-    gossip_peer *peer = peer_of(gossip, message->from);
-    switch (message->kind) {
-    case LW_BUS_HEARTBEAT:
-        if (peer == NULL) {
-            gossip->stranger = message->from;
-        } else {
-            hear_heartbeat(gossip, peer, content, now_ms);
-        }
-        break;
-    case LW_BUS_ASK:
-        gossip_answer(gossip, message->from, content, now_ms);
-        break;
-    case LW_BUS_SHARDS:
-    case LW_BUS_ANSWER:
-        take_page(gossip, content, now_ms);
-        break;
-    case LW_BUS_EVENT:
-        break;
-    }
-}
-
 /* ---- time ---------------------------------------------------------------------------------------
  */
 
@@ -422,12 +207,12 @@ static void judge(lw_gossip *gossip, gossip_peer *peer, uint64_t now_ms) {
     uint64_t silence_ms = LW_GOSSIP_QUIET_BEATS * gossip_interval_ms(gossip);
     if (!peer->known.quiet && now_ms - peer->known.heard_ms > silence_ms) {
         peer->known.quiet = true;
-        tell_of(gossip, LW_GOSSIP_QUIET, peer);
+        gossip_tell_of(gossip, LW_GOSSIP_QUIET, peer);
     }
     if (!peer->known.linked && !peer->known.dead &&
         now_ms - peer->known.changed_ms > gossip->options.grace_ms) {
         peer->known.dead = true;
-        tell_of(gossip, LW_GOSSIP_DEAD, peer);
+        gossip_tell_of(gossip, LW_GOSSIP_DEAD, peer);
     }
 }
 
@@ -479,18 +264,18 @@ uint64_t lw_gossip_deadline(const lw_gossip *gossip) {
  */
 
 void lw_gossip_link(lw_gossip *gossip, uint64_t node, bool up, uint64_t now_ms) {
-    gossip_peer *peer = peer_of(gossip, node);
+    gossip_peer *peer = gossip_peer_of(gossip, node);
     if (peer == NULL || peer->known.linked == up) {
         return;
     }
     peer->known.linked = up;
     peer->known.dead = false;
     peer->known.changed_ms = now_ms;
-    tell_of(gossip, up ? LW_GOSSIP_LINKED : LW_GOSSIP_UNLINKED, peer);
+    gossip_tell_of(gossip, up ? LW_GOSSIP_LINKED : LW_GOSSIP_UNLINKED, peer);
 }
 
 void lw_gossip_shard(lw_gossip *gossip, const lw_directory_row *row, bool say, uint64_t now_ms) {
-    lw_directory_merged merged = take_row(gossip, row);
+    lw_directory_merged merged = gossip_take_row(gossip, row);
     if (!say) {
         return;
     }
@@ -544,8 +329,8 @@ lw_status lw_gossip_expel(lw_gossip *gossip, uint64_t node, uint64_t now_ms) {
     lw_member_encode(&gone, gossip->options.cluster_id, gossip->options.identity, &record);
     put_own_record(gossip, &record, node, now_ms);
     lw_buffer_reset(&record);
-    remove_peer(gossip, node);
-    tell(gossip, LW_GOSSIP_STATE, node, 0, LW_MEMBER_GONE);
+    gossip_remove_peer(gossip, node);
+    gossip_tell(gossip, LW_GOSSIP_STATE, node, 0, LW_MEMBER_GONE);
     return LW_OK;
 }
 
@@ -565,7 +350,7 @@ const lw_member *lw_gossip_self(const lw_gossip *gossip) {
 }
 
 bool lw_gossip_peer_of(const lw_gossip *gossip, uint64_t node, lw_gossip_peer *peer) {
-    const gossip_peer *found = peer_of(gossip, node);
+    const gossip_peer *found = gossip_peer_of(gossip, node);
     if (found != NULL) {
         *peer = found->known;
     }

@@ -108,10 +108,21 @@ void gossip_page_close(gossip_page *page);
 /* Whether an entry is short enough to be gossiped. */
 bool gossip_fits(const lw_directory_row *row);
 
-/* ---- records (gossip.c) ------- */
+/* ---- who there is (gossip.c) ---------------------------------------------------------------- */
 
-/* A record that somebody handed on. */
+/* NULL: it is no member, or gone. */
+gossip_peer *gossip_peer_of(const lw_gossip *gossip, uint64_t node);
+void gossip_add_peer(lw_gossip *gossip, uint64_t node, uint64_t now_ms);
+void gossip_remove_peer(lw_gossip *gossip, uint64_t node);
+void gossip_tell(lw_gossip *gossip, lw_gossip_event_kind kind, uint64_t node, uint64_t shard,
+                 lw_member_state state);
+void gossip_tell_of(lw_gossip *gossip, lw_gossip_event_kind kind, const gossip_peer *peer);
+
+/* ---- hearing (gossip_hear.c) ---------------------------------------------------------------- */
+
+/* A record, or an entry, that somebody handed on. */
 void gossip_take_record(lw_gossip *gossip, lw_bytes record, uint64_t now_ms);
+lw_directory_merged gossip_take_row(lw_gossip *gossip, const lw_directory_row *row);
 
 /* ---- healing (gossip_heal.c) ---------------------------------------------------------------- */
 

@@ -129,6 +129,9 @@ void lw_lattice_link(lw_lattice *lattice, uint64_t node, bool up) {
 }
 
 static void link_member(lw_lattice *lattice, const lw_member *member) {
+    if (member->state == LW_MEMBER_GONE) {
+        return;
+    }
     char address[LW_MEMBER_ADDRESS_MAX + 1];
     (void)snprintf(address, sizeof(address), "%.*s", (int)member->address.size,
                    (const char *)member->address.data);
@@ -138,9 +141,6 @@ static void link_member(lw_lattice *lattice, const lw_member *member) {
 static void meet(lw_lattice *lattice, uint64_t node) {
     lw_peers_watch(lattice->peers, node); /* until it is gone */
     const lw_member *member = lw_members_find(lw_gossip_members(lattice->gossip), node);
-    if (member == NULL || member->state == LW_MEMBER_GONE) {
-        return;
-    }
     link_member(lattice, member);
     if (lw_peers_up(lattice->peers, node)) {
         lw_gossip_link(lattice->gossip, node, true, lattice_now_ms(lattice));

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Any bytes as a record, a row of NODES, an entry of the directory, and as what a node that is
- * trusted to sign says over the bus; the first byte chooses which. Properties: an entry that is
- * accepted and written again is accepted again, and the same; whatever is said, the one who hears
- * it goes on, says nothing too long, and keeps little. */
+/* Any bytes as a record, a row of NODES, an entry of the directory, what a node that is trusted to
+ * sign says over the bus, and as reports of the lattice; the first byte chooses which. Properties:
+ * an entry that is accepted and written again is accepted again, and the same; whatever is said,
+ * the one who hears it goes on, says nothing too long, and keeps little. */
 #include "lattice/gossip_private.h"
+#include "lattice/report.h"
 
-enum { RECORD, ROWS, ENTRY, SAID };
+enum { RECORD, ROWS, ENTRY, SAID, REPORT, KINDS };
 enum { MEMORY_MAX = 4 * 1024 * 1024 };
 
 static const uint8_t cluster[LW_MEMBER_CLUSTER_SIZE] = "our own lattice";
@@ -60,7 +61,8 @@ static void check_said(lw_bytes bytes, lw_memory *memory) {
     lw_identity identities[2];
     lw_gossip *says = open_node(memory, &identities[0], 1),
               *hears = open_node(memory, &identities[1], 2);
-    LW_ASSERT(lw_identity_number(identities[0].public_key) != lw_identity_number(identities[1].public_key));
+    LW_ASSERT(lw_identity_number(identities[0].public_key) !=
+              lw_identity_number(identities[1].public_key));
     lw_bytes record = lw_members_record(lw_gossip_members(says), 0);
     lw_buffer page = lw_buffer_in(memory);
     lw_write_array(&page, 1);
@@ -84,6 +86,24 @@ static void check_said(lw_bytes bytes, lw_memory *memory) {
     LW_ASSERT(lw_memory_used(memory) < MEMORY_MAX);
 }
 
+static void check_report(lw_bytes bytes) {
+    lw_reader reader;
+    uint32_t count;
+    uint64_t number;
+    bool flag;
+    lw_event_row event;
+    lw_plan_row plan;
+    if (lw_report_open(bytes, &reader, &count) == LW_OK) {
+        lw_reader again = reader;
+        while (lw_event_row_next(&reader, &event) == LW_OK) {
+        }
+        while (lw_plan_row_next(&again, &plan) == LW_OK) {
+        }
+    }
+    LW_ASSERT(lw_events_request_decode(bytes, &number) != LW_OK || bytes.size >= 2);
+    LW_ASSERT(lw_node_request_decode(bytes, &number, &flag) != LW_OK || bytes.size >= 3);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0) {
@@ -91,7 +111,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     lw_bytes bytes = lw_view(data + 1, size - 1);
     lw_memory *memory = lw_memory_open();
-    switch (data[0] % 4) {
+    switch (data[0] % KINDS) {
     case RECORD:
         check_record(bytes);
         break;
@@ -103,6 +123,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         break;
     case SAID:
         check_said(bytes, memory);
+        break;
+    case REPORT:
+        check_report(bytes);
         break;
     }
     lw_memory_close(memory);
