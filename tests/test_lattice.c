@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* node/lattice: what a node does among others, with everything that belongs to a node. */
+#include "node/lattice_state.h"
+#include "tests/lattice_world.h"
+
+static lw_member_state state_of(house *asked, const house *about) {
+    const lw_member *member =
+        lw_members_find(lw_gossip_members(asked->node->lattice->gossip), house_id(about));
+    return member == NULL ? 0 : member->state;
+}
+
+static bool event_seen(house *at, const char *name, uint64_t node) {
+    lw_buffer body = lw_buffer_in(at->env->memory), reply;
+    lw_events_request_encode(0, &body);
+    assert_int_equal(house_ask(at, LW_MESSAGE_EVENTS, lw_buffer_view(&body), &reply), LW_OK);
+    lw_reader reader;
+    uint32_t count;
+    bool seen = false;
+    assert_int_equal(lw_report_open(lw_buffer_view(&reply), &reader, &count), LW_OK);
+    while (count-- > 0) {
+        lw_event_row row;
+        assert_int_equal(lw_event_row_next(&reader, &row), LW_OK);
+        seen = seen || (row.node == node && lw_equal(row.name, lw_text(name)));
+    }
+    lw_buffer_reset(&body);
+    lw_buffer_reset(&reply);
+    return seen;
+}
+
+static town *open_three(uint64_t seed) {
+    town *in = town_open(seed);
+    for (uint32_t number = 0; number < 3; number++) {
+        house *self = house_boot(in, number);
+        if (self->node == NULL) {
+            fail_msg("node %u did not start: %s", number, self->ended.text);
+        }
+    }
+    return in;
+}
+
+/* ---- company -------------------------------------------------------------------------------- */
+
+static void alone_a_node_starts_nothing(void **state) {
+    (void)state;
+    town *in = town_open(1);
+    house *alpha = house_boot(in, 0);
+    assert_non_null(alpha->node);
+    town_run(in, 60 * SECOND);
+    uint64_t at_rest = lw_world_hash(in->world);
+    town_run(in, 600 * SECOND); /* garbage collection has nothing to do either */
+    assert_int_equal(lw_world_hash(in->world), at_rest);
+    assert_false(alpha->node->lattice->running);
+    assert_null(alpha->node->lattice->bus);
+    town_close(in);
+}
+
+static void three_nodes_hold_what_one_held(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        town *in = open_three(seed);
+        (void)town_settle(in, 1, 3, 30);
+        for (uint32_t number = 0; number < 3; number++) {
+            house *self = &in->houses[number];
+            assert_int_equal(house_shards(self), 1);
+            assert_int_equal(self->node->lattice->bus->state, LW_BUS_UP);
+            for (uint32_t other = 0; other < 3; other++) {
+                assert_int_equal(state_of(self, &in->houses[other]), LW_MEMBER_UP);
+            }
+        }
+        assert_true(event_seen(&in->houses[0], "joined", house_id(&in->houses[2])));
+        assert_true(event_seen(&in->houses[0], "add", house_id(&in->houses[2])) ||
+                    event_seen(&in->houses[0], "add", house_id(&in->houses[1])));
+        town_close(in);
+    }
+}
+
+static void without_a_bus_they_come_together_too(void **state) {
+    (void)state;
+    town *in = town_open(4);
+    in->without_bus = true;
+    for (uint32_t number = 0; number < 3; number++) {
+        assert_non_null(house_boot(in, number)->node);
+    }
+    (void)town_settle(in, 1, 3, 30);
+    for (uint32_t number = 0; number < 3; number++) {
+        assert_int_equal(in->houses[number].node->lattice->gossip == NULL, false);
+        assert_int_equal(lattice_company(in->houses[number].node->lattice), 2);
+    }
+    town_close(in);
+}
+
+static void shards_and_leaders_spread(void **state) {
+    (void)state;
+    static const char *const keys[] = {"b", "c", "d", "e", "f"};
+    town *in = open_three(5);
+    (void)town_settle(in, 1, 3, 30);
+    for (size_t index = 0; index < sizeof(keys) / sizeof(keys[0]); index++) {
+        house_split(&in->houses[index % 3], keys[index]);
+    }
+    (void)town_settle(in, 6, 3, 60);
+    town_run(in, 60 * SECOND);
+    for (uint32_t number = 0; number < 3; number++) {
+        assert_int_equal(house_shards(&in->houses[number]), 6);
+        assert_int_equal(house_leads(&in->houses[number]), 2);
+        assert_int_equal(lw_gossip_directory(in->houses[number].node->lattice->gossip)->count, 6);
+    }
+    town_close(in);
+}
+
+/* ---- restarts and deaths -------------------------------------------------------------------- */
+
+static void after_a_restart_all_know_each_other_again(void **state) {
+    (void)state;
+    town *in = open_three(6);
+    (void)town_settle(in, 1, 3, 30);
+    for (uint32_t number = 0; number < 3; number++) {
+        lw_host_crash(in->houses[number].host);
+        in->houses[number].node = NULL;
+    }
+    town_run(in, 5 * SECOND);
+    for (uint32_t number = 3; number-- > 0;) { /* the founder last: nobody asks it anything */
+        assert_non_null(house_boot(in, number)->node);
+    }
+    (void)town_settle(in, 1, 3, 30);
+    for (uint32_t number = 0; number < 3; number++) {
+        assert_int_equal(lattice_company(in->houses[number].node->lattice), 2);
+        assert_true(lw_gossip_connected(in->houses[number].node->lattice->gossip));
+    }
+    town_close(in);
+}
+
+static void what_a_dead_node_held_is_rebuilt_on_another(void **state) {
+    (void)state;
+    town *in = open_three(7);
+    (void)town_settle(in, 1, 3, 30);
+    assert_non_null(house_boot(in, 3)->node);
+    town_run(in, 60 * SECOND);
+    uint32_t victim = 0;
+    while (house_shards(&in->houses[victim]) == 0 || house_leads(&in->houses[victim]) == 1) {
+        victim++;
+    }
+    uint64_t lost = house_id(&in->houses[victim]);
+    lw_host_crash(in->houses[victim].host);
+    in->houses[victim].node = NULL;
+    town_run(in, 10 * SECOND); /* not yet dead */
+    uint32_t holders = 0;
+    for (uint32_t number = 0; number < 4; number++) {
+        holders += house_shards(&in->houses[number]);
+    }
+    assert_int_equal(holders, 2);
+    town_run(in, 30 * SECOND);
+    (void)town_settle(in, 1, 3, 30);
+    holders = 0;
+    for (uint32_t number = 0; number < 4; number++) {
+        holders += house_shards(&in->houses[number]);
+        if (house_leads(&in->houses[number]) == 1) {
+            assert_true(event_seen(&in->houses[number], "dead", lost));
+            assert_true(event_seen(&in->houses[number], "replace", 0) ||
+                        in->houses[number].node->lattice->steps_done >= 2);
+        }
+    }
+    assert_int_equal(holders, 3);
+    town_close(in);
+}
+
+static void a_broken_bus_moves_nothing_and_kills_nobody(void **state) {
+    (void)state;
+    town *in = open_three(8);
+    (void)town_settle(in, 1, 3, 30);
+    for (uint32_t number = 0; number < 3; number++) {
+        lw_sim_bus_stop(in->world, in->houses[number].host, true);
+    }
+    town_run(in, 100 * SECOND);
+    for (uint32_t number = 0; number < 3; number++) {
+        house *self = &in->houses[number];
+        house *other = &in->houses[(number + 1) % 3];
+        assert_int_equal(self->node->lattice->bus->state, LW_BUS_DEGRADED);
+        assert_false(event_seen(self, "dead", house_id(other)));
+        assert_true(event_seen(self, "quiet", house_id(other)));
+    }
+    assert_true(town_whole(in, 1, 3));
+    for (uint32_t number = 0; number < 3; number++) {
+        lw_sim_bus_stop(in->world, in->houses[number].host, false);
+    }
+    town_run(in, 10 * SECOND);
+    assert_true(lw_gossip_connected(in->houses[0].node->lattice->gossip));
+    town_close(in);
+}
+
+/* ---- draining and leaving ------------------------------------------------------------------- */
+
+static void a_drained_node_stays_empty_over_a_restart(void **state) {
+    (void)state;
+    town *in = open_three(9);
+    assert_non_null(house_boot(in, 3)->node);
+    (void)town_settle(in, 1, 3, 60);
+    town_run(in, 20 * SECOND);
+    uint32_t drained = 0;
+    while (house_shards(&in->houses[drained]) == 0) {
+        drained++;
+    }
+    house *self = &in->houses[drained], *other = &in->houses[(drained + 1) % 4];
+    assert_int_equal(house_tell(other, LW_MESSAGE_DRAIN, house_id(self), true), LW_OK);
+    for (int second = 0; second < 60 && house_shards(self) > 0; second++) {
+        town_run(in, SECOND);
+    }
+    assert_int_equal(house_shards(self), 0);
+    (void)town_settle(in, 1, 3, 30);
+    lw_host_kill(self->host);
+    assert_non_null(house_boot(in, drained)->node);
+    town_run(in, 20 * SECOND);
+    assert_int_equal(state_of(other, self), LW_MEMBER_DRAINING);
+    assert_int_equal(house_shards(self), 0);
+    assert_int_equal(house_tell(self, LW_MESSAGE_DRAIN, 0, false), LW_OK);
+    town_run(in, 60 * SECOND);
+    assert_int_equal(state_of(other, self), LW_MEMBER_UP);
+    assert_int_equal(house_shards(self), 1); /* it is the best place again */
+    town_close(in);
+}
+
+static void one_that_leaves_stops_once_it_is_empty(void **state) {
+    (void)state;
+    town *in = open_three(10);
+    assert_non_null(house_boot(in, 3)->node);
+    (void)town_settle(in, 1, 3, 60);
+    house *self = &in->houses[2], *other = &in->houses[1];
+    uint64_t id = house_id(self);
+    assert_int_equal(house_tell(self, LW_MESSAGE_LEAVE, 0, false), LW_OK);
+    for (int second = 0; second < 90 && self->node != NULL; second++) {
+        town_run(in, SECOND);
+    }
+    assert_null(self->node);
+    assert_non_null(strstr(self->ended.text, "has left its lattice for good"));
+    (void)town_settle(in, 1, 3, 30);
+    assert_int_equal(lw_members_find(lw_gossip_members(other->node->lattice->gossip), id)->state,
+                     LW_MEMBER_GONE);
+    lw_host_kill(self->host);
+    assert_null(house_boot(in, 2)->node);
+    assert_int_equal(self->ended.status, LW_REFUSED);
+    town_close(in);
+}
+
+static void one_that_is_lost_can_be_taken_out(void **state) {
+    (void)state;
+    town *in = open_three(11);
+    assert_non_null(house_boot(in, 3)->node);
+    (void)town_settle(in, 1, 3, 60);
+    house *lost = &in->houses[3], *other = &in->houses[1];
+    uint64_t id = house_id(lost);
+    assert_int_equal(house_tell(other, LW_MESSAGE_LEAVE, id, true), LW_REFUSED); /* it is there */
+    lw_host_crash(lost->host);
+    lost->node = NULL;
+    town_run(in, 10 * SECOND);
+    assert_int_equal(house_tell(other, LW_MESSAGE_LEAVE, id, true), LW_OK);
+    town_run(in, SECOND);
+    (void)town_settle(in, 1, 3, 30);
+    assert_int_equal(lattice_company(in->houses[0].node->lattice), 2);
+    (void)house_boot(in, 3);
+    town_run(in, 10 * SECOND);
+    assert_null(lost->node);
+    town_close(in);
+}
+
+static void the_only_node_cannot_leave(void **state) {
+    (void)state;
+    town *in = town_open(12);
+    house *alpha = house_boot(in, 0);
+    assert_int_equal(house_tell(alpha, LW_MESSAGE_LEAVE, 0, false), LW_REFUSED);
+    assert_int_equal(house_tell(alpha, LW_MESSAGE_DRAIN, 0, true), LW_REFUSED);
+    assert_int_equal(house_tell(alpha, LW_MESSAGE_DRAIN, 77, true), LW_NOT_FOUND);
+    town_close(in);
+}
+
+static void a_plan_says_why_nothing_moves(void **state) {
+    (void)state;
+    town *in = open_three(13);
+    (void)town_settle(in, 1, 3, 30);
+    town_run(in, 10 * SECOND);
+    uint32_t rows = 0;
+    for (uint32_t number = 0; number < 3; number++) {
+        house *self = &in->houses[number];
+        lw_buffer reply;
+        lw_reader reader;
+        uint32_t count;
+        assert_int_equal(house_ask(self, LW_MESSAGE_PLAN, (lw_bytes){0}, &reply), LW_OK);
+        assert_int_equal(lw_report_open(lw_buffer_view(&reply), &reader, &count), LW_OK);
+        for (; count > 0; count--, rows++) {
+            lw_plan_row row;
+            assert_int_equal(lw_plan_row_next(&reader, &row), LW_OK);
+            assert_true(lw_equal(row.step, lw_text("nothing")));
+            assert_true(lw_equal(row.reason, lw_text("3 voters where they should be")));
+        }
+        lw_buffer_reset(&reply);
+    }
+    assert_int_equal(rows, 1);
+    town_close(in);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(alone_a_node_starts_nothing),
+        cmocka_unit_test(three_nodes_hold_what_one_held),
+        cmocka_unit_test(without_a_bus_they_come_together_too),
+        cmocka_unit_test(shards_and_leaders_spread),
+        cmocka_unit_test(after_a_restart_all_know_each_other_again),
+        cmocka_unit_test(what_a_dead_node_held_is_rebuilt_on_another),
+        cmocka_unit_test(a_broken_bus_moves_nothing_and_kills_nobody),
+        cmocka_unit_test(a_drained_node_stays_empty_over_a_restart),
+        cmocka_unit_test(one_that_leaves_stops_once_it_is_empty),
+        cmocka_unit_test(one_that_is_lost_can_be_taken_out),
+        cmocka_unit_test(the_only_node_cannot_leave),
+        cmocka_unit_test(a_plan_says_why_nothing_moves),
+    };
+    return cmocka_run_group_tests_name("lattice", tests, unit_arm, NULL) == 0 ? 0 : 1;
+}
