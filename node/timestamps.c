@@ -35,6 +35,7 @@ struct lw_timestamps {
 
     /* While it leads. */
     bool leading;
+    bool founded;    /* its first ceiling is durable */
     uint64_t change; /* counts how often it came to lead, or ceased to */
     lw_oracle oracle;
     lw_timestamps_ground ground;
@@ -146,6 +147,7 @@ uint64_t lw_timestamps_lead(lw_timestamps *timestamps, uint64_t ceiling,
     lw_oracle_init(&timestamps->oracle, ceiling, clock_of(timestamps));
     timestamps->ground = *ground;
     timestamps->leading = true;
+    timestamps->founded = false;
     change_source(timestamps);
     bool wanted = lw_oracle_wants(&timestamps->oracle, clock_of(timestamps), &ceiling);
     LW_ASSERT(wanted);
@@ -154,7 +156,9 @@ uint64_t lw_timestamps_lead(lw_timestamps *timestamps, uint64_t ceiling,
 
 void lw_timestamps_raised(lw_timestamps *timestamps, uint64_t ceiling) {
     LW_ASSERT(timestamps->leading);
+    timestamps->founded = true;
     lw_oracle_raise(&timestamps->oracle, ceiling);
+    lw_queue_wake_all(&timestamps->takers);
 }
 
 void lw_timestamps_unlead(lw_timestamps *timestamps) {
@@ -218,7 +222,8 @@ LW_YIELDS static bool raise_step(lw_timestamps *timestamps) {
 
 LW_YIELDS static void raise_main(void *argument) {
     lw_timestamps *timestamps = argument;
-    while (!timestamps->stopped && timestamps->leading && raise_step(timestamps)) {
+    while (!timestamps->stopped && timestamps->leading && timestamps->founded &&
+           raise_step(timestamps)) {
     }
     timestamps->raising = false;
     lw_queue_wake_all(&timestamps->takers);
@@ -227,7 +232,7 @@ LW_YIELDS static void raise_main(void *argument) {
 
 static void see_to_ceiling(lw_timestamps *timestamps, bool short_of_it) {
     uint64_t ceiling;
-    if (!timestamps->raising &&
+    if (timestamps->founded && !timestamps->raising &&
         (short_of_it || lw_oracle_wants(&timestamps->oracle, clock_of(timestamps), &ceiling))) {
         timestamps->raising = true;
         lw_env_start(timestamps->env, "ceiling", raise_main, timestamps);

@@ -50,9 +50,9 @@ void lw_timestamps_stop(lw_timestamps *timestamps);
 void lw_timestamps_fetch_by(lw_timestamps *timestamps, lw_timestamps_fetch *fetch, void *argument);
 
 /* This node leads the root shard now: its oracle begins above `ceiling`, the one in the shard's log
- * once the term's first entry is applied (0: there was none). Returns the one to make durable
- * first: it is kept when somebody asks for a timestamp, unless lw_timestamps_raised says before
- * that it is durable. */
+ * once everything of earlier terms is applied (0: there was none). Returns the one to make durable
+ * first; once lw_timestamps_raised says that it is, timestamps are given, and later ones are kept
+ * from here: so that none comes behind a higher one into the log. */
 uint64_t lw_timestamps_lead(lw_timestamps *timestamps, uint64_t ceiling,
                             const lw_timestamps_ground *ground);
 void lw_timestamps_raised(lw_timestamps *timestamps, uint64_t ceiling);

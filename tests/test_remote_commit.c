@@ -104,7 +104,8 @@ static void move_oracle(run *in, bool here) {
         lw_timestamps_ground ground = {.keep = keep, .argument = in};
         in->ceiling = in->oracle + 1;
         in->leads = true;
-        (void)lw_timestamps_lead(timestamps, in->ceiling, &ground);
+        in->ceiling = lw_timestamps_lead(timestamps, in->ceiling, &ground);
+        lw_timestamps_raised(timestamps, in->ceiling);
     } else {
         in->leads = false;
         in->oracle = in->ceiling;
