@@ -117,6 +117,10 @@ lw_status lw_gc_stand(lw_gc *gc, uint64_t session, uint64_t timestamp, uint32_t 
     return LW_OK;
 }
 
+uint64_t lw_gc_decided(const lw_gc *gc) {
+    return gc == NULL ? 0 : gc->pins.safepoint;
+}
+
 uint64_t lw_gc_forgotten(const lw_gc *gc, bool own) {
     if (gc == NULL) {
         return 0;
@@ -159,7 +163,7 @@ LW_YIELDS static bool write_record(lw_gc *gc) {
     uint64_t changes = gc->pin_changes, safepoint = gc->pins.safepoint;
     gc->pin_asked = false;
     lw_replica *root = lw_shards_find(gc->shards, LW_ROOT_SHARD);
-    if (lw_replica_keep(root, "safepoint", encode_record, gc) != LW_OK) {
+    if (root == NULL || lw_replica_keep(root, "safepoint", encode_record, gc) != LW_OK) {
         LW_MARK(gc->env, "gc.record_not_written");
         return false;
     }
@@ -330,28 +334,17 @@ LW_YIELDS static void rest(lw_gc *gc) {
     gc->dormant = false;
 }
 
-/* While others hold shards, nobody can know alone what is needed. */
-static bool alone(const lw_gc *gc) {
-    for (uint32_t index = 0; index < lw_shards_count(gc->shards); index++) {
-        lw_shard_descriptor shard;
-        lw_replica_descriptor(lw_shards_at(gc->shards, index), &shard);
-        if (shard.replica_count > 1) {
-            return false;
-        }
-    }
-    return lw_shards_find(gc->shards, LW_ROOT_SHARD) != NULL;
-}
-
 LW_YIELDS static void gc_main(void *argument) {
     lw_gc *gc = argument;
     while (!gc->stopping) {
-        if (!alone(gc)) {
-            (void)lw_env_wait(gc->env, &gc->work, lw_env_now(gc->env) + PERIOD_MAX_MS * NS_PER_MS);
+        if (!lw_shards_alone(gc->shards)) { /* C4 */
+            LW_MARK(gc->env, "gc.not_alone");
+            (void)lw_env_wait(gc->env, &gc->work, 0);
             continue;
         }
         note_writes(gc);
         decide(gc);
-        if (!gc->stopping) {
+        if (!gc->stopping && lw_shards_alone(gc->shards)) {
             collect(gc);
             flush_old(gc);
             rest(gc);
@@ -366,10 +359,7 @@ LW_YIELDS static void gc_main(void *argument) {
 LW_YIELDS static lw_status load_record(lw_gc *gc) {
     lw_buffer record = lw_buffer_in(gc->env->memory);
     lw_replica *root = lw_shards_find(gc->shards, LW_ROOT_SHARD);
-    if (root == NULL) {
-        return LW_OK; /* another node holds it */
-    }
-    lw_status status = lw_replica_kept(root, "safepoint", &record);
+    lw_status status = root == NULL ? LW_NOT_FOUND : lw_replica_kept(root, "safepoint", &record);
     if (status == LW_OK) {
         status = lw_pins_decode(lw_buffer_view(&record), &gc->pins);
     }
@@ -398,7 +388,7 @@ LW_YIELDS static lw_status await_durable(lw_gc *gc, uint64_t deadline_ns) {
     uint64_t mine = ++gc->pin_changes;
     gc->pin_asked = true;
     lw_queue_wake_all(&gc->work);
-    while (gc->pin_changes_durable < mine) {
+    while (gc->pin_changes_durable < mine && lw_shards_alone(gc->shards)) {
         if (gc->stopping) {
             return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
         }
@@ -428,7 +418,7 @@ LW_YIELDS static lw_status pin(lw_gc *gc, const lw_pin_request *asked, uint64_t 
                        LW_PIN_RECORD_COUNT);
     }
     made->asked = true;
-    lw_status status = await_durable(gc, deadline_ns);
+    lw_status status = lw_shards_alone(gc->shards) ? await_durable(gc, deadline_ns) : LW_OK;
     if (status != LW_OK) {
         (void)lw_pins_drop(&gc->pins, session, *timestamp, true);
     }

@@ -23,7 +23,10 @@
  *     suspends. So no reader loses its snapshot while its pin lasts (hazard T11).
  * C2. Nothing is collected in any shard before all shards have settled: whoever resolves a lock
  *     finds what its primary says (hazards T5, T12).
- * C3. Who is told that a transaction is unknown is told so only of one below what is decided. */
+ * C3. Who is told that a transaction is unknown is told so only of one below what is decided.
+ * C4. Only a node that has all shards to itself decides and collects. Before a shard of it gets
+ *     another member, what was decided by then is written into the shard itself, whose replicas
+ *     refuse what is older wherever they are led (node/replica_gc.c). */
 #ifndef LW_GC_H
 #define LW_GC_H
 
@@ -65,6 +68,8 @@ LW_MUST_USE lw_status lw_gc_stand(lw_gc *gc, uint64_t session, uint64_t timestam
                                   uint32_t timeout_ms);
 /* The same for who did stand, and has suspended since. */
 LW_MUST_USE lw_status lw_gc_stands(const lw_gc *gc, uint64_t timestamp);
+/* What is decided by now, or is about to be. */
+uint64_t lw_gc_decided(const lw_gc *gc);
 /* Below this, what transactions have left may be gone: to a client, and to the node itself, which
  * asks only about locks that it has seen (C2). */
 uint64_t lw_gc_forgotten(const lw_gc *gc, bool own);

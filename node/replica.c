@@ -139,9 +139,10 @@ lw_status replica_evaluation_open(replica_call *call) {
     lw_evaluation *evaluation = &call->evaluation;
     LW_ASSERT(evaluation->snapshot == NULL);
     LW_TRY(replica_check_epoch(call));
-    LW_TRY(lw_gc_stands(replica->options.gc, call->stands_on));
+    LW_TRY(replica_stands(replica, call->stands_on));
     call->standing = true;
-    evaluation->forgotten = lw_gc_forgotten(replica->options.gc, call->session == 0);
+    uint64_t forgotten = lw_gc_forgotten(replica->options.gc, call->session == 0);
+    evaluation->forgotten = forgotten > replica->collected ? forgotten : replica->collected;
     evaluation->snapshot = lw_snapshot_open(replica->tree);
     evaluation->now = lw_timestamps_now(replica->options.timestamps);
     evaluation->given = lw_timestamps_last(replica->options.timestamps);

@@ -179,6 +179,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_replica_kept(lw_replica *replica, const char 
  * True once nothing of it is there, and no request of theirs is under way: so it stays, as their
  * requests are refused. Does not suspend. */
 bool lw_replica_settle(lw_replica *replica, uint64_t safepoint);
+/* Whether no other node holds the shard, or is about to. */
+bool lw_replica_alone(const lw_replica *replica);
 /* Lets the tree forget (lw_tree_set_safepoint). */
 void lw_replica_collect(lw_replica *replica, uint64_t safepoint);
 /* See lw_tree_stale_after. */

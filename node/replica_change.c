@@ -271,6 +271,13 @@ void replica_reshape_end(lw_replica *replica) {
     lw_queue_wake_all(&replica->roles_changed);
 }
 
+/* `next` may have more members than this node: what it has collected alone goes along. */
+LW_YIELDS static lw_status propose_change(lw_replica *replica, const lw_group_members *next) {
+    replica->spreading = true;
+    LW_TRY(replica_spread(replica));
+    return propose_members(replica, next);
+}
+
 LW_YIELDS static lw_status change(replica_call *call, const lw_change_replicas_request *request) {
     lw_replica *replica = call->replica;
     lw_group_members before, after;
@@ -285,7 +292,9 @@ LW_YIELDS static lw_status change(replica_call *call, const lw_change_replicas_r
         return LW_OK;
     }
     LW_MARK(replica->env, "replica.members_changed");
-    return propose_members(replica, &after);
+    lw_status status = propose_change(replica, &after);
+    replica->spreading = false;
+    return status;
 }
 
 /* Waits until there is one set of voters again; the change itself has happened. */

@@ -103,6 +103,7 @@ LW_YIELDS static lw_status prepare(lw_replica *replica, uint64_t *ceiling) {
                                        .argument = replica};
         *ceiling = lw_timestamps_lead(replica->options.timestamps, *ceiling, &ground);
     }
+    LW_TRY(replica_load_collected(replica));
     replica_open_forget(replica);
     LW_TRY(replica_open_load(replica, replica->tree, lw_view(NULL, 0)));
     return replica_log_room(replica, FIRST_ENTRIES_SIZE + 2 * replica->descriptor_bytes.size);

@@ -113,6 +113,9 @@ static lw_status apply(lw_replica *replica, const lw_group_entry *entry, lw_stat
         lw_group_pause(replica->group); /* its proposer, if there is one, goes on from here */
         return entry->proposal != NULL ? LW_OK : replica_split_follow(replica, batch);
     }
+    if (kind == ENTRY_KEPT) {
+        replica_take_collected(replica, batch);
+    }
     bool changes = kind == ENTRY_DESCRIPTOR || kind == ENTRY_SPLIT;
     if (!changes || *status != LW_OK) {
         return LW_OK;

@@ -212,6 +212,10 @@ static void put_descriptors(splitting *work) {
     lw_record_meta_key(work->high.start, "shard", &key);
     lw_batch_put(&work->batch, lw_buffer_view(&key), lw_buffer_view(&work->high_bytes));
     lw_buffer_reset(&key);
+    if (work->parent->collected > 0) {
+        replica_put_collected(work->parent, work->high.start, work->parent->collected,
+                              &work->batch);
+    }
 }
 
 /* Step 3. From the index that the child is named by to the entry of that index nothing suspends. */
@@ -249,6 +253,7 @@ static void switch_over(splitting *work) {
     status = replica_take_descriptor(parent, lw_buffer_view(&work->low_bytes));
     LW_ASSERT(status == LW_OK);
     child->described = true;
+    child->collected = parent->collected;
     replica_open_group(child, CHILD_INDEX);
     replica_open_hand_over(parent, child);
     child->background_count++; /* until it serves */

@@ -154,6 +154,8 @@ struct lw_replica {
     open_doom doomed;
     bool sweeping; /* a fiber sweeps */
 
+    uint64_t collected;     /* nobody may stand below this timestamp: see node/replica_gc.c */
+    bool spreading;         /* another node is about to get the shard */
     uint64_t written_index; /* of the last entry that a request wrote */
     /* Of the memtable: its oldest entry is not behind this one, and none up to here has a timestamp
      * above that. */
@@ -375,6 +377,14 @@ void replica_wants_snapshot(void *argument, uint64_t node);
 /* The call reads at this timestamp, or its transaction began there: see lw_gc_stand. As
  * replica_given. */
 LW_MUST_USE LW_YIELDS lw_status replica_stand(replica_call *call, uint64_t timestamp);
+/* The same for who did stand, and has suspended since. */
+LW_MUST_USE lw_status replica_stands(const lw_replica *replica, uint64_t timestamp);
+/* Before another node gets the shard: what was collected here goes with it. */
+LW_MUST_USE LW_YIELDS lw_status replica_spread(lw_replica *replica);
+LW_MUST_USE LW_YIELDS lw_status replica_load_collected(lw_replica *replica);
+void replica_put_collected(lw_replica *replica, lw_bytes start, uint64_t collected,
+                           lw_buffer *batch);
+void replica_take_collected(lw_replica *replica, lw_bytes batch);
 /* Takes note of an entry of before the start. */
 void replica_gc_replayed(lw_replica *replica, uint64_t index, lw_bytes entry);
 

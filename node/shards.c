@@ -158,6 +158,23 @@ bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_desc
     return false;
 }
 
+bool lw_shards_alone(const lw_shards *shards) {
+    if (shards->others.ask == NULL) {
+        return true;
+    }
+    lw_bytes expected = lw_view(NULL, 0);
+    bool alone = shards->count > 0 && shards->count == shards->by_id.count, open = true;
+    for (uint32_t index = 0; index < shards->count && alone; index++) {
+        lw_shard_descriptor shard;
+        lw_replica_descriptor(shards->sorted[index]->replica, &shard);
+        alone = open && lw_equal(shard.start, expected) &&
+                lw_replica_alone(shards->sorted[index]->replica);
+        expected = shard.end;
+        open = shard.end.size > 0;
+    }
+    return alone && !open;
+}
+
 /* D1. */
 static lw_status check_coverage(const lw_shards *shards) {
     lw_bytes expected = lw_view(NULL, 0);

@@ -119,6 +119,8 @@ lw_lock_table *lw_shards_locks(lw_shards *shards);
 /* Who wrote lately, and who was killed. */
 lw_recent *lw_shards_writers(lw_shards *shards);
 lw_recent *lw_shards_killed(lw_shards *shards);
+/* Whether this node has every shard, and is the only one that has any. */
+bool lw_shards_alone(const lw_shards *shards);
 /* The label of a session; empty if unknown. */
 lw_bytes lw_shards_label(const lw_shards *shards, uint64_t session);
 lw_timestamps *lw_shards_timestamps(lw_shards *shards);

@@ -31,6 +31,7 @@ typedef struct lattice_node {
     lw_log *log;
     lw_shards *shards;
     lw_snapshots *snapshots;
+    lw_gc *gc;
     uint32_t life; /* how often it was booted */
     bool bootstrap, open, done, died;
     lw_status opened;
@@ -45,6 +46,7 @@ struct lattice {
     uint32_t slow_ms[LATTICE_NODES + 1][LATTICE_NODES + 1]; /* of requests and answers */
     uint64_t chance;
     uint64_t request_id, session;
+    uint64_t retention_ms; /* 0: nothing is collected */
     /* The last message from one node to another that is as large as an append with an entry. */
     uint64_t kept_from, kept_to;
     lw_bytes kept;
@@ -395,6 +397,10 @@ static inline bool lattice_begins(void *argument, uint64_t group, uint64_t index
 
 static inline lw_status lattice_open_parts(lattice_node *node) {
     LW_TRY(lattice_open_store(node));
+    lw_gc_options gc = {.env = node->env,
+                        .retention_ms = node->in->retention_ms,
+                        .session_label = lattice_label};
+    node->gc = node->in->retention_ms > 0 ? lw_gc_open(&gc) : NULL;
     lw_shards_others others = {.send = lattice_send,
                                .ask = lattice_ask_node,
                                .send_snapshot = lattice_send_snapshot,
@@ -404,6 +410,7 @@ static inline lw_status lattice_open_parts(lattice_node *node) {
                                  .node = node->id,
                                  .bootstrap = node->bootstrap,
                                  .others = &others,
+                                 .gc = node->gc,
                                  .session_label = lattice_label,
                                  .died = lattice_died,
                                  .argument = node};
@@ -419,7 +426,8 @@ static inline lw_status lattice_open_parts(lattice_node *node) {
                                       .install = lattice_install,
                                       .argument = node};
     LW_TRY(lw_snapshots_open(&snapshots, &node->snapshots));
-    return lw_shards_start(node->shards, node->log);
+    LW_TRY(lw_shards_start(node->shards, node->log));
+    return node->gc == NULL ? LW_OK : lw_gc_start(node->gc, node->shards);
 }
 
 static inline void lattice_open_main(void *argument) {
@@ -436,7 +444,13 @@ static inline void lattice_close_main(void *argument) {
     lw_shards *shards = node->shards;
     node->shards = NULL;
     lw_snapshots_stop(node->snapshots);
+    if (node->gc != NULL) {
+        lw_gc_stop(node->gc);
+    }
     lw_shards_close(shards);
+    if (node->gc != NULL) {
+        lw_gc_close(node->gc);
+    }
     lw_snapshots_close(node->snapshots);
     lw_store_close(node->store);
     lw_log_close(node->log);

@@ -503,6 +503,44 @@ static void a_half_waits_for_the_split(void **state) {
     lattice_hold(a_half_waits_for_the_split_story, "shards.overlap_ignored");
 }
 
+/* ---- garbage ---------------------------------------------------------------------------------- */
+
+static lw_status read_at(lattice *in, const char *key, uint64_t timestamp, const char **value) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lattice_get_body(key, timestamp, &body);
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_GET, key, &body);
+    *value = lattice_value(ask, NULL);
+    return ask->done ? ask->status : LW_TIMEOUT;
+}
+
+static void what_was_collected_alone_is_refused_by_all_story(lattice *in) {
+    const char *value;
+    in->retention_ms = 1000;
+    lattice_bootstrap(in);
+    lattice_write(in, "a", "old");
+    uint64_t old = lattice_timestamp(in);
+    lattice_write(in, "a", "new");
+    lattice_pass_ms(in, 6000);
+    expect(in, read_at(in, "a", old, &value) == LW_TOO_OLD, "it is collected");
+    add(in, "a", 2);
+    transfer(in, "a", 2);
+    expect(in, read_at(in, "a", old, &value) == LW_TOO_OLD, "another leader refuses it, too");
+    expect(in, split(in, "m")->status == LW_OK, "it is split");
+    lattice_write(in, "z", "new");
+    expect(in, read_at(in, "z", old, &value) == LW_TOO_OLD, "and so does the other half");
+    uint64_t kept = lattice_timestamp(in);
+    lattice_write(in, "a", "newer");
+    lattice_pass_ms(in, 6000);
+    expect(in, read_at(in, "a", kept, &value) == LW_OK, "with others nothing is collected");
+    expect_text(in, value, "new", "and what was there is read");
+    lattice_same_everywhere(in);
+}
+static void what_was_collected_alone_is_refused_by_all(void **state) {
+    (void)state;
+    lattice_hold(what_was_collected_alone_is_refused_by_all_story,
+                 "replica.forgets_what_it_forgot");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_appears_on_followers),
@@ -520,6 +558,7 @@ int main(void) {
         cmocka_unit_test(one_voter_takes_the_place_of_another),
         cmocka_unit_test(who_was_removed_is_not_called_back),
         cmocka_unit_test(a_half_waits_for_the_split),
+        cmocka_unit_test(what_was_collected_alone_is_refused_by_all),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }
