@@ -12,7 +12,9 @@ static const uint64_t common_flags = BIT(JSON) | BIT(COLOR) | BIT(HELP);
 
 static const lw_flag_spec flags[LW_FLAG_COUNT] = {
     [LW_FLAG_ADDR] = {"addr", "HOST:PORT", LW_KIND_ADDRESS, NULL, LW_DEFAULT_ADDRESS,
-                      "LATHWORK_ADDR", "The node to talk to."},
+                      "LATHWORK_ADDR",
+                      "The node to talk to; or several, with commas between them: whichever is "
+                      "there."},
     [LW_FLAG_TIMEOUT] = {"timeout", "TIME", LW_KIND_DURATION, NULL, "10s", "LATHWORK_TIMEOUT",
                          "How long a transaction, all its attempts together, may take: a number "
                          "and ms, s, m or h."},

@@ -31,6 +31,12 @@
  * number of transactions, scans and savepoints, and none on how long a transaction lasts but its
  * deadline, at most UINT32_MAX ms (49 days). docs/LIMITS.md lists all of them, those of a node too.
  *
+ * Several nodes. A client finds all nodes of a lattice through any of them, and asks whoever serves
+ * a key. The loss of a node in the middle of a call shows in its outcome only if nobody takes over
+ * before the deadline. A client does nothing between calls: a transaction that holds locks on a
+ * node which fails meanwhile keeps them if it makes its next call within three seconds or so; else
+ * it may end in LW_CONFLICT, and is to be run again.
+ *
  * Large transactions. A client keeps the writes of a transaction until the commit, up to
  * lw_client_options.write_memory. One that outgrows it sends them to the nodes ahead, where its own
  * reads find them, and nobody else. Its keys stay locked until it ends: others that need them wait.

@@ -294,6 +294,36 @@ static void a_commit_without_a_word_is_undetermined(void **state) {
     tell_to(doubt_story, ALL, 1500);
 }
 
+/* ---- addresses ------------------------------------------------------------------------------ */
+
+static lw_status open_with(const char *addresses, char text[LW_ERROR_TEXT_SIZE]) {
+    lw_client_options options = {.address = addresses};
+    lw_client *client = NULL;
+    lw_status status = lw_open(&options, &client);
+    (void)snprintf(text, LW_ERROR_TEXT_SIZE, "%s", lw_client_error(client));
+    lw_close(client);
+    return status;
+}
+
+static void a_list_of_addresses_is_checked(void **state) {
+    (void)state;
+    char text[LW_ERROR_TEXT_SIZE], many[16 * (LW_ADDRESS_COUNT_MAX + 1)] = "";
+    assert_int_equal(open_with("a:1", text), LW_OK);
+    assert_int_equal(open_with("a:1,b:2,a:1", text), LW_OK); /* once more does no harm */
+    static const char *const wrong[] = {"", ",", "a:1,", "a:1,,b:2", "a:1,b", "a:1,:2", "a:1,b:"};
+    for (size_t index = 0; index < sizeof(wrong) / sizeof(*wrong); index++) {
+        bool ends_well = strcmp(wrong[index], "a:1,") == 0; /* as lists may be made */
+        assert_int_equal(open_with(wrong[index], text), ends_well ? LW_OK : LW_INVALID_ARGUMENT);
+        assert_true(ends_well || strstr(text, "HOST:PORT") != NULL);
+    }
+    for (int index = 0; index <= LW_ADDRESS_COUNT_MAX; index++) {
+        size_t size = strlen(many);
+        (void)snprintf(many + size, sizeof(many) - size, "%sh%d:1", index > 0 ? "," : "", index);
+    }
+    assert_int_equal(open_with(many, text), LW_INVALID_ARGUMENT);
+    assert_true(strstr(text, "65 addresses are more than the limit of 64") != NULL);
+}
+
 /* ---- a node dies in the middle of anything -------------------------------------------------- */
 
 /* A transaction that takes the way in which requests of the kind are made. */
@@ -668,6 +698,7 @@ int main(void) {
         cmocka_unit_test(pessimistic_locks_are_let_go_on_every_node),
         cmocka_unit_test(two_addresses_of_a_node_are_one_node),
         cmocka_unit_test(a_commit_without_a_word_is_undetermined),
+        cmocka_unit_test(a_list_of_addresses_is_checked),
         cmocka_unit_test(a_node_dies_in_the_middle_of_anything),
         cmocka_unit_test(whatever_a_client_says_is_true),
         cmocka_unit_test(planted_bugs_show),
