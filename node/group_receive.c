@@ -62,6 +62,7 @@ static bool strip_without_room(lw_group *group, lw_raft_message *message, size_t
 static bool find_configs(lw_group *group, lw_raft_message *message, lw_reader entries,
                          lw_raft_config_entry **configs) {
     uint32_t capacity = 0;
+    message->config_count = 0;
     for (uint32_t place = 0; place < message->count; place++) {
         group_payload payload;
         uint64_t index = message->index + 1 + place;

@@ -94,7 +94,7 @@ static void give_up(lw_group *group, const lw_raft_message *message, lw_status s
     }
 }
 
-static void load_main(void *argument) {
+LW_YIELDS static void load_main(void *argument) {
     group_load *work = argument;
     lw_group *group = work->group;
     lw_groups *groups = group->groups;

@@ -78,7 +78,7 @@ static void tell_died(lw_groups *groups) {
     }
 }
 
-static void watch_main(void *argument) {
+LW_YIELDS static void watch_main(void *argument) {
     lw_groups *groups = argument;
     while (!groups->closing) {
         if (groups->watch_count == 0) {
@@ -212,7 +212,7 @@ static void ring(lw_groups *groups) {
     }
 }
 
-static void alarm_main(void *argument) {
+LW_YIELDS static void alarm_main(void *argument) {
     lw_groups *groups = argument;
     while (!groups->closing) {
         ring(groups);
