@@ -46,7 +46,8 @@ void replica_wants_snapshot(void *argument, uint64_t node) {
     uint64_t *slot = slot_of(replica, 0);
     if (replica->closing || replica->dead || replica->options.send_snapshot == NULL ||
         slot == NULL || slot_of(replica, node) != NULL) {
-        return; /* asked again */
+        lw_group_snapshot_sent(replica->group, node, 0); /* it is asked for again */
+        return;
     }
     *slot = node;
     sending *job = lw_allocate(replica->env->memory, sizeof(*job));
