@@ -90,6 +90,7 @@ static void forget(lw_peer *peer) {
         lw_wire_cut(&peer->incoming->wire);
     }
     lw_queue_wake_all(&peer->wake);
+    lw_queue_wake_all(&peer->room);
     lw_queue_wake_all(&peer->changed);
     lw_peer_release(peer);
 }
@@ -166,7 +167,7 @@ static void remove_ask(lw_peer *peer, lw_ask *ask) {
         peer->asks_last = before;
     }
     peer->ask_count--;
-    lw_queue_wake_one(&peer->changed);
+    lw_queue_wake_one(&peer->room);
 }
 
 static void fail_ask(lw_ask *ask, lw_status status, const char *text) {
@@ -227,7 +228,7 @@ LW_YIELDS static lw_status wait_for_link(lw_peer *peer, uint64_t deadline_ns) {
             lw_wire_queued(peer->wire) < LW_PEERS_QUEUE_SIZE_MAX) {
             return LW_OK;
         }
-        if (!lw_env_wait(env, &peer->changed, deadline_ns)) {
+        if (!lw_env_wait(env, &peer->room, deadline_ns)) {
             return lw_fail(LW_TIMEOUT, "node %016" PRIx64 " was not reached in time", peer->id);
         }
     }

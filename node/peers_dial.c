@@ -175,7 +175,8 @@ static void link_up(lw_peer *peer, lw_wire *wire) {
         lw_logline(peers->env, LW_LEVEL_INFO, "linked", "node=%016" PRIx64 " address=\"%s\"",
                    peer->id, lw_printable(lw_text(peer->address), address, sizeof(address)));
     }
-    lw_queue_wake_all(&peer->changed);
+    wire->room = &peer->room;
+    lw_queue_wake_all(&peer->room);
     peers->options.link(peers->options.argument, peer->id, true);
     if (peer->watchers > 0 && peer->wire != NULL) {
         lw_peer_expect(peer);
@@ -194,6 +195,7 @@ LW_YIELDS static void link_down(lw_peer *peer) {
     peer->wire = NULL;
     peers->figures.links_lost++;
     lw_peer_fail_asks(peer);
+    lw_queue_wake_all(&peer->room);
     lw_queue_wake_all(&peer->changed);
     peers->options.link(peers->options.argument, peer->id, false);
     if (peer->timer_pending) {
@@ -301,7 +303,7 @@ LW_YIELDS static void pause_until_next(lw_peer *peer, uint64_t pause_ms) {
         return;
     }
     peer->trying = false;
-    lw_queue_wake_all(&peer->changed);
+    lw_queue_wake_all(&peer->room);
     (void)lw_env_wait(env, &peer->wake, after_ms(env, pause_ms - jitter_ms));
     peer->trying = peer->known;
 }
@@ -321,6 +323,6 @@ void lw_peer_main(void *argument) {
         }
     }
     peer->dialling = peer->trying = false;
-    lw_queue_wake_all(&peer->changed);
+    lw_queue_wake_all(&peer->room);
     lw_peer_release(peer);
 }

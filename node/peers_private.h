@@ -42,7 +42,7 @@ struct lw_peer {
 
     /* The run that is believed to be this node (P2). */
     uint64_t incarnation, run;
-    uint64_t address_run; /* the run that last told us its address */
+    uint64_t address_run;  /* the run that last told us its address */
     lw_incoming *incoming; /* its link to us, or NULL */
 
     /* Our link to it. */
@@ -52,7 +52,8 @@ struct lw_peer {
     bool connecting;  /* `connect` is submitted */
     bool heard;       /* it dialled us: no pause before we dial it */
     lw_queue wake;    /* the dialling fiber sleeps here */
-    lw_queue changed; /* up, down, not trying, room for asks, a pong */
+    lw_queue room;    /* up, down, not trying, room for requests */
+    lw_queue changed; /* a pong, or a link in either direction ended */
     lw_ask *asks, *asks_last;
     uint32_t ask_count;
     uint64_t ask_id;

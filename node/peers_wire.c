@@ -3,9 +3,9 @@
 
 enum {
     READ_SIZE_LEAST = 4096,
-    READ_SIZE_MOST = 256 * 1024,
+    READ_SIZE_MOST = 64 * 1024,
     SEND_SIZE_MAX = 1024 * 1024, /* bytes sealed at a time: sealing more holds everybody else up */
-    KEEP_SIZE_MAX = 256 * 1024,  /* bytes of room that an idle connection keeps */
+    KEEP_SIZE_MAX = 64 * 1024,   /* bytes of room that an idle connection keeps */
 };
 
 /* ---- the life of a connection -------------------------------------------------------------------
@@ -84,7 +84,7 @@ static void adapt(lw_wire *wire, size_t count) {
         wire->read_size /= 4;
     }
 }
-_Static_assert(READ_SIZE_LEAST * 4 * 4 * 4 == READ_SIZE_MOST, "by steps of four");
+_Static_assert(READ_SIZE_LEAST * 4 * 4 == READ_SIZE_MOST, "by steps of four");
 
 lw_status lw_wire_fill(lw_wire *wire, uint64_t deadline_ns) {
     if (wire->cut) {
@@ -246,6 +246,7 @@ void lw_wire_flush(lw_wire *wire) {
 
 static void send_complete(lw_op *op) {
     lw_wire *wire = op->owner;
+    bool much = wire->sending.size >= SEND_SIZE_MAX; /* more waited than goes at a time */
     wire->is_sending = false;
     wire->bytes_sent += wire->sending.size;
     if (wire->sending.capacity > KEEP_SIZE_MAX) {
@@ -258,6 +259,9 @@ static void send_complete(lw_op *op) {
         lw_wire_flush(wire);
     }
     lw_queue_wake_all(&wire->changed);
+    if (much && wire->room != NULL) {
+        lw_queue_wake_all(wire->room);
+    }
 }
 
 void lw_wire_put(lw_wire *wire, lw_wire_kind kind, lw_bytes first, lw_bytes second) {

@@ -48,6 +48,7 @@ typedef struct lw_wire {
     size_t out_taken;
     lw_buffer sending; /* bytes under way */
     lw_op receive, defer, send;
+    lw_queue *room;    /* the owner's: woken when many bytes have left; NULL: none */
     lw_queue changed;  /* something left, or it was cut */
     uint64_t heard_ns; /* when bytes came last */
     uint64_t bytes_received, bytes_sent;

@@ -332,6 +332,24 @@ static void many_requests_are_under_way_at_once_and_more_wait_their_turn(void **
     close_lattice(in);
 }
 
+static void a_request_waits_for_room_behind_messages(void **state) {
+    (void)state;
+    lattice *in = open_quiet(1);
+    node *one = boot(in, 0), *other = boot(in, 1);
+    acquaint(one, other);
+    lw_host_pause(other->host, SECOND);
+    while (lw_peers_send(one->peers, id_of(other), lw_view("x", 1))) {
+    }
+    question asked;
+    ask(&asked, one, other, "?");
+    run_for(in, 500 * MS);
+    assert_false(asked.done);
+    run_for(in, 2 * SECOND);
+    assert_true(asked.done);
+    assert_int_equal(asked.status, LW_OK);
+    close_lattice(in);
+}
+
 static void requests_end_with_words_when_nobody_answers(void **state) {
     (void)state;
     lattice *in = open_quiet(1);
@@ -830,6 +848,7 @@ int main(void) {
         cmocka_unit_test(what_a_slow_peer_does_not_read_is_dropped_beyond_the_queue),
         cmocka_unit_test(a_request_is_carried_out_on_the_other_side),
         cmocka_unit_test(many_requests_are_under_way_at_once_and_more_wait_their_turn),
+        cmocka_unit_test(a_request_waits_for_room_behind_messages),
         cmocka_unit_test(requests_end_with_words_when_nobody_answers),
         cmocka_unit_test(a_late_reply_is_nobodys),
         cmocka_unit_test(strangers_are_refused_in_words),
