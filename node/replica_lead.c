@@ -8,7 +8,7 @@
  *      to come back
  *   3. what the leadership begins with is applied. In any other shard a timestamp is drawn, which
  *      is above all that was given before: nobody has answered at or above it, or will elsewhere
- *      (hazard T4)
+ *      (hazard T4). Where the oracle is surely this node's, what it gave last will do
  *   4. read marks, and what is known to be written, begin there; nobody has a pessimistic lock
  *
  * When it leads no more all of this is forgotten in the same turn. Requests that are under way find
@@ -17,7 +17,8 @@
  * with the first step. Fibers of its own go on where they were: they look at what there is, and
  * what they write is checked as any request's.
  *
- * Where this node alone decides, it leads as soon as it starts, and serves when that returns. */
+ * Where this node alone decides, and has the oracle, it leads as soon as it starts, and serves when
+ * that returns. */
 #include "node/replica_state.h"
 
 enum {
@@ -175,7 +176,7 @@ LW_YIELDS static lw_status begin(lw_replica *replica, uint64_t term, uint64_t ce
     LW_TRY(status);
     if (ceiling != 0) {
         lw_timestamps_raised(timestamps, ceiling);
-    } else if (!replica_alone(replica)) {
+    } else if (!lw_timestamps_sure(timestamps)) {
         uint64_t fresh, until_ns = lw_env_now(replica->env) + DRAW_MS * NS_PER_MS;
         LW_TRY(lw_timestamps_take(timestamps, 1, until_ns, &fresh));
         LW_TRY(check_term(replica, term));
@@ -226,13 +227,28 @@ bool replica_alone(const lw_replica *replica) {
     return lw_group_alone(replica->group);
 }
 
+/* Whether nobody else has to be heard before the replica serves. */
+static bool at_once(const lw_replica *replica) {
+    return replica_alone(replica) && (replica->options.shard == LW_ROOT_SHARD ||
+                                      lw_timestamps_sure(replica->options.timestamps));
+}
+
 /* All of it leaves in one write. */
-LW_YIELDS static lw_status begin_alone(lw_replica *replica, uint64_t ceiling) {
+LW_YIELDS static lw_status begin_at_once(lw_replica *replica, uint64_t ceiling) {
     replica->coming_to_lead = replica->starting = true;
     lw_group_start(replica->group);
     lw_status status = begin(replica, lw_group_leads(replica->group), ceiling);
     replica->coming_to_lead = replica->starting = false;
     return status;
+}
+
+/* It serves later; if this node alone decides, once it has a timestamp from elsewhere. */
+static void begin_later(lw_replica *replica) {
+    lw_group_start(replica->group);
+    uint64_t term = lw_group_leads(replica->group);
+    if (term != 0) {
+        replica_led(replica, term);
+    }
 }
 
 /* Of a child, by the node that leads its parent: as soon as the others have come to the split. */
@@ -247,27 +263,27 @@ LW_YIELDS static void campaign(lw_replica *replica) {
 }
 
 lw_status replica_begin_child(lw_replica *replica, bool leads) {
-    if (!replica_alone(replica)) {
-        lw_group_start(replica->group);
+    if (!at_once(replica)) {
+        begin_later(replica);
         if (leads) {
             campaign(replica);
         }
         return LW_OK;
     }
     LW_TRY(replica_log_room(replica, FIRST_ENTRIES_SIZE));
-    return begin_alone(replica, 0);
+    return begin_at_once(replica, 0);
 }
 
 lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
     LW_ASSERT(replica->log == NULL);
     replica->log = log;
-    if (!replica_alone(replica)) {
-        lw_group_start(replica->group);
+    if (!at_once(replica)) {
+        begin_later(replica);
         return LW_OK;
     }
     uint64_t ceiling;
     LW_TRY(prepare(replica, &ceiling));
-    return begin_alone(replica, ceiling);
+    return begin_at_once(replica, ceiling);
 }
 
 void lw_replica_start_waiting(lw_replica *replica, lw_log *log) {

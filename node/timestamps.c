@@ -247,6 +247,10 @@ static bool may_give(const lw_timestamps *timestamps) {
            LW_BUG(timestamps->env, "timestamps.oracle_serves_without_lease");
 }
 
+bool lw_timestamps_sure(const lw_timestamps *timestamps) {
+    return timestamps->leading && may_give(timestamps);
+}
+
 /* Makes sure that no other node's oracle had given any when this was called: LW_OK, and nothing has
  * suspended since that was known. `*again`: this node does not lead any more. */
 LW_YIELDS static lw_status make_sure(lw_timestamps *timestamps, uint64_t deadline_ns, bool *again) {

@@ -59,6 +59,8 @@ void lw_timestamps_raised(lw_timestamps *timestamps, uint64_t ceiling);
 /* It does not any more, or is not sure to. Nothing happens if it did not. */
 void lw_timestamps_unlead(lw_timestamps *timestamps);
 bool lw_timestamps_leads(const lw_timestamps *timestamps);
+/* Whether it does, and no other node can by now: lw_timestamps_last is above all that was given. */
+bool lw_timestamps_sure(const lw_timestamps *timestamps);
 
 /* Takes `count` timestamps in a row, waiting for them if it must. LW_TIMEOUT at the deadline (0:
  * none), LW_UNAVAILABLE if they could not be fetched. */
