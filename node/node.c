@@ -188,6 +188,7 @@ lw_status lw_node_open(lw_env *env, const lw_node_options *options, lw_node **no
         return status;
     }
     opened->serving = true;
+    lw_server_begin(opened->server);
     *node = opened;
     return LW_OK;
 }

@@ -132,33 +132,15 @@ static void session_ended(void *argument, uint64_t session) {
     }
 }
 
-/* A connection that came too early. */
-typedef struct early {
-    lw_env *env;
-    lw_handle socket;
-} early;
-
-LW_YIELDS static void close_early(void *argument) {
-    early came = *(early *)argument;
-    lw_free(came.env->memory, argument);
-    lw_socket_close(came.env, came.socket);
-}
-
-/* Before the node has its links it hears nobody: who is sent away comes again. */
 static void take_peer(void *argument, lw_handle socket, lw_bytes received) {
     lw_node *node = argument;
-    if (node->peers != NULL) {
-        lw_peers_take(node->peers, socket, received);
-        return;
-    }
-    early *came = lw_allocate(node->env->memory, sizeof(*came));
-    *came = (early){.env = node->env, .socket = socket};
-    lw_env_start(node->env, "early", close_early, came);
+    lw_peers_take(node->peers, socket, received);
 }
 
 lw_status node_open_server(lw_node *node) {
     lw_server_options options = {
         .listen = node->options.listen,
+        .held = true,
         .node_id = node->identity.node_id,
         .cluster_id = lw_view(node->identity.lattice.id, LW_CLUSTER_ID_SIZE),
         .version = lw_text(node->options.version),

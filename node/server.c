@@ -413,10 +413,17 @@ lw_status lw_server_open(lw_env *env, const lw_server_options *options, lw_serve
     opened->port = port;
     lw_session_events events = {.ended = session_ended, .cut = session_cut, .argument = opened};
     opened->sessions = lw_sessions_open(env, &events);
-    opened->accepting = true;
-    lw_env_start(env, "accept", accept_main, opened);
+    if (!options->held) {
+        lw_server_begin(opened);
+    }
     *server = opened;
     return LW_OK;
+}
+
+void lw_server_begin(lw_server *server) {
+    LW_ASSERT(!server->accepting && !server->closing);
+    server->accepting = true;
+    lw_env_start(server->env, "accept", accept_main, server);
 }
 
 /* Ends every connection: reading stops at once, replies may still leave until the deadline. */

@@ -18,6 +18,7 @@ typedef struct lw_server lw_server;
 
 typedef struct lw_server_options {
     const char *listen; /* "HOST:PORT" */
+    bool held;          /* takes nobody in before lw_server_begin: who connects waits */
     /* What a welcome says, besides session and protocol. */
     uint64_t node_id, retention_ms;
     lw_bytes cluster_id, version; /* live as long as the server */
@@ -39,6 +40,8 @@ typedef struct lw_server_options {
 /* Listens; from then on connections are served. LW_REFUSED names the port when it is in use. */
 LW_MUST_USE LW_YIELDS lw_status lw_server_open(lw_env *env, const lw_server_options *options,
                                                lw_server **server);
+/* Takes connections in, of a server that was opened `held`. */
+void lw_server_begin(lw_server *server);
 /* Stops accepting and reading, waits for requests under way and for their replies to leave (5 s at
  * most), frees. */
 LW_YIELDS void lw_server_close(lw_server *server);
