@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lattice/member.h"
 
+#include "lattice/member_private.h"
+
 enum {
-    VERSION = 1,
-    RECORD_FIELDS = 2,
-    SIGNED_FIELDS = 11,
     ROW_FIELDS = 6,
     LOAD_FIELDS = 6,
 };
-
-/* What a signature is of begins so, lest one made for another purpose serve as one. */
-static const char purpose[] = "lathwork member 1";
 
 const char *lw_member_state_name(lw_member_state state) {
     switch (state) {
@@ -40,55 +36,12 @@ static bool plain(lw_bytes text, size_t size_max) {
     return text.size <= size_max;
 }
 
-static bool sound(const lw_member *member) {
+bool lw_member_sound(const lw_member *member) {
     bool known = member->state >= LW_MEMBER_JOINING && member->state <= LW_MEMBER_GONE;
     bool placed = member->state == LW_MEMBER_GONE || member->address.size > 0;
     return member->node != 0 && known && placed && plain(member->address, LW_MEMBER_ADDRESS_MAX) &&
            plain(member->bus_address, LW_MEMBER_ADDRESS_MAX) &&
            plain(member->zone, LW_MEMBER_ZONE_MAX);
-}
-
-static void write_signed(const lw_member *member, const uint8_t cluster_id[LW_MEMBER_CLUSTER_SIZE],
-                         lw_buffer *out) {
-    lw_write_array(out, SIGNED_FIELDS);
-    lw_write_u64(out, VERSION);
-    lw_write_bytes(out, lw_view(cluster_id, LW_MEMBER_CLUSTER_SIZE));
-    lw_write_u64(out, member->node);
-    lw_write_u64(out, member->incarnation);
-    lw_write_u64(out, member->sequence);
-    lw_write_u64(out, (uint64_t)member->state);
-    lw_write_bytes(out, lw_view(member->public_key, LW_PUBLIC_KEY_SIZE));
-    lw_write_text(out, member->address);
-    lw_write_text(out, member->bus_address);
-    lw_write_text(out, member->zone);
-    lw_write_u64(out, member->capacity);
-}
-
-/* Puts what a signature is of into `message`, which has room for it; its size. */
-static size_t signable(lw_bytes content, uint8_t message[sizeof(purpose) + LW_MEMBER_RECORD_MAX]) {
-    LW_ASSERT(content.size <= LW_MEMBER_RECORD_MAX);
-    memcpy(message, purpose, sizeof(purpose));
-    memcpy(message + sizeof(purpose), content.data, content.size);
-    return sizeof(purpose) + content.size;
-}
-
-void lw_member_encode(lw_member *member, const uint8_t cluster_id[LW_MEMBER_CLUSTER_SIZE],
-                      const lw_identity *identity, lw_buffer *record) {
-    memcpy(member->public_key, identity->public_key, LW_PUBLIC_KEY_SIZE);
-    LW_ASSERT(sound(member));
-    LW_ASSERT(member->state == LW_MEMBER_GONE ||
-              member->node == lw_identity_number(identity->public_key));
-    lw_buffer content = lw_buffer_in(record->memory);
-    write_signed(member, cluster_id, &content);
-    uint8_t message[sizeof(purpose) + LW_MEMBER_RECORD_MAX], signature[LW_SIGNATURE_SIZE];
-    size_t message_size = signable(lw_buffer_view(&content), message);
-    lw_identity_sign(identity, lw_view(message, message_size), signature);
-    size_t start = record->size;
-    lw_write_array(record, RECORD_FIELDS);
-    lw_write_bytes(record, lw_buffer_view(&content));
-    lw_write_bytes(record, lw_view(signature, LW_SIGNATURE_SIZE));
-    LW_ASSERT(record->size - start <= LW_MEMBER_RECORD_MAX);
-    lw_buffer_reset(&content);
 }
 
 static lw_status malformed(lw_bytes record) {
@@ -99,7 +52,7 @@ static lw_status malformed(lw_bytes record) {
 /* Takes the two parts of a record apart. */
 static bool read_parts(lw_bytes record, lw_bytes *content, lw_bytes *signature) {
     lw_reader reader = lw_reader_of(record);
-    uint32_t extra = lw_read_array_of(&reader, RECORD_FIELDS);
+    uint32_t extra = lw_read_array_of(&reader, LW_MEMBER_RECORD_FIELDS);
     *content = lw_read_bytes(&reader);
     *signature = lw_read_bytes(&reader);
     lw_read_skip(&reader, extra);
@@ -110,13 +63,13 @@ static bool read_parts(lw_bytes record, lw_bytes *content, lw_bytes *signature) 
 static lw_status read_signed(lw_bytes record, lw_bytes content, lw_bytes *cluster_id,
                              lw_member *member) {
     lw_reader reader = lw_reader_of(content);
-    uint32_t extra = lw_read_array_of(&reader, SIGNED_FIELDS);
+    uint32_t extra = lw_read_array_of(&reader, LW_MEMBER_SIGNED_FIELDS);
     uint64_t version = lw_read_u64(&reader);
-    if (lw_reader_ok(&reader) && version != VERSION) {
+    if (lw_reader_ok(&reader) && version != LW_MEMBER_VERSION) {
         return lw_fail(LW_INVALID_ARGUMENT,
                        "a node's record has version %llu, this program knows %d: a newer version "
                        "of Lathwork wrote it",
-                       (unsigned long long)version, VERSION);
+                       (unsigned long long)version, LW_MEMBER_VERSION);
     }
     *cluster_id = lw_read_bytes(&reader);
     lw_member read = {.node = lw_read_u64(&reader)};
@@ -130,7 +83,7 @@ static lw_status read_signed(lw_bytes record, lw_bytes content, lw_bytes *cluste
     read.capacity = lw_read_u64(&reader);
     lw_read_skip(&reader, extra);
     if (!lw_reader_done(&reader) || cluster_id->size != LW_MEMBER_CLUSTER_SIZE ||
-        public_key.size != LW_PUBLIC_KEY_SIZE || !sound(&read)) {
+        public_key.size != LW_PUBLIC_KEY_SIZE || !lw_member_sound(&read)) {
         return malformed(record);
     }
     memcpy(read.public_key, public_key.data, LW_PUBLIC_KEY_SIZE);
@@ -138,35 +91,17 @@ static lw_status read_signed(lw_bytes record, lw_bytes content, lw_bytes *cluste
     return LW_OK;
 }
 
-lw_status lw_member_decode(lw_bytes record, lw_member *member) {
-    lw_bytes content, signature, cluster_id;
-    if (!read_parts(record, &content, &signature)) {
+lw_status lw_member_read(lw_bytes record, lw_member_parts *parts) {
+    if (!read_parts(record, &parts->content, &parts->signature)) {
         return malformed(record);
     }
-    return read_signed(record, content, &cluster_id, member);
+    return read_signed(record, parts->content, &parts->cluster_id, &parts->member);
 }
 
-lw_status lw_member_verify(lw_bytes record, const uint8_t cluster_id[LW_MEMBER_CLUSTER_SIZE],
-                           lw_member *member) {
-    lw_bytes content, signature, cluster;
-    lw_member read;
-    if (!read_parts(record, &content, &signature)) {
-        return malformed(record);
-    }
-    LW_TRY(read_signed(record, content, &cluster, &read));
-    if (!lw_equal(cluster, lw_view(cluster_id, LW_MEMBER_CLUSTER_SIZE))) {
-        return lw_fail(LW_REFUSED, "a record of node %016llx is of another lattice",
-                       (unsigned long long)read.node);
-    }
-    uint8_t message[sizeof(purpose) + LW_MEMBER_RECORD_MAX];
-    size_t message_size = signable(content, message);
-    bool own = lw_identity_number(read.public_key) == read.node;
-    if ((!own && read.state != LW_MEMBER_GONE) ||
-        !lw_identity_verify(read.public_key, lw_view(message, message_size), signature.data)) {
-        return lw_fail(LW_REFUSED, "a record of node %016llx was not signed by it: it is forged",
-                       (unsigned long long)read.node);
-    }
-    *member = read;
+lw_status lw_member_decode(lw_bytes record, lw_member *member) {
+    lw_member_parts parts;
+    LW_TRY(lw_member_read(record, &parts));
+    *member = parts.member;
     return LW_OK;
 }
 
