@@ -14,7 +14,9 @@
  *   command_txn.c     txn
  *   command_locks.c   locks, and txn kill
  *   command_shards.c  shards, and split
- *   command_node.c    status, config, version, and reaching a node
+ *   command_nodes.c   nodes, drain, leave
+ *   command_lattice.c events, plan, move, transfer
+ *   command_node.c    status, ping, config, version, and reaching a node
  *   command_bench.c   bench
  *   command_history.c bench --workload
  *   shell.c           shell, the only file that knows libedit
@@ -83,6 +85,19 @@ typedef enum lw_flag_id {
     LW_FLAG_MEMORY,
     LW_FLAG_RETENTION,
     LW_FLAG_QUIET,
+    LW_FLAG_JOIN,
+    LW_FLAG_TOKEN_FILE,
+    LW_FLAG_BUS,
+    LW_FLAG_BUS_LISTEN,
+    LW_FLAG_ZONE,
+    LW_FLAG_REPLICATION,
+    LW_FLAG_CAPACITY,
+    LW_FLAG_DEAD_AFTER,
+    LW_FLAG_NODES,
+    LW_FLAG_EXPIRES,
+    LW_FLAG_FOLLOW,
+    LW_FLAG_UNDO,
+    LW_FLAG_FORCE,
     LW_FLAG_RECORDS,
     LW_FLAG_CLIENTS,
     LW_FLAG_DURATION,
@@ -283,9 +298,17 @@ LW_YIELDS lw_exit lw_command_kill(lw_command *command, const char *transaction);
 LW_YIELDS lw_exit lw_command_locks(lw_command *command);
 LW_YIELDS lw_exit lw_command_shards(lw_command *command);
 lw_exit lw_command_split(lw_command *command);
+LW_YIELDS lw_exit lw_command_nodes(lw_command *command);
+LW_YIELDS lw_exit lw_command_drain_node(lw_command *command);
+LW_YIELDS lw_exit lw_command_leave(lw_command *command);
+LW_YIELDS lw_exit lw_command_events(lw_command *command);
+LW_YIELDS lw_exit lw_command_plan(lw_command *command);
+LW_YIELDS lw_exit lw_command_move(lw_command *command);
+LW_YIELDS lw_exit lw_command_transfer(lw_command *command);
 lw_exit lw_command_bench(lw_command *command);
 lw_exit lw_command_history(lw_command *command);
-lw_exit lw_command_status(lw_command *command);
+LW_YIELDS lw_exit lw_command_status(lw_command *command);
+lw_exit lw_command_ping(lw_command *command);
 lw_exit lw_command_config(lw_command *command);
 lw_exit lw_command_version(lw_command *command);
 lw_exit lw_command_help(lw_command *command);

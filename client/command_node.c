@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reaching a node, and the commands that tell about it and about this program: status, config,
- * version. */
+/* Reaching a node, and the commands that tell about it and about this program: status, ping,
+ * config, version. */
 #include "client/command.h"
+#include "client/command_nodes.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -201,17 +202,94 @@ lw_exit lw_command_print_status(lw_command *command, lw_bytes json) {
                                              "lathwork status --json", "the status is no table");
 }
 
+/* What the lattice is like stands before what the node says of itself. */
+static void begin_with_health(const lw_health *health, lw_bytes account, lw_buffer *out) {
+    lw_json json = lw_json_to(out);
+    lw_json_object_open(&json, NULL);
+    lw_json_text(&json, "health", lw_text(lw_health_name(health)));
+    lw_json_number(&json, "can_lose", health->spare_nodes);
+    lw_json_number(&json, "members", health->node_count);
+    lw_json_number(&json, "members_down", health->down_count);
+    lw_json_number(&json, "shards_weak", health->weak_count);
+    lw_json_number(&json, "shards_lost", health->lost_count);
+    if (account.size > 2) {
+        lw_buffer_append_u8(out, ',');
+        lw_buffer_append(out, lw_view(account.data + 1, account.size - 1));
+    } else {
+        lw_json_object_close(&json);
+    }
+}
+
+/* The first line on a terminal. */
+static void headline(lw_command *command, const lw_health *health) {
+    if (command->json || !command->answers_terminal) {
+        return;
+    }
+    lw_buffer out = lw_buffer_in(command->memory);
+    lw_command_color_begin(command, &out);
+    if (health->lost_count > 0) {
+        lw_buffer_print(&out, "UNAVAILABLE: %llu of %llu shards have no majority",
+                        (unsigned long long)health->lost_count,
+                        (unsigned long long)health->shard_count);
+    } else {
+        lw_buffer_print(&out, "%s, can lose %u node%s",
+                        strcmp(lw_health_name(health), "healthy") == 0 ? "HEALTHY" : "DEGRADED",
+                        health->spare_nodes, health->spare_nodes == 1 ? "" : "s");
+    }
+    if (health->down_count > 0) {
+        lw_buffer_print(&out, "; not reached: %s%s", health->down,
+                        health->down_count > 1 ? ", and others" : "");
+    }
+    lw_command_color_end(command, &out);
+    lw_buffer_append_u8(&out, '\n');
+    lw_command_answer(command, lw_buffer_view(&out));
+    lw_buffer_reset(&out);
+}
+
+LW_YIELDS static lw_exit tell_status(lw_command *command, lw_client *client) {
+    static const char what[] = "the node does not say how it is";
+    lw_bytes json;
+    lw_health health;
+    lw_buffer account = lw_buffer_in(command->memory), out = account;
+    lw_status status = lw_node_status(client, &json);
+    if (status != LW_OK) {
+        return lw_command_fail_client(command, status, client, what);
+    }
+    lw_buffer_append(&account, json);
+    status = lw_health_ask(client, &health);
+    if (status == LW_OK) {
+        headline(command, &health);
+        begin_with_health(&health, lw_buffer_view(&account), &out);
+    } else if (status == LW_INVALID_ARGUMENT) {
+        lw_buffer_append(&out, lw_buffer_view(&account)); /* of before there were several nodes */
+    } else {
+        return lw_command_fail_client(command, status, client, what);
+    }
+    lw_exit code = lw_command_print_status(command, lw_buffer_view(&out));
+    lw_buffer_reset(&account);
+    lw_buffer_reset(&out);
+    return code;
+}
+
 lw_exit lw_command_status(lw_command *command) {
     lw_client *client;
     lw_exit code = lw_command_connect(command, &client);
-    if (code != LW_EXIT_DONE) {
-        return code;
+    if (code == LW_EXIT_DONE) {
+        code = tell_status(command, client);
+        lw_close(client);
     }
-    lw_bytes json;
-    lw_status status = lw_node_status(client, &json);
-    code = status == LW_OK
-               ? lw_command_print_status(command, json)
-               : lw_command_fail_client(command, status, client, "the node does not say how it is");
+    return code;
+}
+
+/* ---- ping --------------------------------------------------------------------------------------
+ */
+
+lw_exit lw_command_ping(lw_command *command) {
+    lw_client *client;
+    lw_exit code = lw_command_connect(command, &client);
+    if (code == LW_EXIT_DONE && command->json) {
+        lw_command_answer(command, lw_text("{\"answers\":true}\n"));
+    }
     lw_close(client);
     return code;
 }
@@ -227,7 +305,7 @@ static void source_text(const lw_command *command, lw_flag_id id, char *text, si
     } else if (source == LW_SOURCE_ENVIRONMENT) {
         (void)snprintf(text, size, "environment %s", flag->environment);
     } else {
-        (void)snprintf(text, size, "default");
+        (void)snprintf(text, size, source == LW_SOURCE_NONE ? "not set" : "default");
     }
 }
 
@@ -248,11 +326,15 @@ lw_exit lw_command_config(lw_command *command) {
         source_text(command, (lw_flag_id)id, sources[row_count], SOURCE_SIZE);
         lw_json_object_open(&json, NULL);
         lw_json_text(&json, "setting", lw_text(name));
-        lw_json_bytes(&json, "value", lw_text(value));
+        if (value == NULL) {
+            lw_json_null(&json, "value");
+        } else {
+            lw_json_bytes(&json, "value", lw_text(value));
+        }
         lw_json_text(&json, "source", lw_text(sources[row_count]));
         lw_json_object_close(&json);
         cells[3 * row_count] = name;
-        cells[3 * row_count + 1] = value;
+        cells[3 * row_count + 1] = value == NULL ? "" : value;
         cells[3 * row_count + 2] = sources[row_count];
         row_count++;
     }

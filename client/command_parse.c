@@ -3,7 +3,8 @@
  *
  * Invariants
  * 1. Flags may stand anywhere, before the command too, as `--name VALUE` or `--name=VALUE`; after
- *    `--` nothing is a flag. `-` alone is an operand, and so is a negative number. `-h` is --help.
+ *    `--` nothing is a flag. `-` alone is an operand, and so is a negative number. A few have a
+ *    letter of their own: -h, -n, -f.
  * 2. A flag is given once at most. A flag comes before the environment, that before the default. */
 #include "client/command.h"
 
@@ -189,14 +190,32 @@ static lw_status find_flag(const char *name, size_t name_size, lw_flag_id *id) {
     return unknown_flag(name, name_size);
 }
 
+/* The flag that a single letter stands for; LW_FLAG_COUNT: none. */
+static lw_flag_id flag_of_letter(const char *argument) {
+    static const struct {
+        char letter;
+        lw_flag_id id;
+    } letters[] = {{'h', LW_FLAG_HELP}, {'n', LW_FLAG_NODES}, {'f', LW_FLAG_FOLLOW}};
+    for (size_t index = 0; index < sizeof(letters) / sizeof(letters[0]); index++) {
+        if (argument[1] == letters[index].letter && argument[2] == 0) {
+            return letters[index].id;
+        }
+    }
+    return LW_FLAG_COUNT;
+}
+
 /* Takes the flag at `*index`, and its value. */
 static lw_status take_flag(lw_command *command, int count, const char *const *arguments,
                            int *index) {
     const char *name = arguments[*index] + 2;
     size_t name_size = strcspn(name, "=");
     const char *text = name[name_size] == '=' ? name + name_size + 1 : NULL;
-    lw_flag_id id = LW_FLAG_COUNT;
-    LW_TRY(find_flag(name, name_size, &id));
+    lw_flag_id id = flag_of_letter(arguments[*index]);
+    if (id != LW_FLAG_COUNT) {
+        text = NULL;
+    } else {
+        LW_TRY(find_flag(name, name_size, &id));
+    }
     const lw_flag_spec *flag = lw_flag(id);
     lw_flag_value *value = &command->flags[id];
     if (value->source == LW_SOURCE_FLAG) {
@@ -238,9 +257,7 @@ static lw_status take_arguments(lw_command *command, int count, const char *cons
             LW_TRY(take_word(command, argument));
         } else if (strcmp(argument, "--") == 0) {
             flags_over = true;
-        } else if (strcmp(argument, "-h") == 0) {
-            command->flags[LW_FLAG_HELP].source = LW_SOURCE_FLAG;
-        } else if (argument[1] != '-') {
+        } else if (argument[1] != '-' && flag_of_letter(argument) == LW_FLAG_COUNT) {
             char shown[LW_PRINTABLE_SIZE];
             return lw_fail(LW_INVALID_ARGUMENT,
                            "\"%s\" is no flag; for a key or value that begins with \"-\", put "

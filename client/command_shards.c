@@ -65,6 +65,26 @@ static void shard_row(shards_work *work, const lw_shard_row *row) {
 /* ---- shards: JSON -------------------------------------------------------------------------------
  */
 
+static void replicas_json(lw_json *json, const lw_shard_descriptor *shard) {
+    static const char *const roles[] = {
+        [LW_REPLICA_VOTER] = "voter",
+        [LW_REPLICA_LEARNER] = "learner",
+        [LW_REPLICA_JOINING] = "joining",
+        [LW_REPLICA_LEAVING] = "leaving",
+    };
+    lw_json_array_open(json, "replicas");
+    for (uint32_t index = 0; index < shard->replica_count; index++) {
+        char node[17];
+        (void)snprintf(node, sizeof(node), "%016llx",
+                       (unsigned long long)shard->replicas[index].node);
+        lw_json_object_open(json, NULL);
+        lw_json_text(json, "node", lw_text(node));
+        lw_json_text(json, "role", lw_text(roles[shard->replicas[index].role]));
+        lw_json_object_close(json);
+    }
+    lw_json_array_close(json);
+}
+
 static void shard_json(shards_work *work, const lw_shard_row *row) {
     const lw_shard_descriptor *shard = &row->shard;
     lw_json *json = &work->json;
@@ -78,7 +98,8 @@ static void shard_json(shards_work *work, const lw_shard_row *row) {
     lw_json_number(json, "config_version", shard->epoch.config_version);
     lw_json_number(json, "bytes", row->bytes);
     lw_json_text(json, "leader", lw_text(node));
-    lw_json_text(json, "leader_address", shard->leader_address);
+    lw_json_text(json, "address", shard->leader_address);
+    replicas_json(json, shard);
     lw_json_object_close(json);
     lw_command_drain(work->command, &work->out, false);
 }
@@ -99,8 +120,7 @@ static bool visit(void *argument, const lw_shard_row *row) {
 LW_YIELDS static lw_exit list(shards_work *work, lw_client *client) {
     lw_command *command = work->command;
     if (command->json) {
-        lw_json_object_open(&work->json, NULL);
-        lw_json_array_open(&work->json, "shards");
+        lw_json_array_open(&work->json, NULL);
     } else if (command->answers_terminal) {
         heading(work);
     }
@@ -110,7 +130,6 @@ LW_YIELDS static lw_exit list(shards_work *work, lw_client *client) {
     }
     if (command->json) {
         lw_json_array_close(&work->json);
-        lw_json_object_close(&work->json);
         lw_buffer_append_u8(&work->out, '\n');
         lw_command_drain(command, &work->out, true);
     } else if (work->row_count > 0) {

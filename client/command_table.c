@@ -31,8 +31,10 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                      "Keys and values, given and printed, are hexadecimal digits."},
     [LW_FLAG_PREFIX] = {"prefix", "KEY", LW_KIND_TEXT, NULL, NULL, NULL,
                         "Only keys that begin so."},
-    [LW_FLAG_FROM] = {"from", "KEY", LW_KIND_TEXT, NULL, NULL, NULL,
-                      "Only this key and those after it."},
+    [LW_FLAG_FROM] =
+        {"from", "KEY", LW_KIND_TEXT, NULL, NULL, NULL,
+         "Only this key and those after it. Of move: the node that gives the shard up; "
+         "else one that is down, or does not lead it."},
     [LW_FLAG_TO] = {"to", "KEY", LW_KIND_TEXT, NULL, NULL, NULL, "Only keys before this one."},
     [LW_FLAG_REVERSE] = {"reverse", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                          "From the last key down."},
@@ -63,6 +65,40 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                            "cannot go on. One that says it takes longer is waited for."},
     [LW_FLAG_QUIET] = {"quiet", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                        "Print nothing when the node is ready."},
+    [LW_FLAG_JOIN] =
+        {"join", "HOST:PORT", LW_KIND_ADDRESS, NULL, NULL, "LATHWORK_JOIN",
+         "A member of the lattice to belong to, or several with commas between them. A "
+         "folder that belongs to it already stays as it is."},
+    [LW_FLAG_TOKEN_FILE] = {"token-file", "FILE", LW_KIND_PATH, NULL, NULL, "LATHWORK_TOKEN_FILE",
+                            "The token that lets a new node in; see lathwork token."},
+    [LW_FLAG_BUS] = {"bus", "WHICH", LW_KIND_TEXT, NULL, "child", "LATHWORK_BUS",
+                     "How nodes tell each other news: child (a nats-server of the node's own), "
+                     "nats://HOST:PORT (one that is there), or none."},
+    [LW_FLAG_BUS_LISTEN] =
+        {"bus-listen", "HOST[:PORT]", LW_KIND_TEXT, NULL, NULL, "LATHWORK_BUS_LISTEN",
+         "Where that nats-server takes others of the lattice: a private address. "
+         "Without it the host of --listen, and its port and 1000."},
+    [LW_FLAG_ZONE] = {"zone", "NAME", LW_KIND_TEXT, NULL, NULL, "LATHWORK_ZONE",
+                      "What fails together with this node: replicas are kept in several zones."},
+    [LW_FLAG_REPLICATION] = {"replication", "COUNT", LW_KIND_CHOICE, "1 3 5", "3",
+                             "LATHWORK_REPLICATION",
+                             "How many nodes are to hold each shard, as far as there are so many."},
+    [LW_FLAG_CAPACITY] = {"capacity", "SIZE", LW_KIND_SIZE, NULL, NULL, "LATHWORK_CAPACITY",
+                          "Bytes that the node is meant to hold, for its share among the others, "
+                          "with K, M or G."},
+    [LW_FLAG_DEAD_AFTER] = {"dead-after", "TIME", LW_KIND_DURATION, NULL, "5m",
+                            "LATHWORK_DEAD_AFTER",
+                            "How long a node may be away before what it held is made anew "
+                            "elsewhere."},
+    [LW_FLAG_NODES] = {"nodes", "COUNT", LW_KIND_NUMBER, NULL, "3", NULL,
+                       "How many nodes; also -n."},
+    [LW_FLAG_EXPIRES] = {"expires", "TIME", LW_KIND_DURATION, NULL, "24h", NULL,
+                         "How long the token lets nodes in."},
+    [LW_FLAG_FOLLOW] = {"follow", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
+                        "Go on, and print what happens when it does; also -f."},
+    [LW_FLAG_UNDO] = {"undo", NULL, LW_KIND_SWITCH, NULL, NULL, NULL, "Let the node fill again."},
+    [LW_FLAG_FORCE] = {"force", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
+                       "Take out a node that is lost, unasked: what it alone held is gone."},
     [LW_FLAG_RECORDS] = {"records", "COUNT", LW_KIND_NUMBER, NULL, "100000", NULL,
                          "How many records are stored before."},
     [LW_FLAG_CLIENTS] = {"clients", "COUNT", LW_KIND_NUMBER, NULL, "16", NULL,
@@ -100,6 +136,8 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
 
 #define REACH (BIT(ADDR) | BIT(TIMEOUT))
 #define FORM  (BIT(ESCAPED) | BIT(HEX))
+#define NODE \
+    (BIT(LISTEN) | BIT(MEMORY) | BIT(RETENTION) | BIT(BUS) | BIT(REPLICATION) | BIT(DEAD_AFTER))
 
 static const lw_command_spec commands[] = {
     {"get", LW_GROUP_DATA, "KEY...", 1, -1, REACH | FORM | BIT(ISOLATION) | BIT(AT),
@@ -235,19 +273,102 @@ static const lw_command_spec commands[] = {
      "lathwork shell --addr 10.0.0.7:7871",
      lw_command_shell},
     {"start", LW_GROUP_NODE, "", 0, 0,
-     BIT(DATA) | BIT(LISTEN) | BIT(MEMORY) | BIT(RETENTION) | BIT(QUIET), "run a node",
+     NODE | BIT(DATA) | BIT(QUIET) | BIT(JOIN) | BIT(TOKEN_FILE) | BIT(BUS_LISTEN) | BIT(ZONE) |
+         BIT(CAPACITY),
+     "run a node",
      "Opens the folder, makes it if it is absent, and serves until SIGINT or SIGTERM. Standard "
-     "output tells where it listens; standard error has the log, one event a line.\n\n"
-     "Exit code 6 if the folder is in use, of a newer format or not accessible, or the port is in "
-     "use; 7 if the data is damaged; 8 if the disk failed while it ran.",
+     "output tells where it listens, and how another node joins it; standard error has the log, "
+     "one "
+     "event a line.\n\n"
+     "A new folder is the beginning of a lattice of its own, unless --join names a member of one "
+     "and --token-file a token of it; then data is kept on several nodes, and any one of three can "
+     "be lost. Which lattice a folder belongs to never changes.\n\n"
+     "Nodes of a lattice listen at an address that the others reach, not at 0.0.0.0.\n\n"
+     "Exit code 6 if the folder is in use, of a newer format or not accessible, the port is in "
+     "use, or the lattice does not take the node in; 7 if the data is damaged; 8 if the disk "
+     "failed "
+     "while it ran.",
      "lathwork start\n"
-     "lathwork start --data /var/lib/lathwork --listen 0.0.0.0:7871 --memory 1G",
+     "lathwork start --data /var/lib/lathwork --listen 10.0.0.1:7871 --memory 1G\n"
+     "lathwork start --data d2 --listen 10.0.0.2:7871 --join 10.0.0.1:7871 --token-file token",
      NULL},
-    {"status", LW_GROUP_NODE, "", 0, 0, REACH, "say how a node is",
-     "Prints the node's own account of itself.",
+    {"up", LW_GROUP_NODE, "", 0, 0, NODE | BIT(DATA) | BIT(NODES),
+     "run several nodes on this machine",
+     "Starts so many nodes of one lattice, each a process of its own, in the folders n1, n2, ... "
+     "of "
+     "--data, at the port of --listen and those that follow. What they print has the node's name "
+     "before it. Ctrl-C stops them all; the same command starts them again. When one ends the "
+     "others go on. For development: machines fail as a whole.",
+     "lathwork up\n"
+     "lathwork up -n 5 --data lattice",
+     NULL},
+    {"token", LW_GROUP_NODE, "", 0, 0, BIT(DATA) | BIT(EXPIRES),
+     "make a token that lets a node join",
+     "Prints a token of the lattice that the folder belongs to; its node may be running. Whoever "
+     "has "
+     "it can bring a node in, until it expires: keep it secret. A node that starts writes one, "
+     "too, "
+     "into the file join-token of its folder.",
+     "lathwork token --data d1 > token\n"
+     "lathwork token --data d1 --expires 30m",
+     NULL},
+    {"status", LW_GROUP_NODE, "", 0, 0, REACH, "say how the lattice is, and the node",
+     "Prints how the lattice is, as the node sees it, then the node's own account of itself.\n\n"
+     "healthy: every shard has all its replicas. degraded: some have lost some, or a node is not "
+     "reached; everything can be used. unavailable: some shards have lost too many, and cannot be "
+     "used until their nodes are back. can_lose: so many nodes, whichever, can be lost besides.",
      "lathwork status\n"
-     "lathwork status --json | jq .log",
+     "lathwork status --json | jq .health",
      lw_command_status},
+    {"ping", LW_GROUP_NODE, "", 0, 0, REACH, "see whether a node answers",
+     "Exit code 3 if it does not.", "lathwork ping --addr 10.0.0.7:7871", lw_command_ping},
+    {"nodes", LW_GROUP_NODE, "", 0, 0, REACH, "list the nodes of the lattice",
+     "Prints a line for each, as the asked node knows it:\n\n"
+     "  NODE  ADDRESS  STATE  LINK  HEARD  ZONE  SHARDS  LEADERS  BYTES\n\n"
+     "STATE is what the node says of itself: joining, up, draining, leaving. LINK is whether the "
+     "asked node reaches it, and since when; HEARD, how long ago it was heard on the bus. SHARDS "
+     "are "
+     "replicas that it holds, LEADERS those that it leads.",
+     "lathwork nodes\n"
+     "lathwork nodes --json",
+     lw_command_nodes},
+    {"events", LW_GROUP_NODE, "", 0, 0, REACH | BIT(FOLLOW), "say what happened in the lattice",
+     "Prints what the asked node remembers, a line each, oldest first:\n\n"
+     "  TIME  EVENT  NODE  SHARD  TEXT\n\n"
+     "TIME is of the node's clock, in universal time.",
+     "lathwork events\n"
+     "lathwork events -f --json",
+     lw_command_events},
+    {"plan", LW_GROUP_NODE, "", 0, 0, REACH, "say what is about to move, and why",
+     "Prints a line for each shard that the asked node leads, and that is not where it is to be: "
+     "the next step, and the reason for it. Each leader decides for its own shards.",
+     "lathwork plan\n"
+     "lathwork plan --json --addr 10.0.0.7:7871",
+     lw_command_plan},
+    {"drain", LW_GROUP_NODE, "NODE", 1, 1, REACH | BIT(UNDO), "move everything off a node",
+     "The node gives up what it leads and holds, as far as others can take it; it stays a member. "
+     "Returns at once: lathwork nodes shows how it empties. NODE is its address, or the first "
+     "digits of its id.",
+     "lathwork drain 10.0.0.7:7871\n"
+     "lathwork drain --undo 10.0.0.7:7871",
+     lw_command_drain_node},
+    {"leave", LW_GROUP_NODE, "NODE", 1, 1, REACH | BIT(FORCE), "take a node out for ever",
+     "The node empties first, as with drain, then it is no member any more, and ends. Its folder "
+     "cannot be used again. NODE is its address, or the first digits of its id.",
+     "lathwork leave 10.0.0.7:7871\n"
+     "lathwork leave --force 3f9a",
+     lw_command_leave},
+    {"move", LW_GROUP_NODE, "SHARD NODE", 2, 2, REACH | BIT(FROM), "have a node hold a shard",
+     "The node takes the place of another one that holds it, once it has all of its data. Waits "
+     "for "
+     "that, as long as --timeout says; what was begun goes on. Shards move by themselves where it "
+     "does good: this one may move back.",
+     "lathwork move 1 10.0.0.7:7871\n"
+     "lathwork move 1 10.0.0.7:7871 --from 3f9a --timeout 5m",
+     lw_command_move},
+    {"transfer", LW_GROUP_NODE, "SHARD NODE", 2, 2, REACH, "have a node lead a shard",
+     "The leader hands over to another node that holds the shard. It may come back.",
+     "lathwork transfer 1 10.0.0.7:7871", lw_command_transfer},
     {"locks", LW_GROUP_NODE, "", 0, 0, REACH | BIT(LIMIT),
      "say who has which keys locked, and who waits",
      "Prints a line for each locked key, in the order of keys, and behind it one for each "
@@ -267,7 +388,8 @@ static const lw_command_spec commands[] = {
      "Each key from FROM on and before TO, both escaped, lies in the shard; the first FROM and the "
      "last TO are empty. VERSION counts its splits and the changes of its replicas. BYTES are "
      "about "
-     "what it has in memory and on disk. LEADER is the address of the node that serves it.",
+     "what it has in memory and on disk. LEADER is the address of the node that serves it. --json "
+     "tells all nodes that hold it.",
      "lathwork shards\n"
      "lathwork shards --json",
      lw_command_shards},
@@ -328,7 +450,8 @@ static const lw_command_spec commands[] = {
      "lathwork sim --check history.jsonl",
      NULL},
     {"config", LW_GROUP_SELF, "", 0, 0,
-     BIT(ADDR) | BIT(TIMEOUT) | BIT(DATA) | BIT(LISTEN) | BIT(MEMORY) | BIT(RETENTION),
+     BIT(ADDR) | BIT(TIMEOUT) | BIT(DATA) | NODE | BIT(JOIN) | BIT(TOKEN_FILE) | BIT(BUS_LISTEN) |
+         BIT(ZONE) | BIT(CAPACITY),
      "print each setting and where it comes from",
      "A flag comes before the environment, and that before the default. There is no "
      "configuration file.",

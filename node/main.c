@@ -2,16 +2,20 @@
 /* The program: binds the commands whose work is outside client/, and holds `start`.
  *
  * Invariants
- * 1. Standard output gets three lines, or one JSON object, once the node serves, and nothing else.
+ * 1. Standard output gets four lines, or one JSON object, once the node serves, and nothing else.
  * 2. SIGINT and SIGTERM stop the node cleanly; a second one of either ends the process at once.
  *    They arrive as a byte on a socket, so that no signal falls between looking and waiting.
  * 3. After a failed disk nothing is flushed or closed: what was acknowledged is on disk, and the
  *    rest is not to be trusted. */
 #include "base/env.h"
 #include "client/command.h"
+#include "lattice/bus_nats.h"
+#include "lattice/bus_real.h"
 #include "node/gc.h"
+#include "node/invite.h"
 #include "node/node.h"
 #include "node/offline.h"
+#include "node/up.h"
 #include "sim/command.h"
 
 #include <errno.h>
@@ -27,8 +31,12 @@ typedef struct start_work {
     lw_env *env;
     lw_handle stop; /* a byte comes when a signal did */
     lw_node *node;
-    lw_status status; /* of opening */
-    lw_error reason;  /* of a failed opening, or of dying */
+    lw_bus_real bus;
+    char bus_folder[LW_PATH_SIZE], bus_host[LW_HOST_SIZE];
+    char token[2 * LW_TOKEN_TEXT_SIZE]; /* that lets this node in */
+    char token_file[LW_PATH_SIZE];      /* of one that lets others in; "": none */
+    lw_status status;                   /* of opening */
+    lw_error reason;                    /* of a failed opening, or of dying */
     bool died, done;
 } start_work;
 
@@ -98,6 +106,7 @@ static void announce(start_work *work) {
         lw_json_text(&json, "listen", lw_text(address));
         lw_json_bytes(&json, "data", lw_text(directory));
         lw_json_number(&json, "process", (uint64_t)getpid());
+        lw_json_bytes(&json, "token_file", lw_text(work->token_file));
         lw_json_object_close(&json);
         lw_buffer_append_u8(&out, '\n');
         lw_command_drain(command, &out, true);
@@ -105,8 +114,11 @@ static void announce(start_work *work) {
     } else if (!lw_command_given(command, LW_FLAG_QUIET)) {
         bool usual = strcmp(address, LW_DEFAULT_ADDRESS) == 0;
         (void)fprintf(command->answers,
-                      "listening on %s\ndata in %s\nnext: lathwork put greeting hello%s%s\n",
-                      address, directory, usual ? "" : " --addr ", usual ? "" : address);
+                      "listening on %s\ndata in %s\nnext: lathwork put greeting hello%s%s\n"
+                      "to add a node: lathwork start --data DIR --listen HOST:PORT --join %s "
+                      "--token-file %s\n",
+                      address, directory, usual ? "" : " --addr ", usual ? "" : address, address,
+                      work->token_file);
     }
     (void)fflush(command->answers);
     free(whole);
@@ -118,8 +130,58 @@ static void died(void *argument, const lw_error *reason) {
     work->died = true;
 }
 
-static LW_YIELDS void start_main(void *argument) {
-    start_work *work = argument;
+/* "HOST", "HOST:PORT" or "[IPV6]:PORT"; without a port it is left alone. */
+static lw_status split_bus_listen(const char *text, char host[LW_HOST_SIZE], uint16_t *port) {
+    bool whole = strchr(text, ':') != NULL;
+    if (!whole && text[0] != '\0' && strlen(text) < LW_HOST_SIZE) {
+        (void)snprintf(host, LW_HOST_SIZE, "%s", text);
+        return LW_OK;
+    }
+    return lw_address_split(text, host, port);
+}
+
+/* How the node is to get onto the bus, should it have company. */
+static lw_status choose_bus(start_work *work, lw_node_options *options) {
+    enum { BEYOND_PORT = 1000 };
+    const lw_flag_value *flags = work->command->flags;
+    const char *which = flags[LW_FLAG_BUS].text;
+    uint16_t port = 0;
+    if (strcmp(which, "none") == 0) {
+        return LW_OK;
+    }
+    if (strncmp(which, "nats://", 7) == 0) {
+        work->bus.url = which;
+    } else if (strcmp(which, "child") != 0) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "--bus %s: it is child, none, or the address of a NATS server, such as "
+                       "nats://10.0.0.5:4222",
+                       which);
+    }
+    LW_TRY(lw_address_split(flags[LW_FLAG_LISTEN].text, work->bus_host, &port));
+    if (port != 0) {
+        work->bus.route_port =
+            (uint16_t)(port > UINT16_MAX - BEYOND_PORT ? port - BEYOND_PORT : port + BEYOND_PORT);
+    }
+    if (lw_command_given(work->command, LW_FLAG_BUS_LISTEN)) {
+        LW_TRY(split_bus_listen(flags[LW_FLAG_BUS_LISTEN].text, work->bus_host,
+                                &work->bus.route_port));
+    }
+    LW_TRY(lw_path_join(work->bus_folder, flags[LW_FLAG_DATA].text, "bus"));
+    work->bus.folder = work->bus_folder;
+    work->bus.listen_host = work->bus.public_host = work->bus_host;
+    options->open_bus = lw_bus_real_open;
+    options->bus_argument = &work->bus;
+    return LW_OK;
+}
+
+/* Nobody but this machine is on the way. */
+static bool is_loopback(const char *host) {
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+           strcmp(host, "localhost") == 0;
+}
+
+static LW_YIELDS lw_status open_node(start_work *work) {
+    static const uint32_t voters[] = {1, 3, 5}; /* as the choices of --replication are */
     const lw_command *command = work->command;
     lw_node_options options = {
         .directory = command->flags[LW_FLAG_DATA].text,
@@ -127,11 +189,46 @@ static LW_YIELDS void start_main(void *argument) {
         .memory_size = command->flags[LW_FLAG_MEMORY].number,
         .retention_ms = command->flags[LW_FLAG_RETENTION].number,
         .version = lw_version(),
+        .join = command->flags[LW_FLAG_JOIN].text,
+        .zone = command->flags[LW_FLAG_ZONE].text,
+        .capacity = command->flags[LW_FLAG_CAPACITY].number,
+        .voters = voters[command->flags[LW_FLAG_REPLICATION].number],
+        .dead_after_ms = command->flags[LW_FLAG_DEAD_AFTER].number,
         .died = died,
         .argument = work,
     };
-    work->status = lw_node_open(work->env, &options, &work->node);
+    char host[LW_HOST_SIZE];
+    uint16_t port;
+    LW_TRY(lw_address_split(options.listen, host, &port));
+    options.plain = is_loopback(host);
+    LW_TRY(choose_bus(work, &options));
+    if (command->flags[LW_FLAG_TOKEN_FILE].text != NULL) {
+        LW_TRY(lw_invite_read(work->env, command->flags[LW_FLAG_TOKEN_FILE].text, work->token));
+        options.token = work->token;
+    }
+    lw_status status = lw_node_open(work->env, &options, &work->node);
+    lw_seal_wipe(work->token, sizeof(work->token));
+    return status;
+}
+
+/* Whoever has the file can bring a node in. A node without one is a node all the same. */
+static LW_YIELDS void invite(start_work *work) {
+    char token[LW_NODE_TOKEN_SIZE];
+    lw_node_token(work->node, LW_INVITE_MS, token);
+    if (lw_invite_write(work->env, work->command->flags[LW_FLAG_DATA].text, token,
+                        work->token_file) != LW_OK) {
+        work->token_file[0] = '\0';
+        lw_logline(work->env, LW_LEVEL_WARN, "no token for new nodes was written", "reason=\"%s\"",
+                   lw_error_slot()->text);
+    }
+    lw_seal_wipe(token, sizeof(token));
+}
+
+static LW_YIELDS void start_main(void *argument) {
+    start_work *work = argument;
+    work->status = open_node(work);
     if (work->status == LW_OK) {
+        invite(work);
         announce(work);
         char byte;
         size_t size;
@@ -213,12 +310,15 @@ static lw_exit start(lw_command *command) {
         _exit((int)code);
     }
     lw_env_close(work.env);
+    lw_nats_end();
     return code;
 }
 
 int main(int argc, char **argv) {
     static const lw_command_binding bindings[] = {
         {"start", start},
+        {"up", lw_up_command},
+        {"token", lw_invite_command},
         {"inspect", lw_offline_inspect},
         {"check", lw_offline_check},
         {"sim", lw_sim_command},

@@ -260,7 +260,8 @@ static void three_brokers_join_by_one_that_they_know(void **state) {
             }
         }
     }
-    /* To one of them. */
+    /* To one of them, once all that was said before is through. */
+    pause_ms(&on, 100);
     uint32_t before[NODES] = {on.ears[0].count, on.ears[1].count, on.ears[2].count};
     lw_bus_publish(on.ears[1].bus, LW_BUS_ANSWER, 0xa3, lw_text("only you"));
     pause_ms(&on, 100);

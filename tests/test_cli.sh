@@ -755,7 +755,7 @@ lives() {
     "$program" start --data quick --listen 127.0.0.1:0 >quick.out 2>quick.err & local quick=$!
     for _ in $(seq 500); do [ -s quick.out ] && break; sleep 0.01; done
     kill -INT $quick; wait $quick; code=$?
-    [ $code = 0 ] && [ "$(wc -l <quick.out)" = 3 ]; ok "start says three lines, and stops at SIGINT" $((!$?)) "exit $code, $(cat quick.out quick.err)"
+    [ $code = 0 ] && [ "$(wc -l <quick.out)" = 4 ]; ok "start says four lines, and stops at SIGINT" $((!$?)) "exit $code, $(cat quick.out quick.err)"
     : >quick.out
     "$program" start --data quick --listen 127.0.0.1:0 --json >quick.out 2>quick.err & quick=$!
     for _ in $(seq 500); do [ -s quick.out ] && break; sleep 0.01; done

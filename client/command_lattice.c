@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* events, plan, move, transfer. */
+#include "client/command_nodes.h"
+
+#include "base/logline.h"
+#include "client/client.h"
+#include "client/operate.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { EVENT_COLUMNS = 5, PLAN_COLUMNS = 5, FOLLOW_MS = 500 };
+
+typedef struct lattice_work {
+    lw_command *command;
+    lw_client *client;
+    lw_buffer cells;
+    size_t row_count;
+    lw_buffer out;
+    lw_json json;
+    uint64_t last_event;
+} lattice_work;
+
+/* ---- cells ------------------------------------------------------------------------------------
+ */
+
+static void cell(lattice_work *work, lw_bytes text) {
+    lw_buffer_append(&work->cells, text);
+    lw_buffer_append_u8(&work->cells, 0);
+}
+
+static void cell_node(lattice_work *work, uint64_t node) {
+    if (node != 0) {
+        lw_buffer_print(&work->cells, "%016" PRIx64, node);
+    }
+    lw_buffer_append_u8(&work->cells, 0);
+}
+
+static void cell_shard(lattice_work *work, uint64_t shard) {
+    if (shard != 0) {
+        lw_buffer_print(&work->cells, "%" PRIu64, shard);
+    }
+    lw_buffer_append_u8(&work->cells, 0);
+}
+
+static void heading(lattice_work *work, const char *const *names, size_t count) {
+    for (size_t index = 0; index < count && work->command->answers_terminal; index++) {
+        cell(work, lw_text(names[index]));
+    }
+    work->row_count += work->command->answers_terminal;
+}
+
+static void json_node(lw_json *json, const char *name, uint64_t node) {
+    char text[17];
+    (void)snprintf(text, sizeof(text), "%016" PRIx64, node);
+    if (node == 0) {
+        lw_json_null(json, name);
+    } else {
+        lw_json_text(json, name, lw_text(text));
+    }
+}
+
+static void print(lattice_work *work, size_t column_count) {
+    if (work->row_count > 0) {
+        lw_command_cells(work->command, &work->cells, work->row_count, column_count);
+        work->row_count = 0;
+    }
+    lw_command_drain(work->command, &work->out, true);
+}
+
+/* ---- events -----------------------------------------------------------------------------------
+ */
+
+/* Hours, minutes, seconds, milliseconds of universal time: the day is known, or in --json. */
+static void cell_wall(lattice_work *work, uint64_t wall_ms) {
+    uint64_t ms = wall_ms % 86400000;
+    lw_buffer_print(&work->cells, "%02u:%02u:%02u.%03uZ", (unsigned)(ms / 3600000),
+                    (unsigned)(ms / 60000 % 60), (unsigned)(ms / 1000 % 60), (unsigned)(ms % 1000));
+    lw_buffer_append_u8(&work->cells, 0);
+}
+
+static void take_event(void *argument, const lw_event_row *row) {
+    lattice_work *work = argument;
+    work->last_event = row->number;
+    if (work->command->json) {
+        lw_json json = lw_json_to(&work->out);
+        lw_json_object_open(&json, NULL);
+        lw_json_number(&json, "number", row->number);
+        lw_json_number(&json, "wall_ms", row->wall_ms);
+        lw_json_bytes(&json, "event", row->name);
+        json_node(&json, "node", row->node);
+        lw_json_number(&json, "shard", row->shard);
+        lw_json_bytes(&json, "text", row->text);
+        lw_json_object_close(&json);
+        lw_buffer_append_u8(&work->out, '\n');
+        return;
+    }
+    cell_wall(work, row->wall_ms);
+    cell(work, row->name);
+    cell_node(work, row->node);
+    cell_shard(work, row->shard);
+    cell(work, row->text);
+    work->row_count++;
+}
+
+LW_YIELDS static lw_exit list_events(lattice_work *work) {
+    bool follow = lw_command_given(work->command, LW_FLAG_FOLLOW);
+    do {
+        lw_status status = lw_operate_events(work->client, work->last_event, take_event, work);
+        if (status != LW_OK) {
+            return lw_command_fail_client(work->command, status, work->client,
+                                          "the events could not be listed");
+        }
+        print(work, EVENT_COLUMNS);
+        (void)fflush(work->command->answers);
+        if (follow) {
+            lw_env_sleep(work->client->env, FOLLOW_MS * UINT64_C(1000000));
+        }
+    } while (follow && ferror(work->command->answers) == 0);
+    return LW_EXIT_DONE;
+}
+
+/* ---- plan -------------------------------------------------------------------------------------
+ */
+
+static void take_plan(void *argument, const lw_plan_row *row) {
+    lattice_work *work = argument;
+    if (work->command->json) {
+        lw_json_object_open(&work->json, NULL);
+        lw_json_number(&work->json, "shard", row->shard);
+        lw_json_bytes(&work->json, "step", row->step);
+        json_node(&work->json, "node", row->node);
+        json_node(&work->json, "other", row->other);
+        lw_json_bytes(&work->json, "reason", row->reason);
+        lw_json_object_close(&work->json);
+        return;
+    }
+    cell_shard(work, row->shard);
+    cell(work, row->step);
+    cell_node(work, row->node);
+    cell_node(work, row->other);
+    cell(work, row->reason);
+    work->row_count++;
+}
+
+LW_YIELDS static lw_exit list_plan(lattice_work *work) {
+    static const char *const names[PLAN_COLUMNS] = {"SHARD", "STEP", "NODE", "OTHER", "REASON"};
+    lw_command *command = work->command;
+    if (command->json) {
+        lw_json_object_open(&work->json, NULL);
+        lw_json_array_open(&work->json, "plan");
+    } else {
+        heading(work, names, PLAN_COLUMNS);
+    }
+    lw_status status = lw_operate_plan(work->client, take_plan, work);
+    if (status != LW_OK) {
+        return lw_command_fail_client(command, status, work->client,
+                                      "the node did not say what it plans");
+    }
+    if (command->json) {
+        lw_json_array_close(&work->json);
+        lw_json_object_close(&work->json);
+        lw_buffer_append_u8(&work->out, '\n');
+    }
+    print(work, PLAN_COLUMNS);
+    return LW_EXIT_DONE;
+}
+
+/* ---- move and transfer ------------------------------------------------------------------------
+ */
+
+typedef struct sought_shard {
+    uint64_t id;
+    lw_shard_descriptor found; /* its keys lie in `start` */
+    lw_buffer start;
+} sought_shard;
+
+static bool seek_shard(void *argument, const lw_shard_row *row) {
+    sought_shard *sought = argument;
+    if (row->shard.id != sought->id) {
+        return true;
+    }
+    sought->found = row->shard;
+    lw_buffer_append(&sought->start, row->shard.start);
+    return false;
+}
+
+LW_YIELDS static lw_status find_shard(lattice_work *work, const char *word, sought_shard *sought) {
+    char *rest = NULL;
+    char shown[LW_PRINTABLE_SIZE];
+    sought->id = strtoull(word, &rest, 10);
+    if (*rest != '\0' || sought->id == 0) {
+        return lw_fail(LW_INVALID_ARGUMENT, "\"%s\" is no number of a shard",
+                       lw_printable(lw_text(word), shown, sizeof(shown)));
+    }
+    uint64_t id = sought->id;
+    LW_TRY(lw_operate_shards(work->client, seek_shard, sought));
+    return sought->found.id == id ? LW_OK
+                                  : lw_fail(LW_INVALID_ARGUMENT, "there is no shard %" PRIu64, id);
+}
+
+/* Who makes room for a newcomer: the one that was named; else one that is not up, else one that
+ * does not lead, else the leader. */
+static lw_status choose_leaver(lattice_work *work, const lw_known_nodes *known,
+                               const lw_shard_descriptor *shard, uint64_t *leaves) {
+    const lw_flag_value *from = &work->command->flags[LW_FLAG_FROM];
+    const lw_known_node *named;
+    if (from->source != LW_SOURCE_NONE) {
+        LW_TRY(lw_known_nodes_name(known, from->text, &named));
+        *leaves = named->node;
+        return LW_OK;
+    }
+    uint32_t best = shard->replica_count == 0;
+    *leaves = shard->leader;
+    for (uint32_t index = 0; index < shard->replica_count; index++) {
+        const lw_shard_replica *replica = &shard->replicas[index];
+        const lw_known_node *node = lw_known_nodes_find(known, replica->node);
+        uint32_t worth = node == NULL || !lw_known_node_up(node) ? 3
+                         : replica->node != shard->leader        ? 2
+                                                                 : 1;
+        if (replica->role == LW_REPLICA_VOTER && worth > best) {
+            best = worth;
+            *leaves = replica->node;
+        }
+    }
+    return best > 0 ? LW_OK
+                    : lw_fail(LW_UNAVAILABLE, "the shard's replicas change right now: try again");
+}
+
+static bool holds(const lw_shard_descriptor *shard, uint64_t node) {
+    for (uint32_t index = 0; index < shard->replica_count; index++) {
+        if (shard->replicas[index].node == node &&
+            shard->replicas[index].role == LW_REPLICA_VOTER) {
+            return true;
+        }
+    }
+    return false;
+}
+
+LW_YIELDS static lw_status move_shard(lattice_work *work, bool lead) {
+    lw_known_nodes known = {.memory = work->command->memory};
+    sought_shard sought = {.start = lw_buffer_in(work->command->memory)};
+    const lw_known_node *target = NULL;
+    uint64_t leaves = 0;
+    LW_TRY(lw_known_nodes_ask(work->client, &known));
+    LW_TRY(lw_known_nodes_name(&known, work->command->operands[1], &target));
+    LW_TRY(find_shard(work, work->command->operands[0], &sought));
+    lw_bytes start = lw_buffer_view(&sought.start);
+    if (lead) {
+        return lw_operate_transfer(work->client, start, target->node);
+    }
+    if (holds(&sought.found, target->node)) {
+        return LW_OK;
+    }
+    LW_TRY(choose_leaver(work, &known, &sought.found, &leaves));
+    return lw_operate_move(work->client, start, target->node, leaves);
+}
+
+/* A failure's words are the client's if it failed there, else in the error slot. */
+LW_YIELDS static lw_exit move_or_transfer(lattice_work *work, bool lead) {
+    const char *what = lead ? "the shard's leader did not hand over" : "the shard did not move";
+    lw_error_slot()->text[0] = '\0';
+    lw_status status = move_shard(work, lead);
+    if (status != LW_OK && lw_error_slot()->text[0] != '\0') {
+        return lw_command_fail(work->command, status, lw_error_slot()->text,
+                               "lathwork nodes, lathwork shards", "%s", what);
+    }
+    if (status != LW_OK) {
+        return lw_command_fail_client(work->command, status, work->client, what);
+    }
+    if (work->command->json) {
+        lw_command_answer(work->command, lw_text("{\"done\":true}\n"));
+    }
+    return LW_EXIT_DONE;
+}
+
+LW_YIELDS static lw_exit move(lattice_work *work) {
+    return move_or_transfer(work, false);
+}
+
+LW_YIELDS static lw_exit transfer(lattice_work *work) {
+    return move_or_transfer(work, true);
+}
+
+/* ---- running ----------------------------------------------------------------------------------
+ */
+
+LW_YIELDS static lw_exit run(lw_command *command, lw_exit (*body)(lattice_work *work)) {
+    lattice_work work = {.command = command,
+                         .cells = lw_buffer_in(command->memory),
+                         .out = lw_buffer_in(command->memory)};
+    work.json = lw_json_to(&work.out);
+    lw_exit code = lw_command_connect(command, &work.client);
+    if (code == LW_EXIT_DONE) {
+        code = body(&work);
+        lw_close(work.client);
+    }
+    lw_buffer_reset(&work.cells);
+    lw_buffer_reset(&work.out);
+    return code;
+}
+
+LW_YIELDS lw_exit lw_command_events(lw_command *command) {
+    return run(command, list_events);
+}
+
+LW_YIELDS lw_exit lw_command_plan(lw_command *command) {
+    return run(command, list_plan);
+}
+
+LW_YIELDS lw_exit lw_command_move(lw_command *command) {
+    return run(command, move);
+}
+
+LW_YIELDS lw_exit lw_command_transfer(lw_command *command) {
+    return run(command, transfer);
+}

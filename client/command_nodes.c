@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nodes, drain, leave; and what other commands want to know of the members. */
+#include "client/command_nodes.h"
+
+#include "base/logline.h"
+#include "client/operate.h"
+
+#include <inttypes.h>
+
+/* ---- the members ------------------------------------------------------------------------------
+ */
+
+static void copy_text(char *to, size_t size, lw_bytes text) {
+    size_t taken = text.size < size - 1 ? text.size : size - 1;
+    if (taken > 0) {
+        memcpy(to, text.data, taken);
+    }
+    to[taken] = '\0';
+}
+
+static void take_row(void *argument, const lw_member_row *row) {
+    lw_known_nodes *known = argument;
+    if (known->count == known->capacity) {
+        known->capacity = known->capacity == 0 ? 8 : known->capacity * 2;
+        known->nodes =
+            lw_reallocate(known->memory, known->nodes, known->capacity * sizeof(*known->nodes));
+    }
+    lw_known_node *taken = &known->nodes[known->count++];
+    *taken = (lw_known_node){.node = row->member.node,
+                             .state = row->member.state,
+                             .self = row->self,
+                             .linked = row->linked,
+                             .heard_ms = row->heard_ms,
+                             .linked_ms = row->linked_ms,
+                             .load = row->load};
+    copy_text(taken->address, sizeof(taken->address), row->member.address);
+    copy_text(taken->zone, sizeof(taken->zone), row->member.zone);
+}
+
+lw_status lw_known_nodes_ask(lw_client *client, lw_known_nodes *known) {
+    return lw_operate_nodes(client, take_row, known);
+}
+
+void lw_known_nodes_reset(lw_known_nodes *known) {
+    lw_free(known->memory, known->nodes);
+    *known = (lw_known_nodes){.memory = known->memory};
+}
+
+const lw_known_node *lw_known_nodes_find(const lw_known_nodes *known, uint64_t node) {
+    for (uint32_t index = 0; index < known->count; index++) {
+        if (known->nodes[index].node == node) {
+            return &known->nodes[index];
+        }
+    }
+    return NULL;
+}
+
+static bool is_named(const lw_known_node *node, const char *word) {
+    char id[17];
+    (void)snprintf(id, sizeof(id), "%016" PRIx64, node->node);
+    return strcmp(node->address, word) == 0 ||
+           (strlen(word) >= 2 && strncmp(id, word, strlen(word)) == 0);
+}
+
+lw_status lw_known_nodes_name(const lw_known_nodes *known, const char *word,
+                              const lw_known_node **found) {
+    const lw_known_node *one = NULL;
+    char shown[LW_PRINTABLE_SIZE];
+    (void)lw_printable(lw_text(word), shown, sizeof(shown));
+    for (uint32_t index = 0; index < known->count; index++) {
+        if (!is_named(&known->nodes[index], word)) {
+            continue;
+        }
+        if (one != NULL) {
+            return lw_fail(LW_INVALID_ARGUMENT, "several nodes begin with \"%s\": give more digits",
+                           shown);
+        }
+        one = &known->nodes[index];
+    }
+    if (one == NULL) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "no member of the lattice has the id or the address \"%s\"", shown);
+    }
+    *found = one;
+    return LW_OK;
+}
+
+/* ---- health -----------------------------------------------------------------------------------
+ */
+
+typedef struct health_work {
+    const lw_known_nodes *known;
+    lw_health *health;
+    bool any;
+} health_work;
+
+/* Of a shard whose voters change both sets have to agree; what is left of the smaller one counts.
+ */
+static bool count_shard(void *argument, const lw_shard_row *row) {
+    health_work *work = argument;
+    uint32_t voters[2] = {0, 0}, up[2] = {0, 0};
+    for (uint32_t index = 0; index < row->shard.replica_count; index++) {
+        const lw_shard_replica *replica = &row->shard.replicas[index];
+        const lw_known_node *node = lw_known_nodes_find(work->known, replica->node);
+        bool lives = node != NULL && lw_known_node_up(node);
+        bool old = replica->role == LW_REPLICA_VOTER || replica->role == LW_REPLICA_LEAVING;
+        bool fresh = replica->role == LW_REPLICA_VOTER || replica->role == LW_REPLICA_JOINING;
+        voters[0] += old, voters[1] += fresh;
+        up[0] += old && lives, up[1] += fresh && lives;
+    }
+    int64_t spare = row->shard.replica_count == 0 ? 0 : INT64_MAX;
+    for (uint32_t set = 0; set < 2 && row->shard.replica_count > 0; set++) {
+        int64_t left = (int64_t)up[set] - (int64_t)(voters[set] / 2 + 1);
+        spare = left < spare ? left : spare;
+    }
+    lw_health *health = work->health;
+    health->shard_count++;
+    health->weak_count += up[0] < voters[0] || up[1] < voters[1];
+    health->lost_count += spare < 0;
+    uint32_t whole = spare < 0 ? 0 : (uint32_t)spare;
+    health->spare_nodes = !work->any || whole < health->spare_nodes ? whole : health->spare_nodes;
+    work->any = true;
+    return true;
+}
+
+lw_status lw_health_ask(lw_client *client, lw_health *health) {
+    lw_memory *memory = lw_memory_open();
+    lw_known_nodes known = {.memory = memory};
+    health_work work = {.known = &known, .health = health};
+    *health = (lw_health){0};
+    lw_status status = lw_known_nodes_ask(client, &known);
+    for (uint32_t index = 0; index < known.count; index++) {
+        const lw_known_node *node = &known.nodes[index];
+        health->node_count += node->state != LW_MEMBER_GONE;
+        if (node->state != LW_MEMBER_GONE && !lw_known_node_up(node)) {
+            health->down_count++;
+            copy_text(health->down, sizeof(health->down), lw_text(node->address));
+        }
+    }
+    status = status == LW_OK ? lw_operate_shards(client, count_shard, &work) : status;
+    lw_memory_close(memory);
+    return status;
+}
+
+const char *lw_health_name(const lw_health *health) {
+    if (health->lost_count > 0) {
+        return "unavailable";
+    }
+    return health->down_count > 0 || health->weak_count > 0 ? "degraded" : "healthy";
+}
+
+/* ---- nodes ------------------------------------------------------------------------------------
+ */
+
+enum { COLUMN_COUNT = 9 };
+
+static void cell(lw_buffer *cells, const char *text) {
+    lw_buffer_append(cells, lw_view(text, strlen(text) + 1));
+}
+
+static void cell_number(lw_buffer *cells, uint64_t number) {
+    lw_buffer_print(cells, "%" PRIu64, number);
+    lw_buffer_append_u8(cells, 0);
+}
+
+/* Since when, in words. */
+static void cell_time(lw_buffer *cells, const char *what, uint64_t ms) {
+    if (ms == LW_MEMBER_NEVER) {
+        lw_buffer_print(cells, "%snever", what);
+    } else if (ms < 10000) {
+        lw_buffer_print(cells, "%s%" PRIu64 " ms", what, ms);
+    } else {
+        lw_buffer_print(cells, "%s%" PRIu64 " s", what, ms / 1000);
+    }
+    lw_buffer_append_u8(cells, 0);
+}
+
+static void node_row(const lw_known_node *node, lw_buffer *cells) {
+    lw_buffer_print(cells, "%016" PRIx64, node->node);
+    lw_buffer_append_u8(cells, 0);
+    cell(cells, node->address);
+    cell(cells, lw_member_state_name(node->state));
+    if (node->self) {
+        cell(cells, "self");
+        cell(cells, "");
+    } else {
+        cell_time(cells, node->linked ? "up " : "down ", node->linked_ms);
+        cell_time(cells, "", node->heard_ms);
+    }
+    cell(cells, node->zone);
+    cell_number(cells, node->load.shards);
+    cell_number(cells, node->load.leaders);
+    cell_number(cells, node->load.bytes);
+}
+
+static void node_json(const lw_known_node *node, lw_json *json) {
+    char id[17];
+    (void)snprintf(id, sizeof(id), "%016" PRIx64, node->node);
+    lw_json_object_open(json, NULL);
+    lw_json_text(json, "node", lw_text(id));
+    lw_json_bytes(json, "address", lw_text(node->address));
+    lw_json_text(json, "state", lw_text(lw_member_state_name(node->state)));
+    lw_json_boolean(json, "self", node->self);
+    lw_json_boolean(json, "up", lw_known_node_up(node));
+    if (node->linked_ms == LW_MEMBER_NEVER) {
+        lw_json_null(json, "linked_ms");
+    } else {
+        lw_json_number(json, "linked_ms", node->linked_ms);
+    }
+    if (node->heard_ms == LW_MEMBER_NEVER) {
+        lw_json_null(json, "heard_ms");
+    } else {
+        lw_json_number(json, "heard_ms", node->heard_ms);
+    }
+    lw_json_bytes(json, "zone", lw_text(node->zone));
+    lw_json_number(json, "shards", node->load.shards);
+    lw_json_number(json, "leaders", node->load.leaders);
+    lw_json_number(json, "bytes", node->load.bytes);
+    lw_json_number(json, "reads_per_second", node->load.reads);
+    lw_json_number(json, "writes_per_second", node->load.writes);
+    lw_json_number(json, "receiving", node->load.receiving);
+    lw_json_object_close(json);
+}
+
+static void print_json(lw_command *command, const lw_known_nodes *known) {
+    lw_buffer out = lw_buffer_in(command->memory);
+    lw_json json = lw_json_to(&out);
+    lw_json_object_open(&json, NULL);
+    lw_json_array_open(&json, "nodes");
+    for (uint32_t index = 0; index < known->count; index++) {
+        node_json(&known->nodes[index], &json);
+    }
+    lw_json_array_close(&json);
+    lw_json_object_close(&json);
+    lw_buffer_append_u8(&out, '\n');
+    lw_command_drain(command, &out, true);
+    lw_buffer_reset(&out);
+}
+
+static void print_rows(lw_command *command, const lw_known_nodes *known) {
+    static const char *const names[COLUMN_COUNT] = {"NODE", "ADDRESS", "STATE",   "LINK", "HEARD",
+                                                    "ZONE", "SHARDS",  "LEADERS", "BYTES"};
+    lw_buffer cells = lw_buffer_in(command->memory);
+    size_t row_count = 0;
+    for (int index = 0; index < COLUMN_COUNT && command->answers_terminal; index++) {
+        cell(&cells, names[index]);
+        row_count = 1;
+    }
+    for (uint32_t index = 0; index < known->count; index++) {
+        if (known->nodes[index].state != LW_MEMBER_GONE) {
+            node_row(&known->nodes[index], &cells);
+            row_count++;
+        }
+    }
+    if (row_count > 0) {
+        lw_command_cells(command, &cells, row_count, COLUMN_COUNT);
+    }
+    lw_buffer_reset(&cells);
+}
+
+LW_YIELDS lw_exit lw_command_nodes(lw_command *command) {
+    lw_client *client;
+    lw_known_nodes known = {.memory = command->memory};
+    lw_exit code = lw_command_connect(command, &client);
+    if (code != LW_EXIT_DONE) {
+        return code;
+    }
+    lw_status status = lw_known_nodes_ask(client, &known);
+    if (status != LW_OK) {
+        code = lw_command_fail_client(command, status, client, "the nodes could not be listed");
+    } else if (command->json) {
+        print_json(command, &known);
+    } else {
+        print_rows(command, &known);
+    }
+    lw_known_nodes_reset(&known);
+    lw_close(client);
+    return code;
+}
+
+/* ---- drain and leave --------------------------------------------------------------------------
+ */
+
+static lw_exit done(lw_command *command, const lw_known_node *node, const char *words) {
+    lw_buffer out = lw_buffer_in(command->memory);
+    if (command->json) {
+        lw_buffer_print(&out, "{\"node\":\"%016" PRIx64 "\"}\n", node->node);
+    } else {
+        lw_command_say(command, "%s %s", node->address, words);
+    }
+    lw_command_drain(command, &out, true);
+    lw_buffer_reset(&out);
+    return LW_EXIT_DONE;
+}
+
+LW_YIELDS static lw_exit drain_or_leave(lw_command *command, lw_client *client, bool leave) {
+    bool flag = lw_command_given(command, leave ? LW_FLAG_FORCE : LW_FLAG_UNDO);
+    const lw_known_node *node = NULL;
+    lw_known_nodes known = {.memory = command->memory};
+    const char *what = leave ? "the node was not told to leave" : "the node was not told to empty";
+    lw_status status = lw_known_nodes_ask(client, &known);
+    if (status != LW_OK) {
+        return lw_command_fail_client(command, status, client, what);
+    }
+    status = lw_known_nodes_name(&known, command->operands[0], &node);
+    if (status != LW_OK) {
+        return lw_command_fail(command, status, lw_error_slot()->text, "lathwork nodes", "%s",
+                               what);
+    }
+    status = leave ? lw_operate_leave(client, node->node, flag)
+                   : lw_operate_drain(client, node->node, !flag);
+    if (status != LW_OK) {
+        return lw_command_fail_client(command, status, client, what);
+    }
+    const char *words = leave ? (flag ? "is out" : "leaves: what it holds moves away first")
+                              : (flag ? "fills again" : "empties: what it holds moves away");
+    return done(command, node, words);
+}
+
+LW_YIELDS static lw_exit run(lw_command *command, bool leave) {
+    lw_client *client;
+    lw_exit code = lw_command_connect(command, &client);
+    if (code == LW_EXIT_DONE) {
+        code = drain_or_leave(command, client, leave);
+        lw_close(client);
+    }
+    return code;
+}
+
+LW_YIELDS lw_exit lw_command_drain_node(lw_command *command) {
+    return run(command, false);
+}
+
+LW_YIELDS lw_exit lw_command_leave(lw_command *command) {
+    return run(command, true);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the commands about a lattice share: the members, by what people call them, and how the
+ * lattice is. */
+#ifndef LW_COMMAND_NODES_H
+#define LW_COMMAND_NODES_H
+
+#include "client/command.h"
+#include "client/operate_lattice.h"
+
+/* A member, as far as commands care. */
+typedef struct lw_known_node {
+    uint64_t node;
+    lw_member_state state;
+    bool self, linked;
+    uint64_t heard_ms, linked_ms;
+    lw_member_load load;
+    char address[LW_MEMBER_ADDRESS_MAX + 1];
+    char zone[LW_MEMBER_ZONE_MAX + 1];
+} lw_known_node;
+
+typedef struct lw_known_nodes {
+    lw_memory *memory;
+    lw_known_node *nodes; /* ascending by id; those that are gone among them */
+    uint32_t count, capacity;
+} lw_known_nodes;
+
+/* Asks for the members. */
+LW_MUST_USE LW_YIELDS lw_status lw_known_nodes_ask(lw_client *client, lw_known_nodes *known);
+void lw_known_nodes_reset(lw_known_nodes *known);
+const lw_known_node *lw_known_nodes_find(const lw_known_nodes *known, uint64_t node);
+/* The member that a word means: its address, or the first digits of its id, at least two, if no
+ * other's begins so. LW_INVALID_ARGUMENT, in words. */
+LW_MUST_USE lw_status lw_known_nodes_name(const lw_known_nodes *known, const char *word,
+                                          const lw_known_node **found);
+/* Whether the asked node reaches it. */
+static inline bool lw_known_node_up(const lw_known_node *node) {
+    return node->state != LW_MEMBER_GONE && (node->self || node->linked);
+}
+
+/* How the lattice is, as the asked node sees it. */
+typedef struct lw_health {
+    uint32_t node_count; /* without those that are gone */
+    uint32_t down_count;
+    uint64_t shard_count;
+    uint64_t weak_count;  /* shards with voters that are down */
+    uint64_t lost_count;  /* of these, those without a majority: they cannot be used */
+    uint32_t spare_nodes; /* that each shard can lose, whichever they are */
+    char down[64];        /* the address of one that is down, or "" */
+} lw_health;
+
+LW_MUST_USE LW_YIELDS lw_status lw_health_ask(lw_client *client, lw_health *health);
+/* "healthy", "degraded" or "unavailable". */
+const char *lw_health_name(const lw_health *health);
+
+#endif
