@@ -222,6 +222,7 @@ typedef enum lw_raft_bug {
     LW_RAFT_BUG_COMMIT_UNVERIFIED,   /* commits entries that the leader was not seen to have */
     LW_RAFT_BUG_READ_EARLY,          /* R8: before an entry of the term is committed */
     LW_RAFT_BUG_READ_UNCONFIRMED,    /* R8: without a round */
+    LW_RAFT_BUG_MADE_ANEW_VOTES,     /* R14: forgets what an earlier replica promised */
     LW_RAFT_BUG_JOINS_BEHIND,        /* R5: voters that have not caught up */
     LW_RAFT_BUG_COUNT,
 } lw_raft_bug;

@@ -58,6 +58,9 @@ void lw_raft_log_reset(lw_raft *raft, uint64_t index, uint64_t term);
 /* Whether it lacks what an earlier replica on this node may have promised; without a configuration
  * it cannot have been made a voter. */
 static inline bool lw_raft_mute(const lw_raft *raft) {
+    if (LW_RAFT_PLANTED(raft, LW_RAFT_BUG_MADE_ANEW_VOTES)) {
+        return false;
+    }
     return raft->config.count == 0 || raft->commit < raft->options.votes_from;
 }
 /* Whether `node` is in no configuration known here. */
