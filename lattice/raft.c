@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lattice/raft_state.h"
 
-/* ---- shared -----------------------------------------------------------------------------------
- */
+/* ---- shared ---------------------------------------------------------------------------------- */
 
 uint64_t lw_raft_chance(lw_raft *raft, uint64_t bound) {
     LW_ASSERT(bound > 0);
@@ -67,8 +66,7 @@ static void pass_time(lw_raft *raft, uint64_t now) {
     }
 }
 
-/* ---- beginning --------------------------------------------------------------------------------
- */
+/* ---- beginning ------------------------------------------------------------------------------- */
 
 static void check_options(const lw_raft_options *options) {
     LW_ASSERT(options->self != 0);
@@ -190,8 +188,7 @@ void lw_raft_lead_on(lw_raft *raft, uint64_t persisted, uint64_t now) {
     lw_raft_count(raft);
 }
 
-/* ---- time -------------------------------------------------------------------------------------
- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static uint64_t heard_of(const lw_raft *raft, const lw_raft_member *member) {
     if (member->node == raft->options.self) {
@@ -275,8 +272,7 @@ uint64_t lw_raft_deadline(const lw_raft *raft) {
     return next;
 }
 
-/* ---- receiving --------------------------------------------------------------------------------
- */
+/* ---- receiving ------------------------------------------------------------------------------- */
 
 /* Someone stands for election in a silent group: whoever is awake then finds out. A follower's
  * silence was its leader's word, which counts until now (F4). */
@@ -372,8 +368,7 @@ void lw_raft_receive(lw_raft *raft, const lw_raft_message *message, uint64_t now
     }
 }
 
-/* ---- what became durable, and was applied -----------------------------------------------------
- */
+/* ---- what became durable, and was applied ---------------------------------------------------- */
 
 void lw_raft_persisted(lw_raft *raft, uint64_t index, uint64_t cuts) {
     if (cuts != raft->cuts && !LW_RAFT_PLANTED(raft, LW_RAFT_BUG_CUTS_IGNORED)) {
@@ -415,8 +410,7 @@ void lw_raft_applied(lw_raft *raft, uint64_t index, uint64_t digest_index, uint6
     }
 }
 
-/* ---- snapshots coming in ----------------------------------------------------------------------
- */
+/* ---- snapshots coming in --------------------------------------------------------------------- */
 
 bool lw_raft_install_begin(lw_raft *raft, uint64_t index, uint64_t term) {
     LW_ASSERT(!raft->installing);

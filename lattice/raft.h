@@ -46,8 +46,7 @@ enum {
 };
 #define LW_RAFT_NEVER UINT64_MAX
 
-/* ---- configurations ---------------------------------------------------------------------------
- */
+/* ---- configurations -------------------------------------------------------------------------- */
 
 /* As lw_replica_role of lattice/message.h. While voters change there are two sets of them, and both
  * must agree: a VOTER belongs to both, JOINING to the new one, LEAVING to the old one. */
@@ -76,8 +75,7 @@ lw_raft_config lw_raft_config_left(const lw_raft_config *config);
 /* Whether it is well-formed, with a voter in each of its sets. */
 bool lw_raft_config_valid(const lw_raft_config *config);
 
-/* ---- messages ---------------------------------------------------------------------------------
- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 typedef enum lw_raft_kind {
     LW_RAFT_PREVOTE = 1, /* would you vote for me? promises nothing, raises no term */
@@ -140,8 +138,7 @@ typedef struct lw_raft_message {
     uint64_t digest_index, digest;
 } lw_raft_message;
 
-/* ---- effects ----------------------------------------------------------------------------------
- */
+/* ---- effects --------------------------------------------------------------------------------- */
 
 typedef enum lw_raft_role {
     LW_RAFT_FOLLOWER = 1,
@@ -199,8 +196,7 @@ typedef struct lw_raft_write {
     uint64_t cuts;  /* how often the log's end was replaced: tells two entries of one index apart */
 } lw_raft_write;
 
-/* ---- state ------------------------------------------------------------------------------------
- */
+/* ---- state ----------------------------------------------------------------------------------- */
 
 /* Bugs that tests plant, to see that they are found; named after the rule that each breaks. */
 typedef enum lw_raft_bug {
@@ -353,8 +349,7 @@ typedef struct lw_raft {
     lw_raft_reply replies[LW_RAFT_REPLIES_MAX];
 } lw_raft;
 
-/* ---- beginning --------------------------------------------------------------------------------
- */
+/* ---- beginning ------------------------------------------------------------------------------- */
 
 void lw_raft_init(lw_raft *raft, const lw_raft_options *options);
 /* An entry that the log holds, in the order of the log; one at or below the last replaces what is
@@ -371,8 +366,7 @@ void lw_raft_start(lw_raft *raft, uint64_t now);
  * What was replayed is durable up to `persisted`. No ROLE says so. */
 void lw_raft_lead_on(lw_raft *raft, uint64_t persisted, uint64_t now);
 
-/* ---- events -----------------------------------------------------------------------------------
- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 void lw_raft_tick(lw_raft *raft, uint64_t now);
 /* A message to this node and group. `write` says which of its entries are to be written. What is
@@ -421,8 +415,7 @@ void lw_raft_campaign(lw_raft *raft, uint64_t now);
 /* Ends silence, for a reason that the core cannot see. */
 void lw_raft_wake(lw_raft *raft, uint64_t now);
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* Whether this node leads and nobody else can, by the arithmetic of F4: what is applied may be read
  * once all of `*index` is. Ask again after the read, before its answer leaves. Never suspends
@@ -436,8 +429,7 @@ typedef struct lw_raft_ticket {
  * LW_UNAVAILABLE   not the leader, or nothing of its term is committed yet (R8). */
 LW_MUST_USE lw_status lw_raft_read(lw_raft *raft, uint64_t now, lw_raft_ticket *ticket);
 
-/* ---- asking -----------------------------------------------------------------------------------
- */
+/* ---- asking ---------------------------------------------------------------------------------- */
 
 /* The next effect, or false. SAVE comes before all, then ROLE, messages, COMMITTED and the rest.
  * Events may come in between. */

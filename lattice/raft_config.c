@@ -176,8 +176,7 @@ uint64_t lw_raft_quorum(const lw_raft *raft,
     return of_old < of_new ? of_old : of_new;
 }
 
-/* ---- taking effect ----------------------------------------------------------------------------
- */
+/* ---- taking effect --------------------------------------------------------------------------- */
 
 static void config_changed(lw_raft *raft) {
     if (raft->role == LW_RAFT_LEADER) {

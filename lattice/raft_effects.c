@@ -27,8 +27,7 @@ static bool next_role(lw_raft *raft, lw_raft_effect *effect) {
     return true;
 }
 
-/* ---- messages ---------------------------------------------------------------------------------
- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static bool send(lw_raft_effect *effect, const lw_raft_message *message) {
     *effect = (lw_raft_effect){.kind = LW_RAFT_SEND, .message = *message};
@@ -139,8 +138,7 @@ static bool next_message(lw_raft *raft, lw_raft_effect *effect) {
     return saved && (next_acknowledgement(raft, effect) || next_append(raft, effect));
 }
 
-/* ---- the driver's -----------------------------------------------------------------------------
- */
+/* ---- the driver's ---------------------------------------------------------------------------- */
 
 static bool next_commit(lw_raft *raft, lw_raft_effect *effect) {
     uint64_t index = raft->commit < raft->persisted ? raft->commit : raft->persisted;

@@ -33,8 +33,7 @@ static bool bound(const lw_raft *raft, const lw_raft_message *request) {
     return raft->heard_term != 0 && raft->now < raft->heard_at + raft->options.election_timeout_ns;
 }
 
-/* ---- standing for election --------------------------------------------------------------------
- */
+/* ---- standing for election ------------------------------------------------------------------- */
 
 static uint16_t voters(const lw_raft *raft) {
     uint16_t bits = 0;
@@ -140,8 +139,7 @@ void lw_raft_vote_answered(lw_raft *raft, const lw_raft_message *message) {
     lw_raft_count_votes(raft);
 }
 
-/* ---- being asked ------------------------------------------------------------------------------
- */
+/* ---- being asked ----------------------------------------------------------------------------- */
 
 static bool as_complete(const lw_raft *raft, const lw_raft_message *request) {
     if (LW_RAFT_PLANTED(raft, LW_RAFT_BUG_ANY_LOG_ELECTED)) {
@@ -212,8 +210,7 @@ void lw_raft_vote_asked(lw_raft *raft, const lw_raft_message *message) {
     }
 }
 
-/* ---- transfer ---------------------------------------------------------------------------------
- */
+/* ---- transfer -------------------------------------------------------------------------------- */
 
 lw_status lw_raft_transfer(lw_raft *raft, uint64_t to, uint64_t now) {
     if (now > raft->now) {

@@ -50,8 +50,7 @@ static void refuse(lw_raft *raft, const lw_raft_message *message) {
                                           .handover = raft->echo_handover});
 }
 
-/* ---- entries ----------------------------------------------------------------------------------
- */
+/* ---- entries --------------------------------------------------------------------------------- */
 
 static uint32_t message_run(const lw_raft_message *message, uint64_t index) {
     uint32_t run = message->run_count - 1;
@@ -170,8 +169,7 @@ static void take_configs(lw_raft *raft, const lw_raft_message *message, uint64_t
     commit_up_to(raft, commit);
 }
 
-/* ---- the message ------------------------------------------------------------------------------
- */
+/* ---- the message ----------------------------------------------------------------------------- */
 
 static bool agrees(const lw_raft *raft, uint64_t index, uint64_t index_term) {
     uint64_t term;

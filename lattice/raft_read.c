@@ -3,8 +3,7 @@
  * has a deadline, because the leader said that nothing was left to say. */
 #include "lattice/raft_state.h"
 
-/* ---- leases -----------------------------------------------------------------------------------
- */
+/* ---- leases ---------------------------------------------------------------------------------- */
 
 static uint64_t lease_from(const lw_raft *raft, const lw_raft_member *member) {
     if (member->node == raft->options.self) {
@@ -47,8 +46,7 @@ bool lw_raft_lease(const lw_raft *raft, uint64_t now, uint64_t *index) {
     return true;
 }
 
-/* ---- rounds -----------------------------------------------------------------------------------
- */
+/* ---- rounds ---------------------------------------------------------------------------------- */
 
 static uint64_t round_of(const lw_raft *raft, const lw_raft_member *member) {
     if (member->node == raft->options.self || LW_RAFT_PLANTED(raft, LW_RAFT_BUG_READ_UNCONFIRMED)) {
@@ -82,8 +80,7 @@ lw_status lw_raft_read(lw_raft *raft, uint64_t now, lw_raft_ticket *ticket) {
     return LW_OK;
 }
 
-/* ---- silence ----------------------------------------------------------------------------------
- */
+/* ---- silence --------------------------------------------------------------------------------- */
 
 void lw_raft_wake(lw_raft *raft, uint64_t now) {
     if (now > raft->now) {

@@ -71,8 +71,7 @@ void lw_raft_lead(lw_raft *raft) {
     lw_raft_peers_set(raft);
 }
 
-/* ---- proposing --------------------------------------------------------------------------------
- */
+/* ---- proposing ------------------------------------------------------------------------------- */
 
 static lw_status check_config(lw_raft *raft, uint32_t count, const lw_raft_config *config) {
     if (count != 1 || raft->commit < raft->term_start || lw_raft_config_in_flight(raft) ||
@@ -110,8 +109,7 @@ lw_status lw_raft_propose(lw_raft *raft, uint32_t count, const lw_raft_config *c
     return LW_OK;
 }
 
-/* ---- sending ----------------------------------------------------------------------------------
- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 static void probe_from(lw_raft_peer *peer, uint64_t next) {
     peer->state = LW_RAFT_PROBE;
@@ -214,8 +212,7 @@ void lw_raft_sent(lw_raft *raft, uint64_t node, uint64_t term, uint32_t count, s
     }
 }
 
-/* ---- answers ----------------------------------------------------------------------------------
- */
+/* ---- answers --------------------------------------------------------------------------------- */
 
 static uint64_t matched(const lw_raft *raft, const lw_raft_member *member) {
     if (member->node == raft->options.self) {
@@ -339,8 +336,7 @@ bool lw_raft_caught_up(const lw_raft *raft, uint64_t node) {
            peer->match >= raft->commit_at_beat && peer->match >= raft->config_index;
 }
 
-/* ---- links ------------------------------------------------------------------------------------
- */
+/* ---- links ----------------------------------------------------------------------------------- */
 
 void lw_raft_unreachable(lw_raft *raft, uint64_t node, uint64_t now) {
     if (now > raft->now) {

@@ -20,8 +20,7 @@
 #define LW_RAFT_PLANTED(raft, bug) ((void)(raft), false)
 #endif
 
-/* ---- raft.c -----------------------------------------------------------------------------------
- */
+/* ---- raft.c ---------------------------------------------------------------------------------- */
 
 static inline bool lw_raft_unsaved(const lw_raft *raft) {
     return raft->saved_term != raft->term || raft->saved_vote != raft->vote;
@@ -35,8 +34,7 @@ uint64_t lw_raft_chance(lw_raft *raft, uint64_t bound);
 /* Puts an answer into a slot, in place of an older one to the same node. */
 void lw_raft_answer(lw_raft *raft, const lw_raft_reply *reply);
 
-/* ---- raft_log.c -------------------------------------------------------------------------------
- */
+/* ---- raft_log.c ------------------------------------------------------------------------------ */
 
 uint64_t lw_raft_last_term(const lw_raft *raft);
 /* The last index up to `index` whose term is at most `term`; 0 if none is known. */
@@ -52,8 +50,7 @@ void lw_raft_log_cut(lw_raft *raft, uint64_t first);
 /* Begins anew behind (index, term). */
 void lw_raft_log_reset(lw_raft *raft, uint64_t index, uint64_t term);
 
-/* ---- raft_config.c ----------------------------------------------------------------------------
- */
+/* ---- raft_config.c --------------------------------------------------------------------------- */
 
 /* Whether it lacks what an earlier replica on this node may have promised; without a configuration
  * it cannot have been made a voter. */
@@ -84,8 +81,7 @@ void lw_raft_commit(lw_raft *raft, uint64_t index);
 /* Whether `config` may follow the one in effect now. */
 bool lw_raft_config_follows(const lw_raft *raft, const lw_raft_config *config);
 
-/* ---- raft_election.c --------------------------------------------------------------------------
- */
+/* ---- raft_election.c ------------------------------------------------------------------------- */
 
 void lw_raft_prevote(lw_raft *raft);
 /* Counts the votes there are. */
@@ -97,15 +93,13 @@ void lw_raft_handed_over(lw_raft *raft, const lw_raft_message *message);
 void lw_raft_transfer_step(lw_raft *raft);
 void lw_raft_transfer_end(lw_raft *raft);
 
-/* ---- raft_follow.c ----------------------------------------------------------------------------
- */
+/* ---- raft_follow.c --------------------------------------------------------------------------- */
 
 void lw_raft_append_received(lw_raft *raft, const lw_raft_message *message, lw_raft_write *write);
 /* What an acknowledgement may say. */
 uint64_t lw_raft_acknowledgeable(const lw_raft *raft);
 
-/* ---- raft_replicate.c -------------------------------------------------------------------------
- */
+/* ---- raft_replicate.c ------------------------------------------------------------------------ */
 
 lw_raft_peer *lw_raft_peer_slot(lw_raft *raft, uint64_t node);
 /* Peers are those of the configuration in effect; who stays keeps what is known of it. */
@@ -117,8 +111,7 @@ void lw_raft_count(lw_raft *raft);
 /* What `peer` is to be sent next: false, nothing; or its state became BEHIND. */
 bool lw_raft_append_next(lw_raft *raft, lw_raft_peer *peer, lw_raft_message *message);
 
-/* ---- raft_read.c ------------------------------------------------------------------------------
- */
+/* ---- raft_read.c ----------------------------------------------------------------------------- */
 
 /* The newest round that a quorum has answered. */
 uint64_t lw_raft_round_confirmed(const lw_raft *raft);

@@ -37,7 +37,7 @@ typedef struct stage {
     lw_buffer text;
 } stage;
 
-__attribute__((format(printf, 2, 3))) static void note(stage *s, const char *format, ...) {
+__attribute__((format(printf, 2, 3))) static inline void note(stage *s, const char *format, ...) {
     if (s->quiet) {
         return;
     }
@@ -51,7 +51,7 @@ __attribute__((format(printf, 2, 3))) static void note(stage *s, const char *for
 
 #define N(number) ((unsigned long long)(number))
 
-static void note_message(stage *s, const lw_raft_message *m) {
+static inline void note_message(stage *s, const lw_raft_message *m) {
     static const char *const names[] = {
         "",       "would you vote for me", "prevote",   "vote for me", "vote",
         "append", "acknowledge",           "hand over", "you are gone"};
@@ -84,7 +84,7 @@ static void note_message(stage *s, const lw_raft_message *m) {
          what, s->away[m->from] || s->away[m->to] ? " (lost)" : "");
 }
 
-static void became_durable(stage *s, uint64_t id) {
+static inline void became_durable(stage *s, uint64_t id) {
     lw_raft *core = &s->cores[id];
     if (s->last_save[id].kind == LW_RAFT_SAVE) {
         lw_raft_saved(core, s->last_save[id].term, s->last_save[id].vote);
@@ -97,7 +97,7 @@ static void became_durable(stage *s, uint64_t id) {
     }
 }
 
-static void wrote(stage *s, uint64_t id, const lw_raft_write *write) {
+static inline void wrote(stage *s, uint64_t id, const lw_raft_write *write) {
     if (write->count > 0) {
         note(s, "%llu writes %llu to %llu of term %llu", N(id), N(write->first),
              N(write->first + write->count - 1), N(write->term));
@@ -105,7 +105,7 @@ static void wrote(stage *s, uint64_t id, const lw_raft_write *write) {
     }
 }
 
-static void propose_on(stage *s, uint64_t id, uint32_t count, const lw_raft_config *config) {
+static inline void propose_on(stage *s, uint64_t id, uint32_t count, const lw_raft_config *config) {
     lw_raft_write write;
     assert_int_equal(lw_raft_propose(&s->cores[id], count, config, s->now, &write), LW_OK);
     if (config != NULL) {
@@ -116,7 +116,7 @@ static void propose_on(stage *s, uint64_t id, uint32_t count, const lw_raft_conf
     wrote(s, id, &write);
 }
 
-static void note_role(stage *s, uint64_t id, const lw_raft_effect *effect) {
+static inline void note_role(stage *s, uint64_t id, const lw_raft_effect *effect) {
     if (effect->role == LW_RAFT_LEADER) {
         note(s, "%llu leads term %llu", N(id), N(effect->term));
     } else if (effect->role == LW_RAFT_CANDIDATE) {
@@ -128,7 +128,7 @@ static void note_role(stage *s, uint64_t id, const lw_raft_effect *effect) {
     }
 }
 
-static void carry_out(stage *s, uint64_t id, const lw_raft_effect *effect) {
+static inline void carry_out(stage *s, uint64_t id, const lw_raft_effect *effect) {
     lw_raft *core = &s->cores[id];
     switch (effect->kind) {
     case LW_RAFT_SAVE:
@@ -175,7 +175,7 @@ static void carry_out(stage *s, uint64_t id, const lw_raft_effect *effect) {
     }
 }
 
-static void drain(stage *s, uint64_t id) {
+static inline void drain(stage *s, uint64_t id) {
     lw_raft_effect effect;
     for (bool more = true; more;) {
         while (lw_raft_next(&s->cores[id], &effect)) {
@@ -189,13 +189,13 @@ static void drain(stage *s, uint64_t id) {
     }
 }
 
-static void drain_all(stage *s) {
+static inline void drain_all(stage *s) {
     for (uint64_t id = 1; id <= s->actor_count; id++) {
         drain(s, id);
     }
 }
 
-static void deliver(stage *s, const lw_raft_message *message) {
+static inline void deliver(stage *s, const lw_raft_message *message) {
     lw_raft_message read = *message;
     lw_raft_config_entry configs[CHANGES_MAX];
     for (uint32_t place = 0; place < s->change_count; place++) {
@@ -220,7 +220,7 @@ static void deliver(stage *s, const lw_raft_message *message) {
 }
 
 /* Until nothing is under way. */
-static void play(stage *s) {
+static inline void play(stage *s) {
     drain_all(s);
     while (s->queue_first < s->queue_end) {
         lw_raft_message message = s->queue[s->queue_first++];
@@ -233,7 +233,7 @@ static void play(stage *s) {
 }
 
 /* Time passes in small steps, and whoever has a deadline is called. */
-static void pass(stage *s, uint64_t ns) {
+static inline void pass(stage *s, uint64_t ns) {
     for (uint64_t end = s->now + ns; s->now < end;) {
         s->now += SECOND / 100;
         for (uint64_t id = 1; id <= s->actor_count; id++) {
@@ -245,13 +245,13 @@ static void pass(stage *s, uint64_t ns) {
     }
 }
 
-static lw_raft_config config_of(uint32_t count, const lw_raft_member *members) {
+static inline lw_raft_config config_of(uint32_t count, const lw_raft_member *members) {
     lw_raft_config config = {.count = count};
     memcpy(config.members, members, count * sizeof(members[0]));
     return config;
 }
 
-static lw_raft_config voters(uint64_t count) {
+static inline lw_raft_config voters(uint64_t count) {
     lw_raft_config config = {.count = (uint32_t)count};
     for (uint64_t id = 1; id <= count; id++) {
         config.members[id - 1] = (lw_raft_member){.node = id, .membership = LW_RAFT_VOTER};
@@ -259,7 +259,7 @@ static lw_raft_config voters(uint64_t count) {
     return config;
 }
 
-static lw_raft_options options_for(uint64_t id, const lw_raft_config *config) {
+static inline lw_raft_options options_for(uint64_t id, const lw_raft_config *config) {
     return (lw_raft_options){.self = id,
                              .config = *config,
                              .seed = id,
@@ -273,7 +273,7 @@ static lw_raft_options options_for(uint64_t id, const lw_raft_config *config) {
 }
 
 /* `voter_count` voters, and further actors who know of no configuration yet. */
-static stage *stage_open(uint32_t actor_count, uint64_t voter_count) {
+static inline stage *stage_open(uint32_t actor_count, uint64_t voter_count) {
     lw_memory *memory = lw_memory_open();
     stage *s = lw_allocate_zero(memory, sizeof(stage));
     s->memory = memory;
@@ -290,12 +290,12 @@ static stage *stage_open(uint32_t actor_count, uint64_t voter_count) {
     return s;
 }
 
-static void stage_close(stage *s) {
+static inline void stage_close(stage *s) {
     lw_memory_close(s->memory);
 }
 
 /* One leader, and everybody with its no-op; nothing of it is written down. */
-static stage *stage_led(uint32_t actor_count, uint64_t voter_count) {
+static inline stage *stage_led(uint32_t actor_count, uint64_t voter_count) {
     stage *s = stage_open(actor_count, voter_count);
     s->quiet = true;
     lw_raft_campaign(&s->cores[1], s->now);
@@ -306,8 +306,15 @@ static stage *stage_led(uint32_t actor_count, uint64_t voter_count) {
     return s;
 }
 
+/* Three voters, and node 4 to learn. */
+static inline lw_raft_config with_learner(void) {
+    return config_of(
+        4, (lw_raft_member[]){
+               {1, LW_RAFT_VOTER}, {2, LW_RAFT_VOTER}, {3, LW_RAFT_VOTER}, {4, LW_RAFT_LEARNER}});
+}
+
 /* What was written down is what tests/golden/raft_<name>.txt holds; RAFT_REWRITE=1 writes it. */
-static void expect_story(stage *s, const char *name) {
+static inline void expect_story(stage *s, const char *name) {
     char path[128];
     snprintf(path, sizeof(path), "tests/golden/raft_%s.txt", name);
     bool rewrite = getenv("RAFT_REWRITE") != NULL;

@@ -7,334 +7,13 @@
 #ifndef LW_TESTS_RAFT_WORLD_H
 #define LW_TESTS_RAFT_WORLD_H
 
-#include "lattice/raft_message.h"
-#include "lattice/raft_state.h"
-#include "sim/chance.h"
-#include "tests/unit.h"
+#include "tests/raft_world_parts.h"
 
-enum {
-    NODE_COUNT = 7,
-    LOG_MAX = 2500,
-    BATCH_MAX = 8, /* entries of one append or proposal */
-    WRITE_MAX = 64,
-    EVENT_MAX = 2048,
-    CONFIG_MAX = 256,
-    TERM_MAX = 512,
-    TROUBLE_COUNT = 11,
-};
-#define MILLISECOND 1000000U
-#define ELECTION    (100U * MILLISECOND)
-#define HEARTBEAT   (20U * MILLISECOND)
+/* ---- driving one node ------------------------------------------------------------------------ */
 
-typedef struct entry {
-    uint64_t term, value;
-    uint64_t commit; /* what its leader knew to be committed */
-    uint32_t config; /* place in world.configs; 0: none */
-} entry;
+static inline void settle(world *w, uint64_t id);
 
-/* Pending in the log's order: the hard state, or entries from `first` on. */
-typedef struct disk_write {
-    bool save;
-    uint64_t term, vote;
-    uint64_t first, cuts;
-    uint32_t count;
-    entry entries[BATCH_MAX];
-} disk_write;
-
-typedef struct disk {
-    uint64_t term, vote;
-    uint64_t start, start_term, last; /* entries[start + 1 … last] */
-    uint32_t start_config;
-    uint64_t start_config_index;
-    entry entries[LOG_MAX];
-} disk;
-
-typedef struct node {
-    lw_raft raft;
-    bool up;
-    uint64_t tombstone;    /* of an earlier replica, which was taken away */
-    uint64_t life;         /* counts restarts */
-    uint64_t paused_until; /* true time */
-    uint64_t clock_base;
-    int64_t drift_ppm;
-    disk disk;
-    disk_write writes[WRITE_MAX];
-    uint32_t write_count;
-    bool disk_busy;
-    entry log[LOG_MAX]; /* as the core believes it to be */
-    uint64_t applied;
-    uint64_t checked;             /* its committed entries that were compared */
-    bool cut_off[NODE_COUNT + 1]; /* links that it was told are down */
-    uint64_t tick_at;             /* true time of the earliest tick that is scheduled */
-    lw_raft_ticket ticket;        /* of a read that waits */
-    uint64_t ticket_needs;        /* what was known to be committed when it began */
-    bool leads;                   /* as it was last told */
-} node;
-
-typedef enum event_kind {
-    DELIVER,
-    DISK_DONE,
-    TICK,
-    CLIENT,
-    NEMESIS,
-    LOADED, /* entries for an append were loaded */
-    LINK,
-    SNAPSHOT_ARRIVES,
-    SNAPSHOT_DURABLE,
-    SNAPSHOT_ENDED,
-    RESTART,
-} event_kind;
-
-typedef struct event {
-    uint64_t at, order;
-    event_kind kind;
-    uint64_t node, life, other;
-    bool flag;
-    /* DELIVER, LOADED: the message with its entries. SNAPSHOT_*: index, term, config. */
-    lw_raft_message message;
-    entry entries[BATCH_MAX];
-    uint64_t index, term, config_index;
-    uint32_t config;
-} event;
-
-typedef struct world {
-    uint64_t seed;
-    lw_chance chance;
-    uint64_t now; /* true time */
-    uint64_t order;
-    node nodes[NODE_COUNT + 1]; /* from 1 */
-    event events[EVENT_MAX];
-    uint16_t heap[EVENT_MAX];
-    uint16_t spare[EVENT_MAX];
-    uint32_t heap_count, spare_count;
-    lw_raft_config configs[CONFIG_MAX];
-    uint32_t config_count;
-    uint64_t values;
-    bool blocked[NODE_COUNT + 1][NODE_COUNT + 1]; /* messages from … to … are lost */
-    uint32_t loss_percent, double_percent, late_percent;
-    uint64_t preferred[TROUBLE_COUNT]; /* how often each trouble comes */
-    uint64_t trouble_gap;
-    bool calm;    /* no more faults */
-    bool silence; /* no more clients */
-    bool through_codec;
-    uint64_t quiesce_after;
-    uint32_t drift_ppm;           /* that clocks may have */
-    uint64_t delay_max, disk_max; /* usual ones */
-    uint64_t bugs;
-    lw_memory *memory;
-    lw_buffer bytes;
-    bool verbose;
-    /* What is known of the whole: see raft_world_check.h. */
-    entry committed[LOG_MAX];
-    uint64_t committed_in[LOG_MAX]; /* the term that counted it */
-    uint64_t commit;                /* entries that any node knows to be committed */
-    uint64_t acknowledged;          /* those that a leader was told of */
-    uint64_t leader_of[TERM_MAX];
-    uint64_t voted_for[NODE_COUNT + 1][TERM_MAX];
-    uint64_t wiped[NODE_COUNT + 1]; /* term below which its votes are forgotten, with its disk */
-    char failure[256];
-    uint64_t elections, changes, snapshots, reads, leases, transfers, rests; /* that happened */
-} world;
-
-/* Ends the run: the first failure counts. */
-__attribute__((format(printf, 2, 3))) static void world_fail(world *w, const char *format, ...) {
-    if (w->failure[0] == '\0') {
-        va_list arguments;
-        va_start(arguments, format);
-        vsnprintf(w->failure, sizeof(w->failure), format, arguments);
-        va_end(arguments);
-    }
-}
-
-#define SAY(w, ...)                                           \
-    do {                                                      \
-        if ((w)->verbose) {                                   \
-            printf("%9.3f ", (double)(w)->now / MILLISECOND); \
-            printf(__VA_ARGS__);                              \
-            printf("\n");                                     \
-        }                                                     \
-    } while (0)
-
-static uint64_t clock_of(const world *w, const node *n) {
-    return n->clock_base + w->now + (uint64_t)((int64_t)w->now / 1000000 * n->drift_ppm);
-}
-
-#include "tests/raft_world_check.h"
-
-/* ---- events -----------------------------------------------------------------------------------
- */
-
-static bool sooner(const world *w, uint16_t a, uint16_t b) {
-    const event *left = &w->events[a];
-    const event *right = &w->events[b];
-    return left->at < right->at || (left->at == right->at && left->order < right->order);
-}
-
-/* NULL: too many, this one is lost. The caller fills it before anything else happens. */
-static event *schedule(world *w, event_kind kind, uint64_t node_id, uint64_t delay) {
-    if (w->spare_count == 0) {
-        return NULL;
-    }
-    uint16_t slot = w->spare[--w->spare_count];
-    event *made = &w->events[slot];
-    made->at = w->now + delay;
-    made->order = w->order++;
-    made->kind = kind;
-    made->node = node_id;
-    made->life = node_id == 0 ? 0 : w->nodes[node_id].life;
-    uint32_t at = w->heap_count++;
-    while (at > 0 && sooner(w, slot, w->heap[(at - 1) / 2])) {
-        w->heap[at] = w->heap[(at - 1) / 2];
-        at = (at - 1) / 2;
-    }
-    w->heap[at] = slot;
-    return made;
-}
-
-static uint16_t next_event(world *w) {
-    uint16_t first = w->heap[0];
-    uint16_t moved = w->heap[--w->heap_count];
-    uint32_t at = 0;
-    for (;;) {
-        uint32_t child = 2 * at + 1;
-        if (child >= w->heap_count) {
-            break;
-        }
-        if (child + 1 < w->heap_count && sooner(w, w->heap[child + 1], w->heap[child])) {
-            child++;
-        }
-        if (!sooner(w, w->heap[child], moved)) {
-            break;
-        }
-        w->heap[at] = w->heap[child];
-        at = child;
-    }
-    w->heap[at] = moved;
-    return first;
-}
-
-static uint64_t between(world *w, uint64_t lowest, uint64_t highest) {
-    return lw_chance_between(&w->chance, lowest, highest);
-}
-static bool percent(world *w, uint32_t share) {
-    return lw_chance_percent(&w->chance, share);
-}
-
-/* ---- network ----------------------------------------------------------------------------------
- */
-
-static void put_on_wire(world *w, const lw_raft_message *message, const entry *entries) {
-    uint64_t delay = between(w, MILLISECOND / 10, w->delay_max);
-    if (percent(w, w->late_percent)) {
-        delay = between(w, MILLISECOND, 3 * ELECTION);
-    }
-    if (message->kind == LW_RAFT_HAND_OVER && percent(w, w->late_percent)) {
-        delay = between(w, ELECTION, 2 * ELECTION); /* once it is taken back */
-    }
-    event *made = schedule(w, DELIVER, message->to, delay);
-    if (made != NULL) {
-        made->message = *message;
-        if (message->count > 0) {
-            memcpy(made->entries, entries, message->count * sizeof(entry));
-        }
-    }
-}
-
-static void transmit(world *w, const lw_raft_message *message, const entry *entries) {
-    check_sent(w, message);
-    if (w->blocked[message->from][message->to] || percent(w, w->loss_percent)) {
-        return;
-    }
-    put_on_wire(w, message, entries);
-    if (percent(w, w->double_percent)) {
-        put_on_wire(w, message, entries);
-    }
-}
-
-/* Through bytes and back, as between real nodes. */
-static void translate(world *w, event *e) {
-    lw_bytes payloads[BATCH_MAX];
-    for (uint32_t place = 0; place < e->message.count; place++) {
-        payloads[place] = lw_view(&e->entries[place], sizeof(entry));
-    }
-    lw_buffer_clear(&w->bytes);
-    lw_raft_message_encode(9, &e->message, payloads, &w->bytes);
-    lw_raft_message read;
-    lw_reader entries;
-    uint64_t group = 0;
-    lw_status status = lw_raft_message_decode(lw_buffer_view(&w->bytes), &group, &read, &entries);
-    if (status != LW_OK || group != 9 || read.count != e->message.count) {
-        world_fail(w, "a message does not survive its bytes");
-        return;
-    }
-    read.from = e->message.from;
-    read.to = e->message.to;
-    e->message = read;
-    for (uint32_t place = 0; place < read.count; place++) {
-        memcpy(&e->entries[place], lw_raft_payload_next(&entries).data, sizeof(entry));
-    }
-}
-
-/* ---- disks ------------------------------------------------------------------------------------
- */
-
-static void disk_start(world *w, uint64_t id) {
-    node *n = &w->nodes[id];
-    if (n->write_count > 0 && !n->disk_busy &&
-        schedule(w, DISK_DONE, id, between(w, MILLISECOND / 20, w->disk_max)) != NULL) {
-        n->disk_busy = true;
-    }
-}
-
-static disk_write *disk_add(world *w, uint64_t id) {
-    node *n = &w->nodes[id];
-    if (n->write_count == WRITE_MAX) {
-        world_fail(w, "node %d writes without end", (int)id);
-        return NULL;
-    }
-    disk_write *added = &n->writes[n->write_count++];
-    *added = (disk_write){0};
-    return added;
-}
-
-/* The first `count` entries of a write reach the platter: all, or what a crash left of it. */
-static void disk_apply(disk *d, const disk_write *one, uint32_t count) {
-    if (one->save) {
-        d->term = one->term;
-        d->vote = one->vote;
-        return;
-    }
-    for (uint32_t place = 0; place < count; place++) {
-        if (one->first + place > d->start) {
-            d->entries[one->first + place] = one->entries[place];
-            d->last = one->first + place;
-        }
-    }
-}
-
-/* Writes entries that the log of the node holds already. */
-static void disk_write_entries(world *w, uint64_t id, const lw_raft_write *write) {
-    node *n = &w->nodes[id];
-    for (uint32_t done = 0; done < write->count;) {
-        disk_write *one = disk_add(w, id);
-        if (one == NULL) {
-            return;
-        }
-        one->first = write->first + done;
-        one->cuts = write->cuts;
-        while (done < write->count && one->count < BATCH_MAX) {
-            one->entries[one->count++] = n->log[write->first + done++];
-        }
-    }
-    disk_start(w, id);
-}
-
-/* ---- driving one node -------------------------------------------------------------------------
- */
-
-static void settle(world *w, uint64_t id);
-
-static lw_raft_options options_of(const world *w, uint64_t id) {
+static inline lw_raft_options options_of(const world *w, uint64_t id) {
     const disk *d = &w->nodes[id].disk;
     return (lw_raft_options){.self = id,
                              .term = d->term,
@@ -356,7 +35,7 @@ static lw_raft_options options_of(const world *w, uint64_t id) {
                              .bugs = w->bugs};
 }
 
-static void node_start(world *w, uint64_t id) {
+static inline void node_start(world *w, uint64_t id) {
     node *n = &w->nodes[id];
     n->life++;
     n->up = true;
@@ -387,7 +66,7 @@ static void node_start(world *w, uint64_t id) {
     settle(w, id);
 }
 
-static void node_crash(world *w, uint64_t id) {
+static inline void node_crash(world *w, uint64_t id) {
     node *n = &w->nodes[id];
     SAY(w, "%d crashes", (int)id);
     /* Some of what waits may have reached the platter, in order, the last of it in part. */
@@ -404,7 +83,7 @@ static void node_crash(world *w, uint64_t id) {
 }
 
 /* Its disk is taken away: it was told that it is no member any more. */
-static void node_wipe(world *w, uint64_t id, uint64_t index) {
+static inline void node_wipe(world *w, uint64_t id, uint64_t index) {
     node *n = &w->nodes[id];
     SAY(w, "%d is removed", (int)id);
     w->wiped[id] = n->raft.term;
@@ -413,7 +92,7 @@ static void node_wipe(world *w, uint64_t id, uint64_t index) {
     node_start(w, id);
 }
 
-static void propose(world *w, uint64_t id, uint32_t count, uint32_t config) {
+static inline void propose(world *w, uint64_t id, uint32_t count, uint32_t config) {
     node *n = &w->nodes[id];
     lw_raft_write write;
     if (n->raft.last_index + count >= LOG_MAX) {
@@ -435,7 +114,7 @@ static void propose(world *w, uint64_t id, uint32_t count, uint32_t config) {
     disk_write_entries(w, id, &write);
 }
 
-static uint32_t add_config(world *w, const lw_raft_config *config) {
+static inline uint32_t add_config(world *w, const lw_raft_config *config) {
     if (w->config_count + 1 >= CONFIG_MAX) {
         return 0;
     }
@@ -443,7 +122,7 @@ static uint32_t add_config(world *w, const lw_raft_config *config) {
     return w->config_count;
 }
 
-static void send_effect(world *w, uint64_t id, const lw_raft_message *message) {
+static inline void send_effect(world *w, uint64_t id, const lw_raft_message *message) {
     node *n = &w->nodes[id];
     if (message->count == 0) {
         transmit(w, message, NULL);
@@ -458,7 +137,7 @@ static void send_effect(world *w, uint64_t id, const lw_raft_message *message) {
 }
 
 /* As a real driver: what was loaded may be less than was asked for, or nothing. */
-static void loaded(world *w, event *e) {
+static inline void loaded(world *w, event *e) {
     node *n = &w->nodes[e->node];
     lw_raft_message message = e->message;
     if (n->raft.role != LW_RAFT_LEADER || n->raft.term != message.term) {
@@ -475,7 +154,7 @@ static void loaded(world *w, event *e) {
     }
 }
 
-static void snapshot_begin(world *w, uint64_t id, uint64_t to) {
+static inline void snapshot_begin(world *w, uint64_t id, uint64_t to) {
     node *n = &w->nodes[id];
     bool lost = w->blocked[id][to] || percent(w, w->loss_percent);
     event *made = schedule(w, lost ? SNAPSHOT_ENDED : SNAPSHOT_ARRIVES, lost ? id : to,
@@ -502,7 +181,7 @@ static void snapshot_begin(world *w, uint64_t id, uint64_t to) {
     }
 }
 
-static void snapshot_answer(world *w, const event *e, uint64_t index) {
+static inline void snapshot_answer(world *w, const event *e, uint64_t index) {
     event *made = schedule(w, SNAPSHOT_ENDED, e->other, MILLISECOND);
     if (made != NULL) {
         made->other = e->node;
@@ -510,7 +189,7 @@ static void snapshot_answer(world *w, const event *e, uint64_t index) {
     }
 }
 
-static void snapshot_arrives(world *w, event *e) {
+static inline void snapshot_arrives(world *w, event *e) {
     node *n = &w->nodes[e->node];
     event saved = *e;
     if (n->raft.installing || !lw_raft_install_begin(&n->raft, e->index, e->term)) {
@@ -529,7 +208,7 @@ static void snapshot_arrives(world *w, event *e) {
     made->config_index = saved.config_index;
 }
 
-static void snapshot_durable(world *w, event *e) {
+static inline void snapshot_durable(world *w, event *e) {
     node *n = &w->nodes[e->node];
     for (uint32_t place = 0; place < n->write_count; place++) {
         disk_apply(&n->disk, &n->writes[place], n->writes[place].count);
@@ -552,7 +231,7 @@ static void snapshot_durable(world *w, event *e) {
     snapshot_answer(w, e, e->index);
 }
 
-static void compact(world *w, uint64_t id, uint64_t index) {
+static inline void compact(world *w, uint64_t id, uint64_t index) {
     node *n = &w->nodes[id];
     lw_raft_compacted(&n->raft, index);
     for (uint64_t place = n->disk.start + 1; place <= index; place++) {
@@ -565,7 +244,7 @@ static void compact(world *w, uint64_t id, uint64_t index) {
     n->disk.start = index;
 }
 
-static void apply(world *w, uint64_t id, uint64_t index) {
+static inline void apply(world *w, uint64_t id, uint64_t index) {
     node *n = &w->nodes[id];
     check_applied(w, id, index);
     n->applied = index;
@@ -575,7 +254,7 @@ static void apply(world *w, uint64_t id, uint64_t index) {
     }
 }
 
-static void role_changed(world *w, uint64_t id, const lw_raft_effect *effect) {
+static inline void role_changed(world *w, uint64_t id, const lw_raft_effect *effect) {
     node *n = &w->nodes[id];
     SAY(w, "%d is %s of term %d, leader %d", (int)id,
         effect->role == LW_RAFT_LEADER     ? "leader"
@@ -598,7 +277,7 @@ static void role_changed(world *w, uint64_t id, const lw_raft_effect *effect) {
 }
 
 /* False: the node begins anew, its effects are void. */
-static bool carry_out(world *w, uint64_t id, const lw_raft_effect *effect) {
+static inline bool carry_out(world *w, uint64_t id, const lw_raft_effect *effect) {
     node *n = &w->nodes[id];
     switch (effect->kind) {
     case LW_RAFT_SAVE: {
@@ -639,7 +318,7 @@ static bool carry_out(world *w, uint64_t id, const lw_raft_effect *effect) {
 }
 
 /* Carries out what follows from an event, and sees to the next tick. */
-static void settle(world *w, uint64_t id) {
+static inline void settle(world *w, uint64_t id) {
     node *n = &w->nodes[id];
     lw_raft_effect effect;
     for (uint32_t count = 0; n->up && lw_raft_next(&n->raft, &effect); count++) {
@@ -664,7 +343,7 @@ static void settle(world *w, uint64_t id) {
     }
 }
 
-static void receive(world *w, event *e) {
+static inline void receive(world *w, event *e) {
     node *n = &w->nodes[e->node];
     if (w->through_codec) {
         translate(w, e);
@@ -698,7 +377,7 @@ static void receive(world *w, event *e) {
     }
 }
 
-static void disk_done(world *w, uint64_t id) {
+static inline void disk_done(world *w, uint64_t id) {
     node *n = &w->nodes[id];
     n->disk_busy = false;
     /* Several may become durable at once; the core hears of each. */

@@ -11,11 +11,13 @@
 #ifndef LW_TESTS_RAFT_WORLD_CHECK_H
 #define LW_TESTS_RAFT_WORLD_CHECK_H
 
-static bool same_entry(const entry *a, const entry *b) {
+#include "tests/raft_world_state.h"
+
+static inline bool same_entry(const entry *a, const entry *b) {
     return a->term == b->term && a->value == b->value;
 }
 
-static void check_vote(world *w, uint64_t voter, uint64_t term, uint64_t candidate) {
+static inline void check_vote(world *w, uint64_t voter, uint64_t term, uint64_t candidate) {
     const node *n = &w->nodes[voter];
     if (n->disk.term != term || n->disk.vote != candidate) {
         world_fail(w, "node %d votes in term %d before that is on disk", (int)voter, (int)term);
@@ -32,7 +34,7 @@ static void check_vote(world *w, uint64_t voter, uint64_t term, uint64_t candida
     *voted = candidate;
 }
 
-static void check_sent(world *w, const lw_raft_message *message) {
+static inline void check_sent(world *w, const lw_raft_message *message) {
     const node *n = &w->nodes[message->from];
     bool promises = message->kind != LW_RAFT_PREVOTE && message->kind != LW_RAFT_PREVOTE_REPLY &&
                     message->kind != LW_RAFT_GONE;
@@ -55,7 +57,7 @@ static void check_sent(world *w, const lw_raft_message *message) {
     }
 }
 
-static void check_leader(world *w, uint64_t id) {
+static inline void check_leader(world *w, uint64_t id) {
     const node *n = &w->nodes[id];
     uint64_t term = n->raft.term;
     if (term >= TERM_MAX || (w->leader_of[term] != 0 && w->leader_of[term] != id)) {
@@ -76,7 +78,7 @@ static void check_leader(world *w, uint64_t id) {
     }
 }
 
-static void check_applied(world *w, uint64_t id, uint64_t index) {
+static inline void check_applied(world *w, uint64_t id, uint64_t index) {
     const node *n = &w->nodes[id];
     if (index > n->raft.last_index || index > n->disk.last) {
         world_fail(w, "node %d applies %d, which is not on disk", (int)id, (int)index);
@@ -86,7 +88,7 @@ static void check_applied(world *w, uint64_t id, uint64_t index) {
     }
 }
 
-static void check_readable(world *w, uint64_t id, uint64_t round) {
+static inline void check_readable(world *w, uint64_t id, uint64_t round) {
     node *n = &w->nodes[id];
     if (n->ticket.round == 0 || n->ticket.round > round) {
         return;
@@ -99,7 +101,7 @@ static void check_readable(world *w, uint64_t id, uint64_t round) {
     w->reads++;
 }
 
-static void check_committed(world *w, uint64_t id) {
+static inline void check_committed(world *w, uint64_t id) {
     node *n = &w->nodes[id];
     for (; n->checked < n->raft.commit; n->checked++) {
         uint64_t index = n->checked + 1;
@@ -114,7 +116,7 @@ static void check_committed(world *w, uint64_t id) {
     }
 }
 
-static void check_leases(world *w) {
+static inline void check_leases(world *w) {
     uint64_t holder = 0;
     for (uint64_t id = 1; id <= NODE_COUNT; id++) {
         const node *n = &w->nodes[id];
@@ -135,7 +137,7 @@ static void check_leases(world *w) {
     }
 }
 
-static void check_node(world *w, uint64_t id) {
+static inline void check_node(world *w, uint64_t id) {
     node *n = &w->nodes[id];
     if (n->up) {
         check_committed(w, id);
