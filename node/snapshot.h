@@ -41,11 +41,10 @@ typedef struct lw_snapshot_arrival {
 typedef struct lw_snapshots_options {
     lw_env *env;
     lw_store *store;
-    const char *directory;      /* of the node; copied */
-    lw_filter_part filter_part; /* the store's */
-    uint32_t piece_size;        /* bytes of a file in one message; 0: 256 KiB */
-    uint64_t bytes_per_second;  /* sent, at most; 0: 64 MiB */
-    uint64_t patience_ms;       /* that a sender tries without getting on; 0: 30 s */
+    const char *directory;     /* of the node; copied */
+    uint32_t piece_size;       /* bytes of a file in one message; 0: 256 KiB */
+    uint64_t bytes_per_second; /* sent, at most; 0: 64 MiB */
+    uint64_t patience_ms;      /* that a sender tries without getting on; 0: 30 s */
 
     /* Carries a request to another node, and appends its reply: lw_peers_ask. */
     LW_YIELDS lw_status (*ask)(void *argument, uint64_t node, const lw_request *request,

@@ -19,6 +19,7 @@
 #include <inttypes.h>
 
 static const uint64_t silence_ns = UINT64_C(10) * 1000 * 1000 * 1000;
+static const uint64_t install_wait_ns = 1000 * 1000 * 1000; /* that a request waits for it */
 static const char catalog_unfinished[] = "CATALOG.new";
 
 /* ---- the transfer ---------------------------------------------------------------------------- */
@@ -301,10 +302,11 @@ static LW_YIELDS lw_status complete_bundle(lw_snapshots *of) {
     return lw_path_sync_directory(of->env, of->incoming);
 }
 
-static LW_YIELDS lw_status install(lw_snapshots *of) {
+/* In a fiber of its own: it may take long, and goes on without the sender. */
+static LW_YIELDS void install_main(void *argument) {
+    lw_snapshots *of = argument;
     snapshot_receiving *in = &of->receiving;
     uint64_t shard = in->shard, from = in->from, index = in->offer.index;
-    in->installing = true;
     lw_status status = complete_bundle(of);
     if (status == LW_OK) {
         lw_snapshot_arrival arrived = arrival_of(in, of->incoming);
@@ -317,7 +319,12 @@ static LW_YIELDS lw_status install(lw_snapshots *of) {
                status == LW_OK ? "snapshot installed" : "snapshot not installed",
                "shard=%" PRIu64 " from=%" PRIu64 " index=%" PRIu64 " reason=\"%s\"", shard, from,
                index, status == LW_OK ? "" : lw_error_slot()->text);
-    return status;
+    lw_queue_wake_all(&in->turn);
+    snapshot_leave(of);
+}
+
+static lw_status being_installed(void) {
+    return lw_fail(LW_BACKPRESSURE, "a snapshot is being installed: try again later");
 }
 
 static LW_YIELDS lw_status take_end(lw_snapshots *of, uint64_t from, const lw_request *request) {
@@ -330,7 +337,14 @@ static LW_YIELDS lw_status take_end(lw_snapshots *of, uint64_t from, const lw_re
     if (in->transfer != transfer || in->from != from || in->place.file < in->offer.file_count) {
         return unknown_transfer();
     }
-    return install(of);
+    uint64_t patient_ns = lw_env_now(of->env) + install_wait_ns;
+    in->installing = true;
+    snapshot_enter(of);
+    (void)lw_env_start(of->env, "install snapshot", install_main, of);
+    while (in->installing && lw_env_now(of->env) < patient_ns) {
+        (void)lw_env_wait(of->env, &in->turn, patient_ns);
+    }
+    return transfer == in->ended ? ended_as(in) : being_installed();
 }
 
 /* ---- requests -------------------------------------------------------------------------------- */
@@ -359,7 +373,7 @@ static lw_status put_off(const snapshot_receiving *in, const lw_request *request
             return LW_OK;
         }
     }
-    return lw_fail(LW_BACKPRESSURE, "a snapshot is being installed: try again later");
+    return being_installed();
 }
 
 static LW_YIELDS lw_status handle(lw_snapshots *of, uint64_t from, const lw_request *request,

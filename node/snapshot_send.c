@@ -9,7 +9,7 @@
 
 #include <inttypes.h>
 
-enum { ASK_MS = 10 * 1000, END_MS = 60 * 1000 };
+enum { ASK_MS = 5 * 1000 }; /* also what stopping may have to wait for */
 static const uint64_t pause_ns = 500 * 1000 * 1000;
 static const uint64_t none = UINT64_MAX;
 
@@ -105,13 +105,13 @@ static LW_YIELDS lw_status make_bundle(sending *send) {
 
 /* ---- asking ---------------------------------------------------------------------------------- */
 
-static LW_YIELDS lw_status ask(sending *send, lw_message_kind kind, uint32_t timeout_ms) {
+static LW_YIELDS lw_status ask(sending *send, lw_message_kind kind) {
     lw_snapshots *of = send->of;
     lw_request request = {.kind = kind,
                           .shard = send->shard,
-                          .timeout_ms = timeout_ms,
+                          .timeout_ms = ASK_MS,
                           .body = lw_buffer_view(&send->body)};
-    uint64_t deadline_ns = lw_env_now(of->env) + timeout_ms * UINT64_C(1000000);
+    uint64_t deadline_ns = lw_env_now(of->env) + ASK_MS * UINT64_C(1000000);
     lw_buffer_clear(&send->reply);
     if (of->stopping) {
         return snapshot_stopped();
@@ -136,7 +136,7 @@ static lw_status take_place(sending *send) {
 static LW_YIELDS lw_status offer(sending *send) {
     lw_buffer_clear(&send->body);
     lw_snapshot_offer_encode(&send->offer, send->files, &send->body);
-    lw_status status = ask(send, LW_MESSAGE_SNAPSHOT_OFFER, ASK_MS);
+    lw_status status = ask(send, LW_MESSAGE_SNAPSHOT_OFFER);
     send->there = status == LW_EXISTS;
     LW_TRY(status);
     LW_TRY(take_place(send));
@@ -204,7 +204,7 @@ static LW_YIELDS lw_status send_piece(sending *send) {
     lw_buffer_clear(&send->body);
     lw_snapshot_piece_encode(&piece, &send->body);
     lw_snapshot_place before = send->place;
-    LW_TRY(ask(send, LW_MESSAGE_SNAPSHOT_PIECE, ASK_MS));
+    LW_TRY(ask(send, LW_MESSAGE_SNAPSHOT_PIECE));
     LW_TRY(take_place(send));
     if (send->place.file == before.file && send->place.offset == before.offset) {
         return lw_fail(LW_UNAVAILABLE, "node %" PRIu64 " did not take a piece", send->node);
@@ -217,7 +217,7 @@ static LW_YIELDS lw_status send_piece(sending *send) {
 static LW_YIELDS lw_status finish(sending *send) {
     lw_buffer_clear(&send->body);
     lw_snapshot_end_encode(send->offer.transfer, &send->body);
-    lw_status status = ask(send, LW_MESSAGE_SNAPSHOT_END, END_MS);
+    lw_status status = ask(send, LW_MESSAGE_SNAPSHOT_END);
     if (status == LW_BACKPRESSURE) {
         send->progress_ns = lw_env_now(send->of->env); /* it installs, which takes its time */
     }
@@ -264,7 +264,8 @@ static LW_YIELDS lw_status look_for_damage(sending *send) {
     lw_snapshots *of = send->of;
     lw_error cause = *lw_error_slot();
     lw_buffer faults = lw_buffer_in(of->env->memory);
-    lw_status status = lw_store_check(of->env, of->outgoing, of->options.filter_part, &faults);
+    lw_status status =
+        lw_store_check(of->env, of->outgoing, lw_store_filter_part(of->options.store), &faults);
     if (status == LW_CORRUPTION) {
         const uint8_t *end = memchr(faults.data, '\n', faults.size);
         status = lw_fail(LW_CORRUPTION,

@@ -221,6 +221,10 @@ lw_budget *lw_store_budget(lw_store *store) {
     return store->budget;
 }
 
+lw_filter_part lw_store_filter_part(const lw_store *store) {
+    return store->options.filter_part;
+}
+
 lw_reserve *lw_store_reserve(lw_store *store) {
     return store->reserve;
 }

@@ -271,6 +271,8 @@ typedef struct lw_value_figures {
     uint64_t moved_bytes;                   /* written again since opening, to give garbage back */
 } lw_value_figures;
 void lw_store_value_figures(const lw_store *store, lw_value_figures *figures);
+/* As in its options: for checking a bundle of its tables. */
+lw_filter_part lw_store_filter_part(const lw_store *store);
 /* The reserve of the folder: for the log that goes with the store. */
 lw_reserve *lw_store_reserve(lw_store *store);
 
