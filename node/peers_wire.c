@@ -5,7 +5,7 @@ enum {
     READ_SIZE_LEAST = 4096,
     READ_SIZE_MOST = 64 * 1024,
     SEND_SIZE_MAX = 1024 * 1024, /* bytes sealed at a time: sealing more holds everybody else up */
-    KEEP_SIZE_MAX = 64 * 1024,   /* bytes of room that an idle connection keeps */
+    KEEP_SIZE_MAX = 128 * 1024,  /* bytes of room that an idle connection keeps */
 };
 
 /* ---- the life of a connection -------------------------------------------------------------------
@@ -249,7 +249,7 @@ static void send_complete(lw_op *op) {
     bool much = wire->sending.size >= SEND_SIZE_MAX; /* more waited than goes at a time */
     wire->is_sending = false;
     wire->bytes_sent += wire->sending.size;
-    if (wire->sending.capacity > KEEP_SIZE_MAX) {
+    if (wire->sending.capacity > KEEP_SIZE_MAX && wire->out.size == 0) {
         lw_buffer_reset(&wire->sending);
     }
     lw_buffer_clear(&wire->sending);
