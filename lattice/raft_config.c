@@ -147,7 +147,7 @@ bool lw_raft_alone(const lw_raft *raft) {
 
 static uint64_t majority(const lw_raft *raft, bool (*belongs)(lw_raft_membership),
                          uint64_t (*value)(const lw_raft *raft, const lw_raft_member *member)) {
-    uint64_t sorted[LW_RAFT_MEMBERS_MAX]; /* falling */
+    uint64_t sorted[LW_RAFT_MEMBERS_MAX] = {0}; /* falling */
     uint32_t count = 0;
     for (uint32_t place = 0; place < raft->config.count; place++) {
         const lw_raft_member *member = &raft->config.members[place];
