@@ -105,14 +105,19 @@ LW_YIELDS static lw_status lock_keys(replica_call *call, const lw_lock_request *
 }
 
 /* With the latches nobody's commit is on its way to these keys: what is read is the newest there
- * is, and what the oracle gave last is above all of it. */
+ * is, and a timestamp drawn now is above all of it. Whoever goes on to read elsewhere reads at that;
+ * the last one that is known here may lie below what somebody was told before the request came. */
 LW_YIELDS static lw_status lock_and_read(replica_call *call, const lw_lock_request *request,
                                          lw_lock_reply *answer) {
     call->latch.exclusive_count = request->key_count;
     call->latch.exclusive = replica_sorted(call, request->keys, &call->latch.exclusive_count);
     LW_TRY(replica_latch(call));
+    uint64_t known = lw_timestamps_last(call->replica->options.timestamps);
+    LW_TRY(replica_take(call->replica, 1, call->deadline_ns, &answer->for_update));
+    if (LW_BUG(call->replica->env, "replica.lock_reads_in_the_past")) {
+        answer->for_update = known;
+    }
     LW_TRY(replica_evaluation_open(call));
-    answer->for_update = call->evaluation.given;
     lw_status status = lw_evaluate_lock(&call->evaluation, request, answer);
     replica_evaluation_close(call);
     LW_TRY(status);
