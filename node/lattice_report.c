@@ -123,6 +123,10 @@ LW_YIELDS static lw_status drain_or_leave(lw_lattice *lattice, uint64_t from,
     bool flag;
     LW_TRY(lw_node_request_decode(request->body, &node, &flag));
     bool leave = request->kind == LW_MESSAGE_LEAVE;
+    const lw_member *known = lw_members_find(lw_gossip_members(lattice->gossip), node);
+    if (leave && known != NULL && known->state == LW_MEMBER_GONE) {
+        return LW_OK; /* it has, and whoever asks did not hear that */
+    }
     if (node != 0 && node != lattice_self(lattice)) {
         if (from != 0) {
             return lw_fail(LW_INVALID_ARGUMENT, "a request about a node came to another one");

@@ -116,11 +116,32 @@ static LW_YIELDS bool knows_members(const lw_node *node) {
     return true;
 }
 
+/* A folder belongs to a lattice once and for all. One that was started alone by mistake is told
+ * from one that has joined, or was joined, by having no company. */
+static LW_YIELDS lw_status stay(const lw_node *node, bool alone) {
+    lw_token token;
+    if (node->options.token != NULL &&
+        lw_token_parse(lw_text(node->options.token), &token) == LW_OK) {
+        return check_token(node, &token);
+    }
+    if (alone) {
+        return lw_fail(LW_REFUSED,
+                       "the folder %s belongs to a lattice of its own: start it without --join, or "
+                       "give the new node an empty folder",
+                       node->options.directory);
+    }
+    return LW_OK;
+}
+
 lw_status node_join(lw_node *node) {
     bool belongs = node->identity.lattice.epoch != 0;
-    if (node->options.join == NULL ||
-        (belongs && (lw_identity_founded(&node->identity) || knows_members(node)))) {
+    bool founded = lw_identity_founded(&node->identity);
+    if (node->options.join == NULL) {
         return LW_OK;
+    }
+    bool knows = knows_members(node);
+    if (belongs && (founded || knows)) {
+        return stay(node, founded && !knows);
     }
     lw_token token;
     lw_peers_welcome welcome = {.members = lw_buffer_in(node->env->memory)};

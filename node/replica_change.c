@@ -323,7 +323,8 @@ lw_status replica_change_replicas(replica_call *call, lw_bytes body, lw_buffer *
 /* ---- TRANSFER ------------------------------------------------------------------------------- */
 
 LW_YIELDS static lw_status hand_over(lw_replica *replica, uint64_t node, uint64_t deadline_ns) {
-    if (lw_group_transfer(replica->group, node) != LW_OK) {
+    bool leads = lw_group_leader(replica->group) == node;
+    if (!leads && lw_group_transfer(replica->group, node) != LW_OK) {
         lw_error why = *lw_error_slot();
         return lw_fail(LW_UNAVAILABLE, "%s", why.text);
     }
