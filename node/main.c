@@ -17,6 +17,7 @@
 #include "node/offline.h"
 #include "node/up.h"
 #include "sim/command.h"
+#include "storage/identity.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -180,6 +181,30 @@ static bool is_loopback(const char *host) {
            strcmp(host, "localhost") == 0;
 }
 
+/* Whether the node's folder belongs to a lattice. */
+static LW_YIELDS bool belongs(start_work *work, const char *directory) {
+    lw_node_identity identity = {0};
+    bool found =
+        lw_identity_read(work->env, directory, &identity) == LW_OK && identity.lattice.epoch != 0;
+    lw_seal_wipe(&identity, sizeof(identity));
+    return found;
+}
+
+/* Who has joined long ago needs no token, and the file need not be there any more. */
+static LW_YIELDS lw_status read_token(start_work *work, lw_node_options *options) {
+    const char *file = work->command->flags[LW_FLAG_TOKEN_FILE].text;
+    if (file == NULL) {
+        return LW_OK;
+    }
+    lw_status status = lw_invite_read(work->env, file, work->token);
+    if (status == LW_OK) {
+        options->token = work->token;
+        return LW_OK;
+    }
+    lw_error reason = *lw_error_slot();
+    return belongs(work, options->directory) ? LW_OK : lw_fail(status, "%s", reason.text);
+}
+
 static LW_YIELDS lw_status open_node(start_work *work) {
     static const uint32_t voters[] = {1, 3, 5}; /* as the choices of --replication are */
     const lw_command *command = work->command;
@@ -202,10 +227,7 @@ static LW_YIELDS lw_status open_node(start_work *work) {
     LW_TRY(lw_address_split(options.listen, host, &port));
     options.plain = is_loopback(host);
     LW_TRY(choose_bus(work, &options));
-    if (command->flags[LW_FLAG_TOKEN_FILE].text != NULL) {
-        LW_TRY(lw_invite_read(work->env, command->flags[LW_FLAG_TOKEN_FILE].text, work->token));
-        options.token = work->token;
-    }
+    LW_TRY(read_token(work, &options));
     lw_status status = lw_node_open(work->env, &options, &work->node);
     lw_seal_wipe(work->token, sizeof(work->token));
     return status;

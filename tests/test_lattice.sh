@@ -1,0 +1,227 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# A lattice of real processes from the command line, on loopback ports and in a temporary folder: up,
+# joining, what nodes say of each other, what is left of it when one is killed, and every way in
+# which joining is refused. Ends with "N passed, N failed".
+#
+#   tests/test_lattice.sh       $LATHWORK names the program; build/debug/lathwork if it does not
+set -u
+cd "$(dirname "$0")/.." || exit 2
+program=$(readlink -f "${LATHWORK:-build/debug/lathwork}")
+[ -x "$program" ] || { echo "no program at $program: make VARIANT=debug"; exit 2; }
+root=$(mktemp -d) || exit 2
+passed=0 failed=0
+unset LATHWORK_ADDR LATHWORK_TIMEOUT LATHWORK_DATA LATHWORK_LISTEN LATHWORK_MEMORY LATHWORK_JOIN
+export LC_ALL=C.UTF-8
+cd "$root" || exit 2
+# Away from what else tests use; nodes take a hundred ports, and their brokers those a thousand above.
+port=$((20000 + $$ % 80 * 100))
+up_pid=
+
+leave() {
+    [ "$BASHPID" = $$ ] || return
+    [ -z "$up_pid" ] || kill -9 "$up_pid" 2>/dev/null
+    jobs -p | xargs -r kill -9 2>/dev/null
+    sleep 0.2
+    cd / && rm -rf "$root"
+}
+trap leave EXIT
+
+lw() { timeout -k 5 60 "$program" "$@"; }
+
+ok() {
+    if [ "$2" = 1 ]; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAIL: $1${3:+: $3}"
+    fi
+}
+
+# expect NAME CODE [WORDS] -- COMMAND…: the exit code, and words on standard error.
+expect() {
+    local name=$1 code=$2 words="" got good=1
+    shift 2
+    [ "$1" = -- ] || { words=$1; shift; }
+    shift
+    "$@" >out 2>err
+    got=$?
+    [ $got -eq "$code" ] || good=0
+    [ -z "$words" ] || grep -qF -- "$words" err || good=0
+    if grep -q '^error:' err; then
+        grep -q '^cause: .' err && grep -q '^hint:  .' err || good=0
+    fi
+    ok "$name" $good "exit $got for $code, \"$(head -c 300 out | tr '\n\0' '| ')\" \"$(head -c 600 err | tr '\n\0' '| ')\""
+}
+
+# json NAME EXPRESSION: about the JSON in out, which is called j.
+json() {
+    if python3 -c 'import json, sys; j = json.load(open("out")); sys.exit(0 if eval(sys.argv[1]) else 1)' "$2" 2>json.err; then
+        ok "$1" 1
+    else
+        ok "$1" 0 "$(head -c 400 out) $(tail -n 1 json.err)"
+    fi
+}
+
+# await SECONDS COMMAND…: until it succeeds.
+await() {
+    local tries=$(($1 * 20))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $((tries--)) -gt 0 ] || return 1
+        sleep 0.05
+    done
+}
+is_healthy() { lw status --json --addr "127.0.0.1:$port" | grep -q '"health":"healthy","can_lose":1'; }
+is_degraded() { lw status --json --addr "127.0.0.1:$port" | grep -q '"health":"degraded"'; }
+bus_is_up() { lw events --addr "127.0.0.1:$port" | grep -q 'heard'; }
+brokers() { pgrep -P "$(pgrep -d, -P "$up_pid")" -x nats-server | wc -l; }
+
+begin() {
+    "$program" up -n 3 --data lattice --listen "127.0.0.1:$port" --memory 16M >up.out 2>up.err &
+    up_pid=$!
+    if ! await 20 grep -q 'nodes serve' up.out || ! await 20 is_healthy; then
+        ok "$1" 0 "$(tail -n 5 up.err)"
+        return
+    fi
+    ok "$1" 1
+}
+
+end() {
+    kill "-$1" "$up_pid"
+    wait "$up_pid"
+    local code=$?
+    up_pid=
+    ok "up ends at $1" $((code == 0)) "exit $code"
+    sleep 0.1
+    ok "and no process is left" $((! $(pgrep -f "listen 127.0.0.1:$port" | wc -l)))
+}
+
+# ---- stories ------------------------------------------------------------------------------------------
+
+three_nodes() {
+    export LATHWORK_ADDR=127.0.0.1:$port
+    begin "three nodes come up, healthy"
+    ok "each line of a node has its name" $((! $(grep -cv '^n[123] | ' up.err)))
+    expect "a value" 0 -- lw put greeting hello
+    for index in 0 1 2; do
+        expect "from node $index" 0 -- lw get greeting --addr "127.0.0.1:$((port + index))"
+        ok "it is the one" $(($(grep -cx hello out) == 1)) "$(cat out)"
+    done
+    expect "nodes" 0 -- lw nodes
+    ok "three lines" $(($(wc -l <out) == 3)) "$(cat out)"
+    expect "nodes as JSON" 0 -- lw nodes --json
+    json "all are up" 'len(j["nodes"]) == 3 and all(n["up"] and n["state"] == "up" for n in j["nodes"])'
+    json "one is asked" '[n["address"] for n in j["nodes"] if n["self"]] == ["127.0.0.1:'$port'"]'
+    expect "shards as JSON" 0 -- lw shards --json
+    json "three voters" '[r["role"] for r in j[0]["replicas"]] == ["voter"] * 3 and j[0]["address"]'
+    expect "ping" 0 -- lw ping
+    expect "plan" 0 -- lw plan --json
+    json "nothing is to move" 'all(row["step"] == "nothing" for row in j["plan"])'
+    await 10 bus_is_up
+    ok "the bus is up" $((!$?)) "$(lw events)"
+    ok "each node has a broker" $(($(brokers) == 3)) "$(brokers)"
+    ok "a token is its owner's alone" $(($(stat -c %a lattice/n1/join-token) == 600))
+    expect "config" 0 -- lw config
+}
+
+leaders_move() {
+    local target
+    lw nodes --json >out
+    target=$(python3 -c 'import json; print([n["node"] for n in json.load(open("out"))["nodes"] if n["leaders"] == 0][0])')
+    expect "transfer" 0 -- lw transfer 1 "$target"
+    expect "shards then" 0 -- lw shards --json
+    json "it leads" 'j[0]["leader"] == "'"$target"'"'
+    expect "to nobody" 2 "no member" -- lw transfer 1 zz
+    expect "of no shard" 2 "no number" -- lw transfer first "$target"
+    expect "of none there is" 2 "no shard 77" -- lw transfer 77 "$target"
+    expect "a move to who holds it" 0 -- lw move 1 "$target"
+}
+
+one_dies() {
+    local victim
+    victim=$(pgrep -f "listen 127.0.0.1:$((port + 2))")
+    kill -9 "$victim"
+    await 10 is_degraded
+    ok "a node that was killed is missed" $((!$?)) "$(lw status | head -n 4)"
+    await 5 grep -q '^n3 | ended (signal 9)' up.err
+    ok "and up says so" $((!$?)) "$(tail -n 3 up.err)"
+    ok "its broker is gone with it" $(($(brokers) == 2))
+    expect "writes go on" 0 -- lw put greeting again
+    expect "reads too" 0 -- lw get greeting
+    ok "what was written" $(($(grep -cx again out) == 1)) "$(cat out)"
+}
+
+all_again() {
+    end TERM
+    begin "the same command starts them again"
+    expect "what was written is there" 0 -- lw get greeting
+    ok "all of it" $(($(grep -cx again out) == 1)) "$(cat out)"
+}
+
+# A fourth node, by hand.
+join_refused() {
+    local listen=127.0.0.1:$((port + 9)) member=127.0.0.1:$port
+    lw token --data lattice/n1 >token
+    expect "join without a token" 2 "token" -- lw start --data d4 --listen "$listen" --join "$member"
+    echo nonsense >bad
+    expect "with nonsense for one" 2 "token" -- lw start --data d4 --listen "$listen" --join "$member" --token-file bad
+    expect "without its file" 6 "absent" -- lw start --data d4 --listen "$listen" --join "$member" --token-file absent
+    lw token --data lattice/n1 --expires 1ms >late
+    sleep 0.1
+    expect "with one that has expired" 6 "expired" -- lw start --data d4 --listen "$listen" --join "$member" --token-file late
+    "$program" start --data stranger --listen 127.0.0.1:0 >stranger.out 2>&1 &
+    local stranger=$!
+    await 10 grep -q 'to add a node' stranger.out
+    expect "with one of another lattice" 6 -- lw start --data d4 --listen "$listen" --join "$member" --token-file stranger/join-token
+    kill -TERM $stranger
+    wait $stranger
+    expect "a folder of another lattice" 6 "another lattice" -- lw start --data stranger --listen "$listen" --join "$member" --token-file token
+    expect "a token of no folder" 2 -- lw token --data nowhere
+    expect "a bus that is none" 2 "child, none" -- lw start --data d5 --listen "$listen" --bus carrier-pigeon
+}
+
+one_joins_and_leaves() {
+    local listen=127.0.0.1:$((port + 9))
+    "$program" start --data d4 --listen "$listen" --join "127.0.0.1:$((port + 1))" --token-file token --zone attic --bus none >d4.out 2>d4.err &
+    local fourth=$!
+    await 20 grep -q "listening on $listen" d4.out
+    ok "a fourth node joins" $((!$?)) "$(tail -n 3 d4.err)"
+    lw nodes --json >out
+    json "in its zone" '[n["zone"] for n in j["nodes"] if n["address"] == "'$listen'"] == ["attic"]'
+    expect "it drains" 0 "empties" -- lw drain "$listen"
+    expect "it fills again" 0 "fills" -- lw drain --undo "$listen"
+    expect "it leaves" 0 "leaves" -- lw leave "$listen"
+    await 20 sh -c "! kill -0 $fourth 2>/dev/null"
+    ok "and ends" $((!$?)) "$(tail -n 3 d4.err)"
+    expect "its folder is of no more use" 6 -- lw start --data d4 --listen "$listen"
+    lw nodes >out
+    ok "three are left" $(($(wc -l <out) == 3)) "$(cat out)"
+}
+
+no_nats_server() {
+    # As where none is installed: its place in PATH is taken by one that is too old.
+    mkdir -p fake
+    printf '#!/bin/sh\necho "nats-server: v2.1.0"\n' >fake/nats-server
+    chmod +x fake/nats-server
+    PATH=$root/fake:$PATH "$program" up -n 2 --data old --listen "127.0.0.1:$((port + 20))" >old.out 2>old.err &
+    local pid=$!
+    await 20 grep -q 'nodes serve' old.out
+    ok "nodes serve without a bus" $((!$?)) "$(tail -n 3 old.err)"
+    await 10 grep -q 'nats-server is too old' old.err
+    ok "and say why there is none" $((!$?)) "$(tail -n 3 old.err)"
+    expect "values are kept all the same" 0 -- lw put a b --addr "127.0.0.1:$((port + 20))"
+    kill -TERM $pid
+    wait $pid
+}
+
+three_nodes
+leaders_move
+one_dies
+all_again
+join_refused
+one_joins_and_leaves
+end INT
+no_nats_server
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
