@@ -86,6 +86,22 @@ static bool entry_split(lw_bytes entry, lw_bytes *batch, entry_kind *kind, lw_ep
     return *kind >= ENTRY_NOOP && *kind <= ENTRY_KEPT;
 }
 
+/* Who is no member any more since this entry is told by the leader: it hears of nothing else. */
+static void tell_gone(const lw_replica *replica, const lw_shard_descriptor *before,
+                      uint64_t index) {
+    const lw_shard_descriptor *now = &replica->descriptor;
+    for (uint32_t one = 0; one < before->replica_count && replica->serving; one++) {
+        bool stays = false;
+        for (uint32_t other = 0; other < now->replica_count && !stays; other++) {
+            stays = now->replicas[other].node == before->replicas[one].node;
+        }
+        if (!stays) {
+            lw_groups_gone(replica->options.groups, before->replicas[one].node,
+                           replica->options.shard, index);
+        }
+    }
+}
+
 /* Applies an entry, or skips a void one: then `*status` is LW_UNAVAILABLE. */
 static lw_status apply(lw_replica *replica, const lw_group_entry *entry, lw_status *status) {
     lw_bytes batch;
@@ -120,8 +136,10 @@ static lw_status apply(lw_replica *replica, const lw_group_entry *entry, lw_stat
     if (!changes || *status != LW_OK) {
         return LW_OK;
     }
+    lw_shard_descriptor before = replica->descriptor; /* but for its views */
     LW_TRY(take_new_descriptor(replica, batch));
     if (replica->log != NULL) {
+        tell_gone(replica, &before, entry->index);
         replica_leave_joint(replica);
         replica_tell(replica);
     }

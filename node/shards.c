@@ -478,7 +478,8 @@ lw_status lw_shards_replay(void *argument, const lw_log_record *record) {
 bool lw_shards_begins(void *argument, uint64_t group, uint64_t index) {
     lw_shards *shards = argument;
     const lw_tree *tree = lw_store_tree(shards->options.store, group);
-    return tree != NULL && lw_tree_flushed(tree) >= index;
+    /* Of a shard that was removed nothing counts, but its records have to follow on each other. */
+    return tree == NULL || lw_tree_flushed(tree) >= index;
 }
 
 /* What comes off goes behind its parent, and may have to be split itself. */
@@ -506,6 +507,9 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
         LW_TRY(lw_replica_start(shards->sorted[index]->replica, log));
     }
     shards->serving = true;
+    if (shards->others.ask != NULL) {
+        shards_patrol(shards);
+    }
     return LW_OK;
 }
 

@@ -56,7 +56,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_shards_open(const lw_shards_options *options,
                                                lw_shards **shards);
 /* Takes one record while the log is replayed: an lw_log_visit. */
 LW_MUST_USE lw_status lw_shards_replay(void *shards, const lw_log_record *record);
-/* Whether the tree of a group is there and flushed up to `index`: an lw_log_options.begins. */
+/* Whether the tree of a group, if there is one, is flushed up to `index`: an lw_log_options.begins.
+ */
 bool lw_shards_begins(void *shards, uint64_t group, uint64_t index);
 /* After replay: all that this node leads serve. LW_CORRUPTION if they leave a gap, or overlap (D1).
  */

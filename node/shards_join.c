@@ -11,14 +11,19 @@
  *                  split from, which does not know yet that it was removed
  * Whoever wrote goes on writing, so it is looked at again.
  *
- * A replica that is a member no more is told so, and removed: it ends, its tombstone is durable,
+ * A replica that is a member no more is told so by the leader, or finds out by asking now and then,
+ * and is removed: it ends, its tombstone is durable,
  * its tree is dropped, the log lets go. A crash in between leaves a replica that is told again, or
  * a tombstone by which the next start does the rest. */
 #include "node/shards_state.h"
 
 #include "node/snapshot.h"
 
-enum { DESCRIBE_MS = 3000, REMOVAL_PAUSE_MS = 100 };
+enum {
+    DESCRIBE_MS = 3000,
+    REMOVAL_PAUSE_MS = 100,
+    PATROL_MS = 5000, /* to twice as much, between two looks after replicas that do not lead */
+};
 #define NS_PER_MS UINT64_C(1000000)
 
 /* ---- fibers of its own ---------------------------------------------------------------------- */
@@ -45,25 +50,27 @@ typedef struct introduction {
     lw_buffer reply;
 } introduction;
 
-/* What the one who wrote knows of the shard. Views of job->reply. */
-LW_YIELDS static lw_status ask_for_descriptor(introduction *job, lw_shard_descriptor *shard) {
-    lw_shards *shards = job->shards;
+/* What another node knows of a shard. Views of `reply`. */
+LW_YIELDS static lw_status ask_for_descriptor(lw_shards *shards, uint64_t node, uint64_t id,
+                                              lw_buffer *reply, lw_shard_descriptor *shard) {
     lw_buffer body = lw_buffer_in(shards->env->memory);
-    lw_describe_request_encode(job->group, &body);
+    lw_describe_request_encode(id, &body);
     lw_request request = {
         .kind = LW_MESSAGE_DESCRIBE, .timeout_ms = DESCRIBE_MS, .body = lw_buffer_view(&body)};
     uint64_t until_ns = lw_env_now(shards->env) + DESCRIBE_MS * NS_PER_MS;
     lw_status status =
-        shards->others.ask(shards->options.argument, job->from, &request, until_ns, &job->reply);
+        shards->others.ask(shards->options.argument, node, &request, until_ns, reply);
     lw_buffer_reset(&body);
     LW_TRY(status);
     lw_reader reader;
     uint32_t count = 0;
-    LW_TRY(lw_topology_open(lw_buffer_view(&job->reply), &reader, &count));
-    if (count != 1) {
+    LW_TRY(lw_topology_open(lw_buffer_view(reply), &reader, &count));
+    if (count == 1) {
+        LW_TRY(lw_topology_next(&reader, shard));
+    }
+    if (count != 1 || shard->id != id) {
         return lw_fail(LW_INVALID_ARGUMENT, "a description of a shard is not well-formed");
     }
-    LW_TRY(lw_topology_next(&reader, shard));
     return LW_OK;
 }
 
@@ -107,8 +114,9 @@ LW_YIELDS static void introduce_main(void *argument) {
     introduction *job = argument;
     lw_shards *shards = job->shards;
     lw_shard_descriptor shard;
-    if (ask_for_descriptor(job, &shard) == LW_OK && shard.id == job->group && shards->serving &&
-        !shards->dead && welcome(shards, &shard) && admit(shards, &shard) != LW_OK) {
+    if (ask_for_descriptor(shards, job->from, job->group, &job->reply, &shard) == LW_OK &&
+        shards->serving && !shards->dead && welcome(shards, &shard) &&
+        admit(shards, &shard) != LW_OK) {
         lw_logline(shards->env, LW_LEVEL_ERROR, "a replica could not be made",
                    "shard=%llu reason=\"%s\"", (unsigned long long)shard.id, lw_error_slot()->text);
     }
@@ -260,23 +268,104 @@ LW_YIELDS static void remove_main(void *argument) {
     background_end(shards);
 }
 
-void shards_gone(void *argument, lw_replica *replica) {
-    lw_shards *shards = argument;
-    lw_shard_descriptor shard;
+/* `epoch`: in which it is known not to be a member. */
+static void send_away(lw_shards *shards, shards_member *member, lw_epoch epoch) {
     lw_replica_figures figures;
-    lw_replica_descriptor(replica, &shard);
-    shards_member *member = shards_member_of(shards, shard.id);
-    if (member == NULL || member->leaving || !shards->serving) {
+    if (member->leaving || !shards->serving || shards->dead) {
         return;
     }
-    lw_replica_figures_get(replica, &figures);
+    lw_replica_figures_get(member->replica, &figures);
     removal *job = lw_allocate_zero(shards->env->memory, sizeof(*job));
-    *job =
-        (removal){.shards = shards, .member = member, .term = figures.term, .epoch = shard.epoch};
+    *job = (removal){.shards = shards, .member = member, .term = figures.term, .epoch = epoch};
     member->leaving = true;
     shards_unsort(shards, member);
     shards->background_count++;
     lw_env_start(shards->env, "remove replica", remove_main, job);
+}
+
+void shards_gone(void *argument, lw_replica *replica) {
+    lw_shards *shards = argument;
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(replica, &shard);
+    shards_member *member = shards_member_of(shards, shard.id);
+    if (member != NULL) {
+        send_away(shards, member, shard.epoch);
+    }
+}
+
+/* ---- looking after it ----------------------------------------------------------------------- */
+
+/* Somebody who knows more of the shard than a replica here that does not lead: its leader, or in
+ * turn the others. 0: nobody. */
+static uint64_t whom_to_ask(const lw_shards *shards, const lw_shard_descriptor *shard) {
+    uint64_t own = shards->options.node;
+    if (shard->leader != 0 && shard->leader != own) {
+        return shard->leader;
+    }
+    uint64_t first =
+        shard->replica_count == 0 ? 0 : lw_env_random_below(shards->env, shard->replica_count);
+    for (uint32_t step = 0; step < shard->replica_count; step++) {
+        uint64_t node = shard->replicas[(first + step) % shard->replica_count].node;
+        if (node != own) {
+            return node;
+        }
+    }
+    return 0;
+}
+
+/* Nobody may have told it that it is no member any more, or the message was lost. */
+LW_YIELDS static void look_after(lw_shards *shards, uint64_t id) {
+    lw_shard_descriptor known, told;
+    shards_member *member = shards_member_of(shards, id);
+    if (member == NULL || member->leaving || lw_replica_leads(member->replica)) {
+        return;
+    }
+    lw_replica_descriptor(member->replica, &known);
+    uint64_t node = whom_to_ask(shards, &known);
+    lw_buffer reply = lw_buffer_in(shards->env->memory);
+    if (node != 0 && ask_for_descriptor(shards, node, id, &reply, &told) == LW_OK &&
+        (member = shards_member_of(shards, id)) != NULL && !member->leaving) {
+        lw_replica_descriptor(member->replica, &known);
+        if (told.epoch.config_version > known.epoch.config_version &&
+            !names(&told, shards->options.node)) {
+            LW_MARK(shards->env, "shards.found_to_be_gone");
+            send_away(shards, member, told.epoch);
+        }
+    }
+    lw_buffer_reset(&reply);
+}
+
+/* Their ids, since members come and go meanwhile. Ends with a 0. */
+static uint64_t *all_ids(const lw_shards *shards) {
+    uint32_t count = 0;
+    uint64_t *ids = lw_allocate_zero(shards->env->memory, (shards->by_id.count + 1) * sizeof(*ids));
+    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
+        for (const lw_map_node *node = shards->by_id.buckets[index]; node != NULL;
+             node = node->next) {
+            ids[count++] = LW_MAP_ENTRY(node, shards_member, node)->shard;
+        }
+    }
+    return ids;
+}
+
+LW_YIELDS static void patrol_main(void *argument) {
+    lw_shards *shards = argument;
+    while (shards->serving && !shards->dead) {
+        uint64_t pause_ms = PATROL_MS + lw_env_random_below(shards->env, PATROL_MS);
+        (void)lw_env_wait(shards->env, &shards->stop,
+                          lw_env_now(shards->env) + pause_ms * NS_PER_MS);
+        uint64_t *ids = all_ids(shards);
+        for (uint64_t *id = ids; *id != 0 && shards->serving && !shards->dead; id++) {
+            look_after(shards, *id);
+        }
+        lw_free(shards->env->memory, ids);
+    }
+    background_end(shards);
+}
+
+void shards_patrol(lw_shards *shards) {
+    shards->background_count++;
+    lw_env_start(shards->env, "patrol", patrol_main, shards);
 }
 
 lw_status shards_finish_removals(lw_shards *shards, lw_log *log) {

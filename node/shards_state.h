@@ -97,6 +97,9 @@ void shards_stranger(void *shards, uint64_t from, uint64_t group, lw_raft_kind k
 void shards_installed(void *shards, lw_replica *replica);
 /* A replica has learned that it is no member any more. */
 void shards_gone(void *shards, lw_replica *replica);
+/* Looks now and then after replicas that do not lead, in a fiber: whether they are members still.
+ */
+void shards_patrol(lw_shards *shards);
 /* What a crash left of a replica that was being removed. */
 LW_MUST_USE LW_YIELDS lw_status shards_finish_removals(lw_shards *shards, lw_log *log);
 /* Waits until the fibers of its own have ended. */

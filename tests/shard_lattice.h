@@ -397,9 +397,8 @@ static inline bool lattice_begins(void *argument, uint64_t group, uint64_t index
 
 static inline lw_status lattice_open_parts(lattice_node *node) {
     LW_TRY(lattice_open_store(node));
-    lw_gc_options gc = {.env = node->env,
-                        .retention_ms = node->in->retention_ms,
-                        .session_label = lattice_label};
+    lw_gc_options gc = {
+        .env = node->env, .retention_ms = node->in->retention_ms, .session_label = lattice_label};
     node->gc = node->in->retention_ms > 0 ? lw_gc_open(&gc) : NULL;
     lw_shards_others others = {.send = lattice_send,
                                .ask = lattice_ask_node,
@@ -490,6 +489,39 @@ static inline void lattice_shut(lattice *in, uint64_t id) {
     expect(in, node->done, "a node closes");
     lw_host_kill(node->host);
     lattice_links(in);
+}
+
+/* The same as lattice_crash and lattice_boot, but while the story goes on. */
+static inline void lattice_reboot_main(void *argument) {
+    lattice_node *node = argument;
+    lattice_open_main(node);
+    node->open = node->opened == LW_OK;
+    lattice_links(node->in);
+}
+
+static inline void lattice_reboot(void *argument) {
+    lattice_node *node = argument;
+    if (!lw_host_running(node->host)) {
+        node->shards = NULL;
+        node->life++;
+        node->env = lw_host_boot(node->host);
+        lw_env_start(node->env, "boot", lattice_reboot_main, node);
+    }
+}
+
+static inline void lattice_fall(void *argument) {
+    lattice_node *node = argument;
+    if (node->open) {
+        lattice_crash(node->in, node->id);
+    }
+}
+
+/* Crashes a node after a while, and boots it after another. */
+static inline void lattice_stumble(lattice *in, uint64_t id, uint64_t after_ms, uint64_t down_ms) {
+    uint64_t now_ns = lw_world_now(in->world);
+    lw_world_at(in->world, now_ns + after_ms * LATTICE_MS, lattice_fall, &in->nodes[id]);
+    lw_world_at(in->world, now_ns + (after_ms + down_ms) * LATTICE_MS, lattice_reboot,
+                &in->nodes[id]);
 }
 
 /* Cuts a node off from all others, or mends that. */

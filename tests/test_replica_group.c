@@ -2,6 +2,8 @@
 /* Shards on several nodes: leading and following, splits, and what leaders must not forget. */
 #include "tests/shard_lattice.h"
 
+#include <stdlib.h>
+
 static const lattice_shard one_shard[] = {
     {.id = LW_ROOT_SHARD, .start = "", .end = "", .nodes = {1, 2, 3}}};
 
@@ -503,7 +505,147 @@ static void a_half_waits_for_the_split(void **state) {
     lattice_hold(a_half_waits_for_the_split_story, "shards.overlap_ignored");
 }
 
-/* ---- garbage ---------------------------------------------------------------------------------- */
+/* ---- under load -------------------------------------------------------------------------------
+ */
+
+enum { ACCOUNTS = 4, MONEY = 100, TRANSFERS = 120 };
+
+static void account_of(char half, int number, char key[4]) {
+    (void)snprintf(key, 4, "%c%d", half, number);
+}
+
+typedef struct balance {
+    char key[4];
+    int money;
+    uint64_t seen;
+} balance;
+
+/* False if it could not be read. */
+static bool read_balance(lattice *in, char half, int number, uint64_t timestamp, balance *read) {
+    account_of(half, number, read->key);
+    lw_buffer body = lw_buffer_in(in->memory);
+    lattice_get_body(read->key, timestamp, &body);
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_GET, read->key, &body);
+    const char *value = lattice_value(ask, &read->seen);
+    read->money = value[0] == '?' ? 0 : atoi(value);
+    return value[0] != '?';
+}
+
+/* Moves one piece from one account to another of the same half, in a strict transaction. */
+static void move_money(lattice *in, char half) {
+    int from = (int)unit_random_below(&in->chance, ACCOUNTS);
+    int to = (from + 1 + (int)unit_random_below(&in->chance, ACCOUNTS - 1)) % ACCOUNTS;
+    balance one, other;
+    uint64_t start = lattice_timestamp(in);
+    if (!read_balance(in, half, from, start, &one) || !read_balance(in, half, to, start, &other)) {
+        return; /* locked, or nobody is there for a while */
+    }
+    char less[16], more[16];
+    (void)snprintf(less, sizeof(less), "%d", one.money - 1);
+    (void)snprintf(more, sizeof(more), "%d", other.money + 1);
+    lw_mutation mutations[] = {lattice_put(one.key, less, one.seen),
+                               lattice_put(other.key, more, other.seen)};
+    if (lw_compare(mutations[0].key, mutations[1].key) > 0) {
+        lw_mutation first = mutations[0];
+        mutations[0] = mutations[1];
+        mutations[1] = first;
+    }
+    lw_status status = lattice_commit(in, start, mutations, 2, NULL);
+    expect(in, status == LW_OK || status == LW_CONFLICT || status == LW_UNAVAILABLE,
+           "money is moved, or is not");
+}
+
+static void check_sum(lattice *in, char half) {
+    uint64_t timestamp = lattice_timestamp(in);
+    int sum = 0;
+    for (int number = 0; number < ACCOUNTS; number++) {
+        balance one;
+        expect(in, read_balance(in, half, number, timestamp, &one), "an account is read");
+        sum += one.money;
+    }
+    expect(in, sum == ACCOUNTS * MONEY, "no money is lost or made");
+}
+
+/* One step of what an operator, or placement, might do to one of the halves; what cannot be done
+ * now is not. */
+static void shuffle(lattice *in, const char *key) {
+    uint64_t node = 1 + unit_random_below(&in->chance, LATTICE_NODES);
+    uint64_t other = 1 + unit_random_below(&in->chance, LATTICE_NODES);
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_change_replicas_request request = {.learner = node};
+    lw_message_kind kind = LW_MESSAGE_CHANGE_REPLICAS;
+    switch (unit_random_below(&in->chance, 5)) {
+    case 0:
+        kind = LW_MESSAGE_TRANSFER;
+        lw_transfer_request_encode(&(lw_transfer_request){.node = node}, &body);
+        break;
+    case 1:
+        lattice_stumble(in, node, unit_random_below(&in->chance, 300),
+                        unit_random_below(&in->chance, 3000));
+        return;
+    case 2:
+        break;
+    case 3:
+        request = (lw_change_replicas_request){.voter = node, .leaves = other == node ? 0 : other};
+        break;
+    default:
+        request = (lw_change_replicas_request){.leaves = node};
+        break;
+    }
+    if (kind == LW_MESSAGE_CHANGE_REPLICAS) {
+        lw_change_replicas_request_encode(&request, &body);
+    }
+    uint64_t leader = lattice_leader(in, lw_text(key));
+    if (leader != 0) {
+        lattice_ask *ask = lattice_send_to(in, leader, kind, lw_text(key), &body);
+        (void)lattice_await(ask, unit_random_below(&in->chance, 400));
+    }
+}
+
+static void the_bank_survives_everything_story(lattice *in) {
+    lattice_make(in, one_shard, 1);
+    lattice_boot(in, 4);
+    for (int number = 0; number < ACCOUNTS; number++) {
+        char low[4], high[4];
+        account_of('a', number, low);
+        account_of('z', number, high);
+        lattice_write(in, low, "100");
+        lattice_write(in, high, "100");
+    }
+    for (int round = 0; round < TRANSFERS && in->failure[0] == 0; round++) {
+        char half = round % 2 == 0 ? 'a' : 'z';
+        move_money(in, half);
+        if (round % 3 == 0) {
+            shuffle(in, half == 'a' ? "a" : "z");
+        }
+        if (round == TRANSFERS / 3) {
+            expect(in, split(in, "m")->status == LW_OK, "it is split");
+        }
+        if (round % 20 == 19) {
+            check_sum(in, half);
+        }
+    }
+    lattice_pass_ms(in, 10000);
+    for (uint64_t id = 1; id <= LATTICE_NODES; id++) {
+        expect(in, lattice_up(in, id), "every node is up");
+    }
+    check_sum(in, 'a');
+    check_sum(in, 'z');
+    lattice_same_everywhere(in);
+}
+static void the_bank_survives_everything(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        char failure[256];
+        lattice_tell(the_bank_survives_everything_story, seed, NULL, failure);
+        if (failure[0] != 0) {
+            fail_msg("seed %d: not as expected: %s", (int)seed, failure);
+        }
+    }
+}
+
+/* ---- garbage ----------------------------------------------------------------------------------
+ */
 
 static lw_status read_at(lattice *in, const char *key, uint64_t timestamp, const char **value) {
     lw_buffer body = lw_buffer_in(in->memory);
@@ -558,6 +700,7 @@ int main(void) {
         cmocka_unit_test(one_voter_takes_the_place_of_another),
         cmocka_unit_test(who_was_removed_is_not_called_back),
         cmocka_unit_test(a_half_waits_for_the_split),
+        cmocka_unit_test(the_bank_survives_everything),
         cmocka_unit_test(what_was_collected_alone_is_refused_by_all),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
