@@ -132,8 +132,9 @@ void lw_hkdf(const uint8_t salt[LW_DIGEST_SIZE], lw_bytes input, uint32_t count,
     uint8_t key[LW_DIGEST_SIZE];
     hmac(salt, input, (lw_bytes){0}, key);
     lw_bytes before = {0};
-    for (uint8_t number = 1; number <= count; number++) {
-        uint8_t *output = outputs + (size_t)(number - 1) * LW_DIGEST_SIZE;
+    for (uint32_t index = 0; index < count; index++) {
+        uint8_t *output = outputs + (size_t)index * LW_DIGEST_SIZE;
+        uint8_t number = (uint8_t)(index + 1);
         hmac(key, before, lw_view(&number, 1), output);
         before = lw_view(output, LW_DIGEST_SIZE);
     }

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Greetings, steps and cards, written and read. What is read is held against what could have been
+ * written before any of it is believed. */
 #include "lattice/greeting.h"
 
 #include "lattice/message.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Tokens and the keys that follow from the lattice's, each for one purpose. */
 #include "lattice/token.h"
 
 enum {

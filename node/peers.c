@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Who is known, what is sent to whom and asked of whom, and the end of it all. The links themselves
+ * are in peers_dial.c (ours) and peers_accept.c (those of others to us). */
 #include "node/peers_private.h"
 
 #include <inttypes.h>

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The handshake as straight code: each side says and reads its steps, and says what went wrong in
+ * words that fit the side it was on. */
 #include "node/peers_handshake.h"
 
 enum {

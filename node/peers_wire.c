@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Bytes in, bytes out: records are opened as they arrive, and sealed as they leave, a piece at a
+ * time. */
 #include "node/peers_wire.h"
 
 enum {

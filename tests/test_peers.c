@@ -28,8 +28,11 @@ static void a_link_that_nobody_uses_costs_nothing(void **state) {
     (void)state;
     lattice *in = open_quiet(1);
     node *one = boot(in, 0), *other = boot(in, 1);
+    size_t before = lw_memory_used(one->env->memory);
     acquaint(one, other);
     say(one, other, "hello");
+    run_for(in, SECOND);
+    assert_true(lw_memory_used(one->env->memory) - before < 24 * 1024); /* both directions */
     assert_false(lw_world_run(in->world, lw_world_now(in->world) + 100 * SECOND));
     assert_true(up(one, other));
     assert_string_equal(other->last, "hello");
@@ -99,6 +102,30 @@ static void there_is_no_pause_once_a_peer_was_heard_of(void **state) {
         assert_true(up(one, other));
         close_lattice(in);
     }
+}
+
+static void a_peer_that_is_gone_is_lamented_once_a_minute(void **state) {
+    (void)state;
+    lattice *in = open_quiet(1);
+    node *one = boot(in, 0), *other = &in->nodes[1];
+    make_identity(2, &in->key, &other->identity);
+    FILE *trace = tmpfile();
+    assert_non_null(trace);
+    lw_world_trace_to(in->world, trace);
+    lw_peers_set(one->peers, id_of(other), other->address);
+    run_for(in, 290 * SECOND);
+    lw_world_trace_to(in->world, NULL);
+    uint32_t lines = 0, dials = 0;
+    char line[1024];
+    rewind(trace);
+    while (fgets(line, sizeof(line), trace) != NULL) {
+        lines += strstr(line, "not linked") != NULL ? 1 : 0;
+        dials += strstr(line, "connect ") != NULL ? 1 : 0;
+    }
+    (void)fclose(trace);
+    assert_int_equal(lines, 5);
+    assert_in_range(dials, 80, 250); /* every 1.5 to 3 s */
+    close_lattice(in);
 }
 
 static void silence_is_noticed_when_something_is_expected(void **state) {
@@ -839,6 +866,7 @@ int main(void) {
         cmocka_unit_test(a_peer_that_restarts_is_linked_again),
         cmocka_unit_test(a_peer_that_comes_back_and_dials_is_dialled_at_once),
         cmocka_unit_test(there_is_no_pause_once_a_peer_was_heard_of),
+        cmocka_unit_test(a_peer_that_is_gone_is_lamented_once_a_minute),
         cmocka_unit_test(silence_is_noticed_when_something_is_expected),
         cmocka_unit_test(a_peer_that_is_watched_is_missed_by_itself),
         cmocka_unit_test(a_node_that_slept_does_not_think_that_all_others_died),
