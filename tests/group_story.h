@@ -518,7 +518,7 @@ static inline lw_status story_open_parts(story_node *node) {
     lw_groups_start(node->groups, node->log);
     lw_group_start(node->group);
     node->open = true;
-    return LW_OK;
+    return lw_group_alone(node->group) ? lw_group_settle(node->group) : LW_OK;
 }
 
 static inline void story_open_main(void *argument) {
@@ -647,11 +647,24 @@ static inline bool story_has(const story_state *state, uint64_t value) {
     return false;
 }
 
-/* Whether all that live have applied the same, and somebody leads. */
+/* Whether a node is a member, as its leader knows. */
+static inline bool story_member(const story *on, uint32_t leader, uint32_t at) {
+    const lw_group_members *members = &on->nodes[leader].state.members;
+    bool found = false;
+    for (uint32_t place = 0; place < members->count; place++) {
+        found = found || members->replicas[place].node == on->nodes[at].id;
+    }
+    return found;
+}
+
+/* Whether all members have applied the same, and somebody leads. */
 static inline bool story_settled(const story *on) {
     uint32_t leader = story_leader(on);
     for (uint32_t at = 0; at < on->node_count && leader < on->node_count; at++) {
         const story_node *node = &on->nodes[at];
+        if (!story_member(on, leader, at)) {
+            continue;
+        }
         if (!node->open || !lw_host_running(node->host) ||
             node->state.index != lw_group_last_index(on->nodes[leader].group)) {
             return false;
@@ -675,8 +688,10 @@ static inline void story_heal(story *on) {
         story_pass(on, 10);
     }
     story_expect(on, story_settled(on), "everybody comes to the same state");
-    for (uint32_t at = 0; at < on->node_count; at++) {
-        for (uint32_t place = 0; place < on->acknowledged_count; place++) {
+    uint32_t leader = story_leader(on);
+    for (uint32_t at = 0; at < on->node_count && leader < on->node_count; at++) {
+        for (uint32_t place = 0; place < on->acknowledged_count && story_member(on, leader, at);
+             place++) {
             story_expect(on, story_has(&on->nodes[at].state, on->acknowledged[place]),
                          "what was acknowledged is there");
         }

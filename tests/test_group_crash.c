@@ -164,6 +164,73 @@ static void storms_are_survived(void **state) {
     }
 }
 
+/* What may follow on the present members: somebody comes as a learner, becomes a voter, goes. */
+static lw_group_members next_members(story *on, const lw_group_members *now) {
+    lw_group_members next = {.count = 0};
+    uint32_t who = (uint32_t)unit_random_below(&on->random, STORY_NODES), voters = 0;
+    bool found = false;
+    for (uint32_t place = 0; place < now->count; place++) {
+        voters += now->replicas[place].role != LW_REPLICA_LEARNER;
+    }
+    for (uint32_t place = 0; place < now->count; place++) {
+        lw_shard_replica replica = now->replicas[place];
+        if (replica.node == who + 1) {
+            found = true;
+            if (replica.role == LW_REPLICA_LEARNER) {
+                replica.role = LW_REPLICA_JOINING;
+            } else if (voters > 1) {
+                replica.role = LW_REPLICA_LEAVING;
+            }
+        }
+        next.replicas[next.count++] = replica;
+    }
+    uint32_t place = next.count;
+    for (; !found && place > 0 && next.replicas[place - 1].node > who + 1; place--) {
+        next.replicas[place] = next.replicas[place - 1];
+    }
+    if (!found) {
+        next.replicas[place] = (lw_shard_replica){.node = who + 1, .role = LW_REPLICA_LEARNER};
+        next.count++;
+    }
+    return next;
+}
+
+static bool storm_of_members(uint64_t seed, const char *bug, char failure[256]) {
+    story *on = story_open(seed, STORY_NODES, 1 + (uint32_t)seed % 3, bug);
+    on->loss_percent = 5;
+    on->behind_max = 32 * 1024;
+    on->value_size = 300;
+    story_boot_all(on);
+    for (int round = 0; round < 60 && on->failure[0] == 0; round++) {
+        uint32_t who = (uint32_t)unit_random_below(&on->random, STORY_NODES);
+        uint64_t what = unit_random_below(&on->random, 6);
+        if (what == 0 && lw_host_running(on->nodes[who].host)) {
+            lw_host_crash_after(on->nodes[who].host, unit_random_below(&on->random, 12),
+                                crashes[unit_random_below(&on->random, CRASH_COUNT)]);
+        } else if (what == 1) {
+            story_cut(on, who, !on->cut[who][(who + 1) % STORY_NODES]);
+        }
+        uint32_t leader = story_leader(on);
+        if (what > 2 && leader < STORY_NODES) {
+            lw_group_members next = next_members(on, &on->nodes[leader].state.members);
+            story_change(on, leader, &next);
+        }
+        live(on, 8);
+    }
+    story_heal(on);
+    return ended_well(on, failure);
+}
+
+static void members_change_in_storms(void **state) {
+    (void)state;
+    char failure[256];
+    for (uint64_t seed = 1; seed <= 30; seed++) {
+        if (!storm_of_members(seed, NULL, failure)) {
+            fail_msg("seed %llu: %s", (unsigned long long)seed, failure);
+        }
+    }
+}
+
 /* ---- votes (R1) ----------------------------------------------------------------------------- */
 
 /* Whom a node has voted for in some term; 0: nobody. */
@@ -237,6 +304,7 @@ int main(void) {
         cmocka_unit_test(power_loss_under_a_snapshot_leaves_all_of_it_or_nothing),
         cmocka_unit_test(power_loss_of_all_keeps_what_was_acknowledged),
         cmocka_unit_test(storms_are_survived),
+        cmocka_unit_test(members_change_in_storms),
         cmocka_unit_test(a_vote_outlives_its_voter),
         cmocka_unit_test(planted_bugs_are_noticed),
     };
