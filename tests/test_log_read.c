@@ -654,6 +654,20 @@ static void begin_and_wait(tale *told) {
     lw_log_close(told->log);
 }
 
+static void look_from_outside(tale *told) {
+    lw_buffer text = lw_buffer_in(told->env->memory), faults = lw_buffer_in(told->env->memory);
+    told->seen[1] = (uint64_t)lw_log_check(told->env, "data/log", NULL, NULL, &faults);
+    char path[64];
+    for (uint64_t number = 1; number <= told->seen[0]; number++) {
+        snprintf(path, sizeof(path), "data/log/%016llx.log", (unsigned long long)number);
+        (void)!lw_log_inspect(told->env, path, &text);
+    }
+    lw_buffer_append_u8(&text, 0);
+    told->seen[2] = strstr((const char *)text.data, "  begin group=2 term=2 index=500 ") != NULL;
+    lw_buffer_reset(&text);
+    lw_buffer_reset(&faults);
+}
+
 static void reopen(tale *told) {
     (void)open_log(told);
 }
@@ -664,6 +678,9 @@ static void a_marker_stays_until_its_owner_lets_go_of_it(void **state) {
     run(told, begin_and_wait);
     expect_right(told, 1, 0);
     assert_in_range(told->seen[0], 5, 100);
+    run(told, look_from_outside);
+    assert_int_equal(told->seen[1], LW_OK);
+    assert_true(told->seen[2]);
     lw_host_crash(told->host);
     run(told, reopen);
     expect_right(told, 1, 1);

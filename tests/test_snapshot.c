@@ -327,6 +327,23 @@ static void write_on(void *argument) {
     on->writing = false;
 }
 
+static bool folder_empty(journey *on, side *of, const char *folder) {
+    char path[64];
+    lw_buffer names = lw_buffer_in(of->env->memory);
+    snprintf(path, sizeof(path), "data/%s/sst", folder);
+    lw_status status = lw_path_list(of->env, path, &names);
+    bool empty = names.size == 0 && (status == LW_OK || status == LW_NOT_FOUND);
+    snprintf(path, sizeof(path), "data/%s", folder);
+    lw_buffer_clear(&names);
+    status = lw_path_list(of->env, path, &names);
+    empty = empty && names.size <= sizeof("sst") && (status == LW_OK || status == LW_NOT_FOUND);
+    lw_buffer_reset(&names);
+    if (!empty) {
+        wrong(on, "something was left behind");
+    }
+    return empty;
+}
+
 static void stop_later(void *argument) {
     side *of = argument;
     lw_env_sleep(of->env, of->journey->stop_ns);
@@ -379,6 +396,7 @@ static void sender_main(void *argument) {
         lw_env_sleep(of->env, 100000);
     }
     lw_snapshots_close(of->snapshots);
+    (void)folder_empty(on, of, "outgoing");
     lw_store_close(of->store);
     of->store = NULL;
     on->ended = true;
@@ -520,23 +538,6 @@ static void travel(journey *on) {
             wrong(on, "the journey does not go on");
         }
     }
-}
-
-static bool folder_empty(journey *on, side *of, const char *folder) {
-    char path[64];
-    lw_buffer names = lw_buffer_in(of->env->memory);
-    snprintf(path, sizeof(path), "data/%s/sst", folder);
-    lw_status status = lw_path_list(of->env, path, &names);
-    bool empty = names.size == 0 && (status == LW_OK || status == LW_NOT_FOUND);
-    snprintf(path, sizeof(path), "data/%s", folder);
-    lw_buffer_clear(&names);
-    status = lw_path_list(of->env, path, &names);
-    empty = empty && names.size <= sizeof("sst") && (status == LW_OK || status == LW_NOT_FOUND);
-    lw_buffer_reset(&names);
-    if (!empty) {
-        wrong(on, "something was left behind");
-    }
-    return empty;
 }
 
 static void look_around(void *argument) {
