@@ -72,7 +72,7 @@ lw_status node_open_snapshots(lw_node *node) {
                                     .store = node->store,
                                     .directory = node->options.directory,
                                     .ask = ask_node,
-                                    .describe = describe,
+                                    .describe_shard = describe,
                                     .wanted = wanted,
                                     .install = install,
                                     .argument = node};

@@ -51,8 +51,9 @@ typedef struct lw_snapshots_options {
                                uint64_t deadline_ns, lw_buffer *reply);
     /* Called of a snapshot that is about to be sent: its term, and what the owner over there has to
      * know of it, appended to `head` (members and range as of then). `state` is what it holds. */
-    LW_YIELDS lw_status (*describe)(void *argument, uint64_t shard, uint64_t node, uint64_t index,
-                                    lw_snapshot *state, uint64_t *term, lw_buffer *head);
+    LW_YIELDS lw_status (*describe_shard)(void *argument, uint64_t shard, uint64_t node,
+                                          uint64_t index, lw_snapshot *state, uint64_t *term,
+                                          lw_buffer *head);
     /* Asked when a snapshot is offered, before anything is stored: LW_OK, or why not. LW_EXISTS:
      * the shard has come that far by itself. LW_REFUSED: not wanted here. Must not suspend.
      * `directory` is NULL. */
@@ -81,7 +82,7 @@ LW_YIELDS void lw_snapshots_close(lw_snapshots *snapshots);
  * LW_UNAVAILABLE  it could not be reached for `patience_ms`, receives another one, or got something
  *                 damaged though nothing is here; or this node stops. Try again later.
  * LW_FULL         no room there, or here.
- * Any other failure of describe, of the disk, or of `install` over there. */
+ * Any other failure of `describe_shard`, of the disk, or of `install` over there. */
 LW_MUST_USE LW_YIELDS lw_status lw_snapshots_send(lw_snapshots *snapshots, uint64_t shard,
                                                   uint64_t node, uint64_t *index);
 /* Carries out a request of kind LW_MESSAGE_SNAPSHOT_OFFER, _PIECE or _END of another node. */

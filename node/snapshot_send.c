@@ -91,8 +91,8 @@ static LW_YIELDS lw_status make_bundle(sending *send) {
     LW_TRY(snapshot_clear(of, of->outgoing));
     LW_TRY(
         lw_store_checkpoint_tree(options->store, send->shard, of->outgoing, &offer->index, &state));
-    lw_status status = options->describe(options->argument, send->shard, send->node, offer->index,
-                                         state, &offer->term, &send->head);
+    lw_status status = options->describe_shard(options->argument, send->shard, send->node,
+                                               offer->index, state, &offer->term, &send->head);
     lw_snapshot_close(state);
     LW_TRY(status);
     LW_ASSERT(send->head.size <= LW_SNAPSHOT_HEAD_SIZE_MAX);

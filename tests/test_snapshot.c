@@ -304,7 +304,7 @@ static bool open_snapshots(side *of) {
                                     .bytes_per_second = of->journey->rate,
                                     .patience_ms = 20000,
                                     .ask = ask,
-                                    .describe = describe,
+                                    .describe_shard = describe,
                                     .wanted = wanted,
                                     .install = install,
                                     .argument = of};
@@ -607,7 +607,7 @@ static void either_may_lose_power_at_any_step(void **state) {
     uint64_t resumed = 0;
     for (uint32_t which = 0; which < 2; which++) {
         bool more = true;
-        for (uint64_t step = 0; more; step += (which == 0 ? 7 : 2) * STRIDE) {
+        for (uint64_t step = 0; more; step += (which == 0 ? 7U : 2U) * STRIDE) {
             journey *on = depart(1 + step % 4);
             side *struck = which == 0 ? &on->sender : &on->receiver;
             uint32_t boots = struck->boots + (which == 0);
