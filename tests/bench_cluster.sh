@@ -44,9 +44,7 @@ start_lathwork() {
         members+=($!)
         local tries=0
         until grep -q '^listening on' "$directory/$index.log" || [ $((tries++)) -gt 500 ]; do sleep 0.01; done
-        [ $index -gt 0 ] ||
-            "$program" token --addr "127.0.0.1:$port" >"$directory/token" 2>"$directory/token.log"
-        join=(--join "127.0.0.1:$port" --token-file "$directory/token")
+        join=(--join "127.0.0.1:$port" --token-file "$directory/0/join-token")
     done
 }
 

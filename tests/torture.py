@@ -86,7 +86,7 @@ class Lattice:
         self.tag = f"{os.getpid() % 10000}"
         self.subnet = 64 + os.getpid() % 128
         self.folder = tempfile.mkdtemp(prefix="lathwork-torture.")
-        self.token = os.path.join(self.folder, "token")
+        self.token = os.path.join(self.folder, "n1", "join-token")
         self.spaces = []
         self.bridge = f"lwb{self.tag}"
         run("ip", "link", "add", self.bridge, "type", "bridge")
@@ -114,9 +114,6 @@ class Lattice:
         self.nodes.append(node)
         node.start(self.nodes[0] if node.number > 1 else None)
         wait(lambda: self.command("ping", node=node).returncode == 0, 20, f"n{node.number} serves")
-        if node.number == 1:
-            with open(self.token, "w", encoding="utf-8") as file:
-                file.write(self.command("token").stdout)
         return node
 
     def command(self, *words, node=None, timeout=15):
