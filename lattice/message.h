@@ -202,7 +202,8 @@ LW_MUST_USE lw_status lw_change_replicas_request_decode(lw_bytes body,
 
 /* DESCRIBE: the asker has heard of a replica here, or from here, and wants to know what this node
  * knows of its shard. The body is the shard's id; the reply the descriptor of the replica here, as
- * TOPOLOGY has it. LW_NOT_FOUND if there is none. */
+ * TOPOLOGY has it, and behind that the index of the entry up to which it is applied.
+ * LW_NOT_FOUND if there is none. */
 void lw_describe_request_encode(uint64_t shard, lw_buffer *body);
 LW_MUST_USE lw_status lw_describe_request_decode(lw_bytes body, uint64_t *shard);
 

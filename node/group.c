@@ -72,6 +72,7 @@ void group_append_state(lw_group *group) {
     lw_put_u64(payload, group->vote);
     lw_put_u64(payload + 8, group->start_index);
     lw_put_u64(payload + 16, group->start_term);
+    lw_put_u64(payload + 24, group->votes_from);
     lw_log_record record = {.group = group->id,
                             .term = group->term,
                             .kind = LW_LOG_STATE,

@@ -75,8 +75,10 @@ typedef struct lw_group_options {
     /* Both sets of voters have agreed on the new one: `members` is to be proposed now, which has no
      * others. */
     void (*leaves_joint)(void *argument, const lw_group_members *members);
-    /* A leader says that this node is no member any more: the replica is to go (hazard R14). */
-    void (*removed)(void *argument);
+    /* A leader says that this node is no member any more since `index`: the replica is to go, and
+     * the next one of the group here, if there is one, to know of it (hazard R14): in the STATE
+     * record that it begins with (node/group_state.h). */
+    void (*removed)(void *argument, uint64_t index);
     /* Whether the store has room for entries of `size` bytes: else they are not taken in, and the
      * leader comes again (hazard R18). */
     bool (*room)(void *argument, size_t size);

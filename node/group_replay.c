@@ -35,6 +35,7 @@ static lw_status replay_state(lw_group *group, const lw_log_record *record) {
     }
     group->term = record->term;
     group->vote = payload.size == 0 ? 0 : lw_get_u64(payload.data);
+    group->votes_from = payload.size == 0 ? 0 : lw_get_u64(payload.data + 24);
     if (payload.size != 0 && lw_get_u64(payload.data + 8) <= group->flushed) {
         group->start_index = lw_get_u64(payload.data + 8);
         group->start_term = lw_get_u64(payload.data + 16);
@@ -208,6 +209,7 @@ lw_status group_core_open(lw_group *group, uint64_t index, uint64_t term) {
                                .commit = group->applied,
                                .config = group_config_of(&group->members),
                                .config_index = group->applied,
+                               .votes_from = group->votes_from,
                                .seed = lw_env_random(group->env),
                                .election_timeout_ns = shared->election_timeout_ns,
                                .heartbeat_ns = shared->election_timeout_ns / 5,

@@ -17,11 +17,12 @@
  * committed. It gets one when others are to come in.
  *
  * A STATE record of the log has the term in its head, and as payload
- *   vote u64 · index u64 · term of that entry u64
+ *   vote u64 · index u64 · term of that entry u64 · votes from u64
  * where vote is the node that was voted for in this term (0: none), and the last two say what stood
  * in front of the entries that the log still had when it was written: an entry that was flushed may
  * be in the log no more, and its term is needed all the same. Another record follows before an
- * entry of another term is let go of. One of before there was more than one node has no payload. */
+ * entry of another term is let go of. The last one is lw_raft_options.votes_from. One of before
+ * there was more than one node has no payload. */
 #ifndef LW_GROUP_STATE_H
 #define LW_GROUP_STATE_H
 
@@ -30,7 +31,7 @@
 #include "node/group.h"
 
 enum {
-    GROUP_STATE_SIZE = 3 * 8,
+    GROUP_STATE_SIZE = 4 * 8,
     GROUP_TRAILER_SIZE = 8 + 1,
     GROUP_DIGEST_EVERY = 64, /* entries that a digest covers */
     GROUP_DIGESTS = 8,       /* of them that are remembered */
@@ -85,6 +86,7 @@ struct lw_group {
     group_replay *replay;      /* NULL after it */
 
     uint64_t term, vote;              /* as in the last STATE record */
+    uint64_t votes_from;              /* see lw_raft_options */
     uint64_t start_index, start_term; /* the same */
     uint64_t save_position;           /* where that is, while the core is to be told of it; or 0 */
     uint64_t last, durable, committed, applied; /* applied <= committed <= durable <= last */

@@ -145,7 +145,7 @@ static void carry_out(lw_group *group, lw_raft_effect *effect) {
         break;
     case LW_RAFT_REMOVED:
         if (effect->index > group->raft->config_index) {
-            group->options.removed(group->options.argument);
+            group->options.removed(group->options.argument, effect->index);
         }
         break;
     }

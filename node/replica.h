@@ -76,9 +76,9 @@ typedef struct lw_replica_options {
     /* It has a tree, or another one, from a snapshot, and the descriptor that is in it. Must not
      * suspend. */
     void (*installed)(void *argument, lw_replica *replica);
-    /* It is no member of its group any more: to be closed, and its tree dropped. Must not suspend.
-     * May come again. */
-    void (*gone)(void *argument, lw_replica *replica);
+    /* It is no member of its group any more, since the entry `index`: to be closed, and its tree
+     * dropped. Must not suspend. May come again. */
+    void (*gone)(void *argument, lw_replica *replica, uint64_t index);
     /* The label of a session, for conflict messages; empty if unknown. */
     lw_bytes (*session_label)(void *argument, uint64_t session);
     /* Called when the log or the store died, with the reason: the node must stop. */

@@ -191,11 +191,11 @@ void replica_members_changed(void *argument, const lw_group_members *members) {
     lw_queue_wake_all(&replica->roles_changed);
 }
 
-void replica_removed(void *argument) {
+void replica_removed(void *argument, uint64_t index) {
     lw_replica *replica = argument;
     LW_MARK(replica->env, "replica.gone");
     if (!replica->closing && !replica->dead) {
-        replica->options.gone(replica->options.argument, replica);
+        replica->options.gone(replica->options.argument, replica, index);
     }
 }
 

@@ -240,7 +240,7 @@ LW_MUST_USE lw_status replica_apply(void *argument, const lw_group_entry *entry)
 /* What else the group calls. */
 bool replica_has_room(void *argument, size_t size);
 void replica_members_changed(void *argument, const lw_group_members *members);
-void replica_removed(void *argument);
+void replica_removed(void *argument, uint64_t index);
 void replica_diverged(void *argument, uint64_t node, uint64_t index);
 LW_MUST_USE lw_status replica_take_descriptor(lw_replica *replica, lw_bytes bytes);
 /* The log or the tree failed, with the reason in the error slot (P5). */

@@ -52,7 +52,8 @@ typedef struct introduction {
 
 /* What another node knows of a shard. Views of `reply`. */
 LW_YIELDS static lw_status ask_for_descriptor(lw_shards *shards, uint64_t node, uint64_t id,
-                                              lw_buffer *reply, lw_shard_descriptor *shard) {
+                                              lw_buffer *reply, lw_shard_descriptor *shard,
+                                              uint64_t *applied) {
     lw_buffer body = lw_buffer_in(shards->env->memory);
     lw_describe_request_encode(id, &body);
     lw_request request = {
@@ -68,7 +69,8 @@ LW_YIELDS static lw_status ask_for_descriptor(lw_shards *shards, uint64_t node, 
     if (count == 1) {
         LW_TRY(lw_topology_next(&reader, shard));
     }
-    if (count != 1 || shard->id != id) {
+    *applied = lw_read_u64(&reader);
+    if (count != 1 || shard->id != id || !lw_reader_done(&reader)) {
         return lw_fail(LW_INVALID_ARGUMENT, "a description of a shard is not well-formed");
     }
     return LW_OK;
@@ -114,7 +116,8 @@ LW_YIELDS static void introduce_main(void *argument) {
     introduction *job = argument;
     lw_shards *shards = job->shards;
     lw_shard_descriptor shard;
-    if (ask_for_descriptor(shards, job->from, job->group, &job->reply, &shard) == LW_OK &&
+    uint64_t applied;
+    if (ask_for_descriptor(shards, job->from, job->group, &job->reply, &shard, &applied) == LW_OK &&
         shards->serving && !shards->dead && welcome(shards, &shard) &&
         admit(shards, &shard) != LW_OK) {
         lw_logline(shards->env, LW_LEVEL_ERROR, "a replica could not be made",
@@ -162,8 +165,11 @@ lw_status lw_shards_describe(const lw_shards *shards, lw_bytes body, lw_buffer *
         return lw_fail(LW_NOT_FOUND, "shard %llu is not on this node", (unsigned long long)id);
     }
     lw_shard_descriptor shard;
+    lw_replica_figures figures;
     lw_replica_descriptor(replica, &shard);
+    lw_replica_figures_get(replica, &figures);
     lw_topology_encode(&shard, 1, reply);
+    lw_write_u64(reply, figures.applied_index);
     return LW_OK;
 }
 
@@ -227,8 +233,7 @@ void shards_installed(void *argument, lw_replica *replica) {
 typedef struct removal {
     lw_shards *shards;
     shards_member *member;
-    uint64_t term;
-    lw_epoch epoch;
+    shards_past gone;
 } removal;
 
 /* The tree, and what the log keeps for it. Until it is done, or the node ends. */
@@ -246,7 +251,7 @@ LW_YIELDS static lw_status remove_replica(removal *job) {
     lw_replica *replica = job->member->replica;
     job->member->replica = NULL;
     lw_replica_close(replica);
-    LW_TRY(shards_past_bury(shards, job->member->shard, job->term, &job->epoch));
+    LW_TRY(shards_past_bury(shards, &job->gone));
     if (LW_RARE(shards->env, "shards.slow_removal")) {
         lw_env_sleep(shards->env, REMOVAL_PAUSE_MS * NS_PER_MS);
     }
@@ -268,28 +273,30 @@ LW_YIELDS static void remove_main(void *argument) {
     background_end(shards);
 }
 
-/* `epoch`: in which it is known not to be a member. */
-static void send_away(lw_shards *shards, shards_member *member, lw_epoch epoch) {
+/* In `epoch`, and with the entry `index` applied, it is known not to be a member. */
+static void send_away(lw_shards *shards, shards_member *member, lw_epoch epoch, uint64_t index) {
     lw_replica_figures figures;
     if (member->leaving || !shards->serving || shards->dead) {
         return;
     }
     lw_replica_figures_get(member->replica, &figures);
     removal *job = lw_allocate_zero(shards->env->memory, sizeof(*job));
-    *job = (removal){.shards = shards, .member = member, .term = figures.term, .epoch = epoch};
+    *job = (removal){.shards = shards, .member = member};
+    job->gone =
+        (shards_past){.group = member->shard, .term = figures.term, .epoch = epoch, .index = index};
     member->leaving = true;
     shards_unsort(shards, member);
     shards->background_count++;
     lw_env_start(shards->env, "remove replica", remove_main, job);
 }
 
-void shards_gone(void *argument, lw_replica *replica) {
+void shards_gone(void *argument, lw_replica *replica, uint64_t index) {
     lw_shards *shards = argument;
     lw_shard_descriptor shard;
     lw_replica_descriptor(replica, &shard);
     shards_member *member = shards_member_of(shards, shard.id);
     if (member != NULL) {
-        send_away(shards, member, shard.epoch);
+        send_away(shards, member, shard.epoch, index);
     }
 }
 
@@ -316,6 +323,7 @@ static uint64_t whom_to_ask(const lw_shards *shards, const lw_shard_descriptor *
 /* Nobody may have told it that it is no member any more, or the message was lost. */
 LW_YIELDS static void look_after(lw_shards *shards, uint64_t id) {
     lw_shard_descriptor known, told;
+    uint64_t applied;
     shards_member *member = shards_member_of(shards, id);
     if (member == NULL || member->leaving || lw_replica_leads(member->replica)) {
         return;
@@ -323,13 +331,13 @@ LW_YIELDS static void look_after(lw_shards *shards, uint64_t id) {
     lw_replica_descriptor(member->replica, &known);
     uint64_t node = whom_to_ask(shards, &known);
     lw_buffer reply = lw_buffer_in(shards->env->memory);
-    if (node != 0 && ask_for_descriptor(shards, node, id, &reply, &told) == LW_OK &&
+    if (node != 0 && ask_for_descriptor(shards, node, id, &reply, &told, &applied) == LW_OK &&
         (member = shards_member_of(shards, id)) != NULL && !member->leaving) {
         lw_replica_descriptor(member->replica, &known);
         if (told.epoch.config_version > known.epoch.config_version &&
             !names(&told, shards->options.node)) {
             LW_MARK(shards->env, "shards.found_to_be_gone");
-            send_away(shards, member, told.epoch);
+            send_away(shards, member, told.epoch, applied);
         }
     }
     lw_buffer_reset(&reply);

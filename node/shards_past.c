@@ -12,7 +12,7 @@
 
 #include "base/hash.h"
 
-enum { GONE_SIZE = 8 + 8 + 1, GONE_MARK = 1, GONE_COUNT_MAX = 4096 };
+enum { GONE_SIZE = 3 * 8 + 1, GONE_MARK = 1, GONE_COUNT_MAX = 4096 };
 
 shards_past *shards_past_of(const lw_shards *shards, uint64_t group) {
     lw_map_node *node = lw_map_first(&shards->pasts, lw_mix(group));
@@ -56,6 +56,7 @@ static void take_tombstone(lw_shards *shards, const lw_log_record *record) {
     past->gone = true;
     past->epoch = (lw_epoch){.range_version = lw_get_u64(record->payload.data),
                              .config_version = lw_get_u64(record->payload.data + 8)};
+    past->index = lw_get_u64(record->payload.data + 16);
     past->state_size = 0;
 }
 
@@ -117,14 +118,14 @@ static void forget_one(lw_shards *shards) {
     }
 }
 
-lw_status shards_past_bury(lw_shards *shards, uint64_t group, uint64_t term,
-                           const lw_epoch *epoch) {
+lw_status shards_past_bury(lw_shards *shards, const shards_past *gone) {
     uint8_t payload[GONE_SIZE];
-    lw_put_u64(payload, epoch->range_version);
-    lw_put_u64(payload + 8, epoch->config_version);
+    lw_put_u64(payload, gone->epoch.range_version);
+    lw_put_u64(payload + 8, gone->epoch.config_version);
+    lw_put_u64(payload + 16, gone->index);
     payload[GONE_SIZE - 1] = GONE_MARK;
-    lw_log_record record = {.group = group,
-                            .term = term,
+    lw_log_record record = {.group = gone->group,
+                            .term = gone->term,
                             .kind = LW_LOG_STATE,
                             .payload = lw_view(payload, sizeof(payload))};
     if (shards->pasts.count >= GONE_COUNT_MAX) {
@@ -134,10 +135,12 @@ lw_status shards_past_bury(lw_shards *shards, uint64_t group, uint64_t term,
     return lw_log_wait(shards->log, lw_log_append(shards->log, &record, 1));
 }
 
-/* What it had voted, when it was removed, was not kept: for nobody but itself in that term. */
+/* What it had voted, when it was removed, was not kept: for nobody but itself in that term. And it
+ * votes again only once it knows of the entry that removed it. */
 static lw_status revive_gone(lw_shards *shards, lw_replica *replica, const shards_past *past) {
-    uint8_t payload[3 * 8] = {0};
+    uint8_t payload[4 * 8] = {0};
     lw_put_u64(payload, shards->options.node);
+    lw_put_u64(payload + 3 * 8, past->index);
     lw_log_record begin = {.group = past->group, .kind = LW_LOG_BEGIN};
     (void)lw_log_append(shards->log, &begin, 1);
     lw_log_begun(shards->log, past->group, true);

@@ -7,8 +7,9 @@
  *   shards_past.c  what is remembered of groups that have no tree here
  *
  * Of a replica that was removed a STATE record stays in the log, under its group, as payload
- *   range version u64 · config version u64 · mark u8 = 1
- * which a group's own never is (node/group_state.h), with the term that it had come to. */
+ *   range version u64 · config version u64 · index u64 · mark u8 = 1
+ * which a group's own never is (node/group_state.h), with the term that it had come to. The index
+ * is that of the entry that removed it, or a later one. */
 #ifndef LW_SHARDS_STATE_H
 #define LW_SHARDS_STATE_H
 
@@ -38,6 +39,7 @@ typedef struct shards_past {
     bool entries;   /* it has entries, or had */
     bool gone;      /* it was removed: */
     lw_epoch epoch; /* as of then */
+    uint64_t index; /* of the entry that did it, or a later one */
 } shards_past;
 
 struct lw_shards {
@@ -96,7 +98,7 @@ void shards_stranger(void *shards, uint64_t from, uint64_t group, lw_raft_kind k
 /* A replica has a tree from a snapshot. */
 void shards_installed(void *shards, lw_replica *replica);
 /* A replica has learned that it is no member any more. */
-void shards_gone(void *shards, lw_replica *replica);
+void shards_gone(void *shards, lw_replica *replica, uint64_t index);
 /* Looks now and then after replicas that do not lead, in a fiber: whether they are members still.
  */
 void shards_patrol(lw_shards *shards);
@@ -113,9 +115,8 @@ shards_past *shards_past_of(const lw_shards *shards, uint64_t group);
 bool shards_past_replay(lw_shards *shards, const lw_log_record *record);
 /* LW_CORRUPTION if the log has entries of a shard that was never removed, and has no tree. */
 LW_MUST_USE lw_status shards_past_check(const lw_shards *shards);
-/* Makes durable that the shard was removed here, in this epoch and term. */
-LW_MUST_USE LW_YIELDS lw_status shards_past_bury(lw_shards *shards, uint64_t group, uint64_t term,
-                                                 const lw_epoch *epoch);
+/* Makes durable that the shard was removed here: its group, term, epoch and index. */
+LW_MUST_USE LW_YIELDS lw_status shards_past_bury(lw_shards *shards, const shards_past *gone);
 /* A group of this id begins here: it takes over what is known of its terms and votes. */
 LW_MUST_USE lw_status shards_past_revive(lw_shards *shards, lw_replica *replica, uint64_t group);
 void shards_past_close(lw_shards *shards);

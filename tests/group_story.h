@@ -388,7 +388,8 @@ static inline void story_died(void *argument, const lw_error *reason) {
     node->died = true;
 }
 
-static inline void story_removed(void *argument) {
+static inline void story_removed(void *argument, uint64_t index) {
+    (void)index;
     story_node *node = argument;
     node->gone = true;
 }

@@ -53,6 +53,7 @@ static void add_state(bench *on, uint64_t term, uint64_t vote, uint64_t index,
     lw_buffer_append_u64(&payload, vote);
     lw_buffer_append_u64(&payload, index);
     lw_buffer_append_u64(&payload, index_term);
+    lw_buffer_append_u64(&payload, 0); /* votes from */
     add(on, LW_LOG_STATE, 0, term, lw_buffer_view(&payload));
 }
 
