@@ -77,7 +77,8 @@ static bool grants(const prewriting *job, lw_bytes key, const lw_account *accoun
         LW_MARK(evaluation->env, "txn.async_below_a_version");
         return false;
     }
-    /* One that locked keys reads at the last timestamp that was given, be it this one. */
+    /* Marks begin at the last timestamp that was given when a replica began to serve, be it this.
+     */
     if (lw_read_marks_of(evaluation->marks, key) >= wanted &&
         !LW_BUG(evaluation->env, "txn.read_mark_ignored")) {
         LW_MARK(evaluation->env, "txn.async_below_a_read");
