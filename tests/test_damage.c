@@ -216,7 +216,7 @@ static void read_identity(collection *all) {
     if (status != LW_OK) {
         note_error(all, status, lw_error_slot()->text);
     } else if (memcmp(&identity.keys, &all->identity.keys, sizeof(identity.keys)) != 0 ||
-               memcmp(identity.cluster_id, all->identity.cluster_id, LW_CLUSTER_ID_SIZE) != 0 ||
+               memcmp(identity.lattice.id, all->identity.lattice.id, LW_CLUSTER_ID_SIZE) != 0 ||
                identity.incarnation != all->identity.incarnation + 1) {
         engine_wrong(all->on, "the node has become another");
     }
