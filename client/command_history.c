@@ -416,26 +416,36 @@ static bool read_finally(recorder *of) {
     return done;
 }
 
+/* Another workload may go on meanwhile: only this one's records go. */
+typedef struct cleaning {
+    lw_bytes prefix;
+    bool more;
+} cleaning;
+
 static lw_status clean_some(lw_txn *txn, void *argument) {
-    bool *more = argument;
-    lw_scan_options options = {.prefix = lw_text("bench/"), .limit = 1000, .keys_only = 1};
+    cleaning *work = argument;
+    lw_scan_options options = {.prefix = work->prefix, .limit = 1000, .keys_only = 1};
     lw_scan *scan;
     lw_bytes key, value;
     LW_TRY(lw_scan_open(txn, &options, &scan));
     lw_status status;
-    *more = false;
+    work->more = false;
     while ((status = lw_scan_next(scan, &key, &value)) == LW_OK) {
         LW_TRY(lw_delete(txn, key, NULL));
-        *more = true;
+        work->more = true;
     }
     lw_scan_close(scan);
     return status == LW_NOT_FOUND ? LW_OK : status;
 }
 
 static void clean(recorder *of) {
-    bool more = true;
-    lw_txn_options options = lw_command_txn_options(of->of->command);
-    while (more && lw_run(of->client, &options, clean_some, &more) == LW_OK) {
+    const recording *on = of->of;
+    cleaning work = {.prefix = lw_text(on->once == append_once ? "bench/list/"
+                                       : on->once == bank_once ? "bench/bank/"
+                                                               : "bench/register/"),
+                     .more = true};
+    lw_txn_options options = lw_command_txn_options(on->command);
+    while (work.more && lw_run(of->client, &options, clean_some, &work) == LW_OK) {
     }
 }
 
