@@ -205,7 +205,13 @@ static lw_status check_arrival(const lw_shards *shards, const lw_snapshot_arriva
 }
 
 lw_status lw_shards_snapshot_wanted(void *argument, const lw_snapshot_arrival *offered) {
-    return check_arrival(argument, offered);
+    LW_TRY(check_arrival(argument, offered));
+    lw_replica_figures figures;
+    lw_replica_figures_get(shards_member_of(argument, offered->shard)->replica, &figures);
+    return figures.applied_index >= offered->index
+               ? lw_fail(LW_EXISTS, "shard %llu has come as far by itself",
+                         (unsigned long long)offered->shard)
+               : LW_OK;
 }
 
 lw_status lw_shards_snapshot_install(void *argument, const lw_snapshot_arrival *arrived) {

@@ -420,7 +420,7 @@ static inline lw_status lattice_open_parts(lattice_node *node) {
                                       .store = node->store,
                                       .directory = "data",
                                       .ask = lattice_ask_node,
-                                      .describe = lattice_describe,
+                                      .describe_shard = lattice_describe,
                                       .wanted = lattice_wanted,
                                       .install = lattice_install,
                                       .argument = node};
