@@ -127,6 +127,7 @@ shards_member *shards_enter(lw_shards *shards, uint64_t shard, lw_replica *repli
         shards_arrived(shards, entered);
     }
     lw_map_insert(&shards->by_id, &entered->node, lw_mix(shard));
+    lw_queue_wake_all(&shards->patrol);
     return entered;
 }
 
@@ -337,6 +338,7 @@ static void enter_child(void *argument, lw_replica *child) {
 static void replica_learned(void *argument, const lw_shard_descriptor *shard) {
     lw_shards *shards = argument;
     shards->settled = false; /* who leads anew waits for sessions */
+    lw_queue_wake_all(&shards->patrol);
     if (shards->others.learned != NULL) {
         shards->others.learned(shards->options.argument, shard);
     }
@@ -531,6 +533,7 @@ void lw_shards_close(lw_shards *shards) {
     lw_memory *memory = shards->env->memory;
     shards->serving = false;
     lw_queue_wake_all(&shards->stop);
+    lw_queue_wake_all(&shards->patrol);
     lw_timestamps_stop(shards->timestamps);
     lw_waits_stop(shards->waits);
     shards_await_idle(shards);

@@ -362,9 +362,28 @@ static uint64_t *all_ids(const lw_shards *shards) {
     return ids;
 }
 
+/* Whether any replica here does not lead: it may miss that it is to go. A lone node has none, and
+ * no timer therefore. */
+static bool any_follows(const lw_shards *shards) {
+    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
+        for (const lw_map_node *node = shards->by_id.buckets[index]; node != NULL;
+             node = node->next) {
+            const lw_replica *replica = LW_MAP_ENTRY(node, shards_member, node)->replica;
+            if (replica == NULL || !lw_replica_leads(replica)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 LW_YIELDS static void patrol_main(void *argument) {
     lw_shards *shards = argument;
     while (shards->serving && !shards->dead) {
+        if (!any_follows(shards)) {
+            lw_queue_wait(&shards->patrol);
+            continue;
+        }
         uint64_t pause_ms = PATROL_MS + lw_env_random_below(shards->env, PATROL_MS);
         (void)lw_env_wait(shards->env, &shards->stop,
                           lw_env_now(shards->env) + pause_ms * NS_PER_MS);
