@@ -70,6 +70,12 @@ static void row_of(const entry *of, lw_directory_row *row) {
     }
 }
 
+/* The more the later it is, as far as D2 and D3 tell by numbers. */
+static uint64_t weight_of(const entry *of) {
+    return 1 + of->epoch.range_version + of->epoch.config_version + of->term + (of->leader != 0) +
+           of->disputed;
+}
+
 static void refresh_digest(lw_directory *directory, entry *of) {
     lw_directory_row row;
     row_of(of, &row);
@@ -164,6 +170,7 @@ static void insert(lw_directory *directory, entry *added) {
     directory->count++;
     lw_map_insert(&directory->by_id, &added->by_id, lw_mix(added->id));
     directory->entry_bytes += size_of(added);
+    directory->weight += weight_of(added);
     mend_reach(directory, place);
     refresh_digest(directory, added);
 }
@@ -176,6 +183,7 @@ static void take_out(lw_directory *directory, entry *old) {
             (directory->count - place) * sizeof(*directory->by_start));
     lw_map_remove(&directory->by_id, &old->by_id);
     directory->entry_bytes -= size_of(old);
+    directory->weight -= weight_of(old);
     directory->buckets[lw_directory_bucket(old->id)] -= old->digest;
     mend_reach(directory, place);
 }
@@ -253,8 +261,10 @@ lw_directory_merged lw_directory_merge(lw_directory *directory, const lw_directo
     bool descriptor_changed = merge_descriptor(&merged, row);
     bool leader_changed = merge_leader(&merged, row->term, row->shard.leader);
     if (!descriptor_changed) {
+        directory->weight -= weight_of(old);
         old->term = merged.term;
         old->leader = merged.shard.leader;
+        directory->weight += weight_of(old);
         if (leader_changed) {
             refresh_digest(directory, old);
         }

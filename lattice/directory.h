@@ -37,6 +37,7 @@ typedef struct lw_directory {
     lw_map by_id;
     lw_buffer scratch;                      /* an entry, encoded */
     uint64_t buckets[LW_DIRECTORY_BUCKETS]; /* digests: sums over the hashes of entries */
+    uint64_t weight;                        /* rises with every change, whatever it is */
 } lw_directory;
 
 typedef enum lw_directory_merged {

@@ -226,8 +226,7 @@ static void beat(lw_gossip *gossip, uint64_t now_ms) {
     gossip_heartbeat heartbeat = {
         .incarnation = gossip->self.incarnation,
         .sent_ms = sent_ms,
-        .members_digest = lw_members_digest(&gossip->members),
-        .directory_digest = lw_directory_digest(&gossip->directory),
+        .summary = gossip_summary_of(gossip),
         .load = gossip->load,
     };
     gossip_say_heartbeat(gossip, &heartbeat);

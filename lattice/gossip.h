@@ -4,15 +4,17 @@
  * messages come in as arguments; what is to be done is popped from it.
  *
  *   body       = [ version = 1, sender's public key bin 32, content bin, signature bin 64 ]
- *   HEARTBEAT  = [ incarnation, sent ms, members' digest, directory's digest, load ]
+ *   HEARTBEAT  = [ incarnation, sent ms, members' digest and weight, directory's digest and weight,
+ *                  load ]
  *   ASK        = [ members' bucket digests, directory's ]     bin of u64 little-endian, or empty
  *   SHARDS     = [ [ record bin, … ], [ entry, … ] ]          also ANSWER
  *
  * The signature is of "lathwork gossip 1", the cluster id, the kind (a byte) and the content.
  *
- * Everybody hears everybody's heartbeat. Whoever differs from a sender by digest asks it, one of
- * them at a time, which of its buckets differ, and is answered with what lies in those: for all to
- * hear when it is little, since others probably lack it too, else alone.
+ * Everybody hears everybody's heartbeat. Whoever differs from a sender by digest, and has no more
+ * than it by weight (a sum that rises with every change), asks it, one of them at a time, which of
+ * its buckets differ, and is answered with what lies in those: for all to hear when it is little,
+ * since others probably lack it too, else alone. Who has more is asked in its turn.
  *
  * Two planes, never mixed: silence on the bus makes a node *quiet*, a broken link makes it
  * *unlinked*, and after the grace *dead*. Neither is evidence for the other (hazards G7 and G8).

@@ -7,40 +7,55 @@ enum {
     MEMBERS_FEW = 4, /* buckets that differ: up to so many are answered for all to hear */
     DIRECTORY_FEW = 8,
     GREETING_FIELDS = 2,
-    PAGES_MAX = 16,      /* of one answer: the asker asks again */
+    PAGES_MAX = 16, /* of one answer: the asker asks again */
+    ROUNDS_FOR_ALL = 16,
     FRESH_INTERVALS = 3, /* a heartbeat is believed for so long */
 };
 
 /* ---- asking -------------------------------------------------------------------------------------
  */
 
-typedef struct digests {
-    uint64_t members, directory;
-} digests;
-
-static bool differs(const lw_gossip *gossip, const gossip_peer *peer, digests ours,
-                    uint64_t now_ms) {
-    bool fresh = peer->known.heard_ms != 0 &&
-                 now_ms - peer->known.heard_ms <= FRESH_INTERVALS * gossip_interval_ms(gossip);
-    return fresh &&
-           (peer->members_digest != ours.members || peer->directory_digest != ours.directory);
+gossip_summary gossip_summary_of(const lw_gossip *gossip) {
+    return (gossip_summary){.members_digest = lw_members_digest(&gossip->members),
+                            .members_weight = gossip->members.weight,
+                            .directory_digest = lw_directory_digest(&gossip->directory),
+                            .directory_weight = gossip->directory.weight};
 }
 
-/* One of those that differ: each node takes another, and another each time. */
-static const gossip_peer *choose(const lw_gossip *gossip, digests ours, uint64_t now_ms) {
-    uint32_t count = 0;
+typedef struct wish {
+    bool members, directory;
+} wish;
+
+/* What to ask a peer for: where it differs and has no less. Weights are no proof, so everybody is
+ * asked now and then. */
+static wish wish_of(const lw_gossip *gossip, const gossip_peer *peer, const gossip_summary *own,
+                    uint64_t now_ms) {
+    const gossip_summary *its = &peer->summary;
+    bool fresh = peer->known.heard_ms != 0 &&
+                 now_ms - peer->known.heard_ms <= FRESH_INTERVALS * gossip_interval_ms(gossip);
+    bool all = gossip->round % ROUNDS_FOR_ALL == 0;
+    return (wish){.members = fresh && its->members_digest != own->members_digest &&
+                             (all || its->members_weight >= own->members_weight),
+                  .directory = fresh && its->directory_digest != own->directory_digest &&
+                               (all || its->directory_weight >= own->directory_weight)};
+}
+
+/* One of those who have something: each node takes another, and another each time. */
+static const gossip_peer *choose(const lw_gossip *gossip, const gossip_summary *own,
+                                 uint64_t now_ms, wish *chosen) {
+    const gossip_peer *best = NULL;
+    uint64_t best_luck = 0;
     for (uint32_t index = 0; index < gossip->peer_count; index++) {
-        count += differs(gossip, &gossip->peers[index], ours, now_ms);
+        const gossip_peer *peer = &gossip->peers[index];
+        wish its = wish_of(gossip, peer, own, now_ms);
+        uint64_t luck = lw_mix(peer->node ^ lw_mix(gossip->self.node ^ lw_mix(gossip->round)));
+        if ((its.members || its.directory) && (best == NULL || luck > best_luck)) {
+            best = peer;
+            best_luck = luck;
+            *chosen = its;
+        }
     }
-    if (count == 0) {
-        return NULL;
-    }
-    uint32_t skip = (uint32_t)(lw_mix(gossip->self.node ^ lw_mix(gossip->round)) % count);
-    uint32_t index = 0;
-    while (!differs(gossip, &gossip->peers[index], ours, now_ms) || skip-- > 0) {
-        index++;
-    }
-    return &gossip->peers[index];
+    return best;
 }
 
 void gossip_ask(lw_gossip *gossip, uint64_t now_ms) {
@@ -49,13 +64,12 @@ void gossip_ask(lw_gossip *gossip, uint64_t now_ms) {
         gossip->stranger = 0;
         return;
     }
-    digests ours = {.members = lw_members_digest(&gossip->members),
-                    .directory = lw_directory_digest(&gossip->directory)};
-    const gossip_peer *peer = choose(gossip, ours, now_ms);
+    gossip_summary own = gossip_summary_of(gossip);
+    wish chosen;
+    const gossip_peer *peer = choose(gossip, &own, now_ms, &chosen);
     if (peer != NULL) {
-        gossip_say_ask(gossip, peer->node,
-                       peer->members_digest != ours.members ? gossip->members.buckets : NULL,
-                       peer->directory_digest != ours.directory ? gossip->directory.buckets : NULL);
+        gossip_say_ask(gossip, peer->node, chosen.members ? gossip->members.buckets : NULL,
+                       chosen.directory ? gossip->directory.buckets : NULL);
     }
 }
 

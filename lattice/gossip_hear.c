@@ -158,8 +158,7 @@ static void hear_heartbeat(lw_gossip *gossip, gossip_peer *peer, lw_bytes conten
         gossip->figures.stale++;
         return;
     }
-    peer->members_digest = beat.members_digest;
-    peer->directory_digest = beat.directory_digest;
+    peer->summary = beat.summary;
     peer->known.load = beat.load;
     peer->known.loaded = true;
     peer->known.heard_ms = now_ms;

@@ -4,7 +4,7 @@
 enum {
     VERSION = 1,
     BODY_FIELDS = 4,
-    HEARTBEAT_FIELDS = 5,
+    HEARTBEAT_FIELDS = 7,
     ASK_FIELDS = 2,
     SHARDS_FIELDS = 2,
     PAGE_HEAD_SIZE = 16, /* of the arrays around what is in a page */
@@ -83,8 +83,10 @@ void gossip_say_heartbeat(lw_gossip *gossip, const gossip_heartbeat *heartbeat) 
     lw_write_array(&content, HEARTBEAT_FIELDS);
     lw_write_u64(&content, heartbeat->incarnation);
     lw_write_u64(&content, heartbeat->sent_ms);
-    lw_write_u64(&content, heartbeat->members_digest);
-    lw_write_u64(&content, heartbeat->directory_digest);
+    lw_write_u64(&content, heartbeat->summary.members_digest);
+    lw_write_u64(&content, heartbeat->summary.members_weight);
+    lw_write_u64(&content, heartbeat->summary.directory_digest);
+    lw_write_u64(&content, heartbeat->summary.directory_weight);
     lw_member_load_encode(&heartbeat->load, &content);
     gossip_say(gossip, LW_BUS_HEARTBEAT, 0, lw_buffer_view(&content));
     lw_buffer_reset(&content);
@@ -96,8 +98,10 @@ bool gossip_read_heartbeat(lw_bytes content, gossip_heartbeat *heartbeat) {
     uint32_t extra = lw_read_array_of(&reader, HEARTBEAT_FIELDS);
     gossip_heartbeat read = {.incarnation = lw_read_u64(&reader)};
     read.sent_ms = lw_read_u64_max(&reader, INT64_MAX);
-    read.members_digest = lw_read_u64(&reader);
-    read.directory_digest = lw_read_u64(&reader);
+    read.summary.members_digest = lw_read_u64(&reader);
+    read.summary.members_weight = lw_read_u64(&reader);
+    read.summary.directory_digest = lw_read_u64(&reader);
+    read.summary.directory_weight = lw_read_u64(&reader);
     lw_member_load_decode(&reader, &read.load);
     lw_read_skip(&reader, extra);
     *heartbeat = read;

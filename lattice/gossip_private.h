@@ -10,6 +10,12 @@ enum {
     GOSSIP_CONTENT_MAX = LW_BUS_BODY_SIZE_MAX - GOSSIP_ENVELOPE_SIZE,
 };
 
+/* What a node knows, in short. */
+typedef struct gossip_summary {
+    uint64_t members_digest, members_weight;
+    uint64_t directory_digest, directory_weight;
+} gossip_summary;
+
 /* A member other than this node, and not gone. */
 typedef struct gossip_peer {
     uint64_t node;
@@ -18,7 +24,7 @@ typedef struct gossip_peer {
     /* How long messages of this incarnation take at least, by two clocks that do not agree. */
     int64_t delay_ms;
     uint64_t delay_at_ms;
-    uint64_t members_digest, directory_digest; /* as it last said */
+    gossip_summary summary; /* as it last said */
 } gossip_peer;
 
 typedef struct gossip_said {
@@ -70,7 +76,7 @@ struct lw_gossip {
 
 typedef struct gossip_heartbeat {
     uint64_t incarnation, sent_ms;
-    uint64_t members_digest, directory_digest;
+    gossip_summary summary;
     lw_member_load load;
 } gossip_heartbeat;
 
@@ -126,6 +132,7 @@ lw_directory_merged gossip_take_row(lw_gossip *gossip, const lw_directory_row *r
 
 /* ---- healing (gossip_heal.c) ---------------------------------------------------------------- */
 
+gossip_summary gossip_summary_of(const lw_gossip *gossip);
 /* Asks one that knows something else, if there is one. */
 void gossip_ask(lw_gossip *gossip, uint64_t now_ms);
 void gossip_answer(lw_gossip *gossip, uint64_t from, lw_bytes content, uint64_t now_ms);

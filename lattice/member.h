@@ -117,6 +117,7 @@ typedef struct lw_members {
     uint32_t count, capacity;
     uint32_t gone_count;
     uint64_t buckets[LW_MEMBER_BUCKETS]; /* digests: sums over the hashes of records */
+    uint64_t weight;                     /* rises with every change, whatever it is */
 } lw_members;
 
 typedef enum lw_member_merged {

@@ -24,6 +24,13 @@ void lw_members_reset(lw_members *members) {
     *members = lw_members_in(members->memory, members->cluster_id);
 }
 
+/* The more the later it is, as far as M1 tells by numbers. */
+static uint64_t weight_of(const lw_member *member) {
+    enum { INCARNATION_SHIFT = 16, GONE_SHIFT = 40 };
+    uint64_t gone = member->state == LW_MEMBER_GONE;
+    return 1 + member->sequence + (member->incarnation << INCARNATION_SHIFT) + (gone << GONE_SHIFT);
+}
+
 /* The index of the first entry that is not below `node`. */
 static uint32_t place_of(const lw_members *members, uint64_t node) {
     uint32_t low = 0, high = members->count;
@@ -105,12 +112,14 @@ lw_member_merged lw_members_merge(lw_members *members, lw_bytes record) {
     struct lw_member_entry *entry = make(members, record);
     uint64_t *bucket = &members->buckets[lw_members_bucket(read.node)];
     *bucket += entry->digest;
+    members->weight += weight_of(&entry->member);
     members->gone_count += read.state == LW_MEMBER_GONE && !gone_before;
     if (known == NULL) {
         insert(members, place, entry);
         return LW_MEMBER_NEW;
     }
     *bucket -= known->digest;
+    members->weight -= weight_of(&known->member);
     members->entries[place] = entry;
     lw_free(members->memory, known);
     return LW_MEMBER_CHANGED;

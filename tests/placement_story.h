@@ -81,6 +81,14 @@ static inline story_lattice *story_open(uint32_t node_count, uint32_t shard_coun
     return of;
 }
 
+/* The same shards, one voter each, on all nodes in turn: who grew is not what is tried. */
+static inline void story_spread(story_lattice *of) {
+    for (uint32_t index = 0; index < of->shard_count; index++) {
+        of->shards[index].replicas[0].node = index % of->node_count;
+        of->shards[index].leader = index % of->node_count;
+    }
+}
+
 static inline void story_close(story_lattice *of) {
     lw_memory_close(of->memory);
 }
