@@ -83,8 +83,9 @@ class Lattice:
 
     def __init__(self, program, count, chance):
         self.program, self.chance = program, chance
-        self.tag = f"{os.getpid() % 10000}"
-        self.subnet = 64 + os.getpid() % 128
+        unique = random.SystemRandom()
+        self.tag = f"{unique.randrange(1 << 16):04x}"
+        self.subnet = unique.randrange(64, 250)
         self.folder = tempfile.mkdtemp(prefix="lathwork-torture.")
         self.token = os.path.join(self.folder, "n1", "join-token")
         self.spaces = []
