@@ -144,6 +144,7 @@ static lw_status apply_one(lw_group *group, uint64_t index) {
     LW_TRY(group->options.apply(group->options.argument, &entry));
     group->applied = index;
     group->unapplied_size -= slot->payload.size;
+    group->paused_at = group->paused ? index : group->paused_at;
     if (payload.mark == GROUP_MARK_MEMBERS) {
         group->members = payload.members;
     }

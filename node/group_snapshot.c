@@ -61,6 +61,13 @@ void lw_group_flushed(lw_group *group, uint64_t index) {
 
 lw_status lw_group_snapshot_begin(lw_group *group, uint64_t node, uint64_t index, uint64_t *term) {
     LW_ASSERT(index <= group->applied);
+    if (index == group->paused_at) {
+        LW_MARK(group->env, "group.snapshot_within_pause");
+        return lw_fail(LW_UNAVAILABLE,
+                       "what follows from entry %llu of shard %llu may not be in a snapshot of it: "
+                       "it takes a newer one",
+                       (unsigned long long)index, (unsigned long long)group->id);
+    }
     if (!group->leading || group->raft == NULL || group->dead || group->halted ||
         !lw_raft_term_at(group->raft, index, term)) {
         return lw_fail(LW_UNAVAILABLE, "this node does not lead shard %llu any more",

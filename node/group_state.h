@@ -103,6 +103,7 @@ struct lw_group {
     uint64_t matched;      /* all members that are reachable have everything up to here */
     uint64_t starved_ns;   /* when a message was last stripped of entries for want of room */
 
+    uint64_t paused_at; /* the entry behind which nothing was applied for a while, last time */
     bool started, paused, dead;
     bool installing; /* a snapshot */
     bool halted;     /* nothing is done any more: the node stops, or replicas differ */

@@ -145,8 +145,18 @@ static void while_paused_nothing_is_applied(void **state) {
         story_pass(on, 20);
         story_expect(on, on->acknowledged_count == 7, "what is committed is told to who asked");
         story_expect(on, node->state.index == index, "nothing is applied");
+        uint64_t term;
+        lw_status status = lw_group_snapshot_begin(node->group, 9, index, &term);
+        story_expect(on, status == LW_UNAVAILABLE, "what follows may not be in a snapshot");
         lw_group_resume(node->group);
         story_pass(on, 20);
+        status = lw_group_snapshot_begin(node->group, 9, index, &term);
+        story_expect(on, status == LW_UNAVAILABLE, "nor when it was made before");
+        if (voters > 1) {
+            status = lw_group_snapshot_begin(node->group, 9, node->state.index, &term);
+            story_expect(on, status == LW_OK, "a newer one is good");
+            lw_group_snapshot_sent(node->group, 9, 0);
+        }
         story_expect(on, on->acknowledged_count == 8, "then the rest is");
         story_write(on, 5);
         story_heal(on);
