@@ -56,7 +56,7 @@ typedef struct lw_gossip_options {
     uint8_t cluster_id[LW_MEMBER_CLUSTER_SIZE];
     lw_member self;        /* all but sequence and public key; copied */
     uint32_t heartbeat_ms; /* 0: LW_GOSSIP_HEARTBEAT_MS */
-    uint32_t grace_ms;     /* 0: LW_GOSSIP_GRACE_MS */
+    uint64_t grace_ms;     /* 0: LW_GOSSIP_GRACE_MS */
 } lw_gossip_options;
 
 typedef struct lw_gossip_message {

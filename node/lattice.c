@@ -81,6 +81,7 @@ LW_YIELDS static lw_status greet(lw_lattice *lattice, uint64_t node) {
     uint64_t until_ns = lw_env_now(lattice->env) + LATTICE_ASK_MS * LATTICE_NS_PER_MS;
     lw_status status = lw_peers_ask(lattice->peers, node, &request, until_ns, &reply);
     if (status == LW_OK) {
+        LW_MARK(lattice->env, "lattice.greeted");
         status = lw_gossip_learn(lattice->gossip, lw_buffer_view(&reply), lattice_now_ms(lattice));
     }
     lw_buffer_reset(&body);
@@ -296,9 +297,15 @@ static void handle_event(lw_lattice *lattice, const lw_gossip_event *event) {
     case LW_GOSSIP_STATE:
         member_changed(lattice, event);
         break;
-    case LW_GOSSIP_LINKED:
     case LW_GOSSIP_DEAD:
+        LW_MARK(lattice->env, "lattice.dead");
         lattice->place_ms = 0;
+        break;
+    case LW_GOSSIP_LINKED:
+        lattice->place_ms = 0;
+        break;
+    case LW_GOSSIP_QUIET:
+        LW_MARK(lattice->env, "lattice.quiet");
         break;
     case LW_GOSSIP_COPIED:
         lattice_end(lattice, "another node runs with this node's identity, from a copy of its data "
@@ -310,7 +317,6 @@ static void handle_event(lw_lattice *lattice, const lw_gossip_event *event) {
         lattice_end(lattice, "this node was taken out of its lattice for good: let it join anew "
                              "with an empty folder");
         break;
-    case LW_GOSSIP_QUIET:
     case LW_GOSSIP_HEARD:
     case LW_GOSSIP_UNLINKED:
     case LW_GOSSIP_DISPUTED:
@@ -358,6 +364,7 @@ static void leave(lw_lattice *lattice, uint64_t now_ms) {
         lw_shards_count(lattice->shards) > 0) {
         return;
     }
+    LW_MARK(lattice->env, "lattice.left");
     lattice_note(lattice, "state", lattice_self(lattice), 0, "gone");
     lw_gossip_set_state(lattice->gossip, LW_MEMBER_GONE, now_ms);
     lattice->unsaved = true;
@@ -476,7 +483,7 @@ static lw_status open_gossip(lw_lattice *lattice, lw_bytes page) {
                  .address = lw_text(options->address),
                  .zone = lw_text(options->zone),
                  .capacity = options->capacity},
-        .grace_ms = (uint32_t)options->dead_after_ms,
+        .grace_ms = options->dead_after_ms,
     };
     memcpy(gossip.cluster_id, options->identity->lattice.id, sizeof(gossip.cluster_id));
     LW_TRY(state_before(options->identity, page, &gossip.self.state));
@@ -506,7 +513,7 @@ static void free_all(lw_lattice *lattice) {
 }
 
 lw_status lw_lattice_open(const lw_lattice_options *options, lw_lattice **lattice) {
-    LW_ASSERT(options->ended != NULL && options->dead_after_ms <= UINT32_MAX);
+    LW_ASSERT(options->ended != NULL);
     lw_memory *memory = options->env->memory;
     lw_lattice *opened = lw_allocate_zero(memory, sizeof(*opened));
     opened->env = options->env;

@@ -23,8 +23,8 @@ static lw_status decode(lw_bytes bytes, const char *path, lw_buffer *page) {
     size_t size = whole ? bytes.size - CHECKSUM_SIZE : 0;
     if (!whole || lw_get_u32(bytes.data + size) != lw_crc32c(0, lw_view(bytes.data, size))) {
         return lw_fail(LW_CORRUPTION,
-                       "%s is damaged: delete it, and the node learns again from the others who "
-                       "belongs to the lattice, if one of them knows it",
+                       "%s is damaged: take this node out of its lattice at another node, and let "
+                       "it join anew with an empty folder",
                        path);
     }
     uint32_t format = lw_get_u32(bytes.data + sizeof(magic));

@@ -254,6 +254,7 @@ static void step_ended(step_job *job, lw_status status) {
     uint64_t now_ms = lattice_now_ms(lattice);
     track->changing = false;
     if (status == LW_OK) {
+        LW_MARK(lattice->env, "lattice.step");
         lattice->steps_done++;
         track->changed_ms = now_ms;
         lattice->place_ms = 0; /* the next one */
@@ -263,6 +264,7 @@ static void step_ended(step_job *job, lw_status status) {
                    job->step.node, job->step.reason);
         return;
     }
+    LW_MARK(lattice->env, "lattice.step_failed");
     lattice->steps_failed++;
     track->wait_ms = now_ms + PAUSE_MS + lw_env_random_below(lattice->env, PAUSE_MS);
     lw_logline(lattice->env, LW_LEVEL_DEBUG, "a shard could not be moved",

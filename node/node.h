@@ -19,7 +19,7 @@ typedef struct lw_node_options {
     const char *join;       /* "HOST:PORT" of a member, or several with commas; NULL: nobody's */
     const char *token;      /* text of the token that lets it in; needed once */
     const char *zone;       /* failure domain; NULL: none */
-    uint64_t capacity;      /* bytes it is to hold at most, for its share; 0: the disk's */
+    uint64_t capacity;      /* bytes it is meant for: its share goes by it; 0: as others */
     uint32_t voters;        /* replicas of each shard: 1, 3 or 5; 0: 3 */
     uint64_t dead_after_ms; /* until what a lost node held is rebuilt elsewhere; 0: 5 minutes */
     bool plain;             /* see lw_peers_options */

@@ -129,6 +129,33 @@ static void after_a_restart_all_know_each_other_again(void **state) {
     town_close(in);
 }
 
+LW_YIELDS static void damage_main(void *argument) {
+    lw_env *env = argument;
+    lw_handle file;
+    uint64_t size = 0;
+    assert_int_equal(lw_file_open(env, "data/LATTICE", 0, &file), LW_OK);
+    assert_int_equal(lw_file_size(env, file, &size), LW_OK);
+    assert_true(size > 300); /* three records */
+    assert_int_equal(lw_file_write(env, file, size / 2, lw_text("?!"), LW_WRITE_DURABLE), LW_OK);
+    lw_file_close(env, file);
+}
+
+static void a_damaged_file_is_told(void **state) {
+    (void)state;
+    town *in = open_three(14);
+    (void)town_settle(in, 1, 3, 30);
+    house *self = &in->houses[2];
+    lw_host_kill(self->host);
+    lw_env *env = lw_host_boot(self->host);
+    lw_env_start(env, "damage", damage_main, env);
+    town_run(in, SECOND);
+    lw_host_kill(self->host);
+    assert_null(house_boot(in, 2)->node);
+    assert_int_equal(self->ended.status, LW_CORRUPTION);
+    assert_non_null(strstr(self->ended.text, "data/LATTICE is damaged"));
+    town_close(in);
+}
+
 static void what_a_dead_node_held_is_rebuilt_on_another(void **state) {
     (void)state;
     town *in = open_three(7);
@@ -303,6 +330,7 @@ int main(void) {
         cmocka_unit_test(without_a_bus_they_come_together_too),
         cmocka_unit_test(shards_and_leaders_spread),
         cmocka_unit_test(after_a_restart_all_know_each_other_again),
+        cmocka_unit_test(a_damaged_file_is_told),
         cmocka_unit_test(what_a_dead_node_held_is_rebuilt_on_another),
         cmocka_unit_test(a_broken_bus_moves_nothing_and_kills_nobody),
         cmocka_unit_test(a_drained_node_stays_empty_over_a_restart),
