@@ -398,7 +398,7 @@ static bool read_lists_finally(recorder *of, uint64_t first, uint64_t end) {
 }
 
 /* 3. False if the nodes do not come back. */
-static bool read_finally(recorder *of) {
+LW_YIELDS static bool read_finally(recorder *of) {
     recording *on = of->of;
     uint64_t end_ns = now_ns(of) + FINAL_MS * NS_PER_MS;
     uint64_t lists = on->once == append_once ? on->next_txn / LIST_LIFE + 1 : 0;

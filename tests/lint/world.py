@@ -15,7 +15,7 @@ import project
 
 # Pure functions of the C library, and what the compiler itself calls.
 PURE = re.compile(
-    r"mem(cmp|cpy|move|set|chr|mem)|str(n?len|n?cmp|n?casecmp|r?chr|str|c?spn|n?cat|n?cpy|tou?ll?|tod|tok_r)"
+    r"mem(cmp|cpy|move|set|r?chr|mem)|str(n?len|n?cmp|n?casecmp|r?chr|str|c?spn|n?cat|n?cpy|tou?ll?|tod|tok_r)"
     r"|(vsn|sn)printf|qsort|bsearch|isdigit|__isoc\w+|__errno_location"
     r"|__(memcpy|memmove|memset|strcat|strcpy|strncpy|strncat|snprintf|vsnprintf)_chk"
     r"|__ctype_\w+|__stack_chk_fail|__tls_get_addr|_GLOBAL_OFFSET_TABLE_|__assert_fail"
@@ -45,7 +45,8 @@ DOORS = [
      "is the heap; stops the process when there is no memory"),
     (r"base/status\.c", r"abort|stderr|fprintf|__fprintf_chk|vfprintf|fputs|fputc|fwrite|fflush",
      "prints a failed assertion and stops the process"),
-    (r"base/seal\.c", r"crypto_(sign|generichash)\w*|sodium_(init|memzero|memcmp)",
+    (r"base/seal\.c", r"crypto_(sign|generichash|aead_chacha20poly1305_ietf|auth_hmacsha256|hash_sha256|scalarmult)\w*"
+     r"|sodium_(init|memzero|memcmp|base642bin|bin2base64|base64_encoded_len)",
      "libsodium, but none of its randomness"),
     (r"base/hash\.c", r"crc32_iscsi", "ISA-L"),
     (r"storage/compress\.c", r"LZ4_\w+|ZSTD_\w+", "LZ4 and zstd"),
