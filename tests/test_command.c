@@ -56,6 +56,21 @@ static void flags_may_stand_anywhere(void **state) {
     assert_string_equal(command.operands[3], "--timeout");
 }
 
+static void a_few_flags_have_letters(void **state) {
+    (void)state;
+    char up[] = "up -n 5 --data d", events[] = "events -f", again[] = "up -n 5 --nodes 3",
+         unfinished[] = "up -n", strange[] = "events -x", wrong[] = "get a -n 5";
+    lw_command command;
+    assert_int_equal(parse(&command, up), LW_OK);
+    assert_int_equal(command.flags[LW_FLAG_NODES].number, 5);
+    assert_int_equal(parse(&command, events), LW_OK);
+    assert_true(lw_command_given(&command, LW_FLAG_FOLLOW));
+    assert_int_equal(parse(&command, again), LW_INVALID_ARGUMENT);
+    assert_int_equal(parse(&command, unfinished), LW_INVALID_ARGUMENT);
+    assert_int_equal(parse(&command, strange), LW_INVALID_ARGUMENT);
+    assert_int_equal(parse(&command, wrong), LW_INVALID_ARGUMENT);
+}
+
 static void values_are_read_in_their_units(void **state) {
     (void)state;
     lw_command command;
@@ -546,6 +561,7 @@ static void wrong_steps_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flags_may_stand_anywhere),
+        cmocka_unit_test(a_few_flags_have_letters),
         cmocka_unit_test(values_are_read_in_their_units),
         cmocka_unit_test(a_flag_comes_before_the_environment_and_that_before_the_default),
         cmocka_unit_test(what_is_wrong_with_a_line_is_said),
