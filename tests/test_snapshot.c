@@ -347,7 +347,9 @@ static bool folder_empty(journey *on, side *of, const char *folder) {
 static void stop_later(void *argument) {
     side *of = argument;
     lw_env_sleep(of->env, of->journey->stop_ns);
-    lw_snapshots_stop(of->snapshots);
+    if (of->snapshots != NULL) {
+        lw_snapshots_stop(of->snapshots);
+    }
 }
 
 /* Writes, sends, and goes. What was written and not flushed comes again from the model, as from a
@@ -396,6 +398,7 @@ static void sender_main(void *argument) {
         lw_env_sleep(of->env, 100000);
     }
     lw_snapshots_close(of->snapshots);
+    of->snapshots = NULL;
     (void)folder_empty(on, of, "outgoing");
     lw_store_close(of->store);
     of->store = NULL;
