@@ -121,8 +121,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_log_room_freeing(lw_log *log, size_t size);
 /* Says that entries of `group` up to and with `index` are needed no more. UINT64_MAX: nor is its
  * state; the group is gone, until something is appended for it again. Never suspends. */
 void lw_log_release(lw_log *log, uint64_t group, uint64_t index);
-/* Ends what a BEGIN of the group began. With `counts`: step 3 above. Without: the snapshot was given
- * up, as it also is by an entry of the group that is appended meanwhile. Never suspends. */
+/* Ends what a BEGIN of the group began. With `counts`: step 3 above. Without: the snapshot was
+ * given up, as it also is by an entry of the group that is appended meanwhile. Never suspends. */
 void lw_log_begun(lw_log *log, uint64_t group, bool counts);
 /* The entries of a group that count and are not released: `first` to `last`, none if first is one
  * more than last. False, and nothing set, of a group that the log has never heard of, or of which

@@ -610,7 +610,7 @@ static void either_may_lose_power_at_any_step(void **state) {
     uint64_t resumed = 0;
     for (uint32_t which = 0; which < 2; which++) {
         bool more = true;
-        for (uint64_t step = 0; more; step += (which == 0 ? 7U : 2U) * STRIDE) {
+        for (uint64_t step = 0; more; step += (which == 0 ? 13U : 3U) * STRIDE) {
             journey *on = depart(1 + step % 4);
             side *struck = which == 0 ? &on->sender : &on->receiver;
             uint32_t boots = struck->boots + (which == 0);
@@ -626,13 +626,13 @@ static void either_may_lose_power_at_any_step(void **state) {
             arrive(on);
         }
     }
-    assert_true(resumed * STRIDE > 7);
+    assert_true(resumed * STRIDE > 4);
 }
 
 static void bits_that_flip_on_the_wire_change_nothing(void **state) {
     (void)state;
     uint64_t again = 0;
-    for (uint64_t seed = 1; seed <= 8; seed += STRIDE) {
+    for (uint64_t seed = 1; seed <= 4; seed += STRIDE) {
         journey *on = depart(seed);
         on->flip_every = 10;
         travel(on);
@@ -643,7 +643,7 @@ static void bits_that_flip_on_the_wire_change_nothing(void **state) {
         again += lw_world_marked(on->world, "snapshot.tried_again");
         arrive(on);
     }
-    assert_true(again * STRIDE > 10);
+    assert_true(again * STRIDE > 4);
 }
 
 /* Ends a journey that had to end like this, with nothing left of it anywhere. */
@@ -683,7 +683,7 @@ static void damage_tables(journey *on, uint64_t number) {
 
 static void damage_on_the_sender_s_disk_stays_there_and_is_told(void **state) {
     (void)state;
-    for (uint64_t number = 0; number < 12; number += STRIDE) {
+    for (uint64_t number = 0; number < 6; number += STRIDE) {
         journey *on = depart(1);
         damage_tables(on, number);
         while (!on->ended && on->wrong == NULL) {
@@ -741,7 +741,7 @@ static void a_full_disk_over_there_ends_it_with_nothing_half_left(void **state) 
     lw_disk_set_capacity(lw_host_disk(on->receiver.host), 0);
     expect_outcome(on, LW_FULL, 0);
     bool more = true, full = false;
-    for (uint32_t occasion = 1; more; occasion += STRIDE) {
+    for (uint32_t occasion = 1; more; occasion += 2 * STRIDE) {
         on = depart(1);
         lw_dice_arm(lw_disk_dice(lw_host_disk(on->receiver.host)), LW_FAULT_FULL, occasion);
         travel(on);
