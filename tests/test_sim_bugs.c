@@ -59,6 +59,7 @@ static void planted_bugs_are_found(void **state) {
         {"store.flush_index_before_table", "disk", 1},
         {"store.no_directory_sync", "crash", 1},
         {"store.unlink_before_catalog", "disk", 1},
+        {"timestamps.stale_cached_timestamp", "lattice", 4},
         {"txn.apply_before_durable", "crash", 3},
         {"txn.check_ignores_expiry", "calm", 1},
         {"txn.commit_without_lock", "crash", 23},
