@@ -433,7 +433,7 @@ static void take_reply(round *in, lw_call *call, lw_contact *contact, const lw_r
     note_leader(in, call, contact);
 }
 
-static void take_lane(round *in, const lane *one) {
+LW_YIELDS static void take_lane(round *in, const lane *one) {
     lw_client *client = in->client;
     lw_contacts_greeted(&client->contacts, one->contact);
     if (one->status != LW_OK) {
