@@ -15,24 +15,27 @@ static inline void settle(world *w, uint64_t id);
 
 static inline lw_raft_options options_of(const world *w, uint64_t id) {
     const disk *d = &w->nodes[id].disk;
-    return (lw_raft_options){.self = id,
-                             .term = d->term,
-                             .vote = d->vote,
-                             .start_index = d->start,
-                             .start_term = d->start_term,
-                             .commit = d->start,
-                             .config = w->configs[d->start_config],
-                             .config_index = d->start_config_index,
-                             .votes_from = w->nodes[id].tombstone,
-                             .seed = lw_mix(w->seed ^ (id << 32) ^ w->nodes[id].life),
-                             .election_timeout_ns = ELECTION,
-                             .heartbeat_ns = HEARTBEAT,
-                             .quiesce_after_ns = w->quiesce_after,
-                             .drift_ppm = w->drift_ppm,
-                             .entries_in_flight_max = 20,
-                             .bytes_in_flight_max = 600,
-                             .entries_per_append_max = BATCH_MAX,
-                             .bugs = w->bugs};
+    lw_raft_options options = {.self = id,
+                               .term = d->term,
+                               .vote = d->vote,
+                               .start_index = d->start,
+                               .start_term = d->start_term,
+                               .commit = d->start,
+                               .config = w->configs[d->start_config],
+                               .config_index = d->start_config_index,
+                               .votes_from = w->nodes[id].tombstone,
+                               .seed = lw_mix(w->seed ^ (id << 32) ^ w->nodes[id].life),
+                               .election_timeout_ns = ELECTION,
+                               .heartbeat_ns = HEARTBEAT,
+                               .quiesce_after_ns = w->quiesce_after,
+                               .drift_ppm = w->drift_ppm,
+                               .entries_in_flight_max = 20,
+                               .bytes_in_flight_max = 600,
+                               .entries_per_append_max = BATCH_MAX};
+#ifdef LW_SIMULATION
+    options.bugs = w->bugs;
+#endif
+    return options;
 }
 
 static inline void node_start(world *w, uint64_t id) {

@@ -251,7 +251,7 @@ static void a_full_ring_takes_nothing_more(void **state) {
     static _Alignas(8) uint8_t room[RING_SIZE];
     lw_ring ring = {.data = room, .size = RING_SIZE};
     uint8_t bytes[RING_SIZE] = {0};
-    lw_bytes record;
+    lw_bytes record = {0};
     assert_false(lw_ring_put(&ring, lw_view(bytes, RING_SIZE), lw_view(NULL, 0)));
     assert_false(lw_ring_peek(&ring, &record));
     for (uint32_t index = 0; index < 8; index++) {

@@ -45,7 +45,7 @@ static void tell(client_story *story) {
 
 static void check(lattice *in, lw_client *client, bool holds, const char *what) {
     if (!holds && in->bench.failure[0] == 0) {
-        (void)snprintf(in->bench.failure, sizeof(in->bench.failure), "%s (%.180s)", what,
+        (void)snprintf(in->bench.failure, sizeof(in->bench.failure), "%.70s (%.170s)", what,
                        lw_client_error(client));
     }
 }
