@@ -228,6 +228,22 @@ static void status_gossip(const lw_lattice *lattice, lw_json *json) {
     lw_json_object_close(json);
 }
 
+static void status_bus(const lw_bus *bus, lw_json *json) {
+    const lw_bus_figures *figures = &bus->figures;
+    if (bus->reason[0] != '\0') {
+        lw_json_bytes(json, "bus_reason", lw_text(bus->reason));
+    }
+    lw_json_text(json, "bus_address", lw_text(bus->address));
+    lw_json_number(json, "bus_published", figures->published);
+    lw_json_number(json, "bus_unpublished", figures->unpublished);
+    lw_json_number(json, "bus_received", figures->received);
+    lw_json_number(json, "bus_overrun", figures->overrun);
+    lw_json_number(json, "bus_refused", figures->refused);
+    lw_json_number(json, "bus_stale", figures->stale);
+    lw_json_number(json, "bus_connects", figures->connects);
+    lw_json_number(json, "bus_broker_exits", figures->broker_exits);
+}
+
 void lw_lattice_status(lw_lattice *lattice, lw_json *json) {
     const lw_directory *directory = lw_gossip_directory(lattice->gossip);
     const lw_bus *bus = lattice->bus;
@@ -237,8 +253,8 @@ void lw_lattice_status(lw_lattice *lattice, lw_json *json) {
     lw_json_number(json, "members", lattice_company(lattice) + 1);
     lw_json_number(json, "gone", lw_gossip_members(lattice->gossip)->gone_count);
     lw_json_text(json, "bus", lw_text(bus == NULL ? "none" : lw_bus_state_name(bus->state)));
-    if (bus != NULL && bus->reason[0] != '\0') {
-        lw_json_text(json, "bus_reason", lw_text(bus->reason));
+    if (bus != NULL) {
+        status_bus(bus, json);
     }
     lw_json_number(json, "directory_shards", directory->count);
     lw_json_number(json, "directory_bytes", lw_directory_size(directory));

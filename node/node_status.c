@@ -128,6 +128,7 @@ void lw_node_status_json(lw_node *node, lw_buffer *out) {
     lw_json_number(&json, "uptime_ms", up_ns / 1000000);
     lw_json_number(&json, "memory_bytes", lw_memory_used(node->env->memory));
     lw_json_number(&json, "pessimistic_locks", lw_lock_table_count(lw_shards_locks(node->shards)));
+    lw_lattice_status(node->lattice, &json);
     lw_gc_status(node->gc, &json);
     status_memory(node, &json);
     status_parts(node, &json);

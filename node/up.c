@@ -39,7 +39,7 @@ typedef struct up_work {
     lw_command *command;
     up_node *nodes;
     uint32_t count, running, serving;
-    char token[LW_PATH_SIZE];
+    char token[LW_PATH_SIZE], program[LW_PATH_SIZE];
     int signals;
     bool stopping, announced, failed;
 } up_work;
@@ -88,7 +88,7 @@ static void make_arguments(up_work *work, uint32_t index, up_arguments *made) {
 }
 
 /* In the child. A Ctrl-C reaches it with us; any other end of ours stops it. */
-static _Noreturn void become_node(up_work *work, const up_arguments *arguments, int output,
+static _Noreturn void become_node(const up_work *work, const up_arguments *arguments, int output,
                                   pid_t parent) {
     sigset_t none;
     sigemptyset(&none);
@@ -97,9 +97,8 @@ static _Noreturn void become_node(up_work *work, const up_arguments *arguments, 
     if (getppid() == parent && dup2(output, STDOUT_FILENO) >= 0 &&
         dup2(output, STDERR_FILENO) >= 0) {
         (void)close_range(3, ~0U, 0);
-        (void)execv("/proc/self/exe", arguments->words);
+        (void)execv(work->program, arguments->words);
     }
-    (void)work;
     _exit(127);
 }
 
@@ -326,6 +325,11 @@ static lw_status name_nodes(up_work *work) {
     if (mkdir(folder, 0700) != 0 && errno != EEXIST) {
         return lw_fail(LW_REFUSED, "cannot make the folder %s: %s", folder, strerror(errno));
     }
+    ssize_t size = readlink("/proc/self/exe", work->program, sizeof(work->program) - 1);
+    if (size < 0) {
+        return lw_fail(LW_INTERNAL, "cannot find this program: %s", strerror(errno));
+    }
+    work->program[size] = '\0';
     bool bracketed = strchr(host, ':') != NULL;
     for (uint32_t index = 0; index < work->count; index++) {
         up_node *node = &work->nodes[index];

@@ -69,7 +69,7 @@ DOORS = [
     (r"node/main\.c", EDGE + r"|getpid|[gs]etrlimit|socketpair|send",
      "the edge of the program: limits, and signals that become bytes in a socket"),
     (r"node/up\.c",
-     EDGE + r"|fork|execv|prctl|getpp?id|poll|pipe2?|close_range|signalfd|waitpid|mkdir|__poll_chk",
+     EDGE + r"|fork|execv|prctl|getpp?id|poll|pipe2?|close_range|signalfd|waitpid|mkdir|readlink|__(poll|readlink)_chk",
      "the edge of the program: the nodes that it starts, their output and their ends"),
     (r"sim/command\.c", EDGE + r"|clock_gettime", "the edge of the program; tells how fast it was"),
     (r"sim/\w+\.c", STREAMS, "traces and histories go to streams"),
