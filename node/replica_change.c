@@ -213,6 +213,10 @@ LW_YIELDS static lw_status propose_members(lw_replica *replica, const lw_group_m
     replica_propose(replica, ENTRY_DESCRIPTOR, &batch, &proposal);
     lw_status status = replica_wait(replica, &proposal);
     lw_buffer_reset(&batch);
+    if (status == LW_REFUSED) { /* not now, then */
+        lw_error why = *lw_error_slot();
+        return lw_fail(LW_UNAVAILABLE, "%s", why.text);
+    }
     return status;
 }
 
@@ -283,7 +287,7 @@ LW_YIELDS static lw_status change(replica_call *call, const lw_change_replicas_r
     lw_group_members before, after;
     lw_group_figures figures;
     LW_TRY(replica_call_room(call, ENTRY_SIZE + 2 * replica->descriptor_bytes.size));
-    LW_TRY(replica_call_gate(call));
+    LW_TRY(replica_confirm(call)); /* a group at rest has not heard of its learners for long */
     lw_group_figures_get(replica->group, &figures);
     replica_members(replica, &before);
     after = before;

@@ -278,13 +278,13 @@ static void a_new_half_is_led_at_once(void **state) {
 
 /* The power fails at a step of a split, at its leader or at a follower. */
 static uint32_t crash_step;
-static bool crash_leader;
+static bool crash_one; /* of the two cases that a story has */
 static void a_crash_in_the_middle_of_a_split_story(lattice *in) {
     make_one(in);
     lattice_write(in, "a", "1");
     lattice_write(in, "z", "2");
     uint64_t leader = lattice_leader(in, lw_text("a"));
-    uint64_t victim = crash_leader ? leader : next_of(leader);
+    uint64_t victim = crash_one ? leader : next_of(leader);
     lw_buffer body = lw_buffer_in(in->memory);
     lw_split_request_encode(&(lw_split_request){.key = lw_text("m")}, &body);
     (void)lattice_send_to(in, leader, LW_MESSAGE_SPLIT, lw_text("m"), &body);
@@ -309,7 +309,7 @@ static void a_crash_in_the_middle_of_a_split_loses_nothing(void **state) {
     (void)state;
     for (crash_step = 0; crash_step < 160; crash_step += 4) {
         char failure[256];
-        crash_leader = crash_step % 8 == 0;
+        crash_one = crash_step % 8 == 0;
         lattice_tell(a_crash_in_the_middle_of_a_split_story, crash_step + 1, NULL, failure);
         if (failure[0] != 0) {
             fail_msg("step %u: not as expected: %s", crash_step, failure);
@@ -503,6 +503,52 @@ static void a_half_waits_for_the_split_story(lattice *in) {
 static void a_half_waits_for_the_split(void **state) {
     (void)state;
     lattice_hold(a_half_waits_for_the_split_story, "shards.overlap_ignored");
+}
+
+/* The power fails at a step of a replica's coming, or going. */
+static void a_crash_while_a_replica_comes_or_goes_story(lattice *in) {
+    lattice_make(in, one_shard, 1);
+    lattice_boot(in, 4);
+    lattice_write(in, "a", "1");
+    uint64_t leader = lattice_leader(in, lw_text("a"));
+    uint64_t victim = crash_one ? 4 : next_of(leader);
+    lw_change_replicas_request request = {.leaves = victim, .fewer = true};
+    if (crash_one) {
+        request = (lw_change_replicas_request){.learner = 4};
+    }
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_change_replicas_request_encode(&request, &body);
+    (void)lattice_send_to(in, leader, LW_MESSAGE_CHANGE_REPLICAS, lw_text("a"), &body);
+    for (uint32_t step = 0; step < crash_step; step++) {
+        (void)lw_world_step(in->world);
+    }
+    lattice_crash(in, victim);
+    lattice_pass_ms(in, unit_random_below(&in->chance, 2500));
+    lattice_boot(in, victim);
+    expect(in, change(in, "a", &request) == LW_OK, "it is done in the end");
+    lattice_write(in, "a", "2");
+    lattice_pass_ms(in, 25000);
+    if (!crash_one) {
+        expect(in, lw_shards_count(in->nodes[victim].shards) == 0, "it is gone");
+        expect(in, lw_store_tree(in->nodes[victim].store, LW_ROOT_SHARD) == NULL, "with its tree");
+    }
+    add(in, "a", victim);
+    lattice_same_everywhere(in);
+    lattice_shut(in, victim);
+    lattice_boot(in, victim);
+    expect_text(in, lattice_read(in, "a"), "2", "and all is there");
+    lattice_same_everywhere(in);
+}
+static void a_crash_while_a_replica_comes_or_goes(void **state) {
+    (void)state;
+    for (crash_step = 0; crash_step < 240; crash_step += 3) {
+        char failure[256];
+        crash_one = crash_step % 2 == 0;
+        lattice_tell(a_crash_while_a_replica_comes_or_goes_story, crash_step + 1, NULL, failure);
+        if (failure[0] != 0) {
+            fail_msg("step %u: not as expected: %s", crash_step, failure);
+        }
+    }
 }
 
 /* ---- under load -------------------------------------------------------------------------------
@@ -700,6 +746,7 @@ int main(void) {
         cmocka_unit_test(one_voter_takes_the_place_of_another),
         cmocka_unit_test(who_was_removed_is_not_called_back),
         cmocka_unit_test(a_half_waits_for_the_split),
+        cmocka_unit_test(a_crash_while_a_replica_comes_or_goes),
         cmocka_unit_test(the_bank_survives_everything),
         cmocka_unit_test(what_was_collected_alone_is_refused_by_all),
     };
