@@ -6,23 +6,15 @@
  *   nats-server_PID.ports      written by the server once it listens
  *   nats.log, nats.log.old     of this start, and of the one before
  *   nats.out                   what the server printed
- *   ports                      "client PORT\nroute PORT\n": those of the first start
- *
- * The child's standard input is one end of a pair of sockets, to which nothing is ever written:
- * that our end reads the end of the stream is how we learn that the child is gone. */
+ *   ports                      "client PORT\nroute PORT\n": those of the first start */
 #include "lattice/broker.h"
 
+#include "lattice/broker_child.h"
 #include "lattice/broker_text.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #define MS_NS UINT64_C(1000000)
 enum {
@@ -48,7 +40,6 @@ struct lw_broker {
     lw_env *env;
     lw_broker_options options; /* strings point below */
     char folder[LW_PATH_SIZE], listen_host[LW_HOST_SIZE], public_host[LW_HOST_SIZE];
-    char program[LW_PATH_SIZE];
     char route_listen[LW_ADDRESS_SIZE], address[LW_ADDRESS_SIZE];
     char reason[LW_BUS_REASON_SIZE];
     lw_broker_config config; /* secrets, ports, routes */
@@ -56,11 +47,7 @@ struct lw_broker {
     const char **route_pointers;
     uint64_t check_ns, check_ms; /* when to look next, and from how long to how long */
 
-    pid_t child;    /* 0: none */
-    lw_handle life; /* our end of its standard input */
-    lw_op life_op;
-    char life_byte;
-    bool gone; /* its end of the stream is closed */
+    lw_child child;
 
     uint64_t deaths_ns[DEATHS_MAX]; /* a ring */
     uint64_t exits;
@@ -85,7 +72,7 @@ static void set_reason(lw_broker *broker, const char *reason) {
 
 /* Waits for so long, or until something is to be done. */
 static LW_YIELDS void doze(lw_broker *broker, uint64_t duration_ms) {
-    if (!broker->closing && !broker->gone) {
+    if (!broker->closing && !broker->child.gone) {
         (void)lw_env_wait(broker->env, &broker->woken,
                           lw_env_now(broker->env) + duration_ms * MS_NS);
     }
@@ -140,149 +127,15 @@ static LW_YIELDS lw_status write_whole(lw_broker *broker, const char *name, lw_b
     return status == LW_OK ? lw_path_rename(broker->env, fresh, path) : status;
 }
 
-/* ---- processes ------------------------------------------------------------------------------ */
-
-/* In the child, between fork and exec: only what may be called there. */
-static _Noreturn void become(const lw_broker *broker, char *const arguments[],
-                             char *const environment[], int input, int output, pid_t parent) {
-    static const char text[] = "cannot be executed\n";
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) {
-        _exit(127);
-    }
-    for (int number = 1; number < NSIG; number++) {
-        (void)signal(number, SIG_DFL);
-    }
-    sigset_t none;
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    /* A Ctrl-C in a terminal is for us, and we stop it then. */
-    (void)setpgid(0, 0);
-    if (chdir(broker->folder) == 0 && dup2(input, STDIN_FILENO) >= 0 &&
-        dup2(output, STDOUT_FILENO) >= 0 && dup2(output, STDERR_FILENO) >= 0) {
-        /* The NATS library's sockets are open to children. */
-        (void)close_range(3, ~0U, 0);
-        (void)execve(arguments[0], arguments, environment);
-        (void)!write(STDERR_FILENO, text, sizeof(text) - 1);
-    }
-    _exit(127);
-}
-
-static void on_life(lw_op *op) {
-    lw_broker *broker = op->owner;
-    broker->gone = true;
-    lw_queue_wake_all(&broker->woken);
-}
-
-static void watch(lw_broker *broker, int end) {
-    lw_real_handle_add((lw_real_env *)broker->env, end, LW_REAL_SOCKET);
-    broker->life.number = end;
-    broker->gone = false;
-    broker->life_op = (lw_op){.kind = LW_OP_RECEIVE,
-                              .handle = broker->life,
-                              .buffer = &broker->life_byte,
-                              .size = 1,
-                              .complete = on_life,
-                              .owner = broker};
-    lw_env_submit(broker->env, &broker->life_op);
-}
-
-/* Starts the program. What it prints goes to nats.out. */
-static lw_status spawn(lw_broker *broker, char *const arguments[]) {
-    char out_path[LW_PATH_SIZE], search[LW_PATH_SIZE];
-    char gomaxprocs[] = "GOMAXPROCS=2", gomemlimit[] = "GOMEMLIMIT=64MiB";
-    const char *path = getenv("PATH");
-    (void)snprintf(search, sizeof(search), "PATH=%s", path != NULL ? path : "/usr/bin:/bin");
-    char *environment[] = {search, gomaxprocs, gomemlimit, NULL};
-    LW_TRY(path_of(broker, "nats.out", out_path));
-    int ends[2];
-    int output = open(out_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (output < 0) {
-        return lw_fail(LW_REFUSED, "cannot write %s: %s", out_path, strerrordesc_np(errno));
-    }
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-        int system_error = errno;
-        (void)close(output);
-        return lw_fail(LW_INTERNAL, "cannot make a pair of sockets: %s",
-                       strerrordesc_np(system_error));
-    }
-    pid_t parent = getpid();
-    sigset_t all, before;
-    sigfillset(&all);
-    (void)sigprocmask(SIG_SETMASK, &all, &before);
-    pid_t child = fork();
-    if (child == 0) {
-        become(broker, arguments, environment, ends[1], output, parent);
-    }
-    int system_error = errno;
-    (void)sigprocmask(SIG_SETMASK, &before, NULL);
-    (void)close(output);
-    (void)close(ends[1]);
-    if (child < 0) {
-        (void)close(ends[0]);
-        return lw_fail(LW_INTERNAL, "cannot start a process: %s", strerrordesc_np(system_error));
-    }
-    broker->child = child;
-    watch(broker, ends[0]);
-    return LW_OK;
-}
-
-/* Waits until the child has ended, with `signal_number` if it has not by itself. */
-static LW_YIELDS void await_end(lw_broker *broker, uint64_t duration_ms) {
-    uint64_t end_ns = lw_env_now(broker->env) + duration_ms * MS_NS;
-    while (!broker->gone && lw_env_now(broker->env) < end_ns) {
-        (void)lw_env_wait(broker->env, &broker->woken, end_ns);
-    }
-}
-
-/* Takes the child's exit status in; whatever runs of it is killed. */
-static LW_YIELDS int reap(lw_broker *broker) {
-    int status = 0;
-    if (!broker->gone) {
-        (void)kill(broker->child, SIGKILL);
-    }
-    /* Its files are closed just before it can be waited for. */
-    while (waitpid(broker->child, &status, WNOHANG) == 0) {
-        lw_env_sleep(broker->env, MS_NS);
-    }
-    broker->child = 0;
-    lw_socket_close(broker->env, broker->life);
-    broker->life = LW_NO_HANDLE;
-    broker->gone = false;
-    return status;
-}
-
 /* ---- the program ---------------------------------------------------------------------------- */
-
-static bool find_in(const char *folders, char program[LW_PATH_SIZE]) {
-    for (const char *begin = folders; *begin != '\0';) {
-        size_t size = strcspn(begin, ":");
-        int whole = snprintf(program, LW_PATH_SIZE, "%.*s/nats-server", (int)size, begin);
-        if (size > 0 && begin[0] == '/' && whole < LW_PATH_SIZE && access(program, X_OK) == 0) {
-            return true;
-        }
-        begin += size + (begin[size] == ':');
-    }
-    return false;
-}
-
-/* Debian keeps it where an ordinary user's PATH does not look. */
-static lw_status find_program(lw_broker *broker) {
-    const char *path = getenv("PATH");
-    if ((path != NULL && find_in(path, broker->program)) ||
-        find_in("/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin", broker->program)) {
-        return LW_OK;
-    }
-    return lw_fail(LW_REFUSED, "nats-server not found: apt install nats-server, or use --bus none");
-}
 
 static LW_YIELDS lw_status check_version(lw_broker *broker) {
     char option[] = "--version";
-    char *arguments[] = {broker->program, option, NULL};
+    char *arguments[] = {broker->child.program, option, NULL};
     lw_buffer printed = lw_buffer_in(broker->env->memory);
-    LW_TRY(spawn(broker, arguments));
-    await_end(broker, VERSION_MS);
-    (void)reap(broker);
+    LW_TRY(lw_child_start(&broker->child, arguments));
+    lw_child_await(&broker->child, VERSION_MS);
+    (void)lw_child_reap(&broker->child);
     read_end(broker, "nats.out", &printed);
     lw_status status = lw_broker_version_check(lw_buffer_view(&printed));
     lw_buffer_reset(&printed);
@@ -379,7 +232,7 @@ static LW_YIELDS bool has_begun(lw_broker *broker) {
     char name[64];
     uint16_t port = 0;
     lw_buffer text = lw_buffer_in(broker->env->memory);
-    (void)snprintf(name, sizeof(name), "nats-server_%d.ports", (int)broker->child);
+    (void)snprintf(name, sizeof(name), "nats-server_%d.ports", (int)broker->child.process);
     read_end(broker, name, &text);
     bool begun = lw_broker_ports_parse(lw_buffer_view(&text), &port);
     lw_buffer_reset(&text);
@@ -392,7 +245,7 @@ static LW_YIELDS bool has_begun(lw_broker *broker) {
 /* True once it takes connections; false if it ended, took too long, or is not wanted any more. */
 static LW_YIELDS bool await_begin(lw_broker *broker) {
     uint64_t end_ns = lw_env_now(broker->env) + START_MS * MS_NS;
-    while (!broker->closing && !broker->gone && lw_env_now(broker->env) < end_ns) {
+    while (!broker->closing && !broker->child.gone && lw_env_now(broker->env) < end_ns) {
         if (has_begun(broker)) {
             return true;
         }
@@ -429,7 +282,7 @@ static LW_YIELDS void watch_over(lw_broker *broker, const char **complaint) {
     uint64_t beats = broker->options.beats(broker->options.argument);
     uint64_t tick_ns = lw_env_now(broker->env);
     uint32_t silent_ticks = 0;
-    while (!broker->closing && !broker->gone && !wants_restart(broker)) {
+    while (!broker->closing && !broker->child.gone && !wants_restart(broker)) {
         doze(broker, TICK_MS);
         if (lw_env_now(broker->env) - tick_ns < TICK_MS * MS_NS) {
             continue;
@@ -478,27 +331,27 @@ static LW_YIELDS void lament(lw_broker *broker, int status, const char *complain
 /* One life of the server. LW_OK whatever became of it, once it was started. */
 static LW_YIELDS lw_status live(lw_broker *broker) {
     char option[] = "-c", file[] = "nats.conf";
-    char *arguments[] = {broker->program, option, file, NULL};
+    char *arguments[] = {broker->child.program, option, file, NULL};
     const char *complaint = NULL;
     tidy(broker);
     LW_TRY(write_config(broker));
-    LW_TRY(spawn(broker, arguments));
+    LW_TRY(lw_child_start(&broker->child, arguments));
     uint64_t begin_ns = lw_env_now(broker->env);
     bool begun = await_begin(broker);
     if (begun) {
         announce(broker);
         watch_over(broker, &complaint);
-    } else if (!broker->gone) {
+    } else if (!broker->child.gone) {
         complaint = "it did not begin to listen within 10 seconds";
     }
-    if (broker->closing || (begun && complaint == NULL && !broker->gone)) {
-        (void)kill(broker->child, SIGTERM);
-        await_end(broker, TERM_MS);
-        (void)reap(broker);
+    if (broker->closing || (begun && complaint == NULL && !broker->child.gone)) {
+        lw_child_signal(&broker->child, SIGTERM);
+        lw_child_await(&broker->child, TERM_MS);
+        (void)lw_child_reap(&broker->child);
         broker->back_off_ms = 0;
         return LW_OK;
     }
-    lament(broker, reap(broker), complaint);
+    lament(broker, lw_child_reap(&broker->child), complaint);
     if (!begun) {
         /* Somebody else may have the port by now: the next start takes another. */
         broker->config.client_port = 0;
@@ -515,7 +368,7 @@ static LW_YIELDS lw_status prepare(lw_broker *broker) {
     LW_TRY(lw_path_mkdir(broker->env, broker->folder));
     read_pinned(broker);
     LW_TRY(choose_route_port(broker));
-    LW_TRY(find_program(broker));
+    LW_TRY(lw_child_find(&broker->child));
     return check_version(broker);
 }
 
@@ -564,12 +417,12 @@ lw_broker *lw_broker_open(lw_env *env, const lw_broker_options *options) {
     lw_broker *broker = lw_allocate_zero(env->memory, sizeof(*broker));
     broker->env = env;
     broker->options = *options;
-    broker->life = LW_NO_HANDLE;
     broker->back_off_ms = BACK_OFF_FIRST_MS;
     (void)snprintf(broker->folder, sizeof(broker->folder), "%s", options->folder);
     (void)snprintf(broker->listen_host, sizeof(broker->listen_host), "%s", options->listen_host);
     (void)snprintf(broker->public_host, sizeof(broker->public_host), "%s", options->public_host);
     broker->config.node = options->node;
+    lw_child_init(&broker->child, env, broker->folder, &broker->woken);
     memcpy(broker->config.lattice, options->lattice, sizeof(options->lattice));
     lw_broker_secrets(options->key, &broker->config);
     lw_seal_wipe(broker->options.key, sizeof(broker->options.key));
@@ -588,10 +441,6 @@ const char *lw_broker_address(const lw_broker *broker) {
 
 uint64_t lw_broker_exits(const lw_broker *broker) {
     return broker->exits;
-}
-
-int lw_broker_process(const lw_broker *broker) {
-    return (int)broker->child;
 }
 
 static bool same_routes(const lw_broker *broker, const char *const *addresses, uint32_t count) {

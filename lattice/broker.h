@@ -46,8 +46,6 @@ const char *lw_broker_reason(const lw_broker *broker);
 const char *lw_broker_address(const lw_broker *broker);
 /* How often the server ended without being told to. */
 uint64_t lw_broker_exits(const lw_broker *broker);
-/* Its process; 0: none. */
-int lw_broker_process(const lw_broker *broker);
 /* As lw_bus_set_routes. Addresses that cannot be written down safely are left out. New ones are
  * taken in by the next start of the server, which comes soon, unless by then all are heard: others
  * dial, too. */
