@@ -107,6 +107,39 @@ static void shards_and_leaders_spread(void **state) {
     town_close(in);
 }
 
+/* Also where nothing is held. */
+static void every_node_knows_where_all_shards_are(void **state) {
+    (void)state;
+    town *in = open_three(15);
+    (void)town_settle(in, 1, 3, 30);
+    house_split(&in->houses[0], "g");
+    house_split(&in->houses[0], "p");
+    house *delta = house_boot(in, 3);
+    assert_int_equal(house_tell(delta, LW_MESSAGE_DRAIN, 0, true), LW_OK);
+    town_run(in, 20 * SECOND);
+    assert_int_equal(house_shards(delta), 0);
+    lw_buffer reply;
+    assert_int_equal(house_ask(delta, LW_MESSAGE_TOPOLOGY, (lw_bytes){0}, &reply), LW_OK);
+    lw_reader reader;
+    uint32_t count;
+    char last[8] = "";
+    assert_int_equal(lw_topology_open(lw_buffer_view(&reply), &reader, &count), LW_OK);
+    assert_int_equal(count, 3);
+    while (count-- > 0) {
+        lw_shard_descriptor shard;
+        assert_int_equal(lw_topology_next(&reader, &shard), LW_OK);
+        assert_true(lw_equal(shard.start, lw_text(last)));
+        assert_true(
+            lw_equal(shard.leader_address, lw_lattice_address(delta->node->lattice, shard.leader)));
+        assert_true(shard.leader != 0 && shard.leader_address.size > 0);
+        (void)snprintf(last, sizeof(last), "%.*s", (int)shard.end.size,
+                       (const char *)shard.end.data);
+    }
+    assert_string_equal(last, "");
+    lw_buffer_reset(&reply);
+    town_close(in);
+}
+
 /* ---- restarts and deaths -------------------------------------------------------------------- */
 
 static void after_a_restart_all_know_each_other_again(void **state) {
@@ -282,6 +315,8 @@ static void one_that_is_lost_can_be_taken_out(void **state) {
     town_run(in, SECOND);
     (void)town_settle(in, 1, 3, 30);
     assert_int_equal(lattice_company(in->houses[0].node->lattice), 2);
+    lw_peer_card card = {.node_id = id};
+    assert_int_equal(lw_lattice_admit(in->houses[0].node->lattice, &card), LW_REFUSED);
     (void)house_boot(in, 3);
     town_run(in, 10 * SECOND);
     assert_null(lost->node);
@@ -329,6 +364,7 @@ int main(void) {
         cmocka_unit_test(three_nodes_hold_what_one_held),
         cmocka_unit_test(without_a_bus_they_come_together_too),
         cmocka_unit_test(shards_and_leaders_spread),
+        cmocka_unit_test(every_node_knows_where_all_shards_are),
         cmocka_unit_test(after_a_restart_all_know_each_other_again),
         cmocka_unit_test(a_damaged_file_is_told),
         cmocka_unit_test(what_a_dead_node_held_is_rebuilt_on_another),

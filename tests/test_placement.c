@@ -215,6 +215,29 @@ static void of_three_nodes_each_leads_a_third(void **state) {
     story_close(of);
 }
 
+/* All see at once that it leads nothing, and each could give it something. */
+static void a_node_that_leads_nothing_is_not_given_too_much(void **state) {
+    (void)state;
+    story_lattice *of = story_open(30, 150);
+    story_spread(of);
+    (void)story_settle(of, 2000, NULL);
+    for (uint32_t index = 0; index < of->shard_count; index++) {
+        story_shard *shard = &of->shards[index];
+        for (uint32_t place = 0; shard->leader == 3; place++) {
+            shard->leader = shard->replicas[place].node;
+        }
+    }
+    uint64_t most = 0;
+    for (int round = 0; round < 60; round++) {
+        (void)story_round(of);
+        story_count_loads(of);
+        uint64_t leads = of->nodes[3].as.load.leaders;
+        most = leads > most ? leads : most;
+    }
+    assert_in_range(most, 4, 8); /* 5 are its share */
+    story_close(of);
+}
+
 static void a_newcomer_takes_its_share_and_moves_nothing_else(void **state) {
     (void)state;
     story_lattice *of = story_open(19, 1000);
@@ -429,6 +452,7 @@ int main(void) {
         cmocka_unit_test(a_change_under_way_is_waited_for),
         cmocka_unit_test(shards_and_leaders_spread),
         cmocka_unit_test(of_three_nodes_each_leads_a_third),
+        cmocka_unit_test(a_node_that_leads_nothing_is_not_given_too_much),
         cmocka_unit_test(a_newcomer_takes_its_share_and_moves_nothing_else),
         cmocka_unit_test(after_a_death_all_is_replicated_again),
         cmocka_unit_test(a_flickering_node_moves_nothing),
