@@ -79,6 +79,14 @@ void lw_client_send_behind(lw_client *client, lw_message_kind kind, lw_bytes key
 LW_MUST_USE LW_YIELDS lw_status lw_client_route(lw_client *client, lw_bytes key, bool before,
                                                 uint64_t deadline_ns,
                                                 const lw_shard_descriptor **shard);
+/* Takes in what a node says of shards, after a question about `key`; `*news` tells whether any of
+ * where keys lie was new. */
+void lw_client_learn_shards(lw_client *client, lw_bytes key, lw_bytes topology, bool *news);
+/* Asks for the members of the lattice, unless that was done lately: a node that is connected, and
+ * soon answers. */
+LW_YIELDS void lw_client_ask_nodes(lw_client *client, uint64_t deadline_ns);
+/* What is left until the deadline, at least 1. */
+uint32_t lw_client_remaining_ms(lw_client *client, uint64_t deadline_ns);
 /* A timestamp that is this client's alone: the spare one if it is fresh, else a new one. */
 LW_MUST_USE LW_YIELDS lw_status lw_client_timestamp(lw_client *client, uint64_t deadline_ns,
                                                     uint64_t *timestamp);
