@@ -583,12 +583,24 @@ lw_status lw_lattice_admit(lw_lattice *lattice, const lw_peer_card *card) {
     return LW_OK;
 }
 
+/* Such an address is not one that others could link to. */
+static bool is_everywhere(const char *address) {
+    return strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0;
+}
+
 lw_status lw_lattice_joins(lw_lattice *lattice, const lw_peer_card *newcomer, lw_buffer *members) {
     if (lattice->stopping || lw_gossip_self(lattice->gossip)->state == LW_MEMBER_GONE) {
         return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
     }
     if (lattice_company(lattice) + 1 >= LW_MEMBERS_MAX) {
         return lw_fail(LW_FULL, "the lattice has %d members: it can have no more", LW_MEMBERS_MAX);
+    }
+    if (is_everywhere(lattice->options.address)) {
+        return lw_fail(
+            LW_REFUSED,
+            "the member listens at %s, where no other node finds it: start it again with "
+            "--listen and an address that the others reach",
+            lattice->options.address);
     }
     LW_TRY(lw_lattice_admit(lattice, newcomer));
     lattice_page(lattice, members);

@@ -94,6 +94,11 @@ static void raise_limits(void) {
     }
 }
 
+/* At no address that others could reach it at. */
+static bool listens_everywhere(const char *address) {
+    return strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0;
+}
+
 static void announce(start_work *work) {
     lw_command *command = work->command;
     const char *address = lw_node_address(work->node);
@@ -115,11 +120,18 @@ static void announce(start_work *work) {
     } else if (!lw_command_given(command, LW_FLAG_QUIET)) {
         bool usual = strcmp(address, LW_DEFAULT_ADDRESS) == 0;
         (void)fprintf(command->answers,
-                      "listening on %s\ndata in %s\nnext: lathwork put greeting hello%s%s\n"
-                      "to add a node: lathwork start --data DIR --listen HOST:PORT --join %s "
-                      "--token-file %s\n",
-                      address, directory, usual ? "" : " --addr ", usual ? "" : address, address,
-                      work->token_file);
+                      "listening on %s\ndata in %s\nnext: lathwork put greeting hello%s%s\n",
+                      address, directory, usual ? "" : " --addr ", usual ? "" : address);
+        if (listens_everywhere(address)) {
+            (void)fprintf(command->answers,
+                          "to add a node: first start this one with --listen and an "
+                          "address that the other reaches\n");
+        } else {
+            (void)fprintf(command->answers,
+                          "to add a node: lathwork start --data DIR --listen HOST:PORT --join %s "
+                          "--token-file %s\n",
+                          address, work->token_file);
+        }
     }
     (void)fflush(command->answers);
     free(whole);
@@ -226,6 +238,12 @@ static LW_YIELDS lw_status open_node(start_work *work) {
     uint16_t port;
     LW_TRY(lw_address_split(options.listen, host, &port));
     options.plain = is_loopback(host);
+    if (options.join != NULL && listens_everywhere(options.listen)) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "--listen %s: a node of a lattice listens at one address that the others "
+                       "reach",
+                       options.listen);
+    }
     LW_TRY(choose_bus(work, &options));
     LW_TRY(read_token(work, &options));
     lw_status status = lw_node_open(work->env, &options, &work->node);

@@ -177,6 +177,14 @@ join_refused() {
     kill -TERM $stranger
     wait $stranger
     expect "a folder of another lattice" 6 "another lattice" -- lw start --data stranger --listen "$listen" --join "$member" --token-file token
+    expect "an address that is everywhere" 2 "the others reach" -- lw start --data d5 --listen 0.0.0.0:0 --join "$member" --token-file token
+    "$program" start --data open --listen 0.0.0.0:0 --bus none >open.out 2>&1 &
+    stranger=$!
+    await 10 grep -q 'to add a node' open.out
+    expect "a member that is everywhere" 6 "listens at 0.0.0.0" -- lw start --data d6 --listen "$listen" \
+        --join "127.0.0.1:$(sed -n 's/^listening on .*://p' open.out)" --token-file open/join-token
+    kill -TERM $stranger
+    wait $stranger
     expect "a token of no folder" 2 -- lw token --data nowhere
     expect "a bus that is none" 2 "child, none" -- lw start --data d5 --listen "$listen" --bus carrier-pigeon
 }
