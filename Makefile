@@ -8,6 +8,8 @@
 #   make check      formatting, warnings of two compilers, static analysis, the linters
 #   make sim        the simulator over SIM_RUNS fresh seeds of every scenario
 #   make sim-bugs   after how many seeds the simulator catches each planted bug; takes its time
+#   make torture    TORTURE_ROUNDS rounds of a lattice of real processes that are killed, stopped, cut
+#                   off, filled up, joined and drained; what clients were told is checked. Needs root
 #   make histories  clients of a real node that is killed again and again, for HISTORY_MINUTES
 #                   minutes; what they were told is checked
 #   make fuzz       every fuzz target for FUZZ_SECONDS seconds, from its committed corpus
@@ -258,6 +260,13 @@ sim: deps
 sim-bugs: deps
 	$(again) VARIANT=debug build/debug/lathwork
 	@tests/sim_bugs.sh build/debug/lathwork
+
+TORTURE_ROUNDS ?= 10
+.PHONY: torture
+torture: deps
+	@tests/install_packages.sh torture
+	$(again) VARIANT=release build/release/lathwork
+	@python3 tests/torture.py build/release/lathwork --rounds $(TORTURE_ROUNDS) $(TORTURE_OPTIONS)
 
 HISTORY_MINUTES ?= 5
 .PHONY: histories

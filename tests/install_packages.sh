@@ -4,6 +4,7 @@
 #   install_packages.sh build          installs what building and testing need and is missing,
 #                                      after saying what and why
 #   install_packages.sh check          and what `make check` and `make fuzz` need besides
+#   install_packages.sh torture        and what `make torture` makes its lattices of
 #   install_packages.sh bench          and what `make bench` compares our storage engine with
 #   install_packages.sh --ask build    only says what is missing; exit code 1 if anything is
 # Where there is no dpkg the list cannot be held against anything, and the compiler has the word;
@@ -33,6 +34,9 @@ check libclang-rt-14-dev  the fuzzer and its sanitizers
 check clang-format        formatting
 check clang-tidy          static analysis
 check cppcheck            static analysis
+torture iproute2          namespaces for each node
+torture e2fsprogs         disks for each node
+torture procps            brokers by their node
 bench librocksdb-dev      RocksDB, to be measured against
 bench libleveldb-dev      LevelDB, to be measured against
 bench liblmdb-dev         LMDB, to be measured against

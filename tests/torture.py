@@ -23,6 +23,9 @@ import time
 
 WORKLOADS = ("append", "bank", "register")
 PORT = 7871
+NODES_MAX = 5
+DISK_SIZE = 256 << 20
+FILLER = "filler"
 
 
 def run(*words, check=True, timeout=60):
@@ -44,7 +47,38 @@ class Node:
         self.log = os.path.join(lattice.folder, f"n{number}.log")
         self.process = None
         self.stopped = False
+        self.gone = False  # it left
         lattice.space(self.space, (self.address, self.bus))
+        self.give_disk()
+
+    def give_disk(self):
+        """A small file system of its own, which can be filled."""
+        image = f"{self.folder}.image"
+        os.makedirs(self.folder)
+        with open(image, "wb") as file:
+            file.truncate(DISK_SIZE)
+        run("mkfs.ext4", "-q", image)
+        run("mount", "-o", "loop", image, self.folder)
+        shutil.rmtree(os.path.join(self.folder, "lost+found"))
+
+    def take_disk(self):
+        run("umount", self.folder, check=False)
+
+    def fill(self):
+        """Takes all room that is left."""
+        with open(os.path.join(self.folder, FILLER), "wb") as file:
+            try:
+                while True:
+                    file.write(bytes(1 << 20))
+                    file.flush()
+            except OSError:
+                pass
+
+    def empty(self):
+        try:
+            os.remove(os.path.join(self.folder, FILLER))
+        except OSError:
+            pass
 
     def start(self, join=None):
         words = ["ip", "netns", "exec", self.space, self.lattice.program, "start",
@@ -94,7 +128,7 @@ class Lattice:
         run("ip", "link", "set", self.bridge, "up")
         self.clients = f"lw{self.tag}c"
         self.space(self.clients, (f"10.{self.subnet}.0.250",))
-        self.nodes = []
+        self.nodes, self.left, self.made = [], [], 0
         for _ in range(count):
             self.add()
 
@@ -111,9 +145,10 @@ class Lattice:
         run("ip", "-n", name, "link", "set", "lo", "up")
 
     def add(self):
-        node = Node(self, len(self.nodes) + 1)
+        self.made += 1
+        node = Node(self, self.made)
+        node.start(self.nodes[0] if self.nodes else None)
         self.nodes.append(node)
-        node.start(self.nodes[0] if node.number > 1 else None)
         wait(lambda: self.command("ping", node=node).returncode == 0, 20, f"n{node.number} serves")
         return node
 
@@ -150,6 +185,7 @@ class Lattice:
             node.signal(signal.SIGCONT)
             for broker in node.brokers():
                 os.kill(broker, signal.SIGCONT)
+            node.empty()
             if not node.running():
                 node.start()
 
@@ -157,6 +193,8 @@ class Lattice:
         for node in self.nodes:
             node.signal(signal.SIGCONT)
             node.kill()
+        for node in self.nodes + self.left:
+            node.take_disk()
         for name in self.spaces:
             run("ip", "netns", "del", name, check=False)
         run("ip", "link", "del", self.bridge, check=False)
@@ -242,8 +280,46 @@ def move_leader(lattice, chance):
         lattice.command("transfer", str(shard["id"]), str(target))
 
 
-TROUBLES = {"kill": kill_one, "all": kill_all, "stop": stop_one, "cut": cut_one,
-            "brokers": kill_brokers, "bus": stop_brokers, "split": split, "lead": move_leader}
+def fill_one(lattice, chance):
+    node = chance.choice(lattice.nodes)
+    node.fill()
+    time.sleep(chance.uniform(0.5, 4))
+    node.empty()
+
+
+def join_one(lattice, _chance):
+    """One that does not get in, in all this, is as if it had never been."""
+    if lattice.made < NODES_MAX:
+        try:
+            lattice.add()
+        except RuntimeError:
+            lattice.nodes[-1].kill()
+            lattice.left.append(lattice.nodes.pop())
+
+
+def drain_one(lattice, chance):
+    if len(lattice.nodes) > 3:
+        node = chance.choice(lattice.nodes)
+        lattice.command("drain", f"{node.address}:{PORT}")
+        time.sleep(chance.uniform(0, 3))
+        lattice.command("drain", "--undo", f"{node.address}:{PORT}")
+
+
+def leave_one(lattice, chance):
+    """The last one that came goes for ever."""
+    node = lattice.nodes[-1]
+    if len(lattice.nodes) > 3:
+        lattice.command("leave", f"{node.address}:{PORT}")
+        try:
+            wait(lambda: not node.running(), chance.uniform(5, 20), "it ended")
+        except RuntimeError:
+            return  # it cannot leave yet, and goes on
+        lattice.left.append(lattice.nodes.pop())
+
+
+TROUBLES = {"full": fill_one, "join": join_one, "drain": drain_one, "leave": leave_one, "kill": kill_one, "all": kill_all, "stop": stop_one, "cut": cut_one,
+            "brokers": kill_brokers, "bus": stop_brokers, "split": split,
+            "lead": move_leader}
 
 
 # ---- a round ----
@@ -322,7 +398,8 @@ class Round:
             for node in lattice.nodes:
                 self.ok(f"n{node.number} runs", node.running(), tail(node.log))
             print(f"seed {self.seed}: {told} operations; {' '.join(struck)}", flush=True)
-        except (RuntimeError, subprocess.TimeoutExpired) as problem:
+        # What the round's own code stumbles over must not leave anything behind either.
+        except Exception as problem:  # pylint: disable=broad-exception-caught
             self.ok("the round ends", False,
                     f"{problem}\n" + "\n".join(tail(node.log) for node in lattice.nodes))
         finally:
