@@ -105,8 +105,9 @@ LW_YIELDS static lw_status lock_keys(replica_call *call, const lw_lock_request *
 }
 
 /* With the latches nobody's commit is on its way to these keys: what is read is the newest there
- * is, and a timestamp drawn now is above all of it. Whoever goes on to read elsewhere reads at that;
- * the last one that is known here may lie below what somebody was told before the request came. */
+ * is, and a timestamp drawn now is above all of it. Whoever goes on to read elsewhere reads at
+ * that; the last one that is known here may lie below what somebody was told before the request
+ * came. */
 LW_YIELDS static lw_status lock_and_read(replica_call *call, const lw_lock_request *request,
                                          lw_lock_reply *answer) {
     call->latch.exclusive_count = request->key_count;
