@@ -126,6 +126,8 @@ static lw_status apply(lw_replica *replica, const lw_group_entry *entry, lw_stat
     }
     LW_TRY(lw_tree_apply(replica->tree, entry->index, batch));
     if (*status == LW_OK && kind == ENTRY_SPLIT && replica->log != NULL) {
+        replica->splits++;
+        replica->tree_is_whole = true;
         lw_group_pause(replica->group); /* its proposer, if there is one, goes on from here */
         return entry->proposal != NULL ? LW_OK : replica_split_follow(replica, batch);
     }

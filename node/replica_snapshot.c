@@ -10,54 +10,67 @@
 typedef struct sending {
     lw_replica *replica;
     uint64_t node;
+    uint32_t place; /* SNAPSHOTS_SENT_MAX: there was none left, and it comes to nothing */
 } sending;
 
-static uint64_t *slot_of(lw_replica *replica, uint64_t node) {
-    for (uint32_t index = 0; index < SNAPSHOTS_SENT_MAX; index++) {
-        if (replica->sending_to[index] == node) {
-            return &replica->sending_to[index];
-        }
+/* Where a node stands among those that are sent something; SNAPSHOTS_SENT_MAX: nowhere. */
+static uint32_t place_of(const lw_replica *replica, uint64_t node) {
+    uint32_t place = 0;
+    while (place < SNAPSHOTS_SENT_MAX && replica->sending_to[place] != node) {
+        place++;
     }
-    return NULL;
+    return place;
 }
 
 LW_YIELDS static void send_main(void *argument) {
     sending *job = argument;
     lw_replica *replica = job->replica;
+    const lw_replica_options *options = &replica->options;
     uint64_t index = 0;
-    lw_status status = replica->options.send_snapshot(replica->options.argument,
-                                                      replica->options.shard, job->node, &index);
+    lw_status status = LW_UNAVAILABLE;
+    if (job->place < SNAPSHOTS_SENT_MAX) {
+        status = options->send_snapshot(options->argument, options->shard, job->node, &index);
+        replica->sending_to[job->place] = 0;
+    }
     if (status == LW_OK) {
         LW_MARK(replica->env, "replica.snapshot_sent");
-    } else if (!replica->closing && !replica->dead) {
+    } else if (job->place < SNAPSHOTS_SENT_MAX && !replica->closing && !replica->dead) {
         lw_logline(replica->env, LW_LEVEL_WARN, "a snapshot could not be sent",
-                   "shard=%llu node=%016llx reason=\"%s\"",
-                   (unsigned long long)replica->options.shard, (unsigned long long)job->node,
-                   lw_error_slot()->text);
+                   "shard=%llu node=%016llx reason=\"%s\"", (unsigned long long)options->shard,
+                   (unsigned long long)job->node, lw_error_slot()->text);
     }
     lw_group_snapshot_sent(replica->group, job->node, status == LW_OK ? index : 0);
-    *slot_of(replica, job->node) = 0;
     lw_free(replica->env->memory, job);
     replica_background_end(replica);
 }
 
 void replica_wants_snapshot(void *argument, uint64_t node) {
     lw_replica *replica = argument;
-    uint64_t *slot = slot_of(replica, 0);
-    if (replica->closing || replica->dead || replica->options.send_snapshot == NULL ||
-        slot == NULL || slot_of(replica, node) != NULL) {
-        lw_group_snapshot_sent(replica->group, node, 0); /* it is asked for again */
+    uint32_t place = place_of(replica, 0);
+    if (replica->closing || replica->dead || replica->options.send_snapshot == NULL) {
         return;
     }
-    *slot = node;
+    if (place < SNAPSHOTS_SENT_MAX) {
+        replica->sending_to[place] = node;
+        replica->sending_splits[place] = replica->splits - replica->tree_is_whole;
+    }
     sending *job = lw_allocate(replica->env->memory, sizeof(*job));
-    *job = (sending){.replica = replica, .node = node};
+    *job = (sending){.replica = replica, .node = node, .place = place};
     replica->background_count++;
     lw_env_start(replica->env, "send snapshot", send_main, job);
 }
 
 lw_status lw_replica_describe(lw_replica *replica, uint64_t node, uint64_t index,
                               lw_snapshot *state, uint64_t *term, lw_buffer *head) {
+    uint32_t place = place_of(replica, node);
+    /* Between the entry of a split and that of the tree, the one has the new descriptor, and the
+     * other all keys. */
+    if (place == SNAPSHOTS_SENT_MAX || replica->sending_splits[place] != replica->splits ||
+        replica->tree_is_whole) {
+        LW_MARK(replica->env, "replica.snapshot_crosses_split");
+        return lw_fail(LW_UNAVAILABLE, "shard %llu was split meanwhile: make a newer snapshot",
+                       (unsigned long long)replica->options.shard);
+    }
     LW_TRY(lw_group_snapshot_begin(replica->group, node, index, term));
     lw_buffer key = lw_buffer_in(replica->env->memory);
     lw_record_meta_key(replica->descriptor.start, "shard", &key);

@@ -252,6 +252,7 @@ static void switch_over(splitting *work) {
     LW_ASSERT(status == LW_OK);
     status = replica_take_descriptor(parent, lw_buffer_view(&work->low_bytes));
     LW_ASSERT(status == LW_OK);
+    parent->tree_is_whole = false;
     child->described = true;
     child->collected = parent->collected;
     replica_open_group(child, CHILD_INDEX);

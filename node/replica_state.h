@@ -34,7 +34,7 @@
 
 enum {
     ENTRY_TRAILER_SIZE = 1 + 8 + 8,
-    SNAPSHOTS_SENT_MAX = 4, /* at a time, of one shard */
+    SNAPSHOTS_SENT_MAX = LW_SHARD_REPLICAS_MAX, /* at a time, of one shard */
 };
 
 typedef enum entry_kind {
@@ -126,13 +126,16 @@ struct lw_replica {
 
     uint64_t leadership; /* the term in which it serves; 0: it does not */
     bool serving, closing, dead;
-    bool coming_to_lead;                     /* a fiber sees to it */
-    lw_queue roles_changed;                  /* woken when others lead, or the members are others */
-    bool reshaping;                          /* a split or a change of members is under way */
-    bool leaving_joint;                      /* a fiber sees to it */
-    bool following_split;                    /* a fiber splits the tree, and nobody waits for it */
-    uint64_t sending_to[SNAPSHOTS_SENT_MAX]; /* nodes that are sent snapshots; 0: none */
-    uint64_t oracle_lease;                   /* that the oracle stands on, in the root shard */
+    bool coming_to_lead;    /* a fiber sees to it */
+    lw_queue roles_changed; /* woken when others lead, or the members are others */
+    bool reshaping;         /* a split or a change of members is under way */
+    bool leaving_joint;     /* a fiber sees to it */
+    bool following_split;   /* a fiber splits the tree, and nobody waits for it */
+    uint32_t splits;        /* entries applied that split it */
+    bool tree_is_whole;     /* the last of them has not split the tree yet */
+    uint32_t sending_splits[SNAPSHOTS_SENT_MAX]; /* `splits` when the sending began */
+    uint64_t sending_to[SNAPSHOTS_SENT_MAX];     /* nodes that are sent snapshots; 0: none */
+    uint64_t oracle_lease;                       /* that the oracle stands on, in the root shard */
     bool starting;   /* a call does, which is told if the log or the store die */
     lw_error reason; /* when dead */
     replica_call *calls;
