@@ -125,6 +125,16 @@ LW_MUST_USE LW_YIELDS lw_status lw_store_split_tree(lw_store *store, lw_tree *tr
 LW_MUST_USE LW_YIELDS lw_status lw_store_merge_trees(lw_store *store, lw_tree *tree,
                                                      lw_tree *other);
 
+enum { LW_MIDDLE_KEY_SIZE_MAX = 1024 };
+
+/* Where to split: appends a key of which about half of what the tables of the tree have in a range
+ * lies before, large values with it, and says how many bytes all of that is. What is in memory only
+ * does not count. No block of data is read. The key need not be there, and ends where it is longer
+ * than LW_MIDDLE_KEY_SIZE_MAX bytes; it is no version of what lies before. LW_NOT_FOUND if no key is
+ * known with a sixteenth on either side: there is too little, or nearly all of it is one key's. */
+LW_MUST_USE LW_YIELDS lw_status lw_tree_middle(lw_tree *tree, const lw_key_range *range,
+                                               lw_buffer *key, uint64_t *bytes);
+
 uint64_t lw_tree_id(const lw_tree *tree);
 
 /* LW_CORRUPTION if a batch cannot be read, LW_INVALID_ARGUMENT if it has a key outside of the
@@ -242,7 +252,8 @@ typedef struct lw_tree_figures {
     uint64_t memtable_bytes, memtable_count;
     uint64_t table_bytes[LW_LEVEL_COUNT], table_count[LW_LEVEL_COUNT];
     uint64_t flushed_bytes, compacted_bytes; /* written since opening */
-    uint64_t held_bytes; /* of tables, with what others see too divided among all of them */
+    uint64_t held_bytes; /* of tables and their values apart, with what others see too divided among
+                            all of them */
     uint64_t entry_count, delete_count; /* in tables; of a clipped one, all of it */
     uint64_t stale_count; /* of the entries: those that some safepoint makes needless */
 } lw_tree_figures;

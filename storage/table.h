@@ -140,6 +140,12 @@ LW_YIELDS void lw_table_close(lw_table *table);
 /* False when the table certainly holds no key with the filter part of `key`. */
 bool lw_table_may_hold(const lw_table *table, lw_bytes key);
 
+/* Cuts what the table has in a range into at most `count` parts of like size, and tells of each a
+ * key at or before its first, ascending, and how many bytes of blocks it has. From the index alone:
+ * never suspends. */
+void lw_table_parts(const lw_table *table, const lw_key_range *range, uint32_t count,
+                    void (*visit)(void *argument, lw_bytes key, uint64_t bytes), void *argument);
+
 /* Looks for the newest entry of `key` that is not newer than `sequence`. Its kind goes to `kind`;
  * its value, or the reference to it, is appended to `value`. LW_NOT_FOUND: there is none. */
 LW_MUST_USE LW_YIELDS lw_status lw_table_get(lw_table *table, lw_bytes key, uint64_t sequence,

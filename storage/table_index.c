@@ -164,6 +164,11 @@ bool lw_table_index_splits(const lw_table_index *index, uint32_t block) {
     return block + 1 < index->block_count && index->blocks[block + 1].sequence != UINT64_MAX;
 }
 
+lw_bytes lw_table_index_fence_key(const lw_table_index *index, uint32_t block) {
+    LW_ASSERT(block < index->block_count);
+    return fence_key(index, block);
+}
+
 lw_table_place lw_table_index_place(const lw_table_index *index, uint32_t block) {
     LW_ASSERT(block < index->block_count);
     const struct index_block *at = &index->blocks[block];

@@ -48,6 +48,8 @@ void lw_table_index_close(lw_table_index *index);
 uint32_t lw_table_index_find(const lw_table_index *index, lw_bytes key, uint64_t sequence);
 /* Whether the block behind this one begins inside the versions of a key. */
 bool lw_table_index_splits(const lw_table_index *index, uint32_t block);
+/* The key of its fence: a view. */
+lw_bytes lw_table_index_fence_key(const lw_table_index *index, uint32_t block);
 lw_table_place lw_table_index_place(const lw_table_index *index, uint32_t block);
 
 #endif

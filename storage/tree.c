@@ -627,7 +627,11 @@ void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures) {
         figures->entry_count += info->entry_count;
         figures->delete_count += info->delete_count;
         figures->stale_count += info->stale_count;
-        figures->held_bytes += info->size / version->files[index]->shared->name_count;
+        uint64_t bytes = info->size;
+        for (uint32_t place = 0; place < info->value_count; place++) {
+            bytes += info->values[place].live_size;
+        }
+        figures->held_bytes += bytes / version->files[index]->shared->name_count;
     }
 }
 

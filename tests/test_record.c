@@ -106,6 +106,25 @@ static void a_data_key_comes_apart_into_what_it_was_made_of(void **state) {
     }
 }
 
+/* However it is cut, what is left is no key behind the one it came from, and no other one's. */
+static void a_piece_of_a_data_key_is_a_beginning_of_its_user_key(void **state) {
+    (void)state;
+    const lw_bytes keys[] = {lw_text("a"),      lw_text("key"),       lw_view("\0", 1),
+                             lw_view("a\0", 2), lw_view("a\0\0b", 4), lw_view("\xff\0\x01", 3)};
+    for (size_t index = 0; index < sizeof(keys) / sizeof(keys[0]); index++) {
+        size_t before = 0;
+        lw_record_data_key(keys[index], 77, &first);
+        for (size_t size = 0; size <= first.size; size++) {
+            lw_buffer_clear(&second);
+            lw_record_user_key_piece(lw_view(first.data, size), &second);
+            assert_true(second.size >= before && second.size <= keys[index].size);
+            assert_true(lw_equal(lw_buffer_view(&second), lw_view(keys[index].data, second.size)));
+            before = second.size;
+        }
+        assert_true(lw_equal(lw_buffer_view(&second), keys[index]));
+    }
+}
+
 static void the_bytes_of_keys_and_records_never_change(void **state) {
     (void)state;
     static const uint8_t data_key[] = {'d',  'a',  0x00, 0xff, 'b',  0x00, 0x01, 0xff,
@@ -349,6 +368,8 @@ static void bounds_of_different_keys_share_no_filter_part(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(data_keys_sort_by_key_then_newest_first, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_piece_of_a_data_key_is_a_beginning_of_its_user_key, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_prefix_and_an_end_enclose_one_key_only, setup, teardown),
         cmocka_unit_test_setup_teardown(an_empty_bound_encloses_all_data_and_nothing_else, setup,
                                         teardown),

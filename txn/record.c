@@ -165,6 +165,18 @@ lw_status lw_record_user_key(lw_bytes prefix, lw_buffer *user_key) {
     return LW_OK;
 }
 
+void lw_record_user_key_piece(lw_bytes piece, lw_buffer *user_key) {
+    LW_ASSERT(piece.size == 0 || piece.data[0] == TAG_DATA);
+    for (size_t at = 1; at < piece.size; at++) {
+        bool escape = piece.data[at] == ESCAPE;
+        if (escape && (at + 1 == piece.size || piece.data[at + 1] != ESCAPED_ZERO)) {
+            return; /* the key ends here, or nobody knows what follows */
+        }
+        lw_buffer_append_u8(user_key, piece.data[at]);
+        at += escape;
+    }
+}
+
 lw_bytes lw_record_locked_key(lw_bytes tree_key) {
     LW_ASSERT(tree_key.size > 1 && tree_key.data[0] == TAG_LOCK);
     return lw_view(tree_key.data + 1, tree_key.size - 1);

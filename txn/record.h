@@ -68,6 +68,9 @@ LW_MUST_USE lw_status lw_record_data_key_split(lw_bytes tree_key, lw_bytes *pref
                                                uint64_t *timestamp);
 /* Appends the user key behind such a prefix. LW_CORRUPTION if it is not well-formed. */
 LW_MUST_USE lw_status lw_record_user_key(lw_bytes prefix, lw_buffer *user_key);
+/* Appends what of a user key is in the key of a data record that may have been cut off anywhere:
+ * nothing that begins with such a piece lies before it. */
+void lw_record_user_key_piece(lw_bytes piece, lw_buffer *user_key);
 /* The user key of a lock record: a view. */
 lw_bytes lw_record_locked_key(lw_bytes tree_key);
 /* The part that all versions share, for the filters of tables: see lw_filter_part. Bounds are taken
