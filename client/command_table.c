@@ -63,6 +63,9 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                            "How far back the past can be read, at least 1s: after that space comes "
                            "back, and transactions that take longer than their --timeout said "
                            "cannot go on. One that says it takes longer is waited for."},
+    [LW_FLAG_SHARD_SIZE] = {"shard-size", "SIZE", LW_KIND_SIZE, NULL, "128M", "LATHWORK_SHARD_SIZE",
+                            "Bytes from which a shard is split near its middle, with K, M or G; "
+                            "4M or more."},
     [LW_FLAG_QUIET] = {"quiet", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                        "Print nothing when the node is ready."},
     [LW_FLAG_JOIN] =
@@ -136,8 +139,9 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
 
 #define REACH (BIT(ADDR) | BIT(TIMEOUT))
 #define FORM  (BIT(ESCAPED) | BIT(HEX))
-#define NODE \
-    (BIT(LISTEN) | BIT(MEMORY) | BIT(RETENTION) | BIT(BUS) | BIT(REPLICATION) | BIT(DEAD_AFTER))
+#define NODE                                                                                      \
+    (BIT(LISTEN) | BIT(MEMORY) | BIT(RETENTION) | BIT(SHARD_SIZE) | BIT(BUS) | BIT(REPLICATION) | \
+     BIT(DEAD_AFTER))
 
 static const lw_command_spec commands[] = {
     {"get", LW_GROUP_DATA, "KEY...", 1, -1, REACH | FORM | BIT(ISOLATION) | BIT(AT),

@@ -225,6 +225,7 @@ static LW_YIELDS lw_status open_node(start_work *work) {
         .listen = command->flags[LW_FLAG_LISTEN].text,
         .memory_size = command->flags[LW_FLAG_MEMORY].number,
         .retention_ms = command->flags[LW_FLAG_RETENTION].number,
+        .shard_size = command->flags[LW_FLAG_SHARD_SIZE].number,
         .version = lw_version(),
         .join = command->flags[LW_FLAG_JOIN].text,
         .zone = command->flags[LW_FLAG_ZONE].text,

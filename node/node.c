@@ -65,6 +65,7 @@ LW_YIELDS static lw_status open_shards(lw_node *node) {
         .store = node->store,
         .node = node->identity.node_id,
         .bootstrap = lw_identity_founded(&node->identity) && lw_lattice_alone(node->lattice),
+        .shard_size = node->options.shard_size,
         .others = &others,
         .gc = node->gc,
         .session_label = session_label,

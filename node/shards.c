@@ -271,6 +271,7 @@ void lw_shards_flushed(lw_shards *shards, const lw_tree *tree, uint64_t index) {
     lw_replica *replica = lw_shards_find(shards, lw_tree_id(tree));
     if (replica != NULL) {
         lw_replica_flushed(replica, index);
+        shards_grown(shards, lw_tree_id(tree));
     }
 }
 
@@ -281,6 +282,8 @@ static void die(lw_shards *shards, const lw_error *reason) {
         return;
     }
     shards->dead = true;
+    lw_queue_wake_all(&shards->stop);
+    lw_queue_wake_all(&shards->grown);
     lw_timestamps_stop(shards->timestamps);
     for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
         for (lw_map_node *node = shards->by_id.buckets[index]; node != NULL; node = node->next) {
@@ -339,6 +342,7 @@ static void replica_learned(void *argument, const lw_shard_descriptor *shard) {
     lw_shards *shards = argument;
     shards->settled = false; /* who leads anew waits for sessions */
     lw_queue_wake_all(&shards->patrol);
+    shards_grown(shards, shard->id);
     if (shards->others.learned != NULL) {
         shards->others.learned(shards->options.argument, shard);
     }
@@ -509,6 +513,7 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
         LW_TRY(lw_replica_start(shards->sorted[index]->replica, log));
     }
     shards->serving = true;
+    shards_split_start(shards);
     if (shards->others.ask != NULL) {
         shards_patrol(shards);
     }
@@ -534,6 +539,7 @@ void lw_shards_close(lw_shards *shards) {
     shards->serving = false;
     lw_queue_wake_all(&shards->stop);
     lw_queue_wake_all(&shards->patrol);
+    lw_queue_wake_all(&shards->grown);
     lw_timestamps_stop(shards->timestamps);
     lw_waits_stop(shards->waits);
     shards_await_idle(shards);

@@ -42,6 +42,7 @@ typedef struct lw_shards_options {
     uint64_t node; /* this one's id; 0: a lone node that has none */
     bool
         bootstrap; /* the folder is the first of its lattice: makes the root shard if it is empty */
+    uint64_t shard_size; /* bytes from which a shard is split; 0: 128 MiB; UINT64_MAX: none is */
     const lw_shards_others *others; /* copied; NULL: a lone node */
     lw_gc *gc;                      /* outlives them; NULL: nothing is forgotten */
     /* The label of a session, for conflict messages; empty if unknown. */

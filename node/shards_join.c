@@ -28,7 +28,7 @@ enum {
 
 /* ---- fibers of its own ---------------------------------------------------------------------- */
 
-static void background_end(lw_shards *shards) {
+void shards_background_end(lw_shards *shards) {
     LW_ASSERT(shards->background_count > 0);
     if (--shards->background_count == 0) {
         lw_queue_wake_all(&shards->idle);
@@ -126,7 +126,7 @@ LW_YIELDS static void introduce_main(void *argument) {
     shards->introducing[job->place] = 0;
     lw_buffer_reset(&job->reply);
     lw_free(shards->env->memory, job);
-    background_end(shards);
+    shards_background_end(shards);
 }
 
 /* Where a group is, or may be, among those that are asked about; SHARDS_INTRODUCTIONS: nowhere. */
@@ -276,7 +276,7 @@ LW_YIELDS static void remove_main(void *argument) {
                    lw_error_slot()->text);
     }
     lw_free(shards->env->memory, job);
-    background_end(shards);
+    shards_background_end(shards);
 }
 
 /* In `epoch`, and with the entry `index` applied, it is known not to be a member. */
@@ -393,7 +393,7 @@ LW_YIELDS static void patrol_main(void *argument) {
         }
         lw_free(shards->env->memory, ids);
     }
-    background_end(shards);
+    shards_background_end(shards);
 }
 
 void shards_patrol(lw_shards *shards) {

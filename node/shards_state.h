@@ -5,6 +5,7 @@
  *   shards_ask.c   requests of the node's own, to shards here and elsewhere
  *   shards_join.c  replicas that come, and that go
  *   shards_past.c  what is remembered of groups that have no tree here
+ *   shards_split.c splits those that have grown
  *
  * Of a replica that was removed a STATE record stays in the log, under its group, as payload
  *   range version u64 · config version u64 · index u64 · mark u8 = 1
@@ -26,8 +27,10 @@ typedef struct shards_member {
     lw_map_node node;    /* by id */
     lw_replica *replica; /* NULL while its tree is dropped */
     uint64_t shard;
-    bool waits;   /* for a snapshot: it has no tree, and is not among the sorted */
-    bool leaving; /* it is being removed, and nobody finds it any more */
+    bool grown;               /* it may have, since the splitter looked */
+    uint64_t undivided_bytes; /* it held so much, and no key was known to split it at */
+    bool waits;               /* for a snapshot: it has no tree, and is not among the sorted */
+    bool leaving;             /* it is being removed, and nobody finds it any more */
 } shards_member;
 
 /* What the log says of a group that has no tree here. */
@@ -67,6 +70,7 @@ struct lw_shards {
     bool settled;    /* no shard waits any more for sessions of before the start */
     lw_queue stop;   /* where pauses are slept; woken at the end */
     lw_queue patrol; /* where the patrol rests while all replicas here lead */
+    lw_queue grown;  /* where the splitter rests */
 };
 
 /* The replica that holds `key`, as far as its descriptor says; NULL if none does. */
@@ -105,8 +109,17 @@ void shards_gone(void *shards, lw_replica *replica, uint64_t index);
 void shards_patrol(lw_shards *shards);
 /* What a crash left of a replica that was being removed. */
 LW_MUST_USE LW_YIELDS lw_status shards_finish_removals(lw_shards *shards, lw_log *log);
-/* Waits until the fibers of its own have ended. */
+/* A fiber of its own ends. */
+void shards_background_end(lw_shards *shards);
+/* Waits until all of them have. */
 LW_YIELDS void shards_await_idle(lw_shards *shards);
+
+/* ---- shards_split.c ------------------------------------------------------------------------- */
+
+/* Splits those that this node leads and that have grown, in a fiber. */
+void shards_split_start(lw_shards *shards);
+/* Has it look at a shard: something was flushed, or it is led here now. */
+void shards_grown(lw_shards *shards, uint64_t shard);
 
 /* ---- shards_past.c -------------------------------------------------------------------------- */
 

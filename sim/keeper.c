@@ -75,6 +75,7 @@ LW_YIELDS static void node_main(void *argument) {
                                .listen = member->address,
                                .memory_size = NODE_MEMORY,
                                .retention_ms = it->retention_ms,
+                               .shard_size = it->shard_size,
                                .version = LW_VERSION,
                                .died = node_died,
                                .argument = self};

@@ -51,6 +51,7 @@ typedef struct lw_sim_run {
     char addresses[LW_SIM_ADDRESSES_SIZE]; /* of all of them, as a client takes it */
     char token[LW_NODE_TOKEN_SIZE];        /* of the first one, for the others; empty: not yet */
     uint64_t retention_ms;
+    uint64_t shard_size; /* small, so that shards are split for it in most runs */
     lw_workload workload;
     lw_host *client_hosts[LW_SIM_CLIENTS_MAX];
     lw_workload_client clients[LW_SIM_CLIENTS_MAX];

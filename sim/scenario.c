@@ -66,6 +66,9 @@ const lw_scenario *lw_scenario_find(const char *name) {
 static const uint64_t retentions_ms[] = {0, 300, 1000, 1000, 3000, 10000};
 enum { RETENTION_COUNT = sizeof(retentions_ms) / sizeof(retentions_ms[0]) };
 
+/* From which shards are split: some hold what a run writes in one, others in many. */
+enum { SHARD_SIZE_MIN = 4 * 1024, SHARD_SIZES = 6 };
+
 static uint64_t world_now(void *world) {
     return lw_world_now(world);
 }
@@ -261,6 +264,8 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     it->judge_host = lw_world_host(it->world, "judge");
     lw_workload_init(&it->workload, memory, &it->chance, world_now, it->world);
     it->retention_ms = retentions_ms[lw_chance_below(&it->chance, RETENTION_COUNT)];
+    lw_chance sizes = lw_world_chance(it->world, "shard size");
+    it->shard_size = (uint64_t)SHARD_SIZE_MIN << lw_chance_below(&sizes, SHARD_SIZES);
     it->workload.marching = lw_chance_percent(&it->chance, 30);
     it->workload.undisturbed = options->scenario->crash_every_ms == 0;
     run_phases(it);

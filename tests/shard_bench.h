@@ -31,6 +31,7 @@ typedef struct bench {
     uint64_t request_id;
     lw_bytes route; /* requests go to the shard that holds this key; empty: the first one */
     size_t memory_size;
+    uint64_t shard_size;
     uint64_t retention_ms; /* 0: nothing is collected; takes effect with the next boot */
     lw_gc *gc;
     char failure[256]; /* the first thing that was not as expected */
@@ -87,6 +88,7 @@ static inline lw_status bench_open_parts(bench *on) {
                                  .store = on->store,
                                  .bootstrap = true,
                                  .node = 1,
+                                 .shard_size = on->shard_size,
                                  .gc = on->gc,
                                  .session_label = bench_label,
                                  .died = bench_died,
