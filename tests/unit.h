@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -82,6 +83,23 @@ static inline void unit_expect_abort(void (*body)(void *argument), void *argumen
         fail_msg("expected an abort that names \"%s\", got wait status %d and \"%s\"", words,
                  status, text);
     }
+}
+
+/* Whether a story fails: for those that must, since a bug is planted. In a child, whose words are
+ * nobody's. */
+typedef struct unit_story {
+    void (*body)(void **state);
+    void **state;
+} unit_story;
+static inline void unit_story_main(void *argument) {
+    unit_story *story = argument;
+    assert_int_equal(setenv("CMOCKA_TEST_ABORT", "1", 1), 0);
+    story->body(story->state);
+}
+static inline bool unit_story_fails(void (*body)(void **state), void **state) {
+    char text[512];
+    unit_story story = {body, state};
+    return unit_child(unit_story_main, &story, text, sizeof(text)) != 0;
 }
 
 #endif
