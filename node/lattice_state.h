@@ -18,6 +18,7 @@ enum {
     LATTICE_PLACE_MS = 1000, /* between two looks at where shards should be */
     LATTICE_SETTLED_MS = 5000,
     LATTICE_ASK_MS = 2000,
+    LATTICE_TIME_MS = 10 * 60 * 1000, /* between two looks at the oracle's time */
 };
 #define LATTICE_NS_PER_MS UINT64_C(1000000)
 
@@ -65,6 +66,7 @@ struct lw_lattice {
     lw_placement_view *view; /* NULL while nobody else is there */
     lw_map tracks;
     uint64_t pass, place_ms, alone_ms;
+    uint64_t time_ms; /* when to look at the oracle's time */
     uint32_t changing;
     uint64_t steps_done, steps_failed;
 };

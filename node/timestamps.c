@@ -137,6 +137,20 @@ void lw_timestamps_stop(lw_timestamps *timestamps) {
     end_all(&timestamps->awaiting, LW_BACKPRESSURE);
 }
 
+/* The oracle's time by now, as far as this process has seen it, by a clock that never jumps; 0: it
+ * has not. What the wall clock says is not asked then: it may be a year wrong (hazard O3). */
+static uint64_t time_carried_on(lw_timestamps *timestamps) {
+    if (timestamps->time_at_ns == 0 || LW_BUG(timestamps->env, "timestamps.begun_by_wall_clock")) {
+        return 0;
+    }
+    uint64_t time_ms = lw_timestamp_ms(lw_timestamps_now(timestamps));
+    uint64_t wall_ms = lw_env_wall_ms(timestamps->env);
+    if (wall_ms > time_ms + LW_ORACLE_STEP_MS || time_ms > wall_ms + LW_ORACLE_STEP_MS) {
+        LW_MARK(timestamps->env, "timestamps.wall_clock_not_believed");
+    }
+    return time_ms;
+}
+
 uint64_t lw_timestamps_lead(lw_timestamps *timestamps, uint64_t ceiling,
                             const lw_timestamps_ground *ground) {
     LW_ASSERT(!timestamps->leading && ground->keep != NULL);
@@ -144,7 +158,7 @@ uint64_t lw_timestamps_lead(lw_timestamps *timestamps, uint64_t ceiling,
     if (timestamps->known >= ceiling && timestamps->known > 0) {
         ceiling = timestamps->known + 1;
     }
-    lw_oracle_init(&timestamps->oracle, ceiling, clock_of(timestamps));
+    lw_oracle_init(&timestamps->oracle, ceiling, time_carried_on(timestamps), clock_of(timestamps));
     timestamps->ground = *ground;
     timestamps->leading = true;
     timestamps->founded = false;

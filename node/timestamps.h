@@ -50,7 +50,8 @@ void lw_timestamps_stop(lw_timestamps *timestamps);
 void lw_timestamps_fetch_by(lw_timestamps *timestamps, lw_timestamps_fetch *fetch, void *argument);
 
 /* This node leads the root shard now: its oracle begins above `ceiling`, the one in the shard's log
- * once everything of earlier terms is applied (0: there was none). Returns the one to make durable
+ * once everything of earlier terms is applied (0: there was none), and at the time of the oracles
+ * before, if any was seen since this was opened (hazard O3). Returns the one to make durable
  * first; once lw_timestamps_raised says that it is, timestamps are given, and later ones are kept
  * from here: so that none comes behind a higher one into the log. */
 uint64_t lw_timestamps_lead(lw_timestamps *timestamps, uint64_t ceiling,

@@ -15,7 +15,7 @@ static lw_clock_reading clock_now;
 static int setup(void **state) {
     (void)state;
     clock_now = (lw_clock_reading){.now_ns = 77 * MS, .wall_ms = MORNING};
-    lw_oracle_init(&oracle, 0, clock_now);
+    lw_oracle_init(&oracle, 0, 0, clock_now);
     return 0;
 }
 
@@ -123,7 +123,7 @@ static void a_restart_goes_on_above_the_ceiling(void **state) {
     uint64_t before = take_one();
     uint64_t ceiling = oracle.ceiling;
     clock_now.wall_ms -= 3600 * 1000; /* the clock was set back meanwhile */
-    lw_oracle_init(&oracle, ceiling, clock_now);
+    lw_oracle_init(&oracle, ceiling, 0, clock_now);
     uint64_t first;
     assert_false(lw_oracle_take(&oracle, clock_now, 1, &first));
     assert_true(raise_if_wanted());
@@ -173,6 +173,22 @@ static void a_clock_that_jumps_years_ahead_carries_nothing_away(void **state) {
     assert_int_equal(lw_timestamp_ms(lw_oracle_now(&oracle, clock_now)), clock_now.wall_ms);
 }
 
+static void one_that_follows_another_goes_on_at_its_time(void **state) {
+    (void)state;
+    uint64_t first, ceiling, year_ms = UINT64_C(365) * 24 * 3600 * 1000;
+    uint64_t time_ms = clock_now.wall_ms;
+    lw_clock_reading wrong[] = {clock_now, clock_now};
+    wrong[0].wall_ms += year_ms;
+    wrong[1].wall_ms -= year_ms;
+    for (int index = 0; index < 2; index++) {
+        lw_oracle_init(&oracle, lw_timestamp_of_ms(time_ms + 2000), time_ms, wrong[index]);
+        assert_true(lw_oracle_wants(&oracle, wrong[index], &ceiling));
+        lw_oracle_raise(&oracle, ceiling);
+        assert_true(lw_oracle_take(&oracle, wrong[index], 1, &first));
+        assert_int_equal(lw_timestamp_ms(first), time_ms + 2000);
+    }
+}
+
 static void a_small_step_ahead_is_taken_at_once(void **state) {
     (void)state;
     assert_true(raise_if_wanted());
@@ -183,7 +199,7 @@ static void a_small_step_ahead_is_taken_at_once(void **state) {
 static void a_wall_clock_beyond_all_reason_is_capped(void **state) {
     (void)state;
     clock_now.wall_ms = UINT64_MAX;
-    lw_oracle_init(&oracle, 0, clock_now);
+    lw_oracle_init(&oracle, 0, 0, clock_now);
     assert_true(raise_if_wanted());
     assert_true(take_one() == lw_timestamp_of_ms(LW_ORACLE_PHYSICAL_MAX_MS));
     pass_ms(1);
@@ -218,7 +234,7 @@ static void timestamps_rise_whatever_the_clocks_do(void **state) {
         case 2: /* a crash: of a ceiling on its way, nobody knows */
             if (unit_random_below(&random, 50) == 0) {
                 uint64_t ceiling = highest_ceiling;
-                lw_oracle_init(&oracle, ceiling, clock_now);
+                lw_oracle_init(&oracle, ceiling, 0, clock_now);
             }
             break;
         case 3:
@@ -257,6 +273,7 @@ int main(void) {
         cmocka_unit_test_setup(a_restart_goes_on_above_the_ceiling, setup),
         cmocka_unit_test_setup(a_clock_that_jumps_back_stops_nothing, setup),
         cmocka_unit_test_setup(a_clock_that_jumps_years_ahead_carries_nothing_away, setup),
+        cmocka_unit_test_setup(one_that_follows_another_goes_on_at_its_time, setup),
         cmocka_unit_test_setup(a_small_step_ahead_is_taken_at_once, setup),
         cmocka_unit_test_setup(a_wall_clock_beyond_all_reason_is_capped, setup),
         cmocka_unit_test_setup(greed_cannot_carry_the_ceiling_away, setup),

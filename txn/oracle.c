@@ -34,12 +34,13 @@ static void advance(lw_oracle *oracle, lw_clock_reading clock) {
     oracle->read_ns += passed_ms * NS_PER_MS;
 }
 
-void lw_oracle_init(lw_oracle *oracle, uint64_t ceiling, lw_clock_reading clock) {
-    uint64_t wall_ms = smaller(clock.wall_ms, LW_ORACLE_PHYSICAL_MAX_MS);
+void lw_oracle_init(lw_oracle *oracle, uint64_t ceiling, uint64_t time_ms, lw_clock_reading clock) {
+    uint64_t begin_ms =
+        smaller(time_ms != 0 ? time_ms : clock.wall_ms, LW_ORACLE_PHYSICAL_MAX_MS); /* O3 */
     *oracle = (lw_oracle){
         .last = ceiling == 0 ? 0 : ceiling - 1,
         .ceiling = ceiling,
-        .physical_ms = larger(wall_ms, lw_timestamp_ms(ceiling)),
+        .physical_ms = larger(begin_ms, lw_timestamp_ms(ceiling)),
         .read_ns = clock.now_ns,
     };
 }

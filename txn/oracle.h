@@ -6,8 +6,9 @@
  * where not. While it runs, a wall clock ahead by more than LW_ORACLE_STEP_MS is approached at
  * double speed, one behind at half speed; so a clock that jumps by years, either way, neither
  * stops timestamps nor carries them away: a minute under a wrong clock moves them by one more
- * minute, or half a minute less. At a start there is only the wall clock to ask: it is taken as it
- * is, up to LW_ORACLE_PHYSICAL_MAX_MS, if it is ahead of the ceiling.
+ * minute, or half a minute less. One that begins where another oracle left off is told the time of
+ * that one, and goes on from there. When all begin there is only the wall clock to ask: it is taken
+ * as it is, up to LW_ORACLE_PHYSICAL_MAX_MS, if it is ahead of the ceiling.
  *
  * Invariants
  * O1. Every timestamp given is above every one given before, and below the ceiling.
@@ -48,8 +49,9 @@ typedef struct lw_oracle {
     bool stuck;           /* the ceiling cannot be raised: the disk is full (O4) */
 } lw_oracle;
 
-/* `ceiling` is the durable one of before, 0 if there was none. Gives nothing until raised. */
-void lw_oracle_init(lw_oracle *oracle, uint64_t ceiling, lw_clock_reading clock);
+/* `ceiling` is the durable one of before, 0 if there was none. `time_ms` is about what the oracle's
+ * time would be by now, 0 if that is not known. Gives nothing until raised. */
+void lw_oracle_init(lw_oracle *oracle, uint64_t ceiling, uint64_t time_ms, lw_clock_reading clock);
 /* Takes `count` timestamps in a row, 1..LW_TIMESTAMP_COUNT_MAX. False, and nothing taken, when the
  * ceiling must rise first. */
 LW_MUST_USE bool lw_oracle_take(lw_oracle *oracle, lw_clock_reading clock, uint32_t count,
