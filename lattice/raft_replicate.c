@@ -254,9 +254,12 @@ static void note_answer(lw_raft *raft, lw_raft_peer *peer, const lw_raft_message
 
 /* Goes back to where the logs may agree; a refusal of what is settled by now says nothing. */
 static void refused(lw_raft *raft, lw_raft_peer *peer, const lw_raft_message *message) {
-    /* A learner that was a member before may have been taken away, and begin anew (R14). */
+    /* A learner that was a member before may have been taken away, and begin anew (R14). So may a
+     * voter that threw away what was damaged: it has nothing then, and does not vote until it knows
+     * as much as before (votes_from), so that it may be counted as one that is merely slow. */
     if (message->conflict_index < peer->match &&
-        lw_raft_config_find(&raft->config, peer->node)->membership == LW_RAFT_LEARNER) {
+        (message->conflict_index == 0 ||
+         lw_raft_config_find(&raft->config, peer->node)->membership == LW_RAFT_LEARNER)) {
         peer->match = message->conflict_index;
     }
     bool stale = peer->state == LW_RAFT_REPLICATE ? message->index <= peer->match

@@ -164,6 +164,27 @@ static void a_replica_made_anew_is_mute_until_it_knows_as_much(void **state) { /
     assert_int_equal(core.role, LW_RAFT_FOLLOWER);
 }
 
+static void a_voter_that_begins_anew_is_sent_all_again(void **state) { /* R14, S15 */
+    (void)state;
+    stage *s = stage_led(3, 3);
+    s->quiet = true;
+    pass(s, SECOND / 5);
+    lw_raft *leader = &s->cores[1];
+    assert_int_equal(lw_raft_peer_of(leader, 3)->match, leader->last_index);
+    assert_true(leader->last_index > 0);
+    s->away[3] = true; /* what it says from here on is said below */
+    lw_raft_message nothing = {.kind = LW_RAFT_ACKNOWLEDGE,
+                               .from = 3,
+                               .to = 1,
+                               .term = leader->term,
+                               .index = leader->last_index};
+    lw_raft_write write;
+    lw_raft_receive(leader, &nothing, leader->now, &write);
+    assert_int_equal(lw_raft_peer_of(leader, 3)->match, 0);
+    assert_true(lw_raft_peer_of(leader, 3)->state != LW_RAFT_REPLICATE);
+    stage_close(s);
+}
+
 /* ---- elections ------------------------------------------------------------------------------- */
 
 static void who_comes_back_does_not_disturb_a_leader(void **state) { /* R6 */
@@ -214,6 +235,7 @@ int main(void) {
         cmocka_unit_test(who_has_not_caught_up_does_not_become_a_voter),
         cmocka_unit_test(a_removed_node_hears_so_from_any_member),
         cmocka_unit_test(a_replica_made_anew_is_mute_until_it_knows_as_much),
+        cmocka_unit_test(a_voter_that_begins_anew_is_sent_all_again),
         cmocka_unit_test(who_comes_back_does_not_disturb_a_leader),
         cmocka_unit_test(a_leader_that_nobody_hears_steps_down),
         cmocka_unit_test(a_lone_voter_leads_without_messages),
