@@ -12,7 +12,7 @@ enum {
     SPLIT_FIELDS = 1,
     CHANGE_REPLICAS_FIELDS = 4,
     TRANSFER_FIELDS = 1,
-    DESCRIBE_FIELDS = 1,
+    DESCRIBE_FIELDS = 3,
 };
 
 static const char hello_magic[] = "LW01";
@@ -317,21 +317,37 @@ lw_status lw_change_replicas_request_decode(lw_bytes body, lw_change_replicas_re
     return LW_OK;
 }
 
-void lw_describe_request_encode(uint64_t shard, lw_buffer *body) {
+void lw_describe_request_encode(const lw_describe_request *request, lw_buffer *body) {
     lw_write_array(body, DESCRIBE_FIELDS);
-    lw_write_u64(body, shard);
+    lw_write_u64(body, request->shard);
+    lw_write_u64(body, request->index);
+    lw_write_u64(body, request->digest);
 }
 
-lw_status lw_describe_request_decode(lw_bytes body, uint64_t *shard) {
+lw_status lw_describe_request_decode(lw_bytes body, lw_describe_request *request) {
     lw_reader reader = lw_reader_of(body);
     uint32_t extra = lw_read_array_of(&reader, DESCRIBE_FIELDS);
-    uint64_t read = lw_read_u64(&reader);
+    lw_describe_request read = {.shard = lw_read_u64(&reader)};
+    read.index = lw_read_u64(&reader);
+    read.digest = lw_read_u64(&reader);
     lw_read_skip(&reader, extra);
-    if (!lw_reader_done(&reader) || read == 0) {
+    if (!lw_reader_done(&reader) || read.shard == 0) {
         return lw_fail(LW_INVALID_ARGUMENT, "a request to describe a shard is not well-formed");
     }
-    *shard = read;
+    *request = read;
     return LW_OK;
+}
+
+void lw_describe_tail_write(const lw_describe_tail *tail, lw_buffer *reply) {
+    lw_write_u64(reply, tail->applied);
+    lw_write_u64(reply, tail->index);
+    lw_write_u64(reply, tail->digest);
+}
+
+void lw_describe_tail_read(lw_reader *reader, lw_describe_tail *tail) {
+    tail->applied = lw_read_u64(reader);
+    tail->index = lw_read_u64(reader);
+    tail->digest = lw_read_u64(reader);
 }
 
 void lw_transfer_request_encode(const lw_transfer_request *request, lw_buffer *body) {

@@ -201,11 +201,22 @@ LW_MUST_USE lw_status lw_change_replicas_request_decode(lw_bytes body,
                                                         lw_change_replicas_request *request);
 
 /* DESCRIBE: the asker has heard of a replica here, or from here, and wants to know what this node
- * knows of its shard. The body is the shard's id; the reply the descriptor of the replica here, as
- * TOPOLOGY has it, and behind that the index of the entry up to which it is applied.
+ * knows of its shard. The reply is the descriptor of the replica here, as TOPOLOGY has it, and
+ * behind that three u64, as below.
  * LW_NOT_FOUND if there is none. */
-void lw_describe_request_encode(uint64_t shard, lw_buffer *body);
-LW_MUST_USE lw_status lw_describe_request_decode(lw_bytes body, uint64_t *shard);
+typedef struct lw_describe_request {
+    uint64_t shard;
+    uint64_t index, digest; /* what the asker has applied (hazard R17); index 0: it does not say */
+} lw_describe_request;
+void lw_describe_request_encode(const lw_describe_request *request, lw_buffer *body);
+LW_MUST_USE lw_status lw_describe_request_decode(lw_bytes body, lw_describe_request *request);
+/* What comes behind the descriptor. */
+typedef struct lw_describe_tail {
+    uint64_t applied;       /* the entry up to which the replica has come */
+    uint64_t index, digest; /* what it has applied up to the index asked about; 0: not known */
+} lw_describe_tail;
+void lw_describe_tail_write(const lw_describe_tail *tail, lw_buffer *reply);
+void lw_describe_tail_read(lw_reader *reader, lw_describe_tail *tail);
 
 /* TRANSFER: the leader hands over to another voter. The reply is empty, and comes once that leads;
  * LW_UNAVAILABLE if it does not come to lead in time. */

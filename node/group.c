@@ -59,7 +59,32 @@ void group_halt(lw_group *group) {
     }
 }
 
+void lw_group_go_on(lw_group *group) {
+    if (group->diverged && group->halted && !group->dead) {
+        group->diverged = group->halted = false;
+        group_apply(group);
+        groups_dirty(group->groups, group);
+    }
+}
+
+void lw_group_suspend(lw_group *group) {
+    bool led = group->leading;
+    group_halt(group);
+    group->leading = group->leads = false;
+    if (led) {
+        group->leader = 0;
+        group->options.followed(group->options.argument, group->term, 0);
+    }
+}
+
+bool lw_group_digest(const lw_group *group, uint64_t index, uint64_t *digest) {
+    const group_digest *own = &group->digests[index / GROUP_DIGEST_EVERY % GROUP_DIGESTS];
+    *digest = own->value;
+    return index != 0 && own->index == index;
+}
+
 void lw_group_stop(lw_group *group) {
+    group->diverged = false; /* for good */
     if (group->paused || group->raft != NULL) {
         group_halt(group);
     }

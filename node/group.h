@@ -105,6 +105,10 @@ LW_MUST_USE lw_status lw_group_replay_end(lw_group *group);
 void lw_group_start(lw_group *group);
 /* Refuses what comes, and sends home who waits for anything but the log. */
 void lw_group_stop(lw_group *group);
+/* After `diverged`: this one is found to be right. It applies, votes and acknowledges again. */
+void lw_group_go_on(lw_group *group);
+/* This one is found to be wrong: as with `diverged`, also where it leads, which it does no more. */
+void lw_group_suspend(lw_group *group);
 /* Nobody waits any more. */
 void lw_group_close(lw_group *group);
 /* The store died: as when the log does. `died` is not called. */
@@ -201,6 +205,9 @@ typedef struct lw_group_figures {
 } lw_group_figures;
 void lw_group_figures_get(const lw_group *group, lw_group_figures *figures);
 
+/* A digest of the entries that were applied up to `index`, which is told in `diverged`: the same on
+ * all replicas. False if it is not known here, or not any more. */
+bool lw_group_digest(const lw_group *group, uint64_t index, uint64_t *digest);
 /* The term in which this node leads, and may serve; 0: it does not. */
 uint64_t lw_group_leads(const lw_group *group);
 /* Whether nobody else has to do with it, so that every durable entry is committed. */

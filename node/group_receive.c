@@ -17,6 +17,7 @@ static bool compare_digests(lw_group *group, const lw_raft_message *message) {
     uint64_t index = message->digest_index;
     const group_digest *own = &group->digests[index / GROUP_DIGEST_EVERY % GROUP_DIGESTS];
     bool known = message->kind == LW_RAFT_APPEND && index != 0 && own->index == index;
+    known = known && index > group->judged;
     if (!known || own->value == message->digest ||
         LW_BUG(group->env, "group.digests_not_compared")) {
         return true;
@@ -25,6 +26,8 @@ static bool compare_digests(lw_group *group, const lw_raft_message *message) {
                (unsigned long long)group->id, (unsigned long long)index,
                (unsigned long long)message->from);
     group_halt(group);
+    group->diverged = true;
+    group->judged = index;
     group->options.diverged(group->options.argument, message->from, index);
     return false;
 }

@@ -194,6 +194,7 @@ static uint64_t planted_bugs(lw_env *env) {
     bugs |= (uint64_t)LW_BUG(env, "raft.lease_in_transfer") << LW_RAFT_BUG_LEASE_IN_TRANSFER;
     bugs |= (uint64_t)LW_BUG(env, "raft.any_log_elected") << LW_RAFT_BUG_ANY_LOG_ELECTED;
     bugs |= (uint64_t)LW_BUG(env, "raft.commit_unverified") << LW_RAFT_BUG_COMMIT_UNVERIFIED;
+    bugs |= (uint64_t)LW_BUG(env, "raft.made_anew_votes") << LW_RAFT_BUG_MADE_ANEW_VOTES;
     bugs |= (uint64_t)LW_BUG(env, "raft.read_unconfirmed") << LW_RAFT_BUG_READ_UNCONFIRMED;
     return bugs;
 }

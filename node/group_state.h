@@ -117,6 +117,8 @@ struct lw_group {
     uint64_t readable; /* reads of rounds up to this one may be served */
     lw_queue reading;
 
+    bool diverged;   /* ... halted for that reason, and may go on */
+    uint64_t judged; /* the index of a difference that somebody has looked into, or does */
     uint64_t digest_from, digest; /* of the entries behind `digest_from`, in the present stretch */
     group_digest digests[GROUP_DIGESTS];
 

@@ -119,6 +119,18 @@ void lw_groups_gone(lw_groups *groups, uint64_t node, uint64_t id, uint64_t inde
     groups->options.send(groups->options.argument, node, lw_buffer_view(&groups->message));
 }
 
+/* As it would answer an append: none that reached it, so that the leader sends one. */
+void lw_groups_anew(lw_groups *groups, uint64_t node, uint64_t id, uint64_t term) {
+    lw_raft_message message = {.kind = LW_RAFT_ACKNOWLEDGE,
+                               .from = groups->options.node,
+                               .to = node,
+                               .term = term == 0 ? 1 : term,
+                               .index = 1};
+    lw_buffer_clear(&groups->message);
+    lw_raft_message_encode(id, &message, NULL, &groups->message);
+    groups->options.send(groups->options.argument, node, lw_buffer_view(&groups->message));
+}
+
 /* ---- links ---------------------------------------------------------------------------------- */
 
 bool groups_link_up(const lw_groups *groups, uint64_t node) {

@@ -52,6 +52,8 @@ LW_YIELDS void lw_groups_close(lw_groups *groups);
 void lw_groups_receive(lw_groups *groups, uint64_t from, lw_bytes message);
 /* Tells a node that it is no member of a group any more, since the change at `index` (R14). */
 void lw_groups_gone(lw_groups *groups, uint64_t node, uint64_t group, uint64_t index);
+/* Tells a node that this one's replica of a group has nothing of what an earlier one had. */
+void lw_groups_anew(lw_groups *groups, uint64_t node, uint64_t group, uint64_t term);
 /* The link to a node is up, or down: wakes groups that rest. Links are down at first. */
 void lw_groups_link(lw_groups *groups, uint64_t node, bool up);
 

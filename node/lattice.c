@@ -31,6 +31,10 @@ void lattice_note(lw_lattice *lattice, const char *name, uint64_t node, uint64_t
                                 .text = lw_text(event->text)};
 }
 
+void lw_lattice_happened(lw_lattice *lattice, const char *name, uint64_t shard, const char *text) {
+    lattice_note(lattice, name, lattice_self(lattice), shard, "%s", text);
+}
+
 void lattice_end(lw_lattice *lattice, const char *format, ...) {
     lw_error reason = {.status = LW_REFUSED};
     va_list arguments;

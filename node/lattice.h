@@ -80,6 +80,9 @@ bool lw_lattice_locate(lw_lattice *lattice, lw_bytes key, lw_shard_descriptor *s
 void lw_lattice_learned(lw_lattice *lattice, const lw_shard_descriptor *shard);
 lw_bytes lw_lattice_address(const lw_lattice *lattice, uint64_t node);
 
+/* Something that is to be told among the events; `name` is a constant. */
+void lw_lattice_happened(lw_lattice *lattice, const char *name, uint64_t shard, const char *text);
+
 /* ---- requests ------------------------------------------------------------------------------- */
 
 /* Whether a request is one for lw_lattice_request: NODES, EVENTS, PLAN, DRAIN, LEAVE, and, from

@@ -16,6 +16,13 @@ static void flushed(void *argument, lw_tree *tree, uint64_t index) {
     }
 }
 
+static void tree_damaged(void *argument, lw_tree *tree) {
+    lw_node *node = argument;
+    if (node->shards != NULL) {
+        lw_shards_damaged(node->shards, tree);
+    }
+}
+
 static void store_died(void *argument, const lw_error *reason) {
     lw_node *node = argument;
     if (node->shards != NULL) {
@@ -43,6 +50,7 @@ LW_YIELDS static lw_status open_store(lw_node *node) {
         .filter_part = lw_replica_filter_part,
         .retention = lw_replica_retention(node->env),
         .flushed = flushed,
+        .damaged = tree_damaged,
         .died = store_died,
         .argument = node,
     };

@@ -39,6 +39,11 @@ static lw_bytes address_of(void *argument, uint64_t other) {
     return lw_lattice_address(node->lattice, other);
 }
 
+static void happened(void *argument, const char *name, uint64_t shard, const char *text) {
+    lw_node *node = argument;
+    lw_lattice_happened(node->lattice, name, shard, text);
+}
+
 lw_shards_others node_others(lw_node *node) {
     (void)node;
     return (lw_shards_others){.send = send_message,
@@ -46,7 +51,8 @@ lw_shards_others node_others(lw_node *node) {
                               .send_snapshot = send_snapshot,
                               .locate = locate,
                               .learned = learned,
-                              .address = address_of};
+                              .address = address_of,
+                              .happened = happened};
 }
 
 /* ---- snapshots ------------------------------------------------------------------------------ */

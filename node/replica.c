@@ -28,6 +28,12 @@ lw_status replica_gate(const lw_replica *replica) {
     if (replica->dead) {
         return lw_fail(LW_UNAVAILABLE, "the node stops: %s", replica->reason.text);
     }
+    if (replica->halted) {
+        return lw_fail(LW_CORRUPTION,
+                       "replicas of shard %llu differ, and no majority says which is right: nothing "
+                       "of it is answered (see lathwork events)",
+                       (unsigned long long)replica->options.shard);
+    }
     if (replica->closing) {
         return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
     }
@@ -241,6 +247,19 @@ static void tell_descriptor(const lw_replica *replica, lw_buffer *reply) {
     lw_topology_encode(&shard, 1, reply);
 }
 
+lw_status replica_damaged(lw_replica *replica) {
+    lw_error reason = *lw_error_slot();
+    lw_logline(replica->env, LW_LEVEL_ERROR, "stored bytes failed their check", "reason=\"%s\"",
+               reason.text);
+    if (!replica->halted && !replica->closing && !replica->dead &&
+        replica->options.damaged(replica->options.argument, replica)) {
+        return lw_fail(LW_UNAVAILABLE, "this node repairs its replica of shard %llu: ask again",
+                       (unsigned long long)replica->options.shard);
+    }
+    *lw_error_slot() = reason;
+    return LW_CORRUPTION;
+}
+
 /* One attempt. `*again`: a lock that was in the way is gone. */
 LW_YIELDS static lw_status attempt(replica_call *call, const lw_request *request, lw_buffer *reply,
                                    bool *again) {
@@ -258,8 +277,7 @@ LW_YIELDS static lw_status attempt(replica_call *call, const lw_request *request
     } else if (status == LW_UNAVAILABLE && call->misrouted) {
         tell_descriptor(replica, reply);
     } else if (status == LW_CORRUPTION) {
-        lw_logline(replica->env, LW_LEVEL_ERROR, "stored bytes failed their check", "reason=\"%s\"",
-                   lw_error_slot()->text);
+        status = replica_damaged(replica);
     }
     return status;
 }
@@ -479,6 +497,31 @@ void lw_replica_close(lw_replica *replica) {
     }
     LW_ASSERT(replica->latches.count == 0);
     replica_free(replica);
+}
+
+/* ---- repair ---------------------------------------------------------------------------------- */
+
+lw_status lw_replica_hand_over(lw_replica *replica, uint64_t node) {
+    return lw_group_transfer(replica->group, node);
+}
+
+bool lw_replica_digest(const lw_replica *replica, uint64_t index, uint64_t *digest) {
+    return lw_group_digest(replica->group, index, digest);
+}
+
+void lw_replica_go_on(lw_replica *replica) {
+    if (!replica->closing && !replica->dead) {
+        lw_group_go_on(replica->group);
+    }
+}
+
+void lw_replica_suspend(lw_replica *replica) {
+    lw_group_suspend(replica->group);
+}
+
+void lw_replica_halt(lw_replica *replica) {
+    replica->halted = true;
+    lw_group_stop(replica->group);
 }
 
 /* ---- looking -------------------------------------------------------------------------------- */

@@ -79,6 +79,12 @@ typedef struct lw_replica_options {
     /* It is no member of its group any more, since the entry `index`: to be closed, and its tree
      * dropped. Must not suspend. May come again. */
     void (*gone)(void *argument, lw_replica *replica, uint64_t index);
+    /* Stored bytes of the tree failed their check, as the error slot says. True: another replica is
+     * to take its place, so that it is worth asking again. Must not suspend. May come again. */
+    bool (*damaged)(void *argument, lw_replica *replica);
+    /* It has applied something else than another one, up to the entry `index`, and its group does
+     * nothing any more if it follows: lw_replica_go_on. Must not suspend. */
+    void (*differs)(void *argument, lw_replica *replica, uint64_t index);
     /* The label of a session, for conflict messages; empty if unknown. */
     lw_bytes (*session_label)(void *argument, uint64_t session);
     /* Called when the log or the store died, with the reason: the node must stop. */
@@ -190,6 +196,18 @@ bool lw_replica_unflushed(const lw_replica *replica);
 /* Flushes what is in memory once some of it is as old as the safepoint, since compactions drop
  * nothing that is only there. Asked again and again; `newest` is above all that was written. */
 LW_YIELDS void lw_replica_flush_old(lw_replica *replica, uint64_t safepoint, uint64_t newest);
+
+/* ---- for its repair: node/shards_repair.c -----------------------------------------------------
+ */
+
+/* Asks another voter to lead. LW_UNAVAILABLE, LW_REFUSED: not now. */
+LW_MUST_USE lw_status lw_replica_hand_over(lw_replica *replica, uint64_t node);
+/* What it has applied up to `index`: see lw_group_digest. */
+bool lw_replica_digest(const lw_replica *replica, uint64_t index, uint64_t *digest);
+/* After `differs`: it goes on; or it does nothing until it is closed; or for ever, in words. */
+void lw_replica_go_on(lw_replica *replica);
+void lw_replica_suspend(lw_replica *replica);
+void lw_replica_halt(lw_replica *replica);
 
 typedef struct lw_replica_figures {
     uint64_t term, applied_index;

@@ -198,7 +198,11 @@ LW_YIELDS static void lead_main(void *argument) {
     uint64_t term;
     while (!replica->closing && !replica->dead && !replica->serving &&
            (term = lw_group_leads(replica->group)) != 0) {
-        if (lead(replica, term) != LW_OK && !replica->dead) {
+        lw_status status = lead(replica, term);
+        if (status == LW_CORRUPTION && !replica->dead) {
+            status = replica_damaged(replica);
+        }
+        if (status != LW_OK && !replica->dead) {
             LW_MARK(replica->env, "replica.leads_later");
             stop_oracle(replica);
             uint64_t until_ns = lw_env_now(replica->env) + LEAD_PAUSE_MS * NS_PER_MS;

@@ -203,7 +203,8 @@ void replica_removed(void *argument, uint64_t index) {
 
 void replica_diverged(void *argument, uint64_t node, uint64_t index) {
     lw_replica *replica = argument;
-    lw_logline(replica->env, LW_LEVEL_ERROR, "two replicas of a shard differ: neither goes on",
+    lw_logline(replica->env, LW_LEVEL_ERROR, "two replicas of a shard differ",
                "shard=%llu other=%016llx index=%llu", (unsigned long long)replica->options.shard,
                (unsigned long long)node, (unsigned long long)index);
+    replica->options.differs(replica->options.argument, replica, index);
 }

@@ -38,6 +38,7 @@ LW_YIELDS static void send_main(void *argument) {
         lw_logline(replica->env, LW_LEVEL_WARN, "a snapshot could not be sent",
                    "shard=%llu node=%016llx reason=\"%s\"", (unsigned long long)options->shard,
                    (unsigned long long)job->node, lw_error_slot()->text);
+        status = status == LW_CORRUPTION ? replica_damaged(replica) : status;
     }
     lw_group_snapshot_sent(replica->group, job->node, status == LW_OK ? index : 0);
     lw_free(replica->env->memory, job);

@@ -126,6 +126,7 @@ struct lw_replica {
 
     uint64_t leadership; /* the term in which it serves; 0: it does not */
     bool serving, closing, dead;
+    bool halted;            /* replicas differ, and nobody knows which is right (R17) */
     bool coming_to_lead;    /* a fiber sees to it */
     lw_queue roles_changed; /* woken when others lead, or the members are others */
     bool reshaping;         /* a split or a change of members is under way */
@@ -195,6 +196,10 @@ LW_MUST_USE LW_YIELDS lw_status replica_confirm(const replica_call *call);
  * suspend. LW_UNAVAILABLE if the shard has changed since the call came (P2). */
 LW_MUST_USE lw_status replica_evaluation_open(replica_call *call);
 void replica_evaluation_close(replica_call *call);
+
+/* After LW_CORRUPTION, with its reason: says so. LW_UNAVAILABLE if another replica is to take the
+ * place of this one, else LW_CORRUPTION. */
+LW_MUST_USE lw_status replica_damaged(lw_replica *replica);
 
 /* ---- opening: replica.c --------------------------------------------------------------------- */
 

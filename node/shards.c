@@ -275,6 +275,13 @@ void lw_shards_flushed(lw_shards *shards, const lw_tree *tree, uint64_t index) {
     }
 }
 
+void lw_shards_damaged(lw_shards *shards, const lw_tree *tree) {
+    lw_replica *replica = lw_shards_find(shards, lw_tree_id(tree));
+    if (replica != NULL) {
+        (void)shards_damaged(shards, replica);
+    }
+}
+
 /* P5, for all of them. */
 static void die(lw_shards *shards, const lw_error *reason) {
     lw_error why = *reason;
@@ -401,6 +408,8 @@ lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard) {
                                     shards->others.send_snapshot == NULL ? NULL : send_snapshot,
                                 .installed = shards_installed,
                                 .gone = shards_gone,
+                                .damaged = shards_damaged,
+                                .differs = shards_differs,
                                 .died = replica_died,
                                 .argument = shards};
 }

@@ -34,6 +34,8 @@ typedef struct lw_shards_others {
     void (*learned)(void *argument, const lw_shard_descriptor *shard);
     /* Where a node listens; empty if that is not known. */
     lw_bytes (*address)(void *argument, uint64_t node);
+    /* Something that an operator should hear of: an event. `name` is a constant. May be NULL. */
+    void (*happened)(void *argument, const char *name, uint64_t shard, const char *text);
 } lw_shards_others;
 
 typedef struct lw_shards_options {
@@ -84,7 +86,7 @@ void lw_shards_receive(lw_shards *shards, uint64_t from, lw_bytes message);
 /* The link to another node is up, or down: it was down at first. Never suspends. */
 void lw_shards_link(lw_shards *shards, uint64_t node, bool up);
 /* Carries out a request of kind LW_MESSAGE_DESCRIBE of another node. Never suspends. */
-LW_MUST_USE lw_status lw_shards_describe(const lw_shards *shards, lw_bytes body, lw_buffer *reply);
+LW_MUST_USE lw_status lw_shards_describe(lw_shards *shards, lw_bytes body, lw_buffer *reply);
 /* A timestamp to hand out with a reply, or 0 when none can be given without waiting. */
 uint64_t lw_shards_spare(lw_shards *shards);
 /* The session's connection ended and it did not come back: frees its pessimistic locks, and rolls
@@ -92,6 +94,8 @@ uint64_t lw_shards_spare(lw_shards *shards);
 void lw_shards_session_ended(lw_shards *shards, uint64_t session);
 /* A flush of a tree became durable up to `index`: the log may let go. */
 void lw_shards_flushed(lw_shards *shards, const lw_tree *tree, uint64_t index);
+/* Tables of a tree failed their check, for the reason in the error slot. Must not suspend. */
+void lw_shards_damaged(lw_shards *shards, const lw_tree *tree);
 /* The store has died, also while nothing was written: nothing is answered any more. */
 void lw_shards_store_died(lw_shards *shards, const lw_error *reason);
 

@@ -50,12 +50,12 @@ typedef struct introduction {
     lw_buffer reply;
 } introduction;
 
-/* What another node knows of a shard. Views of `reply`. */
-LW_YIELDS static lw_status ask_for_descriptor(lw_shards *shards, uint64_t node, uint64_t id,
-                                              lw_buffer *reply, lw_shard_descriptor *shard,
-                                              uint64_t *applied) {
+/* The reply to DESCRIBE. `asked` goes there, and `told` is filled. Views of `reply`. */
+LW_YIELDS static lw_status ask_for_descriptor(lw_shards *shards, uint64_t node,
+                                              const lw_describe_request *asked, lw_buffer *reply,
+                                              lw_shard_descriptor *shard, lw_describe_tail *tail) {
     lw_buffer body = lw_buffer_in(shards->env->memory);
-    lw_describe_request_encode(id, &body);
+    lw_describe_request_encode(asked, &body);
     lw_request request = {
         .kind = LW_MESSAGE_DESCRIBE, .timeout_ms = DESCRIBE_MS, .body = lw_buffer_view(&body)};
     uint64_t until_ns = lw_env_now(shards->env) + DESCRIBE_MS * NS_PER_MS;
@@ -69,14 +69,37 @@ LW_YIELDS static lw_status ask_for_descriptor(lw_shards *shards, uint64_t node, 
     if (count == 1) {
         LW_TRY(lw_topology_next(&reader, shard));
     }
-    *applied = lw_read_u64(&reader);
-    if (count != 1 || shard->id != id || !lw_reader_done(&reader)) {
+    lw_describe_tail_read(&reader, tail);
+    if (count != 1 || shard->id != asked->shard || !lw_reader_done(&reader)) {
         return lw_fail(LW_INVALID_ARGUMENT, "a description of a shard is not well-formed");
     }
     return LW_OK;
 }
 
-static bool names(const lw_shard_descriptor *shard, uint64_t node) {
+lw_status shards_describe_by(lw_shards *shards, uint64_t node, uint64_t shard, lw_buffer *reply,
+                             lw_shard_descriptor *told, uint64_t *applied) {
+    lw_describe_tail tail;
+    lw_describe_request asked = {.shard = shard};
+    LW_TRY(ask_for_descriptor(shards, node, &asked, reply, told, &tail));
+    *applied = tail.applied;
+    return LW_OK;
+}
+
+lw_status shards_compare(lw_shards *shards, uint64_t node, uint64_t shard, uint64_t *index,
+                         uint64_t *digest) {
+    lw_shard_descriptor told;
+    lw_describe_tail tail;
+    lw_describe_request asked = {.shard = shard, .index = *index, .digest = *digest};
+    lw_buffer reply = lw_buffer_in(shards->env->memory);
+    lw_status status = ask_for_descriptor(shards, node, &asked, &reply, &told, &tail);
+    lw_buffer_reset(&reply);
+    LW_TRY(status);
+    *index = tail.index;
+    *digest = tail.digest;
+    return LW_OK;
+}
+
+bool shards_names(const lw_shard_descriptor *shard, uint64_t node) {
     for (uint32_t index = 0; index < shard->replica_count; index++) {
         if (shard->replicas[index].node == node) {
             return true;
@@ -98,10 +121,10 @@ static bool welcome(const lw_shards *shards, const lw_shard_descriptor *shard) {
         LW_MARK(shards->env, "shards.overlap_refused");
         return false;
     }
-    return names(shard, shards->options.node) && shards_member_of(shards, shard->id) == NULL;
+    return shards_names(shard, shards->options.node) && shards_member_of(shards, shard->id) == NULL;
 }
 
-static lw_status admit(lw_shards *shards, const lw_shard_descriptor *shard) {
+lw_status shards_admit(lw_shards *shards, const lw_shard_descriptor *shard) {
     lw_replica_options options = shards_replica_options(shards, shard->id);
     lw_replica *replica;
     LW_TRY(lw_replica_open_waiting(&options, shard, &replica));
@@ -117,9 +140,9 @@ LW_YIELDS static void introduce_main(void *argument) {
     lw_shards *shards = job->shards;
     lw_shard_descriptor shard;
     uint64_t applied;
-    if (ask_for_descriptor(shards, job->from, job->group, &job->reply, &shard, &applied) == LW_OK &&
+    if (shards_describe_by(shards, job->from, job->group, &job->reply, &shard, &applied) == LW_OK &&
         shards->serving && !shards->dead && welcome(shards, &shard) &&
-        admit(shards, &shard) != LW_OK) {
+        shards_admit(shards, &shard) != LW_OK) {
         lw_logline(shards->env, LW_LEVEL_ERROR, "a replica could not be made",
                    "shard=%llu reason=\"%s\"", (unsigned long long)shard.id, lw_error_slot()->text);
     }
@@ -157,19 +180,27 @@ void shards_stranger(void *argument, uint64_t from, uint64_t group, lw_raft_kind
     lw_env_start(shards->env, "introduce", introduce_main, job);
 }
 
-lw_status lw_shards_describe(const lw_shards *shards, lw_bytes body, lw_buffer *reply) {
-    uint64_t id;
-    LW_TRY(lw_describe_request_decode(body, &id));
-    const lw_replica *replica = lw_shards_find(shards, id);
+lw_status lw_shards_describe(lw_shards *shards, lw_bytes body, lw_buffer *reply) {
+    lw_describe_request asked;
+    LW_TRY(lw_describe_request_decode(body, &asked));
+    lw_replica *replica = lw_shards_find(shards, asked.shard);
     if (replica == NULL) {
-        return lw_fail(LW_NOT_FOUND, "shard %llu is not on this node", (unsigned long long)id);
+        return lw_fail(LW_NOT_FOUND, "shard %llu is not on this node",
+                       (unsigned long long)asked.shard);
     }
     lw_shard_descriptor shard;
     lw_replica_figures figures;
     lw_replica_descriptor(replica, &shard);
     lw_replica_figures_get(replica, &figures);
+    lw_describe_tail tail = {.applied = figures.applied_index};
+    if (asked.index != 0 && lw_replica_digest(replica, asked.index, &tail.digest)) {
+        tail.index = asked.index;
+    }
     lw_topology_encode(&shard, 1, reply);
-    lw_write_u64(reply, figures.applied_index);
+    lw_describe_tail_write(&tail, reply);
+    if (tail.index != 0 && tail.digest != asked.digest) {
+        shards_differs(shards, replica, tail.index);
+    }
     return LW_OK;
 }
 
@@ -191,7 +222,7 @@ static lw_status check_arrival(const lw_shards *shards, const lw_snapshot_arriva
     LW_TRY(lw_replica_snapshot_shard(offered->head, offered->shard, &told));
     const shards_member *member = shards_member_of(shards, offered->shard);
     if (!shards->serving || member == NULL || member->leaving ||
-        !names(&told, shards->options.node)) {
+        !shards_names(&told, shards->options.node)) {
         return lw_fail(LW_REFUSED, "no replica of shard %llu waits for a snapshot here",
                        (unsigned long long)offered->shard);
     }
@@ -232,6 +263,10 @@ void shards_installed(void *argument, lw_replica *replica) {
     if (member->waits && !member->leaving) {
         shards_arrived(shards, member);
     }
+    if (member->anew) {
+        member->anew = false;
+        shards_repaired(shards, shard.id);
+    }
 }
 
 /* ---- going ---------------------------------------------------------------------------------- */
@@ -243,7 +278,7 @@ typedef struct removal {
 } removal;
 
 /* The tree, and what the log keeps for it. Until it is done, or the node ends. */
-LW_YIELDS static lw_status drop(lw_shards *shards, lw_log *log, uint64_t shard) {
+lw_status shards_drop(lw_shards *shards, lw_log *log, uint64_t shard) {
     lw_status status = lw_store_drop_tree(shards->options.store, shard);
     if (status != LW_OK && status != LW_NOT_FOUND) {
         return status;
@@ -261,7 +296,7 @@ LW_YIELDS static lw_status remove_replica(removal *job) {
     if (LW_RARE(shards->env, "shards.slow_removal")) {
         lw_env_sleep(shards->env, REMOVAL_PAUSE_MS * NS_PER_MS);
     }
-    return drop(shards, shards->log, job->member->shard);
+    return shards_drop(shards, shards->log, job->member->shard);
 }
 
 LW_YIELDS static void remove_main(void *argument) {
@@ -334,14 +369,17 @@ LW_YIELDS static void look_after(lw_shards *shards, uint64_t id) {
     if (member == NULL || member->leaving || lw_replica_leads(member->replica)) {
         return;
     }
+    if (member->waits) {
+        shards_announce(shards, member);
+    }
     lw_replica_descriptor(member->replica, &known);
     uint64_t node = whom_to_ask(shards, &known);
     lw_buffer reply = lw_buffer_in(shards->env->memory);
-    if (node != 0 && ask_for_descriptor(shards, node, id, &reply, &told, &applied) == LW_OK &&
+    if (node != 0 && shards_describe_by(shards, node, id, &reply, &told, &applied) == LW_OK &&
         (member = shards_member_of(shards, id)) != NULL && !member->leaving) {
         lw_replica_descriptor(member->replica, &known);
         if (told.epoch.config_version > known.epoch.config_version &&
-            !names(&told, shards->options.node)) {
+            !shards_names(&told, shards->options.node)) {
             LW_MARK(shards->env, "shards.found_to_be_gone");
             send_away(shards, member, told.epoch, applied);
         }
@@ -415,7 +453,7 @@ lw_status shards_finish_removals(lw_shards *shards, lw_log *log) {
         member->replica = NULL;
         uint64_t shard = member->shard;
         shards_forget(shards, member);
-        LW_TRY(drop(shards, log, shard));
+        LW_TRY(shards_drop(shards, log, shard));
     }
     return LW_OK;
 }

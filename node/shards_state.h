@@ -6,6 +6,7 @@
  *   shards_join.c  replicas that come, and that go
  *   shards_past.c  what is remembered of groups that have no tree here
  *   shards_split.c splits those that have grown
+ *   shards_repair.c  replicas that are damaged, or differ from the others
  *
  * Of a replica that was removed a STATE record stays in the log, under its group, as payload
  *   range version u64 · config version u64 · index u64 · mark u8 = 1
@@ -31,6 +32,8 @@ typedef struct shards_member {
     uint64_t undivided_bytes; /* it held so much, and no key was known to split it at */
     bool waits;               /* for a snapshot: it has no tree, and is not among the sorted */
     bool leaving;             /* it is being removed, and nobody finds it any more */
+    bool repairing;           /* it is damaged, or may differ from the others: a fiber sees to it */
+    bool anew; /* it takes the place of one that was thrown away, and waits for a snapshot */
 } shards_member;
 
 /* What the log says of a group that has no tree here. */
@@ -107,6 +110,20 @@ void shards_gone(void *shards, lw_replica *replica, uint64_t index);
 /* Looks now and then after replicas that do not lead, in a fiber: whether they are members still.
  */
 void shards_patrol(lw_shards *shards);
+/* Makes a replica that waits for a snapshot. `shard` names this node, and nothing speaks against
+ * it. */
+LW_MUST_USE lw_status shards_admit(lw_shards *shards, const lw_shard_descriptor *shard);
+/* Drops a tree, and what the log keeps for it but the tombstone. */
+LW_MUST_USE LW_YIELDS lw_status shards_drop(lw_shards *shards, lw_log *log, uint64_t shard);
+/* What another node knows of a shard. Views of `reply`. */
+LW_MUST_USE LW_YIELDS lw_status shards_describe_by(lw_shards *shards, uint64_t node, uint64_t shard,
+                                                   lw_buffer *reply, lw_shard_descriptor *told,
+                                                   uint64_t *applied);
+/* Compares digests with another node: in, this node's; out, the other's, which has index 0 if it
+ * does not know it. */
+LW_MUST_USE LW_YIELDS lw_status shards_compare(lw_shards *shards, uint64_t node, uint64_t shard,
+                                               uint64_t *index, uint64_t *digest);
+bool shards_names(const lw_shard_descriptor *shard, uint64_t node);
 /* What a crash left of a replica that was being removed. */
 LW_MUST_USE LW_YIELDS lw_status shards_finish_removals(lw_shards *shards, lw_log *log);
 /* A fiber of its own ends. */
@@ -120,6 +137,17 @@ LW_YIELDS void shards_await_idle(lw_shards *shards);
 void shards_split_start(lw_shards *shards);
 /* Has it look at a shard: something was flushed, or it is led here now. */
 void shards_grown(lw_shards *shards, uint64_t shard);
+
+/* ---- shards_repair.c ------------------------------------------------------------------------ */
+
+/* Of lw_replica_options: damaged, differs. */
+bool shards_damaged(void *shards, lw_replica *replica);
+void shards_differs(void *shards, lw_replica *replica, uint64_t index);
+/* The replica that takes the place of another one has its snapshot. */
+void shards_repaired(lw_shards *shards, uint64_t shard);
+/* Tells the other members that a replica here begins anew, so that whoever leads sends a snapshot.
+ */
+void shards_announce(lw_shards *shards, const shards_member *member);
 
 /* ---- shards_past.c -------------------------------------------------------------------------- */
 

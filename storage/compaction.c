@@ -339,6 +339,9 @@ static void note_unreadable(lw_tree *tree) {
     tree->compact_again_ns = lw_env_now(env) + READ_ERROR_PAUSE_S * UINT64_C(1000000000);
     lw_logline(env, LW_LEVEL_ERROR, "a tree cannot be compacted", "tree=%" PRIu64 " reason=\"%s\"",
                tree->id, tree->compact_error.text);
+    if (tree->compact_error.status == LW_CORRUPTION && tree->store->options.damaged != NULL) {
+        tree->store->options.damaged(tree->store->options.argument, tree);
+    }
 }
 
 /* A step takes memory for what it reads and writes. While flushes are under way, which give some

@@ -64,6 +64,9 @@ typedef struct lw_store_options {
     /* Called before that is made durable; returns once the log would not lose any of it in a crash.
      * A failure stops the store. May be NULL, where only what is durable is applied. */
     LW_YIELDS lw_status (*before_flush)(void *argument, lw_tree *tree, uint64_t index);
+    /* Called when a compaction met tables of `tree` that fail their check, with the reason in the
+     * error slot; again when it is tried again. May be NULL. Must not suspend. */
+    void (*damaged)(void *argument, lw_tree *tree);
     /* Called once, when a write failed for good: see lw_store_dead. May be NULL. Must not suspend.
      */
     void (*died)(void *argument, const lw_error *why);

@@ -362,6 +362,13 @@ static inline void lattice_flushed(void *argument, lw_tree *tree, uint64_t index
     }
 }
 
+static inline void lattice_damaged(void *argument, lw_tree *tree) {
+    lattice_node *node = argument;
+    if (node->shards != NULL) {
+        lw_shards_damaged(node->shards, tree);
+    }
+}
+
 static inline void lattice_store_died(void *argument, const lw_error *reason) {
     lattice_node *node = argument;
     if (node->shards != NULL) {
@@ -386,6 +393,7 @@ static inline lw_status lattice_open_store(lattice_node *node) {
                                 .filter_part = lw_replica_filter_part,
                                 .retention = lw_replica_retention(node->env),
                                 .flushed = lattice_flushed,
+                                .damaged = lattice_damaged,
                                 .died = lattice_store_died,
                                 .argument = node};
     return lw_store_open(node->env, &options, &node->store);
