@@ -225,13 +225,17 @@ static bool merge_leader(lw_directory_row *row, uint64_t term, uint64_t leader) 
 }
 
 /* Joins what came into what is known (D2): whether that is another descriptor now. */
-static bool merge_descriptor(lw_directory_row *known, const lw_directory_row *came) {
-    int newer = epoch_order(came->shard.epoch, known->shard.epoch);
+static bool merge_descriptor(const lw_directory *directory, lw_directory_row *known,
+                             const lw_directory_row *came) {
+    int newer = LW_PLANTED(directory, LW_BUG_LAST_ENTRY_STANDS)
+                    ? 1
+                    : epoch_order(came->shard.epoch, known->shard.epoch);
     if (newer < 0) {
         return false;
     }
     int order = content_order(&came->shard, &known->shard);
     bool disputed = came->disputed || (newer == 0 && (known->disputed || order != 0));
+    disputed = disputed && !LW_PLANTED(directory, LW_BUG_DISPUTE_MERGED);
     bool replaced = newer > 0 || order < 0;
     if (!replaced && disputed == known->disputed) {
         return false;
@@ -258,7 +262,7 @@ lw_directory_merged lw_directory_merge(lw_directory *directory, const lw_directo
     lw_directory_row merged;
     row_of(old, &merged);
     bool disputed_before = merged.disputed;
-    bool descriptor_changed = merge_descriptor(&merged, row);
+    bool descriptor_changed = merge_descriptor(directory, &merged, row);
     bool leader_changed = merge_leader(&merged, row->term, row->shard.leader);
     if (!descriptor_changed) {
         directory->weight -= weight_of(old);

@@ -23,6 +23,7 @@
 
 #include "base/map.h"
 #include "lattice/message.h"
+#include "lattice/planted.h"
 
 enum {
     LW_DIRECTORY_SHARDS_MAX = 100000,
@@ -38,6 +39,9 @@ typedef struct lw_directory {
     lw_buffer scratch;                      /* an entry, encoded */
     uint64_t buckets[LW_DIRECTORY_BUCKETS]; /* digests: sums over the hashes of entries */
     uint64_t weight;                        /* rises with every change, whatever it is */
+#ifdef LW_SIMULATION
+    uint64_t bugs; /* planted ones, bits of lw_planted_bug */
+#endif
 } lw_directory;
 
 typedef enum lw_directory_merged {

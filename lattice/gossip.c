@@ -153,6 +153,9 @@ lw_gossip *lw_gossip_open(const lw_gossip_options *options, uint64_t now_ms) {
     gossip->memory = options->memory;
     gossip->members = lw_members_in(options->memory, options->cluster_id);
     gossip->directory = lw_directory_in(options->memory);
+#ifdef LW_SIMULATION
+    gossip->members.bugs = gossip->directory.bugs = options->bugs;
+#endif
     gossip->said_bytes = lw_buffer_in(options->memory);
     gossip->self = options->self;
     gossip->self.sequence = 0;
@@ -209,8 +212,10 @@ static void judge(lw_gossip *gossip, gossip_peer *peer, uint64_t now_ms) {
         peer->known.quiet = true;
         gossip_tell_of(gossip, LW_GOSSIP_QUIET, peer);
     }
-    if (!peer->known.linked && !peer->known.dead &&
-        now_ms - peer->known.changed_ms > gossip->options.grace_ms) {
+    bool missed = !peer->known.linked;
+    missed = missed || (LW_PLANTED(&gossip->options, LW_BUG_SILENCE_IS_DEATH) && peer->known.quiet);
+    missed = missed && (!LW_PLANTED(&gossip->options, LW_BUG_WORDS_ARE_LINKS) || peer->known.quiet);
+    if (missed && !peer->known.dead && now_ms - peer->known.changed_ms > gossip->options.grace_ms) {
         peer->known.dead = true;
         gossip_tell_of(gossip, LW_GOSSIP_DEAD, peer);
     }

@@ -57,6 +57,9 @@ typedef struct lw_gossip_options {
     lw_member self;        /* all but sequence and public key; copied */
     uint32_t heartbeat_ms; /* 0: LW_GOSSIP_HEARTBEAT_MS */
     uint64_t grace_ms;     /* 0: LW_GOSSIP_GRACE_MS */
+#ifdef LW_SIMULATION
+    uint64_t bugs; /* planted ones, bits of lw_planted_bug */
+#endif
 } lw_gossip_options;
 
 typedef struct lw_gossip_message {

@@ -59,6 +59,9 @@ static const gossip_peer *choose(const lw_gossip *gossip, const gossip_summary *
 }
 
 void gossip_ask(lw_gossip *gossip, uint64_t now_ms) {
+    if (LW_PLANTED(&gossip->options, LW_BUG_NEVER_ASKS)) {
+        return;
+    }
     if (gossip->stranger != 0) {
         gossip_say_ask(gossip, gossip->stranger, gossip->members.buckets, NULL);
         gossip->stranger = 0;

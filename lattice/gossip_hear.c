@@ -125,11 +125,12 @@ lw_status lw_gossip_learn(lw_gossip *gossip, lw_bytes page, uint64_t now_ms) {
 
 /* Whether a message took much longer than the quickest of its sender (S2). Their clocks need not
  * agree; they may drift apart. */
-static bool too_old(gossip_peer *peer, uint64_t sent_ms, uint64_t now_ms) {
+static bool too_old(const lw_gossip *gossip, gossip_peer *peer, uint64_t sent_ms, uint64_t now_ms) {
     int64_t delay_ms = (int64_t)now_ms - (int64_t)sent_ms;
     int64_t drift_ms = (int64_t)((now_ms - peer->delay_at_ms) / DRIFT_PART);
     if (peer->delay_at_ms != 0 && delay_ms > peer->delay_ms + drift_ms) {
-        return delay_ms > peer->delay_ms + drift_ms + LW_GOSSIP_EXPIRY_MS;
+        return delay_ms > peer->delay_ms + drift_ms + LW_GOSSIP_EXPIRY_MS &&
+               !LW_PLANTED(&gossip->options, LW_BUG_EXPIRY_IGNORED);
     }
     peer->delay_ms = delay_ms;
     peer->delay_at_ms = now_ms;
@@ -154,7 +155,7 @@ static void hear_heartbeat(lw_gossip *gossip, gossip_peer *peer, lw_bytes conten
         peer->incarnation = beat.incarnation;
     }
     peer->sent_ms = beat.sent_ms;
-    if (too_old(peer, beat.sent_ms, now_ms)) {
+    if (too_old(gossip, peer, beat.sent_ms, now_ms)) {
         gossip->figures.stale++;
         return;
     }

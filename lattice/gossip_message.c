@@ -67,7 +67,8 @@ bool gossip_open_body(lw_gossip *gossip, const lw_bus_message *message, lw_bytes
     }
     lw_buffer signable = lw_buffer_in(gossip->memory);
     write_signable(gossip, message->kind, read, &signable);
-    bool own = lw_identity_number(public_key.data) == message->from &&
+    bool own = (lw_identity_number(public_key.data) == message->from ||
+                LW_PLANTED(&gossip->options, LW_BUG_SENDER_UNCHECKED)) &&
                lw_identity_verify(public_key.data, lw_buffer_view(&signable), signature.data);
     lw_buffer_reset(&signable);
     gossip->figures.forged += !own;

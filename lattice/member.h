@@ -30,6 +30,7 @@
 
 #include "base/codec.h"
 #include "base/seal.h"
+#include "lattice/planted.h"
 
 enum {
     LW_MEMBERS_MAX = 1024,
@@ -118,6 +119,9 @@ typedef struct lw_members {
     uint32_t gone_count;
     uint64_t buckets[LW_MEMBER_BUCKETS]; /* digests: sums over the hashes of records */
     uint64_t weight;                     /* rises with every change, whatever it is */
+#ifdef LW_SIMULATION
+    uint64_t bugs; /* planted ones, bits of lw_planted_bug */
+#endif
 } lw_members;
 
 typedef enum lw_member_merged {

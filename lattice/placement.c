@@ -142,7 +142,9 @@ static bool healthy(const decision *of, uint64_t node) {
     }
     for (uint32_t index = 0; index < of->shard->progress_count; index++) {
         if (of->shard->progress[index].node == node) {
-            return member != NULL && member->linked && of->shard->progress[index].caught_up;
+            return member != NULL && member->linked &&
+                   (of->shard->progress[index].caught_up ||
+                    LW_PLANTED(&of->view->options, LW_BUG_LAGGARDS_ARE_HEALTHY));
         }
     }
     return false;
@@ -154,7 +156,7 @@ static bool has_quorum(const decision *of, const set *voters) {
     for (uint32_t index = 0; index < voters->count; index++) {
         count += healthy(of, voters->nodes[index]);
     }
-    return count >= voters->count / 2 + 1;
+    return count >= voters->count / 2 + 1 || LW_PLANTED(&of->view->options, LW_BUG_QUORUM_IGNORED);
 }
 
 static __attribute__((format(printf, 2, 3))) void because(decision *of, const char *format, ...) {
@@ -467,6 +469,16 @@ static void explain(decision *of) {
     }
 }
 
+/* What no rule asks (P3). */
+static bool all_seen(const lw_placement_view *view) {
+    for (uint32_t index = 0; index < view->count; index++) {
+        if (!view->nodes[index].linked) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void lw_placement_decide(const lw_placement_view *view, const lw_placement_shard *shard,
                          lw_placement_step *step) {
     decision of = {.view = view, .shard = shard, .step = step};
@@ -479,6 +491,9 @@ void lw_placement_decide(const lw_placement_view *view, const lw_placement_shard
     sort_out(&of);
     if (!has_quorum(&of, &of.voters)) {
         because(&of, "waits: too few voters are healthy to decide anything");
+        return;
+    }
+    if (LW_PLANTED(&view->options, LW_BUG_ALL_MUST_BE_SEEN) && !all_seen(view)) {
         return;
     }
     const lw_placement_node *self = placement_node(view, view->options.self);

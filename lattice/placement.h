@@ -56,6 +56,9 @@ typedef struct lw_placement_options {
     uint32_t changing_max;  /* steps of this node under way at once; 0: 8 */
     uint32_t full_percent;  /* of capacity: above, a node is given nothing; 0: 90 */
     bool calm;              /* the bus is up: shards may move for balance */
+#ifdef LW_SIMULATION
+    uint64_t bugs; /* planted ones, bits of lw_planted_bug */
+#endif
 } lw_placement_options;
 
 /* All nodes, prepared once for many shards. */

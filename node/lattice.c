@@ -158,7 +158,16 @@ static void meet(lw_lattice *lattice, uint64_t node) {
 static void heard(void *argument, const lw_bus_message *message) {
     lw_lattice *lattice = argument;
     if (!lattice->stopping) {
+        lw_gossip_figures before, after;
+        lw_gossip_figures_get(lattice->gossip, &before);
         lw_gossip_receive(lattice->gossip, message, lattice_now_ms(lattice));
+        lw_gossip_figures_get(lattice->gossip, &after);
+        if (after.stale > before.stale) {
+            LW_MARK(lattice->env, "gossip.stale");
+        }
+        if (after.forged > before.forged) {
+            LW_MARK(lattice->env, "gossip.forged");
+        }
         lattice_settle(lattice);
     }
 }
@@ -312,18 +321,24 @@ static void handle_event(lw_lattice *lattice, const lw_gossip_event *event) {
         LW_MARK(lattice->env, "lattice.quiet");
         break;
     case LW_GOSSIP_COPIED:
+        LW_MARK(lattice->env, "lattice.copied");
         lattice_end(lattice, "another node runs with this node's identity, from a copy of its data "
                              "folder: stop one of them for good, and let it join anew with an "
                              "empty folder");
         break;
     case LW_GOSSIP_EXPELLED:
+        LW_MARK(lattice->env, "lattice.expelled");
         lattice->unsaved = true;
         lattice_end(lattice, "this node was taken out of its lattice for good: let it join anew "
                              "with an empty folder");
         break;
-    case LW_GOSSIP_HEARD:
     case LW_GOSSIP_UNLINKED:
+        LW_MARK(lattice->env, "lattice.unlinked");
+        break;
     case LW_GOSSIP_DISPUTED:
+        LW_MARK(lattice->env, "lattice.disputed");
+        break;
+    case LW_GOSSIP_HEARD:
         break;
     }
 }
@@ -340,6 +355,9 @@ void lattice_settle(lw_lattice *lattice) {
         handle_event(lattice, &event);
     }
     while (lw_gossip_next_message(lattice->gossip, &message)) {
+        if (message.kind == LW_BUS_ASK) {
+            LW_MARK(lattice->env, "gossip.asked");
+        }
         if (lattice->bus != NULL) {
             lw_bus_publish(lattice->bus, message.kind, message.to, message.body);
         }
@@ -514,6 +532,9 @@ static lw_status open_gossip(lw_lattice *lattice, lw_bytes page) {
                  .capacity = options->capacity},
         .grace_ms = options->dead_after_ms,
     };
+#ifdef LW_SIMULATION
+    gossip.bugs = lattice_planted(lattice->env);
+#endif
     memcpy(gossip.cluster_id, options->identity->lattice.id, sizeof(gossip.cluster_id));
     LW_TRY(state_before(options->identity, page, &gossip.self.state));
     lattice->gossip = lw_gossip_open(&gossip, lattice_now_ms(lattice));

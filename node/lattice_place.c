@@ -13,6 +13,26 @@ enum {
     RATE_MS = 1000,  /* over at least so long */
 };
 
+#ifdef LW_SIMULATION
+uint64_t lattice_planted(lw_env *env) {
+    uint64_t bugs = 0;
+    bugs |= (uint64_t)LW_BUG(env, "member.gone_comes_back") << LW_BUG_GONE_COMES_BACK;
+    bugs |= (uint64_t)LW_BUG(env, "member.last_record_stands") << LW_BUG_LAST_RECORD_STANDS;
+    bugs |= (uint64_t)LW_BUG(env, "member.anyone_signs") << LW_BUG_ANYONE_SIGNS;
+    bugs |= (uint64_t)LW_BUG(env, "directory.last_entry_stands") << LW_BUG_LAST_ENTRY_STANDS;
+    bugs |= (uint64_t)LW_BUG(env, "directory.dispute_merged") << LW_BUG_DISPUTE_MERGED;
+    bugs |= (uint64_t)LW_BUG(env, "gossip.never_asks") << LW_BUG_NEVER_ASKS;
+    bugs |= (uint64_t)LW_BUG(env, "gossip.expiry_ignored") << LW_BUG_EXPIRY_IGNORED;
+    bugs |= (uint64_t)LW_BUG(env, "gossip.silence_is_death") << LW_BUG_SILENCE_IS_DEATH;
+    bugs |= (uint64_t)LW_BUG(env, "gossip.words_are_links") << LW_BUG_WORDS_ARE_LINKS;
+    bugs |= (uint64_t)LW_BUG(env, "gossip.sender_unchecked") << LW_BUG_SENDER_UNCHECKED;
+    bugs |= (uint64_t)LW_BUG(env, "placement.all_must_be_seen") << LW_BUG_ALL_MUST_BE_SEEN;
+    bugs |= (uint64_t)LW_BUG(env, "placement.quorum_ignored") << LW_BUG_QUORUM_IGNORED;
+    bugs |= (uint64_t)LW_BUG(env, "placement.laggards_are_healthy") << LW_BUG_LAGGARDS_ARE_HEALTHY;
+    return bugs;
+}
+#endif
+
 /* ---- what is remembered of replicas -------------------------------------------------------------
  */
 
@@ -144,6 +164,9 @@ static void look_around(lw_lattice *lattice, const lw_member_load *own) {
     lw_placement_options options = {.self = lattice_self(lattice),
                                     .voters = lattice->options.voters,
                                     .calm = lw_gossip_connected(lattice->gossip)};
+#ifdef LW_SIMULATION
+    options.bugs = lattice_planted(lattice->env);
+#endif
     lw_placement_begin(lattice->view, &options, lattice->changing, lattice->pass);
     for (uint32_t index = 0; index < members->count; index++) {
         const lw_member *member = lw_members_at(members, index);

@@ -111,5 +111,9 @@ void lattice_place(lw_lattice *lattice);
 /* What it would begin: rows of PLAN, appended. */
 void lattice_plan(lw_lattice *lattice, lw_buffer *reply);
 void lattice_tracks_reset(lw_lattice *lattice);
+#ifdef LW_SIMULATION
+/* The bugs that are planted in gossip and placement: bits of lw_planted_bug. */
+uint64_t lattice_planted(lw_env *env);
+#endif
 
 #endif

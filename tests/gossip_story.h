@@ -10,6 +10,8 @@ enum { GOSSIP_NODES_MAX = 300, GOSSIP_EVENTS_MAX = 4096 };
 
 static const uint8_t gossip_cluster[LW_MEMBER_CLUSTER_SIZE] = "our own lattice";
 
+static uint64_t gossip_planted; /* bits of lw_planted_bug */
+
 typedef struct gossip_flight {
     uint32_t from, to;
     uint64_t at_ms;
@@ -59,6 +61,7 @@ static inline void gossip_start(gossip_world *world, uint32_t index, uint64_t in
                  .address = lw_text(address),
                  .capacity = UINT64_C(1) << 40},
         .grace_ms = 60 * 1000,
+        .bugs = gossip_planted,
     };
     memcpy(options.cluster_id, gossip_cluster, sizeof(gossip_cluster));
     world->nodes[index] = lw_gossip_open(&options, world->now_ms);

@@ -9,6 +9,8 @@
 #include "lattice/placement.h"
 #include "tests/unit.h"
 
+static uint64_t story_planted; /* bits of lw_planted_bug */
+
 enum { STORY_NODES_MAX = 320, STORY_FILL_ROUNDS = 2 };
 
 typedef struct story_replica {
@@ -164,7 +166,8 @@ static inline void story_count_loads(story_lattice *of) {
  */
 
 static inline void story_view(story_lattice *of, uint32_t self) {
-    lw_placement_options options = {.self = story_id(self), .calm = of->calm};
+    lw_placement_options options = {
+        .self = story_id(self), .calm = of->calm, .bugs = story_planted};
     lw_placement_begin(&of->view, &options, 0, of->round);
     for (uint32_t index = 0; index < of->node_count; index++) {
         story_node *node = &of->nodes[index];

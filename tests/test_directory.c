@@ -14,6 +14,14 @@ static int end(void **state) {
     return 0;
 }
 
+static uint64_t planted; /* bits of lw_planted_bug */
+
+static lw_directory directory_in(lw_memory *memory) {
+    lw_directory directory = lw_directory_in(memory);
+    directory.bugs = planted;
+    return directory;
+}
+
 static lw_directory_row row(uint64_t id, uint64_t range_version, const char *start,
                             const char *end_key) {
     return (lw_directory_row){.shard = {.id = id,
@@ -30,7 +38,7 @@ static uint64_t holder(const lw_directory *directory, const char *key) {
 }
 
 static void a_key_is_looked_up(void **state) {
-    lw_directory directory = lw_directory_in(*state);
+    lw_directory directory = directory_in(*state);
     lw_directory_row rows[] = {row(1, 2, "", "c"), row(2, 2, "c", "m"), row(3, 2, "p", "")};
     for (int index = 2; index >= 0; index--) {
         assert_int_equal(lw_directory_merge(&directory, &rows[index]), LW_DIRECTORY_CHANGED);
@@ -44,7 +52,7 @@ static void a_key_is_looked_up(void **state) {
 }
 
 static void of_a_split_that_is_known_by_halves_the_child_is_preferred(void **state) {
-    lw_directory directory = lw_directory_in(*state);
+    lw_directory directory = directory_in(*state);
     lw_directory_row parent = row(1, 1, "", ""), child = row(2, 2, "m", "");
     lw_directory_row low = row(1, 2, "", "m");
     (void)lw_directory_merge(&directory, &parent);
@@ -58,7 +66,7 @@ static void of_a_split_that_is_known_by_halves_the_child_is_preferred(void **sta
 }
 
 static void equal_epochs_with_different_content_are_an_alarm(void **state) {
-    lw_directory directory = lw_directory_in(*state);
+    lw_directory directory = directory_in(*state);
     lw_directory_row one = row(1, 1, "", "m"), other = row(1, 1, "", "n"),
                      later = row(1, 2, "", "k");
     lw_directory_row found;
@@ -73,7 +81,7 @@ static void equal_epochs_with_different_content_are_an_alarm(void **state) {
 }
 
 static void a_leader_of_a_later_term_stands(void **state) {
-    lw_directory directory = lw_directory_in(*state);
+    lw_directory directory = directory_in(*state);
     lw_directory_row it = row(1, 1, "", ""), found;
     it.term = 4;
     it.shard.leader = 11;
@@ -118,7 +126,7 @@ static void small_domain(lw_directory_row *rows) {
 
 static uint64_t digest_of(lw_memory *memory, const lw_directory_row *rows, const uint32_t *order,
                           uint32_t count) {
-    lw_directory directory = lw_directory_in(memory);
+    lw_directory directory = directory_in(memory);
     for (uint32_t index = 0; index < count; index++) {
         (void)lw_directory_merge(&directory, &rows[order[index]]);
     }
@@ -150,8 +158,8 @@ static void directories_merge_as_their_entries_do(void **state) {
     small_domain(rows);
     uint64_t seed = 11;
     for (int round = 0; round < 300; round++) {
-        lw_directory one = lw_directory_in(*state), other = lw_directory_in(*state);
-        lw_directory both = lw_directory_in(*state);
+        lw_directory one = directory_in(*state), other = directory_in(*state);
+        lw_directory both = directory_in(*state);
         for (int step = 0; step < 10; step++) {
             const lw_directory_row *it = &rows[unit_random_below(&seed, DOMAIN_SIZE)];
             (void)lw_directory_merge(step % 2 == 0 ? &one : &other, it);
@@ -179,7 +187,7 @@ enum { MODEL_SHARDS = 40 };
 static void looking_up_finds_the_highest_version_told(void **state) {
     uint64_t seed = 3;
     for (int round = 0; round < 200; round++) {
-        lw_directory directory = lw_directory_in(*state);
+        lw_directory directory = directory_in(*state);
         char keys[MODEL_SHARDS][2][4];
         lw_directory_row rows[MODEL_SHARDS];
         for (uint32_t index = 0; index < MODEL_SHARDS; index++) {
@@ -220,7 +228,7 @@ static void looking_up_finds_the_highest_version_told(void **state) {
 }
 
 static void ten_thousand_shards_take_little_memory(void **state) {
-    lw_directory directory = lw_directory_in(*state);
+    lw_directory directory = directory_in(*state);
     char start[24], end_key[24];
     for (unsigned index = 0; index < 10000; index++) {
         unsigned place = index * 7919 % 10000; /* in no order */
@@ -260,6 +268,27 @@ static void an_entry_comes_back_as_it_was(void **state) {
     }
 }
 
+/* ---- cures taken out ----------------------------------------------------------------------------
+ */
+
+static void planted_bugs_show(void **state) {
+    static const struct {
+        lw_planted_bug bug;
+        void (*story)(void **state);
+    } planted_in[] = {
+        {LW_BUG_LAST_ENTRY_STANDS, any_three_entries_merge_alike_in_any_order},
+        {LW_BUG_DISPUTE_MERGED, equal_epochs_with_different_content_are_an_alarm},
+    };
+    for (size_t index = 0; index < sizeof(planted_in) / sizeof(planted_in[0]); index++) {
+        assert_false(unit_story_fails(planted_in[index].story, state));
+        planted = UINT64_C(1) << planted_in[index].bug;
+        if (!unit_story_fails(planted_in[index].story, state)) {
+            fail_msg("planted bug %d was not noticed", planted_in[index].bug);
+        }
+        planted = 0;
+    }
+}
+
 int main(void) {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
@@ -272,6 +301,7 @@ int main(void) {
         STORY(looking_up_finds_the_highest_version_told),
         STORY(ten_thousand_shards_take_little_memory),
         STORY(an_entry_comes_back_as_it_was),
+        STORY(planted_bugs_show),
     };
     return cmocka_run_group_tests_name("directory", tests, unit_arm, NULL) == 0 ? 0 : 1;
 }

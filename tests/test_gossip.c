@@ -323,6 +323,31 @@ static void a_newcomer_learns_ten_thousand_shards(void **state) {
     gossip_world_close(world);
 }
 
+/* ---- cures taken out ----------------------------------------------------------------------------
+ */
+
+static void planted_bugs_show(void **state) {
+    static const struct {
+        lw_planted_bug bug;
+        void (*story)(void **state);
+    } planted_in[] = {
+        {LW_BUG_DISPUTE_MERGED, two_descriptors_of_one_epoch_are_an_alarm_everywhere},
+        {LW_BUG_NEVER_ASKS, all_is_healed_after_a_bus_that_lost_everything},
+        {LW_BUG_EXPIRY_IGNORED, old_heartbeats_that_come_in_a_burst_wake_nobody_up},
+        {LW_BUG_SILENCE_IS_DEATH, silence_on_the_bus_says_nothing_of_links},
+        {LW_BUG_WORDS_ARE_LINKS, a_broken_link_is_death_only_after_the_grace},
+        {LW_BUG_SENDER_UNCHECKED, what_is_not_signed_by_its_sender_is_dropped},
+    };
+    for (size_t index = 0; index < sizeof(planted_in) / sizeof(planted_in[0]); index++) {
+        assert_false(unit_story_fails(planted_in[index].story, state));
+        gossip_planted = UINT64_C(1) << planted_in[index].bug;
+        if (!unit_story_fails(planted_in[index].story, state)) {
+            fail_msg("planted bug %d was not noticed", planted_in[index].bug);
+        }
+        gossip_planted = 0;
+    }
+}
+
 /* ---- figures: UNIT_FIGURES=1 prints them --------------------------------------------------------
  */
 
@@ -383,6 +408,7 @@ int main(void) {
         cmocka_unit_test(a_bad_bus_only_takes_longer),
         cmocka_unit_test(all_is_healed_after_a_bus_that_lost_everything),
         cmocka_unit_test(a_newcomer_learns_ten_thousand_shards),
+        cmocka_unit_test(planted_bugs_show),
         cmocka_unit_test(figures),
     };
     return cmocka_run_group_tests_name("gossip", tests, unit_arm, NULL) == 0 ? 0 : 1;

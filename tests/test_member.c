@@ -4,6 +4,8 @@
 
 static const uint8_t cluster[LW_MEMBER_CLUSTER_SIZE] = "our own lattice";
 
+static uint64_t planted; /* bits of lw_planted_bug */
+
 typedef struct story {
     lw_memory *memory;
     lw_identity identities[8];
@@ -25,6 +27,12 @@ static int end(void **state) {
     story *of = *state;
     lw_memory_close(of->memory);
     return 0;
+}
+
+static lw_members set_in(story *of) {
+    lw_members members = lw_members_in(of->memory, cluster);
+    members.bugs = planted;
+    return members;
 }
 
 static lw_member member_of(const lw_identity *identity, uint64_t incarnation, uint64_t sequence) {
@@ -105,7 +113,7 @@ static lw_bytes forge(story *of, uint32_t victim, uint32_t forger, lw_member_sta
 
 static void nobody_signs_for_another(void **state) {
     story *of = *state;
-    lw_members members = lw_members_in(of->memory, cluster);
+    lw_members members = set_in(of);
     assert_int_equal(lw_members_merge(&members, forge(of, 1, 1, LW_MEMBER_UP)), LW_MEMBER_NEW);
     assert_int_equal(lw_members_merge(&members, forge(of, 2, 1, LW_MEMBER_UP)), LW_MEMBER_REFUSED);
     assert_int_equal(lw_members_merge(&members, forge(of, 2, 1, LW_MEMBER_LEAVING)),
@@ -127,7 +135,7 @@ static void a_record_of_another_lattice_is_refused(void **state) {
 
 static void the_later_record_stands(void **state) {
     story *of = *state;
-    lw_members members = lw_members_in(of->memory, cluster);
+    lw_members members = set_in(of);
     assert_int_equal(lw_members_merge(&members, record_of(of, 1, 4, 9)), LW_MEMBER_NEW);
     assert_int_equal(lw_members_merge(&members, record_of(of, 1, 4, 9)), LW_MEMBER_OLD);
     assert_int_equal(lw_members_merge(&members, record_of(of, 1, 3, 99)), LW_MEMBER_OLD);
@@ -139,7 +147,7 @@ static void the_later_record_stands(void **state) {
 
 static void gone_is_for_ever(void **state) {
     story *of = *state;
-    lw_members members = lw_members_in(of->memory, cluster);
+    lw_members members = set_in(of);
     lw_member gone = member_of(&of->identities[1], 4, 9);
     gone.state = LW_MEMBER_GONE;
     assert_int_equal(lw_members_merge(&members, record_of(of, 1, 8, 1)), LW_MEMBER_NEW);
@@ -173,7 +181,7 @@ static uint32_t small_domain(story *of, lw_bytes *records) {
 
 static uint64_t digest_of(story *of, const lw_bytes *records, const uint32_t *order,
                           uint32_t count) {
-    lw_members members = lw_members_in(of->memory, cluster);
+    lw_members members = set_in(of);
     for (uint32_t index = 0; index < count; index++) {
         assert_int_not_equal(lw_members_merge(&members, records[order[index]]), LW_MEMBER_REFUSED);
     }
@@ -205,7 +213,7 @@ static void merging_never_goes_back(void **state) {
     lw_bytes records[32];
     uint32_t count = small_domain(of, records);
     uint64_t seed = 5;
-    lw_members members = lw_members_in(of->memory, cluster);
+    lw_members members = set_in(of);
     for (int step = 0; step < 400; step++) {
         lw_bytes record = records[unit_random_below(&seed, count)];
         lw_member came, before = {0};
@@ -244,8 +252,8 @@ static void copy_page(void *argument, lw_bytes page) {
 
 static void a_hundred_nodes_travel_in_pages(void **state) {
     story *of = *state;
-    lw_members members = lw_members_in(of->memory, cluster);
-    lw_members copy = lw_members_in(of->memory, cluster);
+    lw_members members = set_in(of);
+    lw_members copy = set_in(of);
     for (uint8_t index = 0; index < 100; index++) {
         uint8_t seed[LW_SEED_SIZE] = {index, 9};
         lw_identity identity;
@@ -290,6 +298,28 @@ static void the_answer_to_nodes_comes_back_as_it_was(void **state) {
     assert_int_not_equal(lw_member_row_next(&reader, &row), LW_OK);
 }
 
+/* ---- cures taken out ----------------------------------------------------------------------------
+ */
+
+static void planted_bugs_show(void **state) {
+    static const struct {
+        lw_planted_bug bug;
+        void (*story)(void **state);
+    } planted_in[] = {
+        {LW_BUG_GONE_COMES_BACK, gone_is_for_ever},
+        {LW_BUG_LAST_RECORD_STANDS, any_three_records_merge_alike_in_any_order},
+        {LW_BUG_ANYONE_SIGNS, nobody_signs_for_another},
+    };
+    for (size_t index = 0; index < sizeof(planted_in) / sizeof(planted_in[0]); index++) {
+        assert_false(unit_story_fails(planted_in[index].story, state));
+        planted = UINT64_C(1) << planted_in[index].bug;
+        if (!unit_story_fails(planted_in[index].story, state)) {
+            fail_msg("planted bug %d was not noticed", planted_in[index].bug);
+        }
+        planted = 0;
+    }
+}
+
 int main(void) {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
@@ -303,6 +333,7 @@ int main(void) {
         STORY(merging_never_goes_back),
         STORY(a_hundred_nodes_travel_in_pages),
         STORY(the_answer_to_nodes_comes_back_as_it_was),
+        STORY(planted_bugs_show),
     };
     return cmocka_run_group_tests_name("member", tests, unit_arm, NULL) == 0 ? 0 : 1;
 }

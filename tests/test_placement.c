@@ -438,6 +438,28 @@ static void figures(void **state) {
     figures_of(300, 10000);
 }
 
+/* ---- cures taken out ----------------------------------------------------------------------------
+ */
+
+static void planted_bugs_show(void **state) {
+    static const struct {
+        lw_planted_bug bug;
+        void (*story)(void **state);
+    } planted_in[] = {
+        {LW_BUG_ALL_MUST_BE_SEEN, a_dead_voter_is_replaced_after_the_grace},
+        {LW_BUG_QUORUM_IGNORED, without_a_healthy_quorum_nothing_is_tried},
+        {LW_BUG_LAGGARDS_ARE_HEALTHY, deaths_and_newcomers_at_once_lose_no_quorum},
+    };
+    for (size_t index = 0; index < sizeof(planted_in) / sizeof(planted_in[0]); index++) {
+        assert_false(unit_story_fails(planted_in[index].story, state));
+        story_planted = UINT64_C(1) << planted_in[index].bug;
+        if (!unit_story_fails(planted_in[index].story, state)) {
+            fail_msg("planted bug %d was not noticed", planted_in[index].bug);
+        }
+        story_planted = 0;
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_lone_node_has_nothing_to_do),
@@ -462,6 +484,7 @@ int main(void) {
         cmocka_unit_test(without_a_bus_only_what_is_needed_moves),
         cmocka_unit_test(a_hot_shard_pushes_others_away),
         cmocka_unit_test(a_node_is_not_filled_from_everywhere_at_once),
+        cmocka_unit_test(planted_bugs_show),
         cmocka_unit_test(figures),
     };
     return cmocka_run_group_tests_name("placement", tests, unit_arm, NULL) == 0 ? 0 : 1;
