@@ -4,11 +4,13 @@
 
     tests/bench_grow.py [PROGRAM] [--records N] [--shard-size SIZE] [--before S] [--limit S]
 
-Three nodes on this machine are filled with N records of 1000 bytes (a million), then written and
-read by 16 clients (workload A of `lathwork bench`). After a while a fourth one joins. Printed are
+Three nodes on this machine are filled with N records of 1000 bytes that do not compress (a million),
+then written and read by 16 clients (workload A of `lathwork bench`, on records of its own). After a
+while a fourth one joins. Printed are
 the commits a second before and meanwhile, as the nodes count them, and the seconds until the
 fourth holds nine tenths of its share: three replicas of each shard over four nodes."""
 import argparse
+import base64
 import json
 import os
 import shutil
@@ -64,6 +66,10 @@ class Lattice:
                 self.counts[key] = now
         return new
 
+    def reads(self):
+        states = [self.ask(index, "status") for index in range(len(self.nodes))]
+        return sum(shard["reads"] for state in states if state for shard in state["shards"])
+
     def held(self, index):
         """Replicas of the lattice's shards, and those that a node holds as a voter."""
         shards = self.ask(0, "shards")
@@ -86,6 +92,19 @@ class Lattice:
                 node.wait(20)
             except subprocess.TimeoutExpired:
                 node.kill()
+
+
+def fill(lattice, count):
+    """In an order that spreads over all keys, so that tables lie over one another."""
+    load = subprocess.Popen(
+        [lattice.program, "load", "--timeout", "60s", "--addr", lattice.address(0)],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for number in range(count):
+        value = base64.b64encode(os.urandom(990))
+        load.stdin.write(b"grow/%012d\t%s\n" % (number * 7919 % count, value))
+    load.stdin.close()
+    if load.wait() != 0:
+        sys.exit("the records could not be stored")
 
 
 def watch(lattice, seconds, until=lambda: False):
@@ -120,21 +139,20 @@ def main():
         while not lattice.spread() and time.monotonic() < end:
             time.sleep(0.5)
         begin = time.monotonic()
-        writer = subprocess.Popen(
-            [given.program, "bench", "A", "--records", str(given.records), "--timeout", "60s",
-             "--duration", f"{given.before + given.limit + 60}s", "--addr", lattice.address(0)],
-            stdout=subprocess.DEVNULL, stderr=open(os.path.join(folder, "bench.log"), "w"))
-        # It writes records in large transactions first: few commits a second until it is through.
-        filled = 0
-        while writer.poll() is None and time.monotonic() - begin < 600:
-            rates, _ = watch(lattice, 3)
-            filled = filled + 1 if min(rates) > 200 else 0
-            if filled == 2:
-                break
-        if writer.poll() is not None:
-            sys.exit(f"the bench ended: see {folder}/bench.log")
+        fill(lattice, given.records)
+        time.sleep(10)  # splits, and leaders that find their places
         print(f"filled with {given.records} records in {time.monotonic() - begin:.0f} s, "
               f"{lattice.held(0)[1]} shards", flush=True)
+        reads = lattice.reads()
+        writer = subprocess.Popen(
+            [given.program, "bench", "A", "--records", "20000", "--timeout", "60s",
+             "--duration", f"{given.before + given.limit + 60}s", "--addr", lattice.address(0)],
+            stdout=subprocess.DEVNULL, stderr=open(os.path.join(folder, "bench.log"), "w"))
+        # It reads once it has stored all of them.
+        while writer.poll() is None and lattice.reads() < reads + 5000:
+            time.sleep(0.5)
+        if writer.poll() is not None:
+            sys.exit(f"the bench ended: see {folder}/bench.log")
         before, _ = watch(lattice, given.before)
         lattice.start(3)
 
