@@ -36,7 +36,7 @@ uint64_t lattice_planted(lw_env *env) {
 /* ---- what is remembered of replicas -------------------------------------------------------------
  */
 
-static lattice_track *track_of(lw_lattice *lattice, uint64_t shard) {
+lattice_track *lattice_track_of(lw_lattice *lattice, uint64_t shard) {
     lw_map_node *node = lw_map_first(&lattice->tracks, lw_mix(shard));
     while (node != NULL && LW_MAP_ENTRY(node, lattice_track, by_shard)->shard != shard) {
         node = lw_map_next(node);
@@ -123,7 +123,7 @@ static void count_load(lw_lattice *lattice, lw_member_load *load) {
         lw_replica_figures figures;
         lw_replica_descriptor(replica, &shard);
         lw_replica_figures_get(replica, &figures);
-        lattice_track *track = track_of(lattice, shard.id);
+        lattice_track *track = lattice_track_of(lattice, shard.id);
         track->pass = lattice->pass;
         count_rates(track, &figures, now_ms);
         load->bytes += bytes_of(lattice, shard.id);
@@ -201,7 +201,7 @@ static void decide(lw_lattice *lattice, const lw_replica *replica, lw_shard_desc
     lw_replica_descriptor(replica, shard);
     uint32_t count = progress_of(replica, progress);
     uint64_t now_ms = lattice_now_ms(lattice);
-    const lattice_track *track = track_of(lattice, shard->id);
+    const lattice_track *track = lattice_track_of(lattice, shard->id);
     lw_placement_shard input = {
         .shard = shard,
         .progress = progress,
@@ -272,7 +272,7 @@ LW_YIELDS static lw_status carry_out(step_job *job) {
 
 static void step_ended(step_job *job, lw_status status) {
     lw_lattice *lattice = job->lattice;
-    lattice_track *track = track_of(lattice, job->shard);
+    lattice_track *track = lattice_track_of(lattice, job->shard);
     const char *name = lw_placement_step_name(job->step.kind);
     uint64_t now_ms = lattice_now_ms(lattice);
     track->changing = false;
@@ -311,7 +311,7 @@ static void begin(lw_lattice *lattice, const lw_shard_descriptor *shard,
                   const lw_placement_step *step) {
     step_job *job = lw_allocate(lattice->memory, sizeof(*job));
     *job = (step_job){.lattice = lattice, .shard = shard->id, .epoch = shard->epoch, .step = *step};
-    track_of(lattice, shard->id)->changing = true;
+    lattice_track_of(lattice, shard->id)->changing = true;
     lattice->changing++;
     lattice_job_begin(lattice);
     lw_env_start(lattice->env, "place", step_main, job);
@@ -332,7 +332,7 @@ void lattice_place(lw_lattice *lattice) {
     uint32_t count = lw_shards_count(lattice->shards);
     uint32_t first = (uint32_t)lw_env_random_below(lattice->env, count);
     for (uint32_t index = 0; index < count; index++) {
-        const lw_replica *replica = lw_shards_at(lattice->shards, (first + index) % count);
+        lw_replica *replica = lw_shards_at(lattice->shards, (first + index) % count);
         lw_shard_descriptor shard;
         lw_placement_step step;
         if (!lw_replica_leads(replica)) {
@@ -342,6 +342,8 @@ void lattice_place(lw_lattice *lattice) {
         if (step.kind != LW_PLACEMENT_NOTHING) {
             begin(lattice, &shard, &step);
             lw_placement_took(lattice->view, &step);
+        } else {
+            lattice_split_hot(lattice, replica, &shard);
         }
     }
 }

@@ -32,6 +32,7 @@ typedef struct lattice_track {
     uint64_t changed_ms;    /* when a step of it ended; 0: none did */
     uint64_t wait_ms;       /* no step before */
     bool changing;          /* a step is under way */
+    uint64_t hot_ms;        /* since when it is asked for too much; 0: it is not */
 } lattice_track;
 
 typedef struct lattice_event {
@@ -68,6 +69,8 @@ struct lw_lattice {
     uint64_t pass, place_ms, alone_ms;
     uint64_t time_ms; /* when to look at the oracle's time */
     uint32_t changing;
+    bool splitting;    /* a hot shard */
+    uint64_t hot_rate; /* requests a second; 0: not drawn yet */
     uint64_t steps_done, steps_failed;
 };
 
@@ -115,5 +118,13 @@ void lattice_tracks_reset(lw_lattice *lattice);
 /* The bugs that are planted in gossip and placement: bits of lw_planted_bug. */
 uint64_t lattice_planted(lw_env *env);
 #endif
+
+/* What is remembered of a shard; made if there is nothing yet. Until a later pass. */
+lattice_track *lattice_track_of(lw_lattice *lattice, uint64_t shard);
+
+/* ---- lattice_load.c ------------------------------------------------------------------------- */
+
+/* Splits a shard that this node leads, if it is hot and there is a key for it. */
+void lattice_split_hot(lw_lattice *lattice, lw_replica *replica, const lw_shard_descriptor *shard);
 
 #endif

@@ -421,6 +421,7 @@ void replica_open_group(lw_replica *replica, uint64_t index) {
 void replica_free(lw_replica *replica) {
     lw_memory *memory = replica->env->memory;
     replica_open_close(replica);
+    lw_free(memory, replica->load);
     if (replica->group != NULL) {
         lw_group_close(replica->group);
     }

@@ -170,6 +170,15 @@ typedef struct lw_replica_snapshot {
 LW_MUST_USE LW_YIELDS lw_status lw_replica_install(lw_replica *replica,
                                                    const lw_replica_snapshot *snapshot);
 
+/* ---- load ------------------------------------------------------------------------------------
+ */
+
+/* Notes the keys of requests from now on, about one of so many; 0: not any more. */
+void lw_replica_load_watch(lw_replica *replica, uint32_t stride);
+/* Appends a key that has a quarter of the noted ones on either side at least, as near to a half as
+ * can be. LW_NOT_FOUND if there is none, or too few are known. */
+LW_MUST_USE lw_status lw_replica_load_middle(const lw_replica *replica, lw_buffer *key);
+
 /* ---- for the collector of garbage: node/gc.h --------------------------------------------------
  */
 

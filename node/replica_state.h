@@ -16,6 +16,7 @@
  *   replica_locks.c     LOCKS, and what killing a transaction asks of a shard
  *   replica_explain.c   what a request that did not go through is told
  *   replica_split.c     SPLIT
+ *   replica_load.c      which keys are asked for, for splitting by load
  *   replica_gc.c        what the collector of garbage asks
  *
  * An entry of the log is
@@ -166,6 +167,7 @@ struct lw_replica {
     uint64_t aging_index, aging_until;
 
     lw_replica_figures figures; /* what is counted */
+    struct replica_load *load;  /* NULL: its load is not watched */
 };
 
 /* ---- calls: replica.c ----------------------------------------------------------------------- */
@@ -431,6 +433,18 @@ void replica_open_sweep_leftovers(lw_replica *replica);
 /* Nobody has anything open, as far as is known. */
 void replica_open_forget(lw_replica *replica);
 void replica_open_close(lw_replica *replica);
+
+/* ---- load: replica_load.c ---------------------------------------------------------------------
+ */
+
+void replica_load_take(lw_replica *replica, const lw_bytes *keys, uint32_t key_count);
+/* A request is about these keys. */
+static inline void replica_load_note(lw_replica *replica, const lw_bytes *keys,
+                                     uint32_t key_count) {
+    if (replica->load != NULL && key_count > 0) {
+        replica_load_take(replica, keys, key_count);
+    }
+}
 
 /* ---- the sweeper: replica_sweep.c ----------------------------------------------------------- */
 

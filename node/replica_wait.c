@@ -123,6 +123,7 @@ lw_status replica_latch(replica_call *call) {
     lw_replica *replica = call->replica;
     LW_ASSERT(!call->latched);
     call->latched = true;
+    replica_load_note(replica, call->latch.exclusive, call->latch.exclusive_count);
     if (lw_latch_request(&replica->latches, &call->latch)) {
         return latched(call);
     }
@@ -259,6 +260,7 @@ lw_status replica_await_keys(replica_call *call, uint64_t read_timestamp, const 
                              uint32_t key_count) {
     lw_replica *replica = call->replica;
     lw_latch *hindrance;
+    replica_load_note(replica, keys, key_count);
     while (!LW_BUG(replica->env, "txn.reads_ignore_latches") &&
            (hindrance = lw_latch_hinders_keys(&replica->latches, read_timestamp, keys,
                                               key_count)) != NULL) {
@@ -274,6 +276,7 @@ lw_status replica_await_keys(replica_call *call, uint64_t read_timestamp, const 
 lw_status replica_await_range(replica_call *call, uint64_t read_timestamp, lw_latch_range range) {
     lw_replica *replica = call->replica;
     lw_latch *hindrance;
+    replica_load_note(replica, &range.lower, 1);
     while (!LW_BUG(replica->env, "txn.reads_ignore_latches") &&
            (hindrance = lw_latch_hinders_range(&replica->latches, read_timestamp, range)) != NULL) {
         LW_TRY(await_release(call, hindrance));
