@@ -35,6 +35,14 @@ def run(*words, check=True, timeout=60):
     return done
 
 
+def hit(process, number):
+    """A signal to a process that may have ended meanwhile."""
+    try:
+        os.kill(process, number)
+    except ProcessLookupError:
+        pass
+
+
 class Node:
     """A node in a namespace: its address is on one interface, its broker's on another."""
 
@@ -184,7 +192,7 @@ class Lattice:
                         check=False)
             node.signal(signal.SIGCONT)
             for broker in node.brokers():
-                os.kill(broker, signal.SIGCONT)
+                hit(broker, signal.SIGCONT)
             node.empty()
             if not node.running():
                 node.start()
@@ -248,7 +256,7 @@ def kill_brokers(lattice, chance):
     while time.monotonic() < end:
         for node in lattice.nodes:
             for broker in node.brokers():
-                os.kill(broker, signal.SIGKILL)
+                hit(broker, signal.SIGKILL)
         time.sleep(0.05)
 
 
@@ -256,7 +264,7 @@ def stop_brokers(lattice, chance):
     for node in lattice.nodes:
         for broker in node.brokers():
             if chance.random() < 0.6:
-                os.kill(broker, signal.SIGSTOP)
+                hit(broker, signal.SIGSTOP)
     time.sleep(chance.uniform(1, 5))
     lattice.heal()
 
