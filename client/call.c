@@ -46,7 +46,15 @@ struct round {
     uint64_t since, began; /* failures of contacts before this round of them, and before the call */
     uint32_t redirects;
     const char *last; /* address of who was asked last */
+    lw_error heard;   /* why the last node that answered did not do it; no status: none has */
 };
+
+/* What nodes said tells more than that the deadline came while one was asked again. */
+static lw_status no_answer(const round *in, lw_status status) {
+    lw_error reason = in->heard.status != LW_OK ? in->heard : *lw_error_slot();
+    return lw_fail(status, "no answer from %s before the deadline; the last attempt: %.400s",
+                   in->last, reason.text);
+}
 
 /* ---- routing -------------------------------------------------------------------------------- */
 
@@ -65,6 +73,9 @@ LW_YIELDS static bool enter(round *in, uint32_t place) {
     const lw_shard_descriptor *shard = NULL;
     if (call->kind >= LW_MESSAGE_TIMESTAMP) {
         call->status = lw_client_route(in->client, call->first, false, in->deadline_ns, &shard);
+        if (call->status == LW_TIMEOUT && in->heard.status != LW_OK) {
+            call->status = no_answer(in, LW_TIMEOUT);
+        }
         if (call->status == LW_OK && !lies_in(call, shard)) {
             LW_MARK(in->client->env, "client.keys_moved_apart");
             call->moved = true;
@@ -277,6 +288,7 @@ static void take_reply(round *in, lw_call *call, lw_contact *contact, const lw_r
     if (reply->status != LW_OK) {
         call->status =
             lw_fail(reply->status, "%.*s", (int)reply->error.size, (const char *)reply->error.data);
+        in->heard = *lw_error_slot();
     }
     if (reply->status == LW_UNDETERMINED) { /* the node's log died under it: the next start knows */
         call->lost = true;
@@ -369,9 +381,8 @@ static void end_in_silence(round *in) {
         if (!call->done) {
             lw_status last = call->status == LW_BACKPRESSURE ? LW_BACKPRESSURE : LW_TIMEOUT;
             call->done = true;
-            call->status =
-                lw_fail(last, "no answer from %s before the deadline; the last attempt: %.400s",
-                        in->last, reason.text);
+            *lw_error_slot() = reason;
+            call->status = no_answer(in, last);
         }
     }
 }

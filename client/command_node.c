@@ -210,6 +210,7 @@ static void begin_with_health(const lw_health *health, lw_bytes account, lw_buff
     lw_json_number(&json, "can_lose", health->spare_nodes);
     lw_json_number(&json, "members", health->node_count);
     lw_json_number(&json, "members_down", health->down_count);
+    lw_json_number(&json, "shards_moving", health->moving_count);
     lw_json_number(&json, "shards_weak", health->weak_count);
     lw_json_number(&json, "shards_lost", health->lost_count);
     if (account.size > 2) {
@@ -235,6 +236,11 @@ static void headline(lw_command *command, const lw_health *health) {
         lw_buffer_print(&out, "%s, can lose %u node%s",
                         strcmp(lw_health_name(health), "healthy") == 0 ? "HEALTHY" : "DEGRADED",
                         health->spare_nodes, health->spare_nodes == 1 ? "" : "s");
+    }
+    if (health->moving_count > 0) {
+        lw_buffer_print(&out, "; moving: %llu of %llu shards",
+                        (unsigned long long)health->moving_count,
+                        (unsigned long long)health->shard_count);
     }
     if (health->down_count > 0) {
         lw_buffer_print(&out, "; not reached: %s%s", health->down,

@@ -99,22 +99,30 @@ typedef struct health_work {
 static bool count_shard(void *argument, const lw_shard_row *row) {
     health_work *work = argument;
     uint32_t voters[2] = {0, 0}, up[2] = {0, 0};
+    bool moving = false;
     for (uint32_t index = 0; index < row->shard.replica_count; index++) {
         const lw_shard_replica *replica = &row->shard.replicas[index];
         const lw_known_node *node = lw_known_nodes_find(work->known, replica->node);
         bool lives = node != NULL && lw_known_node_up(node);
+        moving = moving || replica->role != LW_REPLICA_VOTER;
         bool old = replica->role == LW_REPLICA_VOTER || replica->role == LW_REPLICA_LEAVING;
         bool fresh = replica->role == LW_REPLICA_VOTER || replica->role == LW_REPLICA_JOINING;
         voters[0] += old, voters[1] += fresh;
         up[0] += old && lives, up[1] += fresh && lives;
     }
-    int64_t spare = row->shard.replica_count == 0 ? 0 : INT64_MAX;
-    for (uint32_t set = 0; set < 2 && row->shard.replica_count > 0; set++) {
+    if (row->shard.replica_count == 0) { /* one node has it, and leads it */
+        const lw_known_node *only = lw_known_nodes_find(work->known, row->shard.leader);
+        voters[0] = voters[1] = 1;
+        up[0] = up[1] = only == NULL ? row->shard.leader == 0 : lw_known_node_up(only);
+    }
+    int64_t spare = INT64_MAX;
+    for (uint32_t set = 0; set < 2; set++) {
         int64_t left = (int64_t)up[set] - (int64_t)(voters[set] / 2 + 1);
         spare = left < spare ? left : spare;
     }
     lw_health *health = work->health;
     health->shard_count++;
+    health->moving_count += moving;
     health->weak_count += up[0] < voters[0] || up[1] < voters[1];
     health->lost_count += spare < 0;
     uint32_t whole = spare < 0 ? 0 : (uint32_t)spare;

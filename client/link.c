@@ -160,7 +160,11 @@ LW_YIELDS static lw_status receive_whole(lw_link *link, size_t size, uint64_t de
         size_t room = link->in.size - link->taken + READ_SIZE;
         wanted = wanted > room ? room : wanted;
         uint8_t *to = lw_buffer_reserve(&link->in, wanted);
-        LW_TRY(receive_some(link, to, wanted, deadline_ns, &received));
+        lw_status status = receive_some(link, to, wanted, deadline_ns, &received);
+        if (status == LW_TIMEOUT) {
+            return lw_fail(LW_TIMEOUT, "%s did not answer in time", link->address);
+        }
+        LW_TRY(status);
         if (received == 0) {
             return lw_fail(LW_UNAVAILABLE, "%s closed the connection", link->address);
         }

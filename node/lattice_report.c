@@ -91,10 +91,23 @@ LW_YIELDS static lw_status become(lw_lattice *lattice, lw_member_state state) {
     return lattice_save(lattice);
 }
 
+static bool is_linked(const lw_lattice *lattice, uint64_t node) {
+    lw_gossip_peer peer;
+    return lw_gossip_peer_of(lattice->gossip, node, &peer) && peer.linked;
+}
+
 /* Has the node do it itself. */
 LW_YIELDS static lw_status pass_on(lw_lattice *lattice, uint64_t node, const lw_request *request) {
-    if (lattice->peers == NULL || lw_lattice_address(lattice, node).size == 0) {
+    lw_bytes address = lw_lattice_address(lattice, node);
+    char shown[LW_PRINTABLE_SIZE];
+    if (lattice->peers == NULL || address.size == 0) {
         return lw_fail(LW_NOT_FOUND, "node %016" PRIx64 " is no member of the lattice", node);
+    }
+    if (!is_linked(lattice, node)) {
+        return lw_fail(LW_REFUSED,
+                       "%s is not reached, and has to do this itself: start it first; or, if it is "
+                       "lost for good, take it out with lathwork leave --force",
+                       lw_printable(address, shown, sizeof(shown)));
     }
     lw_buffer reply = lw_buffer_in(lattice->memory);
     uint64_t until_ns = lw_env_now(lattice->env) + LATTICE_ASK_MS * LATTICE_NS_PER_MS;
@@ -104,8 +117,7 @@ LW_YIELDS static lw_status pass_on(lw_lattice *lattice, uint64_t node, const lw_
 }
 
 LW_YIELDS static lw_status expel(lw_lattice *lattice, uint64_t node) {
-    lw_gossip_peer peer;
-    if (lw_gossip_peer_of(lattice->gossip, node, &peer) && peer.linked) {
+    if (is_linked(lattice, node)) {
         return lw_fail(LW_REFUSED,
                        "node %016" PRIx64 " is there: have it leave by itself, without force, so "
                        "that what it holds moves away first",

@@ -306,7 +306,14 @@ static lw_exit did_not_start(start_work *work) {
                            "the node did not start");
 }
 
-static lw_exit disk_failed(start_work *work) {
+/* Its lattice does not have it any more: it left, was taken out, or runs twice. */
+static lw_exit shut_out(const start_work *work) {
+    return lw_command_fail(work->command, LW_REFUSED, work->reason.text,
+                           "lathwork nodes --addr HOST:PORT, with a node that is a member",
+                           "the node stopped because its lattice does not have it any more");
+}
+
+static lw_exit disk_failed(const start_work *work) {
     bool damaged = work->reason.status == LW_CORRUPTION;
     return lw_command_fail(
         work->command, damaged ? LW_CORRUPTION : LW_INTERNAL, work->reason.text,
@@ -320,7 +327,7 @@ static lw_exit run_node(start_work *work) {
         lw_env_turn(work->env, true);
     }
     if (work->died) {
-        return disk_failed(work);
+        return work->reason.status == LW_REFUSED ? shut_out(work) : disk_failed(work);
     }
     return work->status == LW_OK ? LW_EXIT_DONE : did_not_start(work);
 }

@@ -71,8 +71,15 @@ static LW_YIELDS lw_status knock_until_heard(lw_node *node, const lw_token *toke
                                              lw_peers_welcome *welcome) {
     uint64_t until_ns = lw_env_now(node->env) + JOIN_MS * NS_PER_MS;
     lw_status status;
+    bool told = false;
     while ((status = knock(node, token, until_ns, welcome)) == LW_UNAVAILABLE &&
            lw_env_now(node->env) + PAUSE_MS * NS_PER_MS < until_ns) {
+        if (!told) {
+            lw_logline(node->env, LW_LEVEL_WARN, "nobody takes the node in yet: it goes on asking",
+                       "join=\"%s\" for_ms=%d reason=\"%s\"", node->options.join, JOIN_MS,
+                       lw_error_slot()->text);
+            told = true;
+        }
         lw_env_sleep(node->env, PAUSE_MS * NS_PER_MS);
     }
     return status;
@@ -85,6 +92,20 @@ static LW_YIELDS lw_status take_welcome(lw_node *node, const lw_peers_welcome *w
     }
     lw_buffer_append(&node->welcome, lw_buffer_view(&welcome->members));
     return LW_OK;
+}
+
+/* Who names only itself would wait for itself. */
+static lw_status check_join(const lw_node *node) {
+    char address[LW_ADDRESS_SIZE];
+    for (const char *list = node->options.join; next_address(&list, address);) {
+        if (strcmp(address, node->address) != 0) {
+            return LW_OK;
+        }
+    }
+    return lw_fail(LW_INVALID_ARGUMENT,
+                   "--join %s names this node itself: it takes the address of another one, which "
+                   "is a member already",
+                   node->options.join);
 }
 
 static lw_status check_token(const lw_node *node, lw_token *token) {
@@ -145,7 +166,8 @@ lw_status node_join(lw_node *node) {
     }
     lw_token token;
     lw_peers_welcome welcome = {.members = lw_buffer_in(node->env->memory)};
-    lw_status status = check_token(node, &token);
+    lw_status status = check_join(node);
+    status = status == LW_OK ? check_token(node, &token) : status;
     if (status == LW_OK) {
         status = knock_until_heard(node, &token, &welcome);
     }

@@ -147,6 +147,8 @@ one_dies() {
     await 5 grep -q '^n3 | ended (signal 9)' up.err
     ok "and up says so" $((!$?)) "$(tail -n 3 up.err)"
     ok "its broker is gone with it" $(($(brokers) == 2))
+    expect "it cannot be told to leave" 6 "is not reached" -- lw leave "127.0.0.1:$((port + 2))"
+    expect "nor to drain" 6 "is not reached" -- lw drain "127.0.0.1:$((port + 2))"
     expect "writes go on" 0 -- lw put greeting again
     expect "reads too" 0 -- lw get greeting
     ok "what was written" $(($(grep -cx again out) == 1)) "$(cat out)"
@@ -167,6 +169,7 @@ join_refused() {
     echo nonsense >bad
     expect "with nonsense for one" 2 "token" -- lw start --data d4 --listen "$listen" --join "$member" --token-file bad
     expect "without its file" 6 "absent" -- lw start --data d4 --listen "$listen" --join "$member" --token-file absent
+    expect "with itself for a member" 2 "names this node itself" -- lw start --data d4 --listen "$listen" --join "$listen" --token-file token
     lw token --data lattice/n1 --expires 1ms >late
     sleep 0.1
     expect "with one that has expired" 6 "expired" -- lw start --data d4 --listen "$listen" --join "$member" --token-file late
@@ -197,6 +200,9 @@ one_joins_and_leaves() {
     ok "a fourth node joins" $((!$?)) "$(tail -n 3 d4.err)"
     lw nodes --json >out
     json "in its zone" '[n["zone"] for n in j["nodes"] if n["address"] == "'$listen'"] == ["attic"]'
+    cp -r d4 copy
+    expect "its folder, copied, is no other node's" 6 "a data folder was copied" -- lw start --data copy --listen "127.0.0.1:$((port + 10))" --bus none
+    ok "and no disk is blamed" $((! $(grep -c disk err))) "$(tail -n 3 err)"
     expect "it drains" 0 "empties" -- lw drain "$listen"
     expect "it fills again" 0 "fills" -- lw drain --undo "$listen"
     expect "it leaves" 0 "leaves" -- lw leave "$listen"
@@ -219,6 +225,13 @@ no_nats_server() {
     await 10 grep -q 'nats-server is too old' old.err
     ok "and say why there is none" $((!$?)) "$(tail -n 3 old.err)"
     expect "values are kept all the same" 0 -- lw put a b --addr "127.0.0.1:$((port + 20))"
+    # One of two has all of the data: there are too few nodes for more than one copy.
+    kill -9 "$(pgrep -f "listen 127.0.0.1:$((port + 20))" -P $pid)"
+    export LATHWORK_ADDR=127.0.0.1:$((port + 21))
+    await 10 sh -c "'$program' nodes | grep -q down"
+    expect "the other one says" 0 -- lw status --json
+    json "that the shard is lost" 'j["health"] == "unavailable" and j["shards_lost"] == 1'
+    expect "and a write, why it was not done" 3 "not on this node" -- lw put a c --timeout 1s
     kill -TERM $pid
     wait $pid
 }
