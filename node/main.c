@@ -27,6 +27,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define NATS_SCHEME "nats://"
+
 typedef struct start_work {
     lw_command *command;
     lw_env *env;
@@ -153,6 +155,21 @@ static lw_status split_bus_listen(const char *text, char host[LW_HOST_SIZE], uin
     return lw_address_split(text, host, port);
 }
 
+/* "nats://HOST:PORT", perhaps with "USER:PASSWORD@" before the host, which is not looked at. */
+static lw_status check_bus_url(const char *url) {
+    char host[LW_HOST_SIZE];
+    uint16_t port;
+    const char *at = strrchr(url, '@');
+    const char *address = at == NULL ? url + strlen(NATS_SCHEME) : at + 1;
+    if (lw_address_split(address, host, &port) != LW_OK || port == 0) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "--bus: \"%s\" is not the HOST:PORT of a NATS server, such as "
+                       "nats://10.0.0.5:4222",
+                       address);
+    }
+    return LW_OK;
+}
+
 /* How the node is to get onto the bus, should it have company. */
 static lw_status choose_bus(start_work *work, lw_node_options *options) {
     enum { BEYOND_PORT = 1000 };
@@ -162,7 +179,8 @@ static lw_status choose_bus(start_work *work, lw_node_options *options) {
     if (strcmp(which, "none") == 0) {
         return LW_OK;
     }
-    if (strncmp(which, "nats://", 7) == 0) {
+    if (strncmp(which, NATS_SCHEME, strlen(NATS_SCHEME)) == 0) {
+        LW_TRY(check_bus_url(which));
         work->bus.url = which;
     } else if (strcmp(which, "child") != 0) {
         return lw_fail(LW_INVALID_ARGUMENT,

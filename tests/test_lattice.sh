@@ -190,6 +190,7 @@ join_refused() {
     wait $stranger
     expect "a token of no folder" 2 -- lw token --data nowhere
     expect "a bus that is none" 2 "child, none" -- lw start --data d5 --listen "$listen" --bus carrier-pigeon
+    expect "a bus that is nowhere" 2 "HOST:PORT of a NATS server" -- lw start --data d5 --listen "$listen" --bus nats://127.0.0.1:99999
 }
 
 one_joins_and_leaves() {
