@@ -424,6 +424,7 @@ static void look_after_shards(lw_lattice *lattice, uint64_t now_ms) {
     lattice->place_ms = now_ms + LATTICE_PLACE_MS;
     lattice_place(lattice);
     learn_time(lattice, now_ms);
+    lattice_ask(lattice);
     leave(lattice, now_ms);
 }
 
@@ -555,6 +556,7 @@ static void free_all(lw_lattice *lattice) {
         lw_gossip_close(lattice->gossip);
     }
     lattice_tracks_reset(lattice);
+    lw_buffer_reset(&lattice->ask_from);
     lw_free(memory, lattice->events);
     lw_free(memory, (void *)(uintptr_t)lattice->options.directory);
     lw_free(memory, (void *)(uintptr_t)lattice->options.address);
@@ -566,6 +568,7 @@ lw_status lw_lattice_open(const lw_lattice_options *options, lw_lattice **lattic
     LW_ASSERT(options->ended != NULL);
     lw_memory *memory = options->env->memory;
     lw_lattice *opened = lw_allocate_zero(memory, sizeof(*opened));
+    opened->ask_from = lw_buffer_in(memory);
     opened->env = options->env;
     opened->memory = memory;
     opened->options = *options;

@@ -3,6 +3,7 @@
  *
  *   lattice.c          opening and closing, the fiber, the bus, what gossip wants done
  *   lattice_file.c     the file LATTICE
+ *   lattice_ask.c      where shards are, while the bus does not tell
  *   lattice_place.c    load, placement, and its steps
  *   lattice_report.c   requests, and the account of itself
  */
@@ -61,6 +62,10 @@ struct lw_lattice {
     bool saving;
     lw_queue saved;
 
+    bool asking;         /* over a link, where shards are */
+    uint64_t asked_node; /* the last one that was asked */
+    lw_buffer ask_from;  /* the key from which the next one is asked */
+
     lattice_event *events; /* a ring; NULL before the first */
     uint64_t event_count;
 
@@ -106,6 +111,11 @@ LW_MUST_USE LW_YIELDS lw_status lattice_load(lw_env *env, const char *directory,
 LW_MUST_USE LW_YIELDS lw_status lattice_save(lw_lattice *lattice);
 /* All records, as a page without limit. */
 void lattice_page(const lw_lattice *lattice, lw_buffer *page);
+
+/* ---- lattice_ask.c -------------------------------------------------------------------------- */
+
+/* Asks somebody where shards are, unless the bus tells. */
+void lattice_ask(lw_lattice *lattice);
 
 /* ---- lattice_place.c ------------------------------------------------------------------------ */
 

@@ -140,6 +140,31 @@ static void every_node_knows_where_all_shards_are(void **state) {
     town_close(in);
 }
 
+/* Nor does a node that holds nothing need a bus for that: links do. */
+static void without_a_bus_every_node_knows_where_shards_are(void **state) {
+    (void)state;
+    town *in = town_open(16);
+    in->without_bus = true;
+    for (uint32_t number = 0; number < 3; number++) {
+        assert_non_null(house_boot(in, number)->node);
+    }
+    (void)town_settle(in, 1, 3, 30);
+    house *delta = house_boot(in, 3);
+    house_split(&in->houses[0], "g");
+    house_split(&in->houses[0], "p");
+    assert_int_equal(house_tell(delta, LW_MESSAGE_DRAIN, 0, true), LW_OK);
+    town_run(in, 20 * SECOND);
+    assert_int_equal(house_shards(delta), 0);
+    const lw_directory *directory = lw_gossip_directory(delta->node->lattice->gossip);
+    assert_int_equal(directory->count, 3);
+    for (uint32_t index = 0; index < 3; index++) {
+        lw_directory_row row;
+        lw_directory_at(directory, index, &row);
+        assert_int_equal(row.shard.replica_count, 3);
+    }
+    town_close(in);
+}
+
 /* ---- restarts and deaths -------------------------------------------------------------------- */
 
 static void after_a_restart_all_know_each_other_again(void **state) {
@@ -365,6 +390,7 @@ int main(void) {
         cmocka_unit_test(without_a_bus_they_come_together_too),
         cmocka_unit_test(shards_and_leaders_spread),
         cmocka_unit_test(every_node_knows_where_all_shards_are),
+        cmocka_unit_test(without_a_bus_every_node_knows_where_shards_are),
         cmocka_unit_test(after_a_restart_all_know_each_other_again),
         cmocka_unit_test(a_damaged_file_is_told),
         cmocka_unit_test(what_a_dead_node_held_is_rebuilt_on_another),
