@@ -426,6 +426,7 @@ lw_status lw_client_call_all(lw_client *client, lw_call *calls, uint32_t count,
         if (in.learnt && lw_env_now(client->env) < deadline_ns) {
             continue;
         }
+        client->wants_nodes = true; /* there may be others, who know better */
         if (!lw_client_pause(client, pauses++, deadline_ns)) {
             *lw_error_slot() = reason;
             end_in_silence(&in);

@@ -132,6 +132,7 @@ lw_status lw_client_route(lw_client *client, lw_bytes key, bool before, uint64_t
         if (find(client, key, before) != NULL || (status != LW_OK && more && !over)) {
             continue;
         }
+        lw_client_ask_nodes(client, deadline_ns); /* there may be others, who know better */
         if (!lw_client_pause(client, pauses++, deadline_ns)) {
             return nobody_told(key, contact, status);
         }
