@@ -317,6 +317,21 @@ static void begin(lw_lattice *lattice, const lw_shard_descriptor *shard,
     lw_env_start(lattice->env, "place", step_main, job);
 }
 
+/* A learner mostly has caught up a few round trips after it was made. Not so for one that gets a
+ * large snapshot: that one is looked at as seldom as everything else, after a while. */
+static void look_again_soon(lw_lattice *lattice, const lw_shard_descriptor *shard) {
+    uint64_t now_ms = lattice_now_ms(lattice);
+    const lattice_track *track = lattice_track_of(lattice, shard->id);
+    if (track->changed_ms == 0 || now_ms - track->changed_ms >= LATTICE_SETTLED_MS) {
+        return;
+    }
+    for (uint32_t index = 0; index < shard->replica_count; index++) {
+        if (shard->replicas[index].role == LW_REPLICA_LEARNER) {
+            lattice->place_ms = now_ms + LATTICE_SOON_MS;
+        }
+    }
+}
+
 /* ---- all of it ----------------------------------------------------------------------------------
  */
 
@@ -344,6 +359,7 @@ void lattice_place(lw_lattice *lattice) {
             lw_placement_took(lattice->view, &step);
         } else {
             lattice_split_hot(lattice, replica, &shard);
+            look_again_soon(lattice, &shard);
         }
     }
 }

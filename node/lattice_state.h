@@ -17,6 +17,7 @@
 enum {
     LATTICE_EVENTS_MAX = 256,
     LATTICE_PLACE_MS = 1000, /* between two looks at where shards should be */
+    LATTICE_SOON_MS = 50,    /* ... while a replica that was just made catches up */
     LATTICE_SETTLED_MS = 5000,
     LATTICE_ASK_MS = 2000,
     LATTICE_TIME_MS = 10 * 60 * 1000, /* between two looks at the oracle's time */
