@@ -341,6 +341,18 @@ bool lw_raft_caught_up(const lw_raft *raft, uint64_t node) {
 
 /* ---- links ----------------------------------------------------------------------------------- */
 
+/* Its leader mostly is dead then, and others notice too. What was promised to it counts until its
+ * time is up (F4), there as well as here, but then nothing more is worth waiting for than that not
+ * all stand at once. */
+static void expect_no_more(lw_raft *raft) {
+    uint64_t timeout = raft->options.election_timeout_ns;
+    uint64_t over = raft->heard_at + timeout + timeout / 16;
+    uint64_t soon = (over > raft->now ? over : raft->now) + lw_raft_chance(raft, timeout / 3);
+    if (lw_raft_votes(raft) && soon < raft->deadline) {
+        raft->deadline = soon;
+    }
+}
+
 void lw_raft_unreachable(lw_raft *raft, uint64_t node, uint64_t now) {
     if (now > raft->now) {
         raft->now = now;
@@ -357,6 +369,8 @@ void lw_raft_unreachable(lw_raft *raft, uint64_t node, uint64_t now) {
     } else if (raft->quiescent && raft->leader == node) {
         lw_raft_wake(raft, raft->now);
         raft->deadline = raft->now + lw_raft_chance(raft, raft->options.election_timeout_ns);
+    } else if (raft->role == LW_RAFT_FOLLOWER && raft->leader == node) {
+        expect_no_more(raft);
     }
 }
 

@@ -388,6 +388,45 @@ static void an_idle_group_is_silent_until_something_happens(void **state) {
     stage_close(s);
 }
 
+/* A leader that is killed closes its links: what was promised to it still counts, but nobody waits
+ * for the rest of the usual time. */
+static void who_loses_the_link_to_its_leader_stands_soon(void **state) {
+    (void)state;
+    for (uint32_t run = 0; run < 20; run++) {
+        stage *s = stage_led(3, 3);
+        s->quiet = true;
+        for (uint32_t entry = 0; entry <= run; entry++) { /* each draws another timeout */
+            propose_on(s, 1, 1, NULL);
+            play(s);
+        }
+        s->away[1] = true;
+        uint64_t heard = s->cores[2].heard_at;
+        lw_raft_unreachable(&s->cores[2], 1, s->now);
+        lw_raft_unreachable(&s->cores[3], 1, s->now);
+        lw_raft_unreachable(&s->cores[2], 3, s->now); /* who does not lead */
+        pass(s, heard + SECOND - s->now);
+        assert_true(s->cores[2].role != LW_RAFT_LEADER && s->cores[3].role != LW_RAFT_LEADER);
+        assert_int_equal(s->cores[2].term, s->cores[1].term);
+        pass(s, SECOND * 2 / 5);
+        assert_true(s->cores[2].role == LW_RAFT_LEADER || s->cores[3].role == LW_RAFT_LEADER);
+        stage_close(s);
+    }
+}
+
+static void a_learner_that_loses_the_link_to_its_leader_waits(void **state) {
+    (void)state;
+    stage *s = stage_led(3, 2);
+    s->quiet = true;
+    lw_raft_config config = config_of(
+        3, (lw_raft_member[]){{1, LW_RAFT_VOTER}, {2, LW_RAFT_VOTER}, {3, LW_RAFT_LEARNER}});
+    propose_on(s, 1, 1, &config);
+    play(s);
+    assert_int_equal(s->cores[3].leader, 1);
+    lw_raft_unreachable(&s->cores[3], 1, s->now);
+    assert_int_equal(lw_raft_deadline(&s->cores[3]), LW_RAFT_NEVER);
+    stage_close(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_nodes_elect_and_commit),
@@ -408,6 +447,8 @@ int main(void) {
         cmocka_unit_test(who_needs_what_is_gone_gets_a_snapshot),
         cmocka_unit_test(a_snapshot_that_is_not_needed_tells_what_is_committed),
         cmocka_unit_test(an_idle_group_is_silent_until_something_happens),
+        cmocka_unit_test(who_loses_the_link_to_its_leader_stands_soon),
+        cmocka_unit_test(a_learner_that_loses_the_link_to_its_leader_waits),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL);
 }
