@@ -5,6 +5,7 @@
  *   lattice_file.c     the file LATTICE
  *   lattice_ask.c      where shards are, while the bus does not tell
  *   lattice_place.c    load, placement, and its steps
+ *   lattice_load.c     shards that are asked for too much
  *   lattice_report.c   requests, and the account of itself
  */
 #ifndef LW_LATTICE_STATE_H
