@@ -6,7 +6,7 @@
 #include "client/operate.h"
 
 enum {
-    COLUMN_COUNT = 6,
+    COLUMN_COUNT = 7,
     ROWS_AT_ONCE = 1024, /* aligned with one another */
 };
 
@@ -36,8 +36,8 @@ static void print_rows(shards_work *work) {
 }
 
 static void heading(shards_work *work) {
-    static const char *const names[COLUMN_COUNT] = {"SHARD",   "FROM",  "TO",
-                                                    "VERSION", "BYTES", "LEADER"};
+    static const char *const names[COLUMN_COUNT] = {"SHARD", "FROM",     "TO",    "VERSION",
+                                                    "BYTES", "REQUESTS", "LEADER"};
     for (int index = 0; index < COLUMN_COUNT; index++) {
         cell(work, names[index]);
     }
@@ -54,6 +54,8 @@ static void shard_row(shards_work *work, const lw_shard_row *row) {
                     (unsigned long long)shard->epoch.config_version);
     lw_buffer_append_u8(&work->cells, 0);
     lw_buffer_print(&work->cells, "%llu", (unsigned long long)row->bytes);
+    lw_buffer_append_u8(&work->cells, 0);
+    lw_buffer_print(&work->cells, "%llu", (unsigned long long)row->requests);
     lw_buffer_append_u8(&work->cells, 0);
     lw_buffer_append(&work->cells, shard->leader_address);
     lw_buffer_append_u8(&work->cells, 0);
@@ -97,6 +99,7 @@ static void shard_json(shards_work *work, const lw_shard_row *row) {
     lw_json_number(json, "range_version", shard->epoch.range_version);
     lw_json_number(json, "config_version", shard->epoch.config_version);
     lw_json_number(json, "bytes", row->bytes);
+    lw_json_number(json, "requests", row->requests);
     lw_json_text(json, "leader", lw_text(node));
     lw_json_text(json, "address", shard->leader_address);
     replicas_json(json, shard);

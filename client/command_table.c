@@ -388,12 +388,13 @@ static const lw_command_spec commands[] = {
      lw_command_locks},
     {"shards", LW_GROUP_NODE, "", 0, 0, REACH, "list the shards",
      "Prints a line for each shard, in the order of their ranges:\n\n"
-     "  SHARD  FROM  TO  VERSION  BYTES  LEADER\n\n"
+     "  SHARD  FROM  TO  VERSION  BYTES  REQUESTS  LEADER\n\n"
      "Each key from FROM on and before TO, both escaped, lies in the shard; the first FROM and the "
      "last TO are empty. VERSION counts its splits and the changes of its replicas. BYTES are "
-     "about "
-     "what it has in memory and on disk. LEADER is the address of the node that serves it. --json "
-     "tells all nodes that hold it.",
+     "about what it has in memory and on disk of the asked node, REQUESTS what that has done for "
+     "it since it started. LEADER is the address of the node that serves it. --json tells all "
+     "nodes that hold it. A shard that grows beyond --shard-size is split by itself, and so is one "
+     "that is asked for more than a node's share.",
      "lathwork shards\n"
      "lathwork shards --json",
      lw_command_shards},

@@ -249,9 +249,10 @@ lw_status lw_topology_next(lw_reader *reader, lw_shard_descriptor *shard) {
 void lw_shard_rows_encode(const lw_shard_row *rows, uint32_t count, lw_buffer *body) {
     lw_write_array(body, count);
     for (uint32_t index = 0; index < count; index++) {
-        lw_write_array(body, SHARD_ROW_FIELDS);
+        lw_write_array(body, SHARD_ROW_FIELDS + 1);
         lw_shard_encode(&rows[index].shard, body);
         lw_write_u64(body, rows[index].bytes);
+        lw_write_u64(body, rows[index].requests);
     }
 }
 
@@ -260,6 +261,11 @@ lw_status lw_shard_row_next(lw_reader *reader, lw_shard_row *row) {
     uint32_t extra = lw_read_array_of(reader, SHARD_ROW_FIELDS);
     LW_TRY(lw_topology_next(reader, &read.shard));
     read.bytes = lw_read_u64(reader);
+    read.requests = 0; /* what older nodes do not tell */
+    if (extra > 0) {
+        read.requests = lw_read_u64(reader);
+        extra--;
+    }
     lw_read_skip(reader, extra);
     if (!lw_reader_ok(reader)) {
         return topology_malformed();

@@ -166,11 +166,13 @@ void lw_shard_encode(const lw_shard_descriptor *shard, lw_buffer *body);
 LW_MUST_USE lw_status lw_topology_open(lw_bytes body, lw_reader *reader, uint32_t *count);
 LW_MUST_USE lw_status lw_topology_next(lw_reader *reader, lw_shard_descriptor *shard);
 
-/* A shard, and how much it holds. A SHARDS body is an array of these, opened as that of TOPOLOGY.
+/* A shard, what it holds and what it is asked for, as far as the asked node knows: 0 of a shard
+ * that is not there. A SHARDS body is an array of these, opened as that of TOPOLOGY.
  */
 typedef struct lw_shard_row {
     lw_shard_descriptor shard;
-    uint64_t bytes; /* in memory and on disk, about */
+    uint64_t bytes;    /* in memory and on disk, about */
+    uint64_t requests; /* that were carried out there since the node's start */
 } lw_shard_row;
 void lw_shard_rows_encode(const lw_shard_row *rows, uint32_t count, lw_buffer *body);
 LW_MUST_USE lw_status lw_shard_row_next(lw_reader *reader, lw_shard_row *row);

@@ -25,6 +25,15 @@ static uint64_t shard_bytes(const lw_node *node, uint64_t shard) {
     return tree.memtable_bytes + tree.held_bytes;
 }
 
+static uint64_t shard_requests(const lw_node *node, uint64_t shard) {
+    const lw_replica *replica = lw_shards_find(node->shards, shard);
+    lw_replica_figures figures = {0};
+    if (replica != NULL) {
+        lw_replica_figures_get(replica, &figures);
+    }
+    return figures.reads + figures.scans + figures.commits;
+}
+
 /* The shards from the one on that holds `from`, as many as an answer may have. */
 static void shard_rows(lw_node *node, lw_bytes from, lw_buffer *body) {
     lw_memory *memory = node->env->memory;
@@ -37,6 +46,7 @@ static void shard_rows(lw_node *node, lw_bytes from, lw_buffer *body) {
     lw_shard_row *rows = lw_allocate(memory, (announced + 1) * sizeof(*rows));
     while (count < announced && lw_topology_next(&reader, &rows[count].shard) == LW_OK) {
         rows[count].bytes = shard_bytes(node, rows[count].shard.id);
+        rows[count].requests = shard_requests(node, rows[count].shard.id);
         count++;
     }
     lw_shard_rows_encode(rows, count, body);

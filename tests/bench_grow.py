@@ -4,8 +4,7 @@
 
     tests/bench_grow.py [PROGRAM] [--records N] [--shard-size SIZE] [--before S] [--limit S]
 
-Three nodes on this machine are filled with N records of 1000 bytes that do not compress (a million),
-then written and read by 16 clients (workload A of `lathwork bench`, on records of its own). After a
+Three nodes on this machine are filled with N records (a million) of 990 bytes of noise, as text, then written and read by 16 clients (workload A of `lathwork bench`, on records of its own). After a
 while a fourth one joins. Printed are
 the commits a second before and meanwhile, as the nodes count them, and the seconds until the
 fourth holds nine tenths of its share: three replicas of each shard over four nodes."""

@@ -340,6 +340,8 @@ shards() {
     expect "the shards" 0 -- lw shards
     [ "$(cut -f 2-4 out)" = "$(printf '\t\\x00\\x01\t3.1\n\\x00\\x01\tshard/m\t3.1\nshard/m\t\\xff\t3.1\n\\xff\t\t3.1')" ]
     ok "each key is in one of them" $((!$?)) "$(cat out)"
+    [ "$(cut -f 5,6 out | grep -cE '^[0-9]+	[0-9]+$')" = 4 ]
+    ok "what they hold and are asked for" $((!$?)) "$(cat out)"
     expect "shards as JSON" 0 -- lw shards --json
     is_json "shards" out
     expect "split at no key" 2 "1 to 16384" -- lw split ""

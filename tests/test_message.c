@@ -267,7 +267,8 @@ static void shards_arrive_with_what_they_hold(void **state) {
         {.shard = {.id = 1, .epoch = {1, 1}, .end = lw_text("m")}, .bytes = UINT64_MAX},
         {.shard =
              {.id = 2, .epoch = {3, 4}, .start = lw_text("m"), .leader_address = lw_text("h:1")},
-         .bytes = 5},
+         .bytes = 5,
+         .requests = 6},
     };
     lw_buffer body = lw_buffer_in(memory);
     lw_shard_rows_encode(sent, 2, &body);
@@ -283,6 +284,7 @@ static void shards_arrive_with_what_they_hold(void **state) {
         if (status == LW_OK) {
             assert_int_equal(count, 2);
             assert_true(rows[0].bytes == UINT64_MAX && rows[0].shard.id == 1);
+            assert_true(rows[0].requests == 0 && rows[1].requests == 6);
             assert_true(rows[1].bytes == 5 && rows[1].shard.epoch.config_version == 4);
             assert_true(lw_equal(rows[1].shard.leader_address, lw_text("h:1")));
         }
