@@ -247,10 +247,11 @@ static lw_status check_node(lw_peers *peers, const lw_greeting *greeting) {
                                    "another one with an empty folder");
     }
     if (greeting->key_epoch != lattice->epoch) {
+        LW_MARK(peers->env, "peers.other_key_epoch");
         return lw_fail(LW_REFUSED, "one node has the lattice's key of epoch %u, the other of %u",
                        greeting->key_epoch, lattice->epoch);
     }
-    if (greeting->plain && !peers->plain) {
+    if (greeting->plain && !peers->plain && !LW_BUG(peers->env, "peers.plain_for_anyone")) {
         return lw_fail(LW_REFUSED, "this node wants its links encrypted: start both, or neither, "
                                    "with plain links");
     }
@@ -385,7 +386,8 @@ void lw_peers_take(lw_peers *peers, lw_handle socket, lw_bytes received) {
     peers->incomings = one;
     if (peers->closing) {
         lw_wire_cut(&one->wire);
-    } else if (peers->stranger_count == LW_PEERS_STRANGERS_MAX) {
+    } else if (peers->stranger_count >= LW_PEERS_STRANGERS_MAX &&
+               !LW_BUG(peers->env, "peers.strangers_unbounded")) {
         cut_oldest_stranger(peers);
     }
     one->stranger = !peers->closing;

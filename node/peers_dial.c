@@ -75,7 +75,7 @@ static void timer_fired(lw_op *op) {
     } else if (late) {
         LW_MARK(peer->peers->env, "peers.slept");
         peer->ping_ns = now_ns;
-    } else if (silent(peer, now_ns)) {
+    } else if (silent(peer, now_ns) && !LW_BUG(peer->peers->env, "peers.silence_believed")) {
         LW_MARK(peer->peers->env, "peers.silence");
         (void)snprintf(peer->reason, sizeof(peer->reason), "no sign of life for %d ms",
                        LW_PEERS_SILENCE_MS);

@@ -204,10 +204,15 @@ static inline node *boot(lattice *in, uint32_t number) {
     return self;
 }
 
+static const char *peers_planted; /* a bug; NULL: none */
+
 static inline lattice *open_lattice(uint64_t seed, const lw_faults *faults) {
     static const char *const names[NODES_MAX] = {"alpha", "beta", "gamma", "delta"};
     lattice *in = calloc(1, sizeof(*in));
     in->world = lw_world_open(seed, faults);
+    if (peers_planted != NULL) {
+        lw_world_plant(in->world, peers_planted);
+    }
     in->key.epoch = 1;
     memset(in->key.id, 7, sizeof(in->key.id));
     memset(in->key.key, 9, sizeof(in->key.key));

@@ -859,6 +859,26 @@ static void whatever_happens_all_are_linked_in_the_end(void **state) {
     }
 }
 
+/* ---- cures taken out ----------------------------------------------------------------------- */
+
+static void planted_bugs_show(void **state) {
+    static const struct {
+        const char *bug;
+        void (*story)(void **state);
+    } planted[] = {
+        {"peers.silence_believed", a_peer_that_is_watched_is_missed_by_itself},
+        {"peers.old_copy_let_in", an_old_copy_of_a_folder_is_never_let_in},
+        {"peers.plain_for_anyone", plain_links_are_for_loopback_and_for_both},
+    };
+    for (size_t index = 0; index < sizeof(planted) / sizeof(planted[0]); index++) {
+        peers_planted = planted[index].bug;
+        if (!unit_story_fails(planted[index].story, state)) {
+            fail_msg("the planted bug %s was not noticed", peers_planted);
+        }
+        peers_planted = NULL;
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_nodes_link_both_ways_when_one_dials),
@@ -892,6 +912,7 @@ int main(void) {
         cmocka_unit_test(who_may_not_join_is_told_why),
         cmocka_unit_test(a_node_that_answers_nothing_is_not_waited_for_for_ever),
         cmocka_unit_test(whatever_happens_all_are_linked_in_the_end),
+        cmocka_unit_test(planted_bugs_show),
     };
     return cmocka_run_group_tests_name("peers", tests, unit_arm, NULL) != 0;
 }

@@ -450,6 +450,24 @@ static void a_member_cannot_ask_for_more_than_the_node_holds(void **state) {
     close_lattice(in);
 }
 
+/* ---- cures taken out ----------------------------------------------------------------------- */
+
+static void planted_bugs_show(void **state) {
+    static const struct {
+        const char *bug;
+        void (*story)(void **state);
+    } planted[] = {
+        {"peers.strangers_unbounded", a_flood_of_strangers_costs_little_and_keeps_nobody_out},
+    };
+    for (size_t index = 0; index < sizeof(planted) / sizeof(planted[0]); index++) {
+        peers_planted = planted[index].bug;
+        if (!unit_story_fails(planted[index].story, state)) {
+            fail_msg("the planted bug %s was not noticed", peers_planted);
+        }
+        peers_planted = NULL;
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_byte_that_is_changed_on_the_way_is_noticed),
@@ -461,6 +479,7 @@ int main(void) {
         cmocka_unit_test(frames_that_make_no_sense_end_the_link),
         cmocka_unit_test(who_does_not_read_answers_is_not_read_either),
         cmocka_unit_test(a_member_cannot_ask_for_more_than_the_node_holds),
+        cmocka_unit_test(planted_bugs_show),
     };
     return cmocka_run_group_tests_name("peers, hostile", tests, unit_arm, NULL) != 0;
 }
