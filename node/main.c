@@ -87,12 +87,18 @@ static lw_status open_env(lw_env **env) {
     return LW_OK;
 }
 
-/* Every connection is a descriptor; the soft limit is often 1024. */
-static void raise_limits(void) {
-    struct rlimit files;
+/* Every connection is a descriptor; the soft limit is often 1024. A core would hold the lattice's
+ * keys and what people store: none is written (hazard X6), unless somebody asks for one once the
+ * node runs (prlimit --core). */
+static void set_limits(void) {
+    struct rlimit files, core;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
+    }
+    if (getrlimit(RLIMIT_CORE, &core) == 0) {
+        core.rlim_cur = 0;
+        (void)setrlimit(RLIMIT_CORE, &core);
     }
 }
 
@@ -361,7 +367,7 @@ static lw_exit start(lw_command *command) {
                                "lathwork help start", "the node did not start");
     }
     start_work work = {.command = command, .stop = LW_NO_HANDLE};
-    raise_limits();
+    set_limits();
     lw_status status = open_env(&work.env);
     if (status == LW_OK) {
         status = listen_to_signals(&work);

@@ -632,6 +632,8 @@ PY
     ok "garbage is counted" $((!$?)) "$(tail -n 1 err)"
     size=$(awk '/VmRSS/ {print $2}' "/proc/$node_pid/status")
     echo "resident after garbage: $size KiB"
+    grep -qE "^Max core file size +0 " "/proc/$node_pid/limits"
+    ok "no core would hold its keys" $((!$?)) "$(grep core "/proc/$node_pid/limits")"
 }
 
 vanishing_client() {

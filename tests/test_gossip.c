@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "lattice/gossip_private.h"
 #include "tests/gossip_story.h"
 
 #include <stdlib.h>
@@ -232,6 +233,56 @@ static void what_is_not_signed_by_its_sender_is_dropped(void **state) {
     gossip_world_close(world);
 }
 
+/* One body of nonsense, well signed by a member. */
+static void say_nonsense(lw_bus_kind kind, const lw_buffer *content) {
+    gossip_world *world = gossip_world_open(2, 1);
+    join_all(world);
+    (void)gossip_settle(world, 3);
+    lw_gossip_message message;
+    gossip_say(world->nodes[1], kind, 0, lw_buffer_view(content));
+    assert_true(lw_gossip_next_message(world->nodes[1], &message));
+    lw_gossip_figures before, after;
+    lw_gossip_figures_get(world->nodes[0], &before);
+    uint64_t members = lw_members_digest(lw_gossip_members(world->nodes[0]));
+    size_t used = lw_memory_used(world->memory);
+    lw_bus_message as_said = {.kind = kind, .from = world->ids[1], .body = message.body};
+    lw_gossip_receive(world->nodes[0], &as_said, world->now_ms);
+    lw_gossip_figures_get(world->nodes[0], &after);
+    assert_int_equal(after.malformed, before.malformed + 1);
+    assert_int_equal(after.forged, before.forged);
+    assert_true(lw_members_digest(lw_gossip_members(world->nodes[0])) == members);
+    assert_true(lw_memory_used(world->memory) - used < 4096);
+    gossip_world_close(world);
+}
+
+/* X5. */
+static void nonsense_of_a_member_costs_nothing(void **state) {
+    (void)state;
+    static const lw_bus_kind kinds[] = {LW_BUS_HEARTBEAT, LW_BUS_ASK, LW_BUS_SHARDS, LW_BUS_ANSWER};
+    enum { DEPTH = 4000 };
+    lw_memory *memory = lw_memory_open();
+    for (size_t index = 0; index < sizeof(kinds) / sizeof(kinds[0]); index++) {
+        lw_buffer huge = lw_buffer_in(memory), deep = huge, trailing = huge;
+        lw_write_array(&huge, 2); /* counts that no message could hold */
+        lw_write_array(&huge, UINT32_MAX);
+        say_nonsense(kinds[index], &huge);
+        lw_write_array(&deep, 8); /* as a newer version's field, nested for ever */
+        for (uint32_t field = 0; field < 7; field++) {
+            lw_write_array(&deep, 0);
+        }
+        for (uint32_t depth = 0; depth < DEPTH; depth++) {
+            lw_write_array(&deep, 1);
+        }
+        say_nonsense(kinds[index], &deep);
+        lw_write_array(&trailing, 2);
+        lw_write_array(&trailing, 0);
+        lw_write_array(&trailing, 0);
+        lw_write_u64(&trailing, 7);
+        say_nonsense(kinds[index], &trailing);
+    }
+    lw_memory_close(memory);
+}
+
 static void two_descriptors_of_one_epoch_are_an_alarm_everywhere(void **state) {
     (void)state;
     gossip_world *world = gossip_world_open(3, 1);
@@ -404,6 +455,7 @@ int main(void) {
         cmocka_unit_test(old_heartbeats_that_come_in_a_burst_wake_nobody_up),
         cmocka_unit_test(what_comes_twice_counts_once),
         cmocka_unit_test(what_is_not_signed_by_its_sender_is_dropped),
+        cmocka_unit_test(nonsense_of_a_member_costs_nothing),
         cmocka_unit_test(two_descriptors_of_one_epoch_are_an_alarm_everywhere),
         cmocka_unit_test(a_bad_bus_only_takes_longer),
         cmocka_unit_test(all_is_healed_after_a_bus_that_lost_everything),
