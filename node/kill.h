@@ -1,15 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Killing a transaction: KILL, on the node whose shards it uses.
+/* Killing a transaction: KILL, at the node that leads the first shard, which has every shard of the
+ * lattice carry out a step, each where it is led: first all mark the transaction, then it is
+ * decided, then all end its locks, or take the mark back. Between nodes a step is a KILL, too, of
+ * no session:
+ *
+ *   [ start, id of the kill, step, key bin, label text ]
+ *     → [ had, commit timestamp, primary bin, end of the shard bin ]
  *
  * Invariants
  * Y1. From the moment it is marked nothing of it is prewritten or committed in one round any more;
  *     what was on its way then has ended before its locks are looked for. So either it had
- * prewritten something by then, and is decided at its primary key as any other (E1); or it has not,
- * and never will. Y2. Who is told that it was killed never committed: the mark is looked at after
- * everything that tells of a commit. Y3. A mark that led to nothing is taken back: of a transaction
- * that had committed, or is unknown. Marks are in memory, and the oldest of LW_KILLED_COUNT_MAX is
- * forgotten first; what a forgotten one would have refused is checked against what was committed
- * meanwhile, as ever. */
+ *     prewritten something by then, and is decided at its primary key as any other (E1); or it has
+ *     not, and never will.
+ * Y2. Who is told that it was killed never committed: the mark is looked at after everything that
+ *     tells of a commit.
+ * Y3. A mark that led to nothing is taken back: of a transaction that had committed, or is unknown.
+ *
+ * Marks are in memory, of the nodes that lead: the oldest of LW_KILLED_COUNT_MAX is forgotten
+ * first, and so are all when the node ends, or another comes to lead. What a forgotten one would
+ * have refused is checked against what was committed meanwhile, as ever. A kill that fails, as a
+ * shard has no leader, may leave marks: it is to be asked for again. */
 #ifndef LW_KILL_H
 #define LW_KILL_H
 
@@ -17,8 +27,10 @@
 
 enum { LW_KILLED_COUNT_MAX = 1024, LW_WRITERS_COUNT_MAX = 1024 };
 
-/* Carries out a KILL request of a session. */
+/* Carries out a KILL request of a client's session. */
 LW_MUST_USE LW_YIELDS lw_status lw_kill(lw_shards *shards, lw_bytes body, uint64_t session,
                                         lw_buffer *reply);
+/* Carries out a step, for a node. */
+LW_MUST_USE LW_YIELDS lw_status lw_kill_part(lw_shards *shards, lw_bytes body, lw_buffer *reply);
 
 #endif

@@ -326,7 +326,8 @@ LW_YIELDS static lw_status ask(void *argument, lw_message_kind kind, lw_bytes ke
 
 LW_YIELDS static lw_status kill_one(void *argument, lw_bytes body, uint64_t session,
                                     lw_buffer *reply) {
-    return lw_kill(argument, body, session, reply);
+    return session == 0 ? lw_kill_part(argument, body, reply)
+                        : lw_kill(argument, body, session, reply);
 }
 
 static void enter_child(void *argument, lw_replica *child) {

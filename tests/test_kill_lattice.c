@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* LOCKS and KILL of transactions that have something on several nodes. */
+#include "tests/shard_lattice.h"
+
+static const lattice_shard two_shards[] = {
+    {.id = LW_ROOT_SHARD, .start = "", .end = "m", .nodes = {4}},
+    {.id = 2, .start = "m", .end = "", .nodes = {1, 2, 3}},
+};
+
+static void make_two(lattice *in) {
+    lattice_make(in, two_shards, 2);
+    lattice_write(in, "a", "old");
+    lattice_write(in, "z", "old");
+}
+
+static lw_status prewrite(lattice *in, uint64_t start, const char *primary, const char *key) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_mutation mutation = lattice_put(key, "new", LW_SEEN_ANYTHING);
+    lw_prewrite_request request = {.start = start,
+                                   .primary = lw_text(primary),
+                                   .lifetime_ms = 60000,
+                                   .mutations = &mutation,
+                                   .mutation_count = 1};
+    lw_prewrite_request_encode(&request, &body);
+    return lattice_call(in, LW_MESSAGE_PREWRITE, key, &body)->status;
+}
+
+static lw_status lock(lattice *in, uint64_t start, const char *key) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_bytes keys[] = {lw_text(key)};
+    lw_lock_request request = {.start = start, .keys = keys, .key_count = 1, .wait_ms = 1000};
+    lw_lock_request_encode(&request, &body);
+    return lattice_call(in, LW_MESSAGE_LOCK, key, &body)->status;
+}
+
+static lw_status finish(lattice *in, uint64_t start, uint64_t commit_timestamp, const char *key) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_bytes keys[] = {lw_text(key)};
+    lw_finish_request request = {
+        .start = start, .commit_timestamp = commit_timestamp, .keys = keys, .key_count = 1};
+    lw_finish_request_encode(&request, &body);
+    return lattice_call(in, LW_MESSAGE_COMMIT, key, &body)->status;
+}
+
+static lw_kill_reply kill_it(lattice *in, uint64_t start) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_kill_reply reply = {0};
+    lw_kill_request_encode(&(lw_kill_request){.start = start}, &body);
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_KILL, "", &body);
+    bool told = ask->done && ask->status == LW_OK &&
+                lw_kill_reply_decode(lw_buffer_view(&ask->reply), &in->arena, &reply) == LW_OK;
+    expect(in, told, "a kill is answered");
+    return reply;
+}
+
+/* The locks that a list of all shards would tell. */
+static uint32_t count_locks(lattice *in, const char *first, const char *second) {
+    const char *const from[] = {first, second};
+    uint32_t count = 0;
+    for (size_t index = 0; index < 2; index++) {
+        lw_buffer body = lw_buffer_in(in->memory);
+        lw_locks_request request = {.lower = lw_text(from[index]), .row_limit = 100};
+        lw_locks_request_encode(&request, &body);
+        lattice_ask *ask = lattice_call(in, LW_MESSAGE_LOCKS, from[index], &body);
+        lw_locks_reply reply = {0};
+        expect(in,
+               ask->status == LW_OK &&
+                   lw_locks_reply_decode(lw_buffer_view(&ask->reply), &in->arena, &reply) == LW_OK,
+               "locks are told by who leads the shard");
+        expect(in, index == 1 || (reply.more && lw_equal(reply.next, lw_text("m"))),
+               "and where to go on");
+        count += reply.row_count;
+    }
+    return count;
+}
+
+static void what_is_prewritten_elsewhere_is_rolled_back_story(lattice *in) {
+    make_two(in);
+    uint64_t start = lattice_timestamp(in);
+    expect(in, prewrite(in, start, "z", "z") == LW_OK, "the primary");
+    expect(in, prewrite(in, start, "z", "a") == LW_OK, "a secondary on another node");
+    expect(in, count_locks(in, "", "m") == 2, "both locks are told");
+    expect(in, kill_it(in, start).fate == LW_FATE_ABORTED, "it is killed");
+    lattice_pass_ms(in, 2000);
+    expect(in, count_locks(in, "", "m") == 0, "nothing of it is left");
+    expect_text(in, lattice_read(in, "z"), "old", "it did not happen");
+    expect_text(in, lattice_read(in, "a"), "old", "nowhere");
+    expect(in, prewrite(in, start, "z", "y") == LW_CONFLICT, "it writes nothing any more");
+}
+static void what_is_prewritten_elsewhere_is_rolled_back(void **state) {
+    (void)state;
+    lattice_hold(what_is_prewritten_elsewhere_is_rolled_back_story, "node.kill_looks_at_nothing");
+}
+
+static void locks_in_memory_elsewhere_are_freed_story(lattice *in) {
+    make_two(in);
+    uint64_t start = lattice_timestamp(in), other = lattice_timestamp(in);
+    expect(in, lock(in, start, "z") == LW_OK, "it is locked");
+    expect(in, count_locks(in, "", "m") == 1, "and told");
+    expect(in, kill_it(in, start).fate == LW_FATE_ABORTED, "it is killed");
+    expect(in, lock(in, other, "z") == LW_OK, "the next one gets it");
+    expect(in, prewrite(in, start, "z", "y") == LW_CONFLICT, "the owner is told");
+    expect(in, kill_it(in, start).fate == LW_FATE_ABORTED, "who was killed stays so");
+}
+static void locks_in_memory_elsewhere_are_freed(void **state) {
+    (void)state;
+    lattice_hold(locks_in_memory_elsewhere_are_freed_story, NULL);
+}
+
+static void what_was_committed_elsewhere_stays_story(lattice *in) {
+    make_two(in);
+    uint64_t start = lattice_timestamp(in);
+    expect(in, prewrite(in, start, "z", "z") == LW_OK, "the primary");
+    expect(in, prewrite(in, start, "z", "a") == LW_OK, "a secondary");
+    uint64_t commit_timestamp = lattice_timestamp(in);
+    expect(in, finish(in, start, commit_timestamp, "z") == LW_OK, "it commits");
+    lw_kill_reply told = kill_it(in, start);
+    expect(in, told.fate == LW_FATE_COMMITTED, "a kill comes too late");
+    expect(in, told.commit_timestamp == commit_timestamp, "and tells when");
+    expect_text(in, lattice_read(in, "a"), "new", "it happened");
+    uint64_t unknown = lattice_timestamp(in);
+    expect(in, kill_it(in, unknown).fate == LW_FATE_UNKNOWN, "of another one nothing is known");
+    expect(in, prewrite(in, unknown, "z", "z") == LW_OK, "and it may go on");
+}
+static void what_was_committed_elsewhere_stays(void **state) {
+    (void)state;
+    lattice_hold(what_was_committed_elsewhere_stays_story, NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_prewritten_elsewhere_is_rolled_back),
+        cmocka_unit_test(locks_in_memory_elsewhere_are_freed),
+        cmocka_unit_test(what_was_committed_elsewhere_stays),
+    };
+    return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
+}
