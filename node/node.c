@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/node_state.h"
 
+#include <stdio.h>
+
 /* ---- what its parts say to it ------------------------------------------------------------------
  */
 
@@ -177,6 +179,20 @@ static void free_node(lw_node *node) {
     lw_free(memory, node);
 }
 
+/* Where others have all that was here, a damaged folder is best made anew. */
+static void advise(const lw_node *node, lw_error *reason) {
+    if (reason->status == LW_CORRUPTION && node->lattice != NULL &&
+        !lw_lattice_alone(node->lattice)) {
+        lw_error damage = *reason;
+        (void)snprintf(
+            reason->text, sizeof(reason->text),
+            "%.*s. Other nodes have what is in %s: have this one taken out (lathwork "
+            "leave --force %016llx, at another node), remove the folder, and join as a new node",
+            (int)sizeof(reason->text) / 2, damage.text, node->options.directory,
+            (unsigned long long)node->identity.node_id);
+    }
+}
+
 lw_status lw_node_open(lw_env *env, const lw_node_options *options, lw_node **node) {
     LW_ASSERT(options->died != NULL);
     lw_node *opened = lw_allocate_zero(env->memory, sizeof(*opened));
@@ -191,6 +207,7 @@ lw_status lw_node_open(lw_env *env, const lw_node_options *options, lw_node **no
     lw_status status = open_parts(opened);
     if (status != LW_OK) {
         lw_error reason = *lw_error_slot(); /* closing must not overwrite it */
+        advise(opened, &reason);
         close_parts(opened);
         free_node(opened);
         *lw_error_slot() = reason;

@@ -161,6 +161,58 @@ all_again() {
     ok "all of it" $(($(grep -cx again out) == 1)) "$(cat out)"
 }
 
+keys_from() { # ADDRESS COUNT
+    for index in $(seq "$2"); do
+        [ "$(lw get "key$index" --addr "$1")" = "value$index" ] || return 1
+    done
+}
+is_rebuilt() { # OLD NEW: every shard has three voters, one of them the new node
+    lw shards --json --addr "127.0.0.1:$port" >shards.json && python3 - "$1" "$2" <<'PY'
+import json, sys
+old, new = sys.argv[1:]
+shards = json.load(open("shards.json"))
+nodes = [[r["node"] for r in s["replicas"] if r["role"] == "voter"] for s in shards]
+sys.exit(0 if all(len(n) == 3 and new in n and old not in n for n in nodes) else 1)
+PY
+}
+node_at() { # ADDRESS
+    lw nodes --json --addr "127.0.0.1:$port" >nodes.json
+    python3 -c 'import json, sys; print([n["node"] for n in json.load(open("nodes.json"))["nodes"] if n["address"] == sys.argv[1]][0])' "$1"
+}
+
+# What a node has is damaged, then lost: another takes its place, and everything is there.
+folder_lost() {
+    local listen=127.0.0.1:$((port + 8)) lost=127.0.0.1:$((port + 2)) old new
+    for index in $(seq 40); do lw put "key$index" "value$index"; done
+    expect "the lattice is split" 0 -- lw split key3
+    old=$(node_at "$lost")
+    kill -9 "$(pgrep -f "listen $lost")"
+    await 10 is_degraded
+    local segment
+    segment=$(ls lattice/n3/log/* | head -n 1)
+    printf '\x55\x55\x55\x55\x55' | dd of="$segment" bs=1 seek=8300 conv=notrunc status=none
+    expect "a node with a damaged log does not start" 7 "lathwork leave --force $old" -- lw start --data lattice/n3 --listen "$lost" --bus none
+    rm -rf lattice/n3
+    lw token --data lattice/n1 >token
+    "$program" start --data fresh --listen "$listen" --join "127.0.0.1:$port" --token-file token --bus none --memory 16M >fresh.out 2>fresh.err &
+    fresh_pid=$!
+    await 20 grep -q "listening on $listen" fresh.out
+    ok "it joins as a new node" $((!$?)) "$(tail -n 3 fresh.err)"
+    new=$(node_at "$listen")
+    ok "with another identity" $(($([ "$new" != "$old" ] && echo 1 || echo 0)))
+    expect "who is not there cannot leave by itself" 6 "--force" -- lw leave "$old"
+    expect "the old one is taken out" 0 -- lw leave --force "$old"
+    await 40 is_rebuilt "$old" "$new"
+    ok "every shard has three replicas again" $((!$?)) "$(cat shards.json) $(lw plan; lw nodes)"
+    await 10 is_healthy
+    ok "the lattice is healthy" $((!$?)) "$(lw status | head -n 4)"
+    kill -9 "$(pgrep -f "listen 127.0.0.1:$((port + 1))")"
+    keys_from "$listen" 40
+    ok "everything is there" $((!$?))
+    kill -TERM $fresh_pid
+    wait $fresh_pid
+}
+
 # A fourth node, by hand.
 join_refused() {
     local listen=127.0.0.1:$((port + 9)) member=127.0.0.1:$port
@@ -243,6 +295,7 @@ one_dies
 all_again
 join_refused
 one_joins_and_leaves
+folder_lost
 end INT
 no_nats_server
 echo "$passed passed, $failed failed"
