@@ -161,6 +161,37 @@ all_again() {
     ok "all of it" $(($(grep -cx again out) == 1)) "$(cat out)"
 }
 
+# A transaction that has locks on two nodes is listed, and killed, by a third.
+locks_over_nodes() {
+    local second transaction shard other
+    expect "two shards" 0 -- lw split m
+    lw shards --json >out
+    shard=$(python3 -c 'import json; print([s["id"] for s in json.load(open("out")) if s["start"] == "m"][0])')
+    second=$(python3 -c 'import json; s = json.load(open("out")); a = [x for x in s if x["start"] == "m"][0]; print([r["node"] for r in a["replicas"] if r["node"] != s[0]["leader"]][0])')
+    other=$(python3 -c 'import json; s = json.load(open("out")); a = [x for x in s if x["start"] == "m"][0]; print([r["node"] for r in a["replicas"] if r["node"] not in (s[0]["leader"], "'"$second"'")][0])')
+    expect "led by two nodes" 0 -- lw transfer "$shard" "$second"
+    lw nodes --json >out
+    other=$(python3 -c 'import json; print([n["address"] for n in json.load(open("out"))["nodes"] if n["node"] == "'"$other"'"][0])')
+    mkfifo typed
+    "$program" shell <typed >shell.out 2>shell.err &
+    local shell_pid=$!
+    exec 9>typed
+    printf 'begin pessimistic\nput a 1\nput z 1\n' >&9
+    both_locked() { lw locks --addr "$other" >locks.out && [ "$(cut -f 1,2 locks.out | tr '\t\n' ': ')" = "a:pessimistic z:pessimistic " ]; }
+    await 10 both_locked
+    ok "the locks of both are listed" $((!$?)) "$(cat locks.out shell.err)"
+    transaction=$(sed -n 's/^z	pessimistic	\([0-9]*\)	.*/\1/p' locks.out)
+    expect "kill" 0 -- lw txn kill "$transaction" --addr "$other"
+    printf 'put zz 1\n' >&9
+    await 10 grep -q "was killed by client" shell.err
+    ok "its client is told by whom" $((!$?)) "$(cat shell.err)"
+    exec 9>&-
+    wait "$shell_pid"
+    rm typed
+    expect "no locks are left" 0 -- lw locks
+    ok "none" $(($(wc -c <out) == 0)) "$(cat out)"
+}
+
 keys_from() { # ADDRESS COUNT
     for index in $(seq "$2"); do
         [ "$(lw get "key$index" --addr "$1")" = "value$index" ] || return 1
@@ -295,6 +326,7 @@ one_dies
 all_again
 join_refused
 one_joins_and_leaves
+locks_over_nodes
 folder_lost
 end INT
 no_nats_server
