@@ -115,8 +115,8 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
     [LW_FLAG_RUNS] = {"runs", "COUNT", LW_KIND_NUMBER, NULL, "1", NULL,
                       "How many seeds to run, from the first one on."},
     [LW_FLAG_SCENARIO] = {"scenario", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
-                          "What may go wrong: calm, crash, disk, lattice-calm, lattice or rot. "
-                          "Without it each in turn."},
+                          "What may go wrong: calm, crash, disk, rot, lattice-calm, lattice, "
+                          "lattice-disk or lattice-moves. Without it each in turn."},
     [LW_FLAG_BUG] = {"bug", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
                      "Switch a planted bug on, and stop at the first seed that finds it."},
     [LW_FLAG_ONCE] = {"once", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
@@ -438,7 +438,7 @@ static const lw_command_spec commands[] = {
      "Exit code 7 if there is any, 6 if a node has the folder open.",
      "lathwork check lathwork-data", NULL},
     {"sim", LW_GROUP_SELF, "", 0, 0,
-     BIT(SEED) | BIT(RUNS) | BIT(SCENARIO) | BIT(BUG) | BIT(ONCE) | BIT(TRACE) | BIT(HISTORY) |
+     BIT(SEED) | BIT(RUNS) | BIT(NODES) | BIT(SCENARIO) | BIT(BUG) | BIT(ONCE) | BIT(TRACE) | BIT(HISTORY) |
          BIT(CHECK) | BIT(ISOLATION),
      "run a node and clients in a simulated world",
      "Runs this program's own node and several clients in one thread, on virtual time, disks and "

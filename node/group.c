@@ -190,12 +190,18 @@ void lw_group_figures_get(const lw_group *group, lw_group_figures *figures) {
                                   .last_index = group->last,
                                   .committed_index = group->committed,
                                   .applied_index = group->applied,
+                                  .leading = group->leading,
+                                  .leased = lw_group_leads(group) != 0,
+                                  .halted = group->halted,
                                   .members = group->members};
     for (uint64_t index = group->first; index <= group->last; index++) {
         const group_slot *slot = group_slot_at(group, index);
         figures->kept_bytes += slot->owned ? slot->payload.size : 0;
     }
     if (group->raft != NULL) {
+        uint64_t index;
+        figures->leased =
+            figures->leased && lw_raft_lease(group->raft, lw_env_now(group->env), &index);
         figures->members = group_members_of(&group->raft->config);
         peer_figures(group, figures);
     }

@@ -618,6 +618,10 @@ void lw_lattice_close(lw_lattice *lattice) {
     free_all(lattice);
 }
 
+uint64_t lw_lattice_digest(const lw_lattice *lattice) {
+    return lw_members_digest(lw_gossip_members(lattice->gossip));
+}
+
 bool lw_lattice_alone(const lw_lattice *lattice) {
     return lw_gossip_members(lattice->gossip)->count == 1;
 }

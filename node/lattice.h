@@ -64,6 +64,8 @@ LW_YIELDS void lw_lattice_stop(lw_lattice *lattice);
 void lw_lattice_close(lw_lattice *lattice);
 /* Whether no other member is, or ever was, known: tombstones count as others. */
 bool lw_lattice_alone(const lw_lattice *lattice);
+/* The same at two nodes that know the same of all members. */
+uint64_t lw_lattice_digest(const lw_lattice *lattice);
 
 /* ---- for lw_peers_options ------------------------------------------------------------------- */
 

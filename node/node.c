@@ -241,6 +241,14 @@ void lw_node_token(const lw_node *node, uint64_t lifetime_ms, char text[LW_NODE_
     lw_seal_wipe(&token, sizeof(token));
 }
 
+uint64_t lw_node_id(const lw_node *node) {
+    return node->identity.node_id;
+}
+
+uint64_t lw_node_members_digest(const lw_node *node) {
+    return lw_lattice_digest(node->lattice);
+}
+
 lw_shards *lw_node_shards(const lw_node *node) {
     return node->shards;
 }

@@ -46,8 +46,11 @@ const char *lw_node_address(const lw_node *node);
 /* Makes a token that lets a node into its lattice for so long (0: for ever). */
 enum { LW_NODE_TOKEN_SIZE = 105 };
 void lw_node_token(const lw_node *node, uint64_t lifetime_ms, char text[LW_NODE_TOKEN_SIZE]);
-/* For tests and simulations, which look at what it holds. */
+/* For tests and simulations, which look at what it holds and knows: its id, its shards (NULL while
+ * it closes), and a digest of what it knows of all members. */
+uint64_t lw_node_id(const lw_node *node);
 struct lw_shards *lw_node_shards(const lw_node *node);
+uint64_t lw_node_members_digest(const lw_node *node);
 /* Its account of itself, one JSON object, appended. */
 void lw_node_status_json(lw_node *node, lw_buffer *json);
 

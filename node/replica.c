@@ -562,6 +562,13 @@ void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figur
     figures->waiting = replica->latch_waiting + replica->lock_waiting;
 }
 
+lw_tree *lw_replica_tree(const lw_replica *replica) {
+    return replica->tree;
+}
+
 void lw_replica_group_figures(const lw_replica *replica, lw_group_figures *figures) {
-    lw_group_figures_get(replica->group, figures);
+    *figures = (lw_group_figures){0};
+    if (replica->group != NULL) {
+        lw_group_figures_get(replica->group, figures);
+    }
 }

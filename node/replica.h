@@ -225,7 +225,9 @@ typedef struct lw_replica_figures {
     uint64_t open;                             /* transactions that have locks in the tree */
 } lw_replica_figures;
 void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figures);
-/* Of its group: who belongs to it, and how far they are. */
+/* Its tree; NULL: it waits for a snapshot, or for its parent to be split. */
+lw_tree *lw_replica_tree(const lw_replica *replica);
+/* Of its group: who belongs to it, and how far they are. Nothing in one that has no group yet. */
 void lw_replica_group_figures(const lw_replica *replica, struct lw_group_figures *figures);
 
 #endif

@@ -16,8 +16,10 @@ typedef struct tally {
     lw_command *command;
     lw_memory *memory;
     uint64_t seed, run_goal;
-    const lw_scenario *only; /* NULL: all */
-    const char *bug;         /* NULL: none */
+    const lw_scenario *only;                      /* NULL: all */
+    const char *bug;                              /* NULL: none */
+    uint32_t node_count;                          /* 0: each scenario's own */
+    uint64_t resumed_ms, lively_ms, converged_ms; /* the longest */
     bool once;
     FILE *trace, *history; /* NULL: none */
     uint64_t runs, failed_runs, damaged_runs, boots;
@@ -63,6 +65,7 @@ static void run_once(tally *all, const lw_scenario *scenario, uint64_t seed, boo
     const char *bugs[] = {all->bug, NULL};
     lw_run_options options = {.scenario = scenario,
                               .seed = seed,
+                              .node_count = all->node_count,
                               .bugs = bugs,
                               .trace = second ? NULL : all->trace,
                               .history = second ? NULL : all->history,
@@ -80,6 +83,10 @@ static void print_failure(const tally *all, const lw_scenario *scenario, uint64_
     (void)fprintf(stderr, "again with: lathwork sim --scenario %s --seed %" PRIu64 "%s%s\n",
                   scenario->name, seed, all->bug != NULL ? " --bug " : "",
                   all->bug != NULL ? all->bug : "");
+}
+
+static void raise(uint64_t *highest, uint64_t value) {
+    *highest = value > *highest ? value : *highest;
 }
 
 /* One seed, twice: the second time everything must be the same. Returns whether it passed. */
@@ -110,6 +117,9 @@ static bool run_seed(tally *all, const lw_scenario *scenario, uint64_t seed) {
     all->in_doubt += result.in_doubt;
     all->broken_constraints += result.broken_constraints;
     all->virtual_ns += result.virtual_ns;
+    raise(&all->resumed_ms, result.resumed_ms);
+    raise(&all->lively_ms, result.lively_ms);
+    raise(&all->converged_ms, result.converged_ms);
     lw_buffer_reset(&result.failures);
     return result.passed;
 }
@@ -151,10 +161,13 @@ static void print_text(const tally *all, double seconds, lw_buffer *text) {
         "simulated   %.1f s, %.0f per real second%s\n"
         "boots       %" PRIu64 "\n"
         "commits     %" PRIu64 " acknowledged, %" PRIu64 " refused, %" PRIu64 " in doubt\n"
+        "healing     after at most %" PRIu64 " ms commits went on, after %" PRIu64
+        " every client, after %" PRIu64 " several nodes were at one\n"
         "skew        %" PRIu64 " constraints seen broken at snapshot isolation, which allows it\n",
         all->runs, all->failed_runs, all->damaged_runs, simulated,
         simulated * (all->once ? 1 : 2) / seconds, all->once ? "" : " (each seed twice)",
-        all->boots, all->committed, all->failed, all->in_doubt, all->broken_constraints);
+        all->boots, all->committed, all->failed, all->in_doubt, all->resumed_ms, all->lively_ms,
+        all->converged_ms, all->broken_constraints);
     lw_buffer_print(text, "marks       %zu reached\n", all->mark_count);
     for (size_t index = 0; index < all->mark_count; index++) {
         lw_buffer_print(text, "  %-40s %" PRIu64 "\n", all->marks[index].name,
@@ -173,6 +186,9 @@ static void print_json(const tally *all, double seconds, lw_buffer *text) {
     lw_json_number(&json, "refused", all->failed);
     lw_json_number(&json, "in_doubt", all->in_doubt);
     lw_json_number(&json, "broken_constraints", all->broken_constraints);
+    lw_json_number(&json, "resumed_ms_max", all->resumed_ms);
+    lw_json_number(&json, "lively_ms_max", all->lively_ms);
+    lw_json_number(&json, "converged_ms_max", all->converged_ms);
     lw_json_number(&json, "simulated_ms", all->virtual_ns / 1000000);
     lw_json_number(&json, "real_ms", (uint64_t)(seconds * 1000));
     lw_json_object_open(&json, "marks");
@@ -210,6 +226,15 @@ static lw_exit read_flags(tally *all) {
     all->run_goal = command->flags[LW_FLAG_RUNS].number;
     all->bug = command->flags[LW_FLAG_BUG].text;
     all->once = lw_command_given(command, LW_FLAG_ONCE);
+    if (lw_command_given(command, LW_FLAG_NODES)) {
+        uint64_t count = command->flags[LW_FLAG_NODES].number;
+        if (count == 0 || count > LW_SCENARIO_NODES_MAX) {
+            return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
+                                   "a world has room for seven nodes", "lathwork help sim",
+                                   "%" PRIu64 " nodes cannot be simulated", count);
+        }
+        all->node_count = (uint32_t)count;
+    }
 #ifndef LW_SIMULATION
     if (all->bug != NULL) {
         return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
@@ -222,7 +247,8 @@ static lw_exit read_flags(tally *all) {
     all->only = name == NULL ? NULL : lw_scenario_find(name);
     if (name != NULL && all->only == NULL) {
         return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
-                               "scenarios are calm, crash, disk, lattice-calm, lattice and rot",
+                               "scenarios are calm, crash, disk, rot, lattice-calm, lattice, "
+                               "lattice-disk and lattice-moves",
                                "lathwork help sim", "there is no scenario \"%s\"", name);
     }
     lw_exit code = open_output(all, LW_FLAG_TRACE, &all->trace);

@@ -11,7 +11,6 @@ enum {
     KEEP_MS = 20,
     BOOT_PERCENT = 10,   /* of the looks at a node that is down while there is trouble */
     LAST_ECHO_MS = 1000, /* what was struck before the peace may still fall after it */
-    NODE_MEMORY = 2 * 1024 * 1024,
 };
 
 void lw_sim_fail(lw_sim_run *it, const char *what, const char *detail) {
@@ -64,6 +63,7 @@ static void judge_identity(lw_sim_member *member, lw_node *node) {
         lw_sim_fail(it, "identity", "the node came back as one of another cluster");
     }
     member->incarnation = incarnation;
+    member->id = lw_node_id(node);
     memcpy(member->cluster, cluster, sizeof(cluster));
 }
 
@@ -73,7 +73,9 @@ LW_YIELDS static void node_main(void *argument) {
     lw_sim_run *it = member->of;
     lw_node_options options = {.directory = "data",
                                .listen = member->address,
-                               .memory_size = NODE_MEMORY,
+                               .memory_size = it->memory_size,
+                               .voters = it->voters,
+                               .dead_after_ms = it->dead_after_ms,
                                .retention_ms = it->retention_ms,
                                .shard_size = it->shard_size,
                                .version = LW_VERSION,
@@ -81,7 +83,8 @@ LW_YIELDS static void node_main(void *argument) {
                                .argument = self};
     if (it->node_count > 1) {
         options.open_bus = lw_sim_bus_open;
-        options.join = member == &it->nodes[0] ? NULL : it->addresses;
+        bool founds = member == &it->nodes[0] && !member->replaced;
+        options.join = founds ? NULL : it->addresses;
         options.token = it->token;
     }
     lw_status status = lw_node_open(self->env, &options, &self->node);
@@ -108,6 +111,8 @@ static void boot_node(lw_sim_member *member) {
     process *self = lw_allocate_zero(env->memory, sizeof(*self));
     *self = (process){.of = member, .env = env};
     member->state = LW_SIM_OPENING;
+    member->env = env;
+    member->boot++;
     member->boot_ns = lw_world_now(member->of->world);
     member->of->result->boots++;
     lw_env_start(env, "node", node_main, self);
@@ -129,6 +134,11 @@ static void judge_failed_node(const lw_sim_member *member) {
     }
 }
 
+/* Whether it ended because it is no member any more, as it was asked to. */
+static bool has_left(const lw_sim_member *member) {
+    return member->leaving && strstr(member->error.text, "left") != NULL;
+}
+
 void lw_sim_start_client(lw_sim_run *it, uint32_t index) {
     lw_workload_start(lw_host_boot(it->client_hosts[index]), &it->clients[index]);
 }
@@ -147,7 +157,11 @@ void lw_sim_end_node(lw_sim_member *node, bool power_loss) {
 static void look_after(lw_sim_member *node) {
     lw_sim_run *it = node->of;
     if (node->state == LW_SIM_FAILED) {
-        judge_failed_node(node);
+        if (has_left(node)) {
+            node->out = true;
+        } else {
+            judge_failed_node(node);
+        }
         lw_sim_end_node(node, false);
     }
     if (!lw_host_running(node->host)) {
@@ -155,7 +169,8 @@ static void look_after(lw_sim_member *node) {
         node->node = NULL;
     }
     bool founder = node == &it->nodes[0];
-    if (!lw_host_running(node->host) && !it->damaged && (founder || it->token[0] != 0) &&
+    if (!lw_host_running(node->host) && !it->damaged && !node->out &&
+        (founder || it->token[0] != 0) &&
         (!it->troubled || lw_chance_percent(&it->chance, BOOT_PERCENT))) {
         boot_node(node);
     }

@@ -7,12 +7,13 @@
 
 #include "node/node.h"
 #include "sim/scenario.h"
+#include "sim/watch.h"
 #include "sim/workload.h"
 
 #define LW_SIM_NS_PER_MS UINT64_C(1000000)
 enum {
     LW_SIM_CLIENTS_MAX = 12,
-    LW_SIM_NODES_MAX = 7,
+    LW_SIM_NODES_MAX = LW_SCENARIO_NODES_MAX,
     LW_SIM_ADDRESSES_SIZE = 24 * LW_SIM_NODES_MAX,
     LW_SIM_SAFETY_MS = 12000,
 };
@@ -30,14 +31,22 @@ typedef struct lw_sim_member {
     char name[12], address[24];
     lw_host *host;
     lw_node *node; /* while it serves */
+    lw_env *env;   /* of its process */
+    uint64_t id;   /* when it last served; 0: it never did */
+    uint64_t boot; /* how often it was started */
     lw_sim_node state;
     lw_error error;       /* of one that failed */
     uint64_t incarnation; /* when it last served; 0: it never did */
     char cluster[40];     /* likewise */
     uint64_t boot_ns;     /* when it was last started */
     bool opening_failed;  /* it did not come up then */
-    bool storm;           /* it mostly goes down again soon after it came up */
-    bool behind;          /* its wall clock lags at its next start */
+    bool replaced;        /* its disk was lost: it comes as somebody new, also if it founded */
+    uint64_t lost_id; /* who it was before; 0: its disk was not lost, or that one is taken out */
+    bool drained;     /* was asked to hold nothing */
+    bool leaving;     /* was asked to go for ever, */
+    bool out;         /* and has */
+    bool storm;       /* it mostly goes down again soon after it came up */
+    bool behind;      /* its wall clock lags at its next start */
 } lw_sim_member;
 
 typedef struct lw_sim_run {
@@ -52,6 +61,13 @@ typedef struct lw_sim_run {
     char token[LW_NODE_TOKEN_SIZE];        /* of the first one, for the others; empty: not yet */
     uint64_t retention_ms;
     uint64_t shard_size; /* small, so that shards are split for it in most runs */
+    size_t memory_size;     /* of each node */
+    uint32_t voters;        /* replicas of each shard */
+    uint64_t dead_after_ms; /* see lw_node_options */
+    lw_sim_watch watch;
+    lw_host *operator_host;
+    bool operator_done; /* all is as it should stay */
+    struct lw_sim_comparison *comparison;
     lw_workload workload;
     lw_host *client_hosts[LW_SIM_CLIENTS_MAX];
     lw_workload_client clients[LW_SIM_CLIENTS_MAX];
@@ -79,6 +95,30 @@ void lw_sim_keep(lw_sim_run *it);
 /* Ends what runs on the node's host; nothing if nothing does. */
 void lw_sim_end_node(lw_sim_member *node, bool power_loss);
 void lw_sim_start_client(lw_sim_run *it, uint32_t index);
+
+/* ---- operators ------------------------------------------------------------------------------ */
+
+/* Somebody drains nodes, moves shards and leaders, has a node leave; once there is peace, what is
+ * drained fills again, and who is lost or to go is taken out. */
+void lw_sim_operate(lw_sim_run *it);
+
+/* ---- convergence --------------------------------------------------------------------------- */
+
+/* After the peace, with no clients any more: whether all nodes serve and know the same members,
+ * each key is in the range of one shard that is served, by as many voters as there should be, which
+ * all have the same applied, and nobody's lock is left. Else `why`, for the first that is not so.
+ */
+enum { LW_SIM_WHY_SIZE = 200 };
+bool lw_sim_converged(const lw_sim_run *it, char why[LW_SIM_WHY_SIZE]);
+/* Begins to read all replicas, in fibers of their nodes; and judges what was read. */
+typedef enum lw_sim_likeness {
+    LW_SIM_READING,
+    LW_SIM_UNLIKE_MOMENTS, /* something was written in between: begin again */
+    LW_SIM_ALIKE,
+    LW_SIM_DIFFERENT,
+} lw_sim_likeness;
+void lw_sim_compare_begin(lw_sim_run *it);
+lw_sim_likeness lw_sim_compare_end(const lw_sim_run *it, char why[LW_SIM_WHY_SIZE]);
 
 /* ---- trouble ------------------------------------------------------------------------------ */
 

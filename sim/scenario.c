@@ -7,10 +7,12 @@
 #include <inttypes.h>
 
 enum {
+    CONVERGE_MS = 60000, /* within which several nodes must come together */
     LIVENESS_MS = 60000, /* within which every client must get on after the faults */
     LIVENESS_TXNS = 5,   /* and by how many transactions */
     STOP_MS = 60000,
     FEW_CLIENTS = 6,
+    MEGABYTE = 1024 * 1024,
 };
 
 #define NETWORK_FAULTS                                                  \
@@ -43,7 +45,28 @@ const lw_scenario lw_scenarios[] = {
      .faults = {NETWORK_FAULTS, CLOCK_FAULTS, [LW_FAULT_STALE_SECTOR] = true},
      .crash_every_ms = 1500,
      .pause_every_ms = 4000,
-     .cut_every_ms = 3000},
+     .cut_every_ms = 3000,
+     .outage = true},
+    {.name = "lattice-disk",
+     .text = "as lattice, and disks fail, are slow, fill up, and one is lost for good",
+     .node_count = 3,
+     .faults = {NETWORK_FAULTS, CLOCK_FAULTS, DISK_FAULTS, [LW_FAULT_STALE_SECTOR] = true},
+     .crash_every_ms = 3000,
+     .pause_every_ms = 8000,
+     .cut_every_ms = 6000,
+     .full_percent = 30,
+     .lose_percent = 50,
+     .outage = true},
+    {.name = "lattice-moves",
+     .text = "five nodes that drain, leave, and hand over shards and their lead, in trouble",
+     .node_count = 5,
+     .faults = {NETWORK_FAULTS, CLOCK_FAULTS, [LW_FAULT_STALE_SECTOR] = true},
+     .crash_every_ms = 3000,
+     .pause_every_ms = 6000,
+     .cut_every_ms = 4000,
+     .operate_every_ms = 500,
+     .lose_percent = 25,
+     .outage = true},
     {.name = "lattice-calm", .text = "three nodes, and nothing goes wrong", .node_count = 3},
     {.name = "rot",
      .text = "as crash, and bits rot on the disk: damage is found, never served",
@@ -64,6 +87,9 @@ const lw_scenario *lw_scenario_find(const char *name) {
 
 /* How long the past can be read: mostly so short that garbage is collected in a run. */
 static const uint64_t retentions_ms[] = {0, 300, 1000, 1000, 3000, 10000};
+/* How long a node may be away before it is replaced, and replicas of each shard. */
+static const uint64_t dead_after_ms[] = {0, 2000, 5000, 20000};
+static const uint32_t voters[] = {3, 3, 3, 3, 3, 1, 5, 5};
 enum { RETENTION_COUNT = sizeof(retentions_ms) / sizeof(retentions_ms[0]) };
 
 /* From which shards are split: some hold what a run writes in one, others in many. */
@@ -143,6 +169,10 @@ static void start_clients(lw_sim_run *it) {
     }
 }
 
+static uint64_t peace_ms(const lw_sim_run *it) {
+    return (lw_world_now(it->world) - it->peace_ns) / LW_SIM_NS_PER_MS;
+}
+
 /* Everybody must get on once nothing stands in the way any more. */
 static void check_liveness(lw_sim_run *it) {
     uint64_t goals[LW_SIM_CLIENTS_MAX] = {0};
@@ -150,10 +180,15 @@ static void check_liveness(lw_sim_run *it) {
         goals[index] = it->clients[index].done + LIVENESS_TXNS;
     }
     uint64_t end = lw_world_now(it->world) + LIVENESS_MS * LW_SIM_NS_PER_MS;
+    uint64_t committed = it->workload.committed;
     bool all = false;
     while (!all && !it->damaged && lw_world_now(it->world) < end) {
         (void)lw_world_run(it->world, lw_world_now(it->world) + 100 * LW_SIM_NS_PER_MS);
         all = true;
+        it->result->lively_ms = peace_ms(it);
+        if (it->result->resumed_ms == 0 && it->workload.committed > committed) {
+            it->result->resumed_ms = peace_ms(it);
+        }
         for (uint32_t index = 0; index < it->client_count; index++) {
             all = all && it->clients[index].done >= goals[index];
         }
@@ -175,6 +210,36 @@ static void stop_clients(lw_sim_run *it) {
     }
 }
 
+static bool run_for(lw_sim_run *it, uint64_t duration_ms) {
+    (void)lw_world_run(it->world, lw_world_now(it->world) + duration_ms * LW_SIM_NS_PER_MS);
+    return !it->damaged;
+}
+
+/* All nodes must agree once nothing stands in the way any more, also about what they hold. */
+static void check_convergence(lw_sim_run *it) {
+    char why[LW_SIM_WHY_SIZE] = "";
+    uint64_t end = lw_world_now(it->world) + CONVERGE_MS * LW_SIM_NS_PER_MS;
+    bool converged = false, reading = false;
+    lw_sim_likeness likeness = LW_SIM_READING;
+    while (!it->damaged && likeness < LW_SIM_ALIKE && lw_world_now(it->world) < end) {
+        if (!converged) {
+            converged = lw_sim_converged(it, why);
+            it->result->converged_ms = peace_ms(it);
+        } else if (!reading) {
+            lw_sim_compare_begin(it);
+            reading = true;
+        } else {
+            likeness = lw_sim_compare_end(it, why);
+            converged = reading = likeness != LW_SIM_UNLIKE_MOMENTS;
+        }
+        (void)run_for(it, 20);
+    }
+    if (it->damaged || likeness == LW_SIM_ALIKE) {
+        return;
+    }
+    lw_sim_fail(it, likeness == LW_SIM_DIFFERENT ? "replicas differ" : "no convergence", why);
+}
+
 static void judge_run(lw_sim_run *it) {
     if (!lw_workload_judge(&it->workload, &it->result->failures)) {
         LW_ASSERT(it->result->failures.size > 0);
@@ -184,6 +249,10 @@ static void judge_run(lw_sim_run *it) {
 static void run_phases(lw_sim_run *it) {
     lw_sim_begin_trouble(it);
     lw_sim_keep(it);
+    if (it->node_count > 1) {
+        lw_sim_watch_begin(it);
+        lw_sim_operate(it);
+    }
     if (!run_judge(it, false)) {
         if (!it->damaged) {
             lw_sim_fail(it, "not one transaction could be committed in a minute", it->judge_error);
@@ -195,6 +264,9 @@ static void run_phases(lw_sim_run *it) {
     lw_sim_end_trouble(it);
     check_liveness(it);
     stop_clients(it);
+    if (it->node_count > 1) {
+        check_convergence(it);
+    }
     if (it->damaged) {
         return;
     }
@@ -213,7 +285,9 @@ static void run_phases(lw_sim_run *it) {
 }
 
 static void make_nodes(lw_sim_run *it) {
-    uint32_t wanted = it->options->scenario->node_count;
+    const lw_run_options *options = it->options;
+    uint32_t wanted =
+        options->node_count == 0 ? options->scenario->node_count : options->node_count;
     it->node_count = wanted == 0 ? 1 : wanted;
     LW_ASSERT(it->node_count <= LW_SIM_NODES_MAX);
     size_t size = 0;
@@ -229,6 +303,18 @@ static void make_nodes(lw_sim_run *it) {
         size += (size_t)snprintf(it->addresses + size, sizeof(it->addresses) - size, "%s%s",
                                  index > 0 ? "," : "", node->address);
         node->host = lw_world_host(it->world, node->name);
+    }
+}
+
+/* As nodes may be started. One of its own has none of this, so that its seeds stay what they are.
+ */
+static void draw_options(lw_sim_run *it) {
+    it->memory_size = 2 * (size_t)MEGABYTE;
+    if (it->node_count > 1) {
+        it->memory_size = (size_t)lw_chance_between(&it->chance, 1, 4) * MEGABYTE;
+        it->voters = voters[lw_chance_below(&it->chance, sizeof(voters) / sizeof(voters[0]))];
+        it->dead_after_ms =
+            dead_after_ms[lw_chance_below(&it->chance, sizeof(dead_after_ms) / sizeof(uint64_t))];
     }
 }
 
@@ -261,6 +347,7 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
         lw_world_plant(it->world, *bug);
     }
     make_nodes(it);
+    draw_options(it);
     it->judge_host = lw_world_host(it->world, "judge");
     lw_workload_init(&it->workload, memory, &it->chance, world_now, it->world);
     it->retention_ms = retentions_ms[lw_chance_below(&it->chance, RETENTION_COUNT)];
@@ -292,5 +379,6 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     }
     lw_world_close(it->world);
     lw_workload_reset(&it->workload);
+    lw_free(memory, it->comparison);
     lw_free(memory, it);
 }

@@ -11,6 +11,8 @@
 
 #include "sim/world.h"
 
+enum { LW_SCENARIO_NODES_MAX = 7 };
+
 typedef struct lw_scenario {
     const char *name, *text;
     uint32_t node_count;         /* 0: one */
@@ -19,6 +21,9 @@ typedef struct lw_scenario {
     uint32_t pause_every_ms;     /* mean virtual time between pauses; 0: none */
     uint32_t cut_every_ms;       /* mean virtual time between network partitions; 0: none */
     uint32_t full_percent;       /* of the runs: the disk fills up for a while */
+    uint32_t operate_every_ms;   /* mean virtual time between what operators ask; 0: nothing */
+    uint32_t lose_percent;       /* of the runs: a disk is lost that others can do without */
+    bool outage;                 /* now and then all nodes lose power at once */
     bool damage;                 /* a node may end by saying that its data is damaged */
 } lw_scenario;
 
@@ -29,6 +34,7 @@ extern const lw_scenario lw_scenarios[];
 typedef struct lw_run_options {
     const lw_scenario *scenario;
     uint64_t seed;
+    uint32_t node_count;     /* 0: the scenario's */
     const char *const *bugs; /* planted ones to switch on, ended by NULL; or NULL */
     FILE *trace;             /* every event as it happens; NULL: none */
     FILE *history;           /* the history of lists as JSON lines; NULL: none */
@@ -44,7 +50,10 @@ typedef struct lw_run_result {
     uint64_t committed, failed, in_doubt;
     bool strict;                 /* all of its transactions were */
     uint64_t broken_constraints; /* seen: allowed unless it is strict */
-    lw_buffer failures;          /* what was violated, a line each */
+    /* Virtual time from the end of the faults to the first commit, to when every client had got on,
+     * and, of several nodes, to when all had come together. 0: it never came to that. */
+    uint64_t resumed_ms, lively_ms, converged_ms;
+    lw_buffer failures; /* what was violated, a line each */
 } lw_run_result;
 
 /* Called with every mark and fault that was hit in a run. */

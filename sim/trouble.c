@@ -7,6 +7,8 @@
 enum {
     HOUR_MS = 3600 * 1000,
     FIRST_STEPS = 9,
+    OUTAGE_PERCENT = 8,
+    LOSE_LOOK_MS = 250,
     STORM_STEPS = 50,   /* within which the node goes down again, */
     RECOVERY_STEPS = 8, /* or before it is up at all */
     DECAY_COMMITS = 30, /* after which what had been written before is vouched for */
@@ -40,13 +42,22 @@ static void crash_client(lw_sim_run *it) {
     }
 }
 
+/* Of all nodes at once: nobody remembers what was not on a disk. */
+static void lose_power(lw_sim_run *it) {
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        lw_sim_end_node(&it->nodes[index], true);
+    }
+}
+
 static void crash_something(void *argument) {
     lw_sim_run *it = argument;
     if (!it->troubled) {
         return;
     }
     uint64_t choice = lw_chance_below(&it->chance, 10);
-    if (choice < 2) {
+    if (it->options->scenario->outage && lw_chance_percent(&it->chance, OUTAGE_PERCENT)) {
+        lose_power(it);
+    } else if (choice < 2) {
         crash_client(it);
     } else if (choice < 4) {
         lw_sim_end_node(draw_node(it), false);
@@ -177,6 +188,29 @@ static void fill_disk(void *argument) {
     lw_sim_after(it, lw_chance_between(&it->chance, 500, LW_SIM_SAFETY_MS / 2), empty_disks);
 }
 
+/* A disk is lost for good, once all its shards can do without it. Who was there never comes back:
+ * somebody new joins from that machine. */
+static void lose_disk(void *argument) {
+    lw_sim_run *it = argument;
+    uint32_t place = (uint32_t)lw_chance_below(&it->chance, it->node_count);
+    lw_sim_member *node = &it->nodes[place];
+    if (!it->troubled) {
+        return;
+    }
+    if (node->id == 0 || node->out || node->leaving || !lw_sim_watch_dispensable(it, place)) {
+        lw_sim_after(it, LOSE_LOOK_MS, lose_disk);
+        return;
+    }
+    lw_sim_end_node(node, true);
+    lw_host_replace_disk(node->host);
+    lw_sim_watch_forget(it, place);
+    node->lost_id = node->id;
+    node->id = 0;
+    node->incarnation = 0;
+    node->replaced = true;
+    node->drained = false;
+}
+
 /* A file of the log that is in use or was; none: a path of no size. */
 static void draw_log_file(lw_sim_run *it, char path[LW_PATH_SIZE]) {
     lw_buffer paths = lw_buffer_in(it->memory);
@@ -262,6 +296,10 @@ void lw_sim_begin_trouble(lw_sim_run *it) {
     }
     if (lw_chance_percent(chance, scenario->full_percent)) {
         strike_after(it, LW_SIM_SAFETY_MS / 2, fill_disk);
+    }
+    if (scenario->lose_percent > 0 && it->node_count > 2 &&
+        lw_chance_percent(chance, scenario->lose_percent)) {
+        strike_after(it, LW_SIM_SAFETY_MS / 2, lose_disk);
     }
     if (scenario->crash_every_ms != 0 && lw_chance_percent(chance, 30)) {
         lw_host_slow_disk(draw_node(it)->host, (uint32_t)lw_chance_between(chance, 2, 30));

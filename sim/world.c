@@ -297,6 +297,14 @@ void lw_host_crash_after(lw_host *host, uint64_t steps, lw_crash crash) {
     host->crash = crash;
 }
 
+void lw_host_replace_disk(lw_host *host) {
+    LW_ASSERT(host->processes == NULL);
+    lw_host_note(host, "replace_disk", NULL);
+    lw_world *world = host->world;
+    host->disk = lw_disk_open(world->memory, lw_chance_of(host->seed, 100 + host->boot_count),
+                              &world->faults, world->hits);
+}
+
 void lw_host_slow_disk(lw_host *host, uint32_t factor) {
     LW_ASSERT(factor > 0);
     host->disk_factor = factor;

@@ -95,6 +95,8 @@ typedef enum lw_crash {
 /* Lets power fail at the host's step number `steps` from now; 0: its next one. */
 void lw_host_crash_after(lw_host *host, uint64_t steps, lw_crash crash);
 
+/* The host, on which nothing runs, gets a new, empty disk. */
+void lw_host_replace_disk(lw_host *host);
 /* From now on disk operations take `factor` times as long; 1: as usual. */
 void lw_host_slow_disk(lw_host *host, uint32_t factor);
 /* The clocks of the host run fast (or slow) by so many parts per million from now on. */

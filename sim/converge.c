@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Convergence: what several nodes must have come to once nothing strikes any more. */
+#include "node/group.h"
+#include "node/shards.h"
+#include "sim/run.h"
+#include "storage/store.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+/* ---- what every node says ------------------------------------------------------------------- */
+
+typedef struct look {
+    const lw_sim_run *run;
+    char *why;
+} look;
+
+static bool no(const look *at, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static bool no(const look *at, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(at->why, LW_SIM_WHY_SIZE, format, arguments);
+    va_end(arguments);
+    return false;
+}
+
+static const lw_shards *shards_at(const lw_sim_run *it, uint32_t place) {
+    const lw_sim_member *node = &it->nodes[place];
+    return node->state == LW_SIM_SERVING && node->node != NULL ? lw_node_shards(node->node) : NULL;
+}
+
+static bool all_serve(const look *at) {
+    const lw_sim_run *it = at->run;
+    uint64_t digest = 0;
+    const char *first = NULL;
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        const lw_sim_member *node = &it->nodes[place];
+        if (node->out) {
+            continue;
+        }
+        if (shards_at(it, place) == NULL) {
+            return no(at, "%s does not serve", node->name);
+        }
+        uint64_t its = lw_node_members_digest(node->node);
+        if (first != NULL && its != digest) {
+            return no(at, "%s and %s do not know the same members", first, node->name);
+        }
+        digest = its;
+        first = node->name;
+    }
+    return true;
+}
+
+/* Voters that a shard is to have. */
+static uint32_t wanted_voters(const lw_sim_run *it) {
+    uint32_t up = 0;
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        up += !it->nodes[place].out;
+    }
+    uint32_t wanted = up < it->voters ? up : it->voters;
+    return wanted % 2 == 0 && wanted > 0 ? wanted - 1 : wanted;
+}
+
+/* ---- one shard ------------------------------------------------------------------------------ */
+
+static bool is_up(const lw_sim_run *it, uint64_t node) {
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        if (it->nodes[place].id == node && !it->nodes[place].out) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool members_are_right(const look *at, uint64_t shard, const lw_group_figures *led) {
+    for (uint32_t index = 0; index < led->members.count; index++) {
+        const lw_shard_replica *member = &led->members.replicas[index];
+        if (member->role != LW_REPLICA_VOTER) {
+            return no(at, "shard %" PRIu64 " is changing its members", shard);
+        }
+        if (!is_up(at->run, member->node)) {
+            return no(at, "shard %" PRIu64 " counts on node %016" PRIx64 ", which is gone", shard,
+                      member->node);
+        }
+    }
+    uint32_t count = led->members.count == 0 ? 1 : led->members.count;
+    if (count != wanted_voters(at->run)) {
+        return no(at, "shard %" PRIu64 " has %u voters, and is to have %u", shard, count,
+                  wanted_voters(at->run));
+    }
+    return true;
+}
+
+static bool is_member(const lw_group_figures *led, uint64_t node) {
+    bool found = led->members.count == 0;
+    for (uint32_t index = 0; index < led->members.count; index++) {
+        found = found || led->members.replicas[index].node == node;
+    }
+    return found;
+}
+
+static bool replicas_are_right(const look *at, uint64_t shard, const lw_group_figures *led) {
+    const lw_sim_run *it = at->run;
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        const lw_shards *shards = shards_at(it, place);
+        const lw_replica *replica = shards == NULL ? NULL : lw_shards_find(shards, shard);
+        lw_group_figures figures = {0};
+        if (replica != NULL) {
+            lw_replica_group_figures(replica, &figures);
+        }
+        if ((replica != NULL) != (!it->nodes[place].out && is_member(led, it->nodes[place].id))) {
+            return no(at, "%s %s shard %" PRIu64, it->nodes[place].name,
+                      replica != NULL ? "still holds" : "does not hold", shard);
+        }
+        if (figures.halted) {
+            return no(at, "%s has halted its replica of shard %" PRIu64, it->nodes[place].name,
+                      shard);
+        }
+        if (replica != NULL &&
+            (figures.applied_index != led->last_index || figures.last_index != led->last_index)) {
+            return no(at, "%s has applied shard %" PRIu64 " up to %" PRIu64 " of %" PRIu64,
+                      it->nodes[place].name, shard, figures.applied_index, led->last_index);
+        }
+    }
+    return true;
+}
+
+/* The one that serves it; NULL and `why`: none, or two. */
+static const lw_replica *server_of(const look *at, uint64_t shard) {
+    const lw_replica *server = NULL;
+    for (uint32_t place = 0; place < at->run->node_count; place++) {
+        const lw_shards *shards = shards_at(at->run, place);
+        const lw_replica *replica = shards == NULL ? NULL : lw_shards_find(shards, shard);
+        if (replica == NULL || !lw_replica_leads(replica)) {
+            continue;
+        }
+        if (server != NULL) {
+            (void)no(at, "two nodes serve shard %" PRIu64, shard);
+            return NULL;
+        }
+        server = replica;
+    }
+    if (server == NULL) {
+        (void)no(at, "nobody serves shard %" PRIu64, shard);
+    }
+    return server;
+}
+
+typedef struct range {
+    uint64_t shard;
+    lw_bytes start, end;
+} range;
+
+static bool shard_is_right(const look *at, uint64_t shard, range *covers) {
+    const lw_replica *server = server_of(at, shard);
+    if (server == NULL) {
+        return false;
+    }
+    lw_replica_figures figures;
+    lw_group_figures led;
+    lw_replica_figures_get(server, &figures);
+    lw_replica_group_figures(server, &led);
+    lw_shard_descriptor descriptor;
+    lw_replica_descriptor(server, &descriptor);
+    *covers = (range){.shard = shard, .start = descriptor.start, .end = descriptor.end};
+    if (figures.open > 0) {
+        return no(at, "%" PRIu64 " transactions have locks in shard %" PRIu64, figures.open, shard);
+    }
+    return members_are_right(at, shard, &led) && replicas_are_right(at, shard, &led);
+}
+
+static int by_start(const void *a, const void *b) {
+    return lw_compare(((const range *)a)->start, ((const range *)b)->start);
+}
+
+bool lw_sim_converged(const lw_sim_run *it, char why[LW_SIM_WHY_SIZE]) {
+    look at = {.run = it, .why = why};
+    range ranges[LW_SIM_WATCHED_MAX];
+    uint32_t count = it->watch.shard_count;
+    if (!it->operator_done) {
+        return no(&at, "operators have not had done what they asked");
+    }
+    if (!all_serve(&at)) {
+        return false;
+    }
+    for (uint32_t index = 0; index < count; index++) {
+        if (!shard_is_right(&at, it->watch.shards[index].shard, &ranges[index])) {
+            return false;
+        }
+    }
+    qsort(ranges, count, sizeof(ranges[0]), by_start);
+    for (uint32_t index = 0; index < count; index++) {
+        bool begins = index == 0 ? ranges[0].start.size == 0
+                                 : lw_compare(ranges[index - 1].end, ranges[index].start) == 0;
+        bool ends = (ranges[index].end.size == 0) == (index == count - 1);
+        if (!begins || !ends) {
+            return no(&at, "a key is in the range of no shard, or of two, at shard %" PRIu64,
+                      ranges[index].shard);
+        }
+    }
+    return count > 0 || no(&at, "there is no shard");
+}
+
+/* ---- equal data ----------------------------------------------------------------------------- */
+
+/* One replica, read by a fiber of its node. */
+typedef struct reading {
+    lw_tree *tree;
+    lw_env *env;
+    uint64_t shard;
+    uint32_t place;
+    uint64_t index, safepoint, hash, entries;
+    lw_status status;
+    bool done;
+} reading;
+
+struct lw_sim_comparison {
+    reading readings[LW_SIM_WATCHED_MAX * LW_SIM_NODES_MAX];
+    uint32_t count;
+};
+
+/* After a compaction what the safepoint lets go is gone everywhere alike. */
+LW_YIELDS static lw_status read_replica(reading *self) {
+    self->safepoint = lw_tree_safepoint(self->tree);
+    LW_TRY(lw_tree_compact(self->tree));
+    self->index = lw_tree_applied(self->tree);
+    lw_snapshot *snapshot = lw_snapshot_open(self->tree);
+    lw_cursor *cursor = lw_cursor_open(snapshot, (lw_bytes){0}, (lw_bytes){0});
+    lw_status status = lw_cursor_first(cursor);
+    while (status == LW_OK && lw_cursor_valid(cursor)) {
+        self->hash = lw_hash(self->hash, lw_cursor_key(cursor));
+        self->hash = lw_hash(self->hash, lw_cursor_value(cursor));
+        self->entries++;
+        status = lw_cursor_next(cursor);
+    }
+    lw_cursor_close(cursor);
+    lw_snapshot_close(snapshot);
+    return status;
+}
+
+LW_YIELDS static void reading_main(void *argument) {
+    reading *self = argument;
+    self->status = read_replica(self);
+    self->done = true;
+}
+
+void lw_sim_compare_begin(lw_sim_run *it) {
+    if (it->comparison == NULL) {
+        it->comparison = lw_allocate(it->memory, sizeof(*it->comparison));
+    }
+    struct lw_sim_comparison *all = it->comparison;
+    all->count = 0;
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        const lw_shards *shards = shards_at(it, place);
+        for (uint32_t index = 0; shards != NULL && index < lw_shards_count(shards); index++) {
+            lw_shard_descriptor shard;
+            const lw_replica *replica = lw_shards_at(shards, index);
+            lw_replica_descriptor(replica, &shard);
+            if (lw_replica_tree(replica) == NULL) {
+                continue;
+            }
+            reading *one = &all->readings[all->count++];
+            *one = (reading){.tree = lw_replica_tree(replica),
+                             .env = it->nodes[place].env,
+                             .shard = shard.id,
+                             .place = place};
+            lw_env_start(one->env, "reading", reading_main, one);
+        }
+    }
+}
+
+/* Two replicas of a shard. */
+static lw_sim_likeness likeness(const lw_sim_run *it, const reading *one, const reading *other,
+                                char why[LW_SIM_WHY_SIZE]) {
+    if (one->status != LW_OK || other->status != LW_OK || one->index != other->index ||
+        one->safepoint != other->safepoint) {
+        (void)snprintf(why, LW_SIM_WHY_SIZE,
+                       "shard %" PRIu64 " was not read at one moment: %s at %" PRIu64
+                       " above %" PRIu64 ", %s at %" PRIu64 " above %" PRIu64,
+                       one->shard, it->nodes[one->place].name, one->index, one->safepoint,
+                       it->nodes[other->place].name, other->index, other->safepoint);
+        return LW_SIM_UNLIKE_MOMENTS;
+    }
+    if (one->hash != other->hash) {
+        (void)snprintf(why, LW_SIM_WHY_SIZE,
+                       "%s has %" PRIu64 " entries in shard %" PRIu64 " at index %" PRIu64
+                       ", %s has %" PRIu64 ", not the same",
+                       it->nodes[one->place].name, one->entries, one->shard, one->index,
+                       it->nodes[other->place].name, other->entries);
+        return LW_SIM_DIFFERENT;
+    }
+    return LW_SIM_ALIKE;
+}
+
+lw_sim_likeness lw_sim_compare_end(const lw_sim_run *it, char why[LW_SIM_WHY_SIZE]) {
+    const struct lw_sim_comparison *all = it->comparison;
+    lw_sim_likeness worst = LW_SIM_ALIKE;
+    for (uint32_t index = 0; index < all->count; index++) {
+        if (!all->readings[index].done) {
+            return LW_SIM_READING;
+        }
+    }
+    for (uint32_t index = 0; index < all->count; index++) {
+        for (uint32_t other = 0; other < index; other++) {
+            const reading *one = &all->readings[index], *two = &all->readings[other];
+            if (one->shard != two->shard || worst == LW_SIM_DIFFERENT) {
+                continue;
+            }
+            lw_sim_likeness pair = likeness(it, two, one, why);
+            worst = pair == LW_SIM_ALIKE ? worst : pair;
+        }
+    }
+    return worst;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operators: a process that asks what people ask on the command line, while everything goes on:
+ * nodes drain and fill again, shards move, leaders hand over, a node leaves for good. In the peace
+ * it sets right what it began, so that it is known what should come of it. */
+#include "client/client.h"
+#include "client/operate_lattice.h"
+#include "node/shards.h"
+#include "sim/run.h"
+
+enum {
+    ASK_MS = 4000,
+    PAUSE_MS = 200,
+    KEY_MAX = 64,
+    LEAVERS_MIN_NODES = 4, /* fewer would have fewer replicas afterwards */
+};
+
+typedef struct operator_fiber {
+    lw_sim_run *of;
+    lw_env *env;
+    lw_client *client;
+} operator_fiber;
+
+static uint64_t below(lw_env *env, uint64_t bound) {
+    return lw_env_random_below(env, bound);
+}
+
+static lw_sim_member *draw_node(const operator_fiber *self) {
+    return &self->of->nodes[below(self->env, self->of->node_count)];
+}
+
+/* Where some shard begins, as any node knows. */
+static bool draw_shard(const operator_fiber *self, uint8_t key[KEY_MAX], lw_bytes *start) {
+    const lw_sim_member *node = draw_node(self);
+    const lw_shards *shards =
+        node->state == LW_SIM_SERVING && node->node != NULL ? lw_node_shards(node->node) : NULL;
+    uint32_t count = shards == NULL ? 0 : lw_shards_count(shards);
+    if (count == 0) {
+        return false;
+    }
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(lw_shards_at(shards, (uint32_t)below(self->env, count)), &shard);
+    if (shard.start.size > KEY_MAX) {
+        return false;
+    }
+    if (shard.start.size > 0) {
+        memcpy(key, shard.start.data, shard.start.size);
+    }
+    *start = lw_view(key, shard.start.size);
+    return true;
+}
+
+/* ---- what is asked while there is trouble --------------------------------------------------- */
+
+LW_YIELDS static void move_shard(operator_fiber *self) {
+    uint8_t key[KEY_MAX];
+    lw_bytes start;
+    uint64_t to = draw_node(self)->id, from = draw_node(self)->id;
+    if (to == 0 || from == 0 || to == from || !draw_shard(self, key, &start)) {
+        return;
+    }
+    if (below(self->env, 2) == 0) {
+        (void)!lw_operate_transfer(self->client, start, to);
+    } else {
+        (void)!lw_operate_move(self->client, start, to, from);
+    }
+}
+
+LW_YIELDS static void drain_node(operator_fiber *self) {
+    lw_sim_member *node = draw_node(self);
+    if (node->id == 0 || node->out || node->leaving) {
+        return;
+    }
+    bool on = !node->drained;
+    node->drained = true; /* whatever becomes of the request */
+    if (lw_operate_drain(self->client, node->id, on) == LW_OK) {
+        node->drained = on;
+    }
+}
+
+LW_YIELDS static void have_node_leave(operator_fiber *self) {
+    lw_sim_run *it = self->of;
+    lw_sim_member *node = draw_node(self);
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        const lw_sim_member *each = &it->nodes[index];
+        if (each->leaving || each->lost_id != 0 || each->id == 0) {
+            return; /* one at a time */
+        }
+    }
+    if (it->node_count >= LEAVERS_MIN_NODES) {
+        node->leaving = true;
+        (void)!lw_operate_leave(self->client, node->id, false);
+    }
+}
+
+LW_YIELDS static void ask_something(operator_fiber *self) {
+    uint64_t choice = below(self->env, 20);
+    if (choice < 13) {
+        move_shard(self);
+    } else if (choice < 19) {
+        drain_node(self);
+    } else {
+        have_node_leave(self);
+    }
+}
+
+/* ---- the peace ------------------------------------------------------------------------------ */
+
+/* True if there is nothing more to ask about the node. */
+LW_YIELDS static bool settle_node(operator_fiber *self, lw_sim_member *node) {
+    if (node->lost_id != 0) {
+        if (lw_operate_leave(self->client, node->lost_id, true) != LW_OK) {
+            return false;
+        }
+        node->lost_id = 0;
+    }
+    if (node->out || node->id == 0) {
+        return node->out;
+    }
+    if (node->leaving) {
+        (void)!lw_operate_leave(self->client, node->id, false);
+        return false; /* until it is out */
+    }
+    if (node->drained && lw_operate_drain(self->client, node->id, false) == LW_OK) {
+        node->drained = false;
+    }
+    return !node->drained;
+}
+
+LW_YIELDS static bool settle_all(operator_fiber *self) {
+    bool settled = true;
+    for (uint32_t index = 0; index < self->of->node_count; index++) {
+        settled = settle_node(self, &self->of->nodes[index]) && settled;
+    }
+    return settled;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+LW_YIELDS static void operator_main(void *argument) {
+    operator_fiber *self = argument;
+    lw_sim_run *it = self->of;
+    lw_client_options options = {
+        .address = it->addresses, .label = "operator", .timeout_ms = ASK_MS};
+    lw_status opened = lw_client_open_in(self->env, &options, &self->client);
+    LW_ASSERT(opened == LW_OK);
+    uint64_t every_ms = it->options->scenario->operate_every_ms;
+    while (it->troubled) {
+        lw_env_sleep(self->env, (every_ms == 0 ? PAUSE_MS : below(self->env, 2 * every_ms)) *
+                                    LW_SIM_NS_PER_MS);
+        if (it->troubled && every_ms != 0) {
+            ask_something(self);
+        }
+    }
+    while (!settle_all(self)) {
+        lw_env_sleep(self->env, PAUSE_MS * LW_SIM_NS_PER_MS);
+    }
+    it->operator_done = true;
+    lw_close(self->client);
+}
+
+void lw_sim_operate(lw_sim_run *it) {
+    it->operator_host = lw_world_host(it->world, "operator");
+    lw_env *env = lw_host_boot(it->operator_host);
+    operator_fiber *self = lw_allocate(env->memory, sizeof(*self));
+    *self = (operator_fiber){.of = it, .env = env};
+    lw_env_start(env, "operator", operator_main, self);
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim/watch.h"
+
+#include "node/group.h"
+#include "node/shards.h"
+#include "sim/run.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+
+enum { LOOK_MS = 7 };
+
+/* A replica that is looked at. */
+typedef struct sight {
+    lw_sim_run *run;
+    uint32_t place; /* of the node */
+    uint64_t node;
+    lw_sim_shard_past *shard;
+    lw_sim_replica_past *past;
+    const lw_replica *replica;
+    lw_group_figures figures;
+} sight;
+
+static void broken(const sight *it, const char *what, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void broken(const sight *it, const char *what, const char *format, ...) {
+    char text[200], line[280];
+    lw_sim_watch *watch = &it->run->watch;
+    if (watch->broken) {
+        return;
+    }
+    watch->broken = true;
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    (void)snprintf(line, sizeof(line), "%s, shard %" PRIu64 ": %s at %" PRIu64 " ms",
+                   it->run->nodes[it->place].name, it->shard->shard, text,
+                   lw_world_now(it->run->world) / LW_SIM_NS_PER_MS);
+    lw_sim_fail(it->run, what, line);
+}
+
+static lw_sim_shard_past *past_of(lw_sim_watch *watch, uint64_t shard) {
+    for (uint32_t index = 0; index < watch->shard_count; index++) {
+        if (watch->shards[index].shard == shard) {
+            return &watch->shards[index];
+        }
+    }
+    LW_ASSERT(watch->shard_count < LW_SIM_WATCHED_MAX);
+    lw_sim_shard_past *added = &watch->shards[watch->shard_count++];
+    *added = (lw_sim_shard_past){.shard = shard};
+    return added;
+}
+
+/* ---- one replica ---------------------------------------------------------------------------- */
+
+static void judge_restart(const sight *it) {
+    const lw_sim_replica_past *past = it->past;
+    const lw_group_figures *now = &it->figures;
+    if (now->last_index < past->applied) {
+        broken(it, "durability", "came back with entries up to %" PRIu64 ", had applied %" PRIu64,
+               now->last_index, past->applied);
+    }
+    if (now->term < past->led) {
+        broken(it, "durability", "came back in term %" PRIu64 ", had led in %" PRIu64, now->term,
+               past->led);
+    }
+    if (now->term == past->acknowledged_term && now->last_index < past->acknowledged) {
+        broken(it, "durability",
+               "came back with entries up to %" PRIu64 ", had acknowledged %" PRIu64,
+               now->last_index, past->acknowledged);
+    }
+}
+
+static void judge_leader(const sight *it) {
+    lw_sim_shard_past *shard = it->shard;
+    const lw_group_figures *now = &it->figures;
+    if (now->term == shard->term && shard->leader != it->node) {
+        broken(it, "election safety", "two nodes lead in term %" PRIu64, now->term);
+    }
+    if (now->term > shard->term) {
+        shard->term = now->term;
+        shard->leader = it->node;
+    }
+    it->past->led = now->term;
+    if (lw_replica_leads(it->replica) && now->term > shard->committed_term &&
+        now->last_index < shard->committed) {
+        broken(it, "leader completeness",
+               "serves in term %" PRIu64 " with entries up to %" PRIu64 ", and %" PRIu64
+               " was committed in term %" PRIu64,
+               now->term, now->last_index, shard->committed, shard->committed_term);
+    }
+    if (now->leased && lw_replica_leads(it->replica)) {
+        if (shard->leased_at == it->run->watch.looks && shard->leased_by != it->place) {
+            broken(it, "leases", "it and %s serve under a lease",
+                   it->run->nodes[shard->leased_by].name);
+        }
+        shard->leased_at = it->run->watch.looks;
+        shard->leased_by = it->place;
+    }
+}
+
+/* What it counts on from others. */
+static void note_acknowledged(const sight *it) {
+    for (uint32_t index = 0; index < it->figures.peer_count; index++) {
+        const lw_group_peer *peer = &it->figures.peers[index];
+        for (uint32_t place = 0; place < it->run->node_count; place++) {
+            lw_sim_replica_past *past = &it->shard->replicas[place];
+            if (it->run->nodes[place].id != peer->node || past->boot == 0) {
+                continue;
+            }
+            if (past->acknowledged_term != it->figures.term || past->acknowledged < peer->match) {
+                past->acknowledged_term = it->figures.term;
+                past->acknowledged = peer->match;
+            }
+        }
+    }
+}
+
+static void look_at_replica(lw_sim_run *run, uint32_t place, const lw_replica *replica) {
+    const lw_sim_member *node = &run->nodes[place];
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(replica, &shard);
+    sight it = {.run = run, .place = place, .node = node->id, .replica = replica};
+    it.shard = past_of(&run->watch, shard.id);
+    it.past = &it.shard->replicas[place];
+    lw_replica_group_figures(replica, &it.figures);
+    if (lw_replica_tree(replica) == NULL || it.figures.last_index == 0) {
+        *it.past = (lw_sim_replica_past){0}; /* it is new here, or was taken away meanwhile */
+        return;
+    }
+    if (it.past->boot != 0 && it.past->boot != node->boot) {
+        judge_restart(&it);
+    }
+    it.past->boot = node->boot;
+    it.past->applied =
+        it.figures.applied_index > it.past->applied ? it.figures.applied_index : it.past->applied;
+    if (it.figures.leading) {
+        judge_leader(&it);
+        note_acknowledged(&it);
+    }
+    if (it.figures.committed_index > it.shard->committed) {
+        it.shard->committed = it.figures.committed_index;
+        it.shard->committed_term = it.figures.term;
+    }
+}
+
+/* ---- one node ------------------------------------------------------------------------------- */
+
+static void judge_ranges(lw_sim_run *run, uint32_t place, const lw_shards *shards) {
+    lw_shard_descriptor before = {0}, shard;
+    bool any = false;
+    for (uint32_t index = 0; index < lw_shards_count(shards); index++) {
+        const lw_replica *replica = lw_shards_at(shards, index);
+        if (lw_replica_tree(replica) == NULL) {
+            continue; /* its range is what others say */
+        }
+        lw_replica_descriptor(replica, &shard);
+        if (any && (before.end.size == 0 || lw_compare(before.end, shard.start) > 0)) {
+            sight it = {.run = run, .place = place, .shard = past_of(&run->watch, shard.id)};
+            broken(&it, "ranges", "overlaps shard %" PRIu64 " on the same node", before.id);
+        }
+        before = shard;
+        any = true;
+    }
+}
+
+/* What it holds no more it owes no more. */
+static void drop_absent(lw_sim_run *run, uint32_t place, const lw_shards *shards) {
+    for (uint32_t index = 0; index < run->watch.shard_count; index++) {
+        lw_sim_shard_past *shard = &run->watch.shards[index];
+        if (shard->replicas[place].boot != 0 && lw_shards_find(shards, shard->shard) == NULL) {
+            shard->replicas[place] = (lw_sim_replica_past){0};
+        }
+    }
+}
+
+static void look_at_node(lw_sim_run *run, uint32_t place) {
+    const lw_sim_member *node = &run->nodes[place];
+    const lw_shards *shards =
+        node->state == LW_SIM_SERVING && node->node != NULL ? lw_node_shards(node->node) : NULL;
+    if (shards == NULL || !lw_host_running(node->host)) {
+        return;
+    }
+    for (uint32_t index = 0; index < lw_shards_count(shards); index++) {
+        look_at_replica(run, place, lw_shards_at(shards, index));
+    }
+    judge_ranges(run, place, shards);
+    drop_absent(run, place, shards);
+}
+
+static void look(void *argument) {
+    lw_sim_run *it = argument;
+    it->watch.looks++;
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        look_at_node(it, place);
+    }
+    lw_sim_after(it, LOOK_MS, look);
+}
+
+void lw_sim_watch_begin(lw_sim_run *it) {
+    _Static_assert((int)LW_SIM_WATCHED_NODES_MAX == (int)LW_SIM_NODES_MAX, "all are watched");
+    look(it);
+}
+
+void lw_sim_watch_forget(lw_sim_run *it, uint32_t node) {
+    for (uint32_t index = 0; index < it->watch.shard_count; index++) {
+        it->watch.shards[index].replicas[node] = (lw_sim_replica_past){0};
+    }
+}
+
+/* ---- what may be lost ----------------------------------------------------------------------- */
+
+/* Whether `node` is dispensable to a shard that `replica` serves. */
+static bool dispensable_to(const lw_replica *replica, uint64_t node) {
+    lw_group_figures figures;
+    lw_replica_group_figures(replica, &figures);
+    uint32_t voters = 0, others = 0;
+    for (uint32_t index = 0; index < figures.members.count; index++) {
+        const lw_shard_replica *member = &figures.members.replicas[index];
+        if (member->role != LW_REPLICA_VOTER) {
+            return false;
+        }
+        voters++;
+        others += member->node != node;
+    }
+    return voters >= 3 && others > voters / 2;
+}
+
+bool lw_sim_watch_dispensable(lw_sim_run *it, uint32_t node) {
+    for (uint32_t index = 0; index < it->watch.shard_count; index++) {
+        bool served = false;
+        for (uint32_t place = 0; place < it->node_count; place++) {
+            const lw_sim_member *each = &it->nodes[place];
+            const lw_shards *shards = each->state == LW_SIM_SERVING && each->node != NULL
+                                          ? lw_node_shards(each->node)
+                                          : NULL;
+            const lw_replica *replica =
+                shards == NULL ? NULL : lw_shards_find(shards, it->watch.shards[index].shard);
+            if (replica != NULL && lw_replica_leads(replica)) {
+                served = true;
+                if (!dispensable_to(replica, it->nodes[node].id)) {
+                    return false;
+                }
+            }
+        }
+        if (!served) {
+            return false;
+        }
+    }
+    return it->watch.shard_count > 0;
+}

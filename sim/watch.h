@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The watch: what must be so at every moment of a run of several nodes, whatever goes wrong. It
+ * looks at all nodes every few milliseconds, between events, and notes what each has shown of its
+ * replicas. What breaks is a failure of the run.
+ *
+ * Invariants that it holds the nodes to
+ * 1. One node at most leads a shard in a term, over all restarts (election safety; a vote that was
+ *    not durable before it was told breaks it).
+ * 2. At one true instant one node at most serves a shard under a lease (hazard R7).
+ * 3. Who serves a shard has all that any replica knew to be committed in an earlier term (leader
+ *    completeness; hazards R1, R2, R4).
+ * 4. A replica comes back from a restart with all it had applied, in no earlier term than it led
+ *    in, and, if it is still in that term, with all that its leader counts as durable there
+ *    (hazard R1).
+ * 5. The shards of a node hold no key twice (hazard R11).
+ * 6. No replica finds that it differs from its leader (hazard R17). */
+#ifndef LW_SIM_WATCH_H
+#define LW_SIM_WATCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct lw_sim_run;
+
+enum { LW_SIM_WATCHED_MAX = 128, LW_SIM_WATCHED_NODES_MAX = 7 };
+
+/* What a node has shown of its replica of a shard. */
+typedef struct lw_sim_replica_past {
+    uint64_t boot;    /* the last one in which it was looked at; 0: it has none, or nothing of it */
+    uint64_t applied; /* the highest index */
+    uint64_t led;     /* the last term in which it led */
+    uint64_t acknowledged, acknowledged_term; /* what its leader counts on, of that term */
+} lw_sim_replica_past;
+
+typedef struct lw_sim_shard_past {
+    uint64_t shard;
+    uint64_t term, leader; /* the highest one in which somebody led, and that node's id */
+    uint64_t committed, committed_term; /* the highest index, known by whom in that term */
+    uint64_t leased_at;                 /* which look last found a lease, and of whom */
+    uint32_t leased_by;
+    lw_sim_replica_past replicas[LW_SIM_WATCHED_NODES_MAX];
+} lw_sim_shard_past;
+
+typedef struct lw_sim_watch {
+    lw_sim_shard_past shards[LW_SIM_WATCHED_MAX];
+    uint32_t shard_count;
+    uint64_t looks;
+    bool broken; /* said once */
+} lw_sim_watch;
+
+/* Looks from now on. */
+void lw_sim_watch_begin(struct lw_sim_run *it);
+/* The disk of this one of the nodes is gone, and with it all it has shown. */
+void lw_sim_watch_forget(struct lw_sim_run *it, uint32_t node);
+/* Whether every shard that is known has, on the disks of other nodes, a majority of voters whose
+ * set is not about to change: then this node's disk may be lost. */
+bool lw_sim_watch_dispensable(struct lw_sim_run *it, uint32_t node);
+
+#endif
