@@ -14,6 +14,9 @@ enum {
 };
 
 void lw_sim_fail(lw_sim_run *it, const char *what, const char *detail) {
+    if (it->node_count > 1 && it->account.size == 0) {
+        lw_sim_watch_print(it, &it->account);
+    }
     lw_buffer_print(&it->result->failures, "%s%s%s\n", what, detail[0] != 0 ? ": " : "", detail);
 }
 

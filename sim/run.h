@@ -68,6 +68,7 @@ typedef struct lw_sim_run {
     lw_host *operator_host;
     bool operator_done; /* all is as it should stay */
     struct lw_sim_comparison *comparison;
+    lw_buffer account; /* of the nodes, when the first promise was broken */
     lw_workload workload;
     lw_host *client_hosts[LW_SIM_CLIENTS_MAX];
     lw_workload_client clients[LW_SIM_CLIENTS_MAX];

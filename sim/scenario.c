@@ -322,6 +322,7 @@ static void report_failure(const lw_sim_run *it) {
     FILE *to = it->options->report;
     if (to != NULL) {
         lw_world_report(it->world, to);
+        (void)fwrite(it->account.data, 1, it->account.size, to);
     }
 }
 
@@ -340,6 +341,7 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     it->options = options;
     it->result = result;
     it->memory = memory;
+    it->account = lw_buffer_in(memory);
     it->world = lw_world_open(options->seed, &none);
     it->chance = lw_world_chance(it->world, "scenario");
     lw_world_trace_to(it->world, options->trace);
@@ -380,5 +382,6 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     lw_world_close(it->world);
     lw_workload_reset(&it->workload);
     lw_free(memory, it->comparison);
+    lw_buffer_reset(&it->account);
     lw_free(memory, it);
 }

@@ -79,6 +79,10 @@ static void judge_leader(const sight *it) {
         broken(it, "election safety", "two nodes lead in term %" PRIu64, now->term);
     }
     if (now->term > shard->term) {
+        char text[48];
+        (void)snprintf(text, sizeof(text), "shard %" PRIu64 " in term %" PRIu64, shard->shard,
+                       now->term);
+        lw_host_note(it->run->nodes[it->place].host, "leads", text);
         shard->term = now->term;
         shard->leader = it->node;
     }
@@ -249,4 +253,55 @@ bool lw_sim_watch_dispensable(lw_sim_run *it, uint32_t node) {
         }
     }
     return it->watch.shard_count > 0;
+}
+
+/* ---- an account ----------------------------------------------------------------------------- */
+
+static void print_members(const lw_group_figures *figures, lw_buffer *text) {
+    static const char *const roles[] = {"", "voter", "learner", "joining", "leaving"};
+    for (uint32_t index = 0; index < figures->members.count; index++) {
+        const lw_shard_replica *member = &figures->members.replicas[index];
+        lw_buffer_print(text, " %016" PRIx64 " %s", member->node, roles[member->role]);
+        for (uint32_t peer = 0; figures->leading && peer < figures->peer_count; peer++) {
+            const lw_group_peer *of = &figures->peers[peer];
+            if (of->node == member->node) {
+                lw_buffer_print(text, " (match %" PRIu64 "%s%s)", of->match,
+                                of->reachable ? "" : ", unreachable",
+                                of->in_snapshot ? ", snapshot" : "");
+            }
+        }
+    }
+}
+
+static void print_replica(const lw_replica *replica, lw_buffer *text) {
+    lw_group_figures figures;
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(replica, &shard);
+    lw_replica_group_figures(replica, &figures);
+    lw_buffer_print(text,
+                    "  shard %" PRIu64 " epoch %" PRIu64 ".%" PRIu64 "%s%s%s%s term %" PRIu64
+                    " leader %016" PRIx64 " last %" PRIu64 " committed %" PRIu64 " applied %" PRIu64
+                    " of",
+                    shard.id, shard.epoch.range_version, shard.epoch.config_version,
+                    lw_replica_tree(replica) == NULL ? " no tree" : "",
+                    lw_replica_leads(replica) ? " serves" : "", figures.leading ? " leads" : "",
+                    figures.halted ? " halted" : "", figures.term, figures.leader,
+                    figures.last_index, figures.committed_index, figures.applied_index);
+    print_members(&figures, text);
+    lw_buffer_append(text, lw_text("\n"));
+}
+
+void lw_sim_watch_print(const lw_sim_run *it, lw_buffer *text) {
+    static const char *const states[] = {"down", "opening", "serving", "failed"};
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        const lw_sim_member *node = &it->nodes[place];
+        lw_buffer_print(text, "%s %016" PRIx64 " %s%s%s%s\n", node->name, node->id,
+                        states[node->state], node->drained ? ", drained" : "",
+                        node->leaving ? ", leaving" : "", node->out ? ", out" : "");
+        const lw_shards *shards =
+            node->state == LW_SIM_SERVING && node->node != NULL ? lw_node_shards(node->node) : NULL;
+        for (uint32_t index = 0; shards != NULL && index < lw_shards_count(shards); index++) {
+            print_replica(lw_shards_at(shards, index), text);
+        }
+    }
 }

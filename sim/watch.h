@@ -17,8 +17,7 @@
 #ifndef LW_SIM_WATCH_H
 #define LW_SIM_WATCH_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "base/bytes.h"
 
 struct lw_sim_run;
 
@@ -50,6 +49,8 @@ typedef struct lw_sim_watch {
 
 /* Looks from now on. */
 void lw_sim_watch_begin(struct lw_sim_run *it);
+/* Appends a line for each node and each replica: for the report of a failure. */
+void lw_sim_watch_print(const struct lw_sim_run *it, lw_buffer *text);
 /* The disk of this one of the nodes is gone, and with it all it has shown. */
 void lw_sim_watch_forget(struct lw_sim_run *it, uint32_t node);
 /* Whether every shard that is known has, on the disks of other nodes, a majority of voters whose

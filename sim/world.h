@@ -95,6 +95,8 @@ typedef enum lw_crash {
 /* Lets power fail at the host's step number `steps` from now; 0: its next one. */
 void lw_host_crash_after(lw_host *host, uint64_t steps, lw_crash crash);
 
+/* Adds to the trace what somebody sees at the host; `text` may be NULL. */
+void lw_host_note(const lw_host *host, const char *what, const char *text);
 /* The host, on which nothing runs, gets a new, empty disk. */
 void lw_host_replace_disk(lw_host *host);
 /* From now on disk operations take `factor` times as long; 1: as usual. */

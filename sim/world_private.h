@@ -57,7 +57,6 @@ uint64_t lw_host_clock_now(const lw_host *host);
 uint64_t lw_host_clock_wall_ms(lw_host *host);
 /* The virtual time at which the host's monotonic clock will show `host_ns`, as it runs now. */
 uint64_t lw_host_clock_virtual(const lw_host *host, uint64_t host_ns);
-void lw_host_note(const lw_host *host, const char *what, const char *text);
 
 /* ---- env_sim.c ------------------------------------------------------------------------------ */
 
