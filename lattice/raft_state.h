@@ -52,13 +52,14 @@ void lw_raft_log_reset(lw_raft *raft, uint64_t index, uint64_t term);
 
 /* ---- raft_config.c --------------------------------------------------------------------------- */
 
-/* Whether it lacks what an earlier replica on this node may have promised; without a configuration
- * it cannot have been made a voter. */
+/* Whether it lacks what an earlier replica on this node may have promised. One that knows no
+ * configuration yet has promised nothing, and may be a voter: of a group that a split began, if a
+ * snapshot brought this node behind that split. */
 static inline bool lw_raft_mute(const lw_raft *raft) {
     if (LW_RAFT_PLANTED(raft, LW_RAFT_BUG_MADE_ANEW_VOTES)) {
         return false;
     }
-    return raft->config.count == 0 || raft->commit < raft->options.votes_from;
+    return raft->commit < raft->options.votes_from;
 }
 /* Whether `node` is in no configuration known here. */
 bool lw_raft_stranger(const lw_raft *raft, uint64_t node);

@@ -2,13 +2,13 @@
 /* Replicas that come, and that go.
  *
  * A node that is made a member of a group hears from its leader, and has nothing: it asks whoever
- * wrote for the shard's descriptor. If that names this node, and nothing speaks against it, a
- * replica is made that waits for a snapshot. Against it speak
- *   a tombstone    this node held the shard in a later configuration than the asked one knows, and
- *                  is no member any more (hazard R14)
- *   an overlap     a replica here holds some of these keys (hazard R11): its parent, which has not
- *                  come to the split yet, and then makes the child itself; or what the shard was
- *                  split from, which does not know yet that it was removed
+ * wrote for the shard's descriptor. So it does when it hears from who would lead: it may be a voter
+ * of a child whose parent came here as a snapshot from behind the split, and be needed. If that
+ * names this node, and nothing speaks against it, a replica is made that waits for a snapshot.
+ * Against it speak a tombstone    this node held the shard in a later configuration than the asked
+ * one knows, and is no member any more (hazard R14) an overlap     a replica here holds some of
+ * these keys (hazard R11): its parent, which has not come to the split yet, and then makes the
+ * child itself; or what the shard was split from, which does not know yet that it was removed
  * Whoever wrote goes on writing, so it is looked at again.
  *
  * A replica that is a member no more is told so by the leader, or finds out by asking now and then,
@@ -164,7 +164,8 @@ static uint32_t place_of(const lw_shards *shards, uint64_t group) {
 void shards_stranger(void *argument, uint64_t from, uint64_t group, lw_raft_kind kind) {
     lw_shards *shards = argument;
     uint32_t place = place_of(shards, 0);
-    if (kind != LW_RAFT_APPEND || group == 0 || shards->others.ask == NULL || !shards->serving ||
+    bool wants_member = kind == LW_RAFT_APPEND || kind == LW_RAFT_PREVOTE || kind == LW_RAFT_VOTE;
+    if (!wants_member || group == 0 || shards->others.ask == NULL || !shards->serving ||
         shards->dead || place == SHARDS_INTRODUCTIONS ||
         place_of(shards, group) < SHARDS_INTRODUCTIONS || shards_member_of(shards, group) != NULL) {
         return;

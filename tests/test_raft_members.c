@@ -185,6 +185,24 @@ static void a_voter_that_begins_anew_is_sent_all_again(void **state) { /* R14, S
     stage_close(s);
 }
 
+/* It is a voter of a group that a split began, and came behind that split by a snapshot: others may
+ * need its vote, and it has promised nothing. */
+static void a_replica_that_knows_nothing_yet_votes_and_does_not_stand(void **state) {
+    (void)state;
+    lw_raft_config none = {0};
+    lw_raft_options options = options_for(2, &none);
+    lw_raft core;
+    lw_raft_init(&core, &options);
+    lw_raft_start(&core, SECOND);
+    lw_raft_message request = {
+        .kind = LW_RAFT_VOTE, .from = 1, .to = 2, .term = 3, .index = 6, .index_term = 2};
+    lw_raft_write write;
+    lw_raft_receive(&core, &request, 9 * (uint64_t)SECOND, &write);
+    assert_int_equal(core.vote, 1);
+    lw_raft_campaign(&core, 9 * (uint64_t)SECOND);
+    assert_int_equal(core.role, LW_RAFT_FOLLOWER);
+}
+
 /* ---- elections ------------------------------------------------------------------------------- */
 
 static void who_comes_back_does_not_disturb_a_leader(void **state) { /* R6 */
@@ -236,6 +254,7 @@ int main(void) {
         cmocka_unit_test(a_removed_node_hears_so_from_any_member),
         cmocka_unit_test(a_replica_made_anew_is_mute_until_it_knows_as_much),
         cmocka_unit_test(a_voter_that_begins_anew_is_sent_all_again),
+        cmocka_unit_test(a_replica_that_knows_nothing_yet_votes_and_does_not_stand),
         cmocka_unit_test(who_comes_back_does_not_disturb_a_leader),
         cmocka_unit_test(a_leader_that_nobody_hears_steps_down),
         cmocka_unit_test(a_lone_voter_leads_without_messages),
