@@ -62,7 +62,7 @@ lw_status replica_spread(lw_replica *replica) {
     if (decided <= replica->collected) {
         return LW_OK;
     }
-    LW_TRY(replica_log_room(replica, COLLECTED_ENTRY_SIZE + replica->descriptor_bytes.size));
+    LW_TRY(replica_log_room(replica, COLLECTED_ENTRY_SIZE + replica->descriptor_bytes.size, false));
     LW_MARK(replica->env, "replica.spreads_with_its_past");
     lw_buffer batch = lw_buffer_in(replica->env->memory);
     replica_proposal proposal = {.base = {.term = replica->leadership}};

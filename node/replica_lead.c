@@ -107,7 +107,8 @@ LW_YIELDS static lw_status prepare(lw_replica *replica, uint64_t *ceiling) {
     LW_TRY(replica_load_collected(replica));
     replica_open_forget(replica);
     LW_TRY(replica_open_load(replica, replica->tree, lw_view(NULL, 0)));
-    return replica_log_room(replica, FIRST_ENTRIES_SIZE + 2 * replica->descriptor_bytes.size);
+    return replica_log_room(replica, FIRST_ENTRIES_SIZE + 2 * replica->descriptor_bytes.size,
+                            false);
 }
 
 /* What a leadership begins with: the very first one with the descriptor, and in the root shard
@@ -274,7 +275,7 @@ lw_status replica_begin_child(lw_replica *replica, bool leads) {
         }
         return LW_OK;
     }
-    LW_TRY(replica_log_room(replica, FIRST_ENTRIES_SIZE));
+    LW_TRY(replica_log_room(replica, FIRST_ENTRIES_SIZE, false));
     return begin_at_once(replica, 0);
 }
 

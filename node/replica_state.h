@@ -268,8 +268,8 @@ LW_MUST_USE LW_YIELDS lw_status replica_given(replica_call *call, uint64_t times
 LW_MUST_USE LW_YIELDS lw_status replica_admit(replica_call *call, size_t size, bool freeing);
 /* Waits for room in the log, as the call was admitted. */
 LW_MUST_USE LW_YIELDS lw_status replica_call_room(replica_call *call, size_t size);
-/* ... for an entry of the replica's own. */
-LW_MUST_USE LW_YIELDS lw_status replica_log_room(lw_replica *replica, size_t size);
+/* ... for an entry of the replica's own. Whoever finds the log dead has the node stop (P5). */
+LW_MUST_USE LW_YIELDS lw_status replica_log_room(lw_replica *replica, size_t size, bool freeing);
 /* Waits until no earlier copy of this commit in one round is under way: while one is, nobody may
  * answer that the transaction did not commit (hazard T9). */
 LW_MUST_USE LW_YIELDS lw_status replica_await_copies(replica_call *call, uint64_t start);

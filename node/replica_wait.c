@@ -77,15 +77,24 @@ lw_status replica_admit(replica_call *call, size_t size, bool freeing) {
     return status == LW_OK ? LW_OK : lw_fail_in(status, "nothing was written");
 }
 
-lw_status replica_call_room(replica_call *call, size_t size) {
-    lw_log *log = call->replica->log;
-    lw_status status = call->freeing ? lw_log_room_freeing(log, size) : lw_log_room(log, size);
-    return status == LW_OK ? LW_OK : lw_fail_in(status, "nothing was written");
+lw_status replica_log_room(lw_replica *replica, size_t size, bool freeing) {
+    lw_status status =
+        freeing ? lw_log_room_freeing(replica->log, size) : lw_log_room(replica->log, size);
+    if (status == LW_OK) {
+        return LW_OK;
+    }
+    if (status != LW_FULL) {
+        /* The log died making room, perhaps while nobody waited for what is in it. */
+        LW_MARK(replica->env, "replica.log_died_making_room");
+        lw_error reason = *lw_error_slot();
+        replica_die(replica);
+        *lw_error_slot() = reason;
+    }
+    return lw_fail_in(status, "nothing was written");
 }
 
-lw_status replica_log_room(lw_replica *replica, size_t size) {
-    lw_status status = lw_log_room(replica->log, size);
-    return status == LW_OK ? LW_OK : lw_fail_in(status, "nothing was written");
+lw_status replica_call_room(replica_call *call, size_t size) {
+    return replica_log_room(call->replica, size, call->freeing);
 }
 
 /* ---- copies of a request -------------------------------------------------------------------- */

@@ -292,6 +292,9 @@ static void print_replica(const lw_replica *replica, lw_buffer *text) {
 }
 
 void lw_sim_watch_print(const lw_sim_run *it, lw_buffer *text) {
+    lw_buffer_print(
+        text, "nodes of %zu KiB, %u voters a shard, dead after %" PRIu64 " ms, operators %s\n",
+        it->memory_size / 1024, it->voters, it->dead_after_ms, it->operator_done ? "done" : "busy");
     static const char *const states[] = {"down", "opening", "serving", "failed"};
     for (uint32_t place = 0; place < it->node_count; place++) {
         const lw_sim_member *node = &it->nodes[place];
