@@ -233,6 +233,9 @@ void lw_log_holds_begun(lw_log_holds *holds, uint64_t group_id, bool counts) {
     if (!counts) {
         return;
     }
+    if (group->released > group->begin_index) {
+        group->released = group->begin_index; /* all of it was let go, and it is back */
+    }
     lw_log_trail_begin(&group->trail, group->begin_index);
     lw_log_segment *segment = holds->oldest;
     while (segment != NULL && segment->header.number != group->begin_segment) {
