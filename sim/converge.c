@@ -210,7 +210,7 @@ typedef struct reading {
     lw_env *env;
     uint64_t shard;
     uint32_t place;
-    uint64_t index, safepoint, hash, entries;
+    uint64_t index, bounds, safepoint, hash, entries;
     lw_status status;
     bool done;
 } reading;
@@ -220,11 +220,23 @@ struct lw_sim_comparison {
     uint32_t count;
 };
 
+/* A tree is split before the entry of the split counts as applied. */
+static uint64_t hash_of_bounds(const lw_tree *tree) {
+    uint32_t count;
+    const lw_key_range *bounds = lw_tree_bounds(tree, &count);
+    uint64_t hash = count;
+    for (uint32_t index = 0; index < count; index++) {
+        hash = lw_hash(lw_hash(hash, bounds[index].lower), bounds[index].upper);
+    }
+    return hash;
+}
+
 /* After a compaction what the safepoint lets go is gone everywhere alike. */
 LW_YIELDS static lw_status read_replica(reading *self) {
     self->safepoint = lw_tree_safepoint(self->tree);
     LW_TRY(lw_tree_compact(self->tree));
     self->index = lw_tree_applied(self->tree);
+    self->bounds = hash_of_bounds(self->tree);
     lw_snapshot *snapshot = lw_snapshot_open(self->tree);
     lw_cursor *cursor = lw_cursor_open(snapshot, (lw_bytes){0}, (lw_bytes){0});
     lw_status status = lw_cursor_first(cursor);
@@ -274,7 +286,7 @@ void lw_sim_compare_begin(lw_sim_run *it) {
 static lw_sim_likeness likeness(const lw_sim_run *it, const reading *one, const reading *other,
                                 char why[LW_SIM_WHY_SIZE]) {
     if (one->status != LW_OK || other->status != LW_OK || one->index != other->index ||
-        one->safepoint != other->safepoint) {
+        one->bounds != other->bounds || one->safepoint != other->safepoint) {
         (void)snprintf(why, LW_SIM_WHY_SIZE,
                        "shard %" PRIu64 " was not read at one moment: %s at %" PRIu64
                        " above %" PRIu64 ", %s at %" PRIu64 " above %" PRIu64,
