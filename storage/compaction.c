@@ -12,8 +12,8 @@
 #include <inttypes.h>
 
 enum {
-    READ_ERROR_PAUSE_S = 60,
-    PACE_SIZE = 64 * 1024, /* bytes merged between two looks at the pace */
+    READ_ERROR_PAUSE_MAX_S = 60, /* doubling from a second on: a disk may fail only once */
+    PACE_SIZE = 64 * 1024,       /* bytes merged between two looks at the pace */
 };
 
 /* ---- one step -----------------------------------------------------------------------------------
@@ -336,7 +336,11 @@ static lw_tree *neediest(lw_store *store, uint64_t *wake_ns) {
 static void note_unreadable(lw_tree *tree) {
     lw_env *env = tree->store->env;
     tree->compact_error = *lw_error_slot();
-    tree->compact_again_ns = lw_env_now(env) + READ_ERROR_PAUSE_S * UINT64_C(1000000000);
+    uint32_t doublings = tree->compact_read_errors < 6 ? tree->compact_read_errors : 6;
+    uint64_t pause_s = UINT64_C(1) << doublings;
+    pause_s = pause_s < READ_ERROR_PAUSE_MAX_S ? pause_s : READ_ERROR_PAUSE_MAX_S;
+    tree->compact_read_errors++;
+    tree->compact_again_ns = lw_env_now(env) + pause_s * UINT64_C(1000000000);
     lw_logline(env, LW_LEVEL_ERROR, "a tree cannot be compacted", "tree=%" PRIu64 " reason=\"%s\"",
                tree->id, tree->compact_error.text);
     if (tree->compact_error.status == LW_CORRUPTION && tree->store->options.damaged != NULL) {
@@ -386,6 +390,7 @@ LW_YIELDS static void compact_tree(lw_tree *tree) {
     if (status == LW_OK) {
         tree->compact_error = (lw_error){.status = LW_OK};
         tree->compact_again_ns = 0;
+        tree->compact_read_errors = 0;
     } else if (status == LW_FULL) {
         LW_MARK(store->env, "store.compaction_met_full_disk");
         tree->compact_error = *lw_error_slot();

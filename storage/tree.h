@@ -61,6 +61,7 @@ struct lw_tree {
     uint32_t compact_wanted, compact_done; /* requests of lw_tree_compact */
     lw_error compact_error;                /* of the last of them that was done, or LW_OK */
     uint64_t compact_again_ns;             /* after a read error: not before this; 0: none */
+    uint32_t compact_read_errors;          /* in a row */
     lw_need need;                          /* of the current version */
     uint64_t batch_size, round_sequence;   /* see lw_tuning */
     uint64_t round_size, round_ns;         /* of the round: bytes before compression; its begin */
