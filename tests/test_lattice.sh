@@ -271,6 +271,9 @@ join_refused() {
         --join "127.0.0.1:$(sed -n 's/^listening on .*://p' open.out)" --token-file open/join-token
     kill -TERM $stranger
     wait $stranger
+    expect "a token for ever" 2 "1000h" -- lw token --data lattice/n1 --expires 1001h
+    expect "more nodes than a machine is for" 2 "at most 64" -- lw up -n 65 --data d7
+    expect "an even number of copies" 2 "--replication" -- lw start --data d7 --listen "$listen" --replication 2
     expect "a token of no folder" 2 -- lw token --data nowhere
     expect "a bus that is none" 2 "child, none" -- lw start --data d5 --listen "$listen" --bus carrier-pigeon
     expect "a bus that is nowhere" 2 "HOST:PORT of a NATS server" -- lw start --data d5 --listen "$listen" --bus nats://127.0.0.1:99999
