@@ -67,6 +67,14 @@ static LW_YIELDS lw_status knock(lw_node *node, const lw_token *token, uint64_t 
     return status;
 }
 
+static void tell_of_waiting(const lw_node *node) {
+    char join[LW_PRINTABLE_SIZE], reason[LW_ERROR_TEXT_SIZE];
+    lw_logline(node->env, LW_LEVEL_WARN, "nobody takes the node in yet: it goes on asking",
+               "join=\"%s\" for_ms=%d reason=\"%s\"",
+               lw_printable(lw_text(node->options.join), join, sizeof(join)), JOIN_MS,
+               lw_printable(lw_text(lw_error_slot()->text), reason, sizeof(reason)));
+}
+
 static LW_YIELDS lw_status knock_until_heard(lw_node *node, const lw_token *token,
                                              lw_peers_welcome *welcome) {
     uint64_t until_ns = lw_env_now(node->env) + JOIN_MS * NS_PER_MS;
@@ -75,9 +83,7 @@ static LW_YIELDS lw_status knock_until_heard(lw_node *node, const lw_token *toke
     while ((status = knock(node, token, until_ns, welcome)) == LW_UNAVAILABLE &&
            lw_env_now(node->env) + PAUSE_MS * NS_PER_MS < until_ns) {
         if (!told) {
-            lw_logline(node->env, LW_LEVEL_WARN, "nobody takes the node in yet: it goes on asking",
-                       "join=\"%s\" for_ms=%d reason=\"%s\"", node->options.join, JOIN_MS,
-                       lw_error_slot()->text);
+            tell_of_waiting(node);
             told = true;
         }
         lw_env_sleep(node->env, PAUSE_MS * NS_PER_MS);

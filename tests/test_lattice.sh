@@ -300,6 +300,17 @@ one_joins_and_leaves() {
     ok "three are left" $(($(wc -l <out) == 3)) "$(cat out)"
 }
 
+# Whoever waits for a member says so, at once.
+nobody_there_yet() {
+    local member=127.0.0.1:$((port + 30))
+    "$program" start --data early --listen "127.0.0.1:$((port + 31))" --join "$member" --token-file token >early.out 2>early.err &
+    local early=$!
+    await 5 grep -q 'nobody takes the node in yet.*join="'"$member"'".*refused' early.err
+    ok "a node whose member is not there says that it waits" $((!$?)) "$(tail -n 3 early.err)"
+    kill -9 $early
+    wait $early 2>/dev/null
+}
+
 no_nats_server() {
     # As where none is installed: its place in PATH is taken by one that is too old.
     mkdir -p fake
@@ -332,6 +343,7 @@ one_joins_and_leaves
 locks_over_nodes
 folder_lost
 end INT
+nobody_there_yet
 no_nats_server
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
