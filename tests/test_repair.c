@@ -261,6 +261,57 @@ static void a_crash_at_any_time_loses_nothing(void **state) {
     }
 }
 
+/* One node after the other is damaged, leader or not, while others fall and come back. */
+static void damage_goes_around(lattice *in, const char **newest) {
+    for (int round = 0; round < 12 && in->failure[0] == 0; round++) {
+        uint64_t damaged = 1 + unit_random_below(&in->chance, 3), other = next_of(damaged);
+        char word[8];
+        (void)snprintf(word, sizeof(word), "r%d", round);
+        write_some(in, 0, KEYS / 2, word);
+        *newest = lw_arena_allocate(&in->arena, sizeof(word));
+        memcpy((void *)(uintptr_t)*newest, word, sizeof(word));
+        uint64_t thrown = marked(in, "shards.replica_thrown_away");
+        lattice_pass_ms(in, 1000); /* so that what is flushed is enough to be damaged */
+        lattice_run(&in->nodes[damaged], flush_main);
+        flip(in, damaged);
+        lattice_run(&in->nodes[damaged], compact_main);
+        if (unit_random_below(&in->chance, 2) == 0) {
+            lattice_stumble(in, other, unit_random_below(&in->chance, 300), 400);
+        }
+        if (unit_random_below(&in->chance, 3) == 0) {
+            lattice_pass_ms(in, unit_random_below(&in->chance, 200));
+            lattice_crash(in, damaged);
+            lattice_boot(in, damaged);
+            if (marked(in, "shards.replica_thrown_away") == thrown) {
+                lattice_run(&in->nodes[damaged], compact_main_if_there);
+            }
+        }
+        write_some(in, 0, 3, word);
+        until_marked(in, "shards.replica_thrown_away", thrown + 1);
+        lattice_pass_ms(in, 3000);
+    }
+}
+
+static void damage_that_goes_around_loses_nothing(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        lattice in;
+        const char *newest = "";
+        lattice_begin(&in, seed, NULL);
+        lattice_make(&in, one_shard, 1);
+        write_some(&in, KEYS / 2, KEYS / 2, "old");
+        damage_goes_around(&in, &newest);
+        lattice_pass_ms(&in, 5000);
+        reads_all(&in, 0, KEYS / 2, newest);
+        reads_all(&in, KEYS / 2, KEYS / 2, "old");
+        lattice_same_everywhere(&in);
+        if (in.failure[0] != 0) {
+            fail_msg("seed %d: not as expected: %s", (int)seed, in.failure);
+        }
+        lattice_end(&in);
+    }
+}
+
 /* ---- replicas that differ (R17) ---------------------------------------------------------------
  */
 
@@ -324,6 +375,7 @@ int main(void) {
         cmocka_unit_test(nothing_is_thrown_away_while_nobody_else_leads),
         cmocka_unit_test(a_lone_voter_tells_of_damage),
         cmocka_unit_test(a_crash_at_any_time_loses_nothing),
+        cmocka_unit_test(damage_that_goes_around_loses_nothing),
         cmocka_unit_test(one_of_three_is_repaired),
         cmocka_unit_test(two_that_differ_halt_in_words),
     };
