@@ -294,7 +294,7 @@ static void damage_goes_around(lattice *in, const char **newest) {
 
 static void damage_that_goes_around_loses_nothing(void **state) {
     (void)state;
-    for (uint64_t seed = 1; seed <= 6; seed++) {
+    for (uint64_t seed = 98; seed <= 103; seed++) {
         lattice in;
         const char *newest = "";
         lattice_begin(&in, seed, NULL);
