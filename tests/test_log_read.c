@@ -689,6 +689,34 @@ static void a_marker_stays_until_its_owner_lets_go_of_it(void **state) {
     end(told);
 }
 
+/* All of group 2 is let go of, as when a replica is taken away, and then it is back. */
+static void let_go_and_come_back(tale *told) {
+    if (!open_log(told)) {
+        return;
+    }
+    (void)await(told, append_entry(told, 2, 1));
+    lw_log_release(told->log, 2, UINT64_MAX - 1);
+    (void)await(told, note(told, LW_LOG_BEGIN, 2, 0));
+    lw_log_begun(told->log, 2, true);
+    (void)await(told, append_entry(told, 2, 1));
+    for (uint64_t index = 1; index < 200; index++) {
+        (void)await(told, append_entry(told, 0, index));
+        lw_log_release(told->log, 0, index);
+    }
+    told->seen[0] = told->log->holds.oldest->header.number;
+    told->seen[1] = told->log->holds.newest->header.number;
+    lw_log_close(told->log);
+}
+
+static void a_group_that_was_let_go_of_holds_what_it_gets_when_it_is_back(void **state) {
+    (void)state;
+    tale *told = tell(1, false);
+    run(told, let_go_and_come_back);
+    assert_in_range(told->seen[1], 5, 100);
+    assert_int_equal(told->seen[0], 1);
+    end(told);
+}
+
 /* As a program would have left it that knew neither cuts nor beginnings. */
 static void write_as_before(tale *told) {
     if (!open_log(told)) {
@@ -726,6 +754,7 @@ int main(void) {
         cmocka_unit_test(marks_and_readers_are_charged_and_small),
         cmocka_unit_test(a_damaged_batch_is_named_and_others_are_read),
         cmocka_unit_test(a_marker_stays_until_its_owner_lets_go_of_it),
+        cmocka_unit_test(a_group_that_was_let_go_of_holds_what_it_gets_when_it_is_back),
         cmocka_unit_test(what_older_programs_do_not_know_goes_into_a_segment_that_they_refuse),
     };
     return cmocka_run_group_tests_name("log_read", tests, unit_arm, NULL) != 0;
