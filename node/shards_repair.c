@@ -174,6 +174,20 @@ LW_YIELDS static void hand_over(repair *job, shards_member *member, uint32_t att
     pause_until(job->shards, HAND_OVER_MS);
 }
 
+/* Whether so many others have the shard that they can elect somebody without this node: those that
+ * were made anew themselves do not vote yet. Of two voters the other has to. */
+LW_YIELDS static bool others_have_it(repair *job, const lw_shard_descriptor *shard) {
+    uint32_t voters = 0, having = 0;
+    for (uint32_t place = 0; place < shard->replica_count; place++) {
+        const lw_shard_replica *each = &shard->replicas[place];
+        uint64_t index = 0, digest = 0;
+        voters += votes(each);
+        having += votes(each) && each->node != job->shards->options.node &&
+                  shards_compare(job->shards, each->node, job->shard, &index, &digest) == LW_OK;
+    }
+    return having > voters / 2 || (voters == 2 && having == 1);
+}
+
 /* Steps 2 to 4; LW_UNAVAILABLE: not now. */
 LW_YIELDS static lw_status replace_by(repair *job, uint64_t leader) {
     lw_shards *shards = job->shards;
@@ -181,11 +195,12 @@ LW_YIELDS static lw_status replace_by(repair *job, uint64_t leader) {
     uint64_t applied;
     lw_buffer reply = lw_buffer_in(shards->env->memory);
     lw_status status = shards_describe_by(shards, leader, job->shard, &reply, &told, &applied);
+    bool spared = status == LW_OK && others_have_it(job, &told);
     shards_member *member = member_of(job);
     job->leader = status == LW_OK && told.leader != shards->options.node ? told.leader : 0;
     bool sure =
         status == LW_OK && told.leader == leader && shards_names(&told, shards->options.node);
-    if (member == NULL || !sure || lw_replica_leads(member->replica)) {
+    if (member == NULL || !sure || !spared || lw_replica_leads(member->replica)) {
         status = LW_UNAVAILABLE;
     } else {
         status = replace(job, member, &told);
