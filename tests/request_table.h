@@ -35,6 +35,8 @@ REQUEST_COPY(heartbeat_request)
 REQUEST_COPY(obstacle)
 REQUEST_COPY(pin_request)
 REQUEST_COPY(pin_reply)
+REQUEST_COPY(collect_request)
+REQUEST_COPY(collect_reply)
 REQUEST_COPY(prewrite_reply)
 REQUEST_COPY(finish_range_request)
 REQUEST_COPY(check_secondaries_request)
@@ -75,6 +77,8 @@ static const struct {
     {"kill_reply", copy_kill_reply},
     {"pin_request", copy_pin_request},
     {"pin_reply", copy_pin_reply},
+    {"collect_request", copy_collect_request},
+    {"collect_reply", copy_collect_reply},
 };
 enum { REQUEST_TABLE_COUNT = sizeof(request_table) / sizeof(request_table[0]) };
 

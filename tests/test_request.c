@@ -224,9 +224,18 @@ static void encode_sample(size_t row) {
     case 25:
         lw_pin_request_encode(&(lw_pin_request){.timestamp = 7, .lifetime_ms = 9000}, &body);
         break;
+    case 26:
+        lw_pin_reply_encode(&(lw_pin_reply){.timestamp = 7}, &body);
+        break;
+    case 27:
+        lw_collect_request_encode(
+            &(lw_collect_request){.step = LW_COLLECT_SETTLE, .safepoint = 7, .key = lw_text("key")},
+            &body);
+        break;
     default:
         assert_int_equal(row, REQUEST_TABLE_COUNT - 1);
-        lw_pin_reply_encode(&(lw_pin_reply){.timestamp = 7}, &body);
+        lw_collect_reply_encode(
+            &(lw_collect_reply){.lowest = 7, .settled = true, .end = lw_text("end")}, &body);
     }
 }
 

@@ -36,6 +36,8 @@
  *   waits reply         [ [ [ start, obstacle bin ] ... ] ]
  *   pin request         [ timestamp, lifetime ms, asked ]
  *   pin reply           [ timestamp ]
+ *   collect request     [ step, safepoint, key ]
+ *   collect reply       [ lowest, settled, end ]
  *
  *   mutation            [ kind, key, value, seen ]; a PUT that expires has kind 10, and its time to
  *                       live in ms, u64 little-endian, stands before its value

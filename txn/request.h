@@ -307,6 +307,25 @@ typedef struct lw_pin_reply {
     uint64_t timestamp;
 } lw_pin_reply;
 
+/* ---- COLLECT: one step of collecting garbage, from the node that leads the root shard to the
+ * leader of the shard that holds a key (node/gc.h) ------------------------------------------- */
+typedef enum lw_collect_step {
+    LW_COLLECT_WANTED = 1, /* to the root shard: there is garbage from this safepoint on */
+    LW_COLLECT_ASK = 2,    /* how low must the safepoint stay? */
+    LW_COLLECT_SETTLE = 3, /* it is decided: let in nobody below it, end what is below it */
+    LW_COLLECT_FORGET = 4, /* every shard has settled */
+} lw_collect_step;
+typedef struct lw_collect_request {
+    lw_collect_step step;
+    uint64_t safepoint;
+    lw_bytes key;
+} lw_collect_request;
+typedef struct lw_collect_reply {
+    uint64_t lowest; /* the safepoint, or what is pinned below it */
+    bool settled;    /* nothing below it is open */
+    lw_bytes end;    /* where the shard ends that this holds of; empty: nowhere */
+} lw_collect_reply;
+
 /* ---- what stands in the way: the body of an LW_CONFLICT reply ----------------------------- */
 typedef enum lw_obstacle_kind {
     LW_OBSTACLE_LOCK = 1,        /* a lock of another transaction: CHECK its primary, finish it, try
@@ -386,6 +405,8 @@ LW_TXN_CODEC(kill_request)
 LW_TXN_CODEC(kill_reply)
 LW_TXN_CODEC(pin_request)
 LW_TXN_CODEC(pin_reply)
+LW_TXN_CODEC(collect_request)
+LW_TXN_CODEC(collect_reply)
 LW_TXN_CODEC(obstacle)
 
 #endif
