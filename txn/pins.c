@@ -238,3 +238,43 @@ lw_status lw_pins_decode(lw_bytes bytes, lw_pins *pins) {
     return lw_fail(LW_CORRUPTION, "the record of the safepoint is damaged: restore the folder from "
                                   "a backup");
 }
+
+/* ---- another holder of the record ----------------------------------------------------------- */
+
+void lw_pins_raise(lw_pins *pins, uint64_t safepoint) {
+    if (safepoint <= pins->safepoint) {
+        return;
+    }
+    pins->safepoint = safepoint;
+    lw_pin *next;
+    for (lw_pin *each = pins->first; each != NULL; each = next) {
+        next = each->next;
+        if (each->timestamp < safepoint) {
+            forget(pins, each);
+        }
+    }
+}
+
+/* In the record they were held up to the same moment, or an earlier one. */
+static void take_pin(lw_pins *pins, const lw_pin *from) {
+    if (from->timestamp < pins->safepoint) {
+        return;
+    }
+    lw_pin *pin = lw_pins_hold(pins, from->session, from->timestamp, from->until,
+                               lw_view(from->label, from->label_size));
+    if (pin != NULL) {
+        pin->asked = pin->asked || from->asked;
+    }
+}
+
+lw_status lw_pins_take_over(lw_bytes bytes, lw_pins *pins, uint64_t *safepoint) {
+    lw_pins recorded = lw_pins_in(pins->memory);
+    LW_TRY(lw_pins_decode(bytes, &recorded));
+    *safepoint = recorded.safepoint;
+    lw_pins_raise(pins, recorded.safepoint);
+    for (const lw_pin *each = recorded.first; each != NULL; each = each->next) {
+        take_pin(pins, each);
+    }
+    lw_pins_reset(&recorded);
+    return LW_OK;
+}

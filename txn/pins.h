@@ -77,5 +77,11 @@ uint64_t lw_pins_reach(const lw_pins *pins, uint64_t now, uint64_t retention_ms)
 void lw_pins_encode(const lw_pins *pins, lw_buffer *out);
 /* Into empty pins, as leftovers. LW_CORRUPTION. */
 LW_MUST_USE lw_status lw_pins_decode(lw_bytes bytes, lw_pins *pins);
+/* The safepoint was moved elsewhere, at least so far; pins below it hold nothing any more (G2). */
+void lw_pins_raise(lw_pins *pins, uint64_t safepoint);
+/* The record was another node's to move, and is this one's now: its safepoint, which `*safepoint`
+ * becomes, and its pins join those that are here. They end with their time, or when they are
+ * dropped: their sessions need not come here. LW_CORRUPTION. */
+LW_MUST_USE lw_status lw_pins_take_over(lw_bytes bytes, lw_pins *pins, uint64_t *safepoint);
 
 #endif
