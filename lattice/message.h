@@ -71,7 +71,8 @@ typedef enum lw_message_kind {
     LW_MESSAGE_CHANGE_REPLICAS = 34, /* which nodes hold a shard; body below */
     LW_MESSAGE_TRANSFER = 35,        /* which of them leads; body below */
     LW_MESSAGE_WAITS = 36,           /* between nodes: who waits for whom (txn/detector.h) */
-    LW_MESSAGE_SHARD_LAST = LW_MESSAGE_WAITS,
+    LW_MESSAGE_COLLECT = 37,         /* between nodes: garbage (node/gc.h); body in txn/request.h */
+    LW_MESSAGE_SHARD_LAST = LW_MESSAGE_COLLECT,
 } lw_message_kind;
 
 typedef struct lw_epoch {

@@ -1,47 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "node/gc.h"
+#include "node/gc_state.h"
 
-#include "node/shards.h"
 #include "txn/oracle.h"
-#include "txn/pins.h"
-#include "txn/request.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 
-#define NS_PER_MS UINT64_C(1000000)
 enum {
     GRACE_MS = 3000,  /* for sessions of before the start to come back */
     PERIOD_PART = 10, /* of the retention, lie between two moves */
     PERIOD_MIN_MS = 50,
     PERIOD_MAX_MS = 30 * 1000,
     CATCH_UP_MS = 1000,
-    SETTLE_PAUSE_MS = 5, /* between two looks at shards that have not settled; doubling */
     SETTLE_PAUSE_MAX_MS = 1000,
-};
-
-struct lw_gc {
-    lw_env *env;
-    lw_gc_options options;
-    struct lw_shards *shards; /* NULL before the start */
-    lw_timestamps *timestamps;
-    lw_pins pins;       /* with the safepoint: decided, or about to be */
-    uint64_t loaded;    /* what was decided before the start */
-    uint64_t durable;   /* what is decided for sure */
-    uint64_t collected; /* since the start */
-
-    uint64_t pin_changes, pin_changes_durable; /* that somebody waits for */
-    bool pin_asked;                            /* since the fiber looked */
-    lw_queue pinned;                           /* where they wait */
-
-    uint64_t writes, writes_seen;
-    uint64_t dirty_from;  /* no garbage was written between the safepoint and this timestamp ... */
-    uint64_t dirty_until; /* ... nor above this one; 0: none at all */
-    uint64_t settle_pause_ms;
-    uint64_t started_ns;
-    bool dormant; /* sleeps, and is to be woken when something is written */
-    bool running, stopping;
-    lw_queue work, stopped;
 };
 
 /* ---- opening and closing -------------------------------------------------------------------- */
@@ -93,7 +63,7 @@ lw_status lw_gc_stands(const lw_gc *gc, uint64_t timestamp) {
     return too_old(gc, timestamp);
 }
 
-static uint64_t now_of(const lw_gc *gc) {
+uint64_t gc_now(const lw_gc *gc) {
     return gc->timestamps == NULL ? 0 : lw_timestamps_now(gc->timestamps);
 }
 
@@ -108,13 +78,21 @@ lw_status lw_gc_stand(lw_gc *gc, uint64_t session, uint64_t timestamp, uint32_t 
     if (gc == NULL || session == 0 || timeout_ms == 0 || timestamp < gc->pins.safepoint) {
         return LW_OK;
     }
-    uint64_t now = now_of(gc);
+    uint64_t now = gc_now(gc);
     if (needs_pin(gc, now, timestamp, timeout_ms)) {
         LW_MARK(gc->env, "gc.reader_pins");
         (void)lw_pins_hold(&gc->pins, session, timestamp, now + lw_timestamp_of_ms(timeout_ms),
                            gc->options.session_label(gc->options.argument, session));
     }
     return LW_OK;
+}
+
+uint64_t lw_gc_lowest(lw_gc *gc, uint64_t safepoint) {
+    (void)lw_pins_expire(&gc->pins, gc_now(gc));
+    const lw_pin *oldest = lw_pins_oldest(&gc->pins);
+    bool free =
+        oldest == NULL || oldest->timestamp > safepoint || LW_BUG(gc->env, "gc.passes_pins");
+    return free ? safepoint : oldest->timestamp;
 }
 
 uint64_t lw_gc_decided(const lw_gc *gc) {
@@ -158,12 +136,12 @@ static void encode_record(void *argument, lw_buffer *out) {
     lw_pins_encode(&gc->pins, out);
 }
 
-/* Makes the safepoint and the pins durable as they are. */
-LW_YIELDS static bool write_record(lw_gc *gc) {
+bool gc_write_record(lw_gc *gc) {
     uint64_t changes = gc->pin_changes, safepoint = gc->pins.safepoint;
     gc->pin_asked = false;
     lw_replica *root = lw_shards_find(gc->shards, LW_ROOT_SHARD);
-    if (root == NULL || lw_replica_keep(root, "safepoint", encode_record, gc) != LW_OK) {
+    if (root == NULL || !gc_decides(gc) ||
+        lw_replica_keep(root, "safepoint", encode_record, gc) != LW_OK) {
         LW_MARK(gc->env, "gc.record_not_written");
         return false;
     }
@@ -173,8 +151,7 @@ LW_YIELDS static bool write_record(lw_gc *gc) {
     return true;
 }
 
-/* Whether a move to `target` would make anything needless. */
-static bool worth_moving(const lw_gc *gc, uint64_t target) {
+bool gc_worth_moving(const lw_gc *gc, uint64_t target) {
     if (gc->pins.safepoint < gc->dirty_until && target > gc->dirty_from) {
         return true;
     }
@@ -187,15 +164,21 @@ static bool worth_moving(const lw_gc *gc, uint64_t target) {
 }
 
 /* Notes what was written since the last look. */
-static void note_writes(lw_gc *gc) {
-    if (gc->writes == gc->writes_seen) {
+LW_YIELDS static void note_writes(lw_gc *gc) {
+    uint64_t writes = gc->writes, last = 0;
+    if (writes == gc->writes_seen) {
         return;
     }
-    uint64_t last = lw_timestamps_last(gc->timestamps);
+    if (!gc->alone) { /* what was written by way of others may be newer than all that came here */
+        uint64_t until_ns = lw_env_now(gc->env) + CATCH_UP_MS * NS_PER_MS;
+        (void)!lw_timestamps_take(gc->timestamps, 1, until_ns, &last);
+    }
+    uint64_t known = lw_timestamps_last(gc->timestamps);
+    last = last < known ? known : last;
     if (gc->dirty_until <= gc->pins.safepoint) { /* all before was clean */
         gc->dirty_from = last;
     }
-    gc->writes_seen = gc->writes;
+    gc->writes_seen = writes;
     gc->dirty_until = last;
 }
 
@@ -203,8 +186,8 @@ static bool in_grace(const lw_gc *gc) {
     return lw_env_now(gc->env) < gc->started_ns + GRACE_MS * NS_PER_MS;
 }
 
-static uint64_t target_of(lw_gc *gc) {
-    uint64_t now = now_of(gc);
+uint64_t gc_target(lw_gc *gc) {
+    uint64_t now = gc_now(gc);
     (void)lw_pins_expire(&gc->pins, now);
     if (LW_BUG(gc->env, "gc.passes_pins")) {
         lw_pins none = {.safepoint = gc->pins.safepoint};
@@ -215,12 +198,12 @@ static uint64_t target_of(lw_gc *gc) {
 
 /* Who comes next is given a timestamp above the last one: the safepoint may not be above that. On
  * an idle node the last one is old. */
-LW_YIELDS static bool catch_up(lw_gc *gc, uint64_t *target) {
+bool gc_catch_up(lw_gc *gc, uint64_t *target) {
     uint64_t taken, deadline_ns = lw_env_now(gc->env) + CATCH_UP_MS * NS_PER_MS;
     if (lw_timestamps_take(gc->timestamps, 1, deadline_ns, &taken) != LW_OK) {
         return false;
     }
-    uint64_t reach = target_of(gc); /* somebody may have pinned meanwhile */
+    uint64_t reach = gc_target(gc); /* somebody may have pinned meanwhile */
     *target = taken < reach ? taken : reach;
     return *target > gc->pins.safepoint;
 }
@@ -231,18 +214,18 @@ LW_YIELDS static void decide(lw_gc *gc) {
         if (lw_pins_end_leftovers(&gc->pins) > 0) {
             LW_MARK(gc->env, "gc.leftover_pins_ended");
         }
-        uint64_t target = target_of(gc);
-        move = target > gc->pins.safepoint && worth_moving(gc, target);
+        uint64_t target = gc_target(gc);
+        move = target > gc->pins.safepoint && gc_worth_moving(gc, target);
         if (move && lw_timestamps_last(gc->timestamps) < target) {
-            move = catch_up(gc, &target);
+            move = gc_catch_up(gc, &target);
         }
         if (move) {
             gc->pins.safepoint = target;
-            gc->settle_pause_ms = SETTLE_PAUSE_MS;
+            gc->settle_pause_ms = GC_SETTLE_PAUSE_MS;
         }
     }
     if (move || gc->durable < gc->pins.safepoint || gc->pin_changes > gc->pin_changes_durable) {
-        (void)write_record(gc);
+        (void)gc_write_record(gc);
     }
 }
 
@@ -286,8 +269,7 @@ static uint64_t period_ms(const lw_gc *gc) {
                                     : period;
 }
 
-/* The lowest safepoint that would make something needless; UINT64_MAX: none that is known. */
-static uint64_t next_garbage(const lw_gc *gc) {
+uint64_t gc_next_garbage(const lw_gc *gc) {
     uint64_t next = gc->pins.safepoint < gc->dirty_until ? gc->dirty_from : UINT64_MAX;
     next = next > gc->pins.safepoint ? next : gc->pins.safepoint + 1;
     for (uint32_t index = 0; index < lw_shards_count(gc->shards); index++) {
@@ -301,23 +283,27 @@ static uint64_t next_garbage(const lw_gc *gc) {
 /* How long there is nothing to do; 0: until something is written. */
 static uint64_t pause_ms(lw_gc *gc) {
     uint64_t period = period_ms(gc);
-    if (gc->collected < gc->durable) {
-        uint64_t pause = gc->settle_pause_ms;
-        gc->settle_pause_ms =
-            pause < SETTLE_PAUSE_MAX_MS / 2 ? 2 * pause : (uint64_t)SETTLE_PAUSE_MAX_MS;
+    if (gc->alone ? gc->collected < gc->durable : gc_round_open(gc)) {
+        uint64_t pause = gc->settle_pause_ms, pause_max = SETTLE_PAUSE_MAX_MS;
+        pause_max = gc->alone || period < pause_max ? pause_max : period; /* others are asked */
+        gc->settle_pause_ms = pause < pause_max / 2 ? 2 * pause : pause_max;
         return pause;
     }
-    if (gc->durable < gc->pins.safepoint || gc->pin_changes > gc->pin_changes_durable) {
+    bool unwritten = gc->durable < gc->pins.safepoint || gc->pin_changes > gc->pin_changes_durable;
+    if (unwritten && gc_decides(gc)) {
         return period; /* the record could not be written: try again */
     }
-    if (in_grace(gc) && gc->pins.leftover_count > 0) {
+    if (gc->alone && in_grace(gc) && gc->pins.leftover_count > 0) {
         return GRACE_MS;
     }
-    uint64_t next = next_garbage(gc);
+    uint64_t next = gc_next_garbage(gc);
+    if (gc->wanted > gc->pins.safepoint && gc->wanted < next) {
+        next = gc->wanted;
+    }
     if (next == UINT64_MAX) {
         return 0;
     }
-    uint64_t now_ms = lw_timestamp_ms(now_of(gc));
+    uint64_t now_ms = lw_timestamp_ms(gc_now(gc));
     uint64_t due_ms = lw_timestamp_ms(next) + gc->options.retention_ms + 1;
     return due_ms > now_ms + period ? due_ms - now_ms : period;
 }
@@ -325,7 +311,7 @@ static uint64_t pause_ms(lw_gc *gc) {
 LW_YIELDS static void rest(lw_gc *gc) {
     uint64_t pause = pause_ms(gc);
     bool clean = gc->dirty_until <= gc->pins.safepoint;
-    if (gc->stopping || gc->pin_asked || (clean && gc->writes != gc->writes_seen)) {
+    if (gc->stopping || gc->pin_asked || gc->changed || (clean && gc->writes != gc->writes_seen)) {
         return;
     }
     gc->dormant = clean;
@@ -337,15 +323,20 @@ LW_YIELDS static void rest(lw_gc *gc) {
 LW_YIELDS static void gc_main(void *argument) {
     lw_gc *gc = argument;
     while (!gc->stopping) {
-        if (!lw_shards_alone(gc->shards)) { /* C4 */
-            LW_MARK(gc->env, "gc.not_alone");
-            (void)lw_env_wait(gc->env, &gc->work, 0);
-            continue;
-        }
+        gc->changed = false;
+        gc->alone = lw_shards_alone(gc->shards);
+        gc_take_over(gc);
         note_writes(gc);
-        decide(gc);
-        if (!gc->stopping && lw_shards_alone(gc->shards)) {
+        if (gc->alone) {
+            decide(gc);
+        } else {
+            LW_MARK(gc->env, "gc.not_alone");
+            gc_among_others(gc);
+        }
+        if (gc->alone && !gc->stopping && lw_shards_alone(gc->shards)) {
             collect(gc);
+        }
+        if (!gc->stopping) {
             flush_old(gc);
             rest(gc);
         }
@@ -371,107 +362,17 @@ lw_status lw_gc_start(lw_gc *gc, struct lw_shards *shards) {
     gc->shards = shards;
     gc->timestamps = lw_shards_timestamps(shards);
     gc->started_ns = lw_env_now(gc->env);
-    LW_TRY(load_record(gc));
-    gc->loaded = gc->durable = gc->pins.safepoint;
+    gc->alone = lw_shards_alone(shards);
+    if (gc->alone) {
+        LW_TRY(load_record(gc));
+        gc->loaded = gc->durable = gc->pins.safepoint;
+        gc->record_term = gc_root_term(gc);
+    }
     for (uint32_t index = 0; index < lw_shards_count(shards); index++) {
         gc->writes += lw_replica_unflushed(lw_shards_at(shards, index));
     }
-    gc->settle_pause_ms = SETTLE_PAUSE_MS;
+    gc->settle_pause_ms = GC_SETTLE_PAUSE_MS;
     gc->running = true;
     lw_env_start(gc->env, "gc", gc_main, gc);
     return LW_OK;
-}
-
-/* ---- PIN and UNPIN -------------------------------------------------------------------------- */
-
-LW_YIELDS static lw_status await_durable(lw_gc *gc, uint64_t deadline_ns) {
-    uint64_t mine = ++gc->pin_changes;
-    gc->pin_asked = true;
-    lw_queue_wake_all(&gc->work);
-    while (gc->pin_changes_durable < mine && lw_shards_alone(gc->shards)) {
-        if (gc->stopping) {
-            return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
-        }
-        if (!lw_env_wait(gc->env, &gc->pinned, deadline_ns)) {
-            return lw_fail(LW_TIMEOUT, "the pin could not be written in time: the disk is too slow "
-                                       "or full");
-        }
-    }
-    return LW_OK;
-}
-
-LW_YIELDS static lw_status pin(lw_gc *gc, const lw_pin_request *asked, uint64_t session,
-                               uint64_t deadline_ns, uint64_t *timestamp) {
-    *timestamp = asked->timestamp;
-    if (*timestamp == 0) {
-        LW_TRY(lw_timestamps_take(gc->timestamps, 1, deadline_ns, timestamp));
-    }
-    LW_TRY(lw_timestamps_given(gc->timestamps, *timestamp, deadline_ns));
-    LW_TRY(lw_gc_stands(gc, *timestamp));
-    uint64_t until = now_of(gc) + lw_timestamp_of_ms(asked->lifetime_ms);
-    lw_bytes label = gc->options.session_label(gc->options.argument, session);
-    lw_pin *made = gc->pins.by_place.count < LW_PIN_RECORD_COUNT
-                       ? lw_pins_hold(&gc->pins, session, *timestamp, until, label)
-                       : NULL;
-    if (made == NULL) {
-        return lw_fail(LW_BACKPRESSURE, "%d timestamps are pinned already: let go of some",
-                       LW_PIN_RECORD_COUNT);
-    }
-    made->asked = true;
-    lw_status status = lw_shards_alone(gc->shards) ? await_durable(gc, deadline_ns) : LW_OK;
-    if (status != LW_OK) {
-        (void)lw_pins_drop(&gc->pins, session, *timestamp, true);
-    }
-    return status;
-}
-
-lw_status lw_gc_request(lw_gc *gc, const lw_request *request, uint64_t session, lw_buffer *reply) {
-    lw_arena arena = lw_arena_in(gc->env->memory);
-    lw_pin_request asked;
-    lw_status status = lw_pin_request_decode(request->body, &arena, &asked);
-    lw_arena_reset(&arena);
-    LW_TRY(status);
-    if (request->kind == LW_MESSAGE_UNPIN) {
-        (void)lw_pins_drop(&gc->pins, session, asked.timestamp, asked.asked);
-        return LW_OK;
-    }
-    uint64_t deadline_ns =
-        request->timeout_ms == 0 ? 0 : lw_env_now(gc->env) + request->timeout_ms * NS_PER_MS;
-    lw_pin_reply answer;
-    LW_TRY(pin(gc, &asked, session, deadline_ns, &answer.timestamp));
-    lw_pin_reply_encode(&answer, reply);
-    return LW_OK;
-}
-
-/* ---- looking -------------------------------------------------------------------------------- */
-
-uint64_t lw_gc_retention_ms(const lw_gc *gc) {
-    return gc->options.retention_ms;
-}
-
-static uint64_t ms_between(uint64_t from, uint64_t to) {
-    return to > from ? lw_timestamp_ms(to) - lw_timestamp_ms(from) : 0;
-}
-
-void lw_gc_status(lw_gc *gc, lw_json *json) {
-    uint64_t now = now_of(gc);
-    (void)lw_pins_expire(&gc->pins, now);
-    const lw_pin *oldest = lw_pins_oldest(&gc->pins);
-    lw_json_object_open(json, "retention");
-    lw_json_number(json, "retention_ms", gc->options.retention_ms);
-    lw_json_number(json, "safepoint", gc->pins.safepoint);
-    if (gc->pins.safepoint > 0) {
-        lw_json_number(json, "safepoint_age_ms", ms_between(gc->pins.safepoint, now));
-    }
-    lw_json_number(json, "collected", gc->collected);
-    lw_json_number(json, "pins", gc->pins.by_place.count);
-    if (oldest != NULL) {
-        lw_json_object_open(json, "oldest_pin");
-        lw_json_number(json, "timestamp", oldest->timestamp);
-        lw_json_number(json, "age_ms", ms_between(oldest->timestamp, now));
-        lw_json_number(json, "remaining_ms", ms_between(now, oldest->until));
-        lw_json_text(json, "label", lw_view(oldest->label, oldest->label_size));
-        lw_json_object_close(json);
-    }
-    lw_json_object_close(json);
 }

@@ -24,9 +24,11 @@
  * C2. Nothing is collected in any shard before all shards have settled: whoever resolves a lock
  *     finds what its primary says (hazards T5, T12).
  * C3. Who is told that a transaction is unknown is told so only of one below what is decided.
- * C4. Only a node that has all shards to itself decides and collects. Before a shard of it gets
- *     another member, what was decided by then is written into the shard itself, whose replicas
- *     refuse what is older wherever they are led (node/replica_gc.c). */
+ * C4. Only the node that leads the root shard decides, or one that has all shards to itself. Among
+ *     others a step is a request to each shard's leader (node/gc_lattice.c), and what it promises
+ * is durable in the shard first, so that whoever leads there next keeps it (node/replica_gc.c).
+ *     Before a shard of a lone node gets another member, what was decided by then is written into
+ *     the shard in the same way. */
 #ifndef LW_GC_H
 #define LW_GC_H
 
@@ -70,6 +72,14 @@ LW_MUST_USE lw_status lw_gc_stand(lw_gc *gc, uint64_t session, uint64_t timestam
 LW_MUST_USE lw_status lw_gc_stands(const lw_gc *gc, uint64_t timestamp);
 /* What is decided by now, or is about to be. */
 uint64_t lw_gc_decided(const lw_gc *gc);
+/* `safepoint`, or what somebody who stands on a shard of this node has pinned below it. */
+uint64_t lw_gc_lowest(lw_gc *gc, uint64_t safepoint);
+/* A node has garbage from this safepoint on: to the one that leads the root shard. */
+void lw_gc_wanted(lw_gc *gc, uint64_t safepoint);
+/* Every shard of the lattice has settled up to here. */
+void lw_gc_all_settled(lw_gc *gc, uint64_t safepoint);
+/* This node leads other shards than before. */
+void lw_gc_roles_changed(lw_gc *gc);
 /* Below this, what transactions have left may be gone: to a client, and to the node itself, which
  * asks only about locks that it has seen (C2). */
 uint64_t lw_gc_forgotten(const lw_gc *gc, bool own);

@@ -147,8 +147,10 @@ lw_status replica_evaluation_open(replica_call *call) {
     LW_TRY(replica_check_epoch(call));
     LW_TRY(replica_stands(replica, call->stands_on));
     call->standing = true;
-    uint64_t forgotten = lw_gc_forgotten(replica->options.gc, call->session == 0);
-    evaluation->forgotten = forgotten > replica->collected ? forgotten : replica->collected;
+    bool own = call->session == 0;
+    uint64_t forgotten = lw_gc_forgotten(replica->options.gc, own);
+    uint64_t of_shard = own ? replica->forgotten : replica->floor;
+    evaluation->forgotten = forgotten > of_shard ? forgotten : of_shard;
     evaluation->snapshot = lw_snapshot_open(replica->tree);
     evaluation->now = lw_timestamps_now(replica->options.timestamps);
     evaluation->given = lw_timestamps_last(replica->options.timestamps);
@@ -217,6 +219,8 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
         return replica_transfer(call, request->body, reply);
     case LW_MESSAGE_WAITS:
         return replica_waits(call, request->body, reply);
+    case LW_MESSAGE_COLLECT:
+        return replica_collect(call, request->body, reply);
     case LW_MESSAGE_HELLO:
     case LW_MESSAGE_STATUS:
     case LW_MESSAGE_TOPOLOGY:

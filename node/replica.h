@@ -182,8 +182,8 @@ LW_MUST_USE lw_status lw_replica_load_middle(const lw_replica *replica, lw_buffe
 /* ---- for the collector of garbage: node/gc.h --------------------------------------------------
  */
 
-/* Makes a record about the shard durable, as `encode` makes it when its turn in the log comes. Let
- * in on a full disk too. */
+/* Makes a record about the shard durable, as `encode` makes it when its turn in the log comes, in
+ * the leadership of now. Let in on a full disk too. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_keep(lw_replica *replica, const char *name,
                                                 void (*encode)(void *argument, lw_buffer *value),
                                                 void *argument);

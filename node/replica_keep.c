@@ -48,6 +48,7 @@ typedef struct kept_record {
 
 LW_YIELDS static lw_status propose_kept(lw_replica *replica, const kept_record *record) {
     LW_TRY(replica_gate(replica));
+    uint64_t leadership = replica->leadership;
     LW_TRY(replica_log_room(replica, record->size_max, record->freeing));
     lw_buffer batch = lw_buffer_in(replica->env->memory), key = batch, value = batch;
     lw_record_meta_key(replica->descriptor.start, record->name, &key);
@@ -56,7 +57,7 @@ LW_YIELDS static lw_status propose_kept(lw_replica *replica, const kept_record *
     LW_ASSERT(batch.size <= record->size_max);
     lw_buffer_reset(&key);
     lw_buffer_reset(&value);
-    lw_status status = replica_keep_entry(replica, &batch);
+    lw_status status = replica_keep_entry(replica, leadership, &batch);
     lw_buffer_reset(&batch);
     return status;
 }

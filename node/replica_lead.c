@@ -62,6 +62,7 @@ static void stop_leading(lw_replica *replica) {
     replica_open_forget(replica);
     lw_queue_wake_all(&replica->doomed.waiting);
     lw_queue_wake_all(&replica->stop);
+    lw_gc_roles_changed(replica->options.gc);
 }
 
 void replica_followed(void *argument, uint64_t term, uint64_t leader) {
@@ -104,7 +105,7 @@ LW_YIELDS static lw_status prepare(lw_replica *replica, uint64_t *ceiling) {
                                        .argument = replica};
         *ceiling = lw_timestamps_lead(replica->options.timestamps, *ceiling, &ground);
     }
-    LW_TRY(replica_load_collected(replica));
+    LW_TRY(replica_load_past(replica));
     replica_open_forget(replica);
     LW_TRY(replica_open_load(replica, replica->tree, lw_view(NULL, 0)));
     return replica_log_room(replica, FIRST_ENTRIES_SIZE + 2 * replica->descriptor_bytes.size,
@@ -162,10 +163,12 @@ static void serve(lw_replica *replica, uint64_t term) {
     }
     replica->written_before = given;
     replica->leadership = term;
+    replica->led_ns = lw_env_now(replica->env);
     replica->serving = true;
     replica_open_sweep_leftovers(replica);
     replica_leave_joint(replica);
     lw_queue_wake_all(&replica->roles_changed);
+    lw_gc_roles_changed(replica->options.gc);
     replica_tell(replica);
 }
 
@@ -269,6 +272,7 @@ LW_YIELDS static void campaign(lw_replica *replica) {
 
 lw_status replica_begin_child(lw_replica *replica, bool leads) {
     if (!at_once(replica)) {
+        LW_TRY(replica_load_past(replica));
         begin_later(replica);
         if (leads) {
             campaign(replica);
@@ -283,6 +287,7 @@ lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
     LW_ASSERT(replica->log == NULL);
     replica->log = log;
     if (!at_once(replica)) {
+        LW_TRY(replica_load_past(replica));
         begin_later(replica);
         return LW_OK;
     }

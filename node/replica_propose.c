@@ -132,7 +132,7 @@ static lw_status apply(lw_replica *replica, const lw_group_entry *entry, lw_stat
         return entry->proposal != NULL ? LW_OK : replica_split_follow(replica, batch);
     }
     if (kind == ENTRY_KEPT) {
-        replica_take_collected(replica, batch);
+        replica_take_past(replica, batch);
     }
     bool changes = kind == ENTRY_DESCRIPTOR || kind == ENTRY_SPLIT;
     if (!changes || *status != LW_OK) {
@@ -152,8 +152,8 @@ lw_status replica_apply(void *argument, const lw_group_entry *entry) {
     lw_replica *replica = argument;
     lw_status status;
     LW_TRY(apply(replica, entry, &status));
-    if (replica->log == NULL) {
-        replica_gc_replayed(replica, entry->index, entry->bytes);
+    if (entry->proposal == NULL) {
+        replica_gc_applied(replica, entry->index, entry->bytes);
     }
     if (entry->proposal != NULL) {
         replica_proposal *proposal = LW_MAP_ENTRY(entry->proposal, replica_proposal, base);
@@ -174,8 +174,8 @@ lw_status replica_wait(lw_replica *replica, replica_proposal *proposal) {
                : lw_fail(proposal->status, "the shard changed while the request was under way");
 }
 
-lw_status replica_keep_entry(lw_replica *replica, lw_buffer *batch) {
-    replica_proposal kept = {.status = LW_OK};
+lw_status replica_keep_entry(lw_replica *replica, uint64_t leadership, lw_buffer *batch) {
+    replica_proposal kept = {.base = {.term = leadership}};
     replica_propose(replica, ENTRY_KEPT, batch, &kept);
     return lw_group_wait_committed(replica->group, &kept.base);
 }

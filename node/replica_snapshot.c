@@ -131,6 +131,9 @@ lw_status lw_replica_install(lw_replica *replica, const lw_replica_snapshot *sna
     installing job = {.replica = replica, .snapshot = snapshot};
     replica->background_count++;
     lw_status status = lw_group_install(replica->group, &taken, ingest, &job);
+    if (status == LW_OK) {
+        status = replica_load_past(replica);
+    }
     replica_background_end(replica);
     return status;
 }

@@ -212,10 +212,7 @@ static void put_descriptors(splitting *work) {
     lw_record_meta_key(work->high.start, "shard", &key);
     lw_batch_put(&work->batch, lw_buffer_view(&key), lw_buffer_view(&work->high_bytes));
     lw_buffer_reset(&key);
-    if (work->parent->collected > 0) {
-        replica_put_collected(work->parent, work->high.start, work->parent->collected,
-                              &work->batch);
-    }
+    replica_put_past(work->parent, work->high.start, &work->batch);
 }
 
 /* Step 3. From the index that the child is named by to the entry of that index nothing suspends. */
@@ -254,7 +251,8 @@ static void switch_over(splitting *work) {
     LW_ASSERT(status == LW_OK);
     parent->tree_is_whole = false;
     child->described = true;
-    child->collected = parent->collected;
+    child->floor = parent->floor;
+    child->forgotten = parent->forgotten;
     replica_open_group(child, CHILD_INDEX);
     replica_open_hand_over(parent, child);
     child->background_count++; /* until it serves */

@@ -159,9 +159,14 @@ struct lw_replica {
     open_doom doomed;
     bool sweeping; /* a fiber sweeps */
 
-    uint64_t collected;     /* nobody may stand below this timestamp: see node/replica_gc.c */
-    bool spreading;         /* another node is about to get the shard */
-    uint64_t written_index; /* of the last entry that a request wrote */
+    /* Of the past: see node/replica_gc.c. */
+    uint64_t floor;          /* nobody may stand below this timestamp ... */
+    uint64_t floor_kept;     /* ... of which that much is durable */
+    uint64_t forgotten;      /* below this, what transactions have left may be gone ... */
+    uint64_t forgotten_kept; /* ... and that much all replicas know */
+    uint64_t led_ns;         /* when it came to serve */
+    bool spreading;          /* another node is about to get the shard */
+    uint64_t written_index;  /* of the last entry that a request wrote */
     /* Of the memtable: its oldest entry is not behind this one, and none up to here has a timestamp
      * above that. */
     uint64_t aging_index, aging_until;
@@ -242,9 +247,10 @@ void replica_propose(lw_replica *replica, entry_kind kind, lw_buffer *batch,
 /* Waits until it is durable and applied (P1). LW_UNDETERMINED when the log died: the entry may be
  * on disk or not. LW_UNAVAILABLE when it was void. */
 LW_MUST_USE LW_YIELDS lw_status replica_wait(lw_replica *replica, replica_proposal *proposal);
-/* Makes an ENTRY_KEPT of the batch durable. While a split is not finished it is applied later.
- * LW_UNDETERMINED as above. */
-LW_MUST_USE LW_YIELDS lw_status replica_keep_entry(lw_replica *replica, lw_buffer *batch);
+/* Makes an ENTRY_KEPT of the batch durable, in this term only. While a split is not finished it is
+ * applied later. LW_UNDETERMINED as above. */
+LW_MUST_USE LW_YIELDS lw_status replica_keep_entry(lw_replica *replica, uint64_t leadership,
+                                                   lw_buffer *batch);
 /* Applies an entry, or skips a void one: `apply` of the group. */
 LW_MUST_USE lw_status replica_apply(void *argument, const lw_group_entry *entry);
 /* What else the group calls. */
@@ -391,12 +397,16 @@ LW_MUST_USE LW_YIELDS lw_status replica_stand(replica_call *call, uint64_t times
 LW_MUST_USE lw_status replica_stands(const lw_replica *replica, uint64_t timestamp);
 /* Before another node gets the shard: what was collected here goes with it. */
 LW_MUST_USE LW_YIELDS lw_status replica_spread(lw_replica *replica);
-LW_MUST_USE LW_YIELDS lw_status replica_load_collected(lw_replica *replica);
-void replica_put_collected(lw_replica *replica, lw_bytes start, uint64_t collected,
-                           lw_buffer *batch);
-void replica_take_collected(lw_replica *replica, lw_bytes batch);
-/* Takes note of an entry of before the start. */
-void replica_gc_replayed(lw_replica *replica, uint64_t index, lw_bytes entry);
+/* What the shard knows of its past: from the tree, into a batch of its own or of a child that
+ * begins at `start`, and from an entry that is applied. */
+LW_MUST_USE LW_YIELDS lw_status replica_load_past(lw_replica *replica);
+void replica_put_past(const lw_replica *replica, lw_bytes start, lw_buffer *batch);
+void replica_take_past(lw_replica *replica, lw_bytes batch);
+/* COLLECT. */
+LW_MUST_USE LW_YIELDS lw_status replica_collect(replica_call *call, lw_bytes body,
+                                                lw_buffer *reply);
+/* Takes note of an entry that was not proposed here since the start. */
+void replica_gc_applied(lw_replica *replica, uint64_t index, lw_bytes entry);
 
 /* ---- open transactions: replica_open.c ------------------------------------------------------ */
 

