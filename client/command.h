@@ -85,6 +85,7 @@ typedef enum lw_flag_id {
     LW_FLAG_MEMORY,
     LW_FLAG_RETENTION,
     LW_FLAG_SHARD_SIZE,
+    LW_FLAG_SHARD_RATE,
     LW_FLAG_QUIET,
     LW_FLAG_JOIN,
     LW_FLAG_TOKEN_FILE,

@@ -43,10 +43,10 @@ typedef struct lw_health {
     uint32_t down_count;
     uint64_t shard_count;
     uint64_t moving_count; /* shards that nodes come to, or go from */
-    uint64_t weak_count;  /* shards with voters that are down */
-    uint64_t lost_count;  /* of these, those without a majority: they cannot be used */
-    uint32_t spare_nodes; /* that each shard can lose, whichever they are */
-    char down[64];        /* the address of one that is down, or "" */
+    uint64_t weak_count;   /* shards with voters that are down */
+    uint64_t lost_count;   /* of these, those without a majority: they cannot be used */
+    uint32_t spare_nodes;  /* that each shard can lose, whichever they are */
+    char down[64];         /* the address of one that is down, or "" */
 } lw_health;
 
 LW_MUST_USE LW_YIELDS lw_status lw_health_ask(lw_client *client, lw_health *health);

@@ -66,6 +66,10 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
     [LW_FLAG_SHARD_SIZE] = {"shard-size", "SIZE", LW_KIND_SIZE, NULL, "128M", "LATHWORK_SHARD_SIZE",
                             "Bytes from which a shard is split near its middle, with K, M or G; "
                             "4M or more."},
+    [LW_FLAG_SHARD_RATE] = {"shard-rate", "COUNT", LW_KIND_NUMBER, NULL, "2500",
+                            "LATHWORK_SHARD_RATE",
+                            "Requests a second from which a shard that takes more than its share "
+                            "of all may be split, so that other nodes lead a part; 0: never."},
     [LW_FLAG_QUIET] = {"quiet", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                        "Print nothing when the node is ready."},
     [LW_FLAG_JOIN] =
@@ -139,9 +143,9 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
 
 #define REACH (BIT(ADDR) | BIT(TIMEOUT))
 #define FORM  (BIT(ESCAPED) | BIT(HEX))
-#define NODE                                                                                      \
-    (BIT(LISTEN) | BIT(MEMORY) | BIT(RETENTION) | BIT(SHARD_SIZE) | BIT(BUS) | BIT(REPLICATION) | \
-     BIT(DEAD_AFTER))
+#define NODE                                                                                     \
+    (BIT(LISTEN) | BIT(MEMORY) | BIT(RETENTION) | BIT(SHARD_SIZE) | BIT(SHARD_RATE) | BIT(BUS) | \
+     BIT(REPLICATION) | BIT(DEAD_AFTER))
 
 static const lw_command_spec commands[] = {
     {"get", LW_GROUP_DATA, "KEY...", 1, -1, REACH | FORM | BIT(ISOLATION) | BIT(AT),
@@ -438,8 +442,8 @@ static const lw_command_spec commands[] = {
      "Exit code 7 if there is any, 6 if a node has the folder open.",
      "lathwork check lathwork-data", NULL},
     {"sim", LW_GROUP_SELF, "", 0, 0,
-     BIT(SEED) | BIT(RUNS) | BIT(NODES) | BIT(SCENARIO) | BIT(BUG) | BIT(ONCE) | BIT(TRACE) | BIT(HISTORY) |
-         BIT(CHECK) | BIT(ISOLATION),
+     BIT(SEED) | BIT(RUNS) | BIT(NODES) | BIT(SCENARIO) | BIT(BUG) | BIT(ONCE) | BIT(TRACE) |
+         BIT(HISTORY) | BIT(CHECK) | BIT(ISOLATION),
      "run a node and clients in a simulated world",
      "Runs this program's own node and several clients in one thread, on virtual time, disks and "
      "networks, all decided by a seed; lets power fail, disks fail and networks stall; and checks "

@@ -3,11 +3,12 @@
  * their middle, so that another node can lead a half.
  *
  * Only where there are others: the shards of a node share one reactor and one log, and two halves
- * there can do no more than the whole. A shard is hot if it takes HOT_RATE requests a second, and
- * more than half of a node's fair share of all that the lattice is asked. So it ends: with each
- * split the halves have less, and what has less than half a share can be placed well enough. It has
- * to be so for a while, the keys of its requests are noted meanwhile, and it is split only if a key
- * has a quarter of them on either side: one hot key cannot be divided. */
+ * there can do no more than the whole. A shard is hot if it takes HOT_RATE requests a second (or
+ * what the node was told), and more than half of a node's fair share of all that the lattice is
+ * asked. So it ends: with each split the halves have less, and what has less than half a share can
+ * be placed well enough. It has to be so for a while, the keys of its requests are noted meanwhile,
+ * and it is split only if a key has a quarter of them on either side: one hot key cannot be
+ * divided. */
 #include "node/lattice_state.h"
 
 #include <inttypes.h>
@@ -25,7 +26,13 @@ static bool is_hot(lw_lattice *lattice, const lattice_track *track) {
     const lw_placement_view *view = lattice->view;
     uint64_t rate = track->reads + track->writes, total = 0, nodes = 0;
     if (lattice->hot_rate == 0) {
-        lattice->hot_rate = LW_RARE(lattice->env, "lattice.soon_hot") ? RARE_RATE : HOT_RATE;
+        uint64_t asked = lattice->options.shard_rate;
+        lattice->hot_rate = LW_RARE(lattice->env, "lattice.soon_hot") ? RARE_RATE
+                            : asked == 0                              ? HOT_RATE
+                                                                      : asked;
+    }
+    if (lattice->hot_rate == UINT64_MAX) {
+        return false;
     }
     for (uint32_t index = 0; index < view->count; index++) {
         const lw_placement_node *node = &view->nodes[index];

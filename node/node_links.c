@@ -149,6 +149,7 @@ lw_status node_open_lattice(lw_node *node) {
                                   .zone = node->options.zone,
                                   .capacity = node->options.capacity,
                                   .voters = node->options.voters,
+                                  .shard_rate = node->options.shard_rate,
                                   .dead_after_ms = node->options.dead_after_ms,
                                   .open_bus = node->options.open_bus,
                                   .bus_argument = node->options.bus_argument,

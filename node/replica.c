@@ -29,10 +29,11 @@ lw_status replica_gate(const lw_replica *replica) {
         return lw_fail(LW_UNAVAILABLE, "the node stops: %s", replica->reason.text);
     }
     if (replica->halted) {
-        return lw_fail(LW_CORRUPTION,
-                       "replicas of shard %llu differ, and no majority says which is right: nothing "
-                       "of it is answered (see lathwork events)",
-                       (unsigned long long)replica->options.shard);
+        return lw_fail(
+            LW_CORRUPTION,
+            "replicas of shard %llu differ, and no majority says which is right: nothing "
+            "of it is answered (see lathwork events)",
+            (unsigned long long)replica->options.shard);
     }
     if (replica->closing) {
         return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");

@@ -133,8 +133,9 @@ enum { LW_MIDDLE_KEY_SIZE_MAX = 1024 };
 /* Where to split: appends a key of which about half of what the tables of the tree have in a range
  * lies before, large values with it, and says how many bytes all of that is. What is in memory only
  * does not count. No block of data is read. The key need not be there, and ends where it is longer
- * than LW_MIDDLE_KEY_SIZE_MAX bytes; it is no version of what lies before. LW_NOT_FOUND if no key is
- * known with a sixteenth on either side: there is too little, or nearly all of it is one key's. */
+ * than LW_MIDDLE_KEY_SIZE_MAX bytes; it is no version of what lies before. LW_NOT_FOUND if no key
+ * is known with a sixteenth on either side: there is too little, or nearly all of it is one key's.
+ */
 LW_MUST_USE LW_YIELDS lw_status lw_tree_middle(lw_tree *tree, const lw_key_range *range,
                                                lw_buffer *key, uint64_t *bytes);
 
