@@ -94,7 +94,7 @@ static bool has_peers(const lw_shards *shards, const lw_replica *replica) {
     return shards->others.ask != NULL && voters > (self ? 1U : 0U);
 }
 
-static void pause_until(lw_shards *shards, uint64_t pause_ms) {
+LW_YIELDS static void pause_until(lw_shards *shards, uint64_t pause_ms) {
     (void)lw_env_wait(shards->env, &shards->stop, lw_env_now(shards->env) + pause_ms * NS_PER_MS);
 }
 
