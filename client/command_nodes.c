@@ -315,6 +315,7 @@ LW_YIELDS static lw_exit drain_or_leave(lw_command *command, lw_client *client, 
         return lw_command_fail(command, status, lw_error_slot()->text, "lathwork nodes", "%s",
                                what);
     }
+    LW_ASSERT(node != NULL);
     status = leave ? lw_operate_leave(client, node->node, flag)
                    : lw_operate_drain(client, node->node, !flag);
     if (status != LW_OK) {

@@ -148,6 +148,7 @@ lw_contact *lw_contacts_choose(lw_contacts *contacts, const lw_shard_descriptor 
     best = NULL;
     for (uint32_t index = 0; index < contacts->count; index++) {
         lw_contact *one = contacts->all[index];
+        LW_ASSERT(one != NULL);
         if (one->alias == NULL && (best == NULL || better(one, best, shard, since))) {
             best = one;
         }

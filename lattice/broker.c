@@ -14,6 +14,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 
 #define MS_NS UINT64_C(1000000)
@@ -144,13 +145,19 @@ static LW_YIELDS lw_status check_version(lw_broker *broker) {
 
 /* ---- ports ---------------------------------------------------------------------------------- */
 
+/* The number behind a word; 0: there is none. */
+static unsigned long pinned_port(const char *text, const char *word) {
+    const char *at = strstr(text, word);
+    return at == NULL ? 0 : strtoul(at + strlen(word), NULL, 10);
+}
+
 static LW_YIELDS void read_pinned(lw_broker *broker) {
     lw_buffer text = lw_buffer_in(broker->env->memory);
-    unsigned client = 0, route = 0;
     read_end(broker, "ports", &text);
     lw_buffer_append_u8(&text, 0);
-    if (sscanf((const char *)text.data, "client %u\nroute %u\n", &client, &route) == 2 &&
-        client <= UINT16_MAX && route <= UINT16_MAX) {
+    unsigned long client = pinned_port((const char *)text.data, "client ");
+    unsigned long route = pinned_port((const char *)text.data, "route ");
+    if (client > 0 && client <= UINT16_MAX && route > 0 && route <= UINT16_MAX) {
         broker->config.client_port = (uint16_t)client;
         if (broker->options.route_port == 0) {
             broker->options.route_port = (uint16_t)route;

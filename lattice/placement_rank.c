@@ -167,7 +167,7 @@ static totals total(const lw_placement_view *view) {
 /* What so many leaders and requests weigh: SHARE for each of the two is the average of a node. */
 static uint64_t weigh(const totals *sum, uint64_t leaders, uint64_t rate) {
     uint64_t weighed = sum->leaders == 0 ? 0 : leaders * SHARE * sum->nodes / sum->leaders;
-    if (sum->rate >= RATE_MIN * sum->nodes) {
+    if (sum->rate > 0 && sum->rate >= RATE_MIN * sum->nodes) {
         weighed += rate * SHARE * sum->nodes / sum->rate;
     }
     return weighed;

@@ -136,7 +136,7 @@ static lw_status find_replica(lw_shards *shards, lw_bytes key, lw_replica **repl
 
 LW_YIELDS static lw_status look(lw_shards *shards, const kill_part *part, lw_buffer *primary,
                                 kill_part_reply *told) {
-    lw_replica *replica;
+    lw_replica *replica = NULL;
     lw_env *env = lw_shards_env(shards);
     told->had = mark(shards, part);
     if (LW_BUG(env, "node.kill_looks_at_nothing")) {
@@ -153,7 +153,7 @@ LW_YIELDS static lw_status look(lw_shards *shards, const kill_part *part, lw_buf
 LW_YIELDS static lw_status carry_out(lw_shards *shards, const kill_part *part, lw_buffer *primary,
                                      lw_buffer *reply) {
     kill_part_reply told = {.had = false};
-    lw_replica *replica;
+    lw_replica *replica = NULL;
     lw_shard_descriptor shard;
     if (part->step == KILL_MARK) {
         LW_TRY(look(shards, part, primary, &told));

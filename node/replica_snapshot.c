@@ -119,7 +119,7 @@ LW_YIELDS static lw_status ingest(void *argument) {
 }
 
 lw_status lw_replica_install(lw_replica *replica, const lw_replica_snapshot *snapshot) {
-    lw_shard_descriptor told;
+    lw_shard_descriptor told = {0};
     LW_TRY(lw_replica_snapshot_shard(snapshot->head, replica->options.shard, &told));
     if (replica->serving || replica->closing || replica->dead || replica->following_split) {
         return lw_fail(LW_UNAVAILABLE, "shard %llu takes no snapshot now: try again",

@@ -364,8 +364,8 @@ static uint64_t whom_to_ask(const lw_shards *shards, const lw_shard_descriptor *
 
 /* Nobody may have told it that it is no member any more, or the message was lost. */
 LW_YIELDS static void look_after(lw_shards *shards, uint64_t id) {
-    lw_shard_descriptor known, told;
-    uint64_t applied;
+    lw_shard_descriptor known = {0}, told = {0};
+    uint64_t applied = 0;
     shards_member *member = shards_member_of(shards, id);
     if (member == NULL || member->leaving || lw_replica_leads(member->replica)) {
         return;

@@ -60,7 +60,7 @@ typedef struct lw_sim_run {
     char addresses[LW_SIM_ADDRESSES_SIZE]; /* of all of them, as a client takes it */
     char token[LW_NODE_TOKEN_SIZE];        /* of the first one, for the others; empty: not yet */
     uint64_t retention_ms;
-    uint64_t shard_size; /* small, so that shards are split for it in most runs */
+    uint64_t shard_size;    /* small, so that shards are split for it in most runs */
     size_t memory_size;     /* of each node */
     uint32_t voters;        /* replicas of each shard */
     uint64_t dead_after_ms; /* see lw_node_options */
