@@ -27,7 +27,7 @@ static bool no(const look *at, const char *format, ...) {
 
 static const lw_shards *shards_at(const lw_sim_run *it, uint32_t place) {
     const lw_sim_member *node = &it->nodes[place];
-    return node->state == LW_SIM_SERVING && node->node != NULL ? lw_node_shards(node->node) : NULL;
+    return lw_sim_shards_of(node);
 }
 
 static bool all_serve(const look *at) {

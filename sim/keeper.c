@@ -13,6 +13,11 @@ enum {
     LAST_ECHO_MS = 1000, /* what was struck before the peace may still fall after it */
 };
 
+const struct lw_shards *lw_sim_shards_of(const lw_sim_member *node) {
+    bool there = node->state == LW_SIM_SERVING && node->node != NULL && lw_host_running(node->host);
+    return there ? lw_node_shards(node->node) : NULL;
+}
+
 void lw_sim_fail(lw_sim_run *it, const char *what, const char *detail) {
     if (it->node_count > 1 && it->account.size == 0) {
         lw_sim_watch_print(it, &it->account);

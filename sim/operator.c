@@ -31,8 +31,7 @@ static lw_sim_member *draw_node(const operator_fiber *self) {
 /* Where some shard begins, as any node knows. */
 static bool draw_shard(const operator_fiber *self, uint8_t key[KEY_MAX], lw_bytes *start) {
     const lw_sim_member *node = draw_node(self);
-    const lw_shards *shards =
-        node->state == LW_SIM_SERVING && node->node != NULL ? lw_node_shards(node->node) : NULL;
+    const lw_shards *shards = lw_sim_shards_of(node);
     uint32_t count = shards == NULL ? 0 : lw_shards_count(shards);
     if (count == 0) {
         return false;

@@ -84,6 +84,8 @@ typedef struct lw_sim_run {
     bool damaged;      /* nothing more is to be learned from this run */
 } lw_sim_run;
 
+/* What a node holds, while it serves and its machine runs; else NULL. */
+const struct lw_shards *lw_sim_shards_of(const lw_sim_member *node);
 /* Notes a broken promise. */
 void lw_sim_fail(lw_sim_run *it, const char *what, const char *detail);
 /* Calls function(run) after so many milliseconds of virtual time. */

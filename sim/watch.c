@@ -181,9 +181,8 @@ static void drop_absent(lw_sim_run *run, uint32_t place, const lw_shards *shards
 
 static void look_at_node(lw_sim_run *run, uint32_t place) {
     const lw_sim_member *node = &run->nodes[place];
-    const lw_shards *shards =
-        node->state == LW_SIM_SERVING && node->node != NULL ? lw_node_shards(node->node) : NULL;
-    if (shards == NULL || !lw_host_running(node->host)) {
+    const lw_shards *shards = lw_sim_shards_of(node);
+    if (shards == NULL) {
         return;
     }
     for (uint32_t index = 0; index < lw_shards_count(shards); index++) {
@@ -236,9 +235,7 @@ bool lw_sim_watch_dispensable(lw_sim_run *it, uint32_t node) {
         bool served = false;
         for (uint32_t place = 0; place < it->node_count; place++) {
             const lw_sim_member *each = &it->nodes[place];
-            const lw_shards *shards = each->state == LW_SIM_SERVING && each->node != NULL
-                                          ? lw_node_shards(each->node)
-                                          : NULL;
+            const lw_shards *shards = lw_sim_shards_of(each);
             const lw_replica *replica =
                 shards == NULL ? NULL : lw_shards_find(shards, it->watch.shards[index].shard);
             if (replica != NULL && lw_replica_leads(replica)) {
@@ -301,8 +298,7 @@ void lw_sim_watch_print(const lw_sim_run *it, lw_buffer *text) {
         lw_buffer_print(text, "%s %016" PRIx64 " %s%s%s%s\n", node->name, node->id,
                         states[node->state], node->drained ? ", drained" : "",
                         node->leaving ? ", leaving" : "", node->out ? ", out" : "");
-        const lw_shards *shards =
-            node->state == LW_SIM_SERVING && node->node != NULL ? lw_node_shards(node->node) : NULL;
+        const lw_shards *shards = lw_sim_shards_of(node);
         for (uint32_t index = 0; shards != NULL && index < lw_shards_count(shards); index++) {
             print_replica(lw_shards_at(shards, index), text);
         }
