@@ -69,7 +69,7 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
     [LW_FLAG_SHARD_RATE] = {"shard-rate", "COUNT", LW_KIND_NUMBER, NULL, "2500",
                             "LATHWORK_SHARD_RATE",
                             "Requests a second from which a shard that takes more than its share "
-                            "of all may be split, so that other nodes lead a part; 0: never."},
+                            "of all may be split, so that other nodes lead a part."},
     [LW_FLAG_QUIET] = {"quiet", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                        "Print nothing when the node is ready."},
     [LW_FLAG_JOIN] =

@@ -42,10 +42,9 @@ typedef struct lw_lattice_options {
     const char *zone;                 /* NULL: none */
     uint64_t capacity;                /* 0: not said */
     uint32_t voters;                  /* 0: 3 */
-    uint64_t shard_rate;              /* requests a second from which a shard may be split; 0: 2500;
-                                         UINT64_MAX: never */
-    uint64_t dead_after_ms;           /* 0: 5 minutes */
-    lw_bus_opener open_bus;           /* NULL: there is none */
+    uint64_t shard_rate;    /* requests a second from which a shard may be split; 0: 2500 */
+    uint64_t dead_after_ms; /* 0: 5 minutes */
+    lw_bus_opener open_bus; /* NULL: there is none */
     void *bus_argument;
     /* A newcomer: the records it was given by the member that took it in (lw_peers_welcome). */
     lw_bytes welcome;

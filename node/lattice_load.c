@@ -31,16 +31,13 @@ static bool is_hot(lw_lattice *lattice, const lattice_track *track) {
                             : asked == 0                              ? HOT_RATE
                                                                       : asked;
     }
-    if (lattice->hot_rate == UINT64_MAX) {
-        return false;
-    }
     for (uint32_t index = 0; index < view->count; index++) {
         const lw_placement_node *node = &view->nodes[index];
         nodes += node->state == LW_MEMBER_UP && node->linked;
         total += node->loaded ? node->load.reads + node->load.writes : 0;
     }
     uint64_t weight = track->hot_ms == 0 ? 4 : 5;
-    return nodes > 1 && rate * weight >= 4 * lattice->hot_rate &&
+    return nodes > 1 && rate * weight / 4 >= lattice->hot_rate &&
            rate * weight * 2 * nodes > 4 * total;
 }
 

@@ -250,9 +250,7 @@ static LW_YIELDS lw_status open_node(start_work *work) {
         .memory_size = command->flags[LW_FLAG_MEMORY].number,
         .retention_ms = command->flags[LW_FLAG_RETENTION].number,
         .shard_size = command->flags[LW_FLAG_SHARD_SIZE].number,
-        .shard_rate = command->flags[LW_FLAG_SHARD_RATE].number == 0
-                          ? UINT64_MAX
-                          : command->flags[LW_FLAG_SHARD_RATE].number,
+        .shard_rate = command->flags[LW_FLAG_SHARD_RATE].number,
         .version = lw_version(),
         .join = command->flags[LW_FLAG_JOIN].text,
         .zone = command->flags[LW_FLAG_ZONE].text,

@@ -14,7 +14,7 @@ typedef struct lw_node_options {
     size_t memory_size;    /* bytes: the limit of storage/budget.h; 0: 64 MiB */
     uint64_t retention_ms; /* how long the past can be read: see node/gc.h; 0: 10 minutes */
     uint64_t shard_size;   /* bytes from which a shard is split; 0: 128 MiB */
-    uint64_t shard_rate;   /* requests a second from which it may be; 0: 2500; UINT64_MAX: never */
+    uint64_t shard_rate;   /* requests a second from which it may be; 0: 2500 */
     const char *version;   /* of the program, told to clients */
 
     /* The lattice. A folder without an identity founds one of its own, unless it is to join. */

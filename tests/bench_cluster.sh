@@ -39,7 +39,7 @@ etcd_leader() {
 start_lathwork() {
     local index join=()
     for index in 0 1 2; do
-        "$program" start --data "$directory/$index" --listen "127.0.0.1:$((port + index))" --memory 128M --shard-rate 0 \
+        "$program" start --data "$directory/$index" --listen "127.0.0.1:$((port + index))" --memory 128M --shard-rate 1000000000 \
             "${join[@]}" >"$directory/$index.log" 2>&1 &
         members+=($!)
         local tries=0
