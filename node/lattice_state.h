@@ -2,6 +2,8 @@
 /* The inside of a node's part in the lattice, shared by node/lattice*.c and nobody else.
  *
  *   lattice.c          opening and closing, the fiber, the bus, what gossip wants done
+ *   lattice_links.c    links to members, and what peers and shards ask
+ *   lattice_time.c     the oracle's time
  *   lattice_file.c     the file LATTICE
  *   lattice_ask.c      where shards are, while the bus does not tell
  *   lattice_place.c    load, placement, and its steps
@@ -104,6 +106,22 @@ void lattice_job_begin(lw_lattice *lattice);
 void lattice_job_end(lw_lattice *lattice);
 /* Members other than this node that are not gone. */
 uint32_t lattice_company(const lw_lattice *lattice);
+
+/* ---- lattice_links.c ------------------------------------------------------------------------ */
+
+/* Exchanges records with all who are linked: what is new here has to reach those whom no bus
+ * reaches yet. */
+void lattice_greet_all(lw_lattice *lattice);
+/* A member has come: links to it, and watches the link until it is gone. */
+void lattice_meet(lw_lattice *lattice, uint64_t node);
+/* It may have another address. */
+void lattice_link_member(lw_lattice *lattice, const lw_member *member);
+
+/* ---- lattice_time.c ------------------------------------------------------------------------- */
+
+/* Every node knows the oracle's time, also one that leads nothing and draws nothing: should it lead
+ * the root shard all at once, it must not have to believe its wall clock (hazard O3). */
+void lattice_learn_time(lw_lattice *lattice, uint64_t now_ms);
 
 /* ---- lattice_file.c ------------------------------------------------------------------------- */
 
