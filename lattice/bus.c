@@ -125,36 +125,3 @@ uint32_t lw_bus_heard_lately(lw_bus_heard *heard) {
     heard->round++;
     return count;
 }
-
-/* ---- none ----------------------------------------------------------------------------------- */
-
-typedef struct no_bus {
-    lw_bus bus;
-    lw_memory *memory;
-} no_bus;
-
-static bool none_publish(lw_bus *bus, lw_bus_kind kind, uint64_t node, lw_bytes body) {
-    (void)bus, (void)kind, (void)node, (void)body;
-    return false;
-}
-
-static void none_set_routes(lw_bus *bus, const char *const *addresses, uint32_t count) {
-    (void)bus, (void)addresses, (void)count;
-}
-
-static void none_end(lw_bus *bus) {
-    lw_free(((no_bus *)bus)->memory, bus);
-}
-
-static const lw_bus_world none_world = {
-    .publish = none_publish,
-    .set_routes = none_set_routes,
-    .end = none_end,
-};
-
-lw_bus *lw_bus_none(lw_memory *memory) {
-    no_bus *none = lw_allocate_zero(memory, sizeof(*none));
-    none->bus.world = &none_world;
-    none->memory = memory;
-    return &none->bus;
-}

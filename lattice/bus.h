@@ -3,7 +3,8 @@
  * goes over it are hints (who is there, how loaded, who leads, what happened); ownership, epochs
  * and commits never do. Without a bus a lattice reacts later, and is as right as with one.
  *
- * Worlds: NATS (lattice/bus_nats.h), the simulated one (sim/bus.h), and none.
+ * Worlds: NATS (lattice/bus_nats.h), and the simulated one (sim/bus.h). A node without a bus has
+ * none.
  *
  * Invariants
  * B1. Publishing never suspends, and never waits for anybody. What cannot go out now is dropped and
@@ -107,9 +108,6 @@ void lw_bus_set_routes(lw_bus *bus, const char *const *addresses, uint32_t count
 LW_YIELDS void lw_bus_close(lw_bus *bus);
 /* "none", "starting", "up", "degraded". */
 const char *lw_bus_state_name(lw_bus_state state);
-
-/* The bus of a lone node: drops everything, hears nothing. */
-lw_bus *lw_bus_none(lw_memory *memory);
 
 /* ---- for worlds ----------------------------------------------------------------------------- */
 

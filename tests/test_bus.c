@@ -67,22 +67,6 @@ static void who_has_spoken_lately_is_counted_once(void **state) {
     lw_memory_close(memory);
 }
 
-static void no_bus_drops_what_it_is_given(void **state) {
-    (void)state;
-    lw_memory *memory = lw_memory_open();
-    lw_bus *bus = lw_bus_none(memory);
-    lw_bus_publish(bus, LW_BUS_HEARTBEAT, 0, lw_text("here"));
-    lw_bus_set_routes(bus, NULL, 0);
-    assert_int_equal(bus->figures.unpublished, 1);
-    assert_int_equal(bus->figures.published, 0);
-    assert_string_equal(lw_bus_state_name(bus->state), "none");
-    assert_string_equal(bus->reason, "");
-    assert_string_equal(bus->address, "");
-    lw_bus_close(bus);
-    assert_int_equal(lw_memory_used(memory), 0);
-    lw_memory_close(memory);
-}
-
 static void note_change(void *argument) {
     (*(uint32_t *)argument)++;
 }
@@ -394,7 +378,6 @@ int main(void) {
         cmocka_unit_test(what_comes_late_or_twice_is_not_newer),
         cmocka_unit_test(speakers_are_kept_apart_in_any_order_and_bounded),
         cmocka_unit_test(who_has_spoken_lately_is_counted_once),
-        cmocka_unit_test(no_bus_drops_what_it_is_given),
         cmocka_unit_test(a_change_of_state_is_told_once),
         cmocka_unit_test(subjects_are_made_of_hexadecimal_digits),
         cmocka_unit_test(only_subjects_for_this_node_are_read),
