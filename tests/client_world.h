@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stories of clients and a node of several shards, in one simulated world: for tests of the client
- * library. A story runs in a fiber of the clients' host. */
+/* Stories of clients and a node in one simulated world: for tests of the client library. A story
+ * runs in a fiber of the clients' host, and notes the first thing that is not as expected. */
 #ifndef LW_TESTS_CLIENT_WORLD_H
 #define LW_TESTS_CLIENT_WORLD_H
 
@@ -23,16 +23,17 @@
             return;                                                                                \
         }                                                                                          \
     } while (0)
-/* The options of every client: whoever includes this may say otherwise before. */
+/* The options of every client but its label: whoever includes this may say otherwise before. */
 #ifndef CLIENT_OPTIONS
 #define CLIENT_OPTIONS \
-    { .address = "node:7871", .label = "another" }
+    { .address = "node:7871" }
 #endif
 #define OK(call)   EXPECT((call) == LW_OK)
 #define T(text)    lw_text(text)
 #define SAME(a, b) EXPECT(lw_equal((a), lw_text(b)))
 
 static const uint64_t second = 1000000000;
+static const uint64_t millisecond = 1000000;
 
 typedef struct fixture {
     lw_world *world;
@@ -40,9 +41,11 @@ typedef struct fixture {
     lw_env *env; /* of the clients */
     lw_client *client;
     lw_node *node;
+    uint32_t running; /* helper fibers */
     bool done;
     int failed_line;
     char reason[LW_ERROR_TEXT_SIZE];
+    void *own; /* the story's */
 } fixture;
 
 static inline void node_died(void *argument, const lw_error *reason) {
@@ -52,13 +55,14 @@ static inline void node_died(void *argument, const lw_error *reason) {
 
 typedef struct process {
     lw_env *env;
-    lw_node **node;
+    const char *listen;
+    lw_node **node; /* set once it serves */
 } process;
 
 LW_YIELDS static inline void node_main(void *argument) {
     process *self = argument;
     lw_node_options options = {.directory = "data",
-                               .listen = "node:7871",
+                               .listen = self->listen,
                                .version = "1",
                                .died = node_died,
                                .argument = self};
@@ -67,15 +71,20 @@ LW_YIELDS static inline void node_main(void *argument) {
     }
 }
 
-static inline void boot(fixture *in) {
-    lw_env *env = lw_host_boot(in->node_host);
+static inline void boot_on(lw_host *host, const char *listen, lw_node **node) {
+    lw_env *env = lw_host_boot(host);
     process *self = lw_allocate(env->memory, sizeof(*self));
-    *self = (process){.env = env, .node = &in->node};
+    *self = (process){.env = env, .listen = listen, .node = node};
     lw_env_start(env, "node", node_main, self);
 }
 
-static inline lw_client *another(fixture *in) {
+static inline void boot(fixture *in) {
+    boot_on(in->node_host, "node:7871", &in->node);
+}
+
+static inline lw_client *another(fixture *in, const char *label) {
     lw_client_options options = CLIENT_OPTIONS;
+    options.label = label;
     lw_client *client = NULL;
     lw_status status = lw_client_open_in(in->env, &options, &client);
     LW_ASSERT(status == LW_OK);
@@ -91,7 +100,7 @@ static inline int setup(void **state) {
     boot(in);
     (void)lw_world_run(in->world, lw_world_now(in->world) + second);
     in->env = lw_host_boot(in->client_host);
-    in->client = another(in);
+    in->client = another(in, "tester");
     *state = in;
     return in->node == NULL;
 }
@@ -121,9 +130,65 @@ static inline lw_txn *begin(lw_client *client, lw_isolation isolation, lw_lockin
     return txn;
 }
 
+/* At the default isolation; `timeout_ms` 0: the default. */
+static inline lw_txn *begin_within(lw_client *client, lw_locking locking, uint32_t timeout_ms) {
+    lw_txn_options options = {.locking = locking, .timeout_ms = timeout_ms};
+    lw_txn *txn = NULL;
+    lw_status status = lw_begin(client, &options, &txn);
+    LW_ASSERT(status == LW_OK);
+    return txn;
+}
+
+/* Puts one key in a transaction of its own. */
+LW_YIELDS static inline lw_status put_alone(lw_client *client, const char *key, const char *value) {
+    lw_txn *txn = begin(client, LW_STRICT, LW_OPTIMISTIC);
+    lw_status status = lw_put(txn, T(key), T(value));
+    if (status == LW_OK) {
+        status = lw_commit(txn);
+    }
+    lw_txn_close(txn);
+    return status;
+}
+
+/* Whether a fresh transaction reads `expected` (NULL: nothing) under `key`. */
+LW_YIELDS static inline bool holds(lw_client *client, const char *key, const char *expected) {
+    lw_txn *txn = begin(client, LW_STRICT, LW_OPTIMISTIC);
+    lw_bytes value;
+    lw_status status = lw_get(txn, T(key), &value);
+    bool good =
+        expected == NULL ? status == LW_NOT_FOUND : status == LW_OK && lw_equal(value, T(expected));
+    lw_txn_close(txn);
+    return good;
+}
+
+/* What a scan gives, as "key=value " pairs. */
+LW_YIELDS static inline lw_status scan_text(lw_txn *txn, const lw_scan_options *options, char *text,
+                                            size_t size) {
+    lw_scan *scan = NULL;
+    size_t used = 0;
+    text[0] = 0;
+    LW_TRY(lw_scan_open(txn, options, &scan));
+    lw_bytes key, value;
+    lw_status status;
+    while ((status = lw_scan_next(scan, &key, &value)) == LW_OK && used + 40 < size) {
+        used += (size_t)snprintf(text + used, size - used, "%.*s=%.*s ", (int)key.size,
+                                 (const char *)key.data, (int)value.size, (const char *)value.data);
+    }
+    lw_scan_close(scan);
+    return status == LW_NOT_FOUND ? LW_OK : status;
+}
+
+#define SCANNED(options, expected)                        \
+    do {                                                  \
+        lw_scan_options scanned = options;                \
+        OK(scan_text(txn, &scanned, text, sizeof(text))); \
+        EXPECT(strcmp(text, (expected)) == 0);            \
+    } while (0)
+#define SCAN(...) ((lw_scan_options){__VA_ARGS__})
+
 /* Splits at the key, through a client that learns nothing of it, and nobody else. */
 LW_YIELDS static inline lw_status split(fixture *in, const char *key) {
-    lw_client *client = another(in);
+    lw_client *client = another(in, "splitter");
     lw_buffer body = lw_buffer_in(in->env->memory);
     lw_reply reply;
     lw_split_request_encode(&(lw_split_request){.key = T(key)}, &body);
@@ -135,5 +200,7 @@ LW_YIELDS static inline lw_status split(fixture *in, const char *key) {
     lw_close(client);
     return status;
 }
+
+#define STORY(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 #endif

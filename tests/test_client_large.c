@@ -52,7 +52,7 @@ LW_YIELDS static int count_seen(lw_txn *txn, int backwards, const char *value_se
 
 /* How many keys a fresh transaction of another client sees. */
 LW_YIELDS static int others_see(fixture *in, const char *value) {
-    lw_client *client = another(in);
+    lw_client *client = another(in, "another");
     lw_txn *txn = begin(client, LW_SNAPSHOT, LW_OPTIMISTIC);
     int forth = count_seen(txn, 0, value), back = count_seen(txn, 1, value);
     lw_txn_close(txn);
@@ -100,7 +100,7 @@ static void what_was_sent_ahead_is_read_and_committed(void **state) {
 
 LW_YIELDS static void give_much_up(void *argument) {
     fixture *in = argument;
-    lw_client *client = another(in);
+    lw_client *client = another(in, "another");
     lw_txn *txn = begin(client, LW_STRICT, LW_OPTIMISTIC);
     OK(put_numbers(txn, 0, 50, "old"));
     OK(lw_commit(txn));
@@ -125,7 +125,7 @@ static void what_was_sent_ahead_and_given_up_never_was(void **state) {
 
 LW_YIELDS static void conflict_much(void *argument) {
     fixture *in = argument;
-    lw_client *client = another(in);
+    lw_client *client = another(in, "another");
     lw_bytes value;
     char text[16];
     lw_txn *txn = begin(in->client, LW_STRICT, LW_OPTIMISTIC);
@@ -162,7 +162,7 @@ static void a_conflict_takes_all_back(void **state) {
 
 LW_YIELDS static void delete_much(void *argument) {
     fixture *in = argument;
-    lw_client *client = another(in);
+    lw_client *client = another(in, "another");
     OK(split(in, "key000150"));
     lw_txn *txn = begin(client, LW_STRICT, LW_OPTIMISTIC);
     OK(put_numbers(txn, 0, KEYS, "value"));
@@ -189,7 +189,7 @@ static void a_long_range_is_deleted_in_a_stream(void **state) {
 
 LW_YIELDS static void write_ahead_of_a_scan(void *argument) {
     fixture *in = argument;
-    lw_client *client = another(in);
+    lw_client *client = another(in, "another");
     lw_txn *txn = begin(client, LW_STRICT, LW_OPTIMISTIC);
     OK(put_numbers(txn, 0, KEYS, "old"));
     OK(lw_commit(txn));
@@ -303,7 +303,7 @@ LW_YIELDS static lw_status read_numbers(fixture *in, lw_txn *txn) {
 
 LW_YIELDS static void read_much(void *argument) {
     fixture *in = argument;
-    lw_client *client = another(in);
+    lw_client *client = another(in, "another");
     static const struct {
         uint32_t changed;
         lw_status expected;

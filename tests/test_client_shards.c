@@ -61,7 +61,7 @@ LW_YIELDS static void read_over_shards(void *argument) {
     lw_lookup lookups[] = {{.key = T("q")}, {.key = T("b")}, {.key = T("g")}, {.key = T("f")},
                            {.key = T("m")}, {.key = T("a")}, {.key = T("q")}};
     static const char *const expected[] = {"q", NULL, "g", NULL, "m", "a", "q"};
-    lw_client *late = another(in);
+    lw_client *late = another(in, "another");
     lw_client *clients[] = {in->client, late};
     for (size_t which = 0; which < 2; which++) {
         lw_txn *txn = begin(clients[which], LW_STRICT, LW_OPTIMISTIC);
@@ -124,7 +124,7 @@ LW_YIELDS static void commit_over_shards(void *argument) {
     OK(put_letters(in->client, "bhn")); /* routed by what was before */
     OK(put_letters(in->client, "cio"));
     EXPECT(sees(in->client, "abcghimno"));
-    lw_client *other = another(in);
+    lw_client *other = another(in, "another");
     lw_txn *mine = begin(in->client, LW_STRICT, LW_OPTIMISTIC);
     lw_txn *theirs = begin(other, LW_STRICT, LW_OPTIMISTIC);
     lw_bytes value;
@@ -170,7 +170,7 @@ LW_YIELDS static void phantoms_over_shards(void *argument) {
         while (lw_scan_next(scan, &key, &value) == LW_OK) {
         }
         lw_scan_close(scan);
-        lw_client *other = another(in);
+        lw_client *other = another(in, "another");
         OK(put_letters(other, added[index]));
         lw_close(other);
         OK(lw_put(txn, T("a"), T("x")));
@@ -388,8 +388,8 @@ LW_YIELDS static void contend(void *argument) {
     mover movers[MOVERS];
     uint32_t running = MOVERS;
     for (uint32_t index = 0; index < MOVERS; index++) {
-        movers[index] =
-            (mover){.in = in, .client = another(in), .running = &running, .seed = index + 1};
+        movers[index] = (mover){
+            .in = in, .client = another(in, "another"), .running = &running, .seed = index + 1};
         lw_env_start(in->env, "mover", mover_main, &movers[index]);
     }
     static const char *const points[] = {"c", "e", "b", "d", "f"};

@@ -2,7 +2,8 @@
 /* What a user is told when others were in the way: every sentence, against a real node in the
  * simulated world. */
 #include "client/operate.h"
-#include "tests/client_story.h"
+#include "client/transaction.h"
+#include "tests/client_world.h"
 
 #include <ctype.h>
 
@@ -24,14 +25,14 @@ static bool says(const char *text, const char *wanted) {
 /* ---- newer versions ------------------------------------------------------------------------- */
 
 LW_YIELDS static void be_overtaken(void *argument) {
-    story *in = argument;
-    lw_client *importer = story_client(in, "importer");
+    fixture *in = argument;
+    lw_client *importer = another(in, "importer");
     for (int gone = 0; gone < 2; gone++) {
         lw_bytes value;
-        lw_txn *txn = story_begin(in->client, LW_OPTIMISTIC, 0);
+        lw_txn *txn = begin_within(in->client, LW_OPTIMISTIC, 0);
         lw_status status = lw_get(txn, T("k"), &value);
         EXPECT(status == LW_OK || status == LW_NOT_FOUND);
-        OK(story_put(importer, "k", "newer"));
+        OK(put_alone(importer, "k", "newer"));
         if (gone) { /* its session has ended, and is remembered */
             lw_close(importer);
             lw_env_sleep(in->env, 5 * second);
@@ -47,18 +48,18 @@ LW_YIELDS static void be_overtaken(void *argument) {
 }
 
 static void a_newer_version_says_whose_it_is(void **state) {
-    story_tell(*state, be_overtaken);
+    tell(*state, be_overtaken);
 }
 
 /* By a commit that went over two shards, and whose client is gone. */
 LW_YIELDS static void be_overtaken_over_shards(void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     lw_bytes value;
     OK(lw_split(in->client, T("m")));
-    lw_txn *txn = story_begin(in->client, LW_OPTIMISTIC, 0);
+    lw_txn *txn = begin_within(in->client, LW_OPTIMISTIC, 0);
     EXPECT(lw_get(txn, T("z"), &value) == LW_NOT_FOUND);
-    lw_client *importer = story_client(in, "importer");
-    lw_txn *other = story_begin(importer, LW_OPTIMISTIC, 0);
+    lw_client *importer = another(in, "importer");
+    lw_txn *other = begin_within(importer, LW_OPTIMISTIC, 0);
     OK(lw_put(other, T("a"), T("newer")));
     OK(lw_put(other, T("z"), T("newer")));
     OK(lw_commit(other));
@@ -75,19 +76,19 @@ LW_YIELDS static void be_overtaken_over_shards(void *argument) {
 }
 
 static void a_newer_version_over_shards_says_whose_it_is(void **state) {
-    story_tell(*state, be_overtaken_over_shards);
+    tell(*state, be_overtaken_over_shards);
 }
 
 LW_YIELDS static void lock_what_is_newer(void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     lw_txn_options options = {.isolation = LW_SNAPSHOT, .locking = LW_PESSIMISTIC};
     lw_txn *txn = NULL;
     lw_bytes value;
-    OK(story_put(in->client, "l", "v"));
+    OK(put_alone(in->client, "l", "v"));
     OK(lw_begin(in->client, &options, &txn));
     OK(lw_get(txn, T("l"), &value));
-    lw_client *importer = story_client(in, "importer");
-    OK(story_put(importer, "k", "newer"));
+    lw_client *importer = another(in, "importer");
+    OK(put_alone(importer, "k", "newer"));
     EXPECT(lw_get_for_update(txn, T("k"), &value) == LW_CONFLICT);
     EXPECT(says(lw_client_error(in->client),
                 "the key \"k\" was changed at #, after this transaction's snapshot was taken at #: "
@@ -98,25 +99,25 @@ LW_YIELDS static void lock_what_is_newer(void *argument) {
 }
 
 static void what_is_newer_than_a_snapshot_says_when(void **state) {
-    story_tell(*state, lock_what_is_newer);
+    tell(*state, lock_what_is_newer);
 }
 
 /* ---- locks that are waited for -------------------------------------------------------------- */
 
 LW_YIELDS static void wait_in_vain(void *argument) {
-    story *in = argument;
-    lw_client *other = story_client(in, "holder");
-    lw_txn *holder = story_begin(other, LW_PESSIMISTIC, 60000);
+    fixture *in = argument;
+    lw_client *other = another(in, "holder");
+    lw_txn *holder = begin_within(other, LW_PESSIMISTIC, 60000);
     OK(lw_put(holder, T("k"), T("held")));
     lw_env_sleep(in->env, second);
-    lw_txn *txn = story_begin(in->client, LW_PESSIMISTIC, 500);
+    lw_txn *txn = begin_within(in->client, LW_PESSIMISTIC, 500);
     EXPECT(lw_put(txn, T("k"), T("v")) == LW_TIMEOUT);
     EXPECT(
         says(lw_client_error(in->client),
              "waited # ms for the key \"k\", which transaction # of client \"holder\" has locked "
              "for # ms"));
     lw_txn_close(txn);
-    txn = story_begin(in->client, LW_OPTIMISTIC, 500);
+    txn = begin_within(in->client, LW_OPTIMISTIC, 500);
     OK(lw_put(txn, T("k"), T("v")));
     EXPECT(lw_commit(txn) == LW_TIMEOUT);
     EXPECT(
@@ -130,13 +131,13 @@ LW_YIELDS static void wait_in_vain(void *argument) {
 }
 
 static void who_waited_too_long_is_told_for_whom(void **state) {
-    story_tell(*state, wait_in_vain);
+    tell(*state, wait_in_vain);
 }
 
 LW_YIELDS static void wait_then_write(void *argument) {
-    story *in = argument;
-    lw_client *client = story_client(in, "holder");
-    lw_txn *txn = story_begin(client, LW_PESSIMISTIC, 0);
+    fixture *in = argument;
+    lw_client *client = another(in, "holder");
+    lw_txn *txn = begin_within(client, LW_PESSIMISTIC, 0);
     lw_status status = lw_put(txn, T("k"), T("held"));
     lw_env_sleep(in->env, second);
     if (status == LW_OK) {
@@ -148,9 +149,9 @@ LW_YIELDS static void wait_then_write(void *argument) {
 }
 
 LW_YIELDS static void wait_and_lose(void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     lw_bytes value;
-    lw_txn *txn = story_begin(in->client, LW_OPTIMISTIC, 0);
+    lw_txn *txn = begin_within(in->client, LW_OPTIMISTIC, 0);
     EXPECT(lw_get_for_update(txn, T("k"), &value) == LW_NOT_FOUND);
     in->running++;
     lw_env_start(in->env, "holder", wait_then_write, in);
@@ -164,13 +165,13 @@ LW_YIELDS static void wait_and_lose(void *argument) {
 }
 
 static void who_waited_and_lost_is_told_how_long(void **state) {
-    story_tell(*state, wait_and_lose);
+    tell(*state, wait_and_lose);
 }
 
 /* The commit of another that does not come to its end: it has prewritten and is gone. */
 LW_YIELDS static void meet_a_live_lock(void *argument) {
-    story *in = argument;
-    lw_client *other = story_client(in, "committer");
+    fixture *in = argument;
+    lw_client *other = another(in, "committer");
     uint64_t start;
     OK(lw_client_timestamp(other, lw_client_deadline(other, 0), &start));
     lw_mutation mutation = {.kind = LW_MUTATION_PUT, .key = T("k"), .seen = LW_SEEN_ANYTHING};
@@ -187,11 +188,11 @@ LW_YIELDS static void meet_a_live_lock(void *argument) {
     static const char wanted[] = "waited # ms for the key \"k\", which transaction # of client "
                                  "\"committer\" has locked for a commit that is under way";
     lw_bytes value;
-    lw_txn *txn = story_begin(in->client, LW_OPTIMISTIC, 500);
+    lw_txn *txn = begin_within(in->client, LW_OPTIMISTIC, 500);
     EXPECT(lw_get(txn, T("k"), &value) == LW_TIMEOUT);
     EXPECT(says(lw_client_error(in->client), wanted));
     lw_txn_close(txn);
-    txn = story_begin(in->client, LW_OPTIMISTIC, 500);
+    txn = begin_within(in->client, LW_OPTIMISTIC, 500);
     OK(lw_put(txn, T("k"), T("v")));
     EXPECT(lw_commit(txn) == LW_TIMEOUT);
     EXPECT(says(lw_client_error(in->client), wanted));
@@ -202,21 +203,21 @@ LW_YIELDS static void meet_a_live_lock(void *argument) {
 }
 
 static void who_is_held_up_by_a_commit_is_told_whose(void **state) {
-    story_tell(*state, meet_a_live_lock);
+    tell(*state, meet_a_live_lock);
 }
 
 /* ---- deadlocks ------------------------------------------------------------------------------ */
 
 typedef struct locker {
-    story *in;
+    fixture *in;
     const char *label, *has, *wants;
 } locker;
 
 LW_YIELDS static void lock_two(void *argument) {
     const locker *self = argument;
-    story *in = self->in;
-    lw_client *client = story_client(in, self->label);
-    lw_txn *txn = story_begin(client, LW_PESSIMISTIC, 60000);
+    fixture *in = self->in;
+    lw_client *client = another(in, self->label);
+    lw_txn *txn = begin_within(client, LW_PESSIMISTIC, 60000);
     lw_status status = lw_put(txn, T(self->has), T("1"));
     lw_env_sleep(in->env, 100 * millisecond);
     if (status == LW_OK) {
@@ -231,10 +232,10 @@ LW_YIELDS static void lock_two(void *argument) {
 }
 
 LW_YIELDS static void close_a_cycle(void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     static locker lockers[] = {{.label = "second", .has = "b", .wants = "c"},
                                {.label = "third", .has = "c", .wants = "a"}};
-    lw_txn *txn = story_begin(in->client, LW_PESSIMISTIC, 0);
+    lw_txn *txn = begin_within(in->client, LW_PESSIMISTIC, 0);
     OK(lw_put(txn, T("a"), T("first")));
     for (int index = 0; index < 2; index++) {
         lockers[index].in = in;
@@ -255,19 +256,19 @@ LW_YIELDS static void close_a_cycle(void *argument) {
 }
 
 static void a_deadlock_names_the_whole_cycle(void **state) {
-    story_tell(*state, close_a_cycle);
+    tell(*state, close_a_cycle);
 }
 
 /* Too many to name, with keys and labels as long as they get. */
 LW_YIELDS static void close_a_long_cycle(void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     enum { COUNT = 30 };
     static char keys[COUNT + 1][40], labels[COUNT][64];
     static locker lockers[COUNT];
     for (int index = 0; index <= COUNT; index++) {
         (void)snprintf(keys[index], sizeof(keys[index]), "a key that is somewhat long, %d", index);
     }
-    lw_txn *txn = story_begin(in->client, LW_PESSIMISTIC, 30000);
+    lw_txn *txn = begin_within(in->client, LW_PESSIMISTIC, 30000);
     OK(lw_put(txn, T(keys[COUNT]), T("first")));
     for (int index = 0; index < COUNT; index++) {
         memset(labels[index], 'x', sizeof(labels[index]) - 1);
@@ -287,15 +288,15 @@ LW_YIELDS static void close_a_long_cycle(void *argument) {
 }
 
 static void a_long_deadlock_names_as_many_as_fit(void **state) {
-    story_tell(*state, close_a_long_cycle);
+    tell(*state, close_a_long_cycle);
 }
 
 /* ---- kills ---------------------------------------------------------------------------------- */
 
 LW_YIELDS static void be_killed(void *argument) {
-    story *in = argument;
-    lw_client *ops = story_client(in, "operator");
-    lw_txn *txn = story_begin(in->client, LW_PESSIMISTIC, 0);
+    fixture *in = argument;
+    lw_client *ops = another(in, "operator");
+    lw_txn *txn = begin_within(in->client, LW_PESSIMISTIC, 0);
     OK(lw_put(txn, T("k"), T("v")));
     uint64_t at = 0;
     OK(lw_operate_kill(ops, txn->start, &at));
@@ -306,7 +307,7 @@ LW_YIELDS static void be_killed(void *argument) {
     EXPECT(lw_operate_kill(ops, 77, &at) == LW_NOT_FOUND);
     EXPECT(says(lw_client_error(ops), "transaction # has no locks, and writes nothing"));
     lw_txn_close(txn);
-    txn = story_begin(in->client, LW_OPTIMISTIC, 0);
+    txn = begin_within(in->client, LW_OPTIMISTIC, 0);
     OK(lw_put(txn, T("k"), T("v")));
     OK(lw_commit(txn));
     EXPECT(lw_operate_kill(ops, txn->start, &at) == LW_REFUSED);
@@ -318,12 +319,12 @@ LW_YIELDS static void be_killed(void *argument) {
 }
 
 static void who_was_killed_is_told_by_whom(void **state) {
-    story_tell(*state, be_killed);
+    tell(*state, be_killed);
 }
 
 LW_YIELDS static void kill_the_victim(void *argument) {
-    story *in = argument;
-    lw_client *client = story_client(in, "operator");
+    fixture *in = argument;
+    lw_client *client = another(in, "operator");
     lw_env_sleep(in->env, 100 * millisecond);
     uint64_t at;
     lw_status status = lw_operate_kill(client, ((lw_txn *)in->own)->start, &at);
@@ -333,7 +334,7 @@ LW_YIELDS static void kill_the_victim(void *argument) {
 }
 
 static lw_status lock_and_dawdle(lw_txn *txn, void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     LW_TRY(lw_put(txn, T("k"), T("v")));
     if (in->own == NULL) { /* the first time */
         in->own = txn;
@@ -345,7 +346,7 @@ static lw_status lock_and_dawdle(lw_txn *txn, void *argument) {
 }
 
 LW_YIELDS static void run_again(void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     lw_txn_options options = {.locking = LW_PESSIMISTIC};
     OK(lw_run(in->client, &options, lock_and_dawdle, in));
     EXPECT(in->own != NULL);
@@ -353,13 +354,13 @@ LW_YIELDS static void run_again(void *argument) {
 }
 
 static void who_was_killed_runs_again(void **state) {
-    story_tell(*state, run_again);
+    tell(*state, run_again);
 }
 
 enum { ADDERS = 5, ADDITIONS = 60 };
 
 typedef struct adder {
-    story *in;
+    fixture *in;
     lw_locking locking;
     uint64_t added, doubts;
 } adder;
@@ -385,8 +386,8 @@ static lw_status add_to_both(lw_txn *txn, void *argument) {
 
 LW_YIELDS static void add_many(void *argument) {
     adder *self = argument;
-    story *in = self->in;
-    lw_client *client = story_client(in, "adder");
+    fixture *in = self->in;
+    lw_client *client = another(in, "adder");
     lw_txn_options options = {.locking = self->locking, .timeout_ms = 60000};
     for (int round = 0; round < ADDITIONS; round++) {
         lw_status status = lw_run(client, &options, add_to_both, NULL);
@@ -418,10 +419,10 @@ static bool aim_at(void *argument, const lw_lock_row *row) {
 }
 
 LW_YIELDS static void add_under_fire(void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     adder adders[ADDERS];
     uint64_t killed = 0, added = 0, numbers[2] = {0};
-    lw_client *ops = story_client(in, "operator");
+    lw_client *ops = another(in, "operator");
     OK(lw_split(in->client, T("m")));
     for (uint32_t index = 0; index < ADDERS; index++) {
         adders[index] =
@@ -445,7 +446,7 @@ LW_YIELDS static void add_under_fire(void *argument) {
         added += adders[index].added;
     }
     EXPECT(killed > 5);
-    lw_txn *txn = story_begin(in->client, LW_OPTIMISTIC, 0);
+    lw_txn *txn = begin_within(in->client, LW_OPTIMISTIC, 0);
     for (int index = 0; index < 2; index++) {
         lw_bytes value;
         OK(lw_get(txn, T(index == 0 ? "a" : "z"), &value));
@@ -461,7 +462,7 @@ LW_YIELDS static void add_under_fire(void *argument) {
 }
 
 static void kills_cost_no_acknowledged_addition(void **state) {
-    story_tell(*state, add_under_fire);
+    tell(*state, add_under_fire);
 }
 
 /* ---- the list ------------------------------------------------------------------------------- */
@@ -474,10 +475,10 @@ static bool count_rows(void *argument, const lw_lock_row *row) {
 }
 
 LW_YIELDS static void lock_many(void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     enum { COUNT = 300 };
-    lw_client *ops = story_client(in, "operator");
-    lw_txn *txn = story_begin(in->client, LW_PESSIMISTIC, 60000);
+    lw_client *ops = another(in, "operator");
+    lw_txn *txn = begin_within(in->client, LW_PESSIMISTIC, 60000);
     for (int index = 0; index < COUNT; index++) {
         char key[16];
         (void)snprintf(key, sizeof(key), "%d", index);
@@ -494,7 +495,7 @@ LW_YIELDS static void lock_many(void *argument) {
 }
 
 static void all_locks_are_listed_whatever_the_page(void **state) {
-    story_tell(*state, lock_many);
+    tell(*state, lock_many);
 }
 
 int main(void) {

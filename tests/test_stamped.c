@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Keys that hold the timestamp of their commit: a log that many write, granted or not. */
-#include "tests/client_story.h"
+#include "tests/client_world.h"
 
 /* What the stamp of a key under "log/" says; 0 if it is not such a key. */
 static uint64_t stamp_of(lw_bytes key, const char *suffix) {
@@ -18,7 +18,7 @@ static uint64_t stamp_of(lw_bytes key, const char *suffix) {
 
 LW_YIELDS static lw_status put_line(lw_client *client, const char *suffix, const char *value,
                                     uint64_t *at) {
-    lw_txn *txn = story_begin(client, LW_OPTIMISTIC, 0);
+    lw_txn *txn = begin_within(client, LW_OPTIMISTIC, 0);
     lw_status status = lw_put_stamped_key(txn, T("log/"), T(suffix), T(value));
     if (status == LW_OK) {
         status = lw_commit(txn);
@@ -52,7 +52,7 @@ LW_YIELDS static size_t read_log(lw_client *client, char *values, uint64_t *last
 /* ---- granted -------------------------------------------------------------------------------- */
 
 LW_YIELDS static void write_a_log(void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     char values[32];
     uint64_t at = 0, before = 0, last = 0;
     for (char line = 'a'; line <= 'f'; line++) {
@@ -68,16 +68,16 @@ LW_YIELDS static void write_a_log(void *argument) {
 }
 
 static void keys_are_ordered_as_the_commits_were(void **state) {
-    story_tell(*state, write_a_log);
+    tell(*state, write_a_log);
 }
 
 LW_YIELDS static void write_several(void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     char values[32];
     uint64_t last = 0;
     lw_bytes value;
-    OK(story_put(in->client, "k", "old"));
-    lw_txn *txn = story_begin(in->client, LW_OPTIMISTIC, 0);
+    OK(put_alone(in->client, "k", "old"));
+    lw_txn *txn = begin_within(in->client, LW_OPTIMISTIC, 0);
     OK(lw_get(txn, T("k"), &value));
     OK(lw_put_stamped_key(txn, T("log/"), T(""), T("1")));
     OK(lw_put_stamped_key(txn, T("log/"), T(""), T("2"))); /* in place of the first */
@@ -91,7 +91,7 @@ LW_YIELDS static void write_several(void *argument) {
     EXPECT(read_log(in->client, values, &last) == 2);
     EXPECT(strcmp(values, "24") == 0);
     lw_txn_close(txn);
-    txn = story_begin(in->client, LW_OPTIMISTIC, 0);
+    txn = begin_within(in->client, LW_OPTIMISTIC, 0);
     OK(lw_get(txn, T("k"), &value));
     EXPECT(lw_equal(value, T("new")));
     lw_txn_close(txn);
@@ -99,18 +99,18 @@ LW_YIELDS static void write_several(void *argument) {
 }
 
 static void they_go_with_all_else_a_transaction_writes(void **state) {
-    story_tell(*state, write_several);
+    tell(*state, write_several);
 }
 
 LW_YIELDS static void be_overtaken(void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     char values[32];
     uint64_t last;
     lw_bytes value;
-    lw_txn *txn = story_begin(in->client, LW_OPTIMISTIC, 0);
+    lw_txn *txn = begin_within(in->client, LW_OPTIMISTIC, 0);
     EXPECT(lw_get(txn, T("k"), &value) == LW_NOT_FOUND);
-    lw_client *other = story_client(in, "other");
-    OK(story_put(other, "k", "v"));
+    lw_client *other = another(in, "other");
+    OK(put_alone(other, "k", "v"));
     OK(lw_put_stamped_key(txn, T("log/"), T(""), T("1")));
     EXPECT(lw_commit(txn) == LW_CONFLICT);
     lw_txn_close(txn);
@@ -120,14 +120,14 @@ LW_YIELDS static void be_overtaken(void *argument) {
 }
 
 static void what_was_read_must_still_hold(void **state) {
-    story_tell(*state, be_overtaken);
+    tell(*state, be_overtaken);
 }
 
 /* ---- not granted ---------------------------------------------------------------------------- */
 
 LW_YIELDS static void scan_all_the_time(void *argument) {
-    story *in = argument;
-    lw_client *client = story_client(in, "reader");
+    fixture *in = argument;
+    lw_client *client = another(in, "reader");
     while (in->own != NULL) {
         char values[256];
         uint64_t last;
@@ -141,7 +141,7 @@ LW_YIELDS static void scan_all_the_time(void *argument) {
 /* Others scan what is written, so that many a timestamp is too low by the time it is to be granted;
  * with every mode of locking, and with a key that is locked before. */
 LW_YIELDS static void write_among_readers(void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     enum { READERS = 1, LINES = 24 };
     char values[256], wanted[LINES + 1] = "";
     uint64_t last = 0;
@@ -153,7 +153,7 @@ LW_YIELDS static void write_among_readers(void *argument) {
     for (int line = 0; line < LINES; line++) {
         char value[] = {(char)('a' + line), 0};
         lw_txn *txn =
-            story_begin(in->client, line % 2 == 0 ? LW_OPTIMISTIC : LW_PESSIMISTIC, 20000);
+            begin_within(in->client, line % 2 == 0 ? LW_OPTIMISTIC : LW_PESSIMISTIC, 20000);
         OK(lw_put(txn, T("counter"), T(value)));
         OK(lw_put_stamped_key(txn, T("log/"), T(""), T(value)));
         OK(lw_commit(txn));
@@ -172,17 +172,17 @@ LW_YIELDS static void write_among_readers(void *argument) {
 }
 
 static void what_is_not_granted_is_tried_again(void **state) {
-    story_tell(*state, write_among_readers);
+    tell(*state, write_among_readers);
 }
 
 /* ---- limits --------------------------------------------------------------------------------- */
 
 LW_YIELDS static void overstep(void *argument) {
-    story *in = argument;
+    fixture *in = argument;
     char values[512];
     static char bytes[LW_KEY_SIZE_MAX];
     uint64_t last;
-    lw_txn *txn = story_begin(in->client, LW_OPTIMISTIC, 0);
+    lw_txn *txn = begin_within(in->client, LW_OPTIMISTIC, 0);
     lw_bytes prefix = lw_view(bytes, LW_KEY_SIZE_MAX - LW_STAMP_SIZE - 1);
     OK(lw_put_stamped_key(txn, prefix, T("x"), T("v")));
     EXPECT(lw_put_stamped_key(txn, prefix, T("xy"), T("v")) == LW_INVALID_ARGUMENT);
@@ -190,7 +190,7 @@ LW_YIELDS static void overstep(void *argument) {
     EXPECT(strstr(lw_client_error(in->client), "16384") != NULL);
     lw_txn_close(txn);
     for (int beyond = 0; beyond < 2; beyond++) {
-        txn = story_begin(in->client, LW_OPTIMISTIC, 0);
+        txn = begin_within(in->client, LW_OPTIMISTIC, 0);
         for (int index = 0; index < LW_STAMPED_KEY_COUNT_MAX + beyond; index++) {
             char suffix[16];
             (void)snprintf(suffix, sizeof(suffix), "%d", index);
@@ -210,7 +210,7 @@ LW_YIELDS static void overstep(void *argument) {
 }
 
 static void limits_are_named_when_overstepped(void **state) {
-    story_tell(*state, overstep);
+    tell(*state, overstep);
 }
 
 int main(void) {
