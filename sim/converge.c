@@ -12,7 +12,7 @@
 /* ---- what every node says ------------------------------------------------------------------- */
 
 typedef struct look {
-    const lw_sim_run *run;
+    const lw_sim_trial *run;
     char *why;
 } look;
 
@@ -25,13 +25,13 @@ static bool no(const look *at, const char *format, ...) {
     return false;
 }
 
-static const lw_shards *shards_at(const lw_sim_run *it, uint32_t place) {
+static const lw_shards *shards_at(const lw_sim_trial *it, uint32_t place) {
     const lw_sim_member *node = &it->nodes[place];
     return lw_sim_shards_of(node);
 }
 
 static bool all_serve(const look *at) {
-    const lw_sim_run *it = at->run;
+    const lw_sim_trial *it = at->run;
     uint64_t digest = 0;
     const char *first = NULL;
     for (uint32_t place = 0; place < it->node_count; place++) {
@@ -53,7 +53,7 @@ static bool all_serve(const look *at) {
 }
 
 /* Voters that a shard is to have. */
-static uint32_t wanted_voters(const lw_sim_run *it) {
+static uint32_t wanted_voters(const lw_sim_trial *it) {
     uint32_t up = 0;
     for (uint32_t place = 0; place < it->node_count; place++) {
         up += !it->nodes[place].out;
@@ -64,7 +64,7 @@ static uint32_t wanted_voters(const lw_sim_run *it) {
 
 /* ---- one shard ------------------------------------------------------------------------------ */
 
-static bool is_up(const lw_sim_run *it, uint64_t node) {
+static bool is_up(const lw_sim_trial *it, uint64_t node) {
     for (uint32_t place = 0; place < it->node_count; place++) {
         if (it->nodes[place].id == node && !it->nodes[place].out) {
             return true;
@@ -101,7 +101,7 @@ static bool is_member(const lw_group_figures *led, uint64_t node) {
 }
 
 static bool replicas_are_right(const look *at, uint64_t shard, const lw_group_figures *led) {
-    const lw_sim_run *it = at->run;
+    const lw_sim_trial *it = at->run;
     for (uint32_t place = 0; place < it->node_count; place++) {
         const lw_shards *shards = shards_at(it, place);
         const lw_replica *replica = shards == NULL ? NULL : lw_shards_find(shards, shard);
@@ -174,7 +174,7 @@ static int by_start(const void *a, const void *b) {
     return lw_compare(((const range *)a)->start, ((const range *)b)->start);
 }
 
-bool lw_sim_converged(const lw_sim_run *it, char why[LW_SIM_WHY_SIZE]) {
+bool lw_sim_converged(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]) {
     look at = {.run = it, .why = why};
     range ranges[LW_SIM_WATCHED_MAX];
     uint32_t count = it->watch.shard_count;
@@ -257,7 +257,7 @@ LW_YIELDS static void reading_main(void *argument) {
     self->done = true;
 }
 
-void lw_sim_compare_begin(lw_sim_run *it) {
+void lw_sim_compare_begin(lw_sim_trial *it) {
     if (it->comparison == NULL) {
         it->comparison = lw_allocate(it->memory, sizeof(*it->comparison));
     }
@@ -283,7 +283,7 @@ void lw_sim_compare_begin(lw_sim_run *it) {
 }
 
 /* Two replicas of a shard. */
-static lw_sim_likeness likeness(const lw_sim_run *it, const reading *one, const reading *other,
+static lw_sim_likeness likeness(const lw_sim_trial *it, const reading *one, const reading *other,
                                 char why[LW_SIM_WHY_SIZE]) {
     if (one->status != LW_OK || other->status != LW_OK || one->index != other->index ||
         one->bounds != other->bounds || one->safepoint != other->safepoint) {
@@ -305,7 +305,7 @@ static lw_sim_likeness likeness(const lw_sim_run *it, const reading *one, const 
     return LW_SIM_ALIKE;
 }
 
-lw_sim_likeness lw_sim_compare_end(const lw_sim_run *it, char why[LW_SIM_WHY_SIZE]) {
+lw_sim_likeness lw_sim_compare_end(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]) {
     const struct lw_sim_comparison *all = it->comparison;
     lw_sim_likeness worst = LW_SIM_ALIKE;
     for (uint32_t index = 0; index < all->count; index++) {

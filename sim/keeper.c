@@ -18,14 +18,14 @@ const struct lw_shards *lw_sim_shards_of(const lw_sim_member *node) {
     return there ? lw_node_shards(node->node) : NULL;
 }
 
-void lw_sim_fail(lw_sim_run *it, const char *what, const char *detail) {
+void lw_sim_broken(lw_sim_trial *it, const char *what, const char *detail) {
     if (it->node_count > 1 && it->account.size == 0) {
         lw_sim_watch_print(it, &it->account);
     }
     lw_buffer_print(&it->result->failures, "%s%s%s\n", what, detail[0] != 0 ? ": " : "", detail);
 }
 
-void lw_sim_after(lw_sim_run *it, uint64_t delay_ms, void (*function)(void *run)) {
+void lw_sim_after(lw_sim_trial *it, uint64_t delay_ms, void (*function)(void *run)) {
     lw_world_at(it->world, lw_world_now(it->world) + delay_ms * LW_SIM_NS_PER_MS, function, it);
 }
 
@@ -55,7 +55,7 @@ static void find_member(const char *json, const char *name, char *value, size_t 
 /* Others know the node by its identity as soon as it serves, so from then on it is the same one, in
  * a higher incarnation each time (hazard G1). */
 static void judge_identity(lw_sim_member *member, lw_node *node) {
-    lw_sim_run *it = member->of;
+    lw_sim_trial *it = member->of;
     char number[24], cluster[sizeof(member->cluster)];
     lw_buffer json = lw_buffer_in(it->memory);
     lw_node_status_json(node, &json);
@@ -65,10 +65,10 @@ static void judge_identity(lw_sim_member *member, lw_node *node) {
     lw_buffer_reset(&json);
     uint64_t incarnation = strtoull(number, NULL, 10);
     if (member->incarnation >= incarnation) {
-        lw_sim_fail(it, "identity", "the node served in an incarnation of before");
+        lw_sim_broken(it, "identity", "the node served in an incarnation of before");
     }
     if (member->incarnation > 0 && strcmp(member->cluster, cluster) != 0) {
-        lw_sim_fail(it, "identity", "the node came back as one of another cluster");
+        lw_sim_broken(it, "identity", "the node came back as one of another cluster");
     }
     member->incarnation = incarnation;
     member->id = lw_node_id(node);
@@ -78,7 +78,7 @@ static void judge_identity(lw_sim_member *member, lw_node *node) {
 LW_YIELDS static void node_main(void *argument) {
     process *self = argument;
     lw_sim_member *member = self->of;
-    lw_sim_run *it = member->of;
+    lw_sim_trial *it = member->of;
     lw_node_options options = {.directory = "data",
                                .listen = member->address,
                                .memory_size = it->memory_size,
@@ -129,7 +129,7 @@ static void boot_node(lw_sim_member *member) {
 /* A node that cannot start, or stops, must have had a reason that the scenario gave it. What it met
  * while it started may be long ago when it is through with closing: the next start is judged. */
 static void judge_failed_node(const lw_sim_member *member) {
-    lw_sim_run *it = member->of;
+    lw_sim_trial *it = member->of;
     bool damage = member->error.status == LW_CORRUPTION;
     uint64_t echo_ns = it->peace_ns + LAST_ECHO_MS * LW_SIM_NS_PER_MS;
     bool late =
@@ -137,7 +137,7 @@ static void judge_failed_node(const lw_sim_member *member) {
     if (damage && it->options->scenario->damage) {
         it->damaged = true;
     } else if (damage || (!it->troubled && late)) {
-        lw_sim_fail(it, "the node does not come up", member->error.text);
+        lw_sim_broken(it, "the node does not come up", member->error.text);
         it->damaged = true; /* nothing more to be learned from this run */
     }
 }
@@ -147,7 +147,7 @@ static bool has_left(const lw_sim_member *member) {
     return member->leaving && strstr(member->error.text, "left") != NULL;
 }
 
-void lw_sim_start_client(lw_sim_run *it, uint32_t index) {
+void lw_sim_start_client(lw_sim_trial *it, uint32_t index) {
     lw_workload_start(lw_host_boot(it->client_hosts[index]), &it->clients[index]);
 }
 
@@ -163,7 +163,7 @@ void lw_sim_end_node(lw_sim_member *node, bool power_loss) {
 
 /* What went down comes up again, mostly soon. */
 static void look_after(lw_sim_member *node) {
-    lw_sim_run *it = node->of;
+    lw_sim_trial *it = node->of;
     if (node->state == LW_SIM_FAILED) {
         if (has_left(node)) {
             node->out = true;
@@ -185,7 +185,7 @@ static void look_after(lw_sim_member *node) {
 }
 
 static void look(void *argument) {
-    lw_sim_run *it = argument;
+    lw_sim_trial *it = argument;
     for (uint32_t index = 0; index < it->node_count; index++) {
         look_after(&it->nodes[index]);
     }
@@ -197,7 +197,7 @@ static void look(void *argument) {
     lw_sim_after(it, KEEP_MS, look);
 }
 
-void lw_sim_keep(lw_sim_run *it) {
+void lw_sim_keep(lw_sim_trial *it) {
     boot_node(&it->nodes[0]); /* the others join it */
     look(it);
 }

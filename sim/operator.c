@@ -15,7 +15,7 @@ enum {
 };
 
 typedef struct operator_fiber {
-    lw_sim_run *of;
+    lw_sim_trial *of;
     lw_env *env;
     lw_client *client;
 } operator_fiber;
@@ -77,7 +77,7 @@ LW_YIELDS static void drain_node(operator_fiber *self) {
 }
 
 LW_YIELDS static void have_node_leave(operator_fiber *self) {
-    lw_sim_run *it = self->of;
+    lw_sim_trial *it = self->of;
     lw_sim_member *node = draw_node(self);
     for (uint32_t index = 0; index < it->node_count; index++) {
         const lw_sim_member *each = &it->nodes[index];
@@ -137,7 +137,7 @@ LW_YIELDS static bool settle_all(operator_fiber *self) {
 
 LW_YIELDS static void operator_main(void *argument) {
     operator_fiber *self = argument;
-    lw_sim_run *it = self->of;
+    lw_sim_trial *it = self->of;
     lw_client_options options = {
         .address = it->addresses, .label = "operator", .timeout_ms = ASK_MS};
     lw_status opened = lw_client_open_in(self->env, &options, &self->client);
@@ -157,7 +157,7 @@ LW_YIELDS static void operator_main(void *argument) {
     lw_close(self->client);
 }
 
-void lw_sim_operate(lw_sim_run *it) {
+void lw_sim_operate(lw_sim_trial *it) {
     it->operator_host = lw_world_host(it->world, "operator");
     lw_env *env = lw_host_boot(it->operator_host);
     operator_fiber *self = lw_allocate(env->memory, sizeof(*self));

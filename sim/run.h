@@ -27,7 +27,7 @@ typedef enum lw_sim_node {
 
 /* One of the nodes. */
 typedef struct lw_sim_member {
-    struct lw_sim_run *of;
+    struct lw_sim_trial *of;
     char name[12], address[24];
     lw_host *host;
     lw_node *node; /* while it serves */
@@ -49,7 +49,7 @@ typedef struct lw_sim_member {
     bool behind;      /* its wall clock lags at its next start */
 } lw_sim_member;
 
-typedef struct lw_sim_run {
+typedef struct lw_sim_trial {
     const lw_run_options *options;
     lw_run_result *result;
     lw_memory *memory;
@@ -82,28 +82,28 @@ typedef struct lw_sim_run {
     bool jumpy;        /* wall clocks are up to an hour off at some starts of nodes */
     uint64_t decayed;  /* committed transactions at which power fails after a decay; 0: none yet */
     bool damaged;      /* nothing more is to be learned from this run */
-} lw_sim_run;
+} lw_sim_trial;
 
 /* What a node holds, while it serves and its machine runs; else NULL. */
 const struct lw_shards *lw_sim_shards_of(const lw_sim_member *node);
 /* Notes a broken promise. */
-void lw_sim_fail(lw_sim_run *it, const char *what, const char *detail);
+void lw_sim_broken(lw_sim_trial *it, const char *what, const char *detail);
 /* Calls function(run) after so many milliseconds of virtual time. */
-void lw_sim_after(lw_sim_run *it, uint64_t delay_ms, void (*function)(void *run));
+void lw_sim_after(lw_sim_trial *it, uint64_t delay_ms, void (*function)(void *run));
 
 /* ---- the keeper --------------------------------------------------------------------------- */
 
 /* Boots the nodes, and whatever goes down from now on: looks every 20 ms. */
-void lw_sim_keep(lw_sim_run *it);
+void lw_sim_keep(lw_sim_trial *it);
 /* Ends what runs on the node's host; nothing if nothing does. */
 void lw_sim_end_node(lw_sim_member *node, bool power_loss);
-void lw_sim_start_client(lw_sim_run *it, uint32_t index);
+void lw_sim_start_client(lw_sim_trial *it, uint32_t index);
 
 /* ---- operators ------------------------------------------------------------------------------ */
 
 /* Somebody drains nodes, moves shards and leaders, has a node leave; once there is peace, what is
  * drained fills again, and who is lost or to go is taken out. */
-void lw_sim_operate(lw_sim_run *it);
+void lw_sim_operate(lw_sim_trial *it);
 
 /* ---- convergence --------------------------------------------------------------------------- */
 
@@ -112,7 +112,7 @@ void lw_sim_operate(lw_sim_run *it);
  * all have the same applied, and nobody's lock is left. Else `why`, for the first that is not so.
  */
 enum { LW_SIM_WHY_SIZE = 200 };
-bool lw_sim_converged(const lw_sim_run *it, char why[LW_SIM_WHY_SIZE]);
+bool lw_sim_converged(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]);
 /* Begins to read all replicas, in fibers of their nodes; and judges what was read. */
 typedef enum lw_sim_likeness {
     LW_SIM_READING,
@@ -120,15 +120,15 @@ typedef enum lw_sim_likeness {
     LW_SIM_ALIKE,
     LW_SIM_DIFFERENT,
 } lw_sim_likeness;
-void lw_sim_compare_begin(lw_sim_run *it);
-lw_sim_likeness lw_sim_compare_end(const lw_sim_run *it, char why[LW_SIM_WHY_SIZE]);
+void lw_sim_compare_begin(lw_sim_trial *it);
+lw_sim_likeness lw_sim_compare_end(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]);
 
 /* ---- trouble ------------------------------------------------------------------------------ */
 
 /* Draws what goes wrong in this run, and lets it. */
-void lw_sim_begin_trouble(lw_sim_run *it);
+void lw_sim_begin_trouble(lw_sim_trial *it);
 /* Mends everything; nothing strikes from now on. */
-void lw_sim_end_trouble(lw_sim_run *it);
+void lw_sim_end_trouble(lw_sim_trial *it);
 /* What a node meets at a start: a wrong clock, the end after its first few steps. */
 void lw_sim_trouble_start(lw_sim_member *node);
 

@@ -102,7 +102,7 @@ static uint64_t world_now(void *world) {
 /* ---- the judge ---------------------------------------------------------------------------- */
 
 typedef struct judge {
-    lw_sim_run *of;
+    lw_sim_trial *of;
     lw_env *env;
     bool final; /* reads everything; else fills the bank */
 } judge;
@@ -110,7 +110,7 @@ typedef struct judge {
 /* Tries until it is done: the node may be down half the time. */
 LW_YIELDS static void judge_main(void *argument) {
     judge *self = argument;
-    lw_sim_run *it = self->of;
+    lw_sim_trial *it = self->of;
     for (;;) {
         lw_client_options options = {.address = it->addresses, .label = "judge"};
         lw_client *client = NULL;
@@ -129,7 +129,7 @@ LW_YIELDS static void judge_main(void *argument) {
 }
 
 /* Runs events until `done`, or the virtual time is over. */
-static bool run_until(lw_sim_run *it, const bool *done, uint64_t limit_ms) {
+static bool run_until(lw_sim_trial *it, const bool *done, uint64_t limit_ms) {
     uint64_t end = lw_world_now(it->world) + limit_ms * LW_SIM_NS_PER_MS;
     while (!*done && !it->damaged && lw_world_now(it->world) < end) {
         if (!lw_world_step(it->world)) {
@@ -139,7 +139,7 @@ static bool run_until(lw_sim_run *it, const bool *done, uint64_t limit_ms) {
     return *done;
 }
 
-static bool run_judge(lw_sim_run *it, bool final) {
+static bool run_judge(lw_sim_trial *it, bool final) {
     lw_env *env = lw_host_boot(it->judge_host);
     judge *self = lw_allocate(env->memory, sizeof(*self));
     *self = (judge){.of = it, .env = env, .final = final};
@@ -150,7 +150,7 @@ static bool run_judge(lw_sim_run *it, bool final) {
 
 /* ---- phases ------------------------------------------------------------------------------- */
 
-static void start_clients(lw_sim_run *it) {
+static void start_clients(lw_sim_trial *it) {
     bool crowded = lw_chance_percent(&it->chance, 20);
     it->client_count =
         (uint32_t)lw_chance_between(&it->chance, 2, crowded ? LW_SIM_CLIENTS_MAX : FEW_CLIENTS);
@@ -169,12 +169,12 @@ static void start_clients(lw_sim_run *it) {
     }
 }
 
-static uint64_t peace_ms(const lw_sim_run *it) {
+static uint64_t peace_ms(const lw_sim_trial *it) {
     return (lw_world_now(it->world) - it->peace_ns) / LW_SIM_NS_PER_MS;
 }
 
 /* Everybody must get on once nothing stands in the way any more. */
-static void check_liveness(lw_sim_run *it) {
+static void check_liveness(lw_sim_trial *it) {
     uint64_t goals[LW_SIM_CLIENTS_MAX] = {0};
     for (uint32_t index = 0; index < it->client_count; index++) {
         goals[index] = it->clients[index].done + LIVENESS_TXNS;
@@ -194,29 +194,29 @@ static void check_liveness(lw_sim_run *it) {
         }
     }
     if (!all && !it->damaged) {
-        lw_sim_fail(it, "liveness",
-                    "a client did not get on within a minute after the faults ended");
+        lw_sim_broken(it, "liveness",
+                      "a client did not get on within a minute after the faults ended");
     }
 }
 
-static void stop_clients(lw_sim_run *it) {
+static void stop_clients(lw_sim_trial *it) {
     it->workload.stopping = true;
     uint64_t end = lw_world_now(it->world) + STOP_MS * LW_SIM_NS_PER_MS;
     while (it->workload.running > 0 && !it->damaged && lw_world_now(it->world) < end) {
         (void)lw_world_run(it->world, lw_world_now(it->world) + 100 * LW_SIM_NS_PER_MS);
     }
     if (it->workload.running > 0 && !it->damaged) {
-        lw_sim_fail(it, "liveness", "a client did not end");
+        lw_sim_broken(it, "liveness", "a client did not end");
     }
 }
 
-static bool run_for(lw_sim_run *it, uint64_t duration_ms) {
+static bool run_for(lw_sim_trial *it, uint64_t duration_ms) {
     (void)lw_world_run(it->world, lw_world_now(it->world) + duration_ms * LW_SIM_NS_PER_MS);
     return !it->damaged;
 }
 
 /* All nodes must agree once nothing stands in the way any more, also about what they hold. */
-static void check_convergence(lw_sim_run *it) {
+static void check_convergence(lw_sim_trial *it) {
     char why[LW_SIM_WHY_SIZE] = "";
     uint64_t end = lw_world_now(it->world) + CONVERGE_MS * LW_SIM_NS_PER_MS;
     bool converged = false, reading = false;
@@ -237,16 +237,16 @@ static void check_convergence(lw_sim_run *it) {
     if (it->damaged || likeness == LW_SIM_ALIKE) {
         return;
     }
-    lw_sim_fail(it, likeness == LW_SIM_DIFFERENT ? "replicas differ" : "no convergence", why);
+    lw_sim_broken(it, likeness == LW_SIM_DIFFERENT ? "replicas differ" : "no convergence", why);
 }
 
-static void judge_run(lw_sim_run *it) {
+static void judge_run(lw_sim_trial *it) {
     if (!lw_workload_judge(&it->workload, &it->result->failures)) {
         LW_ASSERT(it->result->failures.size > 0);
     }
 }
 
-static void run_phases(lw_sim_run *it) {
+static void run_phases(lw_sim_trial *it) {
     lw_sim_begin_trouble(it);
     lw_sim_keep(it);
     if (it->node_count > 1) {
@@ -255,7 +255,8 @@ static void run_phases(lw_sim_run *it) {
     }
     if (!run_judge(it, false)) {
         if (!it->damaged) {
-            lw_sim_fail(it, "not one transaction could be committed in a minute", it->judge_error);
+            lw_sim_broken(it, "not one transaction could be committed in a minute",
+                          it->judge_error);
         }
         return;
     }
@@ -279,12 +280,12 @@ static void run_phases(lw_sim_run *it) {
         if (it->judge_status == LW_CORRUPTION && it->options->scenario->damage) {
             it->damaged = true;
         } else if (!it->damaged) {
-            lw_sim_fail(it, "final reads could not be made", it->judge_error);
+            lw_sim_broken(it, "final reads could not be made", it->judge_error);
         }
     }
 }
 
-static void make_nodes(lw_sim_run *it) {
+static void make_nodes(lw_sim_trial *it) {
     const lw_run_options *options = it->options;
     uint32_t wanted =
         options->node_count == 0 ? options->scenario->node_count : options->node_count;
@@ -308,7 +309,7 @@ static void make_nodes(lw_sim_run *it) {
 
 /* As nodes may be started. One of its own has none of this, so that its seeds stay what they are.
  */
-static void draw_options(lw_sim_run *it) {
+static void draw_options(lw_sim_trial *it) {
     it->memory_size = 2 * (size_t)MEGABYTE;
     if (it->node_count > 1) {
         it->memory_size = (size_t)lw_chance_between(&it->chance, 1, 4) * MEGABYTE;
@@ -318,7 +319,7 @@ static void draw_options(lw_sim_run *it) {
     }
 }
 
-static void report_failure(const lw_sim_run *it) {
+static void report_failure(const lw_sim_trial *it) {
     FILE *to = it->options->report;
     if (to != NULL) {
         lw_world_report(it->world, to);
@@ -326,7 +327,7 @@ static void report_failure(const lw_sim_run *it) {
     }
 }
 
-static void write_history(lw_sim_run *it) {
+static void write_history(lw_sim_trial *it) {
     lw_buffer lines = lw_buffer_in(it->memory);
     lw_history_print(&it->workload.history, &lines);
     (void)fwrite(lines.data, 1, lines.size, it->options->history);
@@ -337,7 +338,7 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
                      void *argument, lw_run_result *result) {
     *result = (lw_run_result){.failures = lw_buffer_in(memory)};
     lw_faults none = lw_faults_none();
-    lw_sim_run *it = lw_allocate_zero(memory, sizeof(*it));
+    lw_sim_trial *it = lw_allocate_zero(memory, sizeof(*it));
     it->options = options;
     it->result = result;
     it->memory = memory;

@@ -16,18 +16,18 @@ enum {
 };
 
 /* Calls function(it) after something between nothing and twice the mean. */
-static void strike_after(lw_sim_run *it, uint32_t mean_ms, void (*function)(void *it)) {
+static void strike_after(lw_sim_trial *it, uint32_t mean_ms, void (*function)(void *it)) {
     lw_sim_after(it, lw_chance_below(&it->chance, 2 * (uint64_t)mean_ms), function);
 }
 
 /* One of the nodes. */
-static lw_sim_member *draw_node(lw_sim_run *it) {
+static lw_sim_member *draw_node(lw_sim_trial *it) {
     return &it->nodes[it->node_count == 1 ? 0 : lw_chance_below(&it->chance, it->node_count)];
 }
 
 /* ---- crashes and pauses ------------------------------------------------------------------- */
 
-static void crash_client(lw_sim_run *it) {
+static void crash_client(lw_sim_trial *it) {
     if (it->client_count == 0) {
         return; /* they come once the bank is filled */
     }
@@ -43,14 +43,14 @@ static void crash_client(lw_sim_run *it) {
 }
 
 /* Of all nodes at once: nobody remembers what was not on a disk. */
-static void lose_power(lw_sim_run *it) {
+static void lose_power(lw_sim_trial *it) {
     for (uint32_t index = 0; index < it->node_count; index++) {
         lw_sim_end_node(&it->nodes[index], true);
     }
 }
 
 static void crash_something(void *argument) {
-    lw_sim_run *it = argument;
+    lw_sim_trial *it = argument;
     if (!it->troubled) {
         return;
     }
@@ -76,7 +76,7 @@ static void crash_something(void *argument) {
 /* A node that comes to itself is often ended by its first steps: what it did in between without
  * waiting for the disk is lost. */
 static void pause_something(void *argument) {
-    lw_sim_run *it = argument;
+    lw_sim_trial *it = argument;
     if (!it->troubled) {
         return;
     }
@@ -99,7 +99,7 @@ static void pause_something(void *argument) {
 /* ---- the network -------------------------------------------------------------------------- */
 
 static void mend_network(void *argument) {
-    lw_sim_run *it = argument;
+    lw_sim_trial *it = argument;
     for (uint32_t place = 0; place < it->node_count; place++) {
         lw_host *host = it->nodes[place].host;
         for (uint32_t index = 0; index < it->client_count; index++) {
@@ -115,7 +115,7 @@ static void mend_network(void *argument) {
     }
 }
 
-static void cut_between(lw_sim_run *it, const lw_host *one, const lw_host *other) {
+static void cut_between(lw_sim_trial *it, const lw_host *one, const lw_host *other) {
     switch (lw_chance_below(&it->chance, 3)) {
     case 0:
         lw_world_cut(it->world, one, other, true);
@@ -129,7 +129,7 @@ static void cut_between(lw_sim_run *it, const lw_host *one, const lw_host *other
 }
 
 /* The bus alone: a broker stops, or does not hear others. */
-static void trouble_bus(lw_sim_run *it) {
+static void trouble_bus(lw_sim_trial *it) {
     const lw_sim_member *one = draw_node(it), *other = draw_node(it);
     if (one == other) {
         lw_sim_bus_stop(it->world, one->host, true);
@@ -139,7 +139,7 @@ static void trouble_bus(lw_sim_run *it) {
 }
 
 /* A node loses some or all of the others. */
-static void cut_node_off(lw_sim_run *it) {
+static void cut_node_off(lw_sim_trial *it) {
     const lw_sim_member *lonely = draw_node(it);
     bool all = lw_chance_percent(&it->chance, 50);
     for (uint32_t index = 0; index < it->node_count; index++) {
@@ -151,7 +151,7 @@ static void cut_node_off(lw_sim_run *it) {
 }
 
 static void cut_something(void *argument) {
-    lw_sim_run *it = argument;
+    lw_sim_trial *it = argument;
     if (!it->troubled) {
         return;
     }
@@ -174,7 +174,7 @@ static void cut_something(void *argument) {
 /* ---- the disk ----------------------------------------------------------------------------- */
 
 static void empty_disks(void *argument) {
-    lw_sim_run *it = argument;
+    lw_sim_trial *it = argument;
     for (uint32_t index = 0; index < it->node_count; index++) {
         lw_disk_set_capacity(lw_host_disk(it->nodes[index].host), 0);
     }
@@ -182,7 +182,7 @@ static void empty_disks(void *argument) {
 
 /* A disk has little room, until somebody frees some. */
 static void fill_disk(void *argument) {
-    lw_sim_run *it = argument;
+    lw_sim_trial *it = argument;
     lw_disk_set_capacity(lw_host_disk(draw_node(it)->host),
                          lw_chance_between(&it->chance, 1, 6000) * 1024);
     lw_sim_after(it, lw_chance_between(&it->chance, 500, LW_SIM_SAFETY_MS / 2), empty_disks);
@@ -191,7 +191,7 @@ static void fill_disk(void *argument) {
 /* A disk is lost for good, once all its shards can do without it. Who was there never comes back:
  * somebody new joins from that machine. */
 static void lose_disk(void *argument) {
-    lw_sim_run *it = argument;
+    lw_sim_trial *it = argument;
     uint32_t place = (uint32_t)lw_chance_below(&it->chance, it->node_count);
     lw_sim_member *node = &it->nodes[place];
     if (!it->troubled) {
@@ -212,7 +212,7 @@ static void lose_disk(void *argument) {
 }
 
 /* A file of the log that is in use or was; none: a path of no size. */
-static void draw_log_file(lw_sim_run *it, char path[LW_PATH_SIZE]) {
+static void draw_log_file(lw_sim_trial *it, char path[LW_PATH_SIZE]) {
     lw_buffer paths = lw_buffer_in(it->memory);
     lw_disk_paths(lw_host_disk(it->nodes[0].host), LW_DISK_VOLATILE, &paths);
     uint64_t seen = 0;
@@ -228,7 +228,7 @@ static void draw_log_file(lw_sim_run *it, char path[LW_PATH_SIZE]) {
 
 /* Lets a bit rot that was written. Whether that is so far back that a later batch vouches for it
  * is known once enough has been acknowledged since: then power fails, and the log is read. */
-static void flip_in_log(lw_sim_run *it) {
+static void flip_in_log(lw_sim_trial *it) {
     char path[LW_PATH_SIZE];
     draw_log_file(it, path);
     lw_buffer contents = lw_buffer_in(it->memory);
@@ -248,7 +248,7 @@ static void flip_in_log(lw_sim_run *it) {
 }
 
 static void decay_log(void *argument) {
-    lw_sim_run *it = argument;
+    lw_sim_trial *it = argument;
     if (!it->troubled) {
         return;
     }
@@ -263,7 +263,7 @@ static void decay_log(void *argument) {
 
 /* ---- all of it ---------------------------------------------------------------------------- */
 
-static void begin_faults(lw_sim_run *it) {
+static void begin_faults(lw_sim_trial *it) {
     const lw_scenario *scenario = it->options->scenario;
     lw_faults profile = lw_faults_usual();
     for (int fault = 0; fault < LW_FAULT_COUNT; fault++) {
@@ -273,7 +273,7 @@ static void begin_faults(lw_sim_run *it) {
     lw_world_set_faults(it->world, &faults);
 }
 
-void lw_sim_begin_trouble(lw_sim_run *it) {
+void lw_sim_begin_trouble(lw_sim_trial *it) {
     const lw_scenario *scenario = it->options->scenario;
     lw_chance *chance = &it->chance;
     begin_faults(it);
@@ -307,7 +307,7 @@ void lw_sim_begin_trouble(lw_sim_run *it) {
     it->jumpy = scenario->faults[LW_FAULT_WALL_JUMP] && lw_chance_percent(chance, 50);
 }
 
-void lw_sim_end_trouble(lw_sim_run *it) {
+void lw_sim_end_trouble(lw_sim_trial *it) {
     lw_faults peace = lw_faults_none();
     peace.rare_paths = true;
     lw_world_set_faults(it->world, &peace);
@@ -321,7 +321,7 @@ void lw_sim_end_trouble(lw_sim_run *it) {
 }
 
 void lw_sim_trouble_start(lw_sim_member *node) {
-    lw_sim_run *it = node->of;
+    lw_sim_trial *it = node->of;
     lw_chance *chance = &it->chance;
     if (it->troubled && node->behind) {
         node->behind = false;

@@ -12,7 +12,7 @@ enum { LOOK_MS = 7 };
 
 /* A replica that is looked at. */
 typedef struct sight {
-    lw_sim_run *run;
+    lw_sim_trial *run;
     uint32_t place; /* of the node */
     uint64_t node;
     lw_sim_shard_past *shard;
@@ -37,7 +37,7 @@ static void broken(const sight *it, const char *what, const char *format, ...) {
     (void)snprintf(line, sizeof(line), "%s, shard %" PRIu64 ": %s at %" PRIu64 " ms",
                    it->run->nodes[it->place].name, it->shard->shard, text,
                    lw_world_now(it->run->world) / LW_SIM_NS_PER_MS);
-    lw_sim_fail(it->run, what, line);
+    lw_sim_broken(it->run, what, line);
 }
 
 static lw_sim_shard_past *past_of(lw_sim_watch *watch, uint64_t shard) {
@@ -121,7 +121,7 @@ static void note_acknowledged(const sight *it) {
     }
 }
 
-static void look_at_replica(lw_sim_run *run, uint32_t place, const lw_replica *replica) {
+static void look_at_replica(lw_sim_trial *run, uint32_t place, const lw_replica *replica) {
     const lw_sim_member *node = &run->nodes[place];
     lw_shard_descriptor shard;
     lw_replica_descriptor(replica, &shard);
@@ -151,7 +151,7 @@ static void look_at_replica(lw_sim_run *run, uint32_t place, const lw_replica *r
 
 /* ---- one node ------------------------------------------------------------------------------- */
 
-static void judge_ranges(lw_sim_run *run, uint32_t place, const lw_shards *shards) {
+static void judge_ranges(lw_sim_trial *run, uint32_t place, const lw_shards *shards) {
     lw_shard_descriptor before = {0}, shard;
     bool any = false;
     for (uint32_t index = 0; index < lw_shards_count(shards); index++) {
@@ -170,7 +170,7 @@ static void judge_ranges(lw_sim_run *run, uint32_t place, const lw_shards *shard
 }
 
 /* What it holds no more it owes no more. */
-static void drop_absent(lw_sim_run *run, uint32_t place, const lw_shards *shards) {
+static void drop_absent(lw_sim_trial *run, uint32_t place, const lw_shards *shards) {
     for (uint32_t index = 0; index < run->watch.shard_count; index++) {
         lw_sim_shard_past *shard = &run->watch.shards[index];
         if (shard->replicas[place].boot != 0 && lw_shards_find(shards, shard->shard) == NULL) {
@@ -179,7 +179,7 @@ static void drop_absent(lw_sim_run *run, uint32_t place, const lw_shards *shards
     }
 }
 
-static void look_at_node(lw_sim_run *run, uint32_t place) {
+static void look_at_node(lw_sim_trial *run, uint32_t place) {
     const lw_sim_member *node = &run->nodes[place];
     const lw_shards *shards = lw_sim_shards_of(node);
     if (shards == NULL) {
@@ -193,7 +193,7 @@ static void look_at_node(lw_sim_run *run, uint32_t place) {
 }
 
 static void look(void *argument) {
-    lw_sim_run *it = argument;
+    lw_sim_trial *it = argument;
     it->watch.looks++;
     for (uint32_t place = 0; place < it->node_count; place++) {
         look_at_node(it, place);
@@ -201,12 +201,12 @@ static void look(void *argument) {
     lw_sim_after(it, LOOK_MS, look);
 }
 
-void lw_sim_watch_begin(lw_sim_run *it) {
+void lw_sim_watch_begin(lw_sim_trial *it) {
     _Static_assert((int)LW_SIM_WATCHED_NODES_MAX == (int)LW_SIM_NODES_MAX, "all are watched");
     look(it);
 }
 
-void lw_sim_watch_forget(lw_sim_run *it, uint32_t node) {
+void lw_sim_watch_forget(lw_sim_trial *it, uint32_t node) {
     for (uint32_t index = 0; index < it->watch.shard_count; index++) {
         it->watch.shards[index].replicas[node] = (lw_sim_replica_past){0};
     }
@@ -230,7 +230,7 @@ static bool dispensable_to(const lw_replica *replica, uint64_t node) {
     return voters >= 3 && others > voters / 2;
 }
 
-bool lw_sim_watch_dispensable(lw_sim_run *it, uint32_t node) {
+bool lw_sim_watch_dispensable(lw_sim_trial *it, uint32_t node) {
     for (uint32_t index = 0; index < it->watch.shard_count; index++) {
         bool served = false;
         for (uint32_t place = 0; place < it->node_count; place++) {
@@ -288,7 +288,7 @@ static void print_replica(const lw_replica *replica, lw_buffer *text) {
     lw_buffer_append(text, lw_text("\n"));
 }
 
-void lw_sim_watch_print(const lw_sim_run *it, lw_buffer *text) {
+void lw_sim_watch_print(const lw_sim_trial *it, lw_buffer *text) {
     lw_buffer_print(
         text, "nodes of %zu KiB, %u voters a shard, dead after %" PRIu64 " ms, operators %s\n",
         it->memory_size / 1024, it->voters, it->dead_after_ms, it->operator_done ? "done" : "busy");

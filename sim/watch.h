@@ -19,7 +19,7 @@
 
 #include "base/bytes.h"
 
-struct lw_sim_run;
+struct lw_sim_trial;
 
 enum { LW_SIM_WATCHED_MAX = 128, LW_SIM_WATCHED_NODES_MAX = 7 };
 
@@ -48,13 +48,13 @@ typedef struct lw_sim_watch {
 } lw_sim_watch;
 
 /* Looks from now on. */
-void lw_sim_watch_begin(struct lw_sim_run *it);
+void lw_sim_watch_begin(struct lw_sim_trial *it);
 /* Appends a line for each node and each replica: for the report of a failure. */
-void lw_sim_watch_print(const struct lw_sim_run *it, lw_buffer *text);
+void lw_sim_watch_print(const struct lw_sim_trial *it, lw_buffer *text);
 /* The disk of this one of the nodes is gone, and with it all it has shown. */
-void lw_sim_watch_forget(struct lw_sim_run *it, uint32_t node);
+void lw_sim_watch_forget(struct lw_sim_trial *it, uint32_t node);
 /* Whether every shard that is known has, on the disks of other nodes, a majority of voters whose
  * set is not about to change: then this node's disk may be lost. */
-bool lw_sim_watch_dispensable(struct lw_sim_run *it, uint32_t node);
+bool lw_sim_watch_dispensable(struct lw_sim_trial *it, uint32_t node);
 
 #endif
