@@ -25,6 +25,7 @@
 
 typedef struct lw_env lw_env;
 typedef struct lw_op lw_op;
+typedef struct lw_place lw_place;
 
 /* An open file or socket of one env. */
 typedef struct lw_handle {
@@ -140,9 +141,9 @@ typedef struct lw_env_world {
     void (*entropy)(lw_env *env, void *buffer, size_t size);
     void (*logline)(lw_env *env, lw_level level, const char *line);
     /* Simulation only, else NULL: see LW_MARK, LW_RARE and LW_BUG. */
-    void (*mark)(lw_env *env, const char *name);
-    bool (*rare)(lw_env *env, const char *name);
-    bool (*bug)(lw_env *env, const char *name);
+    void (*mark)(lw_env *env, const lw_place *place);
+    bool (*rare)(lw_env *env, const lw_place *place);
+    bool (*bug)(lw_env *env, const lw_place *place);
     void (*close)(lw_env *env);
 } lw_env_world;
 
@@ -275,13 +276,31 @@ LW_MUST_USE lw_status lw_address_split(const char *address, char host[LW_HOST_SI
 /* ---- what the simulator adds ---------------------------------------------------------------- */
 
 /* LW_MARK: a rare event happened, for coverage. LW_RARE: true now and then in simulations, so that
- * a rare path is taken often. LW_BUG: true when the planted bug of that name is switched on. Names
- * are string constants ("log.hole_cut"). All three vanish from builds without LW_SIMULATION. */
+ * a rare path is taken often: whatever is correct with it false is correct with it true. LW_BUG:
+ * true when the planted bug of that name is switched on. Names are string constants
+ * ("log.hole_cut"). All three vanish from builds without LW_SIMULATION; in those with it, the
+ * linker gathers all places of a program, so that one which is never reached is known too. */
+typedef enum lw_place_kind { LW_PLACE_MARK, LW_PLACE_RARE, LW_PLACE_BUG } lw_place_kind;
+
+struct lw_place {
+    const char *name;
+    lw_place_kind kind;
+};
+
 #ifdef LW_SIMULATION
-#define LW_MARK(env, name) \
-    ((env)->world->mark != NULL ? (env)->world->mark((env), (name)) : (void)0)
-#define LW_RARE(env, name) ((env)->world->rare != NULL && (env)->world->rare((env), (name)))
-#define LW_BUG(env, name)  ((env)->world->bug != NULL && (env)->world->bug((env), (name)))
+#define LW_PLACE(place_kind, place_name)                                                    \
+    __extension__({                                                                         \
+        static const lw_place lw_place_here __attribute__((section("lw_places"), used)) = { \
+            .name = (place_name), .kind = (place_kind)};                                    \
+        &lw_place_here;                                                                     \
+    })
+#define LW_MARK(env, name)                                                                 \
+    ((env)->world->mark != NULL ? (env)->world->mark((env), LW_PLACE(LW_PLACE_MARK, name)) \
+                                : (void)0)
+#define LW_RARE(env, name) \
+    ((env)->world->rare != NULL && (env)->world->rare((env), LW_PLACE(LW_PLACE_RARE, name)))
+#define LW_BUG(env, name) \
+    ((env)->world->bug != NULL && (env)->world->bug((env), LW_PLACE(LW_PLACE_BUG, name)))
 #else
 #define LW_MARK(env, name) ((void)(env))
 #define LW_RARE(env, name) ((void)(env), false)

@@ -109,6 +109,7 @@ typedef enum lw_flag_id {
     LW_FLAG_SCENARIO,
     LW_FLAG_BUG,
     LW_FLAG_ONCE,
+    LW_FLAG_MARKS,
     LW_FLAG_TRACE,
     LW_FLAG_HISTORY,
     LW_FLAG_CHECK,

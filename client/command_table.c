@@ -125,6 +125,9 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                      "Switch a planted bug on, and stop at the first seed that finds it."},
     [LW_FLAG_ONCE] = {"once", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                       "Run each seed once, not twice to compare."},
+    [LW_FLAG_MARKS] = {"marks", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
+                       "List how often each coverage mark and rare path was reached; the command "
+                       "fails if one never was."},
     [LW_FLAG_TRACE] = {"trace", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
                        "Write every event of the runs to a file."},
     [LW_FLAG_HISTORY] = {"history", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
@@ -442,8 +445,8 @@ static const lw_command_spec commands[] = {
      "Exit code 7 if there is any, 6 if a node has the folder open.",
      "lathwork check lathwork-data", NULL},
     {"sim", LW_GROUP_SELF, "", 0, 0,
-     BIT(SEED) | BIT(RUNS) | BIT(NODES) | BIT(SCENARIO) | BIT(BUG) | BIT(ONCE) | BIT(TRACE) |
-         BIT(HISTORY) | BIT(CHECK) | BIT(ISOLATION),
+     BIT(SEED) | BIT(RUNS) | BIT(NODES) | BIT(SCENARIO) | BIT(BUG) | BIT(ONCE) | BIT(MARKS) |
+         BIT(TRACE) | BIT(HISTORY) | BIT(CHECK) | BIT(ISOLATION),
      "run a node and clients in a simulated world",
      "Runs this program's own node and several clients in one thread, on virtual time, disks and "
      "networks, all decided by a seed; lets power fail, disks fail and networks stall; and checks "

@@ -2,14 +2,13 @@
 #include "sim/command.h"
 
 #include "client/json.h"
+#include "sim/coverage.h"
 #include "sim/scenario.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <time.h>
-
-enum { MARKS_MAX = 512 };
 
 /* What all runs together came to. */
 typedef struct tally {
@@ -27,35 +26,14 @@ typedef struct tally {
     uint64_t broken_constraints;
     uint64_t virtual_ns;
     double began; /* real seconds */
-    lw_mark marks[MARKS_MAX];
-    size_t mark_count;
-    lw_arena names;
+    lw_coverage *coverage;
+    bool list_marks;
 } tally;
 
 static double real_seconds(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-/* Marks are counted over all runs; each run lists them by name. */
-static void add_mark(void *argument, const lw_mark *mark) {
-    tally *all = argument;
-    size_t index = 0;
-    while (index < all->mark_count && strcmp(all->marks[index].name, mark->name) != 0) {
-        index++;
-    }
-    if (index == all->mark_count) {
-        LW_ASSERT(index < MARKS_MAX);
-        lw_bytes name = lw_view(mark->name, strlen(mark->name) + 1);
-        all->marks[index] = (lw_mark){.name = (const char *)lw_arena_copy(&all->names, name).data};
-        all->mark_count++;
-    }
-    all->marks[index].count += mark->count;
-}
-
-static int by_name(const void *a, const void *b) {
-    return strcmp(((const lw_mark *)a)->name, ((const lw_mark *)b)->name);
 }
 
 /* ---- runs --------------------------------------------------------------------------------- */
@@ -70,7 +48,7 @@ static void run_once(tally *all, const lw_scenario *scenario, uint64_t seed, boo
                               .trace = second ? NULL : all->trace,
                               .history = second ? NULL : all->history,
                               .report = second ? NULL : stderr};
-    lw_scenario_run(&options, all->memory, second ? NULL : add_mark, all, result);
+    lw_scenario_run(&options, all->memory, second ? NULL : lw_coverage_add, all->coverage, result);
 }
 
 static void print_failure(const tally *all, const lw_scenario *scenario, uint64_t seed,
@@ -168,11 +146,11 @@ static void print_text(const tally *all, double seconds, lw_buffer *text) {
         simulated * (all->once ? 1 : 2) / seconds, all->once ? "" : " (each seed twice)",
         all->boots, all->committed, all->failed, all->in_doubt, all->resumed_ms, all->lively_ms,
         all->converged_ms, all->broken_constraints);
-    lw_buffer_print(text, "marks       %zu reached\n", all->mark_count);
-    for (size_t index = 0; index < all->mark_count; index++) {
-        lw_buffer_print(text, "  %-40s %" PRIu64 "\n", all->marks[index].name,
-                        all->marks[index].count);
-    }
+    lw_coverage_print(all->coverage, all->list_marks, text);
+}
+
+static void print_mark(void *json, const char *name, uint64_t count) {
+    lw_json_number(json, name, count);
 }
 
 static void print_json(const tally *all, double seconds, lw_buffer *text) {
@@ -192,9 +170,7 @@ static void print_json(const tally *all, double seconds, lw_buffer *text) {
     lw_json_number(&json, "simulated_ms", all->virtual_ns / 1000000);
     lw_json_number(&json, "real_ms", (uint64_t)(seconds * 1000));
     lw_json_object_open(&json, "marks");
-    for (size_t index = 0; index < all->mark_count; index++) {
-        lw_json_number(&json, all->marks[index].name, all->marks[index].count);
-    }
+    lw_coverage_each(all->coverage, print_mark, &json);
     lw_json_object_close(&json);
     lw_json_object_close(&json);
     lw_buffer_append_u8(text, '\n');
@@ -226,6 +202,7 @@ static lw_exit read_flags(tally *all) {
     all->run_goal = command->flags[LW_FLAG_RUNS].number;
     all->bug = command->flags[LW_FLAG_BUG].text;
     all->once = lw_command_given(command, LW_FLAG_ONCE);
+    all->list_marks = lw_command_given(command, LW_FLAG_MARKS);
     if (lw_command_given(command, LW_FLAG_NODES)) {
         uint64_t count = command->flags[LW_FLAG_NODES].number;
         if (count == 0 || count > LW_SCENARIO_NODES_MAX) {
@@ -264,12 +241,14 @@ static lw_exit run(tally *all) {
     if (all->command->talk_terminal) {
         (void)fprintf(stderr, "\r\033[K");
     }
-    qsort(all->marks, all->mark_count, sizeof(all->marks[0]), by_name);
     lw_buffer text = lw_buffer_in(all->memory);
     (all->command->json ? print_json : print_text)(all, real_seconds() - all->began, &text);
     lw_command_drain(all->command, &text, true);
+    lw_buffer_clear(&text);
+    bool complete = !all->list_marks || lw_coverage_missing(all->coverage, &text) == 0;
+    (void)fwrite(text.data, 1, text.size, stderr);
     lw_buffer_reset(&text);
-    return all->failed_runs > 0 ? LW_EXIT_NEGATIVE : LW_EXIT_DONE;
+    return all->failed_runs > 0 || !complete ? LW_EXIT_NEGATIVE : LW_EXIT_DONE;
 }
 
 lw_exit lw_sim_command(lw_command *command) {
@@ -278,7 +257,7 @@ lw_exit lw_sim_command(lw_command *command) {
     all->command = command;
     all->memory = memory;
     all->began = real_seconds();
-    all->names = lw_arena_in(memory);
+    all->coverage = lw_coverage_open(memory);
     lw_exit code = command->flags[LW_FLAG_CHECK].text != NULL
                        ? lw_sim_command_check(command, memory)
                        : run(all);

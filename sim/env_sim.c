@@ -403,17 +403,17 @@ static void world_logline(lw_env *env, lw_level level, const char *line) {
     lw_host_note(process_of(env)->host, "log", line);
 }
 
-static void world_mark(lw_env *env, const char *name) {
-    lw_trace_mark(&world_of(process_of(env))->trace, name, 1);
+static void world_mark(lw_env *env, const lw_place *place) {
+    lw_trace_mark(&world_of(process_of(env))->trace, place);
 }
 
-static bool world_rare(lw_env *env, const char *name) {
+static bool world_rare(lw_env *env, const lw_place *place) {
     lw_world *world = world_of(process_of(env));
-    return world->faults.rare_paths && lw_trace_rare(&world->trace, name);
+    return world->faults.rare_paths && lw_trace_rare(&world->trace, place);
 }
 
-static bool world_bug(lw_env *env, const char *name) {
-    return lw_trace_bug(&world_of(process_of(env))->trace, name);
+static bool world_bug(lw_env *env, const lw_place *place) {
+    return lw_trace_bug(&world_of(process_of(env))->trace, place);
 }
 
 static void world_close(lw_env *env) {

@@ -5,6 +5,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+/* Half of the rare paths are active in a run, each taken once in four times at most. */
+enum { RARE_ACTIVE_PERCENT = 50, RARE_PERCENT_MAX = 25 };
+
 lw_trace lw_trace_in(lw_memory *memory, uint64_t seed) {
     return (lw_trace){
         .memory = memory,
@@ -12,7 +15,7 @@ lw_trace lw_trace_in(lw_memory *memory, uint64_t seed) {
         .hash = lw_mix(seed),
         .notes = lw_allocate_zero(memory, LW_TRACE_NOTES * sizeof(lw_note)),
         .marks = lw_map_in(memory),
-        .chance = lw_chance_of(seed, lw_hash(0, lw_text("rare"))),
+        .placed = lw_allocate_zero(memory, lw_place_count() * sizeof(lw_mark *)),
     };
 }
 
@@ -92,7 +95,7 @@ static lw_mark *find_mark(const lw_trace *trace, const char *name, uint64_t hash
     return node == NULL ? NULL : LW_MAP_ENTRY(node, lw_mark, node);
 }
 
-static lw_mark *take_mark(lw_trace *trace, const char *name) {
+static lw_mark *take_mark(lw_trace *trace, const char *name, lw_place_kind kind) {
     uint64_t hash = lw_hash(0, lw_text(name));
     lw_mark *mark = find_mark(trace, name, hash);
     if (mark != NULL) {
@@ -100,31 +103,45 @@ static lw_mark *take_mark(lw_trace *trace, const char *name) {
     }
     mark = lw_allocate_zero(trace->memory, sizeof(*mark));
     mark->name = name;
-    lw_chance chance = lw_chance_of(trace->seed, hash);
-    if (lw_chance_percent(&chance, 50)) {
-        mark->rare_percent = (uint32_t)lw_chance_between(&chance, 1, 25);
+    mark->kind = kind;
+    mark->chance = lw_chance_of(trace->seed, hash);
+    if (lw_chance_percent(&mark->chance, RARE_ACTIVE_PERCENT)) {
+        mark->rare_percent = (uint32_t)lw_chance_between(&mark->chance, 1, RARE_PERCENT_MAX);
     }
     lw_map_insert(&trace->marks, &mark->node, hash);
     return mark;
 }
 
-void lw_trace_mark(lw_trace *trace, const char *name, uint64_t times) {
-    take_mark(trace, name)->count += times;
+/* Places are come by so often that their names are looked up once. */
+static lw_mark *mark_at(lw_trace *trace, const lw_place *place) {
+    lw_mark **placed = &trace->placed[lw_place_number(place)];
+    if (*placed == NULL) {
+        *placed = take_mark(trace, place->name, place->kind);
+    }
+    return *placed;
 }
 
-bool lw_trace_rare(lw_trace *trace, const char *name) {
-    lw_mark *mark = take_mark(trace, name);
-    bool taken = lw_chance_percent(&trace->chance, mark->rare_percent);
+void lw_trace_mark(lw_trace *trace, const lw_place *place) {
+    mark_at(trace, place)->count++;
+}
+
+bool lw_trace_rare(lw_trace *trace, const lw_place *place) {
+    lw_mark *mark = mark_at(trace, place);
+    bool taken = mark->rare_percent > 0 && lw_chance_percent(&mark->chance, mark->rare_percent);
     mark->count += taken;
     return taken;
 }
 
-bool lw_trace_bug(lw_trace *trace, const char *name) {
-    return take_mark(trace, name)->planted;
+bool lw_trace_bug(lw_trace *trace, const lw_place *place) {
+    return mark_at(trace, place)->planted;
+}
+
+void lw_trace_count(lw_trace *trace, const char *name, uint64_t times) {
+    take_mark(trace, name, LW_PLACE_MARK)->count += times;
 }
 
 void lw_trace_plant(lw_trace *trace, const char *name) {
-    take_mark(trace, name)->planted = true;
+    take_mark(trace, name, LW_PLACE_BUG)->planted = true;
 }
 
 uint64_t lw_trace_marked(const lw_trace *trace, const char *name) {

@@ -12,6 +12,7 @@
 
 #include "base/map.h"
 #include "sim/chance.h"
+#include "sim/place.h"
 
 #include <stdio.h>
 
@@ -33,12 +34,14 @@ typedef struct lw_note {
     char text[LW_TRACE_TEXT_SIZE]; /* a path, an address, a log line */
 } lw_note;
 
-/* A place in the code that marks itself, or a rare path, or a planted bug. */
+/* What is counted under one name: a mark, a rare path, a planted bug, or a fault of the world. */
 typedef struct lw_mark {
     lw_map_node node;
     const char *name; /* a constant */
+    lw_place_kind kind;
     uint64_t count;
     uint32_t rare_percent; /* how often the rare path is taken; 0: not in this run */
+    lw_chance chance;      /* of the rare path */
     bool planted;
 } lw_mark;
 
@@ -50,7 +53,7 @@ typedef struct lw_trace {
     lw_note *notes; /* a ring of LW_TRACE_NOTES */
     FILE *file;     /* NULL, or where every note is written as it happens */
     lw_map marks;
-    lw_chance chance;
+    lw_mark **placed; /* by the number of the place; NULL: not come by yet */
 } lw_trace;
 
 /* Lives in `memory` and goes with it. */
@@ -61,9 +64,11 @@ void lw_trace_note(lw_trace *trace, lw_note note, const char *host, const char *
 /* Writes the last `count` notes, oldest first. */
 void lw_trace_print(const lw_trace *trace, uint64_t count, FILE *to);
 
-void lw_trace_mark(lw_trace *trace, const char *name, uint64_t times);
-bool lw_trace_rare(lw_trace *trace, const char *name);
-bool lw_trace_bug(lw_trace *trace, const char *name);
+void lw_trace_mark(lw_trace *trace, const lw_place *place);
+bool lw_trace_rare(lw_trace *trace, const lw_place *place);
+bool lw_trace_bug(lw_trace *trace, const lw_place *place);
+/* Counts what has no place in the code: a fault. */
+void lw_trace_count(lw_trace *trace, const char *name, uint64_t times);
 /* Switches a planted bug on. `name` outlives the trace. */
 void lw_trace_plant(lw_trace *trace, const char *name);
 /* How often a mark was reached. */

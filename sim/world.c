@@ -151,7 +151,7 @@ void lw_world_at(lw_world *world, uint64_t time_ns, void (*function)(void *argum
 static void count_hits(lw_world *world) {
     for (uint32_t fault = 0; fault < LW_FAULT_COUNT; fault++) {
         if (world->hits[fault] > 0) {
-            lw_trace_mark(&world->trace, lw_fault_mark(fault), world->hits[fault]);
+            lw_trace_count(&world->trace, lw_fault_mark(fault), world->hits[fault]);
             world->hits[fault] = 0;
         }
     }

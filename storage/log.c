@@ -195,7 +195,11 @@ void lw_log_begun(lw_log *log, uint64_t group, bool counts) {
     const lw_log_group *found = lw_log_holds_group(&log->holds, group);
     LW_ASSERT(!counts || (found != NULL && found->beginning));
     lw_log_holds_begun(&log->holds, group, counts);
-    LW_MARK(log->env, counts ? "log.begun" : "log.begin_given_up");
+    if (counts) {
+        LW_MARK(log->env, "log.begun");
+    } else {
+        LW_MARK(log->env, "log.begin_given_up");
+    }
     lw_log_keep_poke(log);
 }
 

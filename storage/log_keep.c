@@ -312,11 +312,13 @@ static LW_YIELDS lw_status keep_one(lw_log *log) {
 static LW_YIELDS void wait_for_space(lw_log *log) {
     log->full = true;
     log->error = *lw_error_slot();
-    LW_MARK(log->env, log->error.status == LW_FULL ? "log.full" : "log.short");
     lw_log_room_review(log);
     lw_log_write_wake(log);
     if (log->error.status == LW_FULL) {
+        LW_MARK(log->env, "log.full");
         lw_reserve_log_waits(log->reserve);
+    } else {
+        LW_MARK(log->env, "log.short");
     }
     if (!log->closing) {
         (void)lw_env_wait(log->env, &log->keeper_wake, lw_env_now(log->env) + full_retry_ns);

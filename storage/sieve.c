@@ -127,8 +127,12 @@ static bool keeps_value(lw_sieve *sieve, const lw_entry *entry) {
     }
     if (needless.at_bottom_from <= safepoint) {
         bool hidden = others_reach(sieve, entry->key, lw_view(entry->key.data, sieve->part_size));
-        LW_MARK(sieve->env, hidden ? "store.hider_kept" : "store.hider_dropped");
-        return hidden && !LW_BUG(sieve->env, "store.drop_hider_early");
+        if (!hidden) {
+            LW_MARK(sieve->env, "store.hider_dropped");
+            return false;
+        }
+        LW_MARK(sieve->env, "store.hider_kept");
+        return !LW_BUG(sieve->env, "store.drop_hider_early");
     }
     return true;
 }

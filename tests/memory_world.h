@@ -159,15 +159,15 @@ static inline void memory_world_turn(lw_env *env, bool wait) {
     }
 }
 
-static inline void memory_world_mark(lw_env *env, const char *name) {
+static inline void memory_world_mark(lw_env *env, const lw_place *place) {
     memory_world *world = memory_world_of(env);
     for (size_t index = 0; index < world->mark_count; index++) {
-        if (strcmp(world->marks[index], name) == 0) {
+        if (strcmp(world->marks[index], place->name) == 0) {
             return;
         }
     }
     LW_ASSERT(world->mark_count < MEMORY_MARKS_MAX);
-    world->marks[world->mark_count++] = name;
+    world->marks[world->mark_count++] = place->name;
 }
 
 static inline bool memory_world_marked(const memory_world *world, const char *name) {
@@ -179,14 +179,14 @@ static inline bool memory_world_marked(const memory_world *world, const char *na
     return false;
 }
 
-static inline bool memory_world_rare(lw_env *env, const char *name) {
+static inline bool memory_world_rare(lw_env *env, const lw_place *place) {
     const char *rare = memory_world_of(env)->rare;
-    return rare != NULL && strcmp(rare, name) == 0;
+    return rare != NULL && strcmp(rare, place->name) == 0;
 }
 
-static inline bool memory_world_bug(lw_env *env, const char *name) {
+static inline bool memory_world_bug(lw_env *env, const lw_place *place) {
     const char *bug = memory_world_of(env)->bug;
-    return bug != NULL && strcmp(bug, name) == 0;
+    return bug != NULL && strcmp(bug, place->name) == 0;
 }
 
 static inline memory_world *memory_world_open(void) {

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim/coverage.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+/* Marks of what the simulated world does not have, and the tests that reach them. */
+static const struct {
+    const char *name, *test;
+} beyond[] = {
+    {"", ""},
+};
+
+typedef struct entry {
+    lw_map_node node;
+    const char *name;
+    lw_place_kind kind;
+    bool fault; /* not a place of the code */
+    uint64_t count;
+} entry;
+
+struct lw_coverage {
+    lw_memory *memory;
+    lw_map by_name;
+};
+
+static entry *take(lw_coverage *coverage, const char *name, lw_place_kind kind) {
+    uint64_t hash = lw_hash(0, lw_text(name));
+    lw_map_node *node = lw_map_first(&coverage->by_name, hash);
+    while (node != NULL && strcmp(LW_MAP_ENTRY(node, entry, node)->name, name) != 0) {
+        node = lw_map_next(node);
+    }
+    if (node != NULL) {
+        return LW_MAP_ENTRY(node, entry, node);
+    }
+    entry *added = lw_allocate_zero(coverage->memory, sizeof(*added));
+    added->name = name;
+    added->kind = kind;
+    added->fault = strncmp(name, "fault.", strlen("fault.")) == 0;
+    lw_map_insert(&coverage->by_name, &added->node, hash);
+    return added;
+}
+
+lw_coverage *lw_coverage_open(lw_memory *memory) {
+    lw_coverage *coverage = lw_allocate_zero(memory, sizeof(*coverage));
+    coverage->memory = memory;
+    coverage->by_name = lw_map_in(memory);
+    static const lw_place_kind kinds[] = {LW_PLACE_MARK, LW_PLACE_RARE};
+    for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++) {
+        size_t count = 0;
+        const char **names = lw_place_names(memory, kinds[kind], &count);
+        for (size_t index = 0; index < count; index++) {
+            (void)take(coverage, names[index], kinds[kind]);
+        }
+        lw_free(memory, names);
+    }
+    return coverage;
+}
+
+/* Names are constants: of the program, or of the list of faults. */
+void lw_coverage_add(void *coverage, const lw_mark *mark) {
+    take(coverage, mark->name, mark->kind)->count += mark->count;
+}
+
+static int by_text(const void *one, const void *other) {
+    return strcmp((*(const entry *const *)one)->name, (*(const entry *const *)other)->name);
+}
+
+/* All of them, sorted; freed with lw_free. */
+static entry **sorted(const lw_coverage *coverage) {
+    const lw_map *map = &coverage->by_name;
+    entry **all = lw_allocate(coverage->memory, map->count * sizeof(*all));
+    size_t found = 0;
+    for (uint32_t index = 0; index < map->bucket_count; index++) {
+        for (lw_map_node *node = map->buckets[index]; node != NULL; node = node->next) {
+            all[found++] = LW_MAP_ENTRY(node, entry, node);
+        }
+    }
+    qsort(all, found, sizeof(*all), by_text);
+    return all;
+}
+
+void lw_coverage_each(const lw_coverage *coverage,
+                      void (*function)(void *argument, const char *name, uint64_t count),
+                      void *argument) {
+    entry **all = sorted(coverage);
+    for (uint32_t index = 0; index < coverage->by_name.count; index++) {
+        function(argument, all[index]->name, all[index]->count);
+    }
+    lw_free(coverage->memory, all);
+}
+
+static bool is_beyond(const char *name) {
+    for (size_t index = 0; index < sizeof(beyond) / sizeof(beyond[0]); index++) {
+        if (strcmp(beyond[index].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+size_t lw_coverage_missing(const lw_coverage *coverage, lw_buffer *names) {
+    entry **all = sorted(coverage);
+    size_t missing = 0;
+    for (uint32_t index = 0; index < coverage->by_name.count; index++) {
+        const entry *each = all[index];
+        if (each->count == 0 && !is_beyond(each->name)) {
+            missing++;
+            lw_buffer_print(names, "never reached: %s\n", each->name);
+        }
+    }
+    lw_free(coverage->memory, all);
+    return missing;
+}
+
+void lw_coverage_print(const lw_coverage *coverage, bool whole, lw_buffer *text) {
+    entry **all = sorted(coverage);
+    size_t reached[2] = {0}, known[2] = {0}, faults = 0;
+    for (uint32_t index = 0; index < coverage->by_name.count; index++) {
+        const entry *each = all[index];
+        size_t kind = each->kind == LW_PLACE_RARE;
+        faults += each->fault;
+        known[kind] += !each->fault;
+        reached[kind] += !each->fault && each->count > 0;
+    }
+    lw_buffer_print(text,
+                    "marks       %zu of %zu reached, %zu of %zu rare paths, %zu kinds of faults\n",
+                    reached[0], known[0], reached[1], known[1], faults);
+    for (uint32_t index = 0; whole && index < coverage->by_name.count; index++) {
+        const entry *each = all[index];
+        lw_buffer_print(text, "  %-40s %" PRIu64 "%s%s\n", each->name, each->count,
+                        each->kind == LW_PLACE_RARE ? "  rare path" : "",
+                        each->count == 0 && is_beyond(each->name) ? "  beyond the simulator" : "");
+    }
+    lw_free(coverage->memory, all);
+}

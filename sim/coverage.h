@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which coverage marks, rare paths and faults many runs reached, and how often: those that were
+ * never reached are known too, since the program knows its places (sim/place.h). */
+#ifndef LW_SIM_COVERAGE_H
+#define LW_SIM_COVERAGE_H
+
+#include "sim/trace.h"
+
+typedef struct lw_coverage lw_coverage;
+
+/* Lives in `memory` and goes with it. */
+lw_coverage *lw_coverage_open(lw_memory *memory);
+/* Counts what one run reached; of the form lw_run_marks. */
+void lw_coverage_add(void *coverage, const lw_mark *mark);
+/* "marks       240 of 251 reached, …", and with `all` a line for every mark and its count. */
+void lw_coverage_print(const lw_coverage *coverage, bool all, lw_buffer *text);
+/* Calls function(argument, name, count) for each mark, rare path and fault, by name; also for those
+ * that were never reached. */
+void lw_coverage_each(const lw_coverage *coverage,
+                      void (*function)(void *argument, const char *name, uint64_t count),
+                      void *argument);
+/* How many marks and rare paths were never reached, but for those that no run can reach; `names`
+ * gets them, a line each. */
+size_t lw_coverage_missing(const lw_coverage *coverage, lw_buffer *names);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The marked places of the production code: how many there are, and that they are known without
+ * being reached. */
+#include "sim/coverage.h"
+#include "sim/scenario.h"
+#include "tests/unit.h"
+
+enum { MARKS_AT_LEAST = 150 };
+
+static void the_linker_knows_every_place(void **state) {
+    (void)state;
+    assert_non_null(lw_scenario_find("lattice")); /* with all it runs, this program is linked */
+    lw_memory *memory = lw_memory_open();
+    size_t count = 0;
+    const char **names = lw_place_names(memory, LW_PLACE_MARK, &count);
+    assert_in_range(count, MARKS_AT_LEAST, lw_place_count());
+    bool found = false;
+    for (size_t index = 0; index < count; index++) {
+        assert_true(index == 0 || strcmp(names[index - 1], names[index]) < 0);
+        found = found || strcmp(names[index], "log.tail_cut") == 0;
+    }
+    assert_true(found);
+    lw_free(memory, names);
+    lw_memory_close(memory);
+}
+
+static void what_was_never_reached_is_told(void **state) {
+    (void)state;
+    lw_memory *memory = lw_memory_open();
+    lw_coverage *coverage = lw_coverage_open(memory);
+    lw_buffer text = lw_buffer_in(memory);
+    size_t before = lw_coverage_missing(coverage, &text);
+    lw_coverage_add(coverage, &(lw_mark){.name = "log.tail_cut", .count = 3});
+    lw_buffer_clear(&text);
+    assert_int_equal(lw_coverage_missing(coverage, &text), before - 1);
+    lw_buffer_append_u8(&text, 0);
+    assert_null(strstr((const char *)text.data, "never reached: log.tail_cut\n"));
+    assert_non_null(strstr((const char *)text.data, "never reached: log.short\n"));
+    lw_buffer_clear(&text);
+    lw_coverage_print(coverage, true, &text);
+    lw_buffer_append_u8(&text, 0);
+    assert_non_null(strstr((const char *)text.data, "marks       1 of "));
+    assert_non_null(
+        strstr((const char *)text.data, "log.tail_cut                             3\n"));
+    lw_buffer_reset(&text);
+    lw_memory_close(memory);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_linker_knows_every_place),
+        cmocka_unit_test(what_was_never_reached_is_told),
+    };
+    return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
+}
