@@ -47,6 +47,7 @@ lw_sim_bus *lw_sim_bus_of(lw_world *world) {
     lw_sim_bus *whole = lw_allocate_zero(world->memory, sizeof(*whole));
     whole->world = world;
     whole->dice = lw_dice_of(lw_world_chance(world, "bus"), &world->faults, world->hits);
+    lw_dice_follow(&whole->dice, &world->strikes, "bus");
     return whole;
 }
 
@@ -157,7 +158,7 @@ static void post(const member *from, const member *to, lw_bus_kind kind, bool di
     lw_chance *chance = &whole->dice.chance;
     uint64_t delay_ns = lw_chance_between(chance, 100000, 3000000);
     if (lw_dice_hit(&whole->dice, LW_FAULT_BUS_LATE)) {
-        delay_ns += lw_chance_below(chance, LATE_MS_MAX) * 1000000;
+        delay_ns += lw_chance_below(&whole->dice.own, LATE_MS_MAX) * 1000000;
     }
     letter *sent = lw_allocate(whole->world->memory, sizeof(*sent) + body.size);
     *sent = (letter){.event = {.run = letter_run, .owner = sent},

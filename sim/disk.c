@@ -186,7 +186,7 @@ int lw_disk_read(lw_disk *disk, lw_disk_file *file, uint64_t offset, void *buffe
     if (offset < file->image.size && size > 0 && lw_dice_hit(&disk->dice, LW_FAULT_BIT_FLIP)) {
         uint64_t there = file->image.size - offset;
         there = there < size ? there : size;
-        lw_image_flip(&file->image, offset * 8 + lw_chance_below(&disk->dice.chance, there * 8));
+        lw_image_flip(&file->image, offset * 8 + lw_chance_below(&disk->dice.own, there * 8));
     }
     *count = lw_image_read(&file->image, offset, buffer, size);
     return 0;
@@ -195,7 +195,7 @@ int lw_disk_read(lw_disk *disk, lw_disk_file *file, uint64_t offset, void *buffe
 /* Where a write lands that the disk misdirects: another block of the same file. */
 static uint64_t misdirect(lw_disk *disk, const lw_disk_file *file, lw_bytes bytes) {
     uint64_t room = file->image.size > bytes.size ? file->image.size - bytes.size : 0;
-    return lw_chance_below(&disk->dice.chance, room / LW_CHUNK_SIZE + 1) * LW_CHUNK_SIZE;
+    return lw_chance_below(&disk->dice.own, room / LW_CHUNK_SIZE + 1) * LW_CHUNK_SIZE;
 }
 
 int lw_disk_write(lw_disk *disk, lw_disk_file *file, uint64_t offset, lw_bytes bytes,
@@ -205,12 +205,12 @@ int lw_disk_write(lw_disk *disk, lw_disk_file *file, uint64_t offset, lw_bytes b
         return ENOSPC;
     }
     if (lw_dice_hit(&disk->dice, LW_FAULT_WRITE_ERROR)) {
-        lw_image_tear(&file->image, offset, bytes, durable, &disk->dice.chance);
+        lw_image_tear(&file->image, offset, bytes, durable, &disk->dice.own);
         return EIO;
     }
     if (durable && (file->sync_broken || lw_dice_hit(&disk->dice, LW_FAULT_SYNC_ERROR))) {
         lw_image_write(&file->image, offset, bytes);
-        lw_image_sync_failed(&file->image, &disk->dice.chance);
+        lw_image_sync_failed(&file->image, &disk->dice.own);
         return EIO;
     }
     if (lw_dice_hit(&disk->dice, LW_FAULT_LOST_WRITE)) {
@@ -231,7 +231,7 @@ int lw_disk_write(lw_disk *disk, lw_disk_file *file, uint64_t offset, lw_bytes b
 int lw_disk_sync(lw_disk *disk, lw_disk_file *file) {
     if (file->sync_broken || lw_dice_hit(&disk->dice, LW_FAULT_SYNC_ERROR)) {
         file->sync_broken = file->sync_broken || lw_dice_hit(&disk->dice, LW_FAULT_SYNC_STICKY);
-        lw_image_sync_failed(&file->image, &disk->dice.chance);
+        lw_image_sync_failed(&file->image, &disk->dice.own);
         return EIO;
     }
     lw_image_sync(&file->image);

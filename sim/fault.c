@@ -2,13 +2,18 @@
 /* Fault profiles and dice. */
 #include "sim/fault.h"
 
+#include "sim/strike.h"
+
 static const struct fault_row {
-    const char *mark;
+    const char *mark, *text;
     uint32_t rate;
 } rows[] = {
-#define FAULT_ROW(name, text, rate, occasion) {"fault." text, rate},
+#define FAULT_ROW(name, text, rate, occasion) {"fault." text, occasion, rate},
     LW_FAULT_LIST(FAULT_ROW)
 #undef FAULT_ROW
+#define TROUBLE_ROW(name, text, what) {"fault." text, what, 0},
+        LW_TROUBLE_LIST(TROUBLE_ROW)
+#undef TROUBLE_ROW
 };
 _Static_assert(sizeof(rows) / sizeof(rows[0]) == LW_FAULT_COUNT, "one row a fault");
 
@@ -37,21 +42,46 @@ const char *lw_fault_mark(lw_fault fault) {
     return rows[fault].mark;
 }
 
+const char *lw_fault_name(lw_fault fault) {
+    return lw_fault_mark(fault) + strlen("fault.");
+}
+
+const char *lw_fault_text(lw_fault fault) {
+    LW_ASSERT(fault < LW_FAULT_COUNT);
+    return rows[fault].text;
+}
+
+lw_fault lw_fault_find(lw_bytes name) {
+    lw_fault found = 0;
+    while (found < LW_FAULT_COUNT && !lw_equal(lw_text(lw_fault_name(found)), name)) {
+        found++;
+    }
+    return found;
+}
+
 void lw_faults_print(const lw_faults *faults, lw_buffer *out) {
     lw_buffer_print(out, "rare_paths=%d", faults->rare_paths);
     for (size_t fault = 0; fault < LW_FAULT_COUNT; fault++) {
         if (faults->rates[fault] > 0) {
-            lw_buffer_print(out, " %s=%u", strchr(rows[fault].mark, '.') + 1, faults->rates[fault]);
+            lw_buffer_print(out, " %s=%u", lw_fault_name((lw_fault)fault), faults->rates[fault]);
         }
     }
 }
 
 bool lw_dice_hit(lw_dice *dice, lw_fault fault) {
     LW_ASSERT(fault < LW_FAULT_COUNT);
-    bool hit = lw_chance_below(&dice->chance, LW_FAULT_ALWAYS) < dice->faults->rates[fault];
+    uint64_t ordinal = ++dice->occasions[fault];
+    if (!lw_dice_possible(dice, fault)) {
+        return false;
+    }
+    dice->own = lw_chance_of(dice->seed, (uint64_t)fault << 56 ^ ordinal);
+    bool hit = lw_chance_below(&dice->own, LW_FAULT_ALWAYS) < dice->faults->rates[fault];
     if (dice->armed[fault] > 0) {
         dice->armed[fault]--;
         hit = hit || dice->armed[fault] == 0;
+    }
+    if (dice->strikes != NULL) {
+        hit = lw_strikes_decide(dice->strikes, dice->place, fault, ordinal, hit);
     }
     dice->hits[fault] += hit;
     return hit;

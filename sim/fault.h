@@ -2,13 +2,14 @@
 /* What may go wrong in a simulated world, and how often. A profile (lw_faults) gives each kind of
  * fault a rate in parts per million of its occasions; swarm runs draw a random subset of it. Dice
  * throw for one part of the world (a disk, the network, a host) and can be told to let a given
- * occasion hit, which is how tests enumerate "the n-th sync fails".
+ * occasion hit, which is how tests enumerate "the n-th sync fails". What strikes is recorded, and
+ * can be given instead of drawn: sim/strike.h.
  *
  * Invariants
  * 1. A fault with rate 0 that nobody armed never happens.
- * 2. A throw costs one draw from the stream of its dice whatever the rate, so a profile with one
- *    fault taken out keeps the others where they were as long as the run does not depart. Throws
- *    of a shortage (lw_dice_possible) are only made where it was asked for. */
+ * 2. Whether a fault hits, and what it is like, follows from the seed, the place, the kind and the
+ *    number of its occasion there, and from nothing else: one fault taken out leaves the others
+ *    where they were as long as the run does not depart, and what is no fault where it was. */
 #ifndef LW_SIM_FAULT_H
 #define LW_SIM_FAULT_H
 
@@ -40,11 +41,31 @@
     X(BUS_LATE, "bus_late", 20000,                                                               \
       "a message on the bus takes up to ten seconds, others overtake it")
 
+/* X(name, text, what happens). These nobody throws for: scenarios let them strike (sim/trouble.c).
+ */
+#define LW_TROUBLE_LIST(X)                                                                         \
+    X(CRASH, "crash", "a machine loses power, or its process is killed, at once or some steps on") \
+    X(CRASH_AT_START, "crash_at_start", "a machine loses power soon after it was started")         \
+    X(CRASH_PAUSED, "crash_paused", "a machine loses power soon after its pause")                  \
+    X(CRASH_CLIENT, "crash_client", "a client's machine loses power, or its process is killed")    \
+    X(OUTAGE, "outage", "all machines of nodes lose power at once")                                \
+    X(PAUSE, "pause", "nothing of a machine's processes runs for up to six seconds")               \
+    X(CUT, "cut", "ways between machines are cut, both or one of the two")                         \
+    X(CUT_BUS, "cut_bus", "a broker of the bus stops, or does not hear another")                   \
+    X(DISK_FULL, "disk_full", "a disk has little room, for a while")                               \
+    X(DISK_LOST, "disk_lost", "a disk is lost for good, with all that was on it")                  \
+    X(DISK_SLOW, "disk_slow", "the disk of a machine is slow for all of the trouble")              \
+    X(DECAY, "decay", "a bit rots in the log of a node")                                           \
+    X(WALL_WRONG, "wall_wrong", "a machine is started with a wall clock up to an hour wrong")
+
 typedef enum lw_fault {
 #define LW_FAULT_ENUM(name, text, rate, occasion) LW_FAULT_##name,
     LW_FAULT_LIST(LW_FAULT_ENUM)
 #undef LW_FAULT_ENUM
-        LW_FAULT_COUNT
+#define LW_TROUBLE_ENUM(name, text, what) LW_FAULT_##name,
+        LW_TROUBLE_LIST(LW_TROUBLE_ENUM)
+#undef LW_TROUBLE_ENUM
+            LW_FAULT_COUNT
 } lw_fault;
 
 enum { LW_FAULT_ALWAYS = 1000000 }; /* the rate of every occasion */
@@ -63,21 +84,36 @@ lw_faults lw_faults_usual(void);
 /* What is left of `profile` in the run of this seed: about half of the faults, each at an eighth to
  * four times its rate. */
 lw_faults lw_faults_swarm(const lw_faults *profile, uint64_t seed);
-/* "fault.sync_error": the name of its coverage mark. */
+/* "sync_error"; "fault.sync_error", the name of its coverage mark; and what happens, in words. */
+const char *lw_fault_name(lw_fault fault);
 const char *lw_fault_mark(lw_fault fault);
+const char *lw_fault_text(lw_fault fault);
+/* The fault of this name; LW_FAULT_COUNT if there is none. */
+lw_fault lw_fault_find(lw_bytes name);
 /* One line for a report: every fault that may happen, with its rate. */
 void lw_faults_print(const lw_faults *faults, lw_buffer *out);
 
 typedef struct lw_dice {
-    lw_chance chance;
-    const lw_faults *faults;        /* may be changed by its owner while the world runs */
-    uint64_t *hits;                 /* LW_FAULT_COUNT counters, shared by the dice of a world */
+    lw_chance chance;           /* for what is no fault */
+    lw_chance own;              /* of the last throw: what the fault is like */
+    uint64_t seed;              /* of all throws */
+    const lw_faults *faults;    /* may be changed by its owner while the world runs */
+    uint64_t *hits;             /* LW_FAULT_COUNT counters, shared by the dice of a world */
+    struct lw_strikes *strikes; /* NULL: nobody records, and chance decides */
+    const char *place;          /* whose dice they are, for the record */
+    uint64_t occasions[LW_FAULT_COUNT];
     uint32_t armed[LW_FAULT_COUNT]; /* occasions until one hits for sure; 0: none was asked for */
 } lw_dice;
 
 /* `faults` and `hits` outlive the dice. */
 static inline lw_dice lw_dice_of(lw_chance chance, const lw_faults *faults, uint64_t *hits) {
-    return (lw_dice){.chance = chance, .faults = faults, .hits = hits};
+    return (lw_dice){
+        .chance = chance, .seed = lw_mix(chance.state), .faults = faults, .hits = hits};
+}
+/* From now on `strikes` records what hits, and may decide it. Both outlive the dice. */
+static inline void lw_dice_follow(lw_dice *dice, struct lw_strikes *strikes, const char *place) {
+    dice->strikes = strikes;
+    dice->place = place;
 }
 /* Whether the fault happens on this occasion. */
 bool lw_dice_hit(lw_dice *dice, lw_fault fault);

@@ -179,7 +179,7 @@ static void look_after(lw_sim_member *node) {
     bool founder = node == &it->nodes[0];
     if (!lw_host_running(node->host) && !it->damaged && !node->out &&
         (founder || it->token[0] != 0) &&
-        (!it->troubled || lw_chance_percent(&it->chance, BOOT_PERCENT))) {
+        (!it->troubled || lw_chance_percent(&it->keeping, BOOT_PERCENT))) {
         boot_node(node);
     }
 }

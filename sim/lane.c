@@ -28,7 +28,7 @@ uint64_t lw_network_delay(lw_network *network, const lw_connection *way, size_t 
     }
     uint64_t delay = lw_chance_between(chance, 20000, 100000) + size;
     if (lw_dice_hit(&network->dice, LW_FAULT_SLOW_SEGMENT)) {
-        delay += lw_chance_between(chance, 1000000, 1000000000);
+        delay += lw_chance_between(&network->dice.own, 1000000, 1000000000);
     }
     return delay;
 }

@@ -152,7 +152,7 @@ int lw_endpoint_receive(lw_endpoint *endpoint, void *buffer, size_t size, uint64
     }
     size_t taken = there < size ? there : size;
     if (taken > 1 && lw_dice_hit(&network->dice, LW_FAULT_SHORT_RECEIVE)) {
-        taken = (size_t)lw_chance_between(&network->dice.chance, 1, taken < 17 ? taken - 1 : 16);
+        taken = (size_t)lw_chance_between(&network->dice.own, 1, taken < 17 ? taken - 1 : 16);
     }
     memcpy(buffer, incoming->arrived.data + incoming->read, taken);
     incoming->read += taken;

@@ -324,7 +324,7 @@ static uint64_t draw_disk_time(lw_host *host, const lw_op *op) {
         time += lw_chance_below(chance, 20000000);
     }
     if (lw_dice_hit(&host->dice, LW_FAULT_SLOW_DISK)) {
-        time += lw_chance_between(chance, 5000000, 200000000);
+        time += lw_chance_between(&host->dice.own, 5000000, 200000000);
     }
     return time * host->disk_factor;
 }

@@ -7,12 +7,13 @@
 
 #include "node/node.h"
 #include "sim/scenario.h"
+#include "sim/strike.h"
 #include "sim/watch.h"
 #include "sim/workload.h"
 
 #define LW_SIM_NS_PER_MS UINT64_C(1000000)
 enum {
-    LW_SIM_CLIENTS_MAX = 12,
+    LW_SIM_CLIENTS_MAX = LW_SCENARIO_CLIENTS_MAX,
     LW_SIM_NODES_MAX = LW_SCENARIO_NODES_MAX,
     LW_SIM_ADDRESSES_SIZE = 24 * LW_SIM_NODES_MAX,
     LW_SIM_SAFETY_MS = 12000,
@@ -49,6 +50,18 @@ typedef struct lw_sim_member {
     bool behind;      /* its wall clock lags at its next start */
 } lw_sim_member;
 
+/* What trouble comes by: see sim/trouble.c. */
+typedef enum lw_sim_schedule {
+    LW_SIM_BEGINNING,
+    LW_SIM_CRASHES,
+    LW_SIM_PAUSES,
+    LW_SIM_CUTS,
+    LW_SIM_FILLS,
+    LW_SIM_LOSSES,
+    LW_SIM_DECAYS,
+    LW_SIM_SCHEDULES,
+} lw_sim_schedule;
+
 typedef struct lw_sim_trial {
     const lw_run_options *options;
     lw_run_result *result;
@@ -79,9 +92,12 @@ typedef struct lw_sim_trial {
     bool judge_done;
     bool troubled;     /* the safety phase: whatever strikes may strike */
     uint64_t peace_ns; /* since when nothing strikes any more */
-    bool jumpy;        /* wall clocks are up to an hour off at some starts of nodes */
-    uint64_t decayed;  /* committed transactions at which power fails after a decay; 0: none yet */
-    bool damaged;      /* nothing more is to be learned from this run */
+    uint64_t trouble_seed;
+    uint64_t occasions[LW_SIM_SCHEDULES]; /* that came so far */
+    lw_chance keeping;                    /* the keeper's */
+    bool jumpy;       /* wall clocks are up to an hour off at some starts of nodes */
+    uint64_t decayed; /* committed transactions at which power fails after a decay; 0: none yet */
+    bool damaged;     /* nothing more is to be learned from this run */
 } lw_sim_trial;
 
 /* What a node holds, while it serves and its machine runs; else NULL. */
@@ -124,6 +140,23 @@ void lw_sim_compare_begin(lw_sim_trial *it);
 lw_sim_likeness lw_sim_compare_end(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]);
 
 /* ---- trouble ------------------------------------------------------------------------------ */
+
+/* A moment at which something may strike. */
+typedef struct lw_sim_occasion {
+    lw_sim_trial *of;
+    uint64_t number;  /* on its schedule, from 1 */
+    lw_chance chance; /* of this one: whether it strikes changes nothing for others */
+} lw_sim_occasion;
+
+lw_sim_occasion lw_sim_next_occasion(lw_sim_trial *it, lw_sim_schedule schedule);
+/* Whether this is to happen now. Ask when all is drawn and nothing stands against it; the words,
+ * for readers of lists, say to whom. */
+LW_MUST_USE bool lw_sim_strikes(const lw_sim_occasion *now, lw_fault fault, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* One of the nodes. */
+lw_sim_member *lw_sim_draw_node(lw_sim_occasion *now);
+/* Whether the fault was not left out by who asked for the run. */
+bool lw_sim_allows(const lw_sim_trial *it, lw_fault fault);
 
 /* Draws what goes wrong in this run, and lets it. */
 void lw_sim_begin_trouble(lw_sim_trial *it);

@@ -151,9 +151,12 @@ static bool run_judge(lw_sim_trial *it, bool final) {
 /* ---- phases ------------------------------------------------------------------------------- */
 
 static void start_clients(lw_sim_trial *it) {
-    bool crowded = lw_chance_percent(&it->chance, 20);
+    lw_chance chance = lw_world_chance(it->world, "clients");
+    bool crowded = lw_chance_percent(&chance, 20);
     it->client_count =
-        (uint32_t)lw_chance_between(&it->chance, 2, crowded ? LW_SIM_CLIENTS_MAX : FEW_CLIENTS);
+        (uint32_t)lw_chance_between(&chance, 2, crowded ? LW_SIM_CLIENTS_MAX : FEW_CLIENTS);
+    it->client_count =
+        it->options->client_count == 0 ? it->client_count : it->options->client_count;
     for (uint32_t index = 0; index < it->client_count; index++) {
         char name[24];
         (void)snprintf(name, sizeof(name), "client%u", index);
@@ -345,7 +348,12 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     it->account = lw_buffer_in(memory);
     it->world = lw_world_open(options->seed, &none);
     it->chance = lw_world_chance(it->world, "scenario");
+    it->keeping = lw_world_chance(it->world, "keeper");
     lw_world_trace_to(it->world, options->trace);
+    lw_strikes_record(lw_world_strikes(it->world), options->struck);
+    if (options->strikes != NULL) {
+        lw_strikes_give(lw_world_strikes(it->world), options->strikes);
+    }
     for (const char *const *bug = options->bugs; bug != NULL && *bug != NULL; bug++) {
         lw_world_plant(it->world, *bug);
     }

@@ -9,9 +9,10 @@
 #ifndef LW_SCENARIO_H
 #define LW_SCENARIO_H
 
+#include "sim/strike.h"
 #include "sim/world.h"
 
-enum { LW_SCENARIO_NODES_MAX = 7 };
+enum { LW_SCENARIO_NODES_MAX = 7, LW_SCENARIO_CLIENTS_MAX = 12 };
 
 typedef struct lw_scenario {
     const char *name, *text;
@@ -34,11 +35,15 @@ extern const lw_scenario lw_scenarios[];
 typedef struct lw_run_options {
     const lw_scenario *scenario;
     uint64_t seed;
-    uint32_t node_count;     /* 0: the scenario's */
-    const char *const *bugs; /* planted ones to switch on, ended by NULL; or NULL */
-    FILE *trace;             /* every event as it happens; NULL: none */
-    FILE *history;           /* the history of lists as JSON lines; NULL: none */
-    FILE *report;            /* the last events of a run that failed; NULL: none */
+    uint32_t node_count;   /* 0: the scenario's */
+    uint32_t client_count; /* 0: drawn */
+    const bool *allowed;   /* of LW_FAULT_COUNT: those of the scenario's that may happen, or NULL */
+    const lw_strike_list *strikes; /* what strikes, and nothing else; NULL: what chance has */
+    lw_strike_list *struck;        /* receives what struck; or NULL */
+    const char *const *bugs;       /* planted ones to switch on, ended by NULL; or NULL */
+    FILE *trace;                   /* every event as it happens; NULL: none */
+    FILE *history;                 /* the history of lists as JSON lines; NULL: none */
+    FILE *report;                  /* the last events of a run that failed; NULL: none */
 } lw_run_options;
 
 typedef struct lw_run_result {

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Trouble: what goes wrong in a run beside the faults that disks, networks and clocks draw for
- * themselves. Swarm: any kind may be absent from a run. */
+ * themselves. Swarm: any kind may be absent from a run.
+ *
+ * Invariants
+ * 1. What strikes, when, where and how follows from the seed, the schedule and the number of the
+ *    occasion on it: whether one strikes changes nothing about those to come.
+ * 2. Nothing strikes that lw_world_strike was not asked about (sim/strike.h). */
 #include "sim/bus.h"
 #include "sim/run.h"
+
+#include <stdarg.h>
 
 enum {
     HOUR_MS = 3600 * 1000,
@@ -15,37 +22,96 @@ enum {
     DECAY_LOOK_MS = 50,
 };
 
-/* Calls function(it) after something between nothing and twice the mean. */
-static void strike_after(lw_sim_trial *it, uint32_t mean_ms, void (*function)(void *it)) {
-    lw_sim_after(it, lw_chance_below(&it->chance, 2 * (uint64_t)mean_ms), function);
+/* ---- occasions ---------------------------------------------------------------------------- */
+
+lw_sim_occasion lw_sim_next_occasion(lw_sim_trial *it, lw_sim_schedule schedule) {
+    uint64_t number = ++it->occasions[schedule];
+    return (lw_sim_occasion){.of = it,
+                             .number = number,
+                             .chance =
+                                 lw_chance_of(it->trouble_seed, (uint64_t)schedule << 56 ^ number)};
 }
 
-/* One of the nodes. */
-static lw_sim_member *draw_node(lw_sim_trial *it) {
-    return &it->nodes[it->node_count == 1 ? 0 : lw_chance_below(&it->chance, it->node_count)];
+static uint64_t below(lw_sim_occasion *now, uint64_t bound) {
+    return lw_chance_below(&now->chance, bound);
+}
+static bool percent(lw_sim_occasion *now, uint32_t chance) {
+    return lw_chance_percent(&now->chance, chance);
+}
+
+/* Calls function(it) after something between nothing and twice the mean. */
+static void strike_after(lw_sim_occasion *now, uint32_t mean_ms, void (*function)(void *it)) {
+    lw_sim_after(now->of, below(now, 2 * (uint64_t)mean_ms), function);
+}
+
+bool lw_sim_strikes(const lw_sim_occasion *now, lw_fault fault, const char *format, ...) {
+    lw_sim_trial *it = now->of;
+    if (!lw_sim_allows(it, fault)) {
+        return false;
+    }
+    char text[LW_STRIKE_TEXT_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    return lw_world_strike(it->world, fault, "trouble", now->number, "%s", text);
+}
+
+bool lw_sim_allows(const lw_sim_trial *it, lw_fault fault) {
+    return it->options->allowed == NULL || it->options->allowed[fault];
+}
+
+lw_sim_member *lw_sim_draw_node(lw_sim_occasion *now) {
+    lw_sim_trial *it = now->of;
+    return &it->nodes[it->node_count == 1 ? 0 : below(now, it->node_count)];
 }
 
 /* ---- crashes and pauses ------------------------------------------------------------------- */
 
-static void crash_client(lw_sim_trial *it) {
+static const char *const moments[] = {
+    [LW_CRASH_BEFORE] = "before", [LW_CRASH_WITHIN] = "within", [LW_CRASH_AFTER] = "after"};
+
+static void crash_client(lw_sim_occasion *now) {
+    lw_sim_trial *it = now->of;
     if (it->client_count == 0) {
         return; /* they come once the bank is filled */
     }
-    uint32_t index = (uint32_t)lw_chance_below(&it->chance, it->client_count);
-    if (lw_host_running(it->client_hosts[index])) {
+    lw_host *host = it->client_hosts[below(now, it->client_count)];
+    bool killed = percent(now, 50);
+    if (lw_host_running(host) &&
+        lw_sim_strikes(now, LW_FAULT_CRASH_CLIENT, "%s %s", lw_host_name(host),
+                       killed ? "is killed" : "loses power")) {
         it->workload.running--;
-        if (lw_chance_percent(&it->chance, 50)) {
-            lw_host_kill(it->client_hosts[index]);
-        } else {
-            lw_host_crash(it->client_hosts[index]);
-        }
+        (killed ? lw_host_kill : lw_host_crash)(host);
     }
 }
 
 /* Of all nodes at once: nobody remembers what was not on a disk. */
-static void lose_power(lw_sim_trial *it) {
-    for (uint32_t index = 0; index < it->node_count; index++) {
-        lw_sim_end_node(&it->nodes[index], true);
+static void lose_power(lw_sim_occasion *now) {
+    lw_sim_trial *it = now->of;
+    if (lw_sim_strikes(now, LW_FAULT_OUTAGE, "all nodes lose power")) {
+        for (uint32_t index = 0; index < it->node_count; index++) {
+            lw_sim_end_node(&it->nodes[index], true);
+        }
+    }
+}
+
+static void end_node(lw_sim_occasion *now, bool power_loss) {
+    lw_sim_member *node = lw_sim_draw_node(now);
+    if (lw_sim_strikes(now, LW_FAULT_CRASH, "%s %s", node->name,
+                       power_loss ? "loses power" : "is killed")) {
+        lw_sim_end_node(node, power_loss);
+    }
+}
+
+static void crash_at_step(lw_sim_occasion *now) {
+    const lw_sim_member *node = lw_sim_draw_node(now);
+    uint64_t steps = below(now, 60);
+    lw_crash moment = (lw_crash)below(now, 3);
+    if (lw_host_running(node->host) &&
+        lw_sim_strikes(now, LW_FAULT_CRASH, "%s loses power %s step %u from now", node->name,
+                       moments[moment], (unsigned)steps)) {
+        lw_host_crash_after(node->host, steps, moment);
     }
 }
 
@@ -54,46 +120,57 @@ static void crash_something(void *argument) {
     if (!it->troubled) {
         return;
     }
-    uint64_t choice = lw_chance_below(&it->chance, 10);
-    if (it->options->scenario->outage && lw_chance_percent(&it->chance, OUTAGE_PERCENT)) {
-        lose_power(it);
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_CRASHES);
+    strike_after(&now, it->options->scenario->crash_every_ms, crash_something);
+    uint64_t choice = below(&now, 10);
+    if (it->options->scenario->outage && percent(&now, OUTAGE_PERCENT)) {
+        lose_power(&now);
     } else if (choice < 2) {
-        crash_client(it);
-    } else if (choice < 4) {
-        lw_sim_end_node(draw_node(it), false);
+        crash_client(&now);
     } else if (choice < 5) {
-        lw_sim_end_node(draw_node(it), true);
+        end_node(&now, choice == 4);
     } else {
-        lw_host *host = draw_node(it)->host;
-        if (lw_host_running(host)) {
-            lw_host_crash_after(host, lw_chance_below(&it->chance, 60),
-                                (lw_crash)lw_chance_below(&it->chance, 3));
-        }
+        crash_at_step(&now);
     }
-    strike_after(it, it->options->scenario->crash_every_ms, crash_something);
 }
 
 /* A node that comes to itself is often ended by its first steps: what it did in between without
  * waiting for the disk is lost. */
+static void pause_node(lw_sim_occasion *now, uint64_t duration_ms) {
+    lw_sim_member *node = lw_sim_draw_node(now);
+    bool crashes = percent(now, 70);
+    uint64_t steps = below(now, FIRST_STEPS);
+    lw_crash moment = (lw_crash)below(now, 3);
+    if (!lw_host_running(node->host) ||
+        !lw_sim_strikes(now, LW_FAULT_PAUSE, "%s for %u ms", node->name, (unsigned)duration_ms)) {
+        return;
+    }
+    lw_host_pause(node->host, duration_ms * LW_SIM_NS_PER_MS);
+    if (crashes &&
+        lw_sim_strikes(now, LW_FAULT_CRASH_PAUSED, "%s loses power %s step %u after its pause",
+                       node->name, moments[moment], (unsigned)steps)) {
+        lw_host_crash_after(node->host, steps, moment);
+        node->behind = now->of->jumpy;
+    }
+}
+
 static void pause_something(void *argument) {
     lw_sim_trial *it = argument;
     if (!it->troubled) {
         return;
     }
-    lw_chance *chance = &it->chance;
-    bool choose_node = it->client_count == 0 || lw_chance_percent(chance, 40);
-    lw_sim_member *node = choose_node ? draw_node(it) : NULL;
-    lw_host *host =
-        node != NULL ? node->host : it->client_hosts[lw_chance_below(chance, it->client_count)];
-    if (lw_host_running(host)) {
-        lw_host_pause(host, lw_chance_between(chance, 1, 6000) * LW_SIM_NS_PER_MS);
-        if (node != NULL && lw_chance_percent(chance, 70)) {
-            lw_host_crash_after(host, lw_chance_below(chance, FIRST_STEPS),
-                                (lw_crash)lw_chance_below(chance, 3));
-            node->behind = it->jumpy;
-        }
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_PAUSES);
+    strike_after(&now, it->options->scenario->pause_every_ms, pause_something);
+    uint64_t duration_ms = lw_chance_between(&now.chance, 1, 6000);
+    if (percent(&now, 40) || it->client_count == 0) {
+        pause_node(&now, duration_ms);
+        return;
     }
-    strike_after(it, it->options->scenario->pause_every_ms, pause_something);
+    lw_host *host = it->client_hosts[below(&now, it->client_count)];
+    if (lw_host_running(host) && lw_sim_strikes(&now, LW_FAULT_PAUSE, "%s for %u ms",
+                                                lw_host_name(host), (unsigned)duration_ms)) {
+        lw_host_pause(host, duration_ms * LW_SIM_NS_PER_MS);
+    }
 }
 
 /* ---- the network -------------------------------------------------------------------------- */
@@ -115,8 +192,8 @@ static void mend_network(void *argument) {
     }
 }
 
-static void cut_between(lw_sim_trial *it, const lw_host *one, const lw_host *other) {
-    switch (lw_chance_below(&it->chance, 3)) {
+static void cut_between(lw_sim_trial *it, uint64_t ways, const lw_host *one, const lw_host *other) {
+    switch (ways) {
     case 0:
         lw_world_cut(it->world, one, other, true);
         break;
@@ -129,24 +206,46 @@ static void cut_between(lw_sim_trial *it, const lw_host *one, const lw_host *oth
 }
 
 /* The bus alone: a broker stops, or does not hear others. */
-static void trouble_bus(lw_sim_trial *it) {
-    const lw_sim_member *one = draw_node(it), *other = draw_node(it);
+static void trouble_bus(lw_sim_occasion *now) {
+    lw_world *world = now->of->world;
+    const lw_sim_member *one = lw_sim_draw_node(now), *other = lw_sim_draw_node(now);
     if (one == other) {
-        lw_sim_bus_stop(it->world, one->host, true);
-    } else {
-        lw_sim_bus_cut_one_way(it->world, one->host, other->host, true);
+        if (lw_sim_strikes(now, LW_FAULT_CUT_BUS, "the broker of %s stops", one->name)) {
+            lw_sim_bus_stop(world, one->host, true);
+        }
+    } else if (lw_sim_strikes(now, LW_FAULT_CUT_BUS, "from %s to %s", one->name, other->name)) {
+        lw_sim_bus_cut_one_way(world, one->host, other->host, true);
     }
 }
 
 /* A node loses some or all of the others. */
-static void cut_node_off(lw_sim_trial *it) {
-    const lw_sim_member *lonely = draw_node(it);
-    bool all = lw_chance_percent(&it->chance, 50);
+static void cut_node_off(lw_sim_occasion *now) {
+    lw_sim_trial *it = now->of;
+    const lw_sim_member *lonely = lw_sim_draw_node(now);
+    bool all = percent(now, 50);
+    if (!lw_sim_strikes(now, LW_FAULT_CUT, "%s from %s of the others", lonely->name,
+                        all ? "all" : "some")) {
+        return;
+    }
     for (uint32_t index = 0; index < it->node_count; index++) {
         const lw_sim_member *other = &it->nodes[index];
-        if (other != lonely && (all || lw_chance_percent(&it->chance, 50))) {
-            cut_between(it, lonely->host, other->host);
+        bool chosen = percent(now, 50) || all;
+        uint64_t ways = below(now, 3);
+        if (other != lonely && chosen) {
+            cut_between(it, ways, lonely->host, other->host);
         }
+    }
+}
+
+static void cut_client_off(lw_sim_occasion *now) {
+    lw_sim_trial *it = now->of;
+    const lw_host *client = it->client_hosts[below(now, it->client_count)];
+    const lw_sim_member *node = lw_sim_draw_node(now);
+    static const char *const words[] = {"and", "to", "from"};
+    uint64_t ways = below(now, 3);
+    if (lw_sim_strikes(now, LW_FAULT_CUT, "%s %s %s", node->name, words[ways],
+                       lw_host_name(client))) {
+        cut_between(it, ways, node->host, client);
     }
 }
 
@@ -155,20 +254,21 @@ static void cut_something(void *argument) {
     if (!it->troubled) {
         return;
     }
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_CUTS);
+    strike_after(&now, it->options->scenario->cut_every_ms, cut_something);
+    uint64_t mended_ms = lw_chance_between(&now.chance, 1, 5000);
+    bool bus = percent(&now, 30), nodes = percent(&now, 60);
     if (it->client_count == 0) {
-        strike_after(it, it->options->scenario->cut_every_ms, cut_something);
         return;
     }
-    if (it->node_count > 1 && lw_chance_percent(&it->chance, 30)) {
-        trouble_bus(it);
-    } else if (it->node_count > 1 && lw_chance_percent(&it->chance, 60)) {
-        cut_node_off(it);
+    if (it->node_count > 1 && bus) {
+        trouble_bus(&now);
+    } else if (it->node_count > 1 && nodes) {
+        cut_node_off(&now);
     } else {
-        uint32_t index = (uint32_t)lw_chance_below(&it->chance, it->client_count);
-        cut_between(it, draw_node(it)->host, it->client_hosts[index]);
+        cut_client_off(&now);
     }
-    lw_sim_after(it, lw_chance_between(&it->chance, 1, 5000), mend_network);
-    strike_after(it, it->options->scenario->cut_every_ms, cut_something);
+    lw_sim_after(it, mended_ms, mend_network);
 }
 
 /* ---- the disk ----------------------------------------------------------------------------- */
@@ -182,23 +282,32 @@ static void empty_disks(void *argument) {
 
 /* A disk has little room, until somebody frees some. */
 static void fill_disk(void *argument) {
-    lw_sim_trial *it = argument;
-    lw_disk_set_capacity(lw_host_disk(draw_node(it)->host),
-                         lw_chance_between(&it->chance, 1, 6000) * 1024);
-    lw_sim_after(it, lw_chance_between(&it->chance, 500, LW_SIM_SAFETY_MS / 2), empty_disks);
+    lw_sim_occasion now = lw_sim_next_occasion(argument, LW_SIM_FILLS);
+    const lw_sim_member *node = lw_sim_draw_node(&now);
+    uint64_t room_kb = lw_chance_between(&now.chance, 1, 6000);
+    uint64_t lasts_ms = lw_chance_between(&now.chance, 500, LW_SIM_SAFETY_MS / 2);
+    if (lw_sim_strikes(&now, LW_FAULT_DISK_FULL, "%s has %u KB for %u ms", node->name,
+                       (unsigned)room_kb, (unsigned)lasts_ms)) {
+        lw_disk_set_capacity(lw_host_disk(node->host), room_kb * 1024);
+        lw_sim_after(argument, lasts_ms, empty_disks);
+    }
 }
 
 /* A disk is lost for good, once all its shards can do without it. Who was there never comes back:
  * somebody new joins from that machine. */
 static void lose_disk(void *argument) {
     lw_sim_trial *it = argument;
-    uint32_t place = (uint32_t)lw_chance_below(&it->chance, it->node_count);
-    lw_sim_member *node = &it->nodes[place];
     if (!it->troubled) {
         return;
     }
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_LOSSES);
+    lw_sim_member *node = lw_sim_draw_node(&now);
+    uint32_t place = (uint32_t)(node - it->nodes);
     if (node->id == 0 || node->out || node->leaving || !lw_sim_watch_dispensable(it, place)) {
         lw_sim_after(it, LOSE_LOOK_MS, lose_disk);
+        return;
+    }
+    if (!lw_sim_strikes(&now, LW_FAULT_DISK_LOST, "%s", node->name)) {
         return;
     }
     lw_sim_end_node(node, true);
@@ -212,14 +321,15 @@ static void lose_disk(void *argument) {
 }
 
 /* A file of the log that is in use or was; none: a path of no size. */
-static void draw_log_file(lw_sim_trial *it, char path[LW_PATH_SIZE]) {
+static void draw_log_file(lw_sim_occasion *now, char path[LW_PATH_SIZE]) {
+    lw_sim_trial *it = now->of;
     lw_buffer paths = lw_buffer_in(it->memory);
     lw_disk_paths(lw_host_disk(it->nodes[0].host), LW_DISK_VOLATILE, &paths);
     uint64_t seen = 0;
     path[0] = 0;
     for (size_t at = 0; at < paths.size; at += strlen((const char *)paths.data + at) + 1) {
         const char *one = (const char *)paths.data + at;
-        if (strstr(one, "log/") != NULL && lw_chance_below(&it->chance, ++seen) == 0) {
+        if (strstr(one, "log/") != NULL && below(now, ++seen) == 0) {
             (void)snprintf(path, LW_PATH_SIZE, "%s", one);
         }
     }
@@ -229,18 +339,20 @@ static void draw_log_file(lw_sim_trial *it, char path[LW_PATH_SIZE]) {
 /* Lets a bit rot that was written. Whether that is so far back that a later batch vouches for it
  * is known once enough has been acknowledged since: then power fails, and the log is read. */
 static void flip_in_log(lw_sim_trial *it) {
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_DECAYS);
+    lw_disk *disk = lw_host_disk(it->nodes[0].host);
     char path[LW_PATH_SIZE];
-    draw_log_file(it, path);
+    draw_log_file(&now, path);
     lw_buffer contents = lw_buffer_in(it->memory);
-    if (path[0] != 0 &&
-        lw_disk_contents(lw_host_disk(it->nodes[0].host), LW_DISK_VOLATILE, path, &contents)) {
+    if (path[0] != 0 && lw_disk_contents(disk, LW_DISK_VOLATILE, path, &contents)) {
         size_t size = contents.size;
         while (size > 0 && contents.data[size - 1] == 0) {
             size--;
         }
-        if (size > 0) {
-            lw_disk_flip(lw_host_disk(it->nodes[0].host), path,
-                         lw_chance_below(&it->chance, size * 8));
+        uint64_t bit = size > 0 ? below(&now, size * 8) : 0;
+        if (size > 0 &&
+            lw_sim_strikes(&now, LW_FAULT_DECAY, "bit %u of %.60s", (unsigned)bit, path)) {
+            lw_disk_flip(disk, path, bit);
             it->decayed = it->workload.committed + DECAY_COMMITS;
         }
     }
@@ -266,45 +378,58 @@ static void decay_log(void *argument) {
 static void begin_faults(lw_sim_trial *it) {
     const lw_scenario *scenario = it->options->scenario;
     lw_faults profile = lw_faults_usual();
-    for (int fault = 0; fault < LW_FAULT_COUNT; fault++) {
-        profile.rates[fault] = scenario->faults[fault] ? profile.rates[fault] : 0;
-    }
     lw_faults faults = lw_faults_swarm(&profile, it->options->seed);
+    for (int fault = 0; fault < LW_FAULT_COUNT; fault++) {
+        bool may = scenario->faults[fault] && lw_sim_allows(it, (lw_fault)fault);
+        faults.rates[fault] = may ? faults.rates[fault] : 0;
+    }
     lw_world_set_faults(it->world, &faults);
+}
+
+/* A machine whose disk is slow all the time. */
+static void slow_disk(lw_sim_occasion *now) {
+    const lw_sim_member *node = lw_sim_draw_node(now);
+    uint32_t factor = (uint32_t)lw_chance_between(&now->chance, 2, 30);
+    if (lw_sim_strikes(now, LW_FAULT_DISK_SLOW, "%s, %u times", node->name, factor)) {
+        lw_host_slow_disk(node->host, factor);
+    }
 }
 
 void lw_sim_begin_trouble(lw_sim_trial *it) {
     const lw_scenario *scenario = it->options->scenario;
-    lw_chance *chance = &it->chance;
+    it->trouble_seed = lw_world_chance(it->world, "trouble").state;
+    lw_sim_occasion begin = lw_sim_next_occasion(it, LW_SIM_BEGINNING);
     begin_faults(it);
     it->troubled = true;
-    if (scenario->damage && lw_chance_percent(chance, 40)) {
+    bool crashes = percent(&begin, 85), pauses = percent(&begin, 50), cuts = percent(&begin, 50);
+    bool fills = percent(&begin, scenario->full_percent);
+    bool loses = percent(&begin, scenario->lose_percent), slow = percent(&begin, 30);
+    it->jumpy = percent(&begin, 50) && scenario->faults[LW_FAULT_WALL_JUMP];
+    if (percent(&begin, 40) && scenario->damage) {
         decay_log(it); /* and no other end of the node, which could come before it is time */
         return;
     }
-    if (scenario->crash_every_ms != 0 && lw_chance_percent(chance, 85)) {
+    if (scenario->crash_every_ms != 0 && crashes) {
         for (uint32_t index = 0; index < it->node_count; index++) {
-            it->nodes[index].storm = lw_chance_percent(chance, 30);
+            it->nodes[index].storm = percent(&begin, 30);
         }
-        strike_after(it, scenario->crash_every_ms, crash_something);
+        strike_after(&begin, scenario->crash_every_ms, crash_something);
     }
-    if (scenario->pause_every_ms != 0 && lw_chance_percent(chance, 50)) {
-        strike_after(it, scenario->pause_every_ms, pause_something);
+    if (scenario->pause_every_ms != 0 && pauses) {
+        strike_after(&begin, scenario->pause_every_ms, pause_something);
     }
-    if (scenario->cut_every_ms != 0 && lw_chance_percent(chance, 50)) {
-        strike_after(it, scenario->cut_every_ms, cut_something);
+    if (scenario->cut_every_ms != 0 && cuts) {
+        strike_after(&begin, scenario->cut_every_ms, cut_something);
     }
-    if (lw_chance_percent(chance, scenario->full_percent)) {
-        strike_after(it, LW_SIM_SAFETY_MS / 2, fill_disk);
+    if (fills) {
+        strike_after(&begin, LW_SIM_SAFETY_MS / 2, fill_disk);
     }
-    if (scenario->lose_percent > 0 && it->node_count > 2 &&
-        lw_chance_percent(chance, scenario->lose_percent)) {
-        strike_after(it, LW_SIM_SAFETY_MS / 2, lose_disk);
+    if (it->node_count > 2 && loses) {
+        strike_after(&begin, LW_SIM_SAFETY_MS / 2, lose_disk);
     }
-    if (scenario->crash_every_ms != 0 && lw_chance_percent(chance, 30)) {
-        lw_host_slow_disk(draw_node(it)->host, (uint32_t)lw_chance_between(chance, 2, 30));
+    if (scenario->crash_every_ms != 0 && slow) {
+        slow_disk(&begin);
     }
-    it->jumpy = scenario->faults[LW_FAULT_WALL_JUMP] && lw_chance_percent(chance, 50);
 }
 
 void lw_sim_end_trouble(lw_sim_trial *it) {
@@ -320,20 +445,40 @@ void lw_sim_end_trouble(lw_sim_trial *it) {
     empty_disks(it);
 }
 
+/* A wrong wall clock, and one that is behind the one before. */
+static void jump_wall(lw_sim_member *node, int64_t jump_ms) {
+    lw_sim_trial *it = node->of;
+    if (lw_sim_allows(it, LW_FAULT_WALL_WRONG) &&
+        lw_world_strike(it->world, LW_FAULT_WALL_WRONG, node->name, node->boot + 1, "by %d s",
+                        (int)(jump_ms / 1000))) {
+        lw_host_jump_wall(node->host, jump_ms);
+    }
+}
+
 void lw_sim_trouble_start(lw_sim_member *node) {
     lw_sim_trial *it = node->of;
-    lw_chance *chance = &it->chance;
-    if (it->troubled && node->behind) {
+    lw_chance chance = lw_chance_of(it->trouble_seed ^ lw_hash(0, lw_text(node->name)), node->boot);
+    uint64_t behind_ms = lw_chance_between(&chance, 10000, HOUR_MS);
+    bool jumps = lw_chance_percent(&chance, 50);
+    int64_t jump_ms = (int64_t)lw_chance_between(&chance, 0, 2 * HOUR_MS) - HOUR_MS;
+    bool crashes = lw_chance_percent(&chance, node->storm ? 70 : 10);
+    uint64_t bound = lw_chance_percent(&chance, 50) ? STORM_STEPS : RECOVERY_STEPS;
+    uint64_t steps = lw_chance_below(&chance, bound);
+    lw_crash moment = (lw_crash)lw_chance_below(&chance, 3);
+    if (!it->troubled) {
+        return;
+    }
+    if (node->behind) {
         node->behind = false;
-        lw_host_jump_wall(node->host, -(int64_t)lw_chance_between(chance, 10000, HOUR_MS));
+        jump_wall(node, -(int64_t)behind_ms);
         return; /* it comes up, so that somebody is told the time */
     }
-    if (it->troubled && it->jumpy && lw_chance_percent(chance, 50)) {
-        lw_host_jump_wall(node->host, (int64_t)lw_chance_between(chance, 0, 2 * HOUR_MS) - HOUR_MS);
+    if (it->jumpy && jumps) {
+        jump_wall(node, jump_ms);
     }
-    if (it->troubled && lw_chance_percent(chance, node->storm ? 70 : 10)) {
-        uint64_t steps = lw_chance_percent(chance, 50) ? STORM_STEPS : RECOVERY_STEPS;
-        lw_host_crash_after(node->host, lw_chance_below(chance, steps),
-                            (lw_crash)lw_chance_below(chance, 3));
+    if (crashes && lw_sim_allows(it, LW_FAULT_CRASH_AT_START) &&
+        lw_world_strike(it->world, LW_FAULT_CRASH_AT_START, node->name, node->boot + 1,
+                        "%s step %u of its start", moments[moment], (unsigned)steps)) {
+        lw_host_crash_after(node->host, steps, moment);
     }
 }

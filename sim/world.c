@@ -3,6 +3,7 @@
 #include "sim/world_private.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 
 /* 2025-06-15T12:00:00Z, as everybody's wall clock says when the world begins. */
 #define WALL_BEGIN_NS 1749988800000000000
@@ -20,10 +21,12 @@ lw_world *lw_world_open(uint64_t seed, const lw_faults *faults) {
     world->seed = seed;
     world->faults = *faults;
     world->agenda = lw_agenda_in(memory, LW_WORLD_BEGIN_NS);
+    world->strikes = lw_strikes_in(memory, &world->agenda.now_ns);
     world->trace = lw_trace_in(memory, seed);
     world->network =
         lw_network_open(memory, &world->agenda, &world->trace, lw_world_chance(world, "network"),
                         &world->faults, world->hits);
+    lw_dice_follow(lw_network_dice(world->network), &world->strikes, "network");
     world->bus = lw_sim_bus_of(world);
     lw_assert_set_witness(witness, world);
     return world;
@@ -50,6 +53,32 @@ void lw_world_plant(lw_world *world, const char *name) {
 
 void lw_world_trace_to(lw_world *world, FILE *file) {
     world->trace.file = file;
+}
+
+lw_strikes *lw_world_strikes(lw_world *world) {
+    return &world->strikes;
+}
+
+bool lw_world_strike(lw_world *world, lw_fault fault, const char *place, uint64_t ordinal,
+                     const char *format, ...) {
+    LW_ASSERT(fault < LW_FAULT_COUNT);
+    if (!lw_strikes_decide(&world->strikes, place, fault, ordinal, true)) {
+        return false;
+    }
+    char text[LW_STRIKE_TEXT_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    lw_strikes_explain(&world->strikes, text);
+    lw_trace_note(&world->trace,
+                  (lw_note){.time_ns = world->agenda.now_ns,
+                            .what = lw_fault_name(fault),
+                            .handle = -1,
+                            .offset = ordinal},
+                  place, text);
+    world->hits[fault]++;
+    return true;
 }
 
 uint64_t lw_world_now(const lw_world *world) {
@@ -189,9 +218,11 @@ static lw_host *add_host(lw_world *world, const char *name) {
     host->seed = lw_hash(world->seed, lw_text(name));
     host->disk_factor = 1;
     host->dice = lw_dice_of(lw_chance_of(host->seed, 1), &world->faults, world->hits);
+    lw_dice_follow(&host->dice, &world->strikes, host->name);
     host->timing = lw_chance_of(host->seed, 2);
     host->disk =
         lw_disk_open(world->memory, lw_chance_of(host->seed, 3), &world->faults, world->hits);
+    lw_dice_follow(lw_disk_dice(host->disk), &world->strikes, host->name);
     return host;
 }
 
@@ -206,11 +237,10 @@ static void start_clock(lw_host *host) {
     };
     if (lw_dice_hit(dice, LW_FAULT_CLOCK_DRIFT)) {
         host->clock.drift_ppm =
-            (int32_t)lw_chance_between(&dice->chance, 0, 2 * DRIFT_PPM_MAX) - DRIFT_PPM_MAX;
+            (int32_t)lw_chance_between(&dice->own, 0, 2 * DRIFT_PPM_MAX) - DRIFT_PPM_MAX;
     }
     if (lw_dice_hit(dice, LW_FAULT_WALL_OFFSET)) {
-        host->clock.wall_ns +=
-            (int64_t)lw_chance_between(&dice->chance, 0, 2000000000) - 1000000000;
+        host->clock.wall_ns += (int64_t)lw_chance_between(&dice->own, 0, 2000000000) - 1000000000;
     }
     host->power = true;
 }
@@ -301,8 +331,12 @@ void lw_host_replace_disk(lw_host *host) {
     LW_ASSERT(host->processes == NULL);
     lw_host_note(host, "replace_disk", NULL);
     lw_world *world = host->world;
+    lw_dice before = *lw_disk_dice(host->disk);
     host->disk = lw_disk_open(world->memory, lw_chance_of(host->seed, 100 + host->boot_count),
                               &world->faults, world->hits);
+    lw_dice *dice = lw_disk_dice(host->disk);
+    lw_dice_follow(dice, &world->strikes, host->name);
+    memcpy(dice->occasions, before.occasions, sizeof(dice->occasions)); /* none has a name twice */
 }
 
 void lw_host_slow_disk(lw_host *host, uint32_t factor) {
@@ -324,7 +358,7 @@ uint64_t lw_host_clock_now(const lw_host *host) {
 
 uint64_t lw_host_clock_wall_ms(lw_host *host) {
     if (lw_dice_hit(&host->dice, LW_FAULT_WALL_JUMP)) {
-        lw_host_jump_wall(host, (int64_t)lw_chance_between(&host->dice.chance, 0, 120000) - 60000);
+        lw_host_jump_wall(host, (int64_t)lw_chance_between(&host->dice.own, 0, 120000) - 60000);
     }
     return (uint64_t)(host->clock.wall_ns + elapsed(host)) / 1000000;
 }

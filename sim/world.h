@@ -36,6 +36,13 @@ void lw_world_close(lw_world *world);
 void lw_world_set_faults(lw_world *world, const lw_faults *faults);
 /* Switches a planted bug (LW_BUG) on; `name` outlives the world. */
 void lw_world_plant(lw_world *world, const char *name);
+/* What strikes in this world: to record it, or to give it (sim/strike.h). */
+struct lw_strikes *lw_world_strikes(lw_world *world);
+/* Whether something that nobody throws for is to strike, on the occasion of this number: always, or
+ * when the list that was given has it. The words say for readers what it does. */
+LW_MUST_USE bool lw_world_strike(lw_world *world, lw_fault fault, const char *place,
+                                 uint64_t ordinal, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 /* Writes every note to `file` as it happens; NULL: no longer. */
 void lw_world_trace_to(lw_world *world, FILE *file);
 

@@ -4,6 +4,7 @@
 #define LW_SIM_WORLD_PRIVATE_H
 
 #include "sim/bus_private.h"
+#include "sim/strike.h"
 #include "sim/world.h"
 
 typedef struct lw_process lw_process;
@@ -42,6 +43,7 @@ struct lw_world {
     uint64_t seed;
     lw_faults faults;
     uint64_t hits[LW_FAULT_COUNT]; /* not yet counted as marks */
+    lw_strikes strikes;
     lw_agenda agenda;
     lw_trace trace;
     lw_network *network;
