@@ -121,6 +121,8 @@ $(B)/objects: FORCE | packages
 # Tests do not run on the stacks of fibers. They are made for builds with planted bugs, also where they
 # are only looked at.
 $(B)/tests/%.o: private ALL_CFLAGS += -Wno-frame-larger-than $(if $(filter check,$(VARIANT)),-DLW_SIMULATION)
+# Whoever debugs does not step through checksums, and waits for them.
+$(B)/base/hash.o: private ALL_CFLAGS += -O2
 $(B)/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call say,CC)

@@ -6,6 +6,8 @@
 
 #include "sim/disk_private.h"
 
+enum { SWEEP_EVERY = 16 };
+
 /* ---- files ---------------------------------------------------------------------------------- */
 
 lw_disk_file *lw_disk_add_file(lw_disk *disk, bool directory) {
@@ -78,6 +80,14 @@ void lw_disk_sweep(lw_disk *disk) {
         }
     }
     disk->file_count = kept;
+}
+
+void lw_disk_sweep_later(lw_disk *disk) {
+    disk->unswept++;
+    if (disk->unswept == SWEEP_EVERY) {
+        disk->unswept = 0;
+        lw_disk_sweep(disk);
+    }
 }
 
 static uint64_t used_bytes(lw_disk *disk) {
@@ -161,7 +171,7 @@ void lw_disk_close_file(lw_disk *disk, lw_disk_file *file, const void *owner) {
         file->lock_owner = NULL;
     }
     file->opens--;
-    if (file->opens == 0) {
+    if (file->opens == 0 && file->unlinked) {
         lw_disk_sweep(disk);
     }
 }

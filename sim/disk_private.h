@@ -20,6 +20,7 @@ typedef struct lw_entries {
 struct lw_disk_file {
     bool directory;
     bool reached;     /* while sweeping */
+    bool unlinked;    /* it lost a name: perhaps nothing but who has it open refers to it */
     bool sync_broken; /* a sync failed for good */
     uint32_t opens;
     const void *lock_owner;
@@ -47,6 +48,7 @@ struct lw_disk {
     size_t file_count, file_capacity;
     lw_change *changes; /* oldest first */
     size_t change_count, change_capacity;
+    uint32_t unswept; /* how often something may have become unreachable since the last sweep */
 };
 
 /* Room for one more in an array that doubles. */
@@ -69,6 +71,8 @@ static inline const lw_entries *lw_disk_names_of(const lw_disk_file *directory, 
 lw_disk_file *lw_disk_add_file(lw_disk *disk, bool directory);
 /* Frees the files that nothing refers to. */
 void lw_disk_sweep(lw_disk *disk);
+/* The same, but not at every call: it looks at all files. */
+void lw_disk_sweep_later(lw_disk *disk);
 /* Whether `more` bytes do not fit. */
 bool lw_disk_out_of_space(lw_disk *disk, uint64_t more);
 /* Whether nothing can be opened now. */

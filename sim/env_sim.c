@@ -10,7 +10,11 @@
 
 #include "sim/process.h"
 
-enum { POISON = 0xdb }; /* what is in a buffer before its bytes are */
+enum {
+    POISON = 0xdb,      /* what a buffer begins with before its bytes are in it */
+    POISON_SIZE = 512,  /* so many: who believes one too early looks at its beginning */
+    HASHED_SIZE = 2048, /* of what was read: all of it was hashed when it was written */
+};
 
 static const char *const op_names[] = {
     [LW_OP_OPEN] = "open",       [LW_OP_CLOSE] = "close",
@@ -86,7 +90,8 @@ static lw_note note_of(const lw_request *over) {
     note.contents = over->contents;
     if (op->status == LW_OK && (op->kind == LW_OP_READ || op->kind == LW_OP_RECEIVE)) {
         note.size = op->count;
-        note.contents = lw_hash(0, lw_view(op->buffer, (size_t)op->count));
+        size_t hashed = op->count < HASHED_SIZE ? (size_t)op->count : HASHED_SIZE;
+        note.contents = lw_hash(0, lw_view(op->buffer, hashed));
     }
     return note;
 }
@@ -322,7 +327,7 @@ static void guard_buffer(lw_request *added) {
     if (op->kind == LW_OP_WRITE || op->kind == LW_OP_SEND) {
         added->contents = lw_hash(1, lw_operation_bytes(op));
     } else if ((op->kind == LW_OP_READ || op->kind == LW_OP_RECEIVE) && op->size > 0) {
-        memset(op->buffer, POISON, op->size);
+        memset(op->buffer, POISON, op->size < POISON_SIZE ? op->size : POISON_SIZE);
     }
 }
 

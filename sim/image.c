@@ -44,6 +44,14 @@ static uint8_t *chunk_data(lw_image *image, lw_chunk *chunk) {
     return chunk->data;
 }
 
+/* The same, for who overwrites `part` of it at once. */
+static uint8_t *chunk_data_for(lw_image *image, lw_chunk *chunk, span part) {
+    if (chunk->data == NULL && part.size == LW_CHUNK_SIZE) {
+        chunk->data = lw_allocate(image->memory, LW_CHUNK_SIZE);
+    }
+    return chunk_data(image, chunk);
+}
+
 static lw_chunk *chunk_at(lw_image *image, size_t index) {
     if (index >= image->chunk_count) {
         size_t count = image->chunk_count < 4 ? 4 : image->chunk_count * 2;
@@ -59,7 +67,8 @@ static lw_chunk *chunk_at(lw_image *image, size_t index) {
 /* Before `data` departs from the durable image. */
 static void keep_durable(lw_image *image, lw_chunk *chunk) {
     if (chunk->durable == NULL) {
-        chunk->durable = lw_allocate_zero(image->memory, LW_CHUNK_SIZE);
+        chunk->durable = chunk->data != NULL ? lw_allocate(image->memory, LW_CHUNK_SIZE)
+                                             : lw_allocate_zero(image->memory, LW_CHUNK_SIZE);
         if (chunk->data != NULL) {
             memcpy(chunk->durable, chunk->data, LW_CHUNK_SIZE);
         }
@@ -81,7 +90,7 @@ static void write_span(lw_image *image, span part, const uint8_t *bytes, bool du
         chunk->dirty |= touched(part);
         chunk->forgotten &= (uint8_t)~touched(part);
     }
-    memcpy(chunk_data(image, chunk) + part.start, bytes, part.size);
+    memcpy(chunk_data_for(image, chunk, part) + part.start, bytes, part.size);
     if (durable && chunk->durable != NULL) {
         memcpy(chunk->durable + part.start, bytes, part.size);
         chunk->dirty &= (uint8_t)~covered(part);

@@ -158,6 +158,9 @@ int lw_disk_rename(lw_disk *disk, const char *from, const char *to) {
     if (replaced != NULL && replaced->directory) {
         return EISDIR;
     }
+    if (replaced != NULL) {
+        replaced->unlinked = true;
+    }
     lw_change *added = change_add(disk);
     assign(disk, &added->parts[0], found.from_directory, found.from, NULL);
     assign(disk, &added->parts[1], found.to_directory, found.to, found.file);
@@ -190,10 +193,11 @@ int lw_disk_unlink(lw_disk *disk, const char *path) {
     if (error != 0) {
         return error;
     }
-    const lw_disk_file *file = lw_entries_find(&directory->names, name);
+    lw_disk_file *file = lw_entries_find(&directory->names, name);
     if (file == NULL || file->directory) {
         return file == NULL ? ENOENT : EISDIR;
     }
+    file->unlinked = true;
     assign(disk, &change_add(disk)->parts[0], directory, name, NULL);
     return 0;
 }
@@ -275,7 +279,7 @@ int lw_disk_sync_directory(lw_disk *disk, const char *path) {
         }
     }
     drop_durable_changes(disk);
-    lw_disk_sweep(disk);
+    lw_disk_sweep_later(disk);
     return 0;
 }
 

@@ -125,14 +125,24 @@ static bool turn_ready(lw_world *world) {
     return false;
 }
 
-bool lw_world_step(lw_world *world) {
+/* `touched`: scenario code may have run since the last step. The events of processes leave no fiber
+ * ready. */
+static bool step(lw_world *world, bool touched) {
     LW_ASSERT(!world->stepping);
-    LW_ASSERT(lw_fiber_current() == NULL);
-    lw_assert_set_witness(witness, world);
     world->stepping = true;
-    bool happened = turn_ready(world) || lw_agenda_step(&world->agenda);
+    bool happened = ((touched || world->called) && turn_ready(world));
+    if (!happened) {
+        world->called = false;
+        happened = lw_agenda_step(&world->agenda);
+    }
     world->stepping = false;
     return happened;
+}
+
+bool lw_world_step(lw_world *world) {
+    LW_ASSERT(lw_fiber_current() == NULL);
+    lw_assert_set_witness(witness, world);
+    return step(world, true);
 }
 
 static void idle_until(lw_agenda_event *event) {
@@ -145,9 +155,10 @@ bool lw_world_run(lw_world *world, uint64_t until_ns) {
     /* Added behind all that happens at this time by now; what that causes may run in the next. */
     lw_agenda_event end = {.run = idle_until, .owner = &reached};
     lw_agenda_add(&world->agenda, &end, until_ns);
+    bool happened = lw_world_step(world);
     while (!reached) {
-        bool happened = lw_world_step(world);
         LW_ASSERT(happened);
+        happened = step(world, false);
     }
     return lw_agenda_first(&world->agenda) != NULL;
 }
@@ -161,6 +172,7 @@ typedef struct call {
 
 static void call_run(lw_agenda_event *event) {
     call *due = event->owner;
+    due->world->called = true;
     due->function(due->argument);
     lw_free(due->world->memory, due);
 }
