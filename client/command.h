@@ -92,6 +92,7 @@ typedef enum lw_flag_id {
     LW_FLAG_BUS,
     LW_FLAG_BUS_LISTEN,
     LW_FLAG_ZONE,
+    LW_FLAG_NAME,
     LW_FLAG_REPLICATION,
     LW_FLAG_CAPACITY,
     LW_FLAG_DEAD_AFTER,
@@ -311,7 +312,7 @@ LW_YIELDS lw_exit lw_command_transfer(lw_command *command);
 lw_exit lw_command_bench(lw_command *command);
 lw_exit lw_command_history(lw_command *command);
 LW_YIELDS lw_exit lw_command_status(lw_command *command);
-lw_exit lw_command_ping(lw_command *command);
+LW_YIELDS lw_exit lw_command_ping(lw_command *command);
 lw_exit lw_command_config(lw_command *command);
 lw_exit lw_command_version(lw_command *command);
 lw_exit lw_command_help(lw_command *command);

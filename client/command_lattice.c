@@ -19,6 +19,7 @@ typedef struct lattice_work {
     lw_buffer out;
     lw_json json;
     uint64_t last_event;
+    lw_known_nodes known; /* for their names; none if the node knows no lattice */
 } lattice_work;
 
 /* ---- cells ------------------------------------------------------------------------------------
@@ -30,8 +31,9 @@ static void cell(lattice_work *work, lw_bytes text) {
 }
 
 static void cell_node(lattice_work *work, uint64_t node) {
+    char label[LW_MEMBER_LABEL_SIZE];
     if (node != 0) {
-        lw_buffer_print(&work->cells, "%016" PRIx64, node);
+        lw_buffer_print(&work->cells, "%s", lw_known_nodes_label(&work->known, node, label));
     }
     lw_buffer_append_u8(&work->cells, 0);
 }
@@ -50,13 +52,17 @@ static void heading(lattice_work *work, const char *const *names, size_t count) 
     work->row_count += work->command->answers_terminal;
 }
 
-static void json_node(lw_json *json, const char *name, uint64_t node) {
-    char text[17];
+/* Its id, and behind that its name. */
+static void json_node(const lattice_work *work, lw_json *json, const char *id_name,
+                      const char *name_name, uint64_t node) {
+    char text[17], label[LW_MEMBER_LABEL_SIZE];
     (void)snprintf(text, sizeof(text), "%016" PRIx64, node);
     if (node == 0) {
-        lw_json_null(json, name);
+        lw_json_null(json, id_name);
+        lw_json_null(json, name_name);
     } else {
-        lw_json_text(json, name, lw_text(text));
+        lw_json_text(json, id_name, lw_text(text));
+        lw_json_text(json, name_name, lw_text(lw_known_nodes_label(&work->known, node, label)));
     }
 }
 
@@ -88,7 +94,7 @@ static void take_event(void *argument, const lw_event_row *row) {
         lw_json_number(&json, "number", row->number);
         lw_json_number(&json, "wall_ms", row->wall_ms);
         lw_json_bytes(&json, "event", row->name);
-        json_node(&json, "node", row->node);
+        json_node(work, &json, "node", "name", row->node);
         lw_json_number(&json, "shard", row->shard);
         lw_json_bytes(&json, "text", row->text);
         lw_json_object_close(&json);
@@ -103,9 +109,18 @@ static void take_event(void *argument, const lw_event_row *row) {
     work->row_count++;
 }
 
+/* Without them ids are shown. */
+LW_YIELDS static void learn_names(lattice_work *work) {
+    lw_known_nodes_reset(&work->known);
+    if (lw_known_nodes_ask(work->client, &work->known) != LW_OK) {
+        lw_known_nodes_reset(&work->known);
+    }
+}
+
 LW_YIELDS static lw_exit list_events(lattice_work *work) {
     bool follow = lw_command_given(work->command, LW_FLAG_FOLLOW);
     do {
+        learn_names(work); /* again each time: somebody may have joined */
         lw_status status = lw_operate_events(work->client, work->last_event, take_event, work);
         if (status != LW_OK) {
             return lw_command_fail_client(work->command, status, work->client,
@@ -129,8 +144,8 @@ static void take_plan(void *argument, const lw_plan_row *row) {
         lw_json_object_open(&work->json, NULL);
         lw_json_number(&work->json, "shard", row->shard);
         lw_json_bytes(&work->json, "step", row->step);
-        json_node(&work->json, "node", row->node);
-        json_node(&work->json, "other", row->other);
+        json_node(work, &work->json, "node", "name", row->node);
+        json_node(work, &work->json, "other", "other_name", row->other);
         lw_json_bytes(&work->json, "reason", row->reason);
         lw_json_object_close(&work->json);
         return;
@@ -152,6 +167,7 @@ LW_YIELDS static lw_exit list_plan(lattice_work *work) {
     } else {
         heading(work, names, PLAN_COLUMNS);
     }
+    learn_names(work);
     lw_status status = lw_operate_plan(work->client, take_plan, work);
     if (status != LW_OK) {
         return lw_command_fail_client(command, status, work->client,
@@ -238,12 +254,11 @@ static bool holds(const lw_shard_descriptor *shard, uint64_t node) {
 }
 
 LW_YIELDS static lw_status move_shard(lattice_work *work, bool lead) {
-    lw_known_nodes known = {.memory = work->command->memory};
     sought_shard sought = {.start = lw_buffer_in(work->command->memory)};
     const lw_known_node *target = NULL;
     uint64_t leaves = 0;
-    LW_TRY(lw_known_nodes_ask(work->client, &known));
-    LW_TRY(lw_known_nodes_name(&known, work->command->operands[1], &target));
+    LW_TRY(lw_known_nodes_ask(work->client, &work->known));
+    LW_TRY(lw_known_nodes_name(&work->known, work->command->operands[1], &target));
     LW_TRY(find_shard(work, work->command->operands[0], &sought));
     lw_bytes start = lw_buffer_view(&sought.start);
     if (lead) {
@@ -252,7 +267,7 @@ LW_YIELDS static lw_status move_shard(lattice_work *work, bool lead) {
     if (holds(&sought.found, target->node)) {
         return LW_OK;
     }
-    LW_TRY(choose_leaver(work, &known, &sought.found, &leaves));
+    LW_TRY(choose_leaver(work, &work->known, &sought.found, &leaves));
     return lw_operate_move(work->client, start, target->node, leaves);
 }
 
@@ -266,7 +281,7 @@ LW_YIELDS static lw_exit move_or_transfer(lattice_work *work, bool lead) {
                                "lathwork nodes, lathwork shards", "%s", what);
     }
     if (status != LW_OK) {
-        return lw_command_fail_client(work->command, status, work->client, what);
+        return lw_known_nodes_fail(work->command, status, work->client, &work->known, what);
     }
     if (work->command->json) {
         lw_command_answer(work->command, lw_text("{\"done\":true}\n"));
@@ -288,13 +303,15 @@ LW_YIELDS static lw_exit transfer(lattice_work *work) {
 LW_YIELDS static lw_exit run(lw_command *command, lw_exit (*body)(lattice_work *work)) {
     lattice_work work = {.command = command,
                          .cells = lw_buffer_in(command->memory),
-                         .out = lw_buffer_in(command->memory)};
+                         .out = lw_buffer_in(command->memory),
+                         .known = {.memory = command->memory}};
     work.json = lw_json_to(&work.out);
     lw_exit code = lw_command_connect(command, &work.client);
     if (code == LW_EXIT_DONE) {
         code = body(&work);
         lw_close(work.client);
     }
+    lw_known_nodes_reset(&work.known);
     lw_buffer_reset(&work.cells);
     lw_buffer_reset(&work.out);
     return code;

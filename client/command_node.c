@@ -290,9 +290,34 @@ lw_exit lw_command_status(lw_command *command) {
 /* ---- ping --------------------------------------------------------------------------------------
  */
 
-lw_exit lw_command_ping(lw_command *command) {
+/* Asks a member itself, whose address another one tells. */
+LW_YIELDS static lw_exit ping_member(lw_command *command, lw_client *client, const char *word) {
+    static const char what[] = "the node does not answer";
+    lw_known_nodes known = {.memory = command->memory};
+    const lw_known_node *node = NULL;
+    lw_status status = lw_known_nodes_ask(client, &known);
+    if (status != LW_OK) {
+        return lw_command_fail_client(command, status, client, what);
+    }
+    status = lw_known_nodes_name(&known, word, &node);
+    if (status != LW_OK) {
+        return lw_command_fail(command, status, lw_error_slot()->text, "lathwork nodes", "%s",
+                               what);
+    }
+    command->flags[LW_FLAG_ADDR].text = node->address;
+    lw_client *other;
+    lw_exit code = lw_command_connect(command, &other);
+    lw_close(other);
+    lw_known_nodes_reset(&known);
+    return code;
+}
+
+LW_YIELDS lw_exit lw_command_ping(lw_command *command) {
     lw_client *client;
     lw_exit code = lw_command_connect(command, &client);
+    if (code == LW_EXIT_DONE && command->operand_count > 0) {
+        code = ping_member(command, client, command->operands[0]);
+    }
     if (code == LW_EXIT_DONE && command->json) {
         lw_command_answer(command, lw_text("{\"answers\":true}\n"));
     }

@@ -7,6 +7,8 @@
 
 #include <inttypes.h>
 
+enum { ID_SIZE = 16 + 1 }; /* digits of an id, with the closing zero */
+
 /* ---- the members ------------------------------------------------------------------------------
  */
 
@@ -35,6 +37,10 @@ static void take_row(void *argument, const lw_member_row *row) {
                              .load = row->load};
     copy_text(taken->address, sizeof(taken->address), row->member.address);
     copy_text(taken->zone, sizeof(taken->zone), row->member.zone);
+    copy_text(taken->label, sizeof(taken->label), row->label);
+    if (row->label.size == 0) {
+        (void)snprintf(taken->label, sizeof(taken->label), "%016" PRIx64, taken->node);
+    }
 }
 
 lw_status lw_known_nodes_ask(lw_client *client, lw_known_nodes *known) {
@@ -55,31 +61,99 @@ const lw_known_node *lw_known_nodes_find(const lw_known_nodes *known, uint64_t n
     return NULL;
 }
 
-static bool is_named(const lw_known_node *node, const char *word) {
-    char id[17];
+const char *lw_known_nodes_label(const lw_known_nodes *known, uint64_t node,
+                                 char label[LW_MEMBER_LABEL_SIZE]) {
+    const lw_known_node *found = lw_known_nodes_find(known, node);
+    if (found == NULL) {
+        (void)snprintf(label, LW_MEMBER_LABEL_SIZE, "%016" PRIx64, node);
+        return label;
+    }
+    return memcpy(label, found->label, sizeof(found->label));
+}
+
+static void write_names(const lw_known_nodes *known, char *text, size_t size) {
+    for (uint32_t index = 0; index < known->count; index++) {
+        char id[ID_SIZE];
+        (void)snprintf(id, sizeof(id), "%016" PRIx64, known->nodes[index].node);
+        char *at = strstr(text, id);
+        size_t name_size = strlen(known->nodes[index].label);
+        for (; at != NULL && strcmp(id, known->nodes[index].label) != 0; at = strstr(at, id)) {
+            size_t rest_size = strlen(at + ID_SIZE - 1) + 1;
+            if ((size_t)(at - text) + name_size + rest_size > size) {
+                break;
+            }
+            memmove(at + name_size, at + ID_SIZE - 1, rest_size);
+            memcpy(at, known->nodes[index].label, name_size);
+            at += name_size;
+        }
+    }
+}
+
+lw_exit lw_known_nodes_fail(lw_command *command, lw_status status, const lw_client *client,
+                            const lw_known_nodes *known, const char *what) {
+    char cause[LW_ERROR_TEXT_SIZE];
+    copy_text(cause, sizeof(cause), lw_text(lw_client_error(client)));
+    write_names(known, cause, sizeof(cause));
+    return lw_command_fail(command, status, cause[0] == 0 ? lw_status_text(status) : cause,
+                           status == LW_INVALID_ARGUMENT ? "lathwork nodes" : NULL, "%s", what);
+}
+
+static bool is_meant(const lw_known_node *node, const char *word) {
+    char id[ID_SIZE];
     (void)snprintf(id, sizeof(id), "%016" PRIx64, node->node);
-    return strcmp(node->address, word) == 0 ||
+    return strcmp(node->label, word) == 0 || strcmp(node->address, word) == 0 ||
            (strlen(word) >= 2 && strncmp(id, word, strlen(word)) == 0);
+}
+
+/* How many are meant, of those that are gone or of the others; the last one in `*found`. */
+static uint32_t count_meant(const lw_known_nodes *known, const char *word, bool gone,
+                            const lw_known_node **found) {
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < known->count; index++) {
+        const lw_known_node *node = &known->nodes[index];
+        if ((node->state == LW_MEMBER_GONE) == gone && is_meant(node, word)) {
+            *found = node;
+            count++;
+        }
+    }
+    return count;
+}
+
+/* "n1 (10.0.0.1:7871), …", as many as have room. */
+static const char *list_members(const lw_known_nodes *known, char *list, size_t size) {
+    size_t used = 0;
+    list[0] = '\0';
+    for (uint32_t index = 0; index < known->count; index++) {
+        const lw_known_node *node = &known->nodes[index];
+        if (node->state == LW_MEMBER_GONE) {
+            continue;
+        }
+        char one[sizeof(node->label) + sizeof(node->address) + 8];
+        int one_size = snprintf(one, sizeof(one), "%s%s (%s)", used > 0 ? ", " : "", node->label,
+                                node->address);
+        if (used + (size_t)one_size + sizeof(", …") > size) {
+            (void)snprintf(list + used, size - used, ", …");
+            break;
+        }
+        (void)snprintf(list + used, size - used, "%s", one);
+        used += (size_t)one_size;
+    }
+    return list;
 }
 
 lw_status lw_known_nodes_name(const lw_known_nodes *known, const char *word,
                               const lw_known_node **found) {
     const lw_known_node *one = NULL;
-    char shown[LW_PRINTABLE_SIZE];
+    char shown[LW_PRINTABLE_SIZE], list[LW_ERROR_TEXT_SIZE - 200];
     (void)lw_printable(lw_text(word), shown, sizeof(shown));
-    for (uint32_t index = 0; index < known->count; index++) {
-        if (!is_named(&known->nodes[index], word)) {
-            continue;
-        }
-        if (one != NULL) {
-            return lw_fail(LW_INVALID_ARGUMENT, "several nodes begin with \"%s\": give more digits",
-                           shown);
-        }
-        one = &known->nodes[index];
+    uint32_t count = count_meant(known, word, false, &one);
+    if (count > 1) {
+        return lw_fail(LW_INVALID_ARGUMENT, "\"%.60s\" means several members of these: %s", shown,
+                       list_members(known, list, sizeof(list)));
     }
-    if (one == NULL) {
-        return lw_fail(LW_INVALID_ARGUMENT,
-                       "no member of the lattice has the id or the address \"%s\"", shown);
+    if (count == 0 && count_meant(known, word, true, &one) != 1) {
+        return lw_fail(LW_INVALID_ARGUMENT, "no member is called \"%.60s\"; the members are: %s",
+                       shown, list_members(known, list, sizeof(list)));
     }
     *found = one;
     return LW_OK;
@@ -142,7 +216,8 @@ lw_status lw_health_ask(lw_client *client, lw_health *health) {
         health->node_count += node->state != LW_MEMBER_GONE;
         if (node->state != LW_MEMBER_GONE && !lw_known_node_up(node)) {
             health->down_count++;
-            copy_text(health->down, sizeof(health->down), lw_text(node->address));
+            (void)snprintf(health->down, sizeof(health->down), "%s (%s)", node->label,
+                           node->address);
         }
     }
     status = status == LW_OK ? lw_operate_shards(client, count_shard, &work) : status;
@@ -160,7 +235,7 @@ const char *lw_health_name(const lw_health *health) {
 /* ---- nodes ------------------------------------------------------------------------------------
  */
 
-enum { COLUMN_COUNT = 9 };
+enum { COLUMN_COUNT = 10 };
 
 static void cell(lw_buffer *cells, const char *text) {
     lw_buffer_append(cells, lw_view(text, strlen(text) + 1));
@@ -184,6 +259,7 @@ static void cell_time(lw_buffer *cells, const char *what, uint64_t ms) {
 }
 
 static void node_row(const lw_known_node *node, lw_buffer *cells) {
+    cell(cells, node->label);
     lw_buffer_print(cells, "%016" PRIx64, node->node);
     lw_buffer_append_u8(cells, 0);
     cell(cells, node->address);
@@ -206,6 +282,7 @@ static void node_json(const lw_known_node *node, lw_json *json) {
     (void)snprintf(id, sizeof(id), "%016" PRIx64, node->node);
     lw_json_object_open(json, NULL);
     lw_json_text(json, "node", lw_text(id));
+    lw_json_text(json, "name", lw_text(node->label));
     lw_json_bytes(json, "address", lw_text(node->address));
     lw_json_text(json, "state", lw_text(lw_member_state_name(node->state)));
     lw_json_boolean(json, "self", node->self);
@@ -246,8 +323,8 @@ static void print_json(lw_command *command, const lw_known_nodes *known) {
 }
 
 static void print_rows(lw_command *command, const lw_known_nodes *known) {
-    static const char *const names[COLUMN_COUNT] = {"NODE", "ADDRESS", "STATE",   "LINK", "HEARD",
-                                                    "ZONE", "SHARDS",  "LEADERS", "BYTES"};
+    static const char *const names[COLUMN_COUNT] = {"NAME",  "NODE", "ADDRESS", "STATE",   "LINK",
+                                                    "HEARD", "ZONE", "SHARDS",  "LEADERS", "BYTES"};
     lw_buffer cells = lw_buffer_in(command->memory);
     size_t row_count = 0;
     for (int index = 0; index < COLUMN_COUNT && command->answers_terminal; index++) {
@@ -292,9 +369,10 @@ LW_YIELDS lw_exit lw_command_nodes(lw_command *command) {
 static lw_exit done(lw_command *command, const lw_known_node *node, const char *words) {
     lw_buffer out = lw_buffer_in(command->memory);
     if (command->json) {
-        lw_buffer_print(&out, "{\"node\":\"%016" PRIx64 "\"}\n", node->node);
+        lw_buffer_print(&out, "{\"node\":\"%016" PRIx64 "\",\"name\":\"%s\"}\n", node->node,
+                        node->label);
     } else {
-        lw_command_say(command, "%s %s", node->address, words);
+        lw_command_say(command, "%s (%s) %s", node->label, node->address, words);
     }
     lw_command_drain(command, &out, true);
     lw_buffer_reset(&out);
@@ -319,7 +397,7 @@ LW_YIELDS static lw_exit drain_or_leave(lw_command *command, lw_client *client, 
     status = leave ? lw_operate_leave(client, node->node, flag)
                    : lw_operate_drain(client, node->node, !flag);
     if (status != LW_OK) {
-        return lw_command_fail_client(command, status, client, what);
+        return lw_known_nodes_fail(command, status, client, &known, what);
     }
     const char *words = leave ? (flag ? "is out" : "leaves: what it holds moves away first")
                               : (flag ? "fills again" : "empties: what it holds moves away");

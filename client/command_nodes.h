@@ -16,6 +16,7 @@ typedef struct lw_known_node {
     lw_member_load load;
     char address[LW_MEMBER_ADDRESS_MAX + 1];
     char zone[LW_MEMBER_ZONE_MAX + 1];
+    char label[LW_MEMBER_LABEL_SIZE]; /* its name, or else its id */
 } lw_known_node;
 
 typedef struct lw_known_nodes {
@@ -28,8 +29,15 @@ typedef struct lw_known_nodes {
 LW_MUST_USE LW_YIELDS lw_status lw_known_nodes_ask(lw_client *client, lw_known_nodes *known);
 void lw_known_nodes_reset(lw_known_nodes *known);
 const lw_known_node *lw_known_nodes_find(const lw_known_nodes *known, uint64_t node);
-/* The member that a word means: its address, or the first digits of its id, at least two, if no
- * other's begins so. LW_INVALID_ARGUMENT, in words. */
+/* What people call a node; its id if it is not known. Returns `label`. */
+const char *lw_known_nodes_label(const lw_known_nodes *known, uint64_t node,
+                                 char label[LW_MEMBER_LABEL_SIZE]);
+/* lw_command_fail_client, with names where the client's words have ids. */
+lw_exit lw_known_nodes_fail(lw_command *command, lw_status status, const lw_client *client,
+                            const lw_known_nodes *known, const char *what);
+/* The member that a word means: its name, its address, or the first digits of its id, at least two,
+ * if that is no other's. Of those that are gone only if no live one is meant. LW_INVALID_ARGUMENT,
+ * in words that list the members. */
 LW_MUST_USE lw_status lw_known_nodes_name(const lw_known_nodes *known, const char *word,
                                           const lw_known_node **found);
 /* Whether the asked node reaches it. */
@@ -46,7 +54,7 @@ typedef struct lw_health {
     uint64_t weak_count;   /* shards with voters that are down */
     uint64_t lost_count;   /* of these, those without a majority: they cannot be used */
     uint32_t spare_nodes;  /* that each shard can lose, whichever they are */
-    char down[64];         /* the address of one that is down, or "" */
+    char down[LW_MEMBER_LABEL_SIZE + LW_MEMBER_ADDRESS_MAX + 4]; /* one that is down, or "" */
 } lw_health;
 
 LW_MUST_USE LW_YIELDS lw_status lw_health_ask(lw_client *client, lw_health *health);

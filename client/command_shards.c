@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* shards, and split. */
-#include "client/command.h"
+#include "client/command_nodes.h"
 
 #include "base/logline.h"
 #include "client/operate.h"
 
 enum {
-    COLUMN_COUNT = 7,
+    COLUMN_COUNT = 8,
     ROWS_AT_ONCE = 1024, /* aligned with one another */
 };
 
@@ -16,6 +16,7 @@ typedef struct shards_work {
     size_t row_count;
     lw_buffer out;
     lw_json json;
+    lw_known_nodes known; /* for their names */
 } shards_work;
 
 /* ---- shards: rows -------------------------------------------------------------------------------
@@ -36,8 +37,8 @@ static void print_rows(shards_work *work) {
 }
 
 static void heading(shards_work *work) {
-    static const char *const names[COLUMN_COUNT] = {"SHARD", "FROM",     "TO",    "VERSION",
-                                                    "BYTES", "REQUESTS", "LEADER"};
+    static const char *const names[COLUMN_COUNT] = {"SHARD", "FROM",     "TO",     "VERSION",
+                                                    "BYTES", "REQUESTS", "LEADER", "ADDRESS"};
     for (int index = 0; index < COLUMN_COUNT; index++) {
         cell(work, names[index]);
     }
@@ -57,6 +58,8 @@ static void shard_row(shards_work *work, const lw_shard_row *row) {
     lw_buffer_append_u8(&work->cells, 0);
     lw_buffer_print(&work->cells, "%llu", (unsigned long long)row->requests);
     lw_buffer_append_u8(&work->cells, 0);
+    char label[LW_MEMBER_LABEL_SIZE];
+    cell(work, shard->leader == 0 ? "" : lw_known_nodes_label(&work->known, shard->leader, label));
     lw_buffer_append(&work->cells, shard->leader_address);
     lw_buffer_append_u8(&work->cells, 0);
     if (++work->row_count == ROWS_AT_ONCE) {
@@ -67,20 +70,27 @@ static void shard_row(shards_work *work, const lw_shard_row *row) {
 /* ---- shards: JSON -------------------------------------------------------------------------------
  */
 
-static void replicas_json(lw_json *json, const lw_shard_descriptor *shard) {
+static void node_json(shards_work *work, const char *id_name, const char *name_name,
+                      uint64_t node) {
+    char id[17], label[LW_MEMBER_LABEL_SIZE];
+    (void)snprintf(id, sizeof(id), "%016llx", (unsigned long long)node);
+    lw_json_text(&work->json, id_name, lw_text(id));
+    lw_json_text(&work->json, name_name,
+                 lw_text(node == 0 ? "" : lw_known_nodes_label(&work->known, node, label)));
+}
+
+static void replicas_json(shards_work *work, const lw_shard_descriptor *shard) {
     static const char *const roles[] = {
         [LW_REPLICA_VOTER] = "voter",
         [LW_REPLICA_LEARNER] = "learner",
         [LW_REPLICA_JOINING] = "joining",
         [LW_REPLICA_LEAVING] = "leaving",
     };
+    lw_json *json = &work->json;
     lw_json_array_open(json, "replicas");
     for (uint32_t index = 0; index < shard->replica_count; index++) {
-        char node[17];
-        (void)snprintf(node, sizeof(node), "%016llx",
-                       (unsigned long long)shard->replicas[index].node);
         lw_json_object_open(json, NULL);
-        lw_json_text(json, "node", lw_text(node));
+        node_json(work, "node", "name", shard->replicas[index].node);
         lw_json_text(json, "role", lw_text(roles[shard->replicas[index].role]));
         lw_json_object_close(json);
     }
@@ -90,8 +100,6 @@ static void replicas_json(lw_json *json, const lw_shard_descriptor *shard) {
 static void shard_json(shards_work *work, const lw_shard_row *row) {
     const lw_shard_descriptor *shard = &row->shard;
     lw_json *json = &work->json;
-    char node[17];
-    (void)snprintf(node, sizeof(node), "%016llx", (unsigned long long)shard->leader);
     lw_json_object_open(json, NULL);
     lw_json_number(json, "id", shard->id);
     lw_json_bytes(json, "start", shard->start);
@@ -100,9 +108,9 @@ static void shard_json(shards_work *work, const lw_shard_row *row) {
     lw_json_number(json, "config_version", shard->epoch.config_version);
     lw_json_number(json, "bytes", row->bytes);
     lw_json_number(json, "requests", row->requests);
-    lw_json_text(json, "leader", lw_text(node));
+    node_json(work, "leader", "leader_name", shard->leader);
     lw_json_text(json, "address", shard->leader_address);
-    replicas_json(json, shard);
+    replicas_json(work, shard);
     lw_json_object_close(json);
     lw_command_drain(work->command, &work->out, false);
 }
@@ -122,6 +130,9 @@ static bool visit(void *argument, const lw_shard_row *row) {
 
 LW_YIELDS static lw_exit list(shards_work *work, lw_client *client) {
     lw_command *command = work->command;
+    if (lw_known_nodes_ask(client, &work->known) != LW_OK) {
+        lw_known_nodes_reset(&work->known); /* then ids are shown */
+    }
     if (command->json) {
         lw_json_array_open(&work->json, NULL);
     } else if (command->answers_terminal) {
@@ -144,7 +155,8 @@ LW_YIELDS static lw_exit list(shards_work *work, lw_client *client) {
 lw_exit lw_command_shards(lw_command *command) {
     shards_work work = {.command = command,
                         .cells = lw_buffer_in(command->memory),
-                        .out = lw_buffer_in(command->memory)};
+                        .out = lw_buffer_in(command->memory),
+                        .known = {.memory = command->memory}};
     work.json = lw_json_to(&work.out);
     lw_client *client;
     lw_exit code = lw_command_connect(command, &client);

@@ -87,6 +87,9 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
          "Without it the host of --listen, and its port and 1000."},
     [LW_FLAG_ZONE] = {"zone", "NAME", LW_KIND_TEXT, NULL, NULL, "LATHWORK_ZONE",
                       "What fails together with this node: replicas are kept in several zones."},
+    [LW_FLAG_NAME] = {"name", "NAME", LW_KIND_TEXT, NULL, NULL, "LATHWORK_NAME",
+                      "What people call the node: letters, digits, points and hyphens, at most 32. "
+                      "Without it, the name that it has, or the next of n1, n2, ..."},
     [LW_FLAG_REPLICATION] = {"replication", "COUNT", LW_KIND_CHOICE, "1 3 5", "3",
                              "LATHWORK_REPLICATION",
                              "How many nodes are to hold each shard, as far as there are so many."},
@@ -285,7 +288,7 @@ static const lw_command_spec commands[] = {
      lw_command_shell},
     {"start", LW_GROUP_NODE, "", 0, 0,
      NODE | BIT(DATA) | BIT(QUIET) | BIT(JOIN) | BIT(TOKEN_FILE) | BIT(BUS_LISTEN) | BIT(ZONE) |
-         BIT(CAPACITY),
+         BIT(NAME) | BIT(CAPACITY),
      "run a node",
      "Opens the folder, makes it if it is absent, and serves until SIGINT or SIGTERM. Standard "
      "output tells where it listens, and how another node joins it; standard error has the log, "
@@ -331,11 +334,16 @@ static const lw_command_spec commands[] = {
      "lathwork status\n"
      "lathwork status --json | jq .health",
      lw_command_status},
-    {"ping", LW_GROUP_NODE, "", 0, 0, REACH, "see whether a node answers",
-     "Exit code 3 if it does not.", "lathwork ping --addr 10.0.0.7:7871", lw_command_ping},
+    {"ping", LW_GROUP_NODE, "[NODE]", 0, 1, REACH, "see whether a node answers",
+     "Asks the node at --addr, or NODE, which that one knows. Exit code 3 if it does not answer.",
+     "lathwork ping --addr 10.0.0.7:7871\n"
+     "lathwork ping n2",
+     lw_command_ping},
     {"nodes", LW_GROUP_NODE, "", 0, 0, REACH, "list the nodes of the lattice",
      "Prints a line for each, as the asked node knows it:\n\n"
-     "  NODE  ADDRESS  STATE  LINK  HEARD  ZONE  SHARDS  LEADERS  BYTES\n\n"
+     "  NAME  NODE  ADDRESS  STATE  LINK  HEARD  ZONE  SHARDS  LEADERS  BYTES\n\n"
+     "NAME is what people call it, n1, n2, ... unless start was given one; NODE, its id. Commands "
+     "take a name, an address, or the first digits of an id. "
      "STATE is what the node says of itself: joining, up, draining, leaving. LINK is whether the "
      "asked node reaches it, and since when; HEARD, how long ago it was heard on the bus. SHARDS "
      "are "
@@ -358,15 +366,15 @@ static const lw_command_spec commands[] = {
      lw_command_plan},
     {"drain", LW_GROUP_NODE, "NODE", 1, 1, REACH | BIT(UNDO), "move everything off a node",
      "The node gives up what it leads and holds, as far as others can take it; it stays a member. "
-     "Returns at once: lathwork nodes shows how it empties. NODE is its address, or the first "
-     "digits of its id.",
-     "lathwork drain 10.0.0.7:7871\n"
+     "Returns at once: lathwork nodes shows how it empties. NODE is its name, its address, or the "
+     "first digits of its id.",
+     "lathwork drain n2\n"
      "lathwork drain --undo 10.0.0.7:7871",
      lw_command_drain_node},
     {"leave", LW_GROUP_NODE, "NODE", 1, 1, REACH | BIT(FORCE), "take a node out for ever",
      "The node empties first, as with drain, then it is no member any more, and ends. Its folder "
-     "cannot be used again. NODE is its address, or the first digits of its id.",
-     "lathwork leave 10.0.0.7:7871\n"
+     "cannot be used again. NODE is its name, its address, or the first digits of its id.",
+     "lathwork leave n2\n"
      "lathwork leave --force 3f9a",
      lw_command_leave},
     {"move", LW_GROUP_NODE, "SHARD NODE", 2, 2, REACH | BIT(FROM), "have a node hold a shard",
@@ -374,12 +382,12 @@ static const lw_command_spec commands[] = {
      "for "
      "that, as long as --timeout says; what was begun goes on. Shards move by themselves where it "
      "does good: this one may move back.",
-     "lathwork move 1 10.0.0.7:7871\n"
-     "lathwork move 1 10.0.0.7:7871 --from 3f9a --timeout 5m",
+     "lathwork move 1 n2\n"
+     "lathwork move 1 n2 --from n3 --timeout 5m",
      lw_command_move},
     {"transfer", LW_GROUP_NODE, "SHARD NODE", 2, 2, REACH, "have a node lead a shard",
      "The leader hands over to another node that holds the shard. It may come back.",
-     "lathwork transfer 1 10.0.0.7:7871", lw_command_transfer},
+     "lathwork transfer 1 n2", lw_command_transfer},
     {"locks", LW_GROUP_NODE, "", 0, 0, REACH | BIT(LIMIT),
      "say who has which keys locked, and who waits",
      "Prints a line for each locked key, in the order of keys, and behind it one for each "
@@ -395,11 +403,12 @@ static const lw_command_spec commands[] = {
      lw_command_locks},
     {"shards", LW_GROUP_NODE, "", 0, 0, REACH, "list the shards",
      "Prints a line for each shard, in the order of their ranges:\n\n"
-     "  SHARD  FROM  TO  VERSION  BYTES  REQUESTS  LEADER\n\n"
+     "  SHARD  FROM  TO  VERSION  BYTES  REQUESTS  LEADER  ADDRESS\n\n"
      "Each key from FROM on and before TO, both escaped, lies in the shard; the first FROM and the "
      "last TO are empty. VERSION counts its splits and the changes of its replicas. BYTES are "
      "about what it has in memory and on disk of the asked node, REQUESTS what that has done for "
-     "it since it started. LEADER is the address of the node that serves it. --json tells all "
+     "it since it started. LEADER is the name of the node that serves it, at ADDRESS. --json tells "
+     "all "
      "nodes that hold it. A shard that grows beyond --shard-size is split by itself, and so is one "
      "that is asked for more than a node's share.",
      "lathwork shards\n"
@@ -463,7 +472,7 @@ static const lw_command_spec commands[] = {
      NULL},
     {"config", LW_GROUP_SELF, "", 0, 0,
      BIT(ADDR) | BIT(TIMEOUT) | BIT(DATA) | NODE | BIT(JOIN) | BIT(TOKEN_FILE) | BIT(BUS_LISTEN) |
-         BIT(ZONE) | BIT(CAPACITY),
+         BIT(ZONE) | BIT(NAME) | BIT(CAPACITY),
      "print each setting and where it comes from",
      "A flag comes before the environment, and that before the default. There is no "
      "configuration file.",

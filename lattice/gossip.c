@@ -163,6 +163,7 @@ lw_gossip *lw_gossip_open(const lw_gossip_options *options, uint64_t now_ms) {
     gossip->self.bus_address =
         keep_text(gossip->bus_address, options->self.bus_address, LW_MEMBER_ADDRESS_MAX);
     gossip->self.zone = keep_text(gossip->zone, options->self.zone, LW_MEMBER_ZONE_MAX);
+    gossip->self.name = keep_text(gossip->name, options->self.name, LW_MEMBER_NAME_MAX);
     sign_self(gossip, now_ms);
     return gossip;
 }
@@ -305,6 +306,45 @@ void lw_gossip_set_state(lw_gossip *gossip, lw_member_state state, uint64_t now_
     }
 }
 
+/* One that is free, like the one that is wanted. */
+static void take_free_name(lw_gossip *gossip, lw_bytes wanted, uint64_t now_ms) {
+    char name[LW_MEMBER_NAME_MAX + 1];
+    lw_members_free_name(&gossip->members, wanted, gossip->self.node, name, &gossip->self.named);
+    gossip->self.name = keep_text(gossip->name, lw_text(name), LW_MEMBER_NAME_MAX);
+    sign_self(gossip, now_ms);
+}
+
+lw_status lw_gossip_set_name(lw_gossip *gossip, lw_bytes name, uint64_t now_ms) {
+    LW_ASSERT(name.size == 0 || lw_member_name_sound(name));
+    if (name.size == 0 && gossip->self.name.size == 0) {
+        take_free_name(gossip, name, now_ms);
+    }
+    if (name.size == 0 || lw_equal(name, gossip->self.name)) {
+        return LW_OK;
+    }
+    const lw_member *other = lw_members_named(&gossip->members, name, gossip->self.node);
+    if (other != NULL) {
+        return lw_fail(LW_REFUSED,
+                       "the member at %.*s is called %.*s already: give this node another name",
+                       (int)other->address.size, (const char *)other->address.data, (int)name.size,
+                       (const char *)name.data);
+    }
+    char unused[LW_MEMBER_NAME_MAX + 1];
+    lw_members_free_name(&gossip->members, name, gossip->self.node, unused, &gossip->self.named);
+    gossip->self.name = keep_text(gossip->name, name, LW_MEMBER_NAME_MAX);
+    sign_self(gossip, now_ms);
+    return LW_OK;
+}
+
+void gossip_keep_name_unique(lw_gossip *gossip, uint64_t now_ms) {
+    bool silent = gossip->copied || gossip->expelled || gossip->self.state == LW_MEMBER_GONE;
+    if (!silent && lw_members_outnamed(&gossip->members, gossip->self.node) &&
+        !LW_PLANTED(&gossip->options, LW_BUG_NAMES_SHARED)) {
+        take_free_name(gossip, gossip->self.name, now_ms);
+        gossip_tell(gossip, LW_GOSSIP_RENAMED, gossip->self.node, 0, gossip->self.state);
+    }
+}
+
 void lw_gossip_set_bus_address(lw_gossip *gossip, lw_bytes address, uint64_t now_ms) {
     if (!lw_equal(gossip->self.bus_address, address)) {
         gossip->self.bus_address = keep_text(gossip->bus_address, address, LW_MEMBER_ADDRESS_MAX);
@@ -324,7 +364,9 @@ lw_status lw_gossip_expel(lw_gossip *gossip, uint64_t node, uint64_t now_ms) {
     lw_member gone = {.node = node,
                       .incarnation = known->incarnation,
                       .sequence = known->sequence + 1,
-                      .state = LW_MEMBER_GONE};
+                      .state = LW_MEMBER_GONE,
+                      .name = known->name,
+                      .named = known->named};
     if (gossip->members.gone_count == LW_TOMBSTONES_MAX) {
         return lw_fail(LW_FULL, "%d nodes have left this lattice: it can forget none of them",
                        LW_TOMBSTONES_MAX);

@@ -81,6 +81,8 @@ typedef enum lw_gossip_event_kind {
     LW_GOSSIP_COPIED,   /* somebody speaks as this node: its folder was copied. This node must stop
                          */
     LW_GOSSIP_EXPELLED, /* this node is gone for the others, and must stop */
+    LW_GOSSIP_RENAMED,  /* this node took another name: another had a better claim to the one it had
+                         */
 } lw_gossip_event_kind;
 
 typedef struct lw_gossip_event {
@@ -134,6 +136,9 @@ void lw_gossip_load(lw_gossip *gossip, const lw_member_load *load);
 void lw_gossip_own_load(const lw_gossip *gossip, lw_member_load *load);
 /* This node's state, or its broker's address, is another: said to all at once. */
 void lw_gossip_set_state(lw_gossip *gossip, lw_member_state state, uint64_t now_ms);
+/* Gives this node a name of its own; empty: one that is free, if it has none yet. LW_REFUSED if
+ * another live member is called so. */
+LW_MUST_USE lw_status lw_gossip_set_name(lw_gossip *gossip, lw_bytes name, uint64_t now_ms);
 void lw_gossip_set_bus_address(lw_gossip *gossip, lw_bytes address, uint64_t now_ms);
 /* Takes a node out for ever, on behalf of an operator. LW_NOT_FOUND, or LW_REFUSED for this node
  * itself. */

@@ -68,6 +68,7 @@ void gossip_take_record(lw_gossip *gossip, lw_bytes record, uint64_t now_ms) {
     lw_member_merged merged = lw_members_merge(&gossip->members, record);
     if (merged == LW_MEMBER_NEW || merged == LW_MEMBER_CHANGED) {
         note_member(gossip, &came, merged, &before, now_ms);
+        gossip_keep_name_unique(gossip, now_ms);
     } else if (merged == LW_MEMBER_REFUSED) {
         gossip->figures.forged++;
     }

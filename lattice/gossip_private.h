@@ -45,7 +45,7 @@ struct lw_gossip {
     lw_directory directory;
     lw_member self;
     char address[LW_MEMBER_ADDRESS_MAX + 1], bus_address[LW_MEMBER_ADDRESS_MAX + 1];
-    char zone[LW_MEMBER_ZONE_MAX + 1];
+    char zone[LW_MEMBER_ZONE_MAX + 1], name[LW_MEMBER_NAME_MAX + 1];
     lw_member_load load;
 
     gossip_peer *peers; /* ascending by node */
@@ -122,6 +122,8 @@ void gossip_add_peer(lw_gossip *gossip, uint64_t node, uint64_t now_ms);
 void gossip_remove_peer(lw_gossip *gossip, uint64_t node);
 void gossip_tell(lw_gossip *gossip, lw_gossip_event_kind kind, uint64_t node, uint64_t shard,
                  lw_member_state state);
+/* Takes another name if this node has no claim to the one it has. */
+void gossip_keep_name_unique(lw_gossip *gossip, uint64_t now_ms);
 void gossip_tell_of(lw_gossip *gossip, lw_gossip_event_kind kind, const gossip_peer *peer);
 
 /* ---- hearing (gossip_hear.c) ---------------------------------------------------------------- */

@@ -4,7 +4,8 @@
 #include "lattice/member_private.h"
 
 enum {
-    ROW_FIELDS = 6,
+    ROW_FIELDS = 7,
+    ROW_FIELDS_OLD = 6, /* without the label */
     LOAD_FIELDS = 6,
 };
 
@@ -36,12 +37,26 @@ static bool plain(lw_bytes text, size_t size_max) {
     return text.size <= size_max;
 }
 
+static bool name_byte(uint8_t byte) {
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+           (byte >= '0' && byte <= '9') || byte == '.' || byte == '-';
+}
+
+bool lw_member_name_sound(lw_bytes name) {
+    bool good = name.size > 0 && name.size <= LW_MEMBER_NAME_MAX && name.data[0] != '-';
+    for (size_t index = 0; index < name.size && good; index++) {
+        good = name_byte(name.data[index]);
+    }
+    return good;
+}
+
 bool lw_member_sound(const lw_member *member) {
     bool known = member->state >= LW_MEMBER_JOINING && member->state <= LW_MEMBER_GONE;
     bool placed = member->state == LW_MEMBER_GONE || member->address.size > 0;
     return member->node != 0 && known && placed && plain(member->address, LW_MEMBER_ADDRESS_MAX) &&
            plain(member->bus_address, LW_MEMBER_ADDRESS_MAX) &&
-           plain(member->zone, LW_MEMBER_ZONE_MAX);
+           plain(member->zone, LW_MEMBER_ZONE_MAX) &&
+           (member->name.size == 0 || lw_member_name_sound(member->name));
 }
 
 static lw_status malformed(lw_bytes record) {
@@ -63,7 +78,7 @@ static bool read_parts(lw_bytes record, lw_bytes *content, lw_bytes *signature) 
 static lw_status read_signed(lw_bytes record, lw_bytes content, lw_bytes *cluster_id,
                              lw_member *member) {
     lw_reader reader = lw_reader_of(content);
-    uint32_t extra = lw_read_array_of(&reader, LW_MEMBER_SIGNED_FIELDS);
+    uint32_t extra = lw_read_array_of(&reader, LW_MEMBER_NAMELESS_FIELDS);
     uint64_t version = lw_read_u64(&reader);
     if (lw_reader_ok(&reader) && version != LW_MEMBER_VERSION) {
         return lw_fail(LW_INVALID_ARGUMENT,
@@ -81,6 +96,12 @@ static lw_status read_signed(lw_bytes record, lw_bytes content, lw_bytes *cluste
     read.bus_address = lw_read_text(&reader);
     read.zone = lw_read_text(&reader);
     read.capacity = lw_read_u64(&reader);
+    enum { NAME_FIELDS = LW_MEMBER_SIGNED_FIELDS - LW_MEMBER_NAMELESS_FIELDS };
+    if (extra >= NAME_FIELDS) {
+        read.name = lw_read_text(&reader);
+        read.named = lw_read_u64(&reader);
+        extra -= NAME_FIELDS;
+    }
     lw_read_skip(&reader, extra);
     if (!lw_reader_done(&reader) || cluster_id->size != LW_MEMBER_CLUSTER_SIZE ||
         public_key.size != LW_PUBLIC_KEY_SIZE || !lw_member_sound(&read)) {
@@ -155,6 +176,7 @@ void lw_member_rows_encode(const lw_member_row *rows, uint32_t count, lw_buffer 
         lw_write_u64(body, row->heard_ms);
         lw_write_u64(body, row->linked_ms);
         lw_member_load_encode(&row->load, body);
+        lw_write_text(body, row->label);
     }
 }
 
@@ -174,15 +196,19 @@ lw_status lw_member_rows_open(lw_bytes body, lw_reader *reader, uint32_t *count)
 }
 
 lw_status lw_member_row_next(lw_reader *reader, lw_member_row *row) {
-    uint32_t extra = lw_read_array_of(reader, ROW_FIELDS);
+    uint32_t extra = lw_read_array_of(reader, ROW_FIELDS_OLD);
     lw_member_row read = {.record = lw_read_bytes(reader)};
     read.self = lw_read_bool(reader);
     read.linked = lw_read_bool(reader);
     read.heard_ms = lw_read_u64(reader);
     read.linked_ms = lw_read_u64(reader);
     lw_member_load_decode(reader, &read.load);
+    if (extra > 0) {
+        read.label = lw_read_text(reader);
+        extra--;
+    }
     lw_read_skip(reader, extra);
-    if (!lw_reader_ok(reader)) {
+    if (!lw_reader_ok(reader) || read.label.size >= LW_MEMBER_LABEL_SIZE) {
         return rows_malformed();
     }
     LW_TRY(lw_member_decode(read.record, &read.member));

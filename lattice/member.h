@@ -7,14 +7,20 @@
  *
  *   record  = [ signed bin, signature bin 64 ]
  *   signed  = [ version = 1, cluster id bin 16, node, incarnation, sequence, state,
- *               public key bin 32, address str, bus address str, zone str, capacity ]
+ *               public key bin 32, address str, bus address str, zone str, capacity,
+ *               name str, named ]     these two are not in records of before there were names
  *   records = [ record bin, … ]                       a page
- *   NODES   = [ [ record bin, self, linked, heard ms, linked ms, load ], … ]
+ *   NODES   = [ [ record bin, self, linked, heard ms, linked ms, load, label str ], … ]
  *   load    = [ bytes, shards, leaders, reads, writes, receiving ]
  *
  * The signature is Ed25519 of "lathwork member 1" and the signed bytes. A node's id is its
  * public key's lw_identity_number, so a record proves by itself who wrote it. A
  * record GONE may be signed by any node: it is how one that is lost for good is taken out.
+ *
+ * Names are for people: n1, n2, … in the order of joining, unless one is given. Nobody hands them
+ * out. Who joins takes one that is free as far as it knows; if two took the same at once, the one
+ * that is earlier by (named, node) keeps it, and the other, when it hears of that, takes a free one
+ * (lattice/gossip.h). Until then all show that one with digits of its id behind the name.
  *
  * Invariants
  * M1. Merging is a join: commutative, associative, idempotent, monotone (hazard G2). Of two records
@@ -24,7 +30,9 @@
  *     (hazards G1 and G11). A node that wants back comes with a new identity.
  * M3. A record that its node has not signed is refused, whoever hands it on (hazard X3). It is
  *     handed on as it came, byte for byte, so fields of newer versions survive old nodes.
- * M4. Memory is bounded by LW_MEMBERS_MAX and LW_TOMBSTONES_MAX. */
+ * M4. Memory is bounded by LW_MEMBERS_MAX and LW_TOMBSTONES_MAX.
+ * M5. Labels follow from the set alone: two nodes that know the same records show the same ones,
+ * and no two live members have the same. */
 #ifndef LW_MEMBER_H
 #define LW_MEMBER_H
 
@@ -37,7 +45,9 @@ enum {
     LW_TOMBSTONES_MAX = 16384,
     LW_MEMBER_ADDRESS_MAX = 279, /* bytes of "HOST:PORT" */
     LW_MEMBER_ZONE_MAX = 64,
-    LW_MEMBER_RECORD_MAX = 1024, /* bytes, encoded */
+    LW_MEMBER_NAME_MAX = 32, /* letters, digits, points and hyphens, not a hyphen first */
+    LW_MEMBER_LABEL_SIZE = LW_MEMBER_NAME_MAX + 1 + 16 + 1, /* with the closing zero */
+    LW_MEMBER_RECORD_MAX = 1024,                            /* bytes, encoded */
     LW_MEMBER_PAGE_SIZE = 14 * 1024,
     LW_MEMBER_CLUSTER_SIZE = 16,
     LW_MEMBER_BUCKETS = 64, /* of digests */
@@ -61,6 +71,8 @@ typedef struct lw_member {
     lw_bytes bus_address;                   /* "HOST:PORT" of its broker; empty: none */
     lw_bytes zone;                          /* failure domain; empty: a zone like any other */
     uint64_t capacity;                      /* bytes of storage it is meant for; 0: not said */
+    lw_bytes name;                          /* empty: of before there were names */
+    uint64_t named; /* one more than any that was known when it took the name */
 } lw_member;
 
 /* How a node fares, as it says with each heartbeat. */
@@ -75,6 +87,8 @@ typedef struct lw_member_load {
 
 /* "joining", "up", … */
 const char *lw_member_state_name(lw_member_state state);
+/* Whether that may be a member's name. */
+bool lw_member_name_sound(lw_bytes name);
 /* Signs and appends a record. member->public_key is set from `identity`. */
 void lw_member_encode(lw_member *member, const uint8_t cluster_id[LW_MEMBER_CLUSTER_SIZE],
                       const lw_identity *identity, lw_buffer *record);
@@ -99,6 +113,7 @@ typedef struct lw_member_row {
     bool linked;        /* it has a link to it now */
     uint64_t heard_ms;  /* since its last heartbeat; LW_MEMBER_NEVER */
     uint64_t linked_ms; /* since the link came, or broke; LW_MEMBER_NEVER */
+    lw_bytes label;     /* what it is called; empty if the asked node knows no names */
 } lw_member_row;
 
 void lw_member_rows_encode(const lw_member_row *rows, uint32_t count, lw_buffer *body);
@@ -144,6 +159,20 @@ lw_bytes lw_members_record(const lw_members *members, uint32_t index);
 uint64_t lw_members_digest(const lw_members *members);
 /* Where a node's record counts in `buckets`. */
 uint32_t lw_members_bucket(uint64_t node);
+/* What to call a node: its name, that with digits of its id while another has a better claim to it,
+ * or its id if it is not known, has no name, or is gone and its name is another's now. Returns
+ * `label`. */
+const char *lw_members_label(const lw_members *members, uint64_t node,
+                             char label[LW_MEMBER_LABEL_SIZE]);
+/* The live member with the best claim to a name, other than `node`; NULL: nobody has it. */
+const lw_member *lw_members_named(const lw_members *members, lw_bytes name, uint64_t node);
+/* Whether another live member has a better claim to the name of this one, which is known. */
+bool lw_members_outnamed(const lw_members *members, uint64_t node);
+/* Finds a name that no live member has, for `node`: like n4 if `wanted` is empty or like that, in
+ * the order of those that want the same one; else `wanted` with a number behind it. `*named` is the
+ * one to go with it. */
+void lw_members_free_name(const lw_members *members, lw_bytes wanted, uint64_t node,
+                          char name[LW_MEMBER_NAME_MAX + 1], uint64_t *named);
 /* Hands all records to emit(), as pages of at most LW_MEMBER_PAGE_SIZE bytes: for a newcomer, and
  * to keep on disk. */
 void lw_members_pages(const lw_members *members, void (*emit)(void *argument, lw_bytes page),

@@ -6,7 +6,12 @@
 
 #include "lattice/member.h"
 
-enum { LW_MEMBER_VERSION = 1, LW_MEMBER_RECORD_FIELDS = 2, LW_MEMBER_SIGNED_FIELDS = 11 };
+enum {
+    LW_MEMBER_VERSION = 1,
+    LW_MEMBER_RECORD_FIELDS = 2,
+    LW_MEMBER_SIGNED_FIELDS = 13,
+    LW_MEMBER_NAMELESS_FIELDS = 11, /* of before there were names */
+};
 
 /* A record taken apart; views point into it. */
 typedef struct lw_member_parts {

@@ -19,6 +19,8 @@ static void write_signed(const lw_member *member, const uint8_t cluster_id[LW_ME
     lw_write_text(out, member->bus_address);
     lw_write_text(out, member->zone);
     lw_write_u64(out, member->capacity);
+    lw_write_text(out, member->name);
+    lw_write_u64(out, member->named);
 }
 
 /* Puts what a signature is of into `message`, which has room for it; its size. */

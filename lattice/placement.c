@@ -166,9 +166,18 @@ static __attribute__((format(printf, 2, 3))) void because(decision *of, const ch
     va_end(arguments);
 }
 
-static unsigned long long hex(uint64_t node) {
-    return (unsigned long long)node;
+/* What people call a node. */
+static const char *called(const decision *of, uint64_t node, char name[LW_MEMBER_LABEL_SIZE]) {
+    const lw_placement_node *member = placement_node(of->view, node);
+    if (member != NULL && member->name.size > 0) {
+        (void)snprintf(name, LW_MEMBER_LABEL_SIZE, "%.*s", (int)member->name.size,
+                       (const char *)member->name.data);
+    } else {
+        (void)snprintf(name, LW_MEMBER_LABEL_SIZE, "%016llx", (unsigned long long)node);
+    }
+    return name;
 }
+#define CALLED(of, node) called((of), (node), (char[LW_MEMBER_LABEL_SIZE]){0})
 
 /* Why a voter is not wanted where it is. */
 static const char *fault_of(const decision *of, uint64_t node) {
@@ -275,7 +284,7 @@ static bool remove_learner(decision *of) {
         }
         if (take(of, LW_PLACEMENT_REMOVE, node, 0)) {
             const char *fault = fault_of(of, node);
-            because(of, "the learner on %016llx is not wanted: the node %s", hex(node),
+            because(of, "the learner on %s is not wanted: the node %s", CALLED(of, node),
                     fault != NULL ? fault : "is not the best any more");
             drop(&of->learners, node);
             shall_be(of, &of->voters, &of->learners);
@@ -307,7 +316,7 @@ static bool hand_over(decision *of, const char *why) {
         return false;
     }
     if (take(of, LW_PLACEMENT_TRANSFER, node, of->view->options.self)) {
-        because(of, "%016llx shall lead instead of this node, which %s", hex(node), why);
+        because(of, "%s shall lead instead of this node, which %s", CALLED(of, node), why);
     }
     return true;
 }
@@ -324,8 +333,8 @@ static bool promote(decision *of) {
     add(&voters, of->ready.nodes[0]);
     drop(&learners, of->ready.nodes[0]);
     if (has_quorum(of, &voters) && take(of, LW_PLACEMENT_PROMOTE, of->ready.nodes[0], 0)) {
-        because(of, "%u of %u voters: %016llx has caught up", of->voters.count, of->wanted.target,
-                hex(of->ready.nodes[0]));
+        because(of, "%u of %u voters: %s has caught up", of->voters.count, of->wanted.target,
+                CALLED(of, of->ready.nodes[0]));
         shall_be(of, &voters, &learners);
     }
     return true;
@@ -336,8 +345,8 @@ static bool promote_for_self(decision *of) {
     add(&voters, of->ready.nodes[0]);
     drop(&learners, of->ready.nodes[0]);
     if (take(of, LW_PLACEMENT_PROMOTE, of->ready.nodes[0], 0)) {
-        because(of, "%016llx shall hold the shard instead of this node, alone",
-                hex(of->ready.nodes[0]));
+        because(of, "%s shall hold the shard instead of this node, alone",
+                CALLED(of, of->ready.nodes[0]));
         shall_be(of, &voters, &learners);
     }
     return true;
@@ -359,11 +368,11 @@ static bool replace(decision *of) {
     add(&voters, new);
     drop(&learners, new);
     if (!has_quorum(of, &voters)) {
-        because(of, "waits: too few voters are healthy to replace %016llx", hex(old));
+        because(of, "waits: too few voters are healthy to replace %s", CALLED(of, old));
         return true;
     }
     if (take(of, LW_PLACEMENT_REPLACE, new, old)) {
-        because(of, "%016llx takes the place of %016llx, which %s", hex(new), hex(old),
+        because(of, "%s takes the place of %s, which %s", CALLED(of, new), CALLED(of, old),
                 fault != NULL ? fault : "is not the best any more");
         shall_be(of, &voters, &learners);
     }
@@ -382,13 +391,13 @@ static bool shrink(decision *of) {
     set voters = of->voters;
     drop(&voters, node);
     if (!has_quorum(of, &voters)) {
-        because(of, "waits: too few voters are healthy to remove %016llx", hex(node));
+        because(of, "waits: too few voters are healthy to remove %s", CALLED(of, node));
         return true;
     }
     if (take(of, LW_PLACEMENT_REMOVE, node, 0)) {
         const char *fault = fault_of(of, node);
-        because(of, "%u voters where %u are wanted: %016llx %s", of->voters.count,
-                of->wanted.target, hex(node), fault != NULL ? fault : "is one too many");
+        because(of, "%u voters where %u are wanted: %s %s", of->voters.count, of->wanted.target,
+                CALLED(of, node), fault != NULL ? fault : "is one too many");
         shall_be(of, &voters, &of->learners);
     }
     return true;
@@ -398,16 +407,16 @@ static bool shrink(decision *of) {
 static bool may_receive(decision *of, uint64_t node, bool needed) {
     const lw_placement_node *member = placement_node(of->view, node);
     if (!member->linked) {
-        because(of, "waits: there is no link to %016llx", hex(node));
+        because(of, "waits: there is no link to %s", CALLED(of, node));
         return false;
     }
     if (member->load.receiving >= of->view->options.receiving_max) {
-        because(of, "waits: %016llx is being given other shards", hex(node));
+        because(of, "waits: %s is being given other shards", CALLED(of, node));
         return false;
     }
     if (!needed &&
         (!of->view->options.calm || !of->shard->settled || !member->settled || !member->loaded)) {
-        because(of, "waits: %016llx would be better, when all is calm", hex(node));
+        because(of, "waits: %s would be better, when all is calm", CALLED(of, node));
         return false;
     }
     return true;
@@ -426,11 +435,12 @@ static bool recruit(decision *of) {
     }
     const char *fault = of->excess.count == 0 ? NULL : fault_of(of, of->excess.nodes[0]);
     if (lack > 0) {
-        because(of, "%u of %u voters: a learner on %016llx", of->voters.count, of->wanted.target,
-                hex(node));
+        because(of, "%u of %u voters: a learner on %s", of->voters.count, of->wanted.target,
+                CALLED(of, node));
     } else {
-        because(of, "a learner on %016llx, to take the place of %016llx, which %s", hex(node),
-                hex(of->excess.nodes[0]), fault != NULL ? fault : "is not the best any more");
+        because(of, "a learner on %s, to take the place of %s, which %s", CALLED(of, node),
+                CALLED(of, of->excess.nodes[0]),
+                fault != NULL ? fault : "is not the best any more");
     }
     add(&of->learners, node);
     shall_be(of, &of->voters, &of->learners);
@@ -449,7 +459,7 @@ static void balance(decision *of) {
     uint64_t node =
         may ? placement_leader(of->view, of->shard->rate, eligible.nodes, eligible.count) : 0;
     if (node != 0 && take(of, LW_PLACEMENT_TRANSFER, node, of->view->options.self)) {
-        because(of, "%016llx leads less than this node", hex(node));
+        because(of, "%s leads less than this node", CALLED(of, node));
     }
 }
 
@@ -459,11 +469,11 @@ static void explain(decision *of) {
         return;
     }
     if (of->learners.count > 0) {
-        because(of, "waits: %016llx has not caught up", hex(of->learners.nodes[0]));
+        because(of, "waits: %s has not caught up", CALLED(of, of->learners.nodes[0]));
     } else if (of->excess.count > 0) {
         const char *fault = fault_of(of, of->excess.nodes[0]);
-        because(of, "waits for a node: %016llx %s, and there is none to take its place",
-                hex(of->excess.nodes[0]), fault != NULL ? fault : "is not wanted");
+        because(of, "waits for a node: %s %s, and there is none to take its place",
+                CALLED(of, of->excess.nodes[0]), fault != NULL ? fault : "is not wanted");
     } else {
         because(of, "%u voters where they should be", of->voters.count);
     }

@@ -39,7 +39,7 @@ enum {
 typedef struct lw_placement_node {
     uint64_t node;
     lw_member_state state; /* never GONE: those are left out */
-    lw_bytes zone;
+    lw_bytes zone, name;
     uint64_t capacity;
     lw_member_load load;
     bool linked;    /* this node has a link to it, or is it */

@@ -200,6 +200,8 @@ static const char *event_name(lw_gossip_event_kind kind) {
         return "copied";
     case LW_GOSSIP_EXPELLED:
         return "expelled";
+    case LW_GOSSIP_RENAMED:
+        return "renamed";
     }
     return "unknown";
 }
@@ -214,9 +216,16 @@ static void say_event(lw_lattice *lattice, const lw_gossip_event *event) {
         return;
     }
     bool bad = event->kind == LW_GOSSIP_UNLINKED || event->kind == LW_GOSSIP_DEAD;
-    lattice_note(lattice, name, event->node, 0, "%s", lw_member_state_name(event->state));
+    char label[LW_MEMBER_LABEL_SIZE];
+    (void)lw_lattice_label(lattice, event->node, label);
+    if (event->kind == LW_GOSSIP_RENAMED) {
+        lattice_note(lattice, name, event->node, 0,
+                     "another member had this node's name first: it is called %s now", label);
+    } else {
+        lattice_note(lattice, name, event->node, 0, "%s", lw_member_state_name(event->state));
+    }
     lw_logline(lattice->env, bad ? LW_LEVEL_WARN : LW_LEVEL_INFO, "a node of the lattice",
-               "node=%016" PRIx64 " event=\"%s\" state=%s", event->node, name,
+               "node=%016" PRIx64 " name=%s event=\"%s\" state=%s", event->node, label, name,
                lw_member_state_name(event->state));
 }
 
@@ -255,6 +264,11 @@ static void handle_event(lw_lattice *lattice, const lw_gossip_event *event) {
         break;
     case LW_GOSSIP_DISPUTED:
         LW_MARK(lattice->env, "lattice.disputed");
+        break;
+    case LW_GOSSIP_RENAMED:
+        LW_MARK(lattice->env, "lattice.renamed");
+        lattice->unsaved = true;
+        lattice_greet_all(lattice);
         break;
     case LW_GOSSIP_HEARD:
         break;
@@ -394,21 +408,22 @@ static const char *copy_text(lw_memory *memory, const char *text) {
     return (const char *)lw_copy(memory, lw_view(from, strlen(from) + 1)).data;
 }
 
-/* The state that the node had when it stopped. LW_REFUSED if it had left. */
-static lw_status state_before(const lw_node_identity *identity, lw_bytes page,
-                              lw_member_state *state) {
+/* What the node was when it stopped: state and name. LW_REFUSED if it had left. */
+static lw_status as_before(const lw_node_identity *identity, lw_bytes page, lw_member *self) {
     lw_reader reader = lw_reader_of(page);
     uint32_t count = page.size == 0 ? 0 : lw_read_array(&reader);
-    *state = LW_MEMBER_UP;
+    self->state = LW_MEMBER_UP;
     for (uint32_t index = 0; index < count && lw_reader_ok(&reader); index++) {
         lw_member member;
         lw_bytes record = lw_read_bytes(&reader);
         if (lw_reader_ok(&reader) && lw_member_decode(record, &member) == LW_OK &&
             member.node == identity->node_id) {
-            *state = member.state;
+            self->state = member.state;
+            self->name = member.name;
+            self->named = member.named;
         }
     }
-    if (*state == LW_MEMBER_GONE) {
+    if (self->state == LW_MEMBER_GONE) {
         return lw_fail(LW_REFUSED, "this node has left its lattice for good: let it join anew with "
                                    "an empty folder");
     }
@@ -431,7 +446,7 @@ static lw_status open_gossip(lw_lattice *lattice, lw_bytes page) {
     gossip.bugs = lattice_planted(lattice->env);
 #endif
     memcpy(gossip.cluster_id, options->identity->lattice.id, sizeof(gossip.cluster_id));
-    LW_TRY(state_before(options->identity, page, &gossip.self.state));
+    LW_TRY(as_before(options->identity, page, &gossip.self));
     lattice->gossip = lw_gossip_open(&gossip, lattice_now_ms(lattice));
     uint64_t now_ms = lattice_now_ms(lattice);
     if (page.size > 0) {
@@ -440,7 +455,8 @@ static lw_status open_gossip(lw_lattice *lattice, lw_bytes page) {
     if (options->welcome.size > 0) {
         LW_TRY(lw_gossip_learn(lattice->gossip, options->welcome, now_ms));
     }
-    lattice->unsaved = lattice_company(lattice) > 0;
+    LW_TRY(lw_gossip_set_name(lattice->gossip, lw_text(options->name), now_ms));
+    lattice->unsaved = lattice_company(lattice) > 0 || options->name[0] != '\0';
     return LW_OK;
 }
 
@@ -455,6 +471,7 @@ static void free_all(lw_lattice *lattice) {
     lw_free(memory, (void *)(uintptr_t)lattice->options.directory);
     lw_free(memory, (void *)(uintptr_t)lattice->options.address);
     lw_free(memory, (void *)(uintptr_t)lattice->options.zone);
+    lw_free(memory, (void *)(uintptr_t)lattice->options.name);
     lw_free(memory, lattice);
 }
 
@@ -469,6 +486,7 @@ lw_status lw_lattice_open(const lw_lattice_options *options, lw_lattice **lattic
     opened->options.directory = copy_text(memory, options->directory);
     opened->options.address = copy_text(memory, options->address);
     opened->options.zone = copy_text(memory, options->zone);
+    opened->options.name = copy_text(memory, options->name);
     opened->tracks = lw_map_in(memory);
     lw_buffer page = lw_buffer_in(memory);
     lw_status status = lattice_load(opened->env, opened->options.directory, &page);
@@ -476,7 +494,7 @@ lw_status lw_lattice_open(const lw_lattice_options *options, lw_lattice **lattic
         status = open_gossip(opened, lw_buffer_view(&page));
     }
     lw_buffer_reset(&page);
-    if (status == LW_OK && options->welcome.size > 0) {
+    if (status == LW_OK && (options->welcome.size > 0 || opened->options.name[0] != '\0')) {
         status = lattice_save(opened);
     }
     opened->options.welcome = (lw_bytes){0};
@@ -514,6 +532,22 @@ void lw_lattice_close(lw_lattice *lattice) {
 
 uint64_t lw_lattice_digest(const lw_lattice *lattice) {
     return lw_members_digest(lw_gossip_members(lattice->gossip));
+}
+
+const char *lw_lattice_label(const lw_lattice *lattice, uint64_t node,
+                             char label[LW_MEMBER_LABEL_SIZE]) {
+    return lw_members_label(lw_gossip_members(lattice->gossip), node, label);
+}
+
+bool lw_lattice_names_differ(const lw_lattice *lattice) {
+    const lw_members *members = lw_gossip_members(lattice->gossip);
+    bool differ = true;
+    for (uint32_t index = 0; index < members->count && differ; index++) {
+        const lw_member *member = lw_members_at(members, index);
+        differ = member->state == LW_MEMBER_GONE ||
+                 (member->name.size > 0 && !lw_members_outnamed(members, member->node));
+    }
+    return differ;
 }
 
 bool lw_lattice_alone(const lw_lattice *lattice) {

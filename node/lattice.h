@@ -16,7 +16,7 @@
  *
  * Invariants
  * L1. While this node is the only member there is no fiber, no timer, no bus and no file (the
- *     records of those that have left make it no company).
+ *     records of those that have left make it no company), but for a name that it was given.
  * L2. What the bus says is never evidence about links, nor the other way round (hazards G7, G8);
  *     without a bus nothing moves but what has to (lattice/placement.h).
  * L3. A shard is changed only by its leader, by one step at a time, which is an entry of its log
@@ -40,6 +40,7 @@ typedef struct lw_lattice_options {
     const char *directory;            /* copied, as all texts */
     const char *address;              /* where this node listens, as others reach it */
     const char *zone;                 /* NULL: none */
+    const char *name;                 /* NULL: the one it has, or one that is free */
     uint64_t capacity;                /* 0: not said */
     uint32_t voters;                  /* 0: 3 */
     uint64_t shard_rate;    /* requests a second from which a shard may be split; 0: 2500 */
@@ -63,6 +64,13 @@ void lw_lattice_start(lw_lattice *lattice, lw_store *store, lw_shards *shards, l
 /* Ends fibers and bus, before shards and peers are closed. The calls below go on answering. */
 LW_YIELDS void lw_lattice_stop(lw_lattice *lattice);
 void lw_lattice_close(lw_lattice *lattice);
+/* Whether the folder says who else is, or was, in the lattice. */
+LW_YIELDS bool lw_lattice_knows_others(lw_env *env, const char *directory);
+/* What a member is called (lattice/member.h). Returns `label`. */
+const char *lw_lattice_label(const lw_lattice *lattice, uint64_t node,
+                             char label[LW_MEMBER_LABEL_SIZE]);
+/* Whether no two members are called the same. */
+bool lw_lattice_names_differ(const lw_lattice *lattice);
 /* Whether no other member is, or ever was, known: tombstones count as others. */
 bool lw_lattice_alone(const lw_lattice *lattice);
 /* The same at two nodes that know the same of all members. */

@@ -67,6 +67,15 @@ lw_status lattice_load(lw_env *env, const char *directory, lw_buffer *page) {
     return status;
 }
 
+bool lw_lattice_knows_others(lw_env *env, const char *directory) {
+    lw_buffer page = lw_buffer_in(env->memory);
+    bool others = lattice_load(env, directory, &page) == LW_OK && page.size > 0;
+    lw_reader reader = lw_reader_of(lw_buffer_view(&page));
+    others = others && lw_read_array(&reader) > 1;
+    lw_buffer_reset(&page);
+    return others;
+}
+
 /* ---- writing ------------------------------------------------------------------------------------
  */
 

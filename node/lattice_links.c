@@ -93,10 +93,11 @@ void lattice_meet(lw_lattice *lattice, uint64_t node) {
 lw_status lw_lattice_admit(lw_lattice *lattice, const lw_peer_card *card) {
     const lw_member *member = lw_members_find(lw_gossip_members(lattice->gossip), card->node_id);
     if (member != NULL && member->state == LW_MEMBER_GONE) {
+        char label[LW_MEMBER_LABEL_SIZE];
         return lw_fail(LW_REFUSED,
-                       "node %016" PRIx64 " has left the lattice for good: let it join "
-                       "anew with an empty folder",
-                       card->node_id);
+                       "node %s has left the lattice for good: let it join anew with an empty "
+                       "folder",
+                       lw_lattice_label(lattice, card->node_id, label));
     }
     return LW_OK;
 }

@@ -29,6 +29,7 @@ uint64_t lattice_planted(lw_env *env) {
     bugs |= (uint64_t)LW_BUG(env, "placement.all_must_be_seen") << LW_BUG_ALL_MUST_BE_SEEN;
     bugs |= (uint64_t)LW_BUG(env, "placement.quorum_ignored") << LW_BUG_QUORUM_IGNORED;
     bugs |= (uint64_t)LW_BUG(env, "placement.laggards_are_healthy") << LW_BUG_LAGGARDS_ARE_HEALTHY;
+    bugs |= (uint64_t)LW_BUG(env, "gossip.names_shared") << LW_BUG_NAMES_SHARED;
     return bugs;
 }
 #endif
@@ -149,6 +150,7 @@ static void add_node(lw_lattice *lattice, const lw_member *member, const lw_memb
         .node = member->node,
         .state = member->state,
         .zone = member->zone,
+        .name = member->name,
         .capacity = member->capacity,
         .load = peer.load,
         .linked = peer.linked,
@@ -275,6 +277,8 @@ static void step_ended(step_job *job, lw_status status) {
     lattice_track *track = lattice_track_of(lattice, job->shard);
     const char *name = lw_placement_step_name(job->step.kind);
     uint64_t now_ms = lattice_now_ms(lattice);
+    char label[LW_MEMBER_LABEL_SIZE];
+    (void)lw_lattice_label(lattice, job->step.node, label);
     track->changing = false;
     if (status == LW_OK) {
         LW_MARK(lattice->env, "lattice.step");
@@ -283,16 +287,16 @@ static void step_ended(step_job *job, lw_status status) {
         lattice->place_ms = 0; /* the next one */
         lattice_note(lattice, name, job->step.node, job->shard, "%s", job->step.reason);
         lw_logline(lattice->env, LW_LEVEL_INFO, "a shard moves",
-                   "shard=%" PRIu64 " step=%s node=%016" PRIx64 " reason=\"%s\"", job->shard, name,
-                   job->step.node, job->step.reason);
+                   "shard=%" PRIu64 " step=%s node=%016" PRIx64 " name=%s reason=\"%s\"",
+                   job->shard, name, job->step.node, label, job->step.reason);
         return;
     }
     LW_MARK(lattice->env, "lattice.step_failed");
     lattice->steps_failed++;
     track->wait_ms = now_ms + PAUSE_MS + lw_env_random_below(lattice->env, PAUSE_MS);
     lw_logline(lattice->env, LW_LEVEL_DEBUG, "a shard could not be moved",
-               "shard=%" PRIu64 " step=%s node=%016" PRIx64 " reason=\"%s\"", job->shard, name,
-               job->step.node, lw_error_slot()->text);
+               "shard=%" PRIu64 " step=%s node=%016" PRIx64 " name=%s reason=\"%s\"", job->shard,
+               name, job->step.node, label, lw_error_slot()->text);
 }
 
 LW_YIELDS static void step_main(void *argument) {

@@ -16,12 +16,15 @@ static void nodes(const lw_lattice *lattice, lw_buffer *reply) {
     const lw_members *members = lw_gossip_members(lattice->gossip);
     uint64_t now_ms = lattice_now_ms(lattice);
     lw_member_row *rows = lw_allocate_zero(lattice->memory, (members->count + 1) * sizeof(*rows));
+    char(*labels)[LW_MEMBER_LABEL_SIZE] =
+        lw_allocate(lattice->memory, (members->count + 1) * sizeof(*labels));
     for (uint32_t index = 0; index < members->count; index++) {
         lw_member_row *row = &rows[index];
         lw_gossip_peer peer;
         row->record = lw_members_record(members, index);
         row->heard_ms = row->linked_ms = LW_MEMBER_NEVER;
         uint64_t node = lw_members_at(members, index)->node;
+        row->label = lw_text(lw_members_label(members, node, labels[index]));
         if (node == lattice_self(lattice)) {
             row->self = row->linked = true;
             row->heard_ms = row->linked_ms = 0;
@@ -34,6 +37,7 @@ static void nodes(const lw_lattice *lattice, lw_buffer *reply) {
         }
     }
     lw_member_rows_encode(rows, members->count, reply);
+    lw_free(lattice->memory, labels);
     lw_free(lattice->memory, rows);
 }
 
@@ -99,15 +103,16 @@ static bool is_linked(const lw_lattice *lattice, uint64_t node) {
 /* Has the node do it itself. */
 LW_YIELDS static lw_status pass_on(lw_lattice *lattice, uint64_t node, const lw_request *request) {
     lw_bytes address = lw_lattice_address(lattice, node);
-    char shown[LW_PRINTABLE_SIZE];
+    char shown[LW_PRINTABLE_SIZE], label[LW_MEMBER_LABEL_SIZE];
     if (lattice->peers == NULL || address.size == 0) {
         return lw_fail(LW_NOT_FOUND, "node %016" PRIx64 " is no member of the lattice", node);
     }
     if (!is_linked(lattice, node)) {
+        (void)lw_lattice_label(lattice, node, label);
         return lw_fail(LW_REFUSED,
-                       "%s is not reached, and has to do this itself: start it first; or, if it is "
-                       "lost for good, take it out with lathwork leave --force",
-                       lw_printable(address, shown, sizeof(shown)));
+                       "%s (%s) is not reached, and has to do this itself: start it first; or, if "
+                       "it is lost for good, take it out with lathwork leave --force %s",
+                       label, lw_printable(address, shown, sizeof(shown)), label);
     }
     lw_buffer reply = lw_buffer_in(lattice->memory);
     uint64_t until_ns = lw_env_now(lattice->env) + LATTICE_ASK_MS * LATTICE_NS_PER_MS;
@@ -118,10 +123,11 @@ LW_YIELDS static lw_status pass_on(lw_lattice *lattice, uint64_t node, const lw_
 
 LW_YIELDS static lw_status expel(lw_lattice *lattice, uint64_t node) {
     if (is_linked(lattice, node)) {
+        char label[LW_MEMBER_LABEL_SIZE];
         return lw_fail(LW_REFUSED,
-                       "node %016" PRIx64 " is there: have it leave by itself, without force, so "
-                       "that what it holds moves away first",
-                       node);
+                       "%s is there: have it leave by itself, without force, so that what it holds "
+                       "moves away first",
+                       lw_lattice_label(lattice, node, label));
     }
     LW_TRY(lw_gossip_expel(lattice->gossip, node, lattice_now_ms(lattice)));
     lattice->unsaved = true;

@@ -11,6 +11,7 @@
 #include "client/command.h"
 #include "lattice/bus_nats.h"
 #include "lattice/bus_real.h"
+#include "lattice/member.h"
 #include "node/gc.h"
 #include "node/invite.h"
 #include "node/node.h"
@@ -254,6 +255,7 @@ static LW_YIELDS lw_status open_node(start_work *work) {
         .version = lw_version(),
         .join = command->flags[LW_FLAG_JOIN].text,
         .zone = command->flags[LW_FLAG_ZONE].text,
+        .name = command->flags[LW_FLAG_NAME].text,
         .capacity = command->flags[LW_FLAG_CAPACITY].number,
         .voters = voters[command->flags[LW_FLAG_REPLICATION].number],
         .dead_after_ms = command->flags[LW_FLAG_DEAD_AFTER].number,
@@ -262,6 +264,12 @@ static LW_YIELDS lw_status open_node(start_work *work) {
     };
     char host[LW_HOST_SIZE];
     uint16_t port;
+    if (options.name != NULL && !lw_member_name_sound(lw_text(options.name))) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "--name: a name has 1 to %d letters, digits, points and hyphens, and does "
+                       "not begin with a hyphen",
+                       LW_MEMBER_NAME_MAX);
+    }
     LW_TRY(lw_address_split(options.listen, host, &port));
     options.plain = is_loopback(host);
     if (options.join != NULL && listens_everywhere(options.listen)) {

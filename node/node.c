@@ -164,7 +164,8 @@ static const char *copy_text(lw_memory *memory, const char *text) {
 /* All that are texts. */
 static const char **texts_of(lw_node_options *options, uint32_t index) {
     const char **const texts[] = {&options->directory, &options->listen, &options->version,
-                                  &options->join,      &options->token,  &options->zone};
+                                  &options->join,      &options->token,  &options->zone,
+                                  &options->name};
     return index < sizeof(texts) / sizeof(texts[0]) ? texts[index] : NULL;
 }
 
@@ -247,6 +248,10 @@ uint64_t lw_node_id(const lw_node *node) {
 
 uint64_t lw_node_members_digest(const lw_node *node) {
     return lw_lattice_digest(node->lattice);
+}
+
+bool lw_node_names_differ(const lw_node *node) {
+    return lw_lattice_names_differ(node->lattice);
 }
 
 lw_shards *lw_node_shards(const lw_node *node) {

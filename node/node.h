@@ -21,6 +21,7 @@ typedef struct lw_node_options {
     const char *join;       /* "HOST:PORT" of a member, or several with commas; NULL: nobody's */
     const char *token;      /* text of the token that lets it in; needed once */
     const char *zone;       /* failure domain; NULL: none */
+    const char *name;       /* for people; NULL: the one it has, or a free one such as n4 */
     uint64_t capacity;      /* bytes it is meant for: its share goes by it; 0: as others */
     uint32_t voters;        /* replicas of each shard: 1, 3 or 5; 0: 3 */
     uint64_t dead_after_ms; /* until what a lost node held is rebuilt elsewhere; 0: 5 minutes */
@@ -48,10 +49,12 @@ const char *lw_node_address(const lw_node *node);
 enum { LW_NODE_TOKEN_SIZE = 105 };
 void lw_node_token(const lw_node *node, uint64_t lifetime_ms, char text[LW_NODE_TOKEN_SIZE]);
 /* For tests and simulations, which look at what it holds and knows: its id, its shards (NULL while
- * it closes), and a digest of what it knows of all members. */
+ * it closes), a digest of what it knows of all members, and whether each of them has a name of its
+ * own. */
 uint64_t lw_node_id(const lw_node *node);
 struct lw_shards *lw_node_shards(const lw_node *node);
 uint64_t lw_node_members_digest(const lw_node *node);
+bool lw_node_names_differ(const lw_node *node);
 /* Its account of itself, one JSON object, appended. */
 void lw_node_status_json(lw_node *node, lw_buffer *json);
 

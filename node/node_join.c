@@ -131,18 +131,6 @@ static lw_status check_token(const lw_node *node, lw_token *token) {
     return LW_OK;
 }
 
-/* Whether its folder says who else is there. */
-static LW_YIELDS bool knows_members(const lw_node *node) {
-    char path[LW_PATH_SIZE];
-    lw_handle file = LW_NO_HANDLE;
-    if (lw_path_join(path, node->options.directory, "LATTICE") != LW_OK ||
-        lw_file_open(node->env, path, LW_OPEN_READ_ONLY, &file) != LW_OK) {
-        return false;
-    }
-    lw_file_close(node->env, file);
-    return true;
-}
-
 /* A folder belongs to a lattice once and for all. One that was started alone by mistake is told
  * from one that has joined, or was joined, by having no company. */
 static LW_YIELDS lw_status stay(const lw_node *node, bool alone) {
@@ -166,7 +154,7 @@ lw_status node_join(lw_node *node) {
     if (node->options.join == NULL) {
         return LW_OK;
     }
-    bool knows = knows_members(node);
+    bool knows = lw_lattice_knows_others(node->env, node->options.directory);
     if (belongs && (founded || knows)) {
         return stay(node, founded && !knows);
     }

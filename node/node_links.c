@@ -121,6 +121,11 @@ static void impostor(void *argument, const lw_error *reason) {
     node_end(argument, "the node stops: another runs in its name", reason);
 }
 
+static const char *label_of(void *argument, uint64_t other, char label[LW_MEMBER_LABEL_SIZE]) {
+    const lw_node *node = argument;
+    return lw_lattice_label(node->lattice, other, label);
+}
+
 lw_peers *node_open_peers(lw_node *node) {
     lw_peers_options options = {.identity = &node->identity,
                                 .address = node->address,
@@ -130,6 +135,7 @@ lw_peers *node_open_peers(lw_node *node) {
                                 .link = link_changed,
                                 .admit = admit,
                                 .joins = joins,
+                                .label = label_of,
                                 .impostor = impostor,
                                 .argument = node};
     return lw_peers_open(node->env, &options);
@@ -147,6 +153,7 @@ lw_status node_open_lattice(lw_node *node) {
                                   .directory = node->options.directory,
                                   .address = node->address,
                                   .zone = node->options.zone,
+                                  .name = node->options.name,
                                   .capacity = node->options.capacity,
                                   .voters = node->options.voters,
                                   .shard_rate = node->options.shard_rate,

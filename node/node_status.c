@@ -112,7 +112,7 @@ void lw_node_status_json(lw_node *node, lw_buffer *out) {
     for (int index = 0; index < LW_CLUSTER_ID_SIZE; index++) {
         (void)snprintf(hex + 2 * index, 3, "%02x", node->identity.lattice.id[index]);
     }
-    char node_hex[17];
+    char node_hex[17], label[LW_MEMBER_LABEL_SIZE];
     (void)snprintf(node_hex, sizeof(node_hex), "%016llx",
                    (unsigned long long)node->identity.node_id);
     uint64_t up_ns = lw_env_now(node->env) - node->started_ns;
@@ -122,6 +122,8 @@ void lw_node_status_json(lw_node *node, lw_buffer *out) {
     lw_json_text(&json, "version", lw_text(node->options.version));
     lw_json_text(&json, "cluster", lw_text(hex));
     lw_json_text(&json, "node", lw_text(node_hex));
+    lw_json_text(&json, "name",
+                 lw_text(lw_lattice_label(node->lattice, node->identity.node_id, label)));
     lw_json_number(&json, "incarnation", node->identity.incarnation);
     lw_json_text(&json, "listen", lw_text(node->address));
     lw_json_text(&json, "data", lw_text(node->options.directory));

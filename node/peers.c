@@ -13,6 +13,14 @@ lw_peer *lw_peer_find(const lw_peers *peers, uint64_t id) {
     return node == NULL ? NULL : LW_MAP_ENTRY(node, lw_peer, place);
 }
 
+const char *lw_peers_label(const lw_peers *peers, uint64_t id, char label[LW_MEMBER_LABEL_SIZE]) {
+    if (peers->options.label != NULL) {
+        return peers->options.label(peers->options.argument, id, label);
+    }
+    (void)snprintf(label, LW_MEMBER_LABEL_SIZE, "%016" PRIx64, id);
+    return label;
+}
+
 lw_peer *lw_peer_of(lw_peers *peers, uint64_t id) {
     lw_peer *peer = lw_peer_find(peers, id);
     if (peer != NULL) {
@@ -178,9 +186,9 @@ static void fail_ask(lw_ask *ask, lw_status status, const char *text) {
 }
 
 void lw_peer_fail_asks(lw_peer *peer) {
-    char text[LW_ERROR_TEXT_SIZE];
-    (void)snprintf(text, sizeof(text), "the link to node %016" PRIx64 " broke: %.400s", peer->id,
-                   peer->reason);
+    char text[LW_ERROR_TEXT_SIZE], label[LW_MEMBER_LABEL_SIZE];
+    (void)snprintf(text, sizeof(text), "the link to node %s broke: %.400s",
+                   lw_peers_label(peer->peers, peer->id, label), peer->reason);
     while (peer->asks != NULL) {
         lw_ask *ask = peer->asks;
         remove_ask(peer, ask);
@@ -217,10 +225,11 @@ lw_status lw_peer_take_reply(lw_peer *peer, lw_bytes frame) {
 /* Waits until a request can be sent. */
 LW_YIELDS static lw_status wait_for_link(lw_peer *peer, uint64_t deadline_ns) {
     lw_env *env = peer->peers->env;
+    char label[LW_MEMBER_LABEL_SIZE];
     for (;;) {
         if (peer->wire == NULL && !peer->trying) {
-            return lw_fail(LW_UNAVAILABLE, "node %016" PRIx64 " cannot be reached: %.400s",
-                           peer->id,
+            return lw_fail(LW_UNAVAILABLE, "node %s cannot be reached: %.400s",
+                           lw_peers_label(peer->peers, peer->id, label),
                            peer->peers->closing      ? "this node is stopping"
                            : !peer->known            ? "nobody knows where it is"
                            : peer->reason[0] != '\0' ? peer->reason
@@ -231,7 +240,8 @@ LW_YIELDS static lw_status wait_for_link(lw_peer *peer, uint64_t deadline_ns) {
             return LW_OK;
         }
         if (!lw_env_wait(env, &peer->room, deadline_ns)) {
-            return lw_fail(LW_TIMEOUT, "node %016" PRIx64 " was not reached in time", peer->id);
+            return lw_fail(LW_TIMEOUT, "node %s was not reached in time",
+                           lw_peers_label(peer->peers, peer->id, label));
         }
     }
 }
@@ -259,8 +269,10 @@ LW_YIELDS static lw_status ask_peer(lw_peer *peer, const lw_request *request, ui
     send_request(peer, request, &ask);
     while (!ask.done) {
         if (!lw_env_wait(peer->peers->env, &ask.done_queue, deadline_ns) && !ask.done) {
+            char label[LW_MEMBER_LABEL_SIZE];
             remove_ask(peer, &ask);
-            return lw_fail(LW_TIMEOUT, "node %016" PRIx64 " did not answer in time", peer->id);
+            return lw_fail(LW_TIMEOUT, "node %s did not answer in time",
+                           lw_peers_label(peer->peers, peer->id, label));
         }
     }
     return ask.error.status == LW_OK ? LW_OK : lw_fail(ask.error.status, "%s", ask.error.text);
@@ -272,7 +284,9 @@ lw_status lw_peers_ask(lw_peers *peers, uint64_t node, const lw_request *request
     LW_ASSERT(lw_fiber_current() != NULL);
     lw_peer *peer = lw_peer_find(peers, node);
     if (peer == NULL || peers->closing) {
-        return lw_fail(LW_UNAVAILABLE, "node %016" PRIx64 " cannot be reached: %s", node,
+        char label[LW_MEMBER_LABEL_SIZE];
+        return lw_fail(LW_UNAVAILABLE, "node %s cannot be reached: %s",
+                       lw_peers_label(peers, node, label),
                        peers->closing ? "this node is stopping" : "nobody knows where it is");
     }
     peer->holds++;

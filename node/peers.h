@@ -26,6 +26,7 @@
 
 #include "base/env.h"
 #include "lattice/greeting.h"
+#include "lattice/member.h"
 #include "lattice/message.h"
 #include "storage/identity.h"
 
@@ -63,6 +64,8 @@ typedef struct lw_peers_options {
      * appended to `members`, opaque here. Another status than LW_OK, with words, turns it away.
      * NULL: this node takes nobody in. */
     LW_YIELDS lw_status (*joins)(void *argument, const lw_peer_card *newcomer, lw_buffer *members);
+    /* What people call a node, put into `label`, which it returns. NULL: its id. */
+    const char *(*label)(void *argument, uint64_t node, char label[LW_MEMBER_LABEL_SIZE]);
     /* Whether a token was revoked. Must not suspend. NULL: none is. */
     bool (*revoked)(void *argument, uint64_t token_id);
     /* Another process runs with our identity, or ours is an old copy: this one has to stop, with

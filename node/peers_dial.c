@@ -171,9 +171,11 @@ static void link_up(lw_peer *peer, lw_wire *wire) {
     peers->figures.links_made++;
     if (!peer->up_again_told) {
         peer->up_again_told = true;
-        char address[LW_PRINTABLE_SIZE];
-        lw_logline(peers->env, LW_LEVEL_INFO, "linked", "node=%016" PRIx64 " address=\"%s\"",
-                   peer->id, lw_printable(lw_text(peer->address), address, sizeof(address)));
+        char address[LW_PRINTABLE_SIZE], label[LW_MEMBER_LABEL_SIZE];
+        lw_logline(peers->env, LW_LEVEL_INFO, "linked",
+                   "node=%016" PRIx64 " name=%s address=\"%s\"", peer->id,
+                   lw_peers_label(peers, peer->id, label),
+                   lw_printable(lw_text(peer->address), address, sizeof(address)));
     }
     wire->room = &peer->room;
     lw_queue_wake_all(&peer->room);
@@ -236,9 +238,10 @@ static void log_failure(lw_peer *peer) {
     }
     peer->logged_ns = now_ns;
     peer->up_again_told = false;
-    char address[LW_PRINTABLE_SIZE], reason[LW_ERROR_TEXT_SIZE];
+    char address[LW_PRINTABLE_SIZE], reason[LW_ERROR_TEXT_SIZE], label[LW_MEMBER_LABEL_SIZE];
     lw_logline(peers->env, LW_LEVEL_WARN, "not linked",
-               "node=%016" PRIx64 " address=\"%s\" reason=\"%s\"", peer->id,
+               "node=%016" PRIx64 " name=%s address=\"%s\" reason=\"%s\"", peer->id,
+               lw_peers_label(peers, peer->id, label),
                lw_printable(lw_text(peer->address), address, sizeof(address)),
                lw_printable(lw_text(peer->reason), reason, sizeof(reason)));
 }

@@ -103,6 +103,8 @@ struct lw_ask {
 /* ---- peers.c ------------------------------------------------------------------------------ */
 
 lw_peer *lw_peer_find(const lw_peers *peers, uint64_t id);
+/* What people call it. Returns `label`. */
+const char *lw_peers_label(const lw_peers *peers, uint64_t id, char label[LW_MEMBER_LABEL_SIZE]);
 /* Found or made. */
 lw_peer *lw_peer_of(lw_peers *peers, uint64_t id);
 /* Frees it if nobody refers to it any more. */

@@ -74,6 +74,7 @@ static void make_arguments(up_work *work, uint32_t index, up_arguments *made) {
     add_pair(work, made, "lathwork", "start");
     add_pair(work, made, "--data", node->folder);
     add_pair(work, made, "--listen", node->listen);
+    add_pair(work, made, "--name", node->name);
     add_pair(work, made, "--color", "never");
     for (size_t each = 0; each < sizeof(handed_on) / sizeof(handed_on[0]); each++) {
         if (lw_command_given(work->command, handed_on[each])) {

@@ -46,6 +46,9 @@ static bool all_serve(const look *at) {
         if (first != NULL && its != digest) {
             return no(at, "%s and %s do not know the same members", first, node->name);
         }
+        if (!lw_node_names_differ(node->node)) {
+            return no(at, "%s knows two members of one name, or one without", node->name);
+        }
         digest = its;
         first = node->name;
     }

@@ -377,6 +377,64 @@ static void a_newcomer_learns_ten_thousand_shards(void **state) {
 /* ---- cures taken out ----------------------------------------------------------------------------
  */
 
+/* ---- names --------------------------------------------------------------------------------------
+ */
+
+static bool names_differ(const gossip_world *world) {
+    for (uint32_t index = 0; index < world->count; index++) {
+        const lw_members *members = lw_gossip_members(world->nodes[index]);
+        for (uint32_t place = 0; place < members->count; place++) {
+            if (lw_members_outnamed(members, lw_members_at(members, place)->node)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* Whoever joins takes the next name it knows of none to have: all at once, that is the same one. */
+static void those_that_take_one_name_at_once_end_with_names_of_their_own(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(9, 12);
+    world->loss_percent = 20;
+    world->delay_ms = 100;
+    for (uint32_t index = 0; index < world->count; index++) {
+        lw_bytes name = index < 6 ? (lw_bytes){0} : lw_text("db");
+        assert_int_equal(lw_gossip_set_name(world->nodes[index], name, world->now_ms), LW_OK);
+    }
+    for (uint32_t index = 1; index < world->count; index++) {
+        gossip_introduce(world, 0, index);
+    }
+    gossip_run(world, 30 * 1000);
+    (void)gossip_settle(world, 100);
+    assert_true(names_differ(world));
+    uint32_t numbered = 0;
+    for (uint32_t index = 0; index < world->count; index++) {
+        lw_bytes name = lw_gossip_self(world->nodes[index])->name;
+        numbered += name.data[0] == 'n';
+        assert_int_equal(lw_starts_with(name, lw_text("db")), index >= 6);
+    }
+    assert_int_equal(numbered, 6);
+    gossip_world_close(world);
+}
+
+static void a_name_that_is_taken_is_refused_and_one_of_the_gone_is_not(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(3, 13);
+    join_all(world);
+    (void)gossip_settle(world, 20);
+    assert_int_equal(lw_gossip_set_name(world->nodes[0], lw_text("db"), world->now_ms), LW_OK);
+    (void)gossip_settle(world, 20);
+    assert_int_equal(lw_gossip_set_name(world->nodes[1], lw_text("db"), world->now_ms), LW_REFUSED);
+    assert_int_equal(lw_gossip_self(world->nodes[1])->name.size, 0);
+    assert_int_equal(lw_gossip_expel(world->nodes[1], world->ids[0], world->now_ms), LW_OK);
+    char label[LW_MEMBER_LABEL_SIZE];
+    assert_string_equal(lw_members_label(lw_gossip_members(world->nodes[1]), world->ids[0], label),
+                        "db");
+    assert_int_equal(lw_gossip_set_name(world->nodes[1], lw_text("db"), world->now_ms), LW_OK);
+    gossip_world_close(world);
+}
+
 static void planted_bugs_show(void **state) {
     static const struct {
         lw_planted_bug bug;
@@ -388,6 +446,7 @@ static void planted_bugs_show(void **state) {
         {LW_BUG_SILENCE_IS_DEATH, silence_on_the_bus_says_nothing_of_links},
         {LW_BUG_WORDS_ARE_LINKS, a_broken_link_is_death_only_after_the_grace},
         {LW_BUG_SENDER_UNCHECKED, what_is_not_signed_by_its_sender_is_dropped},
+        {LW_BUG_NAMES_SHARED, those_that_take_one_name_at_once_end_with_names_of_their_own},
     };
     for (size_t index = 0; index < sizeof(planted_in) / sizeof(planted_in[0]); index++) {
         assert_false(unit_story_fails(planted_in[index].story, state));
@@ -460,6 +519,8 @@ int main(void) {
         cmocka_unit_test(a_bad_bus_only_takes_longer),
         cmocka_unit_test(all_is_healed_after_a_bus_that_lost_everything),
         cmocka_unit_test(a_newcomer_learns_ten_thousand_shards),
+        cmocka_unit_test(those_that_take_one_name_at_once_end_with_names_of_their_own),
+        cmocka_unit_test(a_name_that_is_taken_is_refused_and_one_of_the_gone_is_not),
         cmocka_unit_test(planted_bugs_show),
         cmocka_unit_test(figures),
     };

@@ -86,6 +86,7 @@ three_nodes() {
     ok "three lines" $(($(wc -l <out) == 3)) "$(cat out)"
     expect "nodes as JSON" 0 -- lw nodes --json
     json "all are up" 'len(j["nodes"]) == 3 and all(n["up"] and n["state"] == "up" for n in j["nodes"])'
+    json "each has its name" 'sorted((n["address"], n["name"]) for n in j["nodes"]) == [("127.0.0.1:%d" % ('$port' + i), "n%d" % (i + 1)) for i in range(3)]'
     json "one is asked" '[n["address"] for n in j["nodes"] if n["self"]] == ["127.0.0.1:'$port'"]'
     expect "shards as JSON" 0 -- lw shards --json
     json "three voters" '[r["role"] for r in j[0]["replicas"]] == ["voter"] * 3 and j[0]["address"]'
@@ -107,6 +108,14 @@ leaders_move() {
     expect "shards then" 0 -- lw shards --json
     json "it leads" 'j[0]["leader"] == "'"$target"'"'
     expect "to nobody" 2 "no member" -- lw transfer 1 zz
+    expect "which says who there is" 2 "n2 (127.0.0.1:$((port + 1)))" -- lw transfer 1 n
+    expect "to one by its name" 0 -- lw transfer 1 n2
+    expect "shards by name" 0 -- lw shards
+    ok "it leads" $(($(cut -f 7,8 out | grep -cx "n2	127.0.0.1:$((port + 1))") == 1)) "$(cat out)"
+    expect "by part of an address, which is none" 2 "no member" -- lw ping 127.0.0.1
+    expect "a member answers by its name" 0 -- lw ping n3
+    expect "what happened, by name" 0 -- lw events
+    ok "it names members" $(($(cut -f 2,3 out | grep -c "promote	n[23]") == 2)) "$(cat out)"
     expect "of no shard" 2 "no number" -- lw transfer first "$target"
     expect "of none there is" 2 "no shard 77" -- lw transfer 77 "$target"
     expect "a move to who holds it" 0 -- lw move 1 "$target"
@@ -121,8 +130,9 @@ one_dies() {
     await 5 grep -q '^n3 | ended (signal 9)' up.err
     ok "and up says so" $((!$?)) "$(tail -n 3 up.err)"
     ok "its broker is gone with it" $(($(brokers) == 2))
-    expect "it cannot be told to leave" 6 "is not reached" -- lw leave "127.0.0.1:$((port + 2))"
-    expect "nor to drain" 6 "is not reached" -- lw drain "127.0.0.1:$((port + 2))"
+    expect "it cannot be told to leave" 6 "n3 (127.0.0.1:$((port + 2))) is not reached" -- lw leave "127.0.0.1:$((port + 2))"
+    expect "nor to drain" 6 "lathwork leave --force n3" -- lw drain n3
+    expect "nor asked whether it is there" 3 "cannot be reached" -- lw ping n3
     expect "writes go on" 0 -- lw put greeting again
     expect "reads too" 0 -- lw get greeting
     ok "what was written" $(($(grep -cx again out) == 1)) "$(cat out)"
@@ -248,6 +258,8 @@ join_refused() {
     expect "a token for ever" 2 "1000h" -- lw token --data lattice/n1 --expires 1001h
     expect "more nodes than a machine is for" 2 "at most 64" -- lw up -n 65 --data d7
     expect "an even number of copies" 2 "--replication" -- lw start --data d7 --listen "$listen" --replication 2
+    expect "a name that is none" 2 "--name" -- lw start --data d7 --listen "$listen" --name "n 4"
+    expect "a name that another has" 6 "is called n2 already" -- lw start --data d8 --listen "$listen" --join "$member" --token-file token --bus none --name n2
     expect "a token of no folder" 2 -- lw token --data nowhere
     expect "a bus that is none" 2 "child, none" -- lw start --data d5 --listen "$listen" --bus carrier-pigeon
     expect "a bus that is nowhere" 2 "HOST:PORT of a NATS server" -- lw start --data d5 --listen "$listen" --bus nats://127.0.0.1:99999
@@ -260,13 +272,14 @@ one_joins_and_leaves() {
     await 20 grep -q "listening on $listen" d4.out
     ok "a fourth node joins" $((!$?)) "$(tail -n 3 d4.err)"
     lw nodes --json >out
+    json "it is called what comes next" '[n["name"] for n in j["nodes"] if n["address"] == "'$listen'"] == ["n4"]'
     json "in its zone" '[n["zone"] for n in j["nodes"] if n["address"] == "'$listen'"] == ["attic"]'
     cp -r d4 copy
     expect "its folder, copied, is no other node's" 6 "a data folder was copied" -- lw start --data copy --listen "127.0.0.1:$((port + 10))" --bus none
     ok "and no disk is blamed" $((! $(grep -c disk err))) "$(tail -n 3 err)"
-    expect "it drains" 0 "empties" -- lw drain "$listen"
+    expect "it drains" 0 "n4 ($listen) empties" -- lw drain n4
     expect "it fills again" 0 "fills" -- lw drain --undo "$listen"
-    expect "it leaves" 0 "leaves" -- lw leave "$listen"
+    expect "it leaves" 0 "leaves" -- lw leave n4
     await 20 sh -c "! kill -0 $fourth 2>/dev/null"
     ok "and ends" $((!$?)) "$(tail -n 3 d4.err)"
     expect "its folder is of no more use" 6 -- lw start --data d4 --listen "$listen"
@@ -283,6 +296,23 @@ nobody_there_yet() {
     ok "a node whose member is not there says that it waits" $((!$?)) "$(tail -n 3 early.err)"
     kill -9 $early
     wait $early 2>/dev/null
+}
+
+# A name is given once, and stays: in the folder of a node that is alone, too.
+a_node_of_a_given_name() {
+    local listen=127.0.0.1:$((port + 33)) pid round
+    for round in --name=db.east ""; do
+        # shellcheck disable=SC2086
+        "$program" start --data named --listen "$listen" --bus none $round >named.out 2>named.err &
+        pid=$!
+        await 10 grep -q 'listening' named.out
+        lw nodes --json --addr "$listen" >out
+        json "it is called what it was given ($round)" '[n["name"] for n in j["nodes"]] == ["db.east"]'
+        expect "and its account says so" 0 -- lw status --json --addr "$listen"
+        json "too" 'j["name"] == "db.east"'
+        kill -TERM $pid
+        wait $pid
+    done
 }
 
 no_nats_server() {
@@ -318,6 +348,7 @@ locks_over_nodes
 folder_lost
 end INT
 nobody_there_yet
+a_node_of_a_given_name
 no_nats_server
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -43,7 +43,9 @@ static lw_member member_of(const lw_identity *identity, uint64_t incarnation, ui
                        .address = lw_text("10.0.0.1:7400"),
                        .bus_address = lw_text("127.1.2.3:6248"),
                        .zone = lw_text("east"),
-                       .capacity = 1 << 30};
+                       .capacity = 1 << 30,
+                       .name = lw_text("n7"),
+                       .named = 3};
 }
 
 static lw_bytes sign(story *of, lw_member member, uint32_t identity) {
@@ -71,6 +73,8 @@ static void a_record_comes_back_as_it_was(void **state) {
     assert_true(lw_equal(read.bus_address, lw_text("127.1.2.3:6248")));
     assert_true(lw_equal(read.zone, lw_text("east")));
     assert_int_equal(read.capacity, 1 << 30);
+    assert_true(lw_equal(read.name, lw_text("n7")));
+    assert_int_equal(read.named, 3);
 }
 
 static void a_record_with_one_bit_changed_is_refused(void **state) {
@@ -128,6 +132,84 @@ static void a_record_of_another_lattice_is_refused(void **state) {
     uint8_t other[LW_MEMBER_CLUSTER_SIZE] = "another lattice";
     lw_member read;
     assert_int_equal(lw_member_verify(record_of(of, 1, 1, 1), other, &read), LW_REFUSED);
+}
+
+/* The forged records are of that format, too. */
+static void a_record_of_before_there_were_names_has_none(void **state) {
+    story *of = *state;
+    lw_members members = set_in(of);
+    char label[LW_MEMBER_LABEL_SIZE], id[17];
+    assert_int_equal(lw_members_merge(&members, forge(of, 1, 1, LW_MEMBER_UP)), LW_MEMBER_NEW);
+    const lw_member *member = lw_members_at(&members, 0);
+    assert_int_equal(member->name.size, 0);
+    (void)snprintf(id, sizeof(id), "%016llx", (unsigned long long)member->node);
+    assert_string_equal(lw_members_label(&members, member->node, label), id);
+}
+
+/* ---- names --------------------------------------------------------------------------------------
+ */
+
+static void names_are_letters_digits_points_and_hyphens(void **state) {
+    (void)state;
+    static const char *const good[] = {"n1", "a", "db-1.example.org", "0",
+                                       "12345678901234567890123456789012"};
+    static const char *const bad[] = {
+        "", "-n", "n 1", "n/1", "n:1", "n\n", "\xc3\xa4", "123456789012345678901234567890123"};
+    for (size_t index = 0; index < sizeof(good) / sizeof(good[0]); index++) {
+        assert_true(lw_member_name_sound(lw_text(good[index])));
+    }
+    for (size_t index = 0; index < sizeof(bad) / sizeof(bad[0]); index++) {
+        assert_false(lw_member_name_sound(lw_text(bad[index])));
+    }
+}
+
+static uint64_t put_named(story *of, lw_members *members, uint32_t identity, const char *name,
+                          uint64_t named, lw_member_state state) {
+    lw_member member = member_of(&of->identities[identity], 1, 1);
+    member.name = lw_text(name);
+    member.named = named;
+    member.state = state;
+    assert_int_equal(lw_members_merge(members, sign(of, member, identity)), LW_MEMBER_NEW);
+    return member.node;
+}
+
+static void the_earlier_claim_keeps_a_name(void **state) {
+    story *of = *state;
+    lw_members members = set_in(of);
+    char label[LW_MEMBER_LABEL_SIZE];
+    uint64_t late = put_named(of, &members, 1, "db", 5, LW_MEMBER_UP);
+    assert_string_equal(lw_members_label(&members, late, label), "db");
+    uint64_t early = put_named(of, &members, 2, "db", 4, LW_MEMBER_UP);
+    uint64_t gone = put_named(of, &members, 3, "db", 1, LW_MEMBER_GONE);
+    assert_string_equal(lw_members_label(&members, early, label), "db");
+    assert_true(lw_members_outnamed(&members, late));
+    assert_false(lw_members_outnamed(&members, early));
+    assert_memory_equal(lw_members_label(&members, late, label), "db-", 3);
+    assert_int_equal(strlen(label), 9);
+    assert_int_equal(strlen(lw_members_label(&members, gone, label)), 16);
+}
+
+static void expect_free(const lw_members *members, const char *wanted, uint64_t node,
+                        const char *expected) {
+    char name[LW_MEMBER_NAME_MAX + 1];
+    uint64_t named = 0;
+    lw_members_free_name(members, lw_text(wanted), node, name, &named);
+    assert_string_equal(name, expected);
+    assert_int_equal(named, 10);
+}
+
+static void a_free_name_is_next_to_the_one_that_was_wanted(void **state) {
+    story *of = *state;
+    lw_members members = set_in(of);
+    (void)put_named(of, &members, 1, "n1", 1, LW_MEMBER_UP);
+    (void)put_named(of, &members, 2, "n4", 2, LW_MEMBER_GONE);
+    (void)put_named(of, &members, 3, "db", 3, LW_MEMBER_UP);
+    (void)put_named(of, &members, 4, "db-2", 9, LW_MEMBER_UP);
+    (void)put_named(of, &members, 5, "12345678901234567890123456789012", 4, LW_MEMBER_UP);
+    expect_free(&members, "", 77, "n5"); /* not that of one that is gone: events tell of it */
+    expect_free(&members, "n1", 77, "n5");
+    expect_free(&members, "db", 77, "db-3");
+    expect_free(&members, "12345678901234567890123456789012", 77, "123456789012345678901234567-2");
 }
 
 /* ---- the set ------------------------------------------------------------------------------------
@@ -281,6 +363,7 @@ static void the_answer_to_nodes_comes_back_as_it_was(void **state) {
          .linked = true,
          .heard_ms = LW_MEMBER_NEVER,
          .linked_ms = 70,
+         .label = lw_text("n7"),
          .load = {.bytes = 1, .shards = 2, .leaders = 3, .reads = 4, .writes = 5, .receiving = 6}}};
     lw_buffer body = lw_buffer_in(of->memory);
     lw_member_rows_encode(rows, 2, &body);
@@ -293,6 +376,7 @@ static void the_answer_to_nodes_comes_back_as_it_was(void **state) {
     assert_true(row.self);
     assert_int_equal(row.member.incarnation, 4);
     assert_int_equal(lw_member_row_next(&reader, &row), LW_OK);
+    assert_true(lw_equal(row.label, lw_text("n7")));
     assert_true(row.linked && row.heard_ms == LW_MEMBER_NEVER && row.linked_ms == 70);
     assert_memory_equal(&row.load, &rows[1].load, sizeof(row.load));
     assert_int_not_equal(lw_member_row_next(&reader, &row), LW_OK);
@@ -327,6 +411,10 @@ int main(void) {
         STORY(a_record_with_one_bit_changed_is_refused),
         STORY(nobody_signs_for_another),
         STORY(a_record_of_another_lattice_is_refused),
+        STORY(a_record_of_before_there_were_names_has_none),
+        STORY(names_are_letters_digits_points_and_hyphens),
+        STORY(the_earlier_claim_keeps_a_name),
+        STORY(a_free_name_is_next_to_the_one_that_was_wanted),
         STORY(the_later_record_stands),
         STORY(gone_is_for_ever),
         STORY(any_three_records_merge_alike_in_any_order),
