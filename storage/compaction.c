@@ -24,7 +24,7 @@ LW_YIELDS static void keep_pace(lw_tree *tree, size_t *merged) {
     lw_store *store = tree->store;
     uint64_t now_ns = lw_env_now(store->env), wait_ns = 0;
     bool urgent = store->squeezing || tree->compact_done < tree->compact_wanted;
-    if (!urgent) {
+    if (!urgent && !tree->dropped) {
         double pressure = lw_pressure_most(lw_tree_pressure(tree, 0));
         wait_ns = lw_pace_compaction(&store->pace, pressure, tree->need.work, *merged, now_ns);
     }
@@ -54,6 +54,10 @@ LW_YIELDS static lw_status write_outputs(lw_tree *tree, lw_merge *merge, lw_siev
         lw_work_done_on(&work, size);
         if (merged >= PACE_SIZE) {
             keep_pace(tree, &merged);
+        }
+        if (tree->dropped) { /* nobody wants what it would come to */
+            LW_MARK(tree->store->env, "store.compaction_given_up");
+            return lw_tree_gone(tree);
         }
     }
     return lw_output_finish(output);
