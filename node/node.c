@@ -25,8 +25,10 @@ static void tree_damaged(void *argument, lw_tree *tree) {
     }
 }
 
+/* What dies before there are shards is told by the call that opens the node. */
 static void store_died(void *argument, const lw_error *reason) {
     lw_node *node = argument;
+    node->store_died = *reason;
     if (node->shards != NULL) {
         lw_shards_store_died(node->shards, reason);
     }
@@ -112,6 +114,9 @@ LW_YIELDS static lw_status open_parts(lw_node *node) {
     node->peers = node_open_peers(node);
     LW_TRY(replay_log(node));
     LW_TRY(lw_shards_start(node->shards, node->log));
+    if (node->store_died.status != LW_OK) {
+        return lw_fail(node->store_died.status, "%s", node->store_died.text);
+    }
     LW_TRY(lw_gc_start(node->gc, node->shards));
     lw_lattice_start(node->lattice, node->store, node->shards, node->peers);
     return LW_OK;

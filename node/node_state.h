@@ -26,6 +26,7 @@ struct lw_node {
     lw_node_options options; /* strings are copies */
     lw_node_identity identity;
     lw_store *store;
+    lw_error store_died; /* LW_OK: it has not */
     lw_log *log;
     lw_shards *shards;
     lw_gc *gc;

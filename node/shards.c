@@ -289,6 +289,7 @@ static void die(lw_shards *shards, const lw_error *reason) {
         return;
     }
     shards->dead = true;
+    shards->reason = why;
     lw_queue_wake_all(&shards->stop);
     lw_queue_wake_all(&shards->grown);
     lw_timestamps_stop(shards->timestamps);
@@ -521,6 +522,10 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
     LW_TRY(check_coverage(shards));
     for (uint32_t index = 0; index < shards->count; index++) {
         LW_TRY(lw_replica_start(shards->sorted[index]->replica, log));
+    }
+    if (shards->dead) { /* a replica that does not lead needs nothing of a disk to start */
+        LW_MARK(shards->env, "shards.died_at_start");
+        return lw_fail(shards->reason.status, "%s", shards->reason.text);
     }
     shards->serving = true;
     shards_split_start(shards);

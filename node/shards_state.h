@@ -70,6 +70,7 @@ struct lw_shards {
     uint32_t background_count;                  /* fibers of its own */
     lw_queue idle;                              /* woken when the last one ended */
     bool serving, dead;
+    lw_error reason; /* when dead */
     bool settled;    /* no shard waits any more for sessions of before the start */
     lw_queue stop;   /* where pauses are slept; woken at the end */
     lw_queue patrol; /* where the patrol rests while all replicas here lead */
