@@ -379,7 +379,8 @@ LW_YIELDS static void look_after(lw_shards *shards, uint64_t id) {
     if (node != 0 && shards_describe_by(shards, node, id, &reply, &told, &applied) == LW_OK &&
         (member = shards_member_of(shards, id)) != NULL && !member->leaving) {
         lw_replica_descriptor(member->replica, &known);
-        if (told.epoch.config_version > known.epoch.config_version &&
+        /* It may have applied itself what took it out, and nobody tells it again. */
+        if (told.epoch.config_version >= known.epoch.config_version &&
             !shards_names(&told, shards->options.node)) {
             LW_MARK(shards->env, "shards.found_to_be_gone");
             send_away(shards, member, told.epoch, applied);
