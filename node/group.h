@@ -154,6 +154,8 @@ bool lw_group_may_change(const lw_group *group);
  * says when it does. LW_UNAVAILABLE, LW_REFUSED: not now. */
 LW_MUST_USE lw_status lw_group_transfer(lw_group *group, uint64_t node);
 
+/* Ends its silence, so that a leader hears of all members again. */
+void lw_group_wake(lw_group *group);
 /* Stands for election without waiting for silence: of a group that is new, as all of it knows who
  * is to lead first. Nothing happens if it leads, or is no voter. */
 void lw_group_campaign(lw_group *group);

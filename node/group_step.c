@@ -107,6 +107,13 @@ void lw_group_campaign(lw_group *group) {
     }
 }
 
+void lw_group_wake(lw_group *group) {
+    if (group->raft != NULL && !group->dead && !group->halted) {
+        lw_raft_wake(group->raft, lw_env_now(group->env));
+        groups_dirty(group->groups, group);
+    }
+}
+
 static void leave_joint(lw_group *group) {
     lw_raft_config left = lw_raft_config_left(&group->raft->config);
     lw_group_members members = group_members_of(&left);

@@ -178,7 +178,8 @@ static void look_around(lw_lattice *lattice, const lw_member_load *own) {
     }
 }
 
-/* A learner may become a voter when the group says so; a voter counts while it keeps up. */
+/* A voter counts while it keeps up. A learner may become one when the group says so: one at rest
+ * has not heard of it for long, and looks again when it is asked to. */
 static uint32_t progress_of(const lw_replica *replica, lw_placement_progress *progress) {
     lw_group_figures figures;
     lw_replica_group_figures(replica, &figures);
@@ -191,8 +192,9 @@ static uint32_t progress_of(const lw_replica *replica, lw_placement_progress *pr
             const lw_shard_replica *member = &figures.members.replicas[place];
             learner = learner || (member->node == peer->node && member->role == LW_REPLICA_LEARNER);
         }
+        bool has_all = keeps_up && peer->match >= figures.last_index;
         progress[index] = (lw_placement_progress){
-            .node = peer->node, .caught_up = learner ? peer->caught_up : keeps_up};
+            .node = peer->node, .caught_up = learner ? peer->caught_up || has_all : keeps_up};
     }
     return figures.peer_count;
 }

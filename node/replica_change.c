@@ -16,9 +16,11 @@
 #include "node/replica_state.h"
 
 enum {
-    ENTRY_SIZE = 4096,   /* of a change, without the keys, rounded up */
-    TRANSFER_MS = 3000,  /* until the other one leads */
-    FINISH_PAUSE_MS = 50 /* until leaving the old set is tried again */
+    ENTRY_SIZE = 4096,    /* of a change, without the keys, rounded up */
+    TRANSFER_MS = 3000,   /* until the other one leads */
+    FINISH_PAUSE_MS = 50, /* until leaving the old set is tried again */
+    HEAR_MS = 500,        /* of a learner, in a group that was at rest */
+    HEAR_PAUSE_MS = 20,
 };
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -275,6 +277,30 @@ void replica_reshape_end(lw_replica *replica) {
     lw_queue_wake_all(&replica->roles_changed);
 }
 
+static bool seems_behind(const lw_group_figures *figures, uint64_t node) {
+    for (uint32_t index = 0; index < figures->members.count; index++) {
+        const lw_shard_replica *each = &figures->members.replicas[index];
+        if (each->node == node && each->role == LW_REPLICA_LEARNER) {
+            return check_caught_up(figures, node) != LW_OK;
+        }
+    }
+    return false;
+}
+
+/* A group at rest has not heard of its learners for long: does so, if the one that is to vote seems
+ * to be behind. */
+LW_YIELDS static void hear_of(replica_call *call, uint64_t learner, lw_group_figures *figures) {
+    lw_replica *replica = call->replica;
+    uint64_t until_ns = lw_env_now(replica->env) + HEAR_MS * NS_PER_MS;
+    lw_group_figures_get(replica->group, figures);
+    while (seems_behind(figures, learner) && replica_call_gate(call) == LW_OK &&
+           lw_env_now(replica->env) < until_ns) {
+        lw_group_wake(replica->group);
+        lw_env_sleep(replica->env, HEAR_PAUSE_MS * NS_PER_MS);
+        lw_group_figures_get(replica->group, figures);
+    }
+}
+
 /* `next` may have more members than this node: what it has collected alone goes along. */
 LW_YIELDS static lw_status propose_change(lw_replica *replica, const lw_group_members *next) {
     replica->spreading = true;
@@ -287,8 +313,10 @@ LW_YIELDS static lw_status change(replica_call *call, const lw_change_replicas_r
     lw_group_members before, after;
     lw_group_figures figures;
     LW_TRY(replica_call_room(call, ENTRY_SIZE + 2 * replica->descriptor_bytes.size));
-    LW_TRY(replica_confirm(call)); /* a group at rest has not heard of its learners for long */
-    lw_group_figures_get(replica->group, &figures);
+    LW_TRY(replica_confirm(call));
+    hear_of(call, request->voter, &figures);
+    LW_TRY(replica_call_gate(call));
+    LW_TRY(replica_check_epoch(call));
     replica_members(replica, &before);
     after = before;
     LW_TRY(replica_members_plan(replica->env, &figures, request, replica->options.node, &after));
