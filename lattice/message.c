@@ -12,7 +12,7 @@ enum {
     SPLIT_FIELDS = 1,
     CHANGE_REPLICAS_FIELDS = 4,
     TRANSFER_FIELDS = 1,
-    DESCRIBE_FIELDS = 3,
+    DESCRIBE_FIELDS = 4,
 };
 
 static const char hello_magic[] = "LW01";
@@ -328,6 +328,7 @@ void lw_describe_request_encode(const lw_describe_request *request, lw_buffer *b
     lw_write_u64(body, request->shard);
     lw_write_u64(body, request->index);
     lw_write_u64(body, request->digest);
+    lw_write_u64(body, request->renews);
 }
 
 lw_status lw_describe_request_decode(lw_bytes body, lw_describe_request *request) {
@@ -336,6 +337,7 @@ lw_status lw_describe_request_decode(lw_bytes body, lw_describe_request *request
     lw_describe_request read = {.shard = lw_read_u64(&reader)};
     read.index = lw_read_u64(&reader);
     read.digest = lw_read_u64(&reader);
+    read.renews = lw_read_u64(&reader);
     lw_read_skip(&reader, extra);
     if (!lw_reader_done(&reader) || read.shard == 0) {
         return lw_fail(LW_INVALID_ARGUMENT, "a request to describe a shard is not well-formed");
@@ -348,12 +350,14 @@ void lw_describe_tail_write(const lw_describe_tail *tail, lw_buffer *reply) {
     lw_write_u64(reply, tail->applied);
     lw_write_u64(reply, tail->index);
     lw_write_u64(reply, tail->digest);
+    lw_write_u64(reply, tail->damaged);
 }
 
 void lw_describe_tail_read(lw_reader *reader, lw_describe_tail *tail) {
     tail->applied = lw_read_u64(reader);
     tail->index = lw_read_u64(reader);
     tail->digest = lw_read_u64(reader);
+    tail->damaged = lw_read_u64(reader) != 0;
 }
 
 void lw_transfer_request_encode(const lw_transfer_request *request, lw_buffer *body) {

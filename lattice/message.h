@@ -205,11 +205,13 @@ LW_MUST_USE lw_status lw_change_replicas_request_decode(lw_bytes body,
 
 /* DESCRIBE: the asker has heard of a replica here, or from here, and wants to know what this node
  * knows of its shard. The reply is the descriptor of the replica here, as TOPOLOGY has it, and
- * behind that three u64, as below.
+ * behind that four u64, as below.
  * LW_NOT_FOUND if there is none. */
 typedef struct lw_describe_request {
     uint64_t shard;
     uint64_t index, digest; /* what the asker has applied (hazard R17); index 0: it does not say */
+    uint64_t
+        renews; /* the node whose replica is damaged, and who leads sends a snapshot; 0: none */
 } lw_describe_request;
 void lw_describe_request_encode(const lw_describe_request *request, lw_buffer *body);
 LW_MUST_USE lw_status lw_describe_request_decode(lw_bytes body, lw_describe_request *request);
@@ -217,6 +219,7 @@ LW_MUST_USE lw_status lw_describe_request_decode(lw_bytes body, lw_describe_requ
 typedef struct lw_describe_tail {
     uint64_t applied;       /* the entry up to which the replica has come */
     uint64_t index, digest; /* what it has applied up to the index asked about; 0: not known */
+    bool damaged;           /* ... and some of it cannot be read */
 } lw_describe_tail;
 void lw_describe_tail_write(const lw_describe_tail *tail, lw_buffer *reply);
 void lw_describe_tail_read(lw_reader *reader, lw_describe_tail *tail);

@@ -174,14 +174,22 @@ LW_MUST_USE lw_status lw_group_snapshot_begin(lw_group *group, uint64_t node, ui
 /* It was installed there, up to `index`; 0: it was not. */
 void lw_group_snapshot_sent(lw_group *group, uint64_t node, uint64_t index);
 
+/* Applies nothing more, but acknowledges and votes, until it is let go of or comes to lead. */
+void lw_group_hold(lw_group *group, bool on);
+
 typedef struct lw_group_snapshot {
     uint64_t index, term;     /* of the last entry in it */
     lw_group_members members; /* as of then */
+    bool renews;              /* the tree is damaged: wanted also if the replica has come as far */
 } lw_group_snapshot;
 /* Makes a snapshot what this replica stands on: notes durably that the log begins anew behind it,
  * then calls `ingest`, which replaces the shard's tree by one edit, then goes on from there. A
  * crash leaves all of it or nothing (hazard R10). LW_OK also if the replica has come that far by
- * itself, and `ingest` was not called. */
+ * itself, and `ingest` was not called.
+ *
+ * With `renews` the log stays what it is, where it reaches as far as the snapshot: the tree is
+ * replaced, and what comes behind is applied to the new one. LW_UNAVAILABLE: the replica has come
+ * farther (hold it before), or it leads. */
 LW_MUST_USE LW_YIELDS lw_status lw_group_install(lw_group *group, const lw_group_snapshot *snapshot,
                                                  lw_status (*ingest)(void *argument),
                                                  void *argument);

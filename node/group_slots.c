@@ -195,7 +195,8 @@ static void leave_committed(lw_group *group) {
 }
 
 void group_apply(lw_group *group) {
-    while (group->applied < group->committed && !group->paused && !group->dead && !group->halted) {
+    while (group->applied < group->committed && !group->paused && !group->held && !group->dead &&
+           !group->halted) {
         if (apply_one(group, group->applied + 1) != LW_OK) {
             group_fail(group);
             return;

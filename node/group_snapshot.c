@@ -2,6 +2,9 @@
 /* Where the log ends at its beginning, and snapshots, which make it begin anew. */
 #include "node/group_state.h"
 
+enum { COMMITTED_TRIES = 200 };
+#define COMMITTED_PAUSE_NS (UINT64_C(10) * 1000 * 1000)
+
 /* ---- letting go ----------------------------------------------------------------------------- */
 
 /* What followers may still ask for, within bounds: beyond them they get a snapshot. */
@@ -144,19 +147,81 @@ LW_YIELDS static lw_status install(lw_group *group, const lw_group_snapshot *sna
     return status;
 }
 
+/* ---- in place of a damaged tree ------------------------------------------------------------- */
+
+void lw_group_hold(lw_group *group, bool on) {
+    group->held = on && !group->leading;
+    if (!group->held && !group->dead && !group->halted) {
+        group_apply(group);
+    }
+}
+
+/* What is in a snapshot is committed, and this node hears of it soon. */
+LW_YIELDS static lw_status await_committed(const lw_group *group, uint64_t index) {
+    for (uint32_t tries = 0; tries < COMMITTED_TRIES; tries++) {
+        if (group->dead || group->halted || group->leading || group->committed >= index) {
+            break;
+        }
+        lw_env_sleep(group->env, COMMITTED_PAUSE_NS);
+    }
+    if (group->dead || group->halted || group->leading || group->installing || group->paused ||
+        group->committed < index || group->applied > index) {
+        return lw_fail(LW_UNAVAILABLE, "shard %llu takes no snapshot of entry %llu now",
+                       (unsigned long long)group->id, (unsigned long long)index);
+    }
+    return LW_OK;
+}
+
+/* The tree holds everything up to there, whoever has applied it. */
+static void skip_to(lw_group *group, const lw_group_snapshot *snapshot) {
+    uint64_t index = snapshot->index;
+    if (LW_BUG(group->env, "group.forgets_what_came_meanwhile")) {
+        index = group->committed;
+    }
+    while (group->applied < index) {
+        group_slot *slot = group_slot_at(group, ++group->applied);
+        group->unapplied_size -= slot->payload.size;
+        group_slot_own(group, slot);
+        group_proposal_end(slot, LW_OK);
+    }
+    group->members = snapshot->members;
+    group->digest_from = snapshot->index;
+    group->flushed = snapshot->index > group->flushed ? snapshot->index : group->flushed;
+}
+
+LW_YIELDS static lw_status renew(lw_group *group, const lw_group_snapshot *snapshot,
+                                 lw_status (*ingest)(void *argument), void *argument) {
+    groups_dirty(group->groups, group);
+    LW_TRY(await_committed(group, snapshot->index));
+    LW_MARK(group->env, "group.tree_renewed");
+    group->installing = group->paused = true;
+    lw_status status = ingest(argument);
+    group->installing = group->paused = false;
+    if (status == LW_OK) {
+        skip_to(group, snapshot);
+        group->held = false;
+    }
+    return status;
+}
+
 lw_status lw_group_install(lw_group *group, const lw_group_snapshot *snapshot,
                            lw_status (*ingest)(void *argument), void *argument) {
     if (group->raft == NULL || group->installing || group->paused || group->dead || group->halted) {
         return lw_fail(LW_UNAVAILABLE, "shard %llu takes no snapshot now",
                        (unsigned long long)group->id);
     }
-    if (!lw_raft_install_begin(group->raft, snapshot->index, snapshot->term)) {
+    lw_status status;
+    if (lw_raft_install_begin(group->raft, snapshot->index, snapshot->term)) {
+        LW_MARK(group->env, "group.snapshot_installed");
+        group->installing = group->paused = true;
+        status = install(group, snapshot, ingest, argument);
+        group->installing = group->paused = false;
+        group->held = group->held && status != LW_OK;
+    } else if (snapshot->renews) {
+        status = renew(group, snapshot, ingest, argument);
+    } else {
         return LW_OK;
     }
-    LW_MARK(group->env, "group.snapshot_installed");
-    group->installing = group->paused = true;
-    lw_status status = install(group, snapshot, ingest, argument);
-    group->installing = group->paused = false;
     if (!group->dead && !group->halted) {
         group_apply(group);
         groups_dirty(group->groups, group);

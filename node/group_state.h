@@ -106,6 +106,7 @@ struct lw_group {
     uint64_t paused_at; /* the entry behind which nothing was applied for a while, last time */
     bool started, paused, dead;
     bool installing; /* a snapshot */
+    bool held;       /* nothing is applied before a snapshot has replaced the tree */
     bool halted;     /* nothing is done any more: the node stops, or replicas differ */
     bool leading;    /* the core leads; or alone */
     bool leads;      /* ... and what began the term is applied: serves. Alone: from the start */

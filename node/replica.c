@@ -511,6 +511,17 @@ lw_status lw_replica_hand_over(lw_replica *replica, uint64_t node) {
     return lw_group_transfer(replica->group, node);
 }
 
+void lw_replica_renew(lw_replica *replica, bool on) {
+    replica->renews = on && !replica->closing && !replica->dead;
+    if (!replica->closing && !replica->dead) {
+        lw_group_hold(replica->group, on);
+    }
+}
+
+bool lw_replica_renews(const lw_replica *replica) {
+    return replica->renews;
+}
+
 bool lw_replica_digest(const lw_replica *replica, uint64_t index, uint64_t *digest) {
     return lw_group_digest(replica->group, index, digest);
 }

@@ -211,6 +211,14 @@ LW_YIELDS void lw_replica_flush_old(lw_replica *replica, uint64_t safepoint, uin
 
 /* Asks another voter to lead. LW_UNAVAILABLE, LW_REFUSED: not now. */
 LW_MUST_USE lw_status lw_replica_hand_over(lw_replica *replica, uint64_t node);
+/* Its tree is damaged: `on`, a snapshot replaces it in its place, also if the replica has come as
+ * far, and nothing is applied before that unless it comes to lead. */
+void lw_replica_renew(lw_replica *replica, bool on);
+/* Whether a snapshot would be taken in for that. */
+bool lw_replica_renews(const lw_replica *replica);
+/* Has another member, whose tree is damaged, get a snapshot, if this one leads and sends it none
+ * yet. */
+void lw_replica_send_anew(lw_replica *replica, uint64_t node);
 /* What it has applied up to `index`: see lw_group_digest. */
 bool lw_replica_digest(const lw_replica *replica, uint64_t index, uint64_t *digest);
 /* After `differs`: it goes on; or it does nothing until it is closed; or for ever, in words. */

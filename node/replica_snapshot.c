@@ -61,6 +61,19 @@ void replica_wants_snapshot(void *argument, uint64_t node) {
     lw_env_start(replica->env, "send snapshot", send_main, job);
 }
 
+void lw_replica_send_anew(lw_replica *replica, uint64_t node) {
+    lw_group_figures figures;
+    lw_group_figures_get(replica->group, &figures);
+    bool member = false;
+    for (uint32_t index = 0; index < figures.peer_count; index++) {
+        member = member || figures.peers[index].node == node;
+    }
+    if (replica->serving && member && place_of(replica, node) == SNAPSHOTS_SENT_MAX) {
+        LW_MARK(replica->env, "replica.sends_anew");
+        replica_wants_snapshot(replica, node);
+    }
+}
+
 lw_status lw_replica_describe(lw_replica *replica, uint64_t node, uint64_t index,
                               lw_snapshot *state, uint64_t *term, lw_buffer *head) {
     uint32_t place = place_of(replica, node);
@@ -113,6 +126,7 @@ LW_YIELDS static lw_status ingest(void *argument) {
     replica->described = true;
     replica->written_index = replica->aging_index = replica->aging_until = 0;
     LW_TRY(replica_take_descriptor(replica, job->snapshot->head));
+    replica->renews = false;
     LW_MARK(replica->env, "replica.snapshot_installed");
     replica->options.installed(replica->options.argument, replica);
     return LW_OK;
@@ -125,7 +139,8 @@ lw_status lw_replica_install(lw_replica *replica, const lw_replica_snapshot *sna
         return lw_fail(LW_UNAVAILABLE, "shard %llu takes no snapshot now: try again",
                        (unsigned long long)replica->options.shard);
     }
-    lw_group_snapshot taken = {.index = snapshot->index, .term = snapshot->term};
+    lw_group_snapshot taken = {
+        .index = snapshot->index, .term = snapshot->term, .renews = replica->renews};
     taken.members.count = told.replica_count;
     memcpy(taken.members.replicas, told.replicas, sizeof(told.replicas));
     installing job = {.replica = replica, .snapshot = snapshot};

@@ -99,6 +99,19 @@ lw_status shards_compare(lw_shards *shards, uint64_t node, uint64_t shard, uint6
     return LW_OK;
 }
 
+lw_status shards_look_at(lw_shards *shards, uint64_t node, uint64_t shard, uint64_t renews,
+                         uint64_t *leader, bool *damaged) {
+    lw_shard_descriptor told;
+    lw_describe_tail tail;
+    lw_describe_request asked = {.shard = shard, .renews = renews};
+    lw_buffer reply = lw_buffer_in(shards->env->memory);
+    lw_status status = ask_for_descriptor(shards, node, &asked, &reply, &told, &tail);
+    *leader = status == LW_OK ? told.leader : 0;
+    *damaged = status == LW_OK && tail.damaged;
+    lw_buffer_reset(&reply);
+    return status;
+}
+
 bool shards_names(const lw_shard_descriptor *shard, uint64_t node) {
     for (uint32_t index = 0; index < shard->replica_count; index++) {
         if (shard->replicas[index].node == node) {
@@ -193,7 +206,9 @@ lw_status lw_shards_describe(lw_shards *shards, lw_bytes body, lw_buffer *reply)
     lw_replica_figures figures;
     lw_replica_descriptor(replica, &shard);
     lw_replica_figures_get(replica, &figures);
-    lw_describe_tail tail = {.applied = figures.applied_index};
+    const shards_member *member = shards_member_of(shards, asked.shard);
+    lw_describe_tail tail = {.applied = figures.applied_index,
+                             .damaged = member != NULL && member->damaged};
     if (asked.index != 0 && lw_replica_digest(replica, asked.index, &tail.digest)) {
         tail.index = asked.index;
     }
@@ -201,6 +216,9 @@ lw_status lw_shards_describe(lw_shards *shards, lw_bytes body, lw_buffer *reply)
     lw_describe_tail_write(&tail, reply);
     if (tail.index != 0 && tail.digest != asked.digest) {
         shards_differs(shards, replica, tail.index);
+    }
+    if (asked.renews != 0 && !tail.damaged) {
+        lw_replica_send_anew(replica, asked.renews);
     }
     return LW_OK;
 }
@@ -238,8 +256,15 @@ static lw_status check_arrival(const lw_shards *shards, const lw_snapshot_arriva
 
 lw_status lw_shards_snapshot_wanted(void *argument, const lw_snapshot_arrival *offered) {
     LW_TRY(check_arrival(argument, offered));
+    const lw_replica *replica = shards_member_of(argument, offered->shard)->replica;
     lw_replica_figures figures;
-    lw_replica_figures_get(shards_member_of(argument, offered->shard)->replica, &figures);
+    lw_replica_figures_get(replica, &figures);
+    if (lw_replica_renews(replica)) {
+        return figures.applied_index <= offered->index
+                   ? LW_OK
+                   : lw_fail(LW_REFUSED, "shard %llu has come farther here: make a newer snapshot",
+                             (unsigned long long)offered->shard);
+    }
     return figures.applied_index >= offered->index
                ? lw_fail(LW_EXISTS, "shard %llu has come as far by itself",
                          (unsigned long long)offered->shard)
@@ -264,8 +289,8 @@ void shards_installed(void *argument, lw_replica *replica) {
     if (member->waits && !member->leaving) {
         shards_arrived(shards, member);
     }
-    if (member->anew) {
-        member->anew = false;
+    if (member->anew || member->damaged) {
+        member->anew = member->damaged = member->nowhere_whole = false;
         shards_repaired(shards, shard.id);
     }
 }

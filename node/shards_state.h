@@ -6,7 +6,8 @@
  *   shards_join.c  replicas that come, and that go
  *   shards_past.c  what is remembered of groups that have no tree here
  *   shards_split.c splits those that have grown
- *   shards_repair.c  replicas that are damaged, or differ from the others
+ *   shards_repair.c  replicas that are damaged
+ *   shards_judge.c  those that differ from the others
  *
  * Of a replica that was removed a STATE record stays in the log, under its group, as payload
  *   range version u64 · config version u64 · index u64 · mark u8 = 1
@@ -33,6 +34,8 @@ typedef struct shards_member {
     bool waits;               /* for a snapshot: it has no tree, and is not among the sorted */
     bool leaving;             /* it is being removed, and nobody finds it any more */
     bool repairing;           /* it is damaged, or may differ from the others: a fiber sees to it */
+    bool damaged;             /* ... damaged, since its last snapshot */
+    bool nowhere_whole;       /* ... and so are those of all other voters: who reads is told */
     bool anew; /* it takes the place of one that was thrown away, and waits for a snapshot */
 } shards_member;
 
@@ -120,6 +123,10 @@ LW_MUST_USE LW_YIELDS lw_status shards_drop(lw_shards *shards, lw_log *log, uint
 LW_MUST_USE LW_YIELDS lw_status shards_describe_by(lw_shards *shards, uint64_t node, uint64_t shard,
                                                    lw_buffer *reply, lw_shard_descriptor *told,
                                                    uint64_t *applied);
+/* Whether the replica on another node is there, and whole; one that leads is asked for a snapshot
+ * for `renews`, unless that is 0. */
+LW_MUST_USE LW_YIELDS lw_status shards_look_at(lw_shards *shards, uint64_t node, uint64_t shard,
+                                               uint64_t renews, uint64_t *leader, bool *damaged);
 /* Compares digests with another node: in, this node's; out, the other's, which has index 0 if it
  * does not know it. */
 LW_MUST_USE LW_YIELDS lw_status shards_compare(lw_shards *shards, uint64_t node, uint64_t shard,
@@ -141,11 +148,23 @@ void shards_grown(lw_shards *shards, uint64_t shard);
 
 /* ---- shards_repair.c ------------------------------------------------------------------------ */
 
-/* Of lw_replica_options: damaged, differs. */
+/* Of lw_replica_options: damaged. */
 bool shards_damaged(void *shards, lw_replica *replica);
-void shards_differs(void *shards, lw_replica *replica, uint64_t index);
-/* The replica that takes the place of another one has its snapshot. */
+/* The replica, or the one that takes its place, has its snapshot. */
 void shards_repaired(lw_shards *shards, uint64_t shard);
+/* A line of the log, and an event. */
+__attribute__((format(printf, 5, 6))) void shards_say(lw_shards *shards, lw_level level,
+                                                      const char *name, uint64_t shard,
+                                                      const char *format, ...);
+bool shards_run(const lw_shards *shards);
+bool shards_votes(const lw_shard_replica *replica);
+/* Until then, or until the shards close or die. */
+LW_YIELDS void shards_pause(lw_shards *shards, uint64_t pause_ms);
+
+/* ---- shards_judge.c ------------------------------------------------------------------------- */
+
+/* Of lw_replica_options: differs. */
+void shards_differs(void *shards, lw_replica *replica, uint64_t index);
 /* Tells the other members that a replica here begins anew, so that whoever leads sends a snapshot.
  */
 void shards_announce(lw_shards *shards, const shards_member *member);

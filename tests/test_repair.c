@@ -166,36 +166,34 @@ static void a_damaged_leader_hands_over_first(void **state) {
     lattice_hold(a_damaged_leader_hands_over_first_story, NULL);
 }
 
-/* Acknowledged by the leader and the damaged one; the third, which lacks it, must not come to lead
- * with the vote of the one that has forgotten it. */
-static void what_was_acknowledged_is_not_voted_away_story(lattice *in) {
+/* Acknowledged by the leader and the damaged one, whose log is whole: with the leader gone it still
+ * leads, and nobody misses anything. */
+static void what_a_damaged_one_acknowledged_is_kept_story(lattice *in) {
     uint64_t damaged;
     make_damaged_follower(in, &damaged);
     uint64_t leader = lattice_leader(in, lw_text("")), third = 6 - leader - damaged;
     in->cut[leader][third] = in->cut[third][leader] = true;
-    write_some(in, 0, 1, "new");
+    in->cut[leader][damaged] = true; /* it gets no snapshot */
     lattice_run(&in->nodes[damaged], compact_main);
-    until_marked(in, "shards.replica_thrown_away", 1);
+    lattice_pass_ms(in, 500);
+    in->cut[leader][damaged] = false;
+    write_some(in, 0, 1, "new");
     lattice_crash(in, leader);
     in->cut[leader][third] = in->cut[third][leader] = false;
-    lattice_pass_ms(in, 15000);
-    expect(in, lattice_leader(in, lw_text("")) == 0, "nobody leads without it");
-    lattice_crash(in, damaged); /* which does not help it to forget */
-    lattice_boot(in, damaged);
-    lattice_pass_ms(in, 15000);
-    expect(in, lattice_leader(in, lw_text("")) == 0, "nobody leads without it, still");
-    lattice_boot(in, leader);
     reads_all(in, 0, 1, "new");
-    lattice_pass_ms(in, 15000);
+    lattice_boot(in, leader);
+    until_marked(in, "shards.repaired", 1);
+    lattice_pass_ms(in, 3000);
+    reads_all(in, 1, KEYS - 1, "old");
     lattice_same_everywhere(in);
 }
-static void what_was_acknowledged_is_not_voted_away(void **state) {
+static void what_a_damaged_one_acknowledged_is_kept(void **state) {
     (void)state;
-    lattice_hold(what_was_acknowledged_is_not_voted_away_story, "raft.made_anew_votes");
+    lattice_hold(what_a_damaged_one_acknowledged_is_kept_story, NULL);
 }
 
-/* Nothing is thrown away while nobody else has it for sure. */
-static void nothing_is_thrown_away_while_nobody_else_leads_story(lattice *in) {
+/* Nothing is replaced while nobody else leads: what can still be read may be needed. */
+static void what_can_be_read_stays_while_nobody_else_leads_story(lattice *in) {
     uint64_t damaged;
     make_damaged_follower(in, &damaged);
     uint64_t leader = lattice_leader(in, lw_text("")), third = 6 - leader - damaged;
@@ -203,7 +201,7 @@ static void nothing_is_thrown_away_while_nobody_else_leads_story(lattice *in) {
     lattice_crash(in, third);
     lattice_run(&in->nodes[damaged], compact_main);
     lattice_pass_ms(in, 10000);
-    expect(in, marked(in, "shards.replica_thrown_away") == 0, "it keeps what it has");
+    expect(in, marked(in, "store.tree_replaced") == 0, "it keeps what it has");
     lattice_boot(in, leader);
     lattice_boot(in, third);
     until_marked(in, "shards.repaired", 1);
@@ -211,10 +209,100 @@ static void nothing_is_thrown_away_while_nobody_else_leads_story(lattice *in) {
     lattice_pass_ms(in, 3000);
     lattice_same_everywhere(in);
 }
-static void nothing_is_thrown_away_while_nobody_else_leads(void **state) {
+static void what_can_be_read_stays_while_nobody_else_leads(void **state) {
     (void)state;
-    lattice_hold(nothing_is_thrown_away_while_nobody_else_leads_story, NULL);
+    lattice_hold(what_can_be_read_stays_while_nobody_else_leads_story, NULL);
 }
+
+/* ---- several at once ------------------------------------------------------------------------- */
+
+static void damage_both(lattice *in, uint64_t one, uint64_t other) {
+    lattice_pass_ms(in, 1000);
+    lattice_run(&in->nodes[one], flush_main);
+    lattice_run(&in->nodes[other], flush_main);
+    flip(in, one);
+    flip(in, other);
+}
+
+/* At the same moment: the group goes on with the votes of both. */
+static void find_both(lattice *in, uint64_t one, uint64_t other) {
+    in->nodes[one].done = in->nodes[other].done = false;
+    lw_env_start(in->nodes[one].env, "bench", compact_main, &in->nodes[one]);
+    lw_env_start(in->nodes[other].env, "bench", compact_main, &in->nodes[other]);
+    until_marked(in, "shards.damage_found", 2);
+}
+
+static void two_followers_damaged_at_once_come_anew_story(lattice *in) {
+    lattice_make(in, one_shard, 1);
+    write_some(in, 0, KEYS, "old");
+    uint64_t leader = lattice_leader(in, lw_text("")), one = next_of(leader), other = next_of(one);
+    damage_both(in, one, other);
+    find_both(in, one, other);
+    write_some(in, KEYS, 10, "new");
+    until_marked(in, "shards.repaired", 2);
+    expect(in, marked(in, "shards.replica_thrown_away") == 0, "nothing is thrown away");
+    lattice_pass_ms(in, 2000);
+    lattice_same_everywhere(in);
+    lattice_crash(in, leader);
+    reads_all(in, 0, KEYS, "old");
+    reads_all(in, KEYS, 10, "new");
+}
+static void two_followers_damaged_at_once_come_anew(void **state) {
+    (void)state;
+    lattice_hold(two_followers_damaged_at_once_come_anew_story,
+                 "group.forgets_what_came_meanwhile");
+}
+
+static void a_leader_and_a_follower_damaged_at_once_come_anew_story(lattice *in) {
+    lattice_make(in, one_shard, 1);
+    write_some(in, 0, KEYS, "old");
+    uint64_t leader = lattice_leader(in, lw_text(""));
+    damage_both(in, leader, next_of(leader));
+    find_both(in, leader, next_of(leader));
+    write_some(in, KEYS, 10, "new");
+    until_marked(in, "shards.repaired", 2);
+    reads_all(in, 0, KEYS, "old");
+    reads_all(in, KEYS, 10, "new");
+    lattice_pass_ms(in, 2000);
+    lattice_same_everywhere(in);
+}
+static void a_leader_and_a_follower_damaged_at_once_come_anew(void **state) {
+    (void)state;
+    lattice_hold(a_leader_and_a_follower_damaged_at_once_come_anew_story, NULL);
+}
+
+/* Nobody has what is damaged: who reads it is told, and the rest is answered. */
+static void where_nobody_is_whole_readers_are_told_story(lattice *in) {
+    lattice_make(in, one_shard, 1);
+    write_some(in, 0, KEYS, "old");
+    uint64_t leader = lattice_leader(in, lw_text(""));
+    damage_both(in, next_of(leader), next_of(next_of(leader)));
+    lattice_run(&in->nodes[leader], flush_main);
+    flip(in, leader);
+    find_both(in, next_of(leader), next_of(next_of(leader)));
+    lattice_run(&in->nodes[leader], compact_main);
+    until_marked(in, "shards.nowhere_whole", 1);
+    lattice_pass_ms(in, 5000);
+    uint32_t told = 0, read = 0;
+    for (int index = 0; index < KEYS; index++) {
+        lw_buffer body = lw_buffer_in(in->memory);
+        lattice_get_body(key_of(in, index), 0, &body);
+        lattice_ask *ask = lattice_call(in, LW_MESSAGE_GET, key_of(in, index), &body);
+        told += ask->done && ask->status == LW_CORRUPTION;
+        read += ask->done && ask->status == LW_OK;
+    }
+    expect(in, told > 0, "who reads what is damaged is told");
+    expect(in, read > 0, "the rest is read");
+    expect(in, marked(in, "shards.repaired") == 0, "nobody has it anew");
+    write_some(in, KEYS, 3, "new");
+    reads_all(in, KEYS, 3, "new");
+}
+static void where_nobody_is_whole_readers_are_told(void **state) {
+    (void)state;
+    lattice_hold(where_nobody_is_whole_readers_are_told_story, NULL);
+}
+
+/* ---- alone ----------------------------------------------------------------------------------- */
 
 static void a_lone_voter_tells_of_damage_story(lattice *in) {
     lattice_make(in, lone_shard, 1);
@@ -279,7 +367,7 @@ static void damage_goes_around(lattice *in, const char **newest) {
         write_some(in, 0, KEYS / 2, word);
         *newest = lw_arena_allocate(&in->arena, sizeof(word));
         memcpy((void *)(uintptr_t)*newest, word, sizeof(word));
-        uint64_t thrown = marked(in, "shards.replica_thrown_away");
+        uint64_t before = marked(in, "shards.repaired");
         lattice_pass_ms(in, 1000); /* so that what is flushed is enough to be damaged */
         until_it_has_a_tree(in, damaged);
         if (in->failure[0] != 0) {
@@ -295,12 +383,12 @@ static void damage_goes_around(lattice *in, const char **newest) {
             lattice_pass_ms(in, unit_random_below(&in->chance, 200));
             lattice_crash(in, damaged);
             lattice_boot(in, damaged);
-            if (marked(in, "shards.replica_thrown_away") == thrown) {
+            if (marked(in, "shards.repaired") == before) {
                 lattice_run(&in->nodes[damaged], compact_main_if_there);
             }
         }
         write_some(in, 0, 3, word);
-        until_marked(in, "shards.replica_thrown_away", thrown + 1);
+        until_marked(in, "shards.repaired", before + 1);
         lattice_pass_ms(in, 3000);
     }
 }
@@ -384,8 +472,11 @@ int main(void) {
         cmocka_unit_test(a_damaged_follower_gets_its_replica_anew),
         cmocka_unit_test(a_group_that_rests_hears_of_it),
         cmocka_unit_test(a_damaged_leader_hands_over_first),
-        cmocka_unit_test(what_was_acknowledged_is_not_voted_away),
-        cmocka_unit_test(nothing_is_thrown_away_while_nobody_else_leads),
+        cmocka_unit_test(what_a_damaged_one_acknowledged_is_kept),
+        cmocka_unit_test(what_can_be_read_stays_while_nobody_else_leads),
+        cmocka_unit_test(two_followers_damaged_at_once_come_anew),
+        cmocka_unit_test(a_leader_and_a_follower_damaged_at_once_come_anew),
+        cmocka_unit_test(where_nobody_is_whole_readers_are_told),
         cmocka_unit_test(a_lone_voter_tells_of_damage),
         cmocka_unit_test(a_crash_at_any_time_loses_nothing),
         cmocka_unit_test(damage_that_goes_around_loses_nothing),
