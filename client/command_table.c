@@ -123,7 +123,7 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                       "How many seeds to run, from the first one on."},
     [LW_FLAG_SCENARIO] = {"scenario", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
                           "What may go wrong: calm, crash, disk, rot, lattice-calm, lattice, "
-                          "lattice-disk or lattice-moves. Without it each in turn."},
+                          "lattice-disk, lattice-moves or lattice-storm. Without it each in turn."},
     [LW_FLAG_BUG] = {"bug", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
                      "Switch a planted bug on, and stop at the first seed that finds it."},
     [LW_FLAG_ONCE] = {"once", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,

@@ -443,6 +443,9 @@ const lw_raft_peer *lw_raft_peer_of(const lw_raft *raft, uint64_t node);
 /* Whether a learner may become a voter: reachable, heard of within the election timeout, and with
  * the configuration that names it and all that was committed at the last heartbeat on disk (R5). */
 bool lw_raft_caught_up(const lw_raft *raft, uint64_t node);
+/* Whether `node` is known to have given this one its vote in the term. False also if the members
+ * have changed since. */
+bool lw_raft_granted(const lw_raft *raft, uint64_t node);
 /* Whether this node alone decides: no other voter, in any set. */
 bool lw_raft_alone(const lw_raft *raft);
 

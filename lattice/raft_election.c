@@ -97,6 +97,13 @@ static uint64_t granted(const lw_raft *raft, const lw_raft_member *member) {
     return raft->grants >> (member - raft->config.members) & 1;
 }
 
+bool lw_raft_granted(const lw_raft *raft, uint64_t node) {
+    const lw_raft_member *member = lw_raft_config_find(&raft->config, node);
+    bool stands = raft->role == LW_RAFT_CANDIDATE && !raft->prevoting;
+    bool leads = raft->role == LW_RAFT_LEADER && raft->config_index < raft->term_start;
+    return (stands || leads) && member != NULL && granted(raft, member) != 0;
+}
+
 static uint64_t not_refused(const lw_raft *raft, const lw_raft_member *member) {
     return ~((uint64_t)raft->refusals >> (member - raft->config.members)) & 1;
 }

@@ -333,9 +333,12 @@ void lw_raft_snapshot_sent(lw_raft *raft, uint64_t node, uint64_t index, uint64_
 bool lw_raft_caught_up(const lw_raft *raft, uint64_t node) {
     const lw_raft_peer *peer = lw_raft_peer_of(raft, node);
     const lw_raft_member *member = lw_raft_config_find(&raft->config, node);
-    return raft->role == LW_RAFT_LEADER && peer != NULL && member != NULL &&
-           member->membership == LW_RAFT_LEARNER && !peer->unreachable &&
-           raft->now < peer->heard_at + raft->options.election_timeout_ns &&
+    if (raft->role != LW_RAFT_LEADER || peer == NULL || member == NULL) {
+        return false;
+    }
+    /* In silence nobody is heard, and nobody is behind. */
+    bool heard = raft->quiescent || raft->now < peer->heard_at + raft->options.election_timeout_ns;
+    return member->membership == LW_RAFT_LEARNER && !peer->unreachable && heard &&
            peer->match >= raft->commit_at_beat && peer->match >= raft->config_index;
 }
 

@@ -83,6 +83,10 @@ bool lw_group_digest(const lw_group *group, uint64_t index, uint64_t *digest) {
     return index != 0 && own->index == index;
 }
 
+bool lw_group_term_at(const lw_group *group, uint64_t index, uint64_t *term) {
+    return group->raft != NULL && lw_raft_term_at(group->raft, index, term);
+}
+
 void lw_group_stop(lw_group *group) {
     group->diverged = false; /* for good */
     if (group->paused || group->raft != NULL) {
@@ -178,6 +182,7 @@ static void peer_figures(const lw_group *group, lw_group_figures *figures) {
                 (lw_group_peer){.node = node,
                                 .match = peer == NULL ? 0 : peer->match,
                                 .reachable = groups_link_up(group->groups, node),
+                                .granted = lw_raft_granted(group->raft, node),
                                 .in_snapshot = peer != NULL && peer->state == LW_RAFT_BEHIND,
                                 .caught_up = lw_raft_caught_up(group->raft, node)};
         }
@@ -186,6 +191,7 @@ static void peer_figures(const lw_group *group, lw_group_figures *figures) {
 
 void lw_group_figures_get(const lw_group *group, lw_group_figures *figures) {
     *figures = (lw_group_figures){.term = group->term,
+                                  .vote = group->vote,
                                   .leader = group->leader,
                                   .last_index = group->last,
                                   .committed_index = group->committed,

@@ -202,10 +202,12 @@ typedef struct lw_group_peer {
     bool reachable;   /* its link is up */
     bool in_snapshot; /* waits for one, or for its end */
     bool caught_up;   /* a learner that may become a voter (hazard R5) */
+    bool granted;     /* its vote was given to this node, in the figures' term */
 } lw_group_peer;
 
 typedef struct lw_group_figures {
     uint64_t term;
+    uint64_t vote;   /* given in that term, to this node id; 0: to nobody */
     uint64_t leader; /* node id; 0: unknown */
     uint64_t last_index, committed_index, applied_index;
     uint64_t kept_bytes; /* of entries in memory */
@@ -221,6 +223,8 @@ void lw_group_figures_get(const lw_group *group, lw_group_figures *figures);
 /* A digest of the entries that were applied up to `index`, which is told in `diverged`: the same on
  * all replicas. False if it is not known here, or not any more. */
 bool lw_group_digest(const lw_group *group, uint64_t index, uint64_t *digest);
+/* The term of the entry at `index`; false if it is not known here, or not any more. */
+bool lw_group_term_at(const lw_group *group, uint64_t index, uint64_t *term);
 /* The term in which this node leads, and may serve; 0: it does not. */
 uint64_t lw_group_leads(const lw_group *group);
 /* Whether nobody else has to do with it, so that every durable entry is committed. */

@@ -196,6 +196,13 @@ static uint64_t planted_bugs(lw_env *env) {
     bugs |= (uint64_t)LW_BUG(env, "raft.commit_unverified") << LW_RAFT_BUG_COMMIT_UNVERIFIED;
     bugs |= (uint64_t)LW_BUG(env, "raft.made_anew_votes") << LW_RAFT_BUG_MADE_ANEW_VOTES;
     bugs |= (uint64_t)LW_BUG(env, "raft.read_unconfirmed") << LW_RAFT_BUG_READ_UNCONFIRMED;
+    bugs |= (uint64_t)LW_BUG(env, "raft.read_early") << LW_RAFT_BUG_READ_EARLY;
+    bugs |= (uint64_t)LW_BUG(env, "raft.cuts_ignored") << LW_RAFT_BUG_CUTS_IGNORED;
+    bugs |= (uint64_t)LW_BUG(env, "raft.cut_always") << LW_RAFT_BUG_CUT_ALWAYS;
+    bugs |= (uint64_t)LW_BUG(env, "raft.votes_freely") << LW_RAFT_BUG_VOTES_FREELY;
+    bugs |= (uint64_t)LW_BUG(env, "raft.lease_without_drift") << LW_RAFT_BUG_LEASE_WITHOUT_DRIFT;
+    bugs |= (uint64_t)LW_BUG(env, "raft.old_handover") << LW_RAFT_BUG_OLD_HANDOVER;
+    bugs |= (uint64_t)LW_BUG(env, "raft.joins_behind") << LW_RAFT_BUG_JOINS_BEHIND;
     return bugs;
 }
 #endif
@@ -215,7 +222,7 @@ lw_status group_core_open(lw_group *group, uint64_t index, uint64_t term) {
                                .election_timeout_ns = shared->election_timeout_ns,
                                .heartbeat_ns = shared->election_timeout_ns / 5,
                                .quiesce_after_ns = 3 * shared->election_timeout_ns,
-                               .drift_ppm = 2000,
+                               .drift_ppm = shared->drift_ppm,
                                .entries_in_flight_max = 4096,
                                .bytes_in_flight_max = 4 * GROUP_MESSAGE_SIZE,
                                .entries_per_append_max = GROUP_ENTRIES_PER_MESSAGE};

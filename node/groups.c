@@ -7,6 +7,7 @@
 #define KEPT_SIZE           ((size_t)8 * 1024 * 1024)
 #define BEHIND_MAX          (UINT64_C(64) * 1024 * 1024)
 #define ELECTION_TIMEOUT_NS UINT64_C(1000000000)
+#define DRIFT_PPM           2000
 
 lw_groups *lw_groups_open(const lw_groups_options *options) {
     lw_memory *memory = options->env->memory;
@@ -17,6 +18,7 @@ lw_groups *lw_groups_open(const lw_groups_options *options) {
     own->behind_max = own->behind_max == 0 ? BEHIND_MAX : own->behind_max;
     own->election_timeout_ns =
         own->election_timeout_ns == 0 ? ELECTION_TIMEOUT_NS : own->election_timeout_ns;
+    own->drift_ppm = own->drift_ppm == 0 ? DRIFT_PPM : own->drift_ppm;
     opened->env = options->env;
     opened->by_id = lw_map_in(memory);
     opened->message = lw_buffer_in(memory);

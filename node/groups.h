@@ -32,6 +32,7 @@ typedef struct lw_groups_options {
     uint64_t behind_max; /* bytes of log that a group keeps for followers that are behind; who needs
                             older entries gets a snapshot; 0: 64 MiB */
     uint64_t election_timeout_ns; /* the same on all nodes; 0: a second */
+    uint32_t drift_ppm;           /* of clocks, at most: see lattice/raft.h, F4; 0: 2000 */
     /* Queues a message to a node, or drops it. Copies; never suspends. NULL where no group has
      * other members, ever. */
     void (*send)(void *argument, uint64_t node, lw_bytes message);

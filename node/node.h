@@ -25,8 +25,10 @@ typedef struct lw_node_options {
     uint64_t capacity;      /* bytes it is meant for: its share goes by it; 0: as others */
     uint32_t voters;        /* replicas of each shard: 1, 3 or 5; 0: 3 */
     uint64_t dead_after_ms; /* until what a lost node held is rebuilt elsewhere; 0: 5 minutes */
-    bool plain;             /* see lw_peers_options */
-    lw_bus_opener open_bus; /* NULL: there is none */
+    uint64_t election_timeout_ms; /* the same on all nodes; 0: a second */
+    uint32_t drift_ppm;           /* by which clocks may be fast or slow at most; 0: 2000 */
+    bool plain;                   /* see lw_peers_options */
+    lw_bus_opener open_bus;       /* NULL: there is none */
     void *bus_argument;
 
     /* Called once when the node has died of a failed disk, with the reason. The process ends; what

@@ -582,6 +582,10 @@ lw_tree *lw_replica_tree(const lw_replica *replica) {
     return replica->tree;
 }
 
+const lw_group *lw_replica_group(const lw_replica *replica) {
+    return replica->group;
+}
+
 void lw_replica_group_figures(const lw_replica *replica, lw_group_figures *figures) {
     *figures = (lw_group_figures){0};
     if (replica->group != NULL) {

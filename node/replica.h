@@ -38,6 +38,7 @@
 #include "txn/recent.h"
 
 typedef struct lw_replica lw_replica;
+struct lw_group;
 struct lw_group_figures;
 
 typedef struct lw_replica_options {
@@ -237,5 +238,7 @@ void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figur
 lw_tree *lw_replica_tree(const lw_replica *replica);
 /* Of its group: who belongs to it, and how far they are. Nothing in one that has no group yet. */
 void lw_replica_group_figures(const lw_replica *replica, struct lw_group_figures *figures);
+/* The group itself, to look at; NULL: it has none yet. */
+const struct lw_group *lw_replica_group(const lw_replica *replica);
 
 #endif

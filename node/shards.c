@@ -449,6 +449,8 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
     lw_groups_options groups = {.env = options->env,
                                 .node = options->node,
                                 .budget = lw_store_budget(options->store),
+                                .election_timeout_ns = options->election_timeout_ms * 1000000,
+                                .drift_ppm = options->drift_ppm,
                                 .send = opened->others.send == NULL ? NULL : send_message,
                                 .stranger = shards_stranger,
                                 .argument = opened};

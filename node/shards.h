@@ -45,6 +45,8 @@ typedef struct lw_shards_options {
     bool
         bootstrap; /* the folder is the first of its lattice: makes the root shard if it is empty */
     uint64_t shard_size; /* bytes from which a shard is split; 0: 128 MiB; UINT64_MAX: none is */
+    uint64_t election_timeout_ms;   /* see lw_groups_options; 0: a second */
+    uint32_t drift_ppm;             /* likewise; 0: 2000 */
     const lw_shards_others *others; /* copied; NULL: a lone node */
     lw_gc *gc;                      /* outlives them; NULL: nothing is forgotten */
     /* The label of a session, for conflict messages; empty if unknown. */

@@ -225,7 +225,7 @@ static lw_exit read_flags(tally *all) {
     if (name != NULL && all->only == NULL) {
         return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
                                "scenarios are calm, crash, disk, rot, lattice-calm, lattice, "
-                               "lattice-disk and lattice-moves",
+                               "lattice-disk, lattice-moves and lattice-storm",
                                "lathwork help sim", "there is no scenario \"%s\"", name);
     }
     lw_exit code = open_output(all, LW_FLAG_TRACE, &all->trace);

@@ -409,15 +409,18 @@ static void world_logline(lw_env *env, lw_level level, const char *line) {
 }
 
 static void world_mark(lw_env *env, const lw_place *place) {
+    lw_host_pass(process_of(env)->host, place->name);
     lw_trace_mark(&world_of(process_of(env))->trace, place);
 }
 
 static bool world_rare(lw_env *env, const lw_place *place) {
     lw_world *world = world_of(process_of(env));
+    lw_host_pass(process_of(env)->host, place->name);
     return world->faults.rare_paths && lw_trace_rare(&world->trace, place);
 }
 
 static bool world_bug(lw_env *env, const lw_place *place) {
+    lw_host_pass(process_of(env)->host, place->name);
     return lw_trace_bug(&world_of(process_of(env))->trace, place);
 }
 

@@ -56,6 +56,10 @@
     X(DISK_LOST, "disk_lost", "a disk is lost for good, with all that was on it")                  \
     X(DISK_SLOW, "disk_slow", "the disk of a machine is slow for all of the trouble")              \
     X(DECAY, "decay", "a bit rots in the log of a node")                                           \
+    X(STRUCK, "struck", "a machine fails as its code passes a drawn place, or is cut off then")    \
+    X(STOPPED, "stopped", "a processor stops for a while where its code passes a drawn place")     \
+    X(HUNTED, "hunted", "the leader of a shard fails, or loses others, or hears them late")        \
+    X(CLOCK_FAST, "clock_fast", "a machine is started with a clock as fast as it may be, or slow") \
     X(WALL_WRONG, "wall_wrong", "a machine is started with a wall clock up to an hour wrong")
 
 typedef enum lw_fault {

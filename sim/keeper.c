@@ -84,6 +84,8 @@ LW_YIELDS static void node_main(void *argument) {
                                .memory_size = it->memory_size,
                                .voters = it->voters,
                                .dead_after_ms = it->dead_after_ms,
+                               .election_timeout_ms = it->storm.election_timeout_ms,
+                               .drift_ppm = it->storm.drift_ppm,
                                .retention_ms = it->retention_ms,
                                .shard_size = it->shard_size,
                                .version = LW_VERSION,

@@ -59,8 +59,10 @@ void lw_lane_push(lw_connection *way, uint32_t side, lw_segment_kind kind, lw_by
         lw_lane_drop(network, carrying);
     }
     lw_segment *added = lw_allocate(network->memory, sizeof(*added) + bytes.size);
+    size_t direction =
+        (size_t)way->ends[side].host * network->host_count + way->ends[1 - side].host;
     uint64_t arrival = network->agenda->now_ns + lw_network_delay(network, way, bytes.size) +
-                       (kind == SEGMENT_PROBE ? PROBE_NS : 0);
+                       network->lags_ns[direction] + (kind == SEGMENT_PROBE ? PROBE_NS : 0);
     *added = (lw_segment){.arrival_ns = arrival, .kind = kind, .size = bytes.size};
     if (bytes.size > 0) {
         memcpy(added->data, bytes.data, bytes.size);

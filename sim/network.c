@@ -31,8 +31,16 @@ uint32_t lw_network_add_host(lw_network *network, const char *name) {
         memcpy(cuts + (size_t)from * count, network->cuts + (size_t)from * network->host_count,
                network->host_count);
     }
+    uint64_t *lags_ns = lw_allocate_zero(network->memory, (size_t)count * count * sizeof(*lags_ns));
+    for (uint32_t from = 0; from < network->host_count; from++) {
+        memcpy(lags_ns + (size_t)from * count,
+               network->lags_ns + (size_t)from * network->host_count,
+               network->host_count * sizeof(*lags_ns));
+    }
     lw_free(network->memory, network->cuts);
+    lw_free(network->memory, network->lags_ns);
     network->cuts = cuts;
+    network->lags_ns = lags_ns;
     network->hosts =
         lw_reallocate(network->memory, network->hosts, count * sizeof(lw_network_host));
     network->hosts[count - 1] =
@@ -58,6 +66,11 @@ void lw_network_cut(lw_network *network, uint32_t from, uint32_t to, bool cut) {
     LW_ASSERT(from < network->host_count && to < network->host_count);
     LW_ASSERT(from != to);
     network->cuts[(size_t)from * network->host_count + to] = cut;
+}
+
+void lw_network_lag(lw_network *network, uint32_t from, uint32_t to, uint64_t lag_ns) {
+    LW_ASSERT(from < network->host_count && to < network->host_count);
+    network->lags_ns[(size_t)from * network->host_count + to] = lag_ns;
 }
 
 /* ---- endpoints ------------------------------------------------------------------------------ */

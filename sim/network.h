@@ -45,6 +45,8 @@ void lw_network_power_loss(lw_network *network, uint32_t host);
 void lw_network_power_on(lw_network *network, uint32_t host);
 /* Cuts the way from one host to another, or mends it. The way back is another. */
 void lw_network_cut(lw_network *network, uint32_t from, uint32_t to, bool cut);
+/* From now on segments from one host to another take so much longer. */
+void lw_network_lag(lw_network *network, uint32_t from, uint32_t to, uint64_t lag_ns);
 
 /* Port 0 takes a free one. EADDRINUSE. */
 int lw_network_listen(lw_network *network, uint32_t host, uint16_t *port, lw_endpoint_wake wake,

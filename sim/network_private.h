@@ -80,7 +80,8 @@ struct lw_network {
     lw_dice dice;
     lw_network_host *hosts;
     uint32_t host_count;
-    bool *cuts; /* [from * host_count + to] */
+    bool *cuts;        /* [from * host_count + to] */
+    uint64_t *lags_ns; /* likewise: what a segment takes longer */
     lw_endpoint *listeners;
     lw_connection *first, *last;
 };

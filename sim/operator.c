@@ -10,6 +10,7 @@
 enum {
     ASK_MS = 4000,
     PAUSE_MS = 200,
+    LAST_ECHO_MS = 7000, /* longer than a node is paused */
     KEY_MAX = 64,
     LEAVERS_MIN_NODES = 4, /* fewer would have fewer replicas afterwards */
 };
@@ -142,13 +143,17 @@ LW_YIELDS static void operator_main(void *argument) {
         .address = it->addresses, .label = "operator", .timeout_ms = ASK_MS};
     lw_status opened = lw_client_open_in(self->env, &options, &self->client);
     LW_ASSERT(opened == LW_OK);
-    uint64_t every_ms = it->options->scenario->operate_every_ms;
+    uint64_t every_ms = it->operate_every_ms;
     while (it->troubled) {
         lw_env_sleep(self->env, (every_ms == 0 ? PAUSE_MS : below(self->env, 2 * every_ms)) *
                                     LW_SIM_NS_PER_MS);
         if (it->troubled && every_ms != 0) {
             ask_something(self);
         }
+    }
+    if (every_ms != 0) {
+        /* What was asked last and not answered may still be carried out. */
+        lw_env_sleep(self->env, LAST_ECHO_MS * LW_SIM_NS_PER_MS);
     }
     while (!settle_all(self)) {
         lw_env_sleep(self->env, PAUSE_MS * LW_SIM_NS_PER_MS);

@@ -7,6 +7,7 @@
 
 #include "node/node.h"
 #include "sim/scenario.h"
+#include "sim/storm.h"
 #include "sim/strike.h"
 #include "sim/watch.h"
 #include "sim/workload.h"
@@ -17,6 +18,7 @@ enum {
     LW_SIM_NODES_MAX = LW_SCENARIO_NODES_MAX,
     LW_SIM_ADDRESSES_SIZE = 24 * LW_SIM_NODES_MAX,
     LW_SIM_SAFETY_MS = 12000,
+    LW_SIM_STORM_MS = 8000, /* of a storm */
 };
 
 typedef enum lw_sim_node {
@@ -59,6 +61,8 @@ typedef enum lw_sim_schedule {
     LW_SIM_FILLS,
     LW_SIM_LOSSES,
     LW_SIM_DECAYS,
+    LW_SIM_PLACES,
+    LW_SIM_HUNTS,
     LW_SIM_SCHEDULES,
 } lw_sim_schedule;
 
@@ -77,9 +81,12 @@ typedef struct lw_sim_trial {
     size_t memory_size;     /* of each node */
     uint32_t voters;        /* replicas of each shard */
     uint64_t dead_after_ms; /* see lw_node_options */
+    lw_sim_storm storm;
+    lw_arena storm_memory;
     lw_sim_watch watch;
     lw_host *operator_host;
-    bool operator_done; /* all is as it should stay */
+    uint32_t operate_every_ms; /* 0: nobody asks anything in this run */
+    bool operator_done;        /* all is as it should stay */
     struct lw_sim_comparison *comparison;
     lw_buffer account; /* of the nodes, when the first promise was broken */
     lw_workload workload;
@@ -104,6 +111,8 @@ typedef struct lw_sim_trial {
 const struct lw_shards *lw_sim_shards_of(const lw_sim_member *node);
 /* Notes a broken promise. */
 void lw_sim_broken(lw_sim_trial *it, const char *what, const char *detail);
+/* How long trouble lasts. */
+uint64_t lw_sim_safety_ms(const lw_sim_trial *it);
 /* Calls function(run) after so many milliseconds of virtual time. */
 void lw_sim_after(lw_sim_trial *it, uint64_t delay_ms, void (*function)(void *run));
 
@@ -157,6 +166,11 @@ LW_MUST_USE bool lw_sim_strikes(const lw_sim_occasion *now, lw_fault fault, cons
 lw_sim_member *lw_sim_draw_node(lw_sim_occasion *now);
 /* Whether the fault was not left out by who asked for the run. */
 bool lw_sim_allows(const lw_sim_trial *it, lw_fault fault);
+
+/* Calls function(run) after something between nothing and twice the mean. */
+void lw_sim_strike_after(lw_sim_occasion *now, uint32_t mean_ms, void (*function)(void *run));
+/* Nothing is cut any more, nor slow. */
+void lw_sim_mend_network(void *run);
 
 /* Draws what goes wrong in this run, and lets it. */
 void lw_sim_begin_trouble(lw_sim_trial *it);

@@ -67,6 +67,16 @@ const lw_scenario lw_scenarios[] = {
      .operate_every_ms = 500,
      .lose_percent = 25,
      .outage = true},
+    {.name = "lattice-storm",
+     .text = "few seconds of elections: leaders are struck, wherever in the code they are",
+     .node_count = 3,
+     .faults = {NETWORK_FAULTS, CLOCK_FAULTS, [LW_FAULT_STALE_SECTOR] = true},
+     .crash_every_ms = 2000,
+     .pause_every_ms = 4000,
+     .cut_every_ms = 4000,
+     .operate_every_ms = 400,
+     .outage = true,
+     .storm = true},
     {.name = "lattice-calm", .text = "three nodes, and nothing goes wrong", .node_count = 3},
     {.name = "rot",
      .text = "as crash, and bits rot on the disk: damage is found, never served",
@@ -264,7 +274,7 @@ static void run_phases(lw_sim_trial *it) {
         return;
     }
     start_clients(it);
-    (void)lw_world_run(it->world, lw_world_now(it->world) + LW_SIM_SAFETY_MS * LW_SIM_NS_PER_MS);
+    (void)run_for(it, lw_sim_safety_ms(it));
     lw_sim_end_trouble(it);
     check_liveness(it);
     stop_clients(it);
@@ -320,6 +330,9 @@ static void draw_options(lw_sim_trial *it) {
         it->dead_after_ms =
             dead_after_ms[lw_chance_below(&it->chance, sizeof(dead_after_ms) / sizeof(uint64_t))];
     }
+    if (it->options->scenario->storm) {
+        lw_sim_storm_draw(it);
+    }
 }
 
 static void report_failure(const lw_sim_trial *it) {
@@ -346,6 +359,7 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     it->result = result;
     it->memory = memory;
     it->account = lw_buffer_in(memory);
+    it->storm_memory = lw_arena_in(memory);
     it->world = lw_world_open(options->seed, &none);
     it->chance = lw_world_chance(it->world, "scenario");
     it->keeping = lw_world_chance(it->world, "keeper");
@@ -392,5 +406,6 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     lw_workload_reset(&it->workload);
     lw_free(memory, it->comparison);
     lw_buffer_reset(&it->account);
+    lw_arena_reset(&it->storm_memory);
     lw_free(memory, it);
 }

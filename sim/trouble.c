@@ -39,8 +39,7 @@ static bool percent(lw_sim_occasion *now, uint32_t chance) {
     return lw_chance_percent(&now->chance, chance);
 }
 
-/* Calls function(it) after something between nothing and twice the mean. */
-static void strike_after(lw_sim_occasion *now, uint32_t mean_ms, void (*function)(void *it)) {
+void lw_sim_strike_after(lw_sim_occasion *now, uint32_t mean_ms, void (*function)(void *it)) {
     lw_sim_after(now->of, below(now, 2 * (uint64_t)mean_ms), function);
 }
 
@@ -121,7 +120,7 @@ static void crash_something(void *argument) {
         return;
     }
     lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_CRASHES);
-    strike_after(&now, it->options->scenario->crash_every_ms, crash_something);
+    lw_sim_strike_after(&now, it->options->scenario->crash_every_ms, crash_something);
     uint64_t choice = below(&now, 10);
     if (it->options->scenario->outage && percent(&now, OUTAGE_PERCENT)) {
         lose_power(&now);
@@ -160,7 +159,7 @@ static void pause_something(void *argument) {
         return;
     }
     lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_PAUSES);
-    strike_after(&now, it->options->scenario->pause_every_ms, pause_something);
+    lw_sim_strike_after(&now, it->options->scenario->pause_every_ms, pause_something);
     uint64_t duration_ms = lw_chance_between(&now.chance, 1, 6000);
     if (percent(&now, 40) || it->client_count == 0) {
         pause_node(&now, duration_ms);
@@ -175,7 +174,7 @@ static void pause_something(void *argument) {
 
 /* ---- the network -------------------------------------------------------------------------- */
 
-static void mend_network(void *argument) {
+void lw_sim_mend_network(void *argument) {
     lw_sim_trial *it = argument;
     for (uint32_t place = 0; place < it->node_count; place++) {
         lw_host *host = it->nodes[place].host;
@@ -184,6 +183,8 @@ static void mend_network(void *argument) {
         }
         for (uint32_t index = 0; index < place; index++) {
             lw_world_cut(it->world, host, it->nodes[index].host, false);
+            lw_world_lag(it->world, host, it->nodes[index].host, 0);
+            lw_world_lag(it->world, it->nodes[index].host, host, 0);
             lw_sim_bus_cut(it->world, host, it->nodes[index].host, false);
         }
         if (it->node_count > 1) {
@@ -255,7 +256,7 @@ static void cut_something(void *argument) {
         return;
     }
     lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_CUTS);
-    strike_after(&now, it->options->scenario->cut_every_ms, cut_something);
+    lw_sim_strike_after(&now, it->options->scenario->cut_every_ms, cut_something);
     uint64_t mended_ms = lw_chance_between(&now.chance, 1, 5000);
     bool bus = percent(&now, 30), nodes = percent(&now, 60);
     if (it->client_count == 0) {
@@ -268,7 +269,7 @@ static void cut_something(void *argument) {
     } else {
         cut_client_off(&now);
     }
-    lw_sim_after(it, mended_ms, mend_network);
+    lw_sim_after(it, mended_ms, lw_sim_mend_network);
 }
 
 /* ---- the disk ----------------------------------------------------------------------------- */
@@ -395,12 +396,17 @@ static void slow_disk(lw_sim_occasion *now) {
     }
 }
 
+uint64_t lw_sim_safety_ms(const lw_sim_trial *it) {
+    return it->options->scenario->storm ? LW_SIM_STORM_MS : LW_SIM_SAFETY_MS;
+}
+
 void lw_sim_begin_trouble(lw_sim_trial *it) {
     const lw_scenario *scenario = it->options->scenario;
     it->trouble_seed = lw_world_chance(it->world, "trouble").state;
     lw_sim_occasion begin = lw_sim_next_occasion(it, LW_SIM_BEGINNING);
     begin_faults(it);
     it->troubled = true;
+    it->operate_every_ms = scenario->operate_every_ms;
     bool crashes = percent(&begin, 85), pauses = percent(&begin, 50), cuts = percent(&begin, 50);
     bool fills = percent(&begin, scenario->full_percent);
     bool loses = percent(&begin, scenario->lose_percent), slow = percent(&begin, 30);
@@ -413,22 +419,25 @@ void lw_sim_begin_trouble(lw_sim_trial *it) {
         for (uint32_t index = 0; index < it->node_count; index++) {
             it->nodes[index].storm = percent(&begin, 30);
         }
-        strike_after(&begin, scenario->crash_every_ms, crash_something);
+        lw_sim_strike_after(&begin, scenario->crash_every_ms, crash_something);
     }
     if (scenario->pause_every_ms != 0 && pauses) {
-        strike_after(&begin, scenario->pause_every_ms, pause_something);
+        lw_sim_strike_after(&begin, scenario->pause_every_ms, pause_something);
     }
     if (scenario->cut_every_ms != 0 && cuts) {
-        strike_after(&begin, scenario->cut_every_ms, cut_something);
+        lw_sim_strike_after(&begin, scenario->cut_every_ms, cut_something);
     }
     if (fills) {
-        strike_after(&begin, LW_SIM_SAFETY_MS / 2, fill_disk);
+        lw_sim_strike_after(&begin, LW_SIM_SAFETY_MS / 2, fill_disk);
     }
     if (it->node_count > 2 && loses) {
-        strike_after(&begin, LW_SIM_SAFETY_MS / 2, lose_disk);
+        lw_sim_strike_after(&begin, LW_SIM_SAFETY_MS / 2, lose_disk);
     }
     if (scenario->crash_every_ms != 0 && slow) {
         slow_disk(&begin);
+    }
+    if (scenario->storm) {
+        lw_sim_storm_begin(it, &begin.chance);
     }
 }
 
@@ -441,7 +450,7 @@ void lw_sim_end_trouble(lw_sim_trial *it) {
     for (uint32_t index = 0; index < it->node_count; index++) {
         lw_host_slow_disk(it->nodes[index].host, 1);
     }
-    mend_network(it);
+    lw_sim_mend_network(it);
     empty_disks(it);
 }
 
@@ -465,6 +474,7 @@ void lw_sim_trouble_start(lw_sim_member *node) {
     uint64_t bound = lw_chance_percent(&chance, 50) ? STORM_STEPS : RECOVERY_STEPS;
     uint64_t steps = lw_chance_below(&chance, bound);
     lw_crash moment = (lw_crash)lw_chance_below(&chance, 3);
+    lw_sim_storm_start(node, &chance);
     if (!it->troubled) {
         return;
     }

@@ -72,6 +72,90 @@ static void judge_restart(const sight *it) {
     }
 }
 
+/* A vote that somebody counts on stands for the whole term. */
+static void judge_vote(const sight *it) {
+    const lw_sim_replica_past *past = it->past;
+    const lw_group_figures *now = &it->figures;
+    bool forgotten = now->term < past->voted_term ||
+                     (now->term == past->voted_term && now->vote != past->voted_for);
+    if (forgotten) {
+        broken(it, "election safety",
+               "in term %" PRIu64 ", voted for %016" PRIx64 "; it had voted for %016" PRIx64
+               " in term %" PRIu64,
+               now->term, now->vote, past->voted_for, past->voted_term);
+    }
+}
+
+/* Nobody is elected as long as somebody has a lease. */
+static void judge_lease(const sight *it) {
+    lw_sim_shard_past *shard = it->shard;
+    const lw_group_figures *now = &it->figures;
+    uint64_t look = it->run->watch.looks;
+    if (now->leased && lw_replica_leads(it->replica)) {
+        if (shard->led_at == look && now->term < shard->term) {
+            broken(it, "leases",
+                   "serves under a lease of term %" PRIu64 ", and %s leads in %" PRIu64, now->term,
+                   it->run->nodes[shard->led_by].name, shard->term);
+        }
+        shard->leased_at = look;
+        shard->leased_by = it->place;
+        shard->leased_term = now->term;
+    }
+    if (shard->leased_at == look && shard->leased_term < now->term) {
+        broken(it, "leases", "leads in term %" PRIu64 ", and %s serves under a lease of %" PRIu64,
+               now->term, it->run->nodes[shard->leased_by].name, shard->leased_term);
+    }
+    if (now->term == shard->term) {
+        shard->led_at = look;
+        shard->led_by = it->place;
+    }
+}
+
+/* ---- what is committed ---------------------------------------------------------------------- */
+
+static void judge_entry(const sight *it, const lw_sim_committed *entry) {
+    const lw_group_figures *now = &it->figures;
+    bool must_have = now->leading && now->term > entry->known_term;
+    uint64_t term;
+    if (must_have && now->last_index < entry->index) {
+        broken(it, "leader completeness",
+               "leads in term %" PRIu64 " with entries up to %" PRIu64 ", and %" PRIu64
+               " was committed in term %" PRIu64,
+               now->term, now->last_index, entry->index, entry->known_term);
+    } else if ((must_have || entry->index <= now->committed_index) &&
+               lw_group_term_at(lw_replica_group(it->replica), entry->index, &term) &&
+               term != entry->term) {
+        broken(it, "log matching",
+               "has an entry %" PRIu64 " of term %" PRIu64 ", and one of term %" PRIu64
+               " was committed there",
+               entry->index, term, entry->term);
+    }
+}
+
+static void judge_entries(const sight *it) {
+    lw_sim_shard_past *shard = it->shard;
+    const lw_group_figures *now = &it->figures;
+    uint64_t seen = now->committed_index + now->term + shard->entry_count;
+    if (it->past->compared == seen) {
+        return;
+    }
+    it->past->compared = seen;
+    uint64_t kept =
+        shard->entry_count < LW_SIM_WATCHED_ENTRIES ? shard->entry_count : LW_SIM_WATCHED_ENTRIES;
+    for (uint64_t place = 0; place < kept; place++) {
+        judge_entry(it, &shard->entries[place]);
+    }
+    lw_sim_committed newest = {.index = now->committed_index, .known_term = now->term};
+    const lw_sim_committed *last =
+        &shard->entries[(shard->entry_count + LW_SIM_WATCHED_ENTRIES - 1) % LW_SIM_WATCHED_ENTRIES];
+    if (newest.index > last->index &&
+        lw_group_term_at(lw_replica_group(it->replica), newest.index, &newest.term)) {
+        shard->entries[shard->entry_count++ % LW_SIM_WATCHED_ENTRIES] = newest;
+    }
+}
+
+/* ---- who leads ------------------------------------------------------------------------------ */
+
 static void judge_leader(const sight *it) {
     lw_sim_shard_past *shard = it->shard;
     const lw_group_figures *now = &it->figures;
@@ -94,18 +178,13 @@ static void judge_leader(const sight *it) {
                " was committed in term %" PRIu64,
                now->term, now->last_index, shard->committed, shard->committed_term);
     }
-    if (now->leased && lw_replica_leads(it->replica)) {
-        if (shard->leased_at == it->run->watch.looks && shard->leased_by != it->place) {
-            broken(it, "leases", "it and %s serve under a lease",
-                   it->run->nodes[shard->leased_by].name);
-        }
-        shard->leased_at = it->run->watch.looks;
-        shard->leased_by = it->place;
-    }
+    judge_lease(it);
+    it->past->voted_term = now->term;
+    it->past->voted_for = it->node;
 }
 
-/* What it counts on from others. */
-static void note_acknowledged(const sight *it) {
+/* What it counts on from others: votes while it stands, entries while it leads. */
+static void note_promises(const sight *it) {
     for (uint32_t index = 0; index < it->figures.peer_count; index++) {
         const lw_group_peer *peer = &it->figures.peers[index];
         for (uint32_t place = 0; place < it->run->node_count; place++) {
@@ -113,7 +192,12 @@ static void note_acknowledged(const sight *it) {
             if (it->run->nodes[place].id != peer->node || past->boot == 0) {
                 continue;
             }
-            if (past->acknowledged_term != it->figures.term || past->acknowledged < peer->match) {
+            if (peer->granted) {
+                past->voted_term = it->figures.term;
+                past->voted_for = it->node;
+            }
+            if (it->figures.leading &&
+                (past->acknowledged_term != it->figures.term || past->acknowledged < peer->match)) {
                 past->acknowledged_term = it->figures.term;
                 past->acknowledged = peer->match;
             }
@@ -136,12 +220,16 @@ static void look_at_replica(lw_sim_trial *run, uint32_t place, const lw_replica 
     if (it.past->boot != 0 && it.past->boot != node->boot) {
         judge_restart(&it);
     }
+    judge_vote(&it);
     it.past->boot = node->boot;
     it.past->applied =
         it.figures.applied_index > it.past->applied ? it.figures.applied_index : it.past->applied;
     if (it.figures.leading) {
         judge_leader(&it);
-        note_acknowledged(&it);
+    }
+    note_promises(&it);
+    if (lw_replica_group(replica) != NULL) {
+        judge_entries(&it);
     }
     if (it.figures.committed_index > it.shard->committed) {
         it.shard->committed = it.figures.committed_index;

@@ -6,14 +6,17 @@
  * Invariants that it holds the nodes to
  * 1. One node at most leads a shard in a term, over all restarts (election safety; a vote that was
  *    not durable before it was told breaks it).
- * 2. At one true instant one node at most serves a shard under a lease (hazard R7).
+ * 2. As long as a node serves a shard under a lease nobody else is elected (hazard R7).
  * 3. Who serves a shard has all that any replica knew to be committed in an earlier term (leader
  *    completeness; hazards R1, R2, R4).
  * 4. A replica comes back from a restart with all it had applied, in no earlier term than it led
  *    in, and, if it is still in that term, with all that its leader counts as durable there
- *    (hazard R1).
+ *    (hazard R1). Neither has it forgotten a vote that a candidate counts on.
  * 5. The shards of a node hold no key twice (hazard R11).
- * 6. No replica finds that it differs from its leader (hazard R17). */
+ * 6. No replica finds that it differs from its leader (hazard R17).
+ * 7. What one replica knows to be committed at an index is of one term everywhere: among the
+ * entries of others that know it to be committed, and of whoever leads later (log matching, state
+ * machine safety; hazards R2, R3, R4). */
 #ifndef LW_SIM_WATCH_H
 #define LW_SIM_WATCH_H
 
@@ -21,7 +24,7 @@
 
 struct lw_sim_trial;
 
-enum { LW_SIM_WATCHED_MAX = 128, LW_SIM_WATCHED_NODES_MAX = 7 };
+enum { LW_SIM_WATCHED_MAX = 128, LW_SIM_WATCHED_NODES_MAX = 7, LW_SIM_WATCHED_ENTRIES = 64 };
 
 /* What a node has shown of its replica of a shard. */
 typedef struct lw_sim_replica_past {
@@ -29,14 +32,27 @@ typedef struct lw_sim_replica_past {
     uint64_t applied; /* the highest index */
     uint64_t led;     /* the last term in which it led */
     uint64_t acknowledged, acknowledged_term; /* what its leader counts on, of that term */
+    uint64_t voted_term, voted_for;           /* a vote that somebody counts on */
+    uint64_t compared;                        /* committed entries of others, by their numbers */
 } lw_sim_replica_past;
+
+/* An entry that somebody knew to be committed. */
+typedef struct lw_sim_committed {
+    uint64_t index, term;
+    uint64_t known_term; /* of who knew it, when it did */
+} lw_sim_committed;
 
 typedef struct lw_sim_shard_past {
     uint64_t shard;
     uint64_t term, leader; /* the highest one in which somebody led, and that node's id */
     uint64_t committed, committed_term; /* the highest index, known by whom in that term */
-    uint64_t leased_at;                 /* which look last found a lease, and of whom */
+    uint64_t leased_at;                 /* which look last found a lease, of whom, of which term */
     uint32_t leased_by;
+    uint64_t leased_term;
+    uint64_t led_at; /* which look last found a leader of `term` */
+    uint32_t led_by;
+    uint64_t entry_count; /* seen so far; the last ones are kept */
+    lw_sim_committed entries[LW_SIM_WATCHED_ENTRIES];
     lw_sim_replica_past replicas[LW_SIM_WATCHED_NODES_MAX];
 } lw_sim_shard_past;
 

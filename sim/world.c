@@ -220,6 +220,10 @@ void lw_world_report(const lw_world *world, FILE *to) {
     lw_buffer_reset(&faults);
 }
 
+void lw_world_lag(lw_world *world, const lw_host *from, const lw_host *to, uint64_t lag_ns) {
+    lw_network_lag(world->network, from->number, to->number, lag_ns);
+}
+
 /* ---- hosts ---------------------------------------------------------------------------------- */
 
 static lw_host *add_host(lw_world *world, const char *name) {
@@ -303,6 +307,7 @@ void lw_host_crash(lw_host *host) {
     lw_host_note(host, "crash", NULL);
     host->power = false;
     host->paused_until_ns = 0;
+    host->stopped_until_ns = 0;
     host->crash_step = 0;
     while (host->processes != NULL) {
         lw_process_end(host->processes);
@@ -315,6 +320,7 @@ void lw_host_kill(lw_host *host) {
     LW_ASSERT(host->power);
     lw_host_note(host, "kill", NULL);
     host->paused_until_ns = 0;
+    host->stopped_until_ns = 0;
     while (host->processes != NULL) {
         lw_process_end(host->processes);
     }
@@ -328,6 +334,25 @@ void lw_host_pause(lw_host *host, uint64_t duration_ns) {
     for (lw_process *each = host->processes; each != NULL; each = lw_process_next(each)) {
         lw_process_resume_at(each, host->paused_until_ns);
     }
+}
+
+void lw_host_await(lw_host *host, const lw_passage *passage) {
+    LW_ASSERT(passage->places > 0 && passage->choice < passage->places);
+    host->awaited = *passage;
+}
+
+void lw_host_pass(lw_host *host, const char *name) {
+    lw_passage *awaited = &host->awaited;
+    if (awaited->count == 0 || lw_hash(1, lw_text(name)) % awaited->places != awaited->choice ||
+        --awaited->count > 0) {
+        return;
+    }
+    lw_host_note(host, "passes", name);
+    if (awaited->stop_ns > 0) {
+        lw_host_pause(host, awaited->stop_ns);
+        host->stopped_until_ns = host->paused_until_ns;
+    }
+    lw_world_at(host->world, host->world->agenda.now_ns, awaited->function, awaited->argument);
 }
 
 uint64_t lw_host_steps(const lw_host *host) {
@@ -359,7 +384,7 @@ void lw_host_slow_disk(lw_host *host, uint32_t factor) {
 /* ---- clocks --------------------------------------------------------------------------------- */
 
 static int64_t elapsed(const lw_host *host) {
-    int64_t passed = (int64_t)(host->world->agenda.now_ns - host->clock.since_ns);
+    int64_t passed = (int64_t)(lw_host_time(host) - host->clock.since_ns);
     return passed + passed / 1000000 * host->clock.drift_ppm +
            passed % 1000000 * host->clock.drift_ppm / 1000000;
 }
@@ -394,7 +419,7 @@ void lw_host_set_drift(lw_host *host, int32_t drift_ppm) {
     LW_ASSERT(drift_ppm > -1000000 && drift_ppm < 1000000);
     host->clock.base_ns += (uint64_t)elapsed(host);
     host->clock.wall_ns += elapsed(host);
-    host->clock.since_ns = host->world->agenda.now_ns;
+    host->clock.since_ns = lw_host_time(host);
     host->clock.drift_ppm = drift_ppm;
 }
 

@@ -71,6 +71,8 @@ lw_network *lw_world_network(lw_world *world);
 /* Cuts the way from one host to another, or both ways; mending is the same with `cut` false. */
 void lw_world_cut_one_way(lw_world *world, const lw_host *from, const lw_host *to, bool cut);
 void lw_world_cut(lw_world *world, const lw_host *one, const lw_host *other, bool cut);
+/* From now on what goes from one host to another takes so much longer; 0: as usual. */
+void lw_world_lag(lw_world *world, const lw_host *from, const lw_host *to, uint64_t lag_ns);
 
 /* ---- hosts ---------------------------------------------------------------------------------- */
 
@@ -99,6 +101,21 @@ typedef enum lw_crash {
     LW_CRASH_WITHIN, /* it happened in part, if it has parts */
     LW_CRASH_AFTER,  /* it happened, but its process never learned it */
 } lw_crash;
+/* What happens when a process of the host passes a place in its code: a mark, a rare path, or the
+ * place of a planted bug. `places` draws one name in so many. */
+typedef struct lw_passage {
+    uint64_t places;                  /* every name of which a hash leaves `choice` behind */
+    uint64_t choice;                  /* ... when it is divided by `places`; below it */
+    uint64_t count;                   /* passes until it happens; 0: none is waited for */
+    uint64_t stop_ns;                 /* the processor stops there for so long; 0: it goes on */
+    void (*function)(void *argument); /* called once the turn of the process is over */
+    void *argument;
+} lw_passage;
+/* Waits for one pass, once; one that was waited for before is forgotten. A processor that stops
+ * does so within the turn: what the process does afterwards happens so much later, on its clocks,
+ * too. */
+void lw_host_await(lw_host *host, const lw_passage *passage);
+
 /* Lets power fail at the host's step number `steps` from now; 0: its next one. */
 void lw_host_crash_after(lw_host *host, uint64_t steps, lw_crash crash);
 

@@ -32,6 +32,8 @@ struct lw_host {
     uint32_t disk_factor;
     uint32_t boot_count;
     uint64_t paused_until_ns;
+    uint64_t stopped_until_ns; /* what its processes see is this late, if it is not passed */
+    lw_passage awaited;
     uint64_t steps;
     uint64_t crash_step; /* of `steps`; 0: none */
     lw_crash crash;
@@ -55,6 +57,14 @@ struct lw_world {
 };
 
 /* ---- world.c -------------------------------------------------------------------------------- */
+
+/* The virtual time at which the code of its processes is. */
+static inline uint64_t lw_host_time(const lw_host *host) {
+    uint64_t now = host->world->agenda.now_ns;
+    return host->stopped_until_ns > now ? host->stopped_until_ns : now;
+}
+/* A process of the host passes the place of this name. */
+void lw_host_pass(lw_host *host, const char *name);
 
 uint64_t lw_host_clock_now(const lw_host *host);
 uint64_t lw_host_clock_wall_ms(lw_host *host);

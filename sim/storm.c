@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim/storm.h"
+
+#include "sim/run.h"
+
+enum {
+    STEPS_MAX = 4,     /* until a node that was struck loses power */
+    COUNT_BITS = 7,    /* a place is passed up to so many times, as a power of two */
+    LAG_MS_MAX = 3000, /* on a slow link */
+};
+
+static const uint64_t timeouts_ms[] = {50, 100, 100, 200, 400, 1000};
+static const uint32_t drifts_ppm[] = {2000, 2000, 20000, 100000};
+static const uint64_t places[] = {1, 4, 16, 16, 64};
+
+#define DRAW(chance, table) ((table)[lw_chance_below((chance), sizeof(table) / sizeof((table)[0]))])
+
+/* Mostly about as long as leases are, at times much longer. */
+static uint64_t draw_duration_ms(lw_sim_occasion *now) {
+    uint64_t timeout_ms = now->of->storm.election_timeout_ms;
+    uint64_t most = timeout_ms * (lw_chance_percent(&now->chance, 25) ? 12 : 4);
+    return lw_chance_between(&now->chance, 1, most);
+}
+
+/* ---- what a node is struck with ------------------------------------------------------------- */
+
+static void lose_power(lw_sim_occasion *now, lw_sim_member *node, lw_fault fault) {
+    bool at_once = lw_chance_percent(&now->chance, 40), power = lw_chance_percent(&now->chance, 80);
+    uint64_t steps = lw_chance_below(&now->chance, STEPS_MAX);
+    lw_crash moment = (lw_crash)lw_chance_below(&now->chance, 3);
+    if (!lw_sim_strikes(now, fault, "%s loses power", node->name)) {
+        return;
+    }
+    if (at_once) {
+        lw_sim_end_node(node, power);
+    } else {
+        lw_host_crash_after(node->host, steps, moment);
+    }
+}
+
+static void pause_node(lw_sim_occasion *now, const lw_sim_member *node, lw_fault fault) {
+    uint64_t duration_ms = draw_duration_ms(now);
+    if (lw_sim_strikes(now, fault, "%s stops for %u ms", node->name, (unsigned)duration_ms)) {
+        lw_host_pause(node->host, duration_ms * LW_SIM_NS_PER_MS);
+    }
+}
+
+/* From all others, or from all but one: in both directions, or in the same one. */
+static void cut_off(lw_sim_occasion *now, const lw_sim_member *node, lw_fault fault) {
+    lw_sim_trial *it = now->of;
+    uint64_t way = lw_chance_below(&now->chance, 4);
+    uint64_t spared = lw_chance_below(&now->chance, 2 * (uint64_t)it->node_count);
+    uint64_t duration_ms = draw_duration_ms(now);
+    if (!lw_sim_strikes(now, fault, "%s is cut off for %u ms", node->name, (unsigned)duration_ms)) {
+        return;
+    }
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        const lw_sim_member *other = &it->nodes[index];
+        if (other == node || index == spared) {
+            continue;
+        }
+        if (way != 0) {
+            lw_world_cut_one_way(it->world, node->host, other->host, true);
+        }
+        if (way != 1) {
+            lw_world_cut_one_way(it->world, other->host, node->host, true);
+        }
+    }
+    lw_sim_after(it, duration_ms, lw_sim_mend_network);
+}
+
+static void slow_links(lw_sim_occasion *now, const lw_sim_member *node, lw_fault fault) {
+    lw_sim_trial *it = now->of;
+    uint64_t way = lw_chance_below(&now->chance, 3);
+    uint64_t most =
+        lw_chance_percent(&now->chance, 70) ? it->storm.election_timeout_ms : LAG_MS_MAX;
+    uint64_t duration_ms = 4 * draw_duration_ms(now);
+    if (!lw_sim_strikes(now, fault, "%s has slow links for %u ms", node->name,
+                        (unsigned)duration_ms)) {
+        return;
+    }
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        const lw_sim_member *other = &it->nodes[index];
+        uint64_t lag_ns = lw_chance_between(&now->chance, 1, most) * LW_SIM_NS_PER_MS;
+        if (other == node) {
+            continue;
+        }
+        if (way != 0) {
+            lw_world_lag(it->world, node->host, other->host, lag_ns);
+        }
+        if (way != 1) {
+            lw_world_lag(it->world, other->host, node->host, lag_ns);
+        }
+    }
+    lw_sim_after(it, duration_ms, lw_sim_mend_network);
+}
+
+static void strike(lw_sim_occasion *now, lw_sim_member *node, lw_fault fault) {
+    if (!lw_host_running(node->host)) {
+        return;
+    }
+    switch (lw_chance_below(&now->chance, 6)) {
+    case 0:
+    case 1:
+        lose_power(now, node, fault);
+        break;
+    case 2:
+        pause_node(now, node, fault);
+        break;
+    case 3:
+        slow_links(now, node, fault);
+        break;
+    default:
+        cut_off(now, node, fault);
+    }
+}
+
+/* ---- places --------------------------------------------------------------------------------- */
+
+/* A node that is to pass a place. */
+typedef struct ambush {
+    lw_sim_occasion occasion;
+    lw_sim_member *node;
+    bool strikes; /* or has done so by having stopped */
+} ambush;
+
+static void passed(void *argument) {
+    ambush *self = argument;
+    if (self->occasion.of->troubled && self->strikes) {
+        strike(&self->occasion, self->node, LW_FAULT_STRUCK);
+    }
+}
+
+static void await_a_place(void *argument) {
+    lw_sim_trial *it = argument;
+    if (!it->troubled) {
+        return;
+    }
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_PLACES);
+    lw_sim_strike_after(&now, it->storm.await_every_ms, await_a_place);
+    lw_sim_member *node = lw_sim_draw_node(&now);
+    lw_chance *chance = &now.chance;
+    lw_passage awaited = {.places = DRAW(chance, places), .function = passed};
+    awaited.choice = lw_chance_below(chance, awaited.places);
+    awaited.count =
+        lw_chance_between(chance, 1, UINT64_C(1) << lw_chance_below(chance, COUNT_BITS));
+    bool stops = lw_chance_percent(chance, it->storm.stop_percent);
+    bool strikes = lw_chance_percent(chance, 50) || !stops;
+    uint64_t stop_ms = draw_duration_ms(&now);
+    if (stops &&
+        lw_sim_strikes(&now, LW_FAULT_STOPPED, "%s for %u ms", node->name, (unsigned)stop_ms)) {
+        awaited.stop_ns = stop_ms * LW_SIM_NS_PER_MS;
+    }
+    ambush *self = lw_arena_allocate(&it->storm_memory, sizeof(*self));
+    *self = (ambush){.occasion = now, .node = node, .strikes = strikes};
+    awaited.argument = self;
+    lw_host_await(node->host, &awaited);
+}
+
+/* ---- hunts ---------------------------------------------------------------------------------- */
+
+/* Who leads some shard, as far as was seen. */
+static lw_sim_member *draw_leader(lw_sim_occasion *now) {
+    lw_sim_trial *it = now->of;
+    uint64_t choice = lw_chance_next(&now->chance);
+    if (it->watch.shard_count > 0) {
+        uint64_t leader = it->watch.shards[choice % it->watch.shard_count].leader;
+        for (uint32_t place = 0; place < it->node_count; place++) {
+            if (leader != 0 && it->nodes[place].id == leader) {
+                return &it->nodes[place];
+            }
+        }
+    }
+    return lw_sim_draw_node(now);
+}
+
+static void hunt(void *argument) {
+    lw_sim_trial *it = argument;
+    if (it->troubled) {
+        lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_HUNTS);
+        lw_sim_strike_after(&now, it->storm.hunt_every_ms, hunt);
+        strike(&now, draw_leader(&now), LW_FAULT_HUNTED);
+    }
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+void lw_sim_storm_draw(lw_sim_trial *it) {
+    lw_chance chance = lw_world_chance(it->world, "storm");
+    it->storm.election_timeout_ms = DRAW(&chance, timeouts_ms);
+    it->storm.drift_ppm = DRAW(&chance, drifts_ppm);
+}
+
+void lw_sim_storm_begin(lw_sim_trial *it, lw_chance *chance) {
+    uint64_t timeout_ms = it->storm.election_timeout_ms;
+    bool awaits = lw_chance_percent(chance, 75), hunts = lw_chance_percent(chance, 75);
+    it->storm.stop_percent = lw_chance_percent(chance, 70) ? 40 : 0;
+    if (lw_chance_percent(chance, 60)) {
+        it->operate_every_ms = 0;
+    }
+    if (awaits) {
+        it->storm.await_every_ms = (uint32_t)lw_chance_between(chance, 50, 800);
+        await_a_place(it);
+    }
+    if (hunts) {
+        it->storm.hunt_every_ms = (uint32_t)(timeout_ms * lw_chance_between(chance, 2, 8));
+        lw_sim_after(it, it->storm.hunt_every_ms, hunt);
+    }
+}
+
+void lw_sim_storm_start(lw_sim_member *node, lw_chance *chance) {
+    lw_sim_trial *it = node->of;
+    int32_t most = (int32_t)it->storm.drift_ppm * 19 / 20;
+    int32_t drift_ppm = most * ((int32_t)lw_chance_below(chance, 3) - 1);
+    if (drift_ppm != 0 && lw_sim_allows(it, LW_FAULT_CLOCK_FAST) &&
+        lw_world_strike(it->world, LW_FAULT_CLOCK_FAST, node->name, node->boot + 1, "by %d ppm",
+                        drift_ppm)) {
+        lw_host_set_drift(node->host, drift_ppm);
+    }
+}

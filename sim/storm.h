@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A storm: a short run of a small lattice in which leaders are struck all the time, wherever in the
+ * code they are. Each run draws which of these it has, and how hard: so some are extreme in one.
+ *
+ *   timers     election timeouts from 50 ms to a second, and clocks as fast and slow as the drawn
+ *              bound of their drift allows
+ *   places     a node is struck when it passes a drawn place of its code: a mark, a rare path, or
+ *              the place of a planted bug (lw_host_await). Its processor stops in the middle of the
+ *              turn for longer than a lease, or it is struck as below
+ *   hunts      the leader of some shard loses power, now or a few steps later, stops, is cut off,
+ * in one direction or both, or gets links on which everything takes up to seconds
+ *
+ * All of it is scenario code, outside of fibers. */
+#ifndef LW_SIM_STORM_H
+#define LW_SIM_STORM_H
+
+#include "sim/chance.h"
+
+struct lw_sim_trial;
+struct lw_sim_member;
+
+typedef struct lw_sim_storm {
+    uint64_t election_timeout_ms; /* 0: the usual one, and there is no storm */
+    uint32_t drift_ppm;
+    uint32_t await_every_ms, hunt_every_ms; /* 0: never in this run */
+    uint32_t stop_percent;                  /* of the places that are waited for */
+} lw_sim_storm;
+
+/* Draws how nodes are started in a run. */
+void lw_sim_storm_draw(struct lw_sim_trial *it);
+/* Draws what strikes, and lets it. */
+void lw_sim_storm_begin(struct lw_sim_trial *it, lw_chance *chance);
+/* What a node of a storm meets at a start. */
+void lw_sim_storm_start(struct lw_sim_member *node, lw_chance *chance);
+
+#endif
