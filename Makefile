@@ -101,7 +101,8 @@ say    = $(if $(V)$(QUIET),,@printf '  %-5s %s\n' $(1) $@)
 all: $(PROGRAM) library
 tests: $(PROGRAM) library $(TESTS) $(REPLAYS) $(RECORDER)
 library: $(B)/liblathwork.a $(B)/liblathwork.so $(B)/lathwork.h \
-         $(B)/liblathwork-storage.a $(B)/liblathwork-storage.so
+         $(B)/liblathwork-storage.a $(B)/liblathwork-storage.so \
+         $(B)/liblathwork-sim.a $(B)/liblathwork-sim.so $(B)/lathwork_sim.h
 
 packages:
 	@tests/install_packages.sh --ask build
@@ -228,6 +229,52 @@ $(B)/liblathwork-storage.so: $(B)/liblathwork-storage.o
 	$(call say,LINK)
 	$(Q)$(CC) -shared $(ALL_CFLAGS) $(ALL_LDFLAGS) -Wl,-soname,$(STORAGE_SONAME) \
 	    $(if $(findstring sanitize,$(ALL_CFLAGS)),,-Wl$(comma)--no-undefined) $^ -o $@ $(STORAGE_LDLIBS)
+
+# ---- the library for simulations ------------------------------------------------------------------
+
+# A whole cluster and its world, with the hooks for simulation, and lathwork.h in that world. Of the
+# command line only what `sim` needs; other commands of its table are absent.
+SIM_SONAME    = liblathwork-sim.so.$(firstword $(subst ., ,$(VERSION)))
+SIM_OF_COMMAND := $(patsubst %,client/command_%.c,help output parse table text)
+SIM_LEFT_OUT  := $(filter-out $(SIM_OF_COMMAND),$(wildcard client/command*.c)) client/shell.c client/open.c \
+                 node/main.c node/up.c lattice/bus_nats.c $(wildcard lattice/broker*.c) base/env_uring.c
+SIM_PARTS     := $(patsubst %.c,$(B)/simulation/%.o,$(filter-out $(SIM_LEFT_OUT),$(SOURCES)))
+
+$(B)/simulation/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(ALL_CFLAGS) -DLW_SIMULATION -MMD -MP -c $< -o $@
+
+$(B)/sim_parts.a: $(SIM_PARTS) $(B)/objects
+	@rm -f $@
+	$(call say,AR)
+	$(Q)ar qcs $@ $(filter %.o,$^)
+
+# All that the two public headers declare.
+$(B)/sim_calls: client/lathwork.h sim/lathwork_sim.h
+	@mkdir -p $(@D)
+	@sed 's/\/\*.*//' $^ | tr '\n' ' ' | grep -o 'LW_PUBLIC [^;(]*(' | sed 's/.*\b\(lw_[a-z_]*\)(/\1/' > $@
+
+# One object, begun at the public calls.
+$(B)/liblathwork-sim.o: $(B)/sim_parts.a $(B)/sim_calls
+	$(call say,LINK)
+	$(Q)$(CC) -r -nostdlib -Wl,--gc-sections $$(sed 's/^/-Wl,-u,/' $(B)/sim_calls) $< -o $@
+	$(Q)objcopy --wildcard --weaken-symbol='lw_command_*' --keep-global-symbols=$(B)/sim_calls $@
+
+$(B)/liblathwork-sim.a: $(B)/liblathwork-sim.o
+	@rm -f $@
+	$(call say,AR)
+	$(Q)ar qcs $@ $^
+
+SIM_LDLIBS = -lsodium -lisal -llz4 -lzstd -lpthread
+$(B)/liblathwork-sim.so: $(B)/liblathwork-sim.o
+	$(call say,LINK)
+	$(Q)$(CC) -shared $(ALL_CFLAGS) $(ALL_LDFLAGS) -Wl,-soname,$(SIM_SONAME) \
+	    $(if $(findstring sanitize,$(ALL_CFLAGS)),,-Wl$(comma)--no-undefined) $^ -o $@ $(SIM_LDLIBS)
+
+$(B)/lathwork_sim.h: sim/lathwork_sim.h
+	@mkdir -p $(@D)
+	@sed 's|"client/lathwork.h"|"lathwork.h"|' $< > $@
 
 # ---- running, testing, checking -------------------------------------------------------------------
 
@@ -368,6 +415,6 @@ help:
 clean:
 	rm -rf build
 
--include $(OBJECTS:.o=.d) $(STORAGE_PARTS:.o=.d) $(TESTS:=.d) $(RECORDER).d $(patsubst %.c,$(B)/%.d,$(wildcard tests/bench_*.c)) $(FUZZERS:%=$(B)/tests/fuzz_%.d)
+-include $(OBJECTS:.o=.d) $(STORAGE_PARTS:.o=.d) $(SIM_PARTS:.o=.d) $(TESTS:=.d) $(RECORDER).d $(patsubst %.c,$(B)/%.d,$(wildcard tests/bench_*.c)) $(FUZZERS:%=$(B)/tests/fuzz_%.d)
 .SECONDARY:
 .DELETE_ON_ERROR:

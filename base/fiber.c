@@ -76,6 +76,7 @@ struct lw_fiber {
 
 struct lw_fibers {
     lw_memory *memory;
+    void *owner;
     lw_fiber *ready_first, *ready_last;
     lw_fiber *passed_first, *passed_last; /* ready from the next lw_fibers_run on */
     lw_fiber *living;
@@ -208,6 +209,14 @@ lw_fibers *lw_fibers_open(lw_memory *memory) {
     lw_fibers *fibers = lw_allocate_zero(memory, sizeof(*fibers));
     fibers->memory = memory;
     return fibers;
+}
+
+void lw_fibers_set_owner(lw_fibers *fibers, void *owner) {
+    fibers->owner = owner;
+}
+
+void *lw_fibers_owner(const lw_fibers *fibers) {
+    return fibers->owner;
 }
 
 void lw_fibers_close(lw_fibers *fibers) {

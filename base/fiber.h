@@ -28,6 +28,9 @@ enum {
 
 /* A scheduler. `memory` holds everything but the stacks. */
 lw_fibers *lw_fibers_open(lw_memory *memory);
+/* What whoever runs in one of its fibers is to find again; NULL until it is set. */
+void lw_fibers_set_owner(lw_fibers *fibers, void *owner);
+void *lw_fibers_owner(const lw_fibers *fibers);
 /* Drops all fibers, running none of their cleanup, and unmaps their stacks. Not from inside one. */
 void lw_fibers_close(lw_fibers *fibers);
 

@@ -5,7 +5,6 @@
 #include "txn/request.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 enum {
     WRITE_MEMORY = 32 * 1024 * 1024,
@@ -111,18 +110,6 @@ lw_status lw_client_open_in(lw_env *env, const lw_client_options *options, lw_cl
         take_options(opened, options, addresses);
     }
     return lw_client_leave(outer, status);
-}
-
-lw_status lw_open(const lw_client_options *options, lw_client **client) {
-    lw_client_options chosen = options == NULL ? (lw_client_options){0} : *options;
-    if (chosen.address == NULL) {
-        chosen.address = getenv("LATHWORK_ADDR");
-    }
-    lw_env *env = NULL;
-    LW_TRY(lw_env_posix_open(&env));
-    lw_status status = lw_client_open_in(env, &chosen, client);
-    (*client)->owns_env = true;
-    return status;
 }
 
 void lw_close(lw_client *client) {

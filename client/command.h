@@ -188,6 +188,7 @@ struct lw_command {
     lw_flag_value flags[LW_FLAG_COUNT];
     const char **operands;
     int operand_count;
+    const char *program; /* NULL: lathwork, and the command is one of its; else the whole name */
     lw_memory *memory;
     FILE *in, *answers, *talk;
     bool in_terminal, answers_terminal, talk_terminal;

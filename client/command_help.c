@@ -146,9 +146,10 @@ static void program_help(const lw_command *command, lw_buffer *out) {
 }
 
 static void command_help(const lw_command *command, const lw_command_spec *spec, lw_buffer *out) {
-    lw_buffer_print(out, "lathwork %s: %s\n\nusage: lathwork %s%s%s%s\n", spec->name, spec->summary,
-                    spec->name, spec->flags != 0 ? " [flags]" : "", spec->operands[0] ? " " : "",
-                    spec->operands);
+    const char *before = command->program == NULL ? "lathwork " : "";
+    lw_buffer_print(out, "%s%s: %s\n\nusage: %s%s%s%s%s\n", before, spec->name, spec->summary,
+                    before, spec->name, spec->flags != 0 ? " [flags]" : "",
+                    spec->operands[0] ? " " : "", spec->operands);
     if (spec->text[0] != 0) {
         lw_buffer_append_u8(out, '\n');
         lines(out, spec->text, 0);

@@ -3,7 +3,7 @@
 
 #include "client/json.h"
 #include "sim/coverage.h"
-#include "sim/scenario.h"
+#include "sim/user.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -15,8 +15,10 @@ typedef struct tally {
     lw_command *command;
     lw_memory *memory;
     uint64_t seed, run_goal;
+    const lw_sim_workload *user;                  /* NULL: our own */
     const lw_scenario *only;                      /* NULL: all */
     const char *bug;                              /* NULL: none */
+    const char *bugs[2];                          /* the same, ended by NULL */
     uint32_t node_count;                          /* 0: each scenario's own */
     uint64_t resumed_ms, lively_ms, converged_ms; /* the longest */
     bool once;
@@ -38,17 +40,34 @@ static double real_seconds(void) {
 
 /* ---- runs --------------------------------------------------------------------------------- */
 
-static void run_once(tally *all, const lw_scenario *scenario, uint64_t seed, bool second,
-                     lw_run_result *result) {
-    const char *bugs[] = {all->bug, NULL};
-    lw_run_options options = {.scenario = scenario,
-                              .seed = seed,
-                              .node_count = all->node_count,
-                              .bugs = bugs,
-                              .trace = second ? NULL : all->trace,
-                              .history = second ? NULL : all->history,
-                              .report = second ? NULL : stderr};
-    lw_scenario_run(&options, all->memory, second ? NULL : lw_coverage_add, all->coverage, result);
+static lw_run_options options_of(const tally *all, const lw_scenario *scenario, uint64_t seed) {
+    return (lw_run_options){.scenario = scenario,
+                            .seed = seed,
+                            .node_count = all->node_count,
+                            .bugs = all->bugs,
+                            .user = all->user,
+                            .settings = all->command->operands,
+                            .trace = all->trace,
+                            .history = all->history,
+                            .report = stderr};
+}
+
+/* The second time everything must be the same. */
+static void run_again(const tally *all, lw_run_options *options, lw_run_result *result) {
+    lw_run_result again;
+    options->trace = options->history = options->report = NULL;
+    lw_scenario_run(options, all->memory, NULL, NULL, &again);
+    if (again.hash != result->hash) {
+        result->passed = false;
+        lw_buffer_print(&result->failures,
+                        "determinism: the same seed gave trace hash %016" PRIx64
+                        ", then %016" PRIx64 "\n",
+                        result->hash, again.hash);
+    }
+    if (again.hash != result->hash && all->user != NULL) {
+        lw_user_differ(options, all->memory, &result->failures);
+    }
+    lw_buffer_reset(&again.failures);
 }
 
 static void print_failure(const tally *all, const lw_scenario *scenario, uint64_t seed,
@@ -58,9 +77,13 @@ static void print_failure(const tally *all, const lw_scenario *scenario, uint64_
     }
     (void)fprintf(stderr, "scenario %s, seed %" PRIu64 ":\n%.*s", scenario->name, seed,
                   (int)result->failures.size, (const char *)result->failures.data);
-    (void)fprintf(stderr, "again with: lathwork sim --scenario %s --seed %" PRIu64 "%s%s\n",
-                  scenario->name, seed, all->bug != NULL ? " --bug " : "",
-                  all->bug != NULL ? all->bug : "");
+    (void)fprintf(stderr, "again with: %s --scenario %s --seed %" PRIu64 "%s%s",
+                  all->user != NULL ? all->command->spec->name : "lathwork sim", scenario->name,
+                  seed, all->bug != NULL ? " --bug " : "", all->bug != NULL ? all->bug : "");
+    for (int index = 0; index < all->command->operand_count; index++) {
+        (void)fprintf(stderr, " %s", all->command->operands[index]);
+    }
+    (void)fprintf(stderr, "\n");
 }
 
 static void raise(uint64_t *highest, uint64_t value) {
@@ -70,18 +93,10 @@ static void raise(uint64_t *highest, uint64_t value) {
 /* One seed, twice: the second time everything must be the same. Returns whether it passed. */
 static bool run_seed(tally *all, const lw_scenario *scenario, uint64_t seed) {
     lw_run_result result;
-    run_once(all, scenario, seed, false, &result);
+    lw_run_options options = options_of(all, scenario, seed);
+    lw_scenario_run(&options, all->memory, lw_coverage_add, all->coverage, &result);
     if (!all->once) {
-        lw_run_result again;
-        run_once(all, scenario, seed, true, &again);
-        if (again.hash != result.hash) {
-            result.passed = false;
-            lw_buffer_print(&result.failures,
-                            "determinism: the same seed gave trace hash %016" PRIx64
-                            ", then %016" PRIx64 "\n",
-                            result.hash, again.hash);
-        }
-        lw_buffer_reset(&again.failures);
+        run_again(all, &options, &result);
     }
     if (!result.passed) {
         print_failure(all, scenario, seed, &result);
@@ -140,12 +155,17 @@ static void print_text(const tally *all, double seconds, lw_buffer *text) {
         "boots       %" PRIu64 "\n"
         "commits     %" PRIu64 " acknowledged, %" PRIu64 " refused, %" PRIu64 " in doubt\n"
         "healing     after at most %" PRIu64 " ms commits went on, after %" PRIu64
-        " every client, after %" PRIu64 " several nodes were at one\n"
-        "skew        %" PRIu64 " constraints seen broken at snapshot isolation, which allows it\n",
+        " every client, after %" PRIu64 " several nodes were at one\n",
         all->runs, all->failed_runs, all->damaged_runs, simulated,
         simulated * (all->once ? 1 : 2) / seconds, all->once ? "" : " (each seed twice)",
         all->boots, all->committed, all->failed, all->in_doubt, all->resumed_ms, all->lively_ms,
-        all->converged_ms, all->broken_constraints);
+        all->converged_ms);
+    if (all->user == NULL) {
+        lw_buffer_print(text,
+                        "skew        %" PRIu64
+                        " constraints seen broken at snapshot isolation, which allows it\n",
+                        all->broken_constraints);
+    }
     lw_coverage_print(all->coverage, all->list_marks, text);
 }
 
@@ -200,7 +220,7 @@ static lw_exit read_flags(tally *all) {
     const lw_command *command = all->command;
     all->seed = command->flags[LW_FLAG_SEED].number;
     all->run_goal = command->flags[LW_FLAG_RUNS].number;
-    all->bug = command->flags[LW_FLAG_BUG].text;
+    all->bug = all->bugs[0] = command->flags[LW_FLAG_BUG].text;
     all->once = lw_command_given(command, LW_FLAG_ONCE);
     all->list_marks = lw_command_given(command, LW_FLAG_MARKS);
     if (lw_command_given(command, LW_FLAG_NODES)) {
@@ -221,6 +241,9 @@ static lw_exit read_flags(tally *all) {
     }
 #endif
     const char *name = command->flags[LW_FLAG_SCENARIO].text;
+    if (name == NULL && all->user != NULL) {
+        name = all->user->scenario;
+    }
     all->only = name == NULL ? NULL : lw_scenario_find(name);
     if (name != NULL && all->only == NULL) {
         return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
@@ -252,9 +275,14 @@ static lw_exit run(tally *all) {
 }
 
 lw_exit lw_sim_command(lw_command *command) {
+    return lw_sim_command_of(command, NULL);
+}
+
+lw_exit lw_sim_command_of(lw_command *command, const lw_sim_workload *user) {
     lw_memory *memory = lw_memory_open();
     tally *all = lw_allocate_zero(memory, sizeof(*all));
     all->command = command;
+    all->user = user;
     all->memory = memory;
     all->began = real_seconds();
     all->coverage = lw_coverage_open(memory);

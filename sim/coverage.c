@@ -15,7 +15,8 @@ typedef struct entry {
     lw_map_node node;
     const char *name;
     lw_place_kind kind;
-    bool fault; /* not a place of the code */
+    bool fault; /* not a place of the code; what is neither is a user's */
+    bool placed;
     uint64_t count;
 } entry;
 
@@ -50,7 +51,7 @@ lw_coverage *lw_coverage_open(lw_memory *memory) {
         size_t count = 0;
         const char **names = lw_place_names(memory, kinds[kind], &count);
         for (size_t index = 0; index < count; index++) {
-            (void)take(coverage, names[index], kinds[kind]);
+            take(coverage, names[index], kinds[kind])->placed = true;
         }
         lw_free(memory, names);
     }
@@ -120,14 +121,17 @@ void lw_coverage_print(const lw_coverage *coverage, bool whole, lw_buffer *text)
         const entry *each = all[index];
         size_t kind = each->kind == LW_PLACE_RARE;
         faults += each->fault;
-        known[kind] += !each->fault;
-        reached[kind] += !each->fault && each->count > 0;
+        known[kind] += each->placed;
+        reached[kind] += each->placed && each->count > 0;
     }
     lw_buffer_print(text,
                     "marks       %zu of %zu reached, %zu of %zu rare paths, %zu kinds of faults\n",
                     reached[0], known[0], reached[1], known[1], faults);
-    for (uint32_t index = 0; whole && index < coverage->by_name.count; index++) {
+    for (uint32_t index = 0; index < coverage->by_name.count; index++) {
         const entry *each = all[index];
+        if (!whole && (each->placed || each->fault)) {
+            continue;
+        }
         lw_buffer_print(text, "  %-40s %" PRIu64 "%s%s\n", each->name, each->count,
                         each->kind == LW_PLACE_RARE ? "  rare path" : "",
                         each->count == 0 && is_beyond(each->name) ? "  beyond the simulator" : "");

@@ -12,7 +12,8 @@ typedef struct lw_coverage lw_coverage;
 lw_coverage *lw_coverage_open(lw_memory *memory);
 /* Counts what one run reached; of the form lw_run_marks. */
 void lw_coverage_add(void *coverage, const lw_mark *mark);
-/* "marks       240 of 251 reached, …", and with `all` a line for every mark and its count. */
+/* "marks       240 of 251 reached, …", a line for each mark of a user and its count, and with `all`
+ * one for every mark. */
 void lw_coverage_print(const lw_coverage *coverage, bool all, lw_buffer *text);
 /* Calls function(argument, name, count) for each mark, rare path and fault, by name; also for those
  * that were never reached. */

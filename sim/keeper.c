@@ -4,6 +4,7 @@
 #include "sim/run.h"
 
 #include "sim/bus.h"
+#include "sim/user.h"
 
 #include <stdlib.h>
 
@@ -150,7 +151,12 @@ static bool has_left(const lw_sim_member *member) {
 }
 
 void lw_sim_start_client(lw_sim_trial *it, uint32_t index) {
-    lw_workload_start(lw_host_boot(it->client_hosts[index]), &it->clients[index]);
+    lw_env *env = lw_host_boot(it->client_hosts[index]);
+    if (it->user != NULL) {
+        lw_user_start(it, index, env);
+    } else {
+        lw_workload_start(env, &it->clients[index]);
+    }
 }
 
 void lw_sim_end_node(lw_sim_member *node, bool power_loss) {

@@ -90,6 +90,7 @@ typedef struct lw_sim_trial {
     struct lw_sim_comparison *comparison;
     lw_buffer account; /* of the nodes, when the first promise was broken */
     lw_workload workload;
+    struct lw_user *user; /* runs in its place; NULL: nobody does (sim/user.h) */
     lw_host *client_hosts[LW_SIM_CLIENTS_MAX];
     lw_workload_client clients[LW_SIM_CLIENTS_MAX];
     uint32_t client_count;

@@ -3,6 +3,7 @@
 
 #include "client/client.h"
 #include "sim/run.h"
+#include "sim/user.h"
 
 #include <inttypes.h>
 
@@ -126,10 +127,18 @@ LW_YIELDS static void judge_main(void *argument) {
         lw_client *client = NULL;
         lw_status status = lw_client_open_in(self->env, &options, &client);
         LW_ASSERT(status == LW_OK);
-        status = self->final ? lw_workload_final(&it->workload, client) : lw_workload_fill(client);
+        if (it->user != NULL) {
+            status = lw_user_judge(it, self->env, client, self->final);
+        } else {
+            status =
+                self->final ? lw_workload_final(&it->workload, client) : lw_workload_fill(client);
+        }
         (void)snprintf(it->judge_error, sizeof(it->judge_error), "%s", lw_client_error(client));
-        lw_close(client);
         it->judge_status = status;
+        if (it->damaged) {
+            return; /* what a user left open is looked at no more */
+        }
+        lw_close(client);
         if (status == LW_OK || status == LW_CORRUPTION) {
             break;
         }
@@ -165,6 +174,9 @@ static void start_clients(lw_sim_trial *it) {
     bool crowded = lw_chance_percent(&chance, 20);
     it->client_count =
         (uint32_t)lw_chance_between(&chance, 2, crowded ? LW_SIM_CLIENTS_MAX : FEW_CLIENTS);
+    if (it->user != NULL) {
+        it->client_count = lw_user_client_count(it);
+    }
     it->client_count =
         it->options->client_count == 0 ? it->client_count : it->options->client_count;
     for (uint32_t index = 0; index < it->client_count; index++) {
@@ -190,7 +202,9 @@ static uint64_t peace_ms(const lw_sim_trial *it) {
 static void check_liveness(lw_sim_trial *it) {
     uint64_t goals[LW_SIM_CLIENTS_MAX] = {0};
     for (uint32_t index = 0; index < it->client_count; index++) {
-        goals[index] = it->clients[index].done + LIVENESS_TXNS;
+        bool over = it->user != NULL && it->user->clients[index].done;
+        uint64_t rounds = it->user != NULL ? (uint64_t)LW_USER_ROUNDS_AFTER : LIVENESS_TXNS;
+        goals[index] = it->clients[index].done + (over ? 0 : rounds);
     }
     uint64_t end = lw_world_now(it->world) + LIVENESS_MS * LW_SIM_NS_PER_MS;
     uint64_t committed = it->workload.committed;
@@ -206,7 +220,9 @@ static void check_liveness(lw_sim_trial *it) {
             all = all && it->clients[index].done >= goals[index];
         }
     }
-    if (!all && !it->damaged) {
+    if (!all && !it->damaged && it->user != NULL) {
+        lw_user_blame(it, "liveness: a client did not get on within a minute after the faults");
+    } else if (!all && !it->damaged) {
         lw_sim_broken(it, "liveness",
                       "a client did not get on within a minute after the faults ended");
     }
@@ -218,7 +234,9 @@ static void stop_clients(lw_sim_trial *it) {
     while (it->workload.running > 0 && !it->damaged && lw_world_now(it->world) < end) {
         (void)lw_world_run(it->world, lw_world_now(it->world) + 100 * LW_SIM_NS_PER_MS);
     }
-    if (it->workload.running > 0 && !it->damaged) {
+    if (it->workload.running > 0 && !it->damaged && it->user != NULL) {
+        lw_user_blame(it, "a client did not end within a minute after it was asked to");
+    } else if (it->workload.running > 0 && !it->damaged) {
         lw_sim_broken(it, "liveness", "a client did not end");
     }
 }
@@ -254,27 +272,60 @@ static void check_convergence(lw_sim_trial *it) {
 }
 
 static void judge_run(lw_sim_trial *it) {
-    if (!lw_workload_judge(&it->workload, &it->result->failures)) {
+    if (it->user == NULL && !lw_workload_judge(&it->workload, &it->result->failures)) {
         LW_ASSERT(it->result->failures.size > 0);
     }
 }
 
-static void run_phases(lw_sim_trial *it) {
-    lw_sim_begin_trouble(it);
+/* What is there before the clients: they come after a user's setup, and our own in trouble. */
+static bool begin_run(lw_sim_trial *it) {
+    if (it->user == NULL) {
+        lw_sim_begin_trouble(it);
+    }
     lw_sim_keep(it);
     if (it->node_count > 1) {
         lw_sim_watch_begin(it);
+    }
+    if (it->node_count > 1 && it->user == NULL) {
         lw_sim_operate(it);
     }
-    if (!run_judge(it, false)) {
+    if (!run_judge(it, false) || it->damaged) {
         if (!it->damaged) {
-            lw_sim_broken(it, "not one transaction could be committed in a minute",
+            lw_sim_broken(it,
+                          it->user != NULL ? "setup did not come through within a minute"
+                                           : "not one transaction could be committed in a minute",
                           it->judge_error);
         }
+        return false;
+    }
+    if (it->user != NULL) {
+        lw_sim_begin_trouble(it);
+        lw_user_watch(it);
+    }
+    if (it->node_count > 1 && it->user != NULL) {
+        lw_sim_operate(it);
+    }
+    return true;
+}
+
+/* A user's may be over sooner: something is broken, or all clients have done their rounds. */
+static void run_safety(lw_sim_trial *it) {
+    if (it->user == NULL) {
+        (void)run_for(it, lw_sim_safety_ms(it));
+        return;
+    }
+    uint64_t end = lw_world_now(it->world) + lw_sim_safety_ms(it) * LW_SIM_NS_PER_MS;
+    while (!it->damaged && !lw_user_all_done(it) && lw_world_now(it->world) < end) {
+        (void)run_for(it, 10);
+    }
+}
+
+static void run_phases(lw_sim_trial *it) {
+    if (!begin_run(it)) {
         return;
     }
     start_clients(it);
-    (void)run_for(it, lw_sim_safety_ms(it));
+    run_safety(it);
     lw_sim_end_trouble(it);
     check_liveness(it);
     stop_clients(it);
@@ -289,7 +340,9 @@ static void run_phases(lw_sim_trial *it) {
         lw_sim_end_node(&it->nodes[index], true);
     }
     bool read = run_judge(it, true);
-    if (!read || it->judge_status != LW_OK) {
+    if (!it->damaged && it->user != NULL && !read) {
+        lw_sim_broken(it, "check did not come through within a minute", it->judge_error);
+    } else if (!read || it->judge_status != LW_OK) {
         if (it->judge_status == LW_CORRUPTION && it->options->scenario->damage) {
             it->damaged = true;
         } else if (!it->damaged) {
@@ -337,7 +390,9 @@ static void draw_options(lw_sim_trial *it) {
 
 static void report_failure(const lw_sim_trial *it) {
     FILE *to = it->options->report;
-    if (to != NULL) {
+    if (it->user != NULL) {
+        lw_user_report(it->user, &it->result->failures);
+    } else if (to != NULL) {
         lw_world_report(it->world, to);
         (void)fwrite(it->account.data, 1, it->account.size, to);
     }
@@ -380,10 +435,13 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     it->shard_size = (uint64_t)SHARD_SIZE_MIN << lw_chance_below(&sizes, SHARD_SIZES);
     it->workload.marching = lw_chance_percent(&it->chance, 30);
     it->workload.undisturbed = options->scenario->crash_every_ms == 0;
+    if (options->user != NULL) {
+        lw_user_begin(it);
+    }
     run_phases(it);
     judge_run(it);
     result->passed = result->failures.size == 0;
-    result->damaged = it->damaged;
+    result->damaged = it->damaged && result->passed;
     result->hash = lw_world_hash(it->world);
     result->virtual_ns = lw_world_now(it->world) - LW_WORLD_BEGIN_NS;
     result->committed = it->workload.committed;
@@ -394,7 +452,7 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     if (!result->passed) {
         report_failure(it);
     }
-    if (options->history != NULL) {
+    if (options->history != NULL && it->user == NULL) {
         write_history(it);
     }
     size_t mark_count = 0;
@@ -403,6 +461,9 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
         marks(argument, reached[index]);
     }
     lw_world_close(it->world);
+    if (it->user != NULL) {
+        lw_user_end(it);
+    }
     lw_workload_reset(&it->workload);
     lw_free(memory, it->comparison);
     lw_buffer_reset(&it->account);

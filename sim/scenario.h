@@ -39,12 +39,15 @@ typedef struct lw_run_options {
     uint32_t node_count;   /* 0: the scenario's */
     uint32_t client_count; /* 0: drawn */
     const bool *allowed;   /* of LW_FAULT_COUNT: those of the scenario's that may happen, or NULL */
-    const lw_strike_list *strikes; /* what strikes, and nothing else; NULL: what chance has */
-    lw_strike_list *struck;        /* receives what struck; or NULL */
-    const char *const *bugs;       /* planted ones to switch on, ended by NULL; or NULL */
-    FILE *trace;                   /* every event as it happens; NULL: none */
-    FILE *history;                 /* the history of lists as JSON lines; NULL: none */
-    FILE *report;                  /* the last events of a run that failed; NULL: none */
+    const lw_strike_list *strikes;      /* what strikes, and nothing else; NULL: what chance has */
+    lw_strike_list *struck;             /* receives what struck; or NULL */
+    const char *const *bugs;            /* planted ones to switch on, ended by NULL; or NULL */
+    const struct lw_sim_workload *user; /* runs instead of our own workload; NULL: none */
+    const char *const *settings;        /* of it: "NAME=VALUE", ended by NULL; or NULL */
+    FILE *trace;                        /* every event as it happens; NULL: none */
+    FILE *history; /* the history of lists, or what users' callbacks said, as JSON
+                      lines; NULL: none */
+    FILE *report;  /* the last events of a run that failed; NULL: none */
 } lw_run_options;
 
 typedef struct lw_run_result {

@@ -8,6 +8,7 @@
  * 2. Nothing strikes that lw_world_strike was not asked about (sim/strike.h). */
 #include "sim/bus.h"
 #include "sim/run.h"
+#include "sim/user.h"
 
 #include <stdarg.h>
 
@@ -75,9 +76,10 @@ static void crash_client(lw_sim_occasion *now) {
     if (it->client_count == 0) {
         return; /* they come once the bank is filled */
     }
-    lw_host *host = it->client_hosts[below(now, it->client_count)];
+    uint32_t index = (uint32_t)below(now, it->client_count);
+    lw_host *host = it->client_hosts[index];
     bool killed = percent(now, 50);
-    if (lw_host_running(host) &&
+    if (lw_host_running(host) && lw_user_mortal(it, index) &&
         lw_sim_strikes(now, LW_FAULT_CRASH_CLIENT, "%s %s", lw_host_name(host),
                        killed ? "is killed" : "loses power")) {
         it->workload.running--;
@@ -397,6 +399,9 @@ static void slow_disk(lw_sim_occasion *now) {
 }
 
 uint64_t lw_sim_safety_ms(const lw_sim_trial *it) {
+    if (it->user != NULL && it->user->workload->duration_ms > 0) {
+        return it->user->workload->duration_ms;
+    }
     return it->options->scenario->storm ? LW_SIM_STORM_MS : LW_SIM_SAFETY_MS;
 }
 

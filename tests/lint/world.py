@@ -59,7 +59,7 @@ DOORS = [
      "starts, watches and ends the child nats-server"),
     (r"lattice/broker\.c", r"sscanf", "reads the ports that it wrote"),
     (r"lattice/broker_text\.c", r"strtoul", "reads a version"),
-    (r"client/client\.c", r"getenv", "LATHWORK_ADDR stands in for an address that was not given"),
+    (r"client/open\.c", r"getenv", "LATHWORK_ADDR stands in for an address that was not given"),
     (r"client/ycsb\.c", r"pow", "Zipf's law; no node and no library runs it"),
     (r"client/command\w*\.c", EDGE, "the edge of the program"),
     (r"client/command_history\.c", r"fopen|fwrite|fprintf|fclose", "writes the file a user names"),
@@ -73,6 +73,9 @@ DOORS = [
      EDGE + r"|fork|execv|prctl|getpp?id|poll|pipe2?|close_range|signalfd|waitpid|mkdir|readlink|__(poll|readlink)_chk",
      "the edge of the program: the nodes that it starts, their output and their ends"),
     (r"sim/command\.c", EDGE + r"|clock_gettime", "the edge of the program; tells how fast it was"),
+    (r"sim/watchdog\.c", r"timer_(create|settime|delete)|sigaction|write|_exit",
+     "ends the process when a user's callback computes on and on"),
+    (r"sim/user_differ\.c", r"tmpfile|rewind|f?gets", "holds two traces against each other"),
     (r"sim/\w+\.c", STREAMS, "traces and histories go to streams"),
 ]
 

@@ -9,7 +9,7 @@ holds such a function is marked the same way. A definition that calls a marked f
 not marked is a finding, except
 
   - the body of a fiber (given to lw_env_start or lw_fiber_start in the same file), where it begins;
-  - a function of client/lathwork.h: every one of these may wait, as its header says;
+  - a function of a header for users, client/lathwork.h or sim/lathwork_sim.h: each of these may wait;
   - main, and tests.
 
 This reads text, not C: it sees calls by name. A call through a pointer that is not marked passes.
@@ -94,8 +94,8 @@ def check(root):
             more_functions, more_members = marked_in(text)
             functions |= more_functions
             members |= more_members
-    if "client/lathwork.h" in texts:
-        public = set(PUBLIC.findall(texts["client/lathwork.h"]))
+    for header in ("client/lathwork.h", "sim/lathwork_sim.h"):
+        public |= set(PUBLIC.findall(texts.get(header, "")))
     for path, text in texts.items():
         yield from check_file(path, text, functions, members, public)
 
