@@ -111,8 +111,10 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                        "Take out a node that is lost, unasked: what it alone held is gone."},
     [LW_FLAG_RECORDS] = {"records", "COUNT", LW_KIND_NUMBER, NULL, "100000", NULL,
                          "How many records are stored before."},
-    [LW_FLAG_CLIENTS] = {"clients", "COUNT", LW_KIND_NUMBER, NULL, "16", NULL,
-                         "How many clients are at work at once; 1024 at most."},
+    [LW_FLAG_CLIENTS] =
+        {"clients", "COUNT", LW_KIND_NUMBER, NULL, "16", NULL,
+         "How many clients are at work at once; 1024 at most. Of sim: 12 at most, and as "
+         "many as the seed draws without it."},
     [LW_FLAG_DURATION] = {"duration", "TIME", LW_KIND_DURATION, NULL, "10s", NULL,
                           "How long each workload runs."},
     [LW_FLAG_WORKLOAD] = {"workload", "NAME", LW_KIND_CHOICE, "append bank register", NULL, NULL,
@@ -124,6 +126,19 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
     [LW_FLAG_SCENARIO] = {"scenario", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
                           "What may go wrong: calm, crash, disk, rot, lattice-calm, lattice, "
                           "lattice-disk, lattice-moves or lattice-storm. Without it each in turn."},
+    [LW_FLAG_FAULTS] = {"faults", "LIST", LW_KIND_TEXT, NULL, NULL, NULL,
+                        "Of the faults that the scenario has, which may strike: all, none, or "
+                        "names with commas between them; -NAME leaves one out. As in "
+                        "--faults=-pause,-cut or --faults crash,outage."},
+    [LW_FLAG_FAULTS_FILE] = {"faults-file", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
+                             "Let exactly the faults strike that stand in a file, as a failure's "
+                             "report writes it."},
+    [LW_FLAG_NO_SHRINK] = {"no-shrink", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
+                           "Do not look which of the faults a failure needs, which takes half a "
+                           "minute."},
+    [LW_FLAG_HASHES] = {"hashes", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
+                        "Write a line for each run to a file: scenario, seed, and the hash of all "
+                        "that happened."},
     [LW_FLAG_BUG] = {"bug", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
                      "Switch a planted bug on, and stop at the first seed that finds it."},
     [LW_FLAG_ONCE] = {"once", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
@@ -454,20 +469,23 @@ static const lw_command_spec commands[] = {
      "Exit code 7 if there is any, 6 if a node has the folder open.",
      "lathwork check lathwork-data", NULL},
     {"sim", LW_GROUP_SELF, "", 0, 0,
-     BIT(SEED) | BIT(RUNS) | BIT(NODES) | BIT(SCENARIO) | BIT(BUG) | BIT(ONCE) | BIT(MARKS) |
+     BIT(SEED) | BIT(RUNS) | BIT(NODES) | BIT(CLIENTS) | BIT(SCENARIO) | BIT(FAULTS) |
+         BIT(FAULTS_FILE) | BIT(NO_SHRINK) | BIT(BUG) | BIT(ONCE) | BIT(MARKS) | BIT(HASHES) |
          BIT(TRACE) | BIT(HISTORY) | BIT(CHECK) | BIT(ISOLATION),
      "run a node and clients in a simulated world",
      "Runs this program's own node and several clients in one thread, on virtual time, disks and "
      "networks, all decided by a seed; lets power fail, disks fail and networks stall; and checks "
      "that every acknowledged transaction is there, none is half there, and the histories are as "
      "isolated as they were promised to be. Each seed runs twice and must repeat itself.\n\n"
-     "On a failure standard error tells what was violated, the last events, and the command that "
-     "repeats the run. Exit code 1 if there was any.\n\n"
+     "On a failure standard error tells what was violated, the last events, and which faults the "
+     "failure needs: a file in the working folder holds these, and the command that repeats the "
+     "run with them. Exit code 1 if there was any.\n\n"
      "With --check it judges a history of transactions recorded anywhere, each at its own "
      "isolation "
      "or all at the one given: exit code 1 if it shows an anomaly.",
      "lathwork sim --seed 7 --runs 100\n"
      "lathwork sim --scenario crash --seed 42 --trace events.txt\n"
+     "lathwork sim --scenario lattice --nodes 5 --clients 8 --faults=-pause --json\n"
      "lathwork sim --check history.jsonl",
      NULL},
     {"config", LW_GROUP_SELF, "", 0, 0,

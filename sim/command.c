@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "sim/command.h"
-
-#include "client/json.h"
-#include "sim/coverage.h"
+/* The flags of `lathwork sim`, and the loop over seeds. */
+#include "sim/command_private.h"
 #include "sim/user.h"
 
 #include <errno.h>
@@ -10,29 +8,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* What all runs together came to. */
-typedef struct tally {
-    lw_command *command;
-    lw_memory *memory;
-    uint64_t seed, run_goal;
-    const lw_sim_workload *user;                  /* NULL: our own */
-    const lw_scenario *only;                      /* NULL: all */
-    const char *bug;                              /* NULL: none */
-    const char *bugs[2];                          /* the same, ended by NULL */
-    uint32_t node_count;                          /* 0: each scenario's own */
-    uint64_t resumed_ms, lively_ms, converged_ms; /* the longest */
-    bool once;
-    FILE *trace, *history; /* NULL: none */
-    uint64_t runs, failed_runs, damaged_runs, boots;
-    uint64_t committed, failed, in_doubt;
-    uint64_t broken_constraints;
-    uint64_t virtual_ns;
-    double began; /* real seconds */
-    lw_coverage *coverage;
-    bool list_marks;
-} tally;
+enum { PROGRESS_SECONDS = 30, FAULTS_FILE_MAX = 64 * 1024 * 1024 };
 
-static double real_seconds(void) {
+double lw_sim_real_seconds(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
@@ -40,103 +18,123 @@ static double real_seconds(void) {
 
 /* ---- runs --------------------------------------------------------------------------------- */
 
-static lw_run_options options_of(const tally *all, const lw_scenario *scenario, uint64_t seed) {
+lw_run_options lw_sim_tally_options(const lw_sim_tally *all, const lw_scenario *scenario,
+                                    uint64_t seed) {
     return (lw_run_options){.scenario = scenario,
                             .seed = seed,
                             .node_count = all->node_count,
+                            .client_count = all->client_count,
+                            .allowed = all->allowed,
+                            .strikes = all->strikes,
                             .bugs = all->bugs,
                             .user = all->user,
-                            .settings = all->command->operands,
-                            .trace = all->trace,
-                            .history = all->history,
-                            .report = stderr};
+                            .settings = all->command->operands};
 }
 
-/* The second time everything must be the same. */
-static void run_again(const tally *all, lw_run_options *options, lw_run_result *result) {
-    lw_run_result again;
-    options->trace = options->history = options->report = NULL;
-    lw_scenario_run(options, all->memory, NULL, NULL, &again);
-    if (again.hash != result->hash) {
+static void run_once(lw_sim_tally *all, const lw_scenario *scenario, uint64_t seed,
+                     lw_child_outcome *outcome) {
+    lw_strike_list wanted = lw_strike_list_in(all->memory);
+    lw_run_options options = lw_sim_tally_options(all, scenario, seed);
+    options.trace = all->trace;
+    options.history = all->history;
+    options.struck = &wanted;
+    options.report = stderr;
+    (all->here ? lw_child_run_here : lw_child_run)(&options, false, all->memory, lw_coverage_add,
+                                                   all->coverage, outcome);
+}
+
+/* Once more, with memory laid out otherwise: everything must be the same. */
+static void run_again(lw_sim_tally *all, const lw_scenario *scenario, uint64_t seed,
+                      lw_run_result *result) {
+    lw_run_options options = lw_sim_tally_options(all, scenario, seed);
+    lw_child_outcome again;
+    lw_child_run(&options, true, all->memory, NULL, NULL, &again);
+    if (again.result.hash != result->hash) {
         result->passed = false;
         lw_buffer_print(&result->failures,
                         "determinism: the same seed gave trace hash %016" PRIx64
                         ", then %016" PRIx64 "\n",
-                        result->hash, again.hash);
+                        result->hash, again.result.hash);
     }
-    if (again.hash != result->hash && all->user != NULL) {
-        lw_user_differ(options, all->memory, &result->failures);
+    if (again.result.hash != result->hash && all->user != NULL) {
+        lw_user_differ(&options, all->memory, &result->failures);
     }
-    lw_buffer_reset(&again.failures);
-}
-
-static void print_failure(const tally *all, const lw_scenario *scenario, uint64_t seed,
-                          const lw_run_result *result) {
-    if (all->command->talk_terminal) {
-        (void)fprintf(stderr, "\r\033[K");
-    }
-    (void)fprintf(stderr, "scenario %s, seed %" PRIu64 ":\n%.*s", scenario->name, seed,
-                  (int)result->failures.size, (const char *)result->failures.data);
-    (void)fprintf(stderr, "again with: %s --scenario %s --seed %" PRIu64 "%s%s",
-                  all->user != NULL ? all->command->spec->name : "lathwork sim", scenario->name,
-                  seed, all->bug != NULL ? " --bug " : "", all->bug != NULL ? all->bug : "");
-    for (int index = 0; index < all->command->operand_count; index++) {
-        (void)fprintf(stderr, " %s", all->command->operands[index]);
-    }
-    (void)fprintf(stderr, "\n");
+    lw_child_outcome_reset(&again);
 }
 
 static void raise(uint64_t *highest, uint64_t value) {
     *highest = value > *highest ? value : *highest;
 }
 
-/* One seed, twice: the second time everything must be the same. Returns whether it passed. */
-static bool run_seed(tally *all, const lw_scenario *scenario, uint64_t seed) {
-    lw_run_result result;
-    lw_run_options options = options_of(all, scenario, seed);
-    lw_scenario_run(&options, all->memory, lw_coverage_add, all->coverage, &result);
-    if (!all->once) {
-        run_again(all, &options, &result);
-    }
-    if (!result.passed) {
-        print_failure(all, scenario, seed, &result);
-    }
+static void count(lw_sim_tally *all, const lw_run_result *result) {
     all->runs++;
-    all->failed_runs += !result.passed;
-    all->damaged_runs += result.damaged;
-    all->boots += result.boots;
-    all->committed += result.committed;
-    all->failed += result.failed;
-    all->in_doubt += result.in_doubt;
-    all->broken_constraints += result.broken_constraints;
-    all->virtual_ns += result.virtual_ns;
-    raise(&all->resumed_ms, result.resumed_ms);
-    raise(&all->lively_ms, result.lively_ms);
-    raise(&all->converged_ms, result.converged_ms);
-    lw_buffer_reset(&result.failures);
-    return result.passed;
+    all->failed_runs += !result->passed;
+    all->damaged_runs += result->damaged;
+    all->boots += result->boots;
+    all->committed += result->committed;
+    all->failed += result->failed;
+    all->in_doubt += result->in_doubt;
+    all->broken_constraints += result->broken_constraints;
+    all->virtual_ns += result->virtual_ns;
+    raise(&all->resumed_ms, result->resumed_ms);
+    raise(&all->lively_ms, result->lively_ms);
+    raise(&all->converged_ms, result->converged_ms);
 }
 
-static void draw_progress(const tally *all, uint64_t total) {
+/* One seed, twice unless once is enough. Returns whether it passed. */
+static bool run_seed(lw_sim_tally *all, const lw_scenario *scenario, uint64_t seed) {
+    lw_child_outcome outcome;
+    run_once(all, scenario, seed, &outcome);
+    if (!all->once && outcome.ended) {
+        run_again(all, scenario, seed, &outcome.result);
+    }
+    if (all->hashes != NULL) {
+        (void)fprintf(all->hashes, "%s %" PRIu64 " %016" PRIx64 "\n", scenario->name, seed,
+                      outcome.result.hash);
+    }
+    count(all, &outcome.result);
+    bool passed = outcome.result.passed;
+    if (passed) {
+        lw_child_outcome_reset(&outcome);
+    } else {
+        lw_sim_tell_failure(all, scenario, seed, &outcome);
+    }
+    return passed;
+}
+
+/* On a terminal a line that is drawn anew, else a line now and then. */
+static void tell_progress(lw_sim_tally *all, uint64_t total) {
+    bool drawn = all->command->talk_terminal;
+    double now = lw_sim_real_seconds();
+    if (!drawn && now - all->told < PROGRESS_SECONDS) {
+        return;
+    }
+    all->told = now;
+    (void)fprintf(stderr,
+                  "%s%" PRIu64 " of %" PRIu64 " runs, %" PRIu64 " failed, %.2f simulated hours%s",
+                  drawn ? "\r\033[K" : "", all->runs, total, all->failed_runs,
+                  (double)all->virtual_ns / 3.6e12, drawn ? "" : "\n");
+}
+
+void lw_sim_clear_progress(const lw_sim_tally *all) {
     if (all->command->talk_terminal) {
-        (void)fprintf(
-            stderr, "\r\033[K%" PRIu64 " of %" PRIu64 " runs, %" PRIu64 " failed, %.0f simulated s",
-            all->runs, total, all->failed_runs, (double)all->virtual_ns / 1e9);
+        (void)fprintf(stderr, "\r\033[K");
     }
 }
 
-static void run_all(tally *all) {
+static void run_all(lw_sim_tally *all) {
     uint64_t scenario_count = 0;
     for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
         scenario_count += all->only == NULL || all->only == one;
     }
+    all->told = all->began;
     for (uint64_t run = 0; run < all->run_goal; run++) {
         for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
             if (all->only != NULL && all->only != one) {
                 continue;
             }
             bool passed = run_seed(all, one, all->seed + run);
-            draw_progress(all, all->run_goal * scenario_count);
+            tell_progress(all, all->run_goal * scenario_count);
             if (!passed && all->bug != NULL) {
                 return;
             }
@@ -144,60 +142,10 @@ static void run_all(tally *all) {
     }
 }
 
-/* ---- the summary -------------------------------------------------------------------------- */
-
-static void print_text(const tally *all, double seconds, lw_buffer *text) {
-    double simulated = (double)all->virtual_ns / 1e9;
-    lw_buffer_print(
-        text,
-        "runs        %" PRIu64 " (%" PRIu64 " failed, %" PRIu64 " ended by damage that was found)\n"
-        "simulated   %.1f s, %.0f per real second%s\n"
-        "boots       %" PRIu64 "\n"
-        "commits     %" PRIu64 " acknowledged, %" PRIu64 " refused, %" PRIu64 " in doubt\n"
-        "healing     after at most %" PRIu64 " ms commits went on, after %" PRIu64
-        " every client, after %" PRIu64 " several nodes were at one\n",
-        all->runs, all->failed_runs, all->damaged_runs, simulated,
-        simulated * (all->once ? 1 : 2) / seconds, all->once ? "" : " (each seed twice)",
-        all->boots, all->committed, all->failed, all->in_doubt, all->resumed_ms, all->lively_ms,
-        all->converged_ms);
-    if (all->user == NULL) {
-        lw_buffer_print(text,
-                        "skew        %" PRIu64
-                        " constraints seen broken at snapshot isolation, which allows it\n",
-                        all->broken_constraints);
-    }
-    lw_coverage_print(all->coverage, all->list_marks, text);
-}
-
-static void print_mark(void *json, const char *name, uint64_t count) {
-    lw_json_number(json, name, count);
-}
-
-static void print_json(const tally *all, double seconds, lw_buffer *text) {
-    lw_json json = lw_json_to(text);
-    lw_json_object_open(&json, NULL);
-    lw_json_number(&json, "runs", all->runs);
-    lw_json_number(&json, "failed_runs", all->failed_runs);
-    lw_json_number(&json, "damaged_runs", all->damaged_runs);
-    lw_json_number(&json, "boots", all->boots);
-    lw_json_number(&json, "committed", all->committed);
-    lw_json_number(&json, "refused", all->failed);
-    lw_json_number(&json, "in_doubt", all->in_doubt);
-    lw_json_number(&json, "broken_constraints", all->broken_constraints);
-    lw_json_number(&json, "resumed_ms_max", all->resumed_ms);
-    lw_json_number(&json, "lively_ms_max", all->lively_ms);
-    lw_json_number(&json, "converged_ms_max", all->converged_ms);
-    lw_json_number(&json, "simulated_ms", all->virtual_ns / 1000000);
-    lw_json_number(&json, "real_ms", (uint64_t)(seconds * 1000));
-    lw_json_object_open(&json, "marks");
-    lw_coverage_each(all->coverage, print_mark, &json);
-    lw_json_object_close(&json);
-    lw_json_object_close(&json);
-    lw_buffer_append_u8(text, '\n');
-}
+/* ---- flags -------------------------------------------------------------------------------- */
 
 /* Opens the file a flag names; none if it is not given. */
-static lw_exit open_output(tally *all, lw_flag_id flag, FILE **file) {
+static lw_exit open_output(lw_sim_tally *all, lw_flag_id flag, FILE **file) {
     const char *path = all->command->flags[flag].text;
     if (path == NULL) {
         return LW_EXIT_DONE;
@@ -216,22 +164,111 @@ static void close_output(FILE *file) {
     }
 }
 
-static lw_exit read_flags(tally *all) {
-    const lw_command *command = all->command;
-    all->seed = command->flags[LW_FLAG_SEED].number;
-    all->run_goal = command->flags[LW_FLAG_RUNS].number;
-    all->bug = all->bugs[0] = command->flags[LW_FLAG_BUG].text;
-    all->once = lw_command_given(command, LW_FLAG_ONCE);
-    all->list_marks = lw_command_given(command, LW_FLAG_MARKS);
-    if (lw_command_given(command, LW_FLAG_NODES)) {
-        uint64_t count = command->flags[LW_FLAG_NODES].number;
-        if (count == 0 || count > LW_SCENARIO_NODES_MAX) {
-            return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
-                                   "a world has room for seven nodes", "lathwork help sim",
-                                   "%" PRIu64 " nodes cannot be simulated", count);
-        }
-        all->node_count = (uint32_t)count;
+/* A number that a flag may give, or 0. */
+static lw_exit read_count(lw_sim_tally *all, lw_flag_id flag, uint32_t highest, uint32_t *count) {
+    uint64_t given = all->command->flags[flag].number;
+    if (!lw_command_given(all->command, flag)) {
+        return LW_EXIT_DONE;
     }
+    if (given == 0 || given > highest) {
+        char cause[64];
+        (void)snprintf(cause, sizeof(cause), "a world has room for %u", highest);
+        return lw_command_fail(all->command, LW_INVALID_ARGUMENT, cause, "lathwork help sim",
+                               "%" PRIu64 " %s cannot be simulated", given, lw_flag(flag)->name);
+    }
+    *count = (uint32_t)given;
+    return LW_EXIT_DONE;
+}
+
+/* Appends names with commas between them. */
+static void list_names(lw_buffer *text, bool faults) {
+    if (faults) {
+        for (int fault = 0; fault < LW_FAULT_COUNT; fault++) {
+            lw_buffer_print(text, "%s%s", fault > 0 ? ", " : "", lw_fault_name((lw_fault)fault));
+        }
+    } else {
+        for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
+            lw_buffer_print(text, "%s%s", one == lw_scenarios ? "" : ", ", one->name);
+        }
+    }
+    lw_buffer_append_u8(text, 0);
+}
+
+static lw_exit fail_name(const lw_sim_tally *all, bool fault, lw_bytes name) {
+    lw_buffer names = lw_buffer_in(all->memory);
+    lw_buffer_print(&names, "%s are ",
+                    fault ? "all, none, and a name of these, or -name," : "They");
+    list_names(&names, fault);
+    lw_exit code =
+        lw_command_fail(all->command, LW_INVALID_ARGUMENT, (const char *)names.data,
+                        "lathwork help sim", "there is no %s \"%.*s\"",
+                        fault ? "fault" : "scenario", (int)name.size, (const char *)name.data);
+    lw_buffer_reset(&names);
+    return code;
+}
+
+/* "all", "none", names, and names to be left out after a minus: one after the other. A list that
+ * begins with a minus begins with all. */
+static lw_exit read_faults(lw_sim_tally *all) {
+    const char *at = all->command->flags[LW_FLAG_FAULTS].text;
+    if (at == NULL) {
+        return LW_EXIT_DONE;
+    }
+    all->allowed = all->allowed_flags;
+    memset(all->allowed_flags, at[0] == '-', sizeof(all->allowed_flags));
+    for (bool more = true; more;) {
+        lw_bytes word = lw_view(at, strcspn(at, ","));
+        more = at[word.size] == ',';
+        at += word.size + 1;
+        bool minus = word.size > 0 && word.data[0] == '-';
+        lw_bytes name = lw_view(word.data + minus, word.size - minus);
+        lw_fault fault = lw_fault_find(name);
+        if (lw_equal(word, lw_text("all")) || lw_equal(word, lw_text("none"))) {
+            memset(all->allowed_flags, word.data[0] == 'a', sizeof(all->allowed_flags));
+        } else if (fault != LW_FAULT_COUNT) {
+            all->allowed_flags[fault] = !minus;
+        } else {
+            return fail_name(all, true, word);
+        }
+    }
+    return LW_EXIT_DONE;
+}
+
+static lw_exit read_faults_file(lw_sim_tally *all) {
+    const char *path = all->command->flags[LW_FLAG_FAULTS_FILE].text;
+    if (path == NULL) {
+        return LW_EXIT_DONE;
+    }
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        return lw_command_fail(all->command, LW_REFUSED, strerror(errno), NULL,
+                               "cannot read \"%s\"", path);
+    }
+    lw_buffer text = lw_buffer_in(all->memory);
+    size_t count = 1;
+    while (count > 0 && text.size < FAULTS_FILE_MAX) {
+        count = fread(lw_buffer_reserve(&text, 65536), 1, 65536, file);
+        text.size += count;
+    }
+    (void)fclose(file);
+    all->given = lw_strike_list_in(all->memory);
+    all->strikes = &all->given;
+    lw_status status = lw_strike_list_parse(&all->given, lw_view(text.data, text.size));
+    lw_buffer_reset(&text);
+    return status == LW_OK ? LW_EXIT_DONE
+                           : lw_command_fail(all->command, status, lw_error_slot()->text, NULL,
+                                             "\"%s\" is no list of faults", path);
+}
+
+static lw_exit read_scenario(lw_sim_tally *all) {
+    const char *name = all->command->flags[LW_FLAG_SCENARIO].text;
+    name = name == NULL && all->user != NULL ? all->user->scenario : name;
+    all->only = name == NULL ? NULL : lw_scenario_find(name);
+    return name != NULL && all->only == NULL ? fail_name(all, false, lw_text(name)) : LW_EXIT_DONE;
+}
+
+static lw_exit read_bug(lw_sim_tally *all) {
+    all->bug = all->bugs[0] = all->command->flags[LW_FLAG_BUG].text;
 #ifndef LW_SIMULATION
     if (all->bug != NULL) {
         return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
@@ -240,32 +277,49 @@ static lw_exit read_flags(tally *all) {
                                "there is no bug \"%s\"", all->bug);
     }
 #endif
-    const char *name = command->flags[LW_FLAG_SCENARIO].text;
-    if (name == NULL && all->user != NULL) {
-        name = all->user->scenario;
-    }
-    all->only = name == NULL ? NULL : lw_scenario_find(name);
-    if (name != NULL && all->only == NULL) {
-        return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
-                               "scenarios are calm, crash, disk, rot, lattice-calm, lattice, "
-                               "lattice-disk, lattice-moves and lattice-storm",
-                               "lathwork help sim", "there is no scenario \"%s\"", name);
-    }
-    lw_exit code = open_output(all, LW_FLAG_TRACE, &all->trace);
-    return code != LW_EXIT_DONE ? code : open_output(all, LW_FLAG_HISTORY, &all->history);
+    return LW_EXIT_DONE;
 }
 
-static lw_exit run(tally *all) {
+static lw_exit read_flags(lw_sim_tally *all) {
+    const lw_command *command = all->command;
+    all->seed = command->flags[LW_FLAG_SEED].number;
+    all->run_goal = command->flags[LW_FLAG_RUNS].number;
+    all->once = lw_command_given(command, LW_FLAG_ONCE);
+    all->list_marks = lw_command_given(command, LW_FLAG_MARKS);
+    all->shrink = !lw_command_given(command, LW_FLAG_NO_SHRINK);
+    all->here = all->once && !all->shrink;
+    lw_exit code = read_count(all, LW_FLAG_NODES, LW_SCENARIO_NODES_MAX, &all->node_count);
+    if (code == LW_EXIT_DONE) {
+        code = read_count(all, LW_FLAG_CLIENTS, LW_SCENARIO_CLIENTS_MAX, &all->client_count);
+    }
+    static lw_exit (*const readers[])(lw_sim_tally * all) = {read_bug, read_scenario, read_faults,
+                                                             read_faults_file};
+    for (size_t index = 0; index < 4 && code == LW_EXIT_DONE; index++) {
+        code = readers[index](all);
+    }
+    struct {
+        lw_flag_id flag;
+        FILE **file;
+    } outputs[] = {{LW_FLAG_TRACE, &all->trace},
+                   {LW_FLAG_HISTORY, &all->history},
+                   {LW_FLAG_HASHES, &all->hashes}};
+    for (size_t index = 0; index < 3 && code == LW_EXIT_DONE; index++) {
+        code = open_output(all, outputs[index].flag, outputs[index].file);
+    }
+    return code;
+}
+
+/* ---- all of it ---------------------------------------------------------------------------- */
+
+static lw_exit run(lw_sim_tally *all) {
     lw_exit code = read_flags(all);
     if (code != LW_EXIT_DONE) {
         return code;
     }
     run_all(all);
-    if (all->command->talk_terminal) {
-        (void)fprintf(stderr, "\r\033[K");
-    }
+    lw_sim_clear_progress(all);
     lw_buffer text = lw_buffer_in(all->memory);
-    (all->command->json ? print_json : print_text)(all, real_seconds() - all->began, &text);
+    lw_sim_summarize(all, &text);
     lw_command_drain(all->command, &text, true);
     lw_buffer_clear(&text);
     bool complete = !all->list_marks || lw_coverage_missing(all->coverage, &text) == 0;
@@ -280,17 +334,18 @@ lw_exit lw_sim_command(lw_command *command) {
 
 lw_exit lw_sim_command_of(lw_command *command, const lw_sim_workload *user) {
     lw_memory *memory = lw_memory_open();
-    tally *all = lw_allocate_zero(memory, sizeof(*all));
+    lw_sim_tally *all = lw_allocate_zero(memory, sizeof(*all));
     all->command = command;
     all->user = user;
     all->memory = memory;
-    all->began = real_seconds();
+    all->began = lw_sim_real_seconds();
     all->coverage = lw_coverage_open(memory);
     lw_exit code = command->flags[LW_FLAG_CHECK].text != NULL
                        ? lw_sim_command_check(command, memory)
                        : run(all);
     close_output(all->trace);
     close_output(all->history);
+    close_output(all->hashes);
     lw_memory_close(memory);
     return lw_command_finish(command, code);
 }

@@ -280,10 +280,19 @@ static uint64_t draw_size(const lw_image *image, lw_chance *chance) {
     }
 }
 
+/* Whether there is anything that a power loss could take. */
+static bool has_departed(const lw_image *image) {
+    bool departed = image->size != image->durable_size;
+    for (size_t index = 0; index < image->chunk_count && !departed; index++) {
+        departed = (image->chunks[index].dirty | image->chunks[index].forgotten) != 0;
+    }
+    return departed;
+}
+
 void lw_image_power_loss(lw_image *image, lw_dice *dice) {
     uint64_t size = draw_size(image, &dice->chance);
     uint32_t percent = draw_percent(&dice->chance);
-    bool stale = lw_dice_hit(dice, LW_FAULT_STALE_SECTOR);
+    bool stale = has_departed(image) && lw_dice_hit(dice, LW_FAULT_STALE_SECTOR);
     for (size_t index = 0; index < image->chunk_count; index++) {
         lw_chunk *chunk = &image->chunks[index];
         uint8_t departed = chunk->dirty | chunk->forgotten;

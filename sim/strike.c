@@ -3,34 +3,30 @@
 #include "sim/strike.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* ---- lists ---------------------------------------------------------------------------------- */
 
 lw_strike_list lw_strike_list_in(lw_memory *memory) {
-    return (lw_strike_list){.memory = memory, .texts = lw_arena_in(memory)};
+    return (lw_strike_list){.memory = memory};
 }
 
 void lw_strike_list_reset(lw_strike_list *list) {
     lw_free(list->memory, list->items);
-    lw_arena_reset(&list->texts);
     *list = lw_strike_list_in(list->memory);
 }
 
-static const char *copy_text(lw_strike_list *list, const char *text) {
-    lw_bytes bytes = lw_view(text, strlen(text) + 1);
-    return (const char *)lw_arena_copy(&list->texts, bytes).data;
-}
-
 void lw_strike_list_add(lw_strike_list *list, const lw_strike *strike) {
+    if (list->count == list->capacity && list->memory == NULL) {
+        return;
+    }
     if (list->count == list->capacity) {
         list->capacity = list->capacity == 0 ? 64 : list->capacity * 2;
         list->items =
             lw_reallocate(list->memory, list->items, list->capacity * sizeof(*list->items));
     }
-    lw_strike *added = &list->items[list->count++];
-    *added = *strike;
-    added->text = strike->text == NULL ? NULL : copy_text(list, strike->text);
+    list->items[list->count++] = *strike;
 }
 
 /* ---- as text -------------------------------------------------------------------------------- */
@@ -42,8 +38,7 @@ void lw_strike_list_print(const lw_strike_list *list, lw_buffer *out) {
                         each->ordinal);
         if (each->time_ns != 0) {
             lw_buffer_print(out, " # %" PRIu64 ".%09" PRIu64 " s%s%s", each->time_ns / 1000000000,
-                            each->time_ns % 1000000000, each->text != NULL ? " " : "",
-                            each->text != NULL ? each->text : "");
+                            each->time_ns % 1000000000, each->text[0] != 0 ? " " : "", each->text);
         }
         lw_buffer_append_u8(out, '\n');
     }
@@ -167,6 +162,7 @@ void lw_strikes_explain(lw_strikes *strikes, const char *text) {
     lw_strike_list *record = strikes->record;
     if (record != NULL) {
         LW_ASSERT(record->count > 0);
-        record->items[record->count - 1].text = copy_text(record, text);
+        lw_strike *last = &record->items[record->count - 1];
+        (void)snprintf(last->text, sizeof(last->text), "%s", text);
     }
 }

@@ -22,26 +22,24 @@
 
 #include "sim/fault.h"
 
-enum { LW_STRIKE_PLACE_SIZE = 24, LW_STRIKE_TEXT_SIZE = 96 };
+enum { LW_STRIKE_PLACE_SIZE = 24, LW_STRIKE_TEXT_SIZE = 72 };
 
 typedef struct lw_strike {
     char place[LW_STRIKE_PLACE_SIZE]; /* a host's name, "network", "bus" or "trouble" */
     lw_fault fault;
-    uint64_t ordinal; /* of its occasion, from 1 */
-    uint64_t time_ns; /* virtual; 0: it was read from a file */
-    const char *text; /* what it did; NULL: the fault says it */
+    uint64_t ordinal;               /* of its occasion, from 1 */
+    uint64_t time_ns;               /* virtual; 0: it was read from a file */
+    char text[LW_STRIKE_TEXT_SIZE]; /* what it did; empty: the fault says it */
 } lw_strike;
 
 typedef struct lw_strike_list {
-    lw_memory *memory;
+    lw_memory *memory; /* NULL: `items` are the caller's, and what does not fit is left out */
     lw_strike *items;
     size_t count, capacity;
-    lw_arena texts;
 } lw_strike_list;
 
 lw_strike_list lw_strike_list_in(lw_memory *memory);
 void lw_strike_list_reset(lw_strike_list *list);
-/* Copies a strike, with its text. */
 void lw_strike_list_add(lw_strike_list *list, const lw_strike *strike);
 void lw_strike_list_print(const lw_strike_list *list, lw_buffer *out);
 /* Adds what stands in `text`, as above. LW_INVALID_ARGUMENT names the first line that is wrong. */

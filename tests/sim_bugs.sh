@@ -24,7 +24,7 @@ trap 'rm -f "$report"' EXIT
 explain() {
     local scenario
     for scenario in $("$program" help sim | grep -oE 'lattice-calm|lattice|calm|crash|disk|rot' | sort -u); do
-        if ! timeout 60 "$program" sim --once --scenario "$scenario" --seed "$2" --bug "$1" \
+        if ! timeout 60 "$program" sim --once --no-shrink --scenario "$scenario" --seed "$2" --bug "$1" \
             > "$report" 2>&1; then
             echo "$scenario: $(grep -m1 -A1 -E '^scenario |assert' "$report" | grep -v ^scenario |
                 head -n 1 | cut -c 1-100)"
@@ -36,7 +36,7 @@ explain() {
 missed=0
 for bug in "${list[@]}"; do
     # In a shell of its own, which keeps to itself that the program was aborted.
-    status=$( (timeout "$seconds" "$program" sim --once --seed "$seed" --runs "$runs" \
+    status=$( (timeout "$seconds" "$program" sim --once --no-shrink --seed "$seed" --runs "$runs" \
         --bug "$bug" > "$report" 2>&1; echo $?) 2> /dev/null)
     found=$(grep -oE 'seed[= ][0-9]+' "$report" | tail -n 1 | grep -oE '[0-9]+')
     if [ "$status" -ne 0 ] && [ "$status" -ne 124 ] && [ -n "$found" ]; then

@@ -846,6 +846,33 @@ PY
     expect "bench with too many clients" 2 "1024" -- lw bench --clients 1025
 }
 
+# simulations: what is found by them is for others to test.
+simulations() {
+    expect "sim of one scenario" 0 -- lw sim --scenario calm --clients 2 --once --json --hashes hashes
+    python3 - <<'PY'
+import json
+told = json.load(open("out"))
+assert told["runs"] == 1 and told["violations"] == 0 and told["failures"] == [], told
+assert told["simulated_ms"] > 10000 and told["committed"] > 0, told
+assert told["marks_reached"] <= told["marks_known"], told
+assert open("hashes").read().startswith("calm 1 "), told
+PY
+    ok "sim --json tells what came of it" $((!$?)) "$(head -c 300 out)"
+    expect "sim without faults" 0 -- lw sim --scenario crash --once --faults none
+    ok "none strikes" $(($(grep -c '^faults      none$' out))) "$(cat out)"
+    expect "sim with some faults" 0 "" -- lw sim --scenario crash --once --faults=-crash,-pause
+    ok "those left out do not strike" $((!$(grep -cE '(faults|,) +(crash|pause) ' out))) "$(cat out)"
+    echo "trouble crash 1" >given
+    expect "sim with given faults" 0 "" -- lw sim --scenario crash --once --faults-file given
+    echo "trouble earthquake 1" >given
+    expect "sim with faults that are none" 2 "line 1" -- lw sim --faults-file given
+    expect "sim with a file that is not there" 6 "cannot read" -- lw sim --faults-file absent
+    expect "sim without such a fault" 2 "sync_error, " -- lw sim --faults crash,earthquake
+    expect "sim without such a scenario" 2 "calm, crash" -- lw sim --scenario earthquake
+    expect "sim with too many nodes" 2 "room for 7" -- lw sim --nodes 8
+    expect "sim with too many clients" 2 "room for 12" -- lw sim --clients 13
+}
+
 # past_and_expiry: on a node that keeps the past for five seconds.
 past_and_expiry() {
     lw status --json >out
@@ -899,6 +926,7 @@ start_node past --retention 5s
 past_and_expiry
 stop_node TERM
 inspections
+simulations
 damages
 failing_disk
 echo "$passed passed, $failed failed"
