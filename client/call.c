@@ -71,7 +71,7 @@ LW_YIELDS static bool enter(round *in, uint32_t place) {
                           .timeout_ms = lw_client_remaining_ms(in->client, in->deadline_ns),
                           .body = call->body};
     const lw_shard_descriptor *shard = NULL;
-    if (call->kind >= LW_MESSAGE_TIMESTAMP) {
+    if (lw_message_to_shard(call->kind)) {
         call->status = lw_client_route(in->client, call->first, false, in->deadline_ns, &shard);
         if (call->status == LW_TIMEOUT && in->heard.status != LW_OK) {
             call->status = no_answer(in, LW_TIMEOUT);
@@ -195,7 +195,7 @@ static void take_silence(round *in, lw_call *call, const lw_attempt *attempt, lw
     call->lost = call->lost || attempt->sent;
     client->spare = 0; /* it came over a connection that is no more */
     call->status = status;
-    if (call->kind >= LW_MESSAGE_TIMESTAMP && several) {
+    if (lw_message_to_shard(call->kind) && several) {
         lw_routes_lead(&client->routes, call->first, 0, (lw_bytes){0});
     }
     if (untried(in)) {
@@ -268,7 +268,7 @@ static void take_unavailable(round *in, lw_call *call, lw_contact *contact, cons
 /* Who answers for a shard leads it. */
 static void note_leader(round *in, const lw_call *call, const lw_contact *contact) {
     lw_client *client = in->client;
-    if (client->contacts.count == 1 || call->kind < LW_MESSAGE_TIMESTAMP) {
+    if (client->contacts.count == 1 || !lw_message_to_shard(call->kind)) {
         return;
     }
     const lw_shard_descriptor *shard = lw_routes_find(&client->routes, call->first);

@@ -98,6 +98,8 @@ typedef enum lw_flag_id {
     LW_FLAG_DEAD_AFTER,
     LW_FLAG_NODES,
     LW_FLAG_EXPIRES,
+    LW_FLAG_REVOKE,
+    LW_FLAG_LIST,
     LW_FLAG_FOLLOW,
     LW_FLAG_UNDO,
     LW_FLAG_FORCE,

@@ -104,6 +104,11 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                        "How many nodes; also -n."},
     [LW_FLAG_EXPIRES] = {"expires", "TIME", LW_KIND_DURATION, NULL, "24h", NULL,
                          "How long the token lets nodes in."},
+    [LW_FLAG_REVOKE] = {"revoke", "TOKEN", LW_KIND_TEXT, NULL, NULL, NULL,
+                        "Lets nobody in by this token any more: the token, the file it is in, or "
+                        "its id."},
+    [LW_FLAG_LIST] = {"list", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
+                      "Lists the tokens that the node knows of."},
     [LW_FLAG_FOLLOW] = {"follow", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                         "Go on, and print what happens when it does; also -f."},
     [LW_FLAG_UNDO] = {"undo", NULL, LW_KIND_SWITCH, NULL, NULL, NULL, "Let the node fill again."},
@@ -331,15 +336,22 @@ static const lw_command_spec commands[] = {
      "lathwork up\n"
      "lathwork up -n 5 --data lattice",
      NULL},
-    {"token", LW_GROUP_NODE, "", 0, 0, BIT(DATA) | BIT(EXPIRES),
-     "make a token that lets a node join",
+    {"token", LW_GROUP_NODE, "", 0, 0, REACH | BIT(DATA) | BIT(EXPIRES) | BIT(REVOKE) | BIT(LIST),
+     "make a token that lets a node join, or take one back",
      "Prints a token of the lattice that the folder belongs to; its node may be running. Whoever "
-     "has "
-     "it can bring a node in, until it expires: keep it secret. A node that starts writes one, "
-     "too, "
-     "into the file join-token of its folder.",
+     "has it can bring a node in, until it expires: keep it secret. A node that starts writes one, "
+     "too, into the file join-token of its folder.\n\n"
+     "--revoke asks the node at --addr to have a token let nobody in any more. It returns when all "
+     "members know that are reached, and names those that do not: until they are back, they would "
+     "let it in. Who came in by it stays: lathwork leave takes it out, with --force if it does not "
+     "answer.\n\n"
+     "--list prints the tokens that the node at --addr made since it started, and all that are "
+     "revoked:\n\n"
+     "  ID  EXPIRES  REVOKED\n\n"
+     "EXPIRES is universal time. Of tokens made in a folder no node knows before they are revoked.",
      "lathwork token --data d1 > token\n"
-     "lathwork token --data d1 --expires 30m",
+     "lathwork token --data d1 --expires 30m\n"
+     "lathwork token --revoke token --addr 10.0.0.7:7871",
      NULL},
     {"status", LW_GROUP_NODE, "", 0, 0, REACH, "say how the lattice is, and the node",
      "Prints how the lattice is, as the node sees it, then the node's own account of itself.\n\n"

@@ -140,3 +140,57 @@ lw_status lw_operate_transfer(lw_client *client, lw_bytes start, uint64_t node) 
     lw_buffer_reset(&body);
     return lw_client_leave(outer, status);
 }
+
+/* ---- tokens --------------------------------------------------------------------------------- */
+
+LW_YIELDS static lw_status visit_tokens(lw_client *client,
+                                        void (*visit)(void *argument, const lw_token_row *row),
+                                        void *argument) {
+    lw_bytes answer;
+    lw_reader reader;
+    uint32_t count;
+    LW_TRY(ask(client, LW_MESSAGE_TOKENS, (lw_bytes){0}, (lw_bytes){0}, &answer));
+    LW_TRY(lw_report_open(answer, &reader, &count));
+    for (uint32_t index = 0; index < count; index++) {
+        lw_token_row row;
+        LW_TRY(lw_token_row_next(&reader, &row));
+        visit(argument, &row);
+    }
+    return LW_OK;
+}
+
+lw_status lw_operate_tokens(lw_client *client,
+                            void (*visit)(void *argument, const lw_token_row *row),
+                            void *argument) {
+    lw_error *outer = lw_client_enter(client);
+    return lw_client_leave(outer, visit_tokens(client, visit, argument));
+}
+
+LW_YIELDS static lw_status revoke(lw_client *client, const lw_revoke_request *request,
+                                  void (*visit)(void *argument, uint64_t node, bool knows),
+                                  void *argument) {
+    lw_bytes answer;
+    lw_reader reader;
+    uint32_t count;
+    lw_buffer body = lw_buffer_in(client->env->memory);
+    lw_revoke_request_encode(request, &body);
+    lw_status status =
+        ask(client, LW_MESSAGE_REVOKE, (lw_bytes){0}, lw_buffer_view(&body), &answer);
+    lw_buffer_reset(&body);
+    LW_TRY(status);
+    LW_TRY(lw_report_open(answer, &reader, &count));
+    for (uint32_t index = 0; index < count; index++) {
+        uint64_t node;
+        bool knows;
+        LW_TRY(lw_node_row_next(&reader, &node, &knows));
+        visit(argument, node, knows);
+    }
+    return LW_OK;
+}
+
+lw_status lw_operate_revoke(lw_client *client, const lw_revoke_request *request,
+                            void (*visit)(void *argument, uint64_t node, bool knows),
+                            void *argument) {
+    lw_error *outer = lw_client_enter(client);
+    return lw_client_leave(outer, revoke(client, request, visit, argument));
+}

@@ -33,4 +33,12 @@ LW_MUST_USE LW_YIELDS lw_status lw_operate_move(lw_client *client, lw_bytes star
 LW_MUST_USE LW_YIELDS lw_status lw_operate_transfer(lw_client *client, lw_bytes start,
                                                     uint64_t node);
 
+/* Visits the tokens that the asked node knows of. */
+LW_MUST_USE LW_YIELDS lw_status lw_operate_tokens(
+    lw_client *client, void (*visit)(void *argument, const lw_token_row *row), void *argument);
+/* Has a token let nobody in any more; visits the members, with whether they know by now. */
+LW_MUST_USE LW_YIELDS lw_status
+lw_operate_revoke(lw_client *client, const lw_revoke_request *request,
+                  void (*visit)(void *argument, uint64_t node, bool knows), void *argument);
+
 #endif

@@ -12,10 +12,10 @@
  * Invariants
  * W1. A frame's size is checked before a byte of it is stored; nothing in a frame makes a reader
  *     allocate more than the frame itself.
- * W2. Every request below TIMESTAMP is to a node; every other names its shard and the epoch that
- *     it was routed by, and concerns only keys and ranges that this shard holds. An answer of
- *     LW_UNAVAILABLE with shard descriptors says that it does not: nothing was done, and it is to
- *     be routed again.
+ * W2. Every request below TIMESTAMP, or from TOKENS on, is to a node; every other names its shard
+ * and the epoch that it was routed by, and concerns only keys and ranges that this shard holds. An
+ * answer of LW_UNAVAILABLE with shard descriptors says that it does not: nothing was done, and it
+ * is to be routed again.
  */
 #ifndef LW_MESSAGE_H
 #define LW_MESSAGE_H
@@ -73,7 +73,15 @@ typedef enum lw_message_kind {
     LW_MESSAGE_WAITS = 36,           /* between nodes: who waits for whom (txn/detector.h) */
     LW_MESSAGE_COLLECT = 37,         /* between nodes: garbage (node/gc.h); body in txn/request.h */
     LW_MESSAGE_SHARD_LAST = LW_MESSAGE_COLLECT,
+    /* to a node again */
+    LW_MESSAGE_TOKENS = 64,  /* what is known of tokens; bodies of these in lattice/report.h */
+    LW_MESSAGE_REVOKE = 65,  /* a token lets nobody in any more */
+    LW_MESSAGE_REVOKED = 66, /* between nodes: which ones do not (lattice/revoked.h), both ways */
 } lw_message_kind;
+
+static inline bool lw_message_to_shard(lw_message_kind kind) {
+    return kind >= LW_MESSAGE_TIMESTAMP && kind < LW_MESSAGE_TOKENS;
+}
 
 typedef struct lw_epoch {
     uint64_t range_version;  /* rises with split and merge */

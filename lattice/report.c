@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lattice/report.h"
 
-enum { EVENTS_FIELDS = 1, EVENT_FIELDS = 6, PLAN_FIELDS = 5, NODE_FIELDS = 2 };
+enum { EVENTS_FIELDS = 1, EVENT_FIELDS = 6, PLAN_FIELDS = 5, NODE_FIELDS = 2, TOKEN_FIELDS = 3 };
 
 void lw_events_request_encode(uint64_t after, lw_buffer *body) {
     lw_write_array(body, EVENTS_FIELDS);
@@ -91,16 +91,71 @@ void lw_node_request_encode(uint64_t node, bool flag, lw_buffer *body) {
     lw_write_bool(body, flag);
 }
 
+lw_status lw_node_row_next(lw_reader *reader, uint64_t *node, bool *flag) {
+    uint32_t extra = lw_read_array_of(reader, NODE_FIELDS);
+    uint64_t read_node = lw_read_u64(reader);
+    bool read_flag = lw_read_bool(reader);
+    lw_read_skip(reader, extra);
+    if (!lw_reader_ok(reader)) {
+        return malformed();
+    }
+    *node = read_node;
+    *flag = read_flag;
+    return LW_OK;
+}
+
 lw_status lw_node_request_decode(lw_bytes body, uint64_t *node, bool *flag) {
     lw_reader reader = lw_reader_of(body);
-    uint32_t extra = lw_read_array_of(&reader, NODE_FIELDS);
-    uint64_t read_node = lw_read_u64(&reader);
-    bool read_flag = lw_read_bool(&reader);
-    lw_read_skip(&reader, extra);
-    if (!lw_reader_done(&reader)) {
+    uint64_t read_node = 0;
+    bool read_flag = false;
+    if (lw_node_row_next(&reader, &read_node, &read_flag) != LW_OK || !lw_reader_done(&reader)) {
         return lw_fail(LW_INVALID_ARGUMENT, "a request about a node is not well-formed");
     }
     *node = read_node;
     *flag = read_flag;
+    return LW_OK;
+}
+
+/* ---- tokens ------------------------------------------------------------------------------------
+ */
+
+void lw_token_row_encode(const lw_token_row *row, lw_buffer *body) {
+    lw_write_array(body, TOKEN_FIELDS);
+    lw_write_u64(body, row->id);
+    lw_write_u64(body, row->expires_ms);
+    lw_write_bool(body, row->revoked);
+}
+
+lw_status lw_token_row_next(lw_reader *reader, lw_token_row *row) {
+    uint32_t extra = lw_read_array_of(reader, TOKEN_FIELDS);
+    lw_token_row read = {.id = lw_read_u64(reader)};
+    read.expires_ms = lw_read_u64(reader);
+    read.revoked = lw_read_bool(reader);
+    lw_read_skip(reader, extra);
+    if (!lw_reader_ok(reader)) {
+        return malformed();
+    }
+    *row = read;
+    return LW_OK;
+}
+
+void lw_revoke_request_encode(const lw_revoke_request *request, lw_buffer *body) {
+    lw_write_array(body, TOKEN_FIELDS);
+    lw_write_u64(body, request->id);
+    lw_write_u64(body, request->expires_ms);
+    lw_write_bytes(body, request->cluster_id);
+}
+
+lw_status lw_revoke_request_decode(lw_bytes body, lw_revoke_request *request) {
+    lw_reader reader = lw_reader_of(body);
+    uint32_t extra = lw_read_array_of(&reader, TOKEN_FIELDS);
+    lw_revoke_request read = {.id = lw_read_u64(&reader)};
+    read.expires_ms = lw_read_u64(&reader);
+    read.cluster_id = lw_read_bytes(&reader);
+    lw_read_skip(&reader, extra);
+    if (!lw_reader_done(&reader)) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a request to revoke a token is not well-formed");
+    }
+    *request = read;
     return LW_OK;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Letting nodes in: tokens made from the identity in a data folder, whose node may be running. */
+/* Letting nodes in: tokens made from the identity in a data folder, whose node may be running; and
+ * taking tokens back, which a node does. */
 #ifndef LW_INVITE_H
 #define LW_INVITE_H
 
@@ -18,6 +19,6 @@ LW_MUST_USE LW_YIELDS lw_status lw_invite_write(lw_env *env, const char *directo
 LW_MUST_USE LW_YIELDS lw_status lw_invite_read(lw_env *env, const char *path,
                                                char text[2 * LW_TOKEN_TEXT_SIZE]);
 /* lathwork token */
-lw_exit lw_invite_command(lw_command *command);
+LW_YIELDS lw_exit lw_invite_command(lw_command *command);
 
 #endif

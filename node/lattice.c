@@ -333,6 +333,7 @@ static void look_after_shards(lw_lattice *lattice, uint64_t now_ms) {
     lattice_place(lattice);
     lattice_learn_time(lattice, now_ms);
     lattice_ask(lattice);
+    lattice_greet_next(lattice, now_ms);
     leave(lattice, now_ms);
 }
 
@@ -466,6 +467,7 @@ static void free_all(lw_lattice *lattice) {
         lw_gossip_close(lattice->gossip);
     }
     lattice_tracks_reset(lattice);
+    lw_revoked_reset(&lattice->revoked);
     lw_buffer_reset(&lattice->ask_from);
     lw_free(memory, lattice->events);
     lw_free(memory, (void *)(uintptr_t)lattice->options.directory);
@@ -488,8 +490,13 @@ lw_status lw_lattice_open(const lw_lattice_options *options, lw_lattice **lattic
     opened->options.zone = copy_text(memory, options->zone);
     opened->options.name = copy_text(memory, options->name);
     opened->tracks = lw_map_in(memory);
-    lw_buffer page = lw_buffer_in(memory);
-    lw_status status = lattice_load(opened->env, opened->options.directory, &page);
+    opened->revoked = lw_revoked_in(memory);
+    lw_buffer page = lw_buffer_in(memory), revoked = page;
+    lw_status status = lattice_load(opened->env, opened->options.directory, &page, &revoked);
+    if (status == LW_OK && revoked.size > 0) {
+        status = lattice_learn_revoked(opened, lw_buffer_view(&revoked));
+    }
+    lw_buffer_reset(&revoked);
     if (status == LW_OK) {
         status = open_gossip(opened, lw_buffer_view(&page));
     }

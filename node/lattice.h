@@ -7,7 +7,9 @@
  * The file LATTICE of the data folder holds all records, the node's own among them, from which its
  * state (draining, leaving) comes back after a restart:
  *
- *   "LWLT" · format u32 · records, as of a MEMBERS body · crc32c u32 of all before
+ *   "LWLT" · format u32 (1) · records, as of a MEMBERS body · crc32c u32 of all before
+ *   "LWLT" · format u32 (2) · size of the records u32 · records · a page of lattice/revoked.h ·
+ *            crc32c u32 of all before          once a token is revoked
  *
  * A newcomer and the node that takes it in learn of each other by link, not by bus: whenever a link
  * comes up the two exchange records (MEMBERS), so membership spreads without a bus, slower.
@@ -80,6 +82,10 @@ uint64_t lw_lattice_digest(const lw_lattice *lattice);
 
 void lw_lattice_link(lw_lattice *lattice, uint64_t node, bool up);
 LW_MUST_USE lw_status lw_lattice_admit(lw_lattice *lattice, const lw_peer_card *card);
+/* Whether a token was revoked, as far as this node has heard. */
+bool lw_lattice_revoked(const lw_lattice *lattice, uint64_t token_id);
+/* This node made a token: one that TOKENS tells of. */
+void lw_lattice_token_made(lw_lattice *lattice, uint64_t id, uint64_t expires_ms);
 /* What a newcomer is told: its `welcome`. */
 LW_MUST_USE lw_status lw_lattice_joins(lw_lattice *lattice, const lw_peer_card *newcomer,
                                        lw_buffer *members);
@@ -96,8 +102,8 @@ void lw_lattice_happened(lw_lattice *lattice, const char *name, uint64_t shard, 
 
 /* ---- requests ------------------------------------------------------------------------------- */
 
-/* Whether a request is one for lw_lattice_request: NODES, EVENTS, PLAN, DRAIN, LEAVE, and, from
- * other nodes only, MEMBERS. */
+/* Whether a request is one for lw_lattice_request: NODES, EVENTS, PLAN, DRAIN, LEAVE, TOKENS,
+ * REVOKE, and, from other nodes only, MEMBERS and REVOKED. */
 bool lw_lattice_takes(lw_message_kind kind);
 /* Carries one out; `from` is the node that asks, 0 for a client. */
 LW_MUST_USE LW_YIELDS lw_status lw_lattice_request(lw_lattice *lattice, uint64_t from,

@@ -26,6 +26,9 @@ LW_YIELDS static lw_status greet(lw_lattice *lattice, uint64_t node) {
     }
     lw_buffer_reset(&body);
     lw_buffer_reset(&reply);
+    if (status == LW_OK && lattice->peers != NULL) {
+        lattice_exchange_revoked(lattice, node);
+    }
     return status;
 }
 
@@ -54,6 +57,26 @@ void lattice_greet_all(lw_lattice *lattice) {
         if (node != lattice_self(lattice) && lw_peers_up(lattice->peers, node)) {
             greet_soon(lattice, node);
         }
+    }
+}
+
+void lattice_greet_next(lw_lattice *lattice, uint64_t now_ms) {
+    if (now_ms < lattice->greet_ms) {
+        return;
+    }
+    lattice->greet_ms = now_ms + LATTICE_GREET_MS;
+    const lw_members *members = lw_gossip_members(lattice->gossip);
+    uint64_t next = 0, first = 0;
+    for (uint32_t index = members->count; index-- > 0;) {
+        uint64_t node = lw_members_at(members, index)->node; /* in descending order */
+        if (node != lattice_self(lattice) && lw_peers_up(lattice->peers, node)) {
+            first = node;
+            next = node > lattice->greeted_node ? node : next;
+        }
+    }
+    lattice->greeted_node = next != 0 ? next : first;
+    if (lattice->greeted_node != 0) {
+        greet_soon(lattice, lattice->greeted_node);
     }
 }
 

@@ -161,13 +161,16 @@ LW_YIELDS static lw_status drain_or_leave(lw_lattice *lattice, uint64_t from,
  */
 
 bool lw_lattice_takes(lw_message_kind kind) {
-    return kind == LW_MESSAGE_NODES || (kind >= LW_MESSAGE_EVENTS && kind <= LW_MESSAGE_MEMBERS);
+    return kind == LW_MESSAGE_NODES || (kind >= LW_MESSAGE_EVENTS && kind <= LW_MESSAGE_MEMBERS) ||
+           (kind >= LW_MESSAGE_TOKENS && kind <= LW_MESSAGE_REVOKED);
+}
+
+static lw_status between_nodes(uint64_t from) {
+    return from != 0 ? LW_OK : lw_fail(LW_INVALID_ARGUMENT, "this is between nodes");
 }
 
 static lw_status members(lw_lattice *lattice, uint64_t from, lw_bytes body, lw_buffer *reply) {
-    if (from == 0) {
-        return lw_fail(LW_INVALID_ARGUMENT, "this is between nodes");
-    }
+    LW_TRY(between_nodes(from));
     LW_TRY(lw_gossip_greeted(lattice->gossip, body, lattice_now_ms(lattice), reply));
     lattice_settle(lattice);
     return LW_OK;
@@ -189,6 +192,14 @@ lw_status lw_lattice_request(lw_lattice *lattice, uint64_t from, const lw_reques
         return drain_or_leave(lattice, from, request);
     case LW_MESSAGE_MEMBERS:
         return members(lattice, from, request->body, reply);
+    case LW_MESSAGE_TOKENS:
+        lattice_tokens(lattice, reply);
+        return LW_OK;
+    case LW_MESSAGE_REVOKE:
+        return lattice_revoke(lattice, request->body, reply);
+    case LW_MESSAGE_REVOKED:
+        LW_TRY(between_nodes(from));
+        return lattice_hear_revoked(lattice, request->body, reply);
     default:
         break;
     }

@@ -5,6 +5,7 @@
  *   lattice_links.c    links to members, and what peers and shards ask
  *   lattice_time.c     the oracle's time
  *   lattice_file.c     the file LATTICE
+ *   lattice_trust.c    tokens that let nobody in any more
  *   lattice_ask.c      where shards are, while the bus does not tell
  *   lattice_place.c    load, placement, and its steps
  *   lattice_load.c     shards that are asked for too much
@@ -15,6 +16,7 @@
 
 #include "lattice/placement.h"
 #include "lattice/report.h"
+#include "lattice/revoked.h"
 #include "node/lattice.h"
 
 enum {
@@ -23,6 +25,8 @@ enum {
     LATTICE_SOON_MS = 50,    /* ... while a replica that was just made catches up */
     LATTICE_SETTLED_MS = 5000,
     LATTICE_ASK_MS = 2000,
+    LATTICE_GREET_MS = 10 * 1000,     /* between two greetings over links that are up */
+    LATTICE_TOKENS_MAX = 16,          /* made here that are remembered */
     LATTICE_TIME_MS = 10 * 60 * 1000, /* between two looks at the oracle's time */
 };
 #define LATTICE_NS_PER_MS UINT64_C(1000000)
@@ -65,6 +69,13 @@ struct lw_lattice {
     bool unsaved;
     bool saving;
     lw_queue saved;
+
+    lw_revoked revoked;
+    lw_revoked_token made[LATTICE_TOKENS_MAX]; /* a ring of tokens */
+    uint32_t made_count;
+
+    uint64_t greet_ms;     /* when to greet the next member */
+    uint64_t greeted_node; /* the last one so */
 
     bool asking;         /* over a link, where shards are */
     uint64_t asked_node; /* the last one that was asked */
@@ -112,6 +123,8 @@ uint32_t lattice_company(const lw_lattice *lattice);
 /* Exchanges records with all who are linked: what is new here has to reach those whom no bus
  * reaches yet. */
 void lattice_greet_all(lw_lattice *lattice);
+/* The same with the next one, now and then: whatever a greeting missed is healed. */
+void lattice_greet_next(lw_lattice *lattice, uint64_t now_ms);
 /* A member has come: links to it, and watches the link until it is gone. */
 void lattice_meet(lw_lattice *lattice, uint64_t node);
 /* It may have another address. */
@@ -125,12 +138,26 @@ void lattice_learn_time(lw_lattice *lattice, uint64_t now_ms);
 
 /* ---- lattice_file.c ------------------------------------------------------------------------- */
 
-/* The records that the file holds, as a page; none if there is no file. */
-LW_MUST_USE LW_YIELDS lw_status lattice_load(lw_env *env, const char *directory, lw_buffer *page);
+/* The records that the file holds, as a page, and a page of revoked tokens; nothing if there is no
+ * file. */
+LW_MUST_USE LW_YIELDS lw_status lattice_load(lw_env *env, const char *directory, lw_buffer *page,
+                                             lw_buffer *revoked);
 /* Makes what is known of members durable. */
 LW_MUST_USE LW_YIELDS lw_status lattice_save(lw_lattice *lattice);
 /* All records, as a page without limit. */
 void lattice_page(const lw_lattice *lattice, lw_buffer *page);
+
+/* ---- lattice_trust.c ------------------------------------------------------------------------- */
+
+/* Tells another node which tokens are revoked, and hears it. */
+LW_YIELDS void lattice_exchange_revoked(lw_lattice *lattice, uint64_t node);
+/* Takes in what another node, or the file, says of them. */
+LW_MUST_USE lw_status lattice_learn_revoked(lw_lattice *lattice, lw_bytes page);
+void lattice_tokens(const lw_lattice *lattice, lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status lattice_revoke(lw_lattice *lattice, lw_bytes body,
+                                               lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status lattice_hear_revoked(lw_lattice *lattice, lw_bytes page,
+                                                     lw_buffer *reply);
 
 /* ---- lattice_ask.c -------------------------------------------------------------------------- */
 

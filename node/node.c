@@ -246,6 +246,7 @@ void lw_node_token(const lw_node *node, uint64_t lifetime_ms, char text[LW_NODE_
     uint64_t expires_ms = lifetime_ms == 0 ? 0 : lw_env_wall_ms(node->env) + lifetime_ms;
     lw_token_make(&node->identity.lattice, LW_TOKEN_JOIN, id, expires_ms, &token);
     lw_token_print(&token, text);
+    lw_lattice_token_made(node->lattice, id, expires_ms);
     lw_seal_wipe(&token, sizeof(token));
 }
 

@@ -121,6 +121,11 @@ static void impostor(void *argument, const lw_error *reason) {
     node_end(argument, "the node stops: another runs in its name", reason);
 }
 
+static bool revoked(void *argument, uint64_t token_id) {
+    const lw_node *node = argument;
+    return lw_lattice_revoked(node->lattice, token_id);
+}
+
 static const char *label_of(void *argument, uint64_t other, char label[LW_MEMBER_LABEL_SIZE]) {
     const lw_node *node = argument;
     return lw_lattice_label(node->lattice, other, label);
@@ -136,6 +141,7 @@ lw_peers *node_open_peers(lw_node *node) {
                                 .admit = admit,
                                 .joins = joins,
                                 .label = label_of,
+                                .revoked = revoked,
                                 .impostor = impostor,
                                 .argument = node};
     return lw_peers_open(node->env, &options);

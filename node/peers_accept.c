@@ -273,7 +273,10 @@ static lw_status check_newcomer(lw_peers *peers, const lw_greeting *greeting,
     lw_seal_wipe(&token.secret, sizeof(token.secret));
     if (peers->options.revoked != NULL &&
         peers->options.revoked(peers->options.argument, token.id)) {
-        return lw_fail(LW_REFUSED, "the token was revoked: make a new one with `lathwork token`");
+        LW_MARK(peers->env, "peers.revoked_token");
+        return lw_fail(LW_REFUSED,
+                       "the token was revoked: make a new one with `lathwork token`, at "
+                       "a member's folder");
     }
     return LW_OK;
 }

@@ -136,6 +136,12 @@ one_dies() {
     expect "writes go on" 0 -- lw put greeting again
     expect "reads too" 0 -- lw get greeting
     ok "what was written" $(($(grep -cx again out) == 1)) "$(cat out)"
+    lw token --data lattice/n1 >lost-token
+    expect "a token is revoked" 0 "n3: not reached, and told when back" -- lw token --revoke lost-token
+    expect "twice" 0 -- lw token --revoke "$(cat lost-token)" --json
+    json "two know" 'j["members"] == 3 and j["members_that_know"] == 2'
+    expect "what is no token is not revoked" 2 "no token" -- lw token --revoke up.out
+    expect "nor a file that is not there" 2 "absent" -- lw token --revoke absent
 }
 
 all_again() {
@@ -143,6 +149,18 @@ all_again() {
     begin "the same command starts them again"
     expect "what was written is there" 0 -- lw get greeting
     ok "all of it" $(($(grep -cx again out) == 1)) "$(cat out)"
+    n3_knows() { lw token --list --addr "127.0.0.1:$((port + 2))" | grep -q revoked; }
+    await 15 n3_knows
+    ok "who was away hears which token was revoked" $((!$?))
+    for index in 0 1 2; do
+        expect "it lets nobody in at node $index" 6 "was revoked: make a new one" -- lw start --data d9 --bus none \
+            --listen "127.0.0.1:$((port + 9))" --join "127.0.0.1:$((port + index))" --token-file lost-token
+    done
+    expect "tokens" 0 -- lw token --list --json
+    json "its own, and the revoked one" 'sorted(t["revoked"] for t in j) == [False, True] and all(t["expires_ms"] for t in j)'
+    expect "one by its id" 0 "lets nobody in" -- lw token --revoke "$(python3 -c 'import json; print([t["id"] for t in json.load(open("out")) if not t["revoked"]][0])')"
+    expect "the one in its folder" 6 "was revoked" -- lw start --data d9 --bus none \
+        --listen "127.0.0.1:$((port + 9))" --join "127.0.0.1:$((port + 2))" --token-file lattice/n1/join-token
 }
 
 # A transaction that has locks on two nodes is listed, and killed, by a third.
@@ -243,6 +261,7 @@ join_refused() {
     "$program" start --data stranger --listen 127.0.0.1:0 >stranger.out 2>&1 &
     local stranger=$!
     await 10 grep -q 'to add a node' stranger.out
+    expect "which cannot be revoked here" 6 "another lattice" -- lw token --revoke stranger/join-token
     expect "with one of another lattice" 6 -- lw start --data d4 --listen "$listen" --join "$member" --token-file stranger/join-token
     kill -TERM $stranger
     wait $stranger
