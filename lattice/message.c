@@ -76,6 +76,37 @@ lw_status lw_request_decode(lw_bytes payload, lw_request *request) {
     return LW_OK;
 }
 
+lw_status lw_request_peek(lw_bytes begun, size_t size, lw_request *head) {
+    lw_reader reader = lw_reader_of(begun);
+    (void)lw_read_array_of(&reader, REQUEST_FIELDS);
+    lw_request read = {.kind = (lw_message_kind)lw_read_u64_max(&reader, UINT8_MAX)};
+    read.id = lw_read_u64(&reader);
+    if (!lw_reader_ok(&reader)) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a request of %zu bytes is not well-formed", size);
+    }
+    *head = read;
+    return LW_OK;
+}
+
+bool lw_request_ends(lw_message_kind kind) {
+    switch ((int)kind) {
+    case LW_MESSAGE_COMMIT:
+    case LW_MESSAGE_ROLLBACK:
+    case LW_MESSAGE_CHECK:
+    case LW_MESSAGE_CHECK_SECONDARIES:
+    case LW_MESSAGE_FINISH_RANGE:
+    case LW_MESSAGE_HEARTBEAT:
+    case LW_MESSAGE_KILL:
+    case LW_MESSAGE_UNPIN:
+    case LW_MESSAGE_PING:
+    case LW_MESSAGE_STATUS:
+    case LW_MESSAGE_TOPOLOGY:
+        return true;
+    default:
+        return false;
+    }
+}
+
 void lw_reply_encode(const lw_reply *reply, lw_buffer *frame) {
     size_t start = frame_open(frame);
     lw_write_array(frame, REPLY_FIELDS);

@@ -111,6 +111,11 @@ void lw_reply_encode(const lw_reply *reply, lw_buffer *frame);
 /* Reads what follows the size. LW_INVALID_ARGUMENT says what is wrong; views point into `payload`.
  */
 LW_MUST_USE lw_status lw_request_decode(lw_bytes payload, lw_request *request);
+/* Kind and id only, of a request of `size` bytes of which the first have come. */
+LW_MUST_USE lw_status lw_request_peek(lw_bytes begun, size_t size, lw_request *head);
+/* Whether others may be waiting for what such a request ends, or it says what is wrong: a node
+ * takes it however much it has to do. */
+bool lw_request_ends(lw_message_kind kind);
 LW_MUST_USE lw_status lw_reply_decode(lw_bytes payload, lw_reply *reply);
 /* The payload size a frame header announces; LW_INVALID_ARGUMENT when it is 0 or above the limit.
  */

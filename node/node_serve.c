@@ -4,6 +4,11 @@
 
 #include <stdio.h>
 
+enum {
+    REQUEST_SHARE = 8, /* of the memory is for what clients have under way */
+    REQUEST_MEMORY_MIN = 1024 * 1024,
+};
+
 static lw_status unavailable(void) {
     return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
 }
@@ -147,10 +152,17 @@ static void take_peer(void *argument, lw_handle socket, lw_bytes received) {
     lw_peers_take(node->peers, socket, received);
 }
 
+static size_t request_memory(const lw_node *node) {
+    size_t share = lw_store_budget(node->store)->limit / REQUEST_SHARE;
+    return share < REQUEST_MEMORY_MIN ? REQUEST_MEMORY_MIN : share;
+}
+
 lw_status node_open_server(lw_node *node) {
     lw_server_options options = {
         .listen = node->options.listen,
         .held = true,
+        .request_memory = request_memory(node),
+        .budget = lw_store_budget(node->store),
         .node_id = node->identity.node_id,
         .cluster_id = lw_view(node->identity.lattice.id, LW_CLUSTER_ID_SIZE),
         .version = lw_text(node->options.version),

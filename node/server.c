@@ -2,6 +2,7 @@
 #include "node/server.h"
 
 #include "lattice/greeting.h"
+#include "node/intake.h"
 #include "node/session.h"
 
 enum {
@@ -13,6 +14,9 @@ enum {
     HELLO_SIZE_MAX = 1024,
     HELLO_TIMEOUT_MS = 10000,
     CLOSE_TIMEOUT_MS = 5000,
+    STALL_TIMEOUT_MS = 30000, /* of a large frame that stops coming, and of answers nobody takes */
+    RARE_REQUEST_MEMORY = 64 * 1024,
+    PEEK_SIZE = 64, /* more than what a request begins with: its kind and id */
 };
 
 static const uint64_t ns_per_ms = 1000000;
@@ -31,13 +35,17 @@ typedef struct connection {
     bool cut;             /* no further request is read or answered */
     uint32_t requests;    /* fibers that carry out a request of this connection */
     size_t request_bytes; /* which these hold */
-    lw_queue room;        /* the reading fiber waits here for V2 */
+    size_t taken;         /* of the intake, for the frame that is arriving; 0: not looked at yet */
+    size_t answered;      /* the same for `out` and `sending` */
+    size_t skip;          /* bytes of a refused frame that are still to come */
+    lw_queue room;        /* the reading fiber waits here for V2 and V4 */
 } connection;
 
 /* One request under way. */
 typedef struct call {
     connection *connection;
     lw_buffer frame; /* the payload that `request` has views of */
+    size_t taken;    /* of the intake */
     lw_request request;
 } call;
 
@@ -47,6 +55,7 @@ struct lw_server {
     lw_handle listener;
     uint16_t port;
     lw_sessions *sessions;
+    lw_intake intake;
     connection *connections;
     lw_server_figures figures;
     bool closing, accepting;
@@ -56,8 +65,20 @@ struct lw_server {
 /* ---- the life of a connection -------------------------------------------------------------------
  */
 
+/* What waits to be sent counts as well. */
+static void account_answers(connection *one) {
+    size_t size = one->out.size + one->sending.size;
+    if (size > one->answered) {
+        lw_intake_force(&one->server->intake, size - one->answered);
+    } else {
+        lw_intake_give(&one->server->intake, one->answered - size);
+    }
+    one->answered = size;
+}
+
 static void connection_free(connection *one) {
     lw_server *server = one->server;
+    lw_intake_give(&server->intake, one->taken + one->answered);
     *(one->previous != NULL ? &one->previous->next : &server->connections) = one->next;
     if (one->next != NULL) {
         one->next->previous = one->previous;
@@ -86,6 +107,7 @@ static void stop_reading(connection *one) {
 static void connection_cut(connection *one) {
     one->cut = true;
     lw_buffer_clear(&one->out);
+    account_answers(one);
     if (one->is_sending) {
         lw_env_cancel(one->server->env, &one->send);
     }
@@ -111,6 +133,7 @@ static void turn_ended(lw_op *op) {
                         .handle = one->socket,
                         .buffer = one->sending.data,
                         .size = one->sending.size,
+                        .deadline_ns = lw_env_now(one->server->env) + STALL_TIMEOUT_MS * ns_per_ms,
                         .complete = send_complete,
                         .owner = one};
     lw_env_submit(one->server->env, &one->send);
@@ -131,6 +154,7 @@ static void send_complete(lw_op *op) {
         lw_buffer_reset(&one->sending); /* an idle connection is small again */
     }
     lw_buffer_clear(&one->sending);
+    account_answers(one);
     if (op->status != LW_OK) {
         connection_cut(one);
     }
@@ -153,6 +177,7 @@ static void send_reply(connection *one, uint64_t request_id, lw_status status, l
         reply.spare = server->options.spare(server->options.argument);
     }
     lw_reply_encode(&reply, &one->out);
+    account_answers(one);
     flush_later(one);
 }
 
@@ -172,19 +197,21 @@ LW_YIELDS static void call_main(void *argument) {
     from->requests--;
     from->request_bytes -= one->frame.size;
     server->figures.requests_in_flight--;
+    lw_intake_give(&server->intake, one->taken);
     lw_buffer_reset(&one->frame);
     lw_free(server->env->memory, one);
     lw_queue_wake_all(&from->room);
 }
 
-/* Starts a fiber for one frame, which it takes over. */
+/* Starts a fiber for one frame, which it takes over with what was taken of the intake for it. */
 static lw_status call_start(connection *from, lw_buffer *frame) {
     lw_server *server = from->server;
     lw_request request;
     LW_TRY(lw_request_decode(lw_buffer_view(frame), &request));
     call *one = lw_allocate(server->env->memory, sizeof(*one));
-    *one = (call){.connection = from, .frame = *frame, .request = request};
+    *one = (call){.connection = from, .frame = *frame, .taken = from->taken, .request = request};
     *frame = lw_buffer_in(server->env->memory);
+    from->taken = 0;
     from->requests++;
     from->request_bytes += one->frame.size;
     server->figures.requests_in_flight++;
@@ -245,32 +272,88 @@ LW_YIELDS static void wait_for_room(connection *one) {
     }
 }
 
+/* V4: room for a frame of which at least the beginning has come. One that is refused is answered,
+ * and skipped. */
+LW_YIELDS static lw_status admit(connection *one, lw_bytes begun, uint32_t size) {
+    lw_server *server = one->server;
+    lw_request head;
+    LW_TRY(lw_request_peek(begun, size, &head));
+    size_t cost = lw_intake_cost(size);
+    if (lw_request_ends(head.kind)) {
+        lw_intake_force(&server->intake, cost);
+    } else {
+        lw_status status = lw_intake_take(&server->intake, cost, &one->room, &one->cut);
+        if (status != LW_OK) {
+            send_reply(one, head.id, status, (lw_bytes){0});
+            one->skip = LW_FRAME_HEADER_SIZE + size;
+            return LW_OK;
+        }
+    }
+    one->taken = cost;
+    return LW_OK;
+}
+
+/* Carries a whole frame out. */
+LW_YIELDS static lw_status take_frame(connection *one, lw_bytes payload) {
+    if (one->session == 0) {
+        return greet(one, payload);
+    }
+    lw_buffer frame = lw_buffer_in(one->server->env->memory);
+    lw_buffer_append(&frame, payload);
+    lw_status status = call_start(one, &frame);
+    lw_buffer_reset(&frame);
+    LW_TRY(status);
+    wait_for_room(one);
+    return LW_OK;
+}
+
+/* How many of the bytes that are there belong to a frame that was refused. */
+static size_t skip_refused(connection *one, size_t there) {
+    size_t skipped = there < one->skip ? there : one->skip;
+    one->skip -= skipped;
+    return skipped;
+}
+
+/* Does what can be done with the bytes from `start` on, and says with how many of them it is done;
+ * 0: more must come first. */
+LW_YIELDS static lw_status take_next(connection *one, size_t start, size_t *done) {
+    size_t there = one->in.size - start;
+    *done = skip_refused(one, there);
+    if (*done > 0 || there < LW_FRAME_HEADER_SIZE) {
+        return LW_OK;
+    }
+    uint32_t size = 0;
+    LW_TRY(lw_frame_size(one->in.data + start, &size));
+    if (one->session == 0 && size > HELLO_SIZE_MAX) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a greeting of %u bytes is longer than %d", size,
+                       HELLO_SIZE_MAX);
+    }
+    size_t come = there - LW_FRAME_HEADER_SIZE;
+    bool whole = come >= size;
+    if (!whole && (size <= READ_SIZE || come < PEEK_SIZE)) {
+        return LW_OK;
+    }
+    lw_bytes payload = lw_view(one->in.data + start + LW_FRAME_HEADER_SIZE, whole ? size : come);
+    if (one->session != 0 && one->taken == 0) {
+        LW_TRY(admit(one, payload, size));
+        if (one->skip > 0) {
+            *done = skip_refused(one, there);
+            return LW_OK;
+        }
+    }
+    if (!whole) {
+        return LW_OK;
+    }
+    *done = LW_FRAME_HEADER_SIZE + size;
+    return take_frame(one, payload);
+}
+
 /* Takes every whole frame off the front of what was received. */
 LW_YIELDS static lw_status take_frames(connection *one) {
-    lw_memory *memory = one->server->env->memory;
-    size_t start = 0;
-    while (one->in.size - start >= LW_FRAME_HEADER_SIZE && !one->cut) {
-        uint32_t size = 0;
-        LW_TRY(lw_frame_size(one->in.data + start, &size));
-        if (one->session == 0 && size > HELLO_SIZE_MAX) {
-            return lw_fail(LW_INVALID_ARGUMENT, "a greeting of %u bytes is longer than %d", size,
-                           HELLO_SIZE_MAX);
-        }
-        if (one->in.size - start - LW_FRAME_HEADER_SIZE < size) {
-            break;
-        }
-        lw_bytes payload = lw_view(one->in.data + start + LW_FRAME_HEADER_SIZE, size);
-        start += LW_FRAME_HEADER_SIZE + size;
-        if (one->session == 0) {
-            LW_TRY(greet(one, payload));
-            continue;
-        }
-        lw_buffer frame = lw_buffer_in(memory);
-        lw_buffer_append(&frame, payload);
-        lw_status status = call_start(one, &frame);
-        lw_buffer_reset(&frame);
-        LW_TRY(status);
-        wait_for_room(one);
+    size_t start = 0, done = 1;
+    while (done > 0 && !one->cut) {
+        LW_TRY(take_next(one, start, &done));
+        start += done;
     }
     size_t rest = one->in.size - start;
     memmove(one->in.data, one->in.data + start, start > 0 ? rest : 0);
@@ -293,6 +376,14 @@ static size_t read_size(const connection *one) {
     return one->in.size > READ_SIZE ? READ_SIZE_LARGE : READ_SIZE;
 }
 
+/* Who has room for a large frame sends it. */
+static uint64_t read_deadline(const connection *one, uint64_t hello_deadline_ns) {
+    if (one->session == 0) {
+        return hello_deadline_ns;
+    }
+    return one->taken == 0 ? 0 : lw_env_now(one->server->env) + STALL_TIMEOUT_MS * ns_per_ms;
+}
+
 LW_YIELDS static lw_status read_requests(connection *one) {
     lw_env *env = one->server->env;
     uint64_t hello_deadline_ns = lw_env_now(env) + HELLO_TIMEOUT_MS * ns_per_ms;
@@ -302,7 +393,7 @@ LW_YIELDS static lw_status read_requests(connection *one) {
                                .handle = one->socket,
                                .buffer = lw_buffer_reserve(&one->in, size),
                                .size = size,
-                               .deadline_ns = one->session == 0 ? hello_deadline_ns : 0};
+                               .deadline_ns = read_deadline(one, hello_deadline_ns)};
         one->receiving = true;
         lw_status status = lw_env_perform(env, &one->receive);
         one->receiving = false;
@@ -401,6 +492,13 @@ static void session_cut(void *argument, void *old) {
     connection_cut(old);
 }
 
+static size_t request_memory(lw_env *env, const lw_server_options *options) {
+    if (options->request_memory == 0) {
+        return SIZE_MAX / 2;
+    }
+    return LW_RARE(env, "server.little_room") ? RARE_REQUEST_MEMORY : options->request_memory;
+}
+
 lw_status lw_server_open(lw_env *env, const lw_server_options *options, lw_server **server) {
     lw_handle listener = LW_NO_HANDLE;
     uint16_t port = 0;
@@ -413,6 +511,7 @@ lw_status lw_server_open(lw_env *env, const lw_server_options *options, lw_serve
     opened->port = port;
     lw_session_events events = {.ended = session_ended, .cut = session_cut, .argument = opened};
     opened->sessions = lw_sessions_open(env, &events);
+    lw_intake_open(&opened->intake, env, options->budget, request_memory(env, options));
     if (!options->held) {
         lw_server_begin(opened);
     }

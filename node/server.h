@@ -7,18 +7,25 @@
  *     announces is allocated before it has arrived (hazards X5, X8).
  * V2. Per connection, requests in flight and bytes not yet sent are bounded: beyond that the server
  *     stops reading, and TCP holds the client back (hazard R18).
- * V3. Replies ready in one turn leave in one send. */
+ * V3. Replies ready in one turn leave in one send.
+ * V4. What the requests of all connections take together is bounded (node/intake.h): beyond that
+ * who comes waits its turn, and is refused with LW_BACKPRESSURE after two seconds. Who holds room
+ *     and lets the server wait for 30 s is cut off. */
 #ifndef LW_SERVER_H
 #define LW_SERVER_H
 
 #include "base/env.h"
 #include "lattice/message.h"
+#include "storage/budget.h"
 
 typedef struct lw_server lw_server;
 
 typedef struct lw_server_options {
     const char *listen; /* "HOST:PORT" */
     bool held;          /* takes nobody in before lw_server_begin: who connects waits */
+    /* What requests may take at once (V4), which is charged to the budget; 0 and NULL: no bound. */
+    size_t request_memory;
+    lw_budget *budget;
     /* What a welcome says, besides session and protocol. */
     uint64_t node_id, retention_ms;
     lw_bytes cluster_id, version; /* live as long as the server */
