@@ -7,6 +7,8 @@
 #   make asan       the tests again, under AddressSanitizer and UBSan
 #   make check      formatting, warnings of two compilers, static analysis, the linters
 #   make sim        the simulator over SIM_RUNS fresh seeds of every scenario
+#   make sim-long   fresh seeds of every scenario for SIM_SECONDS seconds on all processors, in two builds
+#                   that must agree; fails when a coverage mark was never reached
 #   make sim-bugs   after how many seeds the simulator catches each planted bug; takes its time
 #   make torture    TORTURE_ROUNDS rounds of a lattice of real processes that are killed, stopped, cut
 #                   off, filled up, joined and drained; what clients were told is checked. Needs root
@@ -46,6 +48,9 @@ WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmis
 CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -ffunction-sections \
                   -fdata-sections
 CFLAGS_debug   := -O1 -g -DLW_SIMULATION
+# Two builds whose runs of a seed must be the same: VARIANT=sim with gcc, VARIANT=sim-other with clang.
+CFLAGS_sim     := -O2 -g -DLW_SIMULATION
+CFLAGS_sim-other := -O1 -g -DLW_SIMULATION
 CFLAGS_asan    := -O1 -g -DLW_SIMULATION -fsanitize=address,undefined -fno-sanitize-recover=all \
                   -fno-omit-frame-pointer -Wno-frame-larger-than -Wno-format-truncation
 CFLAGS_fuzz    := $(CFLAGS_asan) -fsanitize=fuzzer-no-link
@@ -307,6 +312,14 @@ SIM_SEED ?= $(shell date +%s)
 sim: deps
 	$(again) VARIANT=debug build/debug/lathwork
 	@build/debug/lathwork sim --seed $(SIM_SEED) --runs $(SIM_RUNS)
+SIM_SECONDS ?= 600
+.PHONY: sim-long
+sim-long: deps
+	@tests/install_packages.sh check
+	$(again) VARIANT=sim CC=gcc build/sim/lathwork
+	$(again) VARIANT=sim-other CC=clang build/sim-other/lathwork
+	@python3 tests/sim_long.py build/sim/lathwork build/sim-other/lathwork --seconds $(SIM_SECONDS) \
+	    --seed $(SIM_SEED)
 sim-bugs: deps
 	$(again) VARIANT=debug build/debug/lathwork
 	@tests/sim_bugs.sh build/debug/lathwork

@@ -113,6 +113,19 @@ static void print_json(const lw_sim_tally *all, double seconds, lw_buffer *text)
     lw_json_object_close(&json);
     lw_json_number(&json, "marks_known", marks.known);
     lw_json_number(&json, "marks_reached", marks.reached);
+    lw_buffer missing = lw_buffer_in(all->memory);
+    (void)lw_coverage_missing(all->coverage, &missing);
+    lw_json_array_open(&json, "marks_never_reached"); /* but those that no run can reach */
+    for (size_t begin = 0; begin < missing.size;) {
+        const uint8_t *line = missing.data + begin;
+        size_t size = (size_t)((const uint8_t *)memchr(line, '\n', missing.size - begin) - line);
+        const uint8_t *name = memchr(line, ':', size);
+        size_t before = name == NULL ? 0 : (size_t)(name - line) + 2;
+        lw_json_text(&json, NULL, lw_view(line + before, size - before));
+        begin += size + 1;
+    }
+    lw_json_array_close(&json);
+    lw_buffer_reset(&missing);
     lw_json_array_open(&json, "failures");
     for (size_t index = 0; index < all->failure_count; index++) {
         lw_sim_failure_json(&all->failures[index], &json);
