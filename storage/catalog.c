@@ -239,7 +239,8 @@ static void render_state(lw_catalog *catalog, uint64_t generation, lw_buffer *ou
     lw_change change;
     while (lw_edit_next(&arena, &rest, &change)) {
         piece.size = (size_t)(rest.data - piece.data);
-        if (piece.size >= STATE_RECORD_SIZE || rest.size == 0) {
+        if (piece.size >= STATE_RECORD_SIZE || rest.size == 0 ||
+            LW_RARE(catalog->env, "catalog.small_records")) {
             append_record(out, generation, out->size, piece);
             piece = lw_view(rest.data, 0);
         }

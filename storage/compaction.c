@@ -52,7 +52,7 @@ LW_YIELDS static lw_status write_outputs(lw_tree *tree, lw_merge *merge, lw_siev
         merged += size;
         LW_TRY(lw_merge_step(merge));
         lw_work_done_on(&work, size);
-        if (merged >= PACE_SIZE) {
+        if (merged >= PACE_SIZE || LW_RARE(tree->store->env, "store.paced_early")) {
             keep_pace(tree, &merged);
         }
         if (tree->dropped) { /* nobody wants what it would come to */

@@ -227,13 +227,14 @@ static lw_store *store_make(lw_env *env, const lw_store_options *options) {
         options->reserve_size_max != 0 ? options->reserve_size_max : RESERVE_SIZE_MAX_DEFAULT;
     store->reserve =
         lw_reserve_make(env, options->directory, reserve_max != UINT64_MAX ? reserve_max : 0);
+    uint32_t open_usual = LW_RARE(env, "store.opens_few") ? 1 : OPEN_MAX_DEFAULT;
     store->folder =
         (lw_table_folder){.env = env,
                           .cache = store->cache,
                           .path = store->table_path,
                           .files = lw_map_in(env->memory),
                           .memory_size = lw_env_memory_size(env),
-                          .open_max = options->open_max != 0 ? options->open_max : OPEN_MAX_DEFAULT,
+                          .open_max = options->open_max != 0 ? options->open_max : open_usual,
                           .filter_part = options->filter_part};
     return store;
 }

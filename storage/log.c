@@ -33,6 +33,9 @@ static lw_log *make_log(lw_env *env, const char *directory, const lw_log_options
     }
     uint64_t quarter = log->segment_size / 4;
     log->batch_size_max = quarter < BATCH_SIZE_MAX ? (size_t)quarter : BATCH_SIZE_MAX;
+    if (LW_RARE(env, "log.small_batches")) {
+        log->batch_size_max = LW_LOG_BLOCK;
+    }
     log->holds = lw_log_holds_in(env->memory);
     log->reserve = options->reserve;
     log->share = lw_budget_share_in(options->budget, LW_BUDGET_BUFFERS);
@@ -43,6 +46,9 @@ static lw_log *make_log(lw_env *env, const char *directory, const lw_log_options
         lw_budget_hold(options->budget);
         size_t share = options->budget->limit / WAITING_PART;
         log->waiting_max = share < WAITING_MAX ? share : WAITING_MAX;
+    }
+    if (LW_RARE(env, "log.little_waits")) {
+        log->waiting_max = LW_LOG_BLOCK;
     }
     if (log->reserve != NULL) {
         lw_reserve_hold(log->reserve);

@@ -43,7 +43,8 @@ static uint64_t spare_count(const lw_log *log) {
 static uint64_t spares_max(const lw_log *log) {
     uint64_t used = used_count(log);
     uint64_t more = log->used_most > used ? log->used_most - used : 0;
-    if (more <= LW_LOG_SPARES_MIN || (log->reserve != NULL && lw_reserve_short(log->reserve))) {
+    if (more <= LW_LOG_SPARES_MIN || LW_RARE(log->env, "log.few_spares") ||
+        (log->reserve != NULL && lw_reserve_short(log->reserve))) {
         return LW_LOG_SPARES_MIN;
     }
     return more < LW_LOG_SPARES_MAX ? more : LW_LOG_SPARES_MAX;
@@ -233,7 +234,8 @@ static bool release_is_due(const lw_log *log) {
 
 /* Makes the file of a segment that is needed no more into a spare, or removes it. */
 static LW_YIELDS lw_status let_go(lw_log *log, const lw_log_segment_header *header) {
-    if (header->size == log->segment_size && spare_count(log) < spares_max(log)) {
+    if (header->size == log->segment_size && spare_count(log) < spares_max(log) &&
+        !LW_RARE(log->env, "log.spare_unwanted")) {
         LW_TRY(lw_log_segment_rename(log->env, log->directory, header->number, log->file_last + 1));
         log->file_last++;
         LW_MARK(log->env, "log.segment_recycled");

@@ -60,6 +60,9 @@ bool lw_log_pack_wanted(lw_log *log, const lw_log_batch *batch) {
         batch->used > LW_LOG_PACKED_MAX) {
         return false;
     }
+    if (LW_RARE(log->env, "log.pack_nothing")) {
+        return false;
+    }
     if (batch->used >= PACK_SIZE_MIN && log->pack_skip > 0) {
         log->pack_skip--;
         return false;

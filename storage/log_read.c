@@ -238,7 +238,7 @@ lw_status lw_log_read(lw_log *log, uint64_t group, uint64_t from, uint64_t until
                     .share = lw_budget_share_in(log->share.budget, LW_BUDGET_BUFFERS),
                     .decompressor = lw_decompressor_open(log->memory),
                     .plain = lw_buffer_in(log->memory)};
-    read.reader.piece_size = PIECE_SIZE;
+    read.reader.piece_size = LW_RARE(log->env, "log.reads_little") ? LW_LOG_BLOCK : PIECE_SIZE;
     log->reading = true;
     lw_status status = read_batches(&read);
     lw_error cause = *lw_error_slot();

@@ -56,6 +56,9 @@ bool lw_log_segment_unfinished(const char *name) {
 
 static LW_YIELDS lw_status fill_with_zeros(lw_env *env, lw_handle file, uint64_t size) {
     size_t step_max = size < FILL_SIZE ? (size_t)size : FILL_SIZE;
+    if (LW_RARE(env, "log.fills_slowly")) {
+        step_max = LW_LOG_BLOCK;
+    }
     uint8_t *zeros = lw_allocate_aligned(env->memory, step_max, LW_DIRECT_ALIGNMENT);
     memset(zeros, 0, step_max);
     lw_status status = LW_OK;
@@ -185,6 +188,9 @@ static void reader_grow(lw_log_reader *reader, size_t size) {
     size_t file_size = (size_t)lw_log_align(reader->file_size);
     size_t piece = reader->piece_size != 0 ? reader->piece_size : READ_SIZE;
     size_t usual = file_size < piece ? file_size : piece;
+    if (LW_RARE(reader->env, "log.views_little")) {
+        usual = LW_LOG_BLOCK;
+    }
     lw_free(reader->env->memory, reader->buffer);
     reader->capacity = size > usual ? size : usual;
     reader->buffer =

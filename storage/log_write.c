@@ -38,7 +38,8 @@ static lw_log_batch *make_batch(lw_log *log, lw_log_batch_kind kind) {
 
 static void free_batch(lw_log *log, lw_log_batch *batch) {
     LW_ASSERT(lw_queue_empty(&batch->waiters));
-    if (log->spare == NULL && batch->capacity == CAPACITY_MIN) {
+    if (log->spare == NULL && batch->capacity == CAPACITY_MIN &&
+        !LW_RARE(log->env, "log.batch_not_kept")) {
         log->spare = batch;
         return;
     }
@@ -272,8 +273,9 @@ static bool place_first(lw_log *log) {
  * flush of the disk, and few large ones go faster than many small ones. One that ends lets it go,
  * and so does somebody who comes to wait for it then. */
 static bool gathers(const lw_log *log, const lw_log_batch *batch) {
-    return log->writes >= GATHER_WRITES && batch == log->last && batch->record_count > 0 &&
-           batch->packing == LW_LOG_PACKING_NOT && lw_queue_empty(&batch->waiters);
+    return log->writes >= GATHER_WRITES && !LW_RARE(log->env, "log.gathers_nothing") &&
+           batch == log->last && batch->record_count > 0 && batch->packing == LW_LOG_PACKING_NOT &&
+           lw_queue_empty(&batch->waiters);
 }
 
 void lw_log_write_start(lw_log *log) {

@@ -20,6 +20,7 @@ typedef struct part {
 } part;
 
 typedef struct middle_work {
+    lw_env *env;
     lw_arena arena;
     part *parts;
     uint32_t count, capacity;
@@ -74,6 +75,9 @@ LW_YIELDS static lw_status add_tables(middle_work *work, const lw_version *versi
                                       const lw_key_range *range) {
     uint32_t file_count = version->level_start[LW_LEVEL_COUNT];
     uint32_t each = file_count == 0 ? 1 : PARTS_MAX / file_count;
+    if (LW_RARE(work->env, "store.middle_of_few")) {
+        each = 1;
+    }
     each = each == 0 ? 1 : each > TABLE_PARTS_MAX ? TABLE_PARTS_MAX : each;
     work->capacity = file_count * each;
     work->parts =
@@ -116,7 +120,8 @@ static const lw_bytes *choose(middle_work *work) {
 lw_status lw_tree_middle(lw_tree *tree, const lw_key_range *range, lw_buffer *key,
                          uint64_t *bytes) {
     lw_version *version = lw_version_of_tables(tree->version);
-    middle_work work = {.arena = lw_arena_in(tree->store->memory),
+    middle_work work = {.env = tree->store->env,
+                        .arena = lw_arena_in(tree->store->memory),
                         .filter_part = tree->store->options.filter_part};
     lw_tree_hold(tree);
     lw_status status = add_tables(&work, version, range);

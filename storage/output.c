@@ -77,7 +77,8 @@ static bool passes_boundary(lw_output *output, uint64_t size, lw_bytes key) {
 static bool takes_much(const lw_output *output) {
     const lw_budget *budget = output->store->budget;
     return output->cut_size != UINT64_MAX &&
-           lw_table_builder_memory(output->builder) > budget->limit / BUILDER_PART;
+           (lw_table_builder_memory(output->builder) > budget->limit / BUILDER_PART ||
+            LW_RARE(output->store->env, "store.cut_anywhere"));
 }
 
 /* Whether the table at hand ends before the entry that the sieve has just kept. */
@@ -95,7 +96,9 @@ static bool ends_here(lw_output *output, const lw_entry *entry, const lw_sieve *
         LW_MARK(output->store->env, "store.part_kept_whole");
         return size / PART_TABLES_MAX >= output->cut_size;
     }
-    return size >= output->cut_size || takes_much(output);
+    bool early = output->cut_size != UINT64_MAX && !sieve->same_part &&
+                 LW_RARE(output->store->env, "store.cut_early");
+    return size >= output->cut_size || takes_much(output) || early;
 }
 
 lw_status lw_output_add(lw_output *output, lw_table_file *source, const lw_entry *entry,

@@ -163,7 +163,8 @@ static LW_YIELDS lw_status grow_file(lw_reserve *reserve, growth *by, uint64_t p
 }
 
 static LW_YIELDS lw_status grow(lw_reserve *reserve, uint64_t pause_ns) {
-    growth by = {.file = LW_NO_HANDLE, .hold_size = HOLD_SIZE};
+    bool slowly = LW_RARE(reserve->env, "reserve.grows_slowly");
+    growth by = {.file = LW_NO_HANDLE, .hold_size = slowly ? STEP_SIZE : HOLD_SIZE};
     LW_TRY(lw_file_open(reserve->env, reserve->path, LW_OPEN_CREATE | LW_OPEN_DIRECT, &by.file));
     reserve->there = true;
     lw_status status = grow_file(reserve, &by, pause_ns);

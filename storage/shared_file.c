@@ -60,7 +60,8 @@ static uint64_t parts_size(const lw_table_info *table) {
 LW_YIELDS static void make_room(lw_table_folder *folder, uint64_t parts) {
     const lw_budget *budget = lw_cache_budget(folder->cache);
     while (folder->handle_count >= folder->open_max ||
-           lw_budget_of_tables(budget) + parts > lw_budget_for_tables(budget)) {
+           lw_budget_of_tables(budget) + parts > lw_budget_for_tables(budget) ||
+           LW_RARE(folder->env, "store.closes_early")) {
         if (!lw_table_folder_close_idle(folder)) {
             return;
         }

@@ -143,7 +143,8 @@ lw_status lw_store_sync_tables(lw_store *store) {
  * that was there before a crash (hazard S16). */
 lw_status lw_store_number(lw_store *store, uint64_t *number) {
     while (store->number_next == store->number_limit) {
-        uint64_t limit = store->number_limit + NUMBERS_STEP;
+        bool few = LW_RARE(store->env, "store.few_numbers");
+        uint64_t limit = store->number_limit + (few ? 1 : NUMBERS_STEP);
         lw_buffer edit = lw_buffer_in(store->memory);
         lw_edit_numbers(&edit, limit);
         lw_status status = lw_store_commit(store, lw_buffer_view(&edit));
@@ -163,12 +164,13 @@ lw_table_options lw_store_table_options(const lw_store *store, bool last) {
     if (chosen == LW_COMPRESS_NOTHING) {
         compression = LW_COMPRESSION_NONE;
     }
-    return (lw_table_options){.compression = compression,
-                              .compression_level =
-                                  chosen == LW_COMPRESS_DENSE ? LW_ZSTD_DENSE : LW_ZSTD_QUICK,
-                              .filter_part = store->options.filter_part,
-                              .buffer_size = lw_budget_for_buffer(store->budget, BUFFER_SIZE),
-                              .budget = store->budget};
+    bool small = LW_RARE(store->env, "store.small_buffer");
+    return (lw_table_options){
+        .compression = compression,
+        .compression_level = chosen == LW_COMPRESS_DENSE ? LW_ZSTD_DENSE : LW_ZSTD_QUICK,
+        .filter_part = store->options.filter_part,
+        .buffer_size = lw_budget_for_buffer(store->budget, small ? 1 : BUFFER_SIZE),
+        .budget = store->budget};
 }
 
 /* ---- trees --------------------------------------------------------------------------------------

@@ -46,6 +46,9 @@ static size_t next_window(const lw_table *table, const lw_table_ahead *ahead) {
     size_t window = ahead->window < WINDOW_SIZE_MIN ? WINDOW_SIZE_MIN : 2 * ahead->window;
     most = most < WINDOW_SIZE_MAX ? most : WINDOW_SIZE_MAX;
     window = window < most ? window : most;
+    if (LW_RARE(table->env, "table.reads_not_ahead")) {
+        return 0;
+    }
     return window < WINDOW_SIZE_MIN / 2 ? 0 : window;
 }
 
@@ -194,6 +197,10 @@ lw_status lw_table_pin(lw_table *table, uint32_t block_index, lw_table_ahead *ah
                        lw_table_way way, lw_cache_block **block) {
     uint64_t offset = lw_table_index_place(&table->index, block_index).offset;
     *block = lw_cache_find(table->cache, table->number, offset, &table->slots[block_index]);
+    if (*block != NULL && LW_RARE(table->env, "table.reads_cached_block")) {
+        lw_cache_unpin(table->cache, *block);
+        *block = NULL;
+    }
     if (*block != NULL) {
         if (ahead != NULL) {
             ahead->window = 0; /* what comes next may be in the cache too */

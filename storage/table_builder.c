@@ -65,6 +65,12 @@ static lw_table_options options_filled(lw_env *env, const lw_table_options *give
     if (LW_RARE(env, "table.tiny_blocks")) {
         filled.block_size = BLOCK_SIZE_TINY;
     }
+    if (LW_RARE(env, "table.every_key_restarts")) {
+        filled.restart_interval = 1;
+    }
+    if (LW_RARE(env, "table.poor_filter")) {
+        filled.filter_bits = 1;
+    }
     LW_ASSERT(filled.block_size <= BLOCK_SIZE_LIMIT);
     return filled;
 }
@@ -219,7 +225,7 @@ lw_status lw_table_builder_add(lw_table_builder *builder, const lw_entry *entry)
         lw_block_builder_size(&builder->block) + lw_block_entry_size_max(entry) >
             builder->options.block_size) {
         finish_block(builder);
-        if (lw_sealer_full(&builder->sealer)) {
+        if (lw_sealer_full(&builder->sealer) || LW_RARE(builder->env, "table.seals_early")) {
             seal_blocks(builder);
         }
         if (builder->out.size >= builder->options.buffer_size) {
@@ -255,7 +261,7 @@ static LW_YIELDS void build_filter(lw_table_builder *builder, lw_buffer *filter)
     size_t count = builder->hashes.size / sizeof(uint64_t);
     lw_buffer_reserve(filter, lw_filter_size(count, builder->options.filter_bits));
     const uint8_t *data = filter->data;
-    if (count < FEW_HASHES) {
+    if (count < FEW_HASHES && !LW_RARE(builder->env, "table.filter_elsewhere")) {
         filter_main(&work);
     } else {
         lw_env_offload(builder->env, filter_main, &work);

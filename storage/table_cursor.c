@@ -67,7 +67,8 @@ void lw_table_cursor_close(lw_table_cursor *cursor) {
     cursor->once = false;
     LW_ASSERT(table->cursor_count > 0);
     table->cursor_count--;
-    if (table->spare == NULL && cursor->entries.key.capacity <= SPARE_KEY_SIZE_MAX) {
+    if (table->spare == NULL && cursor->entries.key.capacity <= SPARE_KEY_SIZE_MAX &&
+        !LW_RARE(table->env, "table.cursor_not_kept")) {
         table->spare = cursor;
         return;
     }

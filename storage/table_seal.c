@@ -82,7 +82,7 @@ void lw_sealer_seal(lw_env *env, lw_sealer *sealer, uint64_t written, lw_buffer 
     const uint8_t *data = out->data;
     sealer->offset = written + out->size;
     sealer->out = out;
-    if (sealer->raw.size < FEW_SIZE) {
+    if (sealer->raw.size < FEW_SIZE && !LW_RARE(env, "table.seals_elsewhere")) {
         seal_blocks(sealer);
     } else {
         lw_env_offload(env, seal_blocks, sealer);

@@ -230,6 +230,9 @@ void lw_store_replaying(lw_store *store, bool replaying) {
     size_t most = store->budget->limit / DEFERRED_PART / LW_MEMTABLE_DEFERRED_SIZE;
     store->replaying = replaying;
     store->deferred_max = most < DEFERRED_MAX ? (uint32_t)most : DEFERRED_MAX;
+    if (LW_RARE(store->env, "store.defers_little")) {
+        store->deferred_max = 1;
+    }
     settle_all(store);
 }
 
@@ -322,7 +325,8 @@ static double memory_pressure(const lw_store *store, size_t taken_size) {
 /* A large batch stands in the log's buffer and in a memtable at the same time. */
 static bool fits(const lw_store *store, size_t size) {
     const lw_budget *budget = store->budget;
-    return size <= budget->limit / LARGE_PART || 2 * size <= lw_budget_room(budget);
+    bool small = size <= budget->limit / LARGE_PART && !LW_RARE(store->env, "store.all_large");
+    return small || 2 * size <= lw_budget_room(budget);
 }
 
 static double part_between(double value, double slow, double stop) {

@@ -103,7 +103,7 @@ static LW_YIELDS void append_value(lw_value_builder *builder, lw_bytes value, lw
         .compressor = builder->compressor, .value = value, .room = value.size - value.size / 8 - 1};
     if (work.compressor != NULL && value.size <= LW_VALUE_COMPRESS_MAX) {
         work.to = lw_buffer_reserve(&builder->out, work.room);
-        if (value.size >= OFFLOAD_SIZE) {
+        if (value.size >= OFFLOAD_SIZE || LW_RARE(builder->env, "value.compressed_elsewhere")) {
             lw_env_offload(builder->env, compress, &work);
         } else {
             compress(&work);
@@ -113,7 +113,7 @@ static LW_YIELDS void append_value(lw_value_builder *builder, lw_bytes value, lw
         tail->compression = work.used;
         tail->stored_size = (uint32_t)work.size;
         builder->out.size += work.size;
-    } else if (value.size < DIRECT_SIZE) {
+    } else if (value.size < DIRECT_SIZE && !LW_RARE(builder->env, "value.written_directly")) {
         lw_buffer_append(&builder->out, value);
     }
 }
@@ -161,7 +161,8 @@ lw_status lw_value_builder_add(lw_value_builder *builder, lw_bytes key, lw_bytes
     *place = (lw_value_place){
         .offset = offset, .value_size = tail.value_size, .stored_size = tail.stored_size};
     LW_ASSERT(lw_value_builder_size(builder) == offset + lw_value_extent(place, key.size));
-    return builder->out.size >= OUT_SIZE ? write_out(builder) : LW_OK;
+    bool full = builder->out.size >= OUT_SIZE || LW_RARE(builder->env, "value.written_early");
+    return full ? write_out(builder) : LW_OK;
 }
 
 static LW_YIELDS lw_status finish(lw_value_builder *builder) {

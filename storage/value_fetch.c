@@ -75,7 +75,8 @@ lw_status lw_value_fetch(lw_table_file *file, lw_bytes key, lw_bytes reference, 
     target from = {0};
     LW_TRY(find_target(file, key, reference, &from));
     LW_ASSERT(from.file != NULL);
-    if (from.place.value_size > CACHED_SIZE_MAX) {
+    if (from.place.value_size > CACHED_SIZE_MAX ||
+        LW_RARE(from.file->folder->env, "value.read_past_cache")) {
         return read_bounded(&from, key, value);
     }
     lw_cache *cache = from.file->folder->cache;
@@ -162,7 +163,7 @@ static uint64_t plan_read(lw_ahead_window *window, const lw_budget *budget, uint
     size_t ahead_size = lw_budget_for_buffer(budget, window->ahead_size);
     bool on = first >= window->last && first - window->last <= GAP_SIZE_MAX;
     bool back = last <= window->first && window->first - last <= GAP_SIZE_MAX;
-    if (!on && !back) {
+    if ((!on && !back) || LW_RARE(window->file->folder->env, "value.reads_not_ahead")) {
         window->ahead_size = AHEAD_SIZE_MIN;
         *size = own_size;
         return first;
@@ -229,7 +230,8 @@ lw_status lw_ahead_fetch(lw_ahead *ahead, lw_table_file *file, lw_bytes key, lw_
     if (ahead->value.capacity > AHEAD_SIZE_MAX) {
         lw_buffer_reset(&ahead->value);
     }
-    if (lw_value_extent(&from.place, key.size) > AHEAD_SIZE_MAX) {
+    if (lw_value_extent(&from.place, key.size) > AHEAD_SIZE_MAX ||
+        LW_RARE(from.file->folder->env, "value.read_alone")) {
         return take_alone(ahead, &from, key, value);
     }
     lw_ahead_window *window = window_of(ahead, from.file);

@@ -93,13 +93,15 @@ static bool stands(const lw_tree *tree, uint32_t level, const lw_table_file *fil
 
 static lw_compaction rewrite_in_place(const search *among) {
     lw_memory *memory = among->store->memory;
+    uint64_t table_size = among->store->options.table_size;
+    bool little = LW_RARE(among->store->env, "value.moves_little");
     lw_compaction compaction = {.memory = memory,
                                 .output_level = among->level,
                                 .run_count = 1,
                                 .input_count = 1,
                                 .inputs = lw_allocate(memory, sizeof(lw_table_file *)),
                                 .run_ends = lw_allocate(memory, sizeof(uint32_t)),
-                                .move_size = MOVE_TABLES * among->store->options.table_size};
+                                .move_size = little ? 1 : MOVE_TABLES * table_size};
     compaction.inputs[0] = among->file;
     compaction.run_ends[0] = 1;
     return compaction;

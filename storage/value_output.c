@@ -31,9 +31,10 @@ static uint64_t threshold_of(const lw_store *store) {
 }
 
 lw_value_output lw_value_output_in(lw_store *store, uint64_t move_size) {
+    bool small = LW_RARE(store->env, "value.small_files");
     return (lw_value_output){.store = store,
                              .threshold = threshold_of(store),
-                             .cut_size = CUT_TABLES * store->options.table_size,
+                             .cut_size = small ? 1 : CUT_TABLES * store->options.table_size,
                              .move_size = move_size,
                              .known = lw_map_in(store->memory),
                              .arena = lw_arena_in(store->memory),
