@@ -147,7 +147,6 @@ static void letter_run(lw_agenda_event *event) {
         return;
     }
     if (to != NULL && to->bus.state == LW_BUS_UP) {
-        whole->world->called = true;
         hand_over(to, arrived);
     }
     lw_free(whole->world->memory, arrived);
@@ -207,7 +206,6 @@ static void settle_run(lw_agenda_event *event) {
     member *one = event->owner;
     lw_sim_bus *whole = whole_of(one);
     const lw_host *host = one->process->host;
-    whole->world->called = true;
     if (host->paused_until_ns > whole->world->agenda.now_ns) {
         lw_agenda_add(&whole->world->agenda, event, host->paused_until_ns);
     } else if (broker_of(whole, host)->stopped) {

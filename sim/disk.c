@@ -268,6 +268,7 @@ void lw_disk_tear_sync(lw_disk *disk, lw_disk_file *file) {
 }
 
 void lw_disk_power_loss(lw_disk *disk) {
+    lw_disk_sweep(disk); /* what is lost is not drawn for what nobody can see */
     lw_disk_lose_names(disk);
     for (size_t index = 0; index < disk->file_count; index++) {
         lw_disk_file *file = disk->files[index];

@@ -125,16 +125,10 @@ static bool turn_ready(lw_world *world) {
     return false;
 }
 
-/* `touched`: scenario code may have run since the last step. The events of processes leave no fiber
- * ready. */
-static bool step(lw_world *world, bool touched) {
+static bool step(lw_world *world) {
     LW_ASSERT(!world->stepping);
     world->stepping = true;
-    bool happened = ((touched || world->called) && turn_ready(world));
-    if (!happened) {
-        world->called = false;
-        happened = lw_agenda_step(&world->agenda);
-    }
+    bool happened = turn_ready(world) || lw_agenda_step(&world->agenda);
     world->stepping = false;
     return happened;
 }
@@ -142,7 +136,7 @@ static bool step(lw_world *world, bool touched) {
 bool lw_world_step(lw_world *world) {
     LW_ASSERT(lw_fiber_current() == NULL);
     lw_assert_set_witness(witness, world);
-    return step(world, true);
+    return step(world);
 }
 
 static void idle_until(lw_agenda_event *event) {
@@ -158,7 +152,7 @@ bool lw_world_run(lw_world *world, uint64_t until_ns) {
     bool happened = lw_world_step(world);
     while (!reached) {
         LW_ASSERT(happened);
-        happened = step(world, false);
+        happened = step(world);
     }
     return lw_agenda_first(&world->agenda) != NULL;
 }
@@ -172,7 +166,6 @@ typedef struct call {
 
 static void call_run(lw_agenda_event *event) {
     call *due = event->owner;
-    due->world->called = true;
     due->function(due->argument);
     lw_free(due->world->memory, due);
 }

@@ -52,7 +52,6 @@ struct lw_world {
     lw_sim_bus *bus;
     lw_host *hosts; /* oldest first */
     const lw_mark **listed;
-    bool called; /* somebody ran outside of processes, and may have made fibers ready */
     bool stepping;
 };
 
