@@ -16,6 +16,7 @@
 
 enum {
     FIRST_NUMBERS = 256, /* file numbers that a new folder begins with */
+    NUMBERS_STEP = 256,  /* file numbers taken by one edit */
     TABLE_SIZE_DEFAULT = 8 * 1024 * 1024,
     TABLE_SIZE_LEAST = 1024 * 1024, /* where there is little memory: ... */
     TABLE_SIZE_PART = 8,            /* ... this part of it, since a table's filter is made in it */
@@ -217,6 +218,7 @@ static lw_store *store_make(lw_env *env, const lw_store_options *options) {
         most = most > TABLE_SIZE_LEAST ? most : TABLE_SIZE_LEAST;
         store->options.table_size = TABLE_SIZE_DEFAULT < most ? TABLE_SIZE_DEFAULT : most;
     }
+    store->number_step = LW_RARE(env, "store.few_numbers") ? 1 : NUMBERS_STEP;
     store->trees = lw_map_in(env->memory);
     store->budget = lw_budget_make(env->memory, store->options.memory_size);
     if (options->memtables_max != 0) {

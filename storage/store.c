@@ -8,7 +8,6 @@
 #include <inttypes.h>
 
 enum {
-    NUMBERS_STEP = 256,             /* file numbers taken by one edit */
     FULL_PAUSE_NS = 100 * 1000000,  /* between attempts on a full disk, and twice as long ... */
     FULL_DOUBLINGS = 5,             /* ... with each that failed, so many times */
     SHORT_PAUSE_NS = 100 * 1000000, /* between attempts while handles or memory are short */
@@ -143,8 +142,7 @@ lw_status lw_store_sync_tables(lw_store *store) {
  * that was there before a crash (hazard S16). */
 lw_status lw_store_number(lw_store *store, uint64_t *number) {
     while (store->number_next == store->number_limit) {
-        bool few = LW_RARE(store->env, "store.few_numbers");
-        uint64_t limit = store->number_limit + (few ? 1 : NUMBERS_STEP);
+        uint64_t limit = store->number_limit + store->number_step;
         lw_buffer edit = lw_buffer_in(store->memory);
         lw_edit_numbers(&edit, limit);
         lw_status status = lw_store_commit(store, lw_buffer_view(&edit));

@@ -80,6 +80,7 @@ struct lw_store {
     lw_map trees; /* by id */
     lw_tree *first_tree, *last_tree;
     uint64_t number_next, number_limit;  /* file numbers; below the limit they are durably taken */
+    uint64_t number_step;                /* so many are taken by one edit */
     size_t memtable_bytes, active_bytes; /* I4 */
     size_t admitted, admitted_before;    /* see storage/tree.c */
     lw_pace pace;
