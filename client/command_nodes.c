@@ -135,7 +135,7 @@ static const char *list_members(const lw_known_nodes *known, char *list, size_t 
             (void)snprintf(list + used, size - used, ", …");
             break;
         }
-        (void)snprintf(list + used, size - used, "%s", one);
+        memcpy(list + used, one, (size_t)one_size + 1);
         used += (size_t)one_size;
     }
     return list;

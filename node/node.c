@@ -121,6 +121,9 @@ LW_YIELDS static lw_status open_parts(lw_node *node) {
     }
     LW_TRY(lw_gc_start(node->gc, node->shards));
     lw_lattice_start(node->lattice, node->store, node->shards, node->peers);
+    if (node->options.join != NULL) {
+        lw_peers_seek(node->peers, node->options.join);
+    }
     return LW_OK;
 }
 

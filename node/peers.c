@@ -349,6 +349,7 @@ static void end_links(lw_peers *peers) {
         peer->holds--;
         lw_peer_release(peer);
     }
+    lw_peers_stop_seeking(peers);
     for (lw_incoming *one = peers->incomings; one != NULL; one = one->next) {
         lw_wire_cut(&one->wire);
         lw_queue_wake_all(&one->changed);
@@ -358,7 +359,7 @@ static void end_links(lw_peers *peers) {
 void lw_peers_close(lw_peers *peers) {
     peers->closing = true;
     end_links(peers);
-    while (peers->first != NULL || peers->incomings != NULL) {
+    while (peers->first != NULL || peers->incomings != NULL || peers->seeks != NULL) {
         lw_queue_wait(&peers->changed);
     }
     lw_memory *memory = peers->env->memory;

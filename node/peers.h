@@ -85,6 +85,10 @@ void lw_peers_take(lw_peers *peers, lw_handle socket, lw_bytes received);
  * now on. A node that dials us is known by that, and each run of it at the address that it states,
  * until somebody sets another. Ourselves: nothing happens. */
 void lw_peers_set(lw_peers *peers, uint64_t node, const char *address);
+/* Members may be at these addresses ("HOST:PORT", with commas), whoever they are: while a known
+ * node is not linked they are dialled, until each has answered once. For nodes that all came to
+ * other addresses. */
+void lw_peers_seek(lw_peers *peers, const char *addresses);
 /* Forgets it, and ends its links in both directions. Callback `link` comes if it was up. */
 void lw_peers_remove(lw_peers *peers, uint64_t node);
 /* Whether our link to it is up now. */

@@ -87,7 +87,7 @@ static void timer_fired(lw_op *op) {
 
 /* ---- dialling ----------------------------------------------------------------------------- */
 
-static lw_greeting greeting_of(const lw_peers *peers, const char *address) {
+lw_greeting lw_peers_greeting(const lw_peers *peers, const char *address) {
     lw_greeting greeting = {.protocol_min = LW_PEER_PROTOCOL_MIN,
                             .protocol_max = LW_PEER_PROTOCOL_MAX,
                             .kind = LW_GREETING_NODE,
@@ -110,7 +110,7 @@ LW_YIELDS static lw_status judge(lw_peer *peer, lw_wire *wire, const lw_peer_car
     return status;
 }
 
-LW_YIELDS static lw_status wait_for_welcome(lw_peers *peers, lw_wire *wire, uint64_t deadline_ns) {
+lw_status lw_peers_wait_for_welcome(lw_peers *peers, lw_wire *wire, uint64_t deadline_ns) {
     lw_wire_kind kind = LW_WIRE_PING;
     lw_bytes body;
     LW_TRY(lw_wire_next(wire, deadline_ns, &kind, &body));
@@ -125,7 +125,7 @@ LW_YIELDS static lw_status wait_for_welcome(lw_peers *peers, lw_wire *wire, uint
 LW_YIELDS static lw_status shake_hands(lw_peer *peer, lw_wire *wire) {
     lw_peers *peers = peer->peers;
     uint64_t deadline_ns = after_ms(peers->env, HANDSHAKE_TIMEOUT_MS);
-    lw_greeting greeting = greeting_of(peers, peer->address);
+    lw_greeting greeting = lw_peers_greeting(peers, peer->address);
     lw_buffer said = lw_buffer_in(peers->env->memory);
     lw_peer_card card = {0};
     lw_status status = lw_handshake_begin(wire, &peers->presence, &greeting, peers->node_key,
@@ -135,7 +135,7 @@ LW_YIELDS static lw_status shake_hands(lw_peer *peer, lw_wire *wire) {
     }
     lw_buffer_reset(&said);
     LW_TRY(status);
-    return wait_for_welcome(peers, wire, deadline_ns);
+    return lw_peers_wait_for_welcome(peers, wire, deadline_ns);
 }
 
 /* ---- while it lasts ----------------------------------------------------------------------- */

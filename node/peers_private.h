@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the peers share. peers.c: who is known, sending, asking, closing;
- * peers_dial.c: our links to others; peers_accept.c: links of others to us, and newcomers;
- * peers_judge.c: which run of a node is believed. */
+ * peers_dial.c: our links to others; peers_seek.c: members that came to other addresses;
+ * peers_accept.c: links of others to us, and newcomers; peers_judge.c: which run of a node is
+ * believed. */
 #ifndef LW_PEERS_PRIVATE_H
 #define LW_PEERS_PRIVATE_H
 
@@ -13,6 +14,7 @@
 
 typedef struct lw_peer lw_peer;
 typedef struct lw_ask lw_ask;
+typedef struct lw_seek lw_seek;
 
 /* A connection that another node dialled. */
 typedef struct lw_incoming {
@@ -81,6 +83,7 @@ struct lw_peers {
     lw_map by_id;
     lw_peer *first, *last;
     lw_incoming *incomings;
+    lw_seek *seeks;
     uint32_t stranger_count;
     bool plain; /* the option, and we are on a loopback address */
     bool closing, impostor_told;
@@ -126,6 +129,17 @@ uint64_t lw_peer_ping(lw_peer *peer, lw_wire *wire);
 LW_YIELDS void lw_peer_main(void *peer);
 /* Something was sent on our link, or is expected from it: pings go until it is answered. */
 void lw_peer_expect(lw_peer *peer);
+
+/* How we greet whoever is there. */
+lw_greeting lw_peers_greeting(const lw_peers *peers, const char *address);
+/* The other side has shaken hands: whether it takes us. */
+LW_MUST_USE LW_YIELDS lw_status lw_peers_wait_for_welcome(lw_peers *peers, lw_wire *wire,
+                                                          uint64_t deadline_ns);
+
+/* ---- peers_seek.c ------------------------------------------------------------------------- */
+
+/* Wakes those fibers, so that they end. */
+void lw_peers_stop_seeking(lw_peers *peers);
 
 /* ---- peers_judge.c ------------------------------------------------------------------------ */
 

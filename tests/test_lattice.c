@@ -27,6 +27,8 @@ static bool event_seen(house *at, const char *name, uint64_t node) {
     return seen;
 }
 
+static const char *planted; /* NULL: nothing */
+
 static town *open_three(uint64_t seed) {
     town *in = town_open(seed);
     for (uint32_t number = 0; number < 3; number++) {
@@ -183,6 +185,38 @@ static void after_a_restart_all_know_each_other_again(void **state) {
     for (uint32_t number = 0; number < 3; number++) {
         assert_int_equal(lattice_company(in->houses[number].node->lattice), 2);
         assert_true(lw_gossip_connected(in->houses[number].node->lattice->gossip));
+    }
+    town_close(in);
+}
+
+/* As containers do. Each knows of the others only where they were, and the founder's new address.
+ */
+static void all_come_back_at_other_addresses(void **state) {
+    (void)state;
+    town *in = town_open(16);
+    in->without_bus = true; /* which would tell in this world, where it is nowhere */
+    if (planted != NULL) {
+        lw_world_plant(in->world, planted);
+    }
+    for (uint32_t number = 0; number < 3; number++) {
+        assert_non_null(house_boot(in, number)->node);
+    }
+    (void)town_settle(in, 1, 3, 30);
+    for (uint32_t number = 0; number < 3; number++) {
+        house *self = &in->houses[number];
+        lw_host_crash(self->host);
+        self->node = NULL;
+        strcpy(strchr(self->address, ':'), ":7500");
+    }
+    for (uint32_t number = 3; number-- > 0;) {
+        assert_non_null(house_boot(in, number)->node);
+    }
+    (void)town_settle(in, 1, 3, 30);
+    for (uint32_t number = 0; number < 3; number++) {
+        for (uint32_t other = 0; other < 3; other++) {
+            assert_true(number == other ||
+                        lw_peers_up(in->houses[number].node->peers, house_id(&in->houses[other])));
+        }
     }
     town_close(in);
 }
@@ -383,6 +417,14 @@ static void a_plan_says_why_nothing_moves(void **state) {
     town_close(in);
 }
 
+/* ---- cures taken out ------------------------------------------------------------------------ */
+
+static void planted_bugs_show(void **state) {
+    planted = "peers.seeks_nobody";
+    assert_true(unit_story_fails(all_come_back_at_other_addresses, state));
+    planted = NULL;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(alone_a_node_starts_nothing),
@@ -392,6 +434,7 @@ int main(void) {
         cmocka_unit_test(every_node_knows_where_all_shards_are),
         cmocka_unit_test(without_a_bus_every_node_knows_where_shards_are),
         cmocka_unit_test(after_a_restart_all_know_each_other_again),
+        cmocka_unit_test(all_come_back_at_other_addresses),
         cmocka_unit_test(a_damaged_file_is_told),
         cmocka_unit_test(what_a_dead_node_held_is_rebuilt_on_another),
         cmocka_unit_test(a_broken_bus_moves_nothing_and_kills_nobody),
@@ -400,6 +443,7 @@ int main(void) {
         cmocka_unit_test(one_that_is_lost_can_be_taken_out),
         cmocka_unit_test(the_only_node_cannot_leave),
         cmocka_unit_test(a_plan_says_why_nothing_moves),
+        cmocka_unit_test(planted_bugs_show),
     };
     return cmocka_run_group_tests_name("lattice", tests, unit_arm, NULL) == 0 ? 0 : 1;
 }

@@ -334,6 +334,29 @@ a_node_of_a_given_name() {
     done
 }
 
+# All of them at other addresses at once, as containers come back; they find each other by --join.
+all_elsewhere() {
+    local old=$((port + 40)) new=$((port + 50))
+    "$program" up -n 3 --data moved --listen "127.0.0.1:$old" --bus none --memory 16M >moved.out 2>moved.err &
+    local pid=$!
+    await 20 grep -q 'nodes serve' moved.out
+    three_copies() { lw status --json --addr "127.0.0.1:$1" | grep -q '"health":"healthy","can_lose":1'; }
+    await 20 three_copies "$old"
+    expect "a value, before" 0 -- lw put where "at $old" --addr "127.0.0.1:$old"
+    kill -TERM $pid
+    wait $pid
+    "$program" up -n 3 --data moved --listen "127.0.0.1:$new" --bus none --memory 16M >moved.out 2>moved.err &
+    pid=$!
+    await 20 three_copies "$new"
+    ok "all nodes came back elsewhere, and found each other" $((!$?)) "$(lw nodes --addr "127.0.0.1:$new") $(tail -n 3 moved.err)"
+    expect "what was written is there" 0 -- lw get where --addr "127.0.0.1:$((new + 2))"
+    ok "the one" $(($(grep -cx "at $old" out) == 1)) "$(cat out)"
+    expect "the members" 0 -- lw nodes --json --addr "127.0.0.1:$((new + 1))"
+    json "are all there" 'sorted(n["address"] for n in j["nodes"] if n["up"]) == ["127.0.0.1:%d" % ('$new' + i) for i in range(3)]'
+    kill -TERM $pid
+    wait $pid
+}
+
 no_nats_server() {
     # As where none is installed: its place in PATH is taken by one that is too old.
     mkdir -p fake
@@ -368,6 +391,7 @@ folder_lost
 end INT
 nobody_there_yet
 a_node_of_a_given_name
+all_elsewhere
 no_nats_server
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
