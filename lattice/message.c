@@ -12,6 +12,8 @@ enum {
     SPLIT_FIELDS = 1,
     CHANGE_REPLICAS_FIELDS = 4,
     TRANSFER_FIELDS = 1,
+    MERGE_FIELDS = 1,
+    MERGED_FIELDS = 4,
     DESCRIBE_FIELDS = 4,
 };
 
@@ -319,6 +321,60 @@ lw_status lw_split_request_decode(lw_bytes body, lw_split_request *request) {
         return lw_fail(LW_INVALID_ARGUMENT, "a request to split a shard is not well-formed");
     }
     *request = read;
+    return LW_OK;
+}
+
+void lw_merge_request_encode(const lw_merge_request *request, lw_buffer *body) {
+    lw_write_array(body, MERGE_FIELDS);
+    lw_write_u64(body, request->right);
+}
+
+lw_status lw_merge_request_decode(lw_bytes body, lw_merge_request *request) {
+    lw_reader reader = lw_reader_of(body);
+    uint32_t extra = lw_read_array_of(&reader, MERGE_FIELDS);
+    lw_merge_request read = {.right = lw_read_u64(&reader)};
+    lw_read_skip(&reader, extra);
+    if (!lw_reader_done(&reader)) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a request to merge two shards is not well-formed");
+    }
+    *request = read;
+    return LW_OK;
+}
+
+void lw_merged_request_encode(const lw_merged_request *request, lw_buffer *body) {
+    lw_write_array(body, MERGED_FIELDS);
+    lw_write_u64(body, request->right);
+    lw_write_u64(body, request->left);
+    lw_write_u64(body, request->range_version);
+    lw_write_bytes(body, request->start);
+}
+
+lw_status lw_merged_request_decode(lw_bytes body, lw_merged_request *request) {
+    lw_reader reader = lw_reader_of(body);
+    uint32_t extra = lw_read_array_of(&reader, MERGED_FIELDS);
+    lw_merged_request read = {.right = lw_read_u64(&reader)};
+    read.left = lw_read_u64(&reader);
+    read.range_version = lw_read_u64(&reader);
+    read.start = lw_read_bytes(&reader);
+    lw_read_skip(&reader, extra);
+    if (!lw_reader_done(&reader) || read.right == 0 || read.left == 0) {
+        return lw_fail(LW_INVALID_ARGUMENT, "a question about a merge is not well-formed");
+    }
+    *request = read;
+    return LW_OK;
+}
+
+void lw_merged_reply_encode(bool merged, lw_buffer *body) {
+    lw_write_bool(body, merged);
+}
+
+lw_status lw_merged_reply_decode(lw_bytes body, bool *merged) {
+    lw_reader reader = lw_reader_of(body);
+    bool read = lw_read_bool(&reader);
+    if (!lw_reader_done(&reader)) {
+        return lw_fail(LW_INVALID_ARGUMENT, "an answer about a merge is not well-formed");
+    }
+    *merged = read;
     return LW_OK;
 }
 

@@ -72,7 +72,9 @@ typedef enum lw_message_kind {
     LW_MESSAGE_TRANSFER = 35,        /* which of them leads; body below */
     LW_MESSAGE_WAITS = 36,           /* between nodes: who waits for whom (txn/detector.h) */
     LW_MESSAGE_COLLECT = 37,         /* between nodes: garbage (node/gc.h); body in txn/request.h */
-    LW_MESSAGE_SHARD_LAST = LW_MESSAGE_COLLECT,
+    LW_MESSAGE_MERGE = 38,           /* with the right neighbour; body below */
+    LW_MESSAGE_MERGED = 39,          /* between nodes: what became of a merge; body below */
+    LW_MESSAGE_SHARD_LAST = LW_MESSAGE_MERGED,
     /* to a node again */
     LW_MESSAGE_TOKENS = 64,  /* what is known of tokens; bodies of these in lattice/report.h */
     LW_MESSAGE_REVOKE = 65,  /* a token lets nobody in any more */
@@ -199,6 +201,27 @@ typedef struct lw_split_request {
 } lw_split_request;
 void lw_split_request_encode(const lw_split_request *request, lw_buffer *body);
 LW_MUST_USE lw_status lw_split_request_decode(lw_bytes body, lw_split_request *request);
+
+/* MERGE, to a shard: its right neighbour becomes part of it. The reply is its descriptor as it is
+ * then, as TOPOLOGY has it. LW_NOT_FOUND if it has no such neighbour; LW_INVALID_ARGUMENT if they
+ * are not held by the same voters, in words that say what to do; LW_UNAVAILABLE: not now. */
+typedef struct lw_merge_request {
+    uint64_t right; /* the neighbour that is meant; 0: whichever it is */
+} lw_merge_request;
+void lw_merge_request_encode(const lw_merge_request *request, lw_buffer *body);
+LW_MUST_USE lw_status lw_merge_request_decode(lw_bytes body, lw_merge_request *request);
+
+/* MERGED, to whichever shard holds the key at which `left` began: whether `right` became part of
+ * `left`, which had that range version then. Where it did not, it will not any more: see
+ * node/replica_merge.c. The reply is a bool. */
+typedef struct lw_merged_request {
+    uint64_t right, left, range_version;
+    lw_bytes start; /* of `left` */
+} lw_merged_request;
+void lw_merged_request_encode(const lw_merged_request *request, lw_buffer *body);
+LW_MUST_USE lw_status lw_merged_request_decode(lw_bytes body, lw_merged_request *request);
+void lw_merged_reply_encode(bool merged, lw_buffer *body);
+LW_MUST_USE lw_status lw_merged_reply_decode(lw_bytes body, bool *merged);
 
 /* CHANGE_REPLICAS: one safe step towards other replicas, or nothing if the shard has taken it. A
  * node comes as a learner; once it has caught up it becomes a voter, in the same step as the one

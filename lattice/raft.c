@@ -399,6 +399,12 @@ void lw_raft_saved(lw_raft *raft, uint64_t term, uint64_t vote) {
     }
 }
 
+void lw_raft_vouch(lw_raft *raft, uint64_t index) {
+    if (index > raft->commit) {
+        lw_raft_commit(raft, index);
+    }
+}
+
 void lw_raft_applied(lw_raft *raft, uint64_t index, uint64_t digest_index, uint64_t digest) {
     LW_ASSERT(index <= raft->commit);
     if (index > raft->applied) {

@@ -383,6 +383,9 @@ LW_MUST_USE lw_status lw_raft_propose(lw_raft *raft, uint32_t count, const lw_ra
 /* The log is durable up to `index`, as written by an lw_raft_write of these `cuts`. */
 void lw_raft_persisted(lw_raft *raft, uint64_t index, uint64_t cuts);
 void lw_raft_saved(lw_raft *raft, uint64_t term, uint64_t vote);
+/* Somebody who knows says that what the log holds up to `index` is committed: another group's
+ * entry, which was made only because of that. */
+void lw_raft_vouch(lw_raft *raft, uint64_t index);
 /* Applied up to `index`; `digest_index` (0: leave as it is) and `digest` go out with appends and
  * acknowledgements. Replicas that choose the same indexes, say every 64th, can be compared. */
 void lw_raft_applied(lw_raft *raft, uint64_t index, uint64_t digest_index, uint64_t digest);

@@ -96,6 +96,9 @@ typedef struct lw_group_options {
 lw_group *lw_group_open(const lw_group_options *options);
 /* Takes one record of its own while the log is replayed, and applies what is known committed. */
 LW_MUST_USE lw_status lw_group_replay(lw_group *group, const lw_log_record *record);
+/* Before that: where nobody else has to do with the group, all that the log has is committed, and
+ * is applied. LW_CORRUPTION if entries are missing. */
+LW_MUST_USE lw_status lw_group_replay_alone(lw_group *group);
 /* After replay: LW_CORRUPTION if entries are missing. Where nobody else has to do with the group
  * all of it is committed, and is applied. */
 LW_MUST_USE lw_status lw_group_replay_end(lw_group *group);
@@ -128,9 +131,13 @@ LW_MUST_USE LW_YIELDS lw_status lw_group_wait(lw_group *group, lw_proposal *prop
 LW_MUST_USE LW_YIELDS lw_status lw_group_wait_committed(lw_group *group, lw_proposal *proposal);
 /* Waits until everything proposed here by now, and what begins the term, is applied. */
 LW_MUST_USE LW_YIELDS lw_status lw_group_settle(lw_group *group);
-/* From within `apply`: nothing behind this entry is applied before lw_group_resume, which applies
- * what came meanwhile. The entry itself counts as applied: its proposer, if any, goes on at once.
+/* Applies what the log has up to an entry of this index and term, of which somebody who knows says
+ * that it is committed. Also before the end of replay. LW_UNAVAILABLE if the log does not have it.
  */
+LW_MUST_USE lw_status lw_group_vouch(lw_group *group, uint64_t index, uint64_t term);
+/* From within `apply`, or before anything is replayed: nothing behind this entry is applied before
+ * lw_group_resume, which applies what came meanwhile. The entry itself counts as applied: its
+ * proposer, if any, goes on at once. */
 void lw_group_pause(lw_group *group);
 void lw_group_resume(lw_group *group);
 

@@ -258,7 +258,7 @@ static lw_status core_from_log(lw_group *group) {
     return group_core_open(group, group->applied, group->start_term);
 }
 
-lw_status lw_group_replay_end(lw_group *group) {
+lw_status lw_group_replay_alone(lw_group *group) {
     if (group->replay == NULL) {
         return LW_OK;
     }
@@ -267,8 +267,25 @@ lw_status lw_group_replay_end(lw_group *group) {
     }
     if (is_alone(group)) {
         group->replay->committed = group->last;
-        LW_TRY(apply_known(group));
-    } else {
+        return apply_known(group);
+    }
+    return LW_OK;
+}
+
+lw_status group_replay_vouched(lw_group *group, uint64_t index) {
+    if (group->replay->committed < index) {
+        group->replay->committed = index;
+    }
+    return apply_known(group);
+}
+
+lw_status lw_group_replay_end(lw_group *group) {
+    if (group->replay == NULL) {
+        return LW_OK;
+    }
+    bool alone = is_alone(group);
+    LW_TRY(lw_group_replay_alone(group));
+    if (!alone) {
         LW_TRY(core_from_log(group));
     }
     lw_free(group->env->memory, group->replay);

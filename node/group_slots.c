@@ -221,6 +221,28 @@ void group_apply(lw_group *group) {
     }
 }
 
+lw_status lw_group_vouch(lw_group *group, uint64_t index, uint64_t term) {
+    if (index <= group->applied) {
+        return LW_OK;
+    }
+    if (index > group->durable || group_slot_at(group, index)->term != term || group->halted ||
+        group->dead || group->paused) {
+        return lw_fail(LW_UNAVAILABLE, "the log of shard %llu does not have entry %llu of term %llu",
+                       (unsigned long long)group->id, (unsigned long long)index,
+                       (unsigned long long)term);
+    }
+    LW_MARK(group->env, "group.vouched_for");
+    if (group->replay != NULL) {
+        return group_replay_vouched(group, index);
+    }
+    group->committed = index > group->committed ? index : group->committed;
+    if (group->raft != NULL) {
+        lw_raft_vouch(group->raft, group->committed);
+    }
+    group_apply(group);
+    return group->dead ? group->reason.status : LW_OK;
+}
+
 void lw_group_pause(lw_group *group) {
     LW_ASSERT(!group->paused);
     group->paused = true;

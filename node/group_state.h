@@ -227,6 +227,8 @@ void group_halt(lw_group *group);
 /* ---- hard state: group.c, group_replay.c ---------------------------------------------------- */
 
 void group_append_state(lw_group *group);
+/* While the log is replayed: what it has up to `index` is committed. */
+LW_MUST_USE lw_status group_replay_vouched(lw_group *group, uint64_t index);
 /* Makes the core, from what the log says between `index`, which is applied, and the last. */
 LW_MUST_USE lw_status group_core_open(lw_group *group, uint64_t index, uint64_t term);
 /* Makes that of a group of one that leads, and goes on leading. LW_REFUSED: not yet. */

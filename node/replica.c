@@ -24,7 +24,7 @@ lw_retention lw_replica_retention(lw_env *env) {
 
 /* ---- fibers of its own ---------------------------------------------------------------------- */
 
-lw_status replica_gate(const lw_replica *replica) {
+lw_status replica_runs(const lw_replica *replica) {
     if (replica->dead) {
         return lw_fail(LW_UNAVAILABLE, "the node stops: %s", replica->reason.text);
     }
@@ -40,6 +40,15 @@ lw_status replica_gate(const lw_replica *replica) {
     }
     if (!replica->serving) {
         return lw_fail(LW_UNAVAILABLE, "shard %llu is led by another node, or by none yet",
+                       (unsigned long long)replica->options.shard);
+    }
+    return LW_OK;
+}
+
+lw_status replica_gate(const lw_replica *replica) {
+    LW_TRY(replica_runs(replica));
+    if (replica->frozen && !LW_BUG(replica->env, "merge.reads_while_frozen")) {
+        return lw_fail(LW_UNAVAILABLE, "shard %llu becomes part of another one: ask again",
                        (unsigned long long)replica->options.shard);
     }
     return LW_OK;
@@ -131,7 +140,10 @@ static lw_status epoch_changed(const lw_replica *replica) {
 }
 
 lw_status replica_check_epoch(replica_call *call) {
+    LW_TRY(replica_runs(call->replica));
+    call->misrouted = call->replica->frozen; /* nothing was done, so much is sure */
     LW_TRY(replica_call_gate(call));
+    call->misrouted = false;
     if (same_range(&call->epoch, &call->replica->descriptor.epoch) ||
         LW_BUG(call->replica->env, "shard.route_unchecked")) {
         return LW_OK;
@@ -222,6 +234,10 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
         return replica_waits(call, request->body, reply);
     case LW_MESSAGE_COLLECT:
         return replica_collect(call, request->body, reply);
+    case LW_MESSAGE_MERGE:
+        return replica_merge_request(call, request->body, reply);
+    case LW_MESSAGE_MERGED:
+        return replica_merged_request(call, request->body, reply);
     case LW_MESSAGE_HELLO:
     case LW_MESSAGE_STATUS:
     case LW_MESSAGE_TOPOLOGY:
@@ -292,7 +308,7 @@ LW_YIELDS static lw_status attempt(replica_call *call, const lw_request *request
 
 lw_status lw_replica_execute(lw_replica *replica, const lw_request *request, uint64_t session,
                              lw_buffer *reply) {
-    if (!replica->serving && !replica->closing && !replica->dead) {
+    if ((!replica->serving || replica->frozen) && !replica->closing && !replica->dead) {
         tell_descriptor(replica, reply);
     }
     LW_TRY(replica_gate(replica));
@@ -393,7 +409,11 @@ LW_YIELDS static lw_status open_tree(lw_replica *replica) {
         LW_TRY(lw_store_create_tree(options->store, options->shard, &replica->tree));
     }
     LW_TRY(load_descriptor(replica));
+    LW_TRY(replica_load_merges(replica));
     replica_open_group(replica, lw_tree_applied(replica->tree));
+    if (replica->absorbing) {
+        lw_group_pause(replica->group);
+    }
     return LW_OK;
 }
 
@@ -429,6 +449,7 @@ void replica_open_group(lw_replica *replica, uint64_t index) {
 void replica_free(lw_replica *replica) {
     lw_memory *memory = replica->env->memory;
     replica_open_close(replica);
+    replica_merge_close(replica);
     lw_free(memory, replica->load);
     if (replica->group != NULL) {
         lw_group_close(replica->group);
@@ -448,7 +469,7 @@ lw_replica *replica_make(const lw_replica_options *options) {
     made->marks.keys = options->key_marks;
     made->open_by_start = made->open_sessions = lw_map_in(memory);
     made->committing = lw_map_in(memory);
-    made->descriptor_bytes = lw_buffer_in(memory);
+    made->descriptor_bytes = made->absorbs_shard = lw_buffer_in(memory);
     made->descriptor.id = options->shard;
     return made;
 }
@@ -488,7 +509,8 @@ lw_status lw_replica_replay(lw_replica *replica, const lw_log_record *record) {
 
 /* ---- closing -------------------------------------------------------------------------------- */
 
-void lw_replica_stop(lw_replica *replica) {
+/* Refuses what comes. What it knows of locks stays. */
+static void stop(lw_replica *replica) {
     replica->closing = true;
     lw_queue_wake_all(&replica->stop);
     lw_queue_wake_all(&replica->doomed.waiting);
@@ -496,15 +518,34 @@ void lw_replica_stop(lw_replica *replica) {
     if (replica->group != NULL) {
         lw_group_stop(replica->group);
     }
+}
+
+LW_YIELDS static void await_idle(lw_replica *replica) {
+    while (replica->calls != NULL || replica->background_count > 0) {
+        lw_queue_wait(&replica->idle);
+    }
+    LW_ASSERT(replica->latches.count == 0);
+}
+
+void lw_replica_stop(lw_replica *replica) {
+    stop(replica);
     lw_lock_table_clear(replica->locks);
 }
 
 void lw_replica_close(lw_replica *replica) {
     lw_replica_stop(replica);
-    while (replica->calls != NULL || replica->background_count > 0) {
-        lw_queue_wait(&replica->idle);
-    }
-    LW_ASSERT(replica->latches.count == 0);
+    await_idle(replica);
+    replica_free(replica);
+}
+
+void lw_replica_retire(lw_replica *replica) {
+    stop(replica);
+    replica_send_home(replica);
+    await_idle(replica);
+}
+
+void lw_replica_discard(lw_replica *replica) {
+    LW_ASSERT(replica->closing && replica->calls == NULL && replica->background_count == 0);
     replica_free(replica);
 }
 

@@ -18,7 +18,7 @@
  * dead, nothing is answered any more but errors, and the node stops. P6. A split is an entry in the
  * parent's log, and has happened once that is durable: what follows from it, in the tree and in the
  * log of the child, is done before the next entry is applied, or else by the next start. The steps
- * are in node/replica_split.c. */
+ * are in node/replica_split.c. A merge is one in the log of the left shard: node/replica_merge.c. */
 #ifndef LW_REPLICA_H
 #define LW_REPLICA_H
 
@@ -40,6 +40,11 @@
 typedef struct lw_replica lw_replica;
 struct lw_group;
 struct lw_group_figures;
+
+/* By which entry of its log a shard was frozen, for becoming part of another one. */
+typedef struct lw_replica_merge {
+    uint64_t right, index, term;
+} lw_replica_merge;
 
 typedef struct lw_replica_options {
     lw_env *env;
@@ -86,6 +91,22 @@ typedef struct lw_replica_options {
     /* It has applied something else than another one, up to the entry `index`, and its group does
      * nothing any more if it follows: lw_replica_go_on. Must not suspend. */
     void (*differs)(void *argument, lw_replica *replica, uint64_t index);
+    /* ---- merging: node/replica_merge.c ---- */
+    /* The replica here, with a tree, of the shard that begins at `key`; NULL: none. */
+    struct lw_replica *(*beginning)(void *argument, lw_bytes key);
+    /* Waits until every replica of a shard has applied the entry that froze it, wherever it is.
+     * LW_UNAVAILABLE after the deadline. */
+    LW_YIELDS lw_status (*await_applied)(void *argument, const lw_replica_merge *frozen,
+                                         uint64_t deadline_ns);
+    /* An entry was applied by which another shard becomes part of this one: does what follows from
+     * that (lw_replica_absorbs). LW_UNAVAILABLE: the replica cannot go on from there. */
+    LW_YIELDS lw_status (*absorb)(void *argument, struct lw_replica *replica);
+    /* A shard goes on that was frozen. Must not suspend. */
+    void (*thawed)(void *argument);
+    /* It has become part of another one, which may not be on this node any more: then it is to be
+     * closed, and its tree dropped. Must not suspend. May come again. */
+    void (*orphaned)(void *argument, struct lw_replica *replica);
+
     /* The label of a session, for conflict messages; empty if unknown. */
     lw_bytes (*session_label)(void *argument, uint64_t session);
     /* Called when the log or the store died, with the reason: the node must stop. */
@@ -165,11 +186,38 @@ typedef struct lw_replica_snapshot {
     uint64_t index, term;
     lw_bytes head;
     const char *directory; /* of the bundle */
+    const uint64_t *drops; /* trees of shards that are part of it: they go with the same edit */
+    uint32_t drop_count;
 } lw_replica_snapshot;
 /* Has the replica stand on a snapshot, unless it has come as far by itself. LW_UNAVAILABLE: not
  * now. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_install(lw_replica *replica,
                                                    const lw_replica_snapshot *snapshot);
+
+/* ---- merging: node/shards_merge.c -------------------------------------------------------------
+ */
+
+/* Before the end of replay: all that is known to be committed is applied. */
+LW_MUST_USE lw_status lw_replica_replay_alone(lw_replica *replica);
+/* Whether an entry is applied by which another shard becomes part of this one, and its tree is yet
+ * to. Nothing behind that entry is applied. `what` says of the last one in any case. */
+bool lw_replica_absorbs(const lw_replica *replica, lw_replica_merge *what);
+/* Applies the entry that froze it, which is known to be committed. LW_UNAVAILABLE: it does not have
+ * it. */
+LW_MUST_USE lw_status lw_replica_vouch(lw_replica *replica, uint64_t index, uint64_t term);
+/* Whether it is frozen, to become part of `left`: nobody is served. */
+bool lw_replica_frozen(const lw_replica *replica, uint64_t *left);
+/* Ends what it does, and waits for that, but keeps its memory until it is discarded. The
+ * pessimistic locks of its keys stay. */
+LW_YIELDS void lw_replica_retire(lw_replica *replica);
+void lw_replica_discard(lw_replica *replica);
+/* `right` is retired. Its open transactions are counted, if nobody has. */
+LW_MUST_USE LW_YIELDS lw_status lw_replica_prepare_take_over(const lw_replica *left,
+                                                             lw_replica *right);
+/* In the turn in which the tree of `right` became part of that of `left`: so does what it knew. */
+void lw_replica_take_over(lw_replica *left, lw_replica *right);
+/* Then: goes on applying. */
+void lw_replica_go_on_merged(lw_replica *left);
 
 /* ---- load ------------------------------------------------------------------------------------
  */

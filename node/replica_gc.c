@@ -84,6 +84,17 @@ void replica_put_past(const lw_replica *replica, lw_bytes start, lw_buffer *batc
     }
 }
 
+void replica_put_past_of_both(const lw_replica *left, const lw_replica *right, lw_buffer *batch) {
+    uint64_t floor = higher(left->floor, right->floor);
+    uint64_t forgotten = higher(left->forgotten, right->forgotten);
+    if (floor > 0) {
+        put_number(floor_name, left->descriptor.start, floor, batch);
+    }
+    if (forgotten > 0) {
+        put_number(forgotten_name, left->descriptor.start, forgotten, batch);
+    }
+}
+
 /* Takes it out of an entry of the shard's own. */
 void replica_take_past(lw_replica *replica, lw_bytes batch) {
     lw_batch_operation operation;

@@ -167,6 +167,7 @@ static void serve(lw_replica *replica, uint64_t term) {
     replica->serving = true;
     replica_open_sweep_leftovers(replica);
     replica_leave_joint(replica);
+    replica_thaw(replica);
     lw_queue_wake_all(&replica->roles_changed);
     lw_gc_roles_changed(replica->options.gc);
     replica_tell(replica);

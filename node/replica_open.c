@@ -348,6 +348,37 @@ void replica_open_hand_over(lw_replica *replica, lw_replica *child) {
     }
 }
 
+/* Adds what another replica knows of a transaction to what this one does. */
+static void join(lw_replica *replica, open_transaction *to, const open_transaction *from) {
+    to->lock_count += from->lock_count;
+    if (from->decided) {
+        to->decided = true;
+        to->commit_timestamp = from->commit_timestamp;
+    }
+    if (from->leftover && !to->leftover && to->lock_count == from->lock_count) {
+        to->leftover = true; /* it has no locks but these */
+        replica->leftover_count++;
+    }
+    if (from->place == 0 || (from->leftover && !to->leftover)) {
+        return;
+    }
+    if (from->bounded && (to->place == 0 || to->bounded)) {
+        widen(to, lw_buffer_view(&from->resume), lw_buffer_view(&from->upper));
+    } else if (!from->leftover) {
+        doom(replica, to);
+        return;
+    }
+    if (to->place == 0 || from->doomed_ns < to->doomed_ns) {
+        replica_open_doom_at(replica, to, from->doomed_ns);
+    }
+}
+
+void replica_open_take_over(lw_replica *replica, lw_replica *right) {
+    for (const open_transaction *each = right->open_first; each != NULL; each = each->next) {
+        join(replica, enter(replica, each->start, each->session), each);
+    }
+}
+
 void replica_open_sweep_leftovers(lw_replica *replica) {
     if (replica->open_first != NULL) {
         LW_MARK(replica->env, "replica.leftovers");

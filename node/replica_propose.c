@@ -83,7 +83,7 @@ static bool entry_split(lw_bytes entry, lw_bytes *batch, entry_kind *kind, lw_ep
     *kind = (entry_kind)trailer[0];
     *epoch = (lw_epoch){.range_version = lw_get_u64(trailer + 1),
                         .config_version = lw_get_u64(trailer + 9)};
-    return *kind >= ENTRY_NOOP && *kind <= ENTRY_KEPT;
+    return *kind >= ENTRY_NOOP && *kind <= ENTRY_MERGE;
 }
 
 /* Who is no member any more since this entry is told by the leader: it hears of nothing else. */
@@ -118,8 +118,9 @@ static lw_status apply(lw_replica *replica, const lw_group_entry *entry, lw_stat
     }
     const lw_epoch *current = &replica->descriptor.epoch;
     bool same = epoch.range_version == current->range_version;
-    bool bound = kind == ENTRY_COMMAND || kind == ENTRY_SPLIT;
-    if (bound && !same && !LW_BUG(replica->env, "shard.epoch_unchecked_at_apply")) {
+    bool bound = kind == ENTRY_COMMAND || kind == ENTRY_SPLIT || kind >= ENTRY_FREEZE;
+    bool frozen = replica->frozen && kind != ENTRY_UNFREEZE; /* whatever it is, it came too late */
+    if (((bound && !same) || frozen) && !LW_BUG(replica->env, "shard.epoch_unchecked_at_apply")) {
         LW_MARK(replica->env, "replica.entry_void");
         *status = LW_UNAVAILABLE;
         batch.size = 0;
@@ -131,15 +132,22 @@ static lw_status apply(lw_replica *replica, const lw_group_entry *entry, lw_stat
         lw_group_pause(replica->group); /* its proposer, if there is one, goes on from here */
         return entry->proposal != NULL ? LW_OK : replica_split_follow(replica, batch);
     }
+    if (*status == LW_OK && kind == ENTRY_MERGE) {
+        return replica_merge_applied(replica, entry, batch);
+    }
     if (kind == ENTRY_KEPT) {
         replica_take_past(replica, batch);
     }
-    bool changes = kind == ENTRY_DESCRIPTOR || kind == ENTRY_SPLIT;
+    bool changes = kind == ENTRY_DESCRIPTOR || kind == ENTRY_SPLIT || kind == ENTRY_FREEZE ||
+                   kind == ENTRY_UNFREEZE;
     if (!changes || *status != LW_OK) {
         return LW_OK;
     }
     lw_shard_descriptor before = replica->descriptor; /* but for its views */
     LW_TRY(take_new_descriptor(replica, batch));
+    if (kind == ENTRY_FREEZE || kind == ENTRY_UNFREEZE) {
+        LW_TRY(replica_freeze_applied(replica, batch));
+    }
     if (replica->log != NULL) {
         tell_gone(replica, &before, entry->index);
         replica_leave_joint(replica);

@@ -120,7 +120,9 @@ LW_YIELDS static lw_status ingest(void *argument) {
                        .source = shard,
                        .tree = shard,
                        .kind = LW_INGEST_REPLACE,
-                       .index = job->snapshot->index};
+                       .index = job->snapshot->index,
+                       .drops = job->snapshot->drops,
+                       .drop_count = job->snapshot->drop_count};
     LW_TRY(lw_store_ingest(replica->options.store, &taken));
     replica->tree = lw_store_tree(replica->options.store, shard);
     replica->described = true;
@@ -129,7 +131,7 @@ LW_YIELDS static lw_status ingest(void *argument) {
     replica->renews = false;
     LW_MARK(replica->env, "replica.snapshot_installed");
     replica->options.installed(replica->options.argument, replica);
-    return LW_OK;
+    return replica_load_merges(replica); /* before anything behind it is applied */
 }
 
 lw_status lw_replica_install(lw_replica *replica, const lw_replica_snapshot *snapshot) {

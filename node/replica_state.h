@@ -16,6 +16,7 @@
  *   replica_locks.c     LOCKS, and what killing a transaction asks of a shard
  *   replica_explain.c   what a request that did not go through is told
  *   replica_split.c     SPLIT
+ *   replica_merge.c     MERGE, MERGED
  *   replica_load.c      which keys are asked for, for splitting by load
  *   replica_gc.c        what the collector of garbage asks
  *
@@ -44,6 +45,10 @@ typedef enum entry_kind {
     ENTRY_DESCRIPTOR = 3, /* changes the shard's descriptor, and so the epoch */
     ENTRY_SPLIT = 4,      /* ... and has the descriptor of the child; void in another epoch, too */
     ENTRY_KEPT = 5,       /* a record at the shard's start key, which no split takes away */
+    /* Of a merge (node/replica_merge.c); void in another epoch. */
+    ENTRY_FREEZE = 6,   /* nothing behind it changes the shard, but the next one */
+    ENTRY_UNFREEZE = 7, /* it goes on */
+    ENTRY_MERGE = 8,    /* its right neighbour becomes part of it */
 } entry_kind;
 
 /* An entry on its way. */
@@ -108,12 +113,26 @@ typedef struct replica_call {
     lw_map_node node;    /* by `committing`, unless that is 0 */
     uint64_t committing; /* the transaction that it commits in one round; 0: none */
     lw_queue ended;      /* where later copies of the same request, and who kills it, wait */
+    lw_lock_waiter *waiter; /* with which it waits in the table of locks; NULL: it does not */
     lw_arena arena;
     lw_evaluation evaluation;
     lw_latch latch;
     bool latched;
     struct replica_call *previous, *next; /* of the replica */
 } replica_call;
+
+/* The record of a shard that is frozen. */
+typedef struct replica_frozen {
+    uint64_t left, range_version; /* into which it is to go, as of when that was decided */
+    lw_bytes start;               /* of that one; a copy */
+} replica_frozen;
+
+/* What an ENTRY_MERGE says. */
+typedef struct replica_merge {
+    uint64_t right;       /* the shard that becomes part */
+    uint64_t index, term; /* of the entry that froze it */
+    lw_bytes start;       /* of that shard; a copy */
+} replica_merge;
 
 struct lw_replica {
     lw_replica_options options;
@@ -134,8 +153,15 @@ struct lw_replica {
     bool reshaping;         /* a split or a change of members is under way */
     bool leaving_joint;     /* a fiber sees to it */
     bool following_split;   /* a fiber splits the tree, and nobody waits for it */
-    uint32_t splits;        /* entries applied that split it */
-    bool tree_is_whole;     /* the last of them has not split the tree yet */
+    uint32_t splits;        /* entries applied that split it, or merged another one into it */
+    bool tree_is_whole;     /* the last of them has not been done to the tree yet */
+    replica_frozen frozen_into;
+    bool frozen;   /* it is about to become part of another shard: nobody is served */
+    bool merging;  /* ... as a request here wants, which sees to it */
+    bool thawing;  /* ... else a fiber does */
+    replica_merge absorbs; /* the last one that became part of it: not yet, while ... */
+    bool absorbing;        /* ... this holds, and the group is paused */
+    lw_buffer absorbs_shard; /* the descriptor from then on; empty: it has it */
     uint32_t sending_splits[SNAPSHOTS_SENT_MAX]; /* `splits` when the sending began */
     uint64_t sending_to[SNAPSHOTS_SENT_MAX];     /* nodes that are sent snapshots; 0: none */
     uint64_t oracle_lease;                       /* that the oracle stands on, in the root shard */
@@ -184,6 +210,8 @@ void replica_call_open(lw_replica *replica, uint64_t session, uint64_t deadline_
 void replica_call_close(replica_call *call);
 /* LW_UNAVAILABLE while it does not lead, when closing, or dead. */
 LW_MUST_USE lw_status replica_gate(const lw_replica *replica);
+/* The same, of one that is frozen too. */
+LW_MUST_USE lw_status replica_runs(const lw_replica *replica);
 /* The same, and if it has led anew since the call came: what that has seen counts no more. To be
  * asked after whatever suspends, before anything is proposed or answered. */
 LW_MUST_USE lw_status replica_call_gate(const replica_call *call);
@@ -359,6 +387,24 @@ LW_MUST_USE LW_YIELDS lw_status replica_split(replica_call *call, lw_bytes body,
  * The group is paused until then. */
 LW_MUST_USE lw_status replica_split_follow(lw_replica *replica, lw_bytes batch);
 
+/* ---- merging: replica_merge.c --------------------------------------------------------------- */
+
+LW_MUST_USE LW_YIELDS lw_status replica_merge_request(replica_call *call, lw_bytes body,
+                                                      lw_buffer *reply);
+LW_MUST_USE LW_YIELDS lw_status replica_merged_request(replica_call *call, lw_bytes body,
+                                                       lw_buffer *reply);
+/* An entry of these kinds is applied, and is in the tree; a descriptor was taken. */
+LW_MUST_USE lw_status replica_freeze_applied(lw_replica *replica, lw_bytes batch);
+LW_MUST_USE lw_status replica_merge_applied(lw_replica *replica, const lw_group_entry *entry,
+                                            lw_bytes batch);
+/* What the tree says of all this, when it is opened or was replaced. */
+LW_MUST_USE LW_YIELDS lw_status replica_load_merges(lw_replica *replica);
+/* It came to serve while it is frozen: sees to it that this ends. */
+void replica_thaw(lw_replica *replica);
+/* Sends home who waits for locks. */
+void replica_send_home(lw_replica *replica);
+void replica_merge_close(lw_replica *replica);
+
 /* ---- members: replica_change.c -------------------------------------------------------------- */
 
 /* As the descriptor has them. */
@@ -403,6 +449,8 @@ LW_MUST_USE LW_YIELDS lw_status replica_spread(lw_replica *replica);
 LW_MUST_USE LW_YIELDS lw_status replica_load_past(lw_replica *replica);
 void replica_put_past(const lw_replica *replica, lw_bytes start, lw_buffer *batch);
 void replica_take_past(lw_replica *replica, lw_bytes batch);
+/* When `right` becomes part of `left`: the higher of what the two know. */
+void replica_put_past_of_both(const lw_replica *left, const lw_replica *right, lw_buffer *batch);
 /* COLLECT. */
 LW_MUST_USE LW_YIELDS lw_status replica_collect(replica_call *call, lw_bytes body,
                                                 lw_buffer *reply);
@@ -423,6 +471,8 @@ LW_MUST_USE LW_YIELDS lw_status replica_open_load(lw_replica *replica, lw_tree *
 /* What `child` has counted of the locks of its parent is the child's from now on, with all that is
  * known of the sessions. */
 void replica_open_hand_over(lw_replica *replica, lw_replica *child);
+/* The inverse: what `right` has counted is the replica's from now on. */
+void replica_open_take_over(lw_replica *replica, lw_replica *right);
 /* The session has come back. */
 void replica_open_attach(lw_replica *replica, uint64_t session);
 /* It is no more: what it has open is doomed. */

@@ -185,9 +185,11 @@ lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key, boo
     uint64_t asked_ns = waiter.held ? 0 : lw_env_now(replica->env);
     deadline_ns = patience_ns(asked_ns, deadline_ns);
     replica->lock_waiting++;
+    call->waiter = &waiter;
     while (in_time && !waiter.held && !waiter.cut && !waiter.refused) {
         in_time = lw_env_wait(replica->env, &waiter.changed, deadline_ns);
     }
+    call->waiter = NULL;
     replica->lock_waiting--;
     call->waited_ns += asked_ns == 0 ? 0 : lw_env_now(replica->env) - asked_ns;
     if (waiter.refused) {
@@ -218,9 +220,11 @@ LW_YIELDS static void watch_a_while(replica_call *call, lw_lock_waiter *waiter) 
     bool in_time = true;
     replica->lock_waiting++;
     lw_waits_stir(replica->options.waits);
+    call->waiter = waiter;
     while (in_time && !waiter->held && !waiter->cut && !waiter->refused) {
         in_time = lw_env_wait(replica->env, &waiter->changed, until_ns);
     }
+    call->waiter = NULL;
     replica->lock_waiting--;
     lw_lock_table_cancel(replica->locks, waiter);
     call->waited_ns += lw_env_now(replica->env) - asked_ns;

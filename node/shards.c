@@ -235,6 +235,7 @@ lw_status lw_shards_execute(lw_shards *shards, const lw_request *request, uint64
     if (!shards->serving) {
         return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
     }
+    shards_await_merge(shards, request->shard, request->timeout_ms);
     lw_replica *replica = lw_shards_find(shards, request->shard);
     size_t reply_start = reply->size;
     if (replica == NULL) {
@@ -283,7 +284,7 @@ void lw_shards_damaged(lw_shards *shards, const lw_tree *tree) {
 }
 
 /* P5, for all of them. */
-static void die(lw_shards *shards, const lw_error *reason) {
+void shards_die(lw_shards *shards, const lw_error *reason) {
     lw_error why = *reason;
     if (shards->dead) {
         return;
@@ -292,6 +293,7 @@ static void die(lw_shards *shards, const lw_error *reason) {
     shards->reason = why;
     lw_queue_wake_all(&shards->stop);
     lw_queue_wake_all(&shards->grown);
+    lw_queue_wake_all(&shards->thawed);
     lw_timestamps_stop(shards->timestamps);
     for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
         for (lw_map_node *node = shards->by_id.buckets[index]; node != NULL; node = node->next) {
@@ -307,11 +309,11 @@ static void die(lw_shards *shards, const lw_error *reason) {
 }
 
 static void replica_died(void *argument, const lw_error *reason) {
-    die(argument, reason);
+    shards_die(argument, reason);
 }
 
 void lw_shards_store_died(lw_shards *shards, const lw_error *reason) {
-    die(shards, reason);
+    shards_die(shards, reason);
 }
 
 /* ---- opening and closing -------------------------------------------------------------------- */
@@ -339,7 +341,7 @@ static void enter_child(void *argument, lw_replica *child) {
         (void)!lw_fail(LW_INTERNAL, "shard %llu comes off another one, and is here already",
                        (unsigned long long)shard.id);
         lw_error reason = *lw_error_slot();
-        die(shards, &reason);
+        shards_die(shards, &reason);
         return;
     }
     (void)shards_enter(shards, shard.id, child, false);
@@ -412,6 +414,11 @@ lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard) {
                                 .gone = shards_gone,
                                 .damaged = shards_damaged,
                                 .differs = shards_differs,
+                                .beginning = shards_beginning,
+                                .await_applied = shards_await_applied,
+                                .absorb = shards_absorb,
+                                .thawed = shards_thawed,
+                                .orphaned = shards_orphaned,
                                 .died = replica_died,
                                 .argument = shards};
 }
@@ -520,6 +527,7 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
     LW_TRY(shards_past_check(shards));
     lw_groups_start(shards->groups, log);
     LW_TRY(shards_finish_removals(shards, log));
+    LW_TRY(shards_finish_merges(shards, log));
     LW_TRY(finish_splits(shards));
     LW_TRY(check_coverage(shards));
     for (uint32_t index = 0; index < shards->count; index++) {
@@ -530,6 +538,7 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
         return lw_fail(shards->reason.status, "%s", shards->reason.text);
     }
     shards->serving = true;
+    shards_mend_merges(shards);
     shards_split_start(shards);
     if (shards->others.ask != NULL) {
         shards_patrol(shards);
@@ -557,6 +566,7 @@ void lw_shards_close(lw_shards *shards) {
     lw_queue_wake_all(&shards->stop);
     lw_queue_wake_all(&shards->patrol);
     lw_queue_wake_all(&shards->grown);
+    lw_queue_wake_all(&shards->thawed);
     lw_timestamps_stop(shards->timestamps);
     lw_waits_stop(shards->waits);
     shards_await_idle(shards);

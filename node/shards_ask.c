@@ -113,9 +113,16 @@ static bool next_stop(asking *job, lw_replica **replica, uint64_t *node) {
 }
 
 LW_YIELDS static lw_status ask_here(asking *job, lw_replica *replica, lw_buffer *reply) {
+    lw_shards *shards = job->shards;
+    lw_replica_descriptor(replica, &job->shard);
+    uint64_t id = job->shard.id;
+    shards_await_merge(shards, id, ATTEMPT_MS);
+    if ((replica = lw_shards_find(shards, id)) == NULL) {
+        return lw_fail(LW_UNAVAILABLE, "a shard is not on this node any more");
+    }
     lw_replica_descriptor(replica, &job->shard);
     lw_request request = {
-        .kind = job->kind, .shard = job->shard.id, .epoch = job->shard.epoch, .body = job->body};
+        .kind = job->kind, .shard = id, .epoch = job->shard.epoch, .body = job->body};
     return lw_replica_execute(replica, &request, 0, reply);
 }
 

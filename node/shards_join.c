@@ -22,6 +22,7 @@
 enum {
     DESCRIBE_MS = 3000,
     REMOVAL_PAUSE_MS = 100,
+    BENEATH_MAX = 64, /* shards that a snapshot may hold and that are here still */
     PATROL_MS = 5000, /* to twice as much, between two looks after replicas that do not lead */
 };
 #define NS_PER_MS UINT64_C(1000000)
@@ -124,6 +125,10 @@ bool shards_names(const lw_shard_descriptor *shard, uint64_t node) {
 /* Whether nothing speaks against a replica of the shard here. */
 static bool welcome(const lw_shards *shards, const lw_shard_descriptor *shard) {
     const shards_past *past = shards_past_of(shards, shard->id);
+    if (past != NULL && past->gone && past->into != 0) {
+        LW_MARK(shards->env, "shards.merged_stays_merged");
+        return false;
+    }
     if (past != NULL && past->gone && shard->epoch.config_version <= past->epoch.config_version &&
         !LW_BUG(shards->env, "shards.tombstone_ignored")) {
         LW_MARK(shards->env, "shards.tombstone_holds");
@@ -245,8 +250,7 @@ static lw_status check_arrival(const lw_shards *shards, const lw_snapshot_arriva
         return lw_fail(LW_REFUSED, "no replica of shard %llu waits for a snapshot here",
                        (unsigned long long)offered->shard);
     }
-    if (shards_overlap(shards, offered->shard, &told) &&
-        !LW_BUG(shards->env, "shards.overlap_ignored")) {
+    if (!shards_beneath_may_go(shards, &told) && !LW_BUG(shards->env, "shards.overlap_ignored")) {
         LW_MARK(shards->env, "shards.snapshot_overlaps");
         return lw_fail(LW_REFUSED, "another shard holds keys of shard %llu here, still or already",
                        (unsigned long long)offered->shard);
@@ -271,14 +275,39 @@ lw_status lw_shards_snapshot_wanted(void *argument, const lw_snapshot_arrival *o
                : LW_OK;
 }
 
+/* What became part of the shard in the meantime ends; then all is looked at again. */
+LW_YIELDS static lw_status end_beneath(lw_shards *shards, const lw_snapshot_arrival *arrived,
+                                       const lw_shard_descriptor *told) {
+    const lw_replica *replica = shards_member_of(shards, arrived->shard)->replica;
+    lw_replica_figures figures;
+    lw_replica_figures_get(replica, &figures);
+    if (lw_replica_leads(replica) || figures.applied_index >= arrived->index) {
+        return LW_OK; /* nothing will be installed */
+    }
+    LW_TRY(shards_end_beneath(shards, told));
+    return check_arrival(shards, arrived);
+}
+
 lw_status lw_shards_snapshot_install(void *argument, const lw_snapshot_arrival *arrived) {
     lw_shards *shards = argument;
+    lw_shard_descriptor told;
+    uint64_t beneath[BENEATH_MAX];
     LW_TRY(check_arrival(shards, arrived));
-    lw_replica_snapshot snapshot = {.index = arrived->index,
-                                    .term = arrived->term,
-                                    .head = arrived->head,
-                                    .directory = arrived->directory};
-    return lw_replica_install(shards_member_of(shards, arrived->shard)->replica, &snapshot);
+    LW_TRY(lw_replica_snapshot_shard(arrived->head, arrived->shard, &told));
+    LW_TRY(end_beneath(shards, arrived, &told));
+    lw_replica_snapshot snapshot = {
+        .index = arrived->index,
+        .term = arrived->term,
+        .head = arrived->head,
+        .directory = arrived->directory,
+        .drops = beneath,
+        .drop_count = shards_ended_beneath(shards, &told, beneath, BENEATH_MAX)};
+    lw_status status =
+        lw_replica_install(shards_member_of(shards, arrived->shard)->replica, &snapshot);
+    if (status == LW_OK) {
+        shards_forget_beneath(shards, beneath, snapshot.drop_count);
+    }
+    return status;
 }
 
 void shards_installed(void *argument, lw_replica *replica) {
@@ -412,6 +441,10 @@ LW_YIELDS static void look_after(lw_shards *shards, uint64_t id) {
         }
     }
     lw_buffer_reset(&reply);
+    if ((member = shards_member_of(shards, id)) != NULL && !member->leaving &&
+        shards_is_orphan(shards, id)) {
+        shards_orphaned(shards, shards_member_of(shards, id)->replica);
+    }
 }
 
 /* Their ids, since members come and go meanwhile. Ends with a 0. */
@@ -470,7 +503,7 @@ lw_status shards_finish_removals(lw_shards *shards, lw_log *log) {
     for (uint32_t index = 0; index < shards->count;) {
         shards_member *member = shards->sorted[index];
         const shards_past *past = shards_past_of(shards, member->shard);
-        if (past == NULL || !past->gone) {
+        if (past == NULL || !past->gone || past->into != 0) {
             index++;
             continue;
         }

@@ -12,7 +12,13 @@
 
 #include "base/hash.h"
 
-enum { GONE_SIZE = 3 * 8 + 1, GONE_MARK = 1, GONE_COUNT_MAX = 4096 };
+enum {
+    GONE_SIZE = 3 * 8 + 1,
+    GONE_MARK = 1,
+    MERGED_SIZE = 4 * 8 + 1,
+    MERGED_MARK = 2,
+    GONE_COUNT_MAX = 4096
+};
 
 shards_past *shards_past_of(const lw_shards *shards, uint64_t group) {
     lw_map_node *node = lw_map_first(&shards->pasts, lw_mix(group));
@@ -45,9 +51,15 @@ void shards_past_close(lw_shards *shards) {
 
 /* ---- replay --------------------------------------------------------------------------------- */
 
+static bool is_merged(const lw_log_record *record) {
+    return record->payload.size == MERGED_SIZE &&
+           record->payload.data[MERGED_SIZE - 1] == MERGED_MARK;
+}
+
 static bool is_tombstone(const lw_log_record *record) {
-    return record->kind == LW_LOG_STATE && record->payload.size == GONE_SIZE &&
-           record->payload.data[GONE_SIZE - 1] == GONE_MARK;
+    bool gone = record->payload.size == GONE_SIZE &&
+                record->payload.data[GONE_SIZE - 1] == GONE_MARK;
+    return record->kind == LW_LOG_STATE && (gone || is_merged(record));
 }
 
 static void take_tombstone(lw_shards *shards, const lw_log_record *record) {
@@ -57,6 +69,7 @@ static void take_tombstone(lw_shards *shards, const lw_log_record *record) {
     past->epoch = (lw_epoch){.range_version = lw_get_u64(record->payload.data),
                              .config_version = lw_get_u64(record->payload.data + 8)};
     past->index = lw_get_u64(record->payload.data + 16);
+    past->into = is_merged(record) ? lw_get_u64(record->payload.data + 24) : 0;
     past->state_size = 0;
 }
 
@@ -119,15 +132,18 @@ static void forget_one(lw_shards *shards) {
 }
 
 lw_status shards_past_bury(lw_shards *shards, const shards_past *gone) {
-    uint8_t payload[GONE_SIZE];
+    uint8_t payload[MERGED_SIZE];
+    bool merged = gone->into != 0;
+    size_t size = merged ? MERGED_SIZE : GONE_SIZE;
     lw_put_u64(payload, gone->epoch.range_version);
     lw_put_u64(payload + 8, gone->epoch.config_version);
     lw_put_u64(payload + 16, gone->index);
-    payload[GONE_SIZE - 1] = GONE_MARK;
+    lw_put_u64(payload + 24, gone->into);
+    payload[size - 1] = merged ? MERGED_MARK : GONE_MARK;
     lw_log_record record = {.group = gone->group,
                             .term = gone->term,
                             .kind = LW_LOG_STATE,
-                            .payload = lw_view(payload, sizeof(payload))};
+                            .payload = lw_view(payload, size)};
     if (shards->pasts.count >= GONE_COUNT_MAX) {
         forget_one(shards);
     }

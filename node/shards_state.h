@@ -6,13 +6,15 @@
  *   shards_join.c  replicas that come, and that go
  *   shards_past.c  what is remembered of groups that have no tree here
  *   shards_split.c splits those that have grown
+ *   shards_merge.c  what merging asks of more than one replica
  *   shards_repair.c  replicas that are damaged
  *   shards_judge.c  those that differ from the others
  *
  * Of a replica that was removed a STATE record stays in the log, under its group, as payload
  *   range version u64 · config version u64 · index u64 · mark u8 = 1
  * which a group's own never is (node/group_state.h), with the term that it had come to. The index
- * is that of the entry that removed it, or a later one. */
+ * is that of the entry that removed it, or a later one. Of one that became part of another shard
+ *   range version u64 · config version u64 · index u64 · id of that shard u64 · mark u8 = 2 */
 #ifndef LW_SHARDS_STATE_H
 #define LW_SHARDS_STATE_H
 
@@ -36,6 +38,9 @@ typedef struct shards_member {
     bool repairing;           /* it is damaged, or may differ from the others: a fiber sees to it */
     bool damaged;             /* ... damaged, since its last snapshot */
     bool nowhere_whole;       /* ... and so are those of all other voters: who reads is told */
+    bool absorbed;    /* ... as it has become part of another one, or is about to */
+    uint64_t beneath; /* ... of this one, by a snapshot of that; its tree goes with it */
+    bool lacks_part;  /* a shard that is to become part of it is not here as it has to be */
     bool anew; /* it takes the place of one that was thrown away, and waits for a snapshot */
 } shards_member;
 
@@ -49,6 +54,7 @@ typedef struct shards_past {
     bool gone;      /* it was removed: */
     lw_epoch epoch; /* as of then */
     uint64_t index; /* of the entry that did it, or a later one */
+    uint64_t into;  /* it became part of this shard, and its tree is not to be dropped; 0: no */
 } shards_past;
 
 struct lw_shards {
@@ -78,6 +84,7 @@ struct lw_shards {
     lw_queue stop;   /* where pauses are slept; woken at the end */
     lw_queue patrol; /* where the patrol rests while all replicas here lead */
     lw_queue grown;  /* where the splitter rests */
+    lw_queue thawed; /* where requests wait for the end of a merge */
 };
 
 /* The replica that holds `key`, as far as its descriptor says; NULL if none does. */
@@ -96,6 +103,34 @@ void shards_forget(lw_shards *shards, shards_member *member);
 lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard);
 /* Whether a member other than `shard` holds any of the keys of a range. */
 bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_descriptor *range);
+
+/* The log or the store died: nothing is done any more. */
+void shards_die(lw_shards *shards, const lw_error *reason);
+
+/* ---- shards_merge.c ------------------------------------------------------------------------- */
+
+/* Of lw_replica_options: beginning, await_applied, absorb, thawed, orphaned. */
+lw_replica *shards_beginning(void *shards, lw_bytes key);
+LW_MUST_USE LW_YIELDS lw_status shards_await_applied(void *shards, const lw_replica_merge *frozen,
+                                                     uint64_t deadline_ns);
+LW_MUST_USE LW_YIELDS lw_status shards_absorb(void *shards, lw_replica *left);
+void shards_thawed(void *shards);
+void shards_orphaned(void *shards, lw_replica *replica);
+/* Waits a while, if the shard is just being merged. */
+LW_YIELDS void shards_await_merge(lw_shards *shards, uint64_t shard, uint32_t timeout_ms);
+/* What a crash left of merges; and what there is to do about it later. */
+LW_MUST_USE LW_YIELDS lw_status shards_finish_merges(lw_shards *shards, lw_log *log);
+void shards_mend_merges(lw_shards *shards);
+/* Whether all that is here of the keys of a snapshot has become part of its shard. */
+bool shards_beneath_may_go(const lw_shards *shards, const lw_shard_descriptor *told);
+/* Ends it; then says which trees are to go with the snapshot; then forgets those that did. */
+LW_MUST_USE LW_YIELDS lw_status shards_end_beneath(lw_shards *shards,
+                                                   const lw_shard_descriptor *told);
+uint32_t shards_ended_beneath(const lw_shards *shards, const lw_shard_descriptor *told,
+                              uint64_t *ids, uint32_t limit);
+void shards_forget_beneath(lw_shards *shards, const uint64_t *ids, uint32_t count);
+/* Whether a replica here has become part of another shard, and this node will not hear of it. */
+LW_YIELDS bool shards_is_orphan(lw_shards *shards, uint64_t id);
 
 /* ---- shards_ask.c --------------------------------------------------------------------------- */
 

@@ -215,21 +215,54 @@ static void install_new_tree(ingestion *of) {
     lw_tree_install(tree, &(lw_version_change){.add = of->files, .add_count = of->count});
 }
 
+/* Holds back everything else from the trees that are to go. */
+LW_YIELDS static void drops_begin(ingestion *of) {
+    for (uint32_t index = 0; index < of->ingest->drop_count; index++) {
+        lw_tree *tree = lw_store_tree(of->store, of->ingest->drops[index]);
+        if (tree != NULL) {
+            tree->frozen = true;
+            lw_tree_reshape_begin(tree);
+            lw_edit_drop(&of->edit, tree->id);
+        }
+    }
+}
+
+static void drops_end(ingestion *of, bool dropped) {
+    for (uint32_t index = 0; index < of->ingest->drop_count; index++) {
+        lw_tree *tree = lw_store_tree(of->store, of->ingest->drops[index]);
+        if (tree != NULL) {
+            tree->frozen = false;
+            if (dropped) {
+                LW_MARK(of->store->env, "store.tree_dropped_with_another");
+                lw_tree_remove(tree);
+            } else {
+                lw_tree_reshape_end(tree, false);
+            }
+        }
+    }
+}
+
 LW_YIELDS static lw_status into_new_tree(ingestion *of, bool *unknown) {
+    drops_begin(of);
     edit_new_tree(of, NULL);
-    LW_TRY(commit(of, unknown));
-    install_new_tree(of);
-    return LW_OK;
+    lw_status status = commit(of, unknown);
+    drops_end(of, status == LW_OK);
+    if (status == LW_OK) {
+        install_new_tree(of);
+    }
+    return status;
 }
 
 /* Dropping the old tree and making the new one is one edit, and one turn (I2): a flush or
  * compaction of the old one under way finds it dropped, as after lw_store_drop_tree. */
 LW_YIELDS static lw_status in_place_of(ingestion *of, lw_tree *before, bool *unknown) {
+    drops_begin(of);
     before->frozen = true;
     lw_tree_reshape_begin(before);
     edit_new_tree(of, before);
     lw_status status = commit(of, unknown);
     before->frozen = false;
+    drops_end(of, status == LW_OK);
     if (status != LW_OK) {
         lw_tree_reshape_end(before, false);
         return status;

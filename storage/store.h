@@ -209,6 +209,10 @@ typedef struct lw_ingest {
     uint64_t tree;         /* that takes its tables over */
     lw_ingest_kind kind;
     uint64_t index; /* but for INTO: what lw_tree_applied and lw_tree_flushed say of it */
+    /* Of REPLACE: other trees, whose keys are in what comes, that are dropped by the same edit.
+     * Those that are not there are passed over. */
+    const uint64_t *drops;
+    uint32_t drop_count;
 } lw_ingest;
 
 /* Takes the tables of a tree over, by hard links under numbers of this store. Every block of them

@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Merging, as far as it is about more than one replica: the last step of node/replica_merge.c, in
+ * which the right one of two becomes part of the left one on this node.
+ *
+ *   1. the right one has applied the entry that froze it. After a crash it may not know that this is
+ *      committed; the entry in the left one's log was made only because it is
+ *   2. it ends. What its transactions have open is known, or is counted
+ *   3. a tombstone says that it is part of the left one, durably: entries of a group that has neither
+ *      a tree nor a tombstone are damage. Such a tombstone does not drop the tree
+ *   4. the trees are merged, by one edit of the catalog. In the same turn: what lw_replica_take_over
+ *      does, and the right one is not here any more
+ *
+ * A crash before 4 leaves two trees, and a left one whose descriptor says more than its tree holds:
+ * the start does what is missing, before anything behind is applied. If the start does not know yet
+ * that the merge is committed, the right one is kept as it is, and does nothing, until the left one
+ * has heard.
+ *
+ * A replica of the left one that finds no right one as it should be can never go on by itself: it is
+ * thrown away, and comes anew (node/shards_repair.c). It may come by a snapshot from behind a merge
+ * in any case: that holds the keys of shards that may still be here (hazard R11). Whatever is at a
+ * key where a shard began, in a range of a higher version than that shard's, is what became of it,
+ * since the versions of what a key lies in only rise. So these are known to be part of what comes,
+ * are ended, and their trees go with the edit that brings it.
+ *
+ * A replica of the right one that nobody tells, since this node lost the left one before it came to
+ * the merge, is found by the same rule. */
+#include "node/shards_state.h"
+
+#include <inttypes.h>
+
+enum {
+    APPLIED_PAUSE_MS = 20, /* until replicas are asked again what they have applied */
+    FULL_PAUSE_MS = 100,   /* until a full disk is */
+    AWAIT_MS = 1000,       /* who asks for a shard that is being merged waits so long here */
+};
+#define NS_PER_MS UINT64_C(1000000)
+
+static bool runs(const lw_shards *shards) {
+    return shards->serving && !shards->dead;
+}
+
+/* ---- for the leader ------------------------------------------------------------------------- */
+
+lw_replica *shards_beginning(void *argument, lw_bytes key) {
+    lw_shards *shards = argument;
+    lw_replica *replica = shards_holding(shards, key);
+    lw_shard_descriptor shard;
+    if (replica == NULL || lw_replica_tree(replica) == NULL) {
+        return NULL;
+    }
+    lw_replica_descriptor(replica, &shard);
+    return lw_equal(shard.start, key) ? replica : NULL;
+}
+
+/* Whether another node's replica has come so far. */
+LW_YIELDS static bool has_applied(lw_shards *shards, uint64_t node, const lw_replica_merge *frozen) {
+    lw_shard_descriptor told;
+    uint64_t applied = 0;
+    lw_buffer reply = lw_buffer_in(shards->env->memory);
+    lw_status status = shards_describe_by(shards, node, frozen->right, &reply, &told, &applied);
+    lw_buffer_reset(&reply);
+    return status == LW_OK && applied >= frozen->index;
+}
+
+/* The next node, from `first` on, that has not; UINT32_MAX: all have. */
+LW_YIELDS static uint32_t next_behind(lw_shards *shards, const lw_shard_replica *replicas,
+                                      uint32_t first, uint32_t count,
+                                      const lw_replica_merge *frozen) {
+    for (uint32_t index = first; index < count; index++) {
+        if (replicas[index].node != shards->options.node &&
+            !has_applied(shards, replicas[index].node, frozen)) {
+            return index;
+        }
+    }
+    return UINT32_MAX;
+}
+
+lw_status shards_await_applied(void *argument, const lw_replica_merge *frozen,
+                               uint64_t deadline_ns) {
+    lw_shards *shards = argument;
+    const lw_replica *right = lw_shards_find(shards, frozen->right);
+    lw_shard_descriptor shard;
+    if (right == NULL) {
+        return lw_fail(LW_UNAVAILABLE, "shard %" PRIu64 " is not on this node any more",
+                       frozen->right);
+    }
+    lw_replica_descriptor(right, &shard);
+    uint32_t place = 0;
+    while ((place = next_behind(shards, shard.replicas, place, shard.replica_count, frozen)) !=
+           UINT32_MAX) {
+        uint64_t now_ns = lw_env_now(shards->env);
+        if (now_ns >= deadline_ns || !runs(shards)) {
+            LW_MARK(shards->env, "shards.merge_waited_in_vain");
+            return lw_fail(LW_UNAVAILABLE,
+                           "node %016" PRIx64 " did not hear of the merge in time: ask again",
+                           shard.replicas[place].node);
+        }
+        (void)lw_env_wait(shards->env, &shards->stop, now_ns + APPLIED_PAUSE_MS * NS_PER_MS);
+    }
+    return LW_OK;
+}
+
+/* ---- who waits ------------------------------------------------------------------------------ */
+
+void shards_thawed(void *argument) {
+    lw_shards *shards = argument;
+    lw_queue_wake_all(&shards->thawed);
+}
+
+static bool in_between(const lw_shards *shards, uint64_t shard) {
+    const shards_member *member = shards_member_of(shards, shard);
+    uint64_t left;
+    return member != NULL && (member->absorbed ||
+                              (member->replica != NULL && !member->leaving &&
+                               lw_replica_leads(member->replica) &&
+                               lw_replica_frozen(member->replica, &left)));
+}
+
+void shards_await_merge(lw_shards *shards, uint64_t shard, uint32_t timeout_ms) {
+    uint64_t wait_ms = timeout_ms != 0 && timeout_ms / 2 < AWAIT_MS ? timeout_ms / 2 : AWAIT_MS;
+    uint64_t until_ns = lw_env_now(shards->env) + wait_ms * NS_PER_MS;
+    if (!in_between(shards, shard) || LW_BUG(shards->env, "merge.reads_while_frozen")) {
+        return;
+    }
+    LW_MARK(shards->env, "shards.request_awaits_merge");
+    shards->background_count++;
+    while (runs(shards) && in_between(shards, shard) &&
+           lw_env_wait(shards->env, &shards->thawed, until_ns)) {
+    }
+    shards_background_end(shards);
+}
+
+/* ---- the steps ------------------------------------------------------------------------------ */
+
+/* Step 3. */
+LW_YIELDS static lw_status bury(lw_shards *shards, const lw_replica *right, uint64_t into) {
+    lw_shard_descriptor shard;
+    lw_replica_figures figures;
+    lw_replica_descriptor(right, &shard);
+    lw_replica_figures_get(right, &figures);
+    const shards_past *known = shards_past_of(shards, shard.id);
+    if (known != NULL && known->gone && known->into == into) {
+        return LW_OK; /* before a crash */
+    }
+    shards_past gone = {.group = shard.id,
+                        .term = figures.term,
+                        .epoch = shard.epoch,
+                        .index = figures.applied_index,
+                        .into = LW_BUG(shards->env, "merge.tombstone_drops_data") ? 0 : into};
+    return shards_past_bury(shards, &gone);
+}
+
+LW_YIELDS static lw_status merge_trees(lw_shards *shards, lw_replica *left, lw_replica *right) {
+    lw_status status;
+    while ((status = lw_store_merge_trees(shards->options.store, lw_replica_tree(left),
+                                          lw_replica_tree(right))) == LW_FULL &&
+           runs(shards)) {
+        LW_MARK(shards->env, "shards.merge_meets_full_disk");
+        (void)lw_env_wait(shards->env, &shards->stop,
+                          lw_env_now(shards->env) + FULL_PAUSE_MS * NS_PER_MS);
+    }
+    return status;
+}
+
+/* All that has to change in one turn. */
+static void switch_over(lw_shards *shards, lw_replica *left, lw_replica *right,
+                        shards_member *member) {
+    uint64_t id = member->shard;
+    lw_replica_take_over(left, right);
+    lw_replica_discard(right);
+    shards_forget(shards, member);
+    lw_log_release(shards->log, id, UINT64_MAX - 1); /* but for the tombstone */
+    lw_replica_go_on_merged(left);
+    shards_thawed(shards);
+}
+
+/* Steps 2 to 4. `right` is this call's from now on. */
+LW_YIELDS static lw_status take_in(lw_shards *shards, lw_replica *left, lw_replica *right,
+                                   shards_member *member) {
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(left, &shard);
+    uint64_t id = shard.id;
+    lw_replica_retire(right);
+    lw_status status = lw_replica_prepare_take_over(left, right);
+    if (status == LW_OK) {
+        status = bury(shards, right, id);
+    }
+    if (LW_RARE(shards->env, "shards.slow_absorbing")) {
+        lw_env_sleep(shards->env, FULL_PAUSE_MS * NS_PER_MS);
+    }
+    if (status == LW_OK) {
+        status = merge_trees(shards, left, right);
+    }
+    if (status == LW_OK) {
+        switch_over(shards, left, right, member);
+    } else {
+        lw_replica_discard(right);
+    }
+    return status;
+}
+
+/* It is needed, and is not what it should be. */
+static lw_status part_is_missing(lw_shards *shards, lw_replica *left, uint64_t right) {
+    LW_MARK(shards->env, "shards.part_is_missing");
+    (void)!lw_fail(LW_CORRUPTION,
+                   "shard %" PRIu64 " is to be merged into another one, and is not on this node as "
+                   "it has to be",
+                   right);
+    if (!shards->serving) {
+        return shards->others.ask != NULL ? LW_UNAVAILABLE : LW_CORRUPTION;
+    }
+    return shards_damaged(shards, left) ? LW_UNAVAILABLE : LW_CORRUPTION;
+}
+
+LW_YIELDS static lw_status absorb(lw_shards *shards, lw_replica *left) {
+    lw_replica_merge what;
+    bool absorbs = lw_replica_absorbs(left, &what);
+    LW_ASSERT(absorbs);
+    shards_member *member = shards_member_of(shards, what.right);
+    bool here = member != NULL && member->replica != NULL && !member->waits &&
+                (!member->leaving || member->absorbed) && lw_replica_tree(member->replica) != NULL;
+    if (!here || lw_replica_vouch(member->replica, what.index, what.term) != LW_OK) {
+        return part_is_missing(shards, left, what.right);
+    }
+    lw_replica *right = member->replica;
+    member->leaving = member->absorbed = true;
+    member->replica = NULL;
+    shards_unsort(shards, member);
+    lw_status status = take_in(shards, left, right, member);
+    if (status == LW_OK) {
+        LW_MARK(shards->env, "shards.absorbed");
+    }
+    return status;
+}
+
+lw_status shards_absorb(void *argument, lw_replica *left) {
+    lw_shards *shards = argument;
+    lw_shard_descriptor shard;
+    shards->background_count++;
+    lw_status status = absorb(shards, left);
+    if (status == LW_OK) {
+        lw_replica_merge what;
+        (void)lw_replica_absorbs(left, &what);
+        lw_replica_descriptor(left, &shard);
+        lw_logline(shards->env, LW_LEVEL_INFO, "a shard became part of its left neighbour",
+                   "shard=%" PRIu64 " into=%" PRIu64, what.right, shard.id);
+    } else if (status != LW_UNAVAILABLE && runs(shards)) {
+        lw_error reason = *lw_error_slot();
+        shards_die(shards, &reason);
+    }
+    shards_background_end(shards);
+    return status;
+}
+
+/* ---- at the start --------------------------------------------------------------------------- */
+
+/* Those that are part of another one, as far as that one knows, or will. */
+static void set_aside(lw_shards *shards) {
+    for (uint32_t index = 0; index < shards->count;) {
+        shards_member *member = shards->sorted[index];
+        const shards_past *past = shards_past_of(shards, member->shard);
+        if (past == NULL || !past->gone || past->into == 0) {
+            index++;
+            continue;
+        }
+        shards_unsort(shards, member);
+        member->leaving = member->absorbed = true;
+    }
+}
+
+/* One of those for which something is left to do; NULL: none. */
+static lw_replica *next_absorbing(const lw_shards *shards) {
+    for (uint32_t index = 0; index < shards->count; index++) {
+        lw_replica_merge what;
+        const shards_member *member = shards->sorted[index];
+        if (!member->lacks_part && lw_replica_absorbs(member->replica, &what)) {
+            return member->replica;
+        }
+    }
+    return NULL;
+}
+
+static shards_member *member_of_replica(const lw_shards *shards, const lw_replica *replica) {
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(replica, &shard);
+    return shards_member_of(shards, shard.id);
+}
+
+/* Whose left neighbour this node does not have any more. Views of the map change. */
+static shards_member *next_left_over(const lw_shards *shards) {
+    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
+        for (lw_map_node *node = shards->by_id.buckets[index]; node != NULL; node = node->next) {
+            shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
+            if (member->absorbed &&
+                lw_store_tree(shards->options.store,
+                              shards_past_of(shards, member->shard)->into) == NULL) {
+                return member;
+            }
+        }
+    }
+    return NULL;
+}
+
+lw_status shards_finish_merges(lw_shards *shards, lw_log *log) {
+    for (uint32_t index = 0; index < shards->count; index++) {
+        LW_TRY(lw_replica_replay_alone(shards->sorted[index]->replica));
+    }
+    set_aside(shards);
+    lw_replica *left;
+    while ((left = next_absorbing(shards)) != NULL) {
+        LW_MARK(shards->env, "shards.merge_finished_at_start");
+        lw_status status = absorb(shards, left);
+        if (status == LW_UNAVAILABLE) {
+            member_of_replica(shards, left)->lacks_part = true;
+        } else {
+            LW_TRY(status);
+        }
+    }
+    shards_member *over;
+    while ((over = next_left_over(shards)) != NULL) {
+        LW_MARK(shards->env, "shards.merged_elsewhere");
+        uint64_t shard = over->shard;
+        lw_replica_close(over->replica);
+        shards_forget(shards, over);
+        LW_TRY(shards_drop(shards, log, shard));
+    }
+    return LW_OK;
+}
+
+void shards_mend_merges(lw_shards *shards) {
+    for (uint32_t index = 0; index < shards->count; index++) {
+        shards_member *member = shards->sorted[index];
+        if (member->lacks_part) {
+            lw_replica_merge what;
+            member->lacks_part = false;
+            (void)lw_replica_absorbs(member->replica, &what);
+            (void)part_is_missing(shards, member->replica, what.right);
+        }
+    }
+}
+
+/* ---- snapshots from behind a merge ----------------------------------------------------------- */
+
+static bool begins_in(const lw_shard_descriptor *range, lw_bytes key) {
+    return lw_compare(range->start, key) <= 0 &&
+           (range->end.size == 0 || lw_compare(key, range->end) < 0);
+}
+
+static bool overlap(const lw_shard_descriptor *one, const lw_shard_descriptor *other) {
+    return (one->end.size == 0 || lw_compare(other->start, one->end) < 0) &&
+           (other->end.size == 0 || lw_compare(one->start, other->end) < 0);
+}
+
+/* Whether a shard, as it is known, has become part of what holds these keys now. */
+static bool is_part_of(const lw_shard_descriptor *shard, const lw_shard_descriptor *now) {
+    return shard->id != now->id && now->epoch.range_version > shard->epoch.range_version &&
+           begins_in(now, shard->start);
+}
+
+/* What speaks against a member beneath: it is not known to be part of what comes, or is about to be
+ * gone or merged by itself. */
+static bool may_go(const shards_member *member, const lw_shard_descriptor *told) {
+    lw_shard_descriptor held;
+    if (member->replica == NULL) {
+        return member->absorbed && member->beneath == told->id;
+    }
+    lw_replica_descriptor(member->replica, &held);
+    return !member->waits && (!member->leaving || member->absorbed) && is_part_of(&held, told);
+}
+
+static bool is_beneath(const shards_member *member, const lw_shard_descriptor *told) {
+    lw_shard_descriptor held;
+    if (member->shard == told->id) {
+        return false;
+    }
+    if (member->replica == NULL) {
+        return member->beneath == told->id;
+    }
+    lw_replica_descriptor(member->replica, &held);
+    return overlap(&held, told);
+}
+
+static shards_member *find_beneath(const lw_shards *shards, const lw_shard_descriptor *told,
+                                   bool ended) {
+    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
+        for (lw_map_node *node = shards->by_id.buckets[index]; node != NULL; node = node->next) {
+            shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
+            if (is_beneath(member, told) && (member->replica == NULL) == ended) {
+                return member;
+            }
+        }
+    }
+    return NULL;
+}
+
+bool shards_beneath_may_go(const lw_shards *shards, const lw_shard_descriptor *told) {
+    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
+        for (const lw_map_node *node = shards->by_id.buckets[index]; node != NULL;
+             node = node->next) {
+            const shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
+            if (is_beneath(member, told) && !may_go(member, told)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+lw_status shards_end_beneath(lw_shards *shards, const lw_shard_descriptor *told) {
+    shards_member *member;
+    while ((member = find_beneath(shards, told, false)) != NULL) {
+        LW_MARK(shards->env, "shards.snapshot_covers_merged");
+        lw_replica *replica = member->replica;
+        member->leaving = member->absorbed = true;
+        member->beneath = told->id;
+        member->replica = NULL;
+        shards_unsort(shards, member);
+        lw_replica_retire(replica);
+        lw_status status = bury(shards, replica, told->id);
+        lw_replica_discard(replica);
+        LW_TRY(status);
+    }
+    return LW_OK;
+}
+
+uint32_t shards_ended_beneath(const lw_shards *shards, const lw_shard_descriptor *told,
+                              uint64_t *ids, uint32_t limit) {
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
+        for (const lw_map_node *node = shards->by_id.buckets[index]; node != NULL;
+             node = node->next) {
+            const shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
+            if (member->replica == NULL && member->beneath == told->id && count < limit) {
+                ids[count++] = member->shard;
+            }
+        }
+    }
+    return count;
+}
+
+void shards_forget_beneath(lw_shards *shards, const uint64_t *ids, uint32_t count) {
+    for (uint32_t index = 0; index < count; index++) {
+        shards_member *member = shards_member_of(shards, ids[index]);
+        if (member != NULL && lw_store_tree(shards->options.store, ids[index]) == NULL) {
+            shards_forget(shards, member);
+            lw_log_release(shards->log, ids[index], UINT64_MAX - 1);
+        }
+    }
+}
+
+/* ---- replicas that nobody tells --------------------------------------------------------------- */
+
+/* Whether a replica here is, or may be, the one that it becomes part of. */
+static bool neighbour_is_here(const lw_shards *shards, const lw_replica *replica) {
+    uint64_t left;
+    lw_shard_descriptor shard, other;
+    if (lw_replica_frozen(replica, &left)) {
+        return shards_member_of(shards, left) != NULL;
+    }
+    lw_replica_descriptor(replica, &shard);
+    for (uint32_t index = 0; index < shards->count; index++) {
+        lw_replica_descriptor(shards->sorted[index]->replica, &other);
+        if (other.end.size > 0 && lw_equal(other.end, shard.start)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether whoever leads what is at the key now says that this shard has become part of it. */
+LW_YIELDS static bool is_merged(lw_shards *shards, const lw_shard_descriptor *shard) {
+    lw_shard_descriptor now = {0}, told = {0};
+    if (!shards->others.locate(shards->options.argument, shard->start, &now) ||
+        !is_part_of(shard, &now) || now.leader == 0 || now.leader == shards->options.node) {
+        return false;
+    }
+    uint64_t applied, id = now.id, node = now.leader;
+    lw_buffer reply = lw_buffer_in(shards->env->memory);
+    bool merged = shards_describe_by(shards, node, id, &reply, &told, &applied) == LW_OK &&
+                  is_part_of(shard, &told);
+    lw_buffer_reset(&reply);
+    return merged;
+}
+
+bool shards_is_orphan(lw_shards *shards, uint64_t id) {
+    lw_memory *memory = shards->env->memory;
+    const shards_member *member = shards_member_of(shards, id);
+    lw_shard_descriptor shard;
+    if (shards->others.locate == NULL || neighbour_is_here(shards, member->replica)) {
+        return false;
+    }
+    lw_replica_descriptor(member->replica, &shard);
+    shard.start = lw_copy(memory, shard.start);
+    bool merged = is_merged(shards, &shard);
+    lw_free(memory, (void *)(uintptr_t)shard.start.data);
+    member = shards_member_of(shards, id);
+    return merged && member != NULL && !member->leaving &&
+           !neighbour_is_here(shards, member->replica);
+}
+
+void shards_orphaned(void *argument, lw_replica *replica) {
+    lw_shards *shards = argument;
+    lw_replica_figures figures;
+    if (!neighbour_is_here(shards, replica)) {
+        LW_MARK(shards->env, "shards.orphan_sent_away");
+        lw_replica_figures_get(replica, &figures);
+        shards_gone(shards, replica, figures.applied_index);
+    }
+}
