@@ -316,6 +316,7 @@ LW_YIELDS lw_exit lw_command_events(lw_command *command);
 LW_YIELDS lw_exit lw_command_plan(lw_command *command);
 LW_YIELDS lw_exit lw_command_move(lw_command *command);
 LW_YIELDS lw_exit lw_command_transfer(lw_command *command);
+LW_YIELDS lw_exit lw_command_merge(lw_command *command);
 lw_exit lw_command_bench(lw_command *command);
 lw_exit lw_command_history(lw_command *command);
 LW_YIELDS lw_exit lw_command_status(lw_command *command);

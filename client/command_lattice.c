@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* events, plan, move, transfer. */
+/* events, plan, move, transfer, merge. */
 #include "client/command_nodes.h"
 
 #include "base/logline.h"
@@ -201,14 +201,19 @@ static bool seek_shard(void *argument, const lw_shard_row *row) {
     return false;
 }
 
-LW_YIELDS static lw_status find_shard(lattice_work *work, const char *word, sought_shard *sought) {
+static lw_status shard_number(const char *word, uint64_t *id) {
     char *rest = NULL;
     char shown[LW_PRINTABLE_SIZE];
-    sought->id = strtoull(word, &rest, 10);
-    if (*rest != '\0' || sought->id == 0) {
+    *id = strtoull(word, &rest, 10);
+    if (*rest != '\0' || *id == 0) {
         return lw_fail(LW_INVALID_ARGUMENT, "\"%s\" is no number of a shard",
                        lw_printable(lw_text(word), shown, sizeof(shown)));
     }
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status find_shard(lattice_work *work, const char *word, sought_shard *sought) {
+    LW_TRY(shard_number(word, &sought->id));
     uint64_t id = sought->id;
     LW_TRY(lw_operate_shards(work->client, seek_shard, sought));
     return sought->found.id == id ? LW_OK
@@ -272,10 +277,7 @@ LW_YIELDS static lw_status move_shard(lattice_work *work, bool lead) {
 }
 
 /* A failure's words are the client's if it failed there, else in the error slot. */
-LW_YIELDS static lw_exit move_or_transfer(lattice_work *work, bool lead) {
-    const char *what = lead ? "the shard's leader did not hand over" : "the shard did not move";
-    lw_error_slot()->text[0] = '\0';
-    lw_status status = move_shard(work, lead);
+LW_YIELDS static lw_exit told(lattice_work *work, lw_status status, const char *what) {
     if (status != LW_OK && lw_error_slot()->text[0] != '\0') {
         return lw_command_fail(work->command, status, lw_error_slot()->text,
                                "lathwork nodes, lathwork shards", "%s", what);
@@ -289,12 +291,63 @@ LW_YIELDS static lw_exit move_or_transfer(lattice_work *work, bool lead) {
     return LW_EXIT_DONE;
 }
 
+LW_YIELDS static lw_exit move_or_transfer(lattice_work *work, bool lead) {
+    lw_error_slot()->text[0] = '\0';
+    lw_status status = move_shard(work, lead);
+    return told(work, status,
+                lead ? "the shard's leader did not hand over" : "the shard did not move");
+}
+
 LW_YIELDS static lw_exit move(lattice_work *work) {
     return move_or_transfer(work, false);
 }
 
 LW_YIELDS static lw_exit transfer(lattice_work *work) {
     return move_or_transfer(work, true);
+}
+
+/* ---- merge ------------------------------------------------------------------------------------
+ */
+
+/* A shard, and then the one that comes behind it. */
+typedef struct sought_pair {
+    uint64_t id, right;
+    bool found;
+    lw_buffer start;
+} sought_pair;
+
+static bool seek_pair(void *argument, const lw_shard_row *row) {
+    sought_pair *sought = argument;
+    if (sought->found) {
+        sought->right = row->shard.id;
+        return false;
+    }
+    sought->found = row->shard.id == sought->id;
+    if (sought->found) {
+        lw_buffer_append(&sought->start, row->shard.start);
+    }
+    return true;
+}
+
+LW_YIELDS static lw_status merge_shards(lattice_work *work, sought_pair *sought) {
+    LW_TRY(shard_number(work->command->operands[0], &sought->id));
+    LW_TRY(lw_operate_shards(work->client, seek_pair, sought));
+    if (!sought->found) {
+        return lw_fail(LW_INVALID_ARGUMENT, "there is no shard %" PRIu64, sought->id);
+    }
+    if (sought->right == 0) {
+        return lw_fail(LW_INVALID_ARGUMENT,
+                       "shard %" PRIu64 " is the last one: it has no right neighbour", sought->id);
+    }
+    return lw_operate_merge(work->client, lw_buffer_view(&sought->start), sought->right);
+}
+
+LW_YIELDS static lw_exit merge(lattice_work *work) {
+    sought_pair sought = {.start = lw_buffer_in(work->command->memory)};
+    lw_error_slot()->text[0] = '\0';
+    lw_status status = merge_shards(work, &sought);
+    lw_buffer_reset(&sought.start);
+    return told(work, status, "the shards were not merged");
 }
 
 /* ---- running ----------------------------------------------------------------------------------
@@ -331,4 +384,8 @@ LW_YIELDS lw_exit lw_command_move(lw_command *command) {
 
 LW_YIELDS lw_exit lw_command_transfer(lw_command *command) {
     return run(command, transfer);
+}
+
+LW_YIELDS lw_exit lw_command_merge(lw_command *command) {
+    return run(command, merge);
 }

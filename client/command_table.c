@@ -448,6 +448,14 @@ static const lw_command_spec commands[] = {
      "lathwork split user/5000\n"
      "lathwork split --hex 40 80 c0",
      lw_command_split},
+    {"merge", LW_GROUP_NODE, "SHARD", 1, 1, REACH, "have a shard take in its right neighbour",
+     "The two become one, which keeps the number of the left one. Copies nothing. Both have to be "
+     "on the same nodes, all of which are up: where they are not, it says so, and lathwork move "
+     "brings them together. Small neighbours that have little to do are merged by themselves after "
+     "a while.",
+     "lathwork shards\n"
+     "lathwork merge 1",
+     lw_command_merge},
     {"bench", LW_GROUP_NODE, "[WORKLOAD...]", 0, -1,
      REACH | BIT(ISOLATION) | BIT(RECORDS) | BIT(CLIENTS) | BIT(DURATION) | BIT(WORKLOAD) |
          BIT(HISTORY),

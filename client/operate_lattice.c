@@ -193,4 +193,15 @@ lw_status lw_operate_revoke(lw_client *client, const lw_revoke_request *request,
                             void *argument) {
     lw_error *outer = lw_client_enter(client);
     return lw_client_leave(outer, revoke(client, request, visit, argument));
+lw_status lw_operate_merge(lw_client *client, lw_bytes start, uint64_t right) {
+    lw_error *outer = lw_client_enter(client);
+    lw_bytes answer;
+    lw_buffer body = lw_buffer_in(client->env->memory);
+    lw_merge_request_encode(&(lw_merge_request){.right = right}, &body);
+    lw_status status = ask(client, LW_MESSAGE_MERGE, start, lw_buffer_view(&body), &answer);
+    lw_buffer_reset(&body);
+    if (status == LW_OK) {
+        (void)lw_routes_learn_all(&client->routes, answer);
+    }
+    return lw_client_leave(outer, status);
 }

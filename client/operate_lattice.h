@@ -32,6 +32,9 @@ LW_MUST_USE LW_YIELDS lw_status lw_operate_move(lw_client *client, lw_bytes star
 /* Has the leader of the shard that begins at `start` hand over to `node`. */
 LW_MUST_USE LW_YIELDS lw_status lw_operate_transfer(lw_client *client, lw_bytes start,
                                                     uint64_t node);
+/* Has the right neighbour of the shard that begins at `start` become part of it: `right`, or
+ * whichever it is (0). */
+LW_MUST_USE LW_YIELDS lw_status lw_operate_merge(lw_client *client, lw_bytes start, uint64_t right);
 
 /* Visits the tokens that the asked node knows of. */
 LW_MUST_USE LW_YIELDS lw_status lw_operate_tokens(

@@ -147,8 +147,11 @@ bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_desc
              node = node->next) {
             const shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
             lw_shard_descriptor held;
-            if (member->shard == shard || member->replica == NULL) {
+            if (member->shard == shard || (member->replica == NULL && !member->absorbed)) {
                 continue;
+            }
+            if (member->replica == NULL) {
+                return true; /* its keys are just becoming another one's */
             }
             lw_replica_descriptor(member->replica, &held);
             if (overlap(&held, range)) {

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Merging shards that are on several nodes: with nodes that fall at each step, leaders that change,
+ * and replicas that come late. */
+#include "tests/shard_lattice.h"
+
+static const lattice_shard one_shard[] = {
+    {.id = LW_ROOT_SHARD, .start = "", .end = "", .nodes = {1, 2, 3}}};
+
+static lattice_ask *split(lattice *in, const char *key) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_split_request_encode(&(lw_split_request){.key = lw_text(key)}, &body);
+    return lattice_call(in, LW_MESSAGE_SPLIT, key, &body);
+}
+
+static uint64_t id_at(lattice *in, const char *key) {
+    lw_shard_descriptor shard = {0};
+    uint64_t leader = lattice_leader(in, lw_text(key));
+    if (leader != 0) {
+        lw_replica_descriptor(lattice_replica(in, leader, lw_text(key)), &shard);
+    }
+    return shard.id;
+}
+
+static void merge_body(uint64_t right, lw_buffer *body) {
+    lw_merge_request_encode(&(lw_merge_request){.right = right}, body);
+}
+
+/* What holds "a" and what holds "z" become one, if they are not. */
+static void merge(lattice *in) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    merge_body(0, &body);
+    lw_status status = LW_UNAVAILABLE;
+    for (int attempt = 0; attempt < 40 && id_at(in, "a") != id_at(in, "z"); attempt++) {
+        lattice_ask *ask = lattice_call(in, LW_MESSAGE_MERGE, "a", &body);
+        status = ask->done ? ask->status : LW_TIMEOUT;
+        lattice_pass_ms(in, 200);
+    }
+    (void)status;
+    expect(in, id_at(in, "a") != 0 && id_at(in, "a") == id_at(in, "z"), "they are merged");
+}
+
+static uint64_t next_of(uint64_t leader) {
+    return leader % 3 + 1;
+}
+
+static void transfer(lattice *in, const char *key, uint64_t to) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_transfer_request_encode(&(lw_transfer_request){.node = to}, &body);
+    uint64_t until_ns = lw_world_now(in->world) + 20000 * LATTICE_MS;
+    while (lattice_leader(in, lw_text(key)) != to && lw_world_now(in->world) < until_ns) {
+        (void)lattice_call(in, LW_MESSAGE_TRANSFER, key, &body);
+        lattice_pass_ms(in, 50);
+    }
+    expect(in, lattice_leader(in, lw_text(key)) == to, "another node leads");
+}
+
+static void make_two(lattice *in) {
+    lattice_make(in, one_shard, 1);
+    lattice_write(in, "a", "1");
+    lattice_write(in, "z", "2");
+    expect(in, split(in, "m")->status == LW_OK, "it is split");
+    lattice_write(in, "y", "3");
+}
+
+static void one_shard_on(lattice *in, uint64_t id) {
+    expect(in, lw_shards_count(in->nodes[id].shards) == 1, "a node has one shard");
+}
+
+static void check_all(lattice *in) {
+    lattice_pass_ms(in, 3000);
+    for (uint64_t id = 1; id <= 3; id++) {
+        one_shard_on(in, id);
+    }
+    lattice_same_everywhere(in);
+}
+
+static void a_merge_happens_on_all_nodes_story(lattice *in) {
+    make_two(in);
+    merge(in);
+    lattice_write(in, "b", "4");
+    lattice_write(in, "x", "5");
+    check_all(in);
+    for (uint64_t id = 1; id <= 3; id++) {
+        lattice_crash(in, id);
+        lattice_write(in, "a", "7");
+        lattice_write(in, "z", "8");
+        lattice_boot(in, id);
+        one_shard_on(in, id);
+    }
+    expect_text(in, lattice_read(in, "y"), "3", "what was there");
+    check_all(in);
+    for (int round = 0; round < 3; round++) {
+        expect(in, split(in, round == 1 ? "p" : "m")->status == LW_OK, "it is split again");
+        lattice_write(in, "z", "9");
+        merge(in);
+    }
+    expect_text(in, lattice_read(in, "z"), "9", "and merged");
+    check_all(in);
+}
+static void a_merge_happens_on_all_nodes(void **state) {
+    (void)state;
+    lattice_hold(a_merge_happens_on_all_nodes_story, NULL);
+}
+
+static void both_come_to_be_led_by_one_node_story(lattice *in) {
+    make_two(in);
+    transfer(in, "z", next_of(lattice_leader(in, lw_text("a"))));
+    merge(in);
+    expect_text(in, lattice_read(in, "z"), "2", "it is read");
+    check_all(in);
+    expect(in, lw_world_marked(in->world, "replica.merge_leads_both") > 0, "one led both");
+}
+static void both_come_to_be_led_by_one_node(void **state) {
+    (void)state;
+    lattice_hold(both_come_to_be_led_by_one_node_story, NULL);
+}
+
+static const lattice_shard apart[] = {
+    {.id = LW_ROOT_SHARD, .start = "", .end = "m", .nodes = {1, 2, 3}},
+    {.id = 2, .start = "m", .end = "", .nodes = {1, 2, 4}},
+};
+
+static void shards_apart_are_not_merged_story(lattice *in) {
+    lattice_make(in, apart, 2);
+    lattice_write(in, "a", "1");
+    lattice_write(in, "z", "2");
+    lw_buffer body = lw_buffer_in(in->memory);
+    merge_body(0, &body);
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_MERGE, "a", &body);
+    expect(in, ask->done && ask->status == LW_INVALID_ARGUMENT, "it is refused");
+    lattice_write(in, "z", "3");
+    expect_text(in, lattice_read(in, "z"), "3", "both go on");
+}
+static void shards_apart_are_not_merged(void **state) {
+    (void)state;
+    lattice_hold(shards_apart_are_not_merged_story, NULL);
+}
+
+/* A replica that is away: nothing is frozen, or all is undone. */
+static void who_is_away_holds_a_merge_up_story(lattice *in) {
+    make_two(in);
+    uint64_t leader = lattice_leader(in, lw_text("a")), away = next_of(leader);
+    lw_buffer body = lw_buffer_in(in->memory);
+    merge_body(0, &body);
+    lattice_isolate(in, away, true);
+    lattice_ask *ask =
+        lattice_await(lattice_send_to(in, leader, LW_MESSAGE_MERGE, lw_text("a"), &body), 20000);
+    expect(in, ask->done && ask->status != LW_OK, "it is not merged");
+    lattice_write(in, "z", "4");
+    lattice_write(in, "a", "5");
+    expect(in, id_at(in, "a") != id_at(in, "z"), "there are two");
+    lattice_isolate(in, away, false);
+    lattice_pass_ms(in, 2000);
+    merge(in);
+    expect_text(in, lattice_read(in, "z"), "4", "then they are");
+    check_all(in);
+}
+static void who_is_away_holds_a_merge_up(void **state) {
+    (void)state;
+    lattice_hold(who_is_away_holds_a_merge_up_story, NULL);
+}
+
+/* ---- leaders that are lost, and nodes that fall ------------------------------------------------
+ */
+
+static uint32_t crash_step;
+static uint32_t crash_kind;
+
+static void steps(lattice *in, uint32_t count) {
+    for (uint32_t step = 0; step < count; step++) {
+        (void)lw_world_step(in->world);
+    }
+}
+
+/* Reads and writes of both go on, whoever is there. */
+static void a_fall_in_the_middle_story(lattice *in) {
+    make_two(in);
+    uint64_t leader = lattice_leader(in, lw_text("a"));
+    if (crash_kind % 2 == 1) {
+        lattice_pass_ms(in, 3000);
+    }
+    merge(in); /* so that it is led alike */
+    expect(in, split(in, "m")->status == LW_OK, "it is split");
+    leader = lattice_leader(in, lw_text("a"));
+    uint64_t victim = crash_kind < 3 ? leader : next_of(leader);
+    lw_buffer body = lw_buffer_in(in->memory);
+    merge_body(0, &body);
+    (void)lattice_send_to(in, leader, LW_MESSAGE_MERGE, lw_text("a"), &body);
+    steps(in, crash_step);
+    switch (crash_kind) {
+    case 0:
+    case 3:
+        lattice_crash(in, victim);
+        break;
+    case 1:
+    case 4:
+        lattice_isolate(in, victim, true);
+        break;
+    default:
+        for (uint64_t id = 1; id <= 3; id++) {
+            lattice_crash(in, id);
+        }
+        for (uint64_t id = 1; id <= 3; id++) {
+            lattice_boot(in, id);
+        }
+    }
+    lattice_write(in, "b", "4");
+    lattice_write(in, "x", "5");
+    lattice_pass_ms(in, unit_random_below(&in->chance, 2500));
+    if (crash_kind == 0 || crash_kind == 3) {
+        lattice_boot(in, victim);
+    } else {
+        lattice_isolate(in, victim, false);
+    }
+    lattice_write(in, "c", "6");
+    lattice_write(in, "w", "7");
+    expect_text(in, lattice_read(in, "a"), "1", "below");
+    expect_text(in, lattice_read(in, "z"), "2", "above");
+    expect_text(in, lattice_read(in, "b"), "4", "below, meanwhile");
+    expect_text(in, lattice_read(in, "x"), "5", "above, meanwhile");
+    merge(in);
+    expect_text(in, lattice_read(in, "w"), "7", "all is there");
+    check_all(in);
+}
+static void a_fall_in_the_middle_loses_nothing(void **state) {
+    (void)state;
+    for (crash_kind = 0; crash_kind < 5; crash_kind++) {
+        for (crash_step = 0; crash_step < 200; crash_step += 8) {
+            char failure[256];
+            lattice_tell(a_fall_in_the_middle_story, crash_step + crash_kind + 1, NULL, failure);
+            if (failure[0] != 0) {
+                fail_msg("kind %u, step %u: not as expected: %s", crash_kind, crash_step, failure);
+            }
+        }
+    }
+}
+
+/* Of several falls one leaves a shard frozen, and the next leader must find out. */
+static bool caught_with(const char *bug) {
+    for (crash_kind = 0; crash_kind < 5; crash_kind++) {
+        for (crash_step = 0; crash_step < 240; crash_step++) {
+            char failure[256];
+            lattice_tell(a_fall_in_the_middle_story, crash_step + crash_kind + 1, bug, failure);
+            if (failure[0] != 0) printf("%s kind %u step %u %s\n", bug, crash_kind, crash_step, failure);
+            if (failure[0] != 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+static void who_unfreezes_unasked_is_noticed(void **state) {
+    (void)state;
+    static const char *const bugs[] = {"merge.unfreeze_unasked", "merge.epoch_not_raised", "merge.before_all_froze", "merge.reads_while_frozen", "merge.tombstone_drops_data", "merge.marks_not_raised"};
+    for (int i = 0; i < 6; i++) printf("%s %d\n", bugs[i], caught_with(bugs[i]));
+}
+
+/* ---- replicas that come late ------------------------------------------------------------------- */
+
+/* A follower that hears of the merge only by a snapshot, and still has both. */
+static void a_snapshot_from_behind_a_merge_story(lattice *in) {
+    make_two(in);
+    merge(in);
+    expect(in, split(in, "m")->status == LW_OK, "it is split, and led by one");
+    uint64_t leader = lattice_leader(in, lw_text("a")), away = next_of(leader);
+    uint64_t before = lw_world_marked(in->world, "replica.merged");
+    lw_buffer body = lw_buffer_in(in->memory);
+    merge_body(0, &body);
+    (void)lattice_send_to(in, leader, LW_MESSAGE_MERGE, lw_text("a"), &body);
+    in->slow_ms[leader][away] = 300;
+    while (lw_world_marked(in->world, "replica.merged") == before && lw_world_step(in->world)) {
+    }
+    lattice_isolate(in, away, true);
+    in->slow_ms[leader][away] = 0;
+    merge(in);
+    expect(in, lw_shards_count(in->nodes[away].shards) == 2, "it has not heard of it");
+    char value[2048];
+    memset(value, 'v', sizeof(value) - 1);
+    value[sizeof(value) - 1] = 0;
+    for (int index = 0; index < 40; index++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "k%d", index);
+        lattice_write(in, key, value);
+    }
+    for (uint64_t id = 1; id <= 3; id++) {
+        if (id != away) {
+            lattice_shut(in, id); /* what is flushed is let go of by the log */
+            lattice_boot(in, id);
+        }
+    }
+    lattice_write(in, "a", "4");
+    lattice_pass_ms(in, 1000);
+    lattice_isolate(in, away, false);
+    lattice_pass_ms(in, 8000);
+    check_all(in);
+    expect_text(in, lattice_read(in, "z"), "2", "it is there");
+    expect(in, lw_world_marked(in->world, "shards.snapshot_covers_merged") > 0, "by a snapshot");
+    lattice_crash(in, away);
+    lattice_boot(in, away);
+    check_all(in);
+}
+static void a_snapshot_from_behind_a_merge(void **state) {
+    (void)state;
+    lattice_hold(a_snapshot_from_behind_a_merge_story, NULL);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_merge_happens_on_all_nodes),
+        cmocka_unit_test(both_come_to_be_led_by_one_node),
+        cmocka_unit_test(shards_apart_are_not_merged),
+        cmocka_unit_test(who_is_away_holds_a_merge_up),
+        cmocka_unit_test(a_fall_in_the_middle_loses_nothing),
+        cmocka_unit_test(who_unfreezes_unasked_is_noticed),
+        cmocka_unit_test(a_snapshot_from_behind_a_merge),
+    };
+    return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
+}
