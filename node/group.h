@@ -140,6 +140,9 @@ LW_MUST_USE lw_status lw_group_vouch(lw_group *group, uint64_t index, uint64_t t
  * proposer, if any, goes on at once. */
 void lw_group_pause(lw_group *group);
 void lw_group_resume(lw_group *group);
+/* Instead of that: what follows from the entry cannot be done here. Nothing is applied any more
+ * before a snapshot from behind it has replaced the tree. */
+void lw_group_stick(lw_group *group);
 
 /* ---- reading ------------------------------------------------------------------------------ */
 

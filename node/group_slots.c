@@ -195,8 +195,8 @@ static void leave_committed(lw_group *group) {
 }
 
 void group_apply(lw_group *group) {
-    while (group->applied < group->committed && !group->paused && !group->held && !group->dead &&
-           !group->halted) {
+    while (group->applied < group->committed && !group->paused && !group->held && !group->stuck &&
+           !group->dead && !group->halted) {
         if (apply_one(group, group->applied + 1) != LW_OK) {
             group_fail(group);
             return;
@@ -241,6 +241,12 @@ lw_status lw_group_vouch(lw_group *group, uint64_t index, uint64_t term) {
     }
     group_apply(group);
     return group->dead ? group->reason.status : LW_OK;
+}
+
+void lw_group_stick(lw_group *group) {
+    LW_ASSERT(group->paused);
+    group->paused = false;
+    group->stuck = true;
 }
 
 void lw_group_pause(lw_group *group) {

@@ -199,7 +199,7 @@ LW_YIELDS static lw_status renew(lw_group *group, const lw_group_snapshot *snaps
     group->installing = group->paused = false;
     if (status == LW_OK) {
         skip_to(group, snapshot);
-        group->held = false;
+        group->held = group->stuck = false;
     }
     return status;
 }
@@ -217,6 +217,7 @@ lw_status lw_group_install(lw_group *group, const lw_group_snapshot *snapshot,
         status = install(group, snapshot, ingest, argument);
         group->installing = group->paused = false;
         group->held = group->held && status != LW_OK;
+        group->stuck = group->stuck && status != LW_OK;
     } else if (snapshot->renews) {
         status = renew(group, snapshot, ingest, argument);
     } else {

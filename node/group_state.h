@@ -107,6 +107,7 @@ struct lw_group {
     bool started, paused, dead;
     bool installing; /* a snapshot */
     bool held;       /* nothing is applied before a snapshot has replaced the tree */
+    bool stuck;      /* ... nor can it, also if this node leads */
     bool halted;     /* nothing is done any more: the node stops, or replicas differ */
     bool leading;    /* the core leads; or alone */
     bool leads;      /* ... and what began the term is applied: serves. Alone: from the start */

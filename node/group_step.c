@@ -92,7 +92,8 @@ bool lw_group_may_change(const lw_group *group) {
 }
 
 lw_status lw_group_transfer(lw_group *group, uint64_t node) {
-    if (lw_group_leads(group) == 0 || group->raft == NULL) {
+    bool stuck = group->stuck && group->leading; /* it leads, and cannot serve */
+    if ((lw_group_leads(group) == 0 && !stuck) || group->raft == NULL) {
         return lw_fail(LW_UNAVAILABLE, "this node does not lead shard %llu, or nobody else can",
                        (unsigned long long)group->id);
     }

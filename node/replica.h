@@ -216,6 +216,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_replica_prepare_take_over(const lw_replica *l
                                                              lw_replica *right);
 /* In the turn in which the tree of `right` became part of that of `left`: so does what it knew. */
 void lw_replica_take_over(lw_replica *left, lw_replica *right);
+/* Or else: it can do nothing before a snapshot from behind that has replaced its tree. */
+void lw_replica_stick(lw_replica *left);
 /* Then: goes on applying. */
 void lw_replica_go_on_merged(lw_replica *left);
 

@@ -136,7 +136,7 @@ static bool tree_reaches(const lw_replica *replica, lw_bytes start) {
 
 lw_status replica_load_merges(lw_replica *replica) {
     lw_buffer value = lw_buffer_in(replica->env->memory);
-    replica->frozen = replica->absorbing = false;
+    replica->frozen = replica->absorbing = replica->tree_is_whole = false;
     lw_status status = lw_replica_kept(replica, frozen_name, &value);
     if (status == LW_OK) {
         status = take_frozen(replica, lw_buffer_view(&value));
@@ -273,6 +273,13 @@ void lw_replica_take_over(lw_replica *left, lw_replica *right) {
         replica_open_take_over(left, right);
     }
     LW_MARK(left->env, "replica.merged");
+}
+
+void lw_replica_stick(lw_replica *left) {
+    if (left->absorbing) {
+        left->absorbing = false;
+        lw_group_stick(left->group);
+    }
 }
 
 void lw_replica_go_on_merged(lw_replica *left) {

@@ -15,8 +15,8 @@
  * that the merge is committed, the right one is kept as it is, and does nothing, until the left one
  * has heard.
  *
- * A replica of the left one that finds no right one as it should be can never go on by itself: it is
- * thrown away, and comes anew (node/shards_repair.c). It may come by a snapshot from behind a merge
+ * A replica of the left one that finds no right one as it should be can never go on by itself: its
+ * tree is replaced, as if it were damaged (node/shards_repair.c). It may come by a snapshot from behind a merge
  * in any case: that holds the keys of shards that may still be here (hazard R11). Whatever is at a
  * key where a shard began, in a range of a higher version than that shard's, is what became of it,
  * since the versions of what a key lies in only rise. So these are known to be part of what comes,
@@ -206,10 +206,14 @@ static lw_status part_is_missing(lw_shards *shards, lw_replica *left, uint64_t r
                    "shard %" PRIu64 " is to be merged into another one, and is not on this node as "
                    "it has to be",
                    right);
-    if (!shards->serving) {
-        return shards->others.ask != NULL ? LW_UNAVAILABLE : LW_CORRUPTION;
+    if (shards->others.ask == NULL) {
+        return LW_CORRUPTION;
     }
-    return shards_damaged(shards, left) ? LW_UNAVAILABLE : LW_CORRUPTION;
+    lw_replica_stick(left);
+    if (shards->serving) { /* else the start does so later */
+        (void)shards_damaged(shards, left);
+    }
+    return LW_UNAVAILABLE;
 }
 
 LW_YIELDS static lw_status absorb(lw_shards *shards, lw_replica *left) {
@@ -331,10 +335,11 @@ void shards_mend_merges(lw_shards *shards) {
     for (uint32_t index = 0; index < shards->count; index++) {
         shards_member *member = shards->sorted[index];
         if (member->lacks_part) {
-            lw_replica_merge what;
             member->lacks_part = false;
-            (void)lw_replica_absorbs(member->replica, &what);
-            (void)part_is_missing(shards, member->replica, what.right);
+            (void)!lw_fail(LW_CORRUPTION, "a shard that is to be merged into shard %" PRIu64
+                                          " is not on this node as it has to be",
+                           member->shard);
+            (void)shards_damaged(shards, member->replica);
         }
     }
 }

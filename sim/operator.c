@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Operators: a process that asks what people ask on the command line, while everything goes on:
- * nodes drain and fill again, shards move, leaders hand over, a node leaves for good. In the peace
+ * nodes drain and fill again, shards move and are merged, leaders hand over, a node leaves for good. In the peace
  * it sets right what it began, so that it is known what should come of it. */
 #include "client/client.h"
 #include "client/operate_lattice.h"
@@ -65,6 +65,15 @@ LW_YIELDS static void move_shard(operator_fiber *self) {
     }
 }
 
+/* Mostly of shards that are not on the same nodes, or have changed meanwhile: then it is refused. */
+LW_YIELDS static void merge_shard(operator_fiber *self) {
+    uint8_t key[KEY_MAX];
+    lw_bytes start;
+    if (draw_shard(self, key, &start)) {
+        (void)!lw_operate_merge(self->client, start, 0);
+    }
+}
+
 LW_YIELDS static void drain_node(operator_fiber *self) {
     lw_sim_member *node = draw_node(self);
     if (node->id == 0 || node->out || node->leaving) {
@@ -94,7 +103,9 @@ LW_YIELDS static void have_node_leave(operator_fiber *self) {
 
 LW_YIELDS static void ask_something(operator_fiber *self) {
     uint64_t choice = below(self->env, 20);
-    if (choice < 13) {
+    if (choice < 5) {
+        merge_shard(self);
+    } else if (choice < 13) {
         move_shard(self);
     } else if (choice < 19) {
         drain_node(self);

@@ -318,6 +318,48 @@ static bool dispensable_to(const lw_replica *replica, uint64_t node) {
     return voters >= 3 && others > voters / 2;
 }
 
+static const lw_replica *server_from(const lw_sim_trial *it, lw_bytes key) {
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        const lw_shards *shards = lw_sim_shards_of(&it->nodes[place]);
+        for (uint32_t index = 0; shards != NULL && index < lw_shards_count(shards); index++) {
+            lw_shard_descriptor shard;
+            const lw_replica *replica = lw_shards_at(shards, index);
+            lw_replica_descriptor(replica, &shard);
+            if (lw_replica_leads(replica) && lw_equal(shard.start, key)) {
+                return replica;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Whether some shard that is served now holds each key: then one that nobody has became part of
+ * another. */
+static bool all_is_served(const lw_sim_trial *it) {
+    lw_shard_descriptor shard = {0};
+    for (uint32_t count = 0; count < LW_SIM_WATCHED_MAX; count++) {
+        const lw_replica *replica = server_from(it, shard.end);
+        if (replica == NULL) {
+            return false;
+        }
+        lw_replica_descriptor(replica, &shard);
+        if (shard.end.size == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool lw_sim_watch_absent(const lw_sim_trial *it, uint64_t shard) {
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        const lw_shards *shards = lw_sim_shards_of(&it->nodes[place]);
+        if (shards != NULL && lw_shards_find(shards, shard) != NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool lw_sim_watch_dispensable(lw_sim_trial *it, uint32_t node) {
     for (uint32_t index = 0; index < it->watch.shard_count; index++) {
         bool served = false;
@@ -333,7 +375,8 @@ bool lw_sim_watch_dispensable(lw_sim_trial *it, uint32_t node) {
                 }
             }
         }
-        if (!served) {
+        if (!served && (!lw_sim_watch_absent(it, it->watch.shards[index].shard) ||
+                        !all_is_served(it))) {
             return false;
         }
     }

@@ -24,7 +24,7 @@
 
 struct lw_sim_trial;
 
-enum { LW_SIM_WATCHED_MAX = 128, LW_SIM_WATCHED_NODES_MAX = 7, LW_SIM_WATCHED_ENTRIES = 64 };
+enum { LW_SIM_WATCHED_MAX = 160, LW_SIM_WATCHED_NODES_MAX = 7, LW_SIM_WATCHED_ENTRIES = 64 };
 
 /* What a node has shown of its replica of a shard. */
 typedef struct lw_sim_replica_past {
@@ -69,6 +69,8 @@ void lw_sim_watch_begin(struct lw_sim_trial *it);
 void lw_sim_watch_print(const struct lw_sim_trial *it, lw_buffer *text);
 /* The disk of this one of the nodes is gone, and with it all it has shown. */
 void lw_sim_watch_forget(struct lw_sim_trial *it, uint32_t node);
+/* Whether no node that runs has a replica of it. */
+bool lw_sim_watch_absent(const struct lw_sim_trial *it, uint64_t shard);
 /* Whether every shard that is known has, on the disks of other nodes, a majority of voters whose
  * set is not about to change: then this node's disk may be lost. */
 bool lw_sim_watch_dispensable(struct lw_sim_trial *it, uint32_t node);

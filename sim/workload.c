@@ -9,7 +9,7 @@ enum {
     LIST_WINDOW = 6,
     BOTH_PERCENT = 15, /* of the runs have transactions of both isolations */
     STRICT_PERCENT = 60,
-    SPLITS_MAX = 8,
+    SPLITS_MAX = 14,
 };
 
 /* Some hurry, and some outlive their locks. */

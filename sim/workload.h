@@ -28,7 +28,8 @@
  *
  * Forgery (sim/workload_forgery.c): a client that makes timestamps up. It must be refused.
  *
- * Split (sim/workload_split.c): shards are split, up to eight times in a run. */
+ * Split (sim/workload_split.c): shards are split and merged, up to
+ * SPLITS_MAX times in a run. */
 #ifndef LW_WORKLOAD_H
 #define LW_WORKLOAD_H
 

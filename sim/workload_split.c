@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Somebody splits shards while others work: at a list or row that is hot, between the accounts of
+/* Somebody splits shards, and merges them again, while others work: at a list or row that is hot, between the accounts of
  * the bank, the rows of a constraint, a client's own keys. */
 #include "sim/workload_private.h"
 
@@ -35,6 +35,18 @@ static lw_bytes choose_key(lw_env *env, const lw_workload *workload, char key[WO
     return lw_view(key, (size_t)size);
 }
 
+/* The shard of the key takes in its right neighbour, if it has one. */
+LW_YIELDS static void merge_behind(lw_env *env, lw_client *client, lw_bytes key) {
+    lw_buffer body = lw_buffer_in(env->memory);
+    lw_merge_request_encode(&(lw_merge_request){.right = 0}, &body);
+    lw_reply reply;
+    lw_error *outer = lw_client_enter(client);
+    lw_status status = lw_client_call(client, LW_MESSAGE_MERGE, key, lw_buffer_view(&body),
+                                      lw_client_deadline(client, 0), &reply, NULL);
+    (void)!lw_client_leave(outer, status); /* there may be none, or it is elsewhere */
+    lw_buffer_reset(&body);
+}
+
 void workload_run_split(lw_env *env, lw_workload_client *self, lw_client *client) {
     lw_workload *workload = self->workload;
     if (workload->splits_left == 0) {
@@ -43,6 +55,10 @@ void workload_run_split(lw_env *env, lw_workload_client *self, lw_client *client
     workload->splits_left--;
     char name[WORKLOAD_KEY_SIZE];
     lw_bytes key = choose_key(env, workload, name);
+    if (workload_below(env, 5) < 2) {
+        merge_behind(env, client, key);
+        return;
+    }
     lw_split_request request = {.key = key};
     lw_buffer body = lw_buffer_in(env->memory);
     lw_split_request_encode(&request, &body);
