@@ -193,6 +193,8 @@ lw_status lw_operate_revoke(lw_client *client, const lw_revoke_request *request,
                             void *argument) {
     lw_error *outer = lw_client_enter(client);
     return lw_client_leave(outer, revoke(client, request, visit, argument));
+}
+
 lw_status lw_operate_merge(lw_client *client, lw_bytes start, uint64_t right) {
     lw_error *outer = lw_client_enter(client);
     lw_bytes answer;

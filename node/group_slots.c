@@ -227,9 +227,9 @@ lw_status lw_group_vouch(lw_group *group, uint64_t index, uint64_t term) {
     }
     if (index > group->durable || group_slot_at(group, index)->term != term || group->halted ||
         group->dead || group->paused) {
-        return lw_fail(LW_UNAVAILABLE, "the log of shard %llu does not have entry %llu of term %llu",
-                       (unsigned long long)group->id, (unsigned long long)index,
-                       (unsigned long long)term);
+        return lw_fail(
+            LW_UNAVAILABLE, "the log of shard %llu does not have entry %llu of term %llu",
+            (unsigned long long)group->id, (unsigned long long)index, (unsigned long long)term);
     }
     LW_MARK(group->env, "group.vouched_for");
     if (group->replay != NULL) {

@@ -18,7 +18,8 @@
  * dead, nothing is answered any more but errors, and the node stops. P6. A split is an entry in the
  * parent's log, and has happened once that is durable: what follows from it, in the tree and in the
  * log of the child, is done before the next entry is applied, or else by the next start. The steps
- * are in node/replica_split.c. A merge is one in the log of the left shard: node/replica_merge.c. */
+ * are in node/replica_split.c. A merge is one in the log of the left shard: node/replica_merge.c.
+ */
 #ifndef LW_REPLICA_H
 #define LW_REPLICA_H
 

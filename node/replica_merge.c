@@ -11,15 +11,15 @@
  *   4. ENTRY_MERGE in *L*'s log: its new descriptor, of a range version above both; which entry
  *      froze *R*; and a record that *R* was absorbed. Void in another epoch of *L*. Once it is
  *      durable the merge has happened.
- *   5. Each replica of *L* that applies it pauses, and *R*'s tree becomes part of its own: the steps
- *      of that are in node/shards_merge.c. In the same turn *L* takes its descriptor, and what *R*
+ *   5. Each replica of *L* that applies it pauses, and *R*'s tree becomes part of its own: the
+ * steps of that are in node/shards_merge.c. In the same turn *L* takes its descriptor, and what *R*
  *      knew of open transactions; its read marks rise above all that *R* has answered (hazard T4).
  *
  * When it comes to nothing behind step 2, or nobody is left who knows, *R* has to go on. Whoever
  * leads it then (`thaw`) asks whoever holds the key at which *L* began: MERGED. The record of step
- * 4 answers yes. Else *L*'s range version is raised, unless it has been since, so that no ENTRY_MERGE
- * that may still be on its way, in a log that wins an election later, ever counts; when that is
- * applied the answer is no, for good. Only then ENTRY_UNFREEZE goes into *R*'s log.
+ * 4 answers yes. Else *L*'s range version is raised, unless it has been since, so that no
+ * ENTRY_MERGE that may still be on its way, in a log that wins an election later, ever counts; when
+ * that is applied the answer is no, for good. Only then ENTRY_UNFREEZE goes into *R*'s log.
  *
  * Records, by the start key of their shard
  *   frozen            of R: R u64 · L u64 · L's range version u64 · L's start key
@@ -40,10 +40,10 @@ enum {
     FROZEN_SIZE = 3 * 8,
     MERGE_SIZE = 3 * 8,
     NAME_SIZE = 32,
-    FREEZE_MS = 5000,     /* for all steps, unless the request gives less */
-    LAG_MAX = 256,        /* entries that a replica may lack when it begins */
-    THAW_PAUSE_MS = 200,  /* between two attempts */
-    LEAD_PAUSE_MS = 20,   /* until another look whether R is led here */
+    FREEZE_MS = 5000,    /* for all steps, unless the request gives less */
+    LAG_MAX = 256,       /* entries that a replica may lack when it begins */
+    THAW_PAUSE_MS = 200, /* between two attempts */
+    LEAD_PAUSE_MS = 20,  /* until another look whether R is led here */
     DAWDLE_NS = 100 * 1000 * 1000,
 };
 #define NS_PER_MS UINT64_C(1000000)
@@ -209,8 +209,8 @@ lw_status replica_merge_applied(lw_replica *replica, const lw_group_entry *entry
         }
     }
     if (!described || !found) {
-        return lw_fail(LW_CORRUPTION, "the entry that merges a shard into shard %" PRIu64
-                                      " is not well-formed",
+        return lw_fail(LW_CORRUPTION,
+                       "the entry that merges a shard into shard %" PRIu64 " is not well-formed",
                        replica->options.shard);
     }
     replica_take_past(replica, batch);
@@ -237,9 +237,9 @@ bool lw_replica_absorbs(const lw_replica *replica, lw_replica_merge *what) {
 
 lw_status lw_replica_vouch(lw_replica *replica, uint64_t index, uint64_t term) {
     LW_TRY(lw_group_vouch(replica->group, index, term));
-    return replica->frozen ? LW_OK
-                           : lw_fail(LW_UNAVAILABLE, "shard %" PRIu64 " is not frozen",
-                                     replica->options.shard);
+    return replica->frozen
+               ? LW_OK
+               : lw_fail(LW_UNAVAILABLE, "shard %" PRIu64 " is not frozen", replica->options.shard);
 }
 
 /* Who serves knows what is open; any other account is none. */
@@ -449,8 +449,8 @@ lw_status replica_merged_request(replica_call *call, lw_bytes body, lw_buffer *r
 
 /* The two, and what is made of them. */
 typedef struct merging {
-    replica_call *call;  /* of L */
-    replica_call other;  /* of R: it stays as long as this is open */
+    replica_call *call; /* of L */
+    replica_call other; /* of R: it stays as long as this is open */
     lw_replica *left, *right;
     uint64_t deadline_ns;
     lw_replica_merge frozen; /* by which entry */
@@ -474,7 +474,8 @@ static lw_status check_members(const lw_replica *left, const lw_replica *right) 
     for (uint32_t index = 0; index < of_left.count; index++) {
         if (of_left.replicas[index].role != LW_REPLICA_VOTER ||
             of_right.replicas[index].role != LW_REPLICA_VOTER) {
-            return lw_fail(LW_UNAVAILABLE, "replicas of one of the shards are being moved: ask again");
+            return lw_fail(LW_UNAVAILABLE,
+                           "replicas of one of the shards are being moved: ask again");
         }
     }
     return LW_OK;
@@ -532,8 +533,8 @@ LW_YIELDS static lw_status lead_right(merging *work) {
     lw_buffer body = lw_buffer_in(right->env->memory), reply = body;
     lw_transfer_request_encode(&(lw_transfer_request){.node = options->node}, &body);
     lw_bytes start = lw_arena_copy(&work->call->arena, right->descriptor.start);
-    lw_status status = options->ask(options->argument, LW_MESSAGE_TRANSFER, start,
-                                    lw_buffer_view(&body), &reply);
+    lw_status status =
+        options->ask(options->argument, LW_MESSAGE_TRANSFER, start, lw_buffer_view(&body), &reply);
     lw_buffer_reset(&body);
     lw_buffer_reset(&reply);
     while (status == LW_OK && !right->serving && !right->closing && !right->dead &&
@@ -651,7 +652,8 @@ LW_YIELDS static lw_status propose_merge(merging *work) {
     LW_TRY(replica_call_gate(work->call));
     if (!work->right->frozen ||
         work->right->frozen_into.range_version != left->descriptor.epoch.range_version) {
-        return lw_fail(LW_UNAVAILABLE, "the shards changed while they were being merged: ask again");
+        return lw_fail(LW_UNAVAILABLE,
+                       "the shards changed while they were being merged: ask again");
     }
     lw_buffer batch = lw_buffer_in(left->env->memory);
     replica_proposal proposal = {.base = {.term = replica_leadership_of(work->call)}};
@@ -686,8 +688,8 @@ LW_YIELDS static lw_status merge_latched(merging *work) {
 LW_YIELDS static lw_status merge_frozen(merging *work) {
     lw_replica *left = work->left;
     if (!LW_BUG(left->env, "merge.before_all_froze")) {
-        LW_TRY(left->options.await_applied(left->options.argument, &work->frozen,
-                                           work->deadline_ns));
+        LW_TRY(
+            left->options.await_applied(left->options.argument, &work->frozen, work->deadline_ns));
     }
     latch_all(work->call);
     LW_TRY(replica_latch(work->call));

@@ -156,11 +156,11 @@ struct lw_replica {
     uint32_t splits;        /* entries applied that split it, or merged another one into it */
     bool tree_is_whole;     /* the last of them has not been done to the tree yet */
     replica_frozen frozen_into;
-    bool frozen;   /* it is about to become part of another shard: nobody is served */
-    bool merging;  /* ... as a request here wants, which sees to it */
-    bool thawing;  /* ... else a fiber does */
-    replica_merge absorbs; /* the last one that became part of it: not yet, while ... */
-    bool absorbing;        /* ... this holds, and the group is paused */
+    bool frozen;             /* it is about to become part of another shard: nobody is served */
+    bool merging;            /* ... as a request here wants, which sees to it */
+    bool thawing;            /* ... else a fiber does */
+    replica_merge absorbs;   /* the last one that became part of it: not yet, while ... */
+    bool absorbing;          /* ... this holds, and the group is paused */
     lw_buffer absorbs_shard; /* the descriptor from then on; empty: it has it */
     uint32_t sending_splits[SNAPSHOTS_SENT_MAX]; /* `splits` when the sending began */
     uint64_t sending_to[SNAPSHOTS_SENT_MAX];     /* nodes that are sent snapshots; 0: none */

@@ -295,13 +295,13 @@ lw_status lw_shards_snapshot_install(void *argument, const lw_snapshot_arrival *
     LW_TRY(check_arrival(shards, arrived));
     LW_TRY(lw_replica_snapshot_shard(arrived->head, arrived->shard, &told));
     LW_TRY(end_beneath(shards, arrived, &told));
-    lw_replica_snapshot snapshot = {
-        .index = arrived->index,
-        .term = arrived->term,
-        .head = arrived->head,
-        .directory = arrived->directory,
-        .drops = beneath,
-        .drop_count = shards_ended_beneath(shards, &told, beneath, BENEATH_MAX)};
+    lw_replica_snapshot snapshot = {.index = arrived->index,
+                                    .term = arrived->term,
+                                    .head = arrived->head,
+                                    .directory = arrived->directory,
+                                    .drops = beneath,
+                                    .drop_count =
+                                        shards_ended_beneath(shards, &told, beneath, BENEATH_MAX)};
     lw_status status =
         lw_replica_install(shards_member_of(shards, arrived->shard)->replica, &snapshot);
     if (status == LW_OK) {

@@ -2,13 +2,13 @@
 /* Merging, as far as it is about more than one replica: the last step of node/replica_merge.c, in
  * which the right one of two becomes part of the left one on this node.
  *
- *   1. the right one has applied the entry that froze it. After a crash it may not know that this is
- *      committed; the entry in the left one's log was made only because it is
+ *   1. the right one has applied the entry that froze it. After a crash it may not know that this
+ * is committed; the entry in the left one's log was made only because it is
  *   2. it ends. What its transactions have open is known, or is counted
- *   3. a tombstone says that it is part of the left one, durably: entries of a group that has neither
- *      a tree nor a tombstone are damage. Such a tombstone does not drop the tree
- *   4. the trees are merged, by one edit of the catalog. In the same turn: what lw_replica_take_over
- *      does, and the right one is not here any more
+ *   3. a tombstone says that it is part of the left one, durably: entries of a group that has
+ * neither a tree nor a tombstone are damage. Such a tombstone does not drop the tree
+ *   4. the trees are merged, by one edit of the catalog. In the same turn: what
+ * lw_replica_take_over does, and the right one is not here any more
  *
  * A crash before 4 leaves two trees, and a left one whose descriptor says more than its tree holds:
  * the start does what is missing, before anything behind is applied. If the start does not know yet
@@ -16,11 +16,11 @@
  * has heard.
  *
  * A replica of the left one that finds no right one as it should be can never go on by itself: its
- * tree is replaced, as if it were damaged (node/shards_repair.c). It may come by a snapshot from behind a merge
- * in any case: that holds the keys of shards that may still be here (hazard R11). Whatever is at a
- * key where a shard began, in a range of a higher version than that shard's, is what became of it,
- * since the versions of what a key lies in only rise. So these are known to be part of what comes,
- * are ended, and their trees go with the edit that brings it.
+ * tree is replaced, as if it were damaged (node/shards_repair.c). It may come by a snapshot from
+ * behind a merge in any case: that holds the keys of shards that may still be here (hazard R11).
+ * Whatever is at a key where a shard began, in a range of a higher version than that shard's, is
+ * what became of it, since the versions of what a key lies in only rise. So these are known to be
+ * part of what comes, are ended, and their trees go with the edit that brings it.
  *
  * A replica of the right one that nobody tells, since this node lost the left one before it came to
  * the merge, is found by the same rule. */
@@ -53,7 +53,8 @@ lw_replica *shards_beginning(void *argument, lw_bytes key) {
 }
 
 /* Whether another node's replica has come so far. */
-LW_YIELDS static bool has_applied(lw_shards *shards, uint64_t node, const lw_replica_merge *frozen) {
+LW_YIELDS static bool has_applied(lw_shards *shards, uint64_t node,
+                                  const lw_replica_merge *frozen) {
     lw_shard_descriptor told;
     uint64_t applied = 0;
     lw_buffer reply = lw_buffer_in(shards->env->memory);
@@ -110,10 +111,9 @@ void shards_thawed(void *argument) {
 static bool in_between(const lw_shards *shards, uint64_t shard) {
     const shards_member *member = shards_member_of(shards, shard);
     uint64_t left;
-    return member != NULL && (member->absorbed ||
-                              (member->replica != NULL && !member->leaving &&
-                               lw_replica_leads(member->replica) &&
-                               lw_replica_frozen(member->replica, &left)));
+    return member != NULL && (member->absorbed || (member->replica != NULL && !member->leaving &&
+                                                   lw_replica_leads(member->replica) &&
+                                                   lw_replica_frozen(member->replica, &left)));
 }
 
 void shards_await_merge(lw_shards *shards, uint64_t shard, uint32_t timeout_ms) {
@@ -296,8 +296,8 @@ static shards_member *next_left_over(const lw_shards *shards) {
         for (lw_map_node *node = shards->by_id.buckets[index]; node != NULL; node = node->next) {
             shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
             if (member->absorbed &&
-                lw_store_tree(shards->options.store,
-                              shards_past_of(shards, member->shard)->into) == NULL) {
+                lw_store_tree(shards->options.store, shards_past_of(shards, member->shard)->into) ==
+                    NULL) {
                 return member;
             }
         }
@@ -336,8 +336,9 @@ void shards_mend_merges(lw_shards *shards) {
         shards_member *member = shards->sorted[index];
         if (member->lacks_part) {
             member->lacks_part = false;
-            (void)!lw_fail(LW_CORRUPTION, "a shard that is to be merged into shard %" PRIu64
-                                          " is not on this node as it has to be",
+            (void)!lw_fail(LW_CORRUPTION,
+                           "a shard that is to be merged into shard %" PRIu64
+                           " is not on this node as it has to be",
                            member->shard);
             (void)shards_damaged(shards, member->replica);
         }
@@ -453,7 +454,8 @@ void shards_forget_beneath(lw_shards *shards, const uint64_t *ids, uint32_t coun
     }
 }
 
-/* ---- replicas that nobody tells --------------------------------------------------------------- */
+/* ---- replicas that nobody tells ---------------------------------------------------------------
+ */
 
 /* Whether a replica here is, or may be, the one that it becomes part of. */
 static bool neighbour_is_here(const lw_shards *shards, const lw_replica *replica) {

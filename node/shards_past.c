@@ -57,8 +57,8 @@ static bool is_merged(const lw_log_record *record) {
 }
 
 static bool is_tombstone(const lw_log_record *record) {
-    bool gone = record->payload.size == GONE_SIZE &&
-                record->payload.data[GONE_SIZE - 1] == GONE_MARK;
+    bool gone =
+        record->payload.size == GONE_SIZE && record->payload.data[GONE_SIZE - 1] == GONE_MARK;
     return record->kind == LW_LOG_STATE && (gone || is_merged(record));
 }
 

@@ -38,9 +38,9 @@ typedef struct shards_member {
     bool repairing;           /* it is damaged, or may differ from the others: a fiber sees to it */
     bool damaged;             /* ... damaged, since its last snapshot */
     bool nowhere_whole;       /* ... and so are those of all other voters: who reads is told */
-    bool absorbed;    /* ... as it has become part of another one, or is about to */
-    uint64_t beneath; /* ... of this one, by a snapshot of that; its tree goes with it */
-    bool lacks_part;  /* a shard that is to become part of it is not here as it has to be */
+    bool absorbed;            /* ... as it has become part of another one, or is about to */
+    uint64_t beneath;         /* ... of this one, by a snapshot of that; its tree goes with it */
+    bool lacks_part;          /* a shard that is to become part of it is not here as it has to be */
     bool anew; /* it takes the place of one that was thrown away, and waits for a snapshot */
 } shards_member;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Operators: a process that asks what people ask on the command line, while everything goes on:
- * nodes drain and fill again, shards move and are merged, leaders hand over, a node leaves for good. In the peace
- * it sets right what it began, so that it is known what should come of it. */
+ * nodes drain and fill again, shards move and are merged, leaders hand over, a node leaves for
+ * good. In the peace it sets right what it began, so that it is known what should come of it. */
 #include "client/client.h"
 #include "client/operate_lattice.h"
 #include "node/shards.h"
@@ -65,7 +65,8 @@ LW_YIELDS static void move_shard(operator_fiber *self) {
     }
 }
 
-/* Mostly of shards that are not on the same nodes, or have changed meanwhile: then it is refused. */
+/* Mostly of shards that are not on the same nodes, or have changed meanwhile: then it is refused.
+ */
 LW_YIELDS static void merge_shard(operator_fiber *self) {
     uint8_t key[KEY_MAX];
     lw_bytes start;

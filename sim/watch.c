@@ -375,8 +375,8 @@ bool lw_sim_watch_dispensable(lw_sim_trial *it, uint32_t node) {
                 }
             }
         }
-        if (!served && (!lw_sim_watch_absent(it, it->watch.shards[index].shard) ||
-                        !all_is_served(it))) {
+        if (!served &&
+            (!lw_sim_watch_absent(it, it->watch.shards[index].shard) || !all_is_served(it))) {
             return false;
         }
     }

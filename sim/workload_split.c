@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Somebody splits shards, and merges them again, while others work: at a list or row that is hot, between the accounts of
- * the bank, the rows of a constraint, a client's own keys. */
+/* Somebody splits shards, and merges them again, while others work: at a list or row that is hot,
+ * between the accounts of the bank, the rows of a constraint, a client's own keys. */
 #include "sim/workload_private.h"
 
 #include "client/client.h"

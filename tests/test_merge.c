@@ -47,8 +47,8 @@ static asked *merge_at(bench *on, const char *key) {
 
 static uint64_t id_at(bench *on, const char *key) {
     lw_shard_descriptor shard;
-    lw_replica_descriptor(
-        lw_shards_at(on->shards, lw_shards_place(on->shards, lw_text(key))), &shard);
+    lw_replica_descriptor(lw_shards_at(on->shards, lw_shards_place(on->shards, lw_text(key))),
+                          &shard);
     return shard.id;
 }
 
