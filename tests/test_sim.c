@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The simulation as a test: some seeds of every scenario, each twice; fresh ones too; and planted
- * bugs, which must be found, in test_sim_bugs.c. Seeds that once failed for a real bug stay here
- * for ever.
- *
- * SIM_SEED names the first fresh seed; without it the clock does. */
-#include "sim/scenario.h"
-#include "tests/unit.h"
-
-#include <inttypes.h>
-#include <stdlib.h>
-#include <time.h>
+/* The simulation as a test: some seeds of every scenario, each twice. Fresh ones are in
+ * test_sim_fresh.c; planted bugs, which must be found, in test_sim_bugs.c. Seeds that once failed
+ * for a real bug stay here for ever. */
+#include "tests/sim_seeds.h"
 
 /* Under the sanitizers a run takes eight times as long, and one in four shows what they can show.
  */
@@ -18,7 +11,6 @@ enum { SHARE = 4 };
 #else
 enum { SHARE = 1 };
 #endif
-enum { FRESH_SEEDS = 4 };
 
 static int arm(void **state) {
     (void)state;
@@ -29,27 +21,10 @@ static int arm(void **state) {
 /* ---- seeds -------------------------------------------------------------------------------------
  */
 
-static uint64_t run_once(lw_memory *memory, const lw_scenario *scenario, uint64_t seed) {
-    lw_run_options options = {.scenario = scenario, .seed = seed, .report = stderr};
-    lw_run_result result;
-    lw_scenario_run(&options, memory, NULL, NULL, &result);
-    if (!result.passed) {
-        fail_msg("lathwork sim --scenario %s --seed %" PRIu64 ": %.*s", scenario->name, seed,
-                 (int)result.failures.size, (const char *)result.failures.data);
-    }
-    assert_true(result.damaged || result.committed > 0);
-    lw_buffer_reset(&result.failures);
-    return result.hash;
-}
-
 static void run_twice(const char *name, uint64_t seed) {
     const lw_scenario *scenario = lw_scenario_find(name);
     assert_non_null(scenario);
-    lw_memory *memory = lw_memory_open();
-    uint64_t hash = run_once(memory, scenario, seed);
-    assert_true(run_once(memory, scenario, seed) == hash);
-    assert_int_equal(lw_memory_used(memory), 0); /* a run leaves nothing behind */
-    lw_memory_close(memory);
+    sim_run_twice(scenario, seed);
 }
 
 static void run_seeds(const char *name, uint64_t first, uint64_t count) {
@@ -146,18 +121,6 @@ static void write_skew_shows_at_snapshot_isolation_and_never_at_strict(void **st
     assert_true(broken > 0);
 }
 
-static void fresh_seeds_pass(void **state) {
-    (void)state;
-    const char *given = getenv("SIM_SEED");
-    uint64_t first = given != NULL ? strtoull(given, NULL, 10) : (uint64_t)time(NULL);
-    print_message("fresh seeds from %" PRIu64 " on\n", first);
-    for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
-        if (one->lose_percent == 0) { /* those have seeds of their own above */
-            run_seeds(one->name, first, FRESH_SEEDS);
-        }
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(without_faults_everything_works),
@@ -166,7 +129,6 @@ int main(void) {
         cmocka_unit_test(rotten_bits_are_never_served),
         cmocka_unit_test(seeds_that_once_failed_still_pass),
         cmocka_unit_test(write_skew_shows_at_snapshot_isolation_and_never_at_strict),
-        cmocka_unit_test(fresh_seeds_pass),
     };
     return cmocka_run_group_tests(tests, arm, NULL) != 0 ? 1 : 0;
 }
