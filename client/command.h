@@ -96,6 +96,7 @@ typedef enum lw_flag_id {
     LW_FLAG_REPLICATION,
     LW_FLAG_CAPACITY,
     LW_FLAG_DEAD_AFTER,
+    LW_FLAG_HALTED,
     LW_FLAG_NODES,
     LW_FLAG_EXPIRES,
     LW_FLAG_REVOKE,

@@ -100,6 +100,9 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                             "LATHWORK_DEAD_AFTER",
                             "How long a node may be away before what it held is made anew "
                             "elsewhere."},
+    [LW_FLAG_HALTED] = {"halted", "WHAT", LW_KIND_CHOICE, "stay believe renew", "stay", NULL,
+                        "What becomes of shards whose replicas were found to differ, and halted: "
+                        "they stay so, or this node has them right, or another one has."},
     [LW_FLAG_NODES] = {"nodes", "COUNT", LW_KIND_NUMBER, NULL, "3", NULL,
                        "How many nodes; also -n."},
     [LW_FLAG_EXPIRES] = {"expires", "TIME", LW_KIND_DURATION, NULL, "24h", NULL,
@@ -308,7 +311,7 @@ static const lw_command_spec commands[] = {
      lw_command_shell},
     {"start", LW_GROUP_NODE, "", 0, 0,
      NODE | BIT(DATA) | BIT(QUIET) | BIT(JOIN) | BIT(TOKEN_FILE) | BIT(BUS_LISTEN) | BIT(ZONE) |
-         BIT(NAME) | BIT(CAPACITY),
+         BIT(NAME) | BIT(CAPACITY) | BIT(HALTED),
      "run a node",
      "Opens the folder, makes it if it is absent, and serves until SIGINT or SIGTERM. Standard "
      "output tells where it listens, and how another node joins it; standard error has the log, "

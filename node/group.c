@@ -77,6 +77,26 @@ void lw_group_suspend(lw_group *group) {
     }
 }
 
+uint64_t lw_group_halt(lw_group *group, uint64_t index) {
+    LW_ASSERT(index != 0);
+    group->halted_at = index;
+    if (!group->dead) {
+        group_append_state(group);
+    }
+    lw_group_stop(group);
+    return group->position;
+}
+
+uint64_t lw_group_halted_at(const lw_group *group) {
+    return group->halted_at;
+}
+
+void lw_group_forgive(lw_group *group) {
+    LW_ASSERT(!group->started);
+    group->halted_at = 0;
+    group_append_state(group);
+}
+
 bool lw_group_digest(const lw_group *group, uint64_t index, uint64_t *digest) {
     const group_digest *own = &group->digests[index / GROUP_DIGEST_EVERY % GROUP_DIGESTS];
     *digest = own->value;
@@ -102,6 +122,7 @@ void group_append_state(lw_group *group) {
     lw_put_u64(payload + 8, group->start_index);
     lw_put_u64(payload + 16, group->start_term);
     lw_put_u64(payload + 24, group->votes_from);
+    lw_put_u64(payload + 32, LW_BUG(group->env, "group.halt_is_forgotten") ? 0 : group->halted_at);
     lw_log_record record = {.group = group->id,
                             .term = group->term,
                             .kind = LW_LOG_STATE,
@@ -139,7 +160,9 @@ void lw_group_start(lw_group *group) {
     group->started = true;
     group->released = group->options.index;
     lw_log_release(group->groups->log, group->id, group->released);
-    if (group->raft == NULL) {
+    if (group->halted_at != 0) {
+        group_halt(group);
+    } else if (group->raft == NULL) {
         lead_alone(group);
     } else {
         lw_raft_start(group->raft, lw_env_now(group->env));

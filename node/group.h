@@ -112,6 +112,13 @@ void lw_group_stop(lw_group *group);
 void lw_group_go_on(lw_group *group);
 /* This one is found to be wrong: as with `diverged`, also where it leads, which it does no more. */
 void lw_group_suspend(lw_group *group);
+/* Replicas differ at this entry, and nobody knows which is right: nothing is done any more, nor
+ * behind a start, once the log is durable up to what this returns. */
+uint64_t lw_group_halt(lw_group *group, uint64_t index);
+/* After replay: whether that is so, and since which entry; 0: it is not. */
+uint64_t lw_group_halted_at(const lw_group *group);
+/* Somebody does know: between replay and start. */
+void lw_group_forgive(lw_group *group);
 /* Nobody waits any more. */
 void lw_group_close(lw_group *group);
 /* The store died: as when the log does. `died` is not called. */

@@ -29,13 +29,15 @@ static void runs_add(group_replay *replay, uint64_t index, uint64_t term) {
 
 static lw_status replay_state(lw_group *group, const lw_log_record *record) {
     lw_bytes payload = record->payload;
-    if (payload.size != 0 && payload.size != GROUP_STATE_SIZE) {
+    if (payload.size != 0 && payload.size != GROUP_STATE_SIZE &&
+        payload.size != GROUP_STATE_SIZE_BEFORE) {
         return lw_fail(LW_CORRUPTION, "the state of shard %llu in the log is not well-formed",
                        (unsigned long long)group->id);
     }
     group->term = record->term;
     group->vote = payload.size == 0 ? 0 : lw_get_u64(payload.data);
     group->votes_from = payload.size == 0 ? 0 : lw_get_u64(payload.data + 24);
+    group->halted_at = payload.size < GROUP_STATE_SIZE ? 0 : lw_get_u64(payload.data + 32);
     if (payload.size != 0 && lw_get_u64(payload.data + 8) <= group->flushed) {
         group->start_index = lw_get_u64(payload.data + 8);
         group->start_term = lw_get_u64(payload.data + 16);

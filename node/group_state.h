@@ -17,12 +17,13 @@
  * committed. It gets one when others are to come in.
  *
  * A STATE record of the log has the term in its head, and as payload
- *   vote u64 · index u64 · term of that entry u64 · votes from u64
+ *   vote u64 · index u64 · term of that entry u64 · votes from u64 · halted u64
  * where vote is the node that was voted for in this term (0: none), and the last two say what stood
  * in front of the entries that the log still had when it was written: an entry that was flushed may
  * be in the log no more, and its term is needed all the same. Another record follows before an
- * entry of another term is let go of. The last one is lw_raft_options.votes_from. One of before
- * there was more than one node has no payload. */
+ * entry of another term is let go of. `Votes from` is that of lw_raft_options; `halted` the
+ * entry at which replicas were found to differ, and nobody knew which was right: 0 if not so. One
+ * of before there was more than one node has no payload. */
 #ifndef LW_GROUP_STATE_H
 #define LW_GROUP_STATE_H
 
@@ -31,7 +32,8 @@
 #include "node/group.h"
 
 enum {
-    GROUP_STATE_SIZE = 4 * 8,
+    GROUP_STATE_SIZE = 5 * 8,
+    GROUP_STATE_SIZE_BEFORE = 4 * 8, /* of before halts were durable */
     GROUP_TRAILER_SIZE = 8 + 1,
     GROUP_DIGEST_EVERY = 64, /* entries that a digest covers */
     GROUP_DIGESTS = 8,       /* of them that are remembered */
@@ -119,8 +121,9 @@ struct lw_group {
     uint64_t readable; /* reads of rounds up to this one may be served */
     lw_queue reading;
 
-    bool diverged;   /* ... halted for that reason, and may go on */
-    uint64_t judged; /* the index of a difference that somebody has looked into, or does */
+    bool diverged;      /* ... halted for that reason, and may go on */
+    uint64_t halted_at; /* durable: see above */
+    uint64_t judged;    /* the index of a difference that somebody has looked into, or does */
     uint64_t digest_from, digest; /* of the entries behind `digest_from`, in the present stretch */
     group_digest digests[GROUP_DIGESTS];
 

@@ -259,6 +259,7 @@ static LW_YIELDS lw_status open_node(start_work *work) {
         .capacity = command->flags[LW_FLAG_CAPACITY].number,
         .voters = voters[command->flags[LW_FLAG_REPLICATION].number],
         .dead_after_ms = command->flags[LW_FLAG_DEAD_AFTER].number,
+        .halted = (lw_halted)command->flags[LW_FLAG_HALTED].number,
         .died = died,
         .argument = work,
     };

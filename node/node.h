@@ -5,6 +5,7 @@
 #define LW_NODE_H
 
 #include "lattice/bus.h"
+#include "node/shards.h"
 
 typedef struct lw_node lw_node;
 
@@ -24,6 +25,7 @@ typedef struct lw_node_options {
     const char *name;       /* for people; NULL: the one it has, or a free one such as n4 */
     uint64_t capacity;      /* bytes it is meant for: its share goes by it; 0: as others */
     uint32_t voters;        /* replicas of each shard: 1, 3 or 5; 0: 3 */
+    lw_halted halted;       /* what becomes of replicas that differ: see node/shards_judge.c */
     uint64_t dead_after_ms; /* until what a lost node held is rebuilt elsewhere; 0: 5 minutes */
     uint64_t election_timeout_ms; /* the same on all nodes; 0: a second */
     uint32_t drift_ppm;           /* by which clocks may be fast or slow at most; 0: 2000 */

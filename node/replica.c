@@ -31,8 +31,8 @@ lw_status replica_runs(const lw_replica *replica) {
     if (replica->halted) {
         return lw_fail(
             LW_CORRUPTION,
-            "replicas of shard %llu differ, and no majority says which is right: nothing "
-            "of it is answered (see lathwork events)",
+            "replicas of shard %llu differ, and no majority says which is right: nothing of it is "
+            "answered (see lathwork events, and lathwork start --halted)",
             (unsigned long long)replica->options.shard);
     }
     if (replica->closing) {
@@ -580,9 +580,20 @@ void lw_replica_suspend(lw_replica *replica) {
     lw_group_suspend(replica->group);
 }
 
-void lw_replica_halt(lw_replica *replica) {
+void lw_replica_halt(lw_replica *replica, uint64_t index) {
     replica->halted = true;
-    lw_group_stop(replica->group);
+    uint64_t position = lw_group_halt(replica->group, index);
+    replica->background_count++;
+    (void)!lw_log_wait(replica->log, position); /* a log that died stops the node */
+    replica_background_end(replica);
+}
+
+bool lw_replica_halted(const lw_replica *replica) {
+    return lw_group_halted_at(replica->group) != 0;
+}
+
+void lw_replica_forgive(lw_replica *replica) {
+    lw_group_forgive(replica->group);
 }
 
 /* ---- looking -------------------------------------------------------------------------------- */

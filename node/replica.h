@@ -273,10 +273,14 @@ bool lw_replica_renews(const lw_replica *replica);
 void lw_replica_send_anew(lw_replica *replica, uint64_t node);
 /* What it has applied up to `index`: see lw_group_digest. */
 bool lw_replica_digest(const lw_replica *replica, uint64_t index, uint64_t *digest);
-/* After `differs`: it goes on; or it does nothing until it is closed; or for ever, in words. */
+/* After `differs`: it goes on; or it does nothing until it is closed; or for ever, in words: also
+ * behind a start, once this returns. */
 void lw_replica_go_on(lw_replica *replica);
 void lw_replica_suspend(lw_replica *replica);
-void lw_replica_halt(lw_replica *replica);
+LW_YIELDS void lw_replica_halt(lw_replica *replica, uint64_t index);
+/* Whether it has halted in an earlier run; and before its start: somebody knows which is right. */
+bool lw_replica_halted(const lw_replica *replica);
+void lw_replica_forgive(lw_replica *replica);
 
 typedef struct lw_replica_figures {
     uint64_t term, applied_index;

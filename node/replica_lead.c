@@ -287,7 +287,8 @@ lw_status replica_begin_child(lw_replica *replica, bool leads) {
 lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
     LW_ASSERT(replica->log == NULL);
     replica->log = log;
-    if (!at_once(replica)) {
+    replica->halted = lw_group_halted_at(replica->group) != 0;
+    if (replica->halted || !at_once(replica)) {
         LW_TRY(replica_load_past(replica));
         begin_later(replica);
         return LW_OK;

@@ -534,6 +534,7 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
     LW_TRY(finish_splits(shards));
     LW_TRY(check_coverage(shards));
     for (uint32_t index = 0; index < shards->count; index++) {
+        shards_halted_before(shards, shards->sorted[index]);
         LW_TRY(lw_replica_start(shards->sorted[index]->replica, log));
     }
     if (shards->dead) { /* a replica that does not lead needs nothing of a disk to start */
@@ -544,6 +545,7 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
     shards_mend_merges(shards);
     shards_split_start(shards);
     if (shards->others.ask != NULL) {
+        shards_repair_start(shards);
         shards_patrol(shards);
     }
     return LW_OK;

@@ -38,6 +38,13 @@ typedef struct lw_shards_others {
     void (*happened)(void *argument, const char *name, uint64_t shard, const char *text);
 } lw_shards_others;
 
+/* What becomes of replicas that halted because they differ (node/shards_judge.c). */
+typedef enum lw_halted {
+    LW_HALTED_STAYS,
+    LW_HALTED_IS_BELIEVED, /* this node has it right */
+    LW_HALTED_COMES_ANEW,  /* another one has */
+} lw_halted;
+
 typedef struct lw_shards_options {
     lw_env *env;
     lw_store *store;
@@ -45,8 +52,9 @@ typedef struct lw_shards_options {
     bool
         bootstrap; /* the folder is the first of its lattice: makes the root shard if it is empty */
     uint64_t shard_size; /* bytes from which a shard is split; 0: 128 MiB; UINT64_MAX: none is */
-    uint64_t election_timeout_ms;   /* see lw_groups_options; 0: a second */
-    uint32_t drift_ppm;             /* likewise; 0: 2000 */
+    uint64_t election_timeout_ms; /* see lw_groups_options; 0: a second */
+    uint32_t drift_ppm;           /* likewise; 0: 2000 */
+    lw_halted halted;
     const lw_shards_others *others; /* copied; NULL: a lone node */
     lw_gc *gc;                      /* outlives them; NULL: nothing is forgotten */
     /* The label of a session, for conflict messages; empty if unknown. */

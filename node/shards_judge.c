@@ -16,7 +16,10 @@
  * tombstone by which the next start does the rest: it forbids no replica in the same members.
  *
  * If no more than half of the voters agree, nobody can say who is right, and all halt, in words:
- * whatever any of them answered might be wrong. */
+ * whatever any of them answered might be wrong. They halt again behind a start, since nothing that
+ * could be compared outlasts one. Who knows which is right starts that node with --halted believe,
+ * and it goes on as it is; others, started with --halted renew, are taken for damaged, and get
+ * their trees from it (node/shards_repair.c). */
 #include "node/group.h"
 #include "node/shards_state.h"
 
@@ -217,9 +220,10 @@ LW_YIELDS static void halt(trial *job) {
         shards_say(
             job->shards, LW_LEVEL_ERROR, "halted", job->shard,
             "its replicas differ at entry %llu, and no majority says which is right: decide which "
-            "node has it right, and remove the data folders of the others",
+            "node has it right, start that one with --halted believe, the others with --halted "
+            "renew",
             (unsigned long long)job->index);
-        lw_replica_halt(member->replica);
+        lw_replica_halt(member->replica, job->index);
     }
 }
 
@@ -284,4 +288,30 @@ void shards_differs(void *argument, lw_replica *replica, uint64_t index) {
     member->repairing = true;
     shards->background_count++;
     lw_env_start(shards->env, "judge", judge_main, job);
+}
+
+/* ---- halted before ----------------------------------------------------------------------------
+ */
+
+void shards_halted_before(lw_shards *shards, shards_member *member) {
+    if (!lw_replica_halted(member->replica)) {
+        return;
+    }
+    switch (shards->options.halted) {
+    case LW_HALTED_STAYS:
+        LW_MARK(shards->env, "shards.still_halted");
+        member->repairing = true; /* nothing of it is looked at */
+        shards_say(shards, LW_LEVEL_ERROR, "halted", member->shard,
+                   "its replicas differed before the start: decide which node has it right, start "
+                   "that one with --halted believe, the others with --halted renew");
+        break;
+    case LW_HALTED_IS_BELIEVED:
+        shards_say(shards, LW_LEVEL_WARN, "believed", member->shard, "it goes on as it is here");
+        lw_replica_forgive(member->replica);
+        break;
+    case LW_HALTED_COMES_ANEW:
+        lw_replica_forgive(member->replica);
+        member->damaged = true;
+        break;
+    }
 }

@@ -222,6 +222,22 @@ LW_YIELDS static void repair_main(void *argument) {
     shards_background_end(shards);
 }
 
+static void begin(lw_shards *shards, shards_member *member) {
+    member->repairing = member->damaged = true;
+    shards->background_count++;
+    repair *job = lw_allocate_zero(shards->env->memory, sizeof(*job));
+    *job = (repair){.shards = shards, .shard = member->shard};
+    lw_env_start(shards->env, "repair", repair_main, job);
+}
+
+void shards_repair_start(lw_shards *shards) {
+    for (uint32_t index = 0; index < shards->count; index++) {
+        if (shards->sorted[index]->damaged) {
+            begin(shards, shards->sorted[index]);
+        }
+    }
+}
+
 bool shards_damaged(void *argument, lw_replica *replica) {
     lw_shards *shards = argument;
     lw_shard_descriptor shard;
@@ -235,11 +251,7 @@ bool shards_damaged(void *argument, lw_replica *replica) {
     if (!member->repairing) {
         LW_MARK(shards->env, "shards.damage_found");
         shards_say(shards, LW_LEVEL_ERROR, "damaged", shard.id, "%s", reason.text);
-        member->repairing = member->damaged = true;
-        shards->background_count++;
-        repair *job = lw_allocate_zero(shards->env->memory, sizeof(*job));
-        *job = (repair){.shards = shards, .shard = shard.id};
-        lw_env_start(shards->env, "repair", repair_main, job);
+        begin(shards, member);
     }
     return !member->nowhere_whole;
 }

@@ -185,6 +185,8 @@ void shards_grown(lw_shards *shards, uint64_t shard);
 
 /* Of lw_replica_options: damaged. */
 bool shards_damaged(void *shards, lw_replica *replica);
+/* Has the damaged replicas of before the start repaired. */
+void shards_repair_start(lw_shards *shards);
 /* The replica, or the one that takes its place, has its snapshot. */
 void shards_repaired(lw_shards *shards, uint64_t shard);
 /* A line of the log, and an event. */
@@ -200,6 +202,8 @@ LW_YIELDS void shards_pause(lw_shards *shards, uint64_t pause_ms);
 
 /* Of lw_replica_options: differs. */
 void shards_differs(void *shards, lw_replica *replica, uint64_t index);
+/* Between replay and start: what is to become of a replica that halted in an earlier run. */
+void shards_halted_before(lw_shards *shards, shards_member *member);
 /* Tells the other members that a replica here begins anew, so that whoever leads sends a snapshot.
  */
 void shards_announce(lw_shards *shards, const shards_member *member);

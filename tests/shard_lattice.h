@@ -34,6 +34,7 @@ typedef struct lattice_node {
     lw_gc *gc;
     uint32_t life; /* how often it was booted */
     bool bootstrap, open, done, died;
+    lw_halted halted; /* as it is booted */
     lw_status opened;
 } lattice_node;
 
@@ -416,6 +417,7 @@ static inline lw_status lattice_open_parts(lattice_node *node) {
                                  .store = node->store,
                                  .node = node->id,
                                  .bootstrap = node->bootstrap,
+                                 .halted = node->halted,
                                  .others = &others,
                                  .gc = node->gc,
                                  .session_label = lattice_label,

@@ -462,6 +462,45 @@ static void two_that_differ_halt_in_words_story(lattice *in) {
         lattice_await(lattice_send_to(in, 1, LW_MESSAGE_GET, lw_text(key_of(in, 0)), &body), 2500);
     expect(in, ask->done && ask->status == LW_CORRUPTION, "and say so");
 }
+static lw_status read_from(lattice *in, uint64_t node, int index) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lattice_get_body(key_of(in, index), 0, &body);
+    lw_bytes key = lw_text(key_of(in, index));
+    lattice_ask *ask = lattice_await(lattice_send_to(in, node, LW_MESSAGE_GET, key, &body), 2500);
+    return ask->done ? ask->status : LW_TIMEOUT;
+}
+
+static void boot_both(lattice *in, lw_halted one, lw_halted two) {
+    lattice_crash(in, 1);
+    lattice_crash(in, 2);
+    in->nodes[1].halted = one;
+    in->nodes[2].halted = two;
+    lattice_boot(in, 1);
+    lattice_boot(in, 2);
+    lattice_pass_ms(in, 5000);
+}
+
+/* Nothing that could be compared outlasts a start. Node 2 is the one that has it wrong. */
+static void they_halt_behind_a_start_until_told_who_is_right_story(lattice *in) {
+    two_that_differ_halt_in_words_story(in);
+    boot_both(in, LW_HALTED_STAYS, LW_HALTED_STAYS);
+    expect(in, read_from(in, 1, 0) == LW_CORRUPTION, "one halts again");
+    expect(in, read_from(in, 2, 0) == LW_CORRUPTION, "both do");
+    boot_both(in, LW_HALTED_IS_BELIEVED, LW_HALTED_COMES_ANEW);
+    until_marked(in, "shards.repaired", 1);
+    write_some(in, 0, 1, "new");
+    reads_all(in, 0, 1, "new");
+    reads_all(in, 1, 9, "old");
+    lattice_same_everywhere(in);
+    boot_both(in, LW_HALTED_STAYS, LW_HALTED_STAYS);
+    reads_all(in, 1, 9, "old");
+    lattice_same_everywhere(in);
+}
+static void they_halt_behind_a_start_until_told_who_is_right(void **state) {
+    (void)state;
+    lattice_hold(they_halt_behind_a_start_until_told_who_is_right_story, "group.halt_is_forgotten");
+}
+
 static void two_that_differ_halt_in_words(void **state) {
     (void)state;
     lattice_hold(two_that_differ_halt_in_words_story, "group.digests_not_compared");
@@ -482,6 +521,7 @@ int main(void) {
         cmocka_unit_test(damage_that_goes_around_loses_nothing),
         cmocka_unit_test(one_of_three_is_repaired),
         cmocka_unit_test(two_that_differ_halt_in_words),
+        cmocka_unit_test(they_halt_behind_a_start_until_told_who_is_right),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }
