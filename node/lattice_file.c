@@ -2,6 +2,7 @@
 /* The file LATTICE. See lattice.h for what it holds. */
 #include "base/hash.h"
 #include "node/lattice_state.h"
+#include "node/small_file.h"
 
 #include <inttypes.h>
 
@@ -15,6 +16,7 @@ enum {
                     LW_REVOKED_MAX * 20,
 };
 
+static const char file_name[] = "LATTICE";
 static const uint8_t magic[4] = {'L', 'W', 'L', 'T'};
 
 /* ---- reading ------------------------------------------------------------------------------------
@@ -57,33 +59,16 @@ static lw_status decode(lw_bytes bytes, const char *path, lw_buffer *page, lw_bu
                            path, format, FORMAT);
 }
 
-LW_YIELDS static lw_status read_whole(lw_env *env, lw_handle file, lw_buffer *bytes) {
-    uint64_t size = 0;
-    size_t read_size = 0;
-    LW_TRY(lw_file_size(env, file, &size));
-    size = size > FILE_SIZE_MAX ? FILE_SIZE_MAX + 1 : size;
-    uint8_t *to = lw_buffer_reserve(bytes, size + 1);
-    LW_TRY(lw_file_read(env, file, 0, to, size, &read_size));
-    bytes->size += read_size;
-    return LW_OK;
-}
-
 lw_status lattice_load(lw_env *env, const char *directory, lw_buffer *page, lw_buffer *revoked) {
     char path[LW_PATH_SIZE];
-    lw_handle file = LW_NO_HANDLE;
-    LW_TRY(lw_path_join(path, directory, "LATTICE"));
-    lw_status status = lw_file_open(env, path, LW_OPEN_READ_ONLY, &file);
-    if (status != LW_OK) {
-        return status == LW_NOT_FOUND ? LW_OK : status;
-    }
+    LW_TRY(lw_path_join(path, directory, file_name));
     lw_buffer bytes = lw_buffer_in(env->memory);
-    status = read_whole(env, file, &bytes);
-    lw_file_close(env, file);
+    lw_status status = lw_small_file_read(env, directory, file_name, FILE_SIZE_MAX, &bytes);
     if (status == LW_OK) {
         status = decode(lw_buffer_view(&bytes), path, page, revoked);
     }
     lw_buffer_reset(&bytes);
-    return status;
+    return status == LW_NOT_FOUND ? LW_OK : status;
 }
 
 bool lw_lattice_knows_others(lw_env *env, const char *directory) {
@@ -105,29 +90,6 @@ void lattice_page(const lw_lattice *lattice, lw_buffer *page) {
     for (uint32_t index = 0; index < members->count; index++) {
         lw_write_bytes(page, lw_members_record(members, index));
     }
-}
-
-LW_YIELDS static lw_status write_new_file(lw_env *env, const char *path, lw_bytes bytes) {
-    lw_handle file = LW_NO_HANDLE;
-    LW_TRY(lw_file_open(env, path, LW_OPEN_CREATE, &file));
-    lw_status status = lw_file_resize(env, file, 0); /* a crash may have left a longer one */
-    if (status == LW_OK) {
-        status = lw_file_write(env, file, 0, bytes, 0);
-    }
-    if (status == LW_OK) {
-        status = lw_file_sync(env, file);
-    }
-    lw_file_close(env, file);
-    return status;
-}
-
-LW_YIELDS static lw_status replace(lw_env *env, const char *directory, lw_bytes bytes) {
-    char path[LW_PATH_SIZE], path_new[LW_PATH_SIZE];
-    LW_TRY(lw_path_join(path, directory, "LATTICE"));
-    LW_TRY(lw_path_join(path_new, directory, "LATTICE.new"));
-    LW_TRY(write_new_file(env, path_new, bytes));
-    LW_TRY(lw_path_rename(env, path_new, path));
-    return lw_path_sync_directory(env, directory);
 }
 
 static void write_content(const lw_lattice *lattice, lw_buffer *bytes) {
@@ -157,7 +119,8 @@ lw_status lattice_save(lw_lattice *lattice) {
     lw_buffer_append(&bytes, lw_view(magic, sizeof(magic)));
     write_content(lattice, &bytes);
     lw_buffer_append_u32(&bytes, lw_crc32c(0, lw_buffer_view(&bytes)));
-    lw_status status = replace(lattice->env, lattice->options.directory, lw_buffer_view(&bytes));
+    lw_status status = lw_small_file_replace(lattice->env, lattice->options.directory, file_name,
+                                             lw_buffer_view(&bytes));
     lw_buffer_reset(&bytes);
     lattice->saving = false;
     lattice->unsaved = lattice->unsaved || status != LW_OK;

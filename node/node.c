@@ -103,6 +103,31 @@ LW_YIELDS static lw_status replay_log(lw_node *node) {
     return status;
 }
 
+static uint64_t requests_so_far(void *argument) {
+    const lw_node *node = argument;
+    lw_server_figures figures = {0};
+    if (node->server != NULL) {
+        lw_server_figures_get(node->server, &figures);
+    }
+    return figures.requests;
+}
+
+static void damage_found(void *argument, const char *text) {
+    const lw_node *node = argument;
+    lw_lattice_happened(node->lattice, "scrub", 0, text);
+}
+
+LW_YIELDS static lw_scrub *open_scrub(lw_node *node) {
+    lw_scrub_options options = {.env = node->env,
+                                .store = node->store,
+                                .directory = node->options.directory,
+                                .every_ms = node->options.scrub_every_ms,
+                                .requests = requests_so_far,
+                                .found = damage_found,
+                                .argument = node};
+    return lw_scrub_open(&options);
+}
+
 /* The port is taken first, so that others can be told where this node listens; nothing is served
  * before the end. */
 LW_YIELDS static lw_status open_parts(lw_node *node) {
@@ -125,12 +150,18 @@ LW_YIELDS static lw_status open_parts(lw_node *node) {
     if (node->options.join != NULL) {
         lw_peers_seek(node->peers, node->options.join);
     }
+    node->scrub = open_scrub(node);
     return LW_OK;
 }
 
 /* Closes what is open. First what begins things, then what carries them out. */
 LW_YIELDS static void close_parts(lw_node *node) {
     node->serving = false;
+    if (node->scrub != NULL) {
+        lw_scrub *scrub = node->scrub;
+        node->scrub = NULL;
+        lw_scrub_close(scrub);
+    }
     if (node->lattice != NULL) {
         lw_lattice_stop(node->lattice);
     }

@@ -19,14 +19,15 @@ typedef struct lw_node_options {
     const char *version;   /* of the program, told to clients */
 
     /* The lattice. A folder without an identity founds one of its own, unless it is to join. */
-    const char *join;       /* "HOST:PORT" of a member, or several with commas; NULL: nobody's */
-    const char *token;      /* text of the token that lets it in; needed once */
-    const char *zone;       /* failure domain; NULL: none */
-    const char *name;       /* for people; NULL: the one it has, or a free one such as n4 */
-    uint64_t capacity;      /* bytes it is meant for: its share goes by it; 0: as others */
-    uint32_t voters;        /* replicas of each shard: 1, 3 or 5; 0: 3 */
-    lw_halted halted;       /* what becomes of replicas that differ: see node/shards_judge.c */
-    uint64_t dead_after_ms; /* until what a lost node held is rebuilt elsewhere; 0: 5 minutes */
+    const char *join;        /* "HOST:PORT" of a member, or several with commas; NULL: nobody's */
+    const char *token;       /* text of the token that lets it in; needed once */
+    const char *zone;        /* failure domain; NULL: none */
+    const char *name;        /* for people; NULL: the one it has, or a free one such as n4 */
+    uint64_t capacity;       /* bytes it is meant for: its share goes by it; 0: as others */
+    uint32_t voters;         /* replicas of each shard: 1, 3 or 5; 0: 3 */
+    lw_halted halted;        /* what becomes of replicas that differ: see node/shards_judge.c */
+    uint64_t scrub_every_ms; /* a whole pass of node/scrub.h; 0: a week */
+    uint64_t dead_after_ms;  /* until what a lost node held is rebuilt elsewhere; 0: 5 minutes */
     uint64_t election_timeout_ms; /* the same on all nodes; 0: a second */
     uint32_t drift_ppm;           /* by which clocks may be fast or slow at most; 0: 2000 */
     bool plain;                   /* see lw_peers_options */

@@ -14,6 +14,7 @@
 #include "node/lattice.h"
 #include "node/node.h"
 #include "node/peers.h"
+#include "node/scrub.h"
 #include "node/server.h"
 #include "node/shards.h"
 #include "node/snapshot.h"
@@ -34,6 +35,7 @@ struct lw_node {
     lw_peers *peers;
     lw_lattice *lattice;
     lw_snapshots *snapshots;
+    lw_scrub *scrub;
     lw_buffer welcome; /* what a newcomer was told of the members */
     uint64_t started_ns;
     char address[LW_ADDRESS_SIZE];

@@ -132,6 +132,9 @@ void lw_node_status_json(lw_node *node, lw_buffer *out) {
     lw_json_number(&json, "pessimistic_locks", lw_lock_table_count(lw_shards_locks(node->shards)));
     lw_lattice_status(node->lattice, &json);
     lw_gc_status(node->gc, &json);
+    if (node->scrub != NULL) {
+        lw_scrub_status(node->scrub, &json);
+    }
     status_memory(node, &json);
     status_parts(node, &json);
     status_shards(node, &json);

@@ -181,6 +181,43 @@ static int by_start(const void *a, const void *b) {
     return lw_compare(((const range *)a)->start, ((const range *)b)->start);
 }
 
+static bool is_there(const lw_sim_trial *it, const lw_sim_rot *rot) {
+    lw_buffer contents = lw_buffer_in(it->memory);
+    bool there = lw_disk_contents(lw_host_disk(it->nodes[rot->place].host), LW_DISK_VOLATILE,
+                                  rot->path, &contents);
+    lw_buffer_reset(&contents);
+    return there;
+}
+
+bool lw_sim_rots(const lw_sim_trial *it, uint32_t place) {
+    for (uint32_t index = 0; index < it->rot_count; index++) {
+        if (it->rots[index].place == place && is_there(it, &it->rots[index])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void lw_sim_forget_rots(lw_sim_trial *it, uint32_t place) {
+    uint32_t kept = 0;
+    for (uint32_t index = 0; index < it->rot_count; index++) {
+        if (it->rots[index].place != place) {
+            it->rots[kept++] = it->rots[index];
+        }
+    }
+    it->rot_count = kept;
+}
+
+/* What has rotted was found, by whoever reads or by the scrub, and another file is in its place. */
+static bool nothing_rots(const look *at) {
+    for (uint32_t place = 0; place < at->run->node_count; place++) {
+        if (lw_sim_rots(at->run, place)) {
+            return no(at, "a table is still damaged on %s", at->run->nodes[place].name);
+        }
+    }
+    return true;
+}
+
 bool lw_sim_converged(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]) {
     look at = {.run = it, .why = why};
     range ranges[LW_SIM_WATCHED_MAX];
@@ -188,7 +225,7 @@ bool lw_sim_converged(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]) {
     if (!it->operator_done) {
         return no(&at, "operators have not had done what they asked");
     }
-    if (!all_serve(&at)) {
+    if (!all_serve(&at) || !nothing_rots(&at)) {
         return false;
     }
     for (uint32_t index = 0; index < it->watch.shard_count; index++) {

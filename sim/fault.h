@@ -56,6 +56,7 @@
     X(DISK_LOST, "disk_lost", "a disk is lost for good, with all that was on it")                  \
     X(DISK_SLOW, "disk_slow", "the disk of a machine is slow for all of the trouble")              \
     X(DECAY, "decay", "a bit rots in the log of a node")                                           \
+    X(ROT, "rot", "a bit rots in a table of a node, or of two at the same moment")                 \
     X(STRUCK, "struck", "a machine fails as its code passes a drawn place, or is cut off then")    \
     X(STOPPED, "stopped", "a processor stops for a while where its code passes a drawn place")     \
     X(HUNTED, "hunted", "the leader of a shard fails, or loses others, or hears them late")        \

@@ -11,6 +11,7 @@
 enum {
     KEEP_MS = 20,
     BOOT_PERCENT = 10,   /* of the looks at a node that is down while there is trouble */
+    ADVICE_MS = 20000,   /* of peace, in which a damaged node may be replaced */
     LAST_ECHO_MS = 1000, /* what was struck before the peace may still fall after it */
 };
 
@@ -85,6 +86,7 @@ LW_YIELDS static void node_main(void *argument) {
                                .memory_size = it->memory_size,
                                .voters = it->voters,
                                .dead_after_ms = it->dead_after_ms,
+                               .scrub_every_ms = it->options->scenario->rot_every_ms * 3,
                                .election_timeout_ms = it->storm.election_timeout_ms,
                                .drift_ppm = it->storm.drift_ppm,
                                .retention_ms = it->retention_ms,
@@ -129,15 +131,30 @@ static void boot_node(lw_sim_member *member) {
     lw_env_start(env, "node", node_main, self);
 }
 
+/* What a node that finds its folder damaged says is to be done: once the others can do without it,
+ * somebody new takes its place. If that never is so, enough copies were damaged at once. */
+static void follow_advice(lw_sim_member *member) {
+    lw_sim_trial *it = member->of;
+    uint64_t patience_ns = it->peace_ns + ADVICE_MS * LW_SIM_NS_PER_MS;
+    if (member->lost_id == 0 && lw_sim_watch_dispensable(it, (uint32_t)(member - it->nodes))) {
+        LW_ASSERT(strstr(member->error.text, "leave --force") != NULL);
+        lw_sim_replace_disk(member);
+    } else if (!it->troubled && lw_world_now(it->world) > patience_ns) {
+        it->damaged = true;
+    }
+}
+
 /* A node that cannot start, or stops, must have had a reason that the scenario gave it. What it met
  * while it started may be long ago when it is through with closing: the next start is judged. */
-static void judge_failed_node(const lw_sim_member *member) {
+static void judge_failed_node(lw_sim_member *member) {
     lw_sim_trial *it = member->of;
     bool damage = member->error.status == LW_CORRUPTION;
     uint64_t echo_ns = it->peace_ns + LAST_ECHO_MS * LW_SIM_NS_PER_MS;
     bool late =
         member->opening_failed ? member->boot_ns > it->peace_ns : lw_world_now(it->world) > echo_ns;
-    if (damage && it->options->scenario->damage) {
+    if (damage && it->options->scenario->rot_every_ms > 0) {
+        follow_advice(member);
+    } else if (damage && it->options->scenario->damage) {
         it->damaged = true;
     } else if (damage || (!it->troubled && late)) {
         lw_sim_broken(it, "the node does not come up", member->error.text);

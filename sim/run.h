@@ -61,10 +61,18 @@ typedef enum lw_sim_schedule {
     LW_SIM_FILLS,
     LW_SIM_LOSSES,
     LW_SIM_DECAYS,
+    LW_SIM_ROTS,
     LW_SIM_PLACES,
     LW_SIM_HUNTS,
     LW_SIM_SCHEDULES,
 } lw_sim_schedule;
+
+/* A file in which a bit has rotted. */
+typedef struct lw_sim_rot {
+    uint32_t place; /* of the node */
+    char path[LW_PATH_SIZE];
+} lw_sim_rot;
+enum { LW_SIM_ROTS_MAX = 32 };
 
 typedef struct lw_sim_trial {
     const lw_run_options *options;
@@ -103,7 +111,9 @@ typedef struct lw_sim_trial {
     uint64_t trouble_seed;
     uint64_t occasions[LW_SIM_SCHEDULES]; /* that came so far */
     lw_chance keeping;                    /* the keeper's */
-    bool jumpy;       /* wall clocks are up to an hour off at some starts of nodes */
+    bool jumpy; /* wall clocks are up to an hour off at some starts of nodes */
+    lw_sim_rot rots[LW_SIM_ROTS_MAX];
+    uint32_t rot_count;
     uint64_t decayed; /* committed transactions at which power fails after a decay; 0: none yet */
     bool damaged;     /* nothing more is to be learned from this run */
 } lw_sim_trial;
@@ -121,6 +131,8 @@ void lw_sim_after(lw_sim_trial *it, uint64_t delay_ms, void (*function)(void *ru
 
 /* Boots the nodes, and whatever goes down from now on: looks every 20 ms. */
 void lw_sim_keep(lw_sim_trial *it);
+/* The machine gets an empty disk: who was there never comes back, somebody new joins from it. */
+void lw_sim_replace_disk(lw_sim_member *node);
 /* Ends what runs on the node's host; nothing if nothing does. */
 void lw_sim_end_node(lw_sim_member *node, bool power_loss);
 void lw_sim_start_client(lw_sim_trial *it, uint32_t index);
@@ -139,6 +151,10 @@ void lw_sim_operate(lw_sim_trial *it);
  */
 enum { LW_SIM_WHY_SIZE = 200 };
 bool lw_sim_converged(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]);
+/* Whether a file in which a bit has rotted is still there, on a node. */
+bool lw_sim_rots(const lw_sim_trial *it, uint32_t place);
+/* The node has another disk. */
+void lw_sim_forget_rots(lw_sim_trial *it, uint32_t place);
 /* Begins to read all replicas, in fibers of their nodes; and judges what was read. */
 typedef enum lw_sim_likeness {
     LW_SIM_READING,

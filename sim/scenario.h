@@ -26,6 +26,7 @@ typedef struct lw_scenario {
     uint32_t lose_percent;       /* of the runs: a disk is lost that others can do without */
     bool outage;                 /* now and then all nodes lose power at once */
     bool storm;                  /* short, small and hard: see sim/storm.h */
+    uint32_t rot_every_ms;       /* mean virtual time between bits that rot in tables; 0: none */
     bool damage;                 /* a node may end by saying that its data is damaged */
 } lw_scenario;
 

@@ -383,6 +383,37 @@ bool lw_sim_watch_dispensable(lw_sim_trial *it, uint32_t node) {
     return it->watch.shard_count > 0;
 }
 
+/* Whether `node` has all that is committed of a shard that `replica` serves. */
+static bool is_up_to_date(const lw_replica *replica, uint64_t node) {
+    lw_group_figures figures;
+    lw_replica_group_figures(replica, &figures);
+    if (figures.leader == node) {
+        return true;
+    }
+    for (uint32_t index = 0; index < figures.peer_count; index++) {
+        const lw_group_peer *peer = &figures.peers[index];
+        if (peer->node == node) {
+            return peer->match >= figures.committed_index && !peer->in_snapshot;
+        }
+    }
+    return false;
+}
+
+bool lw_sim_watch_has_all(lw_sim_trial *it, uint32_t node) {
+    for (uint32_t index = 0; index < it->watch.shard_count; index++) {
+        for (uint32_t place = 0; place < it->node_count; place++) {
+            const lw_shards *shards = lw_sim_shards_of(&it->nodes[place]);
+            const lw_replica *replica =
+                shards == NULL ? NULL : lw_shards_find(shards, it->watch.shards[index].shard);
+            if (replica != NULL && lw_replica_leads(replica) &&
+                !is_up_to_date(replica, it->nodes[node].id)) {
+                return false;
+            }
+        }
+    }
+    return it->nodes[node].id != 0;
+}
+
 /* ---- an account ----------------------------------------------------------------------------- */
 
 static void print_members(const lw_group_figures *figures, lw_buffer *text) {

@@ -23,7 +23,7 @@ trap 'rm -f "$report"' EXIT
 # In which scenario a seed fails, and with what: the first line of the report that says so.
 explain() {
     local scenario
-    for scenario in $("$program" help sim | grep -oE 'lattice-calm|lattice|calm|crash|disk|rot' | sort -u); do
+    for scenario in $("$program" help sim | grep -oE 'lattice-calm|lattice-rot|lattice|calm|crash|disk|rot' | sort -u); do
         if ! timeout 60 "$program" sim --once --no-shrink --scenario "$scenario" --seed "$2" --bug "$1" \
             > "$report" 2>&1; then
             echo "$scenario: $(grep -m1 -A1 -E '^scenario |assert' "$report" | grep -v ^scenario |

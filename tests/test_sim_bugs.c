@@ -53,6 +53,7 @@ static void planted_bugs_are_found(void **state) {
         {"log.no_directory_sync", "disk", 1},
         {"raft.any_log_elected", "lattice", 5},
         {"raft.learners_counted", "lattice", 1},
+        {"scrub.skips_checksums", "lattice-rot", 1},
         {"shard.child_without_locks", "calm", 1},
         {"shard.route_unchecked", "calm", 21},
         {"shard.split_without_latch", "calm", 1},
