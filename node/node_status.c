@@ -25,6 +25,7 @@ static void status_shard(lw_node *node, const lw_replica *replica, lw_json *json
     lw_tree_figures_get(lw_store_tree(node->store, shard.id), &tree);
     lw_json_object_open(json, NULL);
     lw_json_number(json, "id", shard.id);
+    lw_json_text(json, "condition", lw_text(lw_shards_condition(node->shards, shard.id)));
     lw_json_bytes(json, "start", shard.start);
     lw_json_bytes(json, "end", shard.end);
     lw_json_number(json, "range_version", shard.epoch.range_version);

@@ -135,6 +135,8 @@ lw_lock_table *lw_shards_locks(lw_shards *shards);
 /* Who wrote lately, and who was killed. */
 lw_recent *lw_shards_writers(lw_shards *shards);
 lw_recent *lw_shards_killed(lw_shards *shards);
+/* What is to be said of a replica here: whole, damaged, damaged everywhere, halted. */
+const char *lw_shards_condition(const lw_shards *shards, uint64_t shard);
 /* Whether this node has every shard, and is the only one that has any. */
 bool lw_shards_alone(const lw_shards *shards);
 /* The label of a session; empty if unknown. */

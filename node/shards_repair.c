@@ -260,3 +260,14 @@ void shards_repaired(lw_shards *shards, uint64_t shard) {
     LW_MARK(shards->env, "shards.repaired");
     shards_say(shards, LW_LEVEL_INFO, "repaired", shard, "this node has the shard anew");
 }
+
+const char *lw_shards_condition(const lw_shards *shards, uint64_t shard) {
+    const shards_member *member = shards_member_of(shards, shard);
+    if (member == NULL || member->replica == NULL) {
+        return "gone";
+    }
+    if (lw_replica_halted(member->replica)) {
+        return "halted";
+    }
+    return !member->damaged ? "whole" : member->nowhere_whole ? "damaged everywhere" : "damaged";
+}
