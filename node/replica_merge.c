@@ -434,6 +434,7 @@ lw_status replica_merged_request(replica_call *call, lw_bytes body, lw_buffer *r
         return lw_fail(LW_UNAVAILABLE, "shard %" PRIu64 " does not hold this key",
                        replica->options.shard);
     }
+    LW_MARK(replica->env, "replica.asked_whether_merged");
     LW_TRY(look_absorbed(replica, &asked, &merged));
     LW_TRY(replica_check_epoch(call));
     if (!merged) {
