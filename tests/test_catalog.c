@@ -27,10 +27,10 @@ typedef struct bench {
     char text[LW_ERROR_TEXT_SIZE];
 } bench;
 
-static bench *make(const lw_faults *faults) {
+static bench *make_by(uint64_t seed, const lw_faults *faults) {
     bench *on = calloc(1, sizeof(*on));
     assert_non_null(on);
-    on->world = lw_world_open(1, faults);
+    on->world = lw_world_open(seed, faults);
     on->host = lw_world_host(on->world, "node");
     on->env = lw_host_boot(on->host);
     on->memory = lw_memory_open();
@@ -39,6 +39,10 @@ static bench *make(const lw_faults *faults) {
     on->shown = lw_buffer_in(on->memory);
     on->key_size = 3;
     return on;
+}
+
+static bench *make(const lw_faults *faults) {
+    return make_by(1, faults);
 }
 
 static void drop(bench *on) {
@@ -598,7 +602,7 @@ static void an_edit_survives_a_power_cut_at_any_step_or_never_was(void **state) 
     for (uint64_t step = 0; more; step++) {
         for (uint32_t crash = LW_CRASH_BEFORE; crash <= LW_CRASH_AFTER; crash++) {
             lw_faults faults = lw_faults_none();
-            bench *on = make(&faults);
+            bench *on = make_by(step, &faults); /* how it tears is drawn by seed */
             on->commits = 12;
             on->key_size = 700; /* an edit lies in several sectors */
             lw_host_crash_after(on->host, step, (lw_crash)crash);

@@ -435,7 +435,7 @@ static void race_at_every_moment(bench_story *story) {
     racing = (race){0};
     for (racing.delay_ns = 0; racing.delay_ns < 6 * BENCH_MS; racing.delay_ns += BENCH_MS / 40) {
         char failure[256];
-        bench_tell(story, NULL, failure);
+        bench_tell(story, 1, NULL, failure);
         if (failure[0] != 0) {
             fail_msg("killed after %llu ns: %s", (unsigned long long)racing.delay_ns, failure);
         }

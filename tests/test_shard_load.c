@@ -20,7 +20,7 @@ static const char *middle(bench *on) {
 
 static void tell(bench_story *story) {
     char failure[256];
-    bench_tell(story, NULL, failure);
+    bench_tell(story, 1, NULL, failure);
     if (failure[0] != 0) {
         fail_msg("%s", failure);
     }
