@@ -16,6 +16,7 @@
 enum {
     SHORT_PAUSE_NS = 100 * 1000 * 1000, /* between attempts while handles are short */
     SHORT_ATTEMPTS = 300,
+    LATE_NS = 10 * 1000 * 1000, /* as timers may always be */
 };
 
 /* ---- performing ---------------------------------------------------------------------------------
@@ -210,6 +211,9 @@ lw_status lw_env_status_of(int system_error) {
  */
 
 void lw_env_sleep(lw_env *env, uint64_t duration_ns) {
+    if (LW_RARE(env, "env.sleeps_long")) {
+        duration_ns += LATE_NS;
+    }
     lw_op op = {.kind = LW_OP_TIMER, .deadline_ns = lw_env_now(env) + duration_ns};
     lw_status status = run(env, &op);
     LW_ASSERT(status == LW_OK);
@@ -267,6 +271,10 @@ bool lw_env_wait(lw_env *env, lw_queue *queue, uint64_t deadline_ns) {
 
 void lw_env_offload(lw_env *env, void (*work)(void *argument), void *argument) {
     LW_ASSERT(work != NULL);
+    if (LW_RARE(env, "env.works_at_once")) {
+        work(argument);
+        return;
+    }
     lw_op op = {.kind = LW_OP_OFFLOAD, .work = work, .argument = argument};
     lw_status status = run(env, &op);
     LW_ASSERT(status == LW_OK);
@@ -338,13 +346,28 @@ void lw_file_close(lw_env *env, lw_handle file) {
     (void)status;
 }
 
-lw_status lw_file_read(lw_env *env, lw_handle file, uint64_t offset, void *buffer, size_t size,
-                       size_t *read_size) {
+static LW_YIELDS lw_status read_piece(lw_env *env, lw_handle file, uint64_t offset, void *buffer,
+                                      size_t size, size_t *read_size) {
     lw_op op = {
         .kind = LW_OP_READ, .handle = file, .offset = offset, .buffer = buffer, .size = size};
     LW_TRY(lw_env_perform(env, &op));
     LW_ASSERT(op.count <= size);
     *read_size = (size_t)op.count;
+    return LW_OK;
+}
+
+lw_status lw_file_read(lw_env *env, lw_handle file, uint64_t offset, void *buffer, size_t size,
+                       size_t *read_size) {
+    size_t rest = 0, first = size > LW_DIRECT_ALIGNMENT ? LW_DIRECT_ALIGNMENT : size;
+    if (first == size || !LW_RARE(env, "env.reads_in_two")) {
+        return read_piece(env, file, offset, buffer, size, read_size);
+    }
+    LW_TRY(read_piece(env, file, offset, buffer, first, &first));
+    if (first == LW_DIRECT_ALIGNMENT) {
+        LW_TRY(
+            read_piece(env, file, offset + first, (uint8_t *)buffer + first, size - first, &rest));
+    }
+    *read_size = first + rest;
     return LW_OK;
 }
 
@@ -355,6 +378,17 @@ static void *without_const(lw_bytes bytes) {
 
 lw_status lw_file_write(lw_env *env, lw_handle file, uint64_t offset, lw_bytes bytes,
                         uint32_t flags) {
+    if (bytes.size > LW_DIRECT_ALIGNMENT && LW_RARE(env, "env.writes_in_two")) {
+        lw_op first = {.kind = LW_OP_WRITE,
+                       .handle = file,
+                       .offset = offset,
+                       .buffer = without_const(bytes),
+                       .size = LW_DIRECT_ALIGNMENT,
+                       .flags = flags};
+        LW_TRY(lw_env_perform(env, &first));
+        offset += first.size;
+        bytes = lw_view(bytes.data + first.size, bytes.size - first.size);
+    }
     lw_op op = {.kind = LW_OP_WRITE,
                 .handle = file,
                 .offset = offset,

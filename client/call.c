@@ -242,7 +242,8 @@ static void learn(round *in, const lw_call *call, lw_contact *contact, lw_bytes 
         return;
     }
     const lw_contact *next = believed(in, call);
-    if (next != NULL && next != contact && in->redirects < REDIRECTS_MAX) {
+    if (next != NULL && next != contact && in->redirects < REDIRECTS_MAX &&
+        !LW_RARE(client->env, "client.follows_nobody")) {
         LW_MARK(client->env, "client.follows_the_leader");
         in->redirects++;
         in->learnt = true;

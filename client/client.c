@@ -193,7 +193,8 @@ lw_status lw_client_fresh_timestamp(lw_client *client, uint32_t count, uint64_t 
 
 lw_status lw_client_timestamp(lw_client *client, uint64_t deadline_ns, uint64_t *timestamp) {
     uint64_t age_ns = lw_env_now(client->env) - client->spare_taken_ns;
-    if (client->spare != 0 && age_ns < SPARE_FRESH_MS * ns_per_ms) {
+    if (client->spare != 0 && age_ns < SPARE_FRESH_MS * ns_per_ms &&
+        !LW_RARE(client->env, "client.draws_anew")) {
         *timestamp = client->spare;
         client->spare = 0;
         return LW_OK;

@@ -230,6 +230,7 @@ LW_YIELDS static void propose(lw_commit_job *job, lw_commit_event *event) {
     uint64_t now = lw_env_now(client->env);
     bool fresh = client->spare > txn->start && client->spare_taken_ns >= txn->begun_ns &&
                  now - client->spare_taken_ns < PROPOSAL_FRESH_MS * ns_per_ms;
+    fresh = fresh && !LW_RARE(client->env, "client.proposes_anew");
     if (job->proposal != 0) {
         event->timestamp = job->proposal;
         job->proposal = 0;
@@ -297,7 +298,8 @@ LW_YIELDS static void end(lw_commit_job *job, const lw_commit_action *action,
     }
     event->status = lw_commit_make_ends(job, commits ? action->timestamp : 0, &more);
     bool late = lw_env_now(client->env) >= job->txn->deadline_ns;
-    bool little = !more && job->txn->flushes == 0 && job->window_bytes <= BEHIND_BYTES_MAX;
+    bool little = !more && job->txn->flushes == 0 && job->window_bytes <= BEHIND_BYTES_MAX &&
+                  !LW_RARE(client->env, "client.ends_before_the_answer");
     bool behind = (commits && little) || late;
     if (event->status != LW_OK || job->call_count == 0) {
         return;

@@ -29,7 +29,8 @@ static void window_open(lw_commit_job *job) {
 }
 
 static bool window_full(const lw_commit_job *job) {
-    return job->call_count == LW_CALL_COUNT_MAX || job->window_bytes >= WINDOW_BYTES_MAX;
+    return job->call_count == LW_CALL_COUNT_MAX || job->window_bytes >= WINDOW_BYTES_MAX ||
+           (job->call_count > 0 && LW_RARE(job->txn->client->env, "client.small_window"));
 }
 
 static void make_room(lw_commit_job *job) {

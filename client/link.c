@@ -130,6 +130,9 @@ LW_YIELDS static lw_status receive_some(lw_link *link, uint8_t *to, size_t size,
                                         uint64_t deadline_ns, size_t *received) {
     while (link->wary) {
         uint64_t silence_ns = link->pinged ? link->patience_ns : SILENCE_MS * (uint64_t)NS_PER_MS;
+        if (!link->pinged && LW_RARE(link->env, "link.pings_early")) {
+            silence_ns = NS_PER_MS;
+        }
         uint64_t until_ns = sooner(deadline_ns, link->heard_ns + silence_ns);
         lw_status status = lw_socket_receive(link->env, link->socket, to, size, until_ns, received);
         uint64_t now_ns = lw_env_now(link->env);
@@ -159,6 +162,9 @@ LW_YIELDS static lw_status receive_whole(lw_link *link, size_t size, uint64_t de
         /* Never room for more than what came so far and a piece: the announced size is hearsay. */
         size_t room = link->in.size - link->taken + READ_SIZE;
         wanted = wanted > room ? room : wanted;
+        if (LW_RARE(link->env, "link.reads_little")) {
+            wanted = 1;
+        }
         uint8_t *to = lw_buffer_reserve(&link->in, wanted);
         lw_status status = receive_some(link, to, wanted, deadline_ns, &received);
         if (status == LW_TIMEOUT) {
@@ -334,7 +340,8 @@ lw_status lw_link_call(lw_link *link, lw_attempt *attempts, uint32_t count, uint
 void lw_link_send_behind(lw_link *link, lw_request *request) {
     bool full = link->unanswered >= BEHIND_COUNT_MAX ||
                 link->out.size + request->body.size > BEHIND_BYTES_MAX;
-    if (!lw_handle_valid(link->socket) || link->broken || full) {
+    if (!lw_handle_valid(link->socket) || link->broken || full ||
+        LW_RARE(link->env, "link.drops_what_is_behind")) {
         LW_MARK(link->env, "link.behind_dropped");
         return;
     }

@@ -149,7 +149,8 @@ LW_YIELDS static lw_status group(gathering *in) {
         LW_TRY(
             lw_client_route(txn->client, in->asked[first]->key, false, txn->deadline_ns, &shard));
         while (taken < in->asked_count && taken < GET_KEYS_MAX &&
-               lw_shard_holds(shard, in->asked[taken]->key)) {
+               lw_shard_holds(shard, in->asked[taken]->key) &&
+               !(taken > first && LW_RARE(txn->client->env, "client.gets_apart"))) {
             in->keys[taken] = in->asked[taken]->key;
             taken++;
         }

@@ -72,7 +72,7 @@ static lw_status scan_open(lw_txn *txn, const lw_scan_options *options, lw_scan 
     made->backwards = options->backwards != 0;
     made->keys_only = options->keys_only != 0;
     made->left = options->limit == 0 ? UINT64_MAX : options->limit;
-    made->page_rows = FIRST_PAGE_ROWS;
+    made->page_rows = LW_RARE(txn->client->env, "client.small_pages") ? 1 : FIRST_PAGE_ROWS;
     made->page = made->frontier = made->position = made->key = made->value = lw_buffer_in(memory);
     made->rows_arena = lw_arena_in(memory);
     lw_buffer end = lw_buffer_in(memory);

@@ -264,6 +264,9 @@ LW_YIELDS static void flush_old(lw_gc *gc) {
 
 static uint64_t period_ms(const lw_gc *gc) {
     uint64_t period = gc->options.retention_ms / PERIOD_PART;
+    if (LW_RARE(gc->env, "gc.moves_soon")) {
+        return PERIOD_MIN_MS;
+    }
     return period < PERIOD_MIN_MS   ? (uint64_t)PERIOD_MIN_MS
            : period > PERIOD_MAX_MS ? (uint64_t)PERIOD_MAX_MS
                                     : period;

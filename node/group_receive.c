@@ -38,6 +38,9 @@ static bool compare_digests(lw_group *group, const lw_raft_message *message) {
 static bool has_room(const lw_group *group, size_t size) {
     const lw_groups *groups = group->groups;
     bool crowded = groups->kept_size > 4 * groups->options.kept_size;
+    if (LW_RARE(group->env, "group.takes_nothing")) {
+        return false;
+    }
     return group->unapplied_size < (crowded ? UNAPPLIED_CROWDED_MAX : UNAPPLIED_SIZE_MAX) &&
            group->options.room(group->options.argument, size);
 }
@@ -123,7 +126,7 @@ static void take_in(lw_group *group, const lw_raft_message *message, lw_reader e
                                            .index = index,
                                            .kind = LW_LOG_ENTRY,
                                            .payload = slot->payload};
-        if (count == RECORDS_AT_ONCE) {
+        if (count == RECORDS_AT_ONCE || LW_RARE(group->env, "group.one_record_at_once")) {
             flush(group, records, count);
             count = 0;
         }

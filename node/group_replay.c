@@ -228,6 +228,21 @@ lw_status group_core_open(lw_group *group, uint64_t index, uint64_t term) {
                                .entries_in_flight_max = 4096,
                                .bytes_in_flight_max = 4 * GROUP_MESSAGE_SIZE,
                                .entries_per_append_max = GROUP_ENTRIES_PER_MESSAGE};
+    if (LW_RARE(group->env, "group.one_entry_in_flight")) {
+        options.entries_in_flight_max = 1;
+    }
+    if (LW_RARE(group->env, "group.few_bytes_in_flight")) {
+        options.bytes_in_flight_max = 1;
+    }
+    if (LW_RARE(group->env, "group.one_entry_an_append")) {
+        options.entries_per_append_max = 1;
+    }
+    if (LW_RARE(group->env, "group.never_rests")) {
+        options.quiesce_after_ns = LW_RAFT_NEVER;
+    }
+    if (LW_RARE(group->env, "group.beats_often")) {
+        options.heartbeat_ns /= 2;
+    }
 #ifdef LW_SIMULATION
     options.bugs = planted_bugs(group->env);
 #endif

@@ -128,10 +128,16 @@ static void send_from_log(lw_group *group, const lw_raft_message *message) {
     groups_background_start(group->groups, "read back", load_main, work);
 }
 
+/* What is in memory is in the log too, once it is durable. */
+static bool from_log(const lw_group *group, const lw_raft_message *message) {
+    return message->index + message->count <= group->durable &&
+           LW_RARE(group->env, "group.reads_back");
+}
+
 void group_send(lw_group *group, lw_raft_message *message) {
     if (message->kind != LW_RAFT_APPEND || message->count == 0) {
         encode_and_send(group, message, NULL);
-    } else if (message->index + 1 >= group->first) {
+    } else if (message->index + 1 >= group->first && !from_log(group, message)) {
         send_from_memory(group, message);
     } else {
         send_from_log(group, message);

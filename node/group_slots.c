@@ -58,7 +58,8 @@ static void forget(lw_group *group, group_slot *slot) {
 void group_slots_drop(lw_group *group) {
     LW_ASSERT(group->first <= group->applied && group->first <= group->last);
     forget(group, group_slot_at(group, group->first++));
-    if (group->first > group->last && group->capacity > SLOTS_KEPT_MAX) {
+    if (group->first > group->last &&
+        (group->capacity > SLOTS_KEPT_MAX || LW_RARE(group->env, "group.slots_not_kept"))) {
         lw_free(group->env->memory, group->slots);
         group->slots = NULL;
         group->capacity = 0;

@@ -38,6 +38,11 @@ void groups_dirty(lw_groups *groups, lw_group *group) {
         return;
     }
     group->dirty = true;
+    if (groups->dirty_first != NULL && LW_RARE(groups->env, "group.jumps_the_queue")) {
+        group->dirty_next = groups->dirty_first;
+        groups->dirty_first = group;
+        return;
+    }
     group->dirty_next = NULL;
     *(groups->dirty_last == NULL ? &groups->dirty_first : &groups->dirty_last->dirty_next) = group;
     groups->dirty_last = group;

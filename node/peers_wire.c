@@ -7,6 +7,7 @@ enum {
     READ_SIZE_LEAST = 4096,
     READ_SIZE_MOST = 64 * 1024,
     SEND_SIZE_MAX = 1024 * 1024, /* bytes sealed at a time: sealing more holds everybody else up */
+    FEW_BYTES = 64,              /* of simulations, at a time */
     KEEP_SIZE_MAX = 128 * 1024,  /* bytes of room that an idle connection keeps */
 };
 
@@ -93,10 +94,11 @@ lw_status lw_wire_fill(lw_wire *wire, uint64_t deadline_ns) {
         return lw_fail(LW_UNAVAILABLE, "the connection was ended");
     }
     compact(&wire->received, &wire->received_taken);
+    bool little = LW_RARE(wire->env, "peers.receives_little");
     wire->receive = (lw_op){.kind = LW_OP_RECEIVE,
                             .handle = wire->socket,
                             .buffer = lw_buffer_reserve(&wire->received, wire->read_size),
-                            .size = wire->read_size,
+                            .size = little ? (size_t)FEW_BYTES : wire->read_size,
                             .deadline_ns = deadline_ns};
     wire->receiving = true;
     lw_status status = lw_env_perform(wire->env, &wire->receive);
@@ -197,6 +199,9 @@ void lw_wire_protect(lw_wire *wire, lw_noise *noise, bool plain) {
 static void pack(lw_wire *wire) {
     size_t left = wire->out.size - wire->out_taken;
     size_t size = left < SEND_SIZE_MAX ? left : SEND_SIZE_MAX;
+    if (left > FEW_BYTES && LW_RARE(wire->env, "peers.sends_little")) {
+        size = FEW_BYTES;
+    }
     lw_bytes piece = lw_view(wire->out.data + wire->out_taken, size);
     if (!wire->plain) {
         lw_records_seal(&wire->sending_cipher, piece, &wire->sending);

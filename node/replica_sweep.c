@@ -57,7 +57,8 @@ LW_YIELDS static lw_status walk_locks(sweep *step, lw_cursor *cursor) {
     for (uint32_t walked = 0; lw_cursor_valid(cursor); walked++) {
         lw_lock_record lock;
         lw_bytes key = lw_record_locked_key(lw_cursor_key(cursor));
-        if (walked == SWEEP_WALK_COUNT || step->key_count == SWEEP_KEY_COUNT ||
+        bool early = walked > 0 && LW_RARE(step->replica->env, "replica.sweeps_little");
+        if (early || walked == SWEEP_WALK_COUNT || step->key_count == SWEEP_KEY_COUNT ||
             step->arena.used >= SWEEP_KEY_COUNT * sizeof(*step->keys) + SWEEP_BYTES) {
             lw_buffer_append(&step->reached, key);
             return LW_OK;

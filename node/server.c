@@ -10,6 +10,7 @@ enum {
     REQUESTS_IN_FLIGHT_MAX = 256,          /* of one connection */
     BYTES_IN_FLIGHT_MAX = 8 * 1024 * 1024, /* of one connection: requests held and replies unsent */
     READ_SIZE = 4096,                      /* bytes asked for at a time, when little is expected */
+    READ_SIZE_TINY = 16,                   /* the same in simulations, now and then */
     READ_SIZE_LARGE = 256 * 1024,          /* the same in the middle of a large frame */
     HELLO_SIZE_MAX = 1024,
     HELLO_TIMEOUT_MS = 10000,
@@ -261,7 +262,8 @@ static lw_status greet(connection *one, lw_bytes payload) {
 
 static bool connection_full(const connection *one) {
     return one->requests >= REQUESTS_IN_FLIGHT_MAX ||
-           one->request_bytes + one->out.size + one->sending.size > BYTES_IN_FLIGHT_MAX;
+           one->request_bytes + one->out.size + one->sending.size > BYTES_IN_FLIGHT_MAX ||
+           (one->requests > 0 && LW_RARE(one->server->env, "server.one_at_a_time"));
 }
 
 /* V2. */
@@ -373,6 +375,9 @@ static bool is_peer(const connection *one) {
 /* How much to ask for: the rest of a large frame in large pieces, but never room for more than a
  * piece beyond what has arrived (V1). */
 static size_t read_size(const connection *one) {
+    if (LW_RARE(one->server->env, "server.reads_little")) {
+        return READ_SIZE_TINY;
+    }
     return one->in.size > READ_SIZE ? READ_SIZE_LARGE : READ_SIZE;
 }
 

@@ -253,7 +253,8 @@ lw_status lw_shards_execute(lw_shards *shards, const lw_request *request, uint64
         lw_shard_descriptor shard;
         lw_replica_descriptor(replica, &shard);
         reply->size = reply_start;
-        topology_from(shards, lw_shards_place(shards, shard.start), TOLD_COUNT, reply);
+        bool one = LW_RARE(shards->env, "shards.tells_of_one");
+        topology_from(shards, lw_shards_place(shards, shard.start), one ? 1 : TOLD_COUNT, reply);
     }
     return status;
 }

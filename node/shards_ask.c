@@ -129,6 +129,9 @@ LW_YIELDS static lw_status ask_here(asking *job, lw_replica *replica, lw_buffer 
 LW_YIELDS static lw_status ask_there(asking *job, uint64_t node, lw_buffer *reply) {
     lw_shards *shards = job->shards;
     uint64_t now_ns = lw_env_now(shards->env), until_ns = now_ns + ATTEMPT_MS * NS_PER_MS;
+    if (LW_RARE(shards->env, "shards.asks_impatiently")) {
+        until_ns = now_ns + PAUSE_MAX_MS * NS_PER_MS;
+    }
     until_ns = until_ns < job->deadline_ns ? until_ns : job->deadline_ns;
     lw_request request = {.kind = job->kind,
                           .shard = job->shard.id,

@@ -9,7 +9,10 @@
 
 #include <inttypes.h>
 
-enum { ASK_MS = 5 * 1000 }; /* also what stopping may have to wait for */
+enum {
+    ASK_MS = 5 * 1000, /* also what stopping may have to wait for */
+    SMALL_PIECE = 500, /* bytes, in simulations */
+};
 static const uint64_t pause_ns = 500 * 1000 * 1000;
 static const uint64_t none = UINT64_MAX;
 
@@ -175,6 +178,9 @@ static LW_YIELDS lw_status read_piece(sending *send, lw_snapshot_piece *piece) {
     lw_snapshots *of = send->of;
     uint64_t left = send->files[send->place.file].size - send->place.offset;
     size_t wanted = left < of->options.piece_size ? (size_t)left : of->options.piece_size;
+    if (wanted > SMALL_PIECE && LW_RARE(of->env, "snapshot.small_piece")) {
+        wanted = SMALL_PIECE;
+    }
     size_t size = 0;
     LW_TRY(open_file(send));
     LW_TRY(lw_file_read(of->env, send->file, send->place.offset, send->piece, wanted, &size));
@@ -210,6 +216,9 @@ static LW_YIELDS lw_status send_piece(sending *send) {
         return lw_fail(LW_UNAVAILABLE, "node %" PRIu64 " did not take a piece", send->node);
     }
     send->of->figures.sent_bytes += piece.bytes.size;
+    if (LW_RARE(send->of->env, "snapshot.piece_again")) {
+        send->place = before;
+    }
     send->progress_ns = lw_env_now(send->of->env);
     return LW_OK;
 }

@@ -287,7 +287,7 @@ LW_YIELDS static lw_status take_own(lw_timestamps *timestamps, uint32_t count, u
         return LW_OK;
     }
     bool taken = lw_oracle_take(&timestamps->oracle, clock_of(timestamps), count, first);
-    see_to_ceiling(timestamps, !taken);
+    see_to_ceiling(timestamps, !taken || LW_RARE(timestamps->env, "timestamps.raises_early"));
     if (taken) {
         return LW_OK;
     }
@@ -327,6 +327,9 @@ static uint32_t gather(lw_timestamps *timestamps, uint64_t *deadline_ns) {
         count += one->count;
         endless |= one->deadline_ns == 0;
         *deadline_ns = *deadline_ns < one->deadline_ns ? one->deadline_ns : *deadline_ns;
+        if (LW_RARE(timestamps->env, "timestamps.fetches_few")) {
+            break;
+        }
     }
     *deadline_ns = endless ? 0 : *deadline_ns;
     return count;
@@ -428,6 +431,7 @@ lw_status lw_timestamps_take(lw_timestamps *timestamps, uint32_t count, uint64_t
 uint64_t lw_timestamps_spare(lw_timestamps *timestamps) {
     uint64_t first;
     if (timestamps->stopped || !timestamps->leading || !may_give(timestamps) ||
+        LW_RARE(timestamps->env, "timestamps.no_spare") ||
         !lw_oracle_take(&timestamps->oracle, clock_of(timestamps), 1, &first)) {
         return 0; /* a fetched one was drawn before the request came (N2) */
     }

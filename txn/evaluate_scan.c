@@ -98,7 +98,9 @@ LW_YIELDS static lw_status find_version(scan_page *page, lw_data_record *record,
             *found = true;
             return LW_OK;
         }
-        if (timestamp > page->request->read_timestamp && ++steps > STEPS_BEFORE_SEEK) {
+        bool above = timestamp > page->request->read_timestamp;
+        if (above &&
+            (++steps > STEPS_BEFORE_SEEK || LW_RARE(page->evaluation->env, "txn.seeks_at_once"))) {
             lw_record_data_key(lw_buffer_view(&page->user_key), page->request->read_timestamp,
                                &page->evaluation->key);
             LW_TRY(lw_cursor_seek(page->data, lw_buffer_view(&page->evaluation->key)));
@@ -117,7 +119,7 @@ LW_YIELDS static lw_status leave_key(scan_page *page) {
         return lw_cursor_seek_before(page->data, lw_buffer_view(&page->prefix));
     }
     for (uint32_t steps = 0; in_prefix(page); steps++) {
-        if (steps == STEPS_BEFORE_SEEK) {
+        if (steps == STEPS_BEFORE_SEEK || LW_RARE(page->evaluation->env, "txn.leaves_at_once")) {
             lw_record_data_end(lw_buffer_view(&page->user_key), &page->evaluation->key);
             return lw_cursor_seek(page->data, lw_buffer_view(&page->evaluation->key));
         }
@@ -152,7 +154,8 @@ static bool page_done(const scan_page *page) {
     const lw_scan_request *request = page->request;
     return page->full || page->row_count >= request->row_limit ||
            page->row_count >= LW_REQUEST_ITEM_COUNT_MAX ||
-           (page->row_count > 0 && page->size >= request->byte_limit);
+           (page->row_count > 0 && (page->size >= request->byte_limit ||
+                                    LW_RARE(page->evaluation->env, "txn.ends_page_early")));
 }
 
 /* A lock in the way ends a page that has rows, and is the answer to one that has none. */
