@@ -114,6 +114,17 @@ size_t lw_coverage_missing(const lw_coverage *coverage, lw_buffer *names) {
     return missing;
 }
 
+size_t lw_coverage_reached(const lw_coverage *coverage, lw_place_kind kind) {
+    entry **all = sorted(coverage);
+    size_t reached = 0;
+    for (uint32_t index = 0; index < coverage->by_name.count; index++) {
+        const entry *each = all[index];
+        reached += each->placed && each->kind == kind && each->count > 0;
+    }
+    lw_free(coverage->memory, all);
+    return reached;
+}
+
 void lw_coverage_print(const lw_coverage *coverage, bool whole, lw_buffer *text) {
     entry **all = sorted(coverage);
     size_t reached[2] = {0}, known[2] = {0}, faults = 0;

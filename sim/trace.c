@@ -95,6 +95,17 @@ static lw_mark *find_mark(const lw_trace *trace, const char *name, uint64_t hash
     return node == NULL ? NULL : LW_MAP_ENTRY(node, lw_mark, node);
 }
 
+static uint32_t draw_rare(lw_chance *chance) {
+    return lw_chance_percent(chance, RARE_ACTIVE_PERCENT)
+               ? (uint32_t)lw_chance_between(chance, 1, RARE_PERCENT_MAX)
+               : 0;
+}
+
+uint32_t lw_trace_rare_percent(uint64_t seed, const char *name) {
+    lw_chance chance = lw_chance_of(seed, lw_hash(0, lw_text(name)));
+    return draw_rare(&chance);
+}
+
 static lw_mark *take_mark(lw_trace *trace, const char *name, lw_place_kind kind) {
     uint64_t hash = lw_hash(0, lw_text(name));
     lw_mark *mark = find_mark(trace, name, hash);
@@ -105,9 +116,7 @@ static lw_mark *take_mark(lw_trace *trace, const char *name, lw_place_kind kind)
     mark->name = name;
     mark->kind = kind;
     mark->chance = lw_chance_of(trace->seed, hash);
-    if (lw_chance_percent(&mark->chance, RARE_ACTIVE_PERCENT)) {
-        mark->rare_percent = (uint32_t)lw_chance_between(&mark->chance, 1, RARE_PERCENT_MAX);
-    }
+    mark->rare_percent = draw_rare(&mark->chance);
     lw_map_insert(&trace->marks, &mark->node, hash);
     return mark;
 }

@@ -67,6 +67,9 @@ void lw_trace_print(const lw_trace *trace, uint64_t count, FILE *to);
 void lw_trace_mark(lw_trace *trace, const lw_place *place);
 bool lw_trace_rare(lw_trace *trace, const lw_place *place);
 bool lw_trace_bug(lw_trace *trace, const lw_place *place);
+/* In how many of a hundred cases the rare path of this name is taken in the run of a seed; 0: it is
+ * not active there. */
+uint32_t lw_trace_rare_percent(uint64_t seed, const char *name);
 /* Counts what has no place in the code: a fault. */
 void lw_trace_count(lw_trace *trace, const char *name, uint64_t times);
 /* Switches a planted bug on. `name` outlives the trace. */

@@ -5,7 +5,7 @@
 #include "sim/scenario.h"
 #include "tests/unit.h"
 
-enum { MARKS_AT_LEAST = 150 };
+enum { MARKS_AT_LEAST = 150, RARE_AT_LEAST = 100, TAKEN_AT_LEAST = 80 };
 
 static void the_linker_knows_every_place(void **state) {
     (void)state;
@@ -46,10 +46,49 @@ static void what_was_never_reached_is_told(void **state) {
     lw_memory_close(memory);
 }
 
+/* Each is active in about half of the runs, which the simulation's own seeds decide. */
+static void every_rare_path_is_active_in_some_worlds(void **state) {
+    (void)state;
+    lw_memory *memory = lw_memory_open();
+    size_t count = 0;
+    const char **names = lw_place_names(memory, LW_PLACE_RARE, &count);
+    assert_in_range(count, RARE_AT_LEAST, lw_place_count());
+    for (size_t index = 0; index < count; index++) {
+        uint32_t active = 0;
+        for (uint64_t seed = 1; seed <= 64; seed++) {
+            active += lw_trace_rare_percent(seed, names[index]) > 0;
+        }
+        if (active < 16 || active > 48) {
+            fail_msg("%s is active in %u of 64 worlds", names[index], active);
+        }
+    }
+    lw_free(memory, names);
+    lw_memory_close(memory);
+}
+
+/* Some seeds of every scenario: what one of them takes is enough. */
+static void rare_paths_are_taken(void **state) {
+    (void)state;
+    lw_memory *memory = lw_memory_open();
+    lw_coverage *coverage = lw_coverage_open(memory);
+    for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
+        for (uint64_t seed = 1; seed <= 4; seed++) {
+            lw_run_options options = {.scenario = one, .seed = seed};
+            lw_run_result result;
+            lw_scenario_run(&options, memory, lw_coverage_add, coverage, &result);
+            lw_buffer_reset(&result.failures);
+        }
+    }
+    assert_in_range(lw_coverage_reached(coverage, LW_PLACE_RARE), TAKEN_AT_LEAST, 1000);
+    lw_memory_close(memory);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_linker_knows_every_place),
         cmocka_unit_test(what_was_never_reached_is_told),
+        cmocka_unit_test(every_rare_path_is_active_in_some_worlds),
+        cmocka_unit_test(rare_paths_are_taken),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }
