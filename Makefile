@@ -392,6 +392,8 @@ INSTALLED := $(BINDIR)/lathwork $(LIBDIR)/liblathwork.a $(LIBDIR)/liblathwork.so
              $(LIBDIR)/liblathwork-storage.a $(LIBDIR)/liblathwork-storage.so \
              $(LIBDIR)/$(STORAGE_SONAME) $(INCLUDEDIR)/lathwork_storage.h \
              $(LIBDIR)/pkgconfig/lathwork-storage.pc \
+             $(LIBDIR)/liblathwork-sim.a $(LIBDIR)/liblathwork-sim.so $(LIBDIR)/$(SIM_SONAME) \
+             $(INCLUDEDIR)/lathwork_sim.h $(LIBDIR)/pkgconfig/lathwork-sim.pc \
              $(COMPLETIONDIR)/lathwork
 
 .PHONY: install uninstall
@@ -417,6 +419,15 @@ install: all
 	    'Version: $(VERSION)' 'Libs: -L$${libdir} -llathwork-storage' \
 	    'Libs.private: $(STORAGE_LDLIBS)' \
 	    'Cflags: -I$${includedir}' > $(DESTDIR)$(LIBDIR)/pkgconfig/lathwork-storage.pc
+	install -m 644 $(B)/liblathwork-sim.a $(DESTDIR)$(LIBDIR)/liblathwork-sim.a
+	strip --strip-debug $(DESTDIR)$(LIBDIR)/liblathwork-sim.a
+	install -s -m 644 $(B)/liblathwork-sim.so $(DESTDIR)$(LIBDIR)/$(SIM_SONAME)
+	ln -sf $(SIM_SONAME) $(DESTDIR)$(LIBDIR)/liblathwork-sim.so
+	install -m 644 $(B)/lathwork_sim.h $(DESTDIR)$(INCLUDEDIR)/lathwork_sim.h
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$(INCLUDEDIR)' '' \
+	    'Name: lathwork-sim' 'Description: Transactions of Lathwork under faults, in a simulated world' \
+	    'Version: $(VERSION)' 'Libs: -L$${libdir} -llathwork-sim' 'Libs.private: $(SIM_LDLIBS)' \
+	    'Cflags: -I$${includedir}' > $(DESTDIR)$(LIBDIR)/pkgconfig/lathwork-sim.pc
 	$(B)/lathwork help --man > $(DESTDIR)$(MANDIR)/man1/lathwork.1
 	$(B)/lathwork help --completion bash > $(DESTDIR)$(COMPLETIONDIR)/lathwork
 uninstall:

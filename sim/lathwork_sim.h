@@ -73,13 +73,14 @@ typedef struct lw_sim_workload {
     size_t state_size;         /* bytes of lw_sim_state */
     uint32_t client_count;     /* 1 to 12; 0: 2 to 6, drawn by seed */
     uint32_t round_count;      /* rounds after which a client is done; 0: until the run ends */
-    uint32_t pause_us;    /* at most so long between two rounds of a client; 0: drawn by seed */
-    uint32_t duration_ms; /* of the trouble, virtual; 0: the scenario's */
-    int clients_die;      /* also the clients' processes end, at any moment: their callback does
-                             not return, and is called anew. What it had allocated otherwise than
-                             by lw_sim_allocate is lost */
-    const char *scenario; /* what may go wrong unless --scenario says; NULL: each in turn */
-    void *argument;       /* for lw_sim_argument; read only in callbacks */
+    uint32_t pause_us;     /* at most so long between two rounds of a client; 0: drawn by seed */
+    uint32_t duration_ms;  /* of the trouble, virtual; 0: the scenario's */
+    uint32_t retention_ms; /* how long nodes keep the past; 0: ten minutes, as they do by default */
+    int clients_die;       /* also the clients' processes end, at any moment: their callback does
+                              not return, and is called anew. What it had allocated otherwise than
+                              by lw_sim_allocate is lost */
+    const char *scenario;  /* what may go wrong unless --scenario says; NULL: each in turn */
+    void *argument;        /* for lw_sim_argument; read only in callbacks */
 } lw_sim_workload;
 
 /* ---- what a callback may call --------------------------------------------------------------- */

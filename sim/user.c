@@ -239,6 +239,7 @@ void lw_user_begin(lw_sim_trial *it) {
     it->user->arena = lw_arena_in(it->memory);
     it->user->state = lw_allocate_zero(it->memory, workload->state_size + 1);
     it->user->pause_ns = pauses_ns[lw_chance_below(&chance, sizeof(pauses_ns) / sizeof(uint64_t))];
+    it->retention_ms = workload->retention_ms;
     if (workload->pause_us > 0) {
         it->user->pause_ns = workload->pause_us * UINT64_C(1000);
     }

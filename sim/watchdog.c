@@ -8,7 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 500, LIMIT_S = 10 };
+enum { LOOK_MS = 500, LIMIT_S = 5 };
 
 struct lw_watchdog {
     lw_memory *memory;

@@ -42,13 +42,18 @@ library=$usr/lib/liblathwork.so
 cat >"$root/expected" <<'END'
 bin/lathwork
 include/lathwork.h
+include/lathwork_sim.h
 include/lathwork_storage.h
+lib/liblathwork-sim.a
+lib/liblathwork-sim.so
+lib/liblathwork-sim.so.0
 lib/liblathwork-storage.a
 lib/liblathwork-storage.so
 lib/liblathwork-storage.so.0
 lib/liblathwork.a
 lib/liblathwork.so
 lib/liblathwork.so.0
+lib/pkgconfig/lathwork-sim.pc
 lib/pkgconfig/lathwork-storage.pc
 lib/pkgconfig/lathwork.pc
 share/bash-completion/completions/lathwork
@@ -152,6 +157,76 @@ for kind in count-c count-c++ count-c-static count-c++-static; do
     LD_LIBRARY_PATH=$usr/lib timeout 60 "$root/$kind" "$root/words" to be or not >"$root/found" 2>&1
 done
 good "four programs count the same words" same "$root/expected" "$root/found"
+
+# ---- the library for simulations
+library=$usr/lib/liblathwork-sim.so
+sed -e '/^#/d' -e 's/\/\*.*//' client/lathwork.h sim/lathwork_sim.h | tr '\n' ' ' | grep -o 'LW_PUBLIC [^;(]*(' |
+    sed 's/.*\b\(lw_[a-z_]*\)(/\1/' | LC_ALL=C sort >"$root/expected"
+nm --dynamic --defined-only "$library" | awk '{ print $3 }' | LC_ALL=C sort >"$root/found"
+good "the shared simulation library shows the two headers and nothing else" same "$root/expected" "$root/found"
+nm --extern-only --defined-only "$usr/lib/liblathwork-sim.a" | awk 'NF == 3 { print $3 }' |
+    LC_ALL=C sort >"$root/found"
+good "the simulation archive shows the two headers and nothing else" same "$root/expected" "$root/found"
+printf '%s\n' libc.so.6 libisal.so.2 liblz4.so.1 libsodium.so.23 libzstd.so.1 >"$root/expected"
+needed "$library" >"$root/found"
+good "the simulation library needs its libraries and nothing else" same "$root/expected" "$root/found"
+nm --undefined-only "$usr/lib/liblathwork-sim.a" | awk 'NF == 2 { print $2 }' >"$root/found"
+grep -E '^(socket|connect|bind|listen|accept4?|send|recv|getaddrinfo|open|pread|pwrite|fsync|nats|pthread)' \
+    "$root/found" >"$root/outside"
+good "the simulation archive knows no socket, no file and no thread" test ! -s "$root/outside"
+readelf --dynamic --wide "$library" >"$root/found"
+good "the simulation library is known by its major version" holds 'SONAME.*\[liblathwork-sim\.so\.0\]' "$root/found"
+
+asks=lathwork-sim
+flags --modversion >"$root/found"
+good "pkg-config knows the version of the simulation library" holds "^$version\$" "$root/found"
+examples=$PWD/sim/examples
+simulate() { # NAME SOURCE COMPILER LANGUAGE LIBRARIES…
+    program=$root/$1 source=$2 compiler=$3 language=$4
+    shift 4
+    # shellcheck disable=SC2046
+    (cd "$root" && $compiler -x "${language%%:*}" -std="${language#*:}" -Wall -Wextra -Werror -pedantic \
+        $(flags --cflags) "$source" -x none "$@" -o "$program")
+}
+# shellcheck disable=SC2046
+{
+    good "the rota builds as C, shared" simulate rota "$examples/rota.c" ${CC:-gcc} c:c99 $(flags --libs)
+    good "the rota builds as C++, static" simulate rota-c++ "$examples/rota.c" ${CXX:-g++} c++:c++11 \
+        "$usr/lib/liblathwork-sim.a" $(flags --static --libs-only-l | sed 's/-llathwork-sim//')
+    good "payments build as C, shared" simulate payments "$examples/payments.c" ${CC:-gcc} c:c99 $(flags --libs)
+    good "a program of all mistakes builds" simulate mistakes "$here/../../tests/sim_mistakes.c" ${CC:-gcc} c:c99 \
+        $(flags --libs)
+}
+tries() { # EXIT-CODE PROGRAM FLAGS…: what it says is in $root/found
+    expected=$1 program=$2
+    shift 2
+    LD_LIBRARY_PATH=$usr/lib timeout 200 "$root/$program" "$@" >"$root/found" 2>&1
+    code=$?
+    [ "$code" = "$expected" ] || { echo "exit code $code"; cat "$root/found"; return 1; }
+}
+good "the write skew is found at snapshot isolation, within ten seeds" \
+    tries 1 rota --scenario lattice --runs 10 isolation=snapshot
+good "it is told what broke" holds 'ward [0-3]: nobody is on call' "$root/found"
+good "it is told what led there" holds 'client.*wants off, sees 2 on call' "$root/found"
+again=$(sed -n 's/^again with: [^ ]* //p' "$root/found" | head -n 1)
+# shellcheck disable=SC2086
+good "the command that repeats it does ($again)" tries 1 rota-c++ $again
+good "there is none at strict serializability" tries 0 rota --scenario lattice --runs "${SIM_USER_RUNS:-20}" --once \
+    isolation=strict
+good "an order is paid twice where doubt is taken for failure" tries 1 payments --runs 5 doubt=repeat
+good "it is told so" holds 'orders of .* are paid, and .* payments made' "$root/found"
+good "an order is paid once by who asks" tries 0 payments --runs 5 doubt=ask
+good "the mark of the example was counted" holds '^  payments.doubt  *[1-9]' "$root/found"
+good "help names the program and its settings" tries 0 rota --help
+good "and its flags" holds 'scenario NAME' "$root/found"
+good "settings have names" tries 2 rota snapshot
+good "lw_open in a callback reaches the simulated nodes" tries 0 mistakes --scenario lattice what=open
+good "lw_open outside of one says so" tries 3 mistakes outside
+good "it does" holds 'only the callbacks of a workload open' "$root/found"
+good "who computes for ever is ended" tries 1 mistakes --scenario calm what=spin
+good "in words" holds 'scenario calm, seed 1: client [0-9] has computed for 5 s' "$root/found"
+good "a history of what was said is written" tries 0 mistakes --scenario calm --history "$root/said" what=open
+good "as JSON lines" holds '^{"seed":1,"time_us":[0-9]*,"who":"client [0-9]","note":"opened"}$' "$root/said"
 
 # ---- the program
 size=$(stat -c %s "$usr/bin/lathwork")
