@@ -274,7 +274,7 @@ $(B)/liblathwork-sim.a: $(B)/liblathwork-sim.o
 SIM_LDLIBS = -lsodium -lisal -llz4 -lzstd -lpthread
 $(B)/liblathwork-sim.so: $(B)/liblathwork-sim.o
 	$(call say,LINK)
-	$(Q)$(CC) -shared $(ALL_CFLAGS) $(ALL_LDFLAGS) -Wl,-soname,$(SIM_SONAME) \
+	$(Q)$(CC) -shared $(ALL_CFLAGS) $(ALL_LDFLAGS) -Wl,-soname,$(SIM_SONAME) -Wl,-z,start-stop-visibility=hidden \
 	    $(if $(findstring sanitize,$(ALL_CFLAGS)),,-Wl$(comma)--no-undefined) $^ -o $@ $(SIM_LDLIBS)
 
 $(B)/lathwork_sim.h: sim/lathwork_sim.h

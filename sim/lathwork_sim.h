@@ -108,7 +108,8 @@ LW_PUBLIC void lw_sim_sleep_us(lw_sim *sim, uint64_t duration_us);
 /* Whether the run wants its clients to return: what loops for long looks at it. */
 LW_PUBLIC int lw_sim_stopping(const lw_sim *sim);
 
-/* Fails the run: what was promised does not hold. It ends once the callback waits or returns. */
+/* Fails the run: what was promised does not hold. It ends once the callback waits or returns. Which
+ * bug it is goes by the words before the first colon or digit: so a failure is made smaller. */
 LW_PUBLIC void lw_sim_fail(lw_sim *sim, const char *format, ...)
 #if defined(__GNUC__)
     __attribute__((format(printf, 2, 3)))
@@ -150,7 +151,7 @@ typedef struct lw_sim_result {
     uint64_t came_through;      /* rounds of clients that returned LW_OK, */
     uint64_t refused, in_doubt; /* something else, LW_UNDETERMINED */
     uint64_t virtual_ms;        /* simulated, in all runs */
-    char failure[4096];         /* of that seed: what was violated, a line each */
+    char failure[4096]; /* of that seed: what was violated, a line each, and what was said */
 } lw_sim_result;
 
 /* The same for programs that have a frame of their own, such as a unit test: prints nothing.

@@ -399,8 +399,8 @@ static void draw_options(lw_sim_trial *it) {
 
 static void report_failure(const lw_sim_trial *it) {
     FILE *to = it->options->report;
-    if (it->user != NULL) {
-        lw_user_report(it->user, &it->result->failures);
+    if (to != NULL && it->user != NULL) {
+        lw_user_report(it->user, to);
     } else if (to != NULL) {
         lw_world_report(it->world, to);
         (void)fwrite(it->account.data, 1, it->account.size, to);

@@ -20,14 +20,15 @@ static const uint64_t pauses_ns[] = {1000000, 5000000, 20000000, 20000000};
 
 /* ---- failures and returns ------------------------------------------------------------------- */
 
+/* What was said comes first: a failure is known by its first words, which do not tell when. */
 void lw_user_fail(lw_sim *who, const char *text) {
     lw_sim_trial *it = who->of->of;
-    uint64_t since_ns = lw_world_now(it->world) - LW_WORLD_BEGIN_NS;
+    uint64_t since_us = (lw_world_now(it->world) - LW_WORLD_BEGIN_NS) / 1000;
     char line[1024];
     if (!it->damaged) {
-        (void)snprintf(line, sizeof(line), "%s at %" PRIu64 ".%06" PRIu64 " s", who->role,
-                       since_ns / 1000000000, since_ns % 1000000000 / 1000);
-        lw_sim_broken(it, line, text);
+        (void)snprintf(line, sizeof(line), "%.900s (%s, at %" PRIu64 ".%06" PRIu64 " s)", text,
+                       who->role, since_us / 1000000, since_us % 1000000);
+        lw_sim_broken(it, line, "");
         lw_host_note(who->host, "failed", text);
     }
     it->damaged = true; /* U2 */
@@ -298,15 +299,15 @@ void lw_user_blame(lw_sim_trial *it, const char *what) {
     lw_sim_broken(it, what, line);
 }
 
-void lw_user_report(const lw_user *user, lw_buffer *text) {
+void lw_user_report(const lw_user *user, FILE *to) {
     uint64_t kept = user->note_count < LW_USER_NOTES ? user->note_count : LW_USER_NOTES;
     if (kept > 0) {
-        lw_buffer_print(text, "what was said last:\n");
+        (void)fprintf(to, "what was said last:\n");
     }
     for (uint64_t index = user->note_count - kept; index < user->note_count; index++) {
         const lw_user_note *note = &user->notes[index % LW_USER_NOTES];
         uint64_t since_us = (note->time_ns - LW_WORLD_BEGIN_NS) / 1000;
-        lw_buffer_print(text, "  %4" PRIu64 ".%06" PRIu64 " s  %-10s %s\n", since_us / 1000000,
-                        since_us % 1000000, note->role, note->text);
+        (void)fprintf(to, "  %4" PRIu64 ".%06" PRIu64 " s  %-10s %s\n", since_us / 1000000,
+                      since_us % 1000000, note->role, note->text);
     }
 }

@@ -76,8 +76,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_user_judge(lw_sim_trial *it, lw_env *env, lw_
                                               bool final);
 /* Says who has not returned: for a run whose clients do not get on, or do not stop. */
 void lw_user_blame(lw_sim_trial *it, const char *what);
-/* Appends the last notes. */
-void lw_user_report(const lw_user *user, lw_buffer *text);
+/* Writes the last notes. */
+void lw_user_report(const lw_user *user, FILE *to);
 
 /* Appends where two runs of one seed part, and what to look for. */
 void lw_user_differ(const lw_run_options *options, lw_memory *memory, lw_buffer *text);

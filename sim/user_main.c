@@ -82,9 +82,18 @@ int lw_sim_main(int argc, char **argv, const lw_sim_workload *workload) {
 typedef struct frame {
     lw_memory *memory;
     const lw_sim_options *options;
-    lw_run_options run;
+    lw_run_options run; /* its report is a file without a name */
     lw_sim_result *result;
 } frame;
+
+/* Appends what the run reported, as far as there is room. */
+static void read_report(FILE *report, char *text, size_t size, size_t used) {
+    if (report != NULL && used + 1 < size) {
+        rewind(report);
+        used += fread(text + used, 1, size - used - 1, report);
+        text[used] = 0;
+    }
+}
 
 static void add_result(frame *it, const lw_run_result *run) {
     lw_sim_result *all = it->result;
@@ -99,8 +108,9 @@ static void add_result(frame *it, const lw_run_result *run) {
     }
     if (all->failed_count++ == 0) {
         all->seed = it->run.seed;
-        (void)snprintf(all->failure, sizeof(all->failure), "%.*s", (int)run->failures.size,
-                       (const char *)run->failures.data);
+        int size = snprintf(all->failure, sizeof(all->failure), "%.*s", (int)run->failures.size,
+                            (const char *)run->failures.data);
+        read_report(it->run.report, all->failure, sizeof(all->failure), (size_t)size);
     }
 }
 
@@ -108,13 +118,12 @@ static void run_seed(frame *it) {
     lw_run_result first, second;
     lw_scenario_run(&it->run, it->memory, NULL, NULL, &first);
     if (it->options->once == 0) {
-        FILE *trace = it->run.trace;
-        it->run.trace = NULL;
-        lw_scenario_run(&it->run, it->memory, NULL, NULL, &second);
-        it->run.trace = trace;
+        lw_run_options again = it->run;
+        again.trace = again.report = NULL;
+        lw_scenario_run(&again, it->memory, NULL, NULL, &second);
         if (second.hash != first.hash) {
             first.passed = false;
-            lw_user_differ(&it->run, it->memory, &first.failures);
+            lw_user_differ(&again, it->memory, &first.failures);
         }
         lw_buffer_reset(&second.failures);
     }
@@ -159,6 +168,12 @@ static lw_status take_options(frame *it, const lw_sim_workload *workload) {
     return LW_OK;
 }
 
+static void close_file(FILE *file) {
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+}
+
 lw_status lw_sim_run(const lw_sim_workload *workload, const lw_sim_options *options,
                      lw_sim_result *result) {
     static const lw_sim_options defaults;
@@ -169,12 +184,12 @@ lw_status lw_sim_run(const lw_sim_workload *workload, const lw_sim_options *opti
     lw_status status = take_options(&it, workload);
     uint64_t count = it.options->run_count > 0 ? it.options->run_count : 1;
     for (uint64_t run = 0; status == LW_OK && run < count; run++) {
+        it.run.report = tmpfile();
         run_seed(&it);
+        close_file(it.run.report);
         it.run.seed++;
     }
-    if (it.run.trace != NULL) {
-        (void)fclose(it.run.trace);
-    }
+    close_file(it.run.trace);
     lw_memory_close(it.memory);
     return status;
 }

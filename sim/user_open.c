@@ -8,10 +8,10 @@ lw_status lw_open(const lw_client_options *options, lw_client **client) {
     lw_fiber *caller = lw_fiber_current();
     lw_sim *who = caller == NULL ? NULL : lw_fibers_owner(lw_fiber_home(caller));
     *client = NULL;
-    if (who == NULL) {
-        return lw_fail(LW_INVALID_ARGUMENT,
-                       "in a program of liblathwork-sim only the callbacks of a workload open "
-                       "clients: nothing can be reached outside of a run");
+    if (who == NULL) { /* and without a client to tell why */
+        (void)fprintf(stderr, "lw_open: in a program of liblathwork-sim only the callbacks of a "
+                              "workload open clients: outside of a run there is no node\n");
+        return LW_INVALID_ARGUMENT;
     }
     lw_client_options chosen = options == NULL ? (lw_client_options){0} : *options;
     chosen.address = who->of->of->addresses;

@@ -191,7 +191,7 @@ simulate() { # NAME SOURCE COMPILER LANGUAGE LIBRARIES…
 # shellcheck disable=SC2046
 {
     good "the rota builds as C, shared" simulate rota "$examples/rota.c" ${CC:-gcc} c:c99 $(flags --libs)
-    good "the rota builds as C++, static" simulate rota-c++ "$examples/rota.c" ${CXX:-g++} c++:c++11 \
+    good "the rota builds as C, static" simulate rota-static "$examples/rota.c" ${CC:-gcc} c:c99 \
         "$usr/lib/liblathwork-sim.a" $(flags --static --libs-only-l | sed 's/-llathwork-sim//')
     good "payments build as C, shared" simulate payments "$examples/payments.c" ${CC:-gcc} c:c99 $(flags --libs)
     good "a program of all mistakes builds" simulate mistakes "$here/../../tests/sim_mistakes.c" ${CC:-gcc} c:c99 \
@@ -205,16 +205,16 @@ tries() { # EXIT-CODE PROGRAM FLAGS…: what it says is in $root/found
     [ "$code" = "$expected" ] || { echo "exit code $code"; cat "$root/found"; return 1; }
 }
 good "the write skew is found at snapshot isolation, within ten seeds" \
-    tries 1 rota --scenario lattice --runs 10 isolation=snapshot
-good "it is told what broke" holds 'ward [0-3]: nobody is on call' "$root/found"
+    tries 1 rota --scenario lattice --runs 10 --no-shrink isolation=snapshot
+good "it is told what broke" holds '^nobody is on call: ward [0-3] (' "$root/found"
 good "it is told what led there" holds 'client.*wants off, sees 2 on call' "$root/found"
 again=$(sed -n 's/^again with: [^ ]* //p' "$root/found" | head -n 1)
 # shellcheck disable=SC2086
-good "the command that repeats it does ($again)" tries 1 rota-c++ $again
+good "the command that repeats it does ($again)" tries 1 rota-static $again
 good "there is none at strict serializability" tries 0 rota --scenario lattice --runs "${SIM_USER_RUNS:-20}" --once \
     isolation=strict
-good "an order is paid twice where doubt is taken for failure" tries 1 payments --runs 5 doubt=repeat
-good "it is told so" holds 'orders of .* are paid, and .* payments made' "$root/found"
+good "an order is paid twice where doubt is taken for failure" tries 1 payments --runs 5 --no-shrink doubt=repeat
+good "it is told so" holds '^not each order is paid once: .* payments made' "$root/found"
 good "an order is paid once by who asks" tries 0 payments --runs 5 doubt=ask
 good "the mark of the example was counted" holds '^  payments.doubt  *[1-9]' "$root/found"
 good "help names the program and its settings" tries 0 rota --help

@@ -186,18 +186,18 @@ static void a_failure_says_who_when_and_what_was_said(void **state) {
     (void)state;
     lw_sim_workload workload = {.client = complain};
     expect_failure(&workload, "the number is 17");
-    expect_failure(&workload, "client ");
+    expect_failure(&workload, "(client ");
     expect_failure(&workload, "about to complain");
 }
 
 static void a_failure_of_any_callback_fails_the_run(void **state) {
     (void)state;
     lw_sim_workload workload = {.client = do_nothing, .check = complain, .duration_ms = 500};
-    expect_failure(&workload, "check at ");
+    expect_failure(&workload, "(check, at ");
     workload = (lw_sim_workload){.client = do_nothing, .setup = complain};
-    expect_failure(&workload, "setup at ");
+    expect_failure(&workload, "(setup, at ");
     workload = (lw_sim_workload){.client = do_nothing, .invariant = complain};
-    expect_failure(&workload, "invariant at ");
+    expect_failure(&workload, "(invariant, at ");
 }
 
 static lw_status leave_transaction(lw_sim *sim, lw_client *client) {
@@ -270,7 +270,7 @@ static void a_status_that_cannot_be_meant_fails_the_run(void **state) {
     workload.client = made_up;
     expect_failure(&workload, "(77)");
     workload = (lw_sim_workload){.client = do_nothing, .setup = refuse};
-    expect_failure(&workload, "setup at ");
+    expect_failure(&workload, "(setup, at ");
     expect_failure(&workload, "LW_EXISTS");
 }
 

@@ -69,7 +69,8 @@ static lw_status check(lw_sim *sim, lw_client *client) {
     lw_status status = lw_add_now(client, account, 0, &sum);
     if (status == LW_OK && (uint64_t)sum != all->paid) {
         lw_sim_fail(sim,
-                    "%" PRIu64 " orders of %" PRIu64 " are paid, and %" PRId64 " payments made",
+                    "not each order is paid once: %" PRIu64 " orders of %" PRIu64
+                    " are paid, and %" PRId64 " payments made",
                     all->paid, all->begun, sum);
     }
     return status;

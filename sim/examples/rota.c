@@ -114,7 +114,7 @@ static lw_status somebody_is_there(lw_sim *sim, lw_client *client) {
     lw_status status = lw_run(client, NULL, look_at_all, on_call);
     for (unsigned ward = 0; status == LW_OK && ward < WARDS; ward++) {
         if (on_call[ward] == 0) {
-            lw_sim_fail(sim, "ward %u: nobody is on call", ward);
+            lw_sim_fail(sim, "nobody is on call: ward %u", ward);
         }
     }
     return status;

@@ -78,6 +78,7 @@ DOORS = [
     (r"sim/shrink\.c", r"clock_gettime", "stops when its time is up"),
     (r"sim/watchdog\.c", r"timer_(create|settime|delete)|sigaction|write|_exit",
      "ends the process when a user's callback computes on and on"),
+    (r"sim/user_main\.c", r"tmpfile|rewind", "reads what a run reports"),
     (r"sim/user_differ\.c", r"tmpfile|rewind|f?gets", "holds two traces against each other"),
     (r"sim/\w+\.c", STREAMS, "traces and histories go to streams"),
 ]
