@@ -272,9 +272,11 @@ $(B)/liblathwork-sim.a: $(B)/liblathwork-sim.o
 	$(Q)ar qcs $@ $^
 
 SIM_LDLIBS = -lsodium -lisal -llz4 -lzstd -lpthread
+# The bounds of the linker's own section are symbols, too: only a version script hides them.
 $(B)/liblathwork-sim.so: $(B)/liblathwork-sim.o
 	$(call say,LINK)
-	$(Q)$(CC) -shared $(ALL_CFLAGS) $(ALL_LDFLAGS) -Wl,-soname,$(SIM_SONAME) -Wl,-z,start-stop-visibility=hidden \
+	$(Q){ echo '{ global:'; sed 's/$$/;/' $(B)/sim_calls; echo 'local: *; };'; } > $(B)/sim_calls.version
+	$(Q)$(CC) -shared $(ALL_CFLAGS) $(ALL_LDFLAGS) -Wl,-soname,$(SIM_SONAME) -Wl,--version-script,$(B)/sim_calls.version \
 	    $(if $(findstring sanitize,$(ALL_CFLAGS)),,-Wl$(comma)--no-undefined) $^ -o $@ $(SIM_LDLIBS)
 
 $(B)/lathwork_sim.h: sim/lathwork_sim.h
