@@ -20,7 +20,7 @@
 #                   half an hour; BENCH_OPTIONS=--quick takes three minutes
 #   make bench-txn  transactions of a node against Redis, etcd and PostgreSQL: five minutes
 #   make bench-cluster  three nodes against three members of etcd: five minutes
-#   make install    program, libraries, header, manual page, completion: PREFIX=… DESTDIR=…
+#   make install    program, libraries, headers, manual page, completion: PREFIX=… DESTDIR=…
 #   make uninstall  takes them away again
 #   make deps       installs what builds and tests need (tests/install_packages.sh)
 #   make clean      removes build/
@@ -378,7 +378,7 @@ $(FUZZ_RUNS): $(B)/tests/fuzz_%.run: $(B)/tests/fuzz_%
 # ---- checking --------------------------------------------------------------------------------------
 
 .PHONY: run-checks
-run-checks: $(B)/lathwork.h $(OBJECTS) $(TESTS:=.o) $(RECORDER).o $(BENCHES:=.o) $(BENCH_PARTS) $(BENCH_TXN_PARTS) $(REPLAYS:$(B)/tests/replay_%=$(B)/tests/fuzz_%.o)
+run-checks: $(B)/lathwork.h $(B)/lathwork_sim.h $(OBJECTS) $(TESTS:=.o) $(RECORDER).o $(BENCHES:=.o) $(BENCH_PARTS) $(BENCH_TXN_PARTS) $(REPLAYS:$(B)/tests/replay_%=$(B)/tests/fuzz_%.o)
 	@tests/lint/check.sh $(B)
 
 # ---- installing -----------------------------------------------------------------------------------

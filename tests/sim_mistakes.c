@@ -47,7 +47,7 @@ int main(int argc, char **argv) {
         printf("%s\n", status == LW_INVALID_ARGUMENT ? "refused" : "opened");
         lw_close(client);
         (void)!lw_sim_run(&workload, NULL, &result);
-        return status;
+        return (int)status;
     }
     return lw_sim_main(argc, argv, &workload);
 }

@@ -17,7 +17,7 @@ absent=$(for engine in rocksdb:rocksdb/c.h leveldb:leveldb/c.h lmdb:lmdb.h; do
     echo "#include <${engine#*:}>" | gcc -fsyntax-only -x c - 2>/dev/null || echo "tests/bench_${engine%%:*}.c"
 done)
 tests=$(for file in tests/*.c; do case $absent in *"$file"*) ;; *) echo "$file" ;; esac done)
-flags="-std=gnu17 -D_GNU_SOURCE -DLW_SIMULATION -I."
+flags="-std=gnu17 -D_GNU_SOURCE -DLW_SIMULATION -I. -I$build"
 warnings="-Werror -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes
     -Wmissing-prototypes -Wvla -Wswitch-enum"
 
@@ -29,7 +29,7 @@ spread() {
 }
 
 formatting() {
-    echo "$sources" "$headers" tests/*.c client/examples/*.c storage/examples/*.c | spread 64 clang-format --dry-run --Werror
+    echo "$sources" "$headers" tests/*.c client/examples/*.c storage/examples/*.c sim/examples/*.c | spread 64 clang-format --dry-run --Werror
 }
 clang_warnings() {
     # shellcheck disable=SC2086
@@ -41,7 +41,8 @@ headers_stand_alone() {
         for header; do gcc -fsyntax-only -x c '"$flags"' -Wall -Wextra -Werror "$header" || exit 255; done' sh
 }
 public_headers() {
-    public_header "$build/lathwork.h" && public_header storage/lathwork_storage.h
+    public_header "$build/lathwork.h" && public_header storage/lathwork_storage.h &&
+        public_header "$build/lathwork_sim.h"
 }
 # Included, as users do: a header that is compiled itself may not hold functions that it does not use.
 public_header() {
