@@ -210,6 +210,10 @@ static void begin_with_health(const lw_health *health, lw_bytes account, lw_buff
     lw_json_number(&json, "can_lose", health->spare_nodes);
     lw_json_number(&json, "members", health->node_count);
     lw_json_number(&json, "members_down", health->down_count);
+    lw_json_number(&json, "members_ailing", health->ailing_count);
+    if (health->ailing_count > 0) {
+        lw_json_bytes(&json, "trouble", lw_text(health->ailing));
+    }
     lw_json_number(&json, "shards_moving", health->moving_count);
     lw_json_number(&json, "shards_weak", health->weak_count);
     lw_json_number(&json, "shards_lost", health->lost_count);
@@ -245,6 +249,10 @@ static void headline(lw_command *command, const lw_health *health) {
     if (health->down_count > 0) {
         lw_buffer_print(&out, "; not reached: %s%s", health->down,
                         health->down_count > 1 ? ", and others" : "");
+    }
+    if (health->ailing_count > 0) {
+        lw_buffer_print(&out, "; %s%s", health->ailing,
+                        health->ailing_count > 1 ? "; and others" : "");
     }
     lw_command_color_end(command, &out);
     lw_buffer_append_u8(&out, '\n');

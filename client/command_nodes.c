@@ -34,7 +34,8 @@ static void take_row(void *argument, const lw_member_row *row) {
                              .linked = row->linked,
                              .heard_ms = row->heard_ms,
                              .linked_ms = row->linked_ms,
-                             .load = row->load};
+                             .load = row->load,
+                             .lags = row->lags};
     copy_text(taken->address, sizeof(taken->address), row->member.address);
     copy_text(taken->zone, sizeof(taken->zone), row->member.zone);
     copy_text(taken->label, sizeof(taken->label), row->label);
@@ -159,6 +160,13 @@ lw_status lw_known_nodes_name(const lw_known_nodes *known, const char *word,
     return LW_OK;
 }
 
+const char *lw_known_node_ailment(const lw_known_node *node) {
+    if (!lw_known_node_up(node)) {
+        return NULL;
+    }
+    return node->load.disk_full ? "its disk is full" : node->lags ? "it is far behind" : NULL;
+}
+
 /* ---- health -----------------------------------------------------------------------------------
  */
 
@@ -177,7 +185,7 @@ static bool count_shard(void *argument, const lw_shard_row *row) {
     for (uint32_t index = 0; index < row->shard.replica_count; index++) {
         const lw_shard_replica *replica = &row->shard.replicas[index];
         const lw_known_node *node = lw_known_nodes_find(work->known, replica->node);
-        bool lives = node != NULL && lw_known_node_up(node);
+        bool lives = node != NULL && lw_known_node_counts(node);
         moving = moving || replica->role != LW_REPLICA_VOTER;
         bool old = replica->role == LW_REPLICA_VOTER || replica->role == LW_REPLICA_LEAVING;
         bool fresh = replica->role == LW_REPLICA_VOTER || replica->role == LW_REPLICA_JOINING;
@@ -205,6 +213,22 @@ static bool count_shard(void *argument, const lw_shard_row *row) {
     return true;
 }
 
+static void count_node(lw_health *health, const lw_known_node *node) {
+    const char *ailment = lw_known_node_ailment(node);
+    health->node_count += node->state != LW_MEMBER_GONE;
+    if (node->state != LW_MEMBER_GONE && !lw_known_node_up(node)) {
+        health->down_count++;
+        (void)snprintf(health->down, sizeof(health->down), "%s (%s)", node->label, node->address);
+    }
+    if (ailment != NULL) {
+        health->ailing_count++;
+        (void)snprintf(health->ailing, sizeof(health->ailing), "%s (%s): %s: %s", node->label,
+                       node->address, ailment,
+                       node->load.disk_full ? "free some space there"
+                                            : "it catches up, or its log says why not");
+    }
+}
+
 lw_status lw_health_ask(lw_client *client, lw_health *health) {
     lw_memory *memory = lw_memory_open();
     lw_known_nodes known = {.memory = memory};
@@ -212,13 +236,7 @@ lw_status lw_health_ask(lw_client *client, lw_health *health) {
     *health = (lw_health){0};
     lw_status status = lw_known_nodes_ask(client, &known);
     for (uint32_t index = 0; index < known.count; index++) {
-        const lw_known_node *node = &known.nodes[index];
-        health->node_count += node->state != LW_MEMBER_GONE;
-        if (node->state != LW_MEMBER_GONE && !lw_known_node_up(node)) {
-            health->down_count++;
-            (void)snprintf(health->down, sizeof(health->down), "%s (%s)", node->label,
-                           node->address);
-        }
+        count_node(health, &known.nodes[index]);
     }
     status = status == LW_OK ? lw_operate_shards(client, count_shard, &work) : status;
     lw_memory_close(memory);
@@ -229,13 +247,14 @@ const char *lw_health_name(const lw_health *health) {
     if (health->lost_count > 0) {
         return "unavailable";
     }
-    return health->down_count > 0 || health->weak_count > 0 ? "degraded" : "healthy";
+    bool good = health->down_count == 0 && health->ailing_count == 0 && health->weak_count == 0;
+    return good ? "healthy" : "degraded";
 }
 
 /* ---- nodes ------------------------------------------------------------------------------------
  */
 
-enum { COLUMN_COUNT = 10 };
+enum { COLUMN_COUNT = 11 };
 
 static void cell(lw_buffer *cells, const char *text) {
     lw_buffer_append(cells, lw_view(text, strlen(text) + 1));
@@ -275,6 +294,8 @@ static void node_row(const lw_known_node *node, lw_buffer *cells) {
     cell_number(cells, node->load.shards);
     cell_number(cells, node->load.leaders);
     cell_number(cells, node->load.bytes);
+    const char *ailment = lw_known_node_ailment(node);
+    cell(cells, ailment == NULL ? "" : ailment);
 }
 
 static void node_json(const lw_known_node *node, lw_json *json) {
@@ -287,6 +308,12 @@ static void node_json(const lw_known_node *node, lw_json *json) {
     lw_json_text(json, "state", lw_text(lw_member_state_name(node->state)));
     lw_json_boolean(json, "self", node->self);
     lw_json_boolean(json, "up", lw_known_node_up(node));
+    const char *ailment = lw_known_node_ailment(node);
+    if (ailment == NULL) {
+        lw_json_null(json, "trouble");
+    } else {
+        lw_json_text(json, "trouble", lw_text(ailment));
+    }
     if (node->linked_ms == LW_MEMBER_NEVER) {
         lw_json_null(json, "linked_ms");
     } else {
@@ -323,8 +350,9 @@ static void print_json(lw_command *command, const lw_known_nodes *known) {
 }
 
 static void print_rows(lw_command *command, const lw_known_nodes *known) {
-    static const char *const names[COLUMN_COUNT] = {"NAME",  "NODE", "ADDRESS", "STATE",   "LINK",
-                                                    "HEARD", "ZONE", "SHARDS",  "LEADERS", "BYTES"};
+    static const char *const names[COLUMN_COUNT] = {"NAME",    "NODE",  "ADDRESS", "STATE",
+                                                    "LINK",    "HEARD", "ZONE",    "SHARDS",
+                                                    "LEADERS", "BYTES", "TROUBLE"};
     lw_buffer cells = lw_buffer_in(command->memory);
     size_t row_count = 0;
     for (int index = 0; index < COLUMN_COUNT && command->answers_terminal; index++) {

@@ -17,6 +17,7 @@ typedef struct lw_known_node {
     char address[LW_MEMBER_ADDRESS_MAX + 1];
     char zone[LW_MEMBER_ZONE_MAX + 1];
     char label[LW_MEMBER_LABEL_SIZE]; /* its name, or else its id */
+    bool lags;
 } lw_known_node;
 
 typedef struct lw_known_nodes {
@@ -45,16 +46,25 @@ static inline bool lw_known_node_up(const lw_known_node *node) {
     return node->state != LW_MEMBER_GONE && (node->self || node->linked);
 }
 
+/* Why a member that is up does not count; NULL: it does. */
+const char *lw_known_node_ailment(const lw_known_node *node);
+/* Whether what it holds helps when another one is lost. */
+static inline bool lw_known_node_counts(const lw_known_node *node) {
+    return lw_known_node_up(node) && lw_known_node_ailment(node) == NULL;
+}
+
 /* How the lattice is, as the asked node sees it. */
 typedef struct lw_health {
     uint32_t node_count; /* without those that are gone */
     uint32_t down_count;
     uint64_t shard_count;
     uint64_t moving_count; /* shards that nodes come to, or go from */
-    uint64_t weak_count;   /* shards with voters that are down */
+    uint32_t ailing_count; /* that are up, and do not count */
+    uint64_t weak_count;   /* shards with voters that are down, or do not count */
     uint64_t lost_count;   /* of these, those without a majority: they cannot be used */
     uint32_t spare_nodes;  /* that each shard can lose, whichever they are */
-    char down[LW_MEMBER_LABEL_SIZE + LW_MEMBER_ADDRESS_MAX + 4]; /* one that is down, or "" */
+    char down[LW_MEMBER_LABEL_SIZE + LW_MEMBER_ADDRESS_MAX + 4];     /* one that is down, or "" */
+    char ailing[LW_MEMBER_LABEL_SIZE + LW_MEMBER_ADDRESS_MAX + 160]; /* one, why, and what to do */
 } lw_health;
 
 LW_MUST_USE LW_YIELDS lw_status lw_health_ask(lw_client *client, lw_health *health);

@@ -359,7 +359,8 @@ static const lw_command_spec commands[] = {
     {"status", LW_GROUP_NODE, "", 0, 0, REACH, "say how the lattice is, and the node",
      "Prints how the lattice is, as the node sees it, then the node's own account of itself.\n\n"
      "healthy: every shard has all its replicas. degraded: some have lost some, or a node is not "
-     "reached; everything can be used. unavailable: some shards have lost too many, and cannot be "
+     "reached, has a full disk, or is far behind; everything can be used. unavailable: some shards "
+     "have lost too many, and cannot be "
      "used until their nodes are back. can_lose: so many nodes, whichever, can be lost besides.",
      "lathwork status\n"
      "lathwork status --json | jq .health",
@@ -371,13 +372,15 @@ static const lw_command_spec commands[] = {
      lw_command_ping},
     {"nodes", LW_GROUP_NODE, "", 0, 0, REACH, "list the nodes of the lattice",
      "Prints a line for each, as the asked node knows it:\n\n"
-     "  NAME  NODE  ADDRESS  STATE  LINK  HEARD  ZONE  SHARDS  LEADERS  BYTES\n\n"
+     "  NAME  NODE  ADDRESS  STATE  LINK  HEARD  ZONE  SHARDS  LEADERS  BYTES  TROUBLE\n\n"
      "NAME is what people call it, n1, n2, ... unless start was given one; NODE, its id. Commands "
      "take a name, an address, or the first digits of an id. "
      "STATE is what the node says of itself: joining, up, draining, leaving. LINK is whether the "
      "asked node reaches it, and since when; HEARD, how long ago it was heard on the bus. SHARDS "
      "are "
-     "replicas that it holds, LEADERS those that it leads.",
+     "replicas that it holds, LEADERS those that it leads; TROUBLE, why what it holds would not "
+     "help "
+     "if another were lost.",
      "lathwork nodes\n"
      "lathwork nodes --json",
      lw_command_nodes},

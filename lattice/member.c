@@ -4,9 +4,10 @@
 #include "lattice/member_private.h"
 
 enum {
-    ROW_FIELDS = 7,
-    ROW_FIELDS_OLD = 6, /* without the label */
-    LOAD_FIELDS = 6,
+    ROW_FIELDS = 8,
+    ROW_FIELDS_OLD = 6, /* without label and lag */
+    LOAD_FIELDS = 8,
+    LOAD_FIELDS_OLD = 6, /* without what ails it */
 };
 
 const char *lw_member_state_name(lw_member_state state) {
@@ -152,16 +153,38 @@ void lw_member_load_encode(const lw_member_load *load, lw_buffer *out) {
     lw_write_u64(out, load->reads);
     lw_write_u64(out, load->writes);
     lw_write_u64(out, load->receiving);
+    lw_write_bool(out, load->disk_full);
+    lw_write_array(out, load->lagging_count);
+    for (uint32_t index = 0; index < load->lagging_count; index++) {
+        lw_write_u64(out, load->lagging[index]);
+    }
+}
+
+static void decode_ailments(lw_reader *reader, lw_member_load *load) {
+    load->disk_full = lw_read_bool(reader);
+    uint32_t count = lw_read_array(reader);
+    for (uint32_t index = 0; index < count && lw_reader_ok(reader); index++) {
+        uint64_t node = lw_read_u64(reader);
+        if (index < LW_LAGGING_MAX) {
+            load->lagging[index] = node;
+            load->lagging_count = index + 1;
+        }
+    }
 }
 
 void lw_member_load_decode(lw_reader *reader, lw_member_load *load) {
-    uint32_t extra = lw_read_array_of(reader, LOAD_FIELDS);
+    uint32_t extra = lw_read_array_of(reader, LOAD_FIELDS_OLD);
+    *load = (lw_member_load){0};
     load->bytes = lw_read_u64(reader);
     load->shards = lw_read_u64(reader);
     load->leaders = lw_read_u64(reader);
     load->reads = lw_read_u64(reader);
     load->writes = lw_read_u64(reader);
     load->receiving = lw_read_u64(reader);
+    if (extra >= LOAD_FIELDS - LOAD_FIELDS_OLD) {
+        decode_ailments(reader, load);
+        extra -= LOAD_FIELDS - LOAD_FIELDS_OLD;
+    }
     lw_read_skip(reader, extra);
 }
 
@@ -177,6 +200,7 @@ void lw_member_rows_encode(const lw_member_row *rows, uint32_t count, lw_buffer 
         lw_write_u64(body, row->linked_ms);
         lw_member_load_encode(&row->load, body);
         lw_write_text(body, row->label);
+        lw_write_bool(body, row->lags);
     }
 }
 
@@ -203,9 +227,10 @@ lw_status lw_member_row_next(lw_reader *reader, lw_member_row *row) {
     read.heard_ms = lw_read_u64(reader);
     read.linked_ms = lw_read_u64(reader);
     lw_member_load_decode(reader, &read.load);
-    if (extra > 0) {
+    if (extra >= ROW_FIELDS - ROW_FIELDS_OLD) {
         read.label = lw_read_text(reader);
-        extra--;
+        read.lags = lw_read_bool(reader);
+        extra -= ROW_FIELDS - ROW_FIELDS_OLD;
     }
     lw_read_skip(reader, extra);
     if (!lw_reader_ok(reader) || read.label.size >= LW_MEMBER_LABEL_SIZE) {

@@ -10,8 +10,9 @@
  *               public key bin 32, address str, bus address str, zone str, capacity,
  *               name str, named ]     these two are not in records of before there were names
  *   records = [ record bin, … ]                       a page
- *   NODES   = [ [ record bin, self, linked, heard ms, linked ms, load, label str ], … ]
- *   load    = [ bytes, shards, leaders, reads, writes, receiving ]
+ *   NODES   = [ [ record bin, self, linked, heard ms, linked ms, load, label str, lags ], … ]
+ *   load    = [ bytes, shards, leaders, reads, writes, receiving, disk full, [ lagging node, … ] ]
+ *             the last two are not in loads of before
  *
  * The signature is Ed25519 of "lathwork member 1" and the signed bytes. A node's id is its
  * public key's lw_identity_number, so a record proves by itself who wrote it. A
@@ -51,6 +52,7 @@ enum {
     LW_MEMBER_PAGE_SIZE = 14 * 1024,
     LW_MEMBER_CLUSTER_SIZE = 16,
     LW_MEMBER_BUCKETS = 64, /* of digests */
+    LW_LAGGING_MAX = 8,
 };
 
 typedef enum lw_member_state {
@@ -83,6 +85,10 @@ typedef struct lw_member_load {
     uint64_t reads;     /* a second */
     uint64_t writes;    /* a second */
     uint64_t receiving; /* replicas that are being filled here */
+    bool disk_full;     /* it cannot write: it acknowledges nothing */
+    uint32_t lagging_count;
+    uint64_t
+        lagging[LW_LAGGING_MAX]; /* nodes with a voter, of a shard it leads, that is far behind */
 } lw_member_load;
 
 /* "joining", "up", … */
@@ -113,6 +119,7 @@ typedef struct lw_member_row {
     bool linked;        /* it has a link to it now */
     uint64_t heard_ms;  /* since its last heartbeat; LW_MEMBER_NEVER */
     uint64_t linked_ms; /* since the link came, or broke; LW_MEMBER_NEVER */
+    bool lags;          /* a leader says that a voter there is far behind, mute, or made anew */
     lw_bytes label;     /* what it is called; empty if the asked node knows no names */
 } lw_member_row;
 

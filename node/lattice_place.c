@@ -114,9 +114,80 @@ static bool is_learner(const lw_lattice *lattice, const lw_shard_descriptor *sha
     return false;
 }
 
+static bool keeps_up(const lw_group_peer *peer, const lw_group_figures *figures) {
+    return peer->reachable && !peer->in_snapshot &&
+           peer->match + LAG_MAX >= figures->committed_index;
+}
+
+static bool was_voter(const lw_shard_descriptor *shard, uint64_t node) {
+    for (uint32_t index = 0; index < shard->replica_count; index++) {
+        if (shard->replicas[index].node == node) {
+            return shard->replicas[index].role != LW_REPLICA_LEARNER;
+        }
+    }
+    return false;
+}
+
+static void add_lagging(lw_member_load *load, uint64_t node) {
+    for (uint32_t index = 0; index < load->lagging_count; index++) {
+        if (load->lagging[index] == node) {
+            return;
+        }
+    }
+    if (load->lagging_count < LW_LAGGING_MAX) {
+        load->lagging[load->lagging_count++] = node;
+    }
+}
+
+/* Whether a follower lacks what is committed, and has acknowledged nothing for a while: its disk is
+ * full, say, or it is mute. */
+static bool is_stuck(lattice_track *track, const lw_group_peer *peer, uint64_t committed,
+                     uint64_t now_ms) {
+    struct lattice_follower *place = NULL;
+    for (uint32_t index = 0; index < LATTICE_FOLLOWERS_MAX; index++) {
+        struct lattice_follower *one = &track->followers[index];
+        if (one->node == peer->node || (one->node == 0 && place == NULL)) {
+            place = one;
+        }
+    }
+    if (place == NULL) {
+        return false;
+    }
+    if (place->node != peer->node || place->match != peer->match || peer->match >= committed) {
+        *place = (struct lattice_follower){peer->node, peer->match, now_ms};
+    }
+    return now_ms - place->since_ms >= LATTICE_STUCK_MS;
+}
+
+static void forget_strangers(lattice_track *track, const lw_group_figures *figures) {
+    for (uint32_t place = 0; place < LATTICE_FOLLOWERS_MAX; place++) {
+        bool follows = false;
+        for (uint32_t index = 0; index < figures->peer_count; index++) {
+            follows = follows || figures->peers[index].node == track->followers[place].node;
+        }
+        track->followers[place] = follows ? track->followers[place] : (struct lattice_follower){0};
+    }
+}
+
+/* Voters of a shard that this node leads which would not help if another one were lost. */
+static void find_lagging(const lw_replica *replica, const lw_shard_descriptor *shard,
+                         lattice_track *track, uint64_t now_ms, lw_member_load *load) {
+    lw_group_figures figures;
+    lw_replica_group_figures(replica, &figures);
+    forget_strangers(track, &figures);
+    for (uint32_t index = 0; index < figures.peer_count; index++) {
+        const lw_group_peer *peer = &figures.peers[index];
+        bool stuck = is_stuck(track, peer, figures.committed_index, now_ms);
+        if ((stuck || !keeps_up(peer, &figures)) && was_voter(shard, peer->node)) {
+            add_lagging(load, peer->node);
+        }
+    }
+}
+
 static void count_load(lw_lattice *lattice, lw_member_load *load) {
     uint64_t now_ms = lattice_now_ms(lattice);
-    *load = (lw_member_load){.shards = lw_shards_count(lattice->shards)};
+    *load = (lw_member_load){.shards = lw_shards_count(lattice->shards),
+                             .disk_full = lw_reserve_short(lw_store_reserve(lattice->store))};
     lattice->pass++;
     for (uint32_t index = 0; index < load->shards; index++) {
         const lw_replica *replica = lw_shards_at(lattice->shards, index);
@@ -132,6 +203,11 @@ static void count_load(lw_lattice *lattice, lw_member_load *load) {
         load->reads += track->reads;
         load->writes += track->writes;
         load->receiving += is_learner(lattice, &shard);
+        if (lw_replica_leads(replica)) {
+            find_lagging(replica, &shard, track, now_ms, load);
+        } else {
+            memset(track->followers, 0, sizeof(track->followers));
+        }
     }
     sweep_tracks(lattice, lattice->pass);
 }
@@ -185,16 +261,15 @@ static uint32_t progress_of(const lw_replica *replica, lw_placement_progress *pr
     lw_replica_group_figures(replica, &figures);
     for (uint32_t index = 0; index < figures.peer_count; index++) {
         const lw_group_peer *peer = &figures.peers[index];
-        bool keeps_up = peer->reachable && !peer->in_snapshot &&
-                        peer->match + LAG_MAX >= figures.committed_index;
+        bool near = keeps_up(peer, &figures);
         bool learner = false;
         for (uint32_t place = 0; place < figures.members.count; place++) {
             const lw_shard_replica *member = &figures.members.replicas[place];
             learner = learner || (member->node == peer->node && member->role == LW_REPLICA_LEARNER);
         }
-        bool has_all = keeps_up && peer->match >= figures.last_index;
+        bool has_all = near && peer->match >= figures.last_index;
         progress[index] = (lw_placement_progress){
-            .node = peer->node, .caught_up = learner ? peer->caught_up || has_all : keeps_up};
+            .node = peer->node, .caught_up = learner ? peer->caught_up || has_all : near};
     }
     return figures.peer_count;
 }
@@ -226,15 +301,6 @@ typedef struct step_job {
     lw_epoch epoch;
     lw_placement_step step;
 } step_job;
-
-static bool was_voter(const lw_shard_descriptor *shard, uint64_t node) {
-    for (uint32_t index = 0; index < shard->replica_count; index++) {
-        if (shard->replicas[index].node == node) {
-            return shard->replicas[index].role != LW_REPLICA_LEARNER;
-        }
-    }
-    return false;
-}
 
 static lw_message_kind encode_step(const lw_placement_step *step, bool voter, lw_buffer *body) {
     if (step->kind == LW_PLACEMENT_TRANSFER) {

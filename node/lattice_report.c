@@ -12,6 +12,29 @@ static uint64_t since(uint64_t then_ms, uint64_t now_ms) {
     return then_ms == 0 ? LW_MEMBER_NEVER : now_ms - then_ms;
 }
 
+static bool names(const lw_member_load *load, uint64_t node) {
+    bool found = false;
+    for (uint32_t index = 0; index < load->lagging_count; index++) {
+        found = found || load->lagging[index] == node;
+    }
+    return found;
+}
+
+/* Leaders say whose voters are far behind; of those that are not heard, nothing is believed. */
+static void mark_lagging(const lw_lattice *lattice, lw_member_row *rows, uint32_t count) {
+    uint64_t now_ms = lattice_now_ms(lattice);
+    for (uint32_t leader = 0; leader < count; leader++) {
+        lw_gossip_peer peer = {.heard_ms = now_ms};
+        uint64_t node = lw_members_at(lw_gossip_members(lattice->gossip), leader)->node;
+        bool heard =
+            rows[leader].self || (lw_gossip_peer_of(lattice->gossip, node, &peer) && !peer.quiet);
+        for (uint32_t index = 0; index < count && heard; index++) {
+            uint64_t other = lw_members_at(lw_gossip_members(lattice->gossip), index)->node;
+            rows[index].lags = rows[index].lags || names(&rows[leader].load, other);
+        }
+    }
+}
+
 static void nodes(const lw_lattice *lattice, lw_buffer *reply) {
     const lw_members *members = lw_gossip_members(lattice->gossip);
     uint64_t now_ms = lattice_now_ms(lattice);
@@ -29,6 +52,8 @@ static void nodes(const lw_lattice *lattice, lw_buffer *reply) {
             row->self = row->linked = true;
             row->heard_ms = row->linked_ms = 0;
             lw_gossip_own_load(lattice->gossip, &row->load);
+            row->load.disk_full =
+                lattice->store != NULL && lw_reserve_short(lw_store_reserve(lattice->store));
         } else if (lw_gossip_peer_of(lattice->gossip, node, &peer)) {
             row->linked = peer.linked;
             row->load = peer.load;
@@ -36,6 +61,7 @@ static void nodes(const lw_lattice *lattice, lw_buffer *reply) {
             row->linked_ms = since(peer.changed_ms, now_ms);
         }
     }
+    mark_lagging(lattice, rows, members->count);
     lw_member_rows_encode(rows, members->count, reply);
     lw_free(lattice->memory, labels);
     lw_free(lattice->memory, rows);

@@ -24,6 +24,8 @@ enum {
     LATTICE_PLACE_MS = 1000, /* between two looks at where shards should be */
     LATTICE_SOON_MS = 50,    /* ... while a replica that was just made catches up */
     LATTICE_SETTLED_MS = 5000,
+    LATTICE_FOLLOWERS_MAX = 6, /* of a shard that are looked after: five voters and a newcomer */
+    LATTICE_STUCK_MS = 5000, /* a follower that lacks entries for so long and gets none is stuck */
     LATTICE_ASK_MS = 2000,
     LATTICE_GREET_MS = 10 * 1000,     /* between two greetings over links that are up */
     LATTICE_TOKENS_MAX = 16,          /* made here that are remembered */
@@ -42,6 +44,9 @@ typedef struct lattice_track {
     uint64_t wait_ms;       /* no step before */
     bool changing;          /* a step is under way */
     uint64_t hot_ms;        /* since when it is asked for too much; 0: it is not */
+    struct lattice_follower {
+        uint64_t node, match, since_ms; /* has acknowledged so far, since then */
+    } followers[LATTICE_FOLLOWERS_MAX]; /* while this node leads; node 0: none */
 } lattice_track;
 
 typedef struct lattice_event {

@@ -19,6 +19,7 @@ program=$(readlink -f "${LATHWORK:-build/debug/lathwork}")
 root=$(mktemp -d) || exit 2
 disk=$root/disk
 node_pid=
+member_pids=()
 passed=0
 failed=0
 unset LATHWORK_ADDR LATHWORK_TIMEOUT LATHWORK_DATA LATHWORK_LISTEN LATHWORK_MEMORY
@@ -28,6 +29,7 @@ mkdir "$disk" && mount -t tmpfs -o size=24m none "$disk" && cd "$root" || exit 2
 leave() {
     [ "$BASHPID" = $$ ] || return
     [ -z "$node_pid" ] || kill -9 "$node_pid" 2>/dev/null
+    [ ${#member_pids[@]} -eq 0 ] || kill -9 "${member_pids[@]}" 2>/dev/null
     cd / && umount -l "$disk" && rm -rf "$root"
 }
 trap leave EXIT
@@ -100,5 +102,50 @@ kill -TERM "$node_pid"
 if wait "$node_pid"; then ok "the node ends as it should" 1; else ok "the node ends as it should" 0; fi
 node_pid=
 expect "the folder is sound" 0 "" lw check "$disk/data"
+
+# One of three has a small disk: what it holds counts no more, and status says so.
+port=$((28000 + $$ % 200 * 10))
+export LATHWORK_ADDR=127.0.0.1:$port
+mount -o remount,size=40m "$disk"
+rm -rf "$disk/data"
+member() { # NUMBER FOLDER FLAGS…
+    local number=$1 folder=$2
+    shift 2
+    "$program" start --data "$folder" --listen "127.0.0.1:$((port + number - 1))" --memory 16M --bus none "$@" >"m$number.log" 2>&1 &
+    member_pids+=($!)
+    for _ in $(seq 200); do
+        grep -q 'listening on' "m$number.log" && return
+        sleep 0.1
+    done
+}
+health_is() { lw status --json 2>/dev/null | grep -q "$1"; }
+await() {
+    for _ in $(seq 300); do
+        "$@" && return
+        sleep 0.1
+    done
+    return 1
+}
+member_pids=()
+member 1 "$root/m1"
+member 2 "$root/m2" --join "$LATHWORK_ADDR" --token-file "$root/m1/join-token"
+member 3 "$disk/m3" --join "$LATHWORK_ADDR" --token-file "$root/m1/join-token"
+await health_is '"health":"healthy","can_lose":1'
+ok "three members, one with a small disk" $((!$?)) "$(lw nodes 2>&1; tail -n 3 m3.log)"
+lw transfer 1 n1
+for count in $(seq 300); do
+    lw put "key$count" - <value >/dev/null 2>err || break
+done
+ok "writes go on where two have room" $((count == 300)) "$count: $(cat err)"
+await health_is '"health":"degraded","can_lose":0'
+ok "one with a full disk is no longer counted" $((!$?)) "$(lw status --json | head -c 300) $(tail -n 3 m3.log)"
+expect "and named" 0 'n3 (127.0.0.1:' lw status
+lw nodes >out
+ok "with what ails it" "$(grep -Eqc '^n3.*(disk is full|far behind)$' out && echo 1)" "$(cat out)"
+mount -o remount,size=400m "$disk"
+await health_is '"health":"healthy","can_lose":1'
+ok "with more room it counts again" $((!$?)) "$(lw nodes) $(lw status --json | head -c 300) $(tail -n 3 m3.log)"
+kill -TERM "${member_pids[@]}"
+wait "${member_pids[@]}"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -364,7 +364,16 @@ static void the_answer_to_nodes_comes_back_as_it_was(void **state) {
          .heard_ms = LW_MEMBER_NEVER,
          .linked_ms = 70,
          .label = lw_text("n7"),
-         .load = {.bytes = 1, .shards = 2, .leaders = 3, .reads = 4, .writes = 5, .receiving = 6}}};
+         .lags = true,
+         .load = {.bytes = 1,
+                  .shards = 2,
+                  .leaders = 3,
+                  .reads = 4,
+                  .writes = 5,
+                  .receiving = 6,
+                  .disk_full = true,
+                  .lagging_count = 2,
+                  .lagging = {7, 8}}}};
     lw_buffer body = lw_buffer_in(of->memory);
     lw_member_rows_encode(rows, 2, &body);
     lw_reader reader;
@@ -377,6 +386,7 @@ static void the_answer_to_nodes_comes_back_as_it_was(void **state) {
     assert_int_equal(row.member.incarnation, 4);
     assert_int_equal(lw_member_row_next(&reader, &row), LW_OK);
     assert_true(lw_equal(row.label, lw_text("n7")));
+    assert_true(row.lags);
     assert_true(row.linked && row.heard_ms == LW_MEMBER_NEVER && row.linked_ms == 70);
     assert_memory_equal(&row.load, &rows[1].load, sizeof(row.load));
     assert_int_not_equal(lw_member_row_next(&reader, &row), LW_OK);
