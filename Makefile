@@ -134,6 +134,8 @@ $(B)/%.o: %.c $(B)/flags
 	$(call say,CC)
 	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
+$(B)/sim/page_write.o: sim/page.html
+
 # Appended, not replaced: two folders may hold files of one name.
 $(B)/all.a: $(filter-out $(MAIN),$(OBJECTS)) $(B)/objects
 	@rm -f $@

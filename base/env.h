@@ -140,10 +140,11 @@ typedef struct lw_env_world {
     uint64_t (*memory_size)(lw_env *env); /* NULL: not known */
     void (*entropy)(lw_env *env, void *buffer, size_t size);
     void (*logline)(lw_env *env, lw_level level, const char *line);
-    /* Simulation only, else NULL: see LW_MARK, LW_RARE and LW_BUG. */
+    /* Simulation only, else NULL: see LW_MARK, LW_RARE, LW_BUG and LW_MESSAGE. */
     void (*mark)(lw_env *env, const lw_place *place);
     bool (*rare)(lw_env *env, const lw_place *place);
     bool (*bug)(lw_env *env, const lw_place *place);
+    void (*message)(lw_env *env, uint64_t from, uint64_t to, bool sent, lw_bytes bytes);
     void (*close)(lw_env *env);
 } lw_env_world;
 
@@ -301,10 +302,15 @@ struct lw_place {
     ((env)->world->rare != NULL && (env)->world->rare((env), LW_PLACE(LW_PLACE_RARE, name)))
 #define LW_BUG(env, name) \
     ((env)->world->bug != NULL && (env)->world->bug((env), LW_PLACE(LW_PLACE_BUG, name)))
+/* A message between nodes is sent, or has come: for the picture of a run. Decides nothing. */
+#define LW_MESSAGE(env, from, to, sent, bytes)                                                   \
+    ((env)->world->message != NULL ? (env)->world->message((env), (from), (to), (sent), (bytes)) \
+                                   : (void)0)
 #else
-#define LW_MARK(env, name) ((void)(env))
-#define LW_RARE(env, name) ((void)(env), false)
-#define LW_BUG(env, name)  ((void)(env), false)
+#define LW_MESSAGE(env, from, to, sent, bytes) ((void)(env))
+#define LW_MARK(env, name)                     ((void)(env))
+#define LW_RARE(env, name)                     ((void)(env), false)
+#define LW_BUG(env, name)                      ((void)(env), false)
 #endif
 
 /* ---- for worlds ----------------------------------------------------------------------------- */

@@ -115,6 +115,7 @@ typedef enum lw_flag_id {
     LW_FLAG_FAULTS_FILE,
     LW_FLAG_NO_SHRINK,
     LW_FLAG_HASHES,
+    LW_FLAG_TRACE_HTML,
     LW_FLAG_BUG,
     LW_FLAG_ONCE,
     LW_FLAG_MARKS,

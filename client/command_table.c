@@ -147,6 +147,9 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
     [LW_FLAG_HASHES] = {"hashes", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
                         "Write a line for each run to a file: scenario, seed, and the hash of all "
                         "that happened."},
+    [LW_FLAG_TRACE_HTML] = {"trace-html", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
+                            "Draw a run as a page for a browser: the first one that fails, or "
+                            "else the first."},
     [LW_FLAG_BUG] = {"bug", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
                      "Switch a planted bug on, and stop at the first seed that finds it."},
     [LW_FLAG_ONCE] = {"once", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
@@ -497,7 +500,7 @@ static const lw_command_spec commands[] = {
     {"sim", LW_GROUP_SELF, "", 0, 0,
      BIT(SEED) | BIT(RUNS) | BIT(NODES) | BIT(CLIENTS) | BIT(SCENARIO) | BIT(FAULTS) |
          BIT(FAULTS_FILE) | BIT(NO_SHRINK) | BIT(BUG) | BIT(ONCE) | BIT(MARKS) | BIT(HASHES) |
-         BIT(TRACE) | BIT(HISTORY) | BIT(CHECK) | BIT(ISOLATION),
+         BIT(TRACE_HTML) | BIT(TRACE) | BIT(HISTORY) | BIT(CHECK) | BIT(ISOLATION),
      "run a node and clients in a simulated world",
      "Runs this program's own node and several clients in one thread, on virtual time, disks and "
      "networks, all decided by a seed; lets power fail, disks fail and networks stall; and checks "

@@ -9,6 +9,8 @@ static void encode_and_send(lw_group *group, const lw_raft_message *message,
     lw_buffer_clear(&groups->message);
     lw_raft_message_encode(group->id, message, payloads, &groups->message);
     groups->figures.sent++;
+    LW_MESSAGE(groups->env, groups->options.node, message->to, true,
+               lw_buffer_view(&groups->message));
     groups->options.send(groups->options.argument, message->to, lw_buffer_view(&groups->message));
     if (groups->message.capacity > GROUP_MESSAGE_SIZE) {
         lw_buffer_reset(&groups->message);

@@ -99,6 +99,7 @@ void lw_groups_receive(lw_groups *groups, uint64_t from, lw_bytes bytes) {
     lw_raft_message message;
     lw_reader entries;
     groups->figures.received++;
+    LW_MESSAGE(groups->env, from, groups->options.node, false, bytes);
     if (lw_raft_message_decode(bytes, &id, &message, &entries) != LW_OK) {
         groups->figures.unreadable++;
         return;

@@ -29,6 +29,8 @@ typedef struct letter {
     lw_sim_bus *whole;
     uint64_t to; /* the member's serial */
     uint64_t from, incarnation, sequence;
+    uint64_t sent_ns;
+    const char *source; /* the host's name */
     lw_bus_kind kind;
     bool directed;
     size_t size;
@@ -135,6 +137,8 @@ static void hand_over(member *to, const letter *arrived) {
                             .size = arrived->size,
                             .contents = lw_hash(arrived->from, message.body)},
                   to->process->host->name, lw_bus_kind_name(arrived->kind));
+    lw_page_came(whole_of(to)->world->page, arrived->source, to->process->host->name, true,
+                 arrived->sent_ns, arrived->size);
     to->options.receive(to->options.argument, &message);
 }
 
@@ -167,6 +171,8 @@ static void post(const member *from, const member *to, lw_bus_kind kind, bool di
                      .from = from->options.node,
                      .incarnation = from->options.incarnation,
                      .sequence = from->sequence,
+                     .sent_ns = whole->world->agenda.now_ns,
+                     .source = from->process->host->name,
                      .kind = kind,
                      .directed = directed,
                      .size = body.size};

@@ -4,6 +4,8 @@
  * the program, which lie at the same addresses in both. */
 #include "sim/child.h"
 
+#include "sim/page.h"
+
 #include <errno.h>
 #include <malloc.h>
 #include <signal.h>
@@ -124,6 +126,17 @@ static int wait_for(pid_t child) {
     return status;
 }
 
+/* The page of a run that was cut short: what happened is known only now. */
+static void finish_page(const char *path, lw_buffer *failures) {
+    FILE *file = fopen(path, "a");
+    if (file != NULL) {
+        lw_buffer_append_u8(failures, 0);
+        failures->size--;
+        lw_page_finish((const char *)failures->data, file);
+        (void)fclose(file);
+    }
+}
+
 void lw_child_run(const lw_run_options *options, bool other_heap, lw_memory *memory,
                   lw_run_marks marks, void *argument, lw_child_outcome *outcome) {
     *outcome =
@@ -154,6 +167,9 @@ void lw_child_run(const lw_run_options *options, bool other_heap, lw_memory *mem
         read_text(answer, both->failures_size, &outcome->result.failures);
     } else {
         explain_end(status, outcome);
+    }
+    if (!both->ended && options->page != NULL) {
+        finish_page(options->page, &outcome->result.failures);
     }
     for (size_t index = 0; index < both->struck.count; index++) {
         lw_strike_list_add(&outcome->struck, &both->strikes[index]);

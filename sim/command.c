@@ -81,6 +81,19 @@ static void count(lw_sim_tally *all, const lw_run_result *result) {
     raise(&all->converged_ms, result->converged_ms);
 }
 
+/* Once more, for its page: the first one, and instead of it the first that fails. */
+static void draw(lw_sim_tally *all, const lw_scenario *scenario, uint64_t seed, bool passed) {
+    const char *path = all->command->flags[LW_FLAG_TRACE_HTML].text;
+    if (path == NULL || (passed ? all->runs > 1 : all->failed_runs > 1)) {
+        return;
+    }
+    lw_run_options options = lw_sim_tally_options(all, scenario, seed);
+    options.page = path;
+    lw_child_outcome drawn;
+    lw_child_run(&options, false, all->memory, NULL, NULL, &drawn);
+    lw_child_outcome_reset(&drawn);
+}
+
 /* One seed, twice unless once is enough. Returns whether it passed. */
 static bool run_seed(lw_sim_tally *all, const lw_scenario *scenario, uint64_t seed) {
     lw_child_outcome outcome;
@@ -94,6 +107,7 @@ static bool run_seed(lw_sim_tally *all, const lw_scenario *scenario, uint64_t se
     }
     count(all, &outcome.result);
     bool passed = outcome.result.passed;
+    draw(all, scenario, seed, passed);
     if (passed) {
         lw_child_outcome_reset(&outcome);
     } else {

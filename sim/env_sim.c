@@ -424,6 +424,11 @@ static bool world_bug(lw_env *env, const lw_place *place) {
     return lw_trace_bug(&world_of(process_of(env))->trace, place);
 }
 
+static void world_message(lw_env *env, uint64_t from, uint64_t to, bool sent, lw_bytes bytes) {
+    const lw_host *host = process_of(env)->host;
+    lw_page_raft(host->world->page, host->name, from, to, sent, bytes);
+}
+
 static void world_close(lw_env *env) {
     lw_process_end(process_of(env));
 }
@@ -439,6 +444,7 @@ static const lw_env_world world_table = {
     .mark = world_mark,
     .rare = world_rare,
     .bug = world_bug,
+    .message = world_message,
     .close = world_close,
 };
 

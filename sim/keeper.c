@@ -4,6 +4,7 @@
 #include "sim/run.h"
 
 #include "sim/bus.h"
+#include "sim/page.h"
 #include "sim/user.h"
 
 #include <stdlib.h>
@@ -24,6 +25,9 @@ void lw_sim_broken(lw_sim_trial *it, const char *what, const char *detail) {
     if (it->node_count > 1 && it->account.size == 0) {
         lw_sim_watch_print(it, &it->account);
     }
+    char text[LW_PAGE_TEXT_SIZE];
+    (void)snprintf(text, sizeof(text), "%s%s%s", what, detail[0] != 0 ? ": " : "", detail);
+    lw_page_fail(it->page, text);
     lw_buffer_print(&it->result->failures, "%s%s%s\n", what, detail[0] != 0 ? ": " : "", detail);
 }
 

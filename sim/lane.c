@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "sim/network_private.h"
+#include "sim/page.h"
 
 #define RETRY_NS_MIN UINT64_C(200000000) /* of a stalled segment */
 #define RETRY_NS_MAX UINT64_C(1000000000)
@@ -63,7 +64,10 @@ void lw_lane_push(lw_connection *way, uint32_t side, lw_segment_kind kind, lw_by
         (size_t)way->ends[side].host * network->host_count + way->ends[1 - side].host;
     uint64_t arrival = network->agenda->now_ns + lw_network_delay(network, way, bytes.size) +
                        network->lags_ns[direction] + (kind == SEGMENT_PROBE ? PROBE_NS : 0);
-    *added = (lw_segment){.arrival_ns = arrival, .kind = kind, .size = bytes.size};
+    *added = (lw_segment){.sent_ns = network->agenda->now_ns,
+                          .arrival_ns = arrival,
+                          .kind = kind,
+                          .size = bytes.size};
     if (bytes.size > 0) {
         memcpy(added->data, bytes.data, bytes.size);
     }
@@ -298,6 +302,10 @@ static void lane_deliver(lw_agenda_event *event) {
                             .size = arriving->size,
                             .contents = lw_hash(0, lw_view(arriving->data, arriving->size))},
                   network->hosts[to].name, network->hosts[from].name);
+    if (arriving->kind == SEGMENT_DATA) {
+        lw_page_came(network->page, network->hosts[from].name, network->hosts[to].name, false,
+                     arriving->sent_ns, arriving->size);
+    }
     if (!arrive(way, side, arriving)) {
         arriving->next = carrying->first;
         carrying->first = arriving;

@@ -24,6 +24,10 @@ lw_dice *lw_network_dice(lw_network *network) {
     return &network->dice;
 }
 
+void lw_network_draw(lw_network *network, struct lw_page *page) {
+    network->page = page;
+}
+
 uint32_t lw_network_add_host(lw_network *network, const char *name) {
     uint32_t count = network->host_count + 1;
     bool *cuts = lw_allocate_zero(network->memory, (size_t)count * count);

@@ -33,6 +33,9 @@ typedef void (*lw_endpoint_wake)(void *owner);
 lw_network *lw_network_open(lw_memory *memory, lw_agenda *agenda, lw_trace *trace, lw_chance chance,
                             const lw_faults *faults, uint64_t *hits);
 lw_dice *lw_network_dice(lw_network *network);
+/* What arrives from now on is drawn (sim/page.h). */
+struct lw_page;
+void lw_network_draw(lw_network *network, struct lw_page *page);
 
 /* Adds a host, with power; the first is 0. `name` outlives the network. */
 uint32_t lw_network_add_host(lw_network *network, const char *name);

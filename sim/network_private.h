@@ -18,7 +18,7 @@ typedef enum lw_segment_kind {
 
 typedef struct lw_segment {
     struct lw_segment *next;
-    uint64_t arrival_ns;
+    uint64_t sent_ns, arrival_ns;
     lw_segment_kind kind;
     size_t size;
     uint8_t data[];
@@ -77,6 +77,7 @@ struct lw_network {
     lw_memory *memory;
     lw_agenda *agenda;
     lw_trace *trace;
+    struct lw_page *page; /* NULL: none */
     lw_dice dice;
     lw_network_host *hosts;
     uint32_t host_count;

@@ -92,6 +92,7 @@ typedef struct lw_sim_trial {
     lw_sim_storm storm;
     lw_arena storm_memory;
     lw_sim_watch watch;
+    struct lw_page *page; /* that is drawn of the run; NULL: none */
     lw_host *operator_host;
     uint32_t operate_every_ms; /* 0: nobody asks anything in this run */
     bool operator_done;        /* all is as it should stay */
@@ -164,6 +165,13 @@ typedef enum lw_sim_likeness {
 } lw_sim_likeness;
 void lw_sim_compare_begin(lw_sim_trial *it);
 lw_sim_likeness lw_sim_compare_end(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]);
+
+/* ---- the page of the run (sim/page.h) ---------------------------------------------------------
+ */
+
+/* Draws the run, if that is wanted, from now on, and writes the page at its end. */
+void lw_sim_draw_begin(lw_sim_trial *it);
+void lw_sim_draw_end(lw_sim_trial *it);
 
 /* ---- trouble ------------------------------------------------------------------------------ */
 

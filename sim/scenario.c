@@ -447,8 +447,10 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     if (options->user != NULL) {
         lw_user_begin(it);
     }
+    lw_sim_draw_begin(it);
     run_phases(it);
     judge_run(it);
+    lw_sim_draw_end(it);
     result->passed = result->failures.size == 0;
     result->damaged = it->damaged && result->passed;
     result->hash = lw_world_hash(it->world);

@@ -45,6 +45,7 @@ typedef struct lw_run_options {
     const char *const *bugs;            /* planted ones to switch on, ended by NULL; or NULL */
     const struct lw_sim_workload *user; /* runs instead of our own workload; NULL: none */
     const char *const *settings;        /* of it: "NAME=VALUE", ended by NULL; or NULL */
+    const char *page;                   /* the file that the run is drawn into; NULL: none */
     FILE *trace;                        /* every event as it happens; NULL: none */
     FILE *history; /* the history of lists, or what users' callbacks said, as JSON
                       lines; NULL: none */

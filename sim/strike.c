@@ -2,6 +2,8 @@
 /* Lists of strikes, their text, and the set that decides. */
 #include "sim/strike.h"
 
+#include "sim/page.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -149,6 +151,9 @@ bool lw_strikes_decide(lw_strikes *strikes, const char *place, lw_fault fault, u
     if (strikes->given) {
         hit = *find(strikes, key_of(place, fault, ordinal)) != 0;
     }
+    if (hit && fault != LW_FAULT_SHORT_RECEIVE) { /* too many, and too harmless to look at */
+        lw_page_event(strikes->page, place, lw_fault_name(fault), NULL);
+    }
     if (hit && strikes->record != NULL) {
         lw_strike strike = {.fault = fault, .ordinal = ordinal, .time_ns = *strikes->now_ns};
         LW_ASSERT(strlen(place) < sizeof(strike.place));
@@ -159,6 +164,7 @@ bool lw_strikes_decide(lw_strikes *strikes, const char *place, lw_fault fault, u
 }
 
 void lw_strikes_explain(lw_strikes *strikes, const char *text) {
+    lw_page_explain(strikes->page, text);
     lw_strike_list *record = strikes->record;
     if (record != NULL) {
         LW_ASSERT(record->count > 0);

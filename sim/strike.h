@@ -45,11 +45,14 @@ void lw_strike_list_print(const lw_strike_list *list, lw_buffer *out);
 /* Adds what stands in `text`, as above. LW_INVALID_ARGUMENT names the first line that is wrong. */
 LW_MUST_USE lw_status lw_strike_list_parse(lw_strike_list *list, lw_bytes text);
 
+struct lw_page;
+
 /* What decides in a world, and remembers. */
 typedef struct lw_strikes {
     lw_memory *memory;
     const uint64_t *now_ns; /* the world's time */
     lw_strike_list *record; /* NULL: none */
+    struct lw_page *page;   /* on which strikes are marked; NULL: none */
     bool given;             /* a list decides: */
     uint64_t *wanted;       /* a hash set of its names; 0: a free place */
     size_t wanted_capacity; /* a power of two */

@@ -3,6 +3,7 @@
 #include "sim/user.h"
 
 #include "client/transaction.h"
+#include "sim/page.h"
 #include "sim/watchdog.h"
 
 #include <inttypes.h>
@@ -109,7 +110,13 @@ LW_YIELDS static bool run_round(lw_sim *who, lw_client *client) {
     const lw_sim_workload *workload = who->of->workload;
     lw_status status;
     self->began_ns = lw_world_now(who->of->of->world);
+    lw_page *page = who->of->of->page;
+    uint32_t drawn = lw_page_txn_begin(page, lw_host_name(who->host), "round", 0);
     bool sound = call(who, workload->client, client, &status);
+    lw_page_txn_end(page, drawn,
+                    status == LW_OK             ? "committed"
+                    : status == LW_UNDETERMINED ? "in doubt"
+                                                : "refused");
     self->began_ns = 0;
     self->rounds++;
     count_round(who, status);

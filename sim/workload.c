@@ -3,6 +3,7 @@
 
 #include "client/client.h"
 #include "sim/check.h"
+#include "sim/page.h"
 
 enum {
     LIFE_MS = 2000, /* well within what a lock lives */
@@ -155,6 +156,9 @@ static void count(lw_workload *workload, lw_workload_client *self, lw_outcome ou
     workload->failed += outcome == LW_OUTCOME_FAIL;
     workload->in_doubt += outcome == LW_OUTCOME_INFO;
     self->done += outcome != LW_OUTCOME_INFO;
+    self->told = outcome == LW_OUTCOME_OK     ? "committed"
+                 : outcome == LW_OUTCOME_FAIL ? "refused"
+                                              : "in doubt";
 }
 
 lw_outcome workload_finish(workload_txn *in, lw_status status) {
@@ -199,8 +203,8 @@ static lw_workload_kind draw_kind(lw_env *env, const lw_workload *workload) {
 }
 
 LW_YIELDS static void run_one(lw_env *env, lw_workload_client *self, lw_client *client,
-                              uint32_t *process) {
-    switch (draw_kind(env, self->workload)) {
+                              uint32_t *process, lw_workload_kind kind) {
+    switch (kind) {
     case LW_WORKLOAD_MIXTURE:
         workload_run_mixture(env, self, client, process);
         break;
@@ -230,6 +234,21 @@ LW_YIELDS static void run_one(lw_env *env, lw_workload_client *self, lw_client *
     }
 }
 
+/* The same, with its place on the page of the run. */
+LW_YIELDS static void run_drawn(lw_env *env, lw_workload_client *self, lw_client *client,
+                                uint32_t *process, const char *host) {
+    static const char *const names[LW_WORKLOAD_COUNT] = {
+        [LW_WORKLOAD_MIXTURE] = "mixture", [LW_WORKLOAD_CONSTRAINT] = "constraint",
+        [LW_WORKLOAD_BANK] = "bank",       [LW_WORKLOAD_COUNTER] = "counter",
+        [LW_WORKLOAD_CHURN] = "churn",     [LW_WORKLOAD_EXPIRY] = "expiry",
+        [LW_WORKLOAD_FORGERY] = "forgery", [LW_WORKLOAD_SPLIT] = "split"};
+    lw_workload_kind kind = draw_kind(env, self->workload);
+    uint32_t drawn = lw_page_txn_begin(self->workload->page, host, names[kind], *process);
+    self->told = "";
+    run_one(env, self, client, process, kind);
+    lw_page_txn_end(self->workload->page, drawn, self->told);
+}
+
 LW_YIELDS static void think(lw_env *env, const lw_workload *workload) {
     uint64_t step_ns = 20000000;
     lw_env_sleep(env, workload->marching ? step_ns - workload->now_ns(workload->clock) % step_ns
@@ -243,15 +262,16 @@ LW_YIELDS static void client_main(void *argument) {
     lw_workload *workload = self->workload;
     uint32_t process = workload->next_process++;
     while (!workload->stopping) {
-        char label[16];
+        char label[16], host[16];
         (void)snprintf(label, sizeof(label), "client-%u", self->number);
+        (void)snprintf(host, sizeof(host), "client%u", self->number);
         lw_client_options options = {.address = self->address, .label = label, .timeout_ms = 5000};
         lw_client *client = NULL;
         lw_status opened = lw_client_open_in(env, &options, &client);
         LW_ASSERT(opened == LW_OK);
         uint64_t rounds = 1 + workload_below(env, 50);
         for (uint64_t round = 0; round < rounds && !workload->stopping; round++) {
-            run_one(env, self, client, &process);
+            run_drawn(env, self, client, &process, host);
             think(env, workload);
         }
         lw_close(client);

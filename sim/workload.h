@@ -97,6 +97,7 @@ typedef struct lw_workload {
     lw_past_read past[LW_PAST_READS_MAX];
     uint32_t past_count; /* all that were made; the last ones are kept */
     lw_counter counter;
+    struct lw_page *page; /* on which transactions are drawn; NULL: none */
     /* Broken promises, one line each; none if empty. */
     lw_buffer violations;
 } lw_workload;
@@ -110,6 +111,7 @@ typedef struct lw_workload_client {
     bool own_known[LW_OWN_KEYS];
     lw_lease leases[LW_LEASES]; /* expiry */
     uint64_t done;              /* transactions with a known outcome */
+    const char *told;           /* of the last one: what became of it, for the page */
 } lw_workload_client;
 
 void lw_workload_init(lw_workload *workload, lw_memory *memory, lw_chance *chance,

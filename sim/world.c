@@ -11,7 +11,11 @@
 enum { REPORT_NOTES = 50, DRIFT_PPM_MAX = 500 };
 
 static void witness(void *argument) {
-    lw_world_report(argument, stderr);
+    const lw_world *world = argument;
+    lw_world_report(world, stderr);
+    if (world->failed != NULL) {
+        world->failed(world->failed_argument);
+    }
 }
 
 lw_world *lw_world_open(uint64_t seed, const lw_faults *faults) {
@@ -55,6 +59,17 @@ void lw_world_trace_to(lw_world *world, FILE *file) {
     world->trace.file = file;
 }
 
+void lw_world_draw(lw_world *world, lw_page *page) {
+    world->page = page;
+    world->strikes.page = page;
+    lw_network_draw(world->network, page);
+}
+
+void lw_world_at_failure(lw_world *world, void (*function)(void *argument), void *argument) {
+    world->failed = function;
+    world->failed_argument = argument;
+}
+
 lw_strikes *lw_world_strikes(lw_world *world) {
     return &world->strikes;
 }
@@ -85,6 +100,10 @@ uint64_t lw_world_now(const lw_world *world) {
     return world->agenda.now_ns;
 }
 
+const uint64_t *lw_world_clock(const lw_world *world) {
+    return &world->agenda.now_ns;
+}
+
 uint64_t lw_world_hash(const lw_world *world) {
     return world->trace.hash;
 }
@@ -103,6 +122,7 @@ lw_network *lw_world_network(lw_world *world) {
 
 void lw_world_cut_one_way(lw_world *world, const lw_host *from, const lw_host *to, bool cut) {
     lw_host_note(from, cut ? "cut" : "mend", to->name);
+    lw_page_state_set(from->world->page, from->name, LW_PAGE_CUT, to->number, 0, cut);
     lw_network_cut(world->network, from->number, to->number, cut);
 }
 
@@ -288,6 +308,8 @@ lw_env *lw_host_boot(lw_host *host) {
     }
     host->boot_count++;
     lw_host_note(host, "boot", NULL);
+    lw_page_event(host->world->page, host->name, "boot", NULL);
+    lw_page_state_set(host->world->page, host->name, LW_PAGE_STARTING, 0, 0, true);
     return lw_process_open(host);
 }
 
@@ -298,6 +320,8 @@ bool lw_host_running(const lw_host *host) {
 void lw_host_crash(lw_host *host) {
     LW_ASSERT(host->power);
     lw_host_note(host, "crash", NULL);
+    lw_page_event(host->world->page, host->name, "power fails", NULL);
+    lw_page_ended(host->world->page, host->name);
     host->power = false;
     host->paused_until_ns = 0;
     host->stopped_until_ns = 0;
@@ -312,6 +336,8 @@ void lw_host_crash(lw_host *host) {
 void lw_host_kill(lw_host *host) {
     LW_ASSERT(host->power);
     lw_host_note(host, "kill", NULL);
+    lw_page_event(host->world->page, host->name, "ends", NULL);
+    lw_page_ended(host->world->page, host->name);
     host->paused_until_ns = 0;
     host->stopped_until_ns = 0;
     while (host->processes != NULL) {
@@ -324,6 +350,7 @@ void lw_host_pause(lw_host *host, uint64_t duration_ns) {
     uint64_t until = host->world->agenda.now_ns + duration_ns;
     lw_host_note(host, "pause", NULL);
     host->paused_until_ns = until > host->paused_until_ns ? until : host->paused_until_ns;
+    lw_page_paused(host->world->page, host->name, host->paused_until_ns);
     for (lw_process *each = host->processes; each != NULL; each = lw_process_next(each)) {
         lw_process_resume_at(each, host->paused_until_ns);
     }

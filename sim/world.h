@@ -43,6 +43,11 @@ struct lw_strikes *lw_world_strikes(lw_world *world);
 LW_MUST_USE bool lw_world_strike(lw_world *world, lw_fault fault, const char *place,
                                  uint64_t ordinal, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+/* Notes from now on what is drawn of the world (sim/page.h), which outlives it. */
+struct lw_page;
+void lw_world_draw(lw_world *world, struct lw_page *page);
+/* Calls function(argument) when an assertion has failed, after the report. */
+void lw_world_at_failure(lw_world *world, void (*function)(void *argument), void *argument);
 /* Writes every note to `file` as it happens; NULL: no longer. */
 void lw_world_trace_to(lw_world *world, FILE *file);
 
@@ -52,6 +57,8 @@ bool lw_world_step(lw_world *world);
 bool lw_world_run(lw_world *world, uint64_t until_ns);
 /* Virtual nanoseconds. Clocks of hosts may disagree. */
 uint64_t lw_world_now(const lw_world *world);
+/* Where they stand, for who looks at them often. */
+const uint64_t *lw_world_clock(const lw_world *world);
 uint64_t lw_world_hash(const lw_world *world);
 uint64_t lw_world_seed(const lw_world *world);
 /* A stream of the world's seed for the scenario to draw from. */

@@ -4,6 +4,7 @@
 #define LW_SIM_WORLD_PRIVATE_H
 
 #include "sim/bus_private.h"
+#include "sim/page.h"
 #include "sim/strike.h"
 #include "sim/world.h"
 
@@ -46,6 +47,9 @@ struct lw_world {
     lw_faults faults;
     uint64_t hits[LW_FAULT_COUNT]; /* not yet counted as marks */
     lw_strikes strikes;
+    void (*failed)(void *argument); /* called when an assertion has; NULL: nothing is */
+    void *failed_argument;
+    lw_page *page; /* that is drawn of it; NULL: none */
     lw_agenda agenda;
     lw_trace trace;
     lw_network *network;

@@ -862,6 +862,33 @@ PY
     ok "none strikes" $(($(grep -c '^faults      none$' out))) "$(cat out)"
     expect "sim with some faults" 0 "" -- lw sim --scenario crash --once --faults=-crash,-pause
     ok "those left out do not strike" $((!$(grep -cE '(faults|,) +(crash|pause) ' out))) "$(cat out)"
+    expect "sim draws a page" 0 -- lw sim --scenario crash --once --trace-html page
+    python3 - <<'PY'
+import html.parser
+import json
+class Page(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.data, self.last = [], "", None
+    def handle_starttag(self, tag, attributes):
+        self.last = dict(attributes).get("id")
+        if tag not in ("meta", "link", "br", "input"):
+            self.open.append(tag)
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, tag
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script" and self.last == "run":
+            self.data += data
+page, text = Page(), open("page", encoding="utf-8").read()
+page.feed(text)
+assert page.open == [], page.open
+run = json.loads(page.data)
+assert run["title"] == "crash, seed 1" and run["failures"] == [], run["title"]
+assert run["txns"] and run["messages"] and run["events"] and run["spans"]
+assert "http://" not in text and "https://" not in text and "src=" not in text
+assert len(text) < 4000000, len(text)
+PY
+    ok "the page is well-formed, and asks nothing of a network" $((!$?))
     echo "trouble crash 1" >given
     expect "sim with given faults" 0 "" -- lw sim --scenario crash --once --faults-file given
     echo "trouble earthquake 1" >given
