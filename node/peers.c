@@ -146,7 +146,8 @@ bool lw_peers_send(lw_peers *peers, uint64_t node, lw_bytes message) {
         return false;
     }
     size_t queued = lw_wire_queued(peer->wire);
-    if (queued > 0 && queued + message.size > LW_PEERS_QUEUE_SIZE_MAX) {
+    if (queued > 0 && (queued + message.size > LW_PEERS_QUEUE_SIZE_MAX ||
+                       LW_RARE(peers->env, "peers.queues_little"))) {
         LW_MARK(peers->env, "peers.queue_full");
         peer->dropped++;
         peers->figures.messages_dropped++;

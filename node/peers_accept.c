@@ -69,7 +69,8 @@ static lw_status take_request(lw_incoming *from, lw_bytes frame) {
     frame = lw_view(frame.data + LW_FRAME_HEADER_SIZE, frame.size - LW_FRAME_HEADER_SIZE);
     LW_TRY(lw_request_decode(frame, &request));
     peers->figures.handled++;
-    if (from->requests >= REQUESTS_MAX ||
+    bool few = from->requests > 0 && LW_RARE(peers->env, "peers.takes_few_requests");
+    if (few || from->requests >= REQUESTS_MAX ||
         (from->requests > 0 && from->request_bytes + frame.size > REQUEST_BYTES_MAX)) {
         LW_MARK(peers->env, "peers.too_many_requests");
         lw_status status = lw_fail(LW_BACKPRESSURE,
@@ -117,6 +118,12 @@ static lw_status take_frame(lw_incoming *from, lw_wire_kind kind, lw_bytes body)
     return lw_fail(LW_INVALID_ARGUMENT, "a frame of kind %d does not come this way", (int)kind);
 }
 
+static bool reader_waits(const lw_incoming *from) {
+    size_t queued = lw_wire_queued(&from->wire);
+    return queued > REPLY_BYTES_MAX ||
+           (queued > 0 && LW_RARE(from->peers->env, "peers.holds_the_reader"));
+}
+
 /* Until the link ends. */
 LW_YIELDS static lw_status listen_to(lw_incoming *from) {
     lw_wire *wire = &from->wire;
@@ -125,7 +132,7 @@ LW_YIELDS static lw_status listen_to(lw_incoming *from) {
         lw_bytes body;
         LW_TRY(lw_wire_next(wire, 0, &kind, &body));
         LW_TRY(take_frame(from, kind, body));
-        while (lw_wire_queued(wire) > REPLY_BYTES_MAX && !wire->cut) {
+        while (!wire->cut && reader_waits(from)) {
             LW_MARK(from->peers->env, "peers.reader_held_back");
             lw_queue_wait(&wire->changed);
         }

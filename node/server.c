@@ -474,7 +474,8 @@ LW_YIELDS static void accept_main(void *argument) {
                            "reason=\"%s\"", lw_error_slot()->text);
                 lw_env_sleep(server->env, 100 * ns_per_ms);
             }
-        } else if (server->closing || server->figures.connections >= CONNECTION_COUNT_MAX) {
+        } else if (server->closing || server->figures.connections >= CONNECTION_COUNT_MAX ||
+                   LW_RARE(server->env, "server.turns_away")) {
             LW_MARK(server->env, "server.too_many_connections");
             lw_socket_close(server->env, socket);
         } else {
