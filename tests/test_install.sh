@@ -30,6 +30,9 @@ needed() { # FILE
 holds() { # TEXT FILE
     grep -q -e "$1" "$2"
 }
+lacks() { # TEXT FILE
+    ! holds "$1" "$2"
+}
 
 if ! output=$(make -s install VARIANT=release DESTDIR="$root" PREFIX=/usr 2>&1); then
     echo "$output"
@@ -231,6 +234,8 @@ good "as JSON lines" holds '^{"seed":1,"time_us":[0-9]*,"who":"client [0-9]","no
 # ---- the program
 size=$(stat -c %s "$usr/bin/lathwork")
 good "the program is smaller than 3 MB ($size bytes)" test "$size" -lt 3000000
+good "it has no rare paths" lacks 'group\.trusts_no_lease' "$usr/bin/lathwork"
+good "it has no coverage marks" lacks 'log\.tail_cut' "$usr/bin/lathwork"
 "$usr/bin/lathwork" version >"$root/found" 2>&1
 good "the installed program runs" holds "$version" "$root/found"
 good "the manual page has a name" holds '^\.TH' "$usr/share/man/man1/lathwork.1"
