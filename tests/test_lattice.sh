@@ -246,6 +246,66 @@ folder_lost() {
     wait $fresh_pid
 }
 
+# A node that is killed for good: after --dead-after what it held is on others, with nobody asked. What
+# it still has when it comes back counts for nothing.
+dead_for_good() {
+    local base=$((port + 60)) old victim home=$LATHWORK_ADDR
+    export LATHWORK_ADDR=127.0.0.1:$base
+    "$program" up -n 4 --data mourning --listen "127.0.0.1:$base" --memory 16M --dead-after 5s >four.out 2>four.err &
+    local four=$!
+    await 30 grep -q 'nodes serve' four.out
+    ok "four nodes come up" $((!$?)) "$(tail -n 5 four.err)"
+    all_have_three() { # [WITHOUT]: voters of every shard
+        lw shards --json >shards.json && python3 - "${1:-}" <<'PY'
+import json, sys
+voters = [[r["node"] for r in s["replicas"] if r["role"] == "voter"] for s in json.load(open("shards.json"))]
+sys.exit(0 if all(len(v) == 3 and sys.argv[1] not in v for v in voters) else 1)
+PY
+    }
+    for index in $(seq 40); do lw put "key$index" "value$index"; done
+    expect "they have two shards" 0 -- lw split key3
+    await 30 all_have_three
+    ok "each of three voters" $((!$?)) "$(cat shards.json)"
+    lw nodes --json >nodes.json
+    read -r old victim < <(python3 - "$LATHWORK_ADDR" <<'PY'
+import json, sys
+voters = [r["node"] for r in json.load(open("shards.json"))[0]["replicas"]]
+for node in json.load(open("nodes.json"))["nodes"]:
+    if node["node"] in voters and node["address"] != sys.argv[1]:
+        print(node["node"], node["address"])
+        break
+PY
+    )
+    kill -9 "$(pgrep -f "start.*--listen $victim")"
+    await 60 all_have_three "$old"
+    ok "what the dead one held is on others" $((!$?)) "$(cat shards.json) $(lw plan; lw nodes)"
+    keys_from "$LATHWORK_ADDR" 40
+    ok "all of it" $((!$?))
+    lw put key1 later
+    "$program" start --data "mourning/n$((${victim##*:} - base + 1))" --listen "$victim" --memory 16M --dead-after 5s >back.out 2>back.err &
+    local back=$!
+    await 20 grep -q "listening on $victim" back.out
+    ok "it comes back" $((!$?)) "$(tail -n 3 back.err)"
+    of_no_more() { # it holds what it is a member of, and nothing else
+        all_have_three && lw status --json --addr "$victim" >held.json && python3 - "$old" <<'PY'
+import json, sys
+held = set(s["id"] for s in json.load(open("held.json"))["shards"])
+of = set(s["id"] for s in json.load(open("shards.json")) if sys.argv[1] in [r["node"] for r in s["replicas"]])
+sys.exit(0 if held <= of else 1)
+PY
+    }
+    await 40 of_no_more
+    ok "and holds what it is a member of" $((!$?)) "$(cat shards.json) $(head -c 2000 held.json)"
+    four_healthy() { lw status --json | grep -q '"health":"healthy","can_lose":1'; }
+    await 20 four_healthy
+    ok "all is healthy" $((!$?)) "$(lw status | head -n 5)"
+    expect "it answers what is true now" 0 -- lw get key1 --addr "$victim"
+    ok "the later value" $(($(grep -cx later out) == 1)) "$(cat out)"
+    kill -TERM $back $four
+    wait $back $four
+    export LATHWORK_ADDR=$home
+}
+
 # A fourth node, by hand.
 join_refused() {
     local listen=127.0.0.1:$((port + 9)) member=127.0.0.1:$port
@@ -389,6 +449,7 @@ one_joins_and_leaves
 locks_over_nodes
 folder_lost
 end INT
+dead_for_good
 nobody_there_yet
 a_node_of_a_given_name
 all_elsewhere
