@@ -21,6 +21,7 @@
  * not be reached may be whole. */
 #include "node/group.h"
 #include "node/shards_state.h"
+#include "storage/scrub.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -128,6 +129,27 @@ LW_YIELDS static survey look_around(const repair *job, const lw_shard_descriptor
     return found;
 }
 
+/* An lw_scrub_pause. */
+LW_YIELDS static bool goes_on(void *argument, size_t size) {
+    const repair *job = argument;
+    (void)size;
+    return member_of(job) != NULL;
+}
+
+/* What was damaged may be gone: a compaction had no use for it, or another shard took it along. */
+LW_YIELDS static bool whole_after_all(repair *job) {
+    if (lw_store_verify_tree(job->shards->options.store, job->shard, goes_on, job) != LW_OK) {
+        return false;
+    }
+    shards_member *member = member_of(job);
+    if (member != NULL) {
+        LW_MARK(job->shards->env, "shards.whole_after_all");
+        member->damaged = member->nowhere_whole = false;
+        shards_repaired(job->shards, job->shard);
+    }
+    return true;
+}
+
 /* Readers are told, from now on. */
 LW_YIELDS static void give_up_for_now(repair *job, const survey *found) {
     shards_member *member = member_of(job);
@@ -152,7 +174,9 @@ LW_YIELDS static void hand_over(repair *job) {
         return;
     }
     if (found.whole == 0 && (found.silent == 0 || job->attempt >= NOWHERE_TRIES)) {
-        give_up_for_now(job, &found);
+        if (!whole_after_all(job)) {
+            give_up_for_now(job, &found);
+        }
         return;
     }
     member->nowhere_whole = member->nowhere_whole && found.whole == 0;

@@ -38,17 +38,21 @@ static void consider(held_file *best, lw_table_file *table, const lw_value_file 
     }
 }
 
+static void consider_all(held_file *best, const lw_tree *tree, uint64_t after, uint64_t last) {
+    const lw_version *version = tree->version;
+    for (uint32_t index = 0; index < version->level_start[LW_LEVEL_COUNT]; index++) {
+        lw_table_file *table = version->files[index];
+        consider(best, table, NULL, after, last);
+        for (uint32_t place = 0; place < table->info.value_count; place++) {
+            consider(best, table, &table->info.values[place], after, last);
+        }
+    }
+}
+
 static held_file next_file(const lw_store *store, uint64_t after, uint64_t last) {
     held_file best = {.number = 0};
     for (const lw_tree *tree = store->first_tree; tree != NULL; tree = tree->next) {
-        const lw_version *version = tree->version;
-        for (uint32_t index = 0; index < version->level_start[LW_LEVEL_COUNT]; index++) {
-            lw_table_file *table = version->files[index];
-            consider(&best, table, NULL, after, last);
-            for (uint32_t place = 0; place < table->info.value_count; place++) {
-                consider(&best, table, &table->info.values[place], after, last);
-            }
-        }
+        consider_all(&best, tree, after, last);
     }
     return best;
 }
@@ -222,6 +226,24 @@ static void tell(const lw_store *store, uint64_t number, const lw_error *reason)
     }
 }
 
+LW_YIELDS static lw_status scrub_file(lw_store *store, const held_file *file, lw_scrub_pause *pause,
+                                      void *argument) {
+    scrubbing of = {.store = store,
+                    .pause = pause,
+                    .argument = argument,
+                    .bytes = lw_buffer_in(store->memory),
+                    .share = lw_budget_share_in(store->budget, LW_BUDGET_BUFFERS)};
+    lw_table_file_hold(file->table);
+    lw_status status = file->values == NULL ? scrub_table(&of, &file->table->info)
+                                            : scrub_values(&of, file->values);
+    lw_error reason = *lw_error_slot();
+    lw_table_file_release(file->table);
+    lw_budget_share_set(&of.share, 0);
+    lw_buffer_reset(&of.bytes);
+    *lw_error_slot() = reason;
+    return status;
+}
+
 lw_status lw_store_scrub(lw_store *store, uint64_t after, uint64_t last, lw_scrub_pause *pause,
                          void *argument, uint64_t *number) {
     held_file next = next_file(store, after, last);
@@ -229,21 +251,34 @@ lw_status lw_store_scrub(lw_store *store, uint64_t after, uint64_t last, lw_scru
         return lw_fail(LW_NOT_FOUND, "no file is left to be verified");
     }
     *number = next.number;
-    scrubbing of = {.store = store,
-                    .pause = pause,
-                    .argument = argument,
-                    .bytes = lw_buffer_in(store->memory),
-                    .share = lw_budget_share_in(store->budget, LW_BUDGET_BUFFERS)};
-    lw_table_file_hold(next.table);
-    lw_status status =
-        next.values == NULL ? scrub_table(&of, &next.table->info) : scrub_values(&of, next.values);
-    lw_error reason = *lw_error_slot();
-    lw_table_file_release(next.table);
-    lw_budget_share_set(&of.share, 0);
-    lw_buffer_reset(&of.bytes);
+    lw_status status = scrub_file(store, &next, pause, argument);
     if (status == LW_CORRUPTION) {
+        lw_error reason = *lw_error_slot();
         tell(store, next.number, &reason);
         *lw_error_slot() = reason;
     }
     return status;
+}
+
+lw_status lw_store_verify_tree(lw_store *store, uint64_t tree, lw_scrub_pause *pause,
+                               void *argument) {
+    uint64_t after = 0;
+    for (;;) {
+        const lw_tree *shown = lw_store_tree(store, tree);
+        held_file next = {.number = 0};
+        if (shown == NULL) {
+            return lw_fail(LW_NOT_FOUND, "there is no tree %" PRIu64, tree);
+        }
+        consider_all(&next, shown, after, UINT64_MAX);
+        if (next.number == 0) {
+            return LW_OK;
+        }
+        lw_status status = scrub_file(store, &next, pause, argument);
+        shown = lw_store_tree(store, tree);
+        /* What it shows no more counts no more. */
+        if (status != LW_OK && shown != NULL && shows(shown, next.number)) {
+            return status;
+        }
+        after = next.number;
+    }
 }

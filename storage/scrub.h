@@ -23,6 +23,10 @@ typedef LW_YIELDS bool lw_scrub_pause(void *argument, size_t size);
 LW_MUST_USE LW_YIELDS lw_status lw_store_scrub(lw_store *store, uint64_t after, uint64_t last,
                                                lw_scrub_pause *pause, void *argument,
                                                uint64_t *number);
+/* Verifies all files that one tree shows. LW_CORRUPTION for the first that is damaged, and nobody
+ * else is told; LW_NOT_FOUND: there is no such tree, or not any more. */
+LW_MUST_USE LW_YIELDS lw_status lw_store_verify_tree(lw_store *store, uint64_t tree,
+                                                     lw_scrub_pause *pause, void *argument);
 /* Whether any tree still shows a file. */
 bool lw_store_shows_file(const lw_store *store, uint64_t number);
 
