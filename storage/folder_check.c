@@ -66,17 +66,24 @@ static shown *shown_of(checker *check, uint64_t tree) {
     return added;
 }
 
-/* An lw_log_visit. Entries go up by one, and begin no later than behind what is in tables. */
+/* An lw_log_options.begins: a tree stands on the snapshot, or there is none. */
+static bool begins(void *argument, uint64_t group, uint64_t index) {
+    const checker *check = argument;
+    const lw_inventory_tree *tree = lw_inventory_find_tree(&check->inventory, group);
+    return tree == NULL || tree->flushed_index >= index;
+}
+
+/* An lw_log_visit. Entries go up by one, or replace those from one on; and they begin no later than
+ * behind what is in tables, or behind a snapshot: a shard that was removed may have come back. */
 static lw_status take_record(void *argument, const lw_log_record *record) {
     checker *check = argument;
     const lw_inventory_tree *tree = lw_inventory_find_tree(&check->inventory, record->group);
-    if (record->kind != LW_LOG_ENTRY || !check->catalog_read || tree == NULL) {
+    if (record->kind == LW_LOG_STATE || !check->catalog_read || tree == NULL) {
         return LW_OK; /* a tree may have been dropped */
     }
     shown *of = shown_of(check, record->group);
     uint64_t before = of->last != 0 ? of->last : tree->flushed_index;
-    bool missing = of->last != 0 ? record->index != before + 1 : record->index > before + 1;
-    if (missing) {
+    if (record->kind == LW_LOG_ENTRY && record->index > before + 1) {
         char text[LW_ERROR_TEXT_SIZE];
         (void)snprintf(text, sizeof(text),
                        "%s: of tree %" PRIu64 ", the entries %" PRIu64 " to %" PRIu64
@@ -172,7 +179,9 @@ LW_YIELDS static lw_status read_catalog(checker *check) {
 LW_YIELDS static lw_status check_log(checker *check) {
     char path[LW_PATH_SIZE];
     LW_TRY(lw_path_join(path, check->directory, "log"));
-    return judge(check, lw_log_check(check->env, path, take_record, check, check->faults), true);
+    const lw_log_options options = {.begins = begins};
+    return judge(check, lw_log_check(check->env, path, &options, take_record, check, check->faults),
+                 true);
 }
 
 LW_YIELDS static lw_status check_all(checker *check, lw_filter_part filter_part) {

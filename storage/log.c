@@ -137,10 +137,9 @@ lw_status lw_log_open(lw_env *env, const char *directory, const lw_log_options *
     return LW_OK;
 }
 
-lw_status lw_log_check(lw_env *env, const char *directory, lw_log_visit visit, void *argument,
-                       lw_buffer *faults) {
-    static const lw_log_options none;
-    lw_log *log = make_log(env, directory, &none);
+lw_status lw_log_check(lw_env *env, const char *directory, const lw_log_options *options,
+                       lw_log_visit visit, void *argument, lw_buffer *faults) {
+    lw_log *log = make_log(env, directory, options);
     lw_status status = lw_log_check_judged(log, visit, argument, faults);
     lw_error cause = *lw_error_slot();
     log->closing = true;

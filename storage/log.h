@@ -153,11 +153,13 @@ typedef struct lw_log_figures {
 } lw_log_figures;
 void lw_log_figures_get(const lw_log *log, lw_log_figures *figures);
 
-/* Reads the log in a directory that no process has open, and judges it as opening would: the same
- * statuses. Of LW_CORRUPTION it tells all it can find: one line per fault into `faults`, the first
- * of them the verdict. `visit` sees the records up to the first fault; it may be NULL. Changes
- * nothing. LW_NOT_FOUND if there is no such directory. */
-LW_MUST_USE LW_YIELDS lw_status lw_log_check(lw_env *env, const char *directory, lw_log_visit visit,
+/* Reads the log in a directory that no process has open, and judges it as opening would with these
+ * options, of which only `begins` counts: the same statuses. Of LW_CORRUPTION it tells all it can
+ * find: one line per fault into `faults`, the first of them the verdict. `visit` sees the records
+ * up to the first fault; it may be NULL. Changes nothing. LW_NOT_FOUND if there is no such
+ * directory. */
+LW_MUST_USE LW_YIELDS lw_status lw_log_check(lw_env *env, const char *directory,
+                                             const lw_log_options *options, lw_log_visit visit,
                                              void *argument, lw_buffer *faults);
 /* Describes a segment file for `lathwork inspect`: one line per batch and record, then a verdict.
  */
