@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Collecting among several nodes. The node that leads the root shard has the record and decides;
  * whoever has garbage tells it so, once that is as old as the retention. A round of it walks over
- * all keys, from the start of one shard to its end, asking whoever leads there:
+ * all keys (node/gc_walk.c), asking whoever leads there:
  *
  *   ASK      how low must the safepoint stay? The lowest answer is it
  *   decide   it is made durable in the root shard, with the pins of this node
@@ -85,52 +85,6 @@ void lw_gc_all_settled(lw_gc *gc, uint64_t safepoint) {
     }
 }
 
-/* ---- walking over all keys ------------------------------------------------------------------ */
-
-LW_YIELDS static lw_status ask(lw_gc *gc, const lw_collect_request *request, lw_arena *arena,
-                               lw_collect_reply *answer) {
-    lw_buffer body = lw_buffer_in(gc->env->memory), reply = body;
-    lw_collect_request_encode(request, &body);
-    lw_status status =
-        lw_shards_ask(gc->shards, LW_MESSAGE_COLLECT, request->key, lw_buffer_view(&body), &reply);
-    if (status == LW_OK) {
-        lw_bytes copy = lw_arena_copy(arena, lw_buffer_view(&reply));
-        status = lw_collect_reply_decode(copy, arena, answer);
-    }
-    lw_buffer_reset(&body);
-    lw_buffer_reset(&reply);
-    return status;
-}
-
-/* False unless every shard has answered. What they said all together is in `*all`. */
-LW_YIELDS static bool walk(lw_gc *gc, lw_collect_step step, uint64_t safepoint,
-                           lw_collect_reply *all) {
-    lw_arena arena = lw_arena_in(gc->env->memory);
-    lw_buffer key = lw_buffer_in(gc->env->memory);
-    bool whole = false, going = true;
-    *all = (lw_collect_reply){.lowest = safepoint, .settled = true};
-    while (going && !whole) {
-        lw_collect_request request = {
-            .step = step, .safepoint = safepoint, .key = lw_buffer_view(&key)};
-        lw_collect_reply answer;
-        if (ask(gc, &request, &arena, &answer) != LW_OK) {
-            LW_MARK(gc->env, "gc.shard_not_asked");
-            whole = LW_BUG(gc->env, "gc.unasked_shard_ignored");
-            break;
-        }
-        all->lowest = answer.lowest < all->lowest ? answer.lowest : all->lowest;
-        all->settled = all->settled && answer.settled;
-        whole = answer.end.size == 0;
-        going = lw_compare(answer.end, request.key) > 0 && !gc->stopping && gc_decides(gc);
-        lw_buffer_clear(&key);
-        lw_buffer_append(&key, answer.end);
-        lw_arena_reset(&arena);
-    }
-    lw_buffer_reset(&key);
-    lw_arena_reset(&arena);
-    return whole;
-}
-
 /* ---- a round -------------------------------------------------------------------------------- */
 
 bool gc_round_open(const lw_gc *gc) {
@@ -145,7 +99,7 @@ static bool is_due(const lw_gc *gc, uint64_t target) {
 /* How far all let it go; what this node has pinned while they were asked counts as well (C1). */
 LW_YIELDS static bool ask_all(lw_gc *gc, uint64_t *target) {
     lw_collect_reply all;
-    if (!walk(gc, LW_COLLECT_ASK, *target, &all)) {
+    if (!gc_walk(gc, LW_COLLECT_ASK, *target, &all)) {
         return false;
     }
     uint64_t reach = gc_target(gc);
@@ -172,12 +126,12 @@ LW_YIELDS static void decide(lw_gc *gc) {
 LW_YIELDS static void finish(lw_gc *gc) {
     uint64_t safepoint = gc->durable;
     lw_collect_reply all;
-    bool settled = walk(gc, LW_COLLECT_SETTLE, safepoint, &all) && all.settled;
+    bool settled = gc_walk(gc, LW_COLLECT_SETTLE, safepoint, &all) && all.settled;
     if (!settled && !LW_BUG(gc->env, "gc.collects_before_all_settled")) {
         LW_MARK(gc->env, "gc.not_settled_everywhere");
         return;
     }
-    if (walk(gc, LW_COLLECT_FORGET, safepoint, &all)) {
+    if (gc_walk(gc, LW_COLLECT_FORGET, safepoint, &all)) {
         LW_MARK(gc->env, "gc.collected_among_others");
         gc->forgotten = safepoint;
     }
@@ -195,7 +149,7 @@ LW_YIELDS static void tell(lw_gc *gc) {
     lw_collect_request request = {.step = LW_COLLECT_WANTED, .safepoint = next};
     lw_collect_reply answer;
     LW_MARK(gc->env, "gc.wanted");
-    (void)!ask(gc, &request, &arena, &answer);
+    (void)!gc_ask(gc, &request, &arena, &answer);
     lw_arena_reset(&arena);
 }
 

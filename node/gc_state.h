@@ -3,6 +3,7 @@
  *
  *   gc.c          who is refused; the fiber; collecting where the node is alone
  *   gc_lattice.c  collecting among several nodes
+ *   gc_walk.c     asking all shards
  *   gc_request.c  PIN and UNPIN, and its account of itself */
 #ifndef LW_GC_STATE_H
 #define LW_GC_STATE_H
@@ -69,6 +70,10 @@ bool gc_decides(const lw_gc *gc);
 LW_YIELDS void gc_take_over(lw_gc *gc);
 /* What is to be done now: a round, or telling the leader of the root shard that one is due. */
 LW_YIELDS void gc_among_others(lw_gc *gc);
+/* False unless every shard has answered. What they said all together is in `*all`: gc_walk.c. */
+LW_YIELDS bool gc_walk(lw_gc *gc, lw_collect_step step, uint64_t safepoint, lw_collect_reply *all);
+LW_MUST_USE LW_YIELDS lw_status gc_ask(lw_gc *gc, const lw_collect_request *request,
+                                       lw_arena *arena, lw_collect_reply *answer);
 /* Whether a round is under way. */
 bool gc_round_open(const lw_gc *gc);
 

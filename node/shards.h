@@ -88,6 +88,9 @@ LW_MUST_USE LW_YIELDS lw_status lw_shards_execute(lw_shards *shards, const lw_re
  * to lead there. Then LW_UNAVAILABLE, and it may have been carried out. */
 LW_MUST_USE LW_YIELDS lw_status lw_shards_ask(lw_shards *shards, lw_message_kind kind, lw_bytes key,
                                               lw_bytes body, lw_buffer *reply);
+/* Where the shard that holds a key ends, as far as is known here, appended: a hint. False: nothing
+ * is known. */
+bool lw_shards_end(const lw_shards *shards, lw_bytes key, lw_buffer *end);
 /* The body of a reply to TOPOLOGY: descriptors in the order of their ranges, beginning with the
  * shard that holds `from`. All of them, or as many as LW_TOPOLOGY_SIZE_MAX bytes hold. */
 void lw_shards_topology(const lw_shards *shards, lw_bytes from, lw_buffer *body);

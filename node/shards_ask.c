@@ -250,3 +250,16 @@ lw_status shards_fetch_timestamps(void *argument, uint32_t count, uint64_t deadl
     *first = answer.first;
     return LW_OK;
 }
+
+bool lw_shards_end(const lw_shards *shards, lw_bytes key, lw_buffer *end) {
+    lw_shard_descriptor shard;
+    const lw_replica *replica = shards_holding(shards, key);
+    if (replica != NULL) {
+        lw_replica_descriptor(replica, &shard);
+    } else if (shards->others.locate == NULL ||
+               !shards->others.locate(shards->options.argument, key, &shard)) {
+        return false;
+    }
+    lw_buffer_append(end, shard.end);
+    return true;
+}

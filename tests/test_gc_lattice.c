@@ -317,6 +317,24 @@ static void a_round_goes_on_whoever_dies_in_it(void **state) {
     lattice_hold(a_round_goes_on_whoever_dies_in_it_story, NULL);
 }
 
+/* Each answer takes a second: one after the other the shards would need three of them, thrice. */
+static void shards_are_asked_together_story(lattice *in) {
+    begin(in);
+    lattice_write(in, "a", "1");
+    for (uint64_t from = 1; from <= LATTICE_NODES; from++) {
+        for (uint64_t to = 1; to <= LATTICE_NODES; to++) {
+            in->slow_ms[from][to] = 500;
+        }
+    }
+    live_on(in, 8000);
+    expect(in, lw_world_marked(in->world, "gc.several_asked_at_once") > 0, "several at once");
+    expect(in, lw_world_marked(in->world, "gc.collected_among_others") > 0, "all of them");
+}
+static void shards_are_asked_together(void **state) {
+    (void)state;
+    lattice_hold(shards_are_asked_together_story, NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_lies_below_the_safepoint_is_refused_everywhere),
@@ -326,6 +344,7 @@ int main(void) {
         cmocka_unit_test(a_new_leader_refuses_what_the_old_one_did),
         cmocka_unit_test(space_comes_back_on_all_replicas),
         cmocka_unit_test(a_round_goes_on_whoever_dies_in_it),
+        cmocka_unit_test(shards_are_asked_together),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }
