@@ -5,17 +5,19 @@
 LW_YIELDS static void learn_time_main(void *argument) {
     lw_lattice *lattice = argument;
     uint64_t timestamp, until_ns = lw_env_now(lattice->env) + LATTICE_ASK_MS * LATTICE_NS_PER_MS;
+    uint64_t pause_ms = LATTICE_SOON_MS; /* it may come to be the oracle before the next look */
     if (lattice->shards != NULL && !lattice->stopping &&
         lw_timestamps_take(lw_shards_timestamps(lattice->shards), 1, until_ns, &timestamp) ==
             LW_OK) {
-        lattice->time_ms = lattice_now_ms(lattice) + LATTICE_TIME_MS;
+        pause_ms = LATTICE_TIME_MS;
     }
+    lattice->time_ms = lattice_now_ms(lattice) + pause_ms;
     lattice_job_end(lattice);
 }
 
 void lattice_learn_time(lw_lattice *lattice, uint64_t now_ms) {
     if (now_ms >= lattice->time_ms) {
-        lattice->time_ms = now_ms + 2 * LATTICE_ASK_MS;
+        lattice->time_ms = UINT64_MAX; /* one look at a time */
         lattice_job_begin(lattice);
         lw_env_start(lattice->env, "learn the time", learn_time_main, lattice);
     }

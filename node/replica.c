@@ -630,6 +630,8 @@ void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figur
     figures->applied_index = replica->tree == NULL ? 0 : lw_tree_applied(replica->tree);
     figures->latched = replica->latches.count;
     figures->open = replica->open_by_start.count;
+    figures->serving = replica->serving ? replica->leadership : 0;
+    figures->marked = replica->marks.everywhere;
     figures->waiting = replica->latch_waiting + replica->lock_waiting;
 }
 

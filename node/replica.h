@@ -287,6 +287,8 @@ typedef struct lw_replica_figures {
     uint64_t reads, scans, commits, conflicts; /* requests carried out since the start */
     uint64_t latched, waiting;                 /* requests now */
     uint64_t open;                             /* transactions that have locks in the tree */
+    uint64_t serving;                          /* the term in which it serves now; 0: it does not */
+    uint64_t marked; /* the timestamp up to which every key counts as read (hazard T4) */
 } lw_replica_figures;
 void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figures);
 /* Its tree; NULL: it waits for a snapshot, or for its parent to be split. */

@@ -7,12 +7,15 @@ enum {
     STEPS_MAX = 4,     /* until a node that was struck loses power */
     COUNT_BITS = 7,    /* a place is passed up to so many times, as a power of two */
     LAG_MS_MAX = 3000, /* on a slow link */
+    YEARS_MAX = 10,    /* that a wall clock is off */
 };
 
 static const uint64_t timeouts_ms[] = {50, 100, 100, 200, 400, 1000};
 static const uint32_t drifts_ppm[] = {2000, 2000, 20000, 100000};
+static const uint32_t disk_factors[] = {1, 1, 10, 40};
 static const uint64_t places[] = {1, 4, 16, 16, 64};
 
+#define YEAR_MS             INT64_C(31557600000)
 #define DRAW(chance, table) ((table)[lw_chance_below((chance), sizeof(table) / sizeof((table)[0]))])
 
 /* Mostly about as long as leases are, at times much longer. */
@@ -183,12 +186,28 @@ static void hunt(void *argument) {
     }
 }
 
+/* Machines whose disks take their time: what is not durable yet is much, when power is lost. */
+static void slow_disks(lw_sim_trial *it) {
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_HUNTS);
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        const lw_sim_member *node = &it->nodes[index];
+        uint32_t factor = DRAW(&now.chance, disk_factors);
+        if (factor > 1 && lw_sim_allows(it, LW_FAULT_DISK_SLOW) &&
+            lw_world_strike(it->world, LW_FAULT_DISK_SLOW, node->name, 1, "%u times", factor)) {
+            lw_host_slow_disk(node->host, factor);
+        }
+    }
+}
+
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 void lw_sim_storm_draw(lw_sim_trial *it) {
     lw_chance chance = lw_world_chance(it->world, "storm");
     it->storm.election_timeout_ms = DRAW(&chance, timeouts_ms);
     it->storm.drift_ppm = DRAW(&chance, drifts_ppm);
+    if (lw_chance_percent(&chance, 25)) {
+        it->storm.liar = (uint32_t)lw_chance_between(&chance, 1, it->node_count - 1);
+    }
 }
 
 void lw_sim_storm_begin(lw_sim_trial *it, lw_chance *chance) {
@@ -197,6 +216,9 @@ void lw_sim_storm_begin(lw_sim_trial *it, lw_chance *chance) {
     it->storm.stop_percent = lw_chance_percent(chance, 70) ? 40 : 0;
     if (lw_chance_percent(chance, 60)) {
         it->operate_every_ms = 0;
+    }
+    if (lw_chance_percent(chance, 50)) {
+        slow_disks(it);
     }
     if (awaits) {
         it->storm.await_every_ms = (uint32_t)lw_chance_between(chance, 50, 800);
@@ -212,6 +234,14 @@ void lw_sim_storm_start(lw_sim_member *node, lw_chance *chance) {
     lw_sim_trial *it = node->of;
     int32_t most = (int32_t)it->storm.drift_ppm * 19 / 20;
     int32_t drift_ppm = most * ((int32_t)lw_chance_below(chance, 3) - 1);
+    uint64_t years = lw_chance_between(chance, 1, YEARS_MAX);
+    bool ahead = lw_chance_percent(chance, 50);
+    if (it->storm.liar != 0 && node == &it->nodes[it->storm.liar] &&
+        lw_sim_allows(it, LW_FAULT_WALL_WRONG) &&
+        lw_world_strike(it->world, LW_FAULT_WALL_WRONG, node->name, node->boot + 1, "by %d years",
+                        ahead ? (int)years : -(int)years)) {
+        lw_host_jump_wall(node->host, (int64_t)years * (ahead ? YEAR_MS : -YEAR_MS));
+    }
     if (drift_ppm != 0 && lw_sim_allows(it, LW_FAULT_CLOCK_FAST) &&
         lw_world_strike(it->world, LW_FAULT_CLOCK_FAST, node->name, node->boot + 1, "by %d ppm",
                         drift_ppm)) {

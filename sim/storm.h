@@ -9,6 +9,7 @@
  *              turn for longer than a lease, or it is struck as below
  *   hunts      the leader of some shard loses power, now or a few steps later, stops, is cut off,
  * in one direction or both, or gets links on which everything takes up to seconds
+ *   years      the wall clock of one node is years off at every start
  *
  * All of it is scenario code, outside of fibers. */
 #ifndef LW_SIM_STORM_H
@@ -22,6 +23,7 @@ struct lw_sim_member;
 typedef struct lw_sim_storm {
     uint64_t election_timeout_ms; /* 0: the usual one, and there is no storm */
     uint32_t drift_ppm;
+    uint32_t liar; /* whose wall clock is years off; 0, the founder: nobody's */
     uint32_t await_every_ms, hunt_every_ms; /* 0: never in this run */
     uint32_t stop_percent;                  /* of the places that are waited for */
 } lw_sim_storm;

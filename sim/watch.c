@@ -3,12 +3,15 @@
 
 #include "node/group.h"
 #include "node/shards.h"
+#include "node/timestamps.h"
 #include "sim/run.h"
+#include "txn/lock_table.h"
+#include "txn/oracle.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 
-enum { LOOK_MS = 7 };
+enum { LOOK_MS = 7, DAY_MS = 24 * 3600 * 1000 };
 
 /* A replica that is looked at. */
 typedef struct sight {
@@ -205,6 +208,41 @@ static void note_promises(const sight *it) {
     }
 }
 
+/* ---- who serves ----------------------------------------------------------------------------- */
+
+/* What it begins with, if it began since the last look. */
+static void judge_service(const sight *it) {
+    lw_sim_watch *watch = &it->run->watch;
+    lw_replica_figures figures;
+    lw_replica_figures_get(it->replica, &figures);
+    bool looked = it->past->seen + 1 == watch->looks;
+    bool began = looked && it->past->seen_serving == 0 && figures.serving != 0;
+    if (began && it->shard->served != 0 && it->shard->served < figures.serving &&
+        figures.marked < watch->given_before) {
+        broken(it, "read marks",
+               "serves in term %" PRIu64 " as if nothing had been read above %" PRIu64
+               ", and %" PRIu64 " had been given",
+               figures.serving, figures.marked, watch->given_before);
+    }
+    if (figures.serving > it->shard->served) {
+        it->shard->served = figures.serving;
+    }
+    it->past->seen = watch->looks;
+    it->past->seen_serving = figures.serving;
+    if (figures.serving != 0) {
+        it->past->served_boot = it->run->nodes[it->place].boot;
+    }
+    lw_lock_view lock;
+    const lw_lock_table *locks = lw_shards_locks(lw_node_shards(it->run->nodes[it->place].node));
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(it->replica, &shard);
+    bool served = it->past->served_boot == it->run->nodes[it->place].boot;
+    if (served && figures.serving == 0 && lw_lock_table_count(locks) > 0 &&
+        lw_lock_table_page(locks, shard.start, shard.end, 1, &lock) > 0) {
+        broken(it, "locks", "has locks of transactions, and does not serve");
+    }
+}
+
 static void look_at_replica(lw_sim_trial *run, uint32_t place, const lw_replica *replica) {
     const lw_sim_member *node = &run->nodes[place];
     lw_shard_descriptor shard;
@@ -228,6 +266,7 @@ static void look_at_replica(lw_sim_trial *run, uint32_t place, const lw_replica 
         judge_leader(&it);
     }
     note_promises(&it);
+    judge_service(&it);
     if (lw_replica_group(replica) != NULL) {
         judge_entries(&it);
     }
@@ -280,12 +319,55 @@ static void look_at_node(lw_sim_trial *run, uint32_t place) {
     drop_absent(run, place, shards);
 }
 
+/* ---- the oracle ----------------------------------------------------------------------------- */
+
+static void judge_oracles(lw_sim_trial *it) {
+    lw_sim_watch *watch = &it->watch;
+    const lw_sim_member *sure = NULL;
+    bool lit = false;
+    char text[160];
+    uint64_t true_ms = lw_world_wall_ms(it->world);
+    watch->given_before = watch->given;
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        const lw_sim_member *node = &it->nodes[place];
+        if (lw_sim_shards_of(node) == NULL) {
+            continue;
+        }
+        const lw_timestamps *timestamps = lw_shards_timestamps(lw_node_shards(node->node));
+        uint64_t given = lw_timestamps_last(timestamps);
+        uint64_t time_ms = lw_timestamp_ms(given);
+        watch->given = given > watch->given ? given : watch->given;
+        lit = true;
+        if (given == 0 || !lw_timestamps_sure(timestamps)) {
+            continue;
+        }
+        uint64_t off_ms = time_ms > true_ms ? time_ms - true_ms : true_ms - time_ms;
+        if (!watch->broken && !watch->dark && off_ms > DAY_MS) {
+            watch->broken = true;
+            (void)snprintf(text, sizeof(text),
+                           "%s gives timestamps of %" PRId64 " hours from now, at %" PRIu64 " ms",
+                           node->name, ((int64_t)time_ms - (int64_t)true_ms) / (DAY_MS / 24),
+                           lw_world_now(it->world) / LW_SIM_NS_PER_MS);
+            lw_sim_broken(it, "the oracle's time", text);
+        }
+        if (!watch->broken && sure != NULL) {
+            watch->broken = true;
+            (void)snprintf(text, sizeof(text), "%s and %s are both sure to be it", sure->name,
+                           node->name);
+            lw_sim_broken(it, "oracles", text);
+        }
+        sure = node;
+    }
+    watch->dark = watch->dark || (!lit && watch->given > 0);
+}
+
 static void look(void *argument) {
     lw_sim_trial *it = argument;
     it->watch.looks++;
     for (uint32_t place = 0; place < it->node_count; place++) {
         look_at_node(it, place);
     }
+    judge_oracles(it);
     lw_sim_after(it, LOOK_MS, look);
 }
 

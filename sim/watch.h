@@ -16,7 +16,11 @@
  * 6. No replica finds that it differs from its leader (hazard R17).
  * 7. What one replica knows to be committed at an index is of one term everywhere: among the
  * entries of others that know it to be committed, and of whoever leads later (log matching, state
- * machine safety; hazards R2, R3, R4). */
+ * machine safety; hazards R2, R3, R4).
+ * 8. Who comes to serve a shard after others takes every key for read up to what had been given
+ *    before it was elected (hazard T4), and who serves it no more has no locks in its range (T7).
+ * 9. One node at most is sure to be the oracle (hazard O1), and as long as any is up its time is
+ *    no day off, whatever the clock of one node says (hazard O3). */
 #ifndef LW_SIM_WATCH_H
 #define LW_SIM_WATCH_H
 
@@ -33,7 +37,10 @@ typedef struct lw_sim_replica_past {
     uint64_t led;     /* the last term in which it led */
     uint64_t acknowledged, acknowledged_term; /* what its leader counts on, of that term */
     uint64_t voted_term, voted_for;           /* a vote that somebody counts on */
-    uint64_t compared;                        /* committed entries of others, by their numbers */
+    uint64_t compared;                        /* up to which of what others know to be committed */
+    uint64_t seen;                            /* which look last found it, in a term it */
+    uint64_t served_boot;                     /* in which it last served */
+    uint64_t seen_serving;                    /* served in; 0: it did not */
 } lw_sim_replica_past;
 
 /* An entry that somebody knew to be committed. */
@@ -49,6 +56,7 @@ typedef struct lw_sim_shard_past {
     uint64_t leased_at;                 /* which look last found a lease, of whom, of which term */
     uint32_t leased_by;
     uint64_t leased_term;
+    uint64_t served; /* the last term in which somebody was seen to serve it */
     uint64_t led_at; /* which look last found a leader of `term` */
     uint32_t led_by;
     uint64_t entry_count; /* seen so far; the last ones are kept */
@@ -60,7 +68,9 @@ typedef struct lw_sim_watch {
     lw_sim_shard_past shards[LW_SIM_WATCHED_MAX];
     uint32_t shard_count;
     uint64_t looks;
-    bool broken; /* said once */
+    uint64_t given, given_before; /* the highest timestamp that was, and at the look before */
+    bool dark;                    /* no node was up for a while: a wall clock was believed */
+    bool broken;                  /* said once */
 } lw_sim_watch;
 
 /* Looks from now on. */

@@ -104,6 +104,10 @@ const uint64_t *lw_world_clock(const lw_world *world) {
     return &world->agenda.now_ns;
 }
 
+uint64_t lw_world_wall_ms(const lw_world *world) {
+    return (WALL_BEGIN_NS + (world->agenda.now_ns - LW_WORLD_BEGIN_NS)) / 1000000;
+}
+
 uint64_t lw_world_hash(const lw_world *world) {
     return world->trace.hash;
 }

@@ -59,6 +59,8 @@ bool lw_world_run(lw_world *world, uint64_t until_ns);
 uint64_t lw_world_now(const lw_world *world);
 /* Where they stand, for who looks at them often. */
 const uint64_t *lw_world_clock(const lw_world *world);
+/* The time of day, in milliseconds since 1970, that clocks without a fault show. */
+uint64_t lw_world_wall_ms(const lw_world *world);
 uint64_t lw_world_hash(const lw_world *world);
 uint64_t lw_world_seed(const lw_world *world);
 /* A stream of the world's seed for the scenario to draw from. */
