@@ -215,6 +215,7 @@ static void peer_figures(const lw_group *group, lw_group_figures *figures) {
 void lw_group_figures_get(const lw_group *group, lw_group_figures *figures) {
     *figures = (lw_group_figures){.term = group->term,
                                   .vote = group->vote,
+                                  .recovered = group->recovered,
                                   .leader = group->leader,
                                   .last_index = group->last,
                                   .committed_index = group->committed,

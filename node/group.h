@@ -222,6 +222,11 @@ typedef struct lw_group_peer {
     bool granted;     /* its vote was given to this node, in the figures' term */
 } lw_group_peer;
 
+/* What a group had in the log when it was opened. */
+typedef struct lw_group_recovered {
+    uint64_t term, vote, last_index;
+} lw_group_recovered;
+
 typedef struct lw_group_figures {
     uint64_t term;
     uint64_t vote;   /* given in that term, to this node id; 0: to nobody */
@@ -231,6 +236,7 @@ typedef struct lw_group_figures {
     bool leading;        /* this node was elected in that term */
     bool leased;         /* ... and nobody else can be yet: it serves without asking */
     bool halted;         /* nothing is done any more: the node stops, or replicas differ */
+    lw_group_recovered recovered;
     lw_group_members members;
     uint32_t peer_count;
     lw_group_peer peers[LW_SHARD_REPLICAS_MAX];

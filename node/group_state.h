@@ -90,7 +90,8 @@ struct lw_group {
     uint64_t term, vote;              /* as in the last STATE record */
     uint64_t votes_from;              /* see lw_raft_options */
     uint64_t start_index, start_term; /* the same */
-    uint64_t save_position;           /* where that is, while the core is to be told of it; or 0 */
+    lw_group_recovered recovered;
+    uint64_t save_position; /* where that is, while the core is to be told of it; or 0 */
     uint64_t last, durable, committed, applied; /* applied <= committed <= durable <= last */
     uint64_t position;                          /* of the last append to the log */
     uint64_t watched;                           /* ... that it is to be told of */

@@ -48,6 +48,7 @@ static void lead(lw_group *group) {
         return; /* it leads no more; the next effect says so */
     }
     LW_ASSERT(write.first == group->last + 1 && write.term == group->term);
+    LW_MARK(group->env, "group.leads");
     group->held = false;
     group->leading = true;
     group->leads = false;

@@ -365,6 +365,9 @@ static void make_nodes(lw_sim_trial *it) {
     uint32_t wanted =
         options->node_count == 0 ? options->scenario->node_count : options->node_count;
     it->node_count = wanted == 0 ? 1 : wanted;
+    if (options->node_count == 0 && options->scenario->storm) {
+        it->node_count = lw_sim_storm_nodes(it);
+    }
     LW_ASSERT(it->node_count <= LW_SIM_NODES_MAX);
     size_t size = 0;
     for (uint32_t index = 0; index < it->node_count; index++) {

@@ -4,6 +4,7 @@
 #include "sim/run.h"
 
 enum {
+    FIVE_PERCENT = 35, /* of the runs have five nodes */
     STEPS_MAX = 4,     /* until a node that was struck loses power */
     COUNT_BITS = 7,    /* a place is passed up to so many times, as a power of two */
     LAG_MS_MAX = 3000, /* on a slow link */
@@ -48,18 +49,18 @@ static void pause_node(lw_sim_occasion *now, const lw_sim_member *node, lw_fault
     }
 }
 
-/* From all others, or from all but one: in both directions, or in the same one. */
+/* From all others, or from most: in both directions, or in the same one. */
 static void cut_off(lw_sim_occasion *now, const lw_sim_member *node, lw_fault fault) {
     lw_sim_trial *it = now->of;
     uint64_t way = lw_chance_below(&now->chance, 4);
-    uint64_t spared = lw_chance_below(&now->chance, 2 * (uint64_t)it->node_count);
+    uint64_t spared = lw_chance_percent(&now->chance, 50) ? 0 : lw_chance_next(&now->chance);
     uint64_t duration_ms = draw_duration_ms(now);
     if (!lw_sim_strikes(now, fault, "%s is cut off for %u ms", node->name, (unsigned)duration_ms)) {
         return;
     }
     for (uint32_t index = 0; index < it->node_count; index++) {
         const lw_sim_member *other = &it->nodes[index];
-        if (other == node || index == spared) {
+        if (other == node || (spared >> 2 * index & 3) == 3) {
             continue;
         }
         if (way != 0) {
@@ -200,6 +201,11 @@ static void slow_disks(lw_sim_trial *it) {
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */
+
+uint32_t lw_sim_storm_nodes(const lw_sim_trial *it) {
+    lw_chance chance = lw_world_chance(it->world, "storm nodes");
+    return lw_chance_percent(&chance, FIVE_PERCENT) ? 5 : 3;
+}
 
 void lw_sim_storm_draw(lw_sim_trial *it) {
     lw_chance chance = lw_world_chance(it->world, "storm");

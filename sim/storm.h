@@ -28,6 +28,8 @@ typedef struct lw_sim_storm {
     uint32_t stop_percent;                  /* of the places that are waited for */
 } lw_sim_storm;
 
+/* Draws how many nodes there are. */
+uint32_t lw_sim_storm_nodes(const struct lw_sim_trial *it);
 /* Draws how nodes are started in a run. */
 void lw_sim_storm_draw(struct lw_sim_trial *it);
 /* Draws what strikes, and lets it. */

@@ -57,20 +57,34 @@ static lw_sim_shard_past *past_of(lw_sim_watch *watch, uint64_t shard) {
 
 /* ---- one replica ---------------------------------------------------------------------------- */
 
+/* What the log still had. What came since from others is no excuse. */
 static void judge_restart(const sight *it) {
     const lw_sim_replica_past *past = it->past;
-    const lw_group_figures *now = &it->figures;
-    if (now->last_index < past->applied) {
+    const lw_group_recovered *found = &it->figures.recovered;
+    if (found->term < past->led || found->term < past->voted_term ||
+        (found->term == past->voted_term && found->vote != past->voted_for)) {
+        broken(it, "durability",
+               "came back in term %" PRIu64 " with a vote for %016" PRIx64 ", had led in %" PRIu64
+               " and voted for %016" PRIx64 " in %" PRIu64,
+               found->term, found->vote, past->led, past->voted_for, past->voted_term);
+    }
+    if (found->last_index < past->applied) {
         broken(it, "durability", "came back with entries up to %" PRIu64 ", had applied %" PRIu64,
-               now->last_index, past->applied);
+               found->last_index, past->applied);
     }
-    if (now->term < past->led) {
-        broken(it, "durability", "came back in term %" PRIu64 ", had led in %" PRIu64, now->term,
-               past->led);
-    }
-    if (now->term == past->acknowledged_term && now->last_index < past->acknowledged) {
+    if (found->term == past->acknowledged_term && found->last_index < past->acknowledged) {
         broken(it, "durability",
                "came back with entries up to %" PRIu64 ", had acknowledged %" PRIu64,
+               found->last_index, past->acknowledged);
+    }
+}
+
+/* What was acknowledged to a leader stays as long as nobody else leads. */
+static void judge_acknowledged(const sight *it) {
+    const lw_sim_replica_past *past = it->past;
+    const lw_group_figures *now = &it->figures;
+    if (now->term == past->acknowledged_term && now->last_index < past->acknowledged) {
+        broken(it, "log matching", "has entries up to %" PRIu64 ", had acknowledged %" PRIu64,
                now->last_index, past->acknowledged);
     }
 }
@@ -259,6 +273,7 @@ static void look_at_replica(lw_sim_trial *run, uint32_t place, const lw_replica 
         judge_restart(&it);
     }
     judge_vote(&it);
+    judge_acknowledged(&it);
     it.past->boot = node->boot;
     it.past->applied =
         it.figures.applied_index > it.past->applied ? it.figures.applied_index : it.past->applied;
@@ -331,18 +346,36 @@ static void judge_oracles(lw_sim_trial *it) {
     for (uint32_t place = 0; place < it->node_count; place++) {
         const lw_sim_member *node = &it->nodes[place];
         if (lw_sim_shards_of(node) == NULL) {
+            watch->oracles[place] = (lw_sim_oracle_past){.floor = 0};
             continue;
         }
         const lw_timestamps *timestamps = lw_shards_timestamps(lw_node_shards(node->node));
         uint64_t given = lw_timestamps_last(timestamps);
         uint64_t time_ms = lw_timestamp_ms(given);
         watch->given = given > watch->given ? given : watch->given;
-        lit = true;
+        lw_sim_oracle_past *past = &watch->oracles[place];
+        lit = lit || past->boot == node->boot;
+        past->boot = node->boot;
+        if (!lw_timestamps_leads(timestamps)) {
+            past->told = past->told || (past->last > 0 && given > past->last);
+            past->floor = 0;
+        } else if (past->floor == 0) {
+            past->floor = watch->given_before + 1;
+        } else if (!watch->broken && given > past->last && given < past->floor) {
+            watch->broken = true;
+            (void)snprintf(text, sizeof(text),
+                           "%s gave %" PRIu64 ", and %" PRIu64
+                           " had been given before it led, at %" PRIu64 " ms",
+                           node->name, given, past->floor - 1,
+                           lw_world_now(it->world) / LW_SIM_NS_PER_MS);
+            lw_sim_broken(it, "timestamps", text);
+        }
+        past->last = given;
         if (given == 0 || !lw_timestamps_sure(timestamps)) {
             continue;
         }
         uint64_t off_ms = time_ms > true_ms ? time_ms - true_ms : true_ms - time_ms;
-        if (!watch->broken && !watch->dark && off_ms > DAY_MS) {
+        if (!watch->broken && !watch->dark && past->told && off_ms > DAY_MS) {
             watch->broken = true;
             (void)snprintf(text, sizeof(text),
                            "%s gives timestamps of %" PRId64 " hours from now, at %" PRIu64 " ms",
@@ -361,19 +394,25 @@ static void judge_oracles(lw_sim_trial *it) {
     watch->dark = watch->dark || (!lit && watch->given > 0);
 }
 
-static void look(void *argument) {
+static void look_at_all(void *argument) {
     lw_sim_trial *it = argument;
     it->watch.looks++;
     for (uint32_t place = 0; place < it->node_count; place++) {
         look_at_node(it, place);
     }
     judge_oracles(it);
+}
+
+static void look(void *argument) {
+    lw_sim_trial *it = argument;
+    look_at_all(it);
     lw_sim_after(it, LOOK_MS, look);
 }
 
 void lw_sim_watch_begin(lw_sim_trial *it) {
     _Static_assert((int)LW_SIM_WATCHED_NODES_MAX == (int)LW_SIM_NODES_MAX, "all are watched");
     look(it);
+    lw_world_watch_mark(it->world, "group.leads", look_at_all, it);
 }
 
 void lw_sim_watch_forget(lw_sim_trial *it, uint32_t node) {

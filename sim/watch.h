@@ -19,8 +19,9 @@
  * machine safety; hazards R2, R3, R4).
  * 8. Who comes to serve a shard after others takes every key for read up to what had been given
  *    before it was elected (hazard T4), and who serves it no more has no locks in its range (T7).
- * 9. One node at most is sure to be the oracle (hazard O1), and as long as any is up its time is
- *    no day off, whatever the clock of one node says (hazard O3). */
+ * 9. One node at most is sure to be the oracle (hazard O1), what it gives is above all that had
+ * been given before it led (hazard O2), and whoever has been
+ *    told the oracle's time since it was started goes on at it, whatever its clock says (O3). */
 #ifndef LW_SIM_WATCH_H
 #define LW_SIM_WATCH_H
 
@@ -64,13 +65,22 @@ typedef struct lw_sim_shard_past {
     lw_sim_replica_past replicas[LW_SIM_WATCHED_NODES_MAX];
 } lw_sim_shard_past;
 
+/* Of a node that leads the root shard. */
+typedef struct lw_sim_oracle_past {
+    uint64_t floor; /* above all that had been given before it led; 0: it does not */
+    uint64_t boot;  /* in which it served at the last look; 0: it did not */
+    uint64_t last;  /* what it knew to be given at the last look */
+    bool told;      /* the oracle's time, since it was started */
+} lw_sim_oracle_past;
+
 typedef struct lw_sim_watch {
     lw_sim_shard_past shards[LW_SIM_WATCHED_MAX];
     uint32_t shard_count;
     uint64_t looks;
     uint64_t given, given_before; /* the highest timestamp that was, and at the look before */
-    bool dark;                    /* no node was up for a while: a wall clock was believed */
-    bool broken;                  /* said once */
+    lw_sim_oracle_past oracles[LW_SIM_WATCHED_NODES_MAX];
+    bool dark;   /* no node was up for a while: a wall clock was believed */
+    bool broken; /* said once */
 } lw_sim_watch;
 
 /* Looks from now on. */

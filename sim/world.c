@@ -365,8 +365,19 @@ void lw_host_await(lw_host *host, const lw_passage *passage) {
     host->awaited = *passage;
 }
 
+void lw_world_watch_mark(lw_world *world, const char *name, void (*function)(void *argument),
+                         void *argument) {
+    world->watched = name;
+    world->on_watched = function;
+    world->watcher = argument;
+}
+
 void lw_host_pass(lw_host *host, const char *name) {
     lw_passage *awaited = &host->awaited;
+    lw_world *world = host->world;
+    if (world->watched != NULL && strcmp(world->watched, name) == 0) {
+        lw_world_at(world, world->agenda.now_ns, world->on_watched, world->watcher);
+    }
     if (awaited->count == 0 || lw_hash(1, lw_text(name)) % awaited->places != awaited->choice ||
         --awaited->count > 0) {
         return;

@@ -125,6 +125,10 @@ typedef struct lw_passage {
  * too. */
 void lw_host_await(lw_host *host, const lw_passage *passage);
 
+/* Calls function(argument) after each turn in which some process passed the mark of this name. */
+void lw_world_watch_mark(lw_world *world, const char *name, void (*function)(void *argument),
+                         void *argument);
+
 /* Lets power fail at the host's step number `steps` from now; 0: its next one. */
 void lw_host_crash_after(lw_host *host, uint64_t steps, lw_crash crash);
 

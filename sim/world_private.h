@@ -54,7 +54,10 @@ struct lw_world {
     lw_trace trace;
     lw_network *network;
     lw_sim_bus *bus;
-    lw_host *hosts; /* oldest first */
+    lw_host *hosts;      /* oldest first */
+    const char *watched; /* see lw_world_watch_mark; NULL: none */
+    void (*on_watched)(void *argument);
+    void *watcher;
     const lw_mark **listed;
     bool stepping;
 };
