@@ -158,7 +158,12 @@ void lw_group_start(lw_group *group) {
         LW_ASSERT(status == LW_OK);
     }
     group->started = true;
+    group->recovered =
+        (lw_group_recovered){.term = group->term, .vote = group->vote, .last_index = group->last};
     group->released = group->options.index;
+    if (!LW_BUG(group->env, "group.start_unnoted")) {
+        group_note_start(group, group->released); /* it was flushed, and nobody noted it then */
+    }
     lw_log_release(group->groups->log, group->id, group->released);
     if (group->halted_at != 0) {
         group_halt(group);

@@ -279,8 +279,6 @@ lw_status lw_group_replay_alone(lw_group *group) {
     if (group->replay == NULL) {
         return LW_OK;
     }
-    group->recovered =
-        (lw_group_recovered){.term = group->term, .vote = group->vote, .last_index = group->last};
     if (group->replay->missing != 0) {
         return entries_missing(group, group->replay->missing);
     }

@@ -25,8 +25,7 @@ static uint64_t needed_behind(const lw_group *group, uint64_t index) {
     return too_much ? index : needed;
 }
 
-/* The term of an entry that is let go of has to be known all the same, also after a crash. */
-static void note_start(lw_group *group, uint64_t index) {
+void group_note_start(lw_group *group, uint64_t index) {
     uint64_t term = group->term;
     bool known = group->raft == NULL ? index >= group->begun_index
                                      : lw_raft_term_at(group->raft, index, &term);
@@ -45,7 +44,7 @@ void group_release(lw_group *group) {
     if (index <= group->released) {
         return;
     }
-    note_start(group, index);
+    group_note_start(group, index);
     group->released = index;
     lw_log_release(group->groups->log, group->id, index);
     if (group->raft != NULL) {

@@ -249,6 +249,8 @@ void group_receive(lw_group *group, lw_raft_message *message, lw_reader entries,
 void group_send(lw_group *group, lw_raft_message *message);
 /* The log lets go of what nobody needs. */
 void group_release(lw_group *group);
+/* The term of an entry that is let go of has to be known all the same, also after a crash. */
+void group_note_start(lw_group *group, uint64_t index);
 
 /* ---- all groups: groups.c, groups_fibers.c -------------------------------------------------- */
 

@@ -367,6 +367,9 @@ static void world_submit(lw_env *env, lw_op *op) {
     }
     attach(process, added);
     guard_buffer(added);
+    if (op->kind == LW_OP_WRITE && (op->flags & LW_WRITE_DURABLE) != 0) {
+        lw_host_pass(process->host, LW_PLACE_DURABLE_WRITE);
+    }
     enqueue(process, added);
 }
 

@@ -11,6 +11,7 @@
 
 enum {
     KEEP_MS = 20,
+    STORM_BOOT_PERCENT = 25,
     BOOT_PERCENT = 10,   /* of the looks at a node that is down while there is trouble */
     ADVICE_MS = 20000,   /* of peace, in which a damaged node may be replaced */
     LAST_ECHO_MS = 1000, /* what was struck before the peace may still fall after it */
@@ -190,6 +191,10 @@ void lw_sim_end_node(lw_sim_member *node, bool power_loss) {
 
 /* ---- looking after all -------------------------------------------------------------------- */
 
+static uint32_t boot_percent(const lw_sim_trial *it) {
+    return it->options->scenario->storm ? STORM_BOOT_PERCENT : BOOT_PERCENT;
+}
+
 /* What went down comes up again, mostly soon. */
 static void look_after(lw_sim_member *node) {
     lw_sim_trial *it = node->of;
@@ -208,7 +213,7 @@ static void look_after(lw_sim_member *node) {
     bool founder = node == &it->nodes[0];
     if (!lw_host_running(node->host) && !it->damaged && !node->out &&
         (founder || it->token[0] != 0) &&
-        (!it->troubled || lw_chance_percent(&it->keeping, BOOT_PERCENT))) {
+        (!it->troubled || lw_chance_percent(&it->keeping, boot_percent(it)))) {
         boot_node(node);
     }
 }

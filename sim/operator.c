@@ -82,11 +82,10 @@ LW_YIELDS static void drain_node(operator_fiber *self) {
         return;
     }
     bool on = !node->drained;
+    node->drain_asked = true;
     node->drained = true; /* whatever becomes of the request */
     if (lw_operate_drain(self->client, node->id, on) == LW_OK) {
         node->drained = on;
-    } else {
-        node->drain_doubted = true;
     }
 }
 
@@ -149,11 +148,11 @@ LW_YIELDS static bool settle_all(operator_fiber *self) {
     return settled;
 }
 
-/* What was asked and not answered in time may be carried out by a node that comes to itself. */
+/* What was asked, and sent again for want of an answer, may be carried out late once more. */
 LW_YIELDS static void fill_again(operator_fiber *self) {
     for (uint32_t index = 0; index < self->of->node_count; index++) {
         const lw_sim_member *node = &self->of->nodes[index];
-        if (node->drain_doubted && !node->out && !node->leaving) {
+        if (node->drain_asked && !node->out && !node->leaving) {
             (void)!lw_operate_drain(self->client, node->id, false);
         }
     }

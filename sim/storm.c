@@ -8,12 +8,15 @@ enum {
     STEPS_MAX = 4,     /* until a node that was struck loses power */
     COUNT_BITS = 7,    /* a place is passed up to so many times, as a power of two */
     LAG_MS_MAX = 3000, /* on a slow link */
+    WRITE_NS = 200000, /* that a durable write takes */
     YEARS_MAX = 10,    /* that a wall clock is off */
 };
 
 static const uint64_t timeouts_ms[] = {50, 100, 100, 200, 400, 1000};
 static const uint32_t drifts_ppm[] = {2000, 2000, 20000, 100000};
-static const uint32_t disk_factors[] = {1, 1, 10, 40};
+static const uint32_t disk_factors[] = {1, 1, 5, 20};
+static const uint32_t weights[] = {0, 1, 1, 3};
+static const uint32_t percents[] = {0, 0, 40, 80};
 static const uint64_t places[] = {1, 4, 16, 16, 64};
 
 #define YEAR_MS             INT64_C(31557600000)
@@ -100,21 +103,19 @@ static void slow_links(lw_sim_occasion *now, const lw_sim_member *node, lw_fault
 }
 
 static void strike(lw_sim_occasion *now, lw_sim_member *node, lw_fault fault) {
+    const lw_sim_storm *storm = &now->of->storm;
+    uint64_t choice = lw_chance_below(&now->chance, (uint64_t)storm->powers + storm->pauses +
+                                                        storm->lags + storm->cuts);
     if (!lw_host_running(node->host)) {
         return;
     }
-    switch (lw_chance_below(&now->chance, 6)) {
-    case 0:
-    case 1:
+    if (choice < storm->powers) {
         lose_power(now, node, fault);
-        break;
-    case 2:
+    } else if (choice < (uint64_t)storm->powers + storm->pauses) {
         pause_node(now, node, fault);
-        break;
-    case 3:
+    } else if (choice < (uint64_t)storm->powers + storm->pauses + storm->lags) {
         slow_links(now, node, fault);
-        break;
-    default:
+    } else {
         cut_off(now, node, fault);
     }
 }
@@ -126,12 +127,20 @@ typedef struct ambush {
     lw_sim_occasion occasion;
     lw_sim_member *node;
     bool strikes; /* or has done so by having stopped */
+    bool writes;  /* it loses power while a durable write is under way */
 } ambush;
 
 static void passed(void *argument) {
     ambush *self = argument;
-    if (self->occasion.of->troubled && self->strikes) {
-        strike(&self->occasion, self->node, LW_FAULT_STRUCK);
+    lw_sim_occasion *now = &self->occasion;
+    if (!now->of->troubled || !self->strikes || !lw_host_running(self->node->host)) {
+        return;
+    }
+    if (!self->writes) {
+        strike(now, self->node, LW_FAULT_STRUCK);
+    } else if (lw_sim_strikes(now, LW_FAULT_STRUCK, "%s loses power as it writes",
+                              self->node->name)) {
+        lw_sim_end_node(self->node, true);
     }
 }
 
@@ -151,12 +160,17 @@ static void await_a_place(void *argument) {
     bool stops = lw_chance_percent(chance, it->storm.stop_percent);
     bool strikes = lw_chance_percent(chance, 50) || !stops;
     uint64_t stop_ms = draw_duration_ms(&now);
-    if (stops &&
-        lw_sim_strikes(&now, LW_FAULT_STOPPED, "%s for %u ms", node->name, (unsigned)stop_ms)) {
+    uint64_t delay_ns = lw_chance_below(chance, WRITE_NS) * it->storm.disk_factor;
+    bool writes = lw_chance_percent(chance, it->storm.write_percent);
+    if (writes) {
+        awaited.name = LW_PLACE_DURABLE_WRITE;
+        awaited.delay_ns = delay_ns;
+    } else if (stops && lw_sim_strikes(&now, LW_FAULT_STOPPED, "%s for %u ms", node->name,
+                                       (unsigned)stop_ms)) {
         awaited.stop_ns = stop_ms * LW_SIM_NS_PER_MS;
     }
     ambush *self = lw_arena_allocate(&it->storm_memory, sizeof(*self));
-    *self = (ambush){.occasion = now, .node = node, .strikes = strikes};
+    *self = (ambush){.occasion = now, .node = node, .strikes = strikes || writes, .writes = writes};
     awaited.argument = self;
     lw_host_await(node->host, &awaited);
 }
@@ -187,19 +201,6 @@ static void hunt(void *argument) {
     }
 }
 
-/* Machines whose disks take their time: what is not durable yet is much, when power is lost. */
-static void slow_disks(lw_sim_trial *it) {
-    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_HUNTS);
-    for (uint32_t index = 0; index < it->node_count; index++) {
-        const lw_sim_member *node = &it->nodes[index];
-        uint32_t factor = DRAW(&now.chance, disk_factors);
-        if (factor > 1 && lw_sim_allows(it, LW_FAULT_DISK_SLOW) &&
-            lw_world_strike(it->world, LW_FAULT_DISK_SLOW, node->name, 1, "%u times", factor)) {
-            lw_host_slow_disk(node->host, factor);
-        }
-    }
-}
-
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 uint32_t lw_sim_storm_nodes(const lw_sim_trial *it) {
@@ -216,23 +217,44 @@ void lw_sim_storm_draw(lw_sim_trial *it) {
     }
 }
 
+/* How often which of the ways to strike is taken: some never. */
+static void draw_ways(lw_sim_storm *storm, lw_chance *chance) {
+    storm->powers = DRAW(chance, weights);
+    storm->pauses = DRAW(chance, weights);
+    storm->lags = DRAW(chance, weights);
+    storm->cuts = DRAW(chance, weights);
+    if (storm->powers + storm->pauses + storm->lags + storm->cuts == 0) {
+        storm->powers = storm->cuts = 1;
+    }
+    storm->stop_percent = DRAW(chance, percents);
+    storm->write_percent = DRAW(chance, percents);
+}
+
 void lw_sim_storm_begin(lw_sim_trial *it, lw_chance *chance) {
-    uint64_t timeout_ms = it->storm.election_timeout_ms;
-    bool awaits = lw_chance_percent(chance, 75), hunts = lw_chance_percent(chance, 75);
-    it->storm.stop_percent = lw_chance_percent(chance, 70) ? 40 : 0;
+    lw_sim_storm *storm = &it->storm;
+    bool awaits = lw_chance_percent(chance, 80), hunts = lw_chance_percent(chance, 75);
+    draw_ways(storm, chance);
     if (lw_chance_percent(chance, 60)) {
         it->operate_every_ms = 0;
     }
-    if (lw_chance_percent(chance, 50)) {
-        slow_disks(it);
+    /* What is not durable yet is much, when power is lost. */
+    storm->disk_factor = DRAW(chance, disk_factors);
+    for (uint32_t index = 0; index < it->node_count && storm->disk_factor > 1; index++) {
+        const lw_sim_member *node = &it->nodes[index];
+        if (lw_sim_allows(it, LW_FAULT_DISK_SLOW) &&
+            lw_world_strike(it->world, LW_FAULT_DISK_SLOW, node->name, 1, "%u times",
+                            storm->disk_factor)) {
+            lw_host_slow_disk(node->host, storm->disk_factor);
+        }
     }
     if (awaits) {
-        it->storm.await_every_ms = (uint32_t)lw_chance_between(chance, 50, 800);
+        storm->await_every_ms = (uint32_t)lw_chance_between(chance, 20, 400);
         await_a_place(it);
     }
     if (hunts) {
-        it->storm.hunt_every_ms = (uint32_t)(timeout_ms * lw_chance_between(chance, 2, 8));
-        lw_sim_after(it, it->storm.hunt_every_ms, hunt);
+        storm->hunt_every_ms =
+            (uint32_t)(storm->election_timeout_ms * lw_chance_between(chance, 2, 8));
+        lw_sim_after(it, storm->hunt_every_ms, hunt);
     }
 }
 

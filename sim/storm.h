@@ -25,7 +25,10 @@ typedef struct lw_sim_storm {
     uint32_t drift_ppm;
     uint32_t liar; /* whose wall clock is years off; 0, the founder: nobody's */
     uint32_t await_every_ms, hunt_every_ms; /* 0: never in this run */
-    uint32_t stop_percent;                  /* of the places that are waited for */
+    uint32_t powers, pauses, lags, cuts;    /* the shares of the ways to strike */
+    uint32_t stop_percent, write_percent;   /* of the places: it stops there; it loses power while
+                                               a durable write is under way */
+    uint32_t disk_factor;                   /* as in lw_host_slow_disk */
 } lw_sim_storm;
 
 /* Draws how many nodes there are. */

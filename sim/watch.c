@@ -74,8 +74,9 @@ static void judge_restart(const sight *it) {
     }
     if (found->term == past->acknowledged_term && found->last_index < past->acknowledged) {
         broken(it, "durability",
-               "came back with entries up to %" PRIu64 ", had acknowledged %" PRIu64,
-               found->last_index, past->acknowledged);
+               "came back with entries up to %" PRIu64 ", had acknowledged %" PRIu64
+               " (now %" PRIu64 ", applied %" PRIu64 ")",
+               found->last_index, past->acknowledged, it->figures.last_index, past->applied);
     }
 }
 
@@ -206,8 +207,9 @@ static void note_promises(const sight *it) {
         const lw_group_peer *peer = &it->figures.peers[index];
         for (uint32_t place = 0; place < it->run->node_count; place++) {
             lw_sim_replica_past *past = &it->shard->replicas[place];
-            if (it->run->nodes[place].id != peer->node || past->boot == 0) {
-                continue;
+            const lw_sim_member *other = &it->run->nodes[place];
+            if (other->id != peer->node || past->boot != other->boot) {
+                continue; /* what it has promised since it came back is for the next look */
             }
             if (peer->granted) {
                 past->voted_term = it->figures.term;
@@ -241,17 +243,14 @@ static void judge_service(const sight *it) {
     if (figures.serving > it->shard->served) {
         it->shard->served = figures.serving;
     }
+    bool ended = looked && it->past->seen_serving != 0 && figures.serving == 0;
     it->past->seen = watch->looks;
     it->past->seen_serving = figures.serving;
-    if (figures.serving != 0) {
-        it->past->served_boot = it->run->nodes[it->place].boot;
-    }
     lw_lock_view lock;
     const lw_lock_table *locks = lw_shards_locks(lw_node_shards(it->run->nodes[it->place].node));
     lw_shard_descriptor shard;
     lw_replica_descriptor(it->replica, &shard);
-    bool served = it->past->served_boot == it->run->nodes[it->place].boot;
-    if (served && figures.serving == 0 && lw_lock_table_count(locks) > 0 &&
+    if (ended && lw_lock_table_count(locks) > 0 &&
         lw_lock_table_page(locks, shard.start, shard.end, 1, &lock) > 0) {
         broken(it, "locks", "has locks of transactions, and does not serve");
     }

@@ -361,7 +361,7 @@ void lw_host_pause(lw_host *host, uint64_t duration_ns) {
 }
 
 void lw_host_await(lw_host *host, const lw_passage *passage) {
-    LW_ASSERT(passage->places > 0 && passage->choice < passage->places);
+    LW_ASSERT(passage->name != NULL || passage->places > passage->choice);
     host->awaited = *passage;
 }
 
@@ -378,8 +378,11 @@ void lw_host_pass(lw_host *host, const char *name) {
     if (world->watched != NULL && strcmp(world->watched, name) == 0) {
         lw_world_at(world, world->agenda.now_ns, world->on_watched, world->watcher);
     }
-    if (awaited->count == 0 || lw_hash(1, lw_text(name)) % awaited->places != awaited->choice ||
-        --awaited->count > 0) {
+    bool here =
+        awaited->count > 0 &&
+        (awaited->name != NULL ? strcmp(awaited->name, name) == 0
+                               : lw_hash(1, lw_text(name)) % awaited->places == awaited->choice);
+    if (!here || --awaited->count > 0) {
         return;
     }
     lw_host_note(host, "passes", name);
@@ -387,7 +390,8 @@ void lw_host_pass(lw_host *host, const char *name) {
         lw_host_pause(host, awaited->stop_ns);
         host->stopped_until_ns = host->paused_until_ns;
     }
-    lw_world_at(host->world, host->world->agenda.now_ns, awaited->function, awaited->argument);
+    lw_world_at(world, world->agenda.now_ns + awaited->delay_ns, awaited->function,
+                awaited->argument);
 }
 
 uint64_t lw_host_steps(const lw_host *host) {

@@ -110,14 +110,16 @@ typedef enum lw_crash {
     LW_CRASH_WITHIN, /* it happened in part, if it has parts */
     LW_CRASH_AFTER,  /* it happened, but its process never learned it */
 } lw_crash;
-/* What happens when a process of the host passes a place in its code: a mark, a rare path, or the
- * place of a planted bug. `places` draws one name in so many. */
+/* What happens when a process of the host passes a place in its code: a mark, a rare path, the
+ * place of a planted bug, or LW_PLACE_DURABLE_WRITE, where the env is given one. */
+#define LW_PLACE_DURABLE_WRITE "a durable write"
 typedef struct lw_passage {
-    uint64_t places;                  /* every name of which a hash leaves `choice` behind */
-    uint64_t choice;                  /* ... when it is divided by `places`; below it */
-    uint64_t count;                   /* passes until it happens; 0: none is waited for */
-    uint64_t stop_ns;                 /* the processor stops there for so long; 0: it goes on */
-    void (*function)(void *argument); /* called once the turn of the process is over */
+    const char *name; /* of the place; NULL: every name of which a hash, divided by `places`, */
+    uint64_t places, choice; /* leaves `choice` behind */
+    uint64_t count;          /* passes until it happens; 0: none is waited for */
+    uint64_t stop_ns;        /* the processor stops there for so long; 0: it goes on */
+    uint64_t delay_ns;       /* after which, but not before the turn is over, this is called: */
+    void (*function)(void *argument);
     void *argument;
 } lw_passage;
 /* Waits for one pass, once; one that was waited for before is forgotten. A processor that stops
