@@ -103,6 +103,10 @@ bool lw_group_digest(const lw_group *group, uint64_t index, uint64_t *digest) {
     return index != 0 && own->index == index;
 }
 
+lw_group_recovered lw_group_recovery(const lw_group *group) {
+    return group->recovered;
+}
+
 bool lw_group_term_at(const lw_group *group, uint64_t index, uint64_t *term) {
     return group->raft != NULL && lw_raft_term_at(group->raft, index, term);
 }
@@ -220,7 +224,6 @@ static void peer_figures(const lw_group *group, lw_group_figures *figures) {
 void lw_group_figures_get(const lw_group *group, lw_group_figures *figures) {
     *figures = (lw_group_figures){.term = group->term,
                                   .vote = group->vote,
-                                  .recovered = group->recovered,
                                   .leader = group->leader,
                                   .last_index = group->last,
                                   .committed_index = group->committed,

@@ -236,7 +236,6 @@ typedef struct lw_group_figures {
     bool leading;        /* this node was elected in that term */
     bool leased;         /* ... and nobody else can be yet: it serves without asking */
     bool halted;         /* nothing is done any more: the node stops, or replicas differ */
-    lw_group_recovered recovered;
     lw_group_members members;
     uint32_t peer_count;
     lw_group_peer peers[LW_SHARD_REPLICAS_MAX];
@@ -246,6 +245,8 @@ void lw_group_figures_get(const lw_group *group, lw_group_figures *figures);
 /* A digest of the entries that were applied up to `index`, which is told in `diverged`: the same on
  * all replicas. False if it is not known here, or not any more. */
 bool lw_group_digest(const lw_group *group, uint64_t index, uint64_t *digest);
+/* What it had when it was started. */
+lw_group_recovered lw_group_recovery(const lw_group *group);
 /* The term of the entry at `index`; false if it is not known here, or not any more. */
 bool lw_group_term_at(const lw_group *group, uint64_t index, uint64_t *term);
 /* The term in which this node leads, and may serve; 0: it does not. */

@@ -60,7 +60,8 @@ static lw_sim_shard_past *past_of(lw_sim_watch *watch, uint64_t shard) {
 /* What the log still had. What came since from others is no excuse. */
 static void judge_restart(const sight *it) {
     const lw_sim_replica_past *past = it->past;
-    const lw_group_recovered *found = &it->figures.recovered;
+    const lw_group_recovered recovered = lw_group_recovery(lw_replica_group(it->replica));
+    const lw_group_recovered *found = &recovered;
     if (found->term < past->led || found->term < past->voted_term ||
         (found->term == past->voted_term && found->vote != past->voted_for)) {
         broken(it, "durability",
