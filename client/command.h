@@ -86,6 +86,7 @@ typedef enum lw_flag_id {
     LW_FLAG_RETENTION,
     LW_FLAG_SHARD_SIZE,
     LW_FLAG_SHARD_RATE,
+    LW_FLAG_MERGE_AFTER,
     LW_FLAG_QUIET,
     LW_FLAG_JOIN,
     LW_FLAG_TOKEN_FILE,

@@ -70,6 +70,10 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                             "LATHWORK_SHARD_RATE",
                             "Requests a second from which a shard that takes more than its share "
                             "of all may be split, so that other nodes lead a part."},
+    [LW_FLAG_MERGE_AFTER] = {"merge-after", "TIME", LW_KIND_DURATION, NULL, "10m",
+                             "LATHWORK_MERGE_AFTER",
+                             "How long small shards have had little to do before they are merged "
+                             "with their neighbours; 0s: never."},
     [LW_FLAG_QUIET] = {"quiet", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                        "Print nothing when the node is ready."},
     [LW_FLAG_JOIN] =
@@ -177,7 +181,7 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
 #define FORM  (BIT(ESCAPED) | BIT(HEX))
 #define NODE                                                                                     \
     (BIT(LISTEN) | BIT(MEMORY) | BIT(RETENTION) | BIT(SHARD_SIZE) | BIT(SHARD_RATE) | BIT(BUS) | \
-     BIT(REPLICATION) | BIT(DEAD_AFTER))
+     BIT(MERGE_AFTER) | BIT(REPLICATION) | BIT(DEAD_AFTER))
 
 static const lw_command_spec commands[] = {
     {"get", LW_GROUP_DATA, "KEY...", 1, -1, REACH | FORM | BIT(ISOLATION) | BIT(AT),

@@ -12,7 +12,7 @@ enum {
     SPLIT_FIELDS = 1,
     CHANGE_REPLICAS_FIELDS = 4,
     TRANSFER_FIELDS = 1,
-    MERGE_FIELDS = 1,
+    MERGE_FIELDS = 2,
     MERGED_FIELDS = 4,
     DESCRIBE_FIELDS = 4,
 };
@@ -327,12 +327,14 @@ lw_status lw_split_request_decode(lw_bytes body, lw_split_request *request) {
 void lw_merge_request_encode(const lw_merge_request *request, lw_buffer *body) {
     lw_write_array(body, MERGE_FIELDS);
     lw_write_u64(body, request->right);
+    lw_write_bool(body, request->if_idle);
 }
 
 lw_status lw_merge_request_decode(lw_bytes body, lw_merge_request *request) {
     lw_reader reader = lw_reader_of(body);
     uint32_t extra = lw_read_array_of(&reader, MERGE_FIELDS);
     lw_merge_request read = {.right = lw_read_u64(&reader)};
+    read.if_idle = lw_read_bool(&reader);
     lw_read_skip(&reader, extra);
     if (!lw_reader_done(&reader)) {
         return lw_fail(LW_INVALID_ARGUMENT, "a request to merge two shards is not well-formed");

@@ -207,6 +207,7 @@ LW_MUST_USE lw_status lw_split_request_decode(lw_bytes body, lw_split_request *r
  * are not held by the same voters, in words that say what to do; LW_UNAVAILABLE: not now. */
 typedef struct lw_merge_request {
     uint64_t right; /* the neighbour that is meant; 0: whichever it is */
+    bool if_idle;   /* only if the shard has little to do: else LW_REFUSED */
 } lw_merge_request;
 void lw_merge_request_encode(const lw_merge_request *request, lw_buffer *body);
 LW_MUST_USE lw_status lw_merge_request_decode(lw_bytes body, lw_merge_request *request);

@@ -5,6 +5,7 @@
 #include "node/lattice_state.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 enum {
     STEP_MS = 10 * 1000,
@@ -460,6 +461,16 @@ void lattice_plan(lw_lattice *lattice, lw_buffer *reply) {
                                .node = step.node,
                                .other = step.other,
                                .reason = lw_text(step.reason)};
+            uint64_t left, idle_ms;
+            if (step.kind == LW_PLACEMENT_NOTHING &&
+                lw_shards_to_merge(lattice->shards, shard.id, &left, &idle_ms)) {
+                row.step = lw_text("merge");
+                (void)snprintf(step.reason, sizeof(step.reason),
+                               "small, and with little to do for %" PRIu64
+                               " s, as its left neighbour may have: to be part of shard %" PRIu64,
+                               idle_ms / 1000, left);
+                row.reason = lw_text(step.reason);
+            }
             lw_plan_row_encode(&row, reply);
         }
     }

@@ -252,6 +252,9 @@ static LW_YIELDS lw_status open_node(start_work *work) {
         .retention_ms = command->flags[LW_FLAG_RETENTION].number,
         .shard_size = command->flags[LW_FLAG_SHARD_SIZE].number,
         .shard_rate = command->flags[LW_FLAG_SHARD_RATE].number,
+        .merge_after_ms = command->flags[LW_FLAG_MERGE_AFTER].number == 0
+                              ? UINT64_MAX
+                              : command->flags[LW_FLAG_MERGE_AFTER].number,
         .version = lw_version(),
         .join = command->flags[LW_FLAG_JOIN].text,
         .zone = command->flags[LW_FLAG_ZONE].text,

@@ -78,6 +78,7 @@ LW_YIELDS static lw_status open_shards(lw_node *node) {
         .node = node->identity.node_id,
         .bootstrap = lw_identity_founded(&node->identity) && lw_lattice_alone(node->lattice),
         .shard_size = node->options.shard_size,
+        .merge_after_ms = node->options.merge_after_ms,
         .halted = node->options.halted,
         .election_timeout_ms = node->options.election_timeout_ms,
         .drift_ppm = node->options.drift_ppm,

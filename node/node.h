@@ -11,12 +11,13 @@ typedef struct lw_node lw_node;
 
 typedef struct lw_node_options {
     const char *directory;
-    const char *listen;    /* "HOST:PORT"; port 0 takes a free one */
-    size_t memory_size;    /* bytes: the limit of storage/budget.h; 0: 64 MiB */
-    uint64_t retention_ms; /* how long the past can be read: see node/gc.h; 0: 10 minutes */
-    uint64_t shard_size;   /* bytes from which a shard is split; 0: 128 MiB */
-    uint64_t shard_rate;   /* requests a second from which it may be; 0: 2500 */
-    const char *version;   /* of the program, told to clients */
+    const char *listen;      /* "HOST:PORT"; port 0 takes a free one */
+    size_t memory_size;      /* bytes: the limit of storage/budget.h; 0: 64 MiB */
+    uint64_t retention_ms;   /* how long the past can be read: see node/gc.h; 0: 10 minutes */
+    uint64_t shard_size;     /* bytes from which a shard is split; 0: 128 MiB */
+    uint64_t merge_after_ms; /* see lw_shards_options */
+    uint64_t shard_rate;     /* requests a second from which it may be; 0: 2500 */
+    const char *version;     /* of the program, told to clients */
 
     /* The lattice. A folder without an identity founds one of its own, unless it is to join. */
     const char *join;        /* "HOST:PORT" of a member, or several with commas; NULL: nobody's */

@@ -102,6 +102,8 @@ typedef struct lw_replica_options {
     /* An entry was applied by which another shard becomes part of this one: does what follows from
      * that (lw_replica_absorbs). LW_UNAVAILABLE: the replica cannot go on from there. */
     LW_YIELDS lw_status (*absorb)(void *argument, struct lw_replica *replica);
+    /* Whether it has had little to do for long: node/shards_small.c. */
+    bool (*idle)(void *argument, struct lw_replica *replica);
     /* A shard goes on that was frozen. Must not suspend. */
     void (*thawed)(void *argument);
     /* It has become part of another one, which may not be on this node any more: then it is to be

@@ -753,6 +753,9 @@ lw_status replica_merge_request(replica_call *call, lw_bytes body, lw_buffer *re
     LW_TRY(lw_merge_request_decode(body, &request));
     LW_TRY(was_merged(call, request.right, &merged));
     LW_TRY(replica_check_epoch(call));
+    if (!merged && request.if_idle && !left->options.idle(left->options.argument, left)) {
+        return lw_fail(LW_REFUSED, "shard %" PRIu64 " has something to do", left->options.shard);
+    }
     if (!merged) {
         LW_TRY(replica_admit(call, ENTRY_SIZE, true));
         merging work = {.call = call, .left = left};

@@ -298,6 +298,7 @@ void shards_die(lw_shards *shards, const lw_error *reason) {
     lw_queue_wake_all(&shards->stop);
     lw_queue_wake_all(&shards->grown);
     lw_queue_wake_all(&shards->thawed);
+    shards_shrunk(shards);
     lw_timestamps_stop(shards->timestamps);
     for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
         for (lw_map_node *node = shards->by_id.buckets[index]; node != NULL; node = node->next) {
@@ -421,6 +422,7 @@ lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard) {
                                 .beginning = shards_beginning,
                                 .await_applied = shards_await_applied,
                                 .absorb = shards_absorb,
+                                .idle = shards_idle,
                                 .thawed = shards_thawed,
                                 .orphaned = shards_orphaned,
                                 .died = replica_died,
@@ -545,6 +547,7 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
     shards->serving = true;
     shards_mend_merges(shards);
     shards_split_start(shards);
+    shards_small_start(shards);
     if (shards->others.ask != NULL) {
         shards_repair_start(shards);
         shards_patrol(shards);
@@ -573,6 +576,7 @@ void lw_shards_close(lw_shards *shards) {
     lw_queue_wake_all(&shards->patrol);
     lw_queue_wake_all(&shards->grown);
     lw_queue_wake_all(&shards->thawed);
+    shards_shrunk(shards);
     lw_timestamps_stop(shards->timestamps);
     lw_waits_stop(shards->waits);
     shards_await_idle(shards);

@@ -55,6 +55,8 @@ typedef struct lw_shards_options {
     uint64_t election_timeout_ms; /* see lw_groups_options; 0: a second */
     uint32_t drift_ppm;           /* likewise; 0: 2000 */
     lw_halted halted;
+    uint64_t merge_after_ms; /* how long small shards have little to do before they are merged; 0:
+                                ten minutes; UINT64_MAX: none is */
     const lw_shards_others *others; /* copied; NULL: a lone node */
     lw_gc *gc;                      /* outlives them; NULL: nothing is forgotten */
     /* The label of a session, for conflict messages; empty if unknown. */
@@ -140,6 +142,9 @@ lw_recent *lw_shards_writers(lw_shards *shards);
 lw_recent *lw_shards_killed(lw_shards *shards);
 /* What is to be said of a replica here: whole, damaged, damaged everywhere, halted. */
 const char *lw_shards_condition(const lw_shards *shards, uint64_t shard);
+/* Whether a shard that is led here has little to do, and its left neighbour, which could take it
+ * in, is as small: which that is, and for how long. */
+bool lw_shards_to_merge(const lw_shards *shards, uint64_t shard, uint64_t *left, uint64_t *idle_ms);
 /* Whether this node has every shard, and is the only one that has any. */
 bool lw_shards_alone(const lw_shards *shards);
 /* The label of a session; empty if unknown. */

@@ -169,5 +169,6 @@ void shards_grown(lw_shards *shards, uint64_t shard) {
     if (member != NULL) {
         member->grown = true;
         lw_queue_wake_all(&shards->grown);
+        shards_shrunk(shards);
     }
 }

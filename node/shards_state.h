@@ -6,6 +6,7 @@
  *   shards_join.c  replicas that come, and that go
  *   shards_past.c  what is remembered of groups that have no tree here
  *   shards_split.c splits those that have grown
+ *   shards_small.c  merges those that have little to do
  *   shards_merge.c  what merging asks of more than one replica
  *   shards_repair.c  replicas that are damaged
  *   shards_judge.c  those that differ from the others
@@ -38,6 +39,8 @@ typedef struct shards_member {
     bool repairing;           /* it is damaged, or may differ from the others: a fiber sees to it */
     bool damaged;             /* ... damaged, since its last snapshot */
     bool nowhere_whole;       /* ... and so are those of all other voters: who reads is told */
+    uint64_t asked_count;     /* requests until the last look, and one; 0: none was looked at */
+    uint64_t idle_ms;         /* since when it is small and has little to do; 0: it is not */
     bool absorbed;            /* ... as it has become part of another one, or is about to */
     uint64_t beneath;         /* ... of this one, by a snapshot of that; its tree goes with it */
     bool lacks_part;          /* a shard that is to become part of it is not here as it has to be */
@@ -84,6 +87,7 @@ struct lw_shards {
     lw_queue stop;   /* where pauses are slept; woken at the end */
     lw_queue patrol; /* where the patrol rests while all replicas here lead */
     lw_queue grown;  /* where the splitter rests */
+    lw_queue shrunk; /* where those that may be merged are waited for */
     lw_queue thawed; /* where requests wait for the end of a merge */
 };
 
@@ -106,6 +110,14 @@ bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_desc
 
 /* The log or the store died: nothing is done any more. */
 void shards_die(lw_shards *shards, const lw_error *reason);
+
+/* ---- shards_small.c ------------------------------------------------------------------------- */
+
+void shards_small_start(lw_shards *shards);
+/* Has it look: there may be something to merge now. */
+void shards_shrunk(lw_shards *shards);
+/* Of lw_replica_options. */
+bool shards_idle(void *shards, lw_replica *replica);
 
 /* ---- shards_merge.c ------------------------------------------------------------------------- */
 

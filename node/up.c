@@ -49,9 +49,9 @@ typedef struct up_work {
 
 /* What is handed on as it was given; the rest is from the environment and the defaults there too.
  */
-static const lw_flag_id handed_on[] = {LW_FLAG_MEMORY,     LW_FLAG_RETENTION, LW_FLAG_SHARD_SIZE,
-                                       LW_FLAG_SHARD_RATE, LW_FLAG_BUS,       LW_FLAG_REPLICATION,
-                                       LW_FLAG_DEAD_AFTER};
+static const lw_flag_id handed_on[] = {LW_FLAG_MEMORY,      LW_FLAG_RETENTION,   LW_FLAG_SHARD_SIZE,
+                                       LW_FLAG_SHARD_RATE,  LW_FLAG_MERGE_AFTER, LW_FLAG_BUS,
+                                       LW_FLAG_REPLICATION, LW_FLAG_DEAD_AFTER};
 
 typedef struct up_arguments {
     char *words[ARGUMENTS_MAX + 1];

@@ -32,7 +32,8 @@ typedef struct bench {
     lw_bytes route; /* requests go to the shard that holds this key; empty: the first one */
     size_t memory_size;
     uint64_t shard_size;
-    uint64_t retention_ms; /* 0: nothing is collected; takes effect with the next boot */
+    uint64_t merge_after_ms; /* takes effect with the next boot, as those below */
+    uint64_t retention_ms;   /* 0: nothing is collected; takes effect with the next boot */
     lw_gc *gc;
     char failure[256]; /* the first thing that was not as expected */
 } bench;
@@ -89,6 +90,7 @@ static inline lw_status bench_open_parts(bench *on) {
                                  .bootstrap = true,
                                  .node = 1,
                                  .shard_size = on->shard_size,
+                                 .merge_after_ms = on->merge_after_ms,
                                  .gc = on->gc,
                                  .session_label = bench_label,
                                  .died = bench_died,

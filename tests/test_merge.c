@@ -368,6 +368,47 @@ static void pessimistic_locks_stay(void **state) {
     bench_hold(pessimistic_locks_stay_story, NULL);
 }
 
+/* ---- by themselves --------------------------------------------------------------------------- */
+
+static void small_ones_are_merged_by_themselves_story(bench *on) {
+    on->merge_after_ms = 60000;
+    bench_shut(on);
+    bench_boot(on);
+    make_two(on);
+    expect(on, split_at(on, "t")->status == LW_OK, "and again");
+    bench_pass_ms(on, 50000);
+    expect(on, lw_shards_count(on->shards) == 3, "not at once");
+    bench_pass_ms(on, 100000);
+    expect(on, lw_shards_count(on->shards) == 1, "after a while");
+    expect_text(on, scan_all(on), "a=1 m=2 z=3", "with all there was");
+    expect(on, lw_world_marked(on->world, "shards.merged_by_themselves") == 2, "one by one");
+}
+static void small_ones_are_merged_by_themselves(void **state) {
+    (void)state;
+    bench_hold(small_ones_are_merged_by_themselves_story, NULL);
+}
+
+static void large_ones_are_not_story(bench *on) {
+    on->merge_after_ms = 60000;
+    on->shard_size = 64 * 1024;
+    bench_shut(on);
+    bench_boot(on);
+    make_two(on);
+    char key[16], value[1000];
+    memset(value, 'v', sizeof(value) - 1);
+    value[sizeof(value) - 1] = 0;
+    for (int index = 0; index < 12; index++) {
+        (void)snprintf(key, sizeof(key), "z%02d", index);
+        write_at(on, key, value);
+    }
+    bench_pass_ms(on, 300000);
+    expect(on, lw_shards_count(on->shards) == 2, "one of them holds too much");
+}
+static void large_ones_are_not(void **state) {
+    (void)state;
+    bench_hold(large_ones_are_not_story, NULL);
+}
+
 /* ---- disks ---------------------------------------------------------------------------------- */
 
 /* The disk becomes full at each step, also when it is too late to refuse. */
@@ -580,6 +621,8 @@ int main(void) {
         cmocka_unit_test(prewritten_locks_go_along),
         cmocka_unit_test(leftovers_go_along),
         cmocka_unit_test(pessimistic_locks_stay),
+        cmocka_unit_test(small_ones_are_merged_by_themselves),
+        cmocka_unit_test(large_ones_are_not),
         cmocka_unit_test(the_disk_may_fill_up_at_any_step),
         cmocka_unit_test(closing_does_not_wait_for_a_merge),
         cmocka_unit_test(the_power_may_go_at_any_step_of_a_merge),
