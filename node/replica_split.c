@@ -254,7 +254,11 @@ static void switch_over(splitting *work) {
     child->floor = parent->floor;
     child->forgotten = parent->forgotten;
     replica_open_group(child, CHILD_INDEX);
-    replica_open_hand_over(parent, child);
+    if (parent->serving && parent->leadership == work->leadership) {
+        replica_open_hand_over(parent, child);
+    } else {
+        replica_open_forget(child); /* it led no more meanwhile: there is no account of it */
+    }
     child->background_count++; /* until it serves */
     parent->options.split(parent->options.argument, child);
     status = lw_group_replay_end(child->group);

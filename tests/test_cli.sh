@@ -315,8 +315,20 @@ shards() {
     ok "each key is in one of them" $((!$?)) "$(cat out)"
     [ "$(cut -f 5,6 out | grep -cE '^[0-9]+	[0-9]+$')" = 4 ]
     ok "what they hold and are asked for" $((!$?)) "$(cat out)"
+    local left right
+    left=$(cut -f 1 out | sed -n 3p)
     expect "shards as JSON" 0 -- lw shards --json
     is_json "shards" out
+    expect "merge" 0 -- lw merge "$left"
+    says "nothing is said of a merge" ''
+    expect "the shards then" 0 -- lw shards
+    [ "$(cut -f 2,3 out)" = "$(printf '\t\\x00\\x01\n\\x00\\x01\tshard/m\nshard/m\t')" ]
+    ok "two have become one" $((!$?)) "$(cat out)"
+    right=$(cut -f 1 out | sed -n 3p)
+    expect "merge the last one" 2 "no right neighbour" -- lw merge "$right"
+    expect "merge no number" 2 "no number" -- lw merge first
+    expect "merge none there is" 2 "no shard 77" -- lw merge 77
+    expect "split it again" 0 -- lw split --hex ff
     expect "split at no key" 2 "1 to 16384" -- lw split ""
     expect "split at too long a key" 2 "16384" -- lw split "$(head -c 16385 /dev/zero | tr '\0' k)"
     expect "get from both" 0 -- lw get shard/a shard/z

@@ -121,6 +121,19 @@ leaders_move() {
     expect "a move to who holds it" 0 -- lw move 1 "$target"
 }
 
+shards_merge() {
+    expect "put below and above" 0 -- lw put merge/a 1
+    expect "put above" 0 -- lw put merge/z 2
+    expect "split" 0 -- lw split merge/m
+    expect "two shards" 0 -- lw shards --json
+    json "they are two" 'len(j) == 2'
+    expect "merge" 0 -- lw merge 1
+    expect "one shard" 0 -- lw shards --json
+    json "it is one" 'len(j) == 1 and j[0]["id"] == 1'
+    expect "what was there" 0 -- lw get merge/a merge/z
+    expect "merge the last one" 2 "no right neighbour" -- lw merge 1
+}
+
 one_dies() {
     local victim
     victim=$(pgrep -f "listen 127.0.0.1:$((port + 2))")
@@ -442,6 +455,7 @@ no_nats_server() {
 
 three_nodes
 leaders_move
+shards_merge
 one_dies
 all_again
 join_refused

@@ -276,6 +276,17 @@ def split(lattice, chance):
     lattice.command("split", key)
 
 
+def merge(lattice, chance):
+    """Mostly it is refused: the last one, or somebody is away."""
+    told = lattice.command("shards", "--json")
+    try:
+        shards = json.loads(told.stdout)
+    except ValueError:
+        return
+    if shards:
+        lattice.command("merge", str(chance.choice(shards)["id"]))
+
+
 def move_leader(lattice, chance):
     told = lattice.command("shards", "--json")
     try:
@@ -327,7 +338,7 @@ def leave_one(lattice, chance):
 
 TROUBLES = {"full": fill_one, "join": join_one, "drain": drain_one, "leave": leave_one, "kill": kill_one, "all": kill_all, "stop": stop_one, "cut": cut_one,
             "brokers": kill_brokers, "bus": stop_brokers, "split": split,
-            "lead": move_leader}
+            "merge": merge, "lead": move_leader}
 
 
 # ---- a round ----
