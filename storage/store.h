@@ -237,6 +237,24 @@ void lw_snapshot_close(lw_snapshot *snapshot);
 LW_MUST_USE LW_YIELDS lw_status lw_snapshot_get(lw_snapshot *snapshot, lw_bytes key,
                                                 lw_buffer *value);
 
+typedef enum lw_newest_outcome {
+    LW_NEWEST_NONE,    /* there is no entry in the range */
+    LW_NEWEST_FOUND,   /* this is the first one that counts */
+    LW_NEWEST_UNCLEAR, /* somewhere one that does not count comes first: ask a cursor */
+} lw_newest_outcome;
+
+typedef struct lw_newest {
+    lw_bytes lower, upper;          /* of one filter part; not empty */
+    bool (*counts)(lw_bytes value); /* not asked of values that are kept apart: those count */
+    lw_buffer bytes;                /* receives the key, and behind it the value */
+    size_t key_size;
+    lw_newest_outcome outcome;
+} lw_newest;
+/* What a cursor on [lower, upper) shows first of what counts, without asking all tables: for keys
+ * whose owner sees to it that of two that count the lower one is written later, and that neither is
+ * deleted. */
+LW_MUST_USE LW_YIELDS lw_status lw_snapshot_newest(lw_snapshot *snapshot, lw_newest *newest);
+
 /* A position among the keys of a snapshot that have a value, within [lower, upper); a bound of size
  * 0 is no bound. Bounds are copied. Views live until the cursor moves. The snapshot outlives it. */
 lw_cursor *lw_cursor_open(lw_snapshot *snapshot, lw_bytes lower, lw_bytes upper);

@@ -16,6 +16,7 @@ static struct {
     uint64_t expires[USER_KEYS][TIME_MAX + 1]; /* of a PUT; 0: never */
     uint64_t clock;                            /* timestamps up to here may have records */
     uint64_t safepoint;
+    bool ordered; /* versions of a key are written in the order of their timestamps */
 } history;
 
 /* Some are the beginning of others, some have zeros within and at the end. */
@@ -83,12 +84,15 @@ static void write_some(bench *on) {
         uint32_t key = below(on, USER_KEYS);
         uint64_t timestamp = history.clock + 1 + below(on, 2);
         uint64_t late = history.safepoint + 1 + below(on, TIME_MAX);
-        if (below(on, 4) == 0 && late < history.clock && history.kinds[key][late] == 0) {
+        lw_record_kind kind = kinds[below(on, 8)];
+        bool may_be_late = !history.ordered || kind >= LW_RECORD_ROLLBACK;
+        if (below(on, 4) == 0 && kind != EXPIRING && may_be_late && late < history.clock &&
+            history.kinds[key][late] == 0) {
             timestamp = late;
         }
         history.clock = timestamp > history.clock ? timestamp : history.clock;
         if (history.kinds[key][timestamp] == 0) {
-            put_record(on, batch, key, timestamp, kinds[below(on, 8)]);
+            put_record(on, batch, key, timestamp, kind);
         }
     }
     apply_last(on);
@@ -143,6 +147,35 @@ static uint64_t store_version(bench *on, lw_snapshot *snapshot, uint32_t key, ui
     return found;
 }
 
+/* What is found without asking all tables is what a cursor shows. */
+static void check_newest(bench *on, lw_snapshot *snapshot, uint32_t key, uint64_t read,
+                         uint64_t expected) {
+    lw_buffer low = lw_buffer_in(on->env->memory), high = lw_buffer_in(on->env->memory);
+    lw_record_data_key(user_key(key), read, &low);
+    lw_record_data_key(user_key(key), 0, &high);
+    lw_newest newest = {.lower = lw_buffer_view(&low),
+                        .upper = lw_buffer_view(&high),
+                        .counts = lw_data_record_is_version,
+                        .bytes = lw_buffer_in(on->env->memory)};
+    if (worked(on, lw_snapshot_newest(snapshot, &newest), "looking for the newest") &&
+        newest.outcome != LW_NEWEST_UNCLEAR) {
+        uint64_t found = 0;
+        lw_bytes prefix;
+        if (newest.outcome == LW_NEWEST_FOUND) {
+            lw_status status = lw_record_data_key_split(lw_view(newest.bytes.data, newest.key_size),
+                                                        &prefix, &found);
+            LW_ASSERT(status == LW_OK);
+        }
+        if (found != expected) {
+            wrong(on, "key %u at %u: the newest is of %u, not of %u", key, (unsigned)read,
+                  (unsigned)found, (unsigned)expected);
+        }
+    }
+    lw_buffer_reset(&low);
+    lw_buffer_reset(&high);
+    lw_buffer_reset(&newest.bytes);
+}
+
 static void check_read(bench *on, lw_snapshot *snapshot, uint32_t key, uint64_t read) {
     lw_buffer value = lw_buffer_in(on->env->memory);
     bool gives = false;
@@ -150,6 +183,9 @@ static void check_read(bench *on, lw_snapshot *snapshot, uint32_t key, uint64_t 
     uint64_t expected = model_version(key, read);
     uint64_t found = store_version(on, snapshot, key, read, &gives, &value);
     bool has = model_gives(key, expected, read);
+    if (history.ordered) {
+        check_newest(on, snapshot, key, read, found);
+    }
     if (has != gives) {
         wrong(on, "key %u at %u, safepoint %u: version %u, expected %u", key, (unsigned)read,
               (unsigned)history.safepoint, (unsigned)found, (unsigned)expected);
@@ -332,6 +368,7 @@ static void forget_everything_needless(bench *on) {
 
 static void run_forgetting(bench *on) {
     memset(&history, 0, sizeof(history));
+    history.ordered = below(on, 2) == 0;
     for (uint32_t count = 0; count < 5 && on->failure[0] == 0; count++) {
         on->steps = 20 + below(on, 60);
         if (below(on, 2) == 0) {
@@ -349,8 +386,8 @@ static void run_forgetting(bench *on) {
  */
 
 static const char *const marks[] = {"store.needless_dropped", "store.hider_kept",
-                                    "store.hider_dropped", "store.part_kept_whole",
-                                    "store.table_sliced"};
+                                    "store.newest_left_out",  "store.hider_dropped",
+                                    "store.part_kept_whole",  "store.table_sliced"};
 enum { MARK_COUNT = sizeof(marks) / sizeof(marks[0]) };
 
 static void reads_at_or_above_the_safepoint_never_change(void **state) {
@@ -377,7 +414,8 @@ static void reads_at_or_above_the_safepoint_never_change(void **state) {
 static void planted_bugs_of_forgetting_are_caught(void **state) {
     (void)state;
     const char *const bugs[] = {"store.safepoint_passed", "store.drop_hider_early",
-                                "txn.rollback_dropped_early", "txn.expiring_dropped_early"};
+                                "txn.rollback_dropped_early", "txn.expiring_dropped_early",
+                                "store.newest_of_anything"};
     for (size_t bug = 0; bug < sizeof(bugs) / sizeof(bugs[0]); bug++) {
         bool caught = false;
         for (uint64_t seed = 1; seed <= 40 && !caught; seed++) {

@@ -81,10 +81,7 @@ static bool take_value(key_reading *reading, uint64_t commit_timestamp, lw_bytes
 LW_YIELDS static lw_status read_version(key_reading *reading, lw_bytes key, lw_history *history,
                                         bool *afforded, lw_get_value *value) {
     lw_evaluation *evaluation = reading->evaluation;
-    LW_TRY(lw_history_open(evaluation, key, reading->read_timestamp, history));
-    while (history->valid && !lw_history_is_version(history->record.kind)) {
-        LW_TRY(lw_history_next(history));
-    }
+    LW_TRY(lw_history_version(evaluation, key, reading->read_timestamp, history));
     if (history->valid && lw_history_gives(evaluation, &history->record, reading->read_timestamp)) {
         *afforded = take_value(reading, history->timestamp, history->record.value, value);
     }

@@ -10,11 +10,11 @@ static bool hinders_validation(const lw_lock_record *lock, uint64_t start,
            lock->start < commit_timestamp && lock->floor < commit_timestamp;
 }
 
-/* Looks at versions of one key in (seen, commit_timestamp], newest first, and at the one that was
- * seen. */
-LW_YIELDS static lw_status check_versions(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
-                                          uint64_t seen, uint64_t commit_timestamp,
-                                          lw_history *history) {
+/* Looks at versions of one key in (seen, commit_timestamp], newest first, some of which may be the
+ * transaction's own, and at the one that was seen. */
+LW_YIELDS static lw_status walk_versions(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
+                                         uint64_t seen, uint64_t commit_timestamp,
+                                         lw_history *history) {
     LW_TRY(lw_history_open(evaluation, key, commit_timestamp, history));
     for (; history->valid && history->timestamp > seen;) {
         if (lw_history_is_version(history->record.kind) && history->record.start != start) {
@@ -28,6 +28,25 @@ LW_YIELDS static lw_status check_versions(lw_evaluation *evaluation, lw_bytes ke
     return history->valid ? lw_history_outlasts(evaluation, key, history->record.expires,
                                                 history->record.start, seen, commit_timestamp)
                           : LW_OK;
+}
+
+/* The same, without a walk where the newest version tells. */
+LW_YIELDS static lw_status check_versions(lw_evaluation *evaluation, lw_bytes key, uint64_t start,
+                                          uint64_t seen, uint64_t commit_timestamp,
+                                          lw_history *history) {
+    LW_TRY(lw_history_version(evaluation, key, commit_timestamp, history));
+    if (!history->valid) {
+        return LW_OK;
+    }
+    if (history->timestamp <= seen) {
+        return lw_history_outlasts(evaluation, key, history->record.expires, history->record.start,
+                                   seen, commit_timestamp);
+    }
+    if (history->record.start != start) {
+        return lw_obstacle_newer(evaluation, key, history->timestamp, history->record.start);
+    }
+    lw_history_close(history);
+    return walk_versions(evaluation, key, start, seen, commit_timestamp, history);
 }
 
 LW_YIELDS static lw_status validate_key(lw_evaluation *evaluation, const lw_seen_key *read,

@@ -17,11 +17,18 @@ LW_MUST_USE LW_YIELDS lw_status lw_history_at(lw_evaluation *evaluation, lw_byte
 
 /* A walk over the versions of one key, newest first; rollback records and marks are met too. */
 typedef struct lw_history {
-    lw_cursor *cursor;
+    lw_cursor *cursor; /* NULL after lw_history_version, mostly */
     bool valid;
     uint64_t timestamp;
     lw_data_record record; /* views live until the next step */
 } lw_history;
+/* To the newest version at or below `timestamp`, and no further: nothing else may be asked of the
+ * walk then but to be closed, also after a failure. Cheaper than the walk: versions of a key are
+ * written in the order of their timestamps, since each was locked or latched from before its
+ * timestamp was settled until it was written, so no table of before the one that is found is
+ * looked at (storage/newest.c). Rollback records come in any order. */
+LW_MUST_USE LW_YIELDS lw_status lw_history_version(lw_evaluation *evaluation, lw_bytes key,
+                                                   uint64_t timestamp, lw_history *history);
 /* To the newest record at or below `timestamp`. Always to be closed, also after a failure. */
 LW_MUST_USE LW_YIELDS lw_status lw_history_open(lw_evaluation *evaluation, lw_bytes key,
                                                 uint64_t timestamp, lw_history *history);

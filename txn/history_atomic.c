@@ -3,16 +3,6 @@
 #include "txn/atomic.h"
 #include "txn/history.h"
 
-/* To the newest version at or below `timestamp`; the walk is at its end if there is none. */
-LW_YIELDS static lw_status open_version(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
-                                        lw_history *history) {
-    LW_TRY(lw_history_open(evaluation, key, timestamp, history));
-    while (history->valid && !lw_history_is_version(history->record.kind)) {
-        LW_TRY(lw_history_next(history));
-    }
-    return LW_OK;
-}
-
 /* What the user is told of a key that now has `value` (NULL: none). */
 static void tell(lw_evaluation *evaluation, lw_mutation_kind kind, const lw_bytes *value,
                  lw_commit_result *result) {
@@ -55,7 +45,7 @@ static lw_status become(lw_evaluation *evaluation, const lw_mutation *mutation,
 lw_status lw_history_become(lw_evaluation *evaluation, const lw_mutation *mutation,
                             uint64_t earliest, lw_mutation *becomes, lw_commit_result *result) {
     lw_history history;
-    lw_status status = open_version(evaluation, mutation->key, UINT64_MAX, &history);
+    lw_status status = lw_history_version(evaluation, mutation->key, UINT64_MAX, &history);
     if (status == LW_OK) {
         const lw_data_record *record = &history.record;
         bool found = history.valid && lw_history_gives(evaluation, record, earliest);
@@ -91,7 +81,7 @@ lw_status lw_history_become_own(lw_evaluation *evaluation, const lw_mutation *mu
 lw_status lw_history_became(lw_evaluation *evaluation, const lw_mutation *mutation, uint64_t start,
                             uint64_t committed, lw_commit_result *result) {
     lw_history history;
-    lw_status status = open_version(evaluation, mutation->key, committed, &history);
+    lw_status status = lw_history_version(evaluation, mutation->key, committed, &history);
     if (status == LW_OK) {
         bool found = history.valid && lw_data_record_gives(&history.record, committed);
         result->applied = history.valid && history.record.start == start;

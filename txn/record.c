@@ -255,6 +255,11 @@ bool lw_data_record_expiring(lw_bytes bytes) {
     return bytes.size > 0 && bytes.data[0] == EXPIRING_PUT;
 }
 
+bool lw_data_record_is_version(lw_bytes bytes) {
+    return bytes.size > 0 && (bytes.data[0] == LW_RECORD_PUT || bytes.data[0] == LW_RECORD_DELETE ||
+                              bytes.data[0] == EXPIRING_PUT);
+}
+
 void lw_lock_record_encode(const lw_lock_record *record, lw_buffer *out) {
     LW_ASSERT(lock_record_sound(record));
     lw_buffer_clear(out);

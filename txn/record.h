@@ -118,6 +118,8 @@ void lw_lock_record_encode(const lw_lock_record *record, lw_buffer *out);
 /* Whether the bytes are of a version that expires. Compaction must see when, so its value is never
  * kept apart from its key. */
 bool lw_data_record_expiring(lw_bytes bytes);
+/* Whether they are of a version, expiring or not. */
+bool lw_data_record_is_version(lw_bytes bytes);
 /* Views point into `bytes`. LW_CORRUPTION names the key. */
 LW_MUST_USE lw_status lw_data_record_decode(lw_bytes tree_key, uint64_t timestamp, lw_bytes bytes,
                                             lw_data_record *record);
