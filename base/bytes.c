@@ -101,7 +101,7 @@ _Static_assert(sizeof(block) % ALIGNMENT == 0, "the bytes behind the header must
 enum {
     SPARE_STEP = 64, /* bytes between the sizes of two classes */
     SPARE_CLASSES = 16,
-    SPARE_BYTES_MAX = 16 * 1024, /* of each class */
+    SPARE_BYTES_MAX = 64 * 1024, /* of each class: what 64 requests at once take of it */
 };
 
 struct lw_memory {
@@ -367,8 +367,14 @@ void *lw_reallocate(lw_memory *memory, void *pointer, size_t size) {
         lw_free(memory, pointer);
         return copy;
     }
-    unlink_block(memory, old);
     uint32_t class = spare_class(size);
+    if (class < SPARE_CLASSES && class > spare_class(old->size) && memory->spares[class] != NULL) {
+        void *grown = lw_allocate(memory, size); /* quicker than the heap */
+        memcpy(grown, pointer, old->size);
+        lw_free(memory, pointer);
+        return grown;
+    }
+    unlink_block(memory, old);
     bool fits = class < SPARE_CLASSES && class == spare_class(old->size);
     block *moved = fits ? old : realloc(old->start, sizeof(block) + spare_size(class, size));
     if (moved == NULL) {

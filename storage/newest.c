@@ -34,6 +34,7 @@ static void consider(search *of, lw_table_file *file, const lw_entry *entry) {
         return;
     }
     lw_buffer_clear(&asked->bytes);
+    (void)lw_buffer_reserve(&asked->bytes, entry->key.size + entry->value.size);
     lw_buffer_append(&asked->bytes, entry->key);
     lw_buffer_append(&asked->bytes, entry->value);
     asked->key_size = entry->key.size;
