@@ -1002,7 +1002,8 @@ uint64_t lw_real_memory_size(lw_env *env) {
 uint64_t lw_real_wall_ms(lw_env *env) {
     (void)env;
     struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
+    /* Up to a tick behind, at a fifth of the price: each request asks several times. */
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
     return (uint64_t)now.tv_sec * 1000U + (uint64_t)now.tv_nsec / 1000000U;
 }
 

@@ -55,6 +55,31 @@ enum {
     IDLE_COUNT_KEPT = 64, /* beyond these one goes in each turn that runs nothing */
 };
 
+/* A switch saves what the compiler says is in use, four words; the library's would also look for
+ * cleanup handlers, mangle addresses, and take five times as long. Sanitizers know the library's,
+ * and clang has its own on few machines. */
+#if defined(SANITIZED) || (defined(__clang__) && !defined(__x86_64__))
+typedef sigjmp_buf place;
+#define MARK_PLACE(place) sigsetjmp((place), 0)
+#define GO_TO(place)      siglongjmp((place), 1)
+#else
+typedef void *place[5];
+#define MARK_PLACE(place) __builtin_setjmp(place)
+#define GO_TO(place)      go_to(place)
+
+/* Apart: no function may do both. */
+static __attribute__((noinline)) _Noreturn void go_to(void **where) {
+    __builtin_longjmp(where, 1);
+}
+#endif
+
+/* Of functions that switch: callers believe nothing of which registers stay as they are. */
+#if __has_attribute(noipa)
+#define SWITCHES __attribute__((noinline, noipa))
+#else
+#define SWITCHES __attribute__((noinline))
+#endif
+
 typedef enum fiber_state { FIBER_READY, FIBER_RUNNING, FIBER_SUSPENDED, FIBER_ENDED } fiber_state;
 
 struct lw_fiber {
@@ -65,7 +90,7 @@ struct lw_fiber {
     void *argument;
     fiber_state state;
     bool entered;         /* `here` is valid */
-    sigjmp_buf here;      /* where it goes on */
+    place here;           /* where it goes on */
     char *stack;          /* the mapping, guard included */
     unsigned stack_label; /* Valgrind's number for the stack */
     void *fake_stack;     /* AddressSanitizer's, while suspended */
@@ -83,7 +108,7 @@ struct lw_fibers {
     lw_fiber *idle; /* ended, with stacks to be used again */
     uint32_t count; /* in `living` */
     uint32_t idle_count;
-    sigjmp_buf loop;        /* where lw_fibers_run goes on */
+    place loop;             /* where lw_fibers_run goes on */
     const void *loop_stack; /* for AddressSanitizer: the low end of the loop's stack, */
     size_t loop_stack_size; /* its bytes, */
     void *loop_fake_stack;  /* and its fake frames while a fiber runs */
@@ -113,12 +138,12 @@ static inline void confirm_switch(void *kept, const void **stack_left, size_t *s
 }
 
 /* From the running fiber back into the loop; returns when the fiber is resumed. */
-static __attribute__((noinline)) void leave(lw_fiber *fiber, bool for_ever) {
+static SWITCHES void leave(lw_fiber *fiber, bool for_ever) {
     lw_fibers *fibers = fiber->home;
     announce_switch(for_ever ? NULL : &fiber->fake_stack, fibers->loop_stack,
                     fibers->loop_stack_size);
-    if (sigsetjmp(fiber->here, 0) == 0) {
-        siglongjmp(fibers->loop, 1);
+    if (MARK_PLACE(fiber->here) == 0) {
+        GO_TO(fibers->loop);
     }
     confirm_switch(fiber->fake_stack, &fibers->loop_stack, &fibers->loop_stack_size);
 }
@@ -153,11 +178,11 @@ enter_first(lw_fiber *fiber) {
 }
 
 /* From the loop into a fiber; returns when the fiber has left. */
-static __attribute__((noinline)) void enter(lw_fibers *fibers, lw_fiber *fiber) {
+static SWITCHES void enter(lw_fibers *fibers, lw_fiber *fiber) {
     announce_switch(&fibers->loop_fake_stack, fiber->stack + GUARD_SIZE, LW_FIBER_STACK_SIZE);
-    if (sigsetjmp(fibers->loop, 0) == 0) {
+    if (MARK_PLACE(fibers->loop) == 0) {
         if (fiber->entered) {
-            siglongjmp(fiber->here, 1);
+            GO_TO(fiber->here);
         }
         enter_first(fiber);
     }

@@ -9,6 +9,7 @@ enum {
     CONNECTION_COUNT_MAX = 10000,
     REQUESTS_IN_FLIGHT_MAX = 256,          /* of one connection */
     BYTES_IN_FLIGHT_MAX = 8 * 1024 * 1024, /* of one connection: requests held and replies unsent */
+    BODY_SIZE_USUAL = 200,                 /* bytes of a reply's body */
     READ_SIZE = 4096,                      /* bytes asked for at a time, when little is expected */
     READ_SIZE_TINY = 16,                   /* the same in simulations, now and then */
     READ_SIZE_LARGE = 256 * 1024,          /* the same in the middle of a large frame */
@@ -45,9 +46,10 @@ typedef struct connection {
 /* One request under way. */
 typedef struct call {
     connection *connection;
-    lw_buffer frame; /* the payload that `request` has views of */
-    size_t taken;    /* of the intake */
+    size_t taken; /* of the intake */
     lw_request request;
+    size_t size;
+    uint8_t payload[]; /* that `request` has views of */
 } call;
 
 struct lw_server {
@@ -189,6 +191,7 @@ LW_YIELDS static void call_main(void *argument) {
     connection *from = one->connection;
     lw_server *server = from->server;
     lw_buffer body = lw_buffer_in(server->env->memory);
+    (void)lw_buffer_reserve(&body, BODY_SIZE_USUAL); /* most never grow */
     if (!from->cut) {
         lw_status status =
             server->options.handle(server->options.argument, &one->request, from->session, &body);
@@ -196,25 +199,30 @@ LW_YIELDS static void call_main(void *argument) {
     }
     lw_buffer_reset(&body);
     from->requests--;
-    from->request_bytes -= one->frame.size;
+    from->request_bytes -= one->size;
     server->figures.requests_in_flight--;
     lw_intake_give(&server->intake, one->taken);
-    lw_buffer_reset(&one->frame);
     lw_free(server->env->memory, one);
     lw_queue_wake_all(&from->room);
 }
 
-/* Starts a fiber for one frame, which it takes over with what was taken of the intake for it. */
-static lw_status call_start(connection *from, lw_buffer *frame) {
+/* Starts a fiber for one frame, which takes over what was taken of the intake for it. */
+static lw_status call_start(connection *from, lw_bytes payload) {
     lw_server *server = from->server;
-    lw_request request;
-    LW_TRY(lw_request_decode(lw_buffer_view(frame), &request));
-    call *one = lw_allocate(server->env->memory, sizeof(*one));
-    *one = (call){.connection = from, .frame = *frame, .taken = from->taken, .request = request};
-    *frame = lw_buffer_in(server->env->memory);
+    lw_memory *memory = server->env->memory;
+    call *one = lw_allocate(memory, sizeof(*one) + payload.size);
+    one->connection = from;
+    one->size = payload.size;
+    memcpy(one->payload, payload.data, payload.size);
+    lw_status status = lw_request_decode(lw_view(one->payload, one->size), &one->request);
+    if (status != LW_OK) {
+        lw_free(memory, one);
+        return status;
+    }
+    one->taken = from->taken;
     from->taken = 0;
     from->requests++;
-    from->request_bytes += one->frame.size;
+    from->request_bytes += one->size;
     server->figures.requests_in_flight++;
     server->figures.requests++;
     lw_env_start(server->env, "request", call_main, one);
@@ -300,11 +308,7 @@ LW_YIELDS static lw_status take_frame(connection *one, lw_bytes payload) {
     if (one->session == 0) {
         return greet(one, payload);
     }
-    lw_buffer frame = lw_buffer_in(one->server->env->memory);
-    lw_buffer_append(&frame, payload);
-    lw_status status = call_start(one, &frame);
-    lw_buffer_reset(&frame);
-    LW_TRY(status);
+    LW_TRY(call_start(one, payload));
     wait_for_room(one);
     return LW_OK;
 }

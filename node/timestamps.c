@@ -244,10 +244,10 @@ LW_YIELDS static void raise_main(void *argument) {
     lw_queue_wake_all(&timestamps->idle);
 }
 
-static void see_to_ceiling(lw_timestamps *timestamps, bool short_of_it) {
+static void see_to_ceiling(lw_timestamps *timestamps, lw_clock_reading clock, bool short_of_it) {
     uint64_t ceiling;
     if (timestamps->founded && !timestamps->raising &&
-        (short_of_it || lw_oracle_wants(&timestamps->oracle, clock_of(timestamps), &ceiling))) {
+        (short_of_it || lw_oracle_wants(&timestamps->oracle, clock, &ceiling))) {
         timestamps->raising = true;
         lw_env_start(timestamps->env, "ceiling", raise_main, timestamps);
     }
@@ -286,8 +286,10 @@ LW_YIELDS static lw_status take_own(lw_timestamps *timestamps, uint32_t count, u
     if (*again) {
         return LW_OK;
     }
-    bool taken = lw_oracle_take(&timestamps->oracle, clock_of(timestamps), count, first);
-    see_to_ceiling(timestamps, !taken || LW_RARE(timestamps->env, "timestamps.raises_early"));
+    lw_clock_reading clock = clock_of(timestamps);
+    bool taken = lw_oracle_take(&timestamps->oracle, clock, count, first);
+    see_to_ceiling(timestamps, clock,
+                   !taken || LW_RARE(timestamps->env, "timestamps.raises_early"));
     if (taken) {
         return LW_OK;
     }
@@ -431,11 +433,14 @@ lw_status lw_timestamps_take(lw_timestamps *timestamps, uint32_t count, uint64_t
 uint64_t lw_timestamps_spare(lw_timestamps *timestamps) {
     uint64_t first;
     if (timestamps->stopped || !timestamps->leading || !may_give(timestamps) ||
-        LW_RARE(timestamps->env, "timestamps.no_spare") ||
-        !lw_oracle_take(&timestamps->oracle, clock_of(timestamps), 1, &first)) {
+        LW_RARE(timestamps->env, "timestamps.no_spare")) {
         return 0; /* a fetched one was drawn before the request came (N2) */
     }
-    see_to_ceiling(timestamps, false);
+    lw_clock_reading clock = clock_of(timestamps);
+    if (!lw_oracle_take(&timestamps->oracle, clock, 1, &first)) {
+        return 0;
+    }
+    see_to_ceiling(timestamps, clock, false);
     return first;
 }
 
