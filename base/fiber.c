@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The scheduler of fibers, their stacks, and the queues they wait in.
  *
- * A stack is entered once, through makecontext; from then on every switch is a sigsetjmp and a
- * siglongjmp that save no signal mask (12 ns, against 170 for swapcontext and its two system
- * calls). When its body returns, a fiber parks inside fiber_main and is kept, stack and all, for
- * the next lw_fiber_start: the common fiber costs no system call.
+ * A stack is entered once, through makecontext; from then on every switch is a setjmp and a longjmp
+ * of the compiler's own, or of the library's without a signal mask (170 ns for swapcontext and its
+ * two system calls, 12 for the library's). When its body returns, a fiber parks inside fiber_main
+ * and is kept, stack and all, for the next lw_fiber_start: the common fiber costs no system call.
  *
  * Invariants
  * 1. Switches go from the scheduler's loop into a fiber and back, never from fiber to fiber.

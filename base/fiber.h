@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Fibers: straight code that can wait. A fiber is a stackful coroutine; one scheduler (lw_fibers)
- * belongs to one env, and so to one thread. Switches use sigsetjmp and siglongjmp, ucontext only to
- * enter a fresh stack.
+ * belongs to one env, and so to one thread. Switches are setjmp and longjmp, ucontext is used only
+ * to enter a fresh stack.
  *
  * Invariants
  * 1. A fiber runs until it suspends or ends; nothing interrupts it, so what it sees between two
