@@ -79,6 +79,7 @@ typedef enum lw_message_kind {
     LW_MESSAGE_TOKENS = 64,  /* what is known of tokens; bodies of these in lattice/report.h */
     LW_MESSAGE_REVOKE = 65,  /* a token lets nobody in any more */
     LW_MESSAGE_REVOKED = 66, /* between nodes: which ones do not (lattice/revoked.h), both ways */
+    LW_MESSAGE_TIME = 67,    /* between nodes: what time it is (node/shards_time.c) */
 } lw_message_kind;
 
 static inline bool lw_message_to_shard(lw_message_kind kind) {

@@ -105,6 +105,10 @@ LW_YIELDS static lw_status handle_peer(lw_node *node, uint64_t from, const lw_re
 lw_status node_handle(lw_node *node, uint64_t from, const lw_request *request, uint64_t session,
                       lw_buffer *body) {
     bool taken = false;
+    if (request->kind == LW_MESSAGE_TIME && from != 0 && node->shards != NULL) {
+        lw_shards_time(node->shards, body); /* also while it starts: others may, too */
+        return LW_OK;
+    }
     if (!node->serving) {
         return unavailable();
     }

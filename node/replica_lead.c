@@ -94,10 +94,35 @@ LW_YIELDS static lw_status confirm(void *argument, uint64_t deadline_ns) {
 
 /* ---- coming to lead ------------------------------------------------------------------------- */
 
+static lw_status check_term(const lw_replica *replica, uint64_t term) {
+    if (replica->dead) { /* the log's own words, not those for a request */
+        *lw_error_slot() = replica->reason;
+        return replica->reason.status;
+    }
+    if (replica->closing || lw_group_leads(replica->group) != term) {
+        return lw_fail(LW_UNAVAILABLE, "shard %llu is led by another node, or by none yet",
+                       (unsigned long long)replica->options.shard);
+    }
+    return LW_OK;
+}
+
+/* So that an oracle does not begin at the time of a wrong wall clock (hazard O3). */
+LW_YIELDS static lw_status learn_time(lw_replica *replica, uint64_t term) {
+    const lw_replica_options *options = &replica->options;
+    while (options->learn_time != NULL && !lw_group_alone(replica->group) &&
+           lw_timestamps_time_ms(options->timestamps) == 0 &&
+           !LW_BUG(replica->env, "timestamps.time_not_asked")) {
+        options->learn_time(options->argument, replica);
+        LW_TRY(check_term(replica, term));
+    }
+    return LW_OK;
+}
+
 /* Steps 1 and 2. Returns the ceiling to make durable first. */
-LW_YIELDS static lw_status prepare(lw_replica *replica, uint64_t *ceiling) {
+LW_YIELDS static lw_status prepare(lw_replica *replica, uint64_t term, uint64_t *ceiling) {
     *ceiling = 0;
     if (replica->options.shard == LW_ROOT_SHARD) {
+        LW_TRY(learn_time(replica, term));
         LW_TRY(replica_load_ceiling(replica, ceiling));
         lw_timestamps_ground ground = {.keep = replica_keep_ceiling,
                                        .may_give = may_give,
@@ -143,18 +168,6 @@ LW_YIELDS static lw_status append_first(lw_replica *replica, uint64_t term, uint
     return status;
 }
 
-static lw_status check_term(const lw_replica *replica, uint64_t term) {
-    if (replica->dead) { /* the log's own words, not those for a request */
-        *lw_error_slot() = replica->reason;
-        return replica->reason.status;
-    }
-    if (replica->closing || lw_group_leads(replica->group) != term) {
-        return lw_fail(LW_UNAVAILABLE, "shard %llu is led by another node, or by none yet",
-                       (unsigned long long)replica->options.shard);
-    }
-    return LW_OK;
-}
-
 /* Step 4. */
 static void serve(lw_replica *replica, uint64_t term) {
     uint64_t given = lw_timestamps_last(replica->options.timestamps);
@@ -192,7 +205,7 @@ LW_YIELDS static lw_status begin(lw_replica *replica, uint64_t term, uint64_t ce
 
 LW_YIELDS static lw_status lead(lw_replica *replica, uint64_t term) {
     uint64_t ceiling;
-    LW_TRY(prepare(replica, &ceiling));
+    LW_TRY(prepare(replica, term, &ceiling));
     LW_TRY(check_term(replica, term));
     return begin(replica, term, ceiling);
 }
@@ -294,7 +307,7 @@ lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
         return LW_OK;
     }
     uint64_t ceiling;
-    LW_TRY(prepare(replica, &ceiling));
+    LW_TRY(prepare(replica, 0, &ceiling));
     return begin_at_once(replica, ceiling);
 }
 

@@ -100,6 +100,8 @@ void lw_shards_topology(const lw_shards *shards, lw_bytes from, lw_buffer *body)
 void lw_shards_receive(lw_shards *shards, uint64_t from, lw_bytes message);
 /* The link to another node is up, or down: it was down at first. Never suspends. */
 void lw_shards_link(lw_shards *shards, uint64_t node, bool up);
+/* Carries out a request of kind LW_MESSAGE_TIME of another node (node/shards_time.c). */
+void lw_shards_time(lw_shards *shards, lw_buffer *reply);
 /* Carries out a request of kind LW_MESSAGE_DESCRIBE of another node. Never suspends. */
 LW_MUST_USE lw_status lw_shards_describe(lw_shards *shards, lw_bytes body, lw_buffer *reply);
 /* A timestamp to hand out with a reply, or 0 when none can be given without waiting. */

@@ -119,6 +119,11 @@ void shards_shrunk(lw_shards *shards);
 /* Of lw_replica_options. */
 bool shards_idle(void *shards, lw_replica *replica);
 
+/* ---- shards_time.c -------------------------------------------------------------------------- */
+
+/* Of lw_replica_options: learn_time. */
+LW_YIELDS void shards_learn_time(void *shards, lw_replica *root);
+
 /* ---- shards_merge.c ------------------------------------------------------------------------- */
 
 /* Of lw_replica_options: beginning, await_applied, absorb, thawed, orphaned. */

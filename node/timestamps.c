@@ -469,6 +469,18 @@ uint64_t lw_timestamps_last(const lw_timestamps *timestamps) {
     return own ? timestamps->oracle.last : timestamps->known;
 }
 
+uint64_t lw_timestamps_time_ms(lw_timestamps *timestamps) {
+    bool seen = timestamps->leading || timestamps->time_at_ns != 0;
+    return seen ? lw_timestamp_ms(lw_timestamps_now(timestamps)) : 0;
+}
+
+void lw_timestamps_time_told(lw_timestamps *timestamps, uint64_t time_ms) {
+    if (!timestamps->leading && timestamps->time_at_ns == 0) {
+        timestamps->time_ms = time_ms;
+        timestamps->time_at_ns = lw_env_now(timestamps->env);
+    }
+}
+
 uint64_t lw_timestamps_now(lw_timestamps *timestamps) {
     if (timestamps->leading) {
         return lw_oracle_now(&timestamps->oracle, clock_of(timestamps));

@@ -51,9 +51,9 @@ void lw_timestamps_fetch_by(lw_timestamps *timestamps, lw_timestamps_fetch *fetc
 
 /* This node leads the root shard now: its oracle begins above `ceiling`, the one in the shard's log
  * once everything of earlier terms is applied (0: there was none), and at the time of the oracles
- * before, if any was seen since this was opened (hazard O3). Returns the one to make durable
- * first; once lw_timestamps_raised says that it is, timestamps are given, and later ones are kept
- * from here: so that none comes behind a higher one into the log. */
+ * before, if any was seen or told of since this was opened (hazard O3). Returns the one to make
+ * durable first; once lw_timestamps_raised says that it is, timestamps are given, and later ones
+ * are kept from here: so that none comes behind a higher one into the log. */
 uint64_t lw_timestamps_lead(lw_timestamps *timestamps, uint64_t ceiling,
                             const lw_timestamps_ground *ground);
 void lw_timestamps_raised(lw_timestamps *timestamps, uint64_t ceiling);
@@ -75,6 +75,10 @@ LW_MUST_USE LW_YIELDS lw_status lw_timestamps_given(lw_timestamps *timestamps, u
                                                     uint64_t deadline_ns);
 /* The highest one given, as far as this node knows (N3). */
 uint64_t lw_timestamps_last(const lw_timestamps *timestamps);
+/* The oracle's time in milliseconds, if this process leads it or has seen it; else 0, and then it
+ * can be told. */
+uint64_t lw_timestamps_time_ms(lw_timestamps *timestamps);
+void lw_timestamps_time_told(lw_timestamps *timestamps, uint64_t time_ms);
 /* The oracle's time as a timestamp that is nobody's: what expiry is judged by (hazard T8). Away
  * from the oracle it is what was fetched last, and what has passed since. */
 uint64_t lw_timestamps_now(lw_timestamps *timestamps);

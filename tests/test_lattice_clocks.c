@@ -173,10 +173,79 @@ static void one_that_never_drew_goes_on_there_too(void **state) {
     }
 }
 
+/* ---- who starts, and has seen nothing ---------------------------------------------------------
+ */
+
+static void crash_all_but(town *in, const house *spared) {
+    for (uint32_t number = 0; number < 3; number++) {
+        house *self = &in->houses[number];
+        if (self != spared) {
+            lw_host_crash(self->host);
+            self->node = NULL;
+        }
+    }
+}
+
+static void boot_all(town *in) {
+    for (uint32_t number = 0; number < 3; number++) {
+        if (in->houses[number].node == NULL) {
+            assert_non_null(house_boot(in, number)->node);
+        }
+    }
+}
+
+/* All start at once, and one of them has a wrong clock, whichever comes to lead. */
+static void a_minority_of_wrong_clocks_moves_no_start(void **state) {
+    (void)state;
+    uint64_t wrong_ones = 0;
+    for (uint64_t seed = 51; seed < 57; seed++) {
+        town *in = open_three(seed);
+        record of = {0};
+        draw_everywhere(in, &of, 1);
+        house *wrong = &in->houses[seed % 3];
+        crash_all_but(in, NULL);
+        lw_host_jump_wall(wrong->host, seed % 2 == 0 ? YEAR_MS : -YEAR_MS);
+        boot_all(in);
+        town_run(in, 3 * SECOND);
+        wrong_ones += oracle_of(in) == wrong;
+        draw_everywhere(in, &of, 10);
+        assert_true(lw_world_marked(in->world, "shards.time_of_the_middle") > 0);
+        town_close(in);
+    }
+    assert_true(wrong_ones > 0);
+}
+
+/* Two start, with wrong clocks both, and the third knows what time it is. */
+static void who_has_seen_the_time_is_believed(void **state) {
+    (void)state;
+    uint64_t told = 0;
+    for (uint64_t seed = 61; seed < 67; seed++) {
+        town *in = open_three(seed);
+        record of = {0};
+        draw_everywhere(in, &of, 2);
+        house *knows = &in->houses[seed % 3];
+        crash_all_but(in, knows);
+        for (uint32_t number = 0; number < 3; number++) {
+            if (&in->houses[number] != knows) {
+                lw_host_jump_wall(in->houses[number].host, seed % 2 == 0 ? YEAR_MS : -YEAR_MS);
+            }
+        }
+        boot_all(in);
+        town_run(in, 3 * SECOND);
+        draw_everywhere(in, &of, 10);
+        told += lw_world_marked(in->world, "shards.time_told");
+        town_close(in);
+    }
+    assert_true(told > 0);
+}
+
 static void planted_bugs_show(void **state) {
     planted = "timestamps.begun_by_wall_clock";
     assert_true(unit_story_fails(a_new_leader_a_year_off_goes_on_where_the_old_one_was, state));
     assert_true(unit_story_fails(one_that_never_drew_goes_on_there_too, state));
+    planted = "timestamps.time_not_asked";
+    assert_true(unit_story_fails(a_minority_of_wrong_clocks_moves_no_start, state));
+    assert_true(unit_story_fails(who_has_seen_the_time_is_believed, state));
     planted = NULL;
 }
 
@@ -186,6 +255,8 @@ int main(void) {
         cmocka_unit_test(a_leader_a_year_off_carries_nothing_away),
         cmocka_unit_test(a_new_leader_a_year_off_goes_on_where_the_old_one_was),
         cmocka_unit_test(one_that_never_drew_goes_on_there_too),
+        cmocka_unit_test(a_minority_of_wrong_clocks_moves_no_start),
+        cmocka_unit_test(who_has_seen_the_time_is_believed),
         cmocka_unit_test(planted_bugs_show),
     };
     return cmocka_run_group_tests_name("lattice clocks", tests, unit_arm, NULL) == 0 ? 0 : 1;
