@@ -32,13 +32,15 @@ void lw_gc_stop(lw_gc *gc) {
     gc->stopping = true;
     lw_queue_wake_all(&gc->work);
     lw_queue_wake_all(&gc->pinned);
-    while (gc->running) {
+    lw_queue_wake_all(&gc->reading);
+    lw_queue_wake_all(&gc->ending);
+    while (gc->running || gc->leasing) {
         lw_queue_wait(&gc->stopped);
     }
 }
 
 void lw_gc_close(lw_gc *gc) {
-    LW_ASSERT(!gc->running);
+    LW_ASSERT(!gc->running && !gc->leasing);
     lw_pins_reset(&gc->pins);
     lw_free(gc->env->memory, gc);
 }
@@ -83,6 +85,7 @@ lw_status lw_gc_stand(lw_gc *gc, uint64_t session, uint64_t timestamp, uint32_t 
         LW_MARK(gc->env, "gc.reader_pins");
         (void)lw_pins_hold(&gc->pins, session, timestamp, now + lw_timestamp_of_ms(timeout_ms),
                            gc->options.session_label(gc->options.argument, session));
+        lw_queue_wake_all(&gc->reading);
     }
     return LW_OK;
 }
@@ -377,5 +380,6 @@ lw_status lw_gc_start(lw_gc *gc, struct lw_shards *shards) {
     gc->settle_pause_ms = GC_SETTLE_PAUSE_MS;
     gc->running = true;
     lw_env_start(gc->env, "gc", gc_main, gc);
+    gc_lease_start(gc);
     return LW_OK;
 }

@@ -4,6 +4,7 @@
  *   gc.c          who is refused; the fiber; collecting where the node is alone
  *   gc_lattice.c  collecting among several nodes
  *   gc_walk.c     asking all shards
+ *   gc_lease.c    readers outlive the node they stand on
  *   gc_request.c  PIN and UNPIN, and its account of itself */
 #ifndef LW_GC_STATE_H
 #define LW_GC_STATE_H
@@ -41,7 +42,12 @@ struct lw_gc {
     uint64_t started_ns;
     bool dormant; /* sleeps, and is to be woken when something is written */
     bool running, stopping;
-    bool changed; /* the roles, or what is wanted, since the fiber looked */
+    bool leasing;      /* the fiber of gc_lease.c runs */
+    uint64_t leased;   /* the timestamp that a lease is had for; 0: none */
+    uint64_t renew_ns; /* ... which is to be renewed then */
+    lw_queue reading;  /* where it waits for a reader */
+    lw_queue ending;   /* where it sleeps */
+    bool changed;      /* the roles, or what is wanted, since the fiber looked */
     lw_queue work, stopped;
 };
 
@@ -74,6 +80,8 @@ LW_YIELDS void gc_among_others(lw_gc *gc);
 LW_YIELDS bool gc_walk(lw_gc *gc, lw_collect_step step, uint64_t safepoint, lw_collect_reply *all);
 LW_MUST_USE LW_YIELDS lw_status gc_ask(lw_gc *gc, const lw_collect_request *request,
                                        lw_arena *arena, lw_collect_reply *answer);
+/* Starts the fiber that keeps a lease for the readers here. */
+void gc_lease_start(lw_gc *gc);
 /* Whether a round is under way. */
 bool gc_round_open(const lw_gc *gc);
 

@@ -126,6 +126,52 @@ static void a_long_reader_is_not_robbed(void **state) {
     lattice_hold(a_long_reader_is_not_robbed_story, "gc.passes_pins");
 }
 
+/* The node that knows of the reader dies, and the reader does not come back for a while. */
+static void a_reader_outlives_its_node_story(lattice *in) {
+    const char *value;
+    begin(in);
+    lattice_write(in, "k", "old");
+    uint64_t start = lattice_timestamp(in);
+    expect(in, read_for(in, "k", start, 120000, &value) == LW_OK, "it begins");
+    lattice_write(in, "k", "new");
+    live_on(in, 3000);
+    lattice_crash(in, lattice_leader(in, lw_text("k")));
+    live_on(in, 12000);
+    fprintf(stderr, "leased %lu\n", lw_world_marked(in->world, "gc.reader_leased"));
+    {
+        lw_status st = read_for(in, "k", start, 120000, &value);
+        fprintf(stderr, "status %d\n", st);
+        expect(in, st == LW_OK, "it goes on elsewhere");
+    }
+    expect_text(in, value, "old", "with what was there");
+    lattice_crash(in, lattice_leader(in, lw_text("z")));
+    lattice_boot(in, 4);
+    live_on(in, 5000);
+    expect(in, read_for(in, "k", start, 120000, &value) == LW_OK, "and on");
+}
+static void a_reader_outlives_its_node(void **state) {
+    (void)state;
+    lattice_hold(a_reader_outlives_its_node_story, "gc.readers_have_no_lease");
+}
+
+/* One that never comes back holds nothing for long. */
+static void a_reader_that_died_with_its_node_holds_nothing_story(lattice *in) {
+    const char *value;
+    begin(in);
+    lattice_write(in, "k", "old");
+    uint64_t start = lattice_timestamp(in);
+    expect(in, read_for(in, "k", start, 3600000, &value) == LW_OK, "it begins");
+    lattice_write(in, "k", "new");
+    live_on(in, 3000);
+    lattice_crash(in, lattice_leader(in, lw_text("k")));
+    live_on(in, 45000);
+    expect(in, too_old(in, "k", start), "the lease is over");
+}
+static void a_reader_that_died_with_its_node_holds_nothing(void **state) {
+    (void)state;
+    lattice_hold(a_reader_that_died_with_its_node_holds_nothing_story, NULL);
+}
+
 /* ---- what holds it back --------------------------------------------------------------------- */
 
 static void a_shard_that_cannot_be_asked_holds_it_back_story(lattice *in) {
@@ -338,6 +384,8 @@ static void shards_are_asked_together(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_lies_below_the_safepoint_is_refused_everywhere),
+        cmocka_unit_test(a_reader_outlives_its_node),
+        cmocka_unit_test(a_reader_that_died_with_its_node_holds_nothing),
         cmocka_unit_test(a_long_reader_is_not_robbed),
         cmocka_unit_test(a_shard_that_cannot_be_asked_holds_it_back),
         cmocka_unit_test(all_settle_before_any_forgets),
