@@ -80,7 +80,7 @@ bool lw_dice_hit(lw_dice *dice, lw_fault fault) {
         dice->armed[fault]--;
         hit = hit || dice->armed[fault] == 0;
     }
-    if (dice->strikes != NULL) {
+    if (dice->strikes != NULL && fault != LW_FAULT_SHORT_RECEIVE) {
         hit = lw_strikes_decide(dice->strikes, dice->place, fault, ordinal, hit);
     }
     dice->hits[fault] += hit;

@@ -9,6 +9,7 @@
 
 enum {
     CONVERGE_MS = 60000, /* within which several nodes must come together */
+    RESUME_MS = 10000,   /* within which somebody's commit must come through after the faults */
     LIVENESS_MS = 60000, /* within which every client must get on after the faults */
     LIVENESS_TXNS = 5,   /* and by how many transactions */
     STOP_MS = 60000,
@@ -207,6 +208,36 @@ static uint64_t peace_ms(const lw_sim_trial *it) {
     return (lw_world_now(it->world) - it->peace_ns) / LW_SIM_NS_PER_MS;
 }
 
+/* When the faults were over: what was paused before may sleep on for a while. */
+static uint64_t healed_ns(const lw_sim_trial *it) {
+    uint64_t healed = it->peace_ns, first_client = UINT64_MAX;
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        uint64_t until = lw_host_paused_until(it->nodes[index].host);
+        healed = until > healed ? until : healed;
+    }
+    for (uint32_t index = 0; index < it->client_count; index++) {
+        uint64_t until = lw_host_paused_until(it->client_hosts[index]);
+        first_client = until < first_client ? until : first_client;
+    }
+    return it->client_count > 0 && first_client > healed ? first_client : healed;
+}
+
+/* Somebody must get on soon. */
+static void judge_resumption(lw_sim_trial *it) {
+    uint64_t peace_until_healed_ms = (healed_ns(it) - it->peace_ns) / LW_SIM_NS_PER_MS;
+    bool late = it->result->resumed_ms == 0
+                    ? it->result->lively_ms > peace_until_healed_ms + RESUME_MS
+                    : it->result->resumed_ms > peace_until_healed_ms + RESUME_MS;
+    if (late && !it->damaged && it->user == NULL) {
+        char text[100];
+        (void)snprintf(text, sizeof(text),
+                       "no commit came through in ten seconds after the faults: one did after "
+                       "%" PRIu64 " ms",
+                       it->result->resumed_ms);
+        lw_sim_broken(it, "liveness", text);
+    }
+}
+
 /* Everybody must get on once nothing stands in the way any more. */
 static void check_liveness(lw_sim_trial *it) {
     uint64_t goals[LW_SIM_CLIENTS_MAX] = {0};
@@ -229,6 +260,7 @@ static void check_liveness(lw_sim_trial *it) {
             all = all && it->clients[index].done >= goals[index];
         }
     }
+    judge_resumption(it);
     if (!all && !it->damaged && it->user != NULL) {
         lw_user_blame(it, "liveness: a client did not get on within a minute after the faults");
     } else if (!all && !it->damaged) {
@@ -434,6 +466,7 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     lw_strikes_record(lw_world_strikes(it->world), options->struck);
     if (options->strikes != NULL) {
         lw_strikes_give(lw_world_strikes(it->world), options->strikes);
+        lw_world_reschedule(it->world, options->strikes->schedule);
     }
     for (const char *const *bug = options->bugs; bug != NULL && *bug != NULL; bug++) {
         lw_world_plant(it->world, *bug);

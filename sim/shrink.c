@@ -3,6 +3,9 @@
 
 #include <time.h>
 
+/* On how many schedules a list is tried that leaves much out, and one that leaves little out. */
+enum { SCHEDULES_OF_MUCH = 8, SCHEDULES_OF_LITTLE = 2 };
+
 typedef struct search {
     lw_shrink *of;
     lw_memory *memory;
@@ -60,30 +63,46 @@ static bool time_is_up(const search *it) {
     return seconds_now() >= it->end_seconds;
 }
 
-/* Whether the run fails with this list. If it does, it is the smallest so far. */
-static bool attempt(search *it, lw_strike_list *list) {
+/* Whether the run fails with this list on this schedule. */
+static bool fails(search *it, const lw_strike_list *list) {
     lw_run_options options = it->of->run;
     options.strikes = list;
     options.struck = NULL;
+    options.page = NULL;
     options.trace = options.history = options.report = NULL;
     lw_child_outcome outcome;
     lw_child_run(&options, false, it->memory, NULL, NULL, &outcome);
-    bool fails = fails_alike(it, &outcome.result);
+    bool failed = fails_alike(it, &outcome.result);
     lw_child_outcome_reset(&outcome);
     it->of->attempts++;
-    if (fails) {
+    if (it->of->tell != NULL) {
+        it->of->tell(it->of->argument, it->of);
+    }
+    return failed;
+}
+
+/* Whether the run fails with this list, on the schedule of the smallest so far or one of the next
+ * ones. If it does, it is the smallest. What is left out moves everything else a little, and a
+ * failure that takes some luck may not show on the first. */
+static bool attempt(search *it, lw_strike_list *list, uint32_t schedules) {
+    bool failed = false;
+    list->schedule = it->of->smallest.schedule;
+    for (uint32_t tried = 0; !failed && tried < schedules && !(tried > 0 && time_is_up(it));
+         tried++) {
+        list->schedule += tried > 0;
+        failed = fails(it, list);
+    }
+    if (failed) {
         lw_strike_list smaller = *list;
         *list = it->of->smallest;
         it->of->smallest = smaller;
     }
     lw_strike_list_reset(list);
-    if (it->of->tell != NULL) {
-        it->of->tell(it->of->argument, it->of);
-    }
-    return fails;
+    return failed;
 }
 
-/* The smallest list so far without those in [first, end). */
+/* The smallest list so far without those in [first, end). The more that is, the more it is worth.
+ */
 static bool attempt_without(search *it, size_t first, size_t end) {
     lw_strike_list list = lw_strike_list_in(it->memory);
     for (size_t index = 0; index < it->of->smallest.count; index++) {
@@ -91,22 +110,26 @@ static bool attempt_without(search *it, size_t first, size_t end) {
             lw_strike_list_add(&list, &it->of->smallest.items[index]);
         }
     }
-    return attempt(it, &list);
+    bool many = 4 * (end - first) >= it->of->smallest.count;
+    return attempt(it, &list, first == end ? 1 : many ? SCHEDULES_OF_MUCH : SCHEDULES_OF_LITTLE);
 }
 
-static void without_kinds(search *it) {
-    for (int fault = 0; fault < LW_FAULT_COUNT && !time_is_up(it); fault++) {
-        lw_strike_list list = lw_strike_list_in(it->memory);
-        for (size_t index = 0; index < it->of->smallest.count; index++) {
-            if (it->of->smallest.items[index].fault != (lw_fault)fault) {
-                lw_strike_list_add(&list, &it->of->smallest.items[index]);
-            }
+/* Without the faults of these kinds, from the first to before the end. */
+static bool without_kinds(search *it, int first, int end) {
+    lw_strike_list list = lw_strike_list_in(it->memory);
+    for (size_t index = 0; index < it->of->smallest.count; index++) {
+        int fault = (int)it->of->smallest.items[index].fault;
+        if (fault < first || fault >= end) {
+            lw_strike_list_add(&list, &it->of->smallest.items[index]);
         }
-        if (list.count < it->of->smallest.count) {
-            (void)attempt(it, &list);
-        }
-        lw_strike_list_reset(&list);
     }
+    size_t dropped = it->of->smallest.count - list.count;
+    bool many = 4 * dropped >= it->of->smallest.count;
+    if (dropped > 0) {
+        return attempt(it, &list, many ? SCHEDULES_OF_MUCH : SCHEDULES_OF_LITTLE);
+    }
+    lw_strike_list_reset(&list);
+    return false;
 }
 
 /* One pass over the list in parts of this size, from its end, where what strikes late often does
@@ -129,7 +152,15 @@ bool lw_shrink_run(lw_shrink *shrink, lw_memory *memory) {
     if (attempt_without(&it, 0, shrink->smallest.count)) {
         return true; /* it takes no fault at all */
     }
-    without_kinds(&it);
+    /* What disks, networks and clocks draw for themselves, then kind by kind. */
+    if (!without_kinds(&it, 0, LW_FAULT_CRASH)) {
+        for (int fault = 0; fault < LW_FAULT_CRASH && !time_is_up(&it); fault++) {
+            (void)without_kinds(&it, fault, fault + 1);
+        }
+    }
+    for (int fault = LW_FAULT_CRASH; fault < LW_FAULT_COUNT && !time_is_up(&it); fault++) {
+        (void)without_kinds(&it, fault, fault + 1);
+    }
     for (size_t size = shrink->smallest.count / 2; size > 0 && !time_is_up(&it);) {
         bool any = without_parts(&it, size);
         size = size == 1 && any ? 1 : size / 2;

@@ -34,6 +34,9 @@ void lw_strike_list_add(lw_strike_list *list, const lw_strike *strike) {
 /* ---- as text -------------------------------------------------------------------------------- */
 
 void lw_strike_list_print(const lw_strike_list *list, lw_buffer *out) {
+    if (list->schedule != 0) {
+        lw_buffer_print(out, "schedule %" PRIu64 "\n", list->schedule);
+    }
     for (size_t index = 0; index < list->count; index++) {
         const lw_strike *each = &list->items[index];
         lw_buffer_print(out, "%s %s %" PRIu64, each->place, lw_fault_name(each->fault),
@@ -77,7 +80,8 @@ static lw_status parse_line(lw_strike_list *list, lw_bytes line, uint64_t number
     const uint8_t *hash = line.size == 0 ? NULL : memchr(line.data, '#', line.size);
     line.size = hash == NULL ? line.size : (size_t)(hash - line.data);
     lw_bytes place = next_word(&line), name = next_word(&line), ordinal = next_word(&line);
-    if (place.size == 0) {
+    if (place.size == 0 || (lw_equal(place, lw_text("schedule")) && ordinal.size == 0 &&
+                            read_ordinal(name, &list->schedule))) {
         return LW_OK;
     }
     lw_strike strike = {.fault = lw_fault_find(name)};
@@ -151,7 +155,7 @@ bool lw_strikes_decide(lw_strikes *strikes, const char *place, lw_fault fault, u
     if (strikes->given) {
         hit = *find(strikes, key_of(place, fault, ordinal)) != 0;
     }
-    if (hit && fault != LW_FAULT_SHORT_RECEIVE) { /* too many, and too harmless to look at */
+    if (hit) {
         lw_page_event(strikes->page, place, lw_fault_name(fault), NULL);
     }
     if (hit && strikes->record != NULL) {

@@ -6,6 +6,9 @@
  * (how long a delay is, which bit rots) is not in the list: that follows from the run's seed and
  * this name (sim/fault.h, 2), as does the time of what scenarios let strike.
  *
+ * What a receive gets of the bytes that are there harms nobody and happens all the time: it is part
+ * of the schedule, and never a strike.
+ *
  * Invariants
  * 1. A run that is given all that struck in it has the same hash.
  * 2. Given strikes whose occasion does not come, or comes when the fault may not happen any more,
@@ -16,7 +19,10 @@
  *   PLACE FAULT ORDINAL # SECONDS WHAT
  *   node2 sync_error 17 # 3.204518822 s
  *   trouble crash 4 # 5.120000000 s node1, before its step 12 from then
- */
+ *   schedule 3
+ *
+ * A schedule is how long everything takes that is no fault: operations and ways. 0 is the one that
+ * the seed has; with fewer faults a failure often needs another one to show. */
 #ifndef LW_SIM_STRIKE_H
 #define LW_SIM_STRIKE_H
 
@@ -36,6 +42,7 @@ typedef struct lw_strike_list {
     lw_memory *memory; /* NULL: `items` are the caller's, and what does not fit is left out */
     lw_strike *items;
     size_t count, capacity;
+    uint64_t schedule; /* to be run on; 0: the seed's own */
 } lw_strike_list;
 
 lw_strike_list lw_strike_list_in(lw_memory *memory);

@@ -59,6 +59,14 @@ void lw_world_trace_to(lw_world *world, FILE *file) {
     world->trace.file = file;
 }
 
+void lw_world_reschedule(lw_world *world, uint64_t schedule) {
+    LW_ASSERT(world->hosts == NULL);
+    world->schedule = schedule;
+    if (schedule != 0) {
+        lw_network_dice(world->network)->chance = lw_chance_of(world->seed + schedule, schedule);
+    }
+}
+
 void lw_world_draw(lw_world *world, lw_page *page) {
     world->page = page;
     world->strikes.page = page;
@@ -252,7 +260,7 @@ static lw_host *add_host(lw_world *world, const char *name) {
     host->disk_factor = 1;
     host->dice = lw_dice_of(lw_chance_of(host->seed, 1), &world->faults, world->hits);
     lw_dice_follow(&host->dice, &world->strikes, host->name);
-    host->timing = lw_chance_of(host->seed, 2);
+    host->timing = lw_chance_of(host->seed + world->schedule, 2);
     host->disk =
         lw_disk_open(world->memory, lw_chance_of(host->seed, 3), &world->faults, world->hits);
     lw_dice_follow(lw_disk_dice(host->disk), &world->strikes, host->name);
@@ -392,6 +400,10 @@ void lw_host_pass(lw_host *host, const char *name) {
     }
     lw_world_at(world, world->agenda.now_ns + awaited->delay_ns, awaited->function,
                 awaited->argument);
+}
+
+uint64_t lw_host_paused_until(const lw_host *host) {
+    return host->paused_until_ns;
 }
 
 uint64_t lw_host_steps(const lw_host *host) {

@@ -43,6 +43,9 @@ struct lw_strikes *lw_world_strikes(lw_world *world);
 LW_MUST_USE bool lw_world_strike(lw_world *world, lw_fault fault, const char *place,
                                  uint64_t ordinal, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
+/* Everything that is no fault takes other times than the seed has: one schedule of many, before
+ * there are any hosts; 0: none other. */
+void lw_world_reschedule(lw_world *world, uint64_t schedule);
 /* Notes from now on what is drawn of the world (sim/page.h), which outlives it. */
 struct lw_page;
 void lw_world_draw(lw_world *world, struct lw_page *page);
@@ -101,6 +104,9 @@ void lw_host_crash(lw_host *host);
 void lw_host_kill(lw_host *host);
 /* Nothing of the host's processes runs for so long; its kernel does. */
 void lw_host_pause(lw_host *host, uint64_t duration_ns);
+
+/* Until when it is, or was. */
+uint64_t lw_host_paused_until(const lw_host *host);
 
 /* A step of a host is an operation by which it changes something outside its memory: a write, sync,
  * resize, open that may create, change of a name, or send. */

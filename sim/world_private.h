@@ -44,6 +44,7 @@ struct lw_host {
 struct lw_world {
     lw_memory *memory;
     uint64_t seed;
+    uint64_t schedule; /* 0: the seed's own */
     lw_faults faults;
     uint64_t hits[LW_FAULT_COUNT]; /* not yet counted as marks */
     lw_strikes strikes;
