@@ -8,10 +8,11 @@
 #include <inttypes.h>
 
 enum {
-    CONVERGE_MS = 60000, /* within which several nodes must come together */
-    RESUME_MS = 10000,   /* within which somebody's commit must come through after the faults */
-    LIVENESS_MS = 60000, /* within which every client must get on after the faults */
-    LIVENESS_TXNS = 5,   /* and by how many transactions */
+    CONVERGE_MS = 60000,     /* within which several nodes must come together after the faults, */
+    CONVERGE_MS_MIN = 20000, /* or after clients that took their time */
+    RESUME_MS = 10000,       /* within which somebody's commit must come through after the faults */
+    LIVENESS_MS = 60000,     /* within which every client must get on after the faults */
+    LIVENESS_TXNS = 5,       /* and by how many transactions */
     STOP_MS = 60000,
     FEW_CLIENTS = 6,
     MEGABYTE = 1024 * 1024,
@@ -290,7 +291,10 @@ static bool run_for(lw_sim_trial *it, uint64_t duration_ms) {
 /* All nodes must agree once nothing stands in the way any more, also about what they hold. */
 static void check_convergence(lw_sim_trial *it) {
     char why[LW_SIM_WHY_SIZE] = "";
-    uint64_t end = lw_world_now(it->world) + CONVERGE_MS * LW_SIM_NS_PER_MS;
+    uint64_t now = lw_world_now(it->world);
+    uint64_t end = healed_ns(it) + CONVERGE_MS * LW_SIM_NS_PER_MS;
+    end = end > now + CONVERGE_MS_MIN * LW_SIM_NS_PER_MS ? end
+                                                         : now + CONVERGE_MS_MIN * LW_SIM_NS_PER_MS;
     bool converged = false, reading = false;
     lw_sim_likeness likeness = LW_SIM_READING;
     while (!it->damaged && likeness < LW_SIM_ALIKE && lw_world_now(it->world) < end) {
