@@ -14,6 +14,7 @@
 enum {
     READ_ERROR_PAUSE_MAX_S = 60, /* doubling from a second on: a disk may fail only once */
     PACE_SIZE = 64 * 1024,       /* bytes merged between two looks at the pace */
+    DAWDLE_NS = 1000 * 1000,     /* in simulations, at one of them */
 };
 
 /* ---- one step -----------------------------------------------------------------------------------
@@ -29,6 +30,9 @@ LW_YIELDS static void keep_pace(lw_tree *tree, size_t *merged) {
         wait_ns = lw_pace_compaction(&store->pace, pressure, tree->need.work, *merged, now_ns);
     }
     *merged = 0;
+    if (LW_RARE(store->env, "store.compacts_slowly")) {
+        wait_ns += DAWDLE_NS;
+    }
     if (wait_ns > 0) {
         LW_MARK(store->env, "store.compaction_paced");
         (void)lw_env_wait(store->env, &store->stopping, now_ns + wait_ns);
@@ -356,7 +360,8 @@ static void note_unreadable(lw_tree *tree) {
  * back, they come first. */
 LW_YIELDS static void await_memory(lw_store *store) {
     while (store->flush_first != NULL && !store->flush_full && !lw_store_stopping(store) &&
-           lw_budget_room(store->budget) < store->budget->limit / 8) {
+           (lw_budget_room(store->budget) < store->budget->limit / 8 ||
+            LW_RARE(store->env, "store.flushes_first"))) {
         LW_MARK(store->env, "store.compaction_waits_for_memory");
         lw_store_wait(store, 0);
     }

@@ -20,6 +20,7 @@ enum {
     TABLE_SIZE_DEFAULT = 8 * 1024 * 1024,
     TABLE_SIZE_LEAST = 1024 * 1024, /* where there is little memory: ... */
     TABLE_SIZE_PART = 8,            /* ... this part of it, since a table's filter is made in it */
+    TABLE_SIZE_TINY = 8 * 1024,     /* when the simulator wants many of them */
     OPEN_MAX_DEFAULT = 512,         /* half of the usual limit of open files */
     RESERVE_SIZE_MAX_DEFAULT = 256 * 1024 * 1024,
 };
@@ -217,6 +218,9 @@ static lw_store *store_make(lw_env *env, const lw_store_options *options) {
         size_t most = store->options.memory_size / TABLE_SIZE_PART;
         most = most > TABLE_SIZE_LEAST ? most : TABLE_SIZE_LEAST;
         store->options.table_size = TABLE_SIZE_DEFAULT < most ? TABLE_SIZE_DEFAULT : most;
+        if (LW_RARE(env, "store.small_tables")) {
+            store->options.table_size = TABLE_SIZE_TINY;
+        }
     }
     store->number_step = LW_RARE(env, "store.few_numbers") ? 1 : NUMBERS_STEP;
     store->trees = lw_map_in(env->memory);

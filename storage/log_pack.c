@@ -88,7 +88,7 @@ static void count_bytes(lw_log *log, const lw_log_batch *batch, bool in) {
  * segment; or they are dropped where they are no fewer. */
 static void take_packed(lw_log_batch *batch) {
     lw_log *log = batch->log;
-    if (batch->packed_used == 0) {
+    if (batch->packed_used == 0 || LW_RARE(log->env, "log.packs_in_vain")) {
         LW_MARK(log->env, "log.batch_incompressible");
         log->pack_skip_next = log->pack_skip_next == 0 ? 1 : 2 * log->pack_skip_next;
         log->pack_skip_next = log->pack_skip_next < SKIPPED_MAX ? log->pack_skip_next : SKIPPED_MAX;

@@ -214,12 +214,14 @@ static void watch_memory(lw_tree *tree) {
 
 void lw_store_relieve_readers(lw_store *store) {
     const lw_budget *budget = store->budget;
-    if (budget->evicted - store->evicted < budget->limit / 2) {
+    if (budget->evicted - store->evicted < budget->limit / 2 &&
+        !LW_RARE(store->env, "store.relieves_early")) {
         return;
     }
     store->evicted = budget->evicted;
-    if (store->active_bytes >= budget->limit / 16 && !lw_store_stopping(store) &&
-        rotate_largest(store)) {
+    bool much = store->active_bytes >= budget->limit / 16 ||
+                (store->active_bytes > 0 && LW_RARE(store->env, "store.flushes_little"));
+    if (much && !lw_store_stopping(store) && rotate_largest(store)) {
         LW_MARK(store->env, "store.idle_memtable_flushed");
     }
 }

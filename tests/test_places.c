@@ -47,7 +47,7 @@ static void what_was_never_reached_is_told(void **state) {
     assert_int_equal(lw_coverage_missing(coverage, &text), before - 1);
     lw_buffer_append_u8(&text, 0);
     assert_null(strstr((const char *)text.data, "never reached: log.tail_cut\n"));
-    assert_non_null(strstr((const char *)text.data, "never reached: log.short\n"));
+    assert_non_null(strstr((const char *)text.data, "never reached: log.full\n"));
     lw_buffer_clear(&text);
     lw_coverage_print(coverage, true, &text);
     lw_buffer_append_u8(&text, 0);
