@@ -65,6 +65,26 @@ static void of_a_split_that_is_known_by_halves_the_child_is_preferred(void **sta
     assert_int_equal(holder(&directory, "z"), 2);
 }
 
+/* In whatever order what became of two shards is heard: nobody is sent to the one that ended. */
+static void what_became_part_of_another_is_covered_by_it(void **state) {
+    lw_directory_row rows[] = {row(1, 2, "", "m"), row(2, 2, "m", ""), row(2, 3, "m", ""),
+                               row(1, 4, "", ""),  row(1, 5, "", "p"), row(3, 5, "p", "")};
+    for (uint32_t order = 0; order < 720; order++) {
+        lw_directory directory = directory_in(*state);
+        uint32_t left[] = {0, 1, 2, 3, 4, 5}, count = 6, rest = order;
+        while (count > 0) {
+            uint32_t place = rest % count;
+            rest /= count;
+            (void)lw_directory_merge(&directory, &rows[left[place]]);
+            left[place] = left[--count];
+        }
+        assert_int_equal(holder(&directory, "a"), 1);
+        assert_int_equal(holder(&directory, "n"), 1);
+        assert_int_equal(holder(&directory, "z"), 3);
+        lw_directory_reset(&directory);
+    }
+}
+
 static void equal_epochs_with_different_content_are_an_alarm(void **state) {
     lw_directory directory = directory_in(*state);
     lw_directory_row one = row(1, 1, "", "m"), other = row(1, 1, "", "n"),
@@ -293,6 +313,7 @@ int main(void) {
 #define STORY(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
         STORY(a_key_is_looked_up),
+        STORY(what_became_part_of_another_is_covered_by_it),
         STORY(of_a_split_that_is_known_by_halves_the_child_is_preferred),
         STORY(equal_epochs_with_different_content_are_an_alarm),
         STORY(a_leader_of_a_later_term_stands),

@@ -309,6 +309,49 @@ static void a_request_to_split_arrives_as_it_was_sent(void **state) {
     assert_int_equal(lw_split_request_decode(lw_buffer_view(&body), &request), LW_INVALID_ARGUMENT);
 }
 
+static void a_merge_arrives_as_it_was_sent(void **state) {
+    (void)state;
+    lw_buffer body = lw_buffer_in(memory);
+    lw_merge_request request = {.right = 7, .if_idle = true};
+    lw_merge_request_encode(&request, &body);
+    assert_int_equal(body.size, 3);
+    assert_memory_equal(body.data, "\x92\x07\xc3", 3);
+    request = (lw_merge_request){0};
+    assert_int_equal(lw_merge_request_decode(lw_buffer_view(&body), &request), LW_OK);
+    assert_true(request.right == 7 && request.if_idle);
+    for (size_t size = 0; size < body.size; size++) {
+        assert_int_equal(lw_merge_request_decode(lw_view(body.data, size), &request),
+                         LW_INVALID_ARGUMENT);
+    }
+}
+
+static void what_became_of_a_merge_is_asked_and_told(void **state) {
+    (void)state;
+    lw_buffer body = lw_buffer_in(memory);
+    lw_merged_request request = {.right = 7, .left = 5, .range_version = 3, .start = lw_text("k")};
+    lw_merged_request_encode(&request, &body);
+    assert_int_equal(body.size, 7);
+    assert_memory_equal(body.data, "\x94\x07\x05\x03\xc4\x01k", 7);
+    request = (lw_merged_request){0};
+    assert_int_equal(lw_merged_request_decode(lw_buffer_view(&body), &request), LW_OK);
+    assert_true(request.right == 7 && request.left == 5 && request.range_version == 3 &&
+                lw_equal(request.start, lw_text("k")));
+    for (size_t size = 0; size < body.size; size++) {
+        assert_int_equal(lw_merged_request_decode(lw_view(body.data, size), &request),
+                         LW_INVALID_ARGUMENT);
+    }
+    lw_buffer_clear(&body);
+    lw_merged_request_encode(&(lw_merged_request){.left = 5}, &body);
+    assert_int_equal(lw_merged_request_decode(lw_buffer_view(&body), &request),
+                     LW_INVALID_ARGUMENT);
+    bool merged = false;
+    lw_buffer_clear(&body);
+    lw_merged_reply_encode(true, &body);
+    assert_int_equal(lw_merged_reply_decode(lw_buffer_view(&body), &merged), LW_OK);
+    assert_true(merged);
+    assert_int_equal(lw_merged_reply_decode(lw_view(NULL, 0), &merged), LW_INVALID_ARGUMENT);
+}
+
 static void a_change_of_replicas_arrives_as_it_was_sent(void **state) {
     (void)state;
     lw_buffer body = lw_buffer_in(memory);
@@ -370,6 +413,8 @@ int main(void) {
         cmocka_unit_test(a_shard_whose_range_is_empty_is_refused),
         cmocka_unit_test(shards_arrive_with_what_they_hold),
         cmocka_unit_test(a_request_to_split_arrives_as_it_was_sent),
+        cmocka_unit_test(a_merge_arrives_as_it_was_sent),
+        cmocka_unit_test(what_became_of_a_merge_is_asked_and_told),
         cmocka_unit_test(a_change_of_replicas_arrives_as_it_was_sent),
         cmocka_unit_test(a_transfer_arrives_as_it_was_sent),
     };
