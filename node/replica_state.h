@@ -16,7 +16,8 @@
  *   replica_locks.c     LOCKS, and what killing a transaction asks of a shard
  *   replica_explain.c   what a request that did not go through is told
  *   replica_split.c     SPLIT
- *   replica_merge.c     MERGE, MERGED
+ *   replica_merge.c     MERGE
+ *   replica_frozen.c    what that leaves in a shard; MERGED
  *   replica_load.c      which keys are asked for, for splitting by load
  *   replica_gc.c        what the collector of garbage asks
  *
@@ -387,7 +388,19 @@ LW_MUST_USE LW_YIELDS lw_status replica_split(replica_call *call, lw_bytes body,
  * The group is paused until then. */
 LW_MUST_USE lw_status replica_split_follow(lw_replica *replica, lw_bytes batch);
 
-/* ---- merging: replica_merge.c --------------------------------------------------------------- */
+/* ---- merging: replica_merge.c, replica_frozen.c ---------------------------------------------- */
+
+enum { REPLICA_NAME_SIZE = 32 };
+static const char replica_frozen_name[] = "frozen", replica_merge_name[] = "merge";
+void replica_absorbed_name(uint64_t right, char name[REPLICA_NAME_SIZE]);
+/* Puts a record of the shard that begins at `start`; and its descriptor. */
+void replica_put_record(lw_bytes start, const char *name, lw_bytes value, lw_buffer *batch);
+void replica_put_shard(const lw_shard_descriptor *shard, lw_buffer *batch);
+/* Whether the record is there that says so. */
+LW_MUST_USE LW_YIELDS lw_status replica_was_absorbed(lw_replica *replica,
+                                                     const lw_merged_request *asked, bool *merged);
+/* In simulations: lets others come between two steps more often than they would. */
+LW_YIELDS void replica_merge_dawdle(lw_replica *replica);
 
 LW_MUST_USE LW_YIELDS lw_status replica_merge_request(replica_call *call, lw_bytes body,
                                                       lw_buffer *reply);

@@ -133,7 +133,7 @@ void shards_await_merge(lw_shards *shards, uint64_t shard, uint32_t timeout_ms) 
 /* ---- the steps ------------------------------------------------------------------------------ */
 
 /* Step 3. */
-LW_YIELDS static lw_status bury(lw_shards *shards, const lw_replica *right, uint64_t into) {
+lw_status shards_bury_merged(lw_shards *shards, const lw_replica *right, uint64_t into) {
     lw_shard_descriptor shard;
     lw_replica_figures figures;
     lw_replica_descriptor(right, &shard);
@@ -183,7 +183,7 @@ LW_YIELDS static lw_status take_in(lw_shards *shards, lw_replica *left, lw_repli
     lw_replica_retire(right);
     lw_status status = lw_replica_prepare_take_over(left, right);
     if (status == LW_OK) {
-        status = bury(shards, right, id);
+        status = shards_bury_merged(shards, right, id);
     }
     if (LW_RARE(shards->env, "shards.slow_absorbing")) {
         lw_env_sleep(shards->env, FULL_PAUSE_MS * NS_PER_MS);
@@ -345,115 +345,6 @@ void shards_mend_merges(lw_shards *shards) {
     }
 }
 
-/* ---- snapshots from behind a merge ----------------------------------------------------------- */
-
-static bool begins_in(const lw_shard_descriptor *range, lw_bytes key) {
-    return lw_compare(range->start, key) <= 0 &&
-           (range->end.size == 0 || lw_compare(key, range->end) < 0);
-}
-
-static bool overlap(const lw_shard_descriptor *one, const lw_shard_descriptor *other) {
-    return (one->end.size == 0 || lw_compare(other->start, one->end) < 0) &&
-           (other->end.size == 0 || lw_compare(one->start, other->end) < 0);
-}
-
-/* Whether a shard, as it is known, has become part of what holds these keys now. */
-static bool is_part_of(const lw_shard_descriptor *shard, const lw_shard_descriptor *now) {
-    return shard->id != now->id && now->epoch.range_version > shard->epoch.range_version &&
-           begins_in(now, shard->start);
-}
-
-/* What speaks against a member beneath: it is not known to be part of what comes, or is about to be
- * gone or merged by itself. */
-static bool may_go(const shards_member *member, const lw_shard_descriptor *told) {
-    lw_shard_descriptor held;
-    if (member->replica == NULL) {
-        return member->absorbed && member->beneath == told->id;
-    }
-    lw_replica_descriptor(member->replica, &held);
-    return !member->waits && (!member->leaving || member->absorbed) && is_part_of(&held, told);
-}
-
-static bool is_beneath(const shards_member *member, const lw_shard_descriptor *told) {
-    lw_shard_descriptor held;
-    if (member->shard == told->id) {
-        return false;
-    }
-    if (member->replica == NULL) {
-        return member->beneath == told->id;
-    }
-    lw_replica_descriptor(member->replica, &held);
-    return overlap(&held, told);
-}
-
-static shards_member *find_beneath(const lw_shards *shards, const lw_shard_descriptor *told,
-                                   bool ended) {
-    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
-        for (lw_map_node *node = shards->by_id.buckets[index]; node != NULL; node = node->next) {
-            shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
-            if (is_beneath(member, told) && (member->replica == NULL) == ended) {
-                return member;
-            }
-        }
-    }
-    return NULL;
-}
-
-bool shards_beneath_may_go(const lw_shards *shards, const lw_shard_descriptor *told) {
-    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
-        for (const lw_map_node *node = shards->by_id.buckets[index]; node != NULL;
-             node = node->next) {
-            const shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
-            if (is_beneath(member, told) && !may_go(member, told)) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
-lw_status shards_end_beneath(lw_shards *shards, const lw_shard_descriptor *told) {
-    shards_member *member;
-    while ((member = find_beneath(shards, told, false)) != NULL) {
-        LW_MARK(shards->env, "shards.snapshot_covers_merged");
-        lw_replica *replica = member->replica;
-        member->leaving = member->absorbed = true;
-        member->beneath = told->id;
-        member->replica = NULL;
-        shards_unsort(shards, member);
-        lw_replica_retire(replica);
-        lw_status status = bury(shards, replica, told->id);
-        lw_replica_discard(replica);
-        LW_TRY(status);
-    }
-    return LW_OK;
-}
-
-uint32_t shards_ended_beneath(const lw_shards *shards, const lw_shard_descriptor *told,
-                              uint64_t *ids, uint32_t limit) {
-    uint32_t count = 0;
-    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
-        for (const lw_map_node *node = shards->by_id.buckets[index]; node != NULL;
-             node = node->next) {
-            const shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
-            if (member->replica == NULL && member->beneath == told->id && count < limit) {
-                ids[count++] = member->shard;
-            }
-        }
-    }
-    return count;
-}
-
-void shards_forget_beneath(lw_shards *shards, const uint64_t *ids, uint32_t count) {
-    for (uint32_t index = 0; index < count; index++) {
-        shards_member *member = shards_member_of(shards, ids[index]);
-        if (member != NULL && lw_store_tree(shards->options.store, ids[index]) == NULL) {
-            shards_forget(shards, member);
-            lw_log_release(shards->log, ids[index], UINT64_MAX - 1);
-        }
-    }
-}
-
 /* ---- replicas that nobody tells ---------------------------------------------------------------
  */
 
@@ -478,13 +369,13 @@ static bool neighbour_is_here(const lw_shards *shards, const lw_replica *replica
 LW_YIELDS static bool is_merged(lw_shards *shards, const lw_shard_descriptor *shard) {
     lw_shard_descriptor now = {0}, told = {0};
     if (!shards->others.locate(shards->options.argument, shard->start, &now) ||
-        !is_part_of(shard, &now) || now.leader == 0 || now.leader == shards->options.node) {
+        !shards_is_part_of(shard, &now) || now.leader == 0 || now.leader == shards->options.node) {
         return false;
     }
     uint64_t applied, id = now.id, node = now.leader;
     lw_buffer reply = lw_buffer_in(shards->env->memory);
     bool merged = shards_describe_by(shards, node, id, &reply, &told, &applied) == LW_OK &&
-                  is_part_of(shard, &told);
+                  shards_is_part_of(shard, &told);
     lw_buffer_reset(&reply);
     return merged;
 }

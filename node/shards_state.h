@@ -7,6 +7,7 @@
  *   shards_past.c  what is remembered of groups that have no tree here
  *   shards_split.c splits those that have grown
  *   shards_small.c  merges those that have little to do
+ *   shards_beneath.c  what is here of the keys of a snapshot
  *   shards_merge.c  what merging asks of more than one replica
  *   shards_repair.c  replicas that are damaged
  *   shards_judge.c  those that differ from the others
@@ -138,6 +139,16 @@ LW_YIELDS void shards_await_merge(lw_shards *shards, uint64_t shard, uint32_t ti
 /* What a crash left of merges; and what there is to do about it later. */
 LW_MUST_USE LW_YIELDS lw_status shards_finish_merges(lw_shards *shards, lw_log *log);
 void shards_mend_merges(lw_shards *shards);
+/* Makes durable that a replica, which is retired, is part of another shard. */
+LW_MUST_USE LW_YIELDS lw_status shards_bury_merged(lw_shards *shards, const lw_replica *right,
+                                                   uint64_t into);
+/* Whether a replica here has become part of another shard, and this node will not hear of it. */
+LW_YIELDS bool shards_is_orphan(lw_shards *shards, uint64_t id);
+
+/* ---- shards_beneath.c ----------------------------------------------------------------------- */
+
+/* Whether a shard, as it is known, has become part of what holds these keys now. */
+bool shards_is_part_of(const lw_shard_descriptor *shard, const lw_shard_descriptor *now);
 /* Whether all that is here of the keys of a snapshot has become part of its shard. */
 bool shards_beneath_may_go(const lw_shards *shards, const lw_shard_descriptor *told);
 /* Ends it; then says which trees are to go with the snapshot; then forgets those that did. */
@@ -146,8 +157,6 @@ LW_MUST_USE LW_YIELDS lw_status shards_end_beneath(lw_shards *shards,
 uint32_t shards_ended_beneath(const lw_shards *shards, const lw_shard_descriptor *told,
                               uint64_t *ids, uint32_t limit);
 void shards_forget_beneath(lw_shards *shards, const uint64_t *ids, uint32_t count);
-/* Whether a replica here has become part of another shard, and this node will not hear of it. */
-LW_YIELDS bool shards_is_orphan(lw_shards *shards, uint64_t id);
 
 /* ---- shards_ask.c --------------------------------------------------------------------------- */
 

@@ -270,7 +270,17 @@ static void all_have_to_know_story(lattice *in) {
 }
 static void all_have_to_know(void **state) {
     (void)state;
-    lattice_hold(all_have_to_know_story, "merge.before_all_froze");
+    char failure[256] = "";
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        lattice_tell(all_have_to_know_story, seed, NULL, failure);
+        if (failure[0] != 0) {
+            fail_msg("seed %d: not as expected: %s", (int)seed, failure);
+        }
+    }
+    for (uint64_t seed = 1; seed <= 60 && failure[0] == 0; seed++) {
+        lattice_tell(all_have_to_know_story, seed, "merge.before_all_froze", failure);
+    }
+    assert_true(failure[0] != 0);
 }
 
 /* Another node comes to lead what is frozen while the merge goes on, and is not heard of by who
