@@ -6,6 +6,11 @@
 /* ---- lists --------------------------------------------------------------------------------------
  */
 
+enum {
+    UNHEARD_MAX = 1024,   /* shards: what is beyond is healed by digests */
+    SILENT_INTERVALS = 2, /* without a heartbeat of anybody: nothing went through */
+};
+
 static void ids_add(lw_gossip *gossip, gossip_ids *ids, uint64_t id) {
     if (ids->count == ids->capacity) {
         ids->capacity = ids->capacity == 0 ? 8 : 2 * ids->capacity;
@@ -176,6 +181,7 @@ void lw_gossip_close(lw_gossip *gossip) {
     lw_free(memory, gossip->peers);
     lw_free(memory, gossip->news_nodes.ids);
     lw_free(memory, gossip->news_shards.ids);
+    lw_free(memory, gossip->unheard.ids);
     lw_free(memory, gossip->said);
     lw_free(memory, gossip->events);
     lw_free(memory, gossip);
@@ -203,8 +209,24 @@ static void say_news(lw_gossip *gossip) {
         }
     }
     gossip_page_close(&page);
+    for (uint32_t index = 0; index < gossip->news_shards.count; index++) {
+        if (gossip->unheard.count < UNHEARD_MAX) {
+            ids_add(gossip, &gossip->unheard, gossip->news_shards.ids[index]);
+        }
+    }
     gossip->news_nodes.count = gossip->news_shards.count = 0;
     gossip->news_ms = 0;
+}
+
+void gossip_hear_anybody(lw_gossip *gossip, uint64_t now_ms) {
+    bool silence = gossip->heard_ms != 0 &&
+                   now_ms - gossip->heard_ms > SILENT_INTERVALS * gossip_interval_ms(gossip);
+    for (uint32_t index = 0; silence && index < gossip->unheard.count; index++) {
+        ids_add(gossip, &gossip->news_shards, gossip->unheard.ids[index]);
+        news(gossip, now_ms);
+    }
+    gossip->unheard.count = 0;
+    gossip->heard_ms = now_ms;
 }
 
 static void judge(lw_gossip *gossip, gossip_peer *peer, uint64_t now_ms) {

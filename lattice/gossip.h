@@ -14,7 +14,8 @@
  * Everybody hears everybody's heartbeat. Whoever differs from a sender by digest, and has no more
  * than it by weight (a sum that rises with every change), asks it, one of them at a time, which of
  * its buckets differ, and is answered with what lies in those: for all to hear when it is little,
- * since others probably lack it too, else alone. Who has more is asked in its turn.
+ * since others probably lack it too, else alone. Who has more is asked in its turn. News of shards
+ * that were said while nobody was heard are said again, as they are then, once somebody is.
  *
  * Two planes, never mixed: silence on the bus makes a node *quiet*, a broken link makes it
  * *unlinked*, and after the grace *dead*. Neither is evidence for the other (hazards G7 and G8).

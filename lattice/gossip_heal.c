@@ -110,20 +110,48 @@ static void put_members(gossip_page *page, const uint64_t *wanted) {
     }
 }
 
-/* Begins somewhere else each time, so that what does not fit comes with the next answers. */
+/* The places of all shards in the directory, bucket after bucket: bucket b has those from begins[b]
+ * to begins[b + 1]. Freed with lw_free. */
+static uint32_t *sort_by_bucket(const lw_gossip *gossip,
+                                uint32_t begins[LW_DIRECTORY_BUCKETS + 1]) {
+    const lw_directory *directory = &gossip->directory;
+    uint32_t *places = lw_allocate(gossip->memory, (directory->count + 1) * sizeof(*places));
+    uint32_t filled[LW_DIRECTORY_BUCKETS] = {0};
+    lw_directory_row row;
+    memset(begins, 0, (LW_DIRECTORY_BUCKETS + 1) * sizeof(*begins));
+    for (uint32_t index = 0; index < directory->count; index++) {
+        lw_directory_at(directory, index, &row);
+        begins[lw_directory_bucket(row.shard.id) + 1]++;
+    }
+    for (uint32_t bucket = 0; bucket < LW_DIRECTORY_BUCKETS; bucket++) {
+        begins[bucket + 1] += begins[bucket];
+    }
+    for (uint32_t index = 0; index < directory->count; index++) {
+        lw_directory_at(directory, index, &row);
+        uint32_t bucket = lw_directory_bucket(row.shard.id);
+        places[begins[bucket] + filled[bucket]++] = index;
+    }
+    return places;
+}
+
+/* Whole buckets, as many as fit: those the asker has then, and asks for the others next. Parts of
+ * many buckets would leave all of them different, and come again from whoever is asked then. Begins
+ * behind the last one each time, so that what the asker does not take keeps nothing from it. */
 static void put_directory(gossip_page *page, const uint64_t *wanted) {
     lw_gossip *gossip = page->gossip;
-    const lw_directory *directory = &gossip->directory;
-    uint32_t begin = directory->count == 0 ? 0 : gossip->rotor % directory->count;
-    for (uint32_t step = 0; step < directory->count && page->pages < PAGES_MAX; step++) {
-        uint32_t index = (begin + step) % directory->count;
-        gossip->rotor = index + 1;
-        lw_directory_row row;
-        lw_directory_at(directory, index, &row);
-        if (wanted[lw_directory_bucket(row.shard.id)] != 0) {
+    uint32_t begins[LW_DIRECTORY_BUCKETS + 1];
+    uint32_t *places = sort_by_bucket(gossip, begins);
+    uint32_t first = gossip->rotor;
+    for (uint32_t step = 0; step < LW_DIRECTORY_BUCKETS && page->pages < PAGES_MAX; step++) {
+        uint32_t bucket = (first + step) % LW_DIRECTORY_BUCKETS;
+        gossip->rotor = (bucket + 1) % LW_DIRECTORY_BUCKETS;
+        for (uint32_t at = begins[bucket]; wanted[bucket] != 0 && at < begins[bucket + 1]; at++) {
+            lw_directory_row row;
+            lw_directory_at(&gossip->directory, places[at], &row);
             gossip_page_entry(page, &row);
         }
     }
+    lw_free(gossip->memory, places);
 }
 
 void gossip_answer(lw_gossip *gossip, uint64_t from, lw_bytes content, uint64_t now_ms) {

@@ -164,6 +164,7 @@ static void hear_heartbeat(lw_gossip *gossip, gossip_peer *peer, lw_bytes conten
     peer->known.load = beat.load;
     peer->known.loaded = true;
     peer->known.heard_ms = now_ms;
+    gossip_hear_anybody(gossip, now_ms);
     if (peer->known.quiet) {
         peer->known.quiet = false;
         gossip_tell_of(gossip, LW_GOSSIP_HEARD, peer);

@@ -53,13 +53,15 @@ struct lw_gossip {
 
     gossip_ids news_nodes, news_shards; /* to be said to all, at news_ms */
     uint64_t news_ms;
+    gossip_ids unheard;    /* shards of news said since anybody was heard: perhaps to nobody */
+    uint64_t heard_ms;     /* when anybody was heard last; 0: never */
     uint64_t beat_ms;      /* when to say the next heartbeat */
     uint64_t beat_sent_ms; /* what the last one said it was sent at */
     uint64_t judge_ms;     /* nobody is judged silent before: this node itself was away */
     uint64_t round;        /* heartbeats said */
     uint64_t stranger;     /* spoke, and has no record here; 0: none */
     uint64_t told_gone_ms; /* when one that is gone was last told so */
-    uint32_t rotor;        /* where the next long answer begins */
+    uint32_t rotor;        /* the bucket with which the next answer begins */
     bool copied, expelled; /* said once */
     uint64_t members_said_ms[LW_MEMBER_BUCKETS]; /* when a bucket was last answered to all */
     uint64_t directory_said_ms[LW_DIRECTORY_BUCKETS];
@@ -139,5 +141,7 @@ gossip_summary gossip_summary_of(const lw_gossip *gossip);
 void gossip_ask(lw_gossip *gossip, uint64_t now_ms);
 void gossip_answer(lw_gossip *gossip, uint64_t from, lw_bytes content, uint64_t now_ms);
 uint64_t gossip_interval_ms(const lw_gossip *gossip);
+/* Somebody was heard. After a silence of all, what was said into it is said again, as it is now. */
+void gossip_hear_anybody(lw_gossip *gossip, uint64_t now_ms);
 
 #endif

@@ -374,6 +374,67 @@ static void a_newcomer_learns_ten_thousand_shards(void **state) {
     gossip_world_close(world);
 }
 
+/* It asks another each time, and what they say is not the same again. */
+static void a_newcomer_hears_each_shard_about_once(void **state) {
+    (void)state;
+    enum { OLD = 12, SHARDS = 5000 };
+    gossip_world *world = gossip_world_open(OLD + 1, 3);
+    world->deaf[OLD] = true;
+    for (uint32_t pass = 0; pass < 2; pass++) {
+        for (uint32_t index = 1; index < OLD; index++) {
+            gossip_introduce(world, 0, index);
+        }
+    }
+    for (uint64_t shard = 1; shard <= SHARDS; shard++) {
+        gossip_put_shard(world, (uint32_t)(shard % OLD), shard, 1, 1);
+    }
+    gossip_run(world, 5000);
+    lw_buffer entries = lw_buffer_in(world->memory);
+    for (uint32_t index = 0; index < SHARDS; index++) {
+        lw_directory_row row;
+        lw_directory_at(lw_gossip_directory(world->nodes[0]), index, &row);
+        lw_directory_row_encode(&row, &entries);
+    }
+    world->deaf[OLD] = false;
+    gossip_introduce(world, 0, OLD);
+    assert_in_range(gossip_settle(world, 40), 1, 10);
+    lw_gossip_figures figures;
+    lw_gossip_figures_get(world->nodes[OLD], &figures);
+    assert_in_range(figures.bytes_received, entries.size, entries.size * 3 / 2);
+    lw_buffer_reset(&entries);
+    gossip_world_close(world);
+}
+
+/* Not asked for bucket by bucket: each says what nobody heard. */
+static void what_changed_while_the_bus_was_away_is_said_when_it_is_back(void **state) {
+    (void)state;
+    enum { NODES = 30, SHARDS = 3000, CHANGED = 30 };
+    gossip_world *world = gossip_world_open(NODES, 5);
+    for (uint32_t pass = 0; pass < 2; pass++) {
+        for (uint32_t index = 1; index < NODES; index++) {
+            gossip_introduce(world, 0, index);
+        }
+    }
+    for (uint64_t shard = 1; shard <= SHARDS; shard++) {
+        gossip_put_shard(world, (uint32_t)(shard % NODES), shard, 1, 1);
+    }
+    (void)gossip_settle(world, 20);
+    gossip_run(world, 1000);
+    memset(world->deaf, true, sizeof(world->deaf));
+    gossip_run(world, 5000);
+    for (uint64_t shard = 1; shard <= CHANGED; shard++) {
+        gossip_put_shard(world, (uint32_t)(shard % NODES), shard * 100, 2, 2);
+    }
+    gossip_run(world, 5000);
+    memset(world->deaf, false, sizeof(world->deaf));
+    lw_gossip_figures before, after;
+    lw_gossip_figures_get(world->nodes[3], &before);
+    assert_in_range(gossip_settle(world, 20), 1, 2);
+    lw_gossip_figures_get(world->nodes[3], &after);
+    assert_in_range(after.bytes_received - before.bytes_received, 1, 40000);
+    gossip_world_close(world);
+}
+
 /* ---- cures taken out ----------------------------------------------------------------------------
  */
 
@@ -519,6 +580,8 @@ int main(void) {
         cmocka_unit_test(a_bad_bus_only_takes_longer),
         cmocka_unit_test(all_is_healed_after_a_bus_that_lost_everything),
         cmocka_unit_test(a_newcomer_learns_ten_thousand_shards),
+        cmocka_unit_test(a_newcomer_hears_each_shard_about_once),
+        cmocka_unit_test(what_changed_while_the_bus_was_away_is_said_when_it_is_back),
         cmocka_unit_test(those_that_take_one_name_at_once_end_with_names_of_their_own),
         cmocka_unit_test(a_name_that_is_taken_is_refused_and_one_of_the_gone_is_not),
         cmocka_unit_test(planted_bugs_show),
