@@ -20,6 +20,7 @@
 #                   half an hour; BENCH_OPTIONS=--quick takes three minutes
 #   make bench-txn  transactions of a node against Redis, etcd and PostgreSQL: five minutes
 #   make bench-cluster  three nodes against three members of etcd: five minutes
+#   make scale      the lattice's machines with up to 300 nodes and 10,000 shards: docs/scale.svg
 #   make install    program, libraries, headers, manual page, completion: PREFIX=… DESTDIR=…
 #   make uninstall  takes them away again
 #   make deps       installs what builds and tests need (tests/install_packages.sh)
@@ -77,7 +78,8 @@ PROGRAM := $(B)/lathwork
 
 TESTS   := $(patsubst %.c,$(B)/%,$(wildcard tests/test_*.c))
 RECORDER := $(B)/tests/record_history
-BENCHES := $(B)/tests/bench_node $(B)/tests/bench_peers $(B)/tests/bench_engines $(B)/tests/bench_values $(B)/tests/bench_txn
+BENCHES := $(B)/tests/bench_node $(B)/tests/bench_peers $(B)/tests/bench_engines $(B)/tests/bench_values $(B)/tests/bench_txn \
+           $(B)/tests/bench_scale
 # The comparison of engines: the driver, and one file an engine. The others' files need their
 # packages, which nothing but `make bench` asks for.
 RIVALS  := rocksdb leveldb lmdb
@@ -160,6 +162,8 @@ $(BENCHES): $(B)/%: $(B)/%.o $(B)/all.a
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(BENCH_LIBS) $(LDLIBS)
 $(B)/tests/bench_engines: $(BENCH_PARTS) $(RIVALS:%=$(B)/tests/bench_%.o)
 $(B)/tests/bench_txn: $(BENCH_TXN_PARTS)
+# Signatures cost more than all else there, and tell nothing.
+$(B)/tests/bench_scale: private BENCH_LIBS := -Wl,--wrap=lw_identity_verify -lcmocka
 $(B)/tests/bench_engines: private BENCH_LIBS := $(RIVALS:%=-l%)
 
 $(REPLAYS): $(B)/tests/replay_%: $(B)/tests/fuzz_%.o $(B)/tests/replay.o $(B)/all.a
@@ -347,6 +351,11 @@ model: deps
 	$(again) VARIANT=debug build/debug/tests/test_store_model
 	@MODEL_OPERATIONS=$(MODEL_OPERATIONS) MODEL_SEED=$(MODEL_SEED) \
 	    build/debug/tests/test_store_model
+
+.PHONY: scale
+scale: deps
+	$(again) VARIANT=release build/release/tests/bench_scale
+	@build/release/tests/bench_scale docs/scale.svg
 
 bench:
 	@tests/install_packages.sh bench
