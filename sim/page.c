@@ -55,6 +55,7 @@ static lw_page_span *span_at(lw_page *page, uint64_t number) {
 
 static lw_page_span *add_span(lw_page *page, int8_t lane, lw_page_state state, uint64_t detail,
                               uint64_t number) {
+    LW_ASSERT(page->spans != NULL);
     lw_page_span *added = &page->spans[page->span_ring.count++ % page->span_ring.capacity];
     *added = (lw_page_span){.from_ns = *page->now_ns,
                             .detail = detail,
@@ -95,8 +96,11 @@ void lw_page_state_set(lw_page *page, const char *host, lw_page_state state, uin
 }
 
 void lw_page_ended(lw_page *page, const char *host) {
-    int8_t lane = page == NULL ? -1 : lw_page_lane_of(page, host);
-    for (uint32_t place = 0; page != NULL && place < page->open_count;) {
+    if (page == NULL) {
+        return;
+    }
+    int8_t lane = lw_page_lane_of(page, host);
+    for (uint32_t place = 0; place < page->open_count;) {
         const lw_page_span *span = span_at(page, page->open_spans[place]);
         if (span == NULL || (span->lane == lane && span->state != LW_PAGE_CUT)) {
             end_open(page, place);
@@ -107,7 +111,10 @@ void lw_page_ended(lw_page *page, const char *host) {
 }
 
 void lw_page_paused(lw_page *page, const char *host, uint64_t until_ns) {
-    int8_t lane = page == NULL ? -1 : lw_page_lane_of(page, host);
+    if (page == NULL) {
+        return;
+    }
+    int8_t lane = lw_page_lane_of(page, host);
     if (lane >= 0) {
         add_span(page, lane, LW_PAGE_PAUSED, 0, 0)->to_ns = until_ns;
     }
@@ -164,7 +171,10 @@ static int8_t lane_of_node(const lw_page *page, uint64_t node) {
 
 void lw_page_raft(lw_page *page, const char *host, uint64_t from, uint64_t to, bool sent,
                   lw_bytes bytes) {
-    int8_t lane = page == NULL ? -1 : lw_page_lane_of(page, host);
+    if (page == NULL) {
+        return;
+    }
+    int8_t lane = lw_page_lane_of(page, host);
     if (lane < 0) {
         return;
     }
@@ -200,8 +210,10 @@ void lw_page_raft(lw_page *page, const char *host, uint64_t from, uint64_t to, b
 
 void lw_page_came(lw_page *page, const char *from, const char *to, bool bus, uint64_t sent_ns,
                   size_t size) {
-    int8_t source = page == NULL ? -1 : lw_page_lane_of(page, from);
-    int8_t target = page == NULL ? -1 : lw_page_lane_of(page, to);
+    if (page == NULL) {
+        return;
+    }
+    int8_t source = lw_page_lane_of(page, from), target = lw_page_lane_of(page, to);
     if (source < 0 || target < 0) {
         return;
     }
@@ -223,7 +235,10 @@ void lw_page_came(lw_page *page, const char *from, const char *to, bool bus, uin
 /* ---- transactions and marks ----------------------------------------------------------------- */
 
 uint32_t lw_page_txn_begin(lw_page *page, const char *host, const char *kind, uint32_t process) {
-    int8_t lane = page == NULL ? -1 : lw_page_lane_of(page, host);
+    if (page == NULL) {
+        return 0;
+    }
+    int8_t lane = lw_page_lane_of(page, host);
     if (lane < 0) {
         return 0;
     }
