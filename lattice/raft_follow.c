@@ -214,7 +214,8 @@ static void append(lw_raft *raft, const lw_raft_message *message, lw_raft_write 
     }
     raft->verified = end > raft->verified ? end : raft->verified;
     bool silent = message->count == 0 && fall_silent(raft, message);
-    raft->acknowledge_due |= !news && !silent;
+    bool waits = news && !LW_RAFT_PLANTED(raft, LW_RAFT_BUG_UNPERSISTED_ENTRIES);
+    raft->acknowledge_due |= !waits && !silent;
 }
 
 void lw_raft_append_received(lw_raft *raft, const lw_raft_message *message, lw_raft_write *write) {

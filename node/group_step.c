@@ -8,6 +8,7 @@
 static void save(lw_group *group, const lw_raft_effect *effect) {
     group->term = effect->term;
     group->vote = effect->vote;
+    LW_MARK(group->env, "group.votes");
     if (LW_BUG(group->env, "group.vote_not_persisted")) {
         lw_raft_saved(group->raft, effect->term, effect->vote);
         return;

@@ -9,6 +9,7 @@ enum {
     COUNT_BITS = 7,    /* a place is passed up to so many times, as a power of two */
     LAG_MS_MAX = 3000, /* on a slow link */
     WRITE_NS = 200000, /* that a durable write takes */
+    WRITES_MAX = 4,    /* until power is lost under one */
     YEARS_MAX = 10,    /* that a wall clock is off */
 };
 
@@ -16,7 +17,7 @@ static const uint64_t timeouts_ms[] = {50, 100, 100, 200, 400, 1000};
 static const uint32_t drifts_ppm[] = {2000, 2000, 20000, 100000};
 static const uint32_t disk_factors[] = {1, 1, 5, 20};
 static const uint32_t weights[] = {0, 1, 1, 3};
-static const uint32_t percents[] = {0, 0, 40, 80};
+static const uint32_t percents[] = {0, 20, 40, 80};
 static const uint64_t places[] = {1, 4, 16, 16, 64};
 
 #define YEAR_MS             INT64_C(31557600000)
@@ -162,9 +163,12 @@ static void await_a_place(void *argument) {
     uint64_t stop_ms = draw_duration_ms(&now);
     uint64_t delay_ns = lw_chance_below(chance, WRITE_NS) * it->storm.disk_factor;
     bool writes = lw_chance_percent(chance, it->storm.write_percent);
+    bool votes = lw_chance_percent(chance, 30); /* ... of a vote */
+    uint64_t few = lw_chance_between(chance, 1, WRITES_MAX);
     if (writes) {
-        awaited.name = LW_PLACE_DURABLE_WRITE;
+        awaited.name = votes ? "group.votes" : LW_PLACE_DURABLE_WRITE;
         awaited.delay_ns = delay_ns;
+        awaited.count = few;
     } else if (stops && lw_sim_strikes(&now, LW_FAULT_STOPPED, "%s for %u ms", node->name,
                                        (unsigned)stop_ms)) {
         awaited.stop_ns = stop_ms * LW_SIM_NS_PER_MS;

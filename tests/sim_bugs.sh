@@ -56,11 +56,17 @@ if [ ! -s "$result" ]; then
         [ "$status" -ne 0 ] || break
         [ "$status" -ne 124 ] || continue
         found=$(grep -aoE 'seed[= ][0-9]+' "$report" | tail -n 1 | grep -oE '[0-9]+')
-        [ -n "$found" ] || { line="$bug $scenario 0 $(head -n 1 "$report")" && break; }
+        # It died without a word: then one seed after the other, until it does again.
+        while [ -z "$found" ] && [ "$seed" -lt "$end" ] && [ "$(date +%s)" -lt "$until" ]; do
+            (timeout 60 "$program" sim --once --no-shrink --scenario "$scenario" --seed "$seed" \
+                --bug "$bug" > /dev/null 2>&1) 2> /dev/null && seed=$((seed + 1)) || found=$seed
+        done
+        [ -n "$found" ] || { line="$bug $scenario 0 died of it" && break; }
         if timeout 60 "$program" sim --once --no-shrink --scenario "$scenario" --seed "$found" > /dev/null 2>&1
         then
-            line="$bug $scenario $((found - first + 1)) $(grep -a -m1 -A1 -E '^scenario |assert' \
-                "$report" | grep -av '^scenario' | head -n 1 | cut -c 1-110)"
+            words=$(grep -a -m1 -A1 -E '^scenario |assert' \
+                "$report" | grep -av '^scenario' | head -n 1 | cut -c 1-110)
+            line="$bug $scenario $((found - first + 1)) ${words:-dies}"
             break
         fi
         seed=$((found + 1))
