@@ -235,16 +235,19 @@ static void judge_service(const sight *it) {
     bool looked = it->past->seen + 1 == watch->looks;
     bool began = looked && it->past->seen_serving == 0 && figures.serving != 0;
     if (began && it->shard->served != 0 && it->shard->served < figures.serving &&
-        figures.marked < watch->given_before) {
+        figures.marked < it->past->given_idle) {
         broken(it, "read marks",
                "serves in term %" PRIu64 " as if nothing had been read above %" PRIu64
                ", and %" PRIu64 " had been given",
-               figures.serving, figures.marked, watch->given_before);
+               figures.serving, figures.marked, it->past->given_idle);
     }
     if (figures.serving > it->shard->served) {
         it->shard->served = figures.serving;
     }
     bool ended = looked && it->past->seen_serving != 0 && figures.serving == 0;
+    if (!it->figures.leading) {
+        it->past->given_idle = watch->given_before;
+    }
     it->past->seen = watch->looks;
     it->past->seen_serving = figures.serving;
     lw_lock_view lock;

@@ -39,6 +39,7 @@ typedef struct lw_sim_replica_past {
     uint64_t acknowledged, acknowledged_term; /* what its leader counts on, of that term */
     uint64_t voted_term, voted_for;           /* a vote that somebody counts on */
     uint64_t compared;                        /* up to which of what others know to be committed */
+    uint64_t given_idle;                      /* the highest timestamp when it did not lead */
     uint64_t seen;                            /* which look last found it, in a term it */
     uint64_t seen_serving;                    /* served in; 0: it did not */
 } lw_sim_replica_past;

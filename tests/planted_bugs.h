@@ -67,14 +67,14 @@
     X("raft.one_set_counted", "lattice-storm", 0)                   \
     X("raft.read_early", "lattice-storm", 0)                        \
     X("raft.read_unconfirmed", "lattice-storm", 0)                  \
-    X("raft.unpersisted_entries", "lattice-storm", 0)               \
+    X("raft.unpersisted_entries", "lattice-storm", 1)               \
     X("raft.unsaved_vote", "lattice-storm", 0)                      \
     X("raft.votes_after_restart", "lattice-storm", 0)               \
     X("raft.votes_freely", "lattice-storm", 0)                      \
     X("replica.forgets_what_it_forgot", "lattice-storm", 0)         \
     X("replica.intents_not_watched", "lattice-storm", 0)            \
     X("replica.leadership_unchecked", "lattice-storm", 0)           \
-    X("replica.lock_reads_in_the_past", "lattice-storm", 0)         \
+    X("replica.lock_reads_in_the_past", "lattice-storm", 1)         \
     X("replica.locks_outlive_leadership", "lattice-storm", 1)       \
     X("replica.marks_of_before", "lattice-storm", 1)                \
     X("replica.reads_unconfirmed", "lattice-storm", 0)              \
