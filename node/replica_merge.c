@@ -306,12 +306,12 @@ LW_YIELDS static lw_status merge_both(merging *work) {
 
 LW_YIELDS static lw_status merge(merging *work, const lw_merge_request *request) {
     LW_TRY(find_right(work, request));
+    LW_ASSERT(work->right != NULL);
     uint64_t shard = work->right->options.shard;
     lw_status status = lead_right(work);
     LW_TRY(status);
     LW_TRY(replica_reshape_begin(work->call));
     status = find_right(work, request); /* it may be another one by now */
-    LW_ASSERT(status != LW_OK || work->right != NULL);
     if (status == LW_OK && (work->right->options.shard != shard || work->right->merging)) {
         status = lw_fail(LW_UNAVAILABLE, "the shards changed meanwhile: ask again");
     }
