@@ -212,6 +212,9 @@ static inline lw_status lattice_handle(lattice_node *node, lattice_ask *ask, lw_
     switch ((int)request->kind) {
     case LW_MESSAGE_DESCRIBE:
         return lw_shards_describe(node->shards, request->body, reply);
+    case LW_MESSAGE_TIME:
+        lw_shards_time(node->shards, reply);
+        return LW_OK;
     case LW_MESSAGE_SNAPSHOT_OFFER:
     case LW_MESSAGE_SNAPSHOT_PIECE:
     case LW_MESSAGE_SNAPSHOT_END:
