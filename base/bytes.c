@@ -368,7 +368,7 @@ void *lw_reallocate(lw_memory *memory, void *pointer, size_t size) {
         return copy;
     }
     uint32_t class = spare_class(size);
-    if (class < SPARE_CLASSES && class > spare_class(old->size) && memory->spares[class] != NULL) {
+    if (class<SPARE_CLASSES &&class> spare_class(old->size) && memory->spares[class] != NULL) {
         void *grown = lw_allocate(memory, size); /* quicker than the heap */
         memcpy(grown, pointer, old->size);
         lw_free(memory, pointer);

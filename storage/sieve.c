@@ -42,7 +42,9 @@ static bool reaches(const lw_table_file *file, lw_bytes key, lw_bytes part) {
 }
 
 static const lw_version *newest_of(const lw_sieve *sieve) {
-    return sieve->newest != NULL ? *sieve->newest : sieve->version;
+    /* A tree that was dropped meanwhile has none any more, and what is written is thrown away. */
+    bool there = sieve->newest != NULL && *sieve->newest != NULL;
+    return there ? *sieve->newest : sieve->version;
 }
 
 static bool level_reaches(const lw_sieve *sieve, uint32_t level, lw_bytes key, lw_bytes part) {
