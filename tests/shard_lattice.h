@@ -219,9 +219,6 @@ static inline lw_status lattice_handle(lattice_node *node, lattice_ask *ask, lw_
     case LW_MESSAGE_SNAPSHOT_PIECE:
     case LW_MESSAGE_SNAPSHOT_END:
         return lw_snapshots_handle(node->snapshots, ask->from, request, reply);
-    case LW_MESSAGE_TIME:
-        lw_shards_time(node->shards, reply);
-        return LW_OK;
     case LW_MESSAGE_PIN:
     case LW_MESSAGE_UNPIN:
         return lw_gc_request(node->gc, request, ask->session, reply);
