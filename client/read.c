@@ -130,8 +130,13 @@ static int by_key(const void *a, const void *b) {
     return lw_compare((*first)->key, (*second)->key);
 }
 
+/* The one shard that is known need not be all there is: others may have been forgotten. */
+static bool one_shard_has_all(const lw_routes *routes) {
+    return routes->count == 1 && lw_shard_spans(&routes->shards[0], (lw_bytes){0}, (lw_bytes){0});
+}
+
 static void sort(gathering *in) {
-    if (!in->sorted && in->asked_count > 1 && in->txn->client->routes.count > 1) {
+    if (!in->sorted && in->asked_count > 1 && !one_shard_has_all(&in->txn->client->routes)) {
         qsort(in->asked, in->asked_count, sizeof(*in->asked), by_key);
         in->sorted = true;
     }
