@@ -56,7 +56,9 @@ _Noreturn static void child_main(const lw_run_options *given, bool other_heap, s
     mark_writer writer = {.to = answer};
     lw_run_result result;
     lw_scenario_run(&options, lw_memory_open(), write_mark, &writer, &result);
-    (void)fwrite(result.failures.data, 1, result.failures.size, answer);
+    if (result.failures.size > 0) {
+        (void)fwrite(result.failures.data, 1, result.failures.size, answer);
+    }
     both->failures_size = result.failures.size;
     both->mark_count = writer.count;
     both->result = result;
@@ -77,6 +79,9 @@ static void read_marks(FILE *answer, size_t count, lw_run_marks marks, void *arg
 }
 
 static void read_text(FILE *from, size_t size, lw_buffer *text) {
+    if (size == 0) {
+        return;
+    }
     size_t there = fread(lw_buffer_reserve(text, size), 1, size, from);
     text->size += there;
 }

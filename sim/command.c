@@ -337,7 +337,9 @@ static lw_exit run(lw_sim_tally *all) {
     lw_command_drain(all->command, &text, true);
     lw_buffer_clear(&text);
     bool complete = !all->list_marks || lw_coverage_missing(all->coverage, &text) == 0;
-    (void)fwrite(text.data, 1, text.size, stderr);
+    if (text.size > 0) {
+        (void)fwrite(text.data, 1, text.size, stderr);
+    }
     lw_buffer_reset(&text);
     return all->failed_runs > 0 || !complete ? LW_EXIT_NEGATIVE : LW_EXIT_DONE;
 }

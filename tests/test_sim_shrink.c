@@ -129,7 +129,10 @@ static void another_heap_gives_the_same_run(void **state) {
     bench other = set_up(NULL, "lattice-disk", 7);
     lw_child_run(&one.options, false, one.memory, NULL, NULL, &one.outcome);
     lw_child_run(&other.options, true, other.memory, NULL, NULL, &other.outcome);
-    assert_true(one.outcome.ended && other.outcome.ended);
+    if (!one.outcome.ended || !other.outcome.ended) {
+        const lw_buffer *report = one.outcome.ended ? &other.outcome.report : &one.outcome.report;
+        fail_msg("%.*s", (int)report->size, (const char *)report->data);
+    }
     assert_true(one.outcome.result.hash == other.outcome.result.hash);
     drop(&one);
     drop(&other);
