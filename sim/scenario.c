@@ -442,7 +442,9 @@ static void report_failure(const lw_sim_trial *it) {
         lw_user_report(it->user, to);
     } else if (to != NULL) {
         lw_world_report(it->world, to);
-        (void)fwrite(it->account.data, 1, it->account.size, to);
+        if (it->account.size > 0) {
+            (void)fwrite(it->account.data, 1, it->account.size, to);
+        }
     }
 }
 
