@@ -15,6 +15,7 @@
  *   command_locks.c   locks, and txn kill
  *   command_shards.c  shards, and split
  *   command_nodes.c   nodes, drain, leave
+ *   command_key.c     key
  *   command_lattice.c events, plan, move, transfer
  *   command_node.c    status, ping, config, version, and reaching a node
  *   command_bench.c   bench
@@ -315,6 +316,7 @@ lw_exit lw_command_split(lw_command *command);
 LW_YIELDS lw_exit lw_command_nodes(lw_command *command);
 LW_YIELDS lw_exit lw_command_drain_node(lw_command *command);
 LW_YIELDS lw_exit lw_command_leave(lw_command *command);
+LW_YIELDS lw_exit lw_command_key(lw_command *command);
 LW_YIELDS lw_exit lw_command_events(lw_command *command);
 LW_YIELDS lw_exit lw_command_plan(lw_command *command);
 LW_YIELDS lw_exit lw_command_move(lw_command *command);

@@ -36,6 +36,8 @@ static void take_row(void *argument, const lw_member_row *row) {
                              .linked_ms = row->linked_ms,
                              .load = row->load,
                              .lags = row->lags};
+    memcpy(taken->key_epochs, row->member.key_epochs, sizeof(taken->key_epochs));
+    taken->key_count = row->member.key_count;
     copy_text(taken->address, sizeof(taken->address), row->member.address);
     copy_text(taken->zone, sizeof(taken->zone), row->member.zone);
     copy_text(taken->label, sizeof(taken->label), row->label);

@@ -18,6 +18,7 @@ typedef struct lw_known_node {
     char zone[LW_MEMBER_ZONE_MAX + 1];
     char label[LW_MEMBER_LABEL_SIZE]; /* its name, or else its id */
     bool lags;
+    uint32_t key_epochs[LW_MEMBER_KEYS_MAX], key_count; /* as in its record */
 } lw_known_node;
 
 typedef struct lw_known_nodes {

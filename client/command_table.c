@@ -363,6 +363,20 @@ static const lw_command_spec commands[] = {
      "lathwork token --data d1 --expires 30m\n"
      "lathwork token --revoke token --addr 10.0.0.7:7871",
      NULL},
+    {"key", LW_GROUP_NODE, "[rotate]", 0, 1, REACH, "change the lattice's key",
+     "Links between nodes, tokens and the bus are protected by a key that all members have. rotate "
+     "makes another one: it goes to all members, each has both for a while, and when all use the "
+     "new one the old one is forgotten. Nothing stops meanwhile. All tokens made with the old key "
+     "are worth nothing then.\n\n"
+     "A member that is away is waited for, until it counts as dead (start --dead-after). When it "
+     "comes back later it is told so: start it with --join and a new token; it keeps its data. "
+     "Whoever is a member gets the new key: first take out who should not (leave --force).\n\n"
+     "Without an operand it prints which keys the members have, by their epochs:\n\n"
+     "  NAME  ADDRESS  EPOCH  ALSO\n\n"
+     "EPOCH is of the one in use, ALSO are those that are accepted besides.",
+     "lathwork key rotate\n"
+     "lathwork key --json | jq .changing",
+     lw_command_key},
     {"status", LW_GROUP_NODE, "", 0, 0, REACH, "say how the lattice is, and the node",
      "Prints how the lattice is, as the node sees it, then the node's own account of itself.\n\n"
      "healthy: every shard has all its replicas. degraded: some have lost some, or a node is not "

@@ -207,3 +207,22 @@ lw_status lw_operate_merge(lw_client *client, lw_bytes start, uint64_t right) {
     }
     return lw_client_leave(outer, status);
 }
+
+/* ---- keys ----------------------------------------------------------------------------------- */
+
+LW_YIELDS static lw_status rotate(lw_client *client, uint64_t *epoch) {
+    lw_bytes answer;
+    LW_TRY(ask(client, LW_MESSAGE_ROTATE, (lw_bytes){0}, (lw_bytes){0}, &answer));
+    lw_reader reader = lw_reader_of(answer);
+    uint64_t read = lw_read_u64(&reader);
+    if (!lw_reader_done(&reader)) {
+        return lw_fail(LW_INVALID_ARGUMENT, "the answer to a change of the key is not well-formed");
+    }
+    *epoch = read;
+    return LW_OK;
+}
+
+lw_status lw_operate_rotate(lw_client *client, uint64_t *epoch) {
+    lw_error *outer = lw_client_enter(client);
+    return lw_client_leave(outer, rotate(client, epoch));
+}

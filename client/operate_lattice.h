@@ -44,4 +44,7 @@ LW_MUST_USE LW_YIELDS lw_status
 lw_operate_revoke(lw_client *client, const lw_revoke_request *request,
                   void (*visit)(void *argument, uint64_t node, bool knows), void *argument);
 
+/* Has the lattice's key changed, to one of `*epoch`. Returns once the asked node has it. */
+LW_MUST_USE LW_YIELDS lw_status lw_operate_rotate(lw_client *client, uint64_t *epoch);
+
 #endif

@@ -328,6 +328,19 @@ void lw_gossip_set_state(lw_gossip *gossip, lw_member_state state, uint64_t now_
     }
 }
 
+void lw_gossip_set_keys(lw_gossip *gossip, const uint32_t *epochs, uint32_t count,
+                        uint64_t now_ms) {
+    LW_ASSERT(count > 0 && count <= LW_MEMBER_KEYS_MAX);
+    lw_member *self = &gossip->self;
+    if (self->state != LW_MEMBER_GONE &&
+        (self->key_count != count ||
+         memcmp(self->key_epochs, epochs, count * sizeof(*epochs)) != 0)) {
+        memcpy(self->key_epochs, epochs, count * sizeof(*epochs));
+        self->key_count = count;
+        sign_self(gossip, now_ms);
+    }
+}
+
 /* One that is free, like the one that is wanted. */
 static void take_free_name(lw_gossip *gossip, lw_bytes wanted, uint64_t now_ms) {
     char name[LW_MEMBER_NAME_MAX + 1];

@@ -140,6 +140,8 @@ void lw_gossip_set_state(lw_gossip *gossip, lw_member_state state, uint64_t now_
 /* Gives this node a name of its own; empty: one that is free, if it has none yet. LW_REFUSED if
  * another live member is called so. */
 LW_MUST_USE lw_status lw_gossip_set_name(lw_gossip *gossip, lw_bytes name, uint64_t now_ms);
+/* Which keys of the lattice this node has, the one in use first. */
+void lw_gossip_set_keys(lw_gossip *gossip, const uint32_t *epochs, uint32_t count, uint64_t now_ms);
 void lw_gossip_set_bus_address(lw_gossip *gossip, lw_bytes address, uint64_t now_ms);
 /* Takes a node out for ever, on behalf of an operator. LW_NOT_FOUND, or LW_REFUSED for this node
  * itself. */

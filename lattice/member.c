@@ -76,6 +76,25 @@ static bool read_parts(lw_bytes record, lw_bytes *content, lw_bytes *signature) 
            signature->size == LW_SIGNATURE_SIZE;
 }
 
+static void read_key_epochs(lw_reader *reader, lw_member *member) {
+    uint32_t count = lw_read_array(reader);
+    for (uint32_t index = 0; index < count && lw_reader_ok(reader); index++) {
+        uint32_t epoch = (uint32_t)lw_read_u64_max(reader, UINT32_MAX);
+        if (index < LW_MEMBER_KEYS_MAX) {
+            member->key_epochs[index] = epoch;
+            member->key_count = index + 1;
+        }
+    }
+}
+
+bool lw_member_has_key(const lw_member *member, uint32_t epoch) {
+    bool has = false;
+    for (uint32_t index = 0; index < member->key_count; index++) {
+        has = has || member->key_epochs[index] == epoch;
+    }
+    return has;
+}
+
 static lw_status read_signed(lw_bytes record, lw_bytes content, lw_bytes *cluster_id,
                              lw_member *member) {
     lw_reader reader = lw_reader_of(content);
@@ -97,11 +116,15 @@ static lw_status read_signed(lw_bytes record, lw_bytes content, lw_bytes *cluste
     read.bus_address = lw_read_text(&reader);
     read.zone = lw_read_text(&reader);
     read.capacity = lw_read_u64(&reader);
-    enum { NAME_FIELDS = LW_MEMBER_SIGNED_FIELDS - LW_MEMBER_NAMELESS_FIELDS };
+    enum { NAME_FIELDS = LW_MEMBER_KEYLESS_FIELDS - LW_MEMBER_NAMELESS_FIELDS };
     if (extra >= NAME_FIELDS) {
         read.name = lw_read_text(&reader);
         read.named = lw_read_u64(&reader);
         extra -= NAME_FIELDS;
+        if (extra > 0) {
+            read_key_epochs(&reader, &read);
+            extra--;
+        }
     }
     lw_read_skip(&reader, extra);
     if (!lw_reader_done(&reader) || cluster_id->size != LW_MEMBER_CLUSTER_SIZE ||

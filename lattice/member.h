@@ -8,7 +8,8 @@
  *   record  = [ signed bin, signature bin 64 ]
  *   signed  = [ version = 1, cluster id bin 16, node, incarnation, sequence, state,
  *               public key bin 32, address str, bus address str, zone str, capacity,
- *               name str, named ]     these two are not in records of before there were names
+ *               name str, named,      these two are not in records of before there were names
+ *               [ key epoch, … ] ]    nor these in those of before keys could be changed
  *   records = [ record bin, … ]                       a page
  *   NODES   = [ [ record bin, self, linked, heard ms, linked ms, load, label str, lags ], … ]
  *   load    = [ bytes, shards, leaders, reads, writes, receiving, disk full, [ lagging node, … ] ]
@@ -53,6 +54,7 @@ enum {
     LW_MEMBER_CLUSTER_SIZE = 16,
     LW_MEMBER_BUCKETS = 64, /* of digests */
     LW_LAGGING_MAX = 8,
+    LW_MEMBER_KEYS_MAX = 4,
 };
 
 typedef enum lw_member_state {
@@ -75,6 +77,9 @@ typedef struct lw_member {
     uint64_t capacity;                      /* bytes of storage it is meant for; 0: not said */
     lw_bytes name;                          /* empty: of before there were names */
     uint64_t named; /* one more than any that was known when it took the name */
+    uint32_t
+        key_epochs[LW_MEMBER_KEYS_MAX]; /* of the lattice's keys that it has; in use: the first */
+    uint32_t key_count;                 /* 0: it does not say */
 } lw_member;
 
 /* How a node fares, as it says with each heartbeat. */
@@ -95,6 +100,8 @@ typedef struct lw_member_load {
 const char *lw_member_state_name(lw_member_state state);
 /* Whether that may be a member's name. */
 bool lw_member_name_sound(lw_bytes name);
+/* Whether it has the lattice's key of that epoch. */
+bool lw_member_has_key(const lw_member *member, uint32_t epoch);
 /* Signs and appends a record. member->public_key is set from `identity`. */
 void lw_member_encode(lw_member *member, const uint8_t cluster_id[LW_MEMBER_CLUSTER_SIZE],
                       const lw_identity *identity, lw_buffer *record);

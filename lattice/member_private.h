@@ -9,7 +9,8 @@
 enum {
     LW_MEMBER_VERSION = 1,
     LW_MEMBER_RECORD_FIELDS = 2,
-    LW_MEMBER_SIGNED_FIELDS = 13,
+    LW_MEMBER_SIGNED_FIELDS = 14,
+    LW_MEMBER_KEYLESS_FIELDS = 13,  /* of before keys could be changed */
     LW_MEMBER_NAMELESS_FIELDS = 11, /* of before there were names */
 };
 

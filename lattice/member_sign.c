@@ -21,6 +21,10 @@ static void write_signed(const lw_member *member, const uint8_t cluster_id[LW_ME
     lw_write_u64(out, member->capacity);
     lw_write_text(out, member->name);
     lw_write_u64(out, member->named);
+    lw_write_array(out, member->key_count);
+    for (uint32_t index = 0; index < member->key_count; index++) {
+        lw_write_u64(out, member->key_epochs[index]);
+    }
 }
 
 /* Puts what a signature is of into `message`, which has room for it; its size. */

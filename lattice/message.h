@@ -80,6 +80,8 @@ typedef enum lw_message_kind {
     LW_MESSAGE_REVOKE = 65,  /* a token lets nobody in any more */
     LW_MESSAGE_REVOKED = 66, /* between nodes: which ones do not (lattice/revoked.h), both ways */
     LW_MESSAGE_TIME = 67,    /* between nodes: what time it is (node/shards_time.c) */
+    LW_MESSAGE_ROTATE = 68,  /* nothing → epoch: the lattice's key changes to one of that epoch */
+    LW_MESSAGE_KEYS = 69,    /* between nodes: a key of the lattice (node/lattice_keys.c) */
 } lw_message_kind;
 
 static inline bool lw_message_to_shard(lw_message_kind kind) {

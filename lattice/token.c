@@ -38,6 +38,10 @@ void lw_lattice_node_key(const lw_shared_key *lattice, uint8_t key[LW_SHARED_KEY
     derive(lattice, "lathwork links of nodes", key);
 }
 
+void lw_lattice_wrap_key(const lw_shared_key *lattice, uint8_t key[LW_SHARED_KEY_SIZE]) {
+    derive(lattice, "lathwork keys that follow", key);
+}
+
 static void find_secret(const lw_shared_key *lattice, lw_token *token) {
     uint8_t key[LW_SHARED_KEY_SIZE], claims[LW_TOKEN_CLAIMS_SIZE];
     derive(lattice, "lathwork tokens", key);

@@ -39,6 +39,9 @@ typedef struct lw_token {
 
 /* The key that two members of the lattice open a link with. */
 void lw_lattice_node_key(const lw_shared_key *lattice, uint8_t key[LW_SHARED_KEY_SIZE]);
+/* The key under which one key of the lattice travels to a member that lacks it, sealed, as that
+ * member knows this one. */
+void lw_lattice_wrap_key(const lw_shared_key *lattice, uint8_t key[LW_SHARED_KEY_SIZE]);
 /* Makes the token of these claims; `expires_ms` 0: it never expires. */
 void lw_token_make(const lw_shared_key *lattice, lw_token_role role, uint64_t id,
                    uint64_t expires_ms, lw_token *token);

@@ -130,6 +130,17 @@ static void bus_changed(void *argument) {
     lattice_settle(lattice);
 }
 
+/* Those who use the lattice's next key are on a bus of their own. */
+LW_YIELDS static void close_outdated_bus(lw_lattice *lattice) {
+    lw_bus *bus = lattice->bus;
+    lattice->bus_outdated = false;
+    lattice->bus = NULL;
+    lattice->bus_retry_ms = 0;
+    if (bus != NULL) {
+        lw_bus_close(bus);
+    }
+}
+
 LW_YIELDS static void open_bus(lw_lattice *lattice) {
     static const char purpose[] = "lathwork bus 1";
     const lw_node_identity *identity = lattice->options.identity;
@@ -335,6 +346,7 @@ static void look_after_shards(lw_lattice *lattice, uint64_t now_ms) {
     lattice_learn_time(lattice, now_ms);
     lattice_ask(lattice);
     lattice_greet_next(lattice, now_ms);
+    lattice_go_on_with_keys(lattice);
     leave(lattice, now_ms);
 }
 
@@ -353,6 +365,9 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
 
 /* One turn; when the next one is due. */
 LW_YIELDS static uint64_t turn(lw_lattice *lattice) {
+    if (lattice->bus_outdated) {
+        close_outdated_bus(lattice);
+    }
     uint64_t now_ms = lattice_now_ms(lattice);
     if (lattice->bus == NULL && lattice->options.open_bus != NULL &&
         now_ms >= lattice->bus_retry_ms) {
@@ -458,6 +473,7 @@ static lw_status open_gossip(lw_lattice *lattice, lw_bytes page) {
         LW_TRY(lw_gossip_learn(lattice->gossip, options->welcome, now_ms));
     }
     LW_TRY(lw_gossip_set_name(lattice->gossip, lw_text(options->name), now_ms));
+    lattice_say_keys(lattice);
     lattice->unsaved = lattice_company(lattice) > 0 || options->name[0] != '\0';
     return LW_OK;
 }
@@ -520,6 +536,7 @@ void lw_lattice_start(lw_lattice *lattice, lw_store *store, lw_shards *shards, l
     lattice->shards = shards;
     lattice->peers = peers;
     lattice_settle(lattice);
+    lattice_go_on_with_keys(lattice);
 }
 
 void lw_lattice_stop(lw_lattice *lattice) {

@@ -51,6 +51,9 @@ typedef struct lw_lattice_options {
     void *bus_argument;
     /* A newcomer: the records it was given by the member that took it in (lw_peers_welcome). */
     lw_bytes welcome;
+    /* The lattice's keys are these from now on: durable, and in `identity`, when this returns. */
+    LW_YIELDS lw_status (*set_keys)(void *argument, const lw_shared_key *used,
+                                    const lw_shared_key *others, uint32_t other_count);
     /* This node must stop: it has left the lattice, was taken out of it, or runs twice. Called
      * once. Must not suspend. */
     void (*ended)(void *argument, const lw_error *reason);
@@ -103,7 +106,7 @@ void lw_lattice_happened(lw_lattice *lattice, const char *name, uint64_t shard, 
 /* ---- requests ------------------------------------------------------------------------------- */
 
 /* Whether a request is one for lw_lattice_request: NODES, EVENTS, PLAN, DRAIN, LEAVE, TOKENS,
- * REVOKE, and, from other nodes only, MEMBERS and REVOKED. */
+ * REVOKE, ROTATE, and, from other nodes only, MEMBERS, REVOKED and KEYS. */
 bool lw_lattice_takes(lw_message_kind kind);
 /* Carries one out; `from` is the node that asks, 0 for a client. */
 LW_MUST_USE LW_YIELDS lw_status lw_lattice_request(lw_lattice *lattice, uint64_t from,

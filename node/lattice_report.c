@@ -188,7 +188,8 @@ LW_YIELDS static lw_status drain_or_leave(lw_lattice *lattice, uint64_t from,
 
 bool lw_lattice_takes(lw_message_kind kind) {
     return kind == LW_MESSAGE_NODES || (kind >= LW_MESSAGE_EVENTS && kind <= LW_MESSAGE_MEMBERS) ||
-           (kind >= LW_MESSAGE_TOKENS && kind <= LW_MESSAGE_REVOKED);
+           (kind >= LW_MESSAGE_TOKENS && kind <= LW_MESSAGE_REVOKED) || kind == LW_MESSAGE_ROTATE ||
+           kind == LW_MESSAGE_KEYS;
 }
 
 static lw_status between_nodes(uint64_t from) {
@@ -226,6 +227,11 @@ lw_status lw_lattice_request(lw_lattice *lattice, uint64_t from, const lw_reques
     case LW_MESSAGE_REVOKED:
         LW_TRY(between_nodes(from));
         return lattice_hear_revoked(lattice, request->body, reply);
+    case LW_MESSAGE_ROTATE:
+        return lattice_rotate(lattice, reply);
+    case LW_MESSAGE_KEYS:
+        LW_TRY(between_nodes(from));
+        return lattice_take_key(lattice, request->body);
     default:
         break;
     }

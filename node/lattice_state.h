@@ -6,6 +6,7 @@
  *   lattice_time.c     the oracle's time
  *   lattice_file.c     the file LATTICE
  *   lattice_trust.c    tokens that let nobody in any more
+ *   lattice_keys.c     changing the lattice's key
  *   lattice_ask.c      where shards are, while the bus does not tell
  *   lattice_place.c    load, placement, and its steps
  *   lattice_load.c     shards that are asked for too much
@@ -78,6 +79,11 @@ struct lw_lattice {
     lw_revoked revoked;
     lw_revoked_token made[LATTICE_TOKENS_MAX]; /* a ring of tokens */
     uint32_t made_count;
+
+    bool keys_job;     /* goes on with a change of keys */
+    bool setting_keys; /* is writing them */
+    lw_queue keys_set;
+    bool bus_outdated; /* it was opened with a key that is not in use any more */
 
     uint64_t greet_ms;     /* when to greet the next member */
     uint64_t greeted_node; /* the last one so */
@@ -163,6 +169,15 @@ LW_MUST_USE LW_YIELDS lw_status lattice_revoke(lw_lattice *lattice, lw_bytes bod
                                                lw_buffer *reply);
 LW_MUST_USE LW_YIELDS lw_status lattice_hear_revoked(lw_lattice *lattice, lw_bytes page,
                                                      lw_buffer *reply);
+
+/* ---- lattice_keys.c ------------------------------------------------------------------------- */
+
+/* Puts what keys this node has into its record. */
+void lattice_say_keys(lw_lattice *lattice);
+/* Does what a change of keys wants done next, if there is one. */
+void lattice_go_on_with_keys(lw_lattice *lattice);
+LW_MUST_USE LW_YIELDS lw_status lattice_take_key(lw_lattice *lattice, lw_bytes body);
+LW_MUST_USE LW_YIELDS lw_status lattice_rotate(lw_lattice *lattice, lw_buffer *reply);
 
 /* ---- lattice_ask.c -------------------------------------------------------------------------- */
 

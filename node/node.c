@@ -290,6 +290,14 @@ uint64_t lw_node_id(const lw_node *node) {
     return node->identity.node_id;
 }
 
+uint32_t lw_node_key_epoch(const lw_node *node) {
+    return node->identity.lattice.epoch;
+}
+
+bool lw_node_has_key(const lw_node *node, uint32_t epoch) {
+    return lw_identity_key(&node->identity, epoch) != NULL;
+}
+
 uint64_t lw_node_members_digest(const lw_node *node) {
     return lw_lattice_digest(node->lattice);
 }

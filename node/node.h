@@ -60,6 +60,10 @@ void lw_node_token(const lw_node *node, uint64_t lifetime_ms, char text[LW_NODE_
 uint64_t lw_node_id(const lw_node *node);
 struct lw_shards *lw_node_shards(const lw_node *node);
 uint64_t lw_node_members_digest(const lw_node *node);
+/* The lattice's key that it uses, by its epoch; and whether it has that of an epoch, used or not.
+ */
+uint32_t lw_node_key_epoch(const lw_node *node);
+bool lw_node_has_key(const lw_node *node, uint32_t epoch);
 bool lw_node_names_differ(const lw_node *node);
 /* Its account of itself, one JSON object, appended. */
 void lw_node_status_json(lw_node *node, lw_buffer *json);

@@ -95,6 +95,10 @@ static LW_YIELDS lw_status take_welcome(lw_node *node, const lw_peers_welcome *w
     if (node->identity.lattice.epoch == 0) {
         LW_TRY(lw_identity_adopt(node->env, node->options.directory, &welcome->lattice,
                                  &node->identity));
+    } else if (lw_identity_key(&node->identity, welcome->lattice.epoch) == NULL) {
+        LW_MARK(node->env, "node.came_back_by_token");
+        LW_TRY(lw_identity_set_keys(node->env, node->options.directory, &welcome->lattice, NULL, 0,
+                                    &node->identity));
     }
     lw_buffer_append(&node->welcome, lw_buffer_view(&welcome->members));
     return LW_OK;
@@ -148,6 +152,19 @@ static LW_YIELDS lw_status stay(const lw_node *node, bool alone) {
     return LW_OK;
 }
 
+/* Whether the lattice's key was changed while this member was away: its token is of a later one. */
+static bool was_left_behind(const lw_node *node) {
+    lw_token token;
+    const lw_shared_key *own = &node->identity.lattice;
+    bool behind = own->epoch != 0 && node->options.token != NULL &&
+                  lw_token_parse(lw_text(node->options.token), &token) == LW_OK &&
+                  memcmp(own->id, token.cluster_id, sizeof(own->id)) == 0 &&
+                  token.key_epoch > own->epoch &&
+                  lw_identity_key(&node->identity, token.key_epoch) == NULL;
+    lw_seal_wipe(&token, sizeof(token));
+    return behind;
+}
+
 lw_status node_join(lw_node *node) {
     bool belongs = node->identity.lattice.epoch != 0;
     bool founded = lw_identity_founded(&node->identity);
@@ -155,7 +172,7 @@ lw_status node_join(lw_node *node) {
         return LW_OK;
     }
     bool knows = lw_lattice_knows_others(node->env, node->options.directory);
-    if (belongs && (founded || knows)) {
+    if (belongs && (founded || knows) && !was_left_behind(node)) {
         return stay(node, founded && !knows);
     }
     lw_token token;

@@ -153,6 +153,13 @@ static void ended(void *argument, const lw_error *reason) {
     node_end(argument, "the node stops: it is no member of its lattice any more", reason);
 }
 
+LW_YIELDS static lw_status set_keys(void *argument, const lw_shared_key *used,
+                                    const lw_shared_key *others, uint32_t other_count) {
+    lw_node *node = argument;
+    return lw_identity_set_keys(node->env, node->options.directory, used, others, other_count,
+                                &node->identity);
+}
+
 lw_status node_open_lattice(lw_node *node) {
     lw_lattice_options options = {.env = node->env,
                                   .identity = &node->identity,
@@ -167,6 +174,7 @@ lw_status node_open_lattice(lw_node *node) {
                                   .open_bus = node->options.open_bus,
                                   .bus_argument = node->options.bus_argument,
                                   .welcome = lw_buffer_view(&node->welcome),
+                                  .set_keys = set_keys,
                                   .ended = ended,
                                   .argument = node};
     return lw_lattice_open(&options, &node->lattice);

@@ -337,8 +337,22 @@ lw_peers *lw_peers_open(lw_env *env, const lw_peers_options *options) {
     lw_env_entropy(env, &run, sizeof(run));
     lw_presence_init(&peers->presence, env, options->identity, options->identity->lattice.id, run,
                      options->address);
-    lw_lattice_node_key(&options->identity->lattice, peers->node_key);
     return peers;
+}
+
+void lw_peers_node_key(const lw_peers *peers, uint32_t epoch, uint8_t key[LW_SHARED_KEY_SIZE]) {
+    const lw_shared_key *lattice = lw_identity_key(peers->options.identity, epoch);
+    LW_ASSERT(lattice != NULL);
+    lw_lattice_node_key(lattice, key);
+}
+
+void lw_peers_end_old_links(lw_peers *peers) {
+    for (lw_incoming *one = peers->incomings; one != NULL; one = one->next) {
+        if (!one->stranger && lw_identity_key(peers->options.identity, one->key_epoch) == NULL) {
+            LW_MARK(peers->env, "peers.old_key_ended");
+            lw_wire_cut(&one->wire);
+        }
+    }
 }
 
 static void end_links(lw_peers *peers) {

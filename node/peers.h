@@ -89,6 +89,9 @@ void lw_peers_set(lw_peers *peers, uint64_t node, const char *address);
  * node is not linked they are dialled, until each has answered once. For nodes that all came to
  * other addresses. */
 void lw_peers_seek(lw_peers *peers, const char *addresses);
+/* The identity has fewer keys of the lattice than before: links of others that were made with one
+ * of those end, and are made again. */
+void lw_peers_end_old_links(lw_peers *peers);
 /* Forgets it, and ends its links in both directions. Callback `link` comes if it was up. */
 void lw_peers_remove(lw_peers *peers, uint64_t node);
 /* Whether our link to it is up now. */

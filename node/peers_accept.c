@@ -253,10 +253,18 @@ static lw_status check_node(lw_peers *peers, const lw_greeting *greeting) {
         return lw_fail(LW_REFUSED, "the two nodes belong to different lattices: a node joins "
                                    "another one with an empty folder");
     }
-    if (greeting->key_epoch != lattice->epoch) {
+    if (lw_identity_key(peers->options.identity, greeting->key_epoch) == NULL) {
         LW_MARK(peers->env, "peers.other_key_epoch");
-        return lw_fail(LW_REFUSED, "one node has the lattice's key of epoch %u, the other of %u",
-                       greeting->key_epoch, lattice->epoch);
+        return greeting->key_epoch < lattice->epoch
+                   ? lw_fail(
+                         LW_REFUSED,
+                         "the lattice's key was changed while this node was away, from epoch %u "
+                         "to %u: make a token at a member with lathwork token, and start this "
+                         "node with it and --join; it keeps its data",
+                         greeting->key_epoch, lattice->epoch)
+                   : lw_fail(LW_REFUSED,
+                             "one node has the lattice's key of epoch %u, the other of %u",
+                             greeting->key_epoch, lattice->epoch);
     }
     if (greeting->plain && !peers->plain && !LW_BUG(peers->env, "peers.plain_for_anyone")) {
         return lw_fail(LW_REFUSED, "this node wants its links encrypted: start both, or neither, "
@@ -298,7 +306,8 @@ LW_YIELDS static lw_status meet(lw_incoming *one, lw_greeting *greeting, lw_buff
     LW_TRY(lw_handshake_listen(&one->wire, deadline_ns, greeting, &size));
     if (greeting->kind == LW_GREETING_NODE) {
         LW_TRY(check_node(peers, greeting));
-        memcpy(psk, peers->node_key, sizeof(psk));
+        one->key_epoch = greeting->key_epoch;
+        lw_peers_node_key(peers, greeting->key_epoch, psk);
     } else {
         LW_TRY(check_newcomer(peers, greeting, psk));
     }

@@ -87,12 +87,27 @@ static void timer_fired(lw_op *op) {
 
 /* ---- dialling ----------------------------------------------------------------------------- */
 
-lw_greeting lw_peers_greeting(const lw_peers *peers, const char *address) {
+/* The key of a turn: that in use, then the highest of those below it, and so on around. */
+static uint32_t epoch_of_turn(const lw_node_identity *identity, uint32_t turn) {
+    uint32_t epoch = identity->lattice.epoch;
+    for (uint32_t step = turn % (identity->other_count + 1); step > 0; step--) {
+        uint32_t below = 0, highest = 0;
+        for (uint32_t index = 0; index < identity->other_count; index++) {
+            uint32_t other = identity->others[index].epoch;
+            below = other < epoch && other > below ? other : below;
+            highest = other > highest ? other : highest;
+        }
+        epoch = below != 0 ? below : highest;
+    }
+    return epoch;
+}
+
+lw_greeting lw_peers_greeting(const lw_peers *peers, const char *address, uint32_t turn) {
     lw_greeting greeting = {.protocol_min = LW_PEER_PROTOCOL_MIN,
                             .protocol_max = LW_PEER_PROTOCOL_MAX,
                             .kind = LW_GREETING_NODE,
                             .plain = peers->plain && lw_address_is_loopback(address),
-                            .key_epoch = peers->options.identity->lattice.epoch};
+                            .key_epoch = epoch_of_turn(peers->options.identity, turn)};
     memcpy(greeting.cluster_id, peers->presence.cluster_id, LW_SHARED_ID_SIZE);
     return greeting;
 }
@@ -125,11 +140,14 @@ lw_status lw_peers_wait_for_welcome(lw_peers *peers, lw_wire *wire, uint64_t dea
 LW_YIELDS static lw_status shake_hands(lw_peer *peer, lw_wire *wire) {
     lw_peers *peers = peer->peers;
     uint64_t deadline_ns = after_ms(peers->env, HANDSHAKE_TIMEOUT_MS);
-    lw_greeting greeting = lw_peers_greeting(peers, peer->address);
+    lw_greeting greeting = lw_peers_greeting(peers, peer->address, peer->key_turn);
     lw_buffer said = lw_buffer_in(peers->env->memory);
     lw_peer_card card = {0};
-    lw_status status = lw_handshake_begin(wire, &peers->presence, &greeting, peers->node_key,
-                                          deadline_ns, &said, &card);
+    uint8_t psk[LW_SHARED_KEY_SIZE];
+    lw_peers_node_key(peers, greeting.key_epoch, psk);
+    lw_status status =
+        lw_handshake_begin(wire, &peers->presence, &greeting, psk, deadline_ns, &said, &card);
+    lw_seal_wipe(psk, sizeof(psk));
     if (status == LW_OK) {
         status = judge(peer, wire, &card);
     }
@@ -295,6 +313,7 @@ LW_YIELDS static bool dial(lw_peer *peer) {
         return false;
     }
     status = link_over(peer, socket, address, &linked);
+    peer->key_turn = linked ? 0 : peer->key_turn + (status == LW_REFUSED);
     peer->peers->figures.refused += status == LW_REFUSED ? 1 : 0;
     return linked;
 }

@@ -23,6 +23,7 @@ typedef struct lw_incoming {
     lw_wire wire;
     lw_peer *peer; /* NULL: a stranger still */
     uint64_t run;
+    uint32_t key_epoch;   /* of the lattice's key that it was made with */
     bool stranger;        /* counted as one */
     uint32_t requests;    /* fibers that carry out a request of this connection */
     size_t request_bytes; /* which these hold */
@@ -36,6 +37,7 @@ struct lw_peer {
     lw_peers *peers;
     uint64_t id;
     char address[LW_ADDRESS_SIZE];
+    uint32_t key_turn; /* which of our keys is tried: it may have another one than we use */
     bool known;        /* to be linked */
     bool dialling;     /* its fiber runs */
     bool trying;       /* a link is being made: those who ask wait for it */
@@ -79,7 +81,6 @@ struct lw_peers {
     lw_env *env;
     lw_peers_options options; /* strings are copies */
     lw_presence presence;
-    uint8_t node_key[LW_SHARED_KEY_SIZE];
     lw_map by_id;
     lw_peer *first, *last;
     lw_incoming *incomings;
@@ -130,8 +131,11 @@ LW_YIELDS void lw_peer_main(void *peer);
 /* Something was sent on our link, or is expected from it: pings go until it is answered. */
 void lw_peer_expect(lw_peer *peer);
 
-/* How we greet whoever is there. */
-lw_greeting lw_peers_greeting(const lw_peers *peers, const char *address);
+/* How we greet whoever is there, with one of our keys: the one in use for `turn` 0, and those
+ * before it, then those behind it, for others. */
+lw_greeting lw_peers_greeting(const lw_peers *peers, const char *address, uint32_t turn);
+/* The key of links that follows from the lattice's of that epoch, which we have. Wipe it. */
+void lw_peers_node_key(const lw_peers *peers, uint32_t epoch, uint8_t key[LW_SHARED_KEY_SIZE]);
 /* The other side has shaken hands: whether it takes us. */
 LW_MUST_USE LW_YIELDS lw_status lw_peers_wait_for_welcome(lw_peers *peers, lw_wire *wire,
                                                           uint64_t deadline_ns);

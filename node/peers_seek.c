@@ -21,6 +21,7 @@ enum {
 struct lw_seek {
     lw_peers *peers;
     char address[LW_ADDRESS_SIZE];
+    uint32_t key_turn;
     lw_seek *next;
     lw_op connect;
     bool connecting;
@@ -50,14 +51,18 @@ static void note_found(lw_seek *seek, const lw_peer_card *card) {
 LW_YIELDS static lw_status meet(lw_seek *seek, lw_wire *wire, lw_buffer *said, lw_peer_card *card) {
     lw_peers *peers = seek->peers;
     uint64_t deadline_ns = lw_env_now(peers->env) + HANDSHAKE_MS * LW_PEERS_NS_PER_MS;
-    lw_greeting greeting = lw_peers_greeting(peers, seek->address);
+    lw_greeting greeting = lw_peers_greeting(peers, seek->address, seek->key_turn++);
     bool final = false;
-    LW_TRY(lw_handshake_begin(wire, &peers->presence, &greeting, peers->node_key, deadline_ns, said,
-                              card));
+    uint8_t psk[LW_SHARED_KEY_SIZE];
+    lw_peers_node_key(peers, greeting.key_epoch, psk);
+    lw_status status =
+        lw_handshake_begin(wire, &peers->presence, &greeting, psk, deadline_ns, said, card);
+    lw_seal_wipe(psk, sizeof(psk));
+    LW_TRY(status);
     if (card->node_id == peers->options.identity->node_id) {
         return LW_OK; /* the address is our own */
     }
-    lw_status status = lw_peers_judge(peers, card, &final);
+    status = lw_peers_judge(peers, card, &final);
     if (status == LW_REFUSED) {
         lw_peers_refuse(wire, final);
     }

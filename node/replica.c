@@ -252,6 +252,8 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
     case LW_MESSAGE_REVOKE:
     case LW_MESSAGE_REVOKED:
     case LW_MESSAGE_TIME:
+    case LW_MESSAGE_ROTATE:
+    case LW_MESSAGE_KEYS:
     case LW_MESSAGE_PING:
     case LW_MESSAGE_DESCRIBE:
     case LW_MESSAGE_SNAPSHOT_OFFER:

@@ -33,6 +33,7 @@ static const lw_shards *shards_at(const lw_sim_trial *it, uint32_t place) {
 static bool all_serve(const look *at) {
     const lw_sim_trial *it = at->run;
     uint64_t digest = 0;
+    uint32_t epoch = 0;
     const char *first = NULL;
     for (uint32_t place = 0; place < it->node_count; place++) {
         const lw_sim_member *node = &it->nodes[place];
@@ -49,7 +50,11 @@ static bool all_serve(const look *at) {
         if (!lw_node_names_differ(node->node)) {
             return no(at, "%s knows two members of one name, or one without", node->name);
         }
+        if (first != NULL && lw_node_key_epoch(node->node) != epoch) {
+            return no(at, "%s and %s use different keys of the lattice", first, node->name);
+        }
         digest = its;
+        epoch = lw_node_key_epoch(node->node);
         first = node->name;
     }
     return true;

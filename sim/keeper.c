@@ -82,6 +82,19 @@ static void judge_identity(lw_sim_member *member, lw_node *node) {
     memcpy(member->cluster, cluster, sizeof(cluster));
 }
 
+/* Of the latest key that any node uses: those of before are worth nothing once it was changed. */
+static void renew_token(lw_sim_trial *it) {
+    uint32_t best = 0;
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        const lw_sim_member *node = &it->nodes[place];
+        if (node->state == LW_SIM_SERVING && node->node != NULL &&
+            lw_node_key_epoch(node->node) > best) {
+            best = lw_node_key_epoch(node->node);
+            lw_node_token(node->node, 0, it->token);
+        }
+    }
+}
+
 LW_YIELDS static void node_main(void *argument) {
     process *self = argument;
     lw_sim_member *member = self->of;
@@ -102,7 +115,10 @@ LW_YIELDS static void node_main(void *argument) {
     if (it->node_count > 1) {
         options.open_bus = lw_sim_bus_open;
         bool founds = member == &it->nodes[0] && !member->replaced;
-        options.join = founds ? NULL : it->addresses;
+        if (it->key_changed) {
+            renew_token(it);
+        }
+        options.join = founds && !member->left_behind ? NULL : it->addresses;
         options.token = it->token;
     }
     lw_status status = lw_node_open(self->env, &options, &self->node);
@@ -112,6 +128,7 @@ LW_YIELDS static void node_main(void *argument) {
     if (status == LW_OK) {
         member->state = LW_SIM_SERVING;
         member->node = self->node;
+        member->left_behind = false;
         if (member == &it->nodes[0] && it->token[0] == 0) {
             lw_node_token(self->node, 0, it->token);
         }

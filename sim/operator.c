@@ -104,9 +104,17 @@ LW_YIELDS static void have_node_leave(operator_fiber *self) {
     }
 }
 
+LW_YIELDS static void change_key(operator_fiber *self) {
+    uint64_t epoch;
+    self->of->key_changed = true; /* whatever becomes of the request */
+    (void)!lw_operate_rotate(self->client, &epoch);
+}
+
 LW_YIELDS static void ask_something(operator_fiber *self) {
-    uint64_t choice = below(self->env, 20);
-    if (choice < 5) {
+    uint64_t choice = below(self->env, 21);
+    if (choice == 20) {
+        change_key(self);
+    } else if (choice < 5) {
         merge_shard(self);
     } else if (choice < 13) {
         move_shard(self);
@@ -140,8 +148,42 @@ LW_YIELDS static bool settle_node(operator_fiber *self, lw_sim_member *node) {
     return !node->drained;
 }
 
+/* Whether the lattice's key was changed without a node, so that none of the others knows it: then
+ * its log says what to do. */
+static bool is_left_behind(const lw_sim_trial *it, const lw_sim_member *node) {
+    if (node->state != LW_SIM_SERVING || node->node == NULL || node->out) {
+        return false;
+    }
+    uint32_t epoch = lw_node_key_epoch(node->node);
+    bool later = false;
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        const lw_sim_member *other = &it->nodes[index];
+        if (other == node || other->state != LW_SIM_SERVING || other->node == NULL) {
+            continue;
+        }
+        if (lw_node_has_key(other->node, epoch)) {
+            return false;
+        }
+        later = later || lw_node_key_epoch(other->node) > epoch;
+    }
+    return later;
+}
+
+/* It is started again, with a token. */
+static bool bring_back(lw_sim_trial *it) {
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        lw_sim_member *node = &it->nodes[index];
+        if (is_left_behind(it, node)) {
+            node->left_behind = true;
+            lw_sim_end_node(node, false);
+            return true;
+        }
+    }
+    return false;
+}
+
 LW_YIELDS static bool settle_all(operator_fiber *self) {
-    bool settled = true;
+    bool settled = !bring_back(self->of);
     for (uint32_t index = 0; index < self->of->node_count; index++) {
         settled = settle_node(self, &self->of->nodes[index]) && settled;
     }

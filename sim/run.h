@@ -45,6 +45,7 @@ typedef struct lw_sim_member {
     bool opening_failed;  /* it did not come up then */
     bool replaced;        /* its disk was lost: it comes as somebody new, also if it founded */
     uint64_t lost_id; /* who it was before; 0: its disk was not lost, or that one is taken out */
+    bool left_behind; /* the lattice's key was changed while it was away: it needs a token */
     bool drained;     /* was asked to hold nothing */
     bool drain_asked; /* ever */
     bool leaving;     /* was asked to go for ever, */
@@ -90,6 +91,7 @@ typedef struct lw_sim_trial {
     size_t memory_size;     /* of each node */
     uint32_t voters;        /* replicas of each shard */
     uint64_t dead_after_ms; /* see lw_node_options */
+    bool key_changed;       /* an operator has had the lattice's key changed: tokens die by that */
     lw_sim_storm storm;
     lw_arena storm_memory;
     lw_sim_watch watch;

@@ -23,21 +23,47 @@ enum {
     CHECKSUM_AT = KEY_AT + LW_SHARED_KEY_SIZE,
     FILE_SIZE = CHECKSUM_AT + 4,
     FOUNDER_AT = LW_SHARED_ID_SIZE - 8, /* in the lattice's id: the node id of its founder */
+    OTHER_SIZE = 4 + LW_SHARED_KEY_SIZE,
+    CHECKSUM_KEYS_AT = CHECKSUM_AT + LW_OTHER_KEYS_MAX * OTHER_SIZE,
+    FILE_SIZE_KEYS = CHECKSUM_KEYS_AT + 4,
     FORMAT_OLD = 2,
     FILE_SIZE_OLD = EXCHANGE_AT + 4,
 };
 static const char magic[4] = {'L', 'W', 'I', 'D'};
 
-static void encode(const lw_node_identity *identity, uint8_t bytes[FILE_SIZE]) {
+/* Returns the size. */
+static size_t encode(const lw_node_identity *identity, uint8_t bytes[FILE_SIZE_KEYS]) {
+    bool several = identity->other_count > 0;
+    size_t checksum_at = several ? CHECKSUM_KEYS_AT : CHECKSUM_AT;
+    memset(bytes, 0, FILE_SIZE_KEYS);
     memcpy(bytes, magic, sizeof(magic));
-    lw_put_u32(bytes + FORMAT_AT, LW_FOLDER_FORMAT);
+    lw_put_u32(bytes + FORMAT_AT, several ? LW_FOLDER_FORMAT_KEYS : LW_FOLDER_FORMAT);
     memcpy(bytes + LATTICE_AT, identity->lattice.id, LW_SHARED_ID_SIZE);
     memcpy(bytes + SEED_AT, identity->keys.seed, LW_SEED_SIZE);
     lw_put_u64(bytes + INCARNATION_AT, identity->incarnation);
     memcpy(bytes + EXCHANGE_AT, identity->exchange_secret, LW_EXCHANGE_SIZE);
     lw_put_u32(bytes + EPOCH_AT, identity->lattice.epoch);
     memcpy(bytes + KEY_AT, identity->lattice.key, LW_SHARED_KEY_SIZE);
-    lw_put_u32(bytes + CHECKSUM_AT, lw_crc32c(0, lw_view(bytes, CHECKSUM_AT)));
+    for (uint32_t index = 0; index < identity->other_count; index++) {
+        lw_put_u32(bytes + CHECKSUM_AT + index * OTHER_SIZE, identity->others[index].epoch);
+        memcpy(bytes + CHECKSUM_AT + index * OTHER_SIZE + 4, identity->others[index].key,
+               LW_SHARED_KEY_SIZE);
+    }
+    lw_put_u32(bytes + checksum_at, lw_crc32c(0, lw_view(bytes, checksum_at)));
+    return checksum_at + 4;
+}
+
+static void decode_others(const uint8_t *bytes, lw_node_identity *identity) {
+    for (uint32_t index = 0; index < LW_OTHER_KEYS_MAX; index++) {
+        const uint8_t *at = bytes + CHECKSUM_AT + index * OTHER_SIZE;
+        uint32_t epoch = lw_get_u32(at);
+        if (epoch != 0) {
+            lw_shared_key *other = &identity->others[identity->other_count++];
+            *other = identity->lattice;
+            other->epoch = epoch;
+            memcpy(other->key, at + 4, LW_SHARED_KEY_SIZE);
+        }
+    }
 }
 
 /* What follows from the seeds. */
@@ -52,11 +78,11 @@ static bool checksum_right(const uint8_t *bytes, size_t checksum_at) {
 }
 
 static lw_status refuse_format(const char *path, uint32_t format) {
-    if (format > LW_FOLDER_FORMAT) {
+    if (format > LW_FOLDER_FORMAT_KEYS) {
         return lw_fail(LW_REFUSED,
                        "%s has format %" PRIu32 ", this program knows formats up to %d: start the "
                        "newer version of Lathwork that wrote it",
-                       path, format, LW_FOLDER_FORMAT);
+                       path, format, LW_FOLDER_FORMAT_KEYS);
     }
     return lw_fail(LW_REFUSED,
                    "%s has format %" PRIu32 ", this program reads formats from %d on: dump the "
@@ -69,12 +95,12 @@ static lw_status decode(const uint8_t *bytes, size_t size, const char *path,
                         lw_node_identity *identity, bool *was_old) {
     bool ours = size >= LATTICE_AT && memcmp(bytes, magic, sizeof(magic)) == 0;
     uint32_t format = ours ? lw_get_u32(bytes + FORMAT_AT) : LW_FOLDER_FORMAT;
-    if (format != LW_FOLDER_FORMAT && format != FORMAT_OLD && format != 0) {
+    bool old = format == FORMAT_OLD, several = format == LW_FOLDER_FORMAT_KEYS;
+    if (format != LW_FOLDER_FORMAT && !old && !several && format != 0) {
         return refuse_format(path, format);
     }
-    bool old = format == FORMAT_OLD;
-    if (!ours || format == 0 || size != (old ? FILE_SIZE_OLD : FILE_SIZE) ||
-        !checksum_right(bytes, old ? EXCHANGE_AT : CHECKSUM_AT)) {
+    size_t checksum_at = old ? EXCHANGE_AT : several ? CHECKSUM_KEYS_AT : CHECKSUM_AT;
+    if (!ours || format == 0 || size != checksum_at + 4 || !checksum_right(bytes, checksum_at)) {
         return lw_fail(LW_CORRUPTION,
                        "%s is damaged: restore it from a backup, or remove this node from its "
                        "cluster and let it join again with an empty folder",
@@ -89,6 +115,9 @@ static lw_status decode(const uint8_t *bytes, size_t size, const char *path,
         identity->lattice.epoch = lw_get_u32(bytes + EPOCH_AT);
         memcpy(identity->lattice.key, bytes + KEY_AT, LW_SHARED_KEY_SIZE);
     }
+    if (several) {
+        decode_others(bytes, identity);
+    }
     return LW_OK;
 }
 
@@ -97,7 +126,7 @@ static LW_YIELDS lw_status read_file(lw_env *env, const char *path, lw_node_iden
                                      bool *was_old) {
     lw_handle file = LW_NO_HANDLE;
     LW_TRY(lw_file_open(env, path, LW_OPEN_READ_ONLY, &file));
-    uint8_t bytes[FILE_SIZE + 1]; /* one more, to notice a file that is too long */
+    uint8_t bytes[FILE_SIZE_KEYS + 1]; /* one more, to notice a file that is too long */
     size_t size = 0;
     lw_status status = lw_file_read(env, file, 0, bytes, sizeof(bytes), &size);
     lw_file_close(env, file);
@@ -127,9 +156,9 @@ static LW_YIELDS lw_status replace_file(lw_env *env, const char *directory, cons
                                         const lw_node_identity *identity) {
     char path_new[LW_PATH_SIZE];
     LW_TRY(lw_path_join(path_new, directory, "IDENTITY.new"));
-    uint8_t bytes[FILE_SIZE];
-    encode(identity, bytes);
-    lw_status status = write_new_file(env, path_new, lw_view(bytes, sizeof(bytes)));
+    uint8_t bytes[FILE_SIZE_KEYS];
+    size_t size = encode(identity, bytes);
+    lw_status status = write_new_file(env, path_new, lw_view(bytes, size));
     lw_seal_wipe(bytes, sizeof(bytes));
     LW_TRY(status);
     LW_TRY(lw_path_rename(env, path_new, path));
@@ -236,6 +265,41 @@ lw_status lw_identity_adopt(lw_env *env, const char *directory, const lw_shared_
     }
     lw_seal_wipe(&adopted, sizeof(adopted));
     return status;
+}
+
+lw_status lw_identity_set_keys(lw_env *env, const char *directory, const lw_shared_key *used,
+                               const lw_shared_key *others, uint32_t other_count,
+                               lw_node_identity *identity) {
+    LW_ASSERT(used->epoch > 0 && other_count <= LW_OTHER_KEYS_MAX);
+    LW_ASSERT(memcmp(used->id, identity->lattice.id, LW_SHARED_ID_SIZE) == 0);
+    char path[LW_PATH_SIZE];
+    LW_TRY(lw_path_join(path, directory, "IDENTITY"));
+    lw_node_identity changed = *identity;
+    changed.lattice = *used;
+    lw_seal_wipe(changed.others, sizeof(changed.others));
+    changed.other_count = other_count;
+    for (uint32_t index = 0; index < other_count; index++) {
+        changed.others[index] = others[index];
+    }
+    lw_status status =
+        LW_BUG(env, "identity.keys_unsaved") ? LW_OK : replace_file(env, directory, path, &changed);
+    if (status == LW_OK) {
+        *identity = changed;
+    }
+    lw_seal_wipe(&changed, sizeof(changed));
+    return status;
+}
+
+const lw_shared_key *lw_identity_key(const lw_node_identity *identity, uint32_t epoch) {
+    if (identity->lattice.epoch == epoch) {
+        return &identity->lattice;
+    }
+    for (uint32_t index = 0; index < identity->other_count; index++) {
+        if (identity->others[index].epoch == epoch) {
+            return &identity->others[index];
+        }
+    }
+    return NULL;
 }
 
 lw_status lw_identity_check(lw_env *env, const char *directory) {

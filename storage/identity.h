@@ -7,6 +7,9 @@
  * (Ed25519, secret) · incarnation u64 · exchange secret 32 bytes (X25519) · key epoch u32 · lattice
  * key 32 bytes · crc32c u32 of all before
  *
+ * Format 4, while the lattice's key is being changed: as above, but before the checksum three times
+ * (epoch u32 · key 32 bytes), of keys that count besides; epoch 0: none.
+ *
  * Format 2, which had neither exchange secret nor key, is read, and replaced by the start that
  * reads it. Key epoch 0: the folder was made for a node that is to join a lattice, and was not
  * taken in yet. Replaced as a whole: written beside, synced, renamed, directory synced. Mode 0600.
@@ -17,10 +20,17 @@
 #include "base/env.h"
 #include "base/seal.h"
 
-enum { LW_CLUSTER_ID_SIZE = LW_SHARED_ID_SIZE, LW_FOLDER_FORMAT = 3 };
+enum {
+    LW_CLUSTER_ID_SIZE = LW_SHARED_ID_SIZE,
+    LW_FOLDER_FORMAT = 3,
+    LW_FOLDER_FORMAT_KEYS = 4, /* with more than one key */
+    LW_OTHER_KEYS_MAX = 3,
+};
 
 typedef struct lw_node_identity {
-    lw_shared_key lattice; /* its id is the cluster's */
+    lw_shared_key lattice;                   /* the one in use; its id is the cluster's */
+    lw_shared_key others[LW_OTHER_KEYS_MAX]; /* that are accepted besides (node/lattice_keys.c) */
+    uint32_t other_count;
     lw_identity keys;
     uint8_t exchange_secret[LW_EXCHANGE_SIZE]; /* of links (lattice/noise.h) */
     uint8_t exchange_public[LW_EXCHANGE_SIZE];
@@ -43,6 +53,14 @@ LW_MUST_USE LW_YIELDS lw_status lw_identity_open_to_join(lw_env *env, const char
 LW_MUST_USE LW_YIELDS lw_status lw_identity_adopt(lw_env *env, const char *directory,
                                                   const lw_shared_key *lattice,
                                                   lw_node_identity *identity);
+/* The lattice's keys are these from now on: makes that durable, and puts them into `identity`. */
+LW_MUST_USE LW_YIELDS lw_status lw_identity_set_keys(lw_env *env, const char *directory,
+                                                     const lw_shared_key *used,
+                                                     const lw_shared_key *others,
+                                                     uint32_t other_count,
+                                                     lw_node_identity *identity);
+/* The key of an epoch; NULL: it has none. */
+const lw_shared_key *lw_identity_key(const lw_node_identity *identity, uint32_t epoch);
 /* Whether this node founded its lattice, and so has to make its first shard. */
 bool lw_identity_founded(const lw_node_identity *identity);
 /* Reads it without opening it: a node may be running. Wipe it. LW_NOT_FOUND if there is none, and

@@ -207,6 +207,28 @@ locks_over_nodes() {
     ok "none" $(($(wc -c <out) == 0)) "$(cat out)"
 }
 
+# The lattice's key is changed under way: everything goes on, and old tokens are worth nothing.
+key_changes() {
+    local epoch
+    lw token --data lattice/n2 >old-token
+    expect "keys" 0 -- lw key --json
+    json "all have the first" 'not j["changing"] and [n["epochs"] for n in j["nodes"]] == [[1]] * 3'
+    expect "the key is changed" 0 -- lw key rotate --json
+    epoch=$(sed 's/[^0-9]//g' out)
+    key_is() { lw key --json --addr "127.0.0.1:$port" >keys && python3 -c 'import json, sys; j = json.load(open("keys")); sys.exit(0 if not j["changing"] and all(n["epochs"] == [int(sys.argv[1])] for n in j["nodes"]) else 1)' "$1"; }
+    expect "a write meanwhile" 0 -- lw put greeting "under way"
+    await 20 key_is "$epoch"
+    ok "all have the new one, and no other" $((!$?)) "$(cat keys)"
+    is_healthy
+    ok "and are healthy" $((!$?)) "$(lw status | head -n 4)"
+    expect "an old token is worth nothing" 6 "the token is of key epoch 1" -- lw start --data d10 --bus none \
+        --listen "127.0.0.1:$((port + 9))" --join "127.0.0.1:$port" --token-file old-token
+    heard_again() { lw nodes --json --addr "127.0.0.1:$((port + 1))" >heard && python3 -c 'import json, sys; sys.exit(0 if all(n["self"] or n["state"] == "gone" or (n["heard_ms"] is not None and n["heard_ms"] < 1500) for n in json.load(open("heard"))["nodes"]) else 1)'; }
+    await 20 heard_again
+    ok "the bus is there again, under the new key" $((!$?)) "$(cat heard) $(lw events | tail -n 8)"
+    expect "what it is not" 2 "rotate" -- lw key turn
+}
+
 keys_from() { # ADDRESS COUNT
     for index in $(seq "$2"); do
         [ "$(lw get "key$index" --addr "$1")" = "value$index" ] || return 1
@@ -461,6 +483,7 @@ all_again
 join_refused
 one_joins_and_leaves
 locks_over_nodes
+key_changes
 folder_lost
 end INT
 dead_for_good

@@ -452,7 +452,7 @@ static void strangers_are_refused_in_words(void **state) {
     } cases[] = {
         {"different lattices", 1, 0, 0},
         {"does not know the lattice's key", 0, 1, 0},
-        {"epoch 1, the other of 2", 0, 0, 1},
+        {"was changed while this node was away, from epoch 1 to 2", 0, 0, 1},
     };
     for (size_t index = 0; index < sizeof(cases) / sizeof(cases[0]); index++) {
         lattice *in = open_quiet(1);
