@@ -295,12 +295,16 @@ static void check_convergence(lw_sim_trial *it) {
     uint64_t end = healed_ns(it) + CONVERGE_MS * LW_SIM_NS_PER_MS;
     end = end > now + CONVERGE_MS_MIN * LW_SIM_NS_PER_MS ? end
                                                          : now + CONVERGE_MS_MIN * LW_SIM_NS_PER_MS;
-    bool converged = false, reading = false;
+    bool came = false, converged = false, reading = false;
     lw_sim_likeness likeness = LW_SIM_READING;
     while (!it->damaged && likeness < LW_SIM_ALIKE && lw_world_now(it->world) < end) {
         if (!converged) {
             converged = lw_sim_converged(it, why);
             it->result->converged_ms = peace_ms(it);
+            if (converged && !came) { /* to compare replicas takes moments at which nothing moves */
+                came = true;
+                end = lw_world_now(it->world) + CONVERGE_MS * LW_SIM_NS_PER_MS;
+            }
         } else if (!reading) {
             lw_sim_compare_begin(it);
             reading = true;
