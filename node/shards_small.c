@@ -164,6 +164,9 @@ LW_YIELDS static void small_main(void *argument) {
         if (find_pair(shards, true) == 0) {
             lw_queue_wait(&shards->shrunk);
         }
+        if (stopping(shards)) {
+            break; /* woken for that: nobody wakes `stop` again */
+        }
         (void)lw_env_wait(shards->env, &shards->stop,
                           lw_env_now(shards->env) + pause_ms * NS_PER_MS);
         uint64_t now_ms = lw_env_now(shards->env) / NS_PER_MS;
