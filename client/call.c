@@ -302,8 +302,8 @@ static void take_reply(round *in, lw_call *call, lw_contact *contact, const lw_r
     if (reply->status == LW_BACKPRESSURE) {
         return;
     }
-    if (reply->status == LW_OK || reply->status == LW_CONFLICT) {
-        call->lost = false; /* these answers know what became of earlier attempts */
+    if (reply->status == LW_OK) {
+        call->lost = false; /* it knows what became of earlier attempts */
     }
     call->done = true;
     call->reply = *reply;

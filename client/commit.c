@@ -216,7 +216,7 @@ LW_YIELDS static void commit_now(lw_commit_job *job, lw_commit_event *event) {
             return;
         } else {
             lw_commit_send_window(job, 0, event);
-            lost = (lost && event->status != LW_OK && event->status != LW_CONFLICT) || event->lost;
+            lost = (lost && event->status != LW_OK && !event->denied) || event->lost;
             event->lost = lost;
         }
     } while (event->moved);

@@ -25,7 +25,8 @@ static const char *const action_names[] = {
 
 /* Answers: + all done; m done, with more to do; L lock in the way; N newer version; R rolled back;
  * T timeout, nothing happened; X lost; B backpressure; M moved; Y moved, and lost before; C done
- * with a classic lock; D committed already; A aborted. */
+ * with a classic lock; D committed already; A aborted; K a deadlock, found before anything was
+ * done; Z the same, when an earlier copy was lost. */
 static lw_commit_event answer_of(char letter) {
     lw_commit_event event = {0};
     switch (letter) {
@@ -35,6 +36,10 @@ static lw_commit_event answer_of(char letter) {
         return lw_commit_event_of(LW_CONFLICT, LW_OBSTACLE_NEWER, false, false);
     case 'R':
         return lw_commit_event_of(LW_CONFLICT, LW_OBSTACLE_ROLLED_BACK, false, false);
+    case 'K':
+        return lw_commit_event_of(LW_CONFLICT, LW_OBSTACLE_DEADLOCK, false, false);
+    case 'Z':
+        return lw_commit_event_of(LW_CONFLICT, LW_OBSTACLE_DEADLOCK, true, false);
     case 'T':
         return lw_commit_event_of(LW_TIMEOUT, 0, false, false);
     case 'X':
@@ -161,6 +166,18 @@ static void a_lost_answer_that_may_have_decided_is_asked_for(void **state) {
     expect(TWO_PHASES, "+++R", "prewrite, ts, validate, primary, rollback, done LW_CONFLICT");
 }
 
+static void a_deadlock_says_nothing_of_earlier_copies(void **state) {
+    (void)state;
+    expect(ONE_ROUND, "K", "now, done LW_CONFLICT");
+    expect(ONE_ROUND, "Z+", "now, ask, done LW_OK");
+    expect(ONE_ROUND, "ZA", "now, ask, done LW_CONFLICT");
+    expect(ASYNC, "++K", "propose, validate-apart, prewrite, rollback, done LW_CONFLICT");
+    expect(ASYNC, "++Z+", "propose, validate-apart, prewrite, ask, finish, done LW_OK");
+    expect(ASYNC, "++L+KA",
+           "propose, validate-apart, prewrite, resolve, prewrite, ask, rollback, done LW_CONFLICT");
+    expect(TWO_PHASES, "Z", "prewrite, rollback, done LW_CONFLICT");
+}
+
 static void after_the_decision_nothing_unmakes_the_commit(void **state) {
     (void)state;
     expect(TWO_PHASES, "++++X", "prewrite, ts, validate, primary, finish, done LW_OK");
@@ -190,13 +207,13 @@ static void a_lost_round_is_found_by_the_prewrite_of_what_moved(void **state) {
 
 static bool same(const lw_commit_event *a, const lw_commit_event *b) {
     return a->status == b->status && a->obstacle == b->obstacle && a->moved == b->moved &&
-           a->looked == b->looked && a->refused == b->refused && a->lost == b->lost &&
-           a->classic == b->classic && a->timestamp == b->timestamp;
+           a->looked == b->looked && a->denied == b->denied && a->refused == b->refused &&
+           a->lost == b->lost && a->classic == b->classic && a->timestamp == b->timestamp;
 }
 
 static void answers_merge_in_any_order(void **state) {
     (void)state;
-    static const char alphabet[] = "+LNRTXBMYCD";
+    static const char alphabet[] = "+LNRTXBMYCDKZ";
     enum { LETTERS = sizeof(alphabet) - 1 };
     for (int number = 0; number < LETTERS * LETTERS * LETTERS; number++) {
         lw_commit_event one = answer_of(alphabet[number % LETTERS]);
@@ -269,8 +286,8 @@ static lw_commit_event lost(bool moved) {
 }
 
 static lw_commit_event answer_now(chooser *chance, truth *world) {
-    int choice = choose(chance, 8);
-    bool executes = choice == 0 || choice == 1 || choice == 2;
+    int choice = choose(chance, 10);
+    bool executes = choice == 0 || choice == 1 || choice == 2 || choice == 8;
     if (executes && !world->aborted) {
         world->committed = world->by_record = true;
     }
@@ -287,6 +304,10 @@ static lw_commit_event answer_now(chooser *chance, truth *world) {
         return answer_of('M');
     case 6:
         return answer_of('B');
+    case 8:
+        return answer_of('Z');
+    case 9:
+        return answer_of('K');
     default:
         break;
     }
@@ -301,8 +322,8 @@ static lw_commit_event answer_now(chooser *chance, truth *world) {
 /* One request of a prewrite. */
 static lw_commit_event answer_part(chooser *chance, truth *world, int shard, uint64_t proposed) {
     lock_kind *lock = &world->locks[shard];
-    int choice = choose(chance, 8);
-    bool executes = choice <= 3;
+    int choice = choose(chance, 10);
+    bool executes = choice <= 3 || choice == 8;
     if (choice == 4 || choice == 5) {
         return choice == 4 ? lost(false) : answer_of('T');
     }
@@ -318,6 +339,9 @@ static lw_commit_event answer_part(chooser *chance, truth *world, int shard, uin
     }
     if (choice == 2 || choice == 3) {
         return lost(false);
+    }
+    if (choice >= 8) {
+        return answer_of("ZK"[choice - 8]);
     }
     if (world->aborted) {
         return answer_of('R');
@@ -461,6 +485,7 @@ int main(void) {
         cmocka_unit_test(two_phases_lock_all_draw_validate_decide_and_finish),
         cmocka_unit_test(what_was_prewritten_is_rolled_back),
         cmocka_unit_test(a_lost_answer_that_may_have_decided_is_asked_for),
+        cmocka_unit_test(a_deadlock_says_nothing_of_earlier_copies),
         cmocka_unit_test(after_the_decision_nothing_unmakes_the_commit),
         cmocka_unit_test(keys_that_moved_apart_are_committed_otherwise),
         cmocka_unit_test(a_lost_round_is_found_by_the_prewrite_of_what_moved),

@@ -127,23 +127,22 @@ static bool may_be_all_locked(const lw_commit_machine *commit, const lw_commit_e
 
 /* Learns from the answers of this phase what became of requests whose own answers were lost. */
 static void weigh(lw_commit_machine *commit, const lw_commit_event *event) {
-    bool conflict = event->status == LW_CONFLICT;
     switch (commit->phase) {
-    case LW_COMMIT_PHASE_NOW: /* a conflict is said by who looked for our own record first */
-        commit->lost_now = (commit->lost_now || event->lost) && !conflict;
+    case LW_COMMIT_PHASE_NOW:
+        commit->lost_now = (commit->lost_now || event->lost) && !event->denied;
         break;
     case LW_COMMIT_PHASE_PREWRITE:
         /* Whoever locks or refuses a key has looked for a record of the one round there. */
         commit->lost_now = commit->lost_now && !event->looked;
         /* A key that is in conflict is not locked, and one with a classic lock never will be. */
         commit->undetermined = (commit->undetermined || may_be_all_locked(commit, event)) &&
-                               !conflict && !event->classic;
+                               !event->denied && !event->classic;
         commit->prewritten = true;
         commit->again = commit->again || event->status != LW_OK;
         commit->proposed = event->classic ? 0 : commit->proposed;
         break;
     case LW_COMMIT_PHASE_PRIMARY:
-        commit->undetermined = (commit->undetermined || event->lost) && !conflict;
+        commit->undetermined = (commit->undetermined || event->lost) && !event->denied;
         break;
     case LW_COMMIT_PHASE_PROPOSAL:
     case LW_COMMIT_PHASE_VALIDATE_APART:
@@ -214,10 +213,16 @@ void lw_commit_machine_step(lw_commit_machine *commit, const lw_commit_event *ev
 
 lw_commit_event lw_commit_event_of(lw_status status, lw_obstacle_kind obstacle, bool lost,
                                    bool moved) {
+    bool conflict = status == LW_CONFLICT;
+    /* These are said to who waits for a lock, before anything is looked at. */
+    bool unseen = obstacle == LW_OBSTACLE_DEADLOCK || obstacle == LW_OBSTACLE_KILLED;
+    bool denied = conflict && !unseen;
+    lost = lost && status != LW_OK && !denied; /* these know what became of earlier copies */
     return (lw_commit_event){.status = status,
-                             .obstacle = status == LW_CONFLICT ? obstacle : 0,
+                             .obstacle = conflict ? obstacle : 0,
                              .moved = moved,
-                             .looked = status == LW_OK || status == LW_CONFLICT,
+                             .looked = status == LW_OK || denied,
+                             .denied = denied,
                              .refused = status != LW_OK && !lost,
                              .lost = lost};
 }
@@ -248,6 +253,7 @@ void lw_commit_event_merge(lw_commit_event *into, const lw_commit_event *one) {
     }
     into->moved = into->moved || one->moved;
     into->looked = into->looked || one->looked;
+    into->denied = into->denied || one->denied;
     into->refused = into->refused || one->refused;
     into->lost = into->lost || one->lost;
     into->classic = into->classic || one->classic;

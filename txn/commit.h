@@ -22,7 +22,9 @@
  *     that it is.
  * C2. Once a request that may decide was sent and its answer lost, the outcome stays undetermined
  *     until a definite answer comes; no later failure clears it (hazard T9). With a proposed
- *     timestamp every prewrite may decide that could be the last missing.
+ *     timestamp every prewrite may decide that could be the last missing. A conflict is definite
+ *     from who looked for what an earlier copy of the request had left: not one that comes of
+ *     waiting for a lock before that.
  * C3. Secondaries are committed only after the transaction was (hazard T1).
  * C4. What was prewritten is rolled back when the outcome is that nothing was committed.
  * C5. What is read is validated up to the commit timestamp before the transaction can be committed
@@ -95,6 +97,7 @@ typedef struct lw_commit_event {
     lw_obstacle_kind obstacle; /* with LW_CONFLICT */
     bool moved;   /* some keys that were to go together lie in several shards; done otherwise */
     bool looked;  /* some answer came from who first looked for what this transaction left there */
+    bool denied;  /* ... and found that a key is neither locked nor committed */
     bool refused; /* some request certainly did nothing */
     bool lost;    /* some request may have been carried out, though no answer says so */
     bool classic; /* of PREWRITE with a proposed timestamp: some lock is not granted with it */

@@ -189,11 +189,34 @@ LW_YIELDS static lw_status validate_reads(const prewriting *job) {
     return lw_evaluate_validate(job->evaluation, &reads);
 }
 
+/* What was read may be locked or newer by now if it was committed long ago. */
+LW_YIELDS static lw_status find_committed(prewriting *job, lw_status conflict) {
+    lw_evaluation *evaluation = job->evaluation;
+    lw_account account;
+    lw_error reason = *lw_error_slot();
+    LW_TRY(take_account(job, &job->request->mutations[0], &account));
+    if (account.committed == 0) {
+        *lw_error_slot() = reason;
+        return conflict;
+    }
+    LW_MARK(evaluation->env, "txn.prewrite_after_commit");
+    evaluation->obstacle = (lw_obstacle){0};
+    *job->reply = (lw_prewrite_reply){.committed = account.committed};
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status begin(prewriting *job) {
+    *job->reply = (lw_prewrite_reply){.asynchronous = job->request->commit_timestamp != 0};
+    lw_status status = validate_reads(job);
+    return status == LW_CONFLICT && job->request->mutation_count > 0 ? find_committed(job, status)
+                                                                     : status;
+}
+
 LW_YIELDS static lw_status go_on(prewriting *job, uint32_t *position) {
     const lw_prewrite_request *request = job->request;
     if (*position == 0) {
-        *job->reply = (lw_prewrite_reply){.asynchronous = request->commit_timestamp != 0};
-        LW_TRY(validate_reads(job));
+        LW_TRY(begin(job));
+        *position = job->reply->committed != 0 ? request->mutation_count : 0;
     }
     while (*position < request->mutation_count && !evaluation_batch_full(job->evaluation)) {
         LW_TRY(prewrite_one(job, &request->mutations[*position]));
