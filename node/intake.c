@@ -30,6 +30,7 @@ void lw_intake_force(lw_intake *intake, size_t size) {
 static void leave(lw_intake *intake, const lw_intake_waiter *waiter) {
     lw_intake_waiter *before = NULL;
     for (lw_intake_waiter *each = intake->first; each != waiter; each = each->next) {
+        LW_ASSERT(each != NULL);
         before = each;
     }
     *(before != NULL ? &before->next : &intake->first) = waiter->next;

@@ -8,7 +8,8 @@ extern const lw_place section_begin[] __asm__("__start_lw_places") __attribute__
 extern const lw_place section_end[] __asm__("__stop_lw_places") __attribute__((weak));
 
 size_t lw_place_count(void) {
-    return section_begin == NULL ? 0 : (size_t)(section_end - section_begin);
+    uintptr_t size = (uintptr_t)section_end - (uintptr_t)section_begin;
+    return section_begin == NULL ? 0 : size / sizeof(lw_place);
 }
 
 size_t lw_place_number(const lw_place *place) {

@@ -218,7 +218,8 @@ static void fuzz_main(void *argument) {
     lw_buffer faults = lw_buffer_in(it->env->memory);
     make_folder(it);
     inspect_all(it);
-    lw_status checked = lw_log_check(it->env, folder, &(lw_log_options){0}, take_checked, it, &faults);
+    lw_status checked =
+        lw_log_check(it->env, folder, &(lw_log_options){0}, take_checked, it, &faults);
     LW_ASSERT(checked == LW_REFUSED || fine(checked) == (faults.size == 0));
     lw_buffer_reset(&faults);
     lw_status opened = open_log(it, &log);

@@ -656,7 +656,8 @@ static void begin_and_wait(tale *told) {
 
 static void look_from_outside(tale *told) {
     lw_buffer text = lw_buffer_in(told->env->memory), faults = lw_buffer_in(told->env->memory);
-    told->seen[1] = (uint64_t)lw_log_check(told->env, "data/log", &(lw_log_options){0}, NULL, NULL, &faults);
+    told->seen[1] =
+        (uint64_t)lw_log_check(told->env, "data/log", &(lw_log_options){0}, NULL, NULL, &faults);
     char path[64];
     for (uint64_t number = 1; number <= told->seen[0]; number++) {
         snprintf(path, sizeof(path), "data/log/%016llx.log", (unsigned long long)number);
