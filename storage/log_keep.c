@@ -151,7 +151,9 @@ static LW_YIELDS lw_status close_gap(lw_log *log, uint64_t number) {
 }
 
 lw_status lw_log_keep_prepare(lw_log *log) {
+    uint64_t there_size = log->segment_size; /* of a spare */
     if (log->prepared != NULL) {
+        there_size = log->prepared->header.size; /* of a young log it may be less */
         unprepare(log);
     }
     lw_log_segment_header header = {
@@ -159,8 +161,8 @@ lw_status lw_log_keep_prepare(lw_log *log) {
     lw_env_entropy(log->env, &header.salt, sizeof(header.salt));
     lw_handle file = LW_NO_HANDLE;
     bool there = header.number <= log->file_last;
-    if (there && header.size <= log->segment_size) {
-        header.size = log->segment_size;
+    if (there && header.size <= there_size) {
+        header.size = there_size;
         LW_TRY(lw_log_segment_renew(log->env, log->directory, &header, &file));
         LW_MARK(log->env, "log.segment_renewed");
     } else {

@@ -94,6 +94,16 @@ static void recount(tale *told, uint64_t last) {
     }
 }
 
+/* What was not shown is cut off for good, but for a beginning that did not count yet: it may be
+ * there, and counts once as much is flushed. Numbers are not given again. */
+static void forget_behind(tale *told, uint64_t survivor) {
+    for (uint64_t place = survivor + 1; place <= told->record_count; place++) {
+        noted *record = &told->records[place - 1];
+        record->kind = record->kind == LW_LOG_BEGIN ? LW_LOG_BEGIN : 0;
+    }
+    told->acknowledged = told->record_count;
+}
+
 static bool begins(void *argument, uint64_t group, uint64_t index) {
     const tale *told = argument;
     return told->flushed[group] >= index;
@@ -157,8 +167,8 @@ static const char *judge_opening(tale *told) {
     }
     /* What was acknowledged and is not shown has to be released or void. */
     told->survivor = told->survivor < told->acknowledged ? told->acknowledged : told->survivor;
-    recount(told, told->survivor);
-    told->record_count = told->acknowledged = told->survivor;
+    forget_behind(told, told->survivor);
+    recount(told, told->record_count);
     for (uint64_t group = 0; group < GROUPS; group++) {
         const char *wrong = judge_group(told, group);
         if (wrong != NULL) {
@@ -673,6 +683,66 @@ static void reopen(tale *told) {
     (void)open_log(told);
 }
 
+/* ---- young logs ---------------------------------------------------------------------------------
+ */
+
+enum { YOUNG_SIZE = 6 * 1024 * 1024 }; /* more than the second segment of a young log has */
+
+/* The second segment is prepared behind the first record; the next one does not fit it. */
+static void outgrow_the_prepared(tale *told) {
+    uint8_t *bytes = lw_allocate(told->env->memory, YOUNG_SIZE);
+    for (size_t place = 0; place < YOUNG_SIZE; place++) { /* nothing to compress */
+        bytes[place] = (uint8_t)unit_random(&told->chance);
+    }
+    told->options = (lw_log_options){0};
+    lw_status status = lw_path_mkdir(told->env, "data");
+    for (uint64_t index = 1; index <= 2 && status == LW_OK; index++) {
+        lw_log_record record = {
+            .kind = LW_LOG_ENTRY,
+            .term = 1,
+            .index = index,
+            .payload = lw_view(bytes, index == 1 ? (size_t)YOUNG_SIZE / 16 : YOUNG_SIZE)};
+        if (index == 1) {
+            status = lw_log_open(told->env, "data/log", &told->options, NULL, NULL, &told->log);
+        }
+        if (status == LW_OK) {
+            status = lw_log_wait(told->log, lw_log_append(told->log, &record, 1));
+            lw_env_sleep(told->env, 1000000000);
+        }
+    }
+    if (status == LW_OK) {
+        status = lw_path_sync_directory(told->env, ".");
+    }
+    told->wrong = status == LW_OK ? NULL : "it cannot be written";
+    lw_free(told->env->memory, bytes);
+}
+
+static lw_status take_last(void *argument, const lw_log_record *record) {
+    tale *told = argument;
+    told->seen[0] = record->kind == LW_LOG_ENTRY ? record->index : told->seen[0];
+    return LW_OK;
+}
+
+static void open_the_young(tale *told) {
+    if (lw_log_open(told->env, "data/log", &told->options, take_last, told, &told->log) != LW_OK) {
+        snprintf(told->error, sizeof(told->error), "%s", lw_error_slot()->text);
+        told->wrong = "the log does not open";
+    }
+}
+
+static void what_outgrew_a_prepared_segment_is_there_after_a_crash(void **state) {
+    (void)state;
+    tale *told = tell(1, false);
+    run(told, outgrow_the_prepared);
+    expect_right(told, 1, 0);
+    assert_true(lw_world_marked(told->world, "log.prepared_too_small") > 0);
+    lw_host_crash(told->host);
+    run(told, open_the_young);
+    expect_right(told, 1, 1);
+    assert_int_equal(told->seen[0], 2);
+    end(told);
+}
+
 static void a_marker_stays_until_its_owner_lets_go_of_it(void **state) {
     (void)state;
     tale *told = tell(1, false);
@@ -754,6 +824,7 @@ int main(void) {
         cmocka_unit_test(reading_goes_on_where_it_was_and_ends_where_it_should),
         cmocka_unit_test(marks_and_readers_are_charged_and_small),
         cmocka_unit_test(a_damaged_batch_is_named_and_others_are_read),
+        cmocka_unit_test(what_outgrew_a_prepared_segment_is_there_after_a_crash),
         cmocka_unit_test(a_marker_stays_until_its_owner_lets_go_of_it),
         cmocka_unit_test(a_group_that_was_let_go_of_holds_what_it_gets_when_it_is_back),
         cmocka_unit_test(what_older_programs_do_not_know_goes_into_a_segment_that_they_refuse),
