@@ -19,12 +19,17 @@ size_t lw_intake_cost(size_t frame_size) {
 
 /* I1. */
 static bool fits(const lw_intake *intake, size_t size) {
-    size_t held = intake->share.size;
+    size_t held = intake->held;
     return held == 0 || held + size <= intake->limit || LW_BUG(intake->env, "intake.unbounded");
 }
 
+static void hold(lw_intake *intake, size_t held) {
+    intake->held = held;
+    lw_budget_share_set(&intake->share, held < intake->limit ? held : intake->limit);
+}
+
 void lw_intake_force(lw_intake *intake, size_t size) {
-    lw_budget_share_set(&intake->share, intake->share.size + size);
+    hold(intake, intake->held + size);
 }
 
 static void leave(lw_intake *intake, const lw_intake_waiter *waiter) {
@@ -40,8 +45,8 @@ static void leave(lw_intake *intake, const lw_intake_waiter *waiter) {
 }
 
 void lw_intake_give(lw_intake *intake, size_t size) {
-    LW_ASSERT(intake->share.size >= size);
-    lw_budget_share_set(&intake->share, intake->share.size - size);
+    LW_ASSERT(intake->held >= size);
+    hold(intake, intake->held - size);
     while (intake->first != NULL && fits(intake, intake->first->size)) {
         lw_intake_waiter *waiter = intake->first;
         leave(intake, waiter);
@@ -81,5 +86,5 @@ lw_status lw_intake_take(lw_intake *intake, size_t size, lw_queue *queue, const 
     return lw_fail(LW_BACKPRESSURE,
                    "the requests of all clients hold %zu of %zu bytes, and did so for %d s: try "
                    "again later, with fewer at once, or give the node more --memory",
-                   intake->share.size, intake->limit, LW_INTAKE_WAIT_MS / 1000);
+                   intake->held, intake->limit, LW_INTAKE_WAIT_MS / 1000);
 }

@@ -26,8 +26,9 @@ typedef struct lw_intake_waiter {
 
 typedef struct lw_intake {
     lw_env *env;
-    size_t limit;          /* bytes */
-    lw_budget_share share; /* what is held now */
+    size_t limit, held; /* bytes */
+    lw_budget_share
+        share; /* of what is held, as far as the limit: one larger request starves nobody */
     lw_intake_waiter *first, *last;
     uint64_t waited, refused; /* since opening */
 } lw_intake;
