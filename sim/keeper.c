@@ -17,9 +17,13 @@ enum {
     LAST_ECHO_MS = 1000, /* what was struck before the peace may still fall after it */
 };
 
+lw_node *lw_sim_serving(const lw_sim_member *node) {
+    return node->state == LW_SIM_SERVING && lw_host_running(node->host) ? node->node : NULL;
+}
+
 const struct lw_shards *lw_sim_shards_of(const lw_sim_member *node) {
-    bool there = node->state == LW_SIM_SERVING && node->node != NULL && lw_host_running(node->host);
-    return there ? lw_node_shards(node->node) : NULL;
+    lw_node *serving = lw_sim_serving(node);
+    return serving != NULL ? lw_node_shards(serving) : NULL;
 }
 
 void lw_sim_broken(lw_sim_trial *it, const char *what, const char *detail) {
@@ -86,11 +90,10 @@ static void judge_identity(lw_sim_member *member, lw_node *node) {
 static void renew_token(lw_sim_trial *it) {
     uint32_t best = 0;
     for (uint32_t place = 0; place < it->node_count; place++) {
-        const lw_sim_member *node = &it->nodes[place];
-        if (node->state == LW_SIM_SERVING && node->node != NULL &&
-            lw_node_key_epoch(node->node) > best) {
-            best = lw_node_key_epoch(node->node);
-            lw_node_token(node->node, 0, it->token);
+        lw_node *node = lw_sim_serving(&it->nodes[place]);
+        if (node != NULL && lw_node_key_epoch(node) > best) {
+            best = lw_node_key_epoch(node);
+            lw_node_token(node, 0, it->token);
         }
     }
 }

@@ -151,20 +151,21 @@ LW_YIELDS static bool settle_node(operator_fiber *self, lw_sim_member *node) {
 /* Whether the lattice's key was changed without a node, so that none of the others knows it: then
  * its log says what to do. */
 static bool is_left_behind(const lw_sim_trial *it, const lw_sim_member *node) {
-    if (node->state != LW_SIM_SERVING || node->node == NULL || node->out) {
+    const lw_node *serving = lw_sim_serving(node);
+    if (serving == NULL || node->out) {
         return false;
     }
-    uint32_t epoch = lw_node_key_epoch(node->node);
+    uint32_t epoch = lw_node_key_epoch(serving);
     bool later = false;
     for (uint32_t index = 0; index < it->node_count; index++) {
-        const lw_sim_member *other = &it->nodes[index];
-        if (other == node || other->state != LW_SIM_SERVING || other->node == NULL) {
+        const lw_node *other = lw_sim_serving(&it->nodes[index]);
+        if (other == NULL || other == serving) {
             continue;
         }
-        if (lw_node_has_key(other->node, epoch)) {
+        if (lw_node_has_key(other, epoch)) {
             return false;
         }
-        later = later || lw_node_key_epoch(other->node) > epoch;
+        later = later || lw_node_key_epoch(other) > epoch;
     }
     return later;
 }

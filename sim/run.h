@@ -122,6 +122,8 @@ typedef struct lw_sim_trial {
     bool damaged;     /* nothing more is to be learned from this run */
 } lw_sim_trial;
 
+/* A node that serves, and whose machine runs; else NULL. */
+struct lw_node *lw_sim_serving(const lw_sim_member *node);
 /* What a node holds, while it serves and its machine runs; else NULL. */
 const struct lw_shards *lw_sim_shards_of(const lw_sim_member *node);
 /* Notes a broken promise. */
