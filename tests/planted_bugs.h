@@ -98,7 +98,7 @@
     X("table.no_checksum", "rot", 0)                                 \
     X("timestamps.begun_by_wall_clock", "lattice-storm", 0)          \
     X("timestamps.oracle_serves_without_lease", "lattice-storm", 12) \
-    X("timestamps.stale_cached_timestamp", "lattice", 4)             \
+    X("timestamps.stale_cached_timestamp", "lattice", 0)             \
     X("txn.apply_before_durable", "crash", 3)                        \
     X("txn.ceiling_not_durable", "crash", 0)                         \
     X("txn.check_ignores_expiry", "calm", 1)                         \

@@ -43,6 +43,9 @@ ok() { # NAME GOOD [DETAIL]
     fi
 }
 
+# Below those that connections are given: while the node is down nobody else is to take it.
+port=$((30000 + $$ % 2000))
+
 # start_node ADDRESS: sets $node, and $address to where it listens.
 start_node() {
     : >"$root/out"
@@ -76,7 +79,7 @@ split_at() { # KEY
 play_round() { # NUMBER ISOLATION
     rm -rf "$root/data"
     : >"$root/err"
-    start_node 127.0.0.1:0 || return
+    start_node "127.0.0.1:$port" || return
     split_at row/
     "$recorder" "$address" "$root/history" "$seconds" 8 "$2" $((seed + $1)) 60 >"$root/told" 2>&1 &
     recording=$!
