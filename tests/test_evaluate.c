@@ -207,6 +207,18 @@ static void a_timestamp_is_used_once_story(bench *on) {
     expect(on, it->status == LW_INVALID_ARGUMENT, "nor under the one that a lock has");
     expect(on, bench_finish(on, start, promised, "k")->status == LW_OK, "committed");
     expect_text(on, bench_read(on, 0, "k"), "promised", "its value is there");
+    start = bench_timestamp(on);
+    promised = bench_timestamp(on);
+    it = bench_finish(on, promised, 0, "k");
+    expect(on, it->status == LW_OK, "one that never did anything is rolled back");
+    mutation = bench_put("k", "never", start);
+    it = bench_ask(on, LW_MESSAGE_PREWRITE, 1);
+    request.start = start;
+    request.commit_timestamp = promised;
+    lw_prewrite_request_encode(&request, &it->body);
+    expect(on, bench_await(bench_send(it))->status == LW_INVALID_ARGUMENT,
+           "nor is a lock promised a place that is taken");
+    expect_text(on, bench_read(on, 0, "k"), "promised", "the value stays");
 }
 static void a_timestamp_is_used_once(void **state) {
     (void)state;

@@ -2,28 +2,6 @@
 /* The end of transactions that have locks: committed, rolled back, or found out about. */
 #include "txn/evaluate_inner.h"
 
-static lw_status taken_by_another(uint64_t timestamp, uint64_t owner) {
-    return lw_fail(LW_INVALID_ARGUMENT,
-                   "timestamp %llu belongs to transaction %llu: each may be used once",
-                   (unsigned long long)timestamp, (unsigned long long)owner);
-}
-
-/* Fails unless `account` leaves room for a record of `start` at `timestamp`: timestamps are given
- * once, so another's record there means that a client made its own up (hazard T3). */
-LW_YIELDS static lw_status place_free(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
-                                      uint64_t start) {
-    lw_data_record record;
-    lw_status status = lw_history_at(evaluation, key, timestamp, &record);
-    if (status == LW_NOT_FOUND || (status == LW_OK && record.start == start) ||
-        LW_BUG(evaluation->env, "txn.timestamps_shared")) {
-        return LW_OK;
-    }
-    if (status != LW_OK) {
-        return status;
-    }
-    return taken_by_another(timestamp, record.start);
-}
-
 /* ---- the second phase ----------------------------------------------------------------------- */
 
 /* The lock is not there any more, or never was. */
@@ -62,7 +40,7 @@ LW_YIELDS static lw_status commit_one(lw_evaluation *evaluation, const lw_finish
                        "the last prewrite",
                        (unsigned long long)request->commit_timestamp);
     }
-    LW_TRY(place_free(evaluation, key, request->commit_timestamp, request->start));
+    LW_TRY(evaluation_place_free(evaluation, key, request->commit_timestamp, request->start));
     if (lock.kind == LW_MUTATION_LOCK) {
         lw_read_marks_raise(evaluation->marks, key, request->commit_timestamp);
     }
@@ -98,7 +76,7 @@ LW_YIELDS static lw_status place_not_promised(lw_evaluation *evaluation, lw_byte
     }
     LW_TRY(status);
     return LW_BUG(evaluation->env, "txn.timestamps_shared") ? LW_OK
-                                                            : taken_by_another(start, lock.start);
+                                                            : evaluation_taken(start, lock.start);
 }
 
 /* Rolls back at one key, whatever is there. With `*committed` not 0 afterwards nothing was done. */
@@ -115,7 +93,7 @@ LW_YIELDS static lw_status roll_back(lw_evaluation *evaluation, lw_bytes key, ui
         LW_TRY(place_not_promised(evaluation, key, start));
     }
     *committed = 0;
-    LW_TRY(place_free(evaluation, key, start, start));
+    LW_TRY(evaluation_place_free(evaluation, key, start, start));
     evaluation_put_rollback(evaluation, key, start);
     if (own_lock != NULL) {
         evaluation_take_lock(evaluation, key);

@@ -69,3 +69,20 @@ void evaluation_put_committed(lw_evaluation *evaluation, const lw_mutation *muta
     evaluation_put_data(evaluation, mutation->key, commit_timestamp, &record);
     lw_buffer_reset(&stamped);
 }
+
+lw_status evaluation_taken(uint64_t timestamp, uint64_t owner) {
+    return lw_fail(LW_INVALID_ARGUMENT,
+                   "timestamp %llu belongs to transaction %llu: each may be used once",
+                   (unsigned long long)timestamp, (unsigned long long)owner);
+}
+
+lw_status evaluation_place_free(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
+                                uint64_t start) {
+    lw_data_record record;
+    lw_status status = lw_history_at(evaluation, key, timestamp, &record);
+    if (status == LW_NOT_FOUND || (status == LW_OK && record.start == start) ||
+        LW_BUG(evaluation->env, "txn.timestamps_shared")) {
+        return LW_OK;
+    }
+    return status != LW_OK ? status : evaluation_taken(timestamp, record.start);
+}

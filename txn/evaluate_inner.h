@@ -43,6 +43,12 @@ LW_MUST_USE LW_YIELDS lw_status evaluation_check_mutation(lw_evaluation *evaluat
                                                           const lw_mutation *mutation,
                                                           uint64_t start,
                                                           const lw_account *account);
+/* Fails unless there is room for a record of `start` at `timestamp`: timestamps are given once, so
+ * another's record there means that a client made its own up (hazard T3). */
+LW_MUST_USE LW_YIELDS lw_status evaluation_place_free(lw_evaluation *evaluation, lw_bytes key,
+                                                      uint64_t timestamp, uint64_t start);
+/* The failure that says so. */
+LW_MUST_USE lw_status evaluation_taken(uint64_t timestamp, uint64_t owner);
 /* When a lock that is to live so long from now expires. */
 uint64_t evaluation_expiry(const lw_evaluation *evaluation, uint32_t lifetime_ms);
 

@@ -163,6 +163,10 @@ LW_YIELDS static lw_status prewrite_one(prewriting *job, const lw_mutation *muta
     }
     LW_TRY(evaluation_check_mutation(evaluation, mutation, start, &account));
     bool granted = grants(job, mutation->key, &account);
+    if (granted) { /* or the lock could never be ended */
+        LW_TRY(evaluation_place_free(evaluation, mutation->key, job->request->commit_timestamp,
+                                     start));
+    }
     job->reply->asynchronous = granted;
     status = put_fresh(job, mutation);
     if (!granted && job->request->commit_timestamp != 0 &&

@@ -15,8 +15,18 @@ lw_status lw_history_lock(lw_evaluation *evaluation, lw_bytes key, lw_lock_recor
                                  lw_buffer_view(&evaluation->lock), lock);
 }
 
+/* Whether the key certainly has no record at or above `start`: neither one of that transaction, nor
+ * one that it could not have seen. */
+static bool untouched_since(const lw_evaluation *evaluation, lw_bytes key, uint64_t start) {
+    return evaluation->written != NULL && evaluation->written_before < start &&
+           lw_key_marks_of(evaluation->written, key) < start;
+}
+
 lw_status lw_history_at(lw_evaluation *evaluation, lw_bytes key, uint64_t timestamp,
                         lw_data_record *record) {
+    if (untouched_since(evaluation, key, timestamp)) {
+        return LW_NOT_FOUND;
+    }
     lw_record_data_key(key, timestamp, &evaluation->key);
     lw_buffer_clear(&evaluation->record);
     LW_TRY(lw_snapshot_get(evaluation->snapshot, lw_buffer_view(&evaluation->key),
@@ -172,13 +182,6 @@ LW_YIELDS static lw_status walk_account(lw_evaluation *evaluation, lw_bytes key,
         LW_TRY(lw_history_next(history));
     }
     return LW_OK;
-}
-
-/* Whether the key certainly has no record at or above `start`: neither one of that transaction, nor
- * one that it could not have seen. */
-static bool untouched_since(const lw_evaluation *evaluation, lw_bytes key, uint64_t start) {
-    return evaluation->written != NULL && evaluation->written_before < start &&
-           lw_key_marks_of(evaluation->written, key) < start;
 }
 
 /* The account of a key that has no record at or above the start of the transaction. */
