@@ -220,6 +220,32 @@ static void a_reader_waits_for_a_lock_that_is_being_put(void **state) {
 
 /* ---- repeated and late ---------------------------------------------------------------------- */
 
+/* Who asks again hears of its commit before anything is said of what it had read. */
+static void what_was_read_does_not_matter_any_more_behind_the_commit_story(bench *on) {
+    author who = begin(on);
+    expect_text(on, lock_key(on, &who, "p"), "async", "the primary");
+    expect(on, bench_finish(on, who.start, who.wanted, "p")->status == LW_OK, "committed");
+    (void)bench_write(on, "r", "newer");
+    lw_mutation mutation = bench_put("p", "new", LW_SEEN_ANYTHING);
+    lw_seen_key read = {.key = lw_text("r"), .seen = who.start};
+    lw_prewrite_request again = {.start = who.start,
+                                 .primary = lw_text("p"),
+                                 .lifetime_ms = 3000,
+                                 .mutations = &mutation,
+                                 .mutation_count = 1,
+                                 .commit_timestamp = bench_timestamp(on),
+                                 .keys = &read,
+                                 .key_count = 1};
+    expect_text(on, granted(send_prewrite(on, &again)), "committed", "asked again");
+    again.start = bench_timestamp(on);
+    again.commit_timestamp = bench_timestamp(on);
+    expect(on, bench_await(send_prewrite(on, &again))->status == LW_CONFLICT, "one that was not");
+}
+static void what_was_read_does_not_matter_any_more_behind_the_commit(void **state) {
+    (void)state;
+    bench_hold(what_was_read_does_not_matter_any_more_behind_the_commit_story, NULL);
+}
+
 static void a_prewrite_that_comes_late_is_told_how_it_ended_story(bench *on) {
     author who = begin(on);
     expect_text(on, lock_key(on, &who, "p"), "async", "the primary");
@@ -376,6 +402,7 @@ int main(void) {
         cmocka_unit_test(nobody_knows_what_was_read_before_a_restart),
         cmocka_unit_test(nor_in_the_shard_it_was_split_from),
         cmocka_unit_test(a_reader_waits_for_a_lock_that_is_being_put),
+        cmocka_unit_test(what_was_read_does_not_matter_any_more_behind_the_commit),
         cmocka_unit_test(a_prewrite_that_comes_late_is_told_how_it_ended),
         cmocka_unit_test(an_async_lock_may_be_committed_later_and_never_earlier),
         cmocka_unit_test(what_was_read_holds_up_to_the_commit_timestamp),
