@@ -483,6 +483,40 @@ lw_status lw_path_join(char *path, const char *directory, const char *name) {
     return LW_OK;
 }
 
+/* Never opens what an earlier attempt left: it may be longer, and a file whose sync failed once may
+ * fail every time. */
+LW_YIELDS static lw_status write_new_file(lw_env *env, const char *path, lw_bytes bytes,
+                                          bool durable) {
+    lw_handle file = LW_NO_HANDLE;
+    lw_status status = LW_BUG(env, "file.leftover_used") ? LW_NOT_FOUND : lw_path_unlink(env, path);
+    if (status != LW_OK && status != LW_NOT_FOUND) {
+        return status;
+    }
+    LW_TRY(lw_file_open(env, path, LW_OPEN_CREATE, &file));
+    status = lw_file_write(env, file, 0, bytes, 0);
+    if (status == LW_OK && durable) {
+        status = lw_file_sync(env, file);
+    }
+    lw_file_close(env, file);
+    return status;
+}
+
+lw_status lw_path_replace(lw_env *env, const char *directory, const char *name, lw_bytes bytes,
+                          bool durable) {
+    char path[LW_PATH_SIZE], path_new[LW_PATH_SIZE];
+    LW_TRY(lw_path_join(path, directory, name));
+    int size = snprintf(path_new, sizeof(path_new), "%s.new", path);
+    if (size >= LW_PATH_SIZE) {
+        return lw_fail(LW_INVALID_ARGUMENT, "the path %s is too long: choose a shorter one", path);
+    }
+    LW_TRY(write_new_file(env, path_new, bytes, durable));
+    LW_TRY(lw_path_rename(env, path_new, path));
+    if (!durable || LW_BUG(env, "file.no_directory_sync")) {
+        return LW_OK;
+    }
+    return lw_path_sync_directory(env, directory);
+}
+
 /* ---- sockets ------------------------------------------------------------------------------------
  */
 

@@ -252,6 +252,10 @@ LW_MUST_USE LW_YIELDS lw_status lw_path_list(lw_env *env, const char *path, lw_b
 LW_MUST_USE LW_YIELDS lw_status lw_path_sync_directory(lw_env *env, const char *path);
 /* Joins a directory and a name into `path` (LW_PATH_SIZE); LW_INVALID_ARGUMENT if too long. */
 LW_MUST_USE lw_status lw_path_join(char *path, const char *directory, const char *name);
+/* Makes `bytes` the whole of a small file: a crash leaves what was there before, or this. Durable
+ * when it returns LW_OK, if asked for. What was not finished is NAME.new; nobody else may use it. */
+LW_MUST_USE LW_YIELDS lw_status lw_path_replace(lw_env *env, const char *directory,
+                                                const char *name, lw_bytes bytes, bool durable);
 
 /* ---- sockets -------------------------------------------------------------------------------- */
 

@@ -174,7 +174,6 @@ void lw_contacts_prepare(lw_contacts *contacts, lw_contact *contact) {
         lw_env_entropy(contacts->env, &contacts->session, sizeof(contacts->session));
     }
     contact->link.session = contacts->session;
-    contact->link.wary = contacts->count > 1;
 }
 
 void lw_contacts_greeted(lw_contacts *contacts, lw_contact *contact) {

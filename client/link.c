@@ -5,7 +5,6 @@
 
 enum {
     NS_PER_MS = 1000 * 1000,
-    /* Of a wary link. */
     CONNECT_MS = 1000,
     SILENCE_MS = 500, /* until PING is sent */
     PATIENCE_MS = 1500,
@@ -109,11 +108,9 @@ static uint64_t sooner(uint64_t a, uint64_t b) {
 
 /* A call begins, which sends so many bytes. */
 static void listen_from_now(lw_link *link, size_t bytes) {
-    if (link->wary) {
-        link->heard_ns = lw_env_now(link->env);
-        link->pinged = false;
-        link->patience_ns = PATIENCE_MS * (uint64_t)NS_PER_MS + NS_PER_BYTE * (uint64_t)bytes;
-    }
+    link->heard_ns = lw_env_now(link->env);
+    link->pinged = false;
+    link->patience_ns = PATIENCE_MS * (uint64_t)NS_PER_MS + NS_PER_BYTE * (uint64_t)bytes;
 }
 
 static void ping(lw_link *link) {
@@ -128,7 +125,7 @@ static void ping(lw_link *link) {
 /* Receives what comes, at least a byte, unless the other side closed the connection. */
 LW_YIELDS static lw_status receive_some(lw_link *link, uint8_t *to, size_t size,
                                         uint64_t deadline_ns, size_t *received) {
-    while (link->wary) {
+    for (;;) {
         uint64_t silence_ns = link->pinged ? link->patience_ns : SILENCE_MS * (uint64_t)NS_PER_MS;
         if (!link->pinged && LW_RARE(link->env, "link.pings_early")) {
             silence_ns = NS_PER_MS;
@@ -151,7 +148,6 @@ LW_YIELDS static lw_status receive_some(lw_link *link, uint8_t *to, size_t size,
         link->heard_ns = now_ns;
         ping(link);
     }
-    return lw_socket_receive(link->env, link->socket, to, size, deadline_ns, received);
 }
 
 /* Receives until `size` bytes that were not looked at are there. */
@@ -297,10 +293,8 @@ LW_YIELDS static lw_status greet(lw_link *link, uint64_t deadline_ns) {
 }
 
 LW_YIELDS static lw_status connect_and_greet(lw_link *link, uint64_t deadline_ns) {
-    uint64_t connect_ns = deadline_ns;
-    if (link->wary) {
-        connect_ns = sooner(deadline_ns, lw_env_now(link->env) + CONNECT_MS * (uint64_t)NS_PER_MS);
-    }
+    uint64_t connect_ns =
+        sooner(deadline_ns, lw_env_now(link->env) + CONNECT_MS * (uint64_t)NS_PER_MS);
     LW_TRY(lw_socket_connect(link->env, link->address, connect_ns, &link->socket));
     return greet(link, deadline_ns);
 }

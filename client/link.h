@@ -4,9 +4,9 @@
  * of their replies, and those that were sent behind, whose replies nobody waits for. Every call is
  * one attempt, retrying is the client's business.
  *
- * A wary link, of a client that may ask other nodes, does not wait for a node that is gone: it asks
- * with PING, once it has heard nothing for a while, whether it is still there. A node may take its
- * time over a request as long as it answers that.
+ * A link does not wait for a node that is gone, whose connection nobody has ended (a power failure,
+ * a network that is cut): it asks with PING, once it has heard nothing for a while, whether it is
+ * still there. A node may take its time over a request as long as it answers that.
  *
  * Invariants
  * K1. Frames leave in the order in which they were handed over. Sending never waits for receiving,
@@ -27,9 +27,8 @@ typedef struct lw_link {
     uint64_t session;      /* its owner's choice; 0: given by the first node that greets us */
     uint64_t node;         /* who greeted us; 0: nobody yet */
     uint64_t retention_ms; /* of that node; 0: it did not say */
-    bool wary;             /* set by the owner between calls */
     bool pinged;           /* and nothing was heard since */
-    uint64_t heard_ns;     /* when something was, or the call began; of a wary link */
+    uint64_t heard_ns;     /* when something was, or the call began */
     uint64_t patience_ns;  /* how long an answer to PING is waited for */
     uint64_t request_id;
     lw_buffer in;           /* what was received; frames before `taken` have been looked at */

@@ -111,23 +111,6 @@ static LW_YIELDS void read_end(lw_broker *broker, const char *name, lw_buffer *t
     lw_file_close(broker->env, file);
 }
 
-/* Replaces a file as a whole. It need not outlive a power failure. */
-static LW_YIELDS lw_status write_whole(lw_broker *broker, const char *name, lw_bytes text) {
-    char path[LW_PATH_SIZE], fresh[LW_PATH_SIZE], fresh_name[64];
-    (void)snprintf(fresh_name, sizeof(fresh_name), "%s.new", name);
-    LW_TRY(path_of(broker, name, path));
-    LW_TRY(path_of(broker, fresh_name, fresh));
-    lw_status status = lw_path_unlink(broker->env, fresh);
-    if (status != LW_OK && status != LW_NOT_FOUND) {
-        return status;
-    }
-    lw_handle file;
-    LW_TRY(lw_file_open(broker->env, fresh, LW_OPEN_CREATE | LW_OPEN_EXCLUSIVE, &file));
-    status = lw_file_write(broker->env, file, 0, text, 0);
-    lw_file_close(broker->env, file);
-    return status == LW_OK ? lw_path_rename(broker->env, fresh, path) : status;
-}
-
 /* ---- the program ---------------------------------------------------------------------------- */
 
 static LW_YIELDS lw_status check_version(lw_broker *broker) {
@@ -170,7 +153,8 @@ static LW_YIELDS lw_status write_pinned(lw_broker *broker) {
     char text[64];
     int size = snprintf(text, sizeof(text), "client %u\nroute %u\n", broker->config.client_port,
                         broker->options.route_port);
-    return write_whole(broker, "ports", lw_view(text, (size_t)size));
+    return lw_path_replace(broker->env, broker->folder, "ports", lw_view(text, (size_t)size),
+                           false);
 }
 
 static void print_address(const char *host, uint16_t port, char address[LW_ADDRESS_SIZE]) {
@@ -206,7 +190,8 @@ static LW_YIELDS lw_status write_config(lw_broker *broker) {
     broker->config.route_listen = broker->route_listen;
     broker->config.route_address = broker->address;
     lw_broker_config_print(&broker->config, &text);
-    lw_status status = write_whole(broker, "nats.conf", lw_buffer_view(&text));
+    lw_status status =
+        lw_path_replace(broker->env, broker->folder, "nats.conf", lw_buffer_view(&text), false);
     lw_seal_wipe(text.data, text.size);
     lw_buffer_reset(&text);
     return status;

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+static const char file_name[] = "join-token";
+
 /* A token of the lattice that the folder belongs to. */
 LW_YIELDS static lw_status make(lw_env *env, const char *directory, uint64_t expires_after_ms,
                                 char text[LW_TOKEN_TEXT_SIZE], uint64_t *made_id) {
@@ -34,28 +36,14 @@ LW_YIELDS static lw_status make(lw_env *env, const char *directory, uint64_t exp
     return status;
 }
 
-/* Replaced as a whole; files of the env are their owner's alone. */
-LW_YIELDS static lw_status replace(lw_env *env, const char *directory, lw_bytes text,
-                                   char path[LW_PATH_SIZE]) {
-    char fresh[LW_PATH_SIZE];
-    lw_handle file;
-    LW_TRY(lw_path_join(path, directory, "join-token"));
-    LW_TRY(lw_path_join(fresh, directory, "join-token.new"));
-    lw_status status = lw_path_unlink(env, fresh);
-    if (status != LW_OK && status != LW_NOT_FOUND) {
-        return status;
-    }
-    LW_TRY(lw_file_open(env, fresh, LW_OPEN_CREATE | LW_OPEN_EXCLUSIVE, &file));
-    status = lw_file_write(env, file, 0, text, 0);
-    lw_file_close(env, file);
-    return status == LW_OK ? lw_path_rename(env, fresh, path) : status;
-}
-
 LW_YIELDS lw_status lw_invite_write(lw_env *env, const char *directory, const char *token,
                                     char path[LW_PATH_SIZE]) {
     char text[LW_TOKEN_TEXT_SIZE + 1];
     int size = snprintf(text, sizeof(text), "%s\n", token);
-    lw_status status = replace(env, directory, lw_view(text, (size_t)size), path);
+    lw_status status = lw_path_join(path, directory, file_name); /* files of the env are private */
+    if (status == LW_OK) {
+        status = lw_path_replace(env, directory, file_name, lw_view(text, (size_t)size), false);
+    }
     lw_seal_wipe(text, sizeof(text));
     return status;
 }

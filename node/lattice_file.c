@@ -119,8 +119,8 @@ lw_status lattice_save(lw_lattice *lattice) {
     lw_buffer_append(&bytes, lw_view(magic, sizeof(magic)));
     write_content(lattice, &bytes);
     lw_buffer_append_u32(&bytes, lw_crc32c(0, lw_buffer_view(&bytes)));
-    lw_status status = lw_small_file_replace(lattice->env, lattice->options.directory, file_name,
-                                             lw_buffer_view(&bytes));
+    lw_status status = lw_path_replace(lattice->env, lattice->options.directory, file_name,
+                                       lw_buffer_view(&bytes), true);
     lw_buffer_reset(&bytes);
     lattice->saving = false;
     lattice->unsaved = lattice->unsaved || status != LW_OK;

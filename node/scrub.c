@@ -78,8 +78,8 @@ LW_YIELDS static void save(lw_scrub *scrub) {
         lw_buffer_append_u64(&bytes, *number_of(&scrub->at, index));
     }
     lw_buffer_append_u32(&bytes, lw_crc32c(0, lw_buffer_view(&bytes)));
-    if (lw_small_file_replace(scrub->env, scrub->options.directory, file_name,
-                              lw_buffer_view(&bytes)) == LW_OK) {
+    if (lw_path_replace(scrub->env, scrub->options.directory, file_name, lw_buffer_view(&bytes),
+                        true) == LW_OK) {
         scrub->unsaved = 0;
     }
     lw_buffer_reset(&bytes);

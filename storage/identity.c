@@ -29,6 +29,7 @@ enum {
     FORMAT_OLD = 2,
     FILE_SIZE_OLD = EXCHANGE_AT + 4,
 };
+static const char file_name[] = "IDENTITY";
 static const char magic[4] = {'L', 'W', 'I', 'D'};
 
 /* Returns the size. */
@@ -137,35 +138,13 @@ static LW_YIELDS lw_status read_file(lw_env *env, const char *path, lw_node_iden
     return status;
 }
 
-static LW_YIELDS lw_status write_new_file(lw_env *env, const char *path, lw_bytes bytes) {
-    lw_handle file = LW_NO_HANDLE;
-    LW_TRY(lw_file_open(env, path, LW_OPEN_CREATE, &file));
-    /* What an interrupted start left may be longer. */
-    lw_status status = lw_file_resize(env, file, 0);
-    if (status == LW_OK) {
-        status = lw_file_write(env, file, 0, bytes, 0);
-    }
-    if (status == LW_OK) {
-        status = lw_file_sync(env, file);
-    }
-    lw_file_close(env, file);
-    return status;
-}
-
-static LW_YIELDS lw_status replace_file(lw_env *env, const char *directory, const char *path,
+static LW_YIELDS lw_status replace_file(lw_env *env, const char *directory,
                                         const lw_node_identity *identity) {
-    char path_new[LW_PATH_SIZE];
-    LW_TRY(lw_path_join(path_new, directory, "IDENTITY.new"));
     uint8_t bytes[FILE_SIZE_KEYS];
     size_t size = encode(identity, bytes);
-    lw_status status = write_new_file(env, path_new, lw_view(bytes, size));
+    lw_status status = lw_path_replace(env, directory, file_name, lw_view(bytes, size), true);
     lw_seal_wipe(bytes, sizeof(bytes));
-    LW_TRY(status);
-    LW_TRY(lw_path_rename(env, path_new, path));
-    if (LW_BUG(env, "identity.no_directory_sync")) {
-        return LW_OK;
-    }
-    return lw_path_sync_directory(env, directory);
+    return status;
 }
 
 /* ---- opening ------------------------------------------------------------------------------ */
@@ -213,12 +192,12 @@ static LW_YIELDS lw_status read_or_make(lw_env *env, const char *path, bool to_j
 LW_YIELDS static lw_status open_identity(lw_env *env, const char *directory, bool to_join,
                                          lw_node_identity *identity) {
     char path[LW_PATH_SIZE];
-    LW_TRY(lw_path_join(path, directory, "IDENTITY"));
+    LW_TRY(lw_path_join(path, directory, file_name));
     lw_node_identity opened = {0};
     lw_status status = read_or_make(env, path, to_join, &opened);
     if (status == LW_OK) {
         opened.incarnation++;
-        status = replace_file(env, directory, path, &opened);
+        status = replace_file(env, directory, &opened);
     }
     if (status == LW_OK) {
         *identity = opened;
@@ -234,7 +213,7 @@ bool lw_identity_founded(const lw_node_identity *identity) {
 lw_status lw_identity_read(lw_env *env, const char *directory, lw_node_identity *identity) {
     char path[LW_PATH_SIZE];
     bool old;
-    LW_TRY(lw_path_join(path, directory, "IDENTITY"));
+    LW_TRY(lw_path_join(path, directory, file_name));
     lw_node_identity read = {0};
     LW_TRY(read_file(env, path, &read, &old));
     derive(&read);
@@ -256,10 +235,10 @@ lw_status lw_identity_adopt(lw_env *env, const char *directory, const lw_shared_
     LW_ASSERT(identity->lattice.epoch == 0);
     LW_ASSERT(lattice->epoch > 0);
     char path[LW_PATH_SIZE];
-    LW_TRY(lw_path_join(path, directory, "IDENTITY"));
+    LW_TRY(lw_path_join(path, directory, file_name));
     lw_node_identity adopted = *identity;
     adopted.lattice = *lattice;
-    lw_status status = replace_file(env, directory, path, &adopted);
+    lw_status status = replace_file(env, directory, &adopted);
     if (status == LW_OK) {
         *identity = adopted;
     }
@@ -273,7 +252,7 @@ lw_status lw_identity_set_keys(lw_env *env, const char *directory, const lw_shar
     LW_ASSERT(used->epoch > 0 && other_count <= LW_OTHER_KEYS_MAX);
     LW_ASSERT(memcmp(used->id, identity->lattice.id, LW_SHARED_ID_SIZE) == 0);
     char path[LW_PATH_SIZE];
-    LW_TRY(lw_path_join(path, directory, "IDENTITY"));
+    LW_TRY(lw_path_join(path, directory, file_name));
     lw_node_identity changed = *identity;
     changed.lattice = *used;
     lw_seal_wipe(changed.others, sizeof(changed.others));
@@ -282,7 +261,7 @@ lw_status lw_identity_set_keys(lw_env *env, const char *directory, const lw_shar
         changed.others[index] = others[index];
     }
     lw_status status =
-        LW_BUG(env, "identity.keys_unsaved") ? LW_OK : replace_file(env, directory, path, &changed);
+        LW_BUG(env, "identity.keys_unsaved") ? LW_OK : replace_file(env, directory, &changed);
     if (status == LW_OK) {
         *identity = changed;
     }
@@ -304,7 +283,7 @@ const lw_shared_key *lw_identity_key(const lw_node_identity *identity, uint32_t 
 
 lw_status lw_identity_check(lw_env *env, const char *directory) {
     char path[LW_PATH_SIZE];
-    LW_TRY(lw_path_join(path, directory, "IDENTITY"));
+    LW_TRY(lw_path_join(path, directory, file_name));
     lw_node_identity identity = {0};
     bool old = false;
     lw_status status = read_file(env, path, &identity, &old);

@@ -31,7 +31,8 @@
     X("group.forgets_what_came_meanwhile", "lattice-storm", 0)       \
     X("group.start_unnoted", "lattice-storm", 0)                     \
     X("group.vote_not_persisted", "lattice-storm", 1)                \
-    X("identity.no_directory_sync", "crash", 1)                      \
+    X("file.leftover_used", "disk", 0)                               \
+    X("file.no_directory_sync", "crash", 1)                          \
     X("ingest.no_directory_sync", "calm", 0)                         \
     X("ingest.not_verified", "calm", 0)                              \
     X("log.ack_before_durable", "disk", 1)                           \

@@ -227,12 +227,38 @@ static void a_failed_sync_fails_the_start_and_harms_nothing(void **state) {
     }
 }
 
+/* A file whose sync failed may fail every later one until power is lost: the next start must not
+ * write to it. True if it came up. */
+static bool comes_up_after_a_lasting_failure(const char *bug) {
+    lw_faults faults = {0};
+    faults.rates[LW_FAULT_SYNC_STICKY] = LW_FAULT_ALWAYS;
+    machine node = {.world = lw_world_open(1, &faults)};
+    node.host = lw_world_host(node.world, "node");
+    if (bug != NULL) {
+        lw_world_plant(node.world, bug);
+    }
+    lw_dice_arm(lw_disk_dice(lw_host_disk(node.host)), LW_FAULT_SYNC_ERROR, 2);
+    assert_true(start(&node));
+    assert_int_equal(node.status, LW_INTERNAL);
+    lw_host_kill(node.host);
+    assert_true(start(&node));
+    bool up = node.status == LW_OK;
+    lw_world_close(node.world);
+    return up;
+}
+
+static void what_a_failed_start_left_is_not_written_to(void **state) {
+    (void)state;
+    assert_true(comes_up_after_a_lasting_failure(NULL));
+    assert_false(comes_up_after_a_lasting_failure("file.leftover_used"));
+}
+
 static void an_identity_that_is_not_durable_is_caught(void **state) {
     (void)state;
     bool caught = false;
     for (uint64_t seed = 1; seed <= 100 && !caught; seed++) {
         machine node = open_machine(seed);
-        lw_world_plant(node.world, "identity.no_directory_sync");
+        lw_world_plant(node.world, "file.no_directory_sync");
         assert_true(start(&node));
         lw_node_identity first = node.identity;
         lw_host_crash(node.host);
@@ -394,6 +420,7 @@ int main(void) {
         cmocka_unit_test(every_flipped_bit_is_noticed),
         cmocka_unit_test(each_step_of_a_start_may_be_the_last),
         cmocka_unit_test(a_failed_sync_fails_the_start_and_harms_nothing),
+        cmocka_unit_test(what_a_failed_start_left_is_not_written_to),
         cmocka_unit_test(an_identity_that_is_not_durable_is_caught),
         cmocka_unit_test(a_node_that_is_to_join_has_no_lattice_until_it_is_taken_in),
         cmocka_unit_test(each_step_of_being_taken_in_may_be_the_last),

@@ -24,10 +24,12 @@ static const uint64_t millisecond = 1000000;
 
 typedef struct fixture {
     lw_world *world;
+    lw_host *server_host, *client_host;
     lw_env *server_env, *client_env;
     lw_server *server;
     lw_link link;
     uint32_t handled;
+    bool slow; /* the handler takes a hundred times as long */
     bool done;
     int failed_line;
 } fixture;
@@ -36,7 +38,7 @@ LW_YIELDS static lw_status handle(void *argument, const lw_request *request, uin
                                   lw_buffer *body) {
     fixture *in = argument;
     (void)session;
-    lw_env_sleep(in->server_env, request->body.data[0] * millisecond);
+    lw_env_sleep(in->server_env, request->body.data[0] * millisecond * (in->slow ? 100 : 1));
     in->handled++;
     lw_buffer_append(body, request->body);
     return LW_OK;
@@ -69,8 +71,10 @@ static int setup(void **state) {
     fixture *in = calloc(1, sizeof(*in));
     lw_faults none = lw_faults_none();
     in->world = lw_world_open(1, &none);
-    in->server_env = lw_host_boot(lw_world_host(in->world, "server"));
-    in->client_env = lw_host_boot(lw_world_host(in->world, "client"));
+    in->server_host = lw_world_host(in->world, "server");
+    in->client_host = lw_world_host(in->world, "client");
+    in->server_env = lw_host_boot(in->server_host);
+    in->client_env = lw_host_boot(in->client_host);
     lw_env_start(in->server_env, "serve", serve, in);
     (void)lw_world_run(in->world, lw_world_now(in->world) + second / 100);
     lw_link_init(&in->link, in->client_env, "server:1", lw_text("tester"));
@@ -204,6 +208,43 @@ static void who_was_answered_before_the_deadline_is(void **state) {
     tell(*state, miss_the_deadline);
 }
 
+/* Power is lost while the network is cut: the connection stands for ever, nobody is at its end. */
+LW_YIELDS static void ask_the_dead(void *argument) {
+    fixture *in = argument;
+    lw_attempt attempt = asking("\xff what it cannot answer any more");
+    uint64_t began = lw_env_now(in->client_env);
+    EXPECT(lw_link_call(&in->link, &attempt, 1, began + 50 * second) == LW_UNAVAILABLE);
+    EXPECT(strstr(lw_error_slot()->text, "has gone silent") != NULL);
+    EXPECT(lw_env_now(in->client_env) - began < 5 * second);
+    EXPECT(attempt.sent && !attempt.answered);
+    in->done = true;
+}
+
+static void who_is_dead_is_not_waited_for(void **state) {
+    fixture *in = *state;
+    lw_env_start(in->client_env, "story", ask_the_dead, in);
+    (void)lw_world_run(in->world, lw_world_now(in->world) + second / 10);
+    lw_world_cut(in->world, in->client_host, in->server_host, true);
+    lw_host_crash(in->server_host);
+    (void)lw_world_run(in->world, lw_world_now(in->world) + 60 * second);
+    assert_int_equal(in->failed_line, 0);
+    assert_true(in->done);
+}
+
+LW_YIELDS static void ask_the_slow(void *argument) {
+    fixture *in = argument;
+    in->slow = true;
+    lw_attempt attempt = asking("\xff slow");
+    EXPECT(lw_link_call(&in->link, &attempt, 1, 0) == LW_OK);
+    EXPECT(attempt.answered);
+    lw_link_reset(&in->link);
+    in->done = true;
+}
+
+static void who_is_slow_is_waited_for(void **state) {
+    tell(*state, ask_the_slow);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(replies_may_come_in_any_order, setup, teardown),
@@ -213,6 +254,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(too_much_behind_is_dropped_and_the_rest_can_be_waited_for,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(who_was_answered_before_the_deadline_is, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_dead_is_not_waited_for, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_is_slow_is_waited_for, setup, teardown),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }
