@@ -205,6 +205,11 @@ bool lw_group_alone(const lw_group *group) {
     return group->raft == NULL;
 }
 
+bool lw_group_names(const lw_group *group, uint64_t node) {
+    return group->raft == NULL ? node == group->groups->options.node
+                               : !lw_raft_stranger(group->raft, node);
+}
+
 static void peer_figures(const lw_group *group, lw_group_figures *figures) {
     for (uint32_t index = 0; index < figures->members.count; index++) {
         uint64_t node = figures->members.replicas[index].node;

@@ -251,6 +251,8 @@ lw_group_recovered lw_group_recovery(const lw_group *group);
 bool lw_group_term_at(const lw_group *group, uint64_t index, uint64_t *term);
 /* The term in which this node leads, and may serve; 0: it does not. */
 uint64_t lw_group_leads(const lw_group *group);
+/* Whether a node is a member, by what is committed or by what is in the log here. */
+bool lw_group_names(const lw_group *group, uint64_t node);
 /* Whether nobody else has to do with it, so that every durable entry is committed. */
 bool lw_group_alone(const lw_group *group);
 /* Who leads, as far as known; 0: nobody is known to. */

@@ -63,6 +63,11 @@ LW_YIELDS static lw_status describe(void *argument, uint64_t shard, uint64_t to,
     return lw_shards_snapshot_describe(node->shards, shard, to, index, state, term, head);
 }
 
+static bool needed(void *argument, uint64_t shard, uint64_t to) {
+    const lw_node *node = argument;
+    return lw_shards_snapshot_needed(node->shards, shard, to);
+}
+
 static lw_status wanted(void *argument, const lw_snapshot_arrival *offered) {
     lw_node *node = argument;
     return lw_shards_snapshot_wanted(node->shards, offered);
@@ -79,6 +84,7 @@ lw_status node_open_snapshots(lw_node *node) {
                                     .directory = node->options.directory,
                                     .ask = ask_node,
                                     .describe_shard = describe,
+                                    .needed = needed,
                                     .wanted = wanted,
                                     .install = install,
                                     .argument = node};

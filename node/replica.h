@@ -185,6 +185,8 @@ void lw_replica_descriptor(const lw_replica *replica, lw_shard_descriptor *descr
 LW_MUST_USE LW_YIELDS lw_status lw_replica_describe(lw_replica *replica, uint64_t node,
                                                     uint64_t index, lw_snapshot *state,
                                                     uint64_t *term, lw_buffer *head);
+/* Whether one is of use to `node`, as far as is known here. */
+bool lw_replica_snapshot_needed(const lw_replica *replica, uint64_t node);
 /* What a head says. LW_INVALID_ARGUMENT; views of it. */
 LW_MUST_USE lw_status lw_replica_snapshot_shard(lw_bytes head, uint64_t shard,
                                                 lw_shard_descriptor *told);

@@ -93,6 +93,10 @@ lw_status lw_replica_describe(lw_replica *replica, uint64_t node, uint64_t index
     return status;
 }
 
+bool lw_replica_snapshot_needed(const lw_replica *replica, uint64_t node) {
+    return !replica->closing && !replica->dead && lw_group_names(replica->group, node);
+}
+
 /* ---- receiving ------------------------------------------------------------------------------ */
 
 lw_status lw_replica_snapshot_shard(lw_bytes head, uint64_t shard, lw_shard_descriptor *told) {

@@ -123,6 +123,7 @@ LW_MUST_USE LW_YIELDS lw_status lw_shards_snapshot_describe(void *argument, uint
                                                             uint64_t node, uint64_t index,
                                                             lw_snapshot *state, uint64_t *term,
                                                             lw_buffer *head);
+bool lw_shards_snapshot_needed(void *argument, uint64_t shard, uint64_t node);
 LW_MUST_USE lw_status lw_shards_snapshot_wanted(void *argument,
                                                 const struct lw_snapshot_arrival *offered);
 LW_MUST_USE LW_YIELDS lw_status

@@ -89,6 +89,22 @@ static uint64_t node_of(asking *job) {
     return 0;
 }
 
+/* Where the shard of the key is, by the replica here, or by what is told if that is later: the
+ * replica may have missed that it is no member any more. */
+static bool look_up(asking *job, const lw_replica *replica) {
+    lw_shards *shards = job->shards;
+    lw_shard_descriptor told;
+    if (replica != NULL) {
+        lw_replica_descriptor(replica, &job->shard);
+    }
+    bool located = shards->others.locate(shards->options.argument, job->key, &told);
+    if (located && (replica == NULL || (newer(&told.epoch, &job->shard.epoch) &&
+                                        !LW_BUG(shards->env, "shards.stale_replica_believed")))) {
+        job->shard = told;
+    }
+    return located || replica != NULL;
+}
+
 /* True if a replica here is to be asked; else the node that is, 0: nobody is known. */
 static bool next_stop(asking *job, lw_replica **replica, uint64_t *node) {
     lw_shards *shards = job->shards;
@@ -100,15 +116,7 @@ static bool next_stop(asking *job, lw_replica **replica, uint64_t *node) {
     if (shards->others.ask == NULL) {
         return false;
     }
-    bool known = job->told;
-    if (!known && *replica != NULL) {
-        lw_replica_descriptor(*replica, &job->shard);
-        known = true;
-    }
-    if (!known) {
-        known = shards->others.locate(shards->options.argument, job->key, &job->shard);
-    }
-    *node = known ? node_of(job) : 0;
+    *node = job->told || look_up(job, *replica) ? node_of(job) : 0;
     return false;
 }
 

@@ -240,6 +240,11 @@ lw_status lw_shards_snapshot_describe(void *argument, uint64_t shard, uint64_t n
     return lw_replica_describe(replica, node, index, state, term, head);
 }
 
+bool lw_shards_snapshot_needed(void *argument, uint64_t shard, uint64_t node) {
+    const lw_replica *replica = lw_shards_find(argument, shard);
+    return replica != NULL && lw_replica_snapshot_needed(replica, node);
+}
+
 /* A replica of the shard has to be here, and nobody else may hold any of its keys (hazard R11). */
 static lw_status check_arrival(const lw_shards *shards, const lw_snapshot_arrival *offered) {
     lw_shard_descriptor told;
@@ -398,10 +403,25 @@ void shards_gone(void *argument, lw_replica *replica, uint64_t index) {
 
 /* ---- looking after it ----------------------------------------------------------------------- */
 
+/* Who leads a shard by what is told of a later configuration, in which this node is no member: of
+ * those that the replica here knows none may hold the shard any more. 0: nothing is told. */
+static uint64_t leader_told(const lw_shards *shards, const lw_shard_descriptor *shard) {
+    lw_shard_descriptor now = {0};
+    bool later = shards->others.locate != NULL &&
+                 shards->others.locate(shards->options.argument, shard->start, &now) &&
+                 now.id == shard->id && now.epoch.config_version > shard->epoch.config_version &&
+                 !shards_names(&now, shards->options.node);
+    return later && !LW_BUG(shards->env, "shards.only_peers_asked") ? now.leader : 0;
+}
+
 /* Somebody who knows more of the shard than a replica here that does not lead: its leader, or in
  * turn the others. 0: nobody. */
 static uint64_t whom_to_ask(const lw_shards *shards, const lw_shard_descriptor *shard) {
-    uint64_t own = shards->options.node;
+    uint64_t own = shards->options.node, told = leader_told(shards, shard);
+    if (told != 0) {
+        LW_MARK(shards->env, "shards.asks_who_is_told_to_lead");
+        return told;
+    }
     if (shard->leader != 0 && shard->leader != own) {
         return shard->leader;
     }

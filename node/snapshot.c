@@ -15,6 +15,11 @@ lw_status snapshot_stopped(void) {
     return lw_fail(LW_UNAVAILABLE, "the node is stopping");
 }
 
+bool snapshot_passes(lw_status status) {
+    return status == LW_UNAVAILABLE || status == LW_TIMEOUT || status == LW_BACKPRESSURE ||
+           status == LW_INVALID_ARGUMENT;
+}
+
 lw_status snapshot_pause(lw_snapshots *of, uint64_t until_ns) {
     while (!of->stopping && lw_env_now(of->env) < until_ns) {
         (void)lw_env_wait(of->env, &of->stopped, until_ns);

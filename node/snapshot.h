@@ -13,7 +13,8 @@
  * N2. Nothing damaged spreads (hazard S15). Each piece has a checksum on its way, and every block
  *     is verified before any is named over there. Who sent damage looks through its own tables.
  * N3. A node sends one snapshot at a time and receives one at a time; others wait, or are told to
- *     come again. Memory is bounded by two pieces in each direction and the list of files.
+ *     come again. So one that gets nowhere makes way for those that wait, and one that nobody needs
+ *     ends. Memory is bounded by two pieces in each direction and the list of files.
  * N4. A transfer that was interrupted goes on where it was: in the middle of a file while the
  *     receiver lives, with the first file that is not surely on its disk when it was restarted. A
  *     sender that was restarted makes a new snapshot.
@@ -44,7 +45,8 @@ typedef struct lw_snapshots_options {
     const char *directory;     /* of the node; copied */
     uint32_t piece_size;       /* bytes of a file in one message; 0: 256 KiB */
     uint64_t bytes_per_second; /* sent, at most; 0: 64 MiB */
-    uint64_t patience_ms;      /* that a sender tries without getting on; 0: 30 s */
+    uint64_t patience_ms;      /* that a sender tries without getting on; 0: 30 s. While others
+                                  wait for their turn, 5 s at most */
 
     /* Carries a request to another node, and appends its reply: lw_peers_ask. */
     LW_YIELDS lw_status (*ask)(void *argument, uint64_t node, const lw_request *request,
@@ -54,6 +56,9 @@ typedef struct lw_snapshots_options {
     LW_YIELDS lw_status (*describe_shard)(void *argument, uint64_t shard, uint64_t node,
                                           uint64_t index, lw_snapshot *state, uint64_t *term,
                                           lw_buffer *head);
+    /* Whether a snapshot is still to be sent: asked again and again, also while it waits for its
+     * turn. Must not suspend. NULL: it always is. */
+    bool (*needed)(void *argument, uint64_t shard, uint64_t node);
     /* Asked when a snapshot is offered, before anything is stored: LW_OK, or why not. LW_EXISTS:
      * the shard has come that far by itself. LW_REFUSED: not wanted here. Must not suspend.
      * `directory` is NULL. */
@@ -80,7 +85,8 @@ LW_YIELDS void lw_snapshots_close(lw_snapshots *snapshots);
  * LW_CORRUPTION   this node's own tables are damaged: it must not serve what it cannot read.
  * LW_REFUSED      the node does not want it.
  * LW_UNAVAILABLE  it could not be reached for `patience_ms`, receives another one, or got something
- *                 damaged though nothing is here; or this node stops. Try again later.
+ *                 damaged though nothing is here; or it is not `needed` any more; or this node
+ *                 stops. Try again later.
  * LW_FULL         no room there, or here.
  * Any other failure of `describe_shard`, of the disk, or of `install` over there. */
 LW_MUST_USE LW_YIELDS lw_status lw_snapshots_send(lw_snapshots *snapshots, uint64_t shard,

@@ -212,9 +212,13 @@ static LW_YIELDS lw_status take_offer(lw_snapshots *of, uint64_t from, const lw_
     snapshot_receiving *in = &of->receiving;
     lw_snapshot_offer offer;
     LW_TRY(lw_snapshot_offer_decode(request->body, &offer));
-    if (offer.transfer == in->ended) {
+    if (offer.transfer == in->ended && !snapshot_passes(in->outcome.status)) {
         *place = (lw_snapshot_place){.file = offer.file_count};
         return ended_as(in);
+    }
+    if (offer.transfer == in->ended) {
+        LW_MARK(of->env, "snapshot.put_off");
+        in->ended = 0; /* it may go better now */
     }
     bool same = in->transfer == offer.transfer && in->from == from && in->shard == request->shard &&
                 lw_equal(request->body, lw_buffer_view(&in->body));

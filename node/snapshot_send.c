@@ -10,8 +10,10 @@
 #include <inttypes.h>
 
 enum {
-    ASK_MS = 5 * 1000, /* also what stopping may have to wait for */
-    SMALL_PIECE = 500, /* bytes, in simulations */
+    ASK_MS = 5 * 1000,     /* also what stopping may have to wait for */
+    CROWDED_MS = 5 * 1000, /* without getting on, while others wait */
+    SMALL_PIECE = 500,     /* bytes, in simulations */
+    PUT_OFF_MAX = 4,       /* times that it is not installed just now; then it takes a newer one */
 };
 static const uint64_t pause_ns = 500 * 1000 * 1000;
 static const uint64_t none = UINT64_MAX;
@@ -27,6 +29,7 @@ typedef struct sending {
     uint8_t *piece;
     lw_snapshot_place place; /* that the receiver wants next */
     bool there;              /* it has come that far by itself */
+    uint32_t put_off;        /* how often it was not installed, or the answer was lost */
     uint64_t progress_ns, next_ns;
 } sending;
 
@@ -104,6 +107,23 @@ static LW_YIELDS lw_status make_bundle(sending *send) {
         lw_env_entropy(of->env, &offer->transfer, sizeof(offer->transfer));
     }
     return read_bundle(send);
+}
+
+/* ---- whether it is worth while --------------------------------------------------------------- */
+
+static lw_status check_needed(const lw_snapshots *of, uint64_t shard, uint64_t node) {
+    const lw_snapshots_options *options = &of->options;
+    if (of->stopping) {
+        return snapshot_stopped();
+    }
+    if (options->needed != NULL && !options->needed(options->argument, shard, node) &&
+        !LW_BUG(of->env, "snapshot.sent_for_nothing")) {
+        LW_MARK(of->env, "snapshot.not_needed");
+        return lw_fail(LW_UNAVAILABLE,
+                       "node %" PRIu64 " needs no snapshot of shard %" PRIu64 " from this node",
+                       node, shard);
+    }
+    return LW_OK;
 }
 
 /* ---- asking ---------------------------------------------------------------------------------- */
@@ -230,6 +250,7 @@ static LW_YIELDS lw_status finish(sending *send) {
     if (status == LW_BACKPRESSURE) {
         send->progress_ns = lw_env_now(send->of->env); /* it installs, which takes its time */
     }
+    send->put_off += status == LW_UNAVAILABLE;
     return status;
 }
 
@@ -238,27 +259,30 @@ static LW_YIELDS lw_status finish(sending *send) {
 static LW_YIELDS lw_status attempt(sending *send) {
     LW_TRY(offer(send));
     while (send->place.file < send->offer.file_count) {
+        LW_TRY(check_needed(send->of, send->shard, send->node));
         LW_TRY(send_piece(send));
     }
     return finish(send);
 }
 
-/* Whether it may go better next time. A message that cannot be read was changed on its way. */
-static bool passes(lw_status status) {
-    return status == LW_UNAVAILABLE || status == LW_TIMEOUT || status == LW_BACKPRESSURE ||
-           status == LW_INVALID_ARGUMENT;
+static uint64_t patience_ms(const lw_snapshots *of) {
+    uint64_t usual_ms = of->options.patience_ms;
+    bool crowded = of->waiting > 0 && !LW_BUG(of->env, "snapshot.never_makes_way");
+    return crowded && usual_ms > CROWDED_MS ? CROWDED_MS : usual_ms;
 }
 
 static LW_YIELDS lw_status transfer(sending *send) {
     lw_snapshots *of = send->of;
     for (;;) {
+        LW_TRY(check_needed(of, send->shard, send->node));
         lw_status status = attempt(send);
-        if (!passes(status)) {
+        if (!snapshot_passes(status)) {
             return status;
         }
         lw_error cause = *lw_error_slot();
         uint64_t now_ns = lw_env_now(of->env);
-        if (now_ns - send->progress_ns > of->options.patience_ms * UINT64_C(1000000)) {
+        if (now_ns - send->progress_ns > patience_ms(of) * UINT64_C(1000000) ||
+            send->put_off == PUT_OFF_MAX) {
             return lw_fail(LW_UNAVAILABLE,
                            "node %" PRIu64 " did not take a snapshot of shard %" PRIu64 ": %s",
                            send->node, send->shard, cause.text);
@@ -307,17 +331,25 @@ static LW_YIELDS lw_status send_snapshot(sending *send) {
     return status == LW_OK ? LW_OK : lw_fail(cause.status, "%s", cause.text);
 }
 
-static LW_YIELDS lw_status await_turn(lw_snapshots *of) {
-    while (of->sends && !of->stopping) {
-        lw_queue_wait(&of->send_turn);
+/* Whoever does not take its turn hands it on. */
+static LW_YIELDS lw_status await_turn(lw_snapshots *of, uint64_t shard, uint64_t node) {
+    lw_status status = LW_OK;
+    of->waiting++;
+    while (status == LW_OK && of->sends) {
+        (void)lw_env_wait(of->env, &of->send_turn, lw_env_now(of->env) + pause_ns);
+        status = check_needed(of, shard, node);
     }
-    return of->stopping ? snapshot_stopped() : LW_OK;
+    of->waiting--;
+    if (status != LW_OK && !of->sends) {
+        lw_queue_wake_one(&of->send_turn);
+    }
+    return status;
 }
 
 lw_status lw_snapshots_send(lw_snapshots *of, uint64_t shard, uint64_t node, uint64_t *index) {
     lw_memory *memory = of->env->memory;
     snapshot_enter(of);
-    lw_status status = await_turn(of);
+    lw_status status = await_turn(of, shard, node);
     if (status != LW_OK) {
         snapshot_leave(of);
         return status;

@@ -33,6 +33,7 @@ struct lw_snapshots {
     bool stopping;
     lw_queue stopped; /* pauses that stopping cuts short */
     bool sends;
+    uint32_t waiting; /* for their turn to send */
     lw_queue send_turn;
     snapshot_receiving receiving;
     uint32_t under_way; /* calls and fibers */
@@ -43,6 +44,8 @@ struct lw_snapshots {
 /* Waits; LW_UNAVAILABLE, also in the end, if the node stops. */
 LW_MUST_USE LW_YIELDS lw_status snapshot_pause(lw_snapshots *of, uint64_t until_ns);
 LW_MUST_USE lw_status snapshot_stopped(void);
+/* Whether it may go better next time. A message that cannot be read was changed on its way. */
+bool snapshot_passes(lw_status status);
 /* Counts a call; its end. */
 void snapshot_enter(lw_snapshots *of);
 void snapshot_leave(lw_snapshots *of);

@@ -84,8 +84,12 @@
     X("shard.epoch_unchecked_at_apply", "lattice-storm", 0)          \
     X("shard.route_unchecked", "calm", 21)                           \
     X("shard.split_without_latch", "calm", 1)                        \
+    X("shards.only_peers_asked", "lattice-moves", 0)                 \
     X("shards.overlap_ignored", "lattice", 3)                        \
+    X("shards.stale_replica_believed", "lattice-moves", 0)           \
     X("shards.tombstone_ignored", "lattice-storm", 0)                \
+    X("snapshot.never_makes_way", "lattice-moves", 0)                \
+    X("snapshot.sent_for_nothing", "lattice-moves", 0)               \
     X("store.clip_ignored", "calm", 1)                               \
     X("store.drop_hider_early", "calm", 3)                           \
     X("store.drop_tombstone_early", "calm", 5)                       \

@@ -350,6 +350,11 @@ static inline lw_status lattice_describe(void *argument, uint64_t shard, uint64_
     return lw_shards_snapshot_describe(from->shards, shard, node, index, state, term, head);
 }
 
+static inline bool lattice_needed(void *argument, uint64_t shard, uint64_t node) {
+    const lattice_node *from = argument;
+    return lw_shards_snapshot_needed(from->shards, shard, node);
+}
+
 static inline lw_status lattice_wanted(void *argument, const lw_snapshot_arrival *offered) {
     lattice_node *node = argument;
     return lw_shards_snapshot_wanted(node->shards, offered);
@@ -437,6 +442,7 @@ static inline lw_status lattice_open_parts(lattice_node *node) {
                                       .directory = "data",
                                       .ask = lattice_ask_node,
                                       .describe_shard = lattice_describe,
+                                      .needed = lattice_needed,
                                       .wanted = lattice_wanted,
                                       .install = lattice_install,
                                       .argument = node};

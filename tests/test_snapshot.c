@@ -63,6 +63,7 @@ typedef struct journey {
     uint64_t flip_every; /* each so many letters one bit is changed; 0: never */
     uint64_t chance, install_count;
     lw_status install_answer, wanted_answer;
+    uint32_t put_off;       /* how often it is not installed just now */
     bool hold_back, filled; /* the sender waits, with all its tables made */
     bool damaged;           /* its tables are: it cannot read them */
     bool deaf;              /* the receiver stays without power */
@@ -263,6 +264,10 @@ static lw_status install(void *argument, const lw_snapshot_arrival *arrived) {
         wrong(on, "what arrived is not what was offered");
     }
     on->install_count++;
+    if (on->put_off > 0) {
+        on->put_off--;
+        return lw_fail(LW_UNAVAILABLE, "not now");
+    }
     if (on->install_answer != LW_OK) {
         return lw_fail(on->install_answer, "not today");
     }
@@ -730,6 +735,21 @@ static void what_could_not_be_installed_is_told_and_leaves_nothing(void **state)
     expect_outcome(on, LW_INTERNAL, 1);
 }
 
+static void what_is_not_installed_just_now_is_taken_the_next_time(void **state) {
+    (void)state;
+    journey *on = depart(1);
+    on->put_off = 2;
+    travel(on);
+    assert_int_equal(on->install_count, 3);
+    assert_true(on->took_ns < UINT64_C(10) * 1000 * 1000 * 1000);
+    expect_outcome(on, LW_OK, 1);
+    on = depart(1);
+    on->put_off = 100;
+    travel(on);
+    assert_true(on->install_count < 10);
+    expect_outcome(on, LW_UNAVAILABLE, 2);
+}
+
 static void a_full_disk_over_there_ends_it_with_nothing_half_left(void **state) {
     (void)state;
     journey *on = depart(1);
@@ -856,6 +876,7 @@ int main(void) {
         cmocka_unit_test(damage_on_the_sender_s_disk_stays_there_and_is_told),
         cmocka_unit_test(what_is_not_wanted_is_not_sent),
         cmocka_unit_test(what_could_not_be_installed_is_told_and_leaves_nothing),
+        cmocka_unit_test(what_is_not_installed_just_now_is_taken_the_next_time),
         cmocka_unit_test(a_full_disk_over_there_ends_it_with_nothing_half_left),
         cmocka_unit_test(nobody_waits_for_ever_for_a_node_that_is_gone),
         cmocka_unit_test(a_sender_that_stops_leaves_nothing),

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shards that move while nodes are away: replicas that nobody tells of their removal, and snapshots
+ * for nodes that do not take them. */
+#include "tests/shard_lattice.h"
+
+static const lattice_shard shards[] = {
+    {.id = LW_ROOT_SHARD, .start = "", .end = "m", .nodes = {1, 2, 3}},
+    {.id = 2, .start = "m", .end = "", .nodes = {1}},
+};
+
+static lw_status change(lattice *in, const char *key, const lw_change_replicas_request *request) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_change_replicas_request_encode(request, &body);
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_CHANGE_REPLICAS, key, &body);
+    return ask->done ? ask->status : LW_TIMEOUT;
+}
+
+static void changed(lattice *in, const char *key, lw_change_replicas_request request) {
+    expect(in, change(in, key, &request) == LW_OK, "the members change");
+}
+
+static void transfer(lattice *in, const char *key, uint64_t to) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_transfer_request_encode(&(lw_transfer_request){.node = to}, &body);
+    uint64_t until_ns = lw_world_now(in->world) + 20000 * LATTICE_MS;
+    while (lattice_leader(in, lw_text(key)) != to && lw_world_now(in->world) < until_ns) {
+        (void)lattice_call(in, LW_MESSAGE_TRANSFER, key, &body);
+        lattice_pass_ms(in, 50);
+    }
+    expect(in, lattice_leader(in, lw_text(key)) == to, "another node leads");
+}
+
+/* ---- replicas that nobody tells ---------------------------------------------------------------
+ */
+
+/* The first shard moves to node 4 alone, while node 1, which has a replica of it, hears nothing. */
+static void move_all_away_from_who_is_away(lattice *in) {
+    lattice_make(in, shards, 2);
+    lattice_boot(in, 4);
+    lattice_write(in, "a", "1");
+    lattice_write(in, "z", "1");
+    transfer(in, "a", 2);
+    lattice_isolate(in, 1, true);
+    changed(in, "a", (lw_change_replicas_request){.learner = 4});
+    changed(in, "a", (lw_change_replicas_request){.voter = 4, .leaves = 1});
+    transfer(in, "a", 4);
+    changed(in, "a", (lw_change_replicas_request){.leaves = 2, .fewer = true});
+    changed(in, "a", (lw_change_replicas_request){.leaves = 3, .fewer = true});
+    lattice_pass_ms(in, 12000);
+    expect(in, lw_shards_count(in->nodes[1].shards) == 2, "who is away has its replica still");
+}
+
+static void who_missed_that_all_it_knew_have_gone_finds_out_story(lattice *in) {
+    move_all_away_from_who_is_away(in);
+    lattice_isolate(in, 1, false);
+    lattice_pass_ms(in, 15000);
+    expect(in, lw_shards_count(in->nodes[1].shards) == 1, "it finds out, and removes it");
+    expect_text(in, lattice_read(in, "a"), "1", "and all is there");
+}
+static void who_missed_that_all_it_knew_have_gone_finds_out(void **state) {
+    (void)state;
+    lattice_hold(who_missed_that_all_it_knew_have_gone_finds_out_story, "shards.only_peers_asked");
+}
+
+/* Node 1 cannot serve its own shard without a timestamp, and those come from the first one. */
+static void a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle_story(lattice *in) {
+    move_all_away_from_who_is_away(in);
+    lattice_crash(in, 1);
+    lattice_boot(in, 1);
+    lattice_isolate(in, 1, false);
+    lattice_pass_ms(in, 3500);
+    expect(in, lattice_leader(in, lw_text("z")) == 1, "it serves its own shard soon");
+}
+static void a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle(void **state) {
+    (void)state;
+    lattice_hold(a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle_story,
+                 "shards.stale_replica_believed");
+}
+
+/* ---- snapshots ---------------------------------------------------------------------------------
+ */
+
+/* Node 1 leads both shards, and is about to send a snapshot of the first one to node 4, which takes
+ * none of its requests. */
+static void send_in_vain(lattice *in) {
+    lattice_make(in, shards, 2);
+    lattice_boot(in, 4);
+    lattice_write(in, "a", "1");
+    lattice_write(in, "z", "1");
+    transfer(in, "a", 1);
+    changed(in, "a", (lw_change_replicas_request){.learner = 4});
+    while (lw_world_marked(in->world, "shards.replica_waits") == 0 && lw_world_step(in->world)) {
+    }
+    in->slow_ms[1][4] = 100000;
+    lattice_pass_ms(in, 2000);
+    expect(in, lw_world_marked(in->world, "group.snapshot_wanted") == 1, "one is to be sent");
+}
+
+static uint64_t add_second(lattice *in) {
+    uint64_t began_ns = lw_world_now(in->world);
+    changed(in, "z", (lw_change_replicas_request){.learner = 2});
+    changed(in, "z", (lw_change_replicas_request){.voter = 2});
+    return (lw_world_now(in->world) - began_ns) / LATTICE_MS;
+}
+
+static void a_snapshot_that_gets_nowhere_makes_way_for_others_story(lattice *in) {
+    send_in_vain(in);
+    expect(in, add_second(in) < 15000, "another one is sent soon");
+}
+static void a_snapshot_that_gets_nowhere_makes_way_for_others(void **state) {
+    (void)state;
+    lattice_hold(a_snapshot_that_gets_nowhere_makes_way_for_others_story,
+                 "snapshot.never_makes_way");
+}
+
+static void a_snapshot_that_nobody_needs_ends_story(lattice *in) {
+    send_in_vain(in);
+    transfer(in, "a", 2);
+    changed(in, "a", (lw_change_replicas_request){.leaves = 1, .fewer = true});
+    lattice_pass_ms(in, 10000);
+    expect(in, lw_store_tree(in->nodes[1].store, LW_ROOT_SHARD) == NULL,
+           "who sends it for nothing is through soon, and drops what it had");
+}
+static void a_snapshot_that_nobody_needs_ends(void **state) {
+    (void)state;
+    lattice_hold(a_snapshot_that_nobody_needs_ends_story, "snapshot.sent_for_nothing");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_missed_that_all_it_knew_have_gone_finds_out),
+        cmocka_unit_test(a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle),
+        cmocka_unit_test(a_snapshot_that_gets_nowhere_makes_way_for_others),
+        cmocka_unit_test(a_snapshot_that_nobody_needs_ends),
+    };
+    return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
+}
