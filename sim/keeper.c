@@ -226,6 +226,10 @@ static void look_after(lw_sim_member *node) {
         }
         lw_sim_end_node(node, false);
     }
+    if (node->ending) {
+        node->ending = false;
+        lw_sim_end_node(node, false);
+    }
     if (!lw_host_running(node->host)) {
         node->state = LW_SIM_DOWN; /* also when its power failed */
         node->node = NULL;

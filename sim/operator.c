@@ -170,13 +170,12 @@ static bool is_left_behind(const lw_sim_trial *it, const lw_sim_member *node) {
     return later;
 }
 
-/* It is started again, with a token. */
+/* It is started again, with a token: the keeper sees to it. */
 static bool bring_back(lw_sim_trial *it) {
     for (uint32_t index = 0; index < it->node_count; index++) {
         lw_sim_member *node = &it->nodes[index];
         if (is_left_behind(it, node)) {
-            node->left_behind = true;
-            lw_sim_end_node(node, false);
+            node->left_behind = node->ending = true;
             return true;
         }
     }

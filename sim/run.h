@@ -46,6 +46,7 @@ typedef struct lw_sim_member {
     bool replaced;        /* its disk was lost: it comes as somebody new, also if it founded */
     uint64_t lost_id; /* who it was before; 0: its disk was not lost, or that one is taken out */
     bool left_behind; /* the lattice's key was changed while it was away: it needs a token */
+    bool ending;      /* its process is to be ended */
     bool drained;     /* was asked to hold nothing */
     bool drain_asked; /* ever */
     bool leaving;     /* was asked to go for ever, */
