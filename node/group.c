@@ -206,8 +206,10 @@ bool lw_group_alone(const lw_group *group) {
 }
 
 bool lw_group_names(const lw_group *group, uint64_t node) {
-    return group->raft == NULL ? node == group->groups->options.node
-                               : !lw_raft_stranger(group->raft, node);
+    const lw_raft *raft = group->raft;
+    return raft == NULL ? node == group->groups->options.node
+                        : lw_raft_config_find(&raft->config, node) != NULL ||
+                              lw_raft_config_find(&raft->committed_config, node) != NULL;
 }
 
 static void peer_figures(const lw_group *group, lw_group_figures *figures) {
