@@ -460,7 +460,7 @@ static lw_status open_gossip(lw_lattice *lattice, lw_bytes page) {
         .grace_ms = options->dead_after_ms,
     };
 #ifdef LW_SIMULATION
-    gossip.bugs = lattice_planted(lattice->env);
+    gossip.bugs = lw_lattice_planted(lattice->env);
 #endif
     memcpy(gossip.cluster_id, options->identity->lattice.id, sizeof(gossip.cluster_id));
     LW_TRY(as_before(options->identity, page, &gossip.self));

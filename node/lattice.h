@@ -81,6 +81,11 @@ bool lw_lattice_alone(const lw_lattice *lattice);
 /* The same at two nodes that know the same of all members. */
 uint64_t lw_lattice_digest(const lw_lattice *lattice);
 
+#ifdef LW_SIMULATION
+/* The bugs that are planted in gossip, directory and placement: bits of lw_planted_bug. */
+uint64_t lw_lattice_planted(lw_env *env);
+#endif
+
 /* ---- for lw_peers_options ------------------------------------------------------------------- */
 
 void lw_lattice_link(lw_lattice *lattice, uint64_t node, bool up);

@@ -15,7 +15,7 @@ enum {
 };
 
 #ifdef LW_SIMULATION
-uint64_t lattice_planted(lw_env *env) {
+uint64_t lw_lattice_planted(lw_env *env) {
     uint64_t bugs = 0;
     bugs |= (uint64_t)LW_BUG(env, "member.gone_comes_back") << LW_BUG_GONE_COMES_BACK;
     bugs |= (uint64_t)LW_BUG(env, "member.last_record_stands") << LW_BUG_LAST_RECORD_STANDS;
@@ -244,7 +244,7 @@ static void look_around(lw_lattice *lattice, const lw_member_load *own) {
                                     .voters = lattice->options.voters,
                                     .calm = lw_gossip_connected(lattice->gossip)};
 #ifdef LW_SIMULATION
-    options.bugs = lattice_planted(lattice->env);
+    options.bugs = lw_lattice_planted(lattice->env);
 #endif
     lw_placement_begin(lattice->view, &options, lattice->changing, lattice->pass);
     for (uint32_t index = 0; index < members->count; index++) {

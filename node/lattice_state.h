@@ -191,10 +191,6 @@ void lattice_place(lw_lattice *lattice);
 /* What it would begin: rows of PLAN, appended. */
 void lattice_plan(lw_lattice *lattice, lw_buffer *reply);
 void lattice_tracks_reset(lw_lattice *lattice);
-#ifdef LW_SIMULATION
-/* The bugs that are planted in gossip and placement: bits of lw_planted_bug. */
-uint64_t lattice_planted(lw_env *env);
-#endif
 
 /* What is remembered of a shard; made if there is nothing yet. Until a later pass. */
 lattice_track *lattice_track_of(lw_lattice *lattice, uint64_t shard);

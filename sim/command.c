@@ -84,7 +84,7 @@ static void count(lw_sim_tally *all, const lw_run_result *result) {
 /* Once more, for its page: the first one, and instead of it the first that fails. */
 static void draw(lw_sim_tally *all, const lw_scenario *scenario, uint64_t seed, bool passed) {
     const char *path = all->command->flags[LW_FLAG_TRACE_HTML].text;
-    if (path == NULL || (passed ? all->runs > 1 : all->failed_runs > 1)) {
+    if (path == NULL || scenario->machines != NULL || (passed ? all->runs > 1 : all->failed_runs > 1)) {
         return;
     }
     lw_run_options options = lw_sim_tally_options(all, scenario, seed);
@@ -136,15 +136,21 @@ void lw_sim_clear_progress(const lw_sim_tally *all) {
     }
 }
 
+/* Users' transactions need nodes. */
+static bool is_meant(const lw_sim_tally *all, const lw_scenario *scenario) {
+    return all->only == NULL ? all->user == NULL || scenario->machines == NULL
+                             : all->only == scenario;
+}
+
 static void run_all(lw_sim_tally *all) {
     uint64_t scenario_count = 0;
     for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
-        scenario_count += all->only == NULL || all->only == one;
+        scenario_count += is_meant(all, one);
     }
     all->told = all->began;
     for (uint64_t run = 0; run < all->run_goal; run++) {
         for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
-            if (all->only != NULL && all->only != one) {
+            if (!is_meant(all, one)) {
                 continue;
             }
             bool passed = run_seed(all, one, all->seed + run);
@@ -278,6 +284,13 @@ static lw_exit read_scenario(lw_sim_tally *all) {
     const char *name = all->command->flags[LW_FLAG_SCENARIO].text;
     name = name == NULL && all->user != NULL ? all->user->scenario : name;
     all->only = name == NULL ? NULL : lw_scenario_find(name);
+    bool drawn = all->command->flags[LW_FLAG_TRACE_HTML].text != NULL;
+    if (all->only != NULL && all->only->machines != NULL && (all->user != NULL || drawn)) {
+        return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
+                               "it has machines that decide, and neither nodes nor clients",
+                               "lathwork help sim", "scenario %s has no %s", name,
+                               drawn ? "page" : "transactions");
+    }
     return name != NULL && all->only == NULL ? fail_name(all, false, lw_text(name)) : LW_EXIT_DONE;
 }
 

@@ -2,6 +2,7 @@
 #include "sim/scenario.h"
 
 #include "client/client.h"
+#include "sim/machines.h"
 #include "sim/run.h"
 #include "sim/user.h"
 
@@ -461,6 +462,10 @@ static void write_history(lw_sim_trial *it) {
 
 void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_marks marks,
                      void *argument, lw_run_result *result) {
+    if (options->scenario->machines != NULL) {
+        lw_machines_run(options, memory, marks, argument, result);
+        return;
+    }
     *result = (lw_run_result){.failures = lw_buffer_in(memory)};
     lw_faults none = lw_faults_none();
     lw_sim_trial *it = lw_allocate_zero(memory, sizeof(*it));

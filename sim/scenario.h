@@ -14,6 +14,8 @@
 
 enum { LW_SCENARIO_NODES_MAX = 7, LW_SCENARIO_CLIENTS_MAX = 12 };
 
+struct lw_machines;
+
 typedef struct lw_scenario {
     const char *name, *text;
     uint32_t node_count;         /* 0: one */
@@ -28,6 +30,9 @@ typedef struct lw_scenario {
     bool storm;                  /* short, small and hard: see sim/storm.h */
     uint32_t rot_every_ms;       /* mean virtual time between bits that rot in tables; 0: none */
     bool damage;                 /* a node may end by saying that its data is damaged */
+    /* Plays a run of machines alone, without nodes and clients: see sim/machines.h. NULL: none of
+     * these. */
+    void (*machines)(struct lw_machines *it);
 } lw_scenario;
 
 /* The scenario of this name, or NULL; and all of them, ended by one without a name. */

@@ -7,6 +7,7 @@
 
 /* Half of the rare paths are active in a run, each taken once in four times at most. */
 enum { RARE_ACTIVE_PERCENT = 50, RARE_PERCENT_MAX = 25 };
+enum { REPORT_NOTES = 50 };
 
 lw_trace lw_trace_in(lw_memory *memory, uint64_t seed) {
     return (lw_trace){
@@ -83,6 +84,16 @@ void lw_trace_print(const lw_trace *trace, uint64_t count, FILE *to) {
     for (uint64_t index = first; index < trace->note_count; index++) {
         print_note(&trace->notes[index % LW_TRACE_NOTES], to);
     }
+}
+
+void lw_trace_report(const lw_trace *trace, uint64_t now_ns, const lw_faults *faults, FILE *to) {
+    lw_buffer text = lw_buffer_in(trace->memory);
+    lw_faults_print(faults, &text);
+    fprintf(to, "world: seed=%" PRIu64 " time_ns=%" PRIu64 " hash=%016" PRIx64 "\n", trace->seed,
+            now_ns, trace->hash);
+    fprintf(to, "faults: %.*s\n", (int)text.size, (const char *)text.data);
+    lw_trace_print(trace, REPORT_NOTES, to);
+    lw_buffer_reset(&text);
 }
 
 /* ---- marks ---------------------------------------------------------------------------------- */

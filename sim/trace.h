@@ -11,7 +11,7 @@
 #define LW_SIM_TRACE_H
 
 #include "base/map.h"
-#include "sim/chance.h"
+#include "sim/fault.h"
 #include "sim/place.h"
 
 #include <stdio.h>
@@ -63,6 +63,8 @@ lw_trace lw_trace_in(lw_memory *memory, uint64_t seed);
 void lw_trace_note(lw_trace *trace, lw_note note, const char *host, const char *text);
 /* Writes the last `count` notes, oldest first. */
 void lw_trace_print(const lw_trace *trace, uint64_t count, FILE *to);
+/* The head of a failure's report, and the last notes. */
+void lw_trace_report(const lw_trace *trace, uint64_t now_ns, const lw_faults *faults, FILE *to);
 
 void lw_trace_mark(lw_trace *trace, const lw_place *place);
 bool lw_trace_rare(lw_trace *trace, const lw_place *place);

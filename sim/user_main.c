@@ -148,8 +148,9 @@ static lw_status take_options(frame *it, const lw_sim_workload *workload) {
     if (wrong != NULL) {
         return refuse(it->result, wrong);
     }
-    if (it->run.scenario == NULL) {
-        return refuse(it->result, "there is no scenario of that name: --help lists them");
+    if (it->run.scenario == NULL || it->run.scenario->machines != NULL) {
+        return refuse(it->result,
+                      "there is no scenario of that name that has clients: --help lists them");
     }
     if (options->node_count > LW_SCENARIO_NODES_MAX) {
         return refuse(it->result, "a world has room for seven nodes");

@@ -2,13 +2,12 @@
 /* Time, hosts and their clocks, and the report of a failure. */
 #include "sim/world_private.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 
 /* 2025-06-15T12:00:00Z, as everybody's wall clock says when the world begins. */
 #define WALL_BEGIN_NS 1749988800000000000
 #define NEVER_NS      ((uint64_t)1 << 62)
-enum { REPORT_NOTES = 50, DRIFT_PPM_MAX = 500 };
+enum { DRIFT_PPM_MAX = 500 };
 
 static void witness(void *argument) {
     const lw_world *world = argument;
@@ -236,13 +235,7 @@ const lw_mark *const *lw_world_marks(lw_world *world, size_t *count) {
 }
 
 void lw_world_report(const lw_world *world, FILE *to) {
-    lw_buffer faults = lw_buffer_in(world->memory);
-    lw_faults_print(&world->faults, &faults);
-    fprintf(to, "world: seed=%" PRIu64 " time_ns=%" PRIu64 " hash=%016" PRIx64 "\n", world->seed,
-            world->agenda.now_ns, world->trace.hash);
-    fprintf(to, "faults: %.*s\n", (int)faults.size, (const char *)faults.data);
-    lw_trace_print(&world->trace, REPORT_NOTES, to);
-    lw_buffer_reset(&faults);
+    lw_trace_report(&world->trace, world->agenda.now_ns, &world->faults, to);
 }
 
 void lw_world_lag(lw_world *world, const lw_host *from, const lw_host *to, uint64_t lag_ns) {
