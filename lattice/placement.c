@@ -403,14 +403,16 @@ static bool shrink(decision *of) {
     return true;
 }
 
-/* Whether a shard may come to `node` now. `needed`: it lacks voters, or one must go. */
+/* Whether a shard may come to `node` now. `needed`: it lacks voters, or one must go. One that has
+ * some of the learners it takes waits for no room: those who have it may wait for its own. */
 static bool may_receive(decision *of, uint64_t node, bool needed) {
     const lw_placement_node *member = placement_node(of->view, node);
     if (!member->linked) {
         because(of, "waits: there is no link to %s", CALLED(of, node));
         return false;
     }
-    if (member->load.receiving >= of->view->options.receiving_max) {
+    bool begun = of->ready.count > 0 && !LW_PLANTED(&of->view->options, LW_BUG_ROOM_AWAITED);
+    if (!begun && member->load.receiving >= of->view->options.receiving_max) {
         because(of, "waits: %s is being given other shards", CALLED(of, node));
         return false;
     }

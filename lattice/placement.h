@@ -22,7 +22,8 @@
  * on a link for less than the grace would need: it is waited for. P3. No rule asks whether all
  * nodes were seen (hazard G9). What is not known of a node keeps shards from moving to it, never
  * from staying. P4. With unchanged input the steps end: the set that is reached wants no further
- * step. */
+ * step. P5. Shards that wait for room on each other's nodes get it: a shard some of whose learners
+ * have caught up does not wait. */
 #ifndef LW_PLACEMENT_H
 #define LW_PLACEMENT_H
 

@@ -23,6 +23,7 @@ typedef enum lw_planted_bug {
     LW_BUG_QUORUM_IGNORED,       /* R15: a voter goes whoever stays */
     LW_BUG_LAGGARDS_ARE_HEALTHY, /* R5: a replica that has not caught up counts */
     LW_BUG_NAMES_SHARED,         /* M5: two that took one name at once keep it */
+    LW_BUG_ROOM_AWAITED,         /* P5: two shards wait for the room that the other has */
 } lw_planted_bug;
 
 /* `machine` is a pointer to what has the member `bugs`. */

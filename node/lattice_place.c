@@ -30,6 +30,7 @@ uint64_t lw_lattice_planted(lw_env *env) {
     bugs |= (uint64_t)LW_BUG(env, "placement.all_must_be_seen") << LW_BUG_ALL_MUST_BE_SEEN;
     bugs |= (uint64_t)LW_BUG(env, "placement.quorum_ignored") << LW_BUG_QUORUM_IGNORED;
     bugs |= (uint64_t)LW_BUG(env, "placement.laggards_are_healthy") << LW_BUG_LAGGARDS_ARE_HEALTHY;
+    bugs |= (uint64_t)LW_BUG(env, "placement.room_awaited") << LW_BUG_ROOM_AWAITED;
     bugs |= (uint64_t)LW_BUG(env, "gossip.names_shared") << LW_BUG_NAMES_SHARED;
     return bugs;
 }

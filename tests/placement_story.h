@@ -155,7 +155,7 @@ static inline void story_count_loads(story_lattice *of) {
         for (uint32_t place = 0; place < shard->replica_count; place++) {
             lw_member_load *load = &of->nodes[shard->replicas[place].node].as.load;
             load->shards++;
-            load->receiving += shard->replicas[place].filling > 0;
+            load->receiving += !shard->replicas[place].voter; /* as node/lattice_place.c counts */
             of->receiving_most = load->receiving > of->receiving_most ? (uint32_t)load->receiving
                                                                       : of->receiving_most;
         }

@@ -205,6 +205,16 @@ static void shards_and_leaders_spread(void **state) {
     }
 }
 
+/* Some have a learner here and want one there, others the other way round, and both nodes are given
+ * as much as they take at a time: P5. */
+static void shards_that_wait_for_room_on_each_others_nodes_get_it(void **state) {
+    (void)state;
+    story_lattice *of = story_open(3, 40);
+    (void)story_settle(of, 300, NULL);
+    expect_whole(of, 3);
+    story_close(of);
+}
+
 static void of_three_nodes_each_leads_a_third(void **state) {
     (void)state;
     story_lattice *of = story_open(3, 9);
@@ -449,6 +459,7 @@ static void planted_bugs_show(void **state) {
         {LW_BUG_ALL_MUST_BE_SEEN, a_dead_voter_is_replaced_after_the_grace},
         {LW_BUG_QUORUM_IGNORED, without_a_healthy_quorum_nothing_is_tried},
         {LW_BUG_LAGGARDS_ARE_HEALTHY, deaths_and_newcomers_at_once_lose_no_quorum},
+        {LW_BUG_ROOM_AWAITED, shards_that_wait_for_room_on_each_others_nodes_get_it},
     };
     for (size_t index = 0; index < sizeof(planted_in) / sizeof(planted_in[0]); index++) {
         assert_false(unit_story_fails(planted_in[index].story, state));
@@ -473,6 +484,7 @@ int main(void) {
         cmocka_unit_test(without_a_healthy_quorum_nothing_is_tried),
         cmocka_unit_test(a_change_under_way_is_waited_for),
         cmocka_unit_test(shards_and_leaders_spread),
+        cmocka_unit_test(shards_that_wait_for_room_on_each_others_nodes_get_it),
         cmocka_unit_test(of_three_nodes_each_leads_a_third),
         cmocka_unit_test(a_node_that_leads_nothing_is_not_given_too_much),
         cmocka_unit_test(a_newcomer_takes_its_share_and_moves_nothing_else),
