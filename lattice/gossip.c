@@ -418,6 +418,36 @@ lw_status lw_gossip_expel(lw_gossip *gossip, uint64_t node, uint64_t now_ms) {
 /* ---- looking ------------------------------------------------------------------------------------
  */
 
+const char *lw_gossip_event_name(lw_gossip_event_kind kind) {
+    switch (kind) {
+    case LW_GOSSIP_JOINED:
+        return "joined";
+    case LW_GOSSIP_CHANGED:
+        return "changed";
+    case LW_GOSSIP_STATE:
+        return "state";
+    case LW_GOSSIP_QUIET:
+        return "quiet";
+    case LW_GOSSIP_HEARD:
+        return "heard";
+    case LW_GOSSIP_UNLINKED:
+        return "unlinked";
+    case LW_GOSSIP_LINKED:
+        return "linked";
+    case LW_GOSSIP_DEAD:
+        return "dead";
+    case LW_GOSSIP_DISPUTED:
+        return "disputed";
+    case LW_GOSSIP_COPIED:
+        return "copied";
+    case LW_GOSSIP_EXPELLED:
+        return "expelled";
+    case LW_GOSSIP_RENAMED:
+        return "renamed";
+    }
+    return "unknown";
+}
+
 const lw_members *lw_gossip_members(const lw_gossip *gossip) {
     return &gossip->members;
 }

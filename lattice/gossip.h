@@ -152,6 +152,8 @@ LW_MUST_USE lw_status lw_gossip_expel(lw_gossip *gossip, uint64_t node, uint64_t
 /* Takes the next message to publish; false if there is none. */
 LW_MUST_USE bool lw_gossip_next_message(lw_gossip *gossip, lw_gossip_message *message);
 LW_MUST_USE bool lw_gossip_next_event(lw_gossip *gossip, lw_gossip_event *event);
+/* "joined", "changed", … */
+const char *lw_gossip_event_name(lw_gossip_event_kind kind);
 
 /* ---- looking -------------------------------------------------------------------------------- */
 

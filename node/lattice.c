@@ -187,38 +187,8 @@ static void member_changed(lw_lattice *lattice, const lw_gossip_event *event) {
     set_routes(lattice);
 }
 
-static const char *event_name(lw_gossip_event_kind kind) {
-    switch (kind) {
-    case LW_GOSSIP_JOINED:
-        return "joined";
-    case LW_GOSSIP_CHANGED:
-        return "changed";
-    case LW_GOSSIP_STATE:
-        return "state";
-    case LW_GOSSIP_QUIET:
-        return "quiet";
-    case LW_GOSSIP_HEARD:
-        return "heard";
-    case LW_GOSSIP_UNLINKED:
-        return "unlinked";
-    case LW_GOSSIP_LINKED:
-        return "linked";
-    case LW_GOSSIP_DEAD:
-        return "dead";
-    case LW_GOSSIP_DISPUTED:
-        return "disputed";
-    case LW_GOSSIP_COPIED:
-        return "copied";
-    case LW_GOSSIP_EXPELLED:
-        return "expelled";
-    case LW_GOSSIP_RENAMED:
-        return "renamed";
-    }
-    return "unknown";
-}
-
 static void say_event(lw_lattice *lattice, const lw_gossip_event *event) {
-    const char *name = event_name(event->kind);
+    const char *name = lw_gossip_event_name(event->kind);
     if (event->kind == LW_GOSSIP_DISPUTED) {
         lattice_note(lattice, name, 0, event->shard,
                      "two descriptors of one epoch: please report this");
