@@ -137,7 +137,8 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                       "How many seeds to run, from the first one on."},
     [LW_FLAG_SCENARIO] = {"scenario", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
                           "What may go wrong: calm, crash, disk, rot, lattice-calm, lattice, "
-                          "lattice-disk, lattice-moves or lattice-storm. Without it each in turn."},
+                          "lattice-disk, lattice-moves, lattice-rot or lattice-storm; or gossip, "
+                          "which is membership and placement alone. Without it each in turn."},
     [LW_FLAG_FAULTS] = {"faults", "LIST", LW_KIND_TEXT, NULL, NULL, NULL,
                         "Of the faults that the scenario has, which may strike: all, none, or "
                         "names with commas between them; -NAME leaves one out. As in "

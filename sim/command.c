@@ -84,7 +84,8 @@ static void count(lw_sim_tally *all, const lw_run_result *result) {
 /* Once more, for its page: the first one, and instead of it the first that fails. */
 static void draw(lw_sim_tally *all, const lw_scenario *scenario, uint64_t seed, bool passed) {
     const char *path = all->command->flags[LW_FLAG_TRACE_HTML].text;
-    if (path == NULL || scenario->machines != NULL || (passed ? all->runs > 1 : all->failed_runs > 1)) {
+    if (path == NULL || scenario->machines != NULL ||
+        (passed ? all->runs > 1 : all->failed_runs > 1)) {
         return;
     }
     lw_run_options options = lw_sim_tally_options(all, scenario, seed);

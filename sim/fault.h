@@ -61,7 +61,13 @@
     X(STOPPED, "stopped", "a processor stops for a while where its code passes a drawn place")     \
     X(HUNTED, "hunted", "the leader of a shard fails, or loses others, or hears them late")        \
     X(CLOCK_FAST, "clock_fast", "a machine is started with a clock as fast as it may be, or slow") \
-    X(WALL_WRONG, "wall_wrong", "a machine is started with a wall clock up to an hour wrong")
+    X(WALL_WRONG, "wall_wrong", "a machine is started with a wall clock up to an hour wrong")      \
+    X(BUS_HELD, "bus_held",                                                                        \
+      "the bus keeps what is said for up to half a minute, and then says it")                      \
+    X(REPLAYED, "replayed", "messages of long ago are said again")                                 \
+    X(FORGED, "forged", "a message is made up, or changed")                                        \
+    X(FOLDER_COPIED, "folder_copied", "the folder of a node that runs is started elsewhere")       \
+    X(DISPUTED, "disputed", "a node says another descriptor of an epoch that there is")
 
 typedef enum lw_fault {
 #define LW_FAULT_ENUM(name, text, rate, occasion) LW_FAULT_##name,

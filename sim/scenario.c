@@ -2,6 +2,7 @@
 #include "sim/scenario.h"
 
 #include "client/client.h"
+#include "sim/lore.h"
 #include "sim/machines.h"
 #include "sim/run.h"
 #include "sim/user.h"
@@ -91,6 +92,11 @@ const lw_scenario lw_scenarios[] = {
      .pause_every_ms = 8000,
      .cut_every_ms = 8000,
      .rot_every_ms = 700},
+    {.name = "gossip",
+     .text = "what nodes know of each other and of shards: machines alone, in hostile company",
+     .faults =
+         {[LW_FAULT_BUS_LOSS] = true, [LW_FAULT_BUS_TWICE] = true, [LW_FAULT_BUS_LATE] = true},
+     .machines = lore_play},
     {.name = "rot",
      .text = "as crash, and bits rot on the disk: damage is found, never served",
      .faults = {NETWORK_FAULTS, [LW_FAULT_BIT_FLIP] = true},

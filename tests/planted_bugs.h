@@ -9,8 +9,8 @@
 #define LW_PLANTED_BUGS(X)                                           \
     X("bundle.no_sync", "calm", 0)                                   \
     X("client.doubt_is_failure", "crash", 2)                         \
-    X("directory.dispute_merged", "lattice-storm", 0)                \
-    X("directory.last_entry_stands", "lattice-storm", 0)             \
+    X("directory.dispute_merged", "gossip", 4)                       \
+    X("directory.last_entry_stands", "gossip", 1)                    \
     X("engine.flush_before_log", "disk", 0)                          \
     X("gc.collects_before_all_settled", "lattice", 0)                \
     X("gc.locks_left", "lattice", 0)                                 \
@@ -18,12 +18,12 @@
     X("gc.passes_pins", "calm", 3)                                   \
     X("gc.read_below_the_safepoint", "calm", 3)                      \
     X("gc.unasked_shard_ignored", "lattice", 0)                      \
-    X("gossip.expiry_ignored", "lattice-storm", 0)                   \
-    X("gossip.names_shared", "lattice-storm", 0)                     \
-    X("gossip.never_asks", "lattice-storm", 0)                       \
-    X("gossip.sender_unchecked", "lattice-storm", 0)                 \
-    X("gossip.silence_is_death", "lattice-storm", 0)                 \
-    X("gossip.words_are_links", "lattice-storm", 0)                  \
+    X("gossip.expiry_ignored", "gossip", 12)                          \
+    X("gossip.names_shared", "gossip", 5)                            \
+    X("gossip.never_asks", "gossip", 4)                              \
+    X("gossip.sender_unchecked", "gossip", 4)                        \
+    X("gossip.silence_is_death", "gossip", 5)                        \
+    X("gossip.words_are_links", "gossip", 10)                         \
     X("group.ack_before_fsync", "lattice-storm", 0)                  \
     X("group.applies_otherwise", "lattice-storm", 2)                 \
     X("group.apply_uncommitted", "lattice", 1)                       \
@@ -40,18 +40,19 @@
     X("log.no_directory_sync", "disk", 1)                            \
     X("log.no_generation", "disk", 0)                                \
     X("log.recycle_too_early", "disk", 0)                            \
-    X("member.anyone_signs", "lattice-storm", 0)                     \
-    X("member.gone_comes_back", "lattice-storm", 0)                  \
-    X("member.last_record_stands", "lattice-storm", 0)               \
+    X("member.anyone_signs", "gossip", 5)                            \
+    X("member.gone_comes_back", "gossip", 1)                         \
+    X("member.last_record_stands", "gossip", 1)                      \
     X("node.kill_looks_at_nothing", "lattice-storm", 0)              \
     X("node.kill_waits_for_nothing", "lattice-storm", 0)             \
     X("peers.old_copy_let_in", "lattice-storm", 0)                   \
     X("peers.plain_for_anyone", "lattice-storm", 0)                  \
     X("peers.silence_believed", "lattice-storm", 0)                  \
     X("peers.strangers_unbounded", "lattice-storm", 0)               \
-    X("placement.all_must_be_seen", "lattice-storm", 0)              \
-    X("placement.laggards_are_healthy", "lattice-storm", 0)          \
-    X("placement.quorum_ignored", "lattice-storm", 0)                \
+    X("placement.all_must_be_seen", "gossip", 10)                     \
+    X("placement.laggards_are_healthy", "gossip", 1)                 \
+    X("placement.quorum_ignored", "gossip", 5)                       \
+    X("placement.room_awaited", "gossip", 27)                         \
     X("raft.any_log_elected", "lattice", 11)                         \
     X("raft.commit_unverified", "lattice-storm", 0)                  \
     X("raft.config_kept", "lattice-storm", 0)                        \

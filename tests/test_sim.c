@@ -48,6 +48,11 @@ static void a_failing_disk_costs_no_promise(void **state) {
     run_seeds("disk", 1, 10);
 }
 
+static void hostile_company_keeps_no_lattice_from_knowing_itself(void **state) {
+    (void)state;
+    run_seeds("gossip", 1, 40);
+}
+
 static void rotten_bits_are_never_served(void **state) {
     (void)state;
     run_seeds("rot", 1, 6);
@@ -126,6 +131,7 @@ int main(void) {
         cmocka_unit_test(without_faults_everything_works),
         cmocka_unit_test(crashes_and_a_bad_network_cost_no_promise),
         cmocka_unit_test(a_failing_disk_costs_no_promise),
+        cmocka_unit_test(hostile_company_keeps_no_lattice_from_knowing_itself),
         cmocka_unit_test(rotten_bits_are_never_served),
         cmocka_unit_test(seeds_that_once_failed_still_pass),
         cmocka_unit_test(write_skew_shows_at_snapshot_isolation_and_never_at_strict),

@@ -39,8 +39,8 @@ static void drop(bench *on) {
 /* STRIKE 1 */
 static void what_struck_given_again_is_the_same_run(void **state) {
     (void)state;
-    const char *scenarios[] = {"crash",        "disk",          "rot",
-                               "lattice-disk", "lattice-moves", "lattice-storm"};
+    const char *scenarios[] = {"crash",         "disk",          "rot",   "lattice-disk",
+                               "lattice-moves", "lattice-storm", "gossip"};
     for (size_t index = 0; index < sizeof(scenarios) / sizeof(scenarios[0]); index++) {
         bench drawn = run(scenarios[index], 3, NULL, NULL);
         assert_true(drawn.struck.count > 0);

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A node looks after the shards that it leads, as node/lattice_place.c does. */
+#include "sim/lore.h"
+
+enum {
+    STEP_MS_MIN = 20,
+    STEP_MS_MAX = 400,
+    SHARD_BYTES = 1 << 20,
+};
+
+/* ---- load ----------------------------------------------------------------------------------- */
+
+static bool leads(const lore_place *place, const lore_shard *shard) {
+    return shard->leader == place->index && shard->leader_life == place->life;
+}
+
+static void count_load(lore_place *place, lw_member_load *load) {
+    lore *it = place->of;
+    *load = (lw_member_load){0};
+    place->changing = 0;
+    for (uint32_t index = 0; index < it->shard_count; index++) {
+        lore_shard *shard = &it->shards[index];
+        const lore_replica *replica = lore_replica_of(shard, place->soul);
+        bool led = leads(place, shard);
+        load->shards += replica != NULL;
+        load->receiving += replica != NULL && !replica->voter;
+        load->leaders += led;
+        load->reads += led ? shard->rate : 0;
+        place->changing += led && shard->step.kind != LW_PLACEMENT_NOTHING;
+    }
+    load->bytes = load->shards * SHARD_BYTES;
+}
+
+/* ---- the view ------------------------------------------------------------------------------- */
+
+static void add_node(lore_place *place, const lw_member *member, const lw_member_load *own) {
+    lore *it = place->of;
+    uint64_t now_ms = lore_clock_ms(place);
+    bool self = member->node == place->id;
+    lw_gossip_peer peer = {.linked = self, .loaded = self, .load = *own};
+    if (!self && !lw_gossip_peer_of(place->gossip, member->node, &peer)) {
+        return;
+    }
+    lw_placement_node node = {
+        .node = member->node,
+        .state = member->state,
+        .zone = member->zone,
+        .name = member->name,
+        .capacity = member->capacity,
+        .load = peer.load,
+        .linked = peer.linked,
+        .dead = peer.dead,
+        .settled = self || (peer.linked && now_ms - peer.changed_ms >= it->settled_ms),
+        .loaded = peer.loaded && !peer.quiet,
+    };
+    lw_placement_add(it->view, &node);
+}
+
+static void look_around(lore_place *place, const lw_member_load *own) {
+    lore *it = place->of;
+    const lw_members *members = lw_gossip_members(place->gossip);
+    lw_placement_options options = {
+        .self = place->id, .voters = it->voters, .calm = lw_gossip_connected(place->gossip)};
+#ifdef LW_SIMULATION
+    options.bugs = it->bugs;
+#endif
+    lw_placement_begin(it->view, &options, place->changing, ++place->round);
+    for (uint32_t index = 0; index < members->count; index++) {
+        const lw_member *member = lw_members_at(members, index);
+        if (member->state != LW_MEMBER_GONE) {
+            add_node(place, member, own);
+        }
+    }
+}
+
+uint32_t lore_progress(lore *it, const lore_shard *shard, lw_placement_progress *progress) {
+    const lore_place *leader = &it->places[shard->leader];
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < shard->replica_count; index++) {
+        const lore_replica *replica = &shard->replicas[index];
+        if (replica->soul != leader->soul) {
+            progress[count++] = (lw_placement_progress){
+                .node = it->places[replica->soul].id,
+                .caught_up = replica->current && lore_reaches(it, leader, replica->soul)};
+        }
+    }
+    return count;
+}
+
+/* ---- steps ---------------------------------------------------------------------------------- */
+
+static void decide(lore_place *place, lore_shard *shard) {
+    lore *it = place->of;
+    lw_directory_row row = lore_row(it, shard);
+    lw_placement_progress progress[LORE_REPLICAS_MAX];
+    uint32_t count = lore_progress(it, shard, progress);
+    uint64_t now_ns = lore_now(it), settled_ns = it->settled_ms * LW_MACHINES_NS_PER_MS;
+    lw_placement_shard input = {
+        .shard = &row.shard,
+        .progress = progress,
+        .progress_count = count,
+        .changing = shard->step.kind != LW_PLACEMENT_NOTHING || now_ns < shard->waits_ns,
+        .settled = shard->changed_ns == 0 || now_ns - shard->changed_ns >= settled_ns,
+        .rate = shard->rate,
+    };
+    lw_placement_step step;
+    lw_placement_decide(it->view, &input, &step);
+    memcpy(shard->reason, step.reason, sizeof(shard->reason));
+    if (step.kind == LW_PLACEMENT_NOTHING) {
+        return;
+    }
+    lore_watch_step(place, shard, progress, count, &step);
+    lw_placement_took(it->view, &step);
+    shard->step = step;
+    shard->step_epoch = shard->epoch;
+    shard->step_due_ns =
+        now_ns + lore_between(it, STEP_MS_MIN, STEP_MS_MAX) * LW_MACHINES_NS_PER_MS;
+    it->stepped_ns = now_ns;
+    lw_machines_note(it->machines, place->name, lw_placement_step_name(step.kind), shard->id,
+                     "begins: %s", step.reason);
+}
+
+/* One that leaves is gone once it holds nothing. */
+static void leave(lore_place *place, const lw_member_load *load) {
+    if (lw_gossip_self(place->gossip)->state == LW_MEMBER_LEAVING && load->shards == 0) {
+        lw_gossip_set_state(place->gossip, LW_MEMBER_GONE, lore_clock_ms(place));
+        place->unsaved = true;
+        lore_greet_all(place);
+    }
+}
+
+void lore_look(lore_place *place) {
+    lore *it = place->of;
+    lw_member_load load;
+    count_load(place, &load);
+    lw_gossip_load(place->gossip, &load);
+    leave(place, &load);
+    if (load.leaders == 0) {
+        return;
+    }
+    look_around(place, &load);
+    uint32_t first = (uint32_t)lore_between(it, 0, it->shard_count - 1);
+    for (uint32_t step = 0; step < it->shard_count; step++) {
+        lore_shard *shard = &it->shards[(first + step) % it->shard_count];
+        if (leads(place, shard)) {
+            decide(place, shard);
+        }
+    }
+}
