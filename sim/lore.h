@@ -47,8 +47,8 @@ enum {
     LORE_SEEN_MAX = LORE_PLACES_MAX * 2,
     LORE_ARCHIVE_MAX = 64,
     LORE_ROWS_MAX = 64,
-    LORE_NOBODY = UINT32_MAX,
 };
+#define LORE_NOBODY UINT32_MAX
 
 typedef enum lore_fate {
     LORE_UNBORN, /* it has not joined yet */

@@ -129,7 +129,11 @@ static room room_of(lore *it) {
 }
 
 static uint32_t count_bits(uint32_t bits) {
-    return (uint32_t)__builtin_popcount(bits);
+    uint32_t count = 0;
+    for (; bits != 0; bits >>= 1) {
+        count += bits & 1;
+    }
+    return count;
 }
 
 /* Voters beyond the goal may stay while there are not as many nodes as there should be: those that

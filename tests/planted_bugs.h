@@ -18,12 +18,12 @@
     X("gc.passes_pins", "calm", 3)                                   \
     X("gc.read_below_the_safepoint", "calm", 3)                      \
     X("gc.unasked_shard_ignored", "lattice", 0)                      \
-    X("gossip.expiry_ignored", "gossip", 12)                          \
+    X("gossip.expiry_ignored", "gossip", 12)                         \
     X("gossip.names_shared", "gossip", 5)                            \
     X("gossip.never_asks", "gossip", 4)                              \
     X("gossip.sender_unchecked", "gossip", 4)                        \
     X("gossip.silence_is_death", "gossip", 5)                        \
-    X("gossip.words_are_links", "gossip", 10)                         \
+    X("gossip.words_are_links", "gossip", 10)                        \
     X("group.ack_before_fsync", "lattice-storm", 0)                  \
     X("group.applies_otherwise", "lattice-storm", 2)                 \
     X("group.apply_uncommitted", "lattice", 1)                       \
@@ -49,10 +49,10 @@
     X("peers.plain_for_anyone", "lattice-storm", 0)                  \
     X("peers.silence_believed", "lattice-storm", 0)                  \
     X("peers.strangers_unbounded", "lattice-storm", 0)               \
-    X("placement.all_must_be_seen", "gossip", 10)                     \
+    X("placement.all_must_be_seen", "gossip", 10)                    \
     X("placement.laggards_are_healthy", "gossip", 1)                 \
     X("placement.quorum_ignored", "gossip", 5)                       \
-    X("placement.room_awaited", "gossip", 27)                         \
+    X("placement.room_awaited", "gossip", 27)                        \
     X("raft.any_log_elected", "lattice", 11)                         \
     X("raft.commit_unverified", "lattice-storm", 0)                  \
     X("raft.config_kept", "lattice-storm", 0)                        \
