@@ -19,6 +19,17 @@ static __attribute__((format(printf, 2, 3))) bool not_yet(char why[LORE_WHY_SIZE
 
 /* ---- L7 ------------------------------------------------------------------------------------- */
 
+/* Nobody may: who took it out may have ended before anybody else heard of it. */
+static bool is_gone_for_others(const lore *it, const lore_place *place) {
+    bool gone = false;
+    for (uint32_t index = 0; index < it->place_count; index++) {
+        const lore_place *other = &it->places[index];
+        gone = gone || (other->gossip != NULL && other->soul != place->soul &&
+                        lore_knows_gone(other, place->soul));
+    }
+    return gone;
+}
+
 /* Who should have ended, or should run. */
 static bool right_ones_run(lore *it, char why[LORE_WHY_SIZE]) {
     for (uint32_t index = 0; index < it->place_count; index++) {
@@ -29,7 +40,7 @@ static bool right_ones_run(lore *it, char why[LORE_WHY_SIZE]) {
         if (place->gossip != NULL && lore_body(it, place->soul) != place) {
             return not_yet(why, "%s runs as a copy of another", place->name);
         }
-        if (place->gossip != NULL && it->expelled[place->soul]) {
+        if (place->gossip != NULL && is_gone_for_others(it, place)) {
             return not_yet(why, "%s runs, and was taken out", place->name);
         }
     }
