@@ -139,16 +139,23 @@ lw_status lw_store_sync_tables(lw_store *store) {
 }
 
 /* Numbers are taken durably before they are used, so that a file never gets the number of another
- * that was there before a crash (hazard S16). */
+ * that was there before a crash (hazard S16). One fiber takes some at a time: edits of two could
+ * come into the catalog in the other order, and it would say that numbers were given back. */
 lw_status lw_store_number(lw_store *store, uint64_t *number) {
     while (store->number_next == store->number_limit) {
+        if (store->numbering && !LW_BUG(store->env, "store.numbers_go_back")) {
+            lw_queue_wait(&store->numbered);
+            continue;
+        }
         uint64_t limit = store->number_limit + store->number_step;
         lw_buffer edit = lw_buffer_in(store->memory);
         lw_edit_numbers(&edit, limit);
+        store->numbering = true;
         lw_status status = lw_store_commit(store, lw_buffer_view(&edit));
+        store->numbering = false;
+        lw_queue_wake_all(&store->numbered);
         lw_buffer_reset(&edit);
         LW_TRY(status);
-        /* Another fiber may have taken the same ones meanwhile. */
         store->number_limit = limit > store->number_limit ? limit : store->number_limit;
     }
     *number = store->number_next++;

@@ -81,6 +81,8 @@ struct lw_store {
     lw_tree *first_tree, *last_tree;
     uint64_t number_next, number_limit;  /* file numbers; below the limit they are durably taken */
     uint64_t number_step;                /* so many are taken by one edit */
+    bool numbering;                      /* an edit that takes some is under way: */
+    lw_queue numbered;                   /* who needs a number waits for it */
     size_t memtable_bytes, active_bytes; /* I4 */
     size_t admitted, admitted_before;    /* see storage/tree.c */
     lw_pace pace;
