@@ -139,7 +139,7 @@ void lw_sim_clear_progress(const lw_sim_tally *all) {
 
 /* Users' transactions need nodes. */
 static bool is_meant(const lw_sim_tally *all, const lw_scenario *scenario) {
-    return all->only == NULL ? all->user == NULL || scenario->machines == NULL
+    return all->only == NULL ? all->user == NULL || lw_scenario_has_clients(scenario)
                              : all->only == scenario;
 }
 
@@ -286,11 +286,11 @@ static lw_exit read_scenario(lw_sim_tally *all) {
     name = name == NULL && all->user != NULL ? all->user->scenario : name;
     all->only = name == NULL ? NULL : lw_scenario_find(name);
     bool drawn = all->command->flags[LW_FLAG_TRACE_HTML].text != NULL;
-    if (all->only != NULL && all->only->machines != NULL && (all->user != NULL || drawn)) {
+    if (all->only != NULL && ((all->user != NULL && !lw_scenario_has_clients(all->only)) ||
+                              (drawn && all->only->machines != NULL))) {
         return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
-                               "it has machines that decide, and neither nodes nor clients",
-                               "lathwork help sim", "scenario %s has no %s", name,
-                               drawn ? "page" : "transactions");
+                               "it has neither nodes nor clients", "lathwork help sim",
+                               "scenario %s has no %s", name, drawn ? "page" : "transactions");
     }
     return name != NULL && all->only == NULL ? fail_name(all, false, lw_text(name)) : LW_EXIT_DONE;
 }

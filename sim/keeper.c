@@ -4,6 +4,7 @@
 #include "sim/run.h"
 
 #include "sim/bus.h"
+#include "sim/engine.h"
 #include "sim/page.h"
 #include "sim/user.h"
 
@@ -12,6 +13,7 @@
 enum {
     KEEP_MS = 20,
     STORM_BOOT_PERCENT = 25,
+    ENGINE_BOOT_PERCENT = 60,
     BOOT_PERCENT = 10,   /* of the looks at a node that is down while there is trouble */
     ADVICE_MS = 20000,   /* of peace, in which a damaged node may be replaced */
     LAST_ECHO_MS = 1000, /* what was struck before the peace may still fall after it */
@@ -146,13 +148,17 @@ LW_YIELDS static void node_main(void *argument) {
 static void boot_node(lw_sim_member *member) {
     lw_env *env = lw_host_boot(member->host);
     lw_sim_trouble_start(member);
-    process *self = lw_allocate_zero(env->memory, sizeof(*self));
-    *self = (process){.of = member, .env = env};
     member->state = LW_SIM_OPENING;
     member->env = env;
     member->boot++;
     member->boot_ns = lw_world_now(member->of->world);
     member->of->result->boots++;
+    if (member->of->engine != NULL) {
+        lw_sim_engine_boot(member, env);
+        return;
+    }
+    process *self = lw_allocate_zero(env->memory, sizeof(*self));
+    *self = (process){.of = member, .env = env};
     lw_env_start(env, "node", node_main, self);
 }
 
@@ -179,7 +185,8 @@ static void judge_failed_node(lw_sim_member *member) {
         member->opening_failed ? member->boot_ns > it->peace_ns : lw_world_now(it->world) > echo_ns;
     if (damage && it->options->scenario->rot_every_ms > 0) {
         follow_advice(member);
-    } else if (damage && it->options->scenario->damage) {
+    } else if (damage && (it->options->scenario->damage ||
+                          (it->engine != NULL && lw_sim_engine_rotted(it)))) {
         it->damaged = true;
     } else if (damage || (!it->troubled && late)) {
         lw_sim_broken(it, "the node does not come up", member->error.text);
@@ -212,6 +219,9 @@ void lw_sim_end_node(lw_sim_member *node, bool power_loss) {
 /* ---- looking after all -------------------------------------------------------------------- */
 
 static uint32_t boot_percent(const lw_sim_trial *it) {
+    if (it->engine != NULL) {
+        return ENGINE_BOOT_PERCENT;
+    }
     return it->options->scenario->storm ? STORM_BOOT_PERCENT : BOOT_PERCENT;
 }
 

@@ -103,10 +103,12 @@ typedef struct lw_sim_trial {
     struct lw_sim_comparison *comparison;
     lw_buffer account; /* of the nodes, when the first promise was broken */
     lw_workload workload;
-    struct lw_user *user; /* runs in its place; NULL: nobody does (sim/user.h) */
+    struct lw_user *user;         /* runs in its place; NULL: nobody does (sim/user.h) */
+    struct lw_sim_engine *engine; /* runs in place of a node; NULL: none does (sim/engine.h) */
     lw_host *client_hosts[LW_SIM_CLIENTS_MAX];
     lw_workload_client clients[LW_SIM_CLIENTS_MAX];
     uint32_t client_count;
+    lw_workload_client straggler;
     lw_host *judge_host;
     lw_status judge_status; /* of the fiber that fills or reads at the end */
     char judge_error[300];  /* why it did not go on */

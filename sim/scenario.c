@@ -2,6 +2,7 @@
 #include "sim/scenario.h"
 
 #include "client/client.h"
+#include "sim/engine.h"
 #include "sim/lore.h"
 #include "sim/machines.h"
 #include "sim/run.h"
@@ -17,6 +18,7 @@ enum {
     LIVENESS_TXNS = 5,       /* and by how many transactions */
     STOP_MS = 60000,
     FEW_CLIENTS = 6,
+    STRAGGLER_PERCENT = 30,
     MEGABYTE = 1024 * 1024,
 };
 
@@ -44,6 +46,12 @@ const lw_scenario lw_scenarios[] = {
      .pause_every_ms = 8000,
      .cut_every_ms = 8000,
      .full_percent = 30},
+    {.name = "engine",
+     .text = "the storage engine alone: power fails, the disk fails, fills up and rots",
+     .faults = {DISK_FAULTS, [LW_FAULT_STALE_SECTOR] = true, [LW_FAULT_BIT_FLIP] = true},
+     .crash_every_ms = 400,
+     .full_percent = 15,
+     .engine = true},
     {.name = "lattice",
      .text = "three nodes: power fails, processes die and stop, links and the bus stall and break",
      .node_count = 3,
@@ -187,6 +195,16 @@ static bool run_judge(lw_sim_trial *it, bool final) {
 
 /* ---- phases ------------------------------------------------------------------------------- */
 
+/* In some runs. It is no client that trouble strikes, or that must get on. */
+static void start_straggler(lw_sim_trial *it) {
+    lw_chance chance = lw_world_chance(it->world, "straggler");
+    if (it->user == NULL && lw_chance_percent(&chance, STRAGGLER_PERCENT)) {
+        it->straggler = (lw_workload_client){
+            .workload = &it->workload, .address = it->addresses, .number = LW_SIM_CLIENTS_MAX};
+        lw_workload_straggle(lw_host_boot(lw_world_host(it->world, "straggler")), &it->straggler);
+    }
+}
+
 static void start_clients(lw_sim_trial *it) {
     lw_chance chance = lw_world_chance(it->world, "clients");
     bool crowded = lw_chance_percent(&chance, 20);
@@ -210,6 +228,7 @@ static void start_clients(lw_sim_trial *it) {
         }
         lw_sim_start_client(it, index);
     }
+    start_straggler(it);
 }
 
 static uint64_t peace_ms(const lw_sim_trial *it) {
@@ -328,7 +347,8 @@ static void check_convergence(lw_sim_trial *it) {
 }
 
 static void judge_run(lw_sim_trial *it) {
-    if (it->user == NULL && !lw_workload_judge(&it->workload, &it->result->failures)) {
+    if (it->user == NULL && it->engine == NULL &&
+        !lw_workload_judge(&it->workload, &it->result->failures)) {
         LW_ASSERT(it->result->failures.size > 0);
     }
 }
@@ -412,6 +432,7 @@ static void make_nodes(lw_sim_trial *it) {
     uint32_t wanted =
         options->node_count == 0 ? options->scenario->node_count : options->node_count;
     it->node_count = wanted == 0 ? 1 : wanted;
+    it->node_count = options->scenario->engine ? 1 : it->node_count;
     if (options->node_count == 0 && options->scenario->storm) {
         it->node_count = lw_sim_storm_nodes(it);
     }
@@ -504,12 +525,20 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     if (options->user != NULL) {
         lw_user_begin(it);
     }
+    if (options->scenario->engine) {
+        lw_sim_engine_begin(it);
+    }
     lw_sim_draw_begin(it);
-    run_phases(it);
+    if (it->engine != NULL) {
+        lw_sim_engine_run(it);
+    } else {
+        run_phases(it);
+    }
     judge_run(it);
     lw_sim_draw_end(it);
     result->passed = result->failures.size == 0;
     result->damaged = it->damaged && result->passed;
+    lw_sim_engine_end(it);
     result->hash = lw_world_hash(it->world);
     result->virtual_ns = lw_world_now(it->world) - LW_WORLD_BEGIN_NS;
     result->committed = it->workload.committed;

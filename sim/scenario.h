@@ -28,6 +28,7 @@ typedef struct lw_scenario {
     uint32_t lose_percent;       /* of the runs: a disk is lost that others can do without */
     bool outage;                 /* now and then all nodes lose power at once */
     bool storm;                  /* short, small and hard: see sim/storm.h */
+    bool engine;                 /* no node, but the storage engine alone: see sim/engine.h */
     uint32_t rot_every_ms;       /* mean virtual time between bits that rot in tables; 0: none */
     bool damage;                 /* a node may end by saying that its data is damaged */
     /* Plays a run of machines alone, without nodes and clients: see sim/machines.h. NULL: none of
@@ -35,6 +36,9 @@ typedef struct lw_scenario {
     void (*machines)(struct lw_machines *it);
 } lw_scenario;
 
+static inline bool lw_scenario_has_clients(const lw_scenario *scenario) {
+    return scenario->machines == NULL && !scenario->engine;
+}
 /* The scenario of this name, or NULL; and all of them, ended by one without a name. */
 const lw_scenario *lw_scenario_find(const char *name);
 extern const lw_scenario lw_scenarios[];

@@ -7,6 +7,7 @@
  *    occasion on it: whether one strikes changes nothing about those to come.
  * 2. Nothing strikes that lw_world_strike was not asked about (sim/strike.h). */
 #include "sim/bus.h"
+#include "sim/engine.h"
 #include "sim/run.h"
 #include "sim/user.h"
 
@@ -15,12 +16,14 @@
 enum {
     HOUR_MS = 3600 * 1000,
     FIRST_STEPS = 9,
+    FAIL_START_PERCENT = 15,
     OUTAGE_PERCENT = 8,
     LOSE_LOOK_MS = 250,
     STORM_STEPS = 50,   /* within which the node goes down again, */
     RECOVERY_STEPS = 8, /* or before it is up at all */
     DECAY_COMMITS = 30, /* after which what had been written before is vouched for */
     DECAY_LOOK_MS = 50,
+    ENGINE_ROOM_SHARE = 16, /* an engine of its own holds so much less than a node */
 };
 
 /* ---- occasions ---------------------------------------------------------------------------- */
@@ -288,6 +291,7 @@ static void fill_disk(void *argument) {
     lw_sim_occasion now = lw_sim_next_occasion(argument, LW_SIM_FILLS);
     const lw_sim_member *node = lw_sim_draw_node(&now);
     uint64_t room_kb = lw_chance_between(&now.chance, 1, 6000);
+    room_kb = now.of->engine != NULL ? 1 + room_kb / ENGINE_ROOM_SHARE : room_kb;
     uint64_t lasts_ms = lw_chance_between(&now.chance, 500, LW_SIM_SAFETY_MS / 2);
     if (lw_sim_strikes(&now, LW_FAULT_DISK_FULL, "%s has %u KB for %u ms", node->name,
                        (unsigned)room_kb, (unsigned)lasts_ms)) {
@@ -462,6 +466,9 @@ uint64_t lw_sim_safety_ms(const lw_sim_trial *it) {
     if (it->user != NULL && it->user->workload->duration_ms > 0) {
         return it->user->workload->duration_ms;
     }
+    if (it->engine != NULL) {
+        return LW_SIM_ENGINE_MS;
+    }
     return it->options->scenario->storm ? LW_SIM_STORM_MS : LW_SIM_SAFETY_MS;
 }
 
@@ -493,7 +500,7 @@ void lw_sim_begin_trouble(lw_sim_trial *it) {
         lw_sim_strike_after(&begin, scenario->cut_every_ms, cut_something);
     }
     if (fills) {
-        lw_sim_strike_after(&begin, LW_SIM_SAFETY_MS / 2, fill_disk);
+        lw_sim_strike_after(&begin, (uint32_t)lw_sim_safety_ms(it) / 2, fill_disk);
     }
     if (it->node_count > 2 && loses) {
         lw_sim_strike_after(&begin, LW_SIM_SAFETY_MS / 2, lose_disk);
@@ -509,6 +516,13 @@ void lw_sim_begin_trouble(lw_sim_trial *it) {
     }
 }
 
+static void disarm(const lw_sim_member *node) {
+    lw_dice *dice = lw_disk_dice(lw_host_disk(node->host));
+    for (int fault = 0; fault < LW_FAULT_COUNT; fault++) {
+        lw_dice_arm(dice, (lw_fault)fault, 0);
+    }
+}
+
 void lw_sim_end_trouble(lw_sim_trial *it) {
     lw_faults peace = lw_faults_none();
     peace.rare_paths = true;
@@ -517,6 +531,7 @@ void lw_sim_end_trouble(lw_sim_trial *it) {
     it->peace_ns = lw_world_now(it->world);
     for (uint32_t index = 0; index < it->node_count; index++) {
         lw_host_slow_disk(it->nodes[index].host, 1);
+        disarm(&it->nodes[index]);
     }
     lw_sim_mend_network(it);
     empty_disks(it);
@@ -529,6 +544,21 @@ static void jump_wall(lw_sim_member *node, int64_t jump_ms) {
         lw_world_strike(it->world, LW_FAULT_WALL_WRONG, node->name, node->boot + 1, "by %d s",
                         (int)(jump_ms / 1000))) {
         lw_host_jump_wall(node->host, jump_ms);
+    }
+}
+
+/* A start is short, and does what is done at no other time: so now and then it meets a failure of
+ * the disk, if the run has such. */
+static void fail_start(lw_sim_member *node) {
+    static const lw_fault kinds[] = {LW_FAULT_SYNC_ERROR, LW_FAULT_SYNC_ERROR, LW_FAULT_WRITE_ERROR,
+                                     LW_FAULT_READ_ERROR};
+    lw_chance chance =
+        lw_chance_of(node->of->trouble_seed ^ lw_hash(1, lw_text(node->name)), node->boot);
+    lw_dice *dice = lw_disk_dice(lw_host_disk(node->host));
+    lw_fault fault = kinds[lw_chance_below(&chance, sizeof(kinds) / sizeof(kinds[0]))];
+    uint32_t occasion = 1 + (uint32_t)lw_chance_below(&chance, FIRST_STEPS);
+    if (lw_chance_percent(&chance, FAIL_START_PERCENT) && dice->faults->rates[fault] > 0) {
+        lw_dice_arm(dice, fault, occasion);
     }
 }
 
@@ -551,6 +581,7 @@ void lw_sim_trouble_start(lw_sim_member *node) {
         jump_wall(node, -(int64_t)behind_ms);
         return; /* it comes up, so that somebody is told the time */
     }
+    fail_start(node);
     if (it->jumpy && jumps) {
         jump_wall(node, jump_ms);
     }

@@ -148,7 +148,7 @@ static lw_status take_options(frame *it, const lw_sim_workload *workload) {
     if (wrong != NULL) {
         return refuse(it->result, wrong);
     }
-    if (it->run.scenario == NULL || it->run.scenario->machines != NULL) {
+    if (it->run.scenario == NULL || !lw_scenario_has_clients(it->run.scenario)) {
         return refuse(it->result,
                       "there is no scenario of that name that has clients: --help lists them");
     }

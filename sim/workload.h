@@ -28,6 +28,9 @@
  *
  * Forgery (sim/workload_forgery.c): a client that makes timestamps up. It must be refused.
  *
+ * Straggler (sim/workload_straggler.c): a client that takes its time, beside the others in some
+ * runs: it commits what was given up for it, and holds on to the past.
+ *
  * Split (sim/workload_split.c): shards are split and merged, up to
  * SPLITS_MAX times in a run. */
 #ifndef LW_WORKLOAD_H
@@ -119,6 +122,8 @@ void lw_workload_init(lw_workload *workload, lw_memory *memory, lw_chance *chanc
 void lw_workload_reset(lw_workload *workload);
 /* Starts the client's fiber in `env`. */
 void lw_workload_start(lw_env *env, lw_workload_client *client);
+/* Starts the straggler's, one for all of the run. */
+void lw_workload_straggle(lw_env *env, lw_workload_client *client);
 /* The bank's first transaction: must be repeated until it is LW_OK. */
 LW_MUST_USE LW_YIELDS lw_status lw_workload_fill(lw_client *client);
 /* Asks what became of every transaction in doubt, reads everything once more, as final transactions

@@ -10,6 +10,7 @@ enum {
     FINAL_KEYS = 32,    /* lists a final transaction reads */
     LINGER_ONE_IN = 25, /* operations: behind it the transaction rests, for up to */
     LINGER_MS = 800,    /* so that others, and trouble, come between */
+    LONG_MS = 8000,     /* that a reader may take who takes its time */
 };
 
 static lw_bytes list_key(uint32_t list, char key[WORKLOAD_KEY_SIZE]) {
@@ -317,9 +318,22 @@ static void choose_past(lw_env *env, const lw_workload *workload, uint64_t *time
     }
 }
 
-LW_YIELDS static void read_past(lw_env *env, lw_workload_client *self, lw_client *client) {
-    lw_workload *workload = self->workload;
+LW_YIELDS static lw_status read_list_then(lw_workload *workload, lw_txn *txn, uint64_t timestamp,
+                                          uint32_t list) {
     char key[WORKLOAD_KEY_SIZE];
+    lw_bytes elements;
+    LW_TRY(read_key(txn, list_key(list, key), false, &elements));
+    lw_bytes copy = lw_arena_copy(&workload->history.arena, elements);
+    keep_past(workload,
+              &(lw_past_read){.timestamp = timestamp,
+                              .key = lw_history_key_of(&workload->history, list_key(list, key)),
+                              .elements = (const uint64_t *)(const void *)copy.data,
+                              .element_count = (uint32_t)(copy.size / sizeof(uint64_t))});
+    return LW_OK;
+}
+
+void workload_read_past(lw_env *env, lw_workload_client *self, lw_client *client) {
+    lw_workload *workload = self->workload;
     uint32_t list;
     lw_txn_options options = {.timeout_ms = 2000};
     choose_past(env, workload, &options.at_timestamp, &list);
@@ -327,14 +341,23 @@ LW_YIELDS static void read_past(lw_env *env, lw_workload_client *self, lw_client
     if (options.at_timestamp == 0 || lw_begin(client, &options, &txn) != LW_OK) {
         return;
     }
-    lw_bytes elements;
-    if (read_key(txn, list_key(list, key), false, &elements) == LW_OK) {
-        lw_bytes copy = lw_arena_copy(&workload->history.arena, elements);
-        keep_past(workload,
-                  &(lw_past_read){.timestamp = options.at_timestamp,
-                                  .key = lw_history_key_of(&workload->history, list_key(list, key)),
-                                  .elements = (const uint64_t *)(const void *)copy.data,
-                                  .element_count = (uint32_t)(copy.size / sizeof(uint64_t))});
+    (void)!read_list_then(workload, txn, options.at_timestamp, list); /* it may be gone */
+    lw_txn_close(txn);
+}
+
+void workload_read_long(lw_env *env, lw_workload_client *self, lw_client *client) {
+    lw_workload *workload = self->workload;
+    lw_txn_options options = {.timeout_ms = LONG_MS, .at_timestamp = workload->highest_timestamp};
+    lw_txn *txn = NULL;
+    if (options.at_timestamp == 0 || lw_begin(client, &options, &txn) != LW_OK) {
+        return;
+    }
+    lw_status status = LW_OK;
+    for (uint64_t step = 2 + workload_below(env, 4); step > 0 && status == LW_OK; step--) {
+        uint32_t list =
+            workload->lists_begun - 1 - (uint32_t)workload_below(env, workload->list_window);
+        status = read_list_then(workload, txn, options.at_timestamp, list);
+        lw_env_sleep(env, workload_below(env, LONG_MS * UINT64_C(1000000) / 8));
     }
     lw_txn_close(txn);
 }
@@ -378,7 +401,7 @@ void workload_judge_past(lw_workload *workload) {
 void workload_run_mixture(lw_env *env, lw_workload_client *self, lw_client *client,
                           uint32_t *process) {
     if (workload_below(env, 12) == 0) {
-        read_past(env, self, client);
+        workload_read_past(env, self, client);
     } else {
         run_transaction(env, self, client, process);
     }

@@ -35,6 +35,10 @@ void workload_close(workload_txn *in);
 
 LW_YIELDS void workload_run_mixture(lw_env *env, lw_workload_client *self, lw_client *client,
                                     uint32_t *process);
+/* Reads a list at a timestamp of the past; several at the newest one that anybody was told,
+ * dawdling. */
+LW_YIELDS void workload_read_past(lw_env *env, lw_workload_client *self, lw_client *client);
+LW_YIELDS void workload_read_long(lw_env *env, lw_workload_client *self, lw_client *client);
 LW_YIELDS void workload_run_constraint(lw_env *env, lw_workload_client *self, lw_client *client);
 LW_YIELDS void workload_run_bank(lw_env *env, lw_workload_client *self, lw_client *client);
 LW_YIELDS void workload_run_churn(lw_env *env, lw_workload_client *self, lw_client *client);

@@ -7,13 +7,13 @@
 
 /* X(bug, scenario, seed) */
 #define LW_PLANTED_BUGS(X)                                           \
-    X("bundle.no_sync", "calm", 0)                                   \
+    X("bundle.no_sync", "engine", 3)                                 \
     X("client.doubt_is_failure", "crash", 2)                         \
     X("directory.dispute_merged", "gossip", 4)                       \
     X("directory.last_entry_stands", "gossip", 1)                    \
-    X("engine.flush_before_log", "disk", 0)                          \
+    X("engine.flush_before_log", "engine", 2)                        \
     X("gc.collects_before_all_settled", "lattice", 0)                \
-    X("gc.locks_left", "lattice", 0)                                 \
+    X("gc.locks_left", "calm", 5)                                    \
     X("gc.new_leader_forgets_floor", "lattice", 0)                   \
     X("gc.passes_pins", "calm", 3)                                   \
     X("gc.read_below_the_safepoint", "calm", 3)                      \
@@ -33,13 +33,13 @@
     X("group.vote_not_persisted", "lattice-storm", 1)                \
     X("file.leftover_used", "disk", 0)                               \
     X("file.no_directory_sync", "crash", 1)                          \
-    X("ingest.no_directory_sync", "calm", 0)                         \
-    X("ingest.not_verified", "calm", 0)                              \
+    X("ingest.no_directory_sync", "engine", 33)                      \
+    X("ingest.not_verified", "engine", 25)                           \
     X("log.ack_before_durable", "disk", 1)                           \
     X("log.ignore_durable_mark", "rot", 6)                           \
     X("log.no_directory_sync", "disk", 1)                            \
-    X("log.no_generation", "disk", 0)                                \
-    X("log.recycle_too_early", "disk", 0)                            \
+    X("log.no_generation", "engine", 163)                            \
+    X("log.recycle_too_early", "engine", 3)                          \
     X("member.anyone_signs", "gossip", 5)                            \
     X("member.gone_comes_back", "gossip", 1)                         \
     X("member.last_record_stands", "gossip", 1)                      \
@@ -96,17 +96,18 @@
     X("store.drop_tombstone_early", "calm", 5)                       \
     X("store.flush_index_before_table", "disk", 1)                   \
     X("store.no_directory_sync", "crash", 1)                         \
-    X("store.safepoint_passed", "calm", 0)                           \
-    X("store.slice_without_rest", "calm", 0)                         \
-    X("store.snapshot_ignored", "calm", 0)                           \
+    X("store.numbers_go_back", "engine", 0)                          \
+    X("store.safepoint_passed", "engine", 2)                         \
+    X("store.slice_without_rest", "engine", 1)                       \
+    X("store.snapshot_ignored", "engine", 1)                         \
     X("store.unlink_before_catalog", "disk", 1)                      \
-    X("store.unlink_shared", "calm", 0)                              \
-    X("table.no_checksum", "rot", 0)                                 \
+    X("store.unlink_shared", "engine", 1)                            \
+    X("table.no_checksum", "engine", 39)                             \
     X("timestamps.begun_by_wall_clock", "lattice-storm", 0)          \
     X("timestamps.oracle_serves_without_lease", "lattice-storm", 12) \
     X("timestamps.stale_cached_timestamp", "lattice", 0)             \
     X("txn.apply_before_durable", "crash", 3)                        \
-    X("txn.ceiling_not_durable", "crash", 0)                         \
+    X("txn.ceiling_not_durable", "crash", 9)                         \
     X("txn.check_ignores_expiry", "calm", 1)                         \
     X("txn.commit_without_lock", "crash", 23)                        \
     X("txn.expired_by_the_clock", "calm", 1)                         \
@@ -118,7 +119,7 @@
     X("txn.missing_is_rolled_back", "crash", 14)                     \
     X("txn.missing_not_recorded", "crash", 0)                        \
     X("txn.no_idempotence", "crash", 3)                              \
-    X("txn.no_rollback_record", "crash", 0)                          \
+    X("txn.no_rollback_record", "crash", 4)                          \
     X("txn.no_validation", "calm", 1)                                \
     X("txn.prewrite_not_drawn", "calm", 3)                           \
     X("txn.ranges_not_validated", "calm", 1)                         \
@@ -126,7 +127,7 @@
     X("txn.read_mark_ignored", "calm", 1)                            \
     X("txn.reads_ignore_latches", "calm", 3)                         \
     X("txn.remote_commit_ignores_marks", "crash", 0)                 \
-    X("txn.rollback_dropped_early", "crash", 0)                      \
+    X("txn.rollback_dropped_early", "crash", 116)                    \
     X("txn.rollback_of_committed", "crash", 1)                       \
     X("txn.secondary_decided_alone", "calm", 1)                      \
     X("txn.seen_ignored", "calm", 1)                                 \
@@ -134,7 +135,7 @@
     X("txn.timestamps_shared", "calm", 1)                            \
     X("txn.written_not_marked", "calm", 3)                           \
     X("value.live_file_removed", "calm", 1)                          \
-    X("value.no_checksum", "rot", 0)                                 \
+    X("value.no_checksum", "engine", 22)                             \
     X("value.not_synced", "calm", 1)
 
 #endif

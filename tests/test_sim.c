@@ -58,6 +58,11 @@ static void rotten_bits_are_never_served(void **state) {
     run_seeds("rot", 1, 6);
 }
 
+static void an_engine_of_its_own_keeps_what_it_promised(void **state) {
+    (void)state;
+    run_seeds("engine", 1, 20);
+}
+
 /* crash 10, 12: a pessimistic snapshot transaction lost an update. crash 17, 169: the scenario
  * struck at hosts without power, and before there were clients. disk 21 to 24: a replica that could
  * not open did not close either. calm 1: scans left tables out. calm 26: a lock outlived its
@@ -133,6 +138,7 @@ int main(void) {
         cmocka_unit_test(a_failing_disk_costs_no_promise),
         cmocka_unit_test(hostile_company_keeps_no_lattice_from_knowing_itself),
         cmocka_unit_test(rotten_bits_are_never_served),
+        cmocka_unit_test(an_engine_of_its_own_keeps_what_it_promised),
         cmocka_unit_test(seeds_that_once_failed_still_pass),
         cmocka_unit_test(write_skew_shows_at_snapshot_isolation_and_never_at_strict),
     };
