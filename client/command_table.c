@@ -138,7 +138,8 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
     [LW_FLAG_SCENARIO] = {"scenario", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
                           "What may go wrong: calm, crash, disk, rot, lattice-calm, lattice, "
                           "lattice-disk, lattice-moves, lattice-rot or lattice-storm; or gossip, "
-                          "which is membership and placement alone. Without it each in turn."},
+                          "which is membership and placement alone, or raft, which is consensus "
+                          "alone. Without it each in turn."},
     [LW_FLAG_FAULTS] = {"faults", "LIST", LW_KIND_TEXT, NULL, NULL, NULL,
                         "Of the faults that the scenario has, which may strike: all, none, or "
                         "names with commas between them; -NAME leaves one out. As in "

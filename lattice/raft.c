@@ -201,7 +201,9 @@ static uint64_t heard_of(const lw_raft *raft, const lw_raft_member *member) {
 /* A leader that no quorum answers makes room for one that may have it (R6). */
 static void check_quorum(lw_raft *raft) {
     raft->deadline = lw_raft_quorum(raft, heard_of) + raft->options.election_timeout_ns;
-    if (raft->deadline <= raft->now) {
+    if (raft->deadline <= raft->now && LW_RAFT_PLANTED(raft, LW_RAFT_BUG_STAYS_UNHEARD)) {
+        raft->deadline = raft->now + raft->options.election_timeout_ns;
+    } else if (raft->deadline <= raft->now) {
         lw_raft_follow(raft, raft->term, 0);
     }
 }
@@ -304,7 +306,8 @@ static void gone(lw_raft *raft, const lw_raft_message *message) {
     bool named = lw_raft_config_find(&raft->config, raft->options.self) != NULL;
     bool newer =
         message->index > raft->config_index || (message->index == raft->config_index && !named);
-    if (newer && message->index > raft->options.votes_from) {
+    if ((newer || LW_RAFT_PLANTED(raft, LW_RAFT_BUG_GONE_BELIEVED)) &&
+        message->index > raft->options.votes_from) {
         raft->removed_by = message->from;
         raft->removed_index = message->index;
     }

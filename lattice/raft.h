@@ -198,34 +198,44 @@ typedef struct lw_raft_write {
 
 /* ---- state ----------------------------------------------------------------------------------- */
 
-/* Bugs that tests plant, to see that they are found; named after the rule that each breaks. */
+/* Bugs that are planted, to see that they are found: X(name, text, rule that it breaks). */
+#define LW_RAFT_BUG_LIST(X)                                                                       \
+    X(UNSAVED_VOTE, "raft.unsaved_vote", "F1: votes leave before they are durable")               \
+    X(UNPERSISTED_ENTRIES, "raft.unpersisted_entries",                                            \
+      "F1: entries are acknowledged before they are durable")                                     \
+    X(CUTS_IGNORED, "raft.cuts_ignored", "F1: what became durable is taken for what replaced it") \
+    X(OLD_TERM_COUNTED, "raft.old_term_counted", "F2")                                            \
+    X(LEARNERS_COUNTED, "raft.learners_counted", "F2")                                            \
+    X(ONE_SET_COUNTED, "raft.one_set_counted", "F2: of two sets of voters only the new one")      \
+    X(CONFIG_KEPT, "raft.config_kept", "F3: cutting off does not undo")                           \
+    X(VOTES_FREELY, "raft.votes_freely", "F4: no stickiness")                                     \
+    X(VOTES_AFTER_RESTART, "raft.votes_after_restart", "F4: no quiet time")                       \
+    X(LEASE_FROM_ANSWER, "raft.lease_from_answer", "F4: counted from when an answer came")        \
+    X(LEASE_WITHOUT_DRIFT, "raft.lease_without_drift", "F4")                                      \
+    X(LEASE_IN_TRANSFER, "raft.lease_in_transfer", "F4: not given up")                            \
+    X(OLD_HANDOVER, "raft.old_handover", "F4: one that was taken back still counts")              \
+    X(ANY_LOG_ELECTED, "raft.any_log_elected", "votes for logs that lack entries")                \
+    X(CUT_ALWAYS, "raft.cut_always", "F5: cuts off what agrees")                                  \
+    X(COMMIT_UNVERIFIED, "raft.commit_unverified",                                                \
+      "commits entries that the leader was not seen to have")                                     \
+    X(READ_EARLY, "raft.read_early", "R8: before an entry of the term is committed")              \
+    X(READ_UNCONFIRMED, "raft.read_unconfirmed", "R8: without a round")                           \
+    X(MADE_ANEW_VOTES, "raft.made_anew_votes", "R14: forgets what an earlier replica promised")   \
+    X(JOINS_BEHIND, "raft.joins_behind", "R5: voters that have not caught up")                    \
+    X(CHANGES_EARLY, "raft.changes_early", "R3: before an entry of the term is committed")        \
+    X(STAYS_UNHEARD, "raft.stays_unheard", "R6: a leader that nobody answers goes on")            \
+    X(GONE_BELIEVED, "raft.gone_believed", "R14: old news of a removal takes away who is back")
+
 typedef enum lw_raft_bug {
-    LW_RAFT_BUG_UNSAVED_VOTE,        /* F1: votes leave before they are durable */
-    LW_RAFT_BUG_UNPERSISTED_ENTRIES, /* F1: entries are acknowledged before they are durable */
-    LW_RAFT_BUG_CUTS_IGNORED,        /* F1: what became durable is taken for what replaced it */
-    LW_RAFT_BUG_OLD_TERM_COUNTED,    /* F2 */
-    LW_RAFT_BUG_LEARNERS_COUNTED,    /* F2 */
-    LW_RAFT_BUG_ONE_SET_COUNTED,     /* F2: of two sets of voters only the new one */
-    LW_RAFT_BUG_CONFIG_KEPT,         /* F3: cutting off does not undo */
-    LW_RAFT_BUG_VOTES_FREELY,        /* F4: no stickiness */
-    LW_RAFT_BUG_VOTES_AFTER_RESTART, /* F4: no quiet time */
-    LW_RAFT_BUG_LEASE_FROM_ANSWER,   /* F4: counted from when an answer came */
-    LW_RAFT_BUG_LEASE_WITHOUT_DRIFT, /* F4 */
-    LW_RAFT_BUG_LEASE_IN_TRANSFER,   /* F4: not given up */
-    LW_RAFT_BUG_OLD_HANDOVER,        /* F4: one that was taken back still counts */
-    LW_RAFT_BUG_ANY_LOG_ELECTED,     /* votes for logs that lack entries */
-    LW_RAFT_BUG_CUT_ALWAYS,          /* F5: cuts off what agrees */
-    LW_RAFT_BUG_COMMIT_UNVERIFIED,   /* commits entries that the leader was not seen to have */
-    LW_RAFT_BUG_READ_EARLY,          /* R8: before an entry of the term is committed */
-    LW_RAFT_BUG_READ_UNCONFIRMED,    /* R8: without a round */
-    LW_RAFT_BUG_MADE_ANEW_VOTES,     /* R14: forgets what an earlier replica promised */
-    LW_RAFT_BUG_JOINS_BEHIND,        /* R5: voters that have not caught up */
-    LW_RAFT_BUG_COUNT,
+#define LW_RAFT_BUG_ENUM(name, text, rule) LW_RAFT_BUG_##name,
+    LW_RAFT_BUG_LIST(LW_RAFT_BUG_ENUM)
+#undef LW_RAFT_BUG_ENUM
+        LW_RAFT_BUG_COUNT
 } lw_raft_bug;
 
 typedef struct lw_raft_options {
     uint64_t self;
-    uint64_t term, vote;              /* as last saved; 0: never */
+    uint64_t term, vote; /* as last saved, also by a replica that was taken away; 0: never */
     uint64_t start_index, start_term; /* the log begins behind this entry, which is applied */
     uint64_t commit;                  /* known to be committed: at least start_index */
     lw_raft_config config;            /* in effect at start_index, or applied at `config_index` */

@@ -182,29 +182,11 @@ static lw_status tell_entries(lw_group *group, uint64_t index) {
 }
 
 #ifdef LW_SIMULATION
-/* The bugs that are planted in the core, by the names that simulations switch them on with. */
-static uint64_t planted_bugs(lw_env *env) {
+uint64_t lw_groups_planted(lw_env *env) {
     uint64_t bugs = 0;
-    bugs |= (uint64_t)LW_BUG(env, "raft.unsaved_vote") << LW_RAFT_BUG_UNSAVED_VOTE;
-    bugs |= (uint64_t)LW_BUG(env, "raft.unpersisted_entries") << LW_RAFT_BUG_UNPERSISTED_ENTRIES;
-    bugs |= (uint64_t)LW_BUG(env, "raft.old_term_counted") << LW_RAFT_BUG_OLD_TERM_COUNTED;
-    bugs |= (uint64_t)LW_BUG(env, "raft.learners_counted") << LW_RAFT_BUG_LEARNERS_COUNTED;
-    bugs |= (uint64_t)LW_BUG(env, "raft.one_set_counted") << LW_RAFT_BUG_ONE_SET_COUNTED;
-    bugs |= (uint64_t)LW_BUG(env, "raft.config_kept") << LW_RAFT_BUG_CONFIG_KEPT;
-    bugs |= (uint64_t)LW_BUG(env, "raft.votes_after_restart") << LW_RAFT_BUG_VOTES_AFTER_RESTART;
-    bugs |= (uint64_t)LW_BUG(env, "raft.lease_from_answer") << LW_RAFT_BUG_LEASE_FROM_ANSWER;
-    bugs |= (uint64_t)LW_BUG(env, "raft.lease_in_transfer") << LW_RAFT_BUG_LEASE_IN_TRANSFER;
-    bugs |= (uint64_t)LW_BUG(env, "raft.any_log_elected") << LW_RAFT_BUG_ANY_LOG_ELECTED;
-    bugs |= (uint64_t)LW_BUG(env, "raft.commit_unverified") << LW_RAFT_BUG_COMMIT_UNVERIFIED;
-    bugs |= (uint64_t)LW_BUG(env, "raft.made_anew_votes") << LW_RAFT_BUG_MADE_ANEW_VOTES;
-    bugs |= (uint64_t)LW_BUG(env, "raft.read_unconfirmed") << LW_RAFT_BUG_READ_UNCONFIRMED;
-    bugs |= (uint64_t)LW_BUG(env, "raft.read_early") << LW_RAFT_BUG_READ_EARLY;
-    bugs |= (uint64_t)LW_BUG(env, "raft.cuts_ignored") << LW_RAFT_BUG_CUTS_IGNORED;
-    bugs |= (uint64_t)LW_BUG(env, "raft.cut_always") << LW_RAFT_BUG_CUT_ALWAYS;
-    bugs |= (uint64_t)LW_BUG(env, "raft.votes_freely") << LW_RAFT_BUG_VOTES_FREELY;
-    bugs |= (uint64_t)LW_BUG(env, "raft.lease_without_drift") << LW_RAFT_BUG_LEASE_WITHOUT_DRIFT;
-    bugs |= (uint64_t)LW_BUG(env, "raft.old_handover") << LW_RAFT_BUG_OLD_HANDOVER;
-    bugs |= (uint64_t)LW_BUG(env, "raft.joins_behind") << LW_RAFT_BUG_JOINS_BEHIND;
+#define PLANTED(name, text, rule) bugs |= (uint64_t)LW_BUG(env, text) << LW_RAFT_BUG_##name;
+    LW_RAFT_BUG_LIST(PLANTED)
+#undef PLANTED
     return bugs;
 }
 #endif
@@ -244,7 +226,7 @@ lw_status group_core_open(lw_group *group, uint64_t index, uint64_t term) {
         options.heartbeat_ns /= 2;
     }
 #ifdef LW_SIMULATION
-    options.bugs = planted_bugs(group->env);
+    options.bugs = lw_groups_planted(group->env);
 #endif
     LW_ASSERT(index <= group->applied);
     group->raft = lw_allocate_zero(group->env->memory, sizeof(*group->raft));

@@ -43,6 +43,10 @@ typedef struct lw_groups_options {
     void *argument;
 } lw_groups_options;
 
+#ifdef LW_SIMULATION
+/* The bugs of the core (lattice/raft.h) that are switched on, as its options take them. */
+uint64_t lw_groups_planted(lw_env *env);
+#endif
 lw_groups *lw_groups_open(const lw_groups_options *options);
 /* After replay, before any group starts. */
 void lw_groups_start(lw_groups *groups, lw_log *log);

@@ -2,6 +2,7 @@
 #include "sim/scenario.h"
 
 #include "client/client.h"
+#include "sim/cores.h"
 #include "sim/engine.h"
 #include "sim/lore.h"
 #include "sim/machines.h"
@@ -105,6 +106,9 @@ const lw_scenario lw_scenarios[] = {
      .faults =
          {[LW_FAULT_BUS_LOSS] = true, [LW_FAULT_BUS_TWICE] = true, [LW_FAULT_BUS_LATE] = true},
      .machines = lore_play},
+    {.name = "raft",
+     .text = "consensus alone, dozens of elections: cores without nodes, storage and clients",
+     .machines = lw_cores_play},
     {.name = "rot",
      .text = "as crash, and bits rot on the disk: damage is found, never served",
      .faults = {NETWORK_FAULTS, [LW_FAULT_BIT_FLIP] = true},

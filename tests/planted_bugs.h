@@ -53,26 +53,29 @@
     X("placement.laggards_are_healthy", "gossip", 1)                 \
     X("placement.quorum_ignored", "gossip", 5)                       \
     X("placement.room_awaited", "gossip", 27)                        \
-    X("raft.any_log_elected", "lattice", 11)                         \
-    X("raft.commit_unverified", "lattice-storm", 0)                  \
-    X("raft.config_kept", "lattice-storm", 0)                        \
-    X("raft.cut_always", "lattice-storm", 0)                         \
-    X("raft.cuts_ignored", "lattice-storm", 0)                       \
-    X("raft.joins_behind", "lattice-storm", 0)                       \
-    X("raft.learners_counted", "lattice", 1)                         \
-    X("raft.lease_from_answer", "lattice-storm", 0)                  \
-    X("raft.lease_in_transfer", "lattice-storm", 0)                  \
-    X("raft.lease_without_drift", "lattice-storm", 0)                \
-    X("raft.made_anew_votes", "lattice-storm", 0)                    \
-    X("raft.old_handover", "lattice-storm", 0)                       \
-    X("raft.old_term_counted", "lattice-storm", 0)                   \
-    X("raft.one_set_counted", "lattice-storm", 0)                    \
-    X("raft.read_early", "lattice-storm", 0)                         \
-    X("raft.read_unconfirmed", "lattice-storm", 0)                   \
-    X("raft.unpersisted_entries", "lattice-storm", 2)                \
-    X("raft.unsaved_vote", "lattice-storm", 0)                       \
-    X("raft.votes_after_restart", "lattice-storm", 0)                \
-    X("raft.votes_freely", "lattice-storm", 0)                       \
+    X("raft.any_log_elected", "raft", 1)                             \
+    X("raft.changes_early", "raft", 1)                               \
+    X("raft.commit_unverified", "raft", 7)                           \
+    X("raft.config_kept", "raft", 2)                                 \
+    X("raft.cut_always", "raft", 3)                                  \
+    X("raft.cuts_ignored", "raft", 19)                               \
+    X("raft.gone_believed", "raft", 24)                              \
+    X("raft.joins_behind", "raft", 7)                                \
+    X("raft.learners_counted", "raft", 1)                            \
+    X("raft.lease_from_answer", "raft", 32)                          \
+    X("raft.lease_in_transfer", "raft", 4)                           \
+    X("raft.lease_without_drift", "raft", 65)                        \
+    X("raft.made_anew_votes", "raft", 70)                            \
+    X("raft.old_handover", "raft", 189)                              \
+    X("raft.old_term_counted", "raft", 1)                            \
+    X("raft.one_set_counted", "raft", 11)                            \
+    X("raft.read_early", "raft", 1)                                  \
+    X("raft.read_unconfirmed", "raft", 87)                           \
+    X("raft.stays_unheard", "raft", 27)                              \
+    X("raft.unpersisted_entries", "raft", 1)                         \
+    X("raft.unsaved_vote", "raft", 1)                                \
+    X("raft.votes_after_restart", "raft", 18)                        \
+    X("raft.votes_freely", "raft", 2)                                \
     X("replica.forgets_what_it_forgot", "lattice-storm", 0)          \
     X("replica.intents_not_watched", "lattice-storm", 0)             \
     X("replica.leadership_unchecked", "lattice-storm", 0)            \

@@ -20,8 +20,11 @@ if [ "${1:-}" != --hunt ]; then
     SIM_BUG_FOLDER=build/sim-bugs/$(sha256sum "$program" | cut -c 1-12)
     export SIM_BUG_FOLDER
     mkdir -p "$SIM_BUG_FOLDER"
-    [ $# -gt 0 ] || mapfile -t list < <(grep -rhoE 'LW_BUG\([^,]*, *"[a-z_.]+"' base storage \
-        txn lattice node client | sed 's/.*"\(.*\)"/\1/' | sort -u)
+    # The core of consensus lists its own (lattice/raft.h).
+    [ $# -gt 0 ] || mapfile -t list < <({
+        grep -rhoE 'LW_BUG\([^,]*, *"[a-z_.]+"' base storage txn lattice node client
+        grep -oE 'X\([A-Z_]+, "raft\.[a-z_]+"' lattice/raft.h
+    } | sed 's/.*"\(.*\)"/\1/' | sort -u)
     [ $# -eq 0 ] || list=("$@")
     printf '%s\n' "${list[@]}" | xargs -P "${SIM_BUG_JOBS:-2}" -n 1 "$0" --hunt "$program"
     caught=$(for bug in "${list[@]}"; do cat "$SIM_BUG_FOLDER/$bug"; done |

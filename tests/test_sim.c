@@ -43,6 +43,11 @@ static void crashes_and_a_bad_network_cost_no_promise(void **state) {
     run_seeds("crash", 1, 10);
 }
 
+static void consensus_alone_keeps_its_promises(void **state) {
+    (void)state;
+    run_seeds("raft", 1, 100);
+}
+
 static void a_failing_disk_costs_no_promise(void **state) {
     (void)state;
     run_seeds("disk", 1, 10);
@@ -137,6 +142,7 @@ int main(void) {
         cmocka_unit_test(crashes_and_a_bad_network_cost_no_promise),
         cmocka_unit_test(a_failing_disk_costs_no_promise),
         cmocka_unit_test(hostile_company_keeps_no_lattice_from_knowing_itself),
+        cmocka_unit_test(consensus_alone_keeps_its_promises),
         cmocka_unit_test(rotten_bits_are_never_served),
         cmocka_unit_test(an_engine_of_its_own_keeps_what_it_promised),
         cmocka_unit_test(seeds_that_once_failed_still_pass),
