@@ -36,6 +36,11 @@ static inline bool lw_handle_valid(lw_handle handle) {
     return handle.number >= 0;
 }
 
+/* Whoever was accepted and is gone without a word, as its machine lost power, is noticed also while
+ * nobody sends anything: the stream breaks after so many seconds of silence, and so many questions
+ * at such intervals (hazard G6). */
+enum { LW_KEEPALIVE_IDLE_S = 10, LW_KEEPALIVE_EVERY_S = 2, LW_KEEPALIVE_COUNT = 3 };
+
 typedef enum lw_op_kind {
     LW_OP_OPEN,   /* path, flags → handle; count: see lw_file_open_direct */
     LW_OP_CLOSE,  /* handle */
@@ -253,7 +258,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_path_sync_directory(lw_env *env, const char *
 /* Joins a directory and a name into `path` (LW_PATH_SIZE); LW_INVALID_ARGUMENT if too long. */
 LW_MUST_USE lw_status lw_path_join(char *path, const char *directory, const char *name);
 /* Makes `bytes` the whole of a small file: a crash leaves what was there before, or this. Durable
- * when it returns LW_OK, if asked for. What was not finished is NAME.new; nobody else may use it. */
+ * when it returns LW_OK, if asked for. What was not finished is NAME.new; nobody else may use it.
+ */
 LW_MUST_USE LW_YIELDS lw_status lw_path_replace(lw_env *env, const char *directory,
                                                 const char *name, lw_bytes bytes, bool durable);
 

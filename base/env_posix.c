@@ -542,6 +542,16 @@ static int resolve(lw_op *op, int flags, struct addrinfo **addresses, lw_status 
     return system_error;
 }
 
+/* What is set on the listening socket holds for those that it accepts. */
+static void notice_silent_ends(int descriptor) {
+    int one = 1, idle_s = LW_KEEPALIVE_IDLE_S, every_s = LW_KEEPALIVE_EVERY_S;
+    int count = LW_KEEPALIVE_COUNT;
+    (void)setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    (void)setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+    (void)setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof(every_s));
+    (void)setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+}
+
 /* A socket that listens on one address, or the negative errno. */
 static int listen_on(const struct addrinfo *address, int type_flags, uint16_t *port) {
     int one = 1;
@@ -563,6 +573,7 @@ static int listen_on(const struct addrinfo *address, int type_flags, uint16_t *p
         close(descriptor);
         return -system_error;
     }
+    notice_silent_ends(descriptor);
     *port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
     return descriptor;
 }

@@ -17,6 +17,7 @@ static const char *const segment_names[] = {
 
 static void lane_deliver(lw_agenda_event *event);
 static void lane_acknowledge(lw_agenda_event *event);
+static void keepalive_over(lw_agenda_event *event);
 
 static bool way_open(const lw_network *network, uint32_t from, uint32_t to) {
     return network->hosts[to].power && !network->cuts[(size_t)from * network->host_count + to];
@@ -95,6 +96,7 @@ lw_connection *lw_connection_open(lw_network *network, uint32_t from, uint32_t t
         each->deliver = (lw_agenda_event){.run = lane_deliver, .owner = way};
         each->acknowledge = (lw_agenda_event){.run = lane_acknowledge, .owner = way};
     }
+    way->keepalive = (lw_agenda_event){.run = keepalive_over, .owner = way};
     way->previous = network->last;
     if (network->last == NULL) {
         network->first = way;
@@ -112,6 +114,7 @@ static void connection_free(lw_connection *way) {
         lw_agenda_remove(network->agenda, &way->lanes[side].acknowledge);
         lw_buffer_reset(&way->lanes[side].arrived);
     }
+    lw_agenda_remove(network->agenda, &way->keepalive);
     *(way->previous == NULL ? &network->first : &way->previous->next) = way->next;
     *(way->next == NULL ? &network->last : &way->next->previous) = way->previous;
     lw_free(network->memory, way);
@@ -143,6 +146,17 @@ static void endpoint_break(lw_endpoint *broken, int error) {
     broken->state = ENDPOINT_BROKEN;
     broken->error = error;
     wake(broken);
+}
+
+static void keepalive_over(lw_agenda_event *event) {
+    lw_connection *way = event->owner;
+    endpoint_break(&way->ends[1], ETIMEDOUT);
+    lw_connection_free_if_over(way);
+}
+
+void lw_connection_keepalive(lw_connection *way) {
+    lw_agenda *agenda = way->network->agenda;
+    lw_agenda_add(agenda, &way->keepalive, agenda->now_ns + LW_NETWORK_KEEPALIVE_NS);
 }
 
 void lw_lane_truncate(lw_network *network, lw_lane *cut) {

@@ -265,6 +265,8 @@ static void endpoint_vanish(lw_endpoint *endpoint) {
     endpoint->wake = NULL;
     if (open && lw_dice_hit(&network->dice, LW_FAULT_CRASH_RESET)) {
         lw_lane_push(way, endpoint->side, SEGMENT_RESET, lw_view(NULL, 0));
+    } else if (open && endpoint->side == 0) {
+        lw_connection_keepalive(way);
     }
 }
 

@@ -10,7 +10,9 @@
  * 3. While the way is cut, or the other host has no power, what was sent stalls and is tried again;
  *    after LW_NETWORK_PATIENCE_NS the sender's side breaks, and only that side knows.
  * 4. Who sends to an endpoint that is gone from a host with power is told by a reset.
- * 5. A wake callback only notes; it calls nothing of the network. */
+ * 5. An accepted end whose other end vanished breaks after LW_NETWORK_KEEPALIVE_NS, also if it
+ * sends nothing: as LW_KEEPALIVE_IDLE_S and its like have it.
+ * 6. A wake callback only notes; it calls nothing of the network. */
 #ifndef LW_SIM_NETWORK_H
 #define LW_SIM_NETWORK_H
 
@@ -22,7 +24,8 @@ enum {
     LW_NETWORK_WINDOW = 256 * 1024, /* bytes */
     LW_NETWORK_BACKLOG = 64,        /* connections that wait for accept, per listener */
 };
-#define LW_NETWORK_PATIENCE_NS UINT64_C(20000000000)
+#define LW_NETWORK_PATIENCE_NS  UINT64_C(20000000000)
+#define LW_NETWORK_KEEPALIVE_NS UINT64_C(16000000000)
 
 typedef struct lw_network lw_network;
 /* A listener, or one end of a connection. */

@@ -65,6 +65,7 @@ typedef struct lw_connection {
     uint16_t port;
     lw_endpoint ends[2]; /* who connected, who accepted */
     lw_lane lanes[2];    /* lane s carries from ends[s] to the other */
+    lw_agenda_event keepalive;
 } lw_connection;
 
 typedef struct lw_network_host {
@@ -98,6 +99,8 @@ lw_endpoint *lw_network_find_listener(const lw_network *network, uint32_t host, 
 lw_connection *lw_connection_open(lw_network *network, uint32_t from, uint32_t to, uint16_t port);
 /* Frees it once nobody has either end and nothing is on the way. */
 void lw_connection_free_if_over(lw_connection *way);
+/* Who connected has vanished: the other end finds out in a while, whatever it does. */
+void lw_connection_keepalive(lw_connection *way);
 /* Sends a segment on its way from ends[side]. */
 void lw_lane_push(lw_connection *way, uint32_t side, lw_segment_kind kind, lw_bytes bytes);
 /* Loses all that is on its way. */

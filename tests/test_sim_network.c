@@ -455,6 +455,18 @@ static void a_host_without_power_is_silent(void **state) {
     tear_down(&bench);
 }
 
+static void who_accepted_finds_out_that_a_caller_has_no_power(void **state) {
+    (void)state;
+    link_bench bench;
+    set_up_link(&bench, 1);
+    lw_network_power_loss(bench.network, 0);
+    run_for(&bench, LW_NETWORK_KEEPALIVE_NS - SECOND_NS);
+    assert_receive_fails(bench.callee, EAGAIN);
+    run_for(&bench, 2 * SECOND_NS);
+    assert_receive_fails(bench.callee, ETIMEDOUT);
+    tear_down(&bench);
+}
+
 static void a_host_that_came_back_resets_old_connections(void **state) {
     (void)state;
     link_bench bench;
@@ -574,6 +586,7 @@ int main(void) {
         cmocka_unit_test(an_idle_connection_outlives_a_cut),
         cmocka_unit_test(connecting_across_a_cut_times_out),
         cmocka_unit_test(a_host_without_power_is_silent),
+        cmocka_unit_test(who_accepted_finds_out_that_a_caller_has_no_power),
         cmocka_unit_test(a_host_that_came_back_resets_old_connections),
         cmocka_unit_test(a_crash_may_be_told_at_once),
         cmocka_unit_test(what_had_left_a_crashed_host_may_arrive),
