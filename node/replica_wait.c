@@ -172,6 +172,9 @@ static uint64_t patience_ns(uint64_t now_ns, uint64_t deadline_ns) {
 lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key, bool kept,
                            uint64_t deadline_ns, bool *fresh) {
     lw_replica *replica = call->replica;
+    if (!LW_BUG(replica->env, "replica.locked_by_who_led")) {
+        LW_TRY(replica_call_gate(call)); /* who leads no more has let go of all locks already */
+    }
     LW_TRY(replica_spared(call, start));
     lw_lock_waiter waiter = {.start = start, .session = call->session, .key = key, .kept = kept};
     lw_lock_cycle cycle;

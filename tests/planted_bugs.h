@@ -80,6 +80,7 @@
     X("replica.intents_not_watched", "lattice-storm", 0)             \
     X("replica.leadership_unchecked", "lattice-storm", 0)            \
     X("replica.lock_reads_in_the_past", "lattice-storm", 3)          \
+    X("replica.locked_by_who_led", "lattice-moves", 0)               \
     X("replica.locks_outlive_leadership", "lattice-storm", 3)        \
     X("replica.marks_of_before", "lattice-storm", 1)                 \
     X("replica.reads_unconfirmed", "lattice-storm", 0)               \
