@@ -244,14 +244,12 @@ uint32_t lore_soul_of(const lore *it, uint64_t id);
 /* Whether a node knows a soul as a member that is not gone; and as one that is. */
 bool lore_knows(const lore_place *place, uint32_t soul);
 bool lore_knows_gone(const lore_place *place, uint32_t soul);
-/* Puts what it knows of members into the folder. */
-void lore_save(lore_place *place);
 
 /* ---- lore_bus.c ----------------------------------------------------------------------------- */
 
+/* Says it to all that hear it, and to the intruder. */
 void lore_publish(lore_place *from, const lw_gossip_message *message);
-/* Hands a letter to a node, now. */
-void lore_deliver(lore_letter *letter);
+/* Something that leaves now; the caller says from whom, and sends or frees it. */
 lore_letter *lore_letter_make(lore *it, lw_bytes body);
 void lore_letter_send(lore_letter *letter, uint64_t delay_ns);
 
@@ -286,8 +284,6 @@ void lore_hand_over(lore *it, uint32_t shard, uint64_t luck);
 
 /* Counts what a node carries, and begins the steps that placement wants. */
 void lore_look(lore_place *place);
-/* What the leader knows of a shard's replicas. */
-uint32_t lore_progress(lore *it, const lore_shard *shard, lw_placement_progress *progress);
 
 /* ---- lore_trouble.c ------------------------------------------------------------------------- */
 

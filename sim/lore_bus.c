@@ -8,86 +8,6 @@
 
 enum { DELAY_NS_MIN = 100000, DELAY_NS_MAX = 3000000, LATE_MS_MAX = 10000 };
 
-/* ---- sending -------------------------------------------------------------------------------- */
-
-static void arrive(lw_agenda_event *event) {
-    lore_letter *letter = event->owner;
-    const lore_place *to = &letter->of->places[letter->to_place];
-    if (to->gossip != NULL && !lore_awake(to)) {
-        lw_agenda_add(&letter->of->machines->agenda, event, to->paused_until_ns);
-        return;
-    }
-    lore_deliver(letter);
-    lw_free(letter->of->memory, letter);
-}
-
-lore_letter *lore_letter_make(lore *it, lw_bytes body) {
-    lore_letter *letter = lw_allocate(it->memory, sizeof(*letter) + body.size);
-    *letter = (lore_letter){.event = {.run = arrive, .owner = letter},
-                            .of = it,
-                            .number = ++it->numbers,
-                            .sent_ns = lore_now(it),
-                            .size = body.size};
-    memcpy(letter->body, body.data, body.size);
-    return letter;
-}
-
-void lore_letter_send(lore_letter *letter, uint64_t delay_ns) {
-    lore *it = letter->of;
-    lw_agenda_add(&it->machines->agenda, &letter->event, lore_now(it) + delay_ns);
-}
-
-static void post(lore *it, const lore_letter *said, uint32_t from, uint32_t to) {
-    uint64_t now_ns = lore_now(it), held_ns = it->held_ns[from][to];
-    uint64_t delay_ns = lore_between(it, DELAY_NS_MIN, DELAY_NS_MAX);
-    if (lw_dice_hit(&it->dice, LW_FAULT_BUS_LATE)) {
-        delay_ns += lw_chance_below(&it->dice.own, LATE_MS_MAX) * LW_MACHINES_NS_PER_MS;
-    }
-    if (held_ns > now_ns) { /* one after the other, once it goes on */
-        delay_ns = held_ns - now_ns + said->number;
-    }
-    lore_letter *sent = lore_letter_make(it, lw_view(said->body, said->size));
-    sent->kind = said->kind;
-    sent->directed = said->directed;
-    sent->from = said->from;
-    sent->author = said->author;
-    sent->incarnation = said->incarnation;
-    sent->number = said->number;
-    sent->from_place = from;
-    sent->to_place = to;
-    lore_letter_send(sent, delay_ns);
-}
-
-static void post_perhaps(lore *it, const lore_letter *said, uint32_t from, uint32_t to) {
-    if (it->bus_cut_ns[from][to] > lore_now(it) || lw_dice_hit(&it->dice, LW_FAULT_BUS_LOSS)) {
-        return;
-    }
-    post(it, said, from, to);
-    if (lw_dice_hit(&it->dice, LW_FAULT_BUS_TWICE)) {
-        post(it, said, from, to);
-    }
-}
-
-void lore_publish(lore_place *from, const lw_gossip_message *message) {
-    lore *it = from->of;
-    LW_ASSERT(message->body.size <= LW_BUS_BODY_SIZE_MAX);
-    lore_letter *said = lore_letter_make(it, message->body);
-    said->kind = message->kind;
-    said->directed = message->to != 0;
-    said->from = said->author = from->id;
-    said->incarnation = from->incarnation;
-    said->from_place = from->index;
-    for (uint32_t to = 0; to < it->place_count; to++) {
-        const lore_place *place = &it->places[to];
-        if (to != from->index && place->gossip != NULL &&
-            (message->to == 0 || message->to == place->id)) {
-            post_perhaps(it, said, from->index, to);
-        }
-    }
-    lore_overhear(it, said);
-    lw_free(it->memory, said);
-}
-
 /* ---- hearing -------------------------------------------------------------------------------- */
 
 static uint64_t digest_of(const lw_gossip *gossip) {
@@ -156,7 +76,7 @@ static void tell(const lore_place *place, const lore_letter *letter) {
     }
 }
 
-void lore_deliver(lore_letter *letter) {
+static void deliver(const lore_letter *letter) {
     lore *it = letter->of;
     lore_place *place = &it->places[letter->to_place];
     const lore_place *from = &it->places[letter->from_place];
@@ -175,4 +95,84 @@ void lore_deliver(lore_letter *letter) {
         read_page(place, letter);
     }
     lore_settle(place);
+}
+
+/* ---- sending -------------------------------------------------------------------------------- */
+
+static void arrive(lw_agenda_event *event) {
+    lore_letter *letter = event->owner;
+    const lore_place *to = &letter->of->places[letter->to_place];
+    if (to->gossip != NULL && !lore_awake(to)) {
+        lw_agenda_add(&letter->of->machines->agenda, event, to->paused_until_ns);
+        return;
+    }
+    deliver(letter);
+    lw_free(letter->of->memory, letter);
+}
+
+lore_letter *lore_letter_make(lore *it, lw_bytes body) {
+    lore_letter *letter = lw_allocate(it->memory, sizeof(*letter) + body.size);
+    *letter = (lore_letter){.event = {.run = arrive, .owner = letter},
+                            .of = it,
+                            .number = ++it->numbers,
+                            .sent_ns = lore_now(it),
+                            .size = body.size};
+    memcpy(letter->body, body.data, body.size);
+    return letter;
+}
+
+void lore_letter_send(lore_letter *letter, uint64_t delay_ns) {
+    lore *it = letter->of;
+    lw_agenda_add(&it->machines->agenda, &letter->event, lore_now(it) + delay_ns);
+}
+
+static void post(lore *it, const lore_letter *said, uint32_t from, uint32_t to) {
+    uint64_t now_ns = lore_now(it), held_ns = it->held_ns[from][to];
+    uint64_t delay_ns = lore_between(it, DELAY_NS_MIN, DELAY_NS_MAX);
+    if (lw_dice_hit(&it->dice, LW_FAULT_BUS_LATE)) {
+        delay_ns += lw_chance_below(&it->dice.own, LATE_MS_MAX) * LW_MACHINES_NS_PER_MS;
+    }
+    if (held_ns > now_ns) { /* one after the other, once it goes on */
+        delay_ns = held_ns - now_ns + said->number;
+    }
+    lore_letter *sent = lore_letter_make(it, lw_view(said->body, said->size));
+    sent->kind = said->kind;
+    sent->directed = said->directed;
+    sent->from = said->from;
+    sent->author = said->author;
+    sent->incarnation = said->incarnation;
+    sent->number = said->number;
+    sent->from_place = from;
+    sent->to_place = to;
+    lore_letter_send(sent, delay_ns);
+}
+
+static void post_perhaps(lore *it, const lore_letter *said, uint32_t from, uint32_t to) {
+    if (it->bus_cut_ns[from][to] > lore_now(it) || lw_dice_hit(&it->dice, LW_FAULT_BUS_LOSS)) {
+        return;
+    }
+    post(it, said, from, to);
+    if (lw_dice_hit(&it->dice, LW_FAULT_BUS_TWICE)) {
+        post(it, said, from, to);
+    }
+}
+
+void lore_publish(lore_place *from, const lw_gossip_message *message) {
+    lore *it = from->of;
+    LW_ASSERT(message->body.size <= LW_BUS_BODY_SIZE_MAX);
+    lore_letter *said = lore_letter_make(it, message->body);
+    said->kind = message->kind;
+    said->directed = message->to != 0;
+    said->from = said->author = from->id;
+    said->incarnation = from->incarnation;
+    said->from_place = from->index;
+    for (uint32_t to = 0; to < it->place_count; to++) {
+        const lore_place *place = &it->places[to];
+        if (to != from->index && place->gossip != NULL &&
+            (message->to == 0 || message->to == place->id)) {
+            post_perhaps(it, said, from->index, to);
+        }
+    }
+    lore_overhear(it, said);
+    lw_free(it->memory, said);
 }

@@ -75,7 +75,7 @@ static void copy_members(const lore_place *place, lw_buffer *records) {
     lw_members_pages(lw_gossip_members(place->gossip), keep_page, records);
 }
 
-void lore_save(lore_place *place) {
+static void save(lore_place *place) {
     copy_members(place, &place->records);
     place->unsaved = false;
 }
@@ -152,7 +152,7 @@ static void handle(lore_place *place, const lw_gossip_event *event) {
 static void end_as_told(lore_place *place) {
     bool gone = lore_knows_gone(place, place->soul);
     if (gone && lore_percent(place->of, 90)) {
-        lore_save(place);
+        save(place);
     }
     lore *it = place->of;
     lore_end(place, LORE_OVER);
@@ -189,7 +189,7 @@ void lore_settle(lore_place *place) {
     }
     lore_watch(place);
     if (place->unsaved && lore_percent(place->of, SAVED_AT_ONCE_PERCENT)) {
-        lore_save(place);
+        save(place);
     }
     if (place->ends) {
         end_as_told(place);
@@ -216,7 +216,7 @@ static void tick(lw_agenda_event *event) {
     lore_settle(place);
     if (place->gossip != NULL && lw_gossip_self(place->gossip)->state == LW_MEMBER_GONE &&
         lw_gossip_deadline(place->gossip) == LW_GOSSIP_NEVER) {
-        lore_save(place);
+        save(place);
         lore_end(place, LORE_OVER);
     }
 }
@@ -230,7 +230,7 @@ static void look(lw_agenda_event *event) {
     }
     lore_look(place);
     if (place->unsaved) {
-        lore_save(place);
+        save(place);
     }
     if (lore_now(it) >= place->greets_ns) {
         uint64_t wait_ms = lore_between(it, GREET_MS_MIN, GREET_MS_MAX);
@@ -356,7 +356,7 @@ void lore_start(lore_place *place, const lore_place *host) {
         lore_shards_make(it, (uint32_t)lore_between(it, 1, 6));
     }
     lore_shards_tell(place);
-    lore_save(place); /* what a newcomer was given is durable before it begins */
+    save(place); /* what a newcomer was given is durable before it begins */
     uint64_t first_look_ms = lore_between(it, 1, it->look_ms);
     lw_agenda_add(&it->machines->agenda, &place->looks,
                   lore_now(it) + first_look_ms * LW_MACHINES_NS_PER_MS);

@@ -73,7 +73,8 @@ static void look_around(lore_place *place, const lw_member_load *own) {
     }
 }
 
-uint32_t lore_progress(lore *it, const lore_shard *shard, lw_placement_progress *progress) {
+/* What the leader knows of the others. */
+static uint32_t progress_of(lore *it, const lore_shard *shard, lw_placement_progress *progress) {
     const lore_place *leader = &it->places[shard->leader];
     uint32_t count = 0;
     for (uint32_t index = 0; index < shard->replica_count; index++) {
@@ -93,7 +94,7 @@ static void decide(lore_place *place, lore_shard *shard) {
     lore *it = place->of;
     lw_directory_row row = lore_row(it, shard);
     lw_placement_progress progress[LORE_REPLICAS_MAX];
-    uint32_t count = lore_progress(it, shard, progress);
+    uint32_t count = progress_of(it, shard, progress);
     uint64_t now_ns = lore_now(it), settled_ns = it->settled_ms * LW_MACHINES_NS_PER_MS;
     lw_placement_shard input = {
         .shard = &row.shard,
