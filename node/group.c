@@ -165,6 +165,9 @@ void lw_group_start(lw_group *group) {
     group->recovered =
         (lw_group_recovered){.term = group->term, .vote = group->vote, .last_index = group->last};
     group->released = group->options.index;
+    if (!lw_group_term_at(group, group->last, &group->recovered.last_term)) {
+        group->recovered.last_term = group->term; /* it has nobody to tell */
+    }
     if (!LW_BUG(group->env, "group.start_unnoted")) {
         group_note_start(group, group->released); /* it was flushed, and nobody noted it then */
     }

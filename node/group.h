@@ -225,6 +225,7 @@ typedef struct lw_group_peer {
 /* What a group had in the log when it was opened. */
 typedef struct lw_group_recovered {
     uint64_t term, vote, last_index;
+    uint64_t last_term; /* of the entry at that index */
 } lw_group_recovered;
 
 typedef struct lw_group_figures {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 /* Marks of what no scenario has, and the tests of what they mark: strangers and impostors, people
- * who kill transactions, copy folders or call a program's transactions by other means, handles that
+ * who copy folders or call a program's transactions by other means, handles that
  * run out (who asks for that fault by name makes nodes fail to start), nodes that stop in good
  * order.
  */
@@ -21,13 +21,10 @@ static const struct {
     {"lattice.disputed", "test_gossip"},
     {"lattice.told_of_revoked_tokens", "test_revoked"},
     {"log.short", "test_memory"},
-    {"node.transaction_killed", "test_kill"},
     {"peers.impostor", "test_peers"},
     {"peers.other_key_epoch", "test_peers_hostile"},
     {"peers.revoked_token", "test_revoked"},
     {"peers.too_many_strangers", "test_peers_hostile"},
-    {"replica.kill_waits", "test_kill"},
-    {"replica.killed_refused", "test_kill"},
     {"server.connection_cut_at_close", "test_server"},
     {"server.connection_refused", "test_server"},
     {"store.short", "test_memory"},

@@ -67,7 +67,8 @@
     X(REPLAYED, "replayed", "messages of long ago are said again")                                 \
     X(FORGED, "forged", "a message is made up, or changed")                                        \
     X(FOLDER_COPIED, "folder_copied", "the folder of a node that runs is started elsewhere")       \
-    X(DISPUTED, "disputed", "a node says another descriptor of an epoch that there is")
+    X(DISPUTED, "disputed", "a node says another descriptor of an epoch that there is")            \
+    X(PARTED, "parted", "the leader of a shard loses the other voters of it, and nobody else")
 
 typedef enum lw_fault {
 #define LW_FAULT_ENUM(name, text, rate, occasion) LW_FAULT_##name,

@@ -57,6 +57,7 @@ typedef struct lw_history_txn {
     bool strict;                                /* its isolation; else snapshot */
     bool final;                                 /* reads taken after recovery and quiet */
     uint64_t start_timestamp, commit_timestamp; /* 0: not known */
+    uint64_t known_as;                          /* to nodes; 0: not, as far as is known here */
     const char *token;                          /* to ask for the outcome by; NULL: none */
     lw_history_op *ops, *last_op;
     struct lw_history_txn *next;

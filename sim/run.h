@@ -67,6 +67,7 @@ typedef enum lw_sim_schedule {
     LW_SIM_ROTS,
     LW_SIM_PLACES,
     LW_SIM_HUNTS,
+    LW_SIM_PARTINGS,
     LW_SIM_SCHEDULES,
 } lw_sim_schedule;
 
@@ -100,6 +101,7 @@ typedef struct lw_sim_trial {
     lw_host *operator_host;
     uint32_t operate_every_ms; /* 0: nobody asks anything in this run */
     bool operator_done;        /* all is as it should stay */
+    uint32_t part_every_ms;    /* between partings, on average */
     struct lw_sim_comparison *comparison;
     lw_buffer account; /* of the nodes, when the first promise was broken */
     lw_workload workload;
@@ -151,6 +153,9 @@ void lw_sim_start_client(lw_sim_trial *it, uint32_t index);
 /* Somebody drains nodes, moves shards and leaders, has a node leave; once there is peace, what is
  * drained fills again, and who is lost or to go is taken out. */
 void lw_sim_operate(lw_sim_trial *it);
+/* In some runs somebody else throws leaders to and fro, merges, makes mistakes, and kills
+ * transactions while there is trouble. */
+void lw_sim_rival(lw_sim_trial *it);
 
 /* ---- convergence --------------------------------------------------------------------------- */
 
@@ -209,6 +214,8 @@ void lw_sim_mend_network(void *run);
 void lw_sim_begin_trouble(lw_sim_trial *it);
 /* Mends everything; nothing strikes from now on. */
 void lw_sim_end_trouble(lw_sim_trial *it);
+/* In some runs leaders of shards are cut off from the other voters of these alone. */
+void lw_sim_part(lw_sim_trial *it);
 /* What a node meets at a start: a wrong clock, the end after its first few steps. */
 void lw_sim_trouble_start(lw_sim_member *node);
 

@@ -369,6 +369,10 @@ static bool begin_run(lw_sim_trial *it) {
     if (it->node_count > 1 && it->user == NULL) {
         lw_sim_operate(it);
     }
+    if (it->node_count > 1 && it->user == NULL && it->options->scenario->operate_every_ms != 0) {
+        lw_sim_rival(it);
+        lw_sim_part(it);
+    }
     if (!run_judge(it, false) || it->damaged) {
         if (!it->damaged) {
             lw_sim_broken(it,
@@ -526,6 +530,8 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     it->shard_size = (uint64_t)SHARD_SIZE_MIN << lw_chance_below(&sizes, SHARD_SIZES);
     it->workload.marching = lw_chance_percent(&it->chance, 30);
     it->workload.undisturbed = options->scenario->crash_every_ms == 0;
+    it->workload.forgotten = lw_sim_watch_forgotten;
+    it->workload.looker = it;
     if (options->user != NULL) {
         lw_user_begin(it);
     }

@@ -3,15 +3,13 @@
 
 #include "node/group.h"
 #include "node/shards.h"
-#include "node/timestamps.h"
 #include "sim/run.h"
 #include "txn/lock_table.h"
-#include "txn/oracle.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 
-enum { LOOK_MS = 7, DAY_MS = 24 * 3600 * 1000 };
+enum { LOOK_MS = 7 };
 
 /* A replica that is looked at. */
 typedef struct sight {
@@ -24,24 +22,26 @@ typedef struct sight {
     lw_group_figures figures;
 } sight;
 
-static void broken(const sight *it, const char *what, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static void broken(const sight *it, const char *what, const char *format, ...) {
-    char text[200], line[280];
-    lw_sim_watch *watch = &it->run->watch;
-    if (watch->broken) {
+void lw_sim_watch_broken(lw_sim_trial *it, uint32_t node, uint64_t shard, const char *what,
+                         const char *format, ...) {
+    char text[200], of[40] = "", line[300];
+    if (it->watch.broken) {
         return;
     }
-    watch->broken = true;
+    it->watch.broken = true;
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
-    (void)snprintf(line, sizeof(line), "%s, shard %" PRIu64 ": %s at %" PRIu64 " ms",
-                   it->run->nodes[it->place].name, it->shard->shard, text,
-                   lw_world_now(it->run->world) / LW_SIM_NS_PER_MS);
-    lw_sim_broken(it->run, what, line);
+    if (shard != 0) {
+        (void)snprintf(of, sizeof(of), ", shard %" PRIu64 ":", shard);
+    }
+    (void)snprintf(line, sizeof(line), "%s%s %s at %" PRIu64 " ms", it->nodes[node].name, of, text,
+                   lw_world_now(it->world) / LW_SIM_NS_PER_MS);
+    lw_sim_broken(it, what, line);
 }
+
+#define BROKEN(it, ...) lw_sim_watch_broken((it)->run, (it)->place, (it)->shard->shard, __VA_ARGS__)
 
 static lw_sim_shard_past *past_of(lw_sim_watch *watch, uint64_t shard) {
     for (uint32_t index = 0; index < watch->shard_count; index++) {
@@ -64,17 +64,22 @@ static void judge_restart(const sight *it) {
     const lw_group_recovered *found = &recovered;
     if (found->term < past->led || found->term < past->voted_term ||
         (found->term == past->voted_term && found->vote != past->voted_for)) {
-        broken(it, "durability",
+        BROKEN(it, "durability",
                "came back in term %" PRIu64 " with a vote for %016" PRIx64 ", had led in %" PRIu64
                " and voted for %016" PRIx64 " in %" PRIu64,
                found->term, found->vote, past->led, past->voted_for, past->voted_term);
     }
     if (found->last_index < past->applied) {
-        broken(it, "durability", "came back with entries up to %" PRIu64 ", had applied %" PRIu64,
+        BROKEN(it, "durability", "came back with entries up to %" PRIu64 ", had applied %" PRIu64,
                found->last_index, past->applied);
     }
+    if (found->last_index >= past->applied && found->last_term < past->applied_term) {
+        BROKEN(it, "durability",
+               "came back with a last entry of term %" PRIu64 ", had applied one of term %" PRIu64,
+               found->last_term, past->applied_term);
+    }
     if (found->term == past->acknowledged_term && found->last_index < past->acknowledged) {
-        broken(it, "durability",
+        BROKEN(it, "durability",
                "came back with entries up to %" PRIu64 ", had acknowledged %" PRIu64
                " (now %" PRIu64 ", applied %" PRIu64 ")",
                found->last_index, past->acknowledged, it->figures.last_index, past->applied);
@@ -86,7 +91,7 @@ static void judge_acknowledged(const sight *it) {
     const lw_sim_replica_past *past = it->past;
     const lw_group_figures *now = &it->figures;
     if (now->term == past->acknowledged_term && now->last_index < past->acknowledged) {
-        broken(it, "log matching", "has entries up to %" PRIu64 ", had acknowledged %" PRIu64,
+        BROKEN(it, "log matching", "has entries up to %" PRIu64 ", had acknowledged %" PRIu64,
                now->last_index, past->acknowledged);
     }
 }
@@ -98,7 +103,7 @@ static void judge_vote(const sight *it) {
     bool forgotten = now->term < past->voted_term ||
                      (now->term == past->voted_term && now->vote != past->voted_for);
     if (forgotten) {
-        broken(it, "election safety",
+        BROKEN(it, "election safety",
                "in term %" PRIu64 ", voted for %016" PRIx64 "; it had voted for %016" PRIx64
                " in term %" PRIu64,
                now->term, now->vote, past->voted_for, past->voted_term);
@@ -112,7 +117,7 @@ static void judge_lease(const sight *it) {
     uint64_t look = it->run->watch.looks;
     if (now->leased && lw_replica_leads(it->replica)) {
         if (shard->led_at == look && now->term < shard->term) {
-            broken(it, "leases",
+            BROKEN(it, "leases",
                    "serves under a lease of term %" PRIu64 ", and %s leads in %" PRIu64, now->term,
                    it->run->nodes[shard->led_by].name, shard->term);
         }
@@ -121,7 +126,7 @@ static void judge_lease(const sight *it) {
         shard->leased_term = now->term;
     }
     if (shard->leased_at == look && shard->leased_term < now->term) {
-        broken(it, "leases", "leads in term %" PRIu64 ", and %s serves under a lease of %" PRIu64,
+        BROKEN(it, "leases", "leads in term %" PRIu64 ", and %s serves under a lease of %" PRIu64,
                now->term, it->run->nodes[shard->leased_by].name, shard->leased_term);
     }
     if (now->term == shard->term) {
@@ -137,14 +142,14 @@ static void judge_entry(const sight *it, const lw_sim_committed *entry) {
     bool must_have = now->leading && now->term > entry->known_term;
     uint64_t term;
     if (must_have && now->last_index < entry->index) {
-        broken(it, "leader completeness",
+        BROKEN(it, "leader completeness",
                "leads in term %" PRIu64 " with entries up to %" PRIu64 ", and %" PRIu64
                " was committed in term %" PRIu64,
                now->term, now->last_index, entry->index, entry->known_term);
     } else if ((must_have || entry->index <= now->committed_index) &&
                lw_group_term_at(lw_replica_group(it->replica), entry->index, &term) &&
                term != entry->term) {
-        broken(it, "log matching",
+        BROKEN(it, "log matching",
                "has an entry %" PRIu64 " of term %" PRIu64 ", and one of term %" PRIu64
                " was committed there",
                entry->index, term, entry->term);
@@ -179,7 +184,7 @@ static void judge_leader(const sight *it) {
     lw_sim_shard_past *shard = it->shard;
     const lw_group_figures *now = &it->figures;
     if (now->term == shard->term && shard->leader != it->node) {
-        broken(it, "election safety", "two nodes lead in term %" PRIu64, now->term);
+        BROKEN(it, "election safety", "two nodes lead in term %" PRIu64, now->term);
     }
     if (now->term > shard->term) {
         char text[48];
@@ -192,7 +197,7 @@ static void judge_leader(const sight *it) {
     it->past->led = now->term;
     if (lw_replica_leads(it->replica) && now->term > shard->committed_term &&
         now->last_index < shard->committed) {
-        broken(it, "leader completeness",
+        BROKEN(it, "leader completeness",
                "serves in term %" PRIu64 " with entries up to %" PRIu64 ", and %" PRIu64
                " was committed in term %" PRIu64,
                now->term, now->last_index, shard->committed, shard->committed_term);
@@ -236,7 +241,7 @@ static void judge_service(const sight *it) {
     bool began = looked && it->past->seen_serving == 0 && figures.serving != 0;
     if (began && it->shard->served != 0 && it->shard->served < figures.serving &&
         figures.marked < it->past->given_idle) {
-        broken(it, "read marks",
+        BROKEN(it, "read marks",
                "serves in term %" PRIu64 " as if nothing had been read above %" PRIu64
                ", and %" PRIu64 " had been given",
                figures.serving, figures.marked, it->past->given_idle);
@@ -256,7 +261,7 @@ static void judge_service(const sight *it) {
     lw_replica_descriptor(it->replica, &shard);
     if (ended && lw_lock_table_count(locks) > 0 &&
         lw_lock_table_page(locks, shard.start, shard.end, 1, &lock) > 0) {
-        broken(it, "locks", "has locks of transactions, and does not serve");
+        BROKEN(it, "locks", "has locks of transactions, and does not serve");
     }
 }
 
@@ -278,8 +283,10 @@ static void look_at_replica(lw_sim_trial *run, uint32_t place, const lw_replica 
     judge_vote(&it);
     judge_acknowledged(&it);
     it.past->boot = node->boot;
-    it.past->applied =
-        it.figures.applied_index > it.past->applied ? it.figures.applied_index : it.past->applied;
+    if (it.figures.applied_index > it.past->applied) {
+        it.past->applied = it.figures.applied_index;
+        (void)lw_group_term_at(lw_replica_group(replica), it.past->applied, &it.past->applied_term);
+    }
     if (it.figures.leading) {
         judge_leader(&it);
     }
@@ -307,7 +314,7 @@ static void judge_ranges(lw_sim_trial *run, uint32_t place, const lw_shards *sha
         lw_replica_descriptor(replica, &shard);
         if (any && (before.end.size == 0 || lw_compare(before.end, shard.start) > 0)) {
             sight it = {.run = run, .place = place, .shard = past_of(&run->watch, shard.id)};
-            broken(&it, "ranges", "overlaps shard %" PRIu64 " on the same node", before.id);
+            BROKEN(&it, "ranges", "overlaps shard %" PRIu64 " on the same node", before.id);
         }
         before = shard;
         any = true;
@@ -337,65 +344,7 @@ static void look_at_node(lw_sim_trial *run, uint32_t place) {
     drop_absent(run, place, shards);
 }
 
-/* ---- the oracle ----------------------------------------------------------------------------- */
-
-static void judge_oracles(lw_sim_trial *it) {
-    lw_sim_watch *watch = &it->watch;
-    const lw_sim_member *sure = NULL;
-    bool lit = false;
-    char text[160];
-    uint64_t true_ms = lw_world_wall_ms(it->world);
-    watch->given_before = watch->given;
-    for (uint32_t place = 0; place < it->node_count; place++) {
-        const lw_sim_member *node = &it->nodes[place];
-        if (lw_sim_shards_of(node) == NULL) {
-            watch->oracles[place] = (lw_sim_oracle_past){.floor = 0};
-            continue;
-        }
-        const lw_timestamps *timestamps = lw_shards_timestamps(lw_node_shards(node->node));
-        uint64_t given = lw_timestamps_last(timestamps);
-        uint64_t time_ms = lw_timestamp_ms(given);
-        watch->given = given > watch->given ? given : watch->given;
-        lw_sim_oracle_past *past = &watch->oracles[place];
-        lit = lit || past->boot == node->boot;
-        past->boot = node->boot;
-        if (!lw_timestamps_leads(timestamps)) {
-            past->told = past->told || (past->last > 0 && given > past->last);
-            past->floor = 0;
-        } else if (past->floor == 0) {
-            past->floor = watch->given_before + 1;
-        } else if (!watch->broken && given > past->last && given < past->floor) {
-            watch->broken = true;
-            (void)snprintf(text, sizeof(text),
-                           "%s gave %" PRIu64 ", and %" PRIu64
-                           " had been given before it led, at %" PRIu64 " ms",
-                           node->name, given, past->floor - 1,
-                           lw_world_now(it->world) / LW_SIM_NS_PER_MS);
-            lw_sim_broken(it, "timestamps", text);
-        }
-        past->last = given;
-        if (given == 0 || !lw_timestamps_sure(timestamps)) {
-            continue;
-        }
-        uint64_t off_ms = time_ms > true_ms ? time_ms - true_ms : true_ms - time_ms;
-        if (!watch->broken && !watch->dark && past->told && off_ms > DAY_MS) {
-            watch->broken = true;
-            (void)snprintf(text, sizeof(text),
-                           "%s gives timestamps of %" PRId64 " hours from now, at %" PRIu64 " ms",
-                           node->name, ((int64_t)time_ms - (int64_t)true_ms) / (DAY_MS / 24),
-                           lw_world_now(it->world) / LW_SIM_NS_PER_MS);
-            lw_sim_broken(it, "the oracle's time", text);
-        }
-        if (!watch->broken && sure != NULL) {
-            watch->broken = true;
-            (void)snprintf(text, sizeof(text), "%s and %s are both sure to be it", sure->name,
-                           node->name);
-            lw_sim_broken(it, "oracles", text);
-        }
-        sure = node;
-    }
-    watch->dark = watch->dark || (!lit && watch->given > 0);
-}
+/* ---- looking -------------------------------------------------------------------------------- */
 
 static void look_at_all(void *argument) {
     lw_sim_trial *it = argument;
@@ -403,7 +352,8 @@ static void look_at_all(void *argument) {
     for (uint32_t place = 0; place < it->node_count; place++) {
         look_at_node(it, place);
     }
-    judge_oracles(it);
+    lw_sim_watch_members(it);
+    lw_sim_watch_oracles(it);
 }
 
 static void look(void *argument) {
@@ -421,121 +371,8 @@ void lw_sim_watch_begin(lw_sim_trial *it) {
 void lw_sim_watch_forget(lw_sim_trial *it, uint32_t node) {
     for (uint32_t index = 0; index < it->watch.shard_count; index++) {
         it->watch.shards[index].replicas[node] = (lw_sim_replica_past){0};
+        it->watch.shards[index].holdings[node] = (lw_sim_holding){0};
     }
-}
-
-/* ---- what may be lost ----------------------------------------------------------------------- */
-
-/* Whether `node` is dispensable to a shard that `replica` serves. */
-static bool dispensable_to(const lw_replica *replica, uint64_t node) {
-    lw_group_figures figures;
-    lw_replica_group_figures(replica, &figures);
-    uint32_t voters = 0, others = 0;
-    for (uint32_t index = 0; index < figures.members.count; index++) {
-        const lw_shard_replica *member = &figures.members.replicas[index];
-        if (member->role != LW_REPLICA_VOTER) {
-            return false;
-        }
-        voters++;
-        others += member->node != node;
-    }
-    return voters >= 3 && others > voters / 2;
-}
-
-static const lw_replica *server_from(const lw_sim_trial *it, lw_bytes key) {
-    for (uint32_t place = 0; place < it->node_count; place++) {
-        const lw_shards *shards = lw_sim_shards_of(&it->nodes[place]);
-        for (uint32_t index = 0; shards != NULL && index < lw_shards_count(shards); index++) {
-            lw_shard_descriptor shard;
-            const lw_replica *replica = lw_shards_at(shards, index);
-            lw_replica_descriptor(replica, &shard);
-            if (lw_replica_leads(replica) && lw_equal(shard.start, key)) {
-                return replica;
-            }
-        }
-    }
-    return NULL;
-}
-
-/* Whether some shard that is served now holds each key: then one that nobody has became part of
- * another. */
-static bool all_is_served(const lw_sim_trial *it) {
-    lw_shard_descriptor shard = {0};
-    for (uint32_t count = 0; count < LW_SIM_WATCHED_MAX; count++) {
-        const lw_replica *replica = server_from(it, shard.end);
-        if (replica == NULL) {
-            return false;
-        }
-        lw_replica_descriptor(replica, &shard);
-        if (shard.end.size == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-bool lw_sim_watch_absent(const lw_sim_trial *it, uint64_t shard) {
-    for (uint32_t place = 0; place < it->node_count; place++) {
-        const lw_shards *shards = lw_sim_shards_of(&it->nodes[place]);
-        if (shards != NULL && lw_shards_find(shards, shard) != NULL) {
-            return false;
-        }
-    }
-    return true;
-}
-
-bool lw_sim_watch_dispensable(lw_sim_trial *it, uint32_t node) {
-    for (uint32_t index = 0; index < it->watch.shard_count; index++) {
-        bool served = false;
-        for (uint32_t place = 0; place < it->node_count; place++) {
-            const lw_sim_member *each = &it->nodes[place];
-            const lw_shards *shards = lw_sim_shards_of(each);
-            const lw_replica *replica =
-                shards == NULL ? NULL : lw_shards_find(shards, it->watch.shards[index].shard);
-            if (replica != NULL && lw_replica_leads(replica)) {
-                served = true;
-                if (!dispensable_to(replica, it->nodes[node].id)) {
-                    return false;
-                }
-            }
-        }
-        if (!served &&
-            (!lw_sim_watch_absent(it, it->watch.shards[index].shard) || !all_is_served(it))) {
-            return false;
-        }
-    }
-    return it->watch.shard_count > 0;
-}
-
-/* Whether `node` has all that is committed of a shard that `replica` serves. */
-static bool is_up_to_date(const lw_replica *replica, uint64_t node) {
-    lw_group_figures figures;
-    lw_replica_group_figures(replica, &figures);
-    if (figures.leader == node) {
-        return true;
-    }
-    for (uint32_t index = 0; index < figures.peer_count; index++) {
-        const lw_group_peer *peer = &figures.peers[index];
-        if (peer->node == node) {
-            return peer->match >= figures.committed_index && !peer->in_snapshot;
-        }
-    }
-    return false;
-}
-
-bool lw_sim_watch_has_all(lw_sim_trial *it, uint32_t node) {
-    for (uint32_t index = 0; index < it->watch.shard_count; index++) {
-        for (uint32_t place = 0; place < it->node_count; place++) {
-            const lw_shards *shards = lw_sim_shards_of(&it->nodes[place]);
-            const lw_replica *replica =
-                shards == NULL ? NULL : lw_shards_find(shards, it->watch.shards[index].shard);
-            if (replica != NULL && lw_replica_leads(replica) &&
-                !is_up_to_date(replica, it->nodes[node].id)) {
-                return false;
-            }
-        }
-    }
-    return it->nodes[node].id != 0;
 }
 
 /* ---- an account ----------------------------------------------------------------------------- */

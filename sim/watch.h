@@ -20,12 +20,16 @@
  * 8. Who comes to serve a shard after others takes every key for read up to what had been given
  *    before it was elected (hazard T4), and who serves it no more has no locks in its range (T7).
  * 9. One node at most is sure to be the oracle (hazard O1), what it gives is above all that had
- * been given before it led (hazard O2), and whoever has been
- *    told the oracle's time since it was started goes on at it, whatever its clock says (O3). */
+ *    been given before it led (hazard O2), and at the time of day, whatever its clock says, if it
+ *    has been told the oracle's time or has two others to ask (O3).
+ * 10. A shard does not come to have fewer voters while all that it has are up and stay (R15).
+ * 11. A node that has let go of a replica takes none of the same configuration again, or of an
+ *    earlier one, as long as it runs (R14), unless bits rot, and it comes anew.
+ * 12. A replica that is frozen, to become part of another shard, stays as it is (R12). */
 #ifndef LW_SIM_WATCH_H
 #define LW_SIM_WATCH_H
 
-#include "base/bytes.h"
+#include "lattice/message.h"
 
 struct lw_sim_trial;
 
@@ -38,6 +42,7 @@ typedef struct lw_sim_replica_past {
     uint64_t led;     /* the last term in which it led */
     uint64_t acknowledged, acknowledged_term; /* what its leader counts on, of that term */
     uint64_t voted_term, voted_for;           /* a vote that somebody counts on */
+    uint64_t applied_term;                    /* of the highest index */
     uint64_t compared;                        /* up to which of what others know to be committed */
     uint64_t given_idle;                      /* the highest timestamp when it did not lead */
     uint64_t seen;                            /* which look last found it, in a term it */
@@ -49,6 +54,15 @@ typedef struct lw_sim_committed {
     uint64_t index, term;
     uint64_t known_term; /* of who knew it, when it did */
 } lw_sim_committed;
+
+/* That a node holds a shard, or did. */
+typedef struct lw_sim_holding {
+    uint64_t boot, look; /* in which it was last seen to; 0: never */
+    uint64_t config;     /* its configuration then */
+    uint64_t left;       /* and when it let go of it in this boot; 0: it did not */
+    uint64_t frozen;     /* the range version in which it was frozen then; 0: it was not, */
+    uint64_t memtables, size, flushed; /* with so many of them, and bytes, behind that index */
+} lw_sim_holding;
 
 typedef struct lw_sim_shard_past {
     uint64_t shard;
@@ -63,6 +77,10 @@ typedef struct lw_sim_shard_past {
     uint64_t entry_count; /* seen so far; the last ones are kept */
     lw_sim_committed entries[LW_SIM_WATCHED_ENTRIES];
     lw_sim_replica_past replicas[LW_SIM_WATCHED_NODES_MAX];
+    uint64_t config;                        /* the latest that served with no change under way, */
+    uint64_t voters[LW_SHARD_REPLICAS_MAX]; /* and who voted then */
+    uint32_t voter_count;
+    lw_sim_holding holdings[LW_SIM_WATCHED_NODES_MAX];
 } lw_sim_shard_past;
 
 /* Of a node that leads the root shard. */
@@ -96,5 +114,15 @@ bool lw_sim_watch_absent(const struct lw_sim_trial *it, uint64_t shard);
 bool lw_sim_watch_dispensable(struct lw_sim_trial *it, uint32_t node);
 /* Whether a node has all that is committed of every shard that is served. */
 bool lw_sim_watch_has_all(struct lw_sim_trial *run, uint32_t node);
+/* The timestamp below which whoever serves the key has forgotten the past; `run` is one. */
+uint64_t lw_sim_watch_forgotten(void *run, lw_bytes key);
+
+/* ---- parts of every look -------------------------------------------------------------------- */
+
+void lw_sim_watch_oracles(struct lw_sim_trial *it);
+void lw_sim_watch_members(struct lw_sim_trial *it);
+/* Says what is broken, unless something was before. `shard` 0: it is none of a shard. */
+void lw_sim_watch_broken(struct lw_sim_trial *it, uint32_t node, uint64_t shard, const char *what,
+                         const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 #endif

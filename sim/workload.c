@@ -138,7 +138,9 @@ LW_YIELDS static lw_status ask_outcome(const workload_txn *in, const char *token
 /* Commits, and asks for the outcome if it is in doubt, as a careful user would; sometimes not. */
 LW_YIELDS static lw_outcome commit(workload_txn *in) {
     uint64_t began_ns = in->self->workload->now_ns(in->self->workload->clock);
+    in->self->committing = true;
     lw_status status = lw_commit(in->txn);
+    in->self->committing = false;
     if (status == LW_CONFLICT) {
         judge_rollback(in, began_ns);
     }
@@ -261,6 +263,8 @@ LW_YIELDS static void client_main(void *argument) {
     lw_workload_client *self = fiber->self;
     lw_workload *workload = self->workload;
     uint32_t process = workload->next_process++;
+    self->open = NULL; /* of one that died, nobody knows more */
+    self->committing = false;
     while (!workload->stopping) {
         char label[16], host[16];
         (void)snprintf(label, sizeof(label), "client-%u", self->number);
@@ -330,6 +334,7 @@ bool lw_workload_judge(lw_workload *workload, lw_buffer *report) {
         LW_ASSERT(report->size > size);
     }
     workload_judge_past(workload);
+    workload_judge_kills(workload);
     if (workload->broken_constraints > 0 && !workload->snapshot) {
         lw_buffer_print(&workload->violations,
                         "constraints: strict transactions saw %" PRIu64 " broken ones\n",

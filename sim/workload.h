@@ -31,8 +31,10 @@
  * Straggler (sim/workload_straggler.c): a client that takes its time, beside the others in some
  * runs: it commits what was given up for it, and holds on to the past.
  *
- * Split (sim/workload_split.c): shards are split and merged, up to
- * SPLITS_MAX times in a run. */
+ * Split (sim/workload_split.c): shards are split and merged, up to SPLITS_MAX times in a run.
+ *
+ * What an operator who kills transactions is told is held against their clients' history
+ * (sim/workload_kill.c), and reads of the past against what their shard had forgotten. */
 #ifndef LW_WORKLOAD_H
 #define LW_WORKLOAD_H
 
@@ -67,7 +69,8 @@ enum {
     LW_BANK_BALANCE = 100,
     LW_PAST_READS_MAX = 64,
     LW_OWN_KEYS = 16,
-    LW_LEASES = 4
+    LW_LEASES = 4,
+    LW_KILLS_MAX = 256, /* that are remembered */
 };
 
 /* A value that expires, as its client was told. */
@@ -76,6 +79,13 @@ typedef struct lw_lease {
     uint64_t number; /* 0: there never was one */
     uint64_t from, expires;
 } lw_lease;
+
+/* What somebody was told who killed a transaction. */
+typedef struct lw_kill_note {
+    uint64_t start;            /* of the transaction */
+    uint64_t commit_timestamp; /* 0: it was killed */
+    uint64_t given;            /* the highest timestamp that had been given then */
+} lw_kill_note;
 
 typedef struct lw_workload {
     lw_memory *memory; /* outlives every env */
@@ -99,6 +109,12 @@ typedef struct lw_workload {
     uint64_t broken_constraints; /* that committed transactions saw: none may be at strict */
     lw_past_read past[LW_PAST_READS_MAX];
     uint32_t past_count; /* all that were made; the last ones are kept */
+    lw_kill_note kills[LW_KILLS_MAX];
+    uint32_t kill_count; /* all that were made; the last ones are kept */
+    /* Below which timestamp the one that serves the key has forgotten the past; NULL: nobody says.
+     */
+    uint64_t (*forgotten)(void *looker, lw_bytes key);
+    void *looker;
     lw_counter counter;
     struct lw_page *page; /* on which transactions are drawn; NULL: none */
     /* Broken promises, one line each; none if empty. */
@@ -114,6 +130,8 @@ typedef struct lw_workload_client {
     bool own_known[LW_OWN_KEYS];
     lw_lease leases[LW_LEASES]; /* expiry */
     uint64_t done;              /* transactions with a known outcome */
+    lw_history_txn *open;       /* the one of the mixture that is under way, if there is one, */
+    bool committing;            /* and its commit is */
     const char *told;           /* of the last one: what became of it, for the page */
 } lw_workload_client;
 
@@ -124,6 +142,10 @@ void lw_workload_reset(lw_workload *workload);
 void lw_workload_start(lw_env *env, lw_workload_client *client);
 /* Starts the straggler's, one for all of the run. */
 void lw_workload_straggle(lw_env *env, lw_workload_client *client);
+/* By what a transaction is known that is open just now, preferably one that commits; 0: none. */
+uint64_t lw_workload_victim(lw_env *env, const lw_workload_client *clients, uint32_t count);
+/* Somebody killed one, and was told what became of it. */
+void lw_workload_note_kill(lw_workload *workload, const lw_kill_note *note);
 /* The bank's first transaction: must be repeated until it is LW_OK. */
 LW_MUST_USE LW_YIELDS lw_status lw_workload_fill(lw_client *client);
 /* Asks what became of every transaction in doubt, reads everything once more, as final transactions

@@ -4,6 +4,8 @@
  * those that are not shown are absent. */
 #include "sim/workload_private.h"
 
+#include "client/transaction.h"
+
 enum {
     OPS_MAX = 20,
     LIST_LIFE = 40,     /* transactions after which the window moves on by one list */
@@ -230,7 +232,9 @@ LW_YIELDS static lw_status run_ops(const mixture *of) {
     lw_env *env = of->in->env;
     uint64_t ops = workload_below(env, 12) == 0 ? OPS_MAX : 1 + workload_below(env, 4);
     for (uint64_t op = 0; op < ops; op++) {
-        LW_TRY(run_op(of));
+        lw_status status = run_op(of);
+        of->record->known_as = of->in->txn->start;
+        LW_TRY(status);
         workload_note_timestamp(of->in);
         if (workload_below(env, LINGER_ONE_IN) == 0) {
             lw_env_sleep(env, workload_below(env, LINGER_MS * UINT64_C(1000000)));
@@ -258,7 +262,9 @@ LW_YIELDS static void run_transaction(lw_env *env, lw_workload_client *self, lw_
     lw_history_txn *record =
         lw_history_begin(history, *process, in.strict, workload->now_ns(workload->clock));
     mixture of = {.in = &in, .workload = workload, .history = history, .record = record};
+    self->open = record;
     lw_outcome outcome = workload_finish(&in, run_ops(&of));
+    self->open = NULL;
     record->start_timestamp = lw_read_timestamp(in.txn);
     record->commit_timestamp = lw_commit_timestamp(in.txn);
     record->token = copy_token(history, lw_txn_token(in.txn));
@@ -321,14 +327,19 @@ static void choose_past(lw_env *env, const lw_workload *workload, uint64_t *time
 LW_YIELDS static lw_status read_list_then(lw_workload *workload, lw_txn *txn, uint64_t timestamp,
                                           uint32_t list) {
     char key[WORKLOAD_KEY_SIZE];
-    lw_bytes elements;
-    LW_TRY(read_key(txn, list_key(list, key), false, &elements));
+    lw_bytes elements, name = list_key(list, key);
+    uint64_t forgotten =
+        workload->forgotten == NULL ? 0 : workload->forgotten(workload->looker, name);
+    LW_TRY(read_key(txn, name, false, &elements));
+    if (timestamp < forgotten) {
+        past_violation(workload, lw_history_key_of(&workload->history, name), timestamp,
+                       "it was read, and had been forgotten before");
+    }
     lw_bytes copy = lw_arena_copy(&workload->history.arena, elements);
-    keep_past(workload,
-              &(lw_past_read){.timestamp = timestamp,
-                              .key = lw_history_key_of(&workload->history, list_key(list, key)),
-                              .elements = (const uint64_t *)(const void *)copy.data,
-                              .element_count = (uint32_t)(copy.size / sizeof(uint64_t))});
+    keep_past(workload, &(lw_past_read){.timestamp = timestamp,
+                                        .key = lw_history_key_of(&workload->history, name),
+                                        .elements = (const uint64_t *)(const void *)copy.data,
+                                        .element_count = (uint32_t)(copy.size / sizeof(uint64_t))});
     return LW_OK;
 }
 

@@ -46,6 +46,8 @@ LW_YIELDS void workload_run_expiry(lw_env *env, lw_workload_client *self, lw_cli
 LW_YIELDS void workload_run_split(lw_env *env, lw_workload_client *self, lw_client *client);
 LW_YIELDS void workload_run_forgery(lw_env *env, lw_workload_client *self, lw_client *client);
 
+/* Holds what was told of kills against the history. */
+void workload_judge_kills(lw_workload *workload);
 /* Reads all lists and rows, as final transactions of the history. */
 LW_YIELDS lw_status workload_final_mixture(lw_workload *workload, lw_client *client);
 LW_YIELDS lw_status workload_sum_accounts(lw_workload *workload, lw_txn *txn, bool backwards);

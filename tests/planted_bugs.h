@@ -24,11 +24,11 @@
     X("gossip.sender_unchecked", "gossip", 4)                        \
     X("gossip.silence_is_death", "gossip", 5)                        \
     X("gossip.words_are_links", "gossip", 10)                        \
-    X("group.ack_before_fsync", "lattice-storm", 0)                  \
+    X("group.ack_before_fsync", "lattice-storm", 6)                  \
     X("group.applies_otherwise", "lattice-storm", 2)                 \
     X("group.apply_uncommitted", "lattice", 1)                       \
     X("group.digests_not_compared", "lattice-storm", 0)              \
-    X("group.forgets_what_came_meanwhile", "lattice-storm", 0)       \
+    X("group.forgets_what_came_meanwhile", "lattice-rot", 1)         \
     X("group.start_unnoted", "lattice-storm", 0)                     \
     X("group.vote_not_persisted", "lattice-storm", 1)                \
     X("file.leftover_used", "disk", 0)                               \
@@ -43,7 +43,7 @@
     X("member.anyone_signs", "gossip", 5)                            \
     X("member.gone_comes_back", "gossip", 1)                         \
     X("member.last_record_stands", "gossip", 1)                      \
-    X("node.kill_looks_at_nothing", "lattice-storm", 0)              \
+    X("node.kill_looks_at_nothing", "lattice-storm", 3)              \
     X("node.kill_waits_for_nothing", "lattice-storm", 0)             \
     X("peers.old_copy_let_in", "lattice-storm", 0)                   \
     X("peers.plain_for_anyone", "lattice-storm", 0)                  \
@@ -78,13 +78,13 @@
     X("raft.votes_freely", "raft", 2)                                \
     X("replica.forgets_what_it_forgot", "lattice-storm", 0)          \
     X("replica.intents_not_watched", "lattice-storm", 0)             \
-    X("replica.leadership_unchecked", "lattice-storm", 0)            \
+    X("replica.leadership_unchecked", "lattice-storm", 12)           \
     X("replica.lock_reads_in_the_past", "lattice-storm", 3)          \
     X("replica.locked_by_who_led", "lattice-moves", 0)               \
     X("replica.locks_outlive_leadership", "lattice-storm", 3)        \
     X("replica.marks_of_before", "lattice-storm", 1)                 \
     X("replica.reads_unconfirmed", "lattice-storm", 0)               \
-    X("replica.too_few_voters", "lattice-storm", 0)                  \
+    X("replica.too_few_voters", "lattice-storm", 3)                  \
     X("shard.child_without_locks", "calm", 1)                        \
     X("shard.epoch_unchecked_at_apply", "lattice-storm", 0)          \
     X("shard.route_unchecked", "calm", 21)                           \
@@ -107,9 +107,9 @@
     X("store.unlink_before_catalog", "disk", 1)                      \
     X("store.unlink_shared", "engine", 1)                            \
     X("table.no_checksum", "engine", 39)                             \
-    X("timestamps.begun_by_wall_clock", "lattice-storm", 0)          \
-    X("timestamps.oracle_serves_without_lease", "lattice-storm", 12) \
-    X("timestamps.stale_cached_timestamp", "lattice", 0)             \
+    X("timestamps.begun_by_wall_clock", "lattice-storm", 9)          \
+    X("timestamps.oracle_serves_without_lease", "lattice-storm", 13) \
+    X("timestamps.stale_cached_timestamp", "lattice-moves", 0)       \
     X("txn.apply_before_durable", "crash", 3)                        \
     X("txn.ceiling_not_durable", "crash", 9)                         \
     X("txn.check_ignores_expiry", "calm", 1)                         \

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The watch over who holds which shard: sim/watch.h, 10 to 12. */
+#include "node/shards.h"
+#include "sim/run.h"
+#include "storage/store.h"
+
+#include <inttypes.h>
+
+/* ---- how many vote -------------------------------------------------------------------------- */
+
+/* Whether a node stays for good, as far as anybody has asked. */
+static bool stays(const lw_sim_trial *it, uint64_t node) {
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        const lw_sim_member *each = &it->nodes[place];
+        if (each->id == node) {
+            return !each->drain_asked && !each->leaving && !each->out;
+        }
+    }
+    return false;
+}
+
+static bool all_stay(const lw_sim_trial *it, const lw_sim_shard_past *shard) {
+    for (uint32_t index = 0; index < shard->voter_count; index++) {
+        if (!stays(it, shard->voters[index])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* An even number of voters, or more than are wanted, may become fewer. */
+static void judge_voters(lw_sim_trial *it, uint32_t place, lw_sim_shard_past *shard,
+                         const lw_shard_descriptor *now) {
+    uint64_t voters[LW_SHARD_REPLICAS_MAX];
+    uint32_t count = 0, leaving = 0;
+    for (uint32_t index = 0; index < now->replica_count; index++) {
+        const lw_shard_replica *each = &now->replicas[index];
+        leaving += each->role == LW_REPLICA_LEAVING;
+        if (each->role == LW_REPLICA_VOTER || each->role == LW_REPLICA_JOINING) {
+            voters[count++] = each->node;
+        }
+    }
+    if (now->epoch.config_version <= shard->config || count == 0) {
+        return;
+    }
+    bool wanted = shard->voter_count % 2 == 1 && shard->voter_count <= it->voters;
+    if (count < shard->voter_count && wanted && all_stay(it, shard)) {
+        lw_sim_watch_broken(it, place, shard->shard, "voters",
+                            "has %u of them, or is to, and had %u, which are all there", count,
+                            shard->voter_count);
+    }
+    if (leaving == 0) {
+        shard->config = now->epoch.config_version;
+        shard->voter_count = count;
+        memcpy(shard->voters, voters, count * sizeof(voters[0]));
+    }
+}
+
+/* ---- who holds what ------------------------------------------------------------------------- */
+
+static void judge_return(lw_sim_trial *it, uint32_t place, lw_sim_shard_past *shard,
+                         uint64_t config) {
+    lw_sim_holding *holding = &shard->holdings[place];
+    bool replaced = it->options->scenario->rot_every_ms != 0; /* one that is damaged comes anew */
+    if (!replaced && holding->boot == it->nodes[place].boot && config <= holding->left) {
+        lw_sim_watch_broken(it, place, shard->shard, "removed replicas",
+                            "is here again in configuration %" PRIu64
+                            ", and had been let go of in %" PRIu64,
+                            config, holding->left);
+    }
+    holding->left = 0;
+    holding->config = config;
+}
+
+/* What comes behind the entry that froze it is void. */
+static void judge_frozen(lw_sim_trial *it, uint32_t place, lw_sim_shard_past *shard,
+                         const lw_replica *replica, uint64_t range_version) {
+    lw_sim_holding *holding = &shard->holdings[place];
+    const lw_tree *tree = lw_replica_tree(replica);
+    lw_tree_figures figures = {0};
+    uint64_t into, flushed = tree == NULL ? 0 : lw_tree_flushed(tree);
+    uint64_t frozen = tree != NULL && lw_replica_frozen(replica, &into) ? range_version : 0;
+    if (frozen != 0) {
+        lw_tree_figures_get(tree, &figures);
+    }
+    bool before = frozen != 0 && holding->frozen == frozen &&
+                  holding->boot == it->nodes[place].boot && holding->look + 1 == it->watch.looks &&
+                  holding->flushed == flushed && holding->memtables == figures.memtable_count;
+    if (before && holding->size != figures.memtable_bytes) {
+        lw_sim_watch_broken(it, place, shard->shard, "frozen shards",
+                            "was written to while it was frozen");
+    }
+    holding->frozen = frozen;
+    holding->memtables = figures.memtable_count;
+    holding->size = figures.memtable_bytes;
+    holding->flushed = flushed;
+}
+
+static void look_at_holding(lw_sim_trial *it, uint32_t place, const lw_shards *shards,
+                            lw_sim_shard_past *shard) {
+    lw_sim_holding *holding = &shard->holdings[place];
+    const lw_replica *replica = lw_shards_find(shards, shard->shard);
+    if (replica == NULL) {
+        bool had = holding->boot == it->nodes[place].boot && holding->look + 1 == it->watch.looks;
+        holding->left = had ? holding->config : holding->left;
+        return;
+    }
+    lw_shard_descriptor descriptor;
+    lw_replica_descriptor(replica, &descriptor);
+    judge_return(it, place, shard, descriptor.epoch.config_version);
+    judge_frozen(it, place, shard, replica, descriptor.epoch.range_version);
+    holding->boot = it->nodes[place].boot;
+    holding->look = it->watch.looks;
+    if (lw_replica_leads(replica)) {
+        judge_voters(it, place, shard, &descriptor);
+    }
+}
+
+void lw_sim_watch_members(lw_sim_trial *it) {
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        const lw_shards *shards = lw_sim_shards_of(&it->nodes[place]);
+        for (uint32_t index = 0; shards != NULL && index < it->watch.shard_count; index++) {
+            look_at_holding(it, place, shards, &it->watch.shards[index]);
+        }
+    }
+}
