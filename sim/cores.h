@@ -13,9 +13,12 @@
  *   cores_judge.c     what must hold at every step, judged from outside of the core
  *
  * Invariants
- * 1. Whatever happens follows from the seed, the number of nodes and the planted bugs: what is
- *    remembered or printed decides nothing.
- * 2. A disk holds a prefix of what was written to it, in the order in which it was written. */
+ * 1. Whatever happens follows from the seed, the number of nodes, the planted bugs and the faults
+ *    that strike (sim/machines.h): what is remembered or told decides nothing.
+ * 2. What a run is like, and what an occasion of trouble is like, is drawn from streams of its own:
+ *    who takes one out leaves the others what they are.
+ * 3. A disk holds a prefix of what was written to it, in the order in which it was written
+ */
 #ifndef LW_SIM_CORES_H
 #define LW_SIM_CORES_H
 
