@@ -16,7 +16,7 @@
 enum {
     HOUR_MS = 3600 * 1000,
     FIRST_STEPS = 9,
-    FAIL_START_PERCENT = 15,
+    FAIL_START_PERCENT = 30,
     OUTAGE_PERCENT = 8,
     LOSE_LOOK_MS = 250,
     STORM_STEPS = 50,   /* within which the node goes down again, */
@@ -556,9 +556,13 @@ static void fail_start(lw_sim_member *node) {
         lw_chance_of(node->of->trouble_seed ^ lw_hash(1, lw_text(node->name)), node->boot);
     lw_dice *dice = lw_disk_dice(lw_host_disk(node->host));
     lw_fault fault = kinds[lw_chance_below(&chance, sizeof(kinds) / sizeof(kinds[0]))];
-    uint32_t occasion = 1 + (uint32_t)lw_chance_below(&chance, FIRST_STEPS);
+    uint64_t most = lw_chance_below(&chance, FIRST_STEPS);
+    uint32_t occasion = 1 + (uint32_t)lw_chance_below(&chance, most + 1);
+    bool sticks = lw_chance_percent(&chance, 50);
     if (lw_chance_percent(&chance, FAIL_START_PERCENT) && dice->faults->rates[fault] > 0) {
         lw_dice_arm(dice, fault, occasion);
+        bool may_stick = dice->faults->rates[LW_FAULT_SYNC_STICKY] > 0;
+        lw_dice_arm(dice, LW_FAULT_SYNC_STICKY, sticks && may_stick ? 1 : 0);
     }
 }
 

@@ -381,6 +381,10 @@ LW_YIELDS static void compact_tree(lw_tree *tree) {
     uint32_t ticket = tree->compact_wanted;
     bool all = tree->compact_done < ticket;
     await_memory(store);
+    if (tree->dropped && !LW_BUG(store->env, "store.dropped_compacted")) {
+        LW_MARK(store->env, "store.dropped_before_compaction");
+        return; /* it has no version any more */
+    }
     store->compacting = true;
     lw_status status = tree_step(tree, all);
     store->compacting = false;

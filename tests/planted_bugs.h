@@ -31,7 +31,7 @@
     X("group.forgets_what_came_meanwhile", "lattice-rot", 1)         \
     X("group.start_unnoted", "lattice-storm", 0)                     \
     X("group.vote_not_persisted", "lattice-storm", 1)                \
-    X("file.leftover_used", "disk", 0)                               \
+    X("file.leftover_used", "disk", 19)                              \
     X("file.no_directory_sync", "crash", 1)                          \
     X("ingest.no_directory_sync", "engine", 33)                      \
     X("ingest.not_verified", "engine", 25)                           \
@@ -96,6 +96,7 @@
     X("snapshot.never_makes_way", "lattice-moves", 0)                \
     X("snapshot.sent_for_nothing", "lattice-moves", 0)               \
     X("store.clip_ignored", "calm", 1)                               \
+    X("store.dropped_compacted", "engine", 40)                       \
     X("store.drop_hider_early", "calm", 3)                           \
     X("store.drop_tombstone_early", "calm", 5)                       \
     X("store.flush_index_before_table", "disk", 1)                   \
