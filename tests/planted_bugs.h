@@ -34,11 +34,11 @@
     X("file.leftover_used", "disk", 19)                              \
     X("file.no_directory_sync", "crash", 1)                          \
     X("ingest.no_directory_sync", "engine", 33)                      \
-    X("ingest.not_verified", "engine", 25)                           \
-    X("log.ack_before_durable", "disk", 1)                           \
+    X("ingest.not_verified", "engine", 34)                           \
+    X("log.ack_before_durable", "disk", 18)                          \
     X("log.ignore_durable_mark", "rot", 6)                           \
     X("log.no_directory_sync", "disk", 1)                            \
-    X("log.no_generation", "engine", 163)                            \
+    X("log.no_generation", "engine", 0)                              \
     X("log.recycle_too_early", "engine", 3)                          \
     X("member.anyone_signs", "gossip", 5)                            \
     X("member.gone_comes_back", "gossip", 1)                         \
@@ -99,15 +99,15 @@
     X("store.dropped_compacted", "engine", 40)                       \
     X("store.drop_hider_early", "calm", 3)                           \
     X("store.drop_tombstone_early", "calm", 5)                       \
-    X("store.flush_index_before_table", "disk", 1)                   \
+    X("store.flush_index_before_table", "disk", 7)                   \
     X("store.no_directory_sync", "crash", 1)                         \
-    X("store.numbers_go_back", "engine", 0)                          \
+    X("store.numbers_go_back", "engine", 176)                        \
     X("store.safepoint_passed", "engine", 2)                         \
     X("store.slice_without_rest", "engine", 1)                       \
     X("store.snapshot_ignored", "engine", 1)                         \
     X("store.unlink_before_catalog", "disk", 1)                      \
     X("store.unlink_shared", "engine", 1)                            \
-    X("table.no_checksum", "engine", 39)                             \
+    X("table.no_checksum", "engine", 71)                             \
     X("timestamps.begun_by_wall_clock", "lattice-storm", 9)          \
     X("timestamps.oracle_serves_without_lease", "lattice-storm", 13) \
     X("timestamps.stale_cached_timestamp", "lattice-moves", 0)       \
