@@ -4,8 +4,8 @@
  * from one seed. It is the scenario `raft`. Nothing is stored but numbers, so that an election
  * costs microseconds, and a run of milliseconds holds dozens of them, each in trouble.
  *
- *   cores.c           time, what happens when, what is remembered of it, and the two phases of a
- * run cores_draw.c      what a seed decides: sizes, timeouts, habits of network, disks and clocks
+ *   cores.c           what happens when, what is remembered of it; rounds of trouble and peace
+ *   cores_draw.c      what a seed decides: sizes, timeouts, habits of network, disks and clocks
  *   cores_node.c      drives one core, as node/group.c does, without bytes: an entry is a value
  *   cores_disk.c      what a node's disk holds, and when; its log's start, and snapshots
  *   cores_network.c   messages, links and the news of them
@@ -17,7 +17,7 @@
  *    that strike (sim/machines.h): what is remembered or told decides nothing.
  * 2. What a run is like, and what an occasion of trouble is like, is drawn from streams of its own:
  *    who takes one out leaves the others what they are.
- * 3. A disk holds a prefix of what was written to it, in the order in which it was written
+ * 3. A disk holds a prefix of what was written to it, in the order in which it was written.
  */
 #ifndef LW_SIM_CORES_H
 #define LW_SIM_CORES_H
