@@ -110,7 +110,7 @@
     X("table.no_checksum", "engine", 71)                             \
     X("timestamps.begun_by_wall_clock", "lattice-storm", 9)          \
     X("timestamps.oracle_serves_without_lease", "lattice-storm", 13) \
-    X("timestamps.stale_cached_timestamp", "lattice-moves", 0)       \
+    X("timestamps.stale_cached_timestamp", "lattice-moves", 8)       \
     X("txn.apply_before_durable", "crash", 3)                        \
     X("txn.ceiling_not_durable", "crash", 9)                         \
     X("txn.check_ignores_expiry", "calm", 1)                         \
