@@ -269,6 +269,26 @@ static void a_commit_timestamp_drawn_too_early_is_refused(void **state) {
     bench_hold(a_commit_timestamp_drawn_too_early_is_refused_story, NULL);
 }
 
+/* The answer to a commit in one round was lost, and its owner comes again in two phases, as the
+ * shard was split meanwhile: here both keys are in one still, so that only the second is sent. */
+static void what_is_locked_after_its_commit_is_let_go_story(bench *on) {
+    uint64_t start = bench_timestamp(on);
+    lw_mutation mutations[] = {bench_put("a", "1", start),
+                               mutation_of(LW_MUTATION_LOCK, "b", start)};
+    uint64_t committed = bench_committed(bench_commit_now(on, start, mutations, 2));
+    expect(on, committed != 0, "it is committed");
+    asked *it = bench_prewrite(on, 1, start, "a", 5000, mutations + 1, 1);
+    expect(on, it->status == LW_OK, "nothing says so at the other key, which is locked");
+    expect(on, bench_finish(on, start, committed, "b")->status == LW_OK, "it is let go of");
+    lw_mutation other = bench_put("b", "2", LW_SEEN_ANYTHING);
+    it = bench_commit_now(on, bench_timestamp(on), &other, 1);
+    expect(on, bench_committed(it) != 0, "others get on");
+}
+static void what_is_locked_after_its_commit_is_let_go(void **state) {
+    (void)state;
+    bench_hold(what_is_locked_after_its_commit_is_let_go_story, NULL);
+}
+
 /* T8. */
 static void who_lost_the_lock_cannot_commit_story(bench *on) {
     uint64_t start = bench_timestamp(on);
@@ -659,6 +679,7 @@ int main(void) {
         cmocka_unit_test(a_timestamp_is_used_once),
         cmocka_unit_test(two_phases_commit),
         cmocka_unit_test(a_commit_timestamp_drawn_too_early_is_refused),
+        cmocka_unit_test(what_is_locked_after_its_commit_is_let_go),
         cmocka_unit_test(who_lost_the_lock_cannot_commit),
         cmocka_unit_test(a_wall_clock_that_jumps_expires_nothing),
         cmocka_unit_test(a_heartbeat_keeps_the_primary_alive),
