@@ -16,7 +16,7 @@ enum {
     BUSY_PART = 16,                 /* by so much */
     RETRY_MS = 60 * 1000,           /* after the disk failed otherwise */
     FOUND_MAX = 16,                 /* damaged files that are remembered */
-    NUMBERS = 6,
+    NUMBERS = 8,
     MAGIC_SIZE = 8,
     FILE_SIZE = MAGIC_SIZE + NUMBERS * 8 + 4,
 };
@@ -26,14 +26,25 @@ enum {
 #define FIRST_MS         (UINT64_C(2) * 3600 * 1000) /* of running, where nothing is known of a pass */
 
 static const char file_name[] = "SCRUB";
-static const char magic[] = "LWSCRUB1";
+static const char magic[] = "LWSCRUB2";
+
+/* Tables, or segments of the log, by their numbers. */
+typedef struct stretch {
+    uint64_t after, last; /* a pass is under way while they differ */
+} stretch;
 
 /* What is in the file. */
 typedef struct progress {
     uint64_t begun_ms, ended_ms;
-    uint64_t after, last; /* a pass is under way while they differ */
+    stretch tables, log;
     uint64_t bytes, files;
 } progress;
+
+/* Numbers of damaged files. */
+typedef struct findings {
+    uint64_t numbers[FOUND_MAX];
+    uint32_t count;
+} findings;
 
 struct lw_scrub {
     lw_scrub_options options;
@@ -43,16 +54,16 @@ struct lw_scrub {
     lw_queue stop, ended;
     uint64_t unsaved, unpaused; /* bytes */
     uint64_t requests, requests_ns;
-    uint64_t found[FOUND_MAX]; /* numbers of files */
-    uint32_t found_count;
+    findings in_tables, in_log;
 };
 
 /* ---- the file ---------------------------------------------------------------------------------
  */
 
 static uint64_t *number_of(progress *at, uint32_t index) {
-    uint64_t *const numbers[NUMBERS] = {&at->begun_ms, &at->ended_ms, &at->after,
-                                        &at->last,     &at->bytes,    &at->files};
+    uint64_t *const numbers[NUMBERS] = {&at->begun_ms,    &at->ended_ms,  &at->tables.after,
+                                        &at->tables.last, &at->log.after, &at->log.last,
+                                        &at->bytes,       &at->files};
     return numbers[index];
 }
 
@@ -122,59 +133,103 @@ LW_YIELDS static bool pause_after(void *argument, size_t size) {
 /* ---- a pass -----------------------------------------------------------------------------------
  */
 
-static void note_damage(lw_scrub *scrub, uint64_t number) {
-    lw_error reason = *lw_error_slot();
-    lw_logline(scrub->env, LW_LEVEL_ERROR, "the scrub found damage", "reason=\"%s\"", reason.text);
-    scrub->options.found(scrub->options.argument, reason.text);
+static void remember(findings *in, uint64_t number) {
     uint32_t place = 0;
-    while (place < scrub->found_count && scrub->found[place] != number) {
+    while (place < in->count && in->numbers[place] != number) {
         place++;
     }
     if (place < FOUND_MAX) {
-        scrub->found[place] = number;
-        scrub->found_count = place == scrub->found_count ? place + 1 : scrub->found_count;
+        in->numbers[place] = number;
+        in->count = place == in->count ? place + 1 : in->count;
     }
 }
 
+static void note_damage(lw_scrub *scrub, findings *in, uint64_t number) {
+    lw_error reason = *lw_error_slot();
+    lw_logline(scrub->env, LW_LEVEL_ERROR, "the scrub found damage", "reason=\"%s\"", reason.text);
+    scrub->options.found(scrub->options.argument, reason.text);
+    remember(in, number);
+}
+
+/* All ids, since trees come and go while one is flushed. */
+LW_YIELDS static void flush_all(lw_scrub *scrub) {
+    lw_store *store = scrub->options.store;
+    lw_buffer ids = lw_buffer_in(scrub->env->memory);
+    for (const lw_tree *tree = lw_store_next_tree(store, NULL); tree != NULL;
+         tree = lw_store_next_tree(store, tree)) {
+        lw_buffer_append_u64(&ids, lw_tree_id(tree));
+    }
+    for (size_t at = 0; at < ids.size && !scrub->stopping; at += sizeof(uint64_t)) {
+        lw_tree *tree = lw_store_tree(store, lw_get_u64(ids.data + at));
+        if (tree != NULL && lw_tree_flush(tree) != LW_OK) {
+            lw_logline(scrub->env, LW_LEVEL_WARN, "a tree was not flushed", "reason=\"%s\"",
+                       lw_error_slot()->text);
+        }
+    }
+    lw_buffer_reset(&ids);
+}
+
+static bool is_under_way(const lw_scrub *scrub) {
+    return scrub->at.tables.after < scrub->at.tables.last ||
+           scrub->at.log.after < scrub->at.log.last;
+}
+
 static void begin_pass(lw_scrub *scrub) {
+    const lw_log *log = scrub->options.log;
     scrub->at.begun_ms = lw_env_wall_ms(scrub->env);
-    scrub->at.after = scrub->at.bytes = scrub->at.files = 0;
-    scrub->at.last = lw_store_newest_file(scrub->options.store);
+    scrub->at.bytes = scrub->at.files = 0;
+    scrub->at.tables = (stretch){.last = lw_store_newest_file(scrub->options.store)};
+    scrub->at.log = (stretch){.last = log == NULL ? 0 : lw_log_newest_sealed(log)};
 }
 
 LW_YIELDS static void end_pass(lw_scrub *scrub) {
     scrub->at.ended_ms = lw_env_wall_ms(scrub->env);
-    scrub->at.after = scrub->at.last;
     LW_MARK(scrub->env, "scrub.pass_ended");
     lw_logline(scrub->env, LW_LEVEL_INFO, "everything stored was verified",
                "files=%" PRIu64 " bytes=%" PRIu64 " damaged=%" PRIu32, scrub->at.files,
-               scrub->at.bytes, scrub->found_count);
+               scrub->at.bytes, scrub->in_tables.count + scrub->in_log.count);
     save(scrub);
+}
+
+LW_YIELDS static void take_damage(lw_scrub *scrub, bool of_log, uint64_t number) {
+    note_damage(scrub, of_log ? &scrub->in_log : &scrub->in_tables, number);
+    if (of_log && !LW_BUG(scrub->env, "scrub.keeps_damaged_log")) {
+        flush_all(scrub);
+    }
+}
+
+/* Verifies the next file of either stretch. */
+LW_YIELDS static void walk_one(lw_scrub *scrub, bool of_log) {
+    const lw_scrub_options *options = &scrub->options;
+    stretch *of = of_log ? &scrub->at.log : &scrub->at.tables;
+    uint64_t number = of->last;
+    lw_status status = LW_NOT_FOUND;
+    if (!of_log) {
+        status = lw_store_scrub(options->store, of->after, of->last, pause_after, scrub, &number);
+    } else if (options->log != NULL) {
+        status = lw_log_scrub(options->log, of->after, of->last, pause_after, scrub, &number);
+    }
+    if (status == LW_NOT_FOUND) {
+        of->after = of->last;
+        return;
+    }
+    if (status == LW_CORRUPTION) {
+        take_damage(scrub, of_log, number);
+    } else if (status != LW_OK &&
+               (!sleep_for(scrub, RETRY_MS * NS_PER_MS) || status == LW_UNAVAILABLE)) {
+        return; /* it was given up */
+    }
+    scrub->at.files++;
+    of->after = number;
+    if (scrub->unsaved >= SAVE_BYTES) {
+        save(scrub);
+    }
 }
 
 /* From where it was. */
 LW_YIELDS static void walk(lw_scrub *scrub) {
-    while (!scrub->stopping && scrub->at.after < scrub->at.last) {
-        uint64_t number = 0;
-        lw_status status = lw_store_scrub(scrub->options.store, scrub->at.after, scrub->at.last,
-                                          pause_after, scrub, &number);
-        if (status == LW_NOT_FOUND) {
-            end_pass(scrub);
-            return;
-        }
-        if (status == LW_UNAVAILABLE) {
-            return;
-        }
-        if (status == LW_CORRUPTION) {
-            note_damage(scrub, number);
-        } else if (status != LW_OK && !sleep_for(scrub, RETRY_MS * NS_PER_MS)) {
-            return;
-        }
-        scrub->at.files++;
-        scrub->at.after = number;
-        if (scrub->unsaved >= SAVE_BYTES) {
-            save(scrub);
-        }
+    while (!scrub->stopping && is_under_way(scrub)) {
+        walk_one(scrub, scrub->at.tables.after >= scrub->at.tables.last);
     }
     if (!scrub->stopping && scrub->at.ended_ms < scrub->at.begun_ms) {
         end_pass(scrub);
@@ -195,12 +250,12 @@ static uint64_t due_in_ms(const lw_scrub *scrub) {
 LW_YIELDS static void scrub_main(void *argument) {
     lw_scrub *scrub = argument;
     load(scrub);
-    if (scrub->at.after < scrub->at.last) { /* a start has other things to do */
+    if (is_under_way(scrub)) { /* a start has other things to do */
         uint64_t every_ms = scrub->options.every_ms;
         (void)sleep_for(scrub, (every_ms < RETRY_MS ? every_ms : RETRY_MS) * NS_PER_MS);
     }
     while (!scrub->stopping) {
-        if (scrub->at.after >= scrub->at.last) {
+        if (!is_under_way(scrub)) {
             if (!sleep_for(scrub, due_in_ms(scrub) * NS_PER_MS)) {
                 break;
             }
@@ -242,16 +297,20 @@ void lw_scrub_close(lw_scrub *scrub) {
 }
 
 void lw_scrub_status(const lw_scrub *scrub, lw_json *json) {
-    uint64_t damaged = 0;
-    for (uint32_t index = 0; index < scrub->found_count; index++) {
-        damaged += lw_store_shows_file(scrub->options.store, scrub->found[index]);
+    uint64_t files = 0, segments = 0;
+    for (uint32_t index = 0; index < scrub->in_tables.count; index++) {
+        files += lw_store_shows_file(scrub->options.store, scrub->in_tables.numbers[index]);
+    }
+    for (uint32_t index = 0; index < scrub->in_log.count; index++) {
+        segments += lw_log_has_segment(scrub->options.log, scrub->in_log.numbers[index]);
     }
     lw_json_object_open(json, "scrub");
-    lw_json_text(json, "state", lw_text(scrub->at.after < scrub->at.last ? "walks" : "rests"));
+    lw_json_text(json, "state", lw_text(is_under_way(scrub) ? "walks" : "rests"));
     lw_json_number(json, "begun_ms", scrub->at.begun_ms);
     lw_json_number(json, "whole_pass_ended_ms", scrub->at.ended_ms);
     lw_json_number(json, "files", scrub->at.files);
     lw_json_number(json, "bytes", scrub->at.bytes);
-    lw_json_number(json, "damaged_files", damaged);
+    lw_json_number(json, "damaged_files", files);
+    lw_json_number(json, "damaged_segments", segments);
     lw_json_object_close(json);
 }

@@ -7,6 +7,7 @@
  *   log_room.c     who may append more: bytes that wait, space that is left
  *   log_keep.c     the keeper, a fiber: prepares the next segment, lets go of old ones
  *   log_read.c     reading back the entries of a group
+ *   log_scrub.c    verifying what is written to the end
  *   log_recover.c  opening: reads what survived, cuts the tail or refuses
  *   log_check.c    the checker: goes on behind the first fault
  *   log_hold.c     what holds segments

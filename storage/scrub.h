@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Verifying what is stored while it is in use: every checksum of a file that a tree shows, past the
- * block cache, so that damage is found where nobody reads. Files are taken by their numbers, which
- * rise: whoever goes from number to number up to the newest of when it began has seen all of them
- * that there still are. */
+ * block cache, and of the log, so that damage is found where nobody reads. Files are taken by their
+ * numbers, which rise: whoever goes from number to number up to the newest of when it began has
+ * seen all of them that there still are. */
 #ifndef LW_SCRUB_H
 #define LW_SCRUB_H
 
+#include "storage/log.h"
 #include "storage/store.h"
 
 /* The highest number that a file has by now. */
@@ -29,5 +30,20 @@ LW_MUST_USE LW_YIELDS lw_status lw_store_verify_tree(lw_store *store, uint64_t t
                                                      lw_scrub_pause *pause, void *argument);
 /* Whether any tree still shows a file. */
 bool lw_store_shows_file(const lw_store *store, uint64_t number);
+
+/* ---- the log: storage/log_scrub.c -------------------------------------------------------------
+ */
+
+/* The highest number of a segment to which nothing will be written any more; 0: none. */
+uint64_t lw_log_newest_sealed(const lw_log *log);
+/* Verifies every batch of the segment with the lowest number above `after`, up to `last`, of those
+ * that are written to the end; `*number` receives it. Segments that the log lets go of meanwhile
+ * are passed over. Statuses as of lw_store_scrub, but nobody else is told. To be ended before the
+ * log is closed. */
+LW_MUST_USE LW_YIELDS lw_status lw_log_scrub(lw_log *log, uint64_t after, uint64_t last,
+                                             lw_scrub_pause *pause, void *argument,
+                                             uint64_t *number);
+/* Whether the log still holds such a segment. */
+bool lw_log_has_segment(const lw_log *log, uint64_t number);
 
 #endif
