@@ -239,7 +239,9 @@ typedef struct lw_raft_options {
     uint64_t start_index, start_term; /* the log begins behind this entry, which is applied */
     uint64_t commit;                  /* known to be committed: at least start_index */
     lw_raft_config config;            /* in effect at start_index, or applied at `config_index` */
-    uint64_t config_index;            /* replayed entries up to here bring no configuration */
+    /* Entries up to here bring no configuration. It may lie behind the log's end, if others have
+     * told what was committed there: nobody is elected by fewer than know of it. */
+    uint64_t config_index;
     /* What a replica of this group that was taken away from this node had seen: the `index` of the
      * REMOVED that told so, which outlives it. Until this one knows so much to be committed it
      * neither votes nor stands, or it could elect a log without what the first one acknowledged

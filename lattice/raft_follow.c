@@ -159,8 +159,9 @@ static void take_configs(lw_raft *raft, const lw_raft_message *message, uint64_t
                          uint64_t last, uint64_t commit) {
     for (uint32_t place = 0; place < message->config_count; place++) {
         const lw_raft_config_entry *entry = &message->configs[place];
-        if (entry->index < first || entry->index > last) {
-            continue;
+        if (entry->index < first || entry->index > last ||
+            entry->index <= raft->committed_config_index) {
+            continue; /* what is committed behind it was told before the log had it */
         }
         commit_up_to(raft, entry->index - 1 < commit ? entry->index - 1 : commit);
         bool taken = lw_raft_config_take(raft, entry->index, &entry->config);

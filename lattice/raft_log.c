@@ -94,7 +94,8 @@ void lw_raft_log_cut(lw_raft *raft, uint64_t first) {
         raft->verified = first - 1;
     }
     raft->cuts++;
-    if (raft->config_index >= first && !LW_RAFT_PLANTED(raft, LW_RAFT_BUG_CONFIG_KEPT)) {
+    if (raft->config_index >= first && lw_raft_config_in_flight(raft) &&
+        !LW_RAFT_PLANTED(raft, LW_RAFT_BUG_CONFIG_KEPT)) {
         lw_raft_config_undo(raft);
     }
 }

@@ -62,6 +62,9 @@ typedef struct lw_group_options {
     lw_group_members members; /* as of `index`. None, and index 0, in a group that `joins` */
     bool joins;     /* nothing is known of it here yet: it waits for a leader's snapshot */
     uint64_t index; /* the last that is applied durably: of the shard's tree */
+    /* Entries up to here bring no members: `members` are as of then. Above `index` where somebody
+     * else told them, who had come farther; at or below it otherwise. */
+    uint64_t members_index;
 
     /* Applies an entry. What fails ends the node. It may call lw_group_pause. */
     lw_status (*apply)(void *argument, const lw_group_entry *entry);
@@ -150,6 +153,7 @@ void lw_group_resume(lw_group *group);
 /* Instead of that: what follows from the entry cannot be done here. Nothing is applied any more
  * before a snapshot from behind it has replaced the tree. */
 void lw_group_stick(lw_group *group);
+bool lw_group_stuck(const lw_group *group);
 
 /* ---- reading ------------------------------------------------------------------------------ */
 

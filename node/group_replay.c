@@ -159,12 +159,18 @@ static uint64_t term_of(const group_replay *replay, uint64_t index) {
     return replay->runs[run - 1].term;
 }
 
+/* What is known to be committed. Only what is stuck does not apply all of it. */
+static uint64_t committed_so_far(const lw_group *group) {
+    return group->stuck ? group->committed : group->applied;
+}
+
 /* Tells the core of the entries behind `index`. */
 static lw_status tell_entries(lw_group *group, uint64_t index) {
+    uint64_t known = committed_so_far(group);
     while (++index <= group->last) {
         lw_raft_config config;
         group_payload payload = {.mark = GROUP_MARK_ENTRY};
-        uint64_t term, committed = index <= group->applied ? index - 1 : group->applied;
+        uint64_t term, committed = index <= known ? index - 1 : known;
         if (index > group->applied) {
             const group_slot *slot = group_slot_at(group, index);
             term = slot->term;
@@ -191,6 +197,11 @@ uint64_t lw_groups_planted(lw_env *env) {
 }
 #endif
 
+static uint64_t members_index(const lw_group *group) {
+    uint64_t told = group->options.members_index;
+    return told > group->applied ? told : group->applied;
+}
+
 lw_status group_core_open(lw_group *group, uint64_t index, uint64_t term) {
     const lw_groups_options *shared = &group->groups->options;
     lw_raft_options options = {.self = shared->node,
@@ -200,7 +211,7 @@ lw_status group_core_open(lw_group *group, uint64_t index, uint64_t term) {
                                .start_term = term,
                                .commit = group->applied,
                                .config = group_config_of(&group->members),
-                               .config_index = group->applied,
+                               .config_index = members_index(group),
                                .votes_from = group->votes_from,
                                .seed = lw_env_random(group->env),
                                .election_timeout_ns = shared->election_timeout_ns,

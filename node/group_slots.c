@@ -250,6 +250,10 @@ void lw_group_stick(lw_group *group) {
     group->stuck = true;
 }
 
+bool lw_group_stuck(const lw_group *group) {
+    return group->stuck;
+}
+
 void lw_group_pause(lw_group *group) {
     LW_ASSERT(!group->paused);
     group->paused = true;

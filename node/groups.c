@@ -176,6 +176,16 @@ void lw_groups_link(lw_groups *groups, uint64_t node, bool up) {
     }
 }
 
+uint64_t lw_groups_linked(const lw_groups *groups, uint64_t after) {
+    uint64_t next = 0;
+    for (uint32_t index = 0; index < groups->link_count; index++) {
+        const group_link *link = &groups->links[index];
+        next =
+            link->up && link->node > after && (next == 0 || link->node < next) ? link->node : next;
+    }
+    return next;
+}
+
 /* ---- looking -------------------------------------------------------------------------------- */
 
 void lw_groups_figures_get(const lw_groups *groups, lw_groups_figures *figures) {

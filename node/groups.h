@@ -61,6 +61,8 @@ void lw_groups_gone(lw_groups *groups, uint64_t node, uint64_t group, uint64_t i
 void lw_groups_anew(lw_groups *groups, uint64_t node, uint64_t group, uint64_t term);
 /* The link to a node is up, or down: wakes groups that rest. Links are down at first. */
 void lw_groups_link(lw_groups *groups, uint64_t node, bool up);
+/* The node with the lowest id above `after` to which the link is up; 0: none. */
+uint64_t lw_groups_linked(const lw_groups *groups, uint64_t after);
 
 typedef struct lw_groups_figures {
     uint64_t kept_bytes;                 /* entries in memory */

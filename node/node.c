@@ -79,6 +79,7 @@ LW_YIELDS static lw_status open_shards(lw_node *node) {
         .bootstrap = lw_identity_founded(&node->identity) && lw_lattice_alone(node->lattice),
         .shard_size = node->options.shard_size,
         .merge_after_ms = node->options.merge_after_ms,
+        .alone = lw_lattice_alone(node->lattice),
         .halted = node->options.halted,
         .election_timeout_ms = node->options.election_timeout_ms,
         .drift_ppm = node->options.drift_ppm,
@@ -121,6 +122,7 @@ static void damage_found(void *argument, const char *text) {
 LW_YIELDS static lw_scrub *open_scrub(lw_node *node) {
     lw_scrub_options options = {.env = node->env,
                                 .store = node->store,
+                                .log = node->log,
                                 .directory = node->options.directory,
                                 .every_ms = node->options.scrub_every_ms,
                                 .requests = requests_so_far,

@@ -46,11 +46,13 @@ static bool next_address(const char **list, char address[LW_ADDRESS_SIZE]) {
     return true;
 }
 
-/* Asks each member once. LW_UNAVAILABLE: none of them answers. */
+/* Asks each member once, until one takes the node in: who refuses may have heard of less than
+ * others, of the lattice's key say. LW_UNAVAILABLE: none of them answers. */
 static LW_YIELDS lw_status knock(lw_node *node, const lw_token *token, uint64_t until_ns,
                                  lw_peers_welcome *welcome) {
     char address[LW_ADDRESS_SIZE];
     lw_status status = LW_UNAVAILABLE;
+    lw_error refusal = {.status = LW_OK};
     lw_node_identity newcomer =
         node->identity; /* it may have been taken in, and not know by whom */
     memset(&newcomer.lattice, 0, sizeof(newcomer.lattice));
@@ -59,12 +61,15 @@ static LW_YIELDS lw_status knock(lw_node *node, const lw_token *token, uint64_t 
         lw_buffer_clear(&welcome->members);
         status = lw_peers_join(node->env, address, token, &newcomer, node->address,
                                end_ns < until_ns ? end_ns : until_ns, welcome);
-        if (status != LW_UNAVAILABLE) {
+        if (status == LW_REFUSED && refusal.status == LW_OK) {
+            refusal = *lw_error_slot();
+        } else if (status != LW_UNAVAILABLE && status != LW_REFUSED) {
             break;
         }
     }
     lw_seal_wipe(&newcomer, sizeof(newcomer));
-    return status;
+    bool refused = refusal.status != LW_OK && (status == LW_UNAVAILABLE || status == LW_REFUSED);
+    return refused ? lw_fail(LW_REFUSED, "%s", refusal.text) : status;
 }
 
 static void tell_of_waiting(const lw_node *node) {

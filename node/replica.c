@@ -413,7 +413,8 @@ LW_YIELDS static lw_status open_tree(lw_replica *replica) {
     }
     LW_TRY(load_descriptor(replica));
     LW_TRY(replica_load_merges(replica));
-    replica_open_group(replica, lw_tree_applied(replica->tree));
+    uint64_t applied = lw_tree_applied(replica->tree);
+    replica_open_group(replica, applied, applied);
     if (replica->absorbing) {
         lw_group_pause(replica->group);
     }
@@ -425,12 +426,13 @@ static void group_died(void *argument, const lw_error *reason) {
     replica_die(argument);
 }
 
-void replica_open_group(lw_replica *replica, uint64_t index) {
+void replica_open_group(lw_replica *replica, uint64_t index, uint64_t members_index) {
     const lw_shard_descriptor *shard = &replica->descriptor;
     lw_group_options options = {.groups = replica->options.groups,
                                 .group = shard->id,
                                 .joins = replica->tree == NULL,
                                 .index = index,
+                                .members_index = members_index,
                                 .apply = replica_apply,
                                 .led = replica_led,
                                 .followed = replica_followed,
@@ -499,7 +501,7 @@ lw_status lw_replica_open_waiting(const lw_replica_options *options,
         replica_free(opened);
         return status;
     }
-    replica_open_group(opened, 0);
+    replica_open_group(opened, 0, 0);
     *replica = opened;
     return LW_OK;
 }
@@ -550,53 +552,6 @@ void lw_replica_retire(lw_replica *replica) {
 void lw_replica_discard(lw_replica *replica) {
     LW_ASSERT(replica->closing && replica->calls == NULL && replica->background_count == 0);
     replica_free(replica);
-}
-
-/* ---- repair ---------------------------------------------------------------------------------- */
-
-lw_status lw_replica_hand_over(lw_replica *replica, uint64_t node) {
-    return lw_group_transfer(replica->group, node);
-}
-
-void lw_replica_renew(lw_replica *replica, bool on) {
-    replica->renews = on && !replica->closing && !replica->dead;
-    if (!replica->closing && !replica->dead) {
-        lw_group_hold(replica->group, on);
-    }
-}
-
-bool lw_replica_renews(const lw_replica *replica) {
-    return replica->renews;
-}
-
-bool lw_replica_digest(const lw_replica *replica, uint64_t index, uint64_t *digest) {
-    return lw_group_digest(replica->group, index, digest);
-}
-
-void lw_replica_go_on(lw_replica *replica) {
-    if (!replica->closing && !replica->dead) {
-        lw_group_go_on(replica->group);
-    }
-}
-
-void lw_replica_suspend(lw_replica *replica) {
-    lw_group_suspend(replica->group);
-}
-
-void lw_replica_halt(lw_replica *replica, uint64_t index) {
-    replica->halted = true;
-    uint64_t position = lw_group_halt(replica->group, index);
-    replica->background_count++;
-    (void)!lw_log_wait(replica->log, position); /* a log that died stops the node */
-    replica_background_end(replica);
-}
-
-bool lw_replica_halted(const lw_replica *replica) {
-    return lw_group_halted_at(replica->group) != 0;
-}
-
-void lw_replica_forgive(lw_replica *replica) {
-    lw_group_forgive(replica->group);
 }
 
 /* ---- looking -------------------------------------------------------------------------------- */

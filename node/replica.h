@@ -140,7 +140,8 @@ LW_MUST_USE lw_status lw_replica_replay(lw_replica *replica, const lw_log_record
  * the shard that came off the tree, 0 if none did: open that, too. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_finish_split(lw_replica *replica, uint64_t *child);
 /* After replay. Where this node alone decides it takes a new term, and serves when this returns;
- * else once it is elected. */
+ * else once it is elected. Then LW_CORRUPTION may be told of its tree, and it has started all the
+ * same: it is to be repaired. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_start(lw_replica *replica, lw_log *log);
 /* Refuses what comes, and sends home who waits. */
 void lw_replica_stop(lw_replica *replica);
@@ -268,6 +269,17 @@ LW_YIELDS void lw_replica_flush_old(lw_replica *replica, uint64_t safepoint, uin
 /* ---- for its repair: node/shards_repair.c -----------------------------------------------------
  */
 
+/* One whose tree is damaged where it says what it is. `shard` is what another node says, which had
+ * applied its entries up to `index`, and names other voters. The tree stays as it is, and nothing
+ * is applied to it. Its log is to be replayed as far as it counts; then it is started. */
+LW_MUST_USE lw_status lw_replica_open_damaged(const lw_replica_options *options,
+                                              const lw_shard_descriptor *shard, uint64_t index,
+                                              lw_replica **replica);
+LW_MUST_USE lw_status lw_replica_start_damaged(lw_replica *replica, lw_log *log);
+/* Behind lw_replica_finish_split that met damage: nothing is applied to the tree any more, before a
+ * snapshot has replaced it. */
+void lw_replica_leave_tree(lw_replica *replica);
+
 /* Asks another voter to lead. LW_UNAVAILABLE, LW_REFUSED: not now. */
 LW_MUST_USE lw_status lw_replica_hand_over(lw_replica *replica, uint64_t node);
 /* Its tree is damaged: `on`, a snapshot replaces it in its place, also if the replica has come as
@@ -275,6 +287,8 @@ LW_MUST_USE lw_status lw_replica_hand_over(lw_replica *replica, uint64_t node);
 void lw_replica_renew(lw_replica *replica, bool on);
 /* Whether a snapshot would be taken in for that. */
 bool lw_replica_renews(const lw_replica *replica);
+/* Whether nothing can be applied before a snapshot has replaced its tree. */
+bool lw_replica_stuck(const lw_replica *replica);
 /* Has another member, whose tree is damaged, get a snapshot, if this one leads and sends it none
  * yet. */
 void lw_replica_send_anew(lw_replica *replica, uint64_t node);

@@ -302,9 +302,11 @@ lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
     replica->log = log;
     replica->halted = lw_group_halted_at(replica->group) != 0;
     if (replica->halted || !at_once(replica)) {
-        LW_TRY(replica_load_past(replica));
+        lw_status status = replica_load_past(replica);
+        lw_error reason = *lw_error_slot();
         begin_later(replica);
-        return LW_OK;
+        *lw_error_slot() = reason;
+        return status;
     }
     uint64_t ceiling;
     LW_TRY(prepare(replica, 0, &ceiling));

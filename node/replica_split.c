@@ -253,7 +253,7 @@ static void switch_over(splitting *work) {
     child->described = true;
     child->floor = parent->floor;
     child->forgotten = parent->forgotten;
-    replica_open_group(child, CHILD_INDEX);
+    replica_open_group(child, CHILD_INDEX, CHILD_INDEX);
     if (parent->serving && parent->leadership == work->leadership) {
         replica_open_hand_over(parent, child);
     } else {

@@ -20,6 +20,7 @@
  *   replica_frozen.c    what that leaves in a shard; MERGED
  *   replica_load.c      which keys are asked for, for splitting by load
  *   replica_gc.c        what the collector of garbage asks
+ *   replica_repair.c    what its repair asks
  *
  * An entry of the log is
  *   batch (storage/batch.h) · kind u8 · range version u64 · config version u64
@@ -242,8 +243,9 @@ LW_MUST_USE lw_status replica_damaged(lw_replica *replica);
 
 /* A replica with no tree yet. */
 lw_replica *replica_make(const lw_replica_options *options);
-/* Its group, whose entries up to `index` are in the tree. */
-void replica_open_group(lw_replica *replica, uint64_t index);
+/* Its group, whose entries up to `index` are in the tree. Its descriptor has the members as of
+ * `members_index`. */
+void replica_open_group(lw_replica *replica, uint64_t index, uint64_t members_index);
 void replica_free(lw_replica *replica);
 
 /* ---- leading and following: replica_lead.c -------------------------------------------------- */

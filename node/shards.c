@@ -438,6 +438,12 @@ LW_YIELDS static lw_status open_one(lw_shards *shards, uint64_t shard) {
     return LW_OK;
 }
 
+/* Opens it, or leaves it out until others were asked. */
+LW_YIELDS static lw_status open_if_whole(lw_shards *shards, uint64_t shard) {
+    lw_status status = open_one(shards, shard);
+    return status == LW_CORRUPTION ? shards_behead(shards, shard) : status;
+}
+
 LW_YIELDS static lw_status open_all(lw_shards *shards) {
     lw_store *store = shards->options.store;
     if (shards->options.bootstrap && lw_store_next_tree(store, NULL) == NULL) {
@@ -446,7 +452,7 @@ LW_YIELDS static lw_status open_all(lw_shards *shards) {
     for (lw_tree *tree = lw_store_next_tree(store, NULL); tree != NULL;
          tree = lw_store_next_tree(store, tree)) {
         if (lw_shards_find(shards, lw_tree_id(tree)) == NULL) {
-            LW_TRY(open_one(shards, lw_tree_id(tree)));
+            LW_TRY(open_if_whole(shards, lw_tree_id(tree)));
         }
     }
     return LW_OK;
@@ -515,11 +521,38 @@ bool lw_shards_begins(void *argument, uint64_t group, uint64_t index) {
     return tree == NULL || lw_tree_flushed(tree) >= index;
 }
 
+/* Others have it whole, maybe: it is repaired once all of it has started. */
+static lw_status damaged_at_start(lw_shards *shards, shards_member *member) {
+    if (!shards_has_others(shards)) {
+        return LW_CORRUPTION;
+    }
+    lw_error reason = *lw_error_slot();
+    LW_MARK(shards->env, "shards.damaged_at_start");
+    shards_say(shards, LW_LEVEL_ERROR, "damaged", member->shard, "%s", reason.text);
+    member->damaged = true;
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status finish_split(lw_shards *shards, shards_member *member, uint64_t *child) {
+    lw_status status = lw_replica_finish_split(member->replica, child);
+    if (status == LW_CORRUPTION) {
+        LW_TRY(damaged_at_start(shards, member));
+        lw_replica_leave_tree(member->replica);
+        return LW_OK;
+    }
+    return status;
+}
+
+LW_YIELDS static lw_status start_one(lw_shards *shards, shards_member *member) {
+    lw_status status = lw_replica_start(member->replica, shards->log);
+    return status == LW_CORRUPTION ? damaged_at_start(shards, member) : status;
+}
+
 /* What comes off goes behind its parent, and may have to be split itself. */
 LW_YIELDS static lw_status finish_splits(lw_shards *shards) {
     for (uint32_t index = 0; index < shards->count; index++) {
         uint64_t child;
-        LW_TRY(lw_replica_finish_split(shards->sorted[index]->replica, &child));
+        LW_TRY(finish_split(shards, shards->sorted[index], &child));
         if (child != 0) {
             LW_TRY(open_one(shards, child));
             lw_replica *opened = shards_member_of(shards, child)->replica;
@@ -535,11 +568,13 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
     lw_groups_start(shards->groups, log);
     LW_TRY(shards_finish_removals(shards, log));
     LW_TRY(shards_finish_merges(shards, log));
+    LW_TRY(shards_finish_headless(shards, log));
+    shards_past_let_go(shards);
     LW_TRY(finish_splits(shards));
     LW_TRY(check_coverage(shards));
     for (uint32_t index = 0; index < shards->count; index++) {
         shards_halted_before(shards, shards->sorted[index]);
-        LW_TRY(lw_replica_start(shards->sorted[index]->replica, log));
+        LW_TRY(start_one(shards, shards->sorted[index]));
     }
     if (shards->dead) { /* a replica that does not lead needs nothing of a disk to start */
         LW_MARK(shards->env, "shards.died_at_start");
@@ -551,6 +586,7 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
     shards_small_start(shards);
     if (shards->others.ask != NULL) {
         shards_repair_start(shards);
+        shards_headless_start(shards);
         shards_patrol(shards);
     }
     return LW_OK;
@@ -604,5 +640,6 @@ void lw_shards_close(lw_shards *shards) {
     lw_recent_close(shards->killed);
     lw_map_reset(&shards->by_id);
     lw_free(memory, shards->sorted);
+    lw_free(memory, shards->headless);
     lw_free(memory, shards);
 }

@@ -54,6 +54,7 @@ typedef struct lw_shards_options {
     uint64_t shard_size; /* bytes from which a shard is split; 0: 128 MiB; UINT64_MAX: none is */
     uint64_t election_timeout_ms; /* see lw_groups_options; 0: a second */
     uint32_t drift_ppm;           /* likewise; 0: 2000 */
+    bool alone; /* no other node has anything of it: what is damaged comes from nowhere */
     lw_halted halted;
     uint64_t merge_after_ms; /* how long small shards have little to do before they are merged; 0:
                                 ten minutes; UINT64_MAX: none is */

@@ -185,7 +185,8 @@ void shards_stranger(void *argument, uint64_t from, uint64_t group, lw_raft_kind
     bool wants_member = kind == LW_RAFT_APPEND || kind == LW_RAFT_PREVOTE || kind == LW_RAFT_VOTE;
     if (!wants_member || group == 0 || shards->others.ask == NULL || !shards->serving ||
         shards->dead || place == SHARDS_INTRODUCTIONS ||
-        place_of(shards, group) < SHARDS_INTRODUCTIONS || shards_member_of(shards, group) != NULL) {
+        place_of(shards, group) < SHARDS_INTRODUCTIONS || shards_member_of(shards, group) != NULL ||
+        shards_is_headless(shards, group)) {
         return;
     }
     introduction *job = lw_allocate_zero(shards->env->memory, sizeof(*job));
@@ -463,7 +464,7 @@ LW_YIELDS static void look_after(lw_shards *shards, uint64_t id) {
     lw_buffer_reset(&reply);
     if ((member = shards_member_of(shards, id)) != NULL && !member->leaving &&
         shards_is_orphan(shards, id)) {
-        shards_orphaned(shards, shards_member_of(shards, id)->replica);
+        shards_send_orphan(shards, shards_member_of(shards, id)->replica);
     }
 }
 

@@ -31,6 +31,8 @@
 enum {
     APPLIED_PAUSE_MS = 20, /* until replicas are asked again what they have applied */
     FULL_PAUSE_MS = 100,   /* until a full disk is */
+    MERGED_LOOKS = 3,      /* until a left neighbour that may have use for it is waited for no more:
+                              it comes anew then */
     AWAIT_MS = 1000,       /* who asks for a shard that is being merged waits so long here */
 };
 #define NS_PER_MS UINT64_C(1000000)
@@ -61,6 +63,13 @@ LW_YIELDS static bool has_applied(lw_shards *shards, uint64_t node,
     lw_status status = shards_describe_by(shards, node, frozen->right, &reply, &told, &applied);
     lw_buffer_reset(&reply);
     return status == LW_OK && applied >= frozen->index;
+}
+
+/* Whether another node's replica waits for another tree, and applies nothing before. */
+LW_YIELDS static bool is_damaged(lw_shards *shards, uint64_t node, uint64_t shard) {
+    uint64_t leader;
+    bool damaged;
+    return shards_look_at(shards, node, shard, 0, &leader, &damaged) == LW_OK && damaged;
 }
 
 /* The next node, from `first` on, that has not; UINT32_MAX: all have. */
@@ -95,6 +104,13 @@ lw_status shards_await_applied(void *argument, const lw_replica_merge *frozen,
             return lw_fail(LW_UNAVAILABLE,
                            "node %016" PRIx64 " did not hear of the merge in time: ask again",
                            shard.replicas[place].node);
+        }
+        if (is_damaged(shards, shard.replicas[place].node, frozen->right)) {
+            LW_MARK(shards->env, "shards.merge_meets_damage");
+            return lw_fail(LW_UNAVAILABLE,
+                           "node %016" PRIx64 " repairs its replica of shard %" PRIu64
+                           ": ask again later",
+                           shard.replicas[place].node, frozen->right);
         }
         (void)lw_env_wait(shards->env, &shards->stop, now_ns + APPLIED_PAUSE_MS * NS_PER_MS);
     }
@@ -348,60 +364,94 @@ void shards_mend_merges(lw_shards *shards) {
 /* ---- replicas that nobody tells ---------------------------------------------------------------
  */
 
-/* Whether a replica here is, or may be, the one that it becomes part of. */
-static bool neighbour_is_here(const lw_shards *shards, const lw_replica *replica) {
+/* Whether a replica here is, or may be, the one that it becomes part of. One whose range has this
+ * version, or a higher one, is not any more: it came by a snapshot from behind the merge. */
+static bool neighbour_is_here(const lw_shards *shards, const lw_replica *replica,
+                              uint64_t version) {
     uint64_t left;
     lw_shard_descriptor shard, other;
-    if (lw_replica_frozen(replica, &left)) {
-        return shards_member_of(shards, left) != NULL;
-    }
+    bool frozen = lw_replica_frozen(replica, &left);
     lw_replica_descriptor(replica, &shard);
     for (uint32_t index = 0; index < shards->count; index++) {
         lw_replica_descriptor(shards->sorted[index]->replica, &other);
-        if (other.end.size > 0 && lw_equal(other.end, shard.start)) {
+        bool beside =
+            frozen ? other.id == left : other.end.size > 0 && lw_equal(other.end, shard.start);
+        if (beside && other.epoch.range_version < version) {
             return true;
         }
     }
     return false;
 }
 
-/* Whether whoever leads what is at the key now says that this shard has become part of it. */
-LW_YIELDS static bool is_merged(lw_shards *shards, const lw_shard_descriptor *shard) {
+/* Another node that has a shard: its leader, or any, since this shard may keep those who are to
+ * elect one from having it. 0: none. */
+static uint64_t holder_of(const lw_shards *shards, const lw_shard_descriptor *shard) {
+    uint64_t own = shards->options.node;
+    if (shard->leader != 0) {
+        return shard->leader == own ? 0 : shard->leader;
+    }
+    uint64_t first =
+        shard->replica_count == 0 ? 0 : lw_env_random_below(shards->env, shard->replica_count);
+    for (uint32_t step = 0; step < shard->replica_count; step++) {
+        uint64_t node = shard->replicas[(first + step) % shard->replica_count].node;
+        if (node != own) {
+            return node;
+        }
+    }
+    return 0;
+}
+
+/* Whether somebody who has what is at the key now says that this shard has become part of it, or of
+ * what it came off; in which version. */
+LW_YIELDS static bool is_merged(lw_shards *shards, const lw_shard_descriptor *shard,
+                                uint64_t *version) {
     lw_shard_descriptor now = {0}, told = {0};
     if (!shards->others.locate(shards->options.argument, shard->start, &now) ||
-        !shards_is_part_of(shard, &now) || now.leader == 0 || now.leader == shards->options.node) {
+        !shards_is_part_of(shard, &now)) {
         return false;
     }
-    uint64_t applied, id = now.id, node = now.leader;
+    uint64_t applied, id = now.id, node = holder_of(shards, &now);
+    if (node == 0) {
+        return false;
+    }
     lw_buffer reply = lw_buffer_in(shards->env->memory);
     bool merged = shards_describe_by(shards, node, id, &reply, &told, &applied) == LW_OK &&
                   shards_is_part_of(shard, &told);
+    *version = told.epoch.range_version;
     lw_buffer_reset(&reply);
     return merged;
 }
 
 bool shards_is_orphan(lw_shards *shards, uint64_t id) {
     lw_memory *memory = shards->env->memory;
-    const shards_member *member = shards_member_of(shards, id);
+    shards_member *member = shards_member_of(shards, id);
     lw_shard_descriptor shard;
-    if (shards->others.locate == NULL || neighbour_is_here(shards, member->replica)) {
+    uint64_t version;
+    if (shards->others.locate == NULL) {
         return false;
     }
     lw_replica_descriptor(member->replica, &shard);
     shard.start = lw_copy(memory, shard.start);
-    bool merged = is_merged(shards, &shard);
+    bool merged = is_merged(shards, &shard, &version);
     lw_free(memory, (void *)(uintptr_t)shard.start.data);
-    member = shards_member_of(shards, id);
-    return merged && member != NULL && !member->leaving &&
-           !neighbour_is_here(shards, member->replica);
+    if ((member = shards_member_of(shards, id)) == NULL || member->leaving) {
+        return false;
+    }
+    member->merged_looks = merged ? member->merged_looks + 1 : 0;
+    return merged && (member->merged_looks >= MERGED_LOOKS ||
+                      !neighbour_is_here(shards, member->replica, version));
+}
+
+void shards_send_orphan(lw_shards *shards, lw_replica *replica) {
+    lw_replica_figures figures;
+    LW_MARK(shards->env, "shards.orphan_sent_away");
+    lw_replica_figures_get(replica, &figures);
+    shards_gone(shards, replica, figures.applied_index);
 }
 
 void shards_orphaned(void *argument, lw_replica *replica) {
     lw_shards *shards = argument;
-    lw_replica_figures figures;
-    if (!neighbour_is_here(shards, replica)) {
-        LW_MARK(shards->env, "shards.orphan_sent_away");
-        lw_replica_figures_get(replica, &figures);
-        shards_gone(shards, replica, figures.applied_index);
+    if (!neighbour_is_here(shards, replica, UINT64_MAX)) {
+        shards_send_orphan(shards, replica);
     }
 }

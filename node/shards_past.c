@@ -101,7 +101,8 @@ lw_status shards_past_check(const lw_shards *shards) {
         for (const lw_map_node *node = shards->pasts.buckets[index]; node != NULL;
              node = node->next) {
             const shards_past *past = LW_MAP_ENTRY(node, shards_past, node);
-            if (past->entries && !past->gone && shards_member_of(shards, past->group) == NULL) {
+            if (past->entries && !past->gone && shards_member_of(shards, past->group) == NULL &&
+                !shards_is_headless(shards, past->group)) {
                 return lw_fail(LW_CORRUPTION,
                                "the log has entries of shard %llu, which this folder never held",
                                (unsigned long long)past->group);
@@ -109,6 +110,19 @@ lw_status shards_past_check(const lw_shards *shards) {
         }
     }
     return LW_OK;
+}
+
+void shards_past_let_go(const lw_shards *shards) {
+    for (uint32_t index = 0; index < shards->pasts.bucket_count; index++) {
+        for (const lw_map_node *node = shards->pasts.buckets[index]; node != NULL;
+             node = node->next) {
+            const shards_past *past = LW_MAP_ENTRY(node, shards_past, node);
+            if (past->gone && shards_member_of(shards, past->group) == NULL &&
+                lw_store_tree(shards->options.store, past->group) == NULL) {
+                lw_log_release(shards->log, past->group, UINT64_MAX - 1); /* but for the tombstone */
+            }
+        }
+    }
 }
 
 /* ---- going and coming back ------------------------------------------------------------------ */

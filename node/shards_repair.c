@@ -40,6 +40,7 @@ typedef struct repair {
     lw_shards *shards;
     uint64_t shard;
     uint32_t attempt;
+    uint64_t verified_ns; /* when the tree was last found to be damaged still */
 } repair;
 
 /* ---- words ---------------------------------------------------------------------------------- */
@@ -136,15 +137,18 @@ LW_YIELDS static bool goes_on(void *argument, size_t size) {
     return member_of(job) != NULL;
 }
 
-/* What was damaged may be gone: a compaction had no use for it, or another shard took it along. */
+/* What was damaged may be gone: a compaction had no use for it, or another shard took it along. But
+ * what is stuck lacks something, whatever it has. */
 LW_YIELDS static bool whole_after_all(repair *job) {
-    if (lw_store_verify_tree(job->shards->options.store, job->shard, goes_on, job) != LW_OK) {
+    shards_member *member = member_of(job);
+    if (lw_replica_stuck(member->replica) ||
+        lw_store_verify_tree(job->shards->options.store, job->shard, goes_on, job) != LW_OK) {
         return false;
     }
-    shards_member *member = member_of(job);
-    if (member != NULL) {
+    if ((member = member_of(job)) != NULL) {
         LW_MARK(job->shards->env, "shards.whole_after_all");
         member->damaged = member->nowhere_whole = false;
+        lw_replica_renew(member->replica, false);
         shards_repaired(job->shards, job->shard);
     }
     return true;
@@ -203,6 +207,18 @@ static uint64_t whom_to_ask(const repair *job, const lw_shard_descriptor *shard)
     return node == own ? 0 : node;
 }
 
+/* Whoever leads is damaged, too, and sends nothing: this one may be whole by now. Not too often, as
+ * all of the tree is read. */
+LW_YIELDS static bool needs_none(repair *job) {
+    uint64_t now_ns = lw_env_now(job->shards->env);
+    if (job->verified_ns != 0 && now_ns - job->verified_ns < NOWHERE_PAUSE_MS * NS_PER_MS) {
+        return false;
+    }
+    bool whole = whole_after_all(job);
+    job->verified_ns = lw_env_now(job->shards->env);
+    return whole;
+}
+
 LW_YIELDS static void ask_for_snapshot(repair *job) {
     lw_shard_descriptor shard;
     uint64_t leader = 0;
@@ -216,8 +232,9 @@ LW_YIELDS static void ask_for_snapshot(repair *job) {
         status = shards_look_at(job->shards, asked, job->shard, job->shards->options.node, &leader,
                                 &damaged);
     }
-    if (member_of(job) != NULL) {
-        bool comes = status == LW_OK && leader == asked && !damaged;
+    bool leads = status == LW_OK && leader == asked;
+    if (member_of(job) != NULL && !(leads && damaged && needs_none(job)) && member_of(job) != NULL) {
+        bool comes = leads && !damaged;
         shards_pause(job->shards, comes ? SNAPSHOT_MS : ASK_PAUSE_MS);
     }
 }
@@ -246,7 +263,7 @@ LW_YIELDS static void repair_main(void *argument) {
     shards_background_end(shards);
 }
 
-static void begin(lw_shards *shards, shards_member *member) {
+void shards_repair_begin(lw_shards *shards, shards_member *member) {
     member->repairing = member->damaged = true;
     shards->background_count++;
     repair *job = lw_allocate_zero(shards->env->memory, sizeof(*job));
@@ -256,8 +273,8 @@ static void begin(lw_shards *shards, shards_member *member) {
 
 void shards_repair_start(lw_shards *shards) {
     for (uint32_t index = 0; index < shards->count; index++) {
-        if (shards->sorted[index]->damaged) {
-            begin(shards, shards->sorted[index]);
+        if (shards->sorted[index]->damaged && !shards->sorted[index]->repairing) {
+            shards_repair_begin(shards, shards->sorted[index]);
         }
     }
 }
@@ -275,7 +292,7 @@ bool shards_damaged(void *argument, lw_replica *replica) {
     if (!member->repairing) {
         LW_MARK(shards->env, "shards.damage_found");
         shards_say(shards, LW_LEVEL_ERROR, "damaged", shard.id, "%s", reason.text);
-        begin(shards, member);
+        shards_repair_begin(shards, member);
     }
     return !member->nowhere_whole;
 }
@@ -287,6 +304,9 @@ void shards_repaired(lw_shards *shards, uint64_t shard) {
 
 const char *lw_shards_condition(const lw_shards *shards, uint64_t shard) {
     const shards_member *member = shards_member_of(shards, shard);
+    if (shards_is_headless(shards, shard)) {
+        return "damaged";
+    }
     if (member == NULL || member->replica == NULL) {
         return "gone";
     }

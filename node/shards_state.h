@@ -10,6 +10,7 @@
  *   shards_beneath.c  what is here of the keys of a snapshot
  *   shards_merge.c  what merging asks of more than one replica
  *   shards_repair.c  replicas that are damaged
+ *   shards_headless.c  ... so that this node does not know what they are
  *   shards_judge.c  those that differ from the others
  *
  * Of a replica that was removed a STATE record stays in the log, under its group, as payload
@@ -44,6 +45,7 @@ typedef struct shards_member {
     uint64_t idle_ms;         /* since when it is small and has little to do; 0: it is not */
     bool absorbed;            /* ... as it has become part of another one, or is about to */
     uint64_t beneath;         /* ... of this one, by a snapshot of that; its tree goes with it */
+    uint32_t merged_looks;    /* that found, one after the other, that it is part of another one */
     bool lacks_part;          /* a shard that is to become part of it is not here as it has to be */
     bool anew; /* it takes the place of one that was thrown away, and waits for a snapshot */
 } shards_member;
@@ -60,6 +62,12 @@ typedef struct shards_past {
     uint64_t index; /* of the entry that did it, or a later one */
     uint64_t into;  /* it became part of this shard, and its tree is not to be dropped; 0: no */
 } shards_past;
+
+/* A tree that does not say any more what it is. */
+typedef struct shards_headless {
+    uint64_t shard;
+    bool given_up; /* its log is of no use either: nothing may be made in its place */
+} shards_headless;
 
 struct lw_shards {
     lw_shards_options options;
@@ -79,6 +87,8 @@ struct lw_shards {
     shards_member **sorted; /* by start key, once started */
     uint32_t count, capacity;
     lw_map pasts;
+    shards_headless *headless;
+    uint32_t headless_count;
     uint64_t introducing[SHARDS_INTRODUCTIONS]; /* groups; 0: none */
     uint32_t background_count;                  /* fibers of its own */
     lw_queue idle;                              /* woken when the last one ended */
@@ -144,6 +154,7 @@ LW_MUST_USE LW_YIELDS lw_status shards_bury_merged(lw_shards *shards, const lw_r
                                                    uint64_t into);
 /* Whether a replica here has become part of another shard, and this node will not hear of it. */
 LW_YIELDS bool shards_is_orphan(lw_shards *shards, uint64_t id);
+void shards_send_orphan(lw_shards *shards, lw_replica *replica);
 
 /* ---- shards_beneath.c ----------------------------------------------------------------------- */
 
@@ -211,8 +222,9 @@ void shards_grown(lw_shards *shards, uint64_t shard);
 
 /* Of lw_replica_options: damaged. */
 bool shards_damaged(void *shards, lw_replica *replica);
-/* Has the damaged replicas of before the start repaired. */
+/* Has the damaged replicas of before the start repaired; or one. */
 void shards_repair_start(lw_shards *shards);
+void shards_repair_begin(lw_shards *shards, shards_member *member);
 /* The replica, or the one that takes its place, has its snapshot. */
 void shards_repaired(lw_shards *shards, uint64_t shard);
 /* A line of the log, and an event. */
@@ -223,6 +235,19 @@ bool shards_run(const lw_shards *shards);
 bool shards_votes(const lw_shard_replica *replica);
 /* Until then, or until the shards close or die. */
 LW_YIELDS void shards_pause(lw_shards *shards, uint64_t pause_ms);
+
+/* ---- shards_headless.c ---------------------------------------------------------------------- */
+
+/* Whether what is damaged here may come from elsewhere. */
+bool shards_has_others(const lw_shards *shards);
+/* A replica could not be opened, as the tree is damaged: the failure is in the error slot. LW_OK:
+ * it is left out for now. */
+LW_MUST_USE lw_status shards_behead(lw_shards *shards, uint64_t shard);
+bool shards_is_headless(const lw_shards *shards, uint64_t shard);
+/* After replay, and after merges were finished: those that were removed are dropped. */
+LW_MUST_USE LW_YIELDS lw_status shards_finish_headless(lw_shards *shards, lw_log *log);
+/* Asks others for what they know of them, in a fiber. */
+void shards_headless_start(lw_shards *shards);
 
 /* ---- shards_judge.c ------------------------------------------------------------------------- */
 
@@ -242,6 +267,9 @@ shards_past *shards_past_of(const lw_shards *shards, uint64_t group);
 bool shards_past_replay(lw_shards *shards, const lw_log_record *record);
 /* LW_CORRUPTION if the log has entries of a shard that was never removed, and has no tree. */
 LW_MUST_USE lw_status shards_past_check(const lw_shards *shards);
+/* Once removals and merges that a crash interrupted are finished: the log keeps nothing of those
+ * that are gone, which it still had, but that they are. */
+void shards_past_let_go(const lw_shards *shards);
 /* Makes durable that the shard was removed here: its group, term, epoch and index. */
 LW_MUST_USE LW_YIELDS lw_status shards_past_bury(lw_shards *shards, const shards_past *gone);
 /* A group of this id begins here: it takes over what is known of its terms and votes. */

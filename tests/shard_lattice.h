@@ -34,7 +34,8 @@ typedef struct lattice_node {
     lw_gc *gc;
     uint32_t life; /* how often it was booted */
     bool bootstrap, open, done, died;
-    lw_halted halted; /* as it is booted */
+    bool alone;       /* as it is booted */
+    lw_halted halted; /* the same */
     lw_status opened;
 } lattice_node;
 
@@ -428,6 +429,7 @@ static inline lw_status lattice_open_parts(lattice_node *node) {
                                  .store = node->store,
                                  .node = node->id,
                                  .bootstrap = node->bootstrap,
+                                 .alone = node->alone,
                                  .halted = node->halted,
                                  .others = &others,
                                  .gc = node->gc,

@@ -102,6 +102,24 @@ static void a_merge_happens_on_all_nodes(void **state) {
     lattice_hold(a_merge_happens_on_all_nodes_story, NULL);
 }
 
+/* A crash while the log still has entries of what became part of another: they hold nothing. */
+static void the_log_lets_go_of_what_was_merged_story(lattice *in) {
+    make_two(in);
+    uint64_t right = id_at(in, "z"), first = 0, last = 0;
+    merge(in);
+    check_all(in);
+    for (uint64_t id = 1; id <= 3; id++) {
+        lattice_crash(in, id);
+        lattice_boot(in, id);
+        expect(in, lw_log_span(in->nodes[id].log, right, &first, &last), "the log has entries");
+        expect(in, first > last, "and keeps none");
+    }
+}
+static void the_log_lets_go_of_what_was_merged(void **state) {
+    (void)state;
+    lattice_hold(the_log_lets_go_of_what_was_merged_story, NULL);
+}
+
 static void both_come_to_be_led_by_one_node_story(lattice *in) {
     make_two(in);
     transfer(in, "z", next_of(lattice_leader(in, lw_text("a"))));
@@ -373,6 +391,7 @@ static void a_snapshot_from_behind_a_merge(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_merge_happens_on_all_nodes),
+        cmocka_unit_test(the_log_lets_go_of_what_was_merged),
         cmocka_unit_test(both_come_to_be_led_by_one_node),
         cmocka_unit_test(shards_apart_are_not_merged),
         cmocka_unit_test(who_is_away_holds_a_merge_up),

@@ -302,6 +302,140 @@ static void where_nobody_is_whole_readers_are_told(void **state) {
     lattice_hold(where_nobody_is_whole_readers_are_told_story, NULL);
 }
 
+/* What had rotted is gone, here by rotting back: a compaction has no use for all that there is. */
+static void who_is_whole_after_all_says_so_story(lattice *in) {
+    lattice_make(in, pair_shard, 1);
+    write_some(in, 0, KEYS, "old");
+    uint64_t leader = lattice_leader(in, lw_text(""));
+    damage_both(in, leader, 3 - leader);
+    find_both(in, leader, 3 - leader);
+    until_marked(in, "shards.nowhere_whole", 1);
+    flip(in, 3 - leader);
+    write_some(in, KEYS, 10, "new");
+    until_marked(in, "shards.whole_after_all", 1);
+    until_marked(in, "shards.repaired", 2);
+    reads_all(in, 0, KEYS, "old");
+    reads_all(in, KEYS, 10, "new");
+    lattice_pass_ms(in, 2000);
+    lattice_same_everywhere(in);
+}
+static void who_is_whole_after_all_says_so(void **state) {
+    (void)state;
+    lattice_hold(who_is_whole_after_all_says_so_story, NULL);
+}
+
+/* ---- where the descriptor stands ------------------------------------------------------------- */
+
+/* Something in every block of every table of a node. */
+static void rot_all(lattice *in, uint64_t id) {
+    lw_disk *disk = lw_host_disk(in->nodes[id].host);
+    lw_buffer paths = lw_buffer_in(in->memory);
+    lw_disk_paths(disk, LW_DISK_VOLATILE, &paths);
+    for (size_t at = 0; at < paths.size; at += strlen((const char *)paths.data + at) + 1) {
+        const char *path = (const char *)paths.data + at;
+        lw_buffer bytes = lw_buffer_in(in->memory);
+        if (strstr(path, "/sst/") != NULL) {
+            (void)lw_disk_contents(disk, LW_DISK_VOLATILE, path, &bytes);
+        }
+        for (uint64_t offset = 10; offset < bytes.size; offset += 100) {
+            lw_disk_flip(disk, path, 8 * offset);
+        }
+    }
+}
+
+/* It goes down with all of it flushed but a few entries, which only its log has. */
+static void behead(lattice *in, uint64_t id) {
+    rot_all(in, id);
+    lattice_crash(in, id);
+}
+
+static void a_node_whose_table_does_not_say_what_it_is_comes_back_story(lattice *in) {
+    uint64_t damaged;
+    make_damaged_follower(in, &damaged);
+    write_some(in, KEYS, 5, "new");
+    lattice_pass_ms(in, 1000);
+    behead(in, damaged);
+    lattice_boot(in, damaged);
+    until_marked(in, "shards.head_told", 1);
+    until_marked(in, "shards.repaired", 1);
+    lattice_pass_ms(in, 2000);
+    lattice_same_everywhere(in);
+    expect(in, marked(in, "shards.replica_waits") == 0, "its log goes on");
+    lattice_crash(in, lattice_leader(in, lw_text("")));
+    reads_all(in, 0, KEYS, "old");
+    reads_all(in, KEYS, 5, "new");
+}
+static void a_node_whose_table_does_not_say_what_it_is_comes_back(void **state) {
+    (void)state;
+    lattice_hold(a_node_whose_table_does_not_say_what_it_is_comes_back_story, NULL);
+}
+
+/* The third knows of nothing that the leader and the damaged one have acknowledged. */
+static void what_it_acknowledged_counts_before_it_has_a_tree_story(lattice *in) {
+    uint64_t damaged;
+    make_damaged_follower(in, &damaged);
+    uint64_t leader = lattice_leader(in, lw_text("")), third = 6 - leader - damaged;
+    in->cut[leader][third] = in->cut[third][leader] = true;
+    write_some(in, 0, 1, "new");
+    lattice_pass_ms(in, 200);
+    behead(in, damaged);
+    lattice_crash(in, leader);
+    in->cut[leader][third] = in->cut[third][leader] = false;
+    lattice_boot(in, damaged);
+    until_marked(in, "shards.head_told", 1);
+    reads_all(in, 0, 1, "new"); /* the third leads, once it has heard of it */
+    until_marked(in, "shards.repaired", 1);
+    lattice_boot(in, leader);
+    lattice_pass_ms(in, 3000);
+    lattice_same_everywhere(in);
+}
+static void what_it_acknowledged_counts_before_it_has_a_tree(void **state) {
+    (void)state;
+    lattice_hold(what_it_acknowledged_counts_before_it_has_a_tree_story, NULL);
+}
+
+static void two_that_do_not_know_what_they_are_come_back_story(lattice *in) {
+    lattice_make(in, one_shard, 1);
+    write_some(in, 0, KEYS, "old");
+    uint64_t leader = lattice_leader(in, lw_text("")), one = next_of(leader), other = next_of(one);
+    lattice_pass_ms(in, 1000);
+    lattice_run(&in->nodes[one], flush_main);
+    lattice_run(&in->nodes[other], flush_main);
+    write_some(in, 0, 10, "new");
+    behead(in, one);
+    behead(in, other);
+    lattice_boot(in, one);
+    lattice_boot(in, other);
+    until_marked(in, "shards.head_told", 2);
+    write_some(in, 10, 10, "new"); /* with their votes */
+    until_marked(in, "shards.repaired", 2);
+    lattice_pass_ms(in, 2000);
+    lattice_same_everywhere(in);
+    lattice_crash(in, leader);
+    reads_all(in, 0, 20, "new");
+    reads_all(in, 20, KEYS - 20, "old");
+}
+static void two_that_do_not_know_what_they_are_come_back(void **state) {
+    (void)state;
+    lattice_hold(two_that_do_not_know_what_they_are_come_back_story, NULL);
+}
+
+static void a_lone_node_refuses_in_words_story(lattice *in) {
+    lattice_make(in, lone_shard, 1);
+    write_some(in, 0, KEYS, "old");
+    lattice_run(&in->nodes[1], flush_main);
+    behead(in, 1);
+    in->nodes[1].alone = true;
+    lattice_boot(in, 1);
+    bool refuses = strstr(in->failure, "data/sst/") != NULL;
+    in->failure[0] = 0;
+    expect(in, refuses && in->nodes[1].opened == LW_CORRUPTION, "it says which file is damaged");
+}
+static void a_lone_node_refuses_in_words(void **state) {
+    (void)state;
+    lattice_hold(a_lone_node_refuses_in_words_story, NULL);
+}
+
 /* ---- alone ----------------------------------------------------------------------------------- */
 
 static void a_lone_voter_tells_of_damage_story(lattice *in) {
@@ -516,6 +650,11 @@ int main(void) {
         cmocka_unit_test(two_followers_damaged_at_once_come_anew),
         cmocka_unit_test(a_leader_and_a_follower_damaged_at_once_come_anew),
         cmocka_unit_test(where_nobody_is_whole_readers_are_told),
+        cmocka_unit_test(who_is_whole_after_all_says_so),
+        cmocka_unit_test(a_node_whose_table_does_not_say_what_it_is_comes_back),
+        cmocka_unit_test(what_it_acknowledged_counts_before_it_has_a_tree),
+        cmocka_unit_test(two_that_do_not_know_what_they_are_come_back),
+        cmocka_unit_test(a_lone_node_refuses_in_words),
         cmocka_unit_test(a_lone_voter_tells_of_damage),
         cmocka_unit_test(a_crash_at_any_time_loses_nothing),
         cmocka_unit_test(damage_that_goes_around_loses_nothing),

@@ -439,6 +439,30 @@ static void one_voter_takes_the_place_of_another_story(lattice *in) {
     expect(in, lw_shards_count(in->nodes[1].shards) == 0, "who left has nothing any more");
     expect_text(in, lattice_read(in, "a"), "3", "and all is there");
 }
+/* All that it knew of are gone, too, when it comes back. */
+static void who_was_removed_while_away_hears_of_it_story(lattice *in) {
+    lattice_bootstrap(in);
+    lattice_write(in, "a", "1");
+    expect(in, change(in, "a", &(lw_change_replicas_request){.learner = 2}) == LW_OK, "it learns");
+    lattice_pass_ms(in, 1000);
+    expect(in, lw_shards_count(in->nodes[2].shards) == 1, "it has the shard");
+    in->cut[1][2] = in->cut[2][1] = true;
+    expect(in, change(in, "a", &(lw_change_replicas_request){.leaves = 2}) == LW_OK, "it is out");
+    add(in, "a", 3);
+    transfer(in, "a", 3);
+    expect(in, change(in, "a", &(lw_change_replicas_request){.leaves = 1, .fewer = true}) == LW_OK,
+           "and so is the first");
+    lattice_pass_ms(in, 3000);
+    in->cut[1][2] = in->cut[2][1] = false;
+    lattice_pass_ms(in, 25000);
+    expect(in, lw_shards_count(in->nodes[2].shards) == 0, "who was away has nothing any more");
+    expect_text(in, lattice_read(in, "a"), "1", "and all is there");
+}
+static void who_was_removed_while_away_hears_of_it(void **state) {
+    (void)state;
+    lattice_hold(who_was_removed_while_away_hears_of_it_story, NULL);
+}
+
 static void one_voter_takes_the_place_of_another(void **state) {
     (void)state;
     lattice_hold(one_voter_takes_the_place_of_another_story, NULL);
@@ -741,6 +765,7 @@ int main(void) {
         cmocka_unit_test(a_lone_shard_spreads),
         cmocka_unit_test(voters_do_not_become_fewer_by_mistake),
         cmocka_unit_test(one_voter_takes_the_place_of_another),
+        cmocka_unit_test(who_was_removed_while_away_hears_of_it),
         cmocka_unit_test(who_was_removed_is_not_called_back),
         cmocka_unit_test(a_half_waits_for_the_split),
         cmocka_unit_test(a_crash_while_a_replica_comes_or_goes),
