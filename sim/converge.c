@@ -217,7 +217,7 @@ void lw_sim_forget_rots(lw_sim_trial *it, uint32_t place) {
 static bool nothing_rots(const look *at) {
     for (uint32_t place = 0; place < at->run->node_count; place++) {
         if (lw_sim_rots(at->run, place)) {
-            return no(at, "a table is still damaged on %s", at->run->nodes[place].name);
+            return no(at, "a file is still damaged on %s", at->run->nodes[place].name);
         }
     }
     return true;

@@ -148,8 +148,8 @@ LW_YIELDS static bool settle_node(operator_fiber *self, lw_sim_member *node) {
     return !node->drained;
 }
 
-/* Whether the lattice's key was changed without a node, so that none of the others knows it: then
- * its log says what to do. */
+/* Whether the lattice's key was changed without a node, so that none of those who use a later one
+ * knows its key: then its log says what to do. It may have taken in others since. */
 static bool is_left_behind(const lw_sim_trial *it, const lw_sim_member *node) {
     const lw_node *serving = lw_sim_serving(node);
     if (serving == NULL || node->out) {
@@ -159,13 +159,13 @@ static bool is_left_behind(const lw_sim_trial *it, const lw_sim_member *node) {
     bool later = false;
     for (uint32_t index = 0; index < it->node_count; index++) {
         const lw_node *other = lw_sim_serving(&it->nodes[index]);
-        if (other == NULL || other == serving) {
+        if (other == NULL || lw_node_key_epoch(other) <= epoch) {
             continue;
         }
         if (lw_node_has_key(other, epoch)) {
             return false;
         }
-        later = later || lw_node_key_epoch(other) > epoch;
+        later = true;
     }
     return later;
 }

@@ -167,6 +167,9 @@ enum { LW_SIM_WHY_SIZE = 200 };
 bool lw_sim_converged(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]);
 /* Whether a file in which a bit has rotted is still there, on a node. */
 bool lw_sim_rots(const lw_sim_trial *it, uint32_t place);
+/* Whether no node is left that is whole and has all of what the others' logs do not have any more:
+ * who was spared may have fallen behind since. Nobody promises anything then. */
+bool lw_sim_rots_everywhere(const lw_sim_trial *it);
 /* The node has another disk. */
 void lw_sim_forget_rots(lw_sim_trial *it, uint32_t place);
 /* Begins to read all replicas, in fibers of their nodes; and judges what was read. */
@@ -212,6 +215,8 @@ void lw_sim_mend_network(void *run);
 
 /* Draws what goes wrong in this run, and lets it. */
 void lw_sim_begin_trouble(lw_sim_trial *it);
+/* Lets bits rot in stored files, and comes again (sim/rot.c). */
+void lw_sim_rot_something(void *run);
 /* Mends everything; nothing strikes from now on. */
 void lw_sim_end_trouble(lw_sim_trial *it);
 /* In some runs leaders of shards are cut off from the other voters of these alone. */

@@ -93,8 +93,8 @@ const lw_scenario lw_scenarios[] = {
      .storm = true},
     {.name = "lattice-calm", .text = "three nodes, and nothing goes wrong", .node_count = 3},
     {.name = "lattice-rot",
-     .text = "three nodes: bits rot in their tables, also where nobody reads, and all of it is "
-             "mended",
+     .text = "three nodes: bits rot in their tables and logs, also where nobody reads, and all of "
+             "it is mended",
      .node_count = 3,
      .faults = {NETWORK_FAULTS, CLOCK_FAULTS, [LW_FAULT_STALE_SECTOR] = true},
      .crash_every_ms = 5000,
@@ -259,6 +259,7 @@ static void judge_resumption(lw_sim_trial *it) {
     bool late = it->result->resumed_ms == 0
                     ? it->result->lively_ms > peace_until_healed_ms + RESUME_MS
                     : it->result->resumed_ms > peace_until_healed_ms + RESUME_MS;
+    it->damaged = it->damaged || (late && lw_sim_rots_everywhere(it));
     if (late && !it->damaged && it->user == NULL) {
         char text[100];
         (void)snprintf(text, sizeof(text),
@@ -292,6 +293,7 @@ static void check_liveness(lw_sim_trial *it) {
         }
     }
     judge_resumption(it);
+    it->damaged = it->damaged || (!all && lw_sim_rots_everywhere(it));
     if (!all && !it->damaged && it->user != NULL) {
         lw_user_blame(it, "liveness: a client did not get on within a minute after the faults");
     } else if (!all && !it->damaged) {
@@ -344,6 +346,7 @@ static void check_convergence(lw_sim_trial *it) {
         }
         (void)run_for(it, 20);
     }
+    it->damaged = it->damaged || (likeness != LW_SIM_ALIKE && lw_sim_rots_everywhere(it));
     if (it->damaged || likeness == LW_SIM_ALIKE) {
         return;
     }

@@ -11,6 +11,8 @@ enum {
     WRITE_NS = 200000, /* that a durable write takes */
     WRITES_MAX = 4,    /* until power is lost under one */
     YEARS_MAX = 10,    /* that a wall clock is off */
+    STOPPED_PART = 2,  /* of the time some node may be stopped, */
+    STOPPED_MS = 1000, /* and so long besides */
 };
 
 static const uint64_t timeouts_ms[] = {50, 100, 100, 200, 400, 1000};
@@ -46,9 +48,33 @@ static void lose_power(lw_sim_occasion *now, lw_sim_member *node, lw_fault fault
     }
 }
 
+/* Counts the time in which some node is stopped, up to the end of the stops that are under way. */
+static void count_stops(lw_sim_trial *it) {
+    lw_sim_storm *storm = &it->storm;
+    uint64_t now_ns = lw_world_now(it->world);
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        uint64_t until_ns = lw_host_paused_until(it->nodes[index].host);
+        uint64_t from_ns = storm->counted_ns > now_ns ? storm->counted_ns : now_ns;
+        if (until_ns > from_ns) {
+            storm->stopped_ns += until_ns - from_ns;
+            storm->counted_ns = until_ns;
+        }
+    }
+}
+
+/* Nodes could stop one after the other so that no majority ever runs for long: nobody promises to
+ * get on there. So there are times without. */
+static bool may_stop(lw_sim_trial *it, uint64_t duration_ms) {
+    count_stops(it);
+    uint64_t passed_ns = lw_world_now(it->world) - it->storm.begun_ns;
+    uint64_t most_ns = passed_ns / STOPPED_PART + STOPPED_MS * LW_SIM_NS_PER_MS;
+    return it->storm.stopped_ns + duration_ms * LW_SIM_NS_PER_MS <= most_ns;
+}
+
 static void pause_node(lw_sim_occasion *now, const lw_sim_member *node, lw_fault fault) {
     uint64_t duration_ms = draw_duration_ms(now);
-    if (lw_sim_strikes(now, fault, "%s stops for %u ms", node->name, (unsigned)duration_ms)) {
+    if (may_stop(now->of, duration_ms) &&
+        lw_sim_strikes(now, fault, "%s stops for %u ms", node->name, (unsigned)duration_ms)) {
         lw_host_pause(node->host, duration_ms * LW_SIM_NS_PER_MS);
     }
 }
@@ -169,8 +195,9 @@ static void await_a_place(void *argument) {
         awaited.name = votes ? "group.votes" : LW_PLACE_DURABLE_WRITE;
         awaited.delay_ns = delay_ns;
         awaited.count = few;
-    } else if (stops && lw_sim_strikes(&now, LW_FAULT_STOPPED, "%s for %u ms", node->name,
-                                       (unsigned)stop_ms)) {
+    } else if (stops && may_stop(it, stop_ms) &&
+               lw_sim_strikes(&now, LW_FAULT_STOPPED, "%s for %u ms", node->name,
+                              (unsigned)stop_ms)) {
         awaited.stop_ns = stop_ms * LW_SIM_NS_PER_MS;
     }
     ambush *self = lw_arena_allocate(&it->storm_memory, sizeof(*self));
@@ -237,6 +264,7 @@ static void draw_ways(lw_sim_storm *storm, lw_chance *chance) {
 void lw_sim_storm_begin(lw_sim_trial *it, lw_chance *chance) {
     lw_sim_storm *storm = &it->storm;
     bool awaits = lw_chance_percent(chance, 80), hunts = lw_chance_percent(chance, 75);
+    storm->begun_ns = lw_world_now(it->world);
     draw_ways(storm, chance);
     if (lw_chance_percent(chance, 60)) {
         it->operate_every_ms = 0;

@@ -11,6 +11,9 @@
  * in one direction or both, or gets links on which everything takes up to seconds
  *   years      the wall clock of one node is years off at every start
  *
+ * Stops leave room: about half of the time no node is stopped. Else each could stop as soon as
+ * another one goes on, and nobody could come to agree with anybody for as long as that lasts.
+ *
  * All of it is scenario code, outside of fibers. */
 #ifndef LW_SIM_STORM_H
 #define LW_SIM_STORM_H
@@ -29,6 +32,8 @@ typedef struct lw_sim_storm {
     uint32_t stop_percent, write_percent;   /* of the places: it stops there; it loses power while
                                                a durable write is under way */
     uint32_t disk_factor;                   /* as in lw_host_slow_disk */
+    uint64_t begun_ns, stopped_ns; /* since when it is on; in how much of that a node was stopped, */
+    uint64_t counted_ns;           /* up to then */
 } lw_sim_storm;
 
 /* Draws how many nodes there are. */

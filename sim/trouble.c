@@ -332,61 +332,6 @@ static void lose_disk(void *argument) {
     lw_sim_replace_disk(node);
 }
 
-/* A table of a node; none: a path of no size. */
-static void draw_table(lw_sim_occasion *now, const lw_sim_member *node, char path[LW_PATH_SIZE],
-                       uint64_t *size) {
-    lw_disk *disk = lw_host_disk(node->host);
-    lw_buffer paths = lw_buffer_in(now->of->memory), contents = paths;
-    lw_disk_paths(disk, LW_DISK_VOLATILE, &paths);
-    uint64_t seen = 0;
-    path[0] = 0;
-    for (size_t at = 0; at < paths.size; at += strlen((const char *)paths.data + at) + 1) {
-        const char *one = (const char *)paths.data + at;
-        if (strncmp(one, "data/sst/", strlen("data/sst/")) == 0 && below(now, ++seen) == 0) {
-            (void)snprintf(path, LW_PATH_SIZE, "%s", one);
-        }
-    }
-    bool there = path[0] != 0 && lw_disk_contents(disk, LW_DISK_VOLATILE, path, &contents);
-    *size = there ? contents.size : 0;
-    lw_buffer_reset(&paths);
-    lw_buffer_reset(&contents);
-}
-
-static void rot_table(lw_sim_occasion *now, const lw_sim_member *node) {
-    lw_sim_trial *it = now->of;
-    lw_sim_rot *rot = &it->rots[it->rot_count];
-    uint64_t size = 0;
-    draw_table(now, node, rot->path, &size);
-    uint64_t bit = below(now, 8 * size + 1);
-    if (size == 0 || bit == 8 * size ||
-        !lw_sim_strikes(now, LW_FAULT_ROT, "%s: %s", node->name, rot->path)) {
-        return;
-    }
-    lw_disk_flip(lw_host_disk(node->host), rot->path, bit);
-    rot->place = (uint32_t)(node - it->nodes);
-    it->rot_count++;
-}
-
-/* Of one node, or of two, as long as all shards can do without either, and a third has nothing that
- * has rotted: somebody has to be whole. */
-static void rot_something(void *argument) {
-    lw_sim_trial *it = argument;
-    if (!it->troubled) {
-        return;
-    }
-    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_ROTS);
-    lw_sim_strike_after(&now, it->options->scenario->rot_every_ms, rot_something);
-    bool both = percent(&now, 40);
-    uint32_t whole = (uint32_t)below(&now, it->node_count);
-    bool spared = !lw_sim_rots(it, whole) && lw_sim_watch_has_all(it, whole);
-    for (uint32_t step = 1; step <= (both ? 2 : 1) && spared; step++) {
-        uint32_t place = (whole + step) % it->node_count;
-        if (it->rot_count < LW_SIM_ROTS_MAX && lw_sim_watch_dispensable(it, place)) {
-            rot_table(&now, &it->nodes[place]);
-        }
-    }
-}
-
 /* A file of the log that is in use or was; none: a path of no size. */
 static void draw_log_file(lw_sim_occasion *now, char path[LW_PATH_SIZE]) {
     lw_sim_trial *it = now->of;
@@ -506,7 +451,7 @@ void lw_sim_begin_trouble(lw_sim_trial *it) {
         lw_sim_strike_after(&begin, LW_SIM_SAFETY_MS / 2, lose_disk);
     }
     if (scenario->rot_every_ms != 0) {
-        lw_sim_strike_after(&begin, scenario->rot_every_ms, rot_something);
+        lw_sim_strike_after(&begin, scenario->rot_every_ms, lw_sim_rot_something);
     }
     if (scenario->crash_every_ms != 0 && slow) {
         slow_disk(&begin);

@@ -180,6 +180,11 @@ static void judge_entries(const sight *it) {
 
 /* ---- who leads ------------------------------------------------------------------------------ */
 
+/* Who has nobody else to tell leads at once, and serves once the log has it. */
+static bool promises(const sight *it) {
+    return !lw_group_alone(lw_replica_group(it->replica)) || lw_replica_leads(it->replica);
+}
+
 static void judge_leader(const sight *it) {
     lw_sim_shard_past *shard = it->shard;
     const lw_group_figures *now = &it->figures;
@@ -194,7 +199,9 @@ static void judge_leader(const sight *it) {
         shard->term = now->term;
         shard->leader = it->node;
     }
-    it->past->led = now->term;
+    if (promises(it)) {
+        it->past->led = now->term;
+    }
     if (lw_replica_leads(it->replica) && now->term > shard->committed_term &&
         now->last_index < shard->committed) {
         BROKEN(it, "leader completeness",
@@ -203,8 +210,10 @@ static void judge_leader(const sight *it) {
                now->term, now->last_index, shard->committed, shard->committed_term);
     }
     judge_lease(it);
-    it->past->voted_term = now->term;
-    it->past->voted_for = it->node;
+    if (promises(it)) {
+        it->past->voted_term = now->term;
+        it->past->voted_for = it->node;
+    }
 }
 
 /* What it counts on from others: votes while it stands, entries while it leads. */
@@ -321,11 +330,17 @@ static void judge_ranges(lw_sim_trial *run, uint32_t place, const lw_shards *sha
     }
 }
 
+/* Whether it holds nothing of the shard, not even what it cannot read. */
+static bool is_absent(const lw_shards *shards, uint64_t shard) {
+    return lw_shards_find(shards, shard) == NULL &&
+           strcmp(lw_shards_condition(shards, shard), "damaged") != 0;
+}
+
 /* What it holds no more it owes no more. */
 static void drop_absent(lw_sim_trial *run, uint32_t place, const lw_shards *shards) {
     for (uint32_t index = 0; index < run->watch.shard_count; index++) {
         lw_sim_shard_past *shard = &run->watch.shards[index];
-        if (shard->replicas[place].boot != 0 && lw_shards_find(shards, shard->shard) == NULL) {
+        if (shard->replicas[place].boot != 0 && is_absent(shards, shard->shard)) {
             shard->replicas[place] = (lw_sim_replica_past){0};
         }
     }
