@@ -150,7 +150,7 @@ void lw_sim_rot_something(void *argument) {
 /* ---- too much ----------------------------------------------------------------------------------
  */
 
-/* Whether a node has to get a snapshot from one whose files have rotted. */
+/* Whether a node lacks what only somebody has whose files have rotted. */
 static bool needs_what_rots(const lw_sim_trial *it, uint64_t id) {
     for (uint32_t place = 0; place < it->node_count; place++) {
         const lw_shards *shards = lw_sim_shards_of(&it->nodes[place]);
@@ -158,7 +158,7 @@ static bool needs_what_rots(const lw_sim_trial *it, uint64_t id) {
             lw_group_figures led;
             lw_replica_group_figures(lw_shards_at(shards, index), &led);
             for (uint32_t peer = 0; led.leading && peer < led.peer_count; peer++) {
-                if (led.peers[peer].node == id && led.peers[peer].in_snapshot &&
+                if (led.peers[peer].node == id && led.peers[peer].match < led.committed_index &&
                     lw_sim_rots(it, place)) {
                     return true;
                 }
