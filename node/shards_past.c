@@ -119,7 +119,8 @@ void shards_past_let_go(const lw_shards *shards) {
             const shards_past *past = LW_MAP_ENTRY(node, shards_past, node);
             if (past->gone && shards_member_of(shards, past->group) == NULL &&
                 lw_store_tree(shards->options.store, past->group) == NULL) {
-                lw_log_release(shards->log, past->group, UINT64_MAX - 1); /* but for the tombstone */
+                lw_log_release(shards->log, past->group,
+                               UINT64_MAX - 1); /* but for the tombstone */
             }
         }
     }

@@ -233,7 +233,8 @@ LW_YIELDS static void ask_for_snapshot(repair *job) {
                                 &damaged);
     }
     bool leads = status == LW_OK && leader == asked;
-    if (member_of(job) != NULL && !(leads && damaged && needs_none(job)) && member_of(job) != NULL) {
+    if (member_of(job) != NULL && !(leads && damaged && needs_none(job)) &&
+        member_of(job) != NULL) {
         bool comes = leads && !damaged;
         shards_pause(job->shards, comes ? SNAPSHOT_MS : ASK_PAUSE_MS);
     }

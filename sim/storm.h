@@ -32,8 +32,9 @@ typedef struct lw_sim_storm {
     uint32_t stop_percent, write_percent;   /* of the places: it stops there; it loses power while
                                                a durable write is under way */
     uint32_t disk_factor;                   /* as in lw_host_slow_disk */
-    uint64_t begun_ns, stopped_ns; /* since when it is on; in how much of that a node was stopped, */
-    uint64_t counted_ns;           /* up to then */
+    uint64_t begun_ns,
+        stopped_ns;      /* since when it is on; in how much of that a node was stopped, */
+    uint64_t counted_ns; /* up to then */
 } lw_sim_storm;
 
 /* Draws how many nodes there are. */
