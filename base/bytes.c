@@ -487,6 +487,7 @@ struct lw_arena_block {
     struct lw_arena_block *next;
     size_t room; /* bytes for pieces; 0 for a piece that stands alone */
     size_t used;
+    size_t size; /* of all of it */
     _Alignas(ALIGNMENT) uint8_t pieces[];
 };
 
@@ -495,7 +496,8 @@ static struct lw_arena_block *arena_block_open(lw_arena *arena, size_t room) {
     struct lw_arena_block *added = lw_allocate(arena->memory, sizeof(*added) + room);
     added->used = 0;
     added->room = room;
-    arena->reserved += sizeof(*added) + room;
+    added->size = sizeof(*added) + room;
+    arena->reserved += added->size;
     POISON(added->pieces, room);
     return added;
 }
@@ -579,12 +581,18 @@ size_t lw_arena_spare(const lw_arena *arena) {
     return arena->blocks == NULL ? 0 : arena->blocks->room - arena->blocks->used;
 }
 
-void lw_arena_reset(lw_arena *arena) {
-    struct lw_arena_block *freed = arena->blocks;
-    while (freed != NULL) {
-        struct lw_arena_block *next = freed->next;
+bool lw_arena_reduce(lw_arena *arena, size_t size) {
+    size_t wanted = arena->reserved > size ? arena->reserved - size : 0;
+    while (arena->blocks != NULL && arena->reserved > wanted) {
+        struct lw_arena_block *freed = arena->blocks;
+        arena->blocks = freed->next;
+        arena->reserved -= freed->size;
         lw_free(arena->memory, freed);
-        freed = next;
     }
+    return arena->blocks != NULL;
+}
+
+void lw_arena_reset(lw_arena *arena) {
+    (void)lw_arena_reduce(arena, SIZE_MAX);
     *arena = lw_arena_in(arena->memory);
 }

@@ -187,6 +187,9 @@ static inline lw_arena lw_arena_in(lw_memory *memory) {
 }
 /* Frees every piece. The arena can be used again. */
 void lw_arena_reset(lw_arena *arena);
+/* Frees some of its blocks, of at least `size` bytes together; none may be used any more. False if
+ * none is left. */
+bool lw_arena_reduce(lw_arena *arena, size_t size);
 /* Aligned to 16 bytes, uninitialised. Blocks double from 1 KiB to 64 KiB; a piece above 16 KiB
  * stands alone. */
 void *lw_arena_allocate(lw_arena *arena, size_t size) __attribute__((malloc, returns_nonnull));

@@ -134,6 +134,14 @@ void lw_memtable_close(lw_memtable *memtable) {
     lw_free(memtable->memory, memtable);
 }
 
+bool lw_memtable_close_some(lw_memtable *memtable, size_t size) {
+    bool left = lw_arena_reduce(&memtable->arena, size);
+    if (!left) {
+        lw_memtable_close(memtable);
+    }
+    return !left;
+}
+
 static void count_sequence(lw_memtable *memtable, uint64_t sequence) {
     if (memtable->count == 0 || sequence < memtable->sequence_min) {
         memtable->sequence_min = sequence;

@@ -20,6 +20,9 @@ typedef struct lw_memtable lw_memtable;
 lw_memtable *lw_memtable_open(lw_memory *memory);
 /* Cursors on it must not be used afterwards. */
 void lw_memtable_close(lw_memtable *memtable);
+/* The same, but frees no more than about so many bytes; true if it is closed now, else it is good
+ * for nothing but this and lw_memtable_size. */
+LW_MUST_USE bool lw_memtable_close_some(lw_memtable *memtable, size_t size);
 
 /* Copies the entry in. One of the same key and sequence is replaced (within a batch the later
  * operation wins); the bytes of the replaced one still count. */

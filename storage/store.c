@@ -22,6 +22,7 @@ static void wake_everyone(lw_store *store) {
     lw_queue_wake_all(&store->flush_wanted);
     lw_queue_wake_all(&store->compaction_wanted);
     lw_queue_wake_all(&store->folder.sweep_wanted);
+    lw_queue_wake_all(&store->spent.wanted);
     lw_queue_wake_all(&store->stopping);
     lw_queue_wake_all(&store->reserve->changed);
     lw_queue_wake_all(&store->changed);
@@ -193,7 +194,8 @@ lw_tree *lw_store_next_tree(const lw_store *store, const lw_tree *tree) {
 
 lw_tree *lw_store_add_tree(lw_store *store, uint64_t id, lw_version *tables) {
     lw_tree *tree = lw_allocate_zero(store->memory, sizeof(*tree));
-    lw_memtable_share *memtable = lw_memtable_share_make(store->memory, store->budget);
+    lw_memtable_share *memtable =
+        lw_memtable_share_make(store->memory, store->budget, &store->spent);
     size_t size = lw_memtable_size(memtable->memtable);
     tree->id = id;
     tree->store = store;
@@ -271,11 +273,26 @@ LW_YIELDS static void sweep_main(void *argument) {
     lw_queue_wake_all(&store->changed);
 }
 
+LW_YIELDS static void spent_main(void *argument) {
+    lw_store *store = argument;
+    while (!lw_store_stopping(store)) {
+        if (lw_spent_reduce(&store->spent)) {
+            lw_queue_wake_all(&store->changed);
+            lw_fiber_pass();
+        } else {
+            lw_queue_wait(&store->spent.wanted);
+        }
+    }
+    store->fibers--;
+    lw_queue_wake_all(&store->changed);
+}
+
 void lw_store_start(lw_store *store) {
-    store->fibers = 4;
+    store->fibers = 5;
     (void)lw_env_start(store->env, "flush", lw_flush_main, store);
     (void)lw_env_start(store->env, "compaction", lw_compaction_main, store);
     (void)lw_env_start(store->env, "sweep", sweep_main, store);
+    (void)lw_env_start(store->env, "spent", spent_main, store);
     (void)lw_env_start(store->env, "space", lw_space_main, store);
 }
 
@@ -291,6 +308,8 @@ void lw_store_free(lw_store *store) {
         store->first_tree = tree->next;
         LW_ASSERT(tree->references == 1);
         lw_tree_release(tree);
+    }
+    while (lw_spent_reduce(&store->spent)) {
     }
     lw_table_folder_sweep(&store->folder);
     LW_ASSERT(store->folder.handle_count == 0);

@@ -156,7 +156,7 @@ void lw_tree_rotate(lw_tree *tree) {
     active(tree)->sequence = tree->sequence;
     store->active_bytes -= lw_memtable_size(active(tree)->memtable);
     tree->rotated = tree->applied;
-    lw_memtable_share *fresh = lw_memtable_share_make(store->memory, store->budget);
+    lw_memtable_share *fresh = lw_memtable_share_make(store->memory, store->budget, &store->spent);
     lw_tree_install(tree, &(lw_version_change){.add_memtable = fresh});
     store->active_bytes += lw_memtable_size(fresh->memtable);
     store->memtable_bytes += lw_memtable_size(fresh->memtable);

@@ -77,6 +77,7 @@ struct lw_store {
     lw_budget *budget;
     lw_cache *cache;
     lw_table_folder folder;
+    lw_spent spent;
     lw_map trees; /* by id */
     lw_tree *first_tree, *last_tree;
     uint64_t number_next, number_limit;  /* file numbers; below the limit they are durably taken */

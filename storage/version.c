@@ -52,11 +52,12 @@ void lw_table_file_release(lw_table_file *file) {
 
 /* ---- memtables ------------------------------------------------------------------------------ */
 
-lw_memtable_share *lw_memtable_share_make(lw_memory *memory, lw_budget *budget) {
+lw_memtable_share *lw_memtable_share_make(lw_memory *memory, lw_budget *budget, lw_spent *spent) {
     lw_memtable_share *share = lw_allocate_zero(memory, sizeof(*share));
     *share = (lw_memtable_share){.memory = memory,
                                  .references = 1,
                                  .memtable = lw_memtable_open(memory),
+                                 .spent = spent,
                                  .charge = lw_budget_share_in(budget, LW_BUDGET_MEMTABLES)};
     lw_budget_share_set(&share->charge, lw_memtable_size(share->memtable));
     return share;
@@ -65,9 +66,7 @@ lw_memtable_share *lw_memtable_share_make(lw_memory *memory, lw_budget *budget) 
 void lw_memtable_share_release(lw_memtable_share *share) {
     LW_ASSERT(share->references > 0);
     if (--share->references == 0) {
-        lw_memtable_close(share->memtable);
-        lw_budget_share_set(&share->charge, 0);
-        lw_free(share->memory, share);
+        lw_spent_add(share->spent, share);
     }
 }
 

@@ -18,6 +18,7 @@
 #include "storage/inventory.h"
 #include "storage/memtable.h"
 #include "storage/shared_file.h"
+#include "storage/spent.h"
 #include "storage/store.h"
 
 /* ---- the parts, which versions share -------------------------------------------------------- */
@@ -57,10 +58,12 @@ typedef struct lw_memtable_share {
     lw_memtable *memtable;
     lw_budget_share charge;   /* until the last reference goes: as long as anybody can read it */
     uint64_t index, sequence; /* of the last batch in it; set when it takes no more */
+    lw_spent *spent;
+    struct lw_memtable_share *next_spent;
 } lw_memtable_share;
 
-/* An empty memtable. One reference, the caller's. */
-lw_memtable_share *lw_memtable_share_make(lw_memory *memory, lw_budget *budget);
+/* An empty memtable. One reference, the caller's; with the last one it becomes one of `spent`. */
+lw_memtable_share *lw_memtable_share_make(lw_memory *memory, lw_budget *budget, lw_spent *spent);
 void lw_memtable_share_release(lw_memtable_share *share);
 
 /* ---- versions ------------------------------------------------------------------------------- */

@@ -339,6 +339,34 @@ static void the_largest_entry_fits(void **state) {
     lw_memory_close(memory);
 }
 
+/* Whoever gives back a large one must not keep others waiting (storage/spent.h). */
+static void it_can_be_closed_piece_by_piece(void **state) {
+    (void)state;
+    enum { ENTRIES = 20000, PIECE = 256 * 1024, BLOCK = 64 * 1024 };
+    lw_memory *memory = lw_memory_open();
+    lw_memtable *memtable = lw_memtable_open(memory);
+    for (uint32_t index = 0; index < ENTRIES; index++) {
+        char key[16], value[100] = {0};
+        (void)snprintf(key, sizeof(key), "%u", (unsigned)lw_mix(index) % 100000);
+        lw_entry entry = {.key = lw_text(key),
+                          .sequence = index + 1,
+                          .kind = LW_ENTRY_PUT,
+                          .value = lw_view(value, sizeof(value))};
+        lw_memtable_insert(memtable, &entry);
+    }
+    size_t before = lw_memtable_size(memtable), pieces = before / PIECE, taken = 0;
+    assert_true(pieces >= 8);
+    while (!lw_memtable_close_some(memtable, PIECE)) {
+        size_t size = lw_memtable_size(memtable);
+        assert_true(size < before && before - size < PIECE + BLOCK);
+        before = size;
+        taken++;
+    }
+    assert_true(taken + 1 >= pieces / 2 && taken <= pieces);
+    assert_int_equal(lw_memory_used(memory), 0);
+    lw_memory_close(memory);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_agrees_with_a_sorted_array),
@@ -349,6 +377,7 @@ int main(void) {
         cmocka_unit_test(it_knows_its_lowest_and_highest_sequence),
         cmocka_unit_test(keys_that_ascend_fill_its_nodes),
         cmocka_unit_test(the_largest_entry_fits),
+        cmocka_unit_test(it_can_be_closed_piece_by_piece),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }
