@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Small files of a node's folder that are read as a whole (and replaced as one: lw_path_replace). */
+/* Small files of a node's folder that are read as a whole (and replaced as one: lw_path_replace).
+ */
 #ifndef LW_NODE_SMALL_FILE_H
 #define LW_NODE_SMALL_FILE_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Spent memtables, which nobody reads any more. A large one lies in thousands of pieces, and giving
- * them back to the system takes milliseconds: so it is done a few at a time by a fiber. Writers have
- * the room at once: more of it is given back in a turn than they can fill. */
+ * them back to the system takes milliseconds: so it is done a few at a time by a fiber. Writers
+ * have the room at once: more of it is given back in a turn than they can fill. */
 #ifndef LW_SPENT_H
 #define LW_SPENT_H
 
