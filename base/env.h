@@ -39,7 +39,7 @@ static inline bool lw_handle_valid(lw_handle handle) {
 /* Whoever was accepted and is gone without a word, as its machine lost power, is noticed also while
  * nobody sends anything: the stream breaks after so many seconds of silence, and so many questions
  * at such intervals (hazard G6). */
-enum { LW_KEEPALIVE_IDLE_S = 10, LW_KEEPALIVE_EVERY_S = 2, LW_KEEPALIVE_COUNT = 3 };
+enum { LW_KEEPALIVE_IDLE_S = 2, LW_KEEPALIVE_EVERY_S = 1, LW_KEEPALIVE_COUNT = 2 };
 
 typedef enum lw_op_kind {
     LW_OP_OPEN,   /* path, flags → handle; count: see lw_file_open_direct */

@@ -16,6 +16,7 @@
 #ifndef LW_SIM_NETWORK_H
 #define LW_SIM_NETWORK_H
 
+#include "base/env.h"
 #include "sim/agenda.h"
 #include "sim/fault.h"
 #include "sim/trace.h"
@@ -24,8 +25,10 @@ enum {
     LW_NETWORK_WINDOW = 256 * 1024, /* bytes */
     LW_NETWORK_BACKLOG = 64,        /* connections that wait for accept, per listener */
 };
-#define LW_NETWORK_PATIENCE_NS  UINT64_C(20000000000)
-#define LW_NETWORK_KEEPALIVE_NS UINT64_C(16000000000)
+#define LW_NETWORK_PATIENCE_NS UINT64_C(20000000000)
+#define LW_NETWORK_KEEPALIVE_NS \
+    (UINT64_C(1000000000) *     \
+     (LW_KEEPALIVE_IDLE_S + (uint64_t)LW_KEEPALIVE_COUNT * LW_KEEPALIVE_EVERY_S))
 
 typedef struct lw_network lw_network;
 /* A listener, or one end of a connection. */

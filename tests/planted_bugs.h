@@ -31,7 +31,7 @@
     X("group.forgets_what_came_meanwhile", "lattice-rot", 1)         \
     X("group.start_unnoted", "lattice-storm", 0)                     \
     X("group.vote_not_persisted", "lattice-storm", 1)                \
-    X("file.leftover_used", "disk", 19)                              \
+    X("file.leftover_used", "disk", 0)                               \
     X("file.no_directory_sync", "crash", 1)                          \
     X("ingest.no_directory_sync", "engine", 33)                      \
     X("ingest.not_verified", "engine", 34)                           \
