@@ -200,7 +200,7 @@ LW_YIELDS static lw_status refresh(lw_commit_job *job) {
 LW_YIELDS static void dawdle(const lw_commit_job *job, const lw_commit_action *action) {
     lw_env *env = job->txn->client->env;
     if (action->kind == LW_COMMIT_SEND_PRIMARY && LW_RARE(env, "client.dawdles")) {
-        lw_env_sleep(env, lw_env_random_below(env, 2 * LW_LOCK_LIFETIME_MS * ns_per_ms));
+        lw_env_sleep(env, lw_env_random_below(env, LW_LOCK_LIFETIME_MS * 3 / 2 * ns_per_ms));
     }
 }
 

@@ -68,6 +68,8 @@ void lw_trace_report(const lw_trace *trace, uint64_t now_ns, const lw_faults *fa
 
 void lw_trace_mark(lw_trace *trace, const lw_place *place);
 bool lw_trace_rare(lw_trace *trace, const lw_place *place);
+/* From now on the rare path is not taken any more. */
+void lw_trace_calm(lw_trace *trace, const char *name);
 bool lw_trace_bug(lw_trace *trace, const lw_place *place);
 /* In how many of a hundred cases the rare path of this name is taken in the run of a seed; 0: it is
  * not active there. */

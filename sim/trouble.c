@@ -472,6 +472,7 @@ void lw_sim_end_trouble(lw_sim_trial *it) {
     lw_faults peace = lw_faults_none();
     peace.rare_paths = true;
     lw_world_set_faults(it->world, &peace);
+    lw_world_calm(it->world, "client.dawdles"); /* others must wait for its locks for seconds */
     it->troubled = false;
     it->peace_ns = lw_world_now(it->world);
     for (uint32_t index = 0; index < it->node_count; index++) {

@@ -72,6 +72,8 @@ lw_chance lw_world_chance(const lw_world *world, const char *purpose);
 void lw_world_at(lw_world *world, uint64_t time_ns, void (*function)(void *argument),
                  void *argument);
 
+/* From now on the rare path of this name is not taken any more. */
+void lw_world_calm(lw_world *world, const char *name);
 /* How often a mark, a rare path or a fault ("fault.sync_error") was reached. */
 uint64_t lw_world_marked(lw_world *world, const char *name);
 /* All that were, sorted by name; valid until the next call on this world. */
