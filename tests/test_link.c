@@ -38,6 +38,9 @@ LW_YIELDS static lw_status handle(void *argument, const lw_request *request, uin
                                   lw_buffer *body) {
     fixture *in = argument;
     (void)session;
+    if (request->kind == LW_MESSAGE_PING) {
+        return LW_OK;
+    }
     lw_env_sleep(in->server_env, request->body.data[0] * millisecond * (in->slow ? 100 : 1));
     in->handled++;
     lw_buffer_append(body, request->body);
