@@ -16,6 +16,8 @@
 enum {
     SHORT_PAUSE_NS = 100 * 1000 * 1000, /* between attempts while handles are short */
     SHORT_ATTEMPTS = 300,
+    PORT_PAUSE_NS = 20 * 1000 * 1000, /* between attempts while a port is taken */
+    PORT_PATIENCE_NS = 2000 * 1000 * 1000,
     LATE_NS = 10 * 1000 * 1000, /* as timers may always be */
 };
 
@@ -576,10 +578,20 @@ static lw_status check_address(const char *address) {
     return lw_address_split(address, host, &port);
 }
 
+/* The system may hold the port of a process that was killed a little longer than the process: what
+ * its ring was at is ended in the background. Who starts it again at once is to find the port. */
 lw_status lw_socket_listen(lw_env *env, const char *address, lw_handle *listener, uint16_t *port) {
     LW_TRY(check_address(address));
+    uint64_t patience_ns = lw_env_now(env) + PORT_PATIENCE_NS;
     lw_op op = {.kind = LW_OP_LISTEN, .path = address};
-    LW_TRY(lw_env_perform(env, &op));
+    lw_status status = lw_env_perform(env, &op);
+    while (op.system_error == EADDRINUSE && lw_env_now(env) < patience_ns) {
+        LW_MARK(env, "env.port_taken");
+        lw_env_sleep(env, PORT_PAUSE_NS);
+        op = (lw_op){.kind = LW_OP_LISTEN, .path = address};
+        status = lw_env_perform(env, &op);
+    }
+    LW_TRY(status);
     LW_ASSERT(op.count > 0 && op.count <= UINT16_MAX);
     *listener = op.handle;
     if (port != NULL) {

@@ -265,7 +265,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_path_replace(lw_env *env, const char *directo
 
 /* ---- sockets -------------------------------------------------------------------------------- */
 
-/* Listens on "HOST:PORT" (IPv4, [IPv6] or a name). Port 0 takes a free one; `port` may be NULL. */
+/* Listens on "HOST:PORT" (IPv4, [IPv6] or a name). Port 0 takes a free one; `port` may be NULL.
+ * Waits up to two seconds for a port that is taken. */
 LW_MUST_USE LW_YIELDS lw_status lw_socket_listen(lw_env *env, const char *address,
                                                  lw_handle *listener, uint16_t *port);
 LW_MUST_USE LW_YIELDS lw_status lw_socket_accept(lw_env *env, lw_handle listener,

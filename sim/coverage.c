@@ -15,6 +15,7 @@ static const struct {
     {"client.stamp_not_granted", "test_stamped"},
     {"client.transaction_run_again", "test_client_unlucky"},
     {"client.two_addresses_of_a_node", "test_client_lattice"},
+    {"env.port_taken", "test_env_sockets"},
     {"env.short_of_handles", "test_memory"},
     {"gossip.forged", "test_gossip"},
     {"lattice.copied", "test_gossip"},

@@ -131,6 +131,29 @@ static void a_port_in_use_is_named(void **state) {
     assert_fails(lw_socket_listen(in->env, in->address, &second, NULL), LW_REFUSED, text);
 }
 
+static void let_go_main(void *argument) {
+    fixture *in = argument;
+    lw_env_sleep(in->env, 300ULL * 1000 * 1000);
+    lw_socket_close(in->env, in->listener);
+}
+
+static void take_over_main(void *argument) {
+    fixture *in = argument;
+    lw_handle second;
+    EXPECT(in, lw_socket_listen(in->env, in->address, &second, NULL) == LW_OK);
+    lw_socket_close(in->env, second);
+    note(in, 't');
+}
+
+static void a_port_that_is_let_go_soon_is_waited_for(void **state) {
+    fixture *in = *state;
+    listen_here(in);
+    lw_env_start(in->env, "let go", let_go_main, in);
+    lw_env_start(in->env, "take over", take_over_main, in);
+    run_fibers(in);
+    assert_string_equal(in->trace, "t");
+}
+
 static void nobody_listening_is_named(void **state) {
     fixture *in = *state;
     listen_here(in);
@@ -366,6 +389,7 @@ int main(void) {
         STORY(durable_writes_stand_with_and_without_a_crowd),
         STORY(names_of_hosts_are_resolved),
         STORY(a_port_in_use_is_named),
+        STORY(a_port_that_is_let_go_soon_is_waited_for),
         STORY(nobody_listening_is_named),
         STORY(addresses_are_checked_before_they_are_used),
         STORY(a_receive_ends_at_its_deadline),
