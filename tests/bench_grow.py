@@ -6,8 +6,8 @@
 
 Three nodes on this machine are filled with N records (a million) of 990 bytes of noise, as text, then written and read by 16 clients (workload A of `lathwork bench`, on records of its own). After a
 while a fourth one joins. Printed are
-the commits a second before and meanwhile, as the nodes count them, and the seconds until the
-fourth holds nine tenths of its share: three replicas of each shard over four nodes."""
+the commits a second before, meanwhile and afterwards, as the nodes count them, and the seconds
+until the fourth holds nine tenths of its share: three replicas of each shard over four nodes."""
 import argparse
 import base64
 import json
@@ -161,10 +161,14 @@ def main():
 
         meanwhile, taken = watch(lattice, given.limit, done)
         held, count = lattice.held(3)
+        time.sleep(15)
+        after, _ = watch(lattice, given.before)
         rate, later = statistics.median(before), statistics.median(meanwhile)
+        settled = statistics.median(after)
         print(f"before      {rate:8.0f} commits/s (median of {len(before)} s)")
         print(f"meanwhile   {later:8.0f} commits/s ({100 * later / rate:.0f} %), "
               f"lowest second {min(meanwhile):.0f}")
+        print(f"afterwards  {settled:8.0f} commits/s ({100 * settled / rate:.0f} %), with four nodes")
         print(f"the fourth  {held} of {count} shards after {taken:.0f} s"
               f"{'' if held >= SHARE * count else ': not its share yet'}")
     finally:
