@@ -150,6 +150,8 @@ typedef struct lw_env_world {
     bool (*rare)(lw_env *env, const lw_place *place);
     bool (*bug)(lw_env *env, const lw_place *place);
     void (*message)(lw_env *env, uint64_t from, uint64_t to, bool sent, lw_bytes bytes);
+    /* Of all nodes in the process, see lattice/signatures.h. */
+    struct lw_signatures *(*signatures)(lw_env *env);
     void (*close)(lw_env *env);
 } lw_env_world;
 

@@ -37,6 +37,7 @@
 #include "lattice/bus.h"
 #include "lattice/directory.h"
 #include "lattice/member.h"
+#include "lattice/signatures.h"
 
 enum {
     LW_GOSSIP_HEARTBEAT_MS = 500,
@@ -59,7 +60,8 @@ typedef struct lw_gossip_options {
     uint32_t heartbeat_ms; /* 0: LW_GOSSIP_HEARTBEAT_MS */
     uint64_t grace_ms;     /* 0: LW_GOSSIP_GRACE_MS */
 #ifdef LW_SIMULATION
-    uint64_t bugs; /* planted ones, bits of lw_planted_bug */
+    uint64_t bugs;             /* planted ones, bits of lw_planted_bug */
+    lw_signatures *signatures; /* that need not be checked; NULL: all are */
 #endif
 } lw_gossip_options;
 

@@ -436,6 +436,10 @@ static void world_close(lw_env *env) {
     lw_process_end(process_of(env));
 }
 
+static lw_signatures *world_signatures(lw_env *env) {
+    return &world_of(process_of(env))->signatures;
+}
+
 static const lw_env_world world_table = {
     .submit = world_submit,
     .cancel = world_cancel,
@@ -448,6 +452,7 @@ static const lw_env_world world_table = {
     .rare = world_rare,
     .bug = world_bug,
     .message = world_message,
+    .signatures = world_signatures,
     .close = world_close,
 };
 
