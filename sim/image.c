@@ -37,6 +37,25 @@ static uint8_t covered(span part) {
     return mask;
 }
 
+/* What the platter shows of a chunk that was never written: shared by all of them. */
+static const uint8_t blank[LW_CHUNK_SIZE];
+
+static void free_durable(lw_image *image, lw_chunk *chunk) {
+    if (chunk->durable != blank) {
+        lw_free(image->memory, (void *)(uintptr_t)chunk->durable);
+    }
+    chunk->durable = NULL;
+}
+
+/* Of a chunk that has one: the durable bytes, to be changed. */
+static uint8_t *own_durable(lw_image *image, lw_chunk *chunk) {
+    LW_ASSERT(chunk->durable != NULL);
+    if (chunk->durable == blank) {
+        chunk->durable = lw_allocate_zero(image->memory, LW_CHUNK_SIZE);
+    }
+    return (uint8_t *)(uintptr_t)chunk->durable;
+}
+
 static uint8_t *chunk_data(lw_image *image, lw_chunk *chunk) {
     if (chunk->data == NULL) {
         chunk->data = lw_allocate_zero(image->memory, LW_CHUNK_SIZE);
@@ -67,19 +86,16 @@ static lw_chunk *chunk_at(lw_image *image, size_t index) {
 /* Before `data` departs from the durable image. */
 static void keep_durable(lw_image *image, lw_chunk *chunk) {
     if (chunk->durable == NULL) {
-        chunk->durable = chunk->data != NULL ? lw_allocate(image->memory, LW_CHUNK_SIZE)
-                                             : lw_allocate_zero(image->memory, LW_CHUNK_SIZE);
-        if (chunk->data != NULL) {
-            memcpy(chunk->durable, chunk->data, LW_CHUNK_SIZE);
-        }
+        chunk->durable = chunk->data == NULL
+                             ? blank
+                             : lw_copy(image->memory, lw_view(chunk->data, LW_CHUNK_SIZE)).data;
     }
 }
 
 /* Once the images agree again. */
 static void drop_durable(lw_image *image, lw_chunk *chunk) {
     if (chunk->dirty == 0 && chunk->forgotten == 0) {
-        lw_free(image->memory, chunk->durable);
-        chunk->durable = NULL;
+        free_durable(image, chunk);
     }
 }
 
@@ -92,7 +108,7 @@ static void write_span(lw_image *image, span part, const uint8_t *bytes, bool du
     }
     memcpy(chunk_data_for(image, chunk, part) + part.start, bytes, part.size);
     if (durable && chunk->durable != NULL) {
-        memcpy(chunk->durable + part.start, bytes, part.size);
+        memcpy(own_durable(image, chunk) + part.start, bytes, part.size);
         chunk->dirty &= (uint8_t)~covered(part);
         chunk->forgotten &= (uint8_t)~covered(part);
         drop_durable(image, chunk);
@@ -119,7 +135,7 @@ static void write_all(lw_image *image, uint64_t offset, lw_bytes bytes, bool dur
 void lw_image_reset(lw_image *image) {
     for (size_t index = 0; index < image->chunk_count; index++) {
         lw_free(image->memory, image->chunks[index].data);
-        lw_free(image->memory, image->chunks[index].durable);
+        free_durable(image, &image->chunks[index]);
     }
     lw_free(image->memory, image->chunks);
     *image = lw_image_in(image->memory);
@@ -202,12 +218,14 @@ void lw_image_resize(lw_image *image, uint64_t size) {
 
 /* ---- syncing -------------------------------------------------------------------------------- */
 
-/* Makes the dirty sectors of `mask` durable. */
+/* Makes the dirty sectors of `mask` durable. Where that is all that differs nothing is copied: the
+ * durable image is dropped. */
 static void settle(lw_image *image, lw_chunk *chunk, uint8_t mask) {
-    for (size_t sector = 0; sector < CHUNK_SECTORS; sector++) {
+    bool alike = (chunk->dirty & ~mask) == 0 && chunk->forgotten == 0;
+    for (size_t sector = 0; sector < CHUNK_SECTORS && !alike; sector++) {
         if ((chunk->dirty & mask & 1U << sector) != 0) {
-            memcpy(chunk->durable + sector * LW_SECTOR_SIZE, chunk->data + sector * LW_SECTOR_SIZE,
-                   LW_SECTOR_SIZE);
+            memcpy(own_durable(image, chunk) + sector * LW_SECTOR_SIZE,
+                   chunk->data + sector * LW_SECTOR_SIZE, LW_SECTOR_SIZE);
         }
     }
     chunk->dirty &= (uint8_t)~mask;
@@ -324,7 +342,7 @@ static void evict_sector(lw_image *image, size_t chunk_index, size_t sector) {
         return;
     }
     if (inside < LW_SECTOR_SIZE) {
-        memset(chunk->durable + start + inside, 0, LW_SECTOR_SIZE - (size_t)inside);
+        memset(own_durable(image, chunk) + start + inside, 0, LW_SECTOR_SIZE - (size_t)inside);
     }
     memcpy(chunk->data + start, chunk->durable + start, LW_SECTOR_SIZE);
     chunk->forgotten &= (uint8_t) ~(1U << sector);
@@ -351,6 +369,7 @@ void lw_image_flip(lw_image *image, uint64_t bit) {
     uint8_t *data = chunk_data(image, chunk);
     data[part.start] = (uint8_t)(data[part.start] ^ 1U << bit % 8);
     if (chunk->durable != NULL) {
-        chunk->durable[part.start] = (uint8_t)(chunk->durable[part.start] ^ 1U << bit % 8);
+        uint8_t *durable = own_durable(image, chunk);
+        durable[part.start] = (uint8_t)(durable[part.start] ^ 1U << bit % 8);
     }
 }

@@ -18,10 +18,10 @@
 enum { LW_SECTOR_SIZE = 512, LW_CHUNK_SIZE = 4096 };
 
 typedef struct lw_chunk {
-    uint8_t *data;     /* LW_CHUNK_SIZE bytes; NULL: zeros */
-    uint8_t *durable;  /* NULL: as `data` */
-    uint8_t dirty;     /* a bit a sector */
-    uint8_t forgotten; /* a bit a sector, never one that is dirty */
+    uint8_t *data;          /* LW_CHUNK_SIZE bytes; NULL: zeros */
+    const uint8_t *durable; /* NULL: as `data` */
+    uint8_t dirty;          /* a bit a sector */
+    uint8_t forgotten;      /* a bit a sector, never one that is dirty */
 } lw_chunk;
 
 typedef struct lw_image {
