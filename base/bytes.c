@@ -109,6 +109,7 @@ struct lw_memory {
     size_t used;
     block *spares[SPARE_CLASSES]; /* linked by `next`; of spare_size() bytes */
     uint32_t spare_counts[SPARE_CLASSES];
+    bool maps_nothing;
     block *kept;                       /* large blocks of LARGE_SIZE, not allocated */
     uint32_t kept_count, unkept_count; /* allocations since one of them was taken or given back */
 };
@@ -186,12 +187,12 @@ static block *block_of(const lw_memory *memory, void *pointer) {
 
 /* ---- large blocks ---------------------------------------------------------------------------- */
 
-static bool is_large(size_t size) {
+static bool is_large(const lw_memory *memory, size_t size) {
 #ifdef SANITIZED
-    (void)size; /* malloc puts guards around them */
+    (void)memory, (void)size; /* malloc puts guards around them */
     return false;
 #else
-    return size >= LARGE_SIZE - sizeof(block);
+    return size >= LARGE_SIZE - sizeof(block) && !memory->maps_nothing;
 #endif
 }
 
@@ -278,6 +279,10 @@ lw_memory *lw_memory_open(void) {
     return memory;
 }
 
+void lw_memory_map_nothing(lw_memory *memory) {
+    memory->maps_nothing = true;
+}
+
 void lw_memory_close(lw_memory *memory) {
     LW_ASSERT(memory != NULL);
     while (memory->ends.next != &memory->ends) {
@@ -303,7 +308,8 @@ static void *allocate(lw_memory *memory, size_t size, size_t alignment, bool zer
     if (size > SIZE_MAX / 2) {
         out_of_memory(size);
     }
-    void *mapped = is_large(size) && alignment == ALIGNMENT ? map_block(memory, size, zero) : NULL;
+    void *mapped =
+        is_large(memory, size) && alignment == ALIGNMENT ? map_block(memory, size, zero) : NULL;
     if (mapped != NULL) {
         return mapped;
     }
@@ -357,11 +363,11 @@ void *lw_reallocate(lw_memory *memory, void *pointer, size_t size) {
         out_of_memory(size);
     }
     bool mapped = old->magic == MAPPED_MAGIC;
-    void *again = mapped && is_large(size) ? map_again(memory, old, size) : NULL;
+    void *again = mapped && is_large(memory, size) ? map_again(memory, old, size) : NULL;
     if (again != NULL) {
         return again;
     }
-    if (mapped || is_large(size)) {
+    if (mapped || is_large(memory, size)) {
         void *copy = lw_allocate(memory, size);
         memcpy(copy, pointer, old->size < size ? old->size : size);
         lw_free(memory, pointer);

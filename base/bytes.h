@@ -118,6 +118,9 @@ typedef struct lw_memory lw_memory;
 
 /* A heap of its own. Not shared between threads, but for offloaded work, which is given its own. */
 lw_memory *lw_memory_open(void);
+/* Its large blocks, too, come from malloc from now on: of many heaps that live for moments, as
+ * simulations have them, mapping and clearing them anew would be one part in ten. */
+void lw_memory_map_nothing(lw_memory *memory);
 /* Frees everything allocated from it, and itself. */
 void lw_memory_close(lw_memory *memory);
 /* Uninitialised and zeroed memory, aligned to 16 bytes; of size 0 too it can be freed. */

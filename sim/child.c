@@ -16,6 +16,11 @@
 #include <unistd.h>
 
 enum { OTHER_HEAP_BYTE = 0x5a, OTHER_HEAP_SIZE = 777777 };
+enum { /* bytes */
+       MAPPED_SIZE = 32 << 20,
+       KEPT_SIZE = 512 << 20,
+       GROWTH_SIZE = 8 << 20,
+};
 
 /* What both see. */
 typedef struct shared {
@@ -40,11 +45,18 @@ static void write_mark(void *argument, const lw_mark *mark) {
     writer->count++;
 }
 
+void lw_child_keep_heap(void) {
+    (void)mallopt(M_MMAP_THRESHOLD, MAPPED_SIZE);
+    (void)mallopt(M_TRIM_THRESHOLD, KEPT_SIZE);
+    (void)mallopt(M_TOP_PAD, GROWTH_SIZE);
+}
+
 _Noreturn static void child_main(const lw_run_options *given, bool other_heap, shared *both,
                                  FILE *answer, FILE *words) {
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)alarm(LW_CHILD_SECONDS_MAX);
     (void)dup2(fileno(words), STDERR_FILENO);
+    lw_child_keep_heap();
     if (other_heap) {
         (void)mallopt(M_PERTURB, OTHER_HEAP_BYTE);
         void *volatile moved = malloc(OTHER_HEAP_SIZE); /* never given back */
@@ -187,6 +199,7 @@ void lw_child_run(const lw_run_options *options, bool other_heap, lw_memory *mem
 void lw_child_run_here(const lw_run_options *options, bool other_heap, lw_memory *memory,
                        lw_run_marks marks, void *argument, lw_child_outcome *outcome) {
     LW_ASSERT(!other_heap);
+    lw_child_keep_heap();
     *outcome = (lw_child_outcome){
         .ended = true, .struck = lw_strike_list_in(memory), .report = lw_buffer_in(memory)};
     lw_run_options here = *options;

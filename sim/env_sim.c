@@ -465,6 +465,7 @@ lw_env *lw_process_open(lw_host *host) {
     process->turn = (lw_agenda_event){.run = turn_run, .owner = process};
     process->env.world = &world_table;
     process->env.memory = lw_memory_open();
+    lw_memory_map_nothing(process->env.memory);
     process->env.fibers = lw_fibers_open(process->env.memory);
     lw_env_seed(&process->env);
     lw_process **place = &host->processes;

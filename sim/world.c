@@ -19,6 +19,7 @@ static void witness(void *argument) {
 
 lw_world *lw_world_open(uint64_t seed, const lw_faults *faults) {
     lw_memory *memory = lw_memory_open();
+    lw_memory_map_nothing(memory);
     lw_world *world = lw_allocate_zero(memory, sizeof(*world));
     world->memory = memory;
     world->seed = seed;
