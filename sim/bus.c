@@ -130,12 +130,12 @@ static void hand_over(member *to, const letter *arrived) {
                               .directed = arrived->directed,
                               .body = lw_view(arrived->body, arrived->size)};
     lw_trace_note(&whole_of(to)->world->trace,
-                  (lw_note){.time_ns = whole_of(to)->world->agenda.now_ns,
-                            .what = "bus",
-                            .handle = -1,
-                            .offset = arrived->sequence,
-                            .size = arrived->size,
-                            .contents = lw_hash(arrived->from, message.body)},
+                  &(lw_trace_event){.time_ns = whole_of(to)->world->agenda.now_ns,
+                                    .what = "bus",
+                                    .handle = -1,
+                                    .offset = arrived->sequence,
+                                    .size = arrived->size,
+                                    .contents = lw_hash(arrived->from, message.body)},
                   to->process->host->name, lw_bus_kind_name(arrived->kind));
     lw_page_came(whole_of(to)->world->page, arrived->source, to->process->host->name, true,
                  arrived->sent_ns, arrived->size);

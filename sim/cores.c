@@ -30,7 +30,8 @@ static void tell(const lw_cores *world, const lw_cores_note *note) {
     }
     (void)snprintf(text, sizeof(text), note->text, note->numbers[0], note->numbers[1],
                    note->numbers[2], note->numbers[3]);
-    lw_trace_note(trace, (lw_note){.time_ns = note->at, .what = "raft", .handle = -1}, who, text);
+    lw_trace_note(trace, &(lw_trace_event){.time_ns = note->at, .what = "raft", .handle = -1}, who,
+                  text);
     trace->hash = hash;
 }
 

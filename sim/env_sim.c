@@ -75,25 +75,25 @@ static void request_free(lw_request *over) {
 }
 
 /* Only what the operation uses, since the rest of it may never have been set. */
-static lw_note note_of(const lw_request *over) {
+static lw_trace_event event_of(const lw_request *over) {
     const lw_op *op = over->op;
-    lw_note note = {.what = op_names[op->kind], .handle = -1, .status = op->status};
+    lw_trace_event event = {.what = op_names[op->kind], .handle = -1, .status = op->status};
     bool moves = op->kind == LW_OP_READ || op->kind == LW_OP_WRITE;
     bool streams = op->kind == LW_OP_SEND || op->kind == LW_OP_RECEIVE;
     bool made = op->kind == LW_OP_OPEN || op->kind == LW_OP_LISTEN || op->kind == LW_OP_CONNECT;
     bool named = op->kind >= LW_OP_RENAME && op->kind <= LW_OP_SYNC_DIRECTORY;
     if (made ? op->status == LW_OK : !named && op->kind < LW_OP_TIMER) {
-        note.handle = op->handle.number;
+        event.handle = op->handle.number;
     }
-    note.offset = moves ? op->offset : 0;
-    note.size = moves || streams || op->kind == LW_OP_RESIZE ? op->size : 0;
-    note.contents = over->contents;
+    event.offset = moves ? op->offset : 0;
+    event.size = moves || streams || op->kind == LW_OP_RESIZE ? op->size : 0;
+    event.contents = over->contents;
     if (op->status == LW_OK && (op->kind == LW_OP_READ || op->kind == LW_OP_RECEIVE)) {
-        note.size = op->count;
+        event.size = op->count;
         size_t hashed = op->count < HASHED_SIZE ? (size_t)op->count : HASHED_SIZE;
-        note.contents = lw_hash(0, lw_view(op->buffer, hashed));
+        event.contents = lw_hash(0, lw_view(op->buffer, hashed));
     }
-    return note;
+    return event;
 }
 
 static void note_completion(const lw_request *over) {
@@ -102,9 +102,9 @@ static void note_completion(const lw_request *over) {
     bool pathed = op->kind == LW_OP_OPEN ||
                   (op->kind >= LW_OP_RENAME && op->kind <= LW_OP_LISTEN) ||
                   op->kind == LW_OP_CONNECT;
-    lw_note note = note_of(over);
-    note.time_ns = host->world->agenda.now_ns;
-    lw_trace_note(&host->world->trace, note, host->name, pathed ? op->path : NULL);
+    lw_trace_event event = event_of(over);
+    event.time_ns = host->world->agenda.now_ns;
+    lw_trace_note(&host->world->trace, &event, host->name, pathed ? op->path : NULL);
 }
 
 /* Ends a request and its operation. Neither is to be touched afterwards. */

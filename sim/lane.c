@@ -309,13 +309,14 @@ static void lane_deliver(lw_agenda_event *event) {
     /* Off the lane first: what it causes may drop or fill the lane. */
     carrying->first = arriving->next;
     carrying->last = carrying->first == NULL ? NULL : carrying->last;
-    lw_trace_note(network->trace,
-                  (lw_note){.time_ns = network->agenda->now_ns,
-                            .what = segment_names[arriving->kind],
-                            .handle = -1,
-                            .size = arriving->size,
-                            .contents = lw_hash(0, lw_view(arriving->data, arriving->size))},
-                  network->hosts[to].name, network->hosts[from].name);
+    lw_trace_note(
+        network->trace,
+        &(lw_trace_event){.time_ns = network->agenda->now_ns,
+                          .what = segment_names[arriving->kind],
+                          .handle = -1,
+                          .size = arriving->size,
+                          .contents = lw_hash(0, lw_view(arriving->data, arriving->size))},
+        network->hosts[to].name, network->hosts[from].name);
     if (arriving->kind == SEGMENT_DATA) {
         lw_page_came(network->page, network->hosts[from].name, network->hosts[to].name, false,
                      arriving->sent_ns, arriving->size);

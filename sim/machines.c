@@ -88,7 +88,8 @@ void lw_machines_note(lw_machines *it, const char *who, const char *what, uint64
     va_end(arguments);
     lw_trace_note(
         &it->trace,
-        (lw_note){.time_ns = it->agenda.now_ns, .what = what, .handle = -1, .contents = contents},
+        &(lw_trace_event){
+            .time_ns = it->agenda.now_ns, .what = what, .handle = -1, .contents = contents},
         who, text);
 }
 

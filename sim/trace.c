@@ -8,6 +8,8 @@
 /* Half of the rare paths are active in a run, each taken once in four times at most. */
 enum { RARE_ACTIVE_PERCENT = 50, RARE_PERCENT_MAX = 25 };
 enum { REPORT_NOTES = 50 };
+/* Of what is hashed of a note: its numbers, and what counts of its kind. */
+enum { NUMBERS_SIZE = 6 * 8, WHAT_SIZE = 32 };
 
 lw_trace lw_trace_in(lw_memory *memory, uint64_t seed) {
     return (lw_trace){
@@ -23,19 +25,20 @@ lw_trace lw_trace_in(lw_memory *memory, uint64_t seed) {
 /* ---- notes ---------------------------------------------------------------------------------- */
 
 static void print_note(const lw_note *note, FILE *to) {
-    fprintf(to, "%6" PRIu64 ".%09" PRIu64 " %-8s %-14s", note->time_ns / 1000000000,
-            note->time_ns % 1000000000, note->host[0] == '\0' ? "-" : note->host, note->what);
-    if (note->handle >= 0) {
-        fprintf(to, " handle=%d", note->handle);
+    const lw_trace_event *event = &note->event;
+    fprintf(to, "%6" PRIu64 ".%09" PRIu64 " %-8s %-14s", event->time_ns / 1000000000,
+            event->time_ns % 1000000000, note->host[0] == '\0' ? "-" : note->host, event->what);
+    if (event->handle >= 0) {
+        fprintf(to, " handle=%d", event->handle);
     }
-    if (note->offset != 0 || note->size != 0) {
-        fprintf(to, " offset=%" PRIu64 " size=%" PRIu64, note->offset, note->size);
+    if (event->offset != 0 || event->size != 0) {
+        fprintf(to, " offset=%" PRIu64 " size=%" PRIu64, event->offset, event->size);
     }
-    if (note->contents != 0) {
-        fprintf(to, " contents=%016" PRIx64, note->contents);
+    if (event->contents != 0) {
+        fprintf(to, " contents=%016" PRIx64, event->contents);
     }
-    if (note->status != LW_OK) {
-        fprintf(to, " %s", lw_status_name(note->status));
+    if (event->status != LW_OK) {
+        fprintf(to, " %s", lw_status_name(event->status));
     }
     if (note->text[0] != '\0') {
         fprintf(to, " %s", note->text);
@@ -43,38 +46,47 @@ static void print_note(const lw_note *note, FILE *to) {
     fputc('\n', to);
 }
 
-static uint64_t hash_note(uint64_t hash, const lw_note *note) {
-    uint8_t numbers[7 * 8];
-    lw_put_u64(numbers, note->time_ns);
-    lw_put_u64(numbers + 8, (uint64_t)(int64_t)note->handle);
-    lw_put_u64(numbers + 16, note->offset);
-    lw_put_u64(numbers + 24, note->size);
-    lw_put_u64(numbers + 32, note->contents);
-    lw_put_u64(numbers + 40, note->status);
-    lw_put_u64(numbers + 48, lw_hash(0, lw_text(note->what)));
-    hash = lw_hash(hash, lw_view(numbers, sizeof(numbers)));
-    hash = lw_hash(hash, lw_text(note->host));
-    return lw_hash(hash, lw_text(note->text));
-}
-
-/* By hand: this is done for every event, and printf would be one part in twenty of a run. */
-static void copy_text(char *to, size_t size, const char *from) {
+/* By hand: this is done for every event, and printf would be one part in twenty of a run. Returns
+ * the size with the closing zero. */
+static size_t copy_text(char *to, size_t size, const char *from) {
     size_t length = from == NULL ? 0 : strnlen(from, size - 1);
     if (length > 0) {
         memcpy(to, from, length);
     }
     to[length] = '\0';
+    return length + 1;
 }
 
-void lw_trace_note(lw_trace *trace, lw_note note, const char *host, const char *text) {
-    LW_ASSERT(note.what != NULL);
-    copy_text(note.host, sizeof(note.host), host);
-    copy_text(note.text, sizeof(note.text), text);
-    trace->hash = hash_note(trace->hash, &note);
-    trace->notes[trace->note_count % LW_TRACE_NOTES] = note;
+/* All of it in one piece, so that it is hashed at once. */
+static uint64_t hash_note(uint64_t hash, const lw_note *note, size_t host_size, size_t text_size) {
+    const lw_trace_event *event = &note->event;
+    uint8_t bytes[NUMBERS_SIZE + WHAT_SIZE + LW_TRACE_HOST_SIZE + LW_TRACE_TEXT_SIZE];
+    lw_put_u64(bytes, event->time_ns);
+    lw_put_u64(bytes + 8, (uint64_t)(int64_t)event->handle);
+    lw_put_u64(bytes + 16, event->offset);
+    lw_put_u64(bytes + 24, event->size);
+    lw_put_u64(bytes + 32, event->contents);
+    lw_put_u64(bytes + 40, event->status);
+    size_t size = NUMBERS_SIZE;
+    size += copy_text((char *)bytes + size, WHAT_SIZE, event->what);
+    memcpy(bytes + size, note->host, host_size);
+    size += host_size;
+    memcpy(bytes + size, note->text, text_size);
+    size += text_size;
+    return lw_hash(hash, lw_view(bytes, size));
+}
+
+void lw_trace_note(lw_trace *trace, const lw_trace_event *event, const char *host,
+                   const char *text) {
+    LW_ASSERT(event->what != NULL);
+    lw_note *kept = &trace->notes[trace->note_count % LW_TRACE_NOTES];
+    kept->event = *event;
+    size_t host_size = copy_text(kept->host, sizeof(kept->host), host);
+    size_t text_size = copy_text(kept->text, sizeof(kept->text), text);
+    trace->hash = hash_note(trace->hash, kept, host_size, text_size);
     trace->note_count++;
     if (trace->file != NULL) {
-        print_note(&note, trace->file);
+        print_note(kept, trace->file);
     }
 }
 

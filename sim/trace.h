@@ -23,14 +23,19 @@ enum {
 };
 
 /* One thing that happened. */
-typedef struct lw_note {
+typedef struct lw_trace_event {
     uint64_t time_ns;
-    char host[LW_TRACE_HOST_SIZE]; /* "" for the world's own */
-    const char *what;              /* a constant */
-    int32_t handle;                /* -1: none */
+    const char *what; /* a constant */
+    int32_t handle;   /* -1: none */
     uint64_t offset, size;
     uint64_t contents; /* a checksum of the bytes that moved, or 0 */
     lw_status status;
+} lw_trace_event;
+
+/* ... as it is kept. */
+typedef struct lw_note {
+    lw_trace_event event;
+    char host[LW_TRACE_HOST_SIZE]; /* "" for the world's own */
     char text[LW_TRACE_TEXT_SIZE]; /* a path, an address, a log line */
 } lw_note;
 
@@ -58,9 +63,9 @@ typedef struct lw_trace {
 
 /* Lives in `memory` and goes with it. */
 lw_trace lw_trace_in(lw_memory *memory, uint64_t seed);
-/* Adds a note to the hash, the ring and the file. `host` and `text` may be NULL; both are copied.
- */
-void lw_trace_note(lw_trace *trace, lw_note note, const char *host, const char *text);
+/* Adds a note to the hash, the ring and the file. `host` and `text` may be NULL; all is copied. */
+void lw_trace_note(lw_trace *trace, const lw_trace_event *event, const char *host,
+                   const char *text);
 /* Writes the last `count` notes, oldest first. */
 void lw_trace_print(const lw_trace *trace, uint64_t count, FILE *to);
 /* The head of a failure's report, and the last notes. */

@@ -99,10 +99,10 @@ bool lw_world_strike(lw_world *world, lw_fault fault, const char *place, uint64_
     va_end(arguments);
     lw_strikes_explain(&world->strikes, text);
     lw_trace_note(&world->trace,
-                  (lw_note){.time_ns = world->agenda.now_ns,
-                            .what = lw_fault_name(fault),
-                            .handle = -1,
-                            .offset = ordinal},
+                  &(lw_trace_event){.time_ns = world->agenda.now_ns,
+                                    .what = lw_fault_name(fault),
+                                    .handle = -1,
+                                    .offset = ordinal},
                   place, text);
     world->hits[fault]++;
     return true;
@@ -306,9 +306,10 @@ lw_disk *lw_host_disk(lw_host *host) {
 }
 
 void lw_host_note(const lw_host *host, const char *what, const char *text) {
-    lw_trace_note(&host->world->trace,
-                  (lw_note){.time_ns = host->world->agenda.now_ns, .what = what, .handle = -1},
-                  host->name, text);
+    lw_trace_note(
+        &host->world->trace,
+        &(lw_trace_event){.time_ns = host->world->agenda.now_ns, .what = what, .handle = -1},
+        host->name, text);
 }
 
 lw_env *lw_host_boot(lw_host *host) {
