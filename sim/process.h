@@ -38,6 +38,7 @@ struct lw_request {
     lw_request *previous, *next; /* in flight, in the order of submission; or deferred */
     lw_slot *at;                 /* the handle it works on; CONNECT: the one it makes */
     uint64_t contents;           /* checksum of what a write or a send was given */
+    uint64_t guard;              /* of a part of it: whether that changes meanwhile */
     size_t sent;                 /* bytes that the network took */
     bool parked;                 /* waits for the network */
     bool counted;                /* as a step */
