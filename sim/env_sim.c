@@ -253,8 +253,8 @@ static void turn_run(lw_agenda_event *event) {
 }
 
 bool lw_process_turn(lw_process *process) {
-    if (process->host->paused_until_ns > world_of(process)->agenda.now_ns ||
-        !lw_fibers_ready(process->env.fibers)) {
+    if (!lw_fibers_ready(process->env.fibers) ||
+        process->host->paused_until_ns > world_of(process)->agenda.now_ns) {
         return false;
     }
     take_turn(process);
@@ -423,19 +423,30 @@ static void world_logline(lw_env *env, lw_level level, const char *line) {
     lw_host_note(process_of(env)->host, "log", line);
 }
 
+/* Places are passed by the thousand, and hardly ever is one awaited. */
+static void pass(lw_process *process, const lw_place *place) {
+    if (process->host->awaited.count > 0) {
+        lw_host_pass(process->host, place->name);
+    }
+}
+
 static void world_mark(lw_env *env, const lw_place *place) {
-    lw_host_pass(process_of(env)->host, place->name);
-    lw_trace_mark(&world_of(process_of(env))->trace, place);
+    lw_process *process = process_of(env);
+    lw_world *world = world_of(process);
+    if (lw_trace_mark(&world->trace, place) == world->watched) {
+        lw_world_at(world, world->agenda.now_ns, world->on_watched, world->watcher);
+    }
+    pass(process, place);
 }
 
 static bool world_rare(lw_env *env, const lw_place *place) {
     lw_world *world = world_of(process_of(env));
-    lw_host_pass(process_of(env)->host, place->name);
+    pass(process_of(env), place);
     return world->faults.rare_paths && lw_trace_rare(&world->trace, place);
 }
 
 static bool world_bug(lw_env *env, const lw_place *place) {
-    lw_host_pass(process_of(env)->host, place->name);
+    pass(process_of(env), place);
     return lw_trace_bug(&world_of(process_of(env))->trace, place);
 }
 

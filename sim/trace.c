@@ -153,8 +153,14 @@ static lw_mark *mark_at(lw_trace *trace, const lw_place *place) {
     return *placed;
 }
 
-void lw_trace_mark(lw_trace *trace, const lw_place *place) {
-    mark_at(trace, place)->count++;
+const lw_mark *lw_trace_mark_of(lw_trace *trace, const char *name) {
+    return take_mark(trace, name, LW_PLACE_MARK);
+}
+
+const lw_mark *lw_trace_mark(lw_trace *trace, const lw_place *place) {
+    lw_mark *mark = mark_at(trace, place);
+    mark->count++;
+    return mark;
 }
 
 bool lw_trace_rare(lw_trace *trace, const lw_place *place) {

@@ -71,7 +71,9 @@ void lw_trace_print(const lw_trace *trace, uint64_t count, FILE *to);
 /* The head of a failure's report, and the last notes. */
 void lw_trace_report(const lw_trace *trace, uint64_t now_ns, const lw_faults *faults, FILE *to);
 
-void lw_trace_mark(lw_trace *trace, const lw_place *place);
+/* The mark of this name, which is a constant; and counts one, by its place. */
+const lw_mark *lw_trace_mark_of(lw_trace *trace, const char *name);
+const lw_mark *lw_trace_mark(lw_trace *trace, const lw_place *place);
 bool lw_trace_rare(lw_trace *trace, const lw_place *place);
 /* From now on the rare path is not taken any more. */
 void lw_trace_calm(lw_trace *trace, const char *name);

@@ -374,7 +374,7 @@ void lw_host_await(lw_host *host, const lw_passage *passage) {
 
 void lw_world_watch_mark(lw_world *world, const char *name, void (*function)(void *argument),
                          void *argument) {
-    world->watched = name;
+    world->watched = lw_trace_mark_of(&world->trace, name);
     world->on_watched = function;
     world->watcher = argument;
 }
@@ -382,9 +382,6 @@ void lw_world_watch_mark(lw_world *world, const char *name, void (*function)(voi
 void lw_host_pass(lw_host *host, const char *name) {
     lw_passage *awaited = &host->awaited;
     lw_world *world = host->world;
-    if (world->watched != NULL && strcmp(world->watched, name) == 0) {
-        lw_world_at(world, world->agenda.now_ns, world->on_watched, world->watcher);
-    }
     bool here =
         awaited->count > 0 &&
         (awaited->name != NULL ? strcmp(awaited->name, name) == 0

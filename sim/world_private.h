@@ -57,8 +57,8 @@ struct lw_world {
     lw_signatures signatures; /* made by its nodes */
     lw_network *network;
     lw_sim_bus *bus;
-    lw_host *hosts;      /* oldest first */
-    const char *watched; /* see lw_world_watch_mark; NULL: none */
+    lw_host *hosts;         /* oldest first */
+    const lw_mark *watched; /* see lw_world_watch_mark; NULL: none */
     void (*on_watched)(void *argument);
     void *watcher;
     const lw_mark **listed;
