@@ -242,10 +242,6 @@ void lw_group_figures_get(const lw_group *group, lw_group_figures *figures) {
                                   .leased = lw_group_leads(group) != 0,
                                   .halted = group->halted,
                                   .members = group->members};
-    for (uint64_t index = group->first; index <= group->last; index++) {
-        const group_slot *slot = group_slot_at(group, index);
-        figures->kept_bytes += slot->owned ? slot->payload.size : 0;
-    }
     if (group->raft != NULL) {
         uint64_t index;
         figures->leased =

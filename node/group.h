@@ -237,10 +237,9 @@ typedef struct lw_group_figures {
     uint64_t vote;   /* given in that term, to this node id; 0: to nobody */
     uint64_t leader; /* node id; 0: unknown */
     uint64_t last_index, committed_index, applied_index;
-    uint64_t kept_bytes; /* of entries in memory */
-    bool leading;        /* this node was elected in that term */
-    bool leased;         /* ... and nobody else can be yet: it serves without asking */
-    bool halted;         /* nothing is done any more: the node stops, or replicas differ */
+    bool leading; /* this node was elected in that term */
+    bool leased;  /* ... and nobody else can be yet: it serves without asking */
+    bool halted;  /* nothing is done any more: the node stops, or replicas differ */
     lw_group_members members;
     uint32_t peer_count;
     lw_group_peer peers[LW_SHARD_REPLICAS_MAX];

@@ -223,9 +223,9 @@ static bool nothing_rots(const look *at) {
     return true;
 }
 
-bool lw_sim_converged(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]) {
+/* With room for the ranges of all shards. */
+static bool converged(const lw_sim_trial *it, char *why, range *ranges) {
     look at = {.run = it, .why = why};
-    range ranges[LW_SIM_WATCHED_MAX];
     uint32_t count = 0;
     if (!it->operator_done) {
         return no(&at, "operators have not had done what they asked");
@@ -253,6 +253,13 @@ bool lw_sim_converged(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]) {
         }
     }
     return count > 0 || no(&at, "there is no shard");
+}
+
+bool lw_sim_converged(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]) {
+    range *ranges = lw_allocate(it->memory, (it->watch.shard_count + 1) * sizeof(*ranges));
+    bool all = converged(it, why, ranges);
+    lw_free(it->memory, ranges);
+    return all;
 }
 
 /* ---- equal data ----------------------------------------------------------------------------- */

@@ -156,19 +156,33 @@ static void judge_entry(const sight *it, const lw_sim_committed *entry) {
     }
 }
 
+/* Those that it had not been held to yet; all of them once its term or its role is another. They
+ * stand in the order of their indexes. */
+static void judge_new_entries(const sight *it) {
+    const lw_sim_shard_past *shard = it->shard;
+    const lw_group_figures *now = &it->figures;
+    lw_sim_compared *seen = &it->past->compared;
+    bool anew = seen->term != now->term || seen->leading != now->leading ||
+                seen->committed > now->committed_index;
+    uint64_t kept =
+        shard->entry_count < LW_SIM_WATCHED_ENTRIES ? shard->entry_count : LW_SIM_WATCHED_ENTRIES;
+    for (uint64_t number = shard->entry_count; number > shard->entry_count - kept; number--) {
+        const lw_sim_committed *entry = &shard->entries[(number - 1) % LW_SIM_WATCHED_ENTRIES];
+        if (!anew && number <= seen->count && entry->index <= seen->committed) {
+            break;
+        }
+        judge_entry(it, entry);
+    }
+    *seen = (lw_sim_compared){.term = now->term,
+                              .leading = now->leading,
+                              .committed = now->committed_index,
+                              .count = shard->entry_count};
+}
+
 static void judge_entries(const sight *it) {
     lw_sim_shard_past *shard = it->shard;
     const lw_group_figures *now = &it->figures;
-    uint64_t seen = now->committed_index + now->term + shard->entry_count;
-    if (it->past->compared == seen) {
-        return;
-    }
-    it->past->compared = seen;
-    uint64_t kept =
-        shard->entry_count < LW_SIM_WATCHED_ENTRIES ? shard->entry_count : LW_SIM_WATCHED_ENTRIES;
-    for (uint64_t place = 0; place < kept; place++) {
-        judge_entry(it, &shard->entries[place]);
-    }
+    judge_new_entries(it);
     lw_sim_committed newest = {.index = now->committed_index, .known_term = now->term};
     const lw_sim_committed *last =
         &shard->entries[(shard->entry_count + LW_SIM_WATCHED_ENTRIES - 1) % LW_SIM_WATCHED_ENTRIES];

@@ -33,7 +33,15 @@
 
 struct lw_sim_trial;
 
-enum { LW_SIM_WATCHED_MAX = 160, LW_SIM_WATCHED_NODES_MAX = 7, LW_SIM_WATCHED_ENTRIES = 64 };
+enum { LW_SIM_WATCHED_MAX = 256, LW_SIM_WATCHED_NODES_MAX = 7, LW_SIM_WATCHED_ENTRIES = 64 };
+
+/* How a replica was when it was held to what others know to be committed, and to how much of it. */
+typedef struct lw_sim_compared {
+    uint64_t term;
+    bool leading;
+    uint64_t committed; /* index */
+    uint64_t count;     /* of entries that were known */
+} lw_sim_compared;
 
 /* What a node has shown of its replica of a shard. */
 typedef struct lw_sim_replica_past {
@@ -43,7 +51,7 @@ typedef struct lw_sim_replica_past {
     uint64_t acknowledged, acknowledged_term; /* what its leader counts on, of that term */
     uint64_t voted_term, voted_for;           /* a vote that somebody counts on */
     uint64_t applied_term;                    /* of the highest index */
-    uint64_t compared;                        /* up to which of what others know to be committed */
+    lw_sim_compared compared;                 /* to what others know to be committed */
     uint64_t given_idle;                      /* the highest timestamp when it did not lead */
     uint64_t seen;                            /* which look last found it, in a term it */
     uint64_t seen_serving;                    /* served in; 0: it did not */
