@@ -289,8 +289,9 @@ typedef struct lw_walk {
     void *argument;
 } lw_walk;
 LW_MUST_USE lw_status lw_command_walk(lw_command *command, lw_client *client, lw_walk *walk);
-/* Sets the bounds of all keys that begin with `prefix`; what they point into is in `bound`. */
-void lw_walk_prefix(lw_walk *walk, lw_bytes prefix, lw_buffer *bound);
+/* The upper bound of all keys that begin with `prefix`, which is the lower one; empty: there is
+ * none. What it points into is in `bound`. */
+lw_bytes lw_prefix_bound(lw_bytes prefix, lw_buffer *bound);
 
 /* Prints a node's account of itself: a table, or as it is with --json. */
 lw_exit lw_command_print_status(lw_command *command, lw_bytes json);

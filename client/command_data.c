@@ -57,6 +57,32 @@ static lw_status read_keys(lw_command *command, lw_lookup **lookups) {
     return LW_OK;
 }
 
+/* The bounds that --prefix, --from and --to give; empty: none. What they point into lives as long
+ * as the command. */
+static lw_status read_bounds(lw_command *command, lw_bytes *lower, lw_bytes *upper) {
+    static const struct {
+        lw_flag_id flag;
+        const char *what;
+    } given[] = {{LW_FLAG_PREFIX, "the prefix"},
+                 {LW_FLAG_FROM, "the key of --from"},
+                 {LW_FLAG_TO, "the key of --to"}};
+    *lower = *upper = (lw_bytes){0};
+    for (size_t index = 0; index < sizeof(given) / sizeof(given[0]); index++) {
+        lw_flag_id flag = given[index].flag;
+        if (!lw_command_given(command, flag)) {
+            continue;
+        }
+        lw_buffer key = lw_buffer_in(command->memory);
+        LW_TRY(lw_command_bytes(command, given[index].what, command->flags[flag].text, &key));
+        *(flag == LW_FLAG_TO ? upper : lower) = lw_buffer_view(&key);
+        if (flag == LW_FLAG_PREFIX) {
+            lw_buffer bound = lw_buffer_in(command->memory);
+            *upper = lw_prefix_bound(*lower, &bound);
+        }
+    }
+    return LW_OK;
+}
+
 /* ---- get ---------------------------------------------------------------------------------------
  */
 
@@ -242,14 +268,18 @@ lw_exit lw_command_put(lw_command *command) {
  */
 
 typedef struct del_work {
-    lw_lookup *lookups;
+    lw_lookup *lookups; /* NULL: what is between the bounds */
     size_t count;
+    lw_bytes lower, upper;
     uint64_t deleted;
 } del_work;
 
 static lw_status del_body(lw_txn *txn, void *argument) {
     del_work *work = argument;
     work->deleted = 0;
+    if (work->lookups == NULL) {
+        return lw_delete_range(txn, work->lower, work->upper, &work->deleted);
+    }
     for (size_t index = 0; index < work->count; index++) {
         int existed = 0;
         LW_TRY(lw_delete(txn, work->lookups[index].key, &existed));
@@ -258,9 +288,23 @@ static lw_status del_body(lw_txn *txn, void *argument) {
     return LW_OK;
 }
 
+static lw_status read_del(lw_command *command, del_work *work) {
+    bool ranged = lw_command_given(command, LW_FLAG_PREFIX) ||
+                  lw_command_given(command, LW_FLAG_FROM) || lw_command_given(command, LW_FLAG_TO);
+    if (ranged == (command->operand_count > 0)) {
+        return lw_fail(LW_INVALID_ARGUMENT, "del takes keys, or --prefix, or --from and --to: %s",
+                       ranged ? "not both" : "there is none of them");
+    }
+    if (ranged) {
+        return read_bounds(command, &work->lower, &work->upper);
+    }
+    work->count = (size_t)command->operand_count;
+    return read_keys(command, &work->lookups);
+}
+
 lw_exit lw_command_del(lw_command *command) {
-    del_work work = {.count = (size_t)command->operand_count};
-    if (read_keys(command, &work.lookups) != LW_OK) {
+    del_work work = {0};
+    if (read_del(command, &work) != LW_OK) {
         return lw_command_bad_operand(command);
     }
     lw_client *client;
@@ -287,7 +331,7 @@ lw_exit lw_command_del(lw_command *command) {
 /* ---- walks -------------------------------------------------------------------------------------
  */
 
-void lw_walk_prefix(lw_walk *walk, lw_bytes prefix, lw_buffer *bound) {
+lw_bytes lw_prefix_bound(lw_bytes prefix, lw_buffer *bound) {
     size_t size = prefix.size;
     while (size > 0 && prefix.data[size - 1] == 0xff) {
         size--;
@@ -297,8 +341,7 @@ void lw_walk_prefix(lw_walk *walk, lw_bytes prefix, lw_buffer *bound) {
     if (size > 0) {
         bound->data[size - 1]++;
     }
-    walk->lower = prefix;
-    walk->upper = lw_buffer_view(bound);
+    return lw_buffer_view(bound);
 }
 
 /* Visits the keys of one page. `last` is the last key of the page before, which is not visited
@@ -378,7 +421,7 @@ lw_status lw_command_walk(lw_command *command, lw_client *client, lw_walk *walk)
 typedef struct scan_work {
     lw_command *command;
     lw_walk walk;
-    lw_buffer prefix, lower, upper, out;
+    lw_buffer out;
     lw_json json;
 } scan_work;
 
@@ -402,21 +445,7 @@ static bool scan_visit(void *argument, lw_bytes key, lw_bytes value) {
 
 static lw_status read_scan(lw_command *command, scan_work *work) {
     lw_walk *walk = &work->walk;
-    if (lw_command_given(command, LW_FLAG_PREFIX)) {
-        LW_TRY(lw_command_bytes(command, "the prefix", command->flags[LW_FLAG_PREFIX].text,
-                                &work->prefix));
-        lw_walk_prefix(walk, lw_buffer_view(&work->prefix), &work->upper);
-    }
-    if (lw_command_given(command, LW_FLAG_FROM)) {
-        LW_TRY(lw_command_bytes(command, "the key of --from", command->flags[LW_FLAG_FROM].text,
-                                &work->lower));
-        walk->lower = lw_buffer_view(&work->lower);
-    }
-    if (lw_command_given(command, LW_FLAG_TO)) {
-        LW_TRY(lw_command_bytes(command, "the key of --to", command->flags[LW_FLAG_TO].text,
-                                &work->upper));
-        walk->upper = lw_buffer_view(&work->upper);
-    }
+    LW_TRY(read_bounds(command, &walk->lower, &walk->upper));
     walk->backwards = lw_command_given(command, LW_FLAG_REVERSE);
     walk->keys_only = lw_command_given(command, LW_FLAG_KEYS_ONLY);
     walk->limit = command->flags[LW_FLAG_LIMIT].number;
@@ -448,9 +477,6 @@ lw_exit lw_command_scan(lw_command *command) {
     scan_work work = {
         .command = command,
         .walk = {.visit = scan_visit, .argument = &work},
-        .prefix = lw_buffer_in(command->memory),
-        .lower = lw_buffer_in(command->memory),
-        .upper = lw_buffer_in(command->memory),
         .out = lw_buffer_in(command->memory),
     };
     if (read_scan(command, &work) != LW_OK) {

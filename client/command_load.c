@@ -353,7 +353,8 @@ lw_exit lw_command_dump(lw_command *command) {
     };
     if (lw_command_given(command, LW_FLAG_PREFIX)) {
         lw_buffer_append(&work.prefix, lw_text(command->flags[LW_FLAG_PREFIX].text));
-        lw_walk_prefix(&work.walk, lw_buffer_view(&work.prefix), &work.upper);
+        work.walk.lower = lw_buffer_view(&work.prefix);
+        work.walk.upper = lw_prefix_bound(work.walk.lower, &work.upper);
     }
     bool to_file = command->operand_count > 0 && strcmp(command->operands[0], "-") != 0;
     lw_exit code = to_file ? dump_to_file(&work, command->operands[0]) : dump_run(&work);

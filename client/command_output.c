@@ -49,7 +49,7 @@ static const char *usual_hint(lw_status status) {
     case LW_EXISTS:
         return "lathwork scan --limit 10";
     case LW_TIMEOUT:
-        return "lathwork status, or give it more time with --timeout 60s";
+        return "lathwork status, lathwork locks, or give it more time with --timeout 60s";
     case LW_BACKPRESSURE:
         return "lathwork status, and try again a little later";
     case LW_UNAVAILABLE:

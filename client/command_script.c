@@ -105,6 +105,7 @@ static const step_shape shapes[] = {
     [LW_STEP_PUT] = {"put", "put KEY VALUE [TIME]", 2, 3},
     [LW_STEP_INSERT] = {"insert", "insert KEY VALUE", 2, 2},
     [LW_STEP_DEL] = {"del", "del KEY...", 1, SIZE_MAX},
+    [LW_STEP_DEL_RANGE] = {"del-range", "del-range FROM TO", 2, 2},
     [LW_STEP_SCAN] = {"scan", "scan PREFIX [COUNT]", 1, 2},
     [LW_STEP_ADD] = {"add", "add KEY NUMBER", 2, 2},
     [LW_STEP_MIN] = {"min", "min KEY NUMBER", 2, 2},
@@ -161,10 +162,11 @@ lw_status lw_step_read(const lw_words *words, uint64_t line, lw_step *step) {
         return LW_OK;
     }
     char shown[LW_PRINTABLE_SIZE];
-    return lw_fail(LW_INVALID_ARGUMENT,
-                   "there is no step \"%s\"; there are get, put, insert, del, scan, add, min, max, "
-                   "append, put-stamped-key, expect, expect-absent, savepoint and rollback-to",
-                   lw_printable(words->words[0], shown, sizeof(shown)));
+    return lw_fail(
+        LW_INVALID_ARGUMENT,
+        "there is no step \"%s\"; there are get, put, insert, del, del-range, scan, add, min, "
+        "max, append, put-stamped-key, expect, expect-absent, savepoint and rollback-to",
+        lw_printable(words->words[0], shown, sizeof(shown)));
 }
 
 /* ---- carrying out ------------------------------------------------------------------------------
@@ -214,6 +216,17 @@ static lw_status run_del(lw_txn *txn, const lw_words *keys, lw_step_answers *ans
             lw_json_boolean(&answers->json, "found", existed != 0);
             lw_json_object_close(&answers->json);
         }
+    }
+    return LW_OK;
+}
+
+static lw_status run_del_range(lw_txn *txn, const lw_words *bounds, lw_step_answers *answers) {
+    uint64_t deleted = 0;
+    LW_TRY(lw_delete_range(txn, bounds->words[0], bounds->words[1], &deleted));
+    if (answers->as_json) {
+        json_begin(answers, "del-range", bounds->words[0]);
+        lw_json_number(&answers->json, "deleted", deleted);
+        lw_json_object_close(&answers->json);
     }
     return LW_OK;
 }
@@ -302,6 +315,8 @@ lw_status lw_step_run(lw_txn *txn, const lw_step *step, lw_step_answers *answers
                                    : status;
     case LW_STEP_DEL:
         return run_del(txn, &step->words, answers);
+    case LW_STEP_DEL_RANGE:
+        return run_del_range(txn, &step->words, answers);
     case LW_STEP_SCAN:
         return run_scan(txn, step, answers);
     case LW_STEP_ADD:

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The language of `txn` and `shell`: one step a line, words separated by blanks.
  *
- *   get KEY · put KEY VALUE [TIME] · insert KEY VALUE · del KEY... · scan PREFIX [COUNT] ·
- *   add KEY NUMBER · min KEY NUMBER · max KEY NUMBER · append KEY VALUE ·
+ *   get KEY · put KEY VALUE [TIME] · insert KEY VALUE · del KEY... · del-range FROM TO ·
+ *   scan PREFIX [COUNT] · add KEY NUMBER · min KEY NUMBER · max KEY NUMBER · append KEY VALUE ·
  *   put-stamped-key PREFIX SUFFIX VALUE ·
  *   expect KEY VALUE · expect-absent KEY · savepoint NAME · rollback-to NAME
  *
@@ -21,6 +21,7 @@ typedef enum lw_step_kind {
     LW_STEP_PUT,
     LW_STEP_INSERT,
     LW_STEP_DEL,
+    LW_STEP_DEL_RANGE,
     LW_STEP_SCAN,
     LW_STEP_ADD,
     LW_STEP_MIN,

@@ -204,11 +204,14 @@ static const lw_command_spec commands[] = {
      "lathwork put --hex 00ff cafe\n"
      "lathwork put --ttl 30s session/7f3 alive",
      lw_command_put},
-    {"del", LW_GROUP_DATA, "KEY...", 1, -1, REACH | FORM, "take values away",
-     "Deletes the keys in one transaction, and prints how many there were.\n\n"
+    {"del", LW_GROUP_DATA, "[KEY...]", 0, -1, REACH | FORM | BIT(PREFIX) | BIT(FROM) | BIT(TO),
+     "take values away",
+     "Deletes the keys, or all that --prefix, --from and --to say, in one transaction, and prints "
+     "how many there were. Very many take longer than --timeout's default.\n\n"
      "Exit code 1 if none of them had a value.",
      "lathwork del greeting\n"
-     "lathwork del user/1 user/2",
+     "lathwork del user/1 user/2\n"
+     "lathwork del --prefix session/ --timeout 1m",
      lw_command_del},
     {"scan", LW_GROUP_DATA, "", 0, 0,
      REACH | FORM | BIT(AT) | BIT(PREFIX) | BIT(FROM) | BIT(TO) | BIT(REVERSE) | BIT(LIMIT) |
@@ -282,6 +285,7 @@ static const lw_command_spec commands[] = {
      "  put KEY VALUE [TIME] give the key the value; TIME: as --ttl of put\n"
      "  insert KEY VALUE     the same, but the key must have none\n"
      "  del KEY...           take the values away\n"
+     "  del-range FROM TO    take away what is from FROM to before TO\n"
      "  add KEY NUMBER       add to the number it has; also min, max\n"
      "  append KEY VALUE     put the bytes behind its value\n"
      "  put-stamped-key PREFIX SUFFIX VALUE\n"

@@ -178,6 +178,18 @@ keys_and_values() {
     says "del says how many" '1\n'
     expect "del nothing" 1 -- lw del a
     expect "get after del" 1 -- lw get a
+    for key in del/1 del/2 del/3 dem; do lw put "$key" v; done
+    expect "del a range" 0 -- lw del --from del/1 --to del/3
+    says "del says how many of it" '2\n'
+    expect "del a prefix" 0 -- lw del --prefix del/ --json
+    says "or as JSON" '{"deleted":1}\n'
+    expect "what is beside it stays" 0 -- lw get dem
+    expect "del both" 2 "not both" -- lw del dem --prefix d
+    expect "del neither" 2 "none of them" -- lw del
+    printf 'put den 1\ndel-range de df\nput deo 2\nscan de\n' >script
+    expect "a range in a transaction" 0 -- lw txn script
+    says "which sees its own" 'deo\t2\n'
+    lw del deo >out
     expect "strict and snapshot" 0 -- lw get empty --isolation snapshot
     for line in "put j v" "get j z" "scan" "del j" "status"; do
         # shellcheck disable=SC2086
