@@ -16,6 +16,7 @@
 #                   minutes; what they were told is checked
 #   make fuzz       every fuzz target for FUZZ_SECONDS seconds, from its committed corpus
 #   make model      MODEL_OPERATIONS random operations of the store against a sorted map
+#   make damage     every bit of a small store's files flipped: what is read then is right, or an error
 #   make bench      our storage engine against RocksDB, LevelDB and LMDB, and what a node costs:
 #                   half an hour; BENCH_OPTIONS=--quick takes three minutes
 #   make bench-txn  transactions of a node against Redis, etcd and PostgreSQL: five minutes
@@ -351,6 +352,12 @@ model: deps
 	$(again) VARIANT=debug build/debug/tests/test_store_model
 	@MODEL_OPERATIONS=$(MODEL_OPERATIONS) MODEL_SEED=$(MODEL_SEED) \
 	    build/debug/tests/test_store_model
+
+# DAMAGE_STRIDE is how many bits are passed over.
+DAMAGE_STRIDE ?= 1
+damage: deps
+	$(again) VARIANT=debug build/debug/tests/test_damage
+	@DAMAGE_STRIDE=$(DAMAGE_STRIDE) build/debug/tests/test_damage
 
 .PHONY: scale
 scale: deps

@@ -216,6 +216,29 @@ class Yields(LintCase):
                           "client/a.c": "int lw_get(int key) { lw_wait(); return key; }"})
 
 
+class Named(LintCase):
+    linter = "named"
+    makefile = "VARIANT := debug\nall sim-long: a\n\tcc\n"
+
+    def judge(self, files):
+        return super().judge({"Makefile": self.makefile, "base/a.h": "", "tests/b.c": "", **files})
+
+    def test_what_is_there_may_be_named(self):
+        self.assert_good({"README.md": "`make sim-long SIM_SECONDS=9`, base/{a,a}.h, [tests](tests), tests/*.c\n\n    make -j2 all\n"})
+
+    def test_a_target_that_is_absent_is_found(self):
+        self.assert_found({"README.md": "", "docs/A.md": "run `make VARIANT=debug damage`\n"}, "docs/A.md", "make damage")
+
+    def test_a_variable_is_no_target(self):
+        self.assert_found({"README.md": "    make VARIANT\n    make vARIANT\n"}, "make vARIANT")
+
+    def test_words_are_not_commands(self):
+        self.assert_good({"README.md": "They make promises, base/readable.\n"})
+
+    def test_a_file_that_is_absent_is_found(self):
+        self.assert_found({"README.md": "see tests/{b,c}.c"}, "tests/c.c")
+
+
 if __name__ == "__main__":
     program = unittest.main(exit=False, verbosity=1)
     bad = len(program.result.failures) + len(program.result.errors)
