@@ -9,7 +9,11 @@
  * 2. What may be prewritten is in `touched` before it is sent. */
 #include "client/commit.h"
 
-enum { HEARTBEAT_MS = 60 * 1000 };
+enum {
+    HEARTBEAT_MS = 60 * 1000,
+    LOCKED_COUNT_MAX = 16 * 1024, /* locks that nodes are to have in memory for a transaction; once
+                                     its writes are sent ahead they are in the tree */
+};
 
 static const uint64_t ns_per_ms = 1000000;
 
@@ -89,6 +93,7 @@ lw_status lw_txn_flush_if_large(lw_txn *txn) {
     lw_client *client = txn->client;
     const lw_write_set *writes = &txn->writes;
     bool large = writes->arena.reserved + writes->undo.capacity > client->write_memory ||
+                 (txn->locks && writes->count >= LOCKED_COUNT_MAX) ||
                  (txn->savepoints == NULL && LW_RARE(client->env, "client.flushes_early"));
     if (!large || writes->count == 0 || txn->result != NULL) {
         return LW_OK;

@@ -134,6 +134,13 @@ lw_status replica_lock(replica_call *call, lw_bytes body, lw_buffer *reply) {
     }
     call->start = request.start;
     LW_TRY(replica_stand(call, request.start));
+    if (lw_lock_table_full(replica->locks) && !LW_BUG(replica->env, "replica.locks_unbounded")) {
+        LW_MARK(replica->env, "replica.locks_full");
+        return lw_fail(LW_BACKPRESSURE,
+                       "%u pessimistic locks take all memory there is for them: wait until some "
+                       "have ended, commit without locking first, or give the nodes more --memory",
+                       lw_lock_table_count(replica->locks));
+    }
     lw_bytes *fresh = lw_arena_allocate(&call->arena, request.key_count * sizeof(*fresh));
     uint32_t fresh_count = 0;
     lw_lock_reply answer = {.start = request.start};

@@ -54,6 +54,18 @@ static bool any_foreign(const replica_call *call, uint64_t start, const lw_mutat
     return false;
 }
 
+/* What is locked in the tree by now needs no memory any more. */
+static void hand_over(const replica_call *call, uint64_t start, const lw_mutation *mutations,
+                      uint32_t mutation_count) {
+    lw_lock_table *locks = call->replica->locks;
+    if (LW_BUG(call->replica->env, "replica.locks_kept_twice")) {
+        return;
+    }
+    for (uint32_t index = 0; index < mutation_count && lw_lock_table_count(locks) > 0; index++) {
+        lw_lock_table_hand_over(locks, start, mutations[index].key);
+    }
+}
+
 static void release_passing(const replica_call *call, uint64_t start, const lw_mutation *mutations,
                             uint32_t mutation_count) {
     lw_lock_table *locks = call->replica->locks;
@@ -259,6 +271,7 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
         replica_open_doom_one(replica, request.start);
     }
     LW_TRY(status);
+    hand_over(call, request.start, request.mutations, request.mutation_count);
     if (lw_equal(request.mutations[0].key, request.primary)) { /* once for a transaction */
         replica_note_writer(call, request.start, 0);
     }

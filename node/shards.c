@@ -480,7 +480,7 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
         lw_timestamps_fetch_by(opened->timestamps, shards_fetch_timestamps, opened);
     }
     opened->latch_slots = lw_allocate_zero(memory, sizeof(*opened->latch_slots));
-    opened->locks = lw_lock_table_open(options->env);
+    opened->locks = lw_lock_table_open(options->env, lw_store_budget(options->store));
     opened->detector = lw_detector_open(memory);
     if (options->others != NULL) {
         lw_waits_options waits = {.env = options->env,

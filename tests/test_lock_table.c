@@ -17,7 +17,7 @@ static int setup(void **state) {
     assert_int_equal(lw_env_posix_open(&env), LW_OK);
     memory = env->memory;
     memory_before = lw_memory_used(memory);
-    table = lw_lock_table_open(env);
+    table = lw_lock_table_open(env, NULL);
     return 0;
 }
 
@@ -131,6 +131,38 @@ static void who_gives_up_lets_the_next_one_by(void **state) {
     lw_lock_table_release_all(table, 1);
     assert_false(second.held);
     assert_true(third.held);
+}
+
+static void locks_are_charged_and_handed_over(void **state) {
+    (void)state;
+    lw_budget *budget = lw_budget_make(memory, 8 * 4096);
+    lw_lock_table *charged = lw_lock_table_open(env, budget);
+    lw_lock_waiter waiters[64];
+    char names[64][8];
+    uint32_t count = 0;
+    for (; !lw_lock_table_full(charged) && count < 64; count++) {
+        (void)snprintf(names[count], sizeof(names[count]), "k%u", count);
+        waiters[count] = wanting(1, names[count]);
+        assert_int_equal(lw_lock_table_request(charged, &waiters[count], &cycle), LW_LOCK_HELD);
+    }
+    assert_in_range(count, 10, 40);
+    assert_true(budget->parts[LW_BUDGET_BUFFERS] >= 4096);
+    lw_lock_waiter second = wanting(2, "k1");
+    assert_int_equal(lw_lock_table_request(charged, &second, &cycle), LW_LOCK_QUEUED);
+    lw_lock_table_hand_over(charged, 2, lw_text("k0"));
+    assert_int_equal(lw_lock_table_count(charged), count);
+    lw_lock_table_hand_over(charged, 1, lw_text("k0"));
+    assert_int_equal(lw_lock_table_count(charged), count - 1);
+    assert_false(lw_lock_table_full(charged));
+    lw_lock_table_hand_over(charged, 1, lw_text("k1")); /* the second waits for it */
+    assert_int_equal(lw_lock_table_count(charged), count - 1);
+    lw_lock_table_release_all(charged, 1);
+    assert_true(second.held);
+    lw_lock_table_release_all(charged, 2);
+    lw_lock_table_check(charged);
+    assert_int_equal(budget->used, 0);
+    lw_lock_table_close(charged);
+    lw_budget_release(budget);
 }
 
 static void a_passing_commit_keeps_nothing(void **state) {
@@ -613,6 +645,7 @@ int main(void) {
                                         teardown),
         cmocka_unit_test_setup_teardown(who_gives_up_lets_the_next_one_by, setup, teardown),
         cmocka_unit_test_setup_teardown(a_passing_commit_keeps_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(locks_are_charged_and_handed_over, setup, teardown),
         cmocka_unit_test_setup_teardown(the_end_of_a_session_frees_and_cuts, setup, teardown),
         cmocka_unit_test_setup_teardown(two_that_wait_for_one_another_are_a_deadlock, setup,
                                         teardown),

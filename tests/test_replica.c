@@ -274,6 +274,57 @@ static void who_waited_in_vain_is_told_for_whom(void **state) {
     bench_hold(who_waited_in_vain_is_told_for_whom_story, NULL);
 }
 
+/* Who comes once it is prewritten waits for the lock in the tree. */
+static void a_key_that_is_prewritten_needs_no_lock_in_memory_story(bench *on) {
+    uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
+    expect(on, bench_await(send_lock(on, 1, one, "k", 1000))->status == LW_OK, "the first");
+    lw_mutation mutation = bench_put("k", "2", LW_SEEN_ANYTHING);
+    asked *it = bench_prewrite(on, 1, one, "k", 10000, &mutation, 1);
+    expect(on, it->status == LW_OK, "sends it ahead");
+    expect(on, lock_count(on) == 0, "which is enough");
+    asked *second = send_lock(on, 2, two, "k", 10000);
+    bench_pass_ms(on, 100);
+    expect(on, !second->done, "the second waits");
+    it = bench_await(send_lock(on, 1, one, "k", 1000));
+    expect(on, it->status == LW_OK, "the first has the key");
+    it = bench_prewrite(on, 1, one, "k", 10000, &mutation, 1);
+    expect(on, it->status == LW_OK, "and may send it again");
+    it = bench_finish(on, one, bench_timestamp(on), "k");
+    expect(on, it->status == LW_OK, "and commits");
+    expect(on, bench_await(second)->status == LW_OK, "then the second has it");
+}
+static void a_key_that_is_prewritten_needs_no_lock_in_memory(void **state) {
+    (void)state;
+    bench_hold(a_key_that_is_prewritten_needs_no_lock_in_memory_story, "replica.locks_kept_twice");
+}
+
+static void locks_have_an_eighth_of_the_memory_story(bench *on) {
+    lw_budget *budget = lw_store_budget(on->store);
+    size_t limit = budget->limit;
+    uint64_t one = bench_timestamp(on);
+    budget->limit = (size_t)8 * 1024;
+    uint32_t count = 0;
+    asked *it;
+    do {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "k%u", count);
+        it = bench_await(send_lock(on, 1, one, key, 1000));
+    } while (it->status == LW_OK && ++count < 100);
+    expect(on, it->status == LW_BACKPRESSURE, "then no more");
+    expect(on, count >= 4 && count <= 16 && lock_count(on) == count, "after a few");
+    expect(on, strstr(it->text, "pessimistic locks take all memory") != NULL, "as it says");
+    it = bench_ask(on, LW_MESSAGE_ROLLBACK, 1);
+    lw_finish_request_encode(&(lw_finish_request){.start = one}, &it->body);
+    expect(on, bench_await(bench_send(it))->status == LW_OK, "it gives up all it has");
+    it = bench_await(send_lock(on, 2, bench_timestamp(on), "l", 1000));
+    expect(on, it->status == LW_OK, "so another goes on");
+    budget->limit = limit;
+}
+static void locks_have_an_eighth_of_the_memory(void **state) {
+    (void)state;
+    bench_hold(locks_have_an_eighth_of_the_memory_story, "replica.locks_unbounded");
+}
+
 static void a_deadlock_is_refused_story(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "a", 1000))->status == LW_OK, "one has a");
@@ -715,6 +766,8 @@ int main(void) {
         cmocka_unit_test(of_two_commits_side_by_side_one_wins),
         cmocka_unit_test(copies_side_by_side_commit_once),
         cmocka_unit_test(locks_are_had_in_turns),
+        cmocka_unit_test(a_key_that_is_prewritten_needs_no_lock_in_memory),
+        cmocka_unit_test(locks_have_an_eighth_of_the_memory),
         cmocka_unit_test(who_waited_in_vain_is_told_for_whom),
         cmocka_unit_test(a_deadlock_is_refused),
         cmocka_unit_test(a_commit_waits_for_a_lock_and_then_passes),

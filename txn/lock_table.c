@@ -7,13 +7,19 @@ typedef lw_pessimistic_lock lock;
 typedef lw_lock_session session;
 typedef lw_lock_holder holder;
 
-lw_lock_table *lw_lock_table_open(lw_env *env) {
+enum {
+    TABLE_SHARE = 8,         /* that locks may have, of the budget */
+    CHARGE_STEP = 64 * 1024, /* so that the budget is not asked for each of them */
+};
+
+lw_lock_table *lw_lock_table_open(lw_env *env, lw_budget *budget) {
     lw_lock_table *table = lw_allocate_zero(env->memory, sizeof(*table));
     table->env = env;
     table->memory = env->memory;
     table->locks = lw_map_in(env->memory);
     table->holders = lw_map_in(env->memory);
     table->sessions = lw_map_in(env->memory);
+    table->share = lw_budget_share_in(budget, LW_BUDGET_BUFFERS);
     return table;
 }
 
@@ -128,12 +134,25 @@ static void own(lw_lock_table *table, lock *one, holder *owner, bool kept) {
     link_lock(one);
 }
 
+static void charge(lw_lock_table *table, size_t bytes) {
+    size_t charged = (bytes + CHARGE_STEP - 1) / CHARGE_STEP * CHARGE_STEP;
+    table->bytes = bytes;
+    if (charged != table->share.size) {
+        lw_budget_share_set(&table->share, charged);
+    }
+}
+
+static size_t size_of_lock(lw_bytes key) {
+    return sizeof(lock) + key.size + LW_BUDGET_ALLOCATION;
+}
+
 static void make_lock(lw_lock_table *table, lw_bytes key, holder *owner, bool kept) {
     lock *made = lw_allocate_zero(table->memory, sizeof(*made) + key.size);
     memcpy(made + 1, key.data, key.size);
     made->key = lw_view(made + 1, key.size);
     own(table, made, owner, kept);
     lw_map_insert(&table->locks, &made->node, lw_hash(0, key));
+    charge(table, table->bytes + size_of_lock(key));
 }
 
 /* ---- waiters -------------------------------------------------------------------------------- */
@@ -239,6 +258,7 @@ static void pass_on(lw_lock_table *table, lock *one) {
     leave_holder(table, before);
     if (one->first == NULL) {
         lw_map_remove(&table->locks, &one->node);
+        charge(table, table->bytes - size_of_lock(one->key));
         lw_free(table->memory, one);
         return;
     }
@@ -396,6 +416,13 @@ bool lw_lock_table_foreign(const lw_lock_table *table, uint64_t start, lw_bytes 
 void lw_lock_table_release(lw_lock_table *table, uint64_t start, lw_bytes key, bool passing) {
     lock *found = find_lock(table, key);
     if (found != NULL && found->owner->start == start && !(passing && found->kept)) {
+        pass_on(table, found);
+    }
+}
+
+void lw_lock_table_hand_over(lw_lock_table *table, uint64_t start, lw_bytes key) {
+    lock *found = find_lock(table, key);
+    if (found != NULL && found->owner->start == start && found->first == NULL) {
         pass_on(table, found);
     }
 }
@@ -580,6 +607,11 @@ uint32_t lw_lock_table_count(const lw_lock_table *table) {
     return table->locks.count;
 }
 
+bool lw_lock_table_full(const lw_lock_table *table) {
+    const lw_budget *budget = table->share.budget;
+    return budget != NULL && table->bytes >= budget->limit / TABLE_SHARE;
+}
+
 uint32_t lw_lock_table_waiting(const lw_lock_table *table) {
     return table->waiter_count;
 }
@@ -588,6 +620,7 @@ void lw_lock_table_close(lw_lock_table *table) {
     LW_ASSERT(table->waiter_count == 0);
     lw_lock_table_clear(table);
     LW_ASSERT(table->locks.count == 0);
+    LW_ASSERT(table->bytes == 0 && table->share.size == 0);
     LW_ASSERT(table->holders.count == 0);
     lw_map_reset(&table->locks);
     LW_ASSERT(table->sessions.count == 0);

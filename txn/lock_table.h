@@ -19,11 +19,15 @@
  * X3. When a session has ended nothing is held or waited for in its name; when a transaction was
  *     ended, nothing in that one's.
  * X4. Nothing costs more than the locks and waiters it is about: neither a transaction's hundred
- *     thousand locks nor a key's ten thousand waiters make a request of another slower. */
+ *     thousand locks nor a key's ten thousand waiters make a request of another slower.
+ * X5. What locks take is charged to the node's budget. Whoever lets transactions have more asks
+ *     before whether the table is full; one whose key is locked in the tree by now needs no lock
+ *     here any more. */
 #ifndef LW_LOCK_TABLE_H
 #define LW_LOCK_TABLE_H
 
 #include "base/env.h"
+#include "storage/budget.h"
 
 typedef struct lw_lock_table lw_lock_table;
 
@@ -70,7 +74,8 @@ typedef enum lw_lock_answer {
     LW_LOCK_DEADLOCK, /* waiting would close a cycle; the waiter is not entered */
 } lw_lock_answer;
 
-lw_lock_table *lw_lock_table_open(lw_env *env);
+/* `budget` outlives it; NULL: none, and it is never full. */
+lw_lock_table *lw_lock_table_open(lw_env *env, lw_budget *budget);
 void lw_lock_table_close(lw_lock_table *table);
 
 /* Asks for a key. With DEADLOCK `cycle` is filled, the refused transaction first. */
@@ -103,6 +108,9 @@ bool lw_lock_table_foreign(const lw_lock_table *table, uint64_t start, lw_bytes 
                            uint64_t *owner, uint64_t *session);
 /* Frees a key if `start` has it; with `passing`, only if it is not kept. */
 void lw_lock_table_release(lw_lock_table *table, uint64_t start, lw_bytes key, bool passing);
+/* The transaction has the key locked in the tree: the lock here is freed, unless somebody waits for
+ * it. Who comes from now on gets it, and meets that in the tree. */
+void lw_lock_table_hand_over(lw_lock_table *table, uint64_t start, lw_bytes key);
 /* Frees all keys of a transaction. */
 void lw_lock_table_release_all(lw_lock_table *table, uint64_t start);
 /* Frees all keys of a transaction, and cuts its waiters. False if it had neither. */
@@ -135,6 +143,8 @@ uint32_t lw_lock_table_watchers(const lw_lock_table *table, uint64_t start, lw_b
 bool lw_lock_table_look(const lw_lock_table *table, lw_bytes key, lw_lock_view *view);
 
 uint32_t lw_lock_table_count(const lw_lock_table *table);
+/* Whether locks take an eighth of the budget. */
+bool lw_lock_table_full(const lw_lock_table *table);
 uint32_t lw_lock_table_waiting(const lw_lock_table *table);
 /* Asserts that the structure is sound: for tests. */
 void lw_lock_table_check(const lw_lock_table *table);

@@ -50,6 +50,8 @@ struct lw_lock_table {
     uint32_t waiter_count;
     uint32_t watcher_count; /* of these */
     uint64_t number, walk;  /* last given */
+    size_t bytes;           /* of locks */
+    lw_budget_share share;  /* of them, in steps */
 };
 
 /* Whether the last in its queue, or one that watches, waits for itself in the end; then says how.
