@@ -10,7 +10,7 @@ enum {
     SHARD_FIELDS_MIN = 7, /* of before there were replicas */
     SHARD_ROW_FIELDS = 2,
     SPLIT_FIELDS = 1,
-    CHANGE_REPLICAS_FIELDS = 4,
+    CHANGE_REPLICAS_FIELDS = 6,
     TRANSFER_FIELDS = 1,
     MERGE_FIELDS = 2,
     MERGED_FIELDS = 4,
@@ -390,9 +390,27 @@ void lw_change_replicas_request_encode(const lw_change_replicas_request *request
     lw_write_u64(body, request->voter);
     lw_write_u64(body, request->leaves);
     lw_write_bool(body, request->fewer);
+    lw_write_u64(body, request->second_voter);
+    lw_write_u64(body, request->second_leaves);
 }
 
-/* At least one of them, and no node twice. */
+/* At least one of them, no node twice, and no second one without a first. */
+static bool change_is_sound(const lw_change_replicas_request *request) {
+    const uint64_t nodes[] = {request->learner, request->voter, request->leaves,
+                              request->second_voter, request->second_leaves};
+    bool any = false;
+    for (size_t index = 0; index < sizeof(nodes) / sizeof(nodes[0]); index++) {
+        for (size_t other = 0; other < index; other++) {
+            if (nodes[index] != 0 && nodes[index] == nodes[other]) {
+                return false;
+            }
+        }
+        any = any || nodes[index] != 0;
+    }
+    return any && (request->second_voter == 0 || request->voter != 0) &&
+           (request->second_leaves == 0 || request->leaves != 0);
+}
+
 lw_status lw_change_replicas_request_decode(lw_bytes body, lw_change_replicas_request *request) {
     lw_reader reader = lw_reader_of(body);
     uint32_t extra = lw_read_array_of(&reader, CHANGE_REPLICAS_FIELDS);
@@ -400,12 +418,10 @@ lw_status lw_change_replicas_request_decode(lw_bytes body, lw_change_replicas_re
     read.voter = lw_read_u64(&reader);
     read.leaves = lw_read_u64(&reader);
     read.fewer = lw_read_bool(&reader);
+    read.second_voter = lw_read_u64(&reader);
+    read.second_leaves = lw_read_u64(&reader);
     lw_read_skip(&reader, extra);
-    bool any = read.learner != 0 || read.voter != 0 || read.leaves != 0;
-    bool twice =
-        (read.learner != 0 && (read.learner == read.voter || read.learner == read.leaves)) ||
-        (read.voter != 0 && read.voter == read.leaves);
-    if (!lw_reader_done(&reader) || !any || twice) {
+    if (!lw_reader_done(&reader) || !change_is_sound(&read)) {
         return change_malformed();
     }
     *request = read;

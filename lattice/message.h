@@ -229,15 +229,18 @@ LW_MUST_USE lw_status lw_merged_reply_decode(lw_bytes body, bool *merged);
 
 /* CHANGE_REPLICAS: one safe step towards other replicas, or nothing if the shard has taken it. A
  * node comes as a learner; once it has caught up it becomes a voter, in the same step as the one
- * whose place it takes leaves. The reply is the descriptor as it is then, as TOPOLOGY has it.
- * LW_UNAVAILABLE while another change is under way, or the learner has not caught up: ask again.
+ * whose place it takes leaves. Two may come or go at once, so that the number of voters stays odd.
+ * The reply is the descriptor as it is then, as TOPOLOGY has it.
+ * LW_UNAVAILABLE while another change is under way, or the learner has not caught up, or too few of
+ * those who are to vote answer: ask again.
  * LW_INVALID_ARGUMENT if fewer voters would be left than there were, unless that is asked for, or
  * none. */
 typedef struct lw_change_replicas_request {
-    uint64_t learner; /* the node that comes; 0: none */
-    uint64_t voter;   /* the learner that becomes a voter; 0: none */
-    uint64_t leaves;  /* the node that holds the shard no more; 0: none */
-    bool fewer;       /* voters may be left than there were */
+    uint64_t learner;                     /* the node that comes; 0: none */
+    uint64_t voter;                       /* the learner that becomes a voter; 0: none */
+    uint64_t leaves;                      /* the node that holds the shard no more; 0: none */
+    bool fewer;                           /* voters may be left than there were */
+    uint64_t second_voter, second_leaves; /* with those above; 0: none */
 } lw_change_replicas_request;
 void lw_change_replicas_request_encode(const lw_change_replicas_request *request, lw_buffer *body);
 LW_MUST_USE lw_status lw_change_replicas_request_decode(lw_bytes body,

@@ -321,20 +321,29 @@ static bool hand_over(decision *of, const char *why) {
     return true;
 }
 
-/* More voters, one at a time, but begun only if as many learners have caught up as make their
- * number odd. */
+/* How many come or go at once, so that their number stays odd, or becomes so: an even number can do
+ * without no more of them than the odd one below it, and has one more that may be lost (P6). */
+static uint32_t stride(const decision *of) {
+    bool one_by_one = LW_PLANTED(&of->view->options, LW_BUG_EVEN_VOTERS);
+    return of->voters.count % 2 == 0 || one_by_one ? 1 : 2;
+}
+
+/* More voters, once as many learners as make their number odd have caught up. */
 static bool promote(decision *of) {
     set voters = of->voters, learners = of->learners;
-    uint32_t lack = of->wanted.target - of->voters.count;
-    uint32_t count = of->ready.count < lack ? of->ready.count : lack;
-    if (count == 0 || (count == 1 && of->voters.count % 2 == 1)) {
+    uint32_t count = stride(of);
+    if (of->ready.count < count) {
         return false;
     }
-    add(&voters, of->ready.nodes[0]);
-    drop(&learners, of->ready.nodes[0]);
-    if (has_quorum(of, &voters) && take(of, LW_PLACEMENT_PROMOTE, of->ready.nodes[0], 0)) {
-        because(of, "%u of %u voters: %s has caught up", of->voters.count, of->wanted.target,
-                CALLED(of, of->ready.nodes[0]));
+    for (uint32_t index = 0; index < count; index++) {
+        add(&voters, of->ready.nodes[index]);
+        drop(&learners, of->ready.nodes[index]);
+    }
+    uint64_t node = of->ready.nodes[0], other = count > 1 ? of->ready.nodes[1] : 0;
+    if (has_quorum(of, &voters) && take(of, LW_PLACEMENT_PROMOTE, node, other)) {
+        because(of, "%u of %u voters: %s%s%s caught up", of->voters.count, of->wanted.target,
+                CALLED(of, node), other != 0 ? " and " : "",
+                other != 0 ? CALLED(of, other) : " has");
         shall_be(of, &voters, &learners);
     }
     return true;
@@ -379,25 +388,27 @@ static bool replace(decision *of) {
     return true;
 }
 
-/* Fewer voters, one at a time. */
+/* Fewer voters. */
 static bool shrink(decision *of) {
-    if (of->excess.count == 0) {
-        return false;
-    }
-    uint64_t node = of->excess.nodes[0];
-    if (node == of->view->options.self) {
-        return hand_over(of, "is one too many");
-    }
+    uint32_t count = stride(of);
     set voters = of->voters;
-    drop(&voters, node);
+    LW_ASSERT(of->excess.count >= count);
+    for (uint32_t index = 0; index < count; index++) {
+        if (of->excess.nodes[index] == of->view->options.self) {
+            return hand_over(of, "is one too many");
+        }
+        drop(&voters, of->excess.nodes[index]);
+    }
+    uint64_t node = of->excess.nodes[0], other = count > 1 ? of->excess.nodes[1] : 0;
     if (!has_quorum(of, &voters)) {
         because(of, "waits: too few voters are healthy to remove %s", CALLED(of, node));
         return true;
     }
-    if (take(of, LW_PLACEMENT_REMOVE, node, 0)) {
+    if (take(of, LW_PLACEMENT_REMOVE, node, other)) {
         const char *fault = fault_of(of, node);
-        because(of, "%u voters where %u are wanted: %s %s", of->voters.count, of->wanted.target,
-                CALLED(of, node), fault != NULL ? fault : "is one too many");
+        because(of, "%u voters where %u are wanted: %s %s%s%s", of->voters.count, of->wanted.target,
+                CALLED(of, node), fault != NULL ? fault : "is one too many",
+                other != 0 ? ", and with it goes " : "", other != 0 ? CALLED(of, other) : "");
         shall_be(of, &voters, &of->learners);
     }
     return true;

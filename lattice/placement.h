@@ -18,12 +18,15 @@
  * Invariants
  * P1. A voter is removed only if the ones that stay, healthy and caught up, are a quorum of what
  *     stays, and, unless it is dead or there are to be fewer, in exchange for a voter that is
- * caught up (hazards R5 and R15). P2. No step while one is under way, and none that a node silent
- * on a link for less than the grace would need: it is waited for. P3. No rule asks whether all
- * nodes were seen (hazard G9). What is not known of a node keeps shards from moving to it, never
- * from staying. P4. With unchanged input the steps end: the set that is reached wants no further
- * step. P5. Shards that wait for room on each other's nodes get it: a shard some of whose learners
- * have caught up does not wait. */
+ *     caught up (hazards R5 and R15).
+ * P2. No step while one is under way, and none that a node silent on a link for less than the grace
+ *     would need: it is waited for.
+ * P3. No rule asks whether all nodes were seen (hazard G9). What is not known of a node keeps
+ * shards from moving to it, never from staying. P4. With unchanged input the steps end: the set
+ * that is reached wants no further step. P5. Shards that wait for room on each other's nodes get
+ * it: a shard some of whose learners have caught up does not wait. P6. Of an odd number of voters
+ * no step makes an even one, unless a lone one moves: two voters can do without neither of them. So
+ * voters come and go in pairs. */
 #ifndef LW_PLACEMENT_H
 #define LW_PLACEMENT_H
 
@@ -90,9 +93,9 @@ typedef struct lw_placement_shard {
 typedef enum lw_placement_step_kind {
     LW_PLACEMENT_NOTHING = 0,
     LW_PLACEMENT_ADD,      /* `node` as learner */
-    LW_PLACEMENT_PROMOTE,  /* the learner `node` to a voter */
+    LW_PLACEMENT_PROMOTE,  /* the learner `node` to a voter, and `other` with it, unless 0 */
     LW_PLACEMENT_REPLACE,  /* the learner `node` for the voter `other`, at once */
-    LW_PLACEMENT_REMOVE,   /* `node` */
+    LW_PLACEMENT_REMOVE,   /* `node`, and `other` with it, unless 0 */
     LW_PLACEMENT_TRANSFER, /* leadership to `node` */
 } lw_placement_step_kind;
 

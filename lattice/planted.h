@@ -24,6 +24,7 @@ typedef enum lw_planted_bug {
     LW_BUG_LAGGARDS_ARE_HEALTHY, /* R5: a replica that has not caught up counts */
     LW_BUG_NAMES_SHARED,         /* M5: two that took one name at once keep it */
     LW_BUG_ROOM_AWAITED,         /* P5: two shards wait for the room that the other has */
+    LW_BUG_EVEN_VOTERS,          /* P6: voters come and go one by one */
 } lw_planted_bug;
 
 /* `machine` is a pointer to what has the member `bugs`. */

@@ -31,6 +31,7 @@ uint64_t lw_lattice_planted(lw_env *env) {
     bugs |= (uint64_t)LW_BUG(env, "placement.quorum_ignored") << LW_BUG_QUORUM_IGNORED;
     bugs |= (uint64_t)LW_BUG(env, "placement.laggards_are_healthy") << LW_BUG_LAGGARDS_ARE_HEALTHY;
     bugs |= (uint64_t)LW_BUG(env, "placement.room_awaited") << LW_BUG_ROOM_AWAITED;
+    bugs |= (uint64_t)LW_BUG(env, "placement.even_voters") << LW_BUG_EVEN_VOTERS;
     bugs |= (uint64_t)LW_BUG(env, "gossip.names_shared") << LW_BUG_NAMES_SHARED;
     return bugs;
 }
@@ -310,16 +311,19 @@ static lw_message_kind encode_step(const lw_placement_step *step, bool voter, lw
         lw_transfer_request_encode(&request, body);
         return LW_MESSAGE_TRANSFER;
     }
-    bool promotes = step->kind == LW_PLACEMENT_PROMOTE || step->kind == LW_PLACEMENT_REPLACE;
-    bool removes = step->kind == LW_PLACEMENT_REMOVE;
-    lw_change_replicas_request request = {
-        .learner = step->kind == LW_PLACEMENT_ADD ? step->node : 0,
-        .voter = promotes ? step->node : 0,
-        .leaves = removes                              ? step->node
-                  : step->kind == LW_PLACEMENT_REPLACE ? step->other
-                                                       : 0,
-        .fewer = removes && voter,
-    };
+    lw_change_replicas_request request = {.fewer = voter && step->kind == LW_PLACEMENT_REMOVE};
+    if (step->kind == LW_PLACEMENT_ADD) {
+        request.learner = step->node;
+    } else if (step->kind == LW_PLACEMENT_PROMOTE) {
+        request.voter = step->node;
+        request.second_voter = step->other;
+    } else if (step->kind == LW_PLACEMENT_REPLACE) {
+        request.voter = step->node;
+        request.leaves = step->other;
+    } else {
+        request.leaves = step->node;
+        request.second_leaves = step->other;
+    }
     lw_change_replicas_request_encode(&request, body);
     return LW_MESSAGE_CHANGE_REPLICAS;
 }

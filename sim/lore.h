@@ -24,8 +24,8 @@
  * L4. Two descriptors of one epoch are disputed, and none replaces the other in silence.
  * L5. Who has a link is not dead, and who has had none for the grace is, whatever the bus says; who
  *     is not heard is quiet, whatever links say.
- * L6. A step of placement leaves a quorum of voters that are healthy, and promotes nobody who lacks
- *     anything.
+ * L6. A step of placement leaves a quorum of voters that are healthy, and no even number of them if
+ *     there were three or more, and promotes nobody who lacks anything.
  *
  * Judged after the peace, within a bounded time
  * L7. All nodes know the same, what is newest, and each has a name of its own. Who is gone, or runs

@@ -318,6 +318,22 @@ static bool has_all(const lore_place *place, const lw_placement_progress *progre
     return node == place->id || (caught_up && place->planes[soul].up);
 }
 
+/* An odd number stays odd, unless a lone one moves. */
+static bool stays_odd(const lore_shard *shard, uint32_t after) {
+    uint32_t before = 0;
+    for (uint32_t index = 0; index < shard->replica_count; index++) {
+        before += shard->replicas[index].voter;
+    }
+    return before <= 1 || before % 2 == 0 || after % 2 == 1;
+}
+
+static bool all_have_all(const lore_place *place, const lw_placement_progress *progress,
+                         uint32_t count, const lw_placement_step *step) {
+    return has_all(place, progress, count, step->node) &&
+           (step->kind != LW_PLACEMENT_PROMOTE || step->other == 0 ||
+            has_all(place, progress, count, step->other));
+}
+
 /* L6, by what its leader knows. */
 void lore_watch_step(const lore_place *place, const lore_shard *shard,
                      const lw_placement_progress *progress, uint32_t progress_count,
@@ -337,7 +353,11 @@ void lore_watch_step(const lore_place *place, const lore_shard *shard,
                            "%s leaves %u of %u voters of shard %016" PRIx64 " healthy at %s",
                            lw_placement_step_name(step->kind), healthy, voter_count, shard->id,
                            place->name);
-    } else if (promotes && !has_all(place, progress, progress_count, step->node)) {
+    } else if (!stays_odd(shard, voter_count)) {
+        lw_machines_broken(machines, "a step makes an even number of voters",
+                           "%s leaves %u of them to shard %016" PRIx64 " at %s",
+                           lw_placement_step_name(step->kind), voter_count, shard->id, place->name);
+    } else if (promotes && !all_have_all(place, progress, progress_count, step)) {
         lw_machines_broken(machines, "a laggard is promoted", "%s of %s in shard %016" PRIx64,
                            lw_placement_step_name(step->kind), name_of(place->of, step->node),
                            shard->id);

@@ -194,7 +194,7 @@ static inline void story_describe(const story_lattice *of, const story_shard *sh
     }
 }
 
-/* P1, whatever the step. */
+/* P1 and P6, whatever the step. */
 static inline void story_apply(story_lattice *of, story_shard *shard,
                                const lw_placement_step *step) {
     if (step->kind == LW_PLACEMENT_TRANSFER) {
@@ -218,6 +218,8 @@ static inline void story_apply(story_lattice *of, story_shard *shard,
     }
     uint32_t healthy, voters = story_voters(of, shard, &healthy);
     assert_true(healthy >= voters / 2 + 1);
+    uint32_t unused, voted = story_voters(of, &before, &unused);
+    assert_true(voted <= 1 || voted % 2 == 0 || voters % 2 == 1);
     story_replica *leader = story_find(shard, (uint32_t)shard->leader);
     assert_true(leader != NULL && leader->voter);
 }

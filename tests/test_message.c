@@ -355,13 +355,15 @@ static void what_became_of_a_merge_is_asked_and_told(void **state) {
 static void a_change_of_replicas_arrives_as_it_was_sent(void **state) {
     (void)state;
     lw_buffer body = lw_buffer_in(memory);
-    lw_change_replicas_request request = {.voter = 7, .leaves = 5, .fewer = true};
+    lw_change_replicas_request request = {
+        .voter = 7, .leaves = 5, .fewer = true, .second_voter = 8, .second_leaves = 6};
     lw_change_replicas_request_encode(&request, &body);
-    assert_int_equal(body.size, 5);
-    assert_memory_equal(body.data, "\x94\x00\x07\x05\xc3", 5);
+    assert_int_equal(body.size, 7);
+    assert_memory_equal(body.data, "\x96\x00\x07\x05\xc3\x08\x06", 7);
     request = (lw_change_replicas_request){0};
     assert_int_equal(lw_change_replicas_request_decode(lw_buffer_view(&body), &request), LW_OK);
     assert_true(request.learner == 0 && request.voter == 7 && request.leaves == 5 && request.fewer);
+    assert_true(request.second_voter == 8 && request.second_leaves == 6);
     for (size_t size = 0; size < body.size; size++) {
         assert_int_equal(lw_change_replicas_request_decode(lw_view(body.data, size), &request),
                          LW_INVALID_ARGUMENT);
@@ -369,7 +371,11 @@ static void a_change_of_replicas_arrives_as_it_was_sent(void **state) {
     const lw_change_replicas_request bad[] = {{.fewer = true},
                                               {.learner = 7, .voter = 7},
                                               {.voter = 7, .leaves = 7},
-                                              {.learner = 7, .leaves = 7}};
+                                              {.learner = 7, .leaves = 7},
+                                              {.second_voter = 7},
+                                              {.second_leaves = 7},
+                                              {.voter = 7, .second_voter = 7},
+                                              {.voter = 5, .leaves = 7, .second_leaves = 5}};
     for (size_t index = 0; index < sizeof(bad) / sizeof(bad[0]); index++) {
         lw_buffer_clear(&body);
         lw_change_replicas_request_encode(&bad[index], &body);
