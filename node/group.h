@@ -171,6 +171,10 @@ bool lw_group_lease_held(const lw_group *group, uint64_t lease);
 /* Whether a proposal may change the members now: an entry of this term is committed, and no other
  * change is under way (hazard R3). */
 bool lw_group_may_change(const lw_group *group);
+/* Waits until most of those who are to vote, by `members`, have answered what was sent since.
+ * LW_UNAVAILABLE: they have not in time, or this node leads no more. */
+LW_MUST_USE LW_YIELDS lw_status lw_group_hear(lw_group *group, const lw_group_members *members,
+                                              uint64_t deadline_ns);
 /* Has `node` lead, if it can: a voter that is not far behind. LW_OK: it is asked to; `followed`
  * says when it does. LW_UNAVAILABLE, LW_REFUSED: not now. */
 LW_MUST_USE lw_status lw_group_transfer(lw_group *group, uint64_t node);

@@ -3,6 +3,9 @@
  * what happened together leaves in one message. And reading. */
 #include "node/group_state.h"
 
+enum { HEAR_PAUSE_MS = 5 }; /* until it is seen again who has answered */
+#define NS_PER_MS UINT64_C(1000000)
+
 /* ---- hard state ----------------------------------------------------------------------------- */
 
 static void save(lw_group *group, const lw_raft_effect *effect) {
@@ -223,4 +226,45 @@ bool lw_group_lease_held(const lw_group *group, uint64_t lease) {
     return lease == 0 ||
            (lw_group_leads(group) == lease &&
             (group->raft == NULL || lw_raft_lease(group->raft, lw_env_now(group->env), &index)));
+}
+
+/* ---- hearing -------------------------------------------------------------------------------- */
+
+static bool most_answered(const lw_group *group, const lw_group_members *members, uint64_t round) {
+    uint32_t voters = 0, answered = 0;
+    for (uint32_t index = 0; index < members->count; index++) {
+        const lw_shard_replica *each = &members->replicas[index];
+        if (each->role != LW_REPLICA_VOTER && each->role != LW_REPLICA_JOINING) {
+            continue;
+        }
+        const lw_raft_peer *peer = lw_raft_peer_of(group->raft, each->node);
+        bool self = each->node == group->groups->options.node;
+        answered += self || (peer != NULL && peer->round >= round);
+        voters++;
+    }
+    return answered > voters / 2;
+}
+
+lw_status lw_group_hear(lw_group *group, const lw_group_members *members, uint64_t deadline_ns) {
+    uint64_t term = lw_group_leads(group);
+    if (term == 0) {
+        return leads_not(group);
+    }
+    if (group->raft == NULL) {
+        return LW_OK;
+    }
+    lw_raft_ticket ticket;
+    LW_TRY(lw_raft_read(group->raft, lw_env_now(group->env), &ticket));
+    groups_dirty(group->groups, group);
+    while (!most_answered(group, members, ticket.round)) {
+        if (lw_env_now(group->env) >= deadline_ns) {
+            LW_MARK(group->env, "group.voters_unheard");
+            return lw_fail(LW_UNAVAILABLE, "too few of those who are to vote answer: ask again");
+        }
+        lw_env_sleep(group->env, HEAR_PAUSE_MS * NS_PER_MS);
+        if (lw_group_leads(group) != term) {
+            return leads_not(group);
+        }
+    }
+    return LW_OK;
 }

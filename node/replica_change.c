@@ -12,7 +12,9 @@
  *    the moment before, but for what it changes.
  * 2. A learner becomes a voter only when it holds all that was committed when that was asked for,
  *    and can be reached (hazard R5).
- * 3. Unless asked for there are never fewer voters after a change than before (hazard R15). */
+ * 3. Unless asked for there are never fewer voters after a change than before (hazard R15).
+ * 4. Voters change only once most of those who are to vote have answered since that was asked for:
+ *    else nothing may ever be committed again, and what was cannot be taken back. */
 #include "node/replica_state.h"
 
 enum {
@@ -21,6 +23,7 @@ enum {
     FINISH_PAUSE_MS = 50, /* until leaving the old set is tried again */
     HEAR_MS = 500,        /* of a learner, in a group that was at rest */
     HEAR_PAUSE_MS = 20,
+    ANSWER_MS = 1500, /* of those who are to vote */
 };
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -101,24 +104,23 @@ static lw_status check_caught_up(const lw_group_figures *figures, uint64_t node)
 }
 
 static lw_status promote(lw_group_members *members, const lw_group_figures *figures,
-                         const lw_change_replicas_request *request) {
-    lw_shard_replica *rising = find(members, request->voter);
+                         uint64_t node) {
+    lw_shard_replica *rising = find(members, node);
     if (rising == NULL) {
         return lw_fail(LW_INVALID_ARGUMENT,
                        "node %016llx does not hold the shard: have it learn first",
-                       (unsigned long long)request->voter);
+                       (unsigned long long)node);
     }
     if (rising->role == LW_REPLICA_VOTER) {
         return LW_OK;
     }
-    LW_TRY(check_caught_up(figures, request->voter));
+    LW_TRY(check_caught_up(figures, node));
     rising->role = LW_REPLICA_JOINING;
     return LW_OK;
 }
 
-static lw_status leave(lw_group_members *members, const lw_change_replicas_request *request,
-                       uint64_t leader) {
-    lw_shard_replica *leaving = find(members, request->leaves);
+static lw_status leave(lw_group_members *members, uint64_t node, uint64_t leader) {
+    lw_shard_replica *leaving = find(members, node);
     if (leaving == NULL) {
         return LW_OK;
     }
@@ -169,11 +171,15 @@ lw_status replica_members_plan(lw_env *env, const lw_group_figures *figures,
     if (request->learner != 0) {
         LW_TRY(add_learner(&planned, request->learner));
     }
-    if (request->voter != 0) {
-        LW_TRY(promote(&planned, figures, request));
-    }
-    if (request->leaves != 0) {
-        LW_TRY(leave(&planned, request, leader));
+    const uint64_t rising[] = {request->voter, request->second_voter};
+    const uint64_t leaving[] = {request->leaves, request->second_leaves};
+    for (uint32_t index = 0; index < 2; index++) {
+        if (rising[index] != 0) {
+            LW_TRY(promote(&planned, figures, rising[index]));
+        }
+        if (leaving[index] != 0) {
+            LW_TRY(leave(&planned, leaving[index], leader));
+        }
     }
     LW_TRY(check_voters(env, members, planned, request->fewer));
     *members = planned;
@@ -301,6 +307,18 @@ LW_YIELDS static void hear_of(replica_call *call, uint64_t learner, lw_group_fig
     }
 }
 
+/* Invariant 4. */
+LW_YIELDS static lw_status await_voters(replica_call *call, const lw_group_members *next) {
+    lw_replica *replica = call->replica;
+    if (!replica_members_joint(next) || LW_BUG(replica->env, "replica.voters_unheard")) {
+        return LW_OK;
+    }
+    uint64_t until_ns = lw_env_now(replica->env) + ANSWER_MS * NS_PER_MS;
+    LW_TRY(lw_group_hear(replica->group, next, until_ns));
+    LW_TRY(replica_call_gate(call));
+    return replica_check_epoch(call);
+}
+
 /* `next` may have more members than this node: what it has collected alone goes along. */
 LW_YIELDS static lw_status propose_change(lw_replica *replica, const lw_group_members *next) {
     replica->spreading = true;
@@ -323,6 +341,7 @@ LW_YIELDS static lw_status change(replica_call *call, const lw_change_replicas_r
     if (same_members(&before, &after)) {
         return LW_OK;
     }
+    LW_TRY(await_voters(call, &after));
     LW_MARK(replica->env, "replica.members_changed");
     lw_status status = propose_change(replica, &after);
     replica->spreading = false;

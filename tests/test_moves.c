@@ -77,6 +77,35 @@ static void a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle(void 
                  "shards.stale_replica_believed");
 }
 
+/* ---- voters that are lost ---------------------------------------------------------------------
+ */
+
+/* Of three voters one is lost, and nobody knows it yet; another one is to go. */
+static void who_does_not_answer_is_not_counted_on_story(lattice *in) {
+    lattice_make(in, shards, 2);
+    lattice_write(in, "a", "1");
+    transfer(in, "a", 1);
+    lattice_write(in, "a", "2");
+    in->cut[1][2] = in->cut[2][1] = in->cut[2][3] = in->cut[3][2] = true;
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_change_replicas_request request = {.leaves = 3, .fewer = true};
+    lw_change_replicas_request_encode(&request, &body);
+    lattice_ask *ask = lattice_await(
+        lattice_send_to(in, 1, LW_MESSAGE_CHANGE_REPLICAS, lw_text("a"), &body), 5000);
+    expect(in, ask->done && ask->status == LW_UNAVAILABLE, "two voters are not made of one");
+    lattice_links(in);
+    lattice_write(in, "a", "3");
+    request = (lw_change_replicas_request){.leaves = 2, .fewer = true, .second_leaves = 3};
+    changed(in, "a", request);
+    lattice_isolate(in, 3, true);
+    lattice_write(in, "a", "4");
+    expect_text(in, lattice_read(in, "a"), "4", "one alone goes on, in one step");
+}
+static void who_does_not_answer_is_not_counted_on(void **state) {
+    (void)state;
+    lattice_hold(who_does_not_answer_is_not_counted_on_story, "replica.voters_unheard");
+}
+
 /* ---- snapshots ---------------------------------------------------------------------------------
  */
 
@@ -130,6 +159,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_missed_that_all_it_knew_have_gone_finds_out),
         cmocka_unit_test(a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle),
+        cmocka_unit_test(who_does_not_answer_is_not_counted_on),
         cmocka_unit_test(a_snapshot_that_gets_nowhere_makes_way_for_others),
         cmocka_unit_test(a_snapshot_that_nobody_needs_ends),
     };
