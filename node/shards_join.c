@@ -153,6 +153,15 @@ lw_status shards_admit(lw_shards *shards, const lw_shard_descriptor *shard) {
     return LW_OK;
 }
 
+/* What was let go of does not come back, nor by a snapshot that was on its way then. */
+static lw_status take_in(lw_shards *shards, const lw_shard_descriptor *shard) {
+    const shards_past *past = shards_past_of(shards, shard->id);
+    uint64_t let_go = past != NULL && past->gone ? past->epoch.config_version : 0;
+    LW_TRY(shards_admit(shards, shard));
+    shards_member_of(shards, shard->id)->let_go = let_go;
+    return LW_OK;
+}
+
 LW_YIELDS static void introduce_main(void *argument) {
     introduction *job = argument;
     lw_shards *shards = job->shards;
@@ -160,7 +169,7 @@ LW_YIELDS static void introduce_main(void *argument) {
     uint64_t applied;
     if (shards_describe_by(shards, job->from, job->group, &job->reply, &shard, &applied) == LW_OK &&
         shards->serving && !shards->dead && welcome(shards, &shard) &&
-        shards_admit(shards, &shard) != LW_OK) {
+        take_in(shards, &shard) != LW_OK) {
         lw_logline(shards->env, LW_LEVEL_ERROR, "a replica could not be made",
                    "shard=%llu reason=\"%s\"", (unsigned long long)shard.id, lw_error_slot()->text);
     }
@@ -254,6 +263,13 @@ static lw_status check_arrival(const lw_shards *shards, const lw_snapshot_arriva
     if (!shards->serving || member == NULL || member->leaving ||
         !shards_names(&told, shards->options.node)) {
         return lw_fail(LW_REFUSED, "no replica of shard %llu waits for a snapshot here",
+                       (unsigned long long)offered->shard);
+    }
+    if (told.epoch.config_version <= member->let_go &&
+        !LW_BUG(shards->env, "shards.snapshot_of_before")) {
+        LW_MARK(shards->env, "shards.snapshot_too_old");
+        return lw_fail(LW_REFUSED,
+                       "this node let go of shard %llu since: make a newer snapshot of it",
                        (unsigned long long)offered->shard);
     }
     if (!shards_beneath_may_go(shards, &told) && !LW_BUG(shards->env, "shards.overlap_ignored")) {

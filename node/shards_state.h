@@ -47,7 +47,8 @@ typedef struct shards_member {
     uint64_t beneath;         /* ... of this one, by a snapshot of that; its tree goes with it */
     uint32_t merged_looks;    /* that found, one after the other, that it is part of another one */
     bool lacks_part;          /* a shard that is to become part of it is not here as it has to be */
-    bool anew; /* it takes the place of one that was thrown away, and waits for a snapshot */
+    bool anew;       /* it takes the place of one that was thrown away, and waits for a snapshot */
+    uint64_t let_go; /* the configuration in which an earlier one was let go of; 0: none was */
 } shards_member;
 
 /* What the log says of a group that has no tree here. */
@@ -241,7 +242,7 @@ LW_YIELDS void shards_pause(lw_shards *shards, uint64_t pause_ms);
 /* Whether what is damaged here may come from elsewhere. */
 bool shards_has_others(const lw_shards *shards);
 /* A replica could not be opened, as the tree is damaged: the failure is in the error slot. LW_OK:
- * it is left out for now. */
+ * the shards start without it, and it comes anew from elsewhere. */
 LW_MUST_USE lw_status shards_behead(lw_shards *shards, uint64_t shard);
 bool shards_is_headless(const lw_shards *shards, uint64_t shard);
 /* After replay, and after merges were finished: those that were removed are dropped. */

@@ -50,6 +50,7 @@
     X("peers.silence_believed", "lattice-storm", 0)                  \
     X("peers.strangers_unbounded", "lattice-storm", 0)               \
     X("placement.all_must_be_seen", "gossip", 10)                    \
+    X("placement.even_voters", "gossip", 1)                          \
     X("placement.laggards_are_healthy", "gossip", 1)                 \
     X("placement.quorum_ignored", "gossip", 5)                       \
     X("placement.room_awaited", "gossip", 27)                        \
@@ -85,12 +86,14 @@
     X("replica.marks_of_before", "lattice-storm", 1)                 \
     X("replica.reads_unconfirmed", "lattice-storm", 0)               \
     X("replica.too_few_voters", "lattice-storm", 3)                  \
+    X("replica.voters_unheard", "lattice-moves", 0)                  \
     X("shard.child_without_locks", "calm", 1)                        \
     X("shard.epoch_unchecked_at_apply", "lattice-storm", 0)          \
     X("shard.route_unchecked", "calm", 21)                           \
     X("shard.split_without_latch", "calm", 1)                        \
     X("shards.only_peers_asked", "lattice-moves", 0)                 \
     X("shards.overlap_ignored", "lattice", 3)                        \
+    X("shards.snapshot_of_before", "lattice-moves", 880029)          \
     X("shards.stale_replica_believed", "lattice-moves", 0)           \
     X("shards.tombstone_ignored", "lattice-storm", 0)                \
     X("snapshot.never_makes_way", "lattice-moves", 0)                \
