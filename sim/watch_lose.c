@@ -8,9 +8,13 @@
 
 /* ---- what may be lost ----------------------------------------------------------------------- */
 
-/* Whether `node` is dispensable to a shard that `replica` serves. */
+/* Whether `node` is dispensable to a shard that `replica` serves: not while its members change, be
+ * it in the log alone. */
 static bool dispensable_to(const lw_replica *replica, uint64_t node) {
     lw_group_figures figures;
+    if (!lw_group_may_change(lw_replica_group(replica))) {
+        return false;
+    }
     lw_replica_group_figures(replica, &figures);
     uint32_t voters = 0, others = 0;
     for (uint32_t index = 0; index < figures.members.count; index++) {
