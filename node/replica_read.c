@@ -6,7 +6,9 @@ lw_status replica_timestamp(replica_call *call, lw_bytes body, lw_buffer *reply)
     lw_timestamp_request request;
     LW_TRY(lw_timestamp_request_decode(body, &call->arena, &request));
     lw_timestamp_reply answer;
-    LW_TRY(replica_take(call->replica, request.count, call->deadline_ns, &answer.first));
+    LW_TRY(replica_gate(call->replica));
+    LW_TRY(lw_timestamps_give(call->replica->options.timestamps, request.count, call->deadline_ns,
+                              &answer.first));
     lw_timestamp_reply_encode(&answer, reply);
     return LW_OK;
 }

@@ -430,6 +430,23 @@ lw_status lw_timestamps_take(lw_timestamps *timestamps, uint32_t count, uint64_t
     return LW_OK;
 }
 
+lw_status lw_timestamps_give(lw_timestamps *timestamps, uint32_t count, uint64_t deadline_ns,
+                             uint64_t *first) {
+    LW_ASSERT(count >= 1 && count <= LW_TIMESTAMP_COUNT_MAX);
+    if (LW_BUG(timestamps->env, "timestamps.gives_what_it_fetches")) {
+        return lw_timestamps_take(timestamps, count, deadline_ns, first);
+    }
+    for (bool again = true; again;) {
+        if (timestamps->stopped || !timestamps->leading) {
+            LW_MARK(timestamps->env, "timestamps.gives_none");
+            return lw_fail(LW_UNAVAILABLE, "this node does not give timestamps, or no more: ask "
+                                           "whoever leads shard 1");
+        }
+        LW_TRY(take_own(timestamps, count, deadline_ns, first, &again));
+    }
+    return LW_OK;
+}
+
 uint64_t lw_timestamps_spare(lw_timestamps *timestamps) {
     uint64_t first;
     if (timestamps->stopped || !timestamps->leading || !may_give(timestamps) ||

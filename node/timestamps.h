@@ -67,6 +67,11 @@ bool lw_timestamps_sure(const lw_timestamps *timestamps);
  * none), LW_UNAVAILABLE if they could not be fetched. */
 LW_MUST_USE LW_YIELDS lw_status lw_timestamps_take(lw_timestamps *timestamps, uint32_t count,
                                                    uint64_t deadline_ns, uint64_t *first);
+/* The same for who asks this node as the oracle's: it fetches none, since the one who asks may be
+ * its own fetch, or that of another node which it would ask. LW_UNAVAILABLE if it does not lead, or
+ * no more. */
+LW_MUST_USE LW_YIELDS lw_status lw_timestamps_give(lw_timestamps *timestamps, uint32_t count,
+                                                   uint64_t deadline_ns, uint64_t *first);
 /* One to hand out with a reply, or 0 when none can be given without waiting. */
 uint64_t lw_timestamps_spare(lw_timestamps *timestamps);
 /* LW_INVALID_ARGUMENT if this one has not been given yet. What this node has not heard of it finds

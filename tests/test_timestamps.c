@@ -38,6 +38,7 @@ struct lattice {
     bool slow, cut;   /* fetches take 10 ms, fetches fail */
     bool stalls;      /* now and then a write takes seconds */
     bool stuck;       /* a write takes as long as this is so */
+    bool asks_itself; /* a node that fetches asks itself: it came to lead since */
     uint32_t fetched; /* requests so far */
     uint32_t confirmed;
     taken takes[TAKEN_COUNT_MAX];
@@ -102,11 +103,11 @@ LW_YIELDS static lw_status fetch(void *argument, uint32_t count, uint64_t deadli
     if (in->leader >= 0 && (in->slow || target == 0)) {
         target = (uint64_t)in->leader;
     }
-    lw_timestamps *asked = in->nodes[target].timestamps;
-    if (in->cut || asked == at->timestamps || !lw_timestamps_leads(asked)) {
+    lw_timestamps *asked = in->asks_itself ? at->timestamps : in->nodes[target].timestamps;
+    if (in->cut || (asked == at->timestamps && !in->asks_itself) || !lw_timestamps_leads(asked)) {
         return lw_fail(LW_UNAVAILABLE, "it does not lead");
     }
-    LW_TRY(lw_timestamps_take(asked, count, deadline_ns, first));
+    LW_TRY(lw_timestamps_give(asked, count, in->asks_itself ? 0 : deadline_ns, first));
     if (in->slow) {
         lw_env_sleep(in->env, 10 * MS);
     }
@@ -379,6 +380,32 @@ static void a_lost_lead_sends_those_who_wait_elsewhere(void **state) {
     hold(waiting_for_the_ceiling_story, 5);
 }
 
+/* A node comes to lead while it fetches, so its request comes to itself; then it leads no more. */
+static void fetching_from_itself_story(lattice *in) {
+    uint64_t first = 0;
+    in->asks_itself = in->stuck = true;
+    taker waits = {.in = in, .at = 0, .count = 1, .timeout_ms = 100};
+    send_taker(&waits);
+    lw_env_sleep(in->env, 1);
+    lead(in, 0);
+    lw_env_sleep(in->env, 5 * MS);
+    expect(in, in->fetched == 1, "it fetched when it came to lead");
+    in->leader = -1;
+    lw_timestamps_unlead(in->nodes[0].timestamps);
+    in->asks_itself = in->stuck = false;
+    lead(in, 1);
+    lw_env_sleep(in->env, 200 * MS);
+    expect(in, take(in, 0, 1, lw_env_now(in->env) + 1000 * MS, &first) == LW_OK,
+           "it fetches from who leads now");
+}
+static void who_leads_no_more_does_not_wait_for_itself(void **state) {
+    (void)state;
+    char failure[256];
+    hold(fetching_from_itself_story, 8);
+    tell(fetching_from_itself_story, 8, "timestamps.gives_what_it_fetches", failure);
+    assert_string_not_equal(failure, "");
+}
+
 static void lone_story(lattice *in) {
     uint64_t first = 0;
     lw_timestamps *lone = lw_timestamps_open(in->env);
@@ -501,6 +528,7 @@ int main(void) {
         cmocka_unit_test(what_was_given_is_found_out),
         cmocka_unit_test(a_lease_or_a_confirmation_is_needed),
         cmocka_unit_test(a_lost_lead_sends_those_who_wait_elsewhere),
+        cmocka_unit_test(who_leads_no_more_does_not_wait_for_itself),
         cmocka_unit_test(a_lone_node_asks_nobody),
         cmocka_unit_test(none_is_given_above_a_durable_ceiling),
         cmocka_unit_test(they_rise_wherever_they_come_from),
