@@ -261,8 +261,17 @@ static void draw_ways(lw_sim_storm *storm, lw_chance *chance) {
     storm->write_percent = DRAW(chance, percents);
 }
 
+/* Nobody promises to get on in a storm that does not end: what is not set up by now is in peace. */
+static void pass(void *argument) {
+    lw_sim_trial *it = argument;
+    if (it->client_count == 0) {
+        lw_sim_end_trouble(it);
+    }
+}
+
 void lw_sim_storm_begin(lw_sim_trial *it, lw_chance *chance) {
     lw_sim_storm *storm = &it->storm;
+    lw_sim_after(it, LW_SIM_STORM_MS, pass);
     bool awaits = lw_chance_percent(chance, 80), hunts = lw_chance_percent(chance, 75);
     storm->begun_ns = lw_world_now(it->world);
     draw_ways(storm, chance);

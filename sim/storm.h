@@ -12,7 +12,9 @@
  *   years      the wall clock of one node is years off at every start
  *
  * Stops leave room: about half of the time no node is stopped. Else each could stop as soon as
- * another one goes on, and nobody could come to agree with anybody for as long as that lasts.
+ * another one goes on, and nobody could come to agree with anybody for as long as that lasts. And
+ * a storm in which nothing could be set up before the clients come is over after its eight seconds:
+ * then that must be done, and the rest of the run has peace.
  *
  * All of it is scenario code, outside of fibers. */
 #ifndef LW_SIM_STORM_H
