@@ -37,14 +37,19 @@ static void judge_given(const sight *it) {
 }
 
 /* Whether it can know what time it is, whatever its own clock says: it has seen the oracle's, or
- * has enough others to ask, of whom one at most is years off. */
+ * has enough others to ask, of whom one at most is years off: voters, since a sole one waits for
+ * nobody. */
 static bool can_know(const sight *it) {
     const lw_replica *root = lw_shards_find(lw_sim_shards_of(it->node), LW_ROOT_SHARD);
     lw_shard_descriptor shard = {0};
+    uint32_t voters = 0;
     if (root != NULL) {
         lw_replica_descriptor(root, &shard);
     }
-    return (it->past->told && !it->run->watch.dark) || shard.replica_count >= ASKED_VOTERS_MIN;
+    for (uint32_t index = 0; index < shard.replica_count; index++) {
+        voters += shard.replicas[index].role != LW_REPLICA_LEARNER;
+    }
+    return (it->past->told && !it->run->watch.dark) || voters >= ASKED_VOTERS_MIN;
 }
 
 static void judge_time(const sight *it) {
