@@ -10,8 +10,9 @@
 enum {
     ASK_MS = 4000,
     PAUSE_MS = 200,
-    ECHO_MS = 3000, /* between looks at what may have been carried out late, */
-    ECHO_COUNT = 6, /* for longer than a node is paused */
+    UNHEARD_OF_MAX = 25, /* times in a row that it is so, and at first it may be news */
+    ECHO_MS = 3000,      /* between looks at what may have been carried out late, */
+    ECHO_COUNT = 6,      /* for longer than a node is paused */
     KEY_MAX = 64,
     LEAVERS_MIN_NODES = 4, /* fewer would have fewer replicas afterwards */
 };
@@ -127,13 +128,21 @@ LW_YIELDS static void ask_something(operator_fiber *self) {
 
 /* ---- the peace ------------------------------------------------------------------------------ */
 
+/* Who was there before a disk was lost is taken out. Nobody may ever have heard of it: it joined,
+ * and was lost before it had greeted anybody. */
+LW_YIELDS static bool take_out(operator_fiber *self, lw_sim_member *node) {
+    lw_status status = lw_operate_leave(self->client, node->lost_id, true);
+    node->unheard_of = status == LW_NOT_FOUND ? node->unheard_of + 1 : 0;
+    if (status == LW_OK || node->unheard_of > UNHEARD_OF_MAX) {
+        node->lost_id = node->unheard_of = 0;
+    }
+    return node->lost_id == 0;
+}
+
 /* True if there is nothing more to ask about the node. */
 LW_YIELDS static bool settle_node(operator_fiber *self, lw_sim_member *node) {
-    if (node->lost_id != 0) {
-        if (lw_operate_leave(self->client, node->lost_id, true) != LW_OK) {
-            return false;
-        }
-        node->lost_id = 0;
+    if (node->lost_id != 0 && !take_out(self, node)) {
+        return false;
     }
     if (node->out || node->id == 0) {
         return node->out;

@@ -44,15 +44,16 @@ typedef struct lw_sim_member {
     uint64_t boot_ns;     /* when it was last started */
     bool opening_failed;  /* it did not come up then */
     bool replaced;        /* its disk was lost: it comes as somebody new, also if it founded */
-    uint64_t lost_id; /* who it was before; 0: its disk was not lost, or that one is taken out */
-    bool left_behind; /* the lattice's key was changed while it was away: it needs a token */
-    bool ending;      /* its process is to be ended */
-    bool drained;     /* was asked to hold nothing */
-    bool drain_asked; /* ever */
-    bool leaving;     /* was asked to go for ever, */
-    bool out;         /* and has */
-    bool storm;       /* it mostly goes down again soon after it came up */
-    bool behind;      /* its wall clock lags at its next start */
+    uint64_t lost_id;    /* who it was before; 0: its disk was not lost, or that one is taken out */
+    uint32_t unheard_of; /* how often in a row nobody knew that one */
+    bool left_behind;    /* the lattice's key was changed while it was away: it needs a token */
+    bool ending;         /* its process is to be ended */
+    bool drained;        /* was asked to hold nothing */
+    bool drain_asked;    /* ever */
+    bool leaving;        /* was asked to go for ever, */
+    bool out;            /* and has */
+    bool storm;          /* it mostly goes down again soon after it came up */
+    bool behind;         /* its wall clock lags at its next start */
 } lw_sim_member;
 
 /* What trouble comes by: see sim/trouble.c. */
