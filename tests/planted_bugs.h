@@ -112,6 +112,7 @@
     X("store.unlink_shared", "engine", 1)                            \
     X("table.no_checksum", "engine", 71)                             \
     X("timestamps.begun_by_wall_clock", "lattice-storm", 9)          \
+    X("timestamps.gives_what_it_fetches", "lattice-moves", 880364)   \
     X("timestamps.oracle_serves_without_lease", "lattice-storm", 13) \
     X("timestamps.stale_cached_timestamp", "lattice-moves", 8)       \
     X("txn.apply_before_durable", "crash", 3)                        \
