@@ -7,19 +7,21 @@
 #include "client/client.h"
 #include "txn/request.h"
 
-/* The key that a transaction wrote, if it is the only one: there it was decided. Of several nobody
- * knows which is the primary, and on the others locks may stand for a while, which do not tell at
- * which timestamp they will be committed. */
-static const lw_history_key *only_written(const lw_history *history, const lw_history_txn *txn) {
+/* The key that a transaction wrote, if it touched no other: there it was decided. Of several nobody
+ * knows which is the primary, as what was read may have been locked, too; and on the others locks
+ * may stand for a while, which do not tell at which timestamp they will be committed. */
+static const lw_history_key *only_touched(const lw_history *history, const lw_history_txn *txn) {
     const lw_history_key *only = NULL;
+    bool wrote = false;
     for (const lw_history_op *op = txn->ops; op != NULL; op = op->next) {
         const lw_history_key *key = history->keys[op->key];
-        if (op->kind != LW_HISTORY_READ && only != NULL && only != key) {
+        if (only != NULL && only != key) {
             return NULL;
         }
-        only = op->kind != LW_HISTORY_READ ? key : only;
+        only = key;
+        wrote = wrote || op->kind != LW_HISTORY_READ;
     }
-    return only;
+    return wrote ? only : NULL;
 }
 
 /* A key and the timestamp of a commit that wrote it, one of the latest; false if there is none. */
@@ -27,7 +29,7 @@ static bool find_victim(lw_env *env, const lw_history *history, lw_bytes *key,
                         uint64_t *timestamp) {
     bool found = false;
     for (const lw_history_txn *txn = history->txns; txn != NULL; txn = txn->next) {
-        const lw_history_key *only = only_written(history, txn);
+        const lw_history_key *only = only_touched(history, txn);
         bool wrote = only != NULL && txn->commit_timestamp != 0;
         if (wrote && (!found || workload_below(env, 3) == 0)) {
             found = true;
