@@ -92,8 +92,8 @@ typedef struct lw_replica_options {
     /* It has applied something else than another one, up to the entry `index`, and its group does
      * nothing any more if it follows: lw_replica_go_on. Must not suspend. */
     void (*differs)(void *argument, lw_replica *replica, uint64_t index);
-    /* Asks the other voters of the root shard, which this one is, what time the oracle's is, and
-     * tells the timestamps if enough of them answer. NULL where there are no others. */
+    /* Asks others what the oracle's time is, for the root shard, which this one is, and tells the
+     * timestamps if enough of them answer. NULL where there are no others. */
     LW_YIELDS void (*learn_time)(void *argument, struct lw_replica *root);
     /* ---- merging: node/replica_merge.c ---- */
     /* The replica here, with a tree, of the shard that begins at `key`; NULL: none. */

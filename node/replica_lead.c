@@ -106,13 +106,17 @@ static lw_status check_term(const lw_replica *replica, uint64_t term) {
     return LW_OK;
 }
 
-/* So that an oracle does not begin at the time of a wrong wall clock (hazard O3). */
-LW_YIELDS static lw_status learn_time(lw_replica *replica, uint64_t term) {
+/* Whether others are to say what the oracle's time is, so that it does not begin at that of a wrong
+ * wall clock (hazard O3). */
+static bool asks_time(const lw_replica *replica) {
     const lw_replica_options *options = &replica->options;
-    while (options->learn_time != NULL && !lw_group_alone(replica->group) &&
-           lw_timestamps_time_ms(options->timestamps) == 0 &&
-           !LW_BUG(replica->env, "timestamps.time_not_asked")) {
-        options->learn_time(options->argument, replica);
+    return options->learn_time != NULL && lw_timestamps_time_ms(options->timestamps) == 0 &&
+           !LW_BUG(replica->env, "timestamps.time_not_asked");
+}
+
+LW_YIELDS static lw_status learn_time(lw_replica *replica, uint64_t term) {
+    while (asks_time(replica)) {
+        replica->options.learn_time(replica->options.argument, replica);
         LW_TRY(check_term(replica, term));
     }
     return LW_OK;
@@ -251,8 +255,10 @@ bool replica_alone(const lw_replica *replica) {
 
 /* Whether nobody else has to be heard before the replica serves. */
 static bool at_once(const lw_replica *replica) {
-    return replica_alone(replica) && (replica->options.shard == LW_ROOT_SHARD ||
-                                      lw_timestamps_sure(replica->options.timestamps));
+    bool sure = replica->options.shard == LW_ROOT_SHARD
+                    ? !asks_time(replica)
+                    : lw_timestamps_sure(replica->options.timestamps);
+    return replica_alone(replica) && sure;
 }
 
 /* All of it leaves in one write. */

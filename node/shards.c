@@ -419,7 +419,7 @@ lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard) {
                                 .gone = shards_gone,
                                 .damaged = shards_damaged,
                                 .differs = shards_differs,
-                                .learn_time = shards->others.ask == NULL ? NULL : shards_learn_time,
+                                .learn_time = shards_has_others(shards) ? shards_learn_time : NULL,
                                 .beginning = shards_beginning,
                                 .await_applied = shards_await_applied,
                                 .absorb = shards_absorb,

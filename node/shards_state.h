@@ -94,13 +94,14 @@ struct lw_shards {
     uint32_t background_count;                  /* fibers of its own */
     lw_queue idle;                              /* woken when the last one ended */
     bool serving, dead;
-    lw_error reason; /* when dead */
-    bool settled;    /* no shard waits any more for sessions of before the start */
-    lw_queue stop;   /* where pauses are slept; woken at the end */
-    lw_queue patrol; /* where the patrol rests while all replicas here lead */
-    lw_queue grown;  /* where the splitter rests */
-    lw_queue shrunk; /* where those that may be merged are waited for */
-    lw_queue thawed; /* where requests wait for the end of a merge */
+    lw_error reason;        /* when dead */
+    uint64_t time_asked_ns; /* since when others are asked for the oracle's time; 0: not yet */
+    bool settled;           /* no shard waits any more for sessions of before the start */
+    lw_queue stop;          /* where pauses are slept; woken at the end */
+    lw_queue patrol;        /* where the patrol rests while all replicas here lead */
+    lw_queue grown;         /* where the splitter rests */
+    lw_queue shrunk;        /* where those that may be merged are waited for */
+    lw_queue thawed;        /* where requests wait for the end of a merge */
 };
 
 /* The replica that holds `key`, as far as its descriptor says; NULL if none does. */

@@ -37,8 +37,8 @@ static void judge_given(const sight *it) {
 }
 
 /* Whether it can know what time it is, whatever its own clock says: it has seen the oracle's, or
- * has enough others to ask, of whom one at most is years off: voters, since a sole one waits for
- * nobody. */
+ * has enough others to ask, of whom one at most is years off: voters, since a sole one does not
+ * wait for ever. Once one has believed its own clock time goes on from there. */
 static bool can_know(const sight *it) {
     const lw_replica *root = lw_shards_find(lw_sim_shards_of(it->node), LW_ROOT_SHARD);
     lw_shard_descriptor shard = {0};
@@ -49,7 +49,8 @@ static bool can_know(const sight *it) {
     for (uint32_t index = 0; index < shard.replica_count; index++) {
         voters += shard.replicas[index].role != LW_REPLICA_LEARNER;
     }
-    return (it->past->told && !it->run->watch.dark) || voters >= ASKED_VOTERS_MIN;
+    return lw_world_marked(it->run->world, "shards.time_of_its_own") == 0 &&
+           ((it->past->told && !it->run->watch.dark) || voters >= ASKED_VOTERS_MIN);
 }
 
 static void judge_time(const sight *it) {
