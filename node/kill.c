@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/kill.h"
 
+#include "base/hash.h"
+#include "node/group.h"
 #include "node/resolve.h"
 
-enum { PART_FIELDS = 5, PART_REPLY_FIELDS = 4 };
+enum { PART_FIELDS = 5, PART_REPLY_FIELDS = 6, ROUNDS_MAX = 6 };
 
 typedef enum kill_step {
     KILL_MARK = 1,  /* nothing new is written here; what was on its way has ended */
@@ -25,6 +27,8 @@ typedef struct kill_part_reply {
     uint64_t commit_timestamp; /* it committed here, lately; 0: that is not known */
     lw_bytes primary;          /* as any of its locks here names it; empty: it has none */
     lw_bytes end;              /* of the shard; empty: there is none behind it */
+    uint64_t term;             /* in which it is led here */
+    bool kept;                 /* it had been marked before */
 } kill_part_reply;
 
 /* A kill, at the node that was asked for it. */
@@ -35,6 +39,8 @@ typedef struct killing {
     bool had;
     uint64_t commit_timestamp;
     lw_buffer primary;
+    uint64_t leaderships; /* of all shards, as a hash: in the round that is under way */
+    bool kept;            /* ... and all of them had been marked before */
 } killing;
 
 /* ---- the form of parts ---------------------------------------------------------------------- */
@@ -71,6 +77,8 @@ static void part_reply_encode(const kill_part_reply *told, lw_buffer *reply) {
     lw_write_u64(reply, told->commit_timestamp);
     lw_write_bytes(reply, told->primary);
     lw_write_bytes(reply, told->end);
+    lw_write_u64(reply, told->term);
+    lw_write_bool(reply, told->kept);
 }
 
 static lw_status part_reply_decode(lw_bytes reply, kill_part_reply *told) {
@@ -80,6 +88,8 @@ static lw_status part_reply_decode(lw_bytes reply, kill_part_reply *told) {
     read.commit_timestamp = lw_read_u64(&reader);
     read.primary = lw_read_bytes(&reader);
     read.end = lw_read_bytes(&reader);
+    read.term = lw_read_u64(&reader);
+    read.kept = lw_read_bool(&reader);
     lw_read_skip(&reader, extra);
     if (!lw_reader_done(&reader)) {
         return lw_fail(LW_INVALID_ARGUMENT, "the answer to a part of a kill is not well-formed");
@@ -90,23 +100,23 @@ static lw_status part_reply_decode(lw_bytes reply, kill_part_reply *told) {
 
 /* ---- a part, where the shard is led --------------------------------------------------------- */
 
-/* Whether a request that writes for it was under way; none is any more. Shards may be split off
- * meanwhile, so those are looked at until there is nothing to wait for in any. */
+/* Whether a request that writes for it was under way, and has ended here; none is any more. Shards
+ * may be split off meanwhile, so those are looked at until there is nothing to wait for in any. */
 LW_YIELDS static bool await_writes(lw_shards *shards, uint64_t start) {
-    bool any = false;
+    bool ended_here = false;
     for (uint32_t index = 0; index < lw_shards_count(shards); index++) {
-        if (lw_replica_await_writes(lw_shards_at(shards, index), start)) {
-            any = true;
+        if (lw_replica_await_writes(lw_shards_at(shards, index), start, &ended_here)) {
             index = UINT32_MAX; /* from the first again */
         }
     }
-    return any;
+    return ended_here;
 }
 
 /* The node's, not only the shard's: who is asked about the next one of them finds it done. */
-LW_YIELDS static bool mark(lw_shards *shards, const kill_part *part) {
+LW_YIELDS static bool mark(lw_shards *shards, const kill_part *part, bool *kept) {
     lw_recent *killed = lw_shards_killed(shards);
     const lw_recent_entry *marked = lw_recent_find(killed, part->start);
+    *kept = marked != NULL;
     bool had = marked != NULL && marked->commit_timestamp != part->id;
     if (marked == NULL) {
         lw_recent_note(killed, part->start, part->id, part->label);
@@ -138,7 +148,7 @@ LW_YIELDS static lw_status look(lw_shards *shards, const kill_part *part, lw_buf
                                 kill_part_reply *told) {
     lw_replica *replica = NULL;
     lw_env *env = lw_shards_env(shards);
-    told->had = mark(shards, part);
+    told->had = mark(shards, part, &told->kept);
     if (LW_BUG(env, "node.kill_looks_at_nothing")) {
         return LW_OK;
     }
@@ -167,6 +177,7 @@ LW_YIELDS static lw_status carry_out(lw_shards *shards, const kill_part *part, l
     }
     lw_replica_descriptor(replica, &shard);
     told.end = shard.end;
+    told.term = lw_group_leads(lw_replica_group(replica));
     part_reply_encode(&told, reply);
     return LW_OK;
 }
@@ -196,6 +207,8 @@ static void note(killing *job, const kill_part_reply *told) {
     if (job->primary.size == 0) {
         lw_buffer_append(&job->primary, told->primary);
     }
+    job->kept = job->kept && told->kept;
+    job->leaderships = lw_mix(job->leaderships ^ lw_hash(told->term, told->end));
 }
 
 /* Has every shard of the lattice carry out a step, at the node that leads it. */
@@ -227,6 +240,29 @@ LW_YIELDS static lw_status ask_all(killing *job, kill_step step) {
     return status;
 }
 
+/* Marks it everywhere, until all shards are led as they were in the round before: then nobody who
+ * knew nothing of the mark led any of them in between (Y4). What is found at a key decides whoever
+ * leads. */
+LW_YIELDS static lw_status mark_all(killing *job) {
+    uint64_t before = 0;
+    for (uint32_t round = 1; round <= ROUNDS_MAX; round++) {
+        bool had = job->had;
+        job->had = false;
+        job->leaderships = 0;
+        job->kept = true;
+        LW_TRY(ask_all(job, KILL_MARK));
+        bool same = round > 1 && job->kept && job->leaderships == before;
+        job->had = job->had || (had && same);
+        before = job->leaderships;
+        bool decided = job->primary.size > 0 || job->commit_timestamp != 0 || !job->had;
+        if (same || decided || LW_BUG(lw_shards_env(job->shards), "node.kill_asks_once")) {
+            return LW_OK;
+        }
+    }
+    LW_TRY(ask_all(job, KILL_SPARE));
+    return lw_fail(LW_UNAVAILABLE, "shards came to be led by other nodes meanwhile: ask again");
+}
+
 /* Of a transaction that is marked everywhere, with nothing of it under way any more. */
 LW_YIELDS static lw_status decide(killing *job, lw_check_reply *fate) {
     *fate = (lw_check_reply){.fate = job->had ? LW_FATE_ABORTED : LW_FATE_UNKNOWN};
@@ -243,7 +279,7 @@ LW_YIELDS static lw_status decide(killing *job, lw_check_reply *fate) {
 
 LW_YIELDS static lw_status kill_one(killing *job, lw_kill_reply *answer) {
     lw_check_reply fate;
-    LW_TRY(ask_all(job, KILL_MARK));
+    LW_TRY(mark_all(job));
     LW_TRY(decide(job, &fate));
     bool killed = fate.fate == LW_FATE_ABORTED;
     LW_TRY(ask_all(job, killed ? KILL_DOOM : KILL_SPARE));

@@ -5,16 +5,18 @@
  * no session:
  *
  *   [ start, id of the kill, step, key bin, label text ]
- *     → [ had, commit timestamp, primary bin, end of the shard bin ]
+ *     → [ had, commit timestamp, primary bin, end of the shard bin, term, was marked ]
  *
  * Invariants
  * Y1. From the moment it is marked nothing of it is prewritten or committed in one round any more;
  *     what was on its way then has ended before its locks are looked for. So either it had
  *     prewritten something by then, and is decided at its primary key as any other (E1); or it has
  *     not, and never will.
- * Y2. Who is told that it was killed never committed: the mark is looked at after everything that
- *     tells of a commit.
+ * Y2. Who is told that it was killed had not committed when that was decided, behind the question:
+ *     the mark is looked at after everything that tells of a commit.
  * Y3. A mark that led to nothing is taken back: of a transaction that had committed, or is unknown.
+ * Y4. Marks are looked at again until all shards are led in the terms in which they were made: one
+ *     that came to be led elsewhere in between was led by somebody who knew of no mark.
  *
  * Marks are in memory, of the nodes that lead: the oldest of LW_KILLED_COUNT_MAX is forgotten
  * first, and so are all when the node ends, or another comes to lead. What a forgotten one would

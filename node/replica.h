@@ -155,8 +155,9 @@ LW_YIELDS void lw_replica_close(lw_replica *replica);
  * until it returns. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_execute(lw_replica *replica, const lw_request *request,
                                                    uint64_t session, lw_buffer *reply);
-/* Waits until no request is under way that writes for the transaction; true if there was one. */
-LW_YIELDS bool lw_replica_await_writes(lw_replica *replica, uint64_t start);
+/* Waits until no request is under way that writes for the transaction; true if there was one. With
+ * `*ended_here` the outcome of one is known: this node led all along. */
+LW_YIELDS bool lw_replica_await_writes(lw_replica *replica, uint64_t start, bool *ended_here);
 /* The primary key that the locks of a transaction in this tree name; LW_NOT_FOUND if it has none
  * here. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_primary_of(lw_replica *replica, uint64_t start,

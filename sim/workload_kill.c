@@ -22,8 +22,9 @@ void lw_workload_note_kill(lw_workload *workload, const lw_kill_note *note) {
     workload->kills[workload->kill_count++ % LW_KILLS_MAX] = *note;
 }
 
-/* Who is told that it was killed is told that it has not committed; one that loses the node which
- * keeps that in mind may go on, and commit later (node/kill.h). */
+/* Who is told that it was killed is told that it had not committed when that was asked, or if
+ * nobody came to lead meanwhile, when it was told. One that loses the node which keeps that in mind
+ * may go on, and commit later (node/kill.h: Y2). */
 static void judge_kill(lw_workload *workload, const lw_kill_note *kill, const lw_history_txn *txn) {
     bool committed = txn->outcome == LW_OUTCOME_OK && txn->commit_timestamp != 0;
     if (kill->commit_timestamp == 0 && committed && txn->commit_timestamp <= kill->given) {

@@ -43,6 +43,7 @@
     X("member.anyone_signs", "gossip", 5)                            \
     X("member.gone_comes_back", "gossip", 1)                         \
     X("member.last_record_stands", "gossip", 1)                      \
+    X("node.kill_asks_once", "lattice-storm", 0)                     \
     X("node.kill_looks_at_nothing", "lattice-storm", 3)              \
     X("node.kill_waits_for_nothing", "lattice-storm", 0)             \
     X("peers.old_copy_let_in", "lattice-storm", 0)                   \

@@ -127,11 +127,61 @@ static void what_was_committed_elsewhere_stays(void **state) {
     lattice_hold(what_was_committed_elsewhere_stays_story, NULL);
 }
 
+static const lattice_shard three_shards[] = {
+    {.id = LW_ROOT_SHARD, .start = "", .end = "g", .nodes = {4}},
+    {.id = 2, .start = "g", .end = "p", .nodes = {1, 2}},
+    {.id = 3, .start = "p", .end = "", .nodes = {3}},
+};
+
+static void transfer(lattice *in, const char *key, uint64_t to) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_transfer_request_encode(&(lw_transfer_request){.node = to}, &body);
+    for (int attempt = 0; attempt < 100 && lattice_leader(in, lw_text(key)) != to; attempt++) {
+        (void)lattice_call(in, LW_MESSAGE_TRANSFER, key, &body);
+        lattice_pass_ms(in, 20);
+    }
+    expect(in, lattice_leader(in, lw_text(key)) == to, "another node leads");
+}
+
+/* The shard that it writes is marked, and comes to be led by a node that knows nothing of that,
+ * while the last shard is still to be marked. */
+static void who_comes_to_lead_between_is_asked_too_story(lattice *in) {
+    lattice_make(in, three_shards, 3);
+    lattice_write(in, "a", "old");
+    lattice_write(in, "k", "old");
+    lattice_write(in, "z", "old");
+    transfer(in, "k", 1);
+    uint64_t start = lattice_timestamp(in), committed = 0;
+    expect(in, lock(in, start, "a") == LW_OK, "it is locked");
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_kill_request_encode(&(lw_kill_request){.start = start}, &body);
+    in->slow_ms[4][3] = 2000;
+    lattice_ask *ask = lattice_send_to(in, 4, LW_MESSAGE_KILL, lw_text(""), &body);
+    lattice_pass_ms(in, 300);
+    transfer(in, "k", 2);
+    lw_mutation mutation = lattice_put("k", "new", LW_SEEN_ANYTHING);
+    expect(in, lattice_commit(in, start, &mutation, 1, &committed) == LW_OK, "it commits there");
+    in->slow_ms[4][3] = 0;
+    lattice_await(ask, 20000);
+    lw_kill_reply told = {0};
+    expect(in,
+           ask->done && ask->status == LW_OK &&
+               lw_kill_reply_decode(lw_buffer_view(&ask->reply), &in->arena, &told) == LW_OK,
+           "the kill is answered");
+    expect(in, told.fate == LW_FATE_COMMITTED && told.commit_timestamp == committed,
+           "who kills it is told that it has committed");
+}
+static void who_comes_to_lead_between_is_asked_too(void **state) {
+    (void)state;
+    lattice_hold(who_comes_to_lead_between_is_asked_too_story, "node.kill_asks_once");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_prewritten_elsewhere_is_rolled_back),
         cmocka_unit_test(locks_in_memory_elsewhere_are_freed),
         cmocka_unit_test(what_was_committed_elsewhere_stays),
+        cmocka_unit_test(who_comes_to_lead_between_is_asked_too),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }
