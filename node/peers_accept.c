@@ -182,11 +182,32 @@ static void detach(lw_incoming *one) {
     }
 }
 
+/* Whether this node has the lattice's key that the other one uses. */
+static lw_status check_key(lw_peers *peers, uint32_t epoch) {
+    const lw_shared_key *lattice = &peers->options.identity->lattice;
+    if (lw_identity_key(peers->options.identity, epoch) != NULL) {
+        return LW_OK;
+    }
+    LW_MARK(peers->env, "peers.other_key_epoch");
+    return epoch < lattice->epoch
+               ? lw_fail(LW_REFUSED,
+                         "the lattice's key was changed while this node was away, from epoch %u "
+                         "to %u: make a token at a member with lathwork token, and start this "
+                         "node with it and --join; it keeps its data",
+                         epoch, lattice->epoch)
+               : lw_fail(LW_REFUSED, "one node has the lattice's key of epoch %u, the other of %u",
+                         epoch, lattice->epoch);
+}
+
+/* The key may have been forgotten meanwhile: then no link made with it is to last. */
 LW_YIELDS static lw_status serve_member(lw_incoming *one, const lw_peer_card *card) {
     bool final = false;
     lw_status status = lw_peers_judge(one->peers, card, &final);
     if (status == LW_OK && one->peers->closing) {
         status = lw_fail(LW_UNAVAILABLE, "this node is stopping");
+    }
+    if (status == LW_OK && !LW_BUG(one->peers->env, "peers.forgotten_key_links")) {
+        status = check_key(one->peers, one->key_epoch);
     }
     if (status != LW_OK) {
         lw_peers_refuse(&one->wire, final);
@@ -253,19 +274,7 @@ static lw_status check_node(lw_peers *peers, const lw_greeting *greeting) {
         return lw_fail(LW_REFUSED, "the two nodes belong to different lattices: a node joins "
                                    "another one with an empty folder");
     }
-    if (lw_identity_key(peers->options.identity, greeting->key_epoch) == NULL) {
-        LW_MARK(peers->env, "peers.other_key_epoch");
-        return greeting->key_epoch < lattice->epoch
-                   ? lw_fail(
-                         LW_REFUSED,
-                         "the lattice's key was changed while this node was away, from epoch %u "
-                         "to %u: make a token at a member with lathwork token, and start this "
-                         "node with it and --join; it keeps its data",
-                         greeting->key_epoch, lattice->epoch)
-                   : lw_fail(LW_REFUSED,
-                             "one node has the lattice's key of epoch %u, the other of %u",
-                             greeting->key_epoch, lattice->epoch);
-    }
+    LW_TRY(check_key(peers, greeting->key_epoch));
     if (greeting->plain && !peers->plain && !LW_BUG(peers->env, "peers.plain_for_anyone")) {
         return lw_fail(LW_REFUSED, "this node wants its links encrypted: start both, or neither, "
                                    "with plain links");

@@ -46,6 +46,7 @@
     X("node.kill_asks_once", "lattice-storm", 0)                     \
     X("node.kill_looks_at_nothing", "lattice-storm", 3)              \
     X("node.kill_waits_for_nothing", "lattice-storm", 0)             \
+    X("peers.forgotten_key_links", "lattice-storm", 0)               \
     X("peers.old_copy_let_in", "lattice-storm", 0)                   \
     X("peers.plain_for_anyone", "lattice-storm", 0)                  \
     X("peers.silence_believed", "lattice-storm", 0)                  \
