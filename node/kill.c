@@ -23,7 +23,7 @@ typedef struct kill_part {
 
 /* ... and answers to KILL_MARK; to the others the last alone. */
 typedef struct kill_part_reply {
-    bool had; /* locks in memory, requests under way, or the mark of another kill */
+    bool had; /* locks in memory, requests under way, or the mark of a kill that came to its end */
     uint64_t commit_timestamp; /* it committed here, lately; 0: that is not known */
     lw_bytes primary;          /* as any of its locks here names it; empty: it has none */
     lw_bytes end;              /* of the shard; empty: there is none behind it */
@@ -112,12 +112,18 @@ LW_YIELDS static bool await_writes(lw_shards *shards, uint64_t start) {
     return ended_here;
 }
 
+/* A mark has the id of its kill, which is even, and one more once that has led to something. */
+static bool is_decided(const lw_recent_entry *mark, const lw_shards *shards) {
+    return mark->commit_timestamp % 2 != 0 ||
+           LW_BUG(lw_shards_env(shards), "node.kill_believes_any_mark");
+}
+
 /* The node's, not only the shard's: who is asked about the next one of them finds it done. */
 LW_YIELDS static bool mark(lw_shards *shards, const kill_part *part, bool *kept) {
     lw_recent *killed = lw_shards_killed(shards);
     const lw_recent_entry *marked = lw_recent_find(killed, part->start);
     *kept = marked != NULL;
-    bool had = marked != NULL && marked->commit_timestamp != part->id;
+    bool had = marked != NULL && marked->commit_timestamp != part->id && is_decided(marked, shards);
     if (marked == NULL) {
         lw_recent_note(killed, part->start, part->id, part->label);
     }
@@ -160,6 +166,14 @@ LW_YIELDS static lw_status look(lw_shards *shards, const kill_part *part, lw_buf
     return status == LW_NOT_FOUND ? LW_OK : status;
 }
 
+/* Another kill of the same transaction may rely on its own. */
+static void take_back(lw_shards *shards, const kill_part *part) {
+    const lw_recent_entry *marked = lw_recent_find(lw_shards_killed(shards), part->start);
+    if (marked != NULL && marked->commit_timestamp == part->id) {
+        lw_recent_forget(lw_shards_killed(shards), part->start);
+    }
+}
+
 LW_YIELDS static lw_status carry_out(lw_shards *shards, const kill_part *part, lw_buffer *primary,
                                      lw_buffer *reply) {
     kill_part_reply told = {.had = false};
@@ -173,7 +187,9 @@ LW_YIELDS static lw_status carry_out(lw_shards *shards, const kill_part *part, l
         lw_replica_doom(replica, part->start);
     }
     if (part->step == KILL_SPARE) {
-        lw_recent_forget(lw_shards_killed(shards), part->start);
+        take_back(shards, part);
+    } else if (part->step == KILL_DOOM) {
+        lw_recent_note(lw_shards_killed(shards), part->start, part->id + 1, part->label);
     }
     lw_replica_descriptor(replica, &shard);
     told.end = shard.end;
@@ -303,7 +319,7 @@ lw_status lw_kill(lw_shards *shards, lw_bytes body, uint64_t session, lw_buffer 
     if (status == LW_OK) {
         lw_bytes label = lw_arena_copy(&job.arena, lw_shards_label(shards, session));
         job.part =
-            (kill_part){.start = request.start, .id = lw_env_random(env) | 1, .label = label};
+            (kill_part){.start = request.start, .id = (lw_env_random(env) | 3) - 1, .label = label};
         status = kill_one(&job, &answer);
     }
     if (status == LW_OK) {

@@ -14,7 +14,8 @@
  *     not, and never will.
  * Y2. Who is told that it was killed had not committed when that was decided, behind the question:
  *     the mark is looked at after everything that tells of a commit.
- * Y3. A mark that led to nothing is taken back: of a transaction that had committed, or is unknown.
+ * Y3. A mark that led to nothing is taken back, by the kill that made it: of a transaction that had
+ *     committed, or is unknown. Until it has led to something it says nothing to another kill.
  * Y4. Marks are looked at again until all shards are led in the terms in which they were made: one
  *     that came to be led elsewhere in between was led by somebody who knew of no mark.
  *

@@ -44,6 +44,7 @@
     X("member.gone_comes_back", "gossip", 1)                         \
     X("member.last_record_stands", "gossip", 1)                      \
     X("node.kill_asks_once", "lattice-storm", 0)                     \
+    X("node.kill_believes_any_mark", "lattice-moves", 922037)        \
     X("node.kill_looks_at_nothing", "lattice-storm", 3)              \
     X("node.kill_waits_for_nothing", "lattice-storm", 0)             \
     X("peers.forgotten_key_links", "lattice-storm", 0)               \

@@ -176,12 +176,39 @@ static void who_comes_to_lead_between_is_asked_too(void **state) {
     lattice_hold(who_comes_to_lead_between_is_asked_too_story, "node.kill_asks_once");
 }
 
+/* Somebody asks again while the first kill, of a transaction that has committed, still marks. */
+static void a_kill_under_way_says_nothing_to_another_story(lattice *in) {
+    lattice_make(in, three_shards, 3);
+    lattice_write(in, "a", "old");
+    lattice_write(in, "k", "old");
+    lattice_write(in, "z", "old");
+    transfer(in, "k", 1);
+    uint64_t start = lattice_timestamp(in), committed = 0;
+    lw_mutation mutation = lattice_put("k", "new", LW_SEEN_ANYTHING);
+    expect(in, lattice_commit(in, start, &mutation, 1, &committed) == LW_OK, "it commits");
+    transfer(in, "k", 2);
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_kill_request_encode(&(lw_kill_request){.start = start}, &body);
+    in->slow_ms[4][3] = 2000;
+    (void)lattice_send_to(in, 4, LW_MESSAGE_KILL, lw_text(""), &body);
+    lattice_pass_ms(in, 300);
+    in->slow_ms[4][3] = 0;
+    expect(in, kill_it(in, start).fate != LW_FATE_ABORTED, "it was not killed");
+    lattice_pass_ms(in, 5000);
+    expect(in, kill_it(in, start).fate != LW_FATE_ABORTED, "by nobody");
+}
+static void a_kill_under_way_says_nothing_to_another(void **state) {
+    (void)state;
+    lattice_hold(a_kill_under_way_says_nothing_to_another_story, "node.kill_believes_any_mark");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_prewritten_elsewhere_is_rolled_back),
         cmocka_unit_test(locks_in_memory_elsewhere_are_freed),
         cmocka_unit_test(what_was_committed_elsewhere_stays),
         cmocka_unit_test(who_comes_to_lead_between_is_asked_too),
+        cmocka_unit_test(a_kill_under_way_says_nothing_to_another),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }
