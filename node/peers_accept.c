@@ -13,6 +13,7 @@ enum {
     REQUEST_BYTES_MAX = 32 * 1024 * 1024,
     REPLY_BYTES_MAX = 8 * 1024 * 1024, /* that wait to be sent: no more is read before (P3) */
     LOG_PAUSE_MS = 60000,
+    STALE_MS = 500, /* a link that is being made for longer may be one to a run that has ended */
 };
 
 /* ---- requests ----------------------------------------------------------------------------- */
@@ -182,6 +183,18 @@ static void detach(lw_incoming *one) {
     }
 }
 
+/* A run that has just begun, and dials us, has heard nothing of the link that we try to make to the
+ * one before: if that lost power nobody says so. What may be on its way to the new one is left. */
+static void give_up_stale(lw_peer *peer, uint64_t run_before) {
+    lw_env *env = peer->peers->env;
+    if (peer->shaking != NULL && run_before != 0 && run_before != peer->run &&
+        lw_env_now(env) - peer->shaking_ns >= STALE_MS * LW_PEERS_NS_PER_MS &&
+        !LW_BUG(env, "peers.stale_link_awaited")) {
+        LW_MARK(env, "peers.stale_given_up");
+        lw_wire_cut(peer->shaking);
+    }
+}
+
 /* Whether this node has the lattice's key that the other one uses. */
 static lw_status check_key(lw_peers *peers, uint32_t epoch) {
     const lw_shared_key *lattice = &peers->options.identity->lattice;
@@ -202,6 +215,8 @@ static lw_status check_key(lw_peers *peers, uint32_t epoch) {
 /* The key may have been forgotten meanwhile: then no link made with it is to last. */
 LW_YIELDS static lw_status serve_member(lw_incoming *one, const lw_peer_card *card) {
     bool final = false;
+    const lw_peer *known = lw_peer_find(one->peers, card->node_id);
+    uint64_t run_before = known == NULL ? 0 : known->run;
     lw_status status = lw_peers_judge(one->peers, card, &final);
     if (status == LW_OK && one->peers->closing) {
         status = lw_fail(LW_UNAVAILABLE, "this node is stopping");
@@ -217,6 +232,7 @@ LW_YIELDS static lw_status serve_member(lw_incoming *one, const lw_peer_card *ca
         return lw_fail(LW_UNAVAILABLE, "the connection was ended");
     }
     attach(one, card);
+    give_up_stale(one->peer, run_before);
     lw_wire_put(&one->wire, LW_WIRE_WELCOME, (lw_bytes){0}, (lw_bytes){0});
     status = listen_to(one);
     detach(one);

@@ -282,6 +282,7 @@ LW_YIELDS static lw_status link_over(lw_peer *peer, lw_handle socket, const char
     lw_wire *wire = lw_allocate(peer->peers->env->memory, sizeof(*wire));
     lw_wire_init(wire, peer->peers->env, socket, (lw_bytes){0});
     peer->shaking = wire;
+    peer->shaking_ns = lw_env_now(peer->peers->env);
     lw_status status = shake_hands(peer, wire);
     peer->shaking = NULL;
     /* Much may have happened meanwhile. */

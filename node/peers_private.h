@@ -50,14 +50,15 @@ struct lw_peer {
     lw_incoming *incoming; /* its link to us, or NULL */
 
     /* Our link to it. */
-    lw_wire *wire;    /* NULL: down */
-    lw_op connect;    /* while it is being made, the one ... */
-    lw_wire *shaking; /* ... then the other, or NULL */
-    bool connecting;  /* `connect` is submitted */
-    bool heard;       /* it dialled us: no pause before we dial it */
-    lw_queue wake;    /* the dialling fiber sleeps here */
-    lw_queue room;    /* up, down, not trying, room for requests */
-    lw_queue changed; /* a pong, or a link in either direction ended */
+    lw_wire *wire;       /* NULL: down */
+    lw_op connect;       /* while it is being made, the one ... */
+    lw_wire *shaking;    /* ... then the other, or NULL, */
+    uint64_t shaking_ns; /* since then */
+    bool connecting;     /* `connect` is submitted */
+    bool heard;          /* it dialled us: no pause before we dial it */
+    lw_queue wake;       /* the dialling fiber sleeps here */
+    lw_queue room;       /* up, down, not trying, room for requests */
+    lw_queue changed;    /* a pong, or a link in either direction ended */
     lw_ask *asks, *asks_last;
     uint32_t ask_count;
     uint64_t ask_id;

@@ -51,6 +51,7 @@
     X("peers.old_copy_let_in", "lattice-storm", 0)                   \
     X("peers.plain_for_anyone", "lattice-storm", 0)                  \
     X("peers.silence_believed", "lattice-storm", 0)                  \
+    X("peers.stale_link_awaited", "lattice-moves", 922246)           \
     X("peers.strangers_unbounded", "lattice-storm", 0)               \
     X("placement.all_must_be_seen", "gossip", 10)                    \
     X("placement.even_voters", "gossip", 1)                          \

@@ -419,7 +419,33 @@ static void a_plan_says_why_nothing_moves(void **state) {
 
 /* ---- cures taken out ------------------------------------------------------------------------ */
 
+/* A node stops, is dialled all the same, and loses power without a word: who waits for its answer
+ * hears of the next run before it would have given up. */
+static void who_comes_back_from_a_stop_is_linked_at_once(void **state) {
+    (void)state;
+    town *in = town_open(91);
+    if (planted != NULL) {
+        lw_world_plant(in->world, planted);
+    }
+    house *alpha = house_boot(in, 0), *beta = house_boot(in, 1);
+    assert_non_null(alpha->node);
+    assert_non_null(beta->node);
+    town_run(in, 10 * SECOND);
+    uint64_t id = house_id(beta);
+    assert_true(lw_peers_up(alpha->node->peers, id));
+    lw_host_pause(beta->host, 60 * SECOND);
+    town_run(in, 4 * SECOND);
+    assert_false(lw_peers_up(alpha->node->peers, id));
+    lw_host_crash(beta->host);
+    assert_non_null(house_boot(in, 1)->node);
+    town_run(in, SECOND);
+    assert_true(lw_peers_up(alpha->node->peers, id));
+    town_close(in);
+}
+
 static void planted_bugs_show(void **state) {
+    planted = "peers.stale_link_awaited";
+    assert_true(unit_story_fails(who_comes_back_from_a_stop_is_linked_at_once, state));
     planted = "peers.seeks_nobody";
     assert_true(unit_story_fails(all_come_back_at_other_addresses, state));
     planted = NULL;
@@ -443,6 +469,7 @@ int main(void) {
         cmocka_unit_test(one_that_is_lost_can_be_taken_out),
         cmocka_unit_test(the_only_node_cannot_leave),
         cmocka_unit_test(a_plan_says_why_nothing_moves),
+        cmocka_unit_test(who_comes_back_from_a_stop_is_linked_at_once),
         cmocka_unit_test(planted_bugs_show),
     };
     return cmocka_run_group_tests_name("lattice", tests, unit_arm, NULL) == 0 ? 0 : 1;
