@@ -22,11 +22,12 @@
  * P2. No step while one is under way, and none that a node silent on a link for less than the grace
  *     would need: it is waited for.
  * P3. No rule asks whether all nodes were seen (hazard G9). What is not known of a node keeps
- * shards from moving to it, never from staying. P4. With unchanged input the steps end: the set
- * that is reached wants no further step. P5. Shards that wait for room on each other's nodes get
- * it: a shard some of whose learners have caught up does not wait. P6. Of an odd number of voters
- * no step makes an even one, unless a lone one moves: two voters can do without neither of them. So
- * voters come and go in pairs. */
+ *     shards from moving to it, never from staying.
+ * P4. With unchanged input the steps end: the set that is reached wants no further step.
+ * P5. Shards that wait for room on each other's nodes get it: a shard some of whose learners have
+ *     caught up does not wait.
+ * P6. Of an odd number of voters no step makes an even one, unless a lone one moves: two voters can
+ *     do without neither of them. So voters come and go in pairs. */
 #ifndef LW_PLACEMENT_H
 #define LW_PLACEMENT_H
 
