@@ -6,10 +6,11 @@
  *
  * Invariants
  * V1. Merging is a join: commutative, associative, idempotent, monotone. Of two entries of an id
- * the later expiry stands. V2. What is in the set is forgotten only a day after it expired, by this
- * node's clock: such a token is refused for its age, even if the clock is set back by less than
- * that. Entries that old are not taken in, so that they do not travel between nodes for ever. V3.
- * Memory is bounded by LW_REVOKED_MAX. */
+ *     the later expiry stands.
+ * V2. What is in the set is forgotten only a day after it expired, by this node's clock: such a
+ *     token is refused for its age, even if the clock is set back by less than that. Entries that
+ *     old are not taken in, so that they do not travel between nodes for ever.
+ * V3. Memory is bounded by LW_REVOKED_MAX. */
 #ifndef LW_REVOKED_H
 #define LW_REVOKED_H
 

@@ -6,8 +6,8 @@
  * Invariants
  * I1. Above the limit is only what must not wait: what ends something (lw_request_ends), since the
  *     others may be waiting for just that, answers, and one request of any size when nothing else
- * is there. I2. Who waits is served in the order of coming, and told LW_BACKPRESSURE after two
- * seconds. */
+ *     is there.
+ * I2. Who waits is served in the order of coming, and told LW_BACKPRESSURE after two seconds. */
 #ifndef LW_INTAKE_H
 #define LW_INTAKE_H
 

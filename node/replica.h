@@ -14,12 +14,13 @@
  * P3. Reads wait for writers on the same keys that drew, or came with, a commit timestamp at or
  *     below theirs, and leave a mark for those that come later (txn/evaluate.h, E6).
  * P4. Nothing is served before everything of earlier terms is applied, and no timestamp is given
- * out that is not below the durable ceiling (hazards O1, O2). P5. Once the log or the store is
- * dead, nothing is answered any more but errors, and the node stops. P6. A split is an entry in the
- * parent's log, and has happened once that is durable: what follows from it, in the tree and in the
- * log of the child, is done before the next entry is applied, or else by the next start. The steps
- * are in node/replica_split.c. A merge is one in the log of the left shard: node/replica_merge.c.
- */
+ *     out that is not below the durable ceiling (hazards O1, O2).
+ * P5. Once the log or the store is dead, nothing is answered any more but errors, and the node
+ *     stops.
+ * P6. A split is an entry in the parent's log, and has happened once that is durable: what follows
+ *     from it, in the tree and in the log of the child, is done before the next entry is applied,
+ *     or else by the next start. The steps are in node/replica_split.c. A merge is one in the log
+ *     of the left shard: node/replica_merge.c. */
 #ifndef LW_REPLICA_H
 #define LW_REPLICA_H
 

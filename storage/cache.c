@@ -12,8 +12,8 @@
  * C3. Published blocks that are not forgotten are in the map and in the list of their file; at most
  *     one block of a (number, offset) is.
  * C4. Before anything is evicted, protected blocks are cut back to four fifths of what the cache
- * may have: what is new always finds room to prove itself. C5. The slot of a block points to it; it
- * has none when it is not in the map. */
+ *     may have: what is new always finds room to prove itself.
+ * C5. The slot of a block points to it; it has none when it is not in the map. */
 #include "storage/cache.h"
 
 #include "base/hash.h"

@@ -16,12 +16,13 @@
  * Invariants
  * V1. The fate is committed only after the primary was answered or made so.
  * V2. An async primary is committed only after each secondary, in one run, was found locked with
- * its commit timestamp, or after one was found committed. V3. An async primary is rolled back only
- * after a secondary was found that is rolled back, or that has a classic lock while the transaction
- * is to be decided: so that it can never be committed without its primary. V4. Nothing is rolled
- * back that is alive, unless the transaction is to be decided. V5. Any answer that is late, lost or
- * contradicted by a later one costs at most another run: the shards decide, each in one step, and
- * what they have decided stays. */
+ *     its commit timestamp, or after one was found committed.
+ * V3. An async primary is rolled back only after a secondary was found that is rolled back, or that
+ *     has a classic lock while the transaction is to be decided: so that it can never be committed
+ *     without its primary.
+ * V4. Nothing is rolled back that is alive, unless the transaction is to be decided.
+ * V5. Any answer that is late, lost or contradicted by a later one costs at most another run: the
+ *     shards decide, each in one step, and what they have decided stays. */
 #ifndef LW_TXN_RESOLVE_H
 #define LW_TXN_RESOLVE_H
 
