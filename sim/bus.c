@@ -8,7 +8,7 @@
 #include "sim/bus_private.h"
 #include "sim/process.h"
 
-enum { START_MS_MAX = 60, LATE_MS_MAX = 10000 };
+enum { START_MS_MAX = 60, LATE_MS_MAX = 20000 };
 
 typedef struct lw_sim_member {
     lw_bus bus; /* first: an lw_bus of this world is one */
@@ -164,6 +164,10 @@ static void post(const member *from, const member *to, lw_bus_kind kind, bool di
     if (lw_dice_hit(&whole->dice, LW_FAULT_BUS_LATE)) {
         delay_ns += lw_chance_below(&whole->dice.own, LATE_MS_MAX) * 1000000;
     }
+    uint64_t held_ns = broker_of(whole, from->process->host)->held_until_ns;
+    if (held_ns > whole->world->agenda.now_ns) {
+        delay_ns += held_ns - whole->world->agenda.now_ns;
+    }
     letter *sent = lw_allocate(whole->world->memory, sizeof(*sent) + body.size);
     *sent = (letter){.event = {.run = letter_run, .owner = sent},
                      .whole = whole,
@@ -178,6 +182,10 @@ static void post(const member *from, const member *to, lw_bus_kind kind, bool di
                      .size = body.size};
     if (body.size > 0) {
         memcpy(sent->body, body.data, body.size);
+    }
+    if (body.size > 0 && lw_dice_hit(&whole->dice, LW_FAULT_BUS_SPOILT)) {
+        uint64_t bit = lw_chance_below(&whole->dice.own, 8 * body.size);
+        sent->body[bit / 8] = (uint8_t)(sent->body[bit / 8] ^ 1U << bit % 8);
     }
     lw_agenda_add(&whole->world->agenda, &sent->event, whole->world->agenda.now_ns + delay_ns);
 }
@@ -322,4 +330,9 @@ void lw_sim_bus_stop(lw_world *world, const lw_host *host, bool stopped) {
             settle_soon(each);
         }
     }
+}
+
+void lw_sim_bus_hold(lw_world *world, const lw_host *host, uint64_t duration_ns) {
+    lw_host_note(host, "hold bus", NULL);
+    broker_of(world->bus, host)->held_until_ns = world->agenda.now_ns + duration_ns;
 }

@@ -28,5 +28,7 @@ void lw_sim_bus_cut_one_way(lw_world *world, const lw_host *from, const lw_host 
 void lw_sim_bus_cut(lw_world *world, const lw_host *one, const lw_host *other, bool cut);
 /* Stops the host's broker, or starts it again. The bus of a node there is degraded meanwhile. */
 void lw_sim_bus_stop(lw_world *world, const lw_host *host, bool stopped);
+/* The host's broker hangs for so long: what is said there comes behind that, in a burst. */
+void lw_sim_bus_hold(lw_world *world, const lw_host *host, uint64_t duration_ns);
 
 #endif

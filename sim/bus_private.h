@@ -10,7 +10,8 @@ struct lw_process;
 enum { LW_SIM_BUS_HOSTS_MAX = 64 }; /* whose ways can be cut: a bit each */
 
 typedef struct lw_sim_bus_host {
-    uint64_t cut_to; /* a bit a host, by its number */
+    uint64_t cut_to;        /* a bit a host, by its number */
+    uint64_t held_until_ns; /* until then nothing leaves it: then all comes at once */
     bool stopped;
 } lw_sim_bus_host;
 

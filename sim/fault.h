@@ -39,7 +39,8 @@
     X(BUS_LOSS, "bus_loss", 20000, "a message on the bus is lost on its way to one node")        \
     X(BUS_TWICE, "bus_twice", 10000, "a message on the bus comes twice")                         \
     X(BUS_LATE, "bus_late", 20000,                                                               \
-      "a message on the bus takes up to ten seconds, others overtake it")
+      "a message on the bus takes up to twenty seconds, others overtake it")                     \
+    X(BUS_SPOILT, "bus_spoilt", 3000, "a bit of a message on the bus changes on its way")
 
 /* X(name, text, what happens). These nobody throws for: scenarios let them strike (sim/trouble.c).
  */

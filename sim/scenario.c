@@ -28,6 +28,9 @@ enum {
     [LW_FAULT_SHORT_RECEIVE] = true, [LW_FAULT_CRASH_RESET] = true
 #define CLOCK_FAULTS \
     [LW_FAULT_CLOCK_DRIFT] = true, [LW_FAULT_WALL_OFFSET] = true, [LW_FAULT_WALL_JUMP] = true
+#define BUS_FAULTS                                                                       \
+    [LW_FAULT_BUS_LOSS] = true, [LW_FAULT_BUS_TWICE] = true, [LW_FAULT_BUS_LATE] = true, \
+    [LW_FAULT_BUS_SPOILT] = true
 #define DISK_FAULTS                                                                            \
     [LW_FAULT_SYNC_ERROR] = true, [LW_FAULT_SYNC_STICKY] = true, [LW_FAULT_READ_ERROR] = true, \
     [LW_FAULT_WRITE_ERROR] = true, [LW_FAULT_FULL] = true, [LW_FAULT_SLOW_DISK] = true
@@ -64,7 +67,8 @@ const lw_scenario lw_scenarios[] = {
     {.name = "lattice-disk",
      .text = "as lattice, and disks fail, are slow, fill up, and one is lost for good",
      .node_count = 3,
-     .faults = {NETWORK_FAULTS, CLOCK_FAULTS, DISK_FAULTS, [LW_FAULT_STALE_SECTOR] = true},
+     .faults = {BUS_FAULTS, NETWORK_FAULTS, CLOCK_FAULTS,
+                DISK_FAULTS, [LW_FAULT_STALE_SECTOR] = true},
      .crash_every_ms = 3000,
      .pause_every_ms = 8000,
      .cut_every_ms = 6000,
@@ -74,7 +78,7 @@ const lw_scenario lw_scenarios[] = {
     {.name = "lattice-moves",
      .text = "five nodes that drain, leave, and hand over shards and their lead, in trouble",
      .node_count = 5,
-     .faults = {NETWORK_FAULTS, CLOCK_FAULTS, [LW_FAULT_STALE_SECTOR] = true},
+     .faults = {BUS_FAULTS, NETWORK_FAULTS, CLOCK_FAULTS, [LW_FAULT_STALE_SECTOR] = true},
      .crash_every_ms = 3000,
      .pause_every_ms = 6000,
      .cut_every_ms = 4000,
@@ -96,7 +100,7 @@ const lw_scenario lw_scenarios[] = {
      .text = "three nodes: bits rot in their tables and logs, also where nobody reads, and all of "
              "it is mended",
      .node_count = 3,
-     .faults = {NETWORK_FAULTS, CLOCK_FAULTS, [LW_FAULT_STALE_SECTOR] = true},
+     .faults = {BUS_FAULTS, NETWORK_FAULTS, CLOCK_FAULTS, [LW_FAULT_STALE_SECTOR] = true},
      .crash_every_ms = 5000,
      .pause_every_ms = 8000,
      .cut_every_ms = 8000,

@@ -24,6 +24,7 @@ enum {
     DECAY_COMMITS = 30, /* after which what had been written before is vouched for */
     DECAY_LOOK_MS = 50,
     ENGINE_ROOM_SHARE = 16, /* an engine of its own holds so much less than a node */
+    BUS_HANGS_MS_MAX = 20000,
 };
 
 /* ---- occasions ---------------------------------------------------------------------------- */
@@ -215,7 +216,14 @@ static void cut_between(lw_sim_trial *it, uint64_t ways, const lw_host *one, con
 static void trouble_bus(lw_sim_occasion *now) {
     lw_world *world = now->of->world;
     const lw_sim_member *one = lw_sim_draw_node(now), *other = lw_sim_draw_node(now);
-    if (one == other) {
+    bool hangs = percent(now, 30);
+    uint64_t hangs_ms = lw_chance_between(&now->chance, 1000, BUS_HANGS_MS_MAX);
+    if (one == other && hangs) {
+        if (lw_sim_strikes(now, LW_FAULT_CUT_BUS, "the broker of %s hangs for %u ms", one->name,
+                           (unsigned)hangs_ms)) {
+            lw_sim_bus_hold(world, one->host, hangs_ms * LW_SIM_NS_PER_MS);
+        }
+    } else if (one == other) {
         if (lw_sim_strikes(now, LW_FAULT_CUT_BUS, "the broker of %s stops", one->name)) {
             lw_sim_bus_stop(world, one->host, true);
         }
