@@ -116,6 +116,7 @@ typedef struct lw_sim_trial {
     lw_status judge_status; /* of the fiber that fills or reads at the end */
     char judge_error[300];  /* why it did not go on */
     bool judge_done;
+    bool disks_tell;   /* how much room they have, which is plenty; else nobody knows */
     bool troubled;     /* the safety phase: whatever strikes may strike */
     uint64_t peace_ns; /* since when nothing strikes any more */
     uint64_t trouble_seed;
@@ -211,6 +212,8 @@ bool lw_sim_allows(const lw_sim_trial *it, lw_fault fault);
 
 /* Calls function(run) after something between nothing and twice the mean. */
 void lw_sim_strike_after(lw_sim_occasion *now, uint32_t mean_ms, void (*function)(void *run));
+/* No disk is short of room any more. */
+void lw_sim_free_disks(void *run);
 /* Nothing is cut any more, nor slow. */
 void lw_sim_mend_network(void *run);
 

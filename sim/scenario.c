@@ -545,6 +545,9 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     if (options->scenario->engine) {
         lw_sim_engine_begin(it);
     }
+    lw_chance disks = lw_world_chance(it->world, "disks");
+    it->disks_tell = lw_chance_percent(&disks, 30);
+    lw_sim_free_disks(it);
     lw_sim_draw_begin(it);
     if (it->engine != NULL) {
         lw_sim_engine_run(it);

@@ -25,6 +25,7 @@ enum {
     DECAY_LOOK_MS = 50,
     ENGINE_ROOM_SHARE = 16, /* an engine of its own holds so much less than a node */
     BUS_HANGS_MS_MAX = 20000,
+    PLENTY_BITS = 40, /* of the bytes of a disk that has room */
 };
 
 /* ---- occasions ---------------------------------------------------------------------------- */
@@ -287,10 +288,11 @@ static void cut_something(void *argument) {
 
 /* ---- the disk ----------------------------------------------------------------------------- */
 
-static void empty_disks(void *argument) {
+void lw_sim_free_disks(void *argument) {
     lw_sim_trial *it = argument;
+    uint64_t plenty = UINT64_C(1) << PLENTY_BITS;
     for (uint32_t index = 0; index < it->node_count; index++) {
-        lw_disk_set_capacity(lw_host_disk(it->nodes[index].host), 0);
+        lw_disk_set_capacity(lw_host_disk(it->nodes[index].host), it->disks_tell ? plenty : 0);
     }
 }
 
@@ -304,7 +306,7 @@ static void fill_disk(void *argument) {
     if (lw_sim_strikes(&now, LW_FAULT_DISK_FULL, "%s has %u KB for %u ms", node->name,
                        (unsigned)room_kb, (unsigned)lasts_ms)) {
         lw_disk_set_capacity(lw_host_disk(node->host), room_kb * 1024);
-        lw_sim_after(argument, lasts_ms, empty_disks);
+        lw_sim_after(argument, lasts_ms, lw_sim_free_disks);
     }
 }
 
@@ -488,7 +490,7 @@ void lw_sim_end_trouble(lw_sim_trial *it) {
         disarm(&it->nodes[index]);
     }
     lw_sim_mend_network(it);
-    empty_disks(it);
+    lw_sim_free_disks(it);
 }
 
 /* A wrong wall clock, and one that is behind the one before. */
