@@ -532,6 +532,8 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     draw_options(it);
     it->judge_host = lw_world_host(it->world, "judge");
     lw_workload_init(&it->workload, memory, &it->chance, world_now, it->world);
+    lw_chance more = lw_world_chance(it->world, "more workloads");
+    lw_workload_add(&it->workload, &more);
     it->retention_ms = retentions_ms[lw_chance_below(&it->chance, RETENTION_COUNT)];
     lw_chance sizes = lw_world_chance(it->world, "shard size");
     it->shard_size = (uint64_t)SHARD_SIZE_MIN << lw_chance_below(&sizes, SHARD_SIZES);
@@ -539,6 +541,7 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     it->workload.undisturbed = options->scenario->crash_every_ms == 0;
     it->workload.forgotten = lw_sim_watch_forgotten;
     it->workload.looker = it;
+    it->workload.prompt = it->workload.undisturbed && !lw_workload_has_more(&it->workload);
     if (options->user != NULL) {
         lw_user_begin(it);
     }

@@ -103,6 +103,15 @@ static lw_single_register *register_of(lw_singles *singles, lw_bytes name) {
     return made;
 }
 
+static lw_single *add(lw_singles *singles, lw_single_register *to, const lw_single *operation) {
+    lw_single *added = lw_arena_allocate(&singles->arena, sizeof(*added));
+    *added = *operation;
+    added->next = to->operations;
+    to->operations = added;
+    to->count++;
+    return added;
+}
+
 /* Whether it says anything: what failed did nothing, and a read in doubt told nothing. */
 static bool counts(const single_line *of) {
     return of->status == 0 || (of->status == 2 && of->single.kind != LW_SINGLE_READ);
@@ -128,13 +137,16 @@ bool lw_singles_parse(lw_singles *singles, lw_line *line) {
     lw_single_register *to = register_of(singles, of.key);
     singles->counts[of.status]++;
     if (counts(&of)) {
-        lw_single *added = lw_arena_allocate(&singles->arena, sizeof(*added));
-        *added = *single;
-        added->next = to->operations;
-        to->operations = added;
-        to->count++;
+        (void)add(singles, to, single);
     }
     return true;
+}
+
+lw_single *lw_singles_begin(lw_singles *singles, lw_bytes name, const lw_single *operation) {
+    lw_single *added = add(singles, register_of(singles, name), operation);
+    added->done = false;
+    added->idle = operation->kind == LW_SINGLE_READ;
+    return added;
 }
 
 /* ---- judging ------------------------------------------------------------------------------ */
@@ -348,12 +360,17 @@ static void describe(const lw_single *one, lw_buffer *report) {
 }
 
 static bool check_register(const lw_single_register *judged, lw_memory *memory, lw_buffer *report) {
-    search in = {.arena = lw_arena_in(memory), .tried = lw_map_in(memory), .count = judged->count};
+    search in = {.arena = lw_arena_in(memory), .tried = lw_map_in(memory)};
+    for (const lw_single *one = judged->operations; one != NULL; one = one->next) {
+        in.count += !one->idle;
+    }
     in.operations = lw_arena_allocate(&in.arena, (in.count + 1) * sizeof(*in.operations));
     in.choices = lw_arena_allocate(&in.arena, (in.count + 1) * sizeof(*in.choices));
     uint32_t place = in.count, stuck = 0;
     for (const lw_single *one = judged->operations; one != NULL; one = one->next) {
-        in.operations[--place] = one;
+        if (!one->idle) {
+            in.operations[--place] = one;
+        }
     }
     lay_out(&in);
     bool sound = search_order(&in, &stuck);

@@ -30,6 +30,7 @@ typedef struct lw_single {
     uint64_t expected; /* cas */
     bool swapped;      /* cas */
     bool done;         /* else in doubt */
+    bool idle;         /* it did nothing, or told nothing: it is as if it had not been */
     uint32_t process;
     uint64_t invoke_ns, complete_ns;
     struct lw_single *next;
@@ -56,6 +57,9 @@ static inline lw_singles lw_singles_in(lw_memory *memory) {
 void lw_singles_reset(lw_singles *singles);
 /* Takes a line in. */
 bool lw_singles_parse(lw_singles *singles, lw_line *line);
+/* An operation on the register of this name begins: until its members are told otherwise it is in
+ * doubt, and a read told nothing. It lives as long as `singles`. */
+lw_single *lw_singles_begin(lw_singles *singles, lw_bytes name, const lw_single *operation);
 /* Whether all registers are linearizable. `report` receives a line for each that is not, or that
  * could not be decided within bounds of time. */
 LW_MUST_USE bool lw_singles_check(const lw_singles *singles, lw_memory *memory, lw_buffer *report);

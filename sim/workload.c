@@ -11,6 +11,8 @@ enum {
     BOTH_PERCENT = 15, /* of the runs have transactions of both isolations */
     STRICT_PERCENT = 60,
     SPLITS_MAX = 14,
+    MORE_PERCENT = 40, /* of the runs have some of the workloads that not all have, */
+    MORE_SHARE = 15,   /* each this often */
 };
 
 /* Some hurry, and some outlive their locks. */
@@ -18,13 +20,13 @@ static const uint32_t timeouts_ms[10] = {10,   20000, 20000, 5000, 5000,
                                          5000, 5000,  5000,  5000, 5000};
 
 /* How often each is chosen, of all together; and every seed leaves some of them out. */
-static const uint32_t usual_shares[LW_WORKLOAD_COUNT] = {
+static const uint32_t usual_shares[LW_WORKLOAD_USUAL_COUNT] = {
     [LW_WORKLOAD_MIXTURE] = 60, [LW_WORKLOAD_CONSTRAINT] = 20, [LW_WORKLOAD_BANK] = 20,
     [LW_WORKLOAD_COUNTER] = 20, [LW_WORKLOAD_CHURN] = 20,      [LW_WORKLOAD_EXPIRY] = 15,
     [LW_WORKLOAD_FORGERY] = 2,  [LW_WORKLOAD_SPLIT] = 3};
 
 static void draw_shares(lw_workload *workload, lw_chance *chance) {
-    for (int kind = 0; kind < LW_WORKLOAD_COUNT; kind++) {
+    for (int kind = 0; kind < LW_WORKLOAD_USUAL_COUNT; kind++) {
         bool absent = kind != LW_WORKLOAD_MIXTURE && lw_chance_percent(chance, 25);
         workload->shares[kind] = absent ? 0 : usual_shares[kind];
         workload->share_sum += workload->shares[kind];
@@ -41,7 +43,11 @@ void lw_workload_init(lw_workload *workload, lw_memory *memory, lw_chance *chanc
                               .list_window = LIST_WINDOW,
                               .lists_begun = LIST_WINDOW,
                               .next_element = 1,
-                              .counter = lw_counter_in(memory),
+                              .counter = lw_counter_in(memory, false),
+                              .rerun = lw_counter_in(memory, true),
+                              .log = lw_buffer_in(memory),
+                              .journal = lw_buffer_in(memory),
+                              .journal_refused = lw_buffer_in(memory),
                               .violations = lw_buffer_in(memory)};
     bool both = lw_chance_percent(chance, BOTH_PERCENT);
     workload->strict = both || lw_chance_percent(chance, STRICT_PERCENT);
@@ -51,10 +57,33 @@ void lw_workload_init(lw_workload *workload, lw_memory *memory, lw_chance *chanc
     draw_shares(workload, chance);
 }
 
+void lw_workload_add(lw_workload *workload, lw_chance *chance) {
+    bool more = lw_chance_percent(chance, MORE_PERCENT);
+    for (int kind = LW_WORKLOAD_USUAL_COUNT; kind < LW_WORKLOAD_COUNT; kind++) {
+        workload->shares[kind] = more && lw_chance_percent(chance, 50) ? MORE_SHARE : 0;
+        workload->share_sum += workload->shares[kind];
+    }
+    for (uint32_t block = 0; block < LW_BLOCKS; block++) {
+        workload->blocks_known[block] = true;
+    }
+}
+
+bool lw_workload_has_more(const lw_workload *workload) {
+    bool any = false;
+    for (int kind = LW_WORKLOAD_USUAL_COUNT; kind < LW_WORKLOAD_COUNT; kind++) {
+        any = any || workload->shares[kind] > 0;
+    }
+    return any;
+}
+
 void lw_workload_reset(lw_workload *workload) {
     lw_history_reset(&workload->history);
     lw_buffer_reset(&workload->violations);
     lw_buffer_reset(&workload->counter.told);
+    lw_buffer_reset(&workload->rerun.told);
+    lw_buffer_reset(&workload->log);
+    lw_buffer_reset(&workload->journal);
+    lw_buffer_reset(&workload->journal_refused);
 }
 
 /* ---- promises of every transaction -------------------------------------------------------- */
@@ -90,7 +119,7 @@ static void judge_timestamps(const workload_txn *in) {
 static void judge_rollback(const workload_txn *in, uint64_t began_ns) {
     lw_workload *workload = in->self->workload;
     bool sooner = workload->now_ns(workload->clock) - began_ns < LIFE_MS * UINT64_C(1000000);
-    if (workload->undisturbed && sooner &&
+    if (workload->prompt && sooner &&
         strstr(lw_client_error(in->client), "was rolled back") != NULL) {
         lw_buffer_print(&workload->violations, "locks: a live transaction was rolled back: %s\n",
                         lw_client_error(in->client));
@@ -153,7 +182,7 @@ LW_YIELDS static lw_outcome commit(workload_txn *in) {
                                        : LW_OUTCOME_FAIL;
 }
 
-static void count(lw_workload *workload, lw_workload_client *self, lw_outcome outcome) {
+void workload_count(lw_workload *workload, lw_workload_client *self, lw_outcome outcome) {
     workload->committed += outcome == LW_OUTCOME_OK;
     workload->failed += outcome == LW_OUTCOME_FAIL;
     workload->in_doubt += outcome == LW_OUTCOME_INFO;
@@ -171,7 +200,7 @@ lw_outcome workload_finish(workload_txn *in, lw_status status) {
         (void)!lw_rollback(in->txn);
     }
     judge_timestamps(in);
-    count(in->self->workload, in->self, outcome);
+    workload_count(in->self->workload, in->self, outcome);
     return outcome;
 }
 
@@ -186,13 +215,14 @@ typedef struct client_fiber {
     lw_workload_client *self;
 } client_fiber;
 
-LW_YIELDS static void run_counter(lw_workload_client *self, lw_client *client) {
+LW_YIELDS static void run_counter(lw_workload_client *self, lw_client *client,
+                                  lw_counter *counter) {
     lw_workload *workload = self->workload;
-    lw_status status = lw_counter_add(&workload->counter, client, &workload->violations);
-    count(workload, self,
-          status == LW_OK             ? LW_OUTCOME_OK
-          : status == LW_UNDETERMINED ? LW_OUTCOME_INFO
-                                      : LW_OUTCOME_FAIL);
+    lw_status status = lw_counter_add(counter, client, &workload->violations);
+    workload_count(workload, self,
+                   status == LW_OK             ? LW_OUTCOME_OK
+                   : status == LW_UNDETERMINED ? LW_OUTCOME_INFO
+                                               : LW_OUTCOME_FAIL);
 }
 
 static lw_workload_kind draw_kind(lw_env *env, const lw_workload *workload) {
@@ -217,7 +247,7 @@ LW_YIELDS static void run_one(lw_env *env, lw_workload_client *self, lw_client *
         workload_run_bank(env, self, client);
         break;
     case LW_WORKLOAD_COUNTER:
-        run_counter(self, client);
+        run_counter(self, client, &self->workload->counter);
         break;
     case LW_WORKLOAD_CHURN:
         workload_run_churn(env, self, client);
@@ -231,6 +261,21 @@ LW_YIELDS static void run_one(lw_env *env, lw_workload_client *self, lw_client *
     case LW_WORKLOAD_SPLIT:
         workload_run_split(env, self, client);
         break;
+    case LW_WORKLOAD_ALONE:
+        workload_run_alone(env, self, client, *process);
+        break;
+    case LW_WORKLOAD_JOURNAL:
+        workload_run_journal(env, self, client);
+        break;
+    case LW_WORKLOAD_BULK:
+        workload_run_bulk(env, self, client);
+        break;
+    case LW_WORKLOAD_PIN:
+        workload_run_pin(env, self, client);
+        break;
+    case LW_WORKLOAD_RERUN:
+        run_counter(self, client, &self->workload->rerun);
+        break;
     case LW_WORKLOAD_COUNT:
         break;
     }
@@ -243,7 +288,10 @@ LW_YIELDS static void run_drawn(lw_env *env, lw_workload_client *self, lw_client
         [LW_WORKLOAD_MIXTURE] = "mixture", [LW_WORKLOAD_CONSTRAINT] = "constraint",
         [LW_WORKLOAD_BANK] = "bank",       [LW_WORKLOAD_COUNTER] = "counter",
         [LW_WORKLOAD_CHURN] = "churn",     [LW_WORKLOAD_EXPIRY] = "expiry",
-        [LW_WORKLOAD_FORGERY] = "forgery", [LW_WORKLOAD_SPLIT] = "split"};
+        [LW_WORKLOAD_FORGERY] = "forgery", [LW_WORKLOAD_SPLIT] = "split",
+        [LW_WORKLOAD_ALONE] = "alone",     [LW_WORKLOAD_JOURNAL] = "journal",
+        [LW_WORKLOAD_BULK] = "bulk",       [LW_WORKLOAD_PIN] = "pin",
+        [LW_WORKLOAD_RERUN] = "rerun"};
     lw_workload_kind kind = draw_kind(env, self->workload);
     uint32_t drawn = lw_page_txn_begin(self->workload->page, host, names[kind], *process);
     self->told = "";
@@ -321,11 +369,26 @@ LW_YIELDS static lw_status final_sum(lw_workload *workload, lw_client *client) {
     return status;
 }
 
+/* Of the workloads that only some runs have. */
+LW_YIELDS static lw_status final_of_some(lw_workload *workload, lw_client *client) {
+    if (workload->shares[LW_WORKLOAD_RERUN] > 0) {
+        LW_TRY(lw_counter_final(&workload->rerun, client, &workload->violations));
+    }
+    if (workload->shares[LW_WORKLOAD_ALONE] > 0) {
+        LW_TRY(workload_final_alone(workload, client));
+    }
+    if (workload->shares[LW_WORKLOAD_JOURNAL] > 0) {
+        LW_TRY(workload_final_journal(workload, client));
+    }
+    return workload->shares[LW_WORKLOAD_BULK] > 0 ? workload_final_bulk(workload, client) : LW_OK;
+}
+
 lw_status lw_workload_final(lw_workload *workload, lw_client *client) {
     LW_TRY(resolve_doubts(workload, client));
     LW_TRY(workload_final_mixture(workload, client));
     LW_TRY(final_sum(workload, client));
-    return lw_counter_final(&workload->counter, client, &workload->violations);
+    LW_TRY(lw_counter_final(&workload->counter, client, &workload->violations));
+    return final_of_some(workload, client);
 }
 
 bool lw_workload_judge(lw_workload *workload, lw_buffer *report) {

@@ -33,6 +33,19 @@
  *
  * Split (sim/workload_split.c): shards are split and merged, up to SPLITS_MAX times in a run.
  *
+ * In some runs, too:
+ *
+ * Alone (sim/workload_alone.c): registers that are compared and set, extremes, a value that all
+ * append to; each operation a transaction of its own.
+ *
+ * Journal (sim/workload_journal.c): entries under the timestamps of their commits.
+ *
+ * Bulk (sim/workload_bulk.c): transactions that are larger than what a client keeps.
+ *
+ * Pin (sim/workload_pin.c): snapshots that are kept.
+ *
+ * Rerun: a counter that is read and put in lw_run, see counter.h.
+ *
  * What an operator who kills transactions is told is held against their clients' history
  * (sim/workload_kill.c), and reads of the past against what their shard had forgotten. */
 #ifndef LW_WORKLOAD_H
@@ -53,6 +66,12 @@ typedef enum lw_workload_kind {
     LW_WORKLOAD_EXPIRY,
     LW_WORKLOAD_FORGERY,
     LW_WORKLOAD_SPLIT,
+    LW_WORKLOAD_USUAL_COUNT, /* up to here, in every run; the others in some: */
+    LW_WORKLOAD_ALONE = LW_WORKLOAD_USUAL_COUNT,
+    LW_WORKLOAD_JOURNAL,
+    LW_WORKLOAD_BULK,
+    LW_WORKLOAD_PIN,
+    LW_WORKLOAD_RERUN,
     LW_WORKLOAD_COUNT,
 } lw_workload_kind;
 
@@ -71,6 +90,8 @@ enum {
     LW_OWN_KEYS = 16,
     LW_LEASES = 4,
     LW_KILLS_MAX = 256, /* that are remembered */
+    LW_ALONE_REGISTERS = 3,
+    LW_BLOCKS = 12, /* one for each client that a run may have */
 };
 
 /* A value that expires, as its client was told. */
@@ -105,7 +126,8 @@ typedef struct lw_workload {
     uint32_t running;
     uint64_t committed, failed, in_doubt;
     uint64_t highest_timestamp;  /* that a client was told so far */
-    bool undisturbed;            /* nobody loses a connection or a clock: see judge_rollback */
+    bool undisturbed;            /* nobody loses a connection or a clock */
+    bool prompt;                 /* ... nor waits long for another: see judge_rollback */
     uint64_t broken_constraints; /* that committed transactions saw: none may be at strict */
     lw_past_read past[LW_PAST_READS_MAX];
     uint32_t past_count; /* all that were made; the last ones are kept */
@@ -115,7 +137,15 @@ typedef struct lw_workload {
      */
     uint64_t (*forgotten)(void *looker, lw_bytes key);
     void *looker;
-    lw_counter counter;
+    lw_counter counter, rerun;
+    uint64_t registers[LW_ALONE_REGISTERS]; /* alone: what each held lately; 0: nothing */
+    int64_t extremes[2];                    /* that were told: the most, the least negated */
+    uint64_t log_told;                      /* how long it was */
+    lw_buffer log;                          /* (element, end), u64 each, of what was acknowledged */
+    lw_buffer journal; /* (number, timestamp or 0), u64 each, of entries that were acknowledged */
+    lw_buffer journal_refused;  /* numbers */
+    uint64_t blocks[LW_BLOCKS]; /* bulk: the number in each when last known; 0: nothing */
+    bool blocks_known[LW_BLOCKS];
     struct lw_page *page; /* on which transactions are drawn; NULL: none */
     /* Broken promises, one line each; none if empty. */
     lw_buffer violations;
@@ -137,6 +167,10 @@ typedef struct lw_workload_client {
 
 void lw_workload_init(lw_workload *workload, lw_memory *memory, lw_chance *chance,
                       uint64_t (*now_ns)(void *clock), void *clock);
+/* Draws which of the workloads that only some runs have this one has. */
+void lw_workload_add(lw_workload *workload, lw_chance *chance);
+/* Whether it has any of those. */
+bool lw_workload_has_more(const lw_workload *workload);
 void lw_workload_reset(lw_workload *workload);
 /* Starts the client's fiber in `env`. */
 void lw_workload_start(lw_env *env, lw_workload_client *client);

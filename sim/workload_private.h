@@ -32,6 +32,8 @@ void workload_note_timestamp(const workload_txn *in);
  * told before, and counts. lw_txn_close is left to do. */
 LW_YIELDS lw_outcome workload_finish(workload_txn *in, lw_status status);
 void workload_close(workload_txn *in);
+/* Counts what came of one. */
+void workload_count(lw_workload *workload, lw_workload_client *self, lw_outcome outcome);
 
 LW_YIELDS void workload_run_mixture(lw_env *env, lw_workload_client *self, lw_client *client,
                                     uint32_t *process);
@@ -45,11 +47,20 @@ LW_YIELDS void workload_run_churn(lw_env *env, lw_workload_client *self, lw_clie
 LW_YIELDS void workload_run_expiry(lw_env *env, lw_workload_client *self, lw_client *client);
 LW_YIELDS void workload_run_split(lw_env *env, lw_workload_client *self, lw_client *client);
 LW_YIELDS void workload_run_forgery(lw_env *env, lw_workload_client *self, lw_client *client);
+LW_YIELDS void workload_run_alone(lw_env *env, lw_workload_client *self, lw_client *client,
+                                  uint32_t process);
+LW_YIELDS void workload_run_journal(lw_env *env, lw_workload_client *self, lw_client *client);
+LW_YIELDS void workload_run_bulk(lw_env *env, lw_workload_client *self, lw_client *client);
+LW_YIELDS void workload_run_pin(lw_env *env, lw_workload_client *self, lw_client *client);
 
 /* Holds what was told of kills against the history. */
 void workload_judge_kills(lw_workload *workload);
 /* Reads all lists and rows, as final transactions of the history. */
 LW_YIELDS lw_status workload_final_mixture(lw_workload *workload, lw_client *client);
+/* Read once more what the workloads of these names left. */
+LW_YIELDS lw_status workload_final_alone(lw_workload *workload, lw_client *client);
+LW_YIELDS lw_status workload_final_journal(lw_workload *workload, lw_client *client);
+LW_YIELDS lw_status workload_final_bulk(lw_workload *workload, lw_client *client);
 LW_YIELDS lw_status workload_sum_accounts(lw_workload *workload, lw_txn *txn, bool backwards);
 /* Holds what was read of the past against the history. */
 void workload_judge_past(lw_workload *workload);
