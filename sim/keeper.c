@@ -17,6 +17,7 @@ enum {
     BOOT_PERCENT = 10,   /* of the looks at a node that is down while there is trouble */
     ADVICE_MS = 20000,   /* of peace, in which a damaged node may be replaced */
     LAST_ECHO_MS = 1000, /* what was struck before the peace may still fall after it */
+    STOP_MS = 60000,     /* within which a node stops in good order */
 };
 
 lw_node *lw_sim_serving(const lw_sim_member *node) {
@@ -199,6 +200,12 @@ static bool has_left(const lw_sim_member *member) {
     return member->leaving && strstr(member->error.text, "left") != NULL;
 }
 
+/* Whether it ended because somebody took it for lost, and it lived. */
+static bool was_expelled(const lw_sim_member *member) {
+    return member->expelled && member->error.status == LW_REFUSED &&
+           strstr(member->error.text, "for good") != NULL;
+}
+
 void lw_sim_start_client(lw_sim_trial *it, uint32_t index) {
     lw_env *env = lw_host_boot(it->client_hosts[index]);
     if (it->user != NULL) {
@@ -216,6 +223,30 @@ void lw_sim_end_node(lw_sim_member *node, bool power_loss) {
     node->node = NULL;
 }
 
+/* Its fibers and what they wait for end by themselves. */
+LW_YIELDS static void stop_main(void *argument) {
+    lw_sim_member *member = argument;
+    lw_node *node = member->node;
+    if (node == NULL) {
+        return; /* it has died meanwhile */
+    }
+    member->node = NULL;
+    lw_node_close(node);
+    if (member->state == LW_SIM_CLOSING) {
+        member->state = LW_SIM_CLOSED;
+    }
+}
+
+void lw_sim_stop_node(lw_sim_member *node) {
+    if (lw_sim_serving(node) != NULL &&
+        lw_host_paused_until(node->host) <= lw_world_now(node->of->world)) {
+        lw_host_note(node->host, "stop", NULL);
+        node->state = LW_SIM_CLOSING;
+        node->closing_ns = lw_world_now(node->of->world);
+        lw_env_start(node->env, "stop", stop_main, node);
+    }
+}
+
 /* ---- looking after all -------------------------------------------------------------------- */
 
 static uint32_t boot_percent(const lw_sim_trial *it) {
@@ -231,13 +262,19 @@ static void look_after(lw_sim_member *node) {
     if (node->state == LW_SIM_FAILED) {
         if (has_left(node)) {
             node->out = true;
+        } else if (was_expelled(node)) {
+            lw_sim_replace_disk(node);
         } else {
             judge_failed_node(node);
         }
         lw_sim_end_node(node, false);
     }
-    if (node->ending) {
+    if (node->ending || node->state == LW_SIM_CLOSED) {
         node->ending = false;
+        lw_sim_end_node(node, false);
+    } else if (node->state == LW_SIM_CLOSING && lw_host_running(node->host) &&
+               lw_world_now(it->world) > node->closing_ns + STOP_MS * LW_SIM_NS_PER_MS) {
+        lw_sim_broken(it, "liveness", "a node that was asked to stop did not within a minute");
         lw_sim_end_node(node, false);
     }
     if (!lw_host_running(node->host)) {

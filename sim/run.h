@@ -25,7 +25,9 @@ typedef enum lw_sim_node {
     LW_SIM_DOWN,    /* no process */
     LW_SIM_OPENING, /* lw_node_open is under way */
     LW_SIM_SERVING,
-    LW_SIM_FAILED, /* it could not open, or died of its disk: the process is to be ended */
+    LW_SIM_FAILED,  /* it could not open, or died of its disk: the process is to be ended */
+    LW_SIM_CLOSING, /* lw_node_close is under way */
+    LW_SIM_CLOSED,  /* it has stopped in good order: the process is to be ended */
 } lw_sim_node;
 
 /* One of the nodes. */
@@ -42,6 +44,7 @@ typedef struct lw_sim_member {
     uint64_t incarnation; /* when it last served; 0: it never did */
     char cluster[40];     /* likewise */
     uint64_t boot_ns;     /* when it was last started */
+    uint64_t closing_ns;  /* since when it stops in good order */
     bool opening_failed;  /* it did not come up then */
     bool replaced;        /* its disk was lost: it comes as somebody new, also if it founded */
     uint64_t lost_id;    /* who it was before; 0: its disk was not lost, or that one is taken out */
@@ -52,6 +55,7 @@ typedef struct lw_sim_member {
     bool drain_asked;    /* ever */
     bool leaving;        /* was asked to go for ever, */
     bool out;            /* and has */
+    bool expelled;       /* somebody took it for lost */
     bool storm;          /* it mostly goes down again soon after it came up */
     bool behind;         /* its wall clock lags at its next start */
 } lw_sim_member;
@@ -100,9 +104,10 @@ typedef struct lw_sim_trial {
     lw_sim_watch watch;
     struct lw_page *page; /* that is drawn of the run; NULL: none */
     lw_host *operator_host;
-    uint32_t operate_every_ms; /* 0: nobody asks anything in this run */
-    bool operator_done;        /* all is as it should stay */
-    uint32_t part_every_ms;    /* between partings, on average */
+    uint32_t operate_every_ms;          /* 0: nobody asks anything in this run */
+    bool operator_done;                 /* all is as it should stay */
+    uint32_t part_every_ms;             /* between partings, on average */
+    char bad_token[LW_NODE_TOKEN_SIZE]; /* with which somebody tries to come in; empty: nobody */
     struct lw_sim_comparison *comparison;
     lw_buffer account; /* of the nodes, when the first promise was broken */
     lw_workload workload;
@@ -148,6 +153,8 @@ void lw_sim_keep(lw_sim_trial *it);
 void lw_sim_replace_disk(lw_sim_member *node);
 /* Ends what runs on the node's host; nothing if nothing does. */
 void lw_sim_end_node(lw_sim_member *node, bool power_loss);
+/* Asks what serves there to stop in good order; nothing if nothing does. */
+void lw_sim_stop_node(lw_sim_member *node);
 void lw_sim_start_client(lw_sim_trial *it, uint32_t index);
 
 /* ---- operators ------------------------------------------------------------------------------ */
@@ -158,6 +165,8 @@ void lw_sim_operate(lw_sim_trial *it);
 /* In some runs somebody else throws leaders to and fro, merges, makes mistakes, and kills
  * transactions while there is trouble. */
 void lw_sim_rival(lw_sim_trial *it);
+/* In some runs people do things by hand: see sim/hands.c. */
+void lw_sim_lay_hands(lw_sim_trial *it);
 
 /* ---- convergence --------------------------------------------------------------------------- */
 

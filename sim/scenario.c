@@ -416,6 +416,9 @@ static void run_phases(lw_sim_trial *it) {
         return;
     }
     start_clients(it);
+    if (it->user == NULL) {
+        lw_sim_lay_hands(it);
+    }
     run_safety(it);
     lw_sim_end_trouble(it);
     check_liveness(it);

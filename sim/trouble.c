@@ -319,7 +319,16 @@ void lw_sim_replace_disk(lw_sim_member *node) {
     node->id = 0;
     node->incarnation = 0;
     node->replaced = true;
+    node->expelled = false;
     node->drained = false;
+}
+
+static bool anybody_is_expelled(const lw_sim_trial *it) {
+    bool any = false;
+    for (uint32_t index = 0; index < it->node_count; index++) {
+        any = any || it->nodes[index].expelled;
+    }
+    return any;
 }
 
 /* A disk is lost for good, once all its shards can do without it. Who was there never comes back:
@@ -332,7 +341,8 @@ static void lose_disk(void *argument) {
     lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_LOSSES);
     lw_sim_member *node = lw_sim_draw_node(&now);
     uint32_t place = (uint32_t)(node - it->nodes);
-    if (node->id == 0 || node->out || node->leaving || !lw_sim_watch_dispensable(it, place)) {
+    if (node->id == 0 || node->out || node->leaving || anybody_is_expelled(it) ||
+        !lw_sim_watch_dispensable(it, place)) {
         lw_sim_after(it, LOSE_LOOK_MS, lose_disk);
         return;
     }

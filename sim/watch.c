@@ -444,7 +444,8 @@ void lw_sim_watch_print(const lw_sim_trial *it, lw_buffer *text) {
     lw_buffer_print(
         text, "nodes of %zu KiB, %u voters a shard, dead after %" PRIu64 " ms, operators %s\n",
         it->memory_size / 1024, it->voters, it->dead_after_ms, it->operator_done ? "done" : "busy");
-    static const char *const states[] = {"down", "opening", "serving", "failed"};
+    static const char *const states[] = {"down",   "opening", "serving",
+                                         "failed", "closing", "closed"};
     for (uint32_t place = 0; place < it->node_count; place++) {
         const lw_sim_member *node = &it->nodes[place];
         lw_buffer_print(text, "%s %016" PRIx64 " %s%s%s%s\n", node->name, node->id,
