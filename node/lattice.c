@@ -243,14 +243,12 @@ static void handle_event(lw_lattice *lattice, const lw_gossip_event *event) {
     case LW_GOSSIP_UNLINKED:
         LW_MARK(lattice->env, "lattice.unlinked");
         break;
-    case LW_GOSSIP_DISPUTED:
-        LW_MARK(lattice->env, "lattice.disputed");
-        break;
     case LW_GOSSIP_RENAMED:
         LW_MARK(lattice->env, "lattice.renamed");
         lattice->unsaved = true;
         lattice_greet_all(lattice);
         break;
+    case LW_GOSSIP_DISPUTED:
     case LW_GOSSIP_HEARD:
         break;
     }

@@ -67,6 +67,9 @@ static void print_text(const lw_sim_tally *all, double seconds, lw_buffer *text)
     lw_coverage_each(all->coverage, print_fault, &lines);
     lw_buffer_print(text, "%s\n", lines.kinds == 0 ? "none" : "");
     lw_coverage_print(all->coverage, all->list_marks, text);
+    if (all->only == NULL && all->user == NULL) {
+        lw_coverage_print_gaps(all->coverage, text);
+    }
 }
 
 /* ---- as JSON -------------------------------------------------------------------------------- */

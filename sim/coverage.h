@@ -20,6 +20,9 @@ void lw_coverage_print(const lw_coverage *coverage, bool all, lw_buffer *text);
 void lw_coverage_each(const lw_coverage *coverage,
                       void (*function)(void *argument, const char *name, uint64_t count),
                       void *argument);
+/* What many runs of all scenarios left out, in lines for people: what was never reached, what was
+ * seldom, how often, and what no run reaches, with the test that does. */
+void lw_coverage_print_gaps(const lw_coverage *coverage, lw_buffer *text);
 /* How many marks, or rare paths, were reached. */
 size_t lw_coverage_reached(const lw_coverage *coverage, lw_place_kind kind);
 /* How many marks and rare paths were never reached, but for those that no run can reach; `names`

@@ -16,10 +16,12 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 
 SEEDS_A_TURN = 2  # of every scenario: how much is lost when the time is up
+SELDOM = 5  # times at most
 # For OTHER: fresh memory is filled, small pieces come without a cache, large ones from elsewhere.
 OTHER_HEAP = ("glibc.malloc.perturb=165:glibc.malloc.tcache_count=0:"
               "glibc.malloc.mmap_threshold=40960:glibc.malloc.top_pad=3000000")
@@ -126,11 +128,31 @@ def commit_of(folder):
     return told.stdout.strip() or "unknown"
 
 
+def wrapped(head, items, width=100):
+    """The items behind a head, on as many lines as they take."""
+    return textwrap.fill(", ".join(items), width=width, initial_indent=f"{head:<11} ",
+                         subsequent_indent=" " * 12, break_long_words=False,
+                         break_on_hyphens=False)
+
+
+def print_counts(tally):
+    """How often each mark was reached, a paragraph for each part of the code; rare ones again."""
+    parts = collections.defaultdict(list)
+    for name, count in sorted(tally.marks.items()):
+        part, _, rest = name.partition(".")
+        parts[part].append(f"{rest}\u00a0{count}")
+    for part, items in parts.items():
+        print(wrapped(part, items))
+    print(wrapped("faults", [f"{name}\u00a0{count}" for name, count in sorted(tally.faults.items())]))
+    seldom = sorted((count, name) for name, count in tally.marks.items() if 0 < count <= SELDOM)
+    if seldom:
+        print(wrapped("seldom", [f"{name}\u00a0{count}" for count, name in seldom]))
+
+
 def summary(tally):
     numbers = tally.numbers
     hours = numbers["simulated_ms"] / 3.6e6
-    print("\n".join(f"  {name:<40} {count}" for name, count in sorted(tally.marks.items())))
-    print("faults: " + ", ".join(f"{name} {count}" for name, count in sorted(tally.faults.items())))
+    print_counts(tally)
     print(f"{tally.seeds} seeds of {len(tally.scenarios)} scenarios, {numbers['runs']} runs, "
           f"{hours:.1f} simulated hours, {numbers['committed']} commits, "
           f"{len(tally.failed_seeds)} seeds failed, {tally.clean_in_a_row()} clean in a row")
@@ -166,8 +188,8 @@ def main():
                   f"{len(tally.failed_seeds)} failed", flush=True)
     summary(tally)
     never = sorted(tally.never or []) if not options.scenario else []
-    for name in never:
-        print(f"never reached: {name}")
+    if never:
+        print(wrapped("never", never))
     sys.exit(1 if tally.troubles or never else 0)
 
 

@@ -304,6 +304,9 @@ static void few_writes(bench *on) {
             (void)worked(on, lw_tree_flush(lw_engine_tree(on->engine, 1)), "flush");
         }
     }
+    while (!walk(on, 30)) {
+        lw_env_sleep(on->env, 100000000);
+    }
     (void)worked(on, lw_tree_compact(lw_engine_tree(on->engine, 1)), "compact");
     while (!walk(on, 30)) {
         lw_env_sleep(on->env, 100000000);
@@ -314,13 +317,16 @@ static void few_writes(bench *on) {
 static void handles_may_run_out_at_any_opening(void **state) {
     (void)state;
     lw_faults faults = lw_faults_none();
-    bool short_of_tables = false, short_of_names = false;
+    bool short_of_tables = false, short_of_names = false, short_of_segments = false;
+    bool made_way = false;
     for (uint32_t occasion = 12;; occasion++) {
         bench on = bench_open(&faults, LIMIT);
         lw_dice_arm(lw_disk_dice(lw_host_disk(on.host)), LW_FAULT_NO_HANDLES, occasion);
         run(&on, few_writes);
         bool hit = lw_world_marked(on.world, lw_fault_mark(LW_FAULT_NO_HANDLES)) > 0;
         short_of_tables |= lw_world_marked(on.world, "store.short") > 0;
+        short_of_segments |= lw_world_marked(on.world, "log.short") > 0;
+        made_way |= lw_world_marked(on.world, "store.table_closed_for_another") > 0;
         short_of_names |= lw_world_marked(on.world, "env.short_of_handles") > 0;
         lw_world_close(on.world);
         if (!hit) {
@@ -328,7 +334,10 @@ static void handles_may_run_out_at_any_opening(void **state) {
             break;
         }
     }
-    assert_true(short_of_tables && short_of_names);
+    assert_true(short_of_tables);
+    assert_true(short_of_names);
+    assert_true(short_of_segments);
+    assert_true(made_way);
 }
 
 int main(void) {

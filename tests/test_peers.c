@@ -530,6 +530,7 @@ static void of_two_copies_the_later_one_is_told_to_stop(void **state) {
         say(member, original, "you are the one");
         run_for(in, 100 * MS);
         assert_string_equal(original->last, "you are the one");
+        assert_true(lw_world_marked(in->world, "peers.impostor") > 0);
         close_lattice(in);
     }
 }
@@ -578,6 +579,7 @@ static void an_old_copy_of_a_folder_is_never_let_in(void **state) {
     run_for(in, 5 * SECOND);
     assert_int_equal(copy->impostor.status, LW_REFUSED);
     assert_non_null(strstr(copy->impostor.text, "old copy"));
+    assert_true(lw_world_marked(in->world, "peers.old_incarnation") > 0);
     assert_false(up(copy, member));
     close_lattice(in);
 }

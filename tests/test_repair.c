@@ -597,6 +597,8 @@ static void one_of_three_is_repaired_story(lattice *in) {
     }
     until_marked(in, "shards.minority_repairs", 1);
     until_marked(in, "shards.repaired", 1);
+    expect(in, marked(in, "shards.majority_goes_on") > 0, "the others go on");
+    expect(in, marked(in, "shards.replica_thrown_away") > 0, "what was wrong is thrown away");
     expect(in, marked(in, "shards.halted_without_majority") == 0, "nobody halts");
     reads_all(in, 0, 10, "old");
     lattice_same_everywhere(in);
@@ -647,6 +649,7 @@ static void they_halt_behind_a_start_until_told_who_is_right_story(lattice *in) 
     boot_both(in, LW_HALTED_STAYS, LW_HALTED_STAYS);
     expect(in, read_from(in, 1, 0) == LW_CORRUPTION, "one halts again");
     expect(in, read_from(in, 2, 0) == LW_CORRUPTION, "both do");
+    expect(in, marked(in, "shards.still_halted") > 0, "because they did before");
     boot_both(in, LW_HALTED_IS_BELIEVED, LW_HALTED_COMES_ANEW);
     until_marked(in, "shards.repaired", 1);
     write_some(in, 0, 1, "new");
