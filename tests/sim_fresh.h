@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Seeds of the simulation that nobody has run before: one of each scenario after the other, each
+ * twice, until the time is over. How many that are depends on the machine; at least a few always.
+ * Two programs share the work, so that two processors do: test_sim_fresh.c has the even seeds,
+ * test_sim_fresh_odd.c the odd ones.
+ *
+ * SIM_SEED names where they begin; without it the clock does. SIM_FRESH_SECONDS is the time.
+ *
+ * Of the scenarios of which about one seed in a hundred is known to fail (docs/SIMULATION.md) fresh
+ * ones are run only for who asks for a time: else nobody could tell a new failure from those. */
+#ifndef LW_TESTS_SIM_FRESH_H
+#define LW_TESTS_SIM_FRESH_H
+
+#include "sim/child.h"
+#include "tests/sim_seeds.h"
+
+/* Under the sanitizers a run takes eight times as long, and the seeds of the other build are
+ * enough.
+ */
+#ifdef __SANITIZE_ADDRESS__
+enum { SIM_FRESH_SECONDS = 60 };
+#else
+enum { SIM_FRESH_SECONDS = 240 };
+#endif
+enum { SIM_FRESH_ROUNDS_MIN = 2 };
+
+static const char *const sim_unsettled[] = {"lattice", "lattice-disk", "lattice-moves",
+                                            "lattice-storm", "lattice-rot"};
+
+static inline bool sim_settled(const lw_scenario *scenario) {
+    bool found = false;
+    for (size_t index = 0; index < sizeof(sim_unsettled) / sizeof(sim_unsettled[0]); index++) {
+        found = found || strcmp(scenario->name, sim_unsettled[index]) == 0;
+    }
+    return !found;
+}
+
+static inline int sim_fresh_arm(void **state) {
+    (void)state;
+    alarm(290); /* the sanitizers take their time */
+    return 0;
+}
+
+static inline uint64_t sim_number_of(const char *name, uint64_t otherwise) {
+    const char *given = getenv(name);
+    return given != NULL ? strtoull(given, NULL, 10) : otherwise;
+}
+
+/* `odd` is 0 or 1. */
+static inline void sim_fresh_seeds_pass(uint64_t odd) {
+    uint64_t begun = (uint64_t)time(NULL), rounds = 0;
+    uint64_t first = (sim_number_of("SIM_SEED", begun) & ~UINT64_C(1)) + odd;
+    uint64_t seconds = sim_number_of("SIM_FRESH_SECONDS", SIM_FRESH_SECONDS);
+    lw_child_keep_heap();
+    print_message("fresh seeds from %" PRIu64 " on, every second one\n", first);
+    while (rounds < SIM_FRESH_ROUNDS_MIN || (uint64_t)time(NULL) - begun < seconds) {
+        for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
+            if (sim_settled(one) || getenv("SIM_FRESH_SECONDS") != NULL) {
+                sim_run_twice(one, first + 2 * rounds);
+            }
+        }
+        rounds++;
+    }
+    print_message("%" PRIu64 " fresh seeds of each scenario\n", rounds);
+}
+
+#endif
