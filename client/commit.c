@@ -204,6 +204,14 @@ LW_YIELDS static void dawdle(const lw_commit_job *job, const lw_commit_action *a
     }
 }
 
+/* In simulations some answers are as if they had been lost (hazard T9). */
+static void lose_answer(const lw_commit_job *job, lw_commit_event *event) {
+    if (event->status == LW_OK && LW_RARE(job->txn->client->env, "client.loses_an_answer")) {
+        *event = lw_commit_event_of(lw_fail(LW_UNAVAILABLE, "the answer is taken to be lost"), 0,
+                                    true, false);
+    }
+}
+
 /* Everything in one round. Again, when a split came between and it still lies in one shard. */
 LW_YIELDS static void commit_now(lw_commit_job *job, lw_commit_event *event) {
     bool lost = false;
@@ -216,6 +224,7 @@ LW_YIELDS static void commit_now(lw_commit_job *job, lw_commit_event *event) {
             return;
         } else {
             lw_commit_send_window(job, 0, event);
+            lose_answer(job, event);
             lost = (lost && event->status != LW_OK && !event->denied) || event->lost;
             event->lost = lost;
         }

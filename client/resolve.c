@@ -4,7 +4,10 @@
 #include "client/resolve.h"
 #include "client/transaction.h"
 
-enum { WAY_HOME_NS = 50 * 1000 * 1000 };
+enum {
+    WAY_HOME_NS = 50 * 1000 * 1000,
+    LATE_NS = 1000 * 1000 * 1000, /* in simulations, see ask_late */
+};
 
 /* ---- finding out ---------------------------------------------------------------------------- */
 
@@ -172,11 +175,20 @@ static bool worth_asking_again(const lw_txn *txn) {
     return now_ns + margin_ns < txn->deadline_ns;
 }
 
+/* In simulations some have been away for long when they ask about a lock that they met. */
+LW_YIELDS static void ask_late(const lw_txn *txn) {
+    lw_env *env = txn->client->env;
+    if (LW_RARE(env, "client.asks_late")) {
+        lw_env_sleep(env, lw_env_random_below(env, LATE_NS));
+    }
+}
+
 /* `obstacle` consists of copies, since the calls here overwrite the reply it came in. */
 LW_YIELDS static lw_status resolve(lw_txn *txn, const lw_obstacle *obstacle, uint32_t attempt) {
     lw_fate fate = LW_FATE_ABORTED;
     uint64_t commit_timestamp = 0;
     lw_status status = LW_OK;
+    ask_late(txn);
     if (!LW_BUG(txn->client->env, "txn.secondary_decided_alone")) {
         status = lw_client_resolve(txn->client, obstacle->start, obstacle->primary,
                                    obstacle->remaining_ms, false, txn->deadline_ns, &fate,

@@ -558,7 +558,8 @@ void lw_server_close(lw_server *server) {
     while (server->accepting) {
         lw_queue_wait(&server->changed);
     }
-    end_connections(server, lw_env_now(env) + CLOSE_TIMEOUT_MS * ns_per_ms);
+    uint64_t patience_ms = LW_RARE(env, "server.closes_at_once") ? 0 : CLOSE_TIMEOUT_MS;
+    end_connections(server, lw_env_now(env) + patience_ms * ns_per_ms);
     lw_sessions_close(server->sessions);
     lw_free(env->memory, server);
 }

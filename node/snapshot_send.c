@@ -16,6 +16,7 @@ enum {
     PUT_OFF_MAX = 4,       /* times that it is not installed just now; then it takes a newer one */
 };
 static const uint64_t pause_ns = 500 * 1000 * 1000;
+static const uint64_t slow_ns = 20 * 1000 * 1000; /* in simulations, between two pieces */
 static const uint64_t none = UINT64_MAX;
 
 typedef struct sending {
@@ -227,6 +228,9 @@ static LW_YIELDS lw_status send_piece(sending *send) {
     lw_snapshot_piece piece;
     LW_TRY(read_piece(send, &piece));
     LW_TRY(keep_rate(send, piece.bytes.size));
+    if (LW_RARE(send->of->env, "snapshot.sends_slowly")) {
+        LW_TRY(snapshot_pause(send->of, lw_env_now(send->of->env) + slow_ns));
+    }
     lw_buffer_clear(&send->body);
     lw_snapshot_piece_encode(&piece, &send->body);
     lw_snapshot_place before = send->place;

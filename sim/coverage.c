@@ -22,7 +22,6 @@ static const struct {
     {"peers.impostor", "test_peers"},
     {"peers.old_incarnation", "test_peers"},
     {"peers.too_many_strangers", "test_peers_hostile"},
-    {"server.connection_cut_at_close", "test_server"},
     {"server.connection_refused", "test_server"},
     {"replica.commit_overtaken", "test_remote_commit"},
     {"replica.orphaned_prewrite", "test_replica"},
@@ -40,6 +39,8 @@ static const struct {
     {"store.memory_held", "test_store"},
     {"store.short", "test_memory"},
     {"store.table_closed_for_another", "test_memory"},
+    {"timestamps.oracle_leads", "test_timestamps"},
+    {"txn.rollback_of_committed", "test_evaluate"},
     {"value.garbage_met_full_disk", "test_values"},
     {"value.unreadable_left", "test_values"},
 };

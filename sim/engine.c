@@ -340,7 +340,7 @@ void lw_sim_engine_boot(lw_sim_member *member, lw_env *env) {
 /* Everything is small, so that a run makes many files of many kinds. */
 static lw_engine_options draw_options(lw_chance *chance) {
     static const uint64_t thresholds[] = {64, 300, 1000, UINT64_MAX};
-    static const uint64_t memtables[] = {8, 16, 32, 64}, tables[] = {2, 4, 8, 32};
+    static const uint64_t memtables[] = {8, 16, 32, 64}, tables[] = {1, 2, 4, 32};
     static const uint64_t segments[] = {16, 32, 64, 256};
     static const uint32_t flights[] = {1, 2, 4, 8}, handles[] = {2, 4, 64};
     lw_engine_options options = {

@@ -15,6 +15,7 @@ enum {
     LOCKS_A_PAGE = 8,
     SPLITS_MAX = 3,
     EXPEL_MIN_NODES = 4, /* fewer would have fewer replicas meanwhile */
+    EXPEL_PART = 4,      /* of what is done among so many */
     NONSENSE_SIZE_MAX = 300,
     NONSENSE_MS = 500,
     STRANGER_MS = 3000, /* until whoever was not taken in goes away */
@@ -265,6 +266,8 @@ LW_YIELDS static void expel_node(hands *self) {
 
 LW_YIELDS static void do_something(hands *self) {
     deed what = (deed)below(self, DEED_COUNT);
+    bool many = self->of->node_count >= EXPEL_MIN_NODES;
+    what = many && below(self, EXPEL_PART) == 0 ? DEED_EXPEL : what; /* seldom may it be done */
     if (!self->does[what]) {
         return;
     }

@@ -365,6 +365,9 @@ LW_YIELDS static void await_memory(lw_store *store) {
         LW_MARK(store->env, "store.compaction_waits_for_memory");
         lw_store_wait(store, 0);
     }
+    if (LW_RARE(store->env, "store.compacts_later")) {
+        (void)lw_env_wait(store->env, &store->stopping, lw_env_now(store->env) + DAWDLE_NS);
+    }
 }
 
 /* There were too few handles, or there was too little memory: both come back. */

@@ -70,6 +70,7 @@ static bool passes_boundary(lw_output *output, uint64_t size, lw_bytes key) {
     }
     return output->below_index != before &&
            (size >= output->cut_size / 2 ||
+            LW_RARE(output->store->env, "store.cut_at_any_boundary") ||
             output->overlap_size >= OVERLAP_TABLES_MAX * output->cut_size);
 }
 

@@ -112,7 +112,8 @@ typedef struct growth {
     lw_handle file;
     bool writes;
     uint64_t hold_size; /* at once: less and less as the disk fills */
-    uint8_t *bytes;     /* STEP_SIZE of them, once they are written */
+    uint8_t *bytes;     /* step_size of them, once they are written */
+    size_t step_size;
 } growth;
 
 /* Returns LW_OK also where nothing was held, for another attempt with less, or by writing. */
@@ -127,7 +128,7 @@ static LW_YIELDS lw_status hold_more(lw_reserve *reserve, growth *by, uint64_t l
     } else if (status == LW_REFUSED) {
         LW_MARK(reserve->env, "reserve.written");
         by->writes = true;
-        by->bytes = lw_allocate_aligned(reserve->env->memory, STEP_SIZE, LW_DIRECT_ALIGNMENT);
+        by->bytes = lw_allocate_aligned(reserve->env->memory, by->step_size, LW_DIRECT_ALIGNMENT);
         return LW_OK;
     } else if (status == LW_FULL) {
         LW_TRY(lw_file_resize(reserve->env, by->file, figures->size));
@@ -139,7 +140,7 @@ static LW_YIELDS lw_status hold_more(lw_reserve *reserve, growth *by, uint64_t l
 
 static LW_YIELDS lw_status write_more(lw_reserve *reserve, growth *by, uint64_t left) {
     lw_reserve_figures *figures = &reserve->figures;
-    size_t step = left < STEP_SIZE ? (size_t)left : STEP_SIZE;
+    size_t step = left < by->step_size ? (size_t)left : by->step_size;
     fill(by->bytes, step, figures->size);
     LW_TRY(lw_file_write(reserve->env, by->file, figures->size, lw_view(by->bytes, step), 0));
     figures->size += step;
@@ -164,7 +165,10 @@ static LW_YIELDS lw_status grow_file(lw_reserve *reserve, growth *by, uint64_t p
 
 static LW_YIELDS lw_status grow(lw_reserve *reserve, uint64_t pause_ns) {
     bool slowly = LW_RARE(reserve->env, "reserve.grows_slowly");
-    growth by = {.file = LW_NO_HANDLE, .hold_size = slowly ? STEP_SIZE : HOLD_SIZE};
+    bool little = LW_RARE(reserve->env, "reserve.writes_little");
+    growth by = {.file = LW_NO_HANDLE,
+                 .hold_size = slowly ? STEP_SIZE : HOLD_SIZE,
+                 .step_size = little ? SIZE_UNIT : STEP_SIZE};
     LW_TRY(lw_file_open(reserve->env, reserve->path, LW_OPEN_CREATE | LW_OPEN_DIRECT, &by.file));
     reserve->there = true;
     lw_status status = grow_file(reserve, &by, pause_ns);

@@ -7,6 +7,7 @@
 #include "sim/world.h"
 #include "tests/unit.h"
 #include "txn/oracle.h"
+#include "txn/request.h"
 
 #include <stdlib.h>
 
@@ -31,6 +32,7 @@ typedef struct node {
 
 /* The nodes, and the log of the root shard that they share. */
 struct lattice {
+    lw_world *world;
     lw_env *env;
     node nodes[NODE_COUNT];
     uint64_t ceiling; /* in the log */
@@ -175,7 +177,7 @@ static void tell(story *told, uint64_t seed, const char *bug, char failure[256])
     if (bug != NULL) {
         lw_world_plant(world, bug);
     }
-    in = (lattice){.env = lw_host_boot(host), .leader = -1};
+    in = (lattice){.world = world, .env = lw_host_boot(host), .leader = -1};
     telling it = {.in = &in, .told = told};
     lw_env_start(in.env, "story", tell_main, &it);
     while (!in.done && lw_world_step(world)) {
@@ -425,6 +427,29 @@ static void a_lone_node_asks_nobody(void **state) {
     hold(lone_story, 6);
 }
 
+/* Whoever takes more than the clocks allow waits for them (O3). */
+static void hoarding_story(lattice *in) {
+    lw_timestamps *lone = lw_timestamps_open(in->env);
+    lw_timestamps_ground ground = {.keep = keep, .argument = &in->nodes[0]};
+    uint64_t first = 0, ahead_ms = 0, most_ms = 0, begun_ns = lw_env_now(in->env);
+    in->leader = 0;
+    lw_timestamps_raised(lone, lw_timestamps_lead(lone, 0, &ground));
+    while (lw_world_marked(in->world, "timestamps.oracle_leads") == 0 &&
+           lw_env_now(in->env) < begun_ns + 60000 * MS && in->failure[0] == 0) {
+        expect(in, lw_timestamps_take(lone, LW_TIMESTAMP_COUNT_MAX, 0, &first) == LW_OK, "a take");
+        ahead_ms = lw_timestamp_ms(first) - lw_timestamp_ms(lw_timestamps_now(lone));
+        most_ms = ahead_ms > most_ms ? ahead_ms : most_ms;
+    }
+    expect(in, lw_world_marked(in->world, "timestamps.oracle_leads") > 0, "they have to wait");
+    expect(in, most_ms <= LW_ORACLE_LEAD_MAX_MS, "so far ahead, and no further");
+    expect(in, most_ms > LW_ORACLE_LEAD_MAX_MS - LW_ORACLE_WINDOW_MS, "but about so far");
+    lw_timestamps_close(lone);
+}
+static void whoever_takes_too_many_waits_for_the_clocks(void **state) {
+    (void)state;
+    hold(hoarding_story, 7);
+}
+
 /* The log is not written for long: what is given until then lies below the ceiling of before. */
 static void slow_log_story(lattice *in) {
     uint64_t first = 0;
@@ -530,6 +555,7 @@ int main(void) {
         cmocka_unit_test(a_lost_lead_sends_those_who_wait_elsewhere),
         cmocka_unit_test(who_leads_no_more_does_not_wait_for_itself),
         cmocka_unit_test(a_lone_node_asks_nobody),
+        cmocka_unit_test(whoever_takes_too_many_waits_for_the_clocks),
         cmocka_unit_test(none_is_given_above_a_durable_ceiling),
         cmocka_unit_test(they_rise_wherever_they_come_from),
     };
