@@ -8,7 +8,7 @@
 #include "sim/bus_private.h"
 #include "sim/process.h"
 
-enum { START_MS_MAX = 60, LATE_MS_MAX = 20000 };
+enum { START_MS_MAX = 60, LATE_MS_MAX = 20000, AGAIN_MS_MAX = 60000 };
 
 typedef struct lw_sim_member {
     lw_bus bus; /* first: an lw_bus of this world is one */
@@ -157,10 +157,10 @@ static void letter_run(lw_agenda_event *event) {
 }
 
 static void post(const member *from, const member *to, lw_bus_kind kind, bool directed,
-                 lw_bytes body) {
+                 lw_bytes body, uint64_t late_ms) {
     lw_sim_bus *whole = whole_of(from);
     lw_chance *chance = &whole->dice.chance;
-    uint64_t delay_ns = lw_chance_between(chance, 100000, 3000000);
+    uint64_t delay_ns = lw_chance_between(chance, 100000, 3000000) + late_ms * 1000000;
     if (lw_dice_hit(&whole->dice, LW_FAULT_BUS_LATE)) {
         delay_ns += lw_chance_below(&whole->dice.own, LATE_MS_MAX) * 1000000;
     }
@@ -204,11 +204,19 @@ static bool sim_publish(lw_bus *bus, lw_bus_kind kind, uint64_t node, lw_bytes b
         }
         bool lost = lw_dice_hit(&whole->dice, LW_FAULT_BUS_LOSS);
         bool twice = lw_dice_hit(&whole->dice, LW_FAULT_BUS_TWICE);
-        if (way_is_open(whole, from, to) && !lost) {
-            post(from, to, kind, node != 0, body);
+        bool again = lw_dice_hit(&whole->dice, LW_FAULT_BUS_AGAIN);
+        uint64_t again_ms = again ? lw_chance_below(&whole->dice.own, AGAIN_MS_MAX) : 0;
+        if (!way_is_open(whole, from, to)) {
+            continue;
         }
-        if (way_is_open(whole, from, to) && twice) {
-            post(from, to, kind, node != 0, body);
+        if (!lost) {
+            post(from, to, kind, node != 0, body, 0);
+        }
+        if (twice) {
+            post(from, to, kind, node != 0, body, 0);
+        }
+        if (again) {
+            post(from, to, kind, node != 0, body, again_ms);
         }
     }
     return true;

@@ -17,30 +17,34 @@
 
 /* X(name, text, usual rate in parts per million, occasion). The usual rate 0 marks what is
  * asked for by name: lies, which no single disk's user can survive, and shortages of the system. */
-#define LW_FAULT_LIST(X)                                                                         \
-    X(SYNC_ERROR, "sync_error", 1000, "a sync or durable write fails; its pages count as clean") \
-    X(SYNC_STICKY, "sync_sticky", 300000, "a file whose sync failed fails every later one")      \
-    X(READ_ERROR, "read_error", 300, "a read fails with EIO")                                    \
-    X(WRITE_ERROR, "write_error", 300, "a write fails with EIO, some of its sectors written")    \
-    X(FULL, "full", 500, "no space, at a name made or a file extended")                          \
-    X(BIT_FLIP, "bit_flip", 100, "a bit of what is read has rotted at rest")                     \
-    X(STALE_SECTOR, "stale_sector", 300000, "a lost new sector holds old bytes, not zeros")      \
-    X(LOST_WRITE, "lost_write", 0, "a write is acknowledged and not done")                       \
-    X(MISDIRECTED_WRITE, "misdirected_write", 0, "a write lands elsewhere in its file")          \
-    X(SLOW_DISK, "slow_disk", 3000, "a disk operation takes 5 to 200 ms")                        \
-    X(CONNECTION_RESET, "connection_reset", 300, "a segment that arrives resets its connection") \
-    X(SLOW_SEGMENT, "slow_segment", 3000, "a segment takes up to a second")                      \
-    X(SHORT_RECEIVE, "short_receive", 200000, "a receive gets few of the bytes that are there")  \
-    X(CRASH_RESET, "crash_reset", 500000, "a peer of a host that lost power is told at once")    \
-    X(CLOCK_DRIFT, "clock_drift", 500000, "at boot: a clock that drifts by up to 500 ppm")       \
-    X(WALL_OFFSET, "wall_offset", 500000, "at boot: a wall clock up to a second wrong")          \
-    X(WALL_JUMP, "wall_jump", 200, "at a look: the wall clock jumps by up to a minute")          \
-    X(NO_HANDLES, "no_handles", 0, "a file or directory cannot be opened for want of handles")   \
-    X(BUS_LOSS, "bus_loss", 20000, "a message on the bus is lost on its way to one node")        \
-    X(BUS_TWICE, "bus_twice", 10000, "a message on the bus comes twice")                         \
-    X(BUS_LATE, "bus_late", 20000,                                                               \
-      "a message on the bus takes up to twenty seconds, others overtake it")                     \
-    X(BUS_SPOILT, "bus_spoilt", 3000, "a bit of a message on the bus changes on its way")
+#define LW_FAULT_LIST(X)                                                                          \
+    X(SYNC_ERROR, "sync_error", 1000, "a sync or durable write fails; its pages count as clean")  \
+    X(SYNC_STICKY, "sync_sticky", 300000, "a file whose sync failed fails every later one")       \
+    X(READ_ERROR, "read_error", 300, "a read fails with EIO")                                     \
+    X(WRITE_ERROR, "write_error", 300, "a write fails with EIO, some of its sectors written")     \
+    X(FULL, "full", 500, "no space, at a name made or a file extended")                           \
+    X(BIT_FLIP, "bit_flip", 100, "a bit of what is read has rotted at rest")                      \
+    X(STALE_SECTOR, "stale_sector", 300000, "a lost new sector holds old bytes, not zeros")       \
+    X(LOST_WRITE, "lost_write", 0, "a write is acknowledged and not done")                        \
+    X(MISDIRECTED_WRITE, "misdirected_write", 0, "a write lands elsewhere in its file")           \
+    X(SLOW_DISK, "slow_disk", 3000, "a disk operation takes 5 to 200 ms")                         \
+    X(CONNECTION_RESET, "connection_reset", 300, "a segment that arrives resets its connection")  \
+    X(SLOW_SEGMENT, "slow_segment", 3000, "a segment takes up to a second")                       \
+    X(SHORT_RECEIVE, "short_receive", 200000, "a receive gets few of the bytes that are there")   \
+    X(CRASH_RESET, "crash_reset", 500000, "a peer of a host that lost power is told at once")     \
+    X(CLOCK_DRIFT, "clock_drift", 500000, "at boot: a clock that drifts by up to 500 ppm")        \
+    X(WALL_OFFSET, "wall_offset", 500000, "at boot: a wall clock up to a second wrong")           \
+    X(WALL_JUMP, "wall_jump", 200, "at a look: the wall clock jumps by up to a minute")           \
+    X(NO_HANDLES, "no_handles", 0, "a file or directory cannot be opened for want of handles")    \
+    X(BUS_LOSS, "bus_loss", 20000, "a message on the bus is lost on its way to one node")         \
+    X(BUS_TWICE, "bus_twice", 10000, "a message on the bus comes twice")                          \
+    X(BUS_LATE, "bus_late", 20000,                                                                \
+      "a message on the bus takes up to twenty seconds, others overtake it")                      \
+    X(BUS_SPOILT, "bus_spoilt", 3000, "a bit of a message on the bus changes on its way")         \
+    X(BUS_AGAIN, "bus_again", 5000, "a message on the bus comes once more, up to a minute later") \
+    X(LATE_SEGMENT, "late_segment", 100,                                                          \
+      "a segment takes up to 15 seconds, and its connection with it; new ones do not wait")       \
+    X(WALL_STUCK, "wall_stuck", 100, "at a look: the wall clock stands still for up to 20 seconds")
 
 /* X(name, text, what happens). These nobody throws for: scenarios let them strike (sim/trouble.c).
  */
@@ -69,6 +73,8 @@
     X(FORGED, "forged", "a message is made up, or changed")                                        \
     X(FOLDER_COPIED, "folder_copied", "the folder of a node that runs is started elsewhere")       \
     X(DISPUTED, "disputed", "a node says another descriptor of an epoch that there is")            \
+    X(LINK_THIN, "link_thin",                                                                      \
+      "between two machines few kilobytes a second get through, for a while")                      \
     X(PARTED, "parted", "the leader of a shard loses the other voters of it, and nobody else")
 
 typedef enum lw_fault {

@@ -7,6 +7,7 @@
 
 #define RETRY_NS_MIN UINT64_C(200000000) /* of a stalled segment */
 #define RETRY_NS_MAX UINT64_C(1000000000)
+#define LATE_NS_MAX  UINT64_C(15000000000)
 #define PROBE_NS     UINT64_C(1000000000) /* between two looks at a receiver that takes nothing */
 
 static const char *const segment_names[] = {
@@ -20,7 +21,7 @@ static void lane_acknowledge(lw_agenda_event *event);
 static void keepalive_over(lw_agenda_event *event);
 
 static bool way_open(const lw_network *network, uint32_t from, uint32_t to) {
-    return network->hosts[to].power && !network->cuts[(size_t)from * network->host_count + to];
+    return network->hosts[to].power && !lw_network_way_of(network, from, to)->cut;
 }
 
 uint64_t lw_network_delay(lw_network *network, const lw_connection *way, size_t size) {
@@ -54,6 +55,24 @@ void lw_lane_drop(lw_network *network, lw_lane *dropped) {
     dropped->stalled_ns = 0;
 }
 
+/* Behind all that goes the same way, where that is narrow. */
+static uint64_t draw_arrival(const lw_connection *on, uint32_t side, lw_segment_kind kind,
+                             size_t size) {
+    lw_network *network = on->network;
+    lw_network_way *way = lw_network_way_of(network, on->ends[side].host, on->ends[1 - side].host);
+    uint64_t now_ns = network->agenda->now_ns;
+    uint64_t arrival_ns = now_ns + lw_network_delay(network, on, size) + way->lag_ns +
+                          (kind == SEGMENT_PROBE ? PROBE_NS : 0);
+    if (kind == SEGMENT_DATA && lw_dice_hit(&network->dice, LW_FAULT_LATE_SEGMENT)) {
+        arrival_ns += lw_chance_below(&network->dice.own, LATE_NS_MAX);
+    }
+    if (way->byte_ns > 0) {
+        way->busy_ns = (way->busy_ns > now_ns ? way->busy_ns : now_ns) + size * way->byte_ns;
+        arrival_ns += way->busy_ns - now_ns;
+    }
+    return arrival_ns;
+}
+
 void lw_lane_push(lw_connection *way, uint32_t side, lw_segment_kind kind, lw_bytes bytes) {
     lw_network *network = way->network;
     lw_lane *carrying = &way->lanes[side];
@@ -61,12 +80,8 @@ void lw_lane_push(lw_connection *way, uint32_t side, lw_segment_kind kind, lw_by
         lw_lane_drop(network, carrying);
     }
     lw_segment *added = lw_allocate(network->memory, sizeof(*added) + bytes.size);
-    size_t direction =
-        (size_t)way->ends[side].host * network->host_count + way->ends[1 - side].host;
-    uint64_t arrival = network->agenda->now_ns + lw_network_delay(network, way, bytes.size) +
-                       network->lags_ns[direction] + (kind == SEGMENT_PROBE ? PROBE_NS : 0);
     *added = (lw_segment){.sent_ns = network->agenda->now_ns,
-                          .arrival_ns = arrival,
+                          .arrival_ns = draw_arrival(way, side, kind, bytes.size),
                           .kind = kind,
                           .size = bytes.size};
     if (bytes.size > 0) {
@@ -74,7 +89,7 @@ void lw_lane_push(lw_connection *way, uint32_t side, lw_segment_kind kind, lw_by
     }
     if (carrying->last == NULL) {
         carrying->first = added;
-        lw_agenda_add(network->agenda, &carrying->deliver, arrival);
+        lw_agenda_add(network->agenda, &carrying->deliver, added->arrival_ns);
     } else {
         carrying->last->next = added;
     }

@@ -30,21 +30,13 @@ void lw_network_draw(lw_network *network, struct lw_page *page) {
 
 uint32_t lw_network_add_host(lw_network *network, const char *name) {
     uint32_t count = network->host_count + 1;
-    bool *cuts = lw_allocate_zero(network->memory, (size_t)count * count);
+    lw_network_way *ways = lw_allocate_zero(network->memory, (size_t)count * count * sizeof(*ways));
     for (uint32_t from = 0; from < network->host_count; from++) {
-        memcpy(cuts + (size_t)from * count, network->cuts + (size_t)from * network->host_count,
-               network->host_count);
+        memcpy(ways + (size_t)from * count, network->ways + (size_t)from * network->host_count,
+               network->host_count * sizeof(*ways));
     }
-    uint64_t *lags_ns = lw_allocate_zero(network->memory, (size_t)count * count * sizeof(*lags_ns));
-    for (uint32_t from = 0; from < network->host_count; from++) {
-        memcpy(lags_ns + (size_t)from * count,
-               network->lags_ns + (size_t)from * network->host_count,
-               network->host_count * sizeof(*lags_ns));
-    }
-    lw_free(network->memory, network->cuts);
-    lw_free(network->memory, network->lags_ns);
-    network->cuts = cuts;
-    network->lags_ns = lags_ns;
+    lw_free(network->memory, network->ways);
+    network->ways = ways;
     network->hosts =
         lw_reallocate(network->memory, network->hosts, count * sizeof(lw_network_host));
     network->hosts[count - 1] =
@@ -66,15 +58,24 @@ int32_t lw_network_find_host(const lw_network *network, uint32_t from, const cha
     return -1;
 }
 
-void lw_network_cut(lw_network *network, uint32_t from, uint32_t to, bool cut) {
+lw_network_way *lw_network_way_of(const lw_network *network, uint32_t from, uint32_t to) {
     LW_ASSERT(from < network->host_count && to < network->host_count);
+    return &network->ways[(size_t)from * network->host_count + to];
+}
+
+void lw_network_cut(lw_network *network, uint32_t from, uint32_t to, bool cut) {
     LW_ASSERT(from != to);
-    network->cuts[(size_t)from * network->host_count + to] = cut;
+    lw_network_way_of(network, from, to)->cut = cut;
 }
 
 void lw_network_lag(lw_network *network, uint32_t from, uint32_t to, uint64_t lag_ns) {
-    LW_ASSERT(from < network->host_count && to < network->host_count);
-    network->lags_ns[(size_t)from * network->host_count + to] = lag_ns;
+    lw_network_way_of(network, from, to)->lag_ns = lag_ns;
+}
+
+void lw_network_clamp(lw_network *network, uint32_t from, uint32_t to, uint64_t bytes_per_second) {
+    lw_network_way *way = lw_network_way_of(network, from, to);
+    way->byte_ns = bytes_per_second == 0 ? 0 : UINT64_C(1000000000) / bytes_per_second;
+    way->busy_ns = 0;
 }
 
 /* ---- endpoints ------------------------------------------------------------------------------ */

@@ -56,6 +56,9 @@ void lw_network_power_on(lw_network *network, uint32_t host);
 void lw_network_cut(lw_network *network, uint32_t from, uint32_t to, bool cut);
 /* From now on segments from one host to another take so much longer. */
 void lw_network_lag(lw_network *network, uint32_t from, uint32_t to, uint64_t lag_ns);
+/* From now on only so many bytes a second get from one host to another, of all connections
+ * together; 0: any number. */
+void lw_network_clamp(lw_network *network, uint32_t from, uint32_t to, uint64_t bytes_per_second);
 
 /* Port 0 takes a free one. EADDRINUSE. */
 int lw_network_listen(lw_network *network, uint32_t host, uint16_t *port, lw_endpoint_wake wake,

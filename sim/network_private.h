@@ -68,6 +68,14 @@ typedef struct lw_connection {
     lw_agenda_event keepalive;
 } lw_connection;
 
+/* From one host to another. */
+typedef struct lw_network_way {
+    bool cut;
+    uint64_t lag_ns;  /* that a segment takes longer */
+    uint64_t byte_ns; /* that each byte keeps those behind it waiting; 0: there is room for all */
+    uint64_t busy_ns; /* until when it does */
+} lw_network_way;
+
 typedef struct lw_network_host {
     const char *name;
     bool power;
@@ -82,14 +90,14 @@ struct lw_network {
     lw_dice dice;
     lw_network_host *hosts;
     uint32_t host_count;
-    bool *cuts;        /* [from * host_count + to] */
-    uint64_t *lags_ns; /* likewise: what a segment takes longer */
+    lw_network_way *ways; /* [from * host_count + to] */
     lw_endpoint *listeners;
     lw_connection *first, *last;
 };
 
 /* ---- network.c ------------------------------------------------------------------------------ */
 
+lw_network_way *lw_network_way_of(const lw_network *network, uint32_t from, uint32_t to);
 /* NULL if nobody listens there. */
 lw_endpoint *lw_network_find_listener(const lw_network *network, uint32_t host, uint16_t port);
 

@@ -25,12 +25,13 @@ enum {
 
 #define NETWORK_FAULTS                                                  \
     [LW_FAULT_CONNECTION_RESET] = true, [LW_FAULT_SLOW_SEGMENT] = true, \
-    [LW_FAULT_SHORT_RECEIVE] = true, [LW_FAULT_CRASH_RESET] = true
-#define CLOCK_FAULTS \
-    [LW_FAULT_CLOCK_DRIFT] = true, [LW_FAULT_WALL_OFFSET] = true, [LW_FAULT_WALL_JUMP] = true
+    [LW_FAULT_SHORT_RECEIVE] = true, [LW_FAULT_CRASH_RESET] = true, [LW_FAULT_LATE_SEGMENT] = true
+#define CLOCK_FAULTS                                                                           \
+    [LW_FAULT_CLOCK_DRIFT] = true, [LW_FAULT_WALL_OFFSET] = true, [LW_FAULT_WALL_JUMP] = true, \
+    [LW_FAULT_WALL_STUCK] = true
 #define BUS_FAULTS                                                                       \
     [LW_FAULT_BUS_LOSS] = true, [LW_FAULT_BUS_TWICE] = true, [LW_FAULT_BUS_LATE] = true, \
-    [LW_FAULT_BUS_SPOILT] = true
+    [LW_FAULT_BUS_SPOILT] = true, [LW_FAULT_BUS_AGAIN] = true
 #define DISK_FAULTS                                                                            \
     [LW_FAULT_SYNC_ERROR] = true, [LW_FAULT_SYNC_STICKY] = true, [LW_FAULT_READ_ERROR] = true, \
     [LW_FAULT_WRITE_ERROR] = true, [LW_FAULT_FULL] = true, [LW_FAULT_SLOW_DISK] = true

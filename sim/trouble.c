@@ -25,7 +25,9 @@ enum {
     DECAY_LOOK_MS = 50,
     ENGINE_ROOM_SHARE = 16,   /* an engine of its own holds so much less than a node */
     BUS_HANGS_MS_MAX = 25000, /* often longer than gossip counts */
-    PLENTY_BITS = 40,         /* of the bytes of a disk that has room */
+    THIN_KB_MIN = 3,          /* that get through a second, where little does */
+    THIN_KB_MAX = 200,
+    PLENTY_BITS = 40, /* of the bytes of a disk that has room */
 };
 
 /* ---- occasions ---------------------------------------------------------------------------- */
@@ -181,17 +183,25 @@ static void pause_something(void *argument) {
 
 /* ---- the network -------------------------------------------------------------------------- */
 
+static void clamp_between(lw_sim_trial *it, const lw_host *one, const lw_host *other,
+                          uint64_t bytes_per_second) {
+    lw_world_clamp(it->world, one, other, bytes_per_second);
+    lw_world_clamp(it->world, other, one, bytes_per_second);
+}
+
 void lw_sim_mend_network(void *argument) {
     lw_sim_trial *it = argument;
     for (uint32_t place = 0; place < it->node_count; place++) {
         lw_host *host = it->nodes[place].host;
         for (uint32_t index = 0; index < it->client_count; index++) {
             lw_world_cut(it->world, host, it->client_hosts[index], false);
+            clamp_between(it, host, it->client_hosts[index], 0);
         }
         for (uint32_t index = 0; index < place; index++) {
             lw_world_cut(it->world, host, it->nodes[index].host, false);
             lw_world_lag(it->world, host, it->nodes[index].host, 0);
             lw_world_lag(it->world, it->nodes[index].host, host, 0);
+            clamp_between(it, host, it->nodes[index].host, 0);
             lw_sim_bus_cut(it->world, host, it->nodes[index].host, false);
         }
         if (it->node_count > 1) {
@@ -264,6 +274,19 @@ static void cut_client_off(lw_sim_occasion *now) {
     }
 }
 
+/* Something is on the way between two machines that takes most of the room. */
+static void make_link_thin(lw_sim_occasion *now) {
+    lw_sim_trial *it = now->of;
+    const lw_sim_member *one = lw_sim_draw_node(now), *other = lw_sim_draw_node(now);
+    const lw_host *client = it->client_hosts[below(now, it->client_count)];
+    const lw_host *far = one == other ? client : other->host;
+    uint64_t kilobytes = lw_chance_between(&now->chance, THIN_KB_MIN, THIN_KB_MAX);
+    if (lw_sim_strikes(now, LW_FAULT_LINK_THIN, "%s and %s, %u KB a second", one->name,
+                       lw_host_name(far), (unsigned)kilobytes)) {
+        clamp_between(it, one->host, far, kilobytes * 1024);
+    }
+}
+
 static void cut_something(void *argument) {
     lw_sim_trial *it = argument;
     if (!it->troubled) {
@@ -272,11 +295,13 @@ static void cut_something(void *argument) {
     lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_CUTS);
     lw_sim_strike_after(&now, it->options->scenario->cut_every_ms, cut_something);
     uint64_t mended_ms = lw_chance_between(&now.chance, 1, 5000);
-    bool bus = percent(&now, 30), nodes = percent(&now, 60);
+    bool bus = percent(&now, 30), nodes = percent(&now, 60), thin = percent(&now, 15);
     if (it->client_count == 0) {
         return;
     }
-    if (it->node_count > 1 && bus) {
+    if (thin) {
+        make_link_thin(&now);
+    } else if (it->node_count > 1 && bus) {
         trouble_bus(&now);
     } else if (it->node_count > 1 && nodes) {
         cut_node_off(&now);

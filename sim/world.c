@@ -7,6 +7,7 @@
 /* 2025-06-15T12:00:00Z, as everybody's wall clock says when the world begins. */
 #define WALL_BEGIN_NS 1749988800000000000
 #define NEVER_NS      ((uint64_t)1 << 62)
+#define STUCK_NS_MAX  UINT64_C(20000000000)
 enum { DRIFT_PPM_MAX = 500 };
 
 static void witness(void *argument) {
@@ -247,6 +248,11 @@ void lw_world_lag(lw_world *world, const lw_host *from, const lw_host *to, uint6
     lw_network_lag(world->network, from->number, to->number, lag_ns);
 }
 
+void lw_world_clamp(lw_world *world, const lw_host *from, const lw_host *to,
+                    uint64_t bytes_per_second) {
+    lw_network_clamp(world->network, from->number, to->number, bytes_per_second);
+}
+
 /* ---- hosts ---------------------------------------------------------------------------------- */
 
 static lw_host *add_host(lw_world *world, const char *name) {
@@ -444,7 +450,14 @@ uint64_t lw_host_clock_wall_ms(lw_host *host) {
     if (lw_dice_hit(&host->dice, LW_FAULT_WALL_JUMP)) {
         lw_host_jump_wall(host, (int64_t)lw_chance_between(&host->dice.own, 0, 120000) - 60000);
     }
-    return (uint64_t)(host->clock.wall_ns + elapsed(host)) / 1000000;
+    lw_host_clock *clock = &host->clock;
+    uint64_t now_ns = host->world->agenda.now_ns;
+    uint64_t wall_ms = (uint64_t)(clock->wall_ns + elapsed(host)) / 1000000;
+    if (lw_dice_hit(&host->dice, LW_FAULT_WALL_STUCK) && now_ns >= clock->stuck_until_ns) {
+        clock->stuck_until_ns = now_ns + lw_chance_below(&host->dice.own, STUCK_NS_MAX);
+        clock->stuck_ms = wall_ms;
+    }
+    return now_ns < clock->stuck_until_ns ? clock->stuck_ms : wall_ms;
 }
 
 uint64_t lw_host_clock_virtual(const lw_host *host, uint64_t host_ns) {

@@ -87,6 +87,9 @@ void lw_world_cut_one_way(lw_world *world, const lw_host *from, const lw_host *t
 void lw_world_cut(lw_world *world, const lw_host *one, const lw_host *other, bool cut);
 /* From now on what goes from one host to another takes so much longer; 0: as usual. */
 void lw_world_lag(lw_world *world, const lw_host *from, const lw_host *to, uint64_t lag_ns);
+/* From now on so many bytes a second get from one host to another; 0: any number. */
+void lw_world_clamp(lw_world *world, const lw_host *from, const lw_host *to,
+                    uint64_t bytes_per_second);
 
 /* ---- hosts ---------------------------------------------------------------------------------- */
 

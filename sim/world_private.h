@@ -18,6 +18,8 @@ typedef struct lw_host_clock {
     uint64_t base_ns;
     int64_t wall_ns; /* since 1970 */
     int32_t drift_ppm;
+    uint64_t stuck_until_ns; /* virtual: until then the wall clock shows stuck_ms */
+    uint64_t stuck_ms;
 } lw_host_clock;
 
 struct lw_host {

@@ -279,6 +279,17 @@ static void what_was_overtaken_is_not_heard(void **state) {
     lw_world_close(on.world);
 }
 
+static void what_is_said_again_much_later_is_not_heard_again(void **state) {
+    (void)state;
+    stage on;
+    say_with_fault(&on, LW_FAULT_BUS_AGAIN, 5);
+    assert_in_range(on.ears[1].bus->figures.stale, 0, 4); /* some are still on their way */
+    run_ms(&on, 40100);
+    assert_int_equal(on.ears[1].count, 5);
+    assert_int_equal(on.ears[1].bus->figures.stale, 5);
+    lw_world_close(on.world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_known_member_is_enough),
@@ -294,6 +305,7 @@ int main(void) {
         cmocka_unit_test(messages_get_lost),
         cmocka_unit_test(what_comes_twice_is_heard_once),
         cmocka_unit_test(what_was_overtaken_is_not_heard),
+        cmocka_unit_test(what_is_said_again_much_later_is_not_heard_again),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }

@@ -565,6 +565,62 @@ static void a_reset_tells_both_sides(void **state) {
     assert_true(dropped && kept);
 }
 
+/* ---- slow ways ------------------------------------------------------------------------------ */
+
+/* One connection is held up; what the same hosts say on another comes first, and what was on its
+ * way comes all the same, behind the end of who sent it. */
+static void what_is_late_on_one_connection_is_overtaken_on_another(void **state) {
+    (void)state;
+    uint32_t overtaken = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        link_bench bench;
+        set_up_link(&bench, seed);
+        lw_dice_arm(lw_network_dice(bench.network), LW_FAULT_LATE_SEGMENT, 1);
+        assert_int_equal(send_text(bench.caller, "old"), 0);
+        lw_endpoint_close(bench.caller);
+        lw_endpoint *again = call(&bench), *callee = NULL;
+        run_for(&bench, SECOND_NS);
+        assert_int_equal(lw_endpoint_accept(bench.listener, count_wake, &bench.wakes, &callee), 0);
+        assert_int_equal(send_text(again, "new"), 0);
+        run_for(&bench, SECOND_NS);
+        assert_receives(callee, "new");
+        char text[65];
+        bool late = receive_text(bench.callee, text) == EAGAIN;
+        overtaken += late;
+        run_for(&bench, 15 * SECOND_NS);
+        if (late) {
+            assert_receives(bench.callee, "old");
+        }
+        assert_receives(bench.callee, ""); /* the end */
+        tear_down(&bench);
+    }
+    assert_in_range(overtaken, SEEDS / 2, SEEDS);
+}
+
+static void what_goes_a_thin_way_waits_for_what_went_before(void **state) {
+    (void)state;
+    link_bench bench;
+    char text[65] = "0123456789012345678901234567890123456789012345678901234567890123";
+    set_up_link(&bench, 1);
+    lw_network_clamp(bench.network, 0, 1, sizeof(text) - 1);
+    assert_int_equal(send_text(bench.caller, text), 0);
+    assert_int_equal(send_text(bench.caller, "more"), 0);
+    assert_int_equal(send_text(bench.callee, "back"), 0);
+    run_for(&bench, SECOND_NS / 2);
+    assert_receives(bench.caller, "back"); /* the way back is another */
+    assert_receive_fails(bench.callee, EAGAIN);
+    run_for(&bench, SECOND_NS / 2 + SECOND_NS / 100);
+    assert_receives(bench.callee, text);
+    assert_receive_fails(bench.callee, EAGAIN);
+    run_for(&bench, SECOND_NS / 10);
+    assert_receives(bench.callee, "more");
+    lw_network_clamp(bench.network, 0, 1, 0);
+    assert_int_equal(send_text(bench.caller, text), 0);
+    run_for(&bench, SECOND_NS / 100);
+    assert_receives(bench.callee, text);
+    tear_down(&bench);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_arrive_whole_and_in_order),
@@ -592,6 +648,8 @@ int main(void) {
         cmocka_unit_test(what_had_left_a_crashed_host_may_arrive),
         cmocka_unit_test(a_sender_with_a_full_window_learns_of_a_crash),
         cmocka_unit_test(a_reset_tells_both_sides),
+        cmocka_unit_test(what_is_late_on_one_connection_is_overtaken_on_another),
+        cmocka_unit_test(what_goes_a_thin_way_waits_for_what_went_before),
     };
     return cmocka_run_group_tests(tests, arm_alarm, NULL) ? 1 : 0;
 }

@@ -307,6 +307,25 @@ static void only_planted_bugs_are_on(void **state) {
     tear_down(&stage);
 }
 
+/* It shows the same moment for a while, and then the right one; the other clock goes on. */
+static void a_wall_clock_that_stands_still_is_right_again_later(void **state) {
+    (void)state;
+    lone_stage stage;
+    set_up(&stage, 1);
+    lw_faults faults = lw_faults_none(), none = faults;
+    faults.rates[LW_FAULT_WALL_STUCK] = LW_FAULT_ALWAYS;
+    uint64_t right_ms = lw_env_wall_ms(stage.env) - lw_world_now(stage.world) / 1000000;
+    lw_world_set_faults(stage.world, &faults);
+    uint64_t stuck_ms = lw_env_wall_ms(stage.env), now_ns = lw_env_now(stage.env);
+    lw_world_set_faults(stage.world, &none);
+    (void)lw_world_run(stage.world, lw_world_now(stage.world) + 10000000);
+    assert_int_equal(lw_env_wall_ms(stage.env), stuck_ms);
+    assert_int_equal(lw_env_now(stage.env), now_ns + 10000000);
+    (void)lw_world_run(stage.world, lw_world_now(stage.world) + UINT64_C(20000000000));
+    assert_int_equal(lw_env_wall_ms(stage.env), right_ms + lw_world_now(stage.world) / 1000000);
+    tear_down(&stage);
+}
+
 static void a_swarm_leaves_faults_out(void **state) {
     (void)state;
     lw_faults usual = lw_faults_usual();
@@ -501,6 +520,7 @@ int main(void) {
         cmocka_unit_test(marks_outlive_their_node),
         cmocka_unit_test(rare_paths_are_taken_in_half_of_the_worlds),
         cmocka_unit_test(only_planted_bugs_are_on),
+        cmocka_unit_test(a_wall_clock_that_stands_still_is_right_again_later),
         cmocka_unit_test(a_swarm_leaves_faults_out),
         cmocka_unit_test(the_trace_tells_what_happened),
         cmocka_unit_test(mistakes_with_operations_are_caught),
