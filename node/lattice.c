@@ -7,7 +7,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { BUS_RETRY_MS = 30 * 1000, SAVE_RETRY_MS = 5 * 1000 };
+enum {
+    BUS_RETRY_MS = 30 * 1000,
+    SAVE_RETRY_MS = 5 * 1000,
+    INTRODUCTION_MS = 3 * 1000, /* within which members are linked, where there are any */
+};
 
 /* ---- what happened ------------------------------------------------------------------------------
  */
@@ -465,6 +469,16 @@ static void free_all(lw_lattice *lattice) {
     lw_free(memory, lattice);
 }
 
+/* When it may be heard on the bus. If this is a copy of the folder of a node that runs, the first
+ * member that it is linked to says so (node/peers_judge.c); would it speak before, that node would
+ * hear of a later run of itself, and end in its place. */
+static uint64_t first_bus_ms(const lw_lattice *lattice) {
+    bool lone = lattice_company(lattice) == 0;
+    return lone || LW_BUG(lattice->env, "lattice.speaks_at_once")
+               ? 0
+               : lattice_now_ms(lattice) + INTRODUCTION_MS;
+}
+
 lw_status lw_lattice_open(const lw_lattice_options *options, lw_lattice **lattice) {
     LW_ASSERT(options->ended != NULL);
     lw_memory *memory = options->env->memory;
@@ -497,6 +511,7 @@ lw_status lw_lattice_open(const lw_lattice_options *options, lw_lattice **lattic
         free_all(opened);
         return status;
     }
+    opened->bus_retry_ms = first_bus_ms(opened);
     *lattice = opened;
     return LW_OK;
 }

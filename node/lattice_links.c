@@ -88,6 +88,11 @@ void lw_lattice_link(lw_lattice *lattice, uint64_t node, bool up) {
     if (up) {
         greet_soon(lattice, node);
     }
+    if (up && !lattice->introduced) {
+        lattice->introduced = true;
+        lattice->bus_retry_ms = 0;
+        lattice_wake(lattice);
+    }
     lattice_settle(lattice);
 }
 

@@ -65,6 +65,7 @@ struct lw_lattice {
     lw_peers *peers;
     lw_bus *bus; /* NULL: none */
     uint64_t bus_retry_ms;
+    bool introduced; /* a member has been linked, so this is no copy of a node that runs */
 
     bool running; /* the fiber is there */
     bool stopping;

@@ -19,7 +19,6 @@ static const struct {
     {"lattice.copied", "test_lattice.sh"},
     {"log.gap_closed", "test_log"},
     {"log.short", "test_memory"},
-    {"peers.impostor", "test_peers"},
     {"peers.old_incarnation", "test_peers"},
     {"peers.too_many_strangers", "test_peers_hostile"},
     {"server.connection_refused", "test_server"},

@@ -71,7 +71,7 @@
       "the bus keeps what is said for up to half a minute, and then says it")                      \
     X(REPLAYED, "replayed", "messages of long ago are said again")                                 \
     X(FORGED, "forged", "a message is made up, or changed")                                        \
-    X(FOLDER_COPIED, "folder_copied", "the folder of a node that runs is started elsewhere")       \
+    X(FOLDER_COPIED, "folder_copied", "a copy of the folder of a node that runs is started")       \
     X(DISPUTED, "disputed", "a node says another descriptor of an epoch that there is")            \
     X(LINK_THIN, "link_thin",                                                                      \
       "between two machines few kilobytes a second get through, for a while")                      \

@@ -325,8 +325,9 @@ void lw_sim_lay_hands(lw_sim_trial *it) {
     for (int index = 0; index < DEED_COUNT; index++) {
         self->does[index] = lw_chance_percent(&chance, 60);
     }
-    if (it->options->scenario->damage) {
-        self->does[DEED_STOP] = false; /* what has rotted is found only once it is vouched for */
+    if (it->options->scenario->damage || it->options->scenario->copy_percent > 0) {
+        self->does[DEED_STOP] = false; /* what has rotted is found only once it is vouched for; and
+                                          who starts may meet a copy first (sim/clone.c) */
     }
     /* Who is killed is told so, and readers may be sent away by who stops. */
     it->workload.undisturbed &= !self->does[DEED_KILL] && !self->does[DEED_STOP];

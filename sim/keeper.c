@@ -101,12 +101,12 @@ static void renew_token(lw_sim_trial *it) {
     }
 }
 
-LW_YIELDS static void node_main(void *argument) {
-    process *self = argument;
-    lw_sim_member *member = self->of;
-    lw_sim_trial *it = member->of;
+lw_node_options lw_sim_node_options(const lw_sim_member *node, const char *address,
+                                    void (*died)(void *argument, const lw_error *reason),
+                                    void *argument) {
+    const lw_sim_trial *it = node->of;
     lw_node_options options = {.directory = "data",
-                               .listen = member->address,
+                               .listen = address,
                                .memory_size = it->memory_size,
                                .voters = it->voters,
                                .dead_after_ms = it->dead_after_ms,
@@ -116,17 +116,25 @@ LW_YIELDS static void node_main(void *argument) {
                                .retention_ms = it->retention_ms,
                                .shard_size = it->shard_size,
                                .version = LW_VERSION,
-                               .died = node_died,
-                               .argument = self};
+                               .died = died,
+                               .argument = argument};
     if (it->node_count > 1) {
+        bool founds = node == &it->nodes[0] && !node->replaced;
         options.open_bus = lw_sim_bus_open;
-        bool founds = member == &it->nodes[0] && !member->replaced;
-        if (it->key_changed) {
-            renew_token(it);
-        }
-        options.join = founds && !member->left_behind ? NULL : it->addresses;
+        options.join = founds && !node->left_behind ? NULL : it->addresses;
         options.token = it->token;
     }
+    return options;
+}
+
+LW_YIELDS static void node_main(void *argument) {
+    process *self = argument;
+    lw_sim_member *member = self->of;
+    lw_sim_trial *it = member->of;
+    if (it->node_count > 1 && it->key_changed) {
+        renew_token(it);
+    }
+    lw_node_options options = lw_sim_node_options(member, member->address, node_died, self);
     lw_status status = lw_node_open(self->env, &options, &self->node);
     if (member->state != LW_SIM_OPENING) {
         return;

@@ -73,8 +73,12 @@ typedef enum lw_sim_schedule {
     LW_SIM_PLACES,
     LW_SIM_HUNTS,
     LW_SIM_PARTINGS,
+    LW_SIM_COPIES,
     LW_SIM_SCHEDULES,
 } lw_sim_schedule;
+
+/* A copy of a node's folder that was started: see sim/clone.c. */
+typedef struct lw_sim_clone lw_sim_clone;
 
 /* A file in which a bit has rotted. */
 typedef struct lw_sim_rot {
@@ -103,6 +107,7 @@ typedef struct lw_sim_trial {
     lw_arena storm_memory;
     lw_sim_watch watch;
     struct lw_page *page; /* that is drawn of the run; NULL: none */
+    lw_sim_clone *clone;  /* NULL: none was made */
     lw_host *operator_host;
     uint32_t operate_every_ms;          /* 0: nobody asks anything in this run */
     bool operator_done;                 /* all is as it should stay */
@@ -155,6 +160,10 @@ void lw_sim_replace_disk(lw_sim_member *node);
 void lw_sim_end_node(lw_sim_member *node, bool power_loss);
 /* Asks what serves there to stop in good order; nothing if nothing does. */
 void lw_sim_stop_node(lw_sim_member *node);
+/* With what a process is started from the node's folder, or from a copy of it. */
+lw_node_options lw_sim_node_options(const lw_sim_member *node, const char *address,
+                                    void (*died)(void *argument, const lw_error *reason),
+                                    void *argument);
 void lw_sim_start_client(lw_sim_trial *it, uint32_t index);
 
 /* ---- operators ------------------------------------------------------------------------------ */
@@ -232,6 +241,8 @@ void lw_sim_begin_trouble(lw_sim_trial *it);
 void lw_sim_rot_something(void *run);
 /* Mends everything; nothing strikes from now on. */
 void lw_sim_end_trouble(lw_sim_trial *it);
+/* Copies the folder of a node, and starts what was copied. */
+void lw_sim_copy_folder(void *run);
 /* In some runs leaders of shards are cut off from the other voters of these alone. */
 void lw_sim_part(lw_sim_trial *it);
 /* What a node meets at a start: a wrong clock, the end after its first few steps. */

@@ -96,7 +96,10 @@ const lw_scenario lw_scenarios[] = {
      .operate_every_ms = 400,
      .outage = true,
      .storm = true},
-    {.name = "lattice-calm", .text = "three nodes, and nothing goes wrong", .node_count = 3},
+    {.name = "lattice-calm",
+     .text = "three nodes, and nothing goes wrong but that a folder is copied",
+     .node_count = 3,
+     .copy_percent = 30},
     {.name = "lattice-rot",
      .text = "three nodes: bits rot in their tables and logs, also where nobody reads, and all of "
              "it is mended",

@@ -26,6 +26,7 @@ typedef struct lw_scenario {
     uint32_t full_percent;       /* of the runs: the disk fills up for a while */
     uint32_t operate_every_ms;   /* mean virtual time between what operators ask; 0: nothing */
     uint32_t lose_percent;       /* of the runs: a disk is lost that others can do without */
+    uint32_t copy_percent;       /* of the runs: the folder of a node is copied, and started */
     bool outage;                 /* now and then all nodes lose power at once */
     bool storm;                  /* short, small and hard: see sim/storm.h */
     bool engine;                 /* no node, but the storage engine alone: see sim/engine.h */

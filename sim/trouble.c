@@ -21,6 +21,7 @@ enum {
     LOSE_LOOK_MS = 250,
     STORM_STEPS = 50,   /* within which the node goes down again, */
     RECOVERY_STEPS = 8, /* or before it is up at all */
+    COPY_MS = 1500,
     DECAY_COMMITS = 30, /* after which what had been written before is vouched for */
     DECAY_LOOK_MS = 50,
     ENGINE_ROOM_SHARE = 16,   /* an engine of its own holds so much less than a node */
@@ -504,6 +505,9 @@ void lw_sim_begin_trouble(lw_sim_trial *it) {
     if (scenario->storm) {
         lw_sim_storm_begin(it, &begin.chance);
     }
+    if (percent(&begin, scenario->copy_percent)) {
+        lw_sim_strike_after(&begin, COPY_MS, lw_sim_copy_folder);
+    }
 }
 
 static void disarm(const lw_sim_member *node) {
@@ -517,7 +521,8 @@ void lw_sim_end_trouble(lw_sim_trial *it) {
     lw_faults peace = lw_faults_none();
     peace.rare_paths = true;
     lw_world_set_faults(it->world, &peace);
-    lw_world_calm(it->world, "client.dawdles"); /* others must wait for its locks for seconds */
+    lw_world_calm(it->world, "client.dawdles");   /* others must wait for its locks for seconds, */
+    lw_world_calm(it->world, "client.asks_late"); /* and it for others' */
     it->troubled = false;
     it->peace_ns = lw_world_now(it->world);
     for (uint32_t index = 0; index < it->node_count; index++) {
