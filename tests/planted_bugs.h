@@ -35,7 +35,8 @@
     X("file.no_directory_sync", "crash", 1)                          \
     X("ingest.no_directory_sync", "engine", 33)                      \
     X("ingest.not_verified", "engine", 34)                           \
-    X("log.ack_before_durable", "disk", 18)                          \
+    X("lattice.speaks_at_once", "lattice-calm", 5)                   \
+    X("log.ack_before_durable", "disk", 17)                          \
     X("log.ignore_durable_mark", "rot", 6)                           \
     X("log.no_directory_sync", "disk", 1)                            \
     X("log.no_generation", "engine", 0)                              \
@@ -103,7 +104,7 @@
     X("snapshot.never_makes_way", "lattice-moves", 0)                \
     X("snapshot.sent_for_nothing", "lattice-moves", 0)               \
     X("store.clip_ignored", "calm", 1)                               \
-    X("store.dropped_compacted", "engine", 40)                       \
+    X("store.dropped_compacted", "engine", 221)                      \
     X("store.drop_hider_early", "calm", 3)                           \
     X("store.drop_tombstone_early", "calm", 5)                       \
     X("store.flush_index_before_table", "disk", 7)                   \
@@ -120,7 +121,7 @@
     X("timestamps.oracle_serves_without_lease", "lattice-storm", 13) \
     X("timestamps.stale_cached_timestamp", "lattice-moves", 8)       \
     X("txn.apply_before_durable", "crash", 3)                        \
-    X("txn.ceiling_not_durable", "crash", 9)                         \
+    X("txn.ceiling_not_durable", "crash", 262)                       \
     X("txn.check_ignores_expiry", "calm", 1)                         \
     X("txn.commit_without_lock", "crash", 23)                        \
     X("txn.expired_by_the_clock", "calm", 1)                         \
