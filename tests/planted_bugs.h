@@ -109,7 +109,7 @@
     X("store.drop_tombstone_early", "calm", 5)                       \
     X("store.flush_index_before_table", "disk", 7)                   \
     X("store.no_directory_sync", "crash", 1)                         \
-    X("store.numbers_go_back", "engine", 176)                        \
+    X("store.numbers_go_back", "engine", 314)                        \
     X("store.safepoint_passed", "engine", 2)                         \
     X("store.slice_without_rest", "engine", 1)                       \
     X("store.snapshot_ignored", "engine", 1)                         \
