@@ -68,7 +68,9 @@ uint64_t lw_tree_flushed(const lw_tree *tree) {
 void lw_tree_set_safepoint(lw_tree *tree, uint64_t safepoint) {
     LW_ASSERT(safepoint >= tree->safepoint && safepoint < UINT64_MAX);
     tree->safepoint = safepoint;
-    lw_tree_look(tree);
+    if (!tree->dropped) {
+        lw_tree_look(tree);
+    }
     lw_queue_wake_all(&tree->store->compaction_wanted);
 }
 
@@ -644,6 +646,9 @@ void lw_tree_figures_get(const lw_tree *tree, lw_tree_figures *figures) {
 uint64_t lw_tree_stale_after(const lw_tree *tree, uint64_t safepoint) {
     const lw_version *version = tree->version;
     uint64_t lowest = UINT64_MAX;
+    if (tree->dropped) { /* under whoever holds it still: it has no version any more */
+        return lowest;
+    }
     for (uint32_t index = 0; index < version->level_start[LW_LEVEL_COUNT]; index++) {
         const lw_table_info *info = &version->files[index]->info;
         if (info->stale_count > 0 && safepoint < info->stale_to) {
