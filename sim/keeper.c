@@ -190,8 +190,10 @@ static void judge_failed_node(lw_sim_member *member) {
     lw_sim_trial *it = member->of;
     bool damage = member->error.status == LW_CORRUPTION;
     uint64_t echo_ns = it->peace_ns + LAST_ECHO_MS * LW_SIM_NS_PER_MS;
-    bool late =
-        member->opening_failed ? member->boot_ns > it->peace_ns : lw_world_now(it->world) > echo_ns;
+    /* Disks fail no more in the peace: a store may die of one much later than it met it. */
+    bool of_the_disk = strstr(member->error.text, "Input/output error") != NULL;
+    bool late = member->opening_failed || of_the_disk ? member->boot_ns > it->peace_ns
+                                                      : lw_world_now(it->world) > echo_ns;
     if (damage && it->options->scenario->rot_every_ms > 0) {
         follow_advice(member);
     } else if (damage && (it->options->scenario->damage ||
