@@ -107,6 +107,7 @@ typedef struct lw_sim_trial {
     lw_arena storm_memory;
     lw_sim_watch watch;
     struct lw_page *page; /* that is drawn of the run; NULL: none */
+    bool copies;          /* the folder of a node is copied in this run: then none fails */
     lw_sim_clone *clone;  /* NULL: none was made */
     lw_host *operator_host;
     uint32_t operate_every_ms;          /* 0: nobody asks anything in this run */

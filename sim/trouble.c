@@ -505,7 +505,8 @@ void lw_sim_begin_trouble(lw_sim_trial *it) {
     if (scenario->storm) {
         lw_sim_storm_begin(it, &begin.chance);
     }
-    if (percent(&begin, scenario->copy_percent)) {
+    it->copies = percent(&begin, scenario->copy_percent);
+    if (it->copies) {
         lw_sim_strike_after(&begin, COPY_MS, lw_sim_copy_folder);
     }
 }
@@ -585,7 +586,7 @@ void lw_sim_trouble_start(lw_sim_member *node) {
     if (it->jumpy && jumps) {
         jump_wall(node, jump_ms);
     }
-    if (crashes && lw_sim_allows(it, LW_FAULT_CRASH_AT_START) &&
+    if (crashes && !it->copies && lw_sim_allows(it, LW_FAULT_CRASH_AT_START) &&
         lw_world_strike(it->world, LW_FAULT_CRASH_AT_START, node->name, node->boot + 1,
                         "%s step %u of its start", moments[moment], (unsigned)steps)) {
         lw_host_crash_after(node->host, steps, moment);
