@@ -154,11 +154,13 @@ lw_status shards_admit(lw_shards *shards, const lw_shard_descriptor *shard) {
 }
 
 /* What was let go of does not come back, nor by a snapshot that was on its way then. */
-static lw_status take_in(lw_shards *shards, const lw_shard_descriptor *shard) {
+static lw_status take_in(lw_shards *shards, const lw_shard_descriptor *shard, uint64_t index) {
     const shards_past *past = shards_past_of(shards, shard->id);
     uint64_t let_go = past != NULL && past->gone ? past->epoch.config_version : 0;
     LW_TRY(shards_admit(shards, shard));
-    shards_member_of(shards, shard->id)->let_go = let_go;
+    shards_member *member = shards_member_of(shards, shard->id);
+    member->let_go = let_go;
+    member->told_index = index;
     return LW_OK;
 }
 
@@ -169,7 +171,7 @@ LW_YIELDS static void introduce_main(void *argument) {
     uint64_t applied;
     if (shards_describe_by(shards, job->from, job->group, &job->reply, &shard, &applied) == LW_OK &&
         shards->serving && !shards->dead && welcome(shards, &shard) &&
-        take_in(shards, &shard) != LW_OK) {
+        take_in(shards, &shard, applied) != LW_OK) {
         lw_logline(shards->env, LW_LEVEL_ERROR, "a replica could not be made",
                    "shard=%llu reason=\"%s\"", (unsigned long long)shard.id, lw_error_slot()->text);
     }
@@ -413,9 +415,15 @@ void shards_gone(void *argument, lw_replica *replica, uint64_t index) {
     lw_shard_descriptor shard;
     lw_replica_descriptor(replica, &shard);
     shards_member *member = shards_member_of(shards, shard.id);
-    if (member != NULL) {
-        send_away(shards, member, shard.epoch, index);
+    if (member == NULL) {
+        return;
     }
+    if (member->waits && index <= member->told_index &&
+        !LW_BUG(shards->env, "shards.old_removal_believed")) {
+        LW_MARK(shards->env, "shards.removed_before_it_came");
+        return; /* late news: it was made a member again since, as who introduced it knew */
+    }
+    send_away(shards, member, shard.epoch, index);
 }
 
 /* ---- looking after it ----------------------------------------------------------------------- */

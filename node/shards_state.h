@@ -49,6 +49,7 @@ typedef struct shards_member {
     bool lacks_part;          /* a shard that is to become part of it is not here as it has to be */
     bool anew;       /* it takes the place of one that was thrown away, and waits for a snapshot */
     uint64_t let_go; /* the configuration in which an earlier one was let go of; 0: none was */
+    uint64_t told_index; /* whoever introduced it had come so far, and named this node */
 } shards_member;
 
 /* What the log says of a group that has no tree here. */
