@@ -428,23 +428,29 @@ void shards_gone(void *argument, lw_replica *replica, uint64_t index) {
 
 /* ---- looking after it ----------------------------------------------------------------------- */
 
-/* Who leads a shard by what is told of a later configuration, in which this node is no member: of
- * those that the replica here knows none may hold the shard any more. 0: nothing is told. */
-static uint64_t leader_told(const lw_shards *shards, const lw_shard_descriptor *shard) {
+/* Who holds a shard by what is told of a later configuration, in which this node is no member: of
+ * those that the replica here knows none may hold the shard any more. Its leader or any, as who
+ * leads may be older news. 0: nothing is told. */
+static uint64_t holder_told(const lw_shards *shards, const lw_shard_descriptor *shard) {
     lw_shard_descriptor now = {0};
     bool later = shards->others.locate != NULL &&
                  shards->others.locate(shards->options.argument, shard->start, &now) &&
                  now.id == shard->id && now.epoch.config_version > shard->epoch.config_version &&
                  !shards_names(&now, shards->options.node);
-    return later && !LW_BUG(shards->env, "shards.only_peers_asked") ? now.leader : 0;
+    if (!later || LW_BUG(shards->env, "shards.only_peers_asked")) {
+        return 0;
+    }
+    uint64_t choice = lw_env_random_below(shards->env, (uint64_t)now.replica_count + 1);
+    bool any = choice < now.replica_count && !LW_BUG(shards->env, "shards.only_leader_asked");
+    return any ? now.replicas[choice].node : now.leader;
 }
 
 /* Somebody who knows more of the shard than a replica here that does not lead: its leader, or in
  * turn the others. 0: nobody. */
 static uint64_t whom_to_ask(const lw_shards *shards, const lw_shard_descriptor *shard) {
-    uint64_t own = shards->options.node, told = leader_told(shards, shard);
+    uint64_t own = shards->options.node, told = holder_told(shards, shard);
     if (told != 0) {
-        LW_MARK(shards->env, "shards.asks_who_is_told_to_lead");
+        LW_MARK(shards->env, "shards.asks_who_is_told_to_hold");
         return told;
     }
     if (shard->leader != 0 && shard->leader != own) {

@@ -97,6 +97,7 @@
     X("shard.route_unchecked", "calm", 21)                           \
     X("shard.split_without_latch", "calm", 1)                        \
     X("shards.old_removal_believed", "lattice-moves", 941194)        \
+    X("shards.only_leader_asked", "lattice-storm", 942318)           \
     X("shards.only_peers_asked", "lattice-moves", 0)                 \
     X("shards.overlap_ignored", "lattice", 3)                        \
     X("shards.snapshot_of_before", "lattice-moves", 880029)          \
