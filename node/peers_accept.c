@@ -298,6 +298,24 @@ static lw_status check_node(lw_peers *peers, const lw_greeting *greeting) {
     return LW_OK;
 }
 
+/* A token of the key that is used here, or of one that others use already. */
+static lw_status check_token(const lw_peers *peers, const lw_greeting *greeting, lw_token *token) {
+    const lw_node_identity *identity = peers->options.identity;
+    uint64_t now_ms = lw_env_wall_ms(peers->env);
+    lw_status status = lw_token_check(&identity->lattice, now_ms, greeting->claims, token);
+    lw_error why = *lw_error_slot();
+    for (uint32_t index = 0; index < identity->other_count && status != LW_OK; index++) {
+        if (identity->others[index].epoch > identity->lattice.epoch &&
+            !LW_BUG(peers->env, "peers.used_key_alone_counts")) {
+            status = lw_token_check(&identity->others[index], now_ms, greeting->claims, token);
+        }
+    }
+    if (status != LW_OK) {
+        *lw_error_slot() = why;
+    }
+    return status;
+}
+
 static lw_status check_newcomer(lw_peers *peers, const lw_greeting *greeting,
                                 uint8_t psk[LW_SHARED_KEY_SIZE]) {
     lw_token token;
@@ -307,8 +325,7 @@ static lw_status check_newcomer(lw_peers *peers, const lw_greeting *greeting,
     if (greeting->plain) {
         return lw_fail(LW_REFUSED, "the lattice's secrets are not handed over in clear");
     }
-    LW_TRY(lw_token_check(&peers->options.identity->lattice, lw_env_wall_ms(peers->env),
-                          greeting->claims, &token));
+    LW_TRY(check_token(peers, greeting, &token));
     memcpy(psk, token.secret, LW_SHARED_KEY_SIZE);
     lw_seal_wipe(&token.secret, sizeof(token.secret));
     if (peers->options.revoked != NULL &&

@@ -54,6 +54,7 @@
     X("peers.silence_believed", "lattice-storm", 0)                  \
     X("peers.stale_link_awaited", "lattice-moves", 922246)           \
     X("peers.strangers_unbounded", "lattice-storm", 0)               \
+    X("peers.used_key_alone_counts", "lattice-moves", 941125)        \
     X("placement.all_must_be_seen", "gossip", 10)                    \
     X("placement.even_voters", "gossip", 1)                          \
     X("placement.laggards_are_healthy", "gossip", 1)                 \
