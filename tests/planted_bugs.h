@@ -101,7 +101,7 @@
     X("shards.only_leader_asked", "lattice-storm", 942318)           \
     X("shards.only_peers_asked", "lattice-moves", 0)                 \
     X("shards.overlap_ignored", "lattice", 3)                        \
-    X("shards.snapshot_of_before", "lattice-moves", 880029)          \
+    X("shards.snapshot_of_before", "lattice-moves", 0)               \
     X("shards.stale_replica_believed", "lattice-moves", 0)           \
     X("shards.tombstone_ignored", "lattice-storm", 0)                \
     X("snapshot.never_makes_way", "lattice-moves", 0)                \
@@ -120,7 +120,7 @@
     X("store.unlink_shared", "engine", 1)                            \
     X("table.no_checksum", "engine", 71)                             \
     X("timestamps.begun_by_wall_clock", "lattice-storm", 9)          \
-    X("timestamps.gives_what_it_fetches", "lattice-moves", 880364)   \
+    X("timestamps.gives_what_it_fetches", "lattice-moves", 0)        \
     X("timestamps.oracle_serves_without_lease", "lattice-storm", 13) \
     X("timestamps.stale_cached_timestamp", "lattice-moves", 8)       \
     X("txn.apply_before_durable", "crash", 3)                        \
