@@ -43,6 +43,9 @@ static bool all_serve(const look *at) {
         if (shards_at(it, place) == NULL) {
             return no(at, "%s does not serve", node->name);
         }
+        if (it->bare != NULL) {
+            continue; /* it has no lattice */
+        }
         uint64_t its = lw_node_members_digest(node->node);
         if (first != NULL && its != digest) {
             return no(at, "%s and %s do not know the same members", first, node->name);

@@ -75,7 +75,8 @@
     X(DISPUTED, "disputed", "a node says another descriptor of an epoch that there is")            \
     X(LINK_THIN, "link_thin",                                                                      \
       "between two machines few kilobytes a second get through, for a while")                      \
-    X(PARTED, "parted", "the leader of a shard loses the other voters of it, and nobody else")
+    X(PARTED, "parted", "the leader of a shard loses the other voters of it, and nobody else")     \
+    X(MEMORY_FLIP, "memory_flip", "a bit flips in what a replica has not applied yet")
 
 typedef enum lw_fault {
 #define LW_FAULT_ENUM(name, text, rate, occasion) LW_FAULT_##name,

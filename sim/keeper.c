@@ -3,6 +3,7 @@
  * come up. */
 #include "sim/run.h"
 
+#include "sim/bare.h"
 #include "sim/bus.h"
 #include "sim/engine.h"
 #include "sim/page.h"
@@ -24,7 +25,10 @@ lw_node *lw_sim_serving(const lw_sim_member *node) {
     return node->state == LW_SIM_SERVING && lw_host_running(node->host) ? node->node : NULL;
 }
 
-const struct lw_shards *lw_sim_shards_of(const lw_sim_member *node) {
+struct lw_shards *lw_sim_shards_of(const lw_sim_member *node) {
+    if (node->of->bare != NULL) {
+        return node->state == LW_SIM_SERVING && lw_host_running(node->host) ? node->shards : NULL;
+    }
     lw_node *serving = lw_sim_serving(node);
     return serving != NULL ? lw_node_shards(serving) : NULL;
 }
@@ -166,6 +170,10 @@ static void boot_node(lw_sim_member *member) {
         lw_sim_engine_boot(member, env);
         return;
     }
+    if (member->of->bare != NULL) {
+        lw_sim_bare_boot(member, env);
+        return;
+    }
     process *self = lw_allocate_zero(env->memory, sizeof(*self));
     *self = (process){.of = member, .env = env};
     lw_env_start(env, "node", node_main, self);
@@ -231,6 +239,7 @@ void lw_sim_end_node(lw_sim_member *node, bool power_loss) {
     }
     node->state = LW_SIM_DOWN;
     node->node = NULL;
+    node->shards = NULL;
 }
 
 /* Its fibers and what they wait for end by themselves. */
@@ -293,7 +302,7 @@ static void look_after(lw_sim_member *node) {
     }
     bool founder = node == &it->nodes[0];
     if (!lw_host_running(node->host) && !it->damaged && !node->out &&
-        (founder || it->token[0] != 0) &&
+        (founder || it->token[0] != 0 || it->bare != NULL) &&
         (!it->troubled || lw_chance_percent(&it->keeping, boot_percent(it)))) {
         boot_node(node);
     }

@@ -54,6 +54,9 @@ void lw_network_power_loss(lw_network *network, uint32_t host);
 void lw_network_power_on(lw_network *network, uint32_t host);
 /* Cuts the way from one host to another, or mends it. The way back is another. */
 void lw_network_cut(lw_network *network, uint32_t from, uint32_t to, bool cut);
+/* Whether that way is not cut, and how much longer segments take on it. */
+LW_MUST_USE bool lw_network_reaches(const lw_network *network, uint32_t from, uint32_t to,
+                                    uint64_t *lag_ns);
 /* From now on segments from one host to another take so much longer. */
 void lw_network_lag(lw_network *network, uint32_t from, uint32_t to, uint64_t lag_ns);
 /* From now on only so many bytes a second get from one host to another, of all connections

@@ -35,10 +35,11 @@ typedef struct lw_sim_member {
     struct lw_sim_trial *of;
     char name[12], address[24];
     lw_host *host;
-    lw_node *node; /* while it serves */
-    lw_env *env;   /* of its process */
-    uint64_t id;   /* when it last served; 0: it never did */
-    uint64_t boot; /* how often it was started */
+    lw_node *node;            /* while it serves */
+    struct lw_shards *shards; /* the same of a bare one (sim/bare.h) */
+    lw_env *env;              /* of its process */
+    uint64_t id;              /* when it last served; 0: it never did */
+    uint64_t boot;            /* how often it was started */
     lw_sim_node state;
     lw_error error;       /* of one that failed */
     uint64_t incarnation; /* when it last served; 0: it never did */
@@ -119,6 +120,9 @@ typedef struct lw_sim_trial {
     lw_workload workload;
     struct lw_user *user;         /* runs in its place; NULL: nobody does (sim/user.h) */
     struct lw_sim_engine *engine; /* runs in place of a node; NULL: none does (sim/engine.h) */
+    struct lw_sim_links *links;   /* links alone run in place of nodes; NULL: they do not */
+    bool flips;                   /* in memory: replicas that differ come anew */
+    struct lw_sim_bare *bare;     /* bare nodes run in place of whole ones; NULL: they do not */
     lw_host *client_hosts[LW_SIM_CLIENTS_MAX];
     lw_workload_client clients[LW_SIM_CLIENTS_MAX];
     uint32_t client_count;
@@ -143,7 +147,7 @@ typedef struct lw_sim_trial {
 /* A node that serves, and whose machine runs; else NULL. */
 struct lw_node *lw_sim_serving(const lw_sim_member *node);
 /* What a node holds, while it serves and its machine runs; else NULL. */
-const struct lw_shards *lw_sim_shards_of(const lw_sim_member *node);
+struct lw_shards *lw_sim_shards_of(const lw_sim_member *node);
 /* Notes a broken promise. */
 void lw_sim_broken(lw_sim_trial *it, const char *what, const char *detail);
 /* How long trouble lasts. */
@@ -240,6 +244,8 @@ void lw_sim_mend_network(void *run);
 void lw_sim_begin_trouble(lw_sim_trial *it);
 /* Lets bits rot in stored files, and comes again (sim/rot.c). */
 void lw_sim_rot_something(void *run);
+/* Lets disks, networks and clocks draw faults, of the kinds that the scenario has. */
+void lw_sim_begin_faults(lw_sim_trial *it);
 /* Mends everything; nothing strikes from now on. */
 void lw_sim_end_trouble(lw_sim_trial *it);
 /* Copies the folder of a node, and starts what was copied. */

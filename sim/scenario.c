@@ -2,8 +2,10 @@
 #include "sim/scenario.h"
 
 #include "client/client.h"
+#include "sim/bare.h"
 #include "sim/cores.h"
 #include "sim/engine.h"
+#include "sim/links.h"
 #include "sim/lore.h"
 #include "sim/machines.h"
 #include "sim/run.h"
@@ -109,6 +111,27 @@ const lw_scenario lw_scenarios[] = {
      .pause_every_ms = 8000,
      .cut_every_ms = 8000,
      .rot_every_ms = 700},
+    {.name = "shards",
+     .text =
+         "shards and their collector alone, without servers and clients: a storm, late messages, "
+         "silent readers, or a bit that flips",
+     .node_count = 3,
+     .faults = {[LW_FAULT_CLOCK_DRIFT] = true,
+                [LW_FAULT_STALE_SECTOR] = true,
+                [LW_FAULT_BUS_LOSS] = true,
+                [LW_FAULT_BUS_TWICE] = true,
+                [LW_FAULT_BUS_LATE] = true},
+     .crash_every_ms = 1500,
+     .pause_every_ms = 2500,
+     .cut_every_ms = 2000,
+     .outage = true,
+     .storm = true,
+     .bare = true},
+    {.name = "links",
+     .text = "links between nodes alone, in hostile company: silence, strangers, old copies",
+     .node_count = 4,
+     .faults = {NETWORK_FAULTS, [LW_FAULT_CLOCK_DRIFT] = true},
+     .links = true},
     {.name = "gossip",
      .text = "what nodes know of each other and of shards: machines alone, in hostile company",
      .faults =
@@ -362,7 +385,7 @@ static void check_convergence(lw_sim_trial *it) {
 }
 
 static void judge_run(lw_sim_trial *it) {
-    if (it->user == NULL && it->engine == NULL &&
+    if (it->user == NULL && it->engine == NULL && it->bare == NULL && it->links == NULL &&
         !lw_workload_judge(&it->workload, &it->result->failures)) {
         LW_ASSERT(it->result->failures.size > 0);
     }
@@ -456,7 +479,7 @@ static void make_nodes(lw_sim_trial *it) {
     it->node_count = wanted == 0 ? 1 : wanted;
     it->node_count = options->scenario->engine ? 1 : it->node_count;
     if (options->node_count == 0 && options->scenario->storm) {
-        it->node_count = lw_sim_storm_nodes(it);
+        it->node_count = options->scenario->bare ? lw_sim_bare_nodes(it) : lw_sim_storm_nodes(it);
     }
     LW_ASSERT(it->node_count <= LW_SIM_NODES_MAX);
     size_t size = 0;
@@ -555,12 +578,22 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     if (options->scenario->engine) {
         lw_sim_engine_begin(it);
     }
+    if (options->scenario->bare) {
+        lw_sim_bare_begin(it);
+    }
+    if (options->scenario->links) {
+        lw_sim_links_begin(it);
+    }
     lw_chance disks = lw_world_chance(it->world, "disks");
     it->disks_tell = lw_chance_percent(&disks, 30);
     lw_sim_free_disks(it);
     lw_sim_draw_begin(it);
     if (it->engine != NULL) {
         lw_sim_engine_run(it);
+    } else if (it->bare != NULL) {
+        lw_sim_bare_run(it);
+    } else if (it->links != NULL) {
+        lw_sim_links_run(it);
     } else {
         run_phases(it);
     }
@@ -569,6 +602,8 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
     result->passed = result->failures.size == 0;
     result->damaged = it->damaged && result->passed;
     lw_sim_engine_end(it);
+    lw_sim_bare_end(it);
+    lw_sim_links_end(it);
     result->hash = lw_world_hash(it->world);
     result->virtual_ns = lw_world_now(it->world) - LW_WORLD_BEGIN_NS;
     result->committed = it->workload.committed;

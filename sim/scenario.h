@@ -30,6 +30,8 @@ typedef struct lw_scenario {
     bool outage;                 /* now and then all nodes lose power at once */
     bool storm;                  /* short, small and hard: see sim/storm.h */
     bool engine;                 /* no node, but the storage engine alone: see sim/engine.h */
+    bool bare;                   /* nodes that are shards and nothing else: see sim/bare.h */
+    bool links;                  /* nodes that are links and nothing else: see sim/links.h */
     uint32_t rot_every_ms;       /* mean virtual time between bits that rot in tables; 0: none */
     bool damage;                 /* a node may end by saying that its data is damaged */
     /* Plays a run of machines alone, without nodes and clients: see sim/machines.h. NULL: none of
@@ -38,7 +40,7 @@ typedef struct lw_scenario {
 } lw_scenario;
 
 static inline bool lw_scenario_has_clients(const lw_scenario *scenario) {
-    return scenario->machines == NULL && !scenario->engine;
+    return scenario->machines == NULL && !scenario->engine && !scenario->bare && !scenario->links;
 }
 /* The scenario of this name, or NULL; and all of them, ended by one without a name. */
 const lw_scenario *lw_scenario_find(const char *name);

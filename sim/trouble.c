@@ -297,10 +297,12 @@ static void cut_something(void *argument) {
     lw_sim_strike_after(&now, it->options->scenario->cut_every_ms, cut_something);
     uint64_t mended_ms = lw_chance_between(&now.chance, 1, 5000);
     bool bus = percent(&now, 30), nodes = percent(&now, 60), thin = percent(&now, 15);
-    if (it->client_count == 0) {
+    if (it->client_count == 0 && it->bare == NULL) {
         return;
     }
-    if (thin) {
+    if (it->bare != NULL) {
+        cut_node_off(&now);
+    } else if (thin) {
         make_link_thin(&now);
     } else if (it->node_count > 1 && bus) {
         trouble_bus(&now);
@@ -433,7 +435,8 @@ static void decay_log(void *argument) {
 
 /* ---- all of it ---------------------------------------------------------------------------- */
 
-static void begin_faults(lw_sim_trial *it) {
+void lw_sim_begin_faults(lw_sim_trial *it) {
+    it->trouble_seed = lw_world_chance(it->world, "trouble").state;
     const lw_scenario *scenario = it->options->scenario;
     lw_faults profile = lw_faults_usual();
     lw_faults faults = lw_faults_swarm(&profile, it->options->seed);
@@ -465,9 +468,8 @@ uint64_t lw_sim_safety_ms(const lw_sim_trial *it) {
 
 void lw_sim_begin_trouble(lw_sim_trial *it) {
     const lw_scenario *scenario = it->options->scenario;
-    it->trouble_seed = lw_world_chance(it->world, "trouble").state;
+    lw_sim_begin_faults(it);
     lw_sim_occasion begin = lw_sim_next_occasion(it, LW_SIM_BEGINNING);
-    begin_faults(it);
     it->troubled = true;
     it->operate_every_ms = scenario->operate_every_ms;
     bool crashes = percent(&begin, 85), pauses = percent(&begin, 50), cuts = percent(&begin, 50);

@@ -279,7 +279,7 @@ static void judge_service(const sight *it) {
     it->past->seen = watch->looks;
     it->past->seen_serving = figures.serving;
     lw_lock_view lock;
-    const lw_lock_table *locks = lw_shards_locks(lw_node_shards(it->run->nodes[it->place].node));
+    const lw_lock_table *locks = lw_shards_locks(lw_sim_shards_of(&it->run->nodes[it->place]));
     lw_shard_descriptor shard;
     lw_replica_descriptor(it->replica, &shard);
     if (ended && lw_lock_table_count(locks) > 0 &&
@@ -300,11 +300,13 @@ static void look_at_replica(lw_sim_trial *run, uint32_t place, const lw_replica 
         *it.past = (lw_sim_replica_past){0}; /* it is new here, or was taken away meanwhile */
         return;
     }
-    if (it.past->boot != 0 && it.past->boot != node->boot) {
+    if (it.past->boot != 0 && it.past->boot != node->boot && !run->flips) {
         judge_restart(&it);
     }
-    judge_vote(&it);
-    judge_acknowledged(&it);
+    if (!run->flips) { /* else it may have come anew between two looks */
+        judge_vote(&it);
+        judge_acknowledged(&it);
+    }
     it.past->boot = node->boot;
     if (it.figures.applied_index > it.past->applied) {
         it.past->applied = it.figures.applied_index;
@@ -383,6 +385,10 @@ static void look_at_all(void *argument) {
     }
     lw_sim_watch_members(it);
     lw_sim_watch_oracles(it);
+}
+
+void lw_sim_watch_look(lw_sim_trial *it) {
+    look_at_all(it);
 }
 
 static void look(void *argument) {

@@ -111,6 +111,8 @@ typedef struct lw_sim_watch {
 
 /* Looks from now on. */
 void lw_sim_watch_begin(struct lw_sim_trial *it);
+/* Looks now, too. */
+void lw_sim_watch_look(struct lw_sim_trial *it);
 /* Appends a line for each node and each replica: for the report of a failure. */
 void lw_sim_watch_print(const struct lw_sim_trial *it, lw_buffer *text);
 /* The disk of this one of the nodes is gone, and with it all it has shown. */

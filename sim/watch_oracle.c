@@ -74,7 +74,7 @@ void lw_sim_watch_oracles(lw_sim_trial *run) {
             *it.past = (lw_sim_oracle_past){.floor = 0};
             continue;
         }
-        it.timestamps = lw_shards_timestamps(lw_node_shards(it.node->node));
+        it.timestamps = lw_shards_timestamps(lw_sim_shards_of(it.node));
         it.given = lw_timestamps_last(it.timestamps);
         watch->given = it.given > watch->given ? it.given : watch->given;
         lit = lit || it.past->boot == it.node->boot;

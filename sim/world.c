@@ -253,6 +253,11 @@ void lw_world_clamp(lw_world *world, const lw_host *from, const lw_host *to,
     lw_network_clamp(world->network, from->number, to->number, bytes_per_second);
 }
 
+bool lw_world_reaches(const lw_world *world, const lw_host *from, const lw_host *to,
+                      uint64_t *lag_ns) {
+    return to->power && lw_network_reaches(world->network, from->number, to->number, lag_ns);
+}
+
 /* ---- hosts ---------------------------------------------------------------------------------- */
 
 static lw_host *add_host(lw_world *world, const char *name) {

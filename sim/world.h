@@ -85,6 +85,9 @@ lw_network *lw_world_network(lw_world *world);
 /* Cuts the way from one host to another, or both ways; mending is the same with `cut` false. */
 void lw_world_cut_one_way(lw_world *world, const lw_host *from, const lw_host *to, bool cut);
 void lw_world_cut(lw_world *world, const lw_host *one, const lw_host *other, bool cut);
+/* Whether what goes from one host to another arrives there now, and how much longer it takes. */
+LW_MUST_USE bool lw_world_reaches(const lw_world *world, const lw_host *from, const lw_host *to,
+                                  uint64_t *lag_ns);
 /* From now on what goes from one host to another takes so much longer; 0: as usual. */
 void lw_world_lag(lw_world *world, const lw_host *from, const lw_host *to, uint64_t lag_ns);
 /* From now on so many bytes a second get from one host to another; 0: any number. */

@@ -47,13 +47,14 @@
     X("node.kill_asks_once", "lattice-storm", 0)                     \
     X("node.kill_believes_any_mark", "lattice-moves", 922037)        \
     X("node.kill_looks_at_nothing", "lattice-storm", 3)              \
-    X("node.kill_waits_for_nothing", "lattice-storm", 0)             \
+    X("node.kill_waits_for_nothing", "shards", 2)                    \
     X("peers.forgotten_key_links", "lattice-storm", 0)               \
-    X("peers.old_copy_let_in", "lattice-storm", 0)                   \
-    X("peers.plain_for_anyone", "lattice-storm", 0)                  \
-    X("peers.silence_believed", "lattice-storm", 0)                  \
+    X("peers.old_copy_let_in", "links", 1)                           \
+    X("peers.plain_for_anyone", "links", 1)                          \
+    X("peers.seeks_nobody", "links", 2)                              \
+    X("peers.silence_believed", "links", 20)                         \
     X("peers.stale_link_awaited", "lattice-moves", 922246)           \
-    X("peers.strangers_unbounded", "lattice-storm", 0)               \
+    X("peers.strangers_unbounded", "links", 9)                       \
     X("peers.used_key_alone_counts", "lattice-moves", 941125)        \
     X("placement.all_must_be_seen", "gossip", 10)                    \
     X("placement.even_voters", "gossip", 1)                          \
@@ -84,7 +85,7 @@
     X("raft.votes_after_restart", "raft", 18)                        \
     X("raft.votes_freely", "raft", 2)                                \
     X("replica.forgets_what_it_forgot", "lattice-storm", 0)          \
-    X("replica.intents_not_watched", "lattice-storm", 0)             \
+    X("replica.intents_not_watched", "shards", 6)                    \
     X("replica.leadership_unchecked", "lattice-storm", 12)           \
     X("replica.lock_reads_in_the_past", "lattice-storm", 3)          \
     X("replica.locked_by_who_led", "lattice-moves", 0)               \
@@ -134,7 +135,7 @@
     X("txn.floor_lost", "crash", 3)                                  \
     X("txn.missing_counts_as_locked", "crash", 2)                    \
     X("txn.missing_is_rolled_back", "crash", 14)                     \
-    X("txn.missing_not_recorded", "crash", 0)                        \
+    X("txn.missing_not_recorded", "shards", 1)                       \
     X("txn.no_idempotence", "crash", 3)                              \
     X("txn.no_rollback_record", "crash", 4)                          \
     X("txn.no_validation", "calm", 1)                                \

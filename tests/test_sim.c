@@ -63,6 +63,16 @@ static void rotten_bits_are_never_served(void **state) {
     run_seeds("rot", 1, 6);
 }
 
+static void shards_alone_keep_what_they_promised(void **state) {
+    (void)state;
+    run_seeds("shards", 1, 20);
+}
+
+static void links_alone_stand_hostile_company(void **state) {
+    (void)state;
+    run_seeds("links", 1, 30);
+}
+
 static void an_engine_of_its_own_keeps_what_it_promised(void **state) {
     (void)state;
     run_seeds("engine", 1, 20);
@@ -144,6 +154,8 @@ int main(void) {
         cmocka_unit_test(hostile_company_keeps_no_lattice_from_knowing_itself),
         cmocka_unit_test(consensus_alone_keeps_its_promises),
         cmocka_unit_test(rotten_bits_are_never_served),
+        cmocka_unit_test(shards_alone_keep_what_they_promised),
+        cmocka_unit_test(links_alone_stand_hostile_company),
         cmocka_unit_test(an_engine_of_its_own_keeps_what_it_promised),
         cmocka_unit_test(seeds_that_once_failed_still_pass),
         cmocka_unit_test(write_skew_shows_at_snapshot_isolation_and_never_at_strict),

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sim/bare.h"
+
+#include <inttypes.h>
+
+enum {
+    SET_UP_MS = 20000,
+    STORM_MS = 7000, /* of trouble, */
+    CALM_MS = 5000,  /* of what is no storm, */
+    PATIENT_MS = 16000,
+    APART_MS = 16000,
+    STRIKE_MS = 4500, /* between two deaths of nodes in a patient run, at least, */
+    STRIKE_MS_MAX = 7000,
+    LIVELY_MS = 20000, /* within which all get on, */
+    LIVELY_WORKS = 1,  /* and with how much */
+    STOP_MS = 30000,
+    FINAL_MS = 40000,
+    CONVERGE_MS = 40000,
+    FIVE_PERCENT = 60, /* of the runs have five nodes */
+    STORM_PERCENT = 48,
+    QUIET_PERCENT = 20,
+    PATIENT_PERCENT = 12,
+    APART_PERCENT = 8,
+    GENTLE = 3, /* times as seldom nodes are struck in most storms */
+    GENTLE_PERCENT = 70,
+    FLIP_RETENTION_MS = 3600 * 1000,
+    FLIP_INDEX_MIN = 64, /* what came by a snapshot is compared from a next stretch on */
+    FLIP_INDEX_MAX = 200,
+    STRETCH_WRITES = 160, /* and so much is written behind it: replicas compare after 64 entries */
+};
+
+#define DRAW(chance, values) (values)[lw_chance_below(chance, sizeof(values) / sizeof((values)[0]))]
+
+/* ---- a run is drawn ---------------------------------------------------------------------------
+ */
+
+static bare_kind draw_kind(lw_chance *chance) {
+    uint64_t roll = lw_chance_below(chance, 100);
+    if (roll < STORM_PERCENT) {
+        return BARE_STORM;
+    }
+    roll -= STORM_PERCENT;
+    if (roll < QUIET_PERCENT) {
+        return BARE_QUIET;
+    }
+    roll -= QUIET_PERCENT;
+    if (roll < PATIENT_PERCENT) {
+        return BARE_PATIENT;
+    }
+    return roll - PATIENT_PERCENT < APART_PERCENT ? BARE_APART : BARE_FLIP;
+}
+
+static void draw_run(lw_sim_bare *of, lw_chance *chance) {
+    static const uint64_t retentions_ms[] = {100, 300, 300, 1000};
+    static const uint32_t pauses_us[] = {0, 300, 2000, 10000};
+    static const uint32_t lifetimes_ms[] = {20, 60, 300, 2000};
+    static const uint32_t abandons[] = {0, 3, 10};
+    static const uint32_t operations_ms[] = {0, 30, 100, 400};
+    static const uint32_t hops_ms[] = {1, 2, 2, 15};
+    static const uint64_t merges_ms[] = {500, UINT64_MAX};
+    static const size_t memtables[] = {0, 64 * 1024};
+    of->kind = draw_kind(chance);
+    of->kind = of->kind == BARE_APART && of->of->node_count < 5 ? BARE_QUIET : of->kind;
+    of->of->retention_ms = DRAW(chance, retentions_ms);
+    of->pause_us = DRAW(chance, pauses_us);
+    of->lifetime_ms = DRAW(chance, lifetimes_ms);
+    of->abandon_percent = DRAW(chance, abandons);
+    of->operate_every_ms = DRAW(chance, operations_ms);
+    of->hop_ms = DRAW(chance, hops_ms);
+    of->merge_after_ms = DRAW(chance, merges_ms);
+    of->memtables_size = DRAW(chance, memtables);
+    of->worker_count = (uint32_t)lw_chance_between(chance, 2, BARE_WORKERS_MAX);
+    uint64_t flip_at = lw_chance_between(chance, FLIP_INDEX_MIN, FLIP_INDEX_MAX);
+    of->flip_at = of->kind == BARE_FLIP ? flip_at : 0;
+    if (of->kind == BARE_PATIENT) { /* so that leases are what counts */
+        of->of->retention_ms = of->of->retention_ms < 300 ? 300 : of->of->retention_ms;
+        of->operate_every_ms = 0;
+        of->abandon_percent = 0;
+        of->pause_us = of->pause_us < 2000 ? 2000 : of->pause_us;
+    }
+    of->of->flips = of->kind == BARE_FLIP;
+    if (of->kind == BARE_APART) {
+        of->of->retention_ms = 1000;
+        of->operate_every_ms = 0;
+        of->merge_after_ms = UINT64_MAX;
+    }
+    if (of->kind == BARE_FLIP) {
+        of->of->retention_ms = FLIP_RETENTION_MS; /* what differs stays */
+        of->operate_every_ms = 0;
+        of->merge_after_ms = UINT64_MAX;
+    }
+}
+
+uint32_t lw_sim_bare_nodes(const lw_sim_trial *it) {
+    lw_chance chance = lw_world_chance(it->world, "bare nodes");
+    return lw_chance_percent(&chance, FIVE_PERCENT) ? 5 : 3;
+}
+
+void lw_sim_bare_begin(lw_sim_trial *it) {
+    static const char *const names[BARE_ASKERS] = {"worker0", "worker1",  "worker2", "worker3",
+                                                   "worker4", "operator", "reader"};
+    _Static_assert((int)BARE_ASKERS <= (int)LW_SIM_CLIENTS_MAX, "each has a host");
+    lw_memory *memory = lw_memory_open();
+    lw_chance chance = lw_world_chance(it->world, "bare");
+    lw_sim_bare *of = lw_allocate_zero(memory, sizeof(*of));
+    of->of = it;
+    of->memory = memory;
+    of->sessions = BARE_ASKERS;
+    of->txns = lw_allocate(memory, BARE_TXNS_MAX * sizeof(*of->txns));
+    of->reads = lw_allocate(memory, BARE_READS_MAX * sizeof(*of->reads));
+    const lw_dice *dice = lw_network_dice(lw_world_network(it->world));
+    of->dice = lw_dice_of(lw_world_chance(it->world, "mail"), dice->faults, dice->hits);
+    lw_dice_follow(&of->dice, lw_world_strikes(it->world), "mail");
+    draw_run(of, &chance);
+    it->voters = it->node_count < 3 ? 1 : 3;
+    it->storm.liar = 0; /* nobody tells nodes the time by heartbeats here */
+    it->bare = of;
+    for (uint32_t number = 0; number < BARE_ASKERS; number++) {
+        it->client_hosts[number] = lw_world_host(it->world, names[number]);
+        of->askers[number] = (bare_asker){.of = of,
+                                          .number = number,
+                                          .chance = lw_world_chance(it->world, names[number]),
+                                          .arena = lw_arena_in(memory),
+                                          .session = number + 1};
+    }
+}
+
+void lw_sim_bare_end(lw_sim_trial *it) {
+    if (it->bare != NULL) {
+        lw_memory_close(it->bare->memory);
+        it->bare = NULL;
+    }
+}
+
+/* ---- phases -----------------------------------------------------------------------------------
+ */
+
+static void start(lw_sim_bare *of, uint32_t number, void (*body)(void *argument)) {
+    bare_asker *asker = &of->askers[number];
+    if (asker->env == NULL) {
+        asker->env = lw_host_boot(of->of->client_hosts[number]);
+    }
+    asker->ended = false;
+    (void)lw_env_start(asker->env, "asker", body, asker);
+}
+
+static bool failed(const lw_sim_trial *it) {
+    return it->damaged || it->result->failures.size > 0;
+}
+
+static void pass(lw_sim_trial *it, uint64_t duration_ms) {
+    (void)lw_world_run(it->world, lw_world_now(it->world) + duration_ms * LW_SIM_NS_PER_MS);
+}
+
+/* False: not in time, or something is broken. */
+static bool wait_for(lw_sim_trial *it, const bool *done, uint64_t limit_ms) {
+    uint64_t end = lw_world_now(it->world) + limit_ms * LW_SIM_NS_PER_MS;
+    while (!*done && !failed(it) && lw_world_now(it->world) < end) {
+        pass(it, 5);
+    }
+    return *done && !failed(it);
+}
+
+/* Nodes die one at a time. */
+static void strike(void *argument) {
+    lw_sim_trial *it = argument;
+    if (!it->troubled) {
+        return;
+    }
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_CRASHES);
+    lw_sim_member *node = lw_sim_draw_node(&now);
+    uint64_t next_ms = lw_chance_between(&now.chance, STRIKE_MS, STRIKE_MS_MAX);
+    if (lw_host_running(node->host) &&
+        lw_sim_strikes(&now, LW_FAULT_CRASH, "%s loses power", node->name)) {
+        lw_sim_end_node(node, true);
+        it->bare->struck_ns = lw_world_now(it->world);
+    }
+    lw_sim_after(it, next_ms, strike);
+}
+
+/* Two nodes are cut off from all others, to the end of the trouble. */
+static void part_in_two(void *argument) {
+    lw_sim_trial *it = argument;
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_CUTS);
+    const uint64_t *away = it->bare->away;
+    if (!it->troubled || !lw_sim_strikes(&now, LW_FAULT_CUT, "node%u and node%u from all others",
+                                         (unsigned)away[0], (unsigned)away[1])) {
+        return;
+    }
+    for (uint64_t node = 1; node <= it->node_count; node++) {
+        for (uint32_t index = 0; index < 2 && node != away[0] && node != away[1]; index++) {
+            lw_world_cut(it->world, it->nodes[node - 1].host, it->nodes[away[index] - 1].host,
+                         true);
+        }
+    }
+}
+
+static void count_leaders(void *argument) {
+    lw_sim_bare *of = argument;
+    of->led++;
+    lw_sim_watch_look(of->of);
+}
+
+/* Only messages are late, lost and doubled, where there is no storm. */
+static void begin_trouble(lw_sim_trial *it) {
+    if (it->bare->kind == BARE_STORM) {
+        lw_sim_begin_trouble(it);
+        lw_chance chance = lw_world_chance(it->world, "gentle");
+        uint32_t factor = lw_chance_percent(&chance, GENTLE_PERCENT) ? (uint32_t)GENTLE : 1;
+        it->storm.await_every_ms *= factor;
+        it->storm.hunt_every_ms *= factor;
+        lw_sim_part(it);
+        return;
+    }
+    bool mail = it->bare->kind == BARE_QUIET || it->bare->kind == BARE_FLIP;
+    lw_faults usual = lw_faults_usual(), faults = lw_faults_swarm(&usual, it->options->seed);
+    for (int fault = 0; fault < LW_FAULT_COUNT; fault++) {
+        bool late =
+            fault == LW_FAULT_BUS_LATE || fault == LW_FAULT_BUS_LOSS || fault == LW_FAULT_BUS_TWICE;
+        bool may = mail && late && lw_sim_allows(it, (lw_fault)fault);
+        faults.rates[fault] = may ? faults.rates[fault] : 0;
+    }
+    lw_world_set_faults(it->world, &faults);
+    it->trouble_seed = lw_world_chance(it->world, "trouble").state;
+    it->troubled = true;
+    if (it->bare->kind == BARE_PATIENT) {
+        lw_sim_after(it, STRIKE_MS, strike);
+    } else if (it->bare->kind == BARE_APART) {
+        lw_sim_after(it, BARE_APART_MS, part_in_two);
+    }
+}
+
+/* Replicas that differ are noticed once enough was written behind that. */
+static void write_on(lw_sim_trial *it) {
+    uint64_t goal = it->workload.committed + STRETCH_WRITES;
+    uint64_t end = lw_world_now(it->world) + LIVELY_MS * LW_SIM_NS_PER_MS;
+    while (it->bare->kind == BARE_FLIP && it->workload.committed < goal && !failed(it) &&
+           lw_world_now(it->world) < end) {
+        pass(it, 20);
+    }
+}
+
+static void get_on(lw_sim_trial *it) {
+    lw_sim_bare *of = it->bare;
+    uint64_t goals[BARE_WORKERS_MAX], begun = lw_world_now(it->world);
+    bool all = false;
+    for (uint32_t number = 0; number < of->worker_count; number++) {
+        goals[number] = of->askers[number].done + LIVELY_WORKS;
+    }
+    while (!all && !failed(it) && lw_world_now(it->world) < begun + LIVELY_MS * LW_SIM_NS_PER_MS) {
+        pass(it, 20);
+        all = true;
+        for (uint32_t number = 0; number < of->worker_count; number++) {
+            all = all && of->askers[number].done >= goals[number];
+        }
+    }
+    it->result->lively_ms = (lw_world_now(it->world) - begun) / LW_SIM_NS_PER_MS;
+    it->result->resumed_ms = it->result->lively_ms;
+    if (!all && !failed(it)) {
+        lw_sim_broken(it, "liveness", "somebody did not get on within 20 s after the faults");
+    }
+}
+
+static void stop_workers(lw_sim_trial *it) {
+    it->bare->stopping = true;
+    for (uint32_t number = 0; number < it->bare->worker_count; number++) {
+        if (!wait_for(it, &it->bare->askers[number].ended, STOP_MS) && !failed(it)) {
+            lw_sim_broken(it, "liveness", "somebody did not end within 30 s");
+        }
+    }
+}
+
+static void read_all(lw_sim_trial *it) {
+    if (failed(it)) {
+        return;
+    }
+    start(it->bare, BARE_JUDGE, bare_final_main);
+    if (!wait_for(it, &it->bare->askers[BARE_JUDGE].ended, FINAL_MS) && !failed(it)) {
+        lw_sim_broken(it, "liveness", "not all keys could be read within 40 s");
+    }
+}
+
+static void converge(lw_sim_trial *it) {
+    char why[LW_SIM_WHY_SIZE] = "";
+    uint64_t begun = lw_world_now(it->world), end = begun + CONVERGE_MS * LW_SIM_NS_PER_MS;
+    bool converged = false, reading = false;
+    uint64_t boots = 0;
+    lw_sim_likeness likeness = LW_SIM_READING;
+    while (!failed(it) && likeness < LW_SIM_ALIKE && lw_world_now(it->world) < end) {
+        if (boots != it->result->boots) { /* who was struck may fall late: nobody reads there */
+            boots = it->result->boots;
+            converged = reading = false;
+        }
+        if (!converged) {
+            converged = lw_sim_converged(it, why);
+            it->result->converged_ms = (lw_world_now(it->world) - begun) / LW_SIM_NS_PER_MS;
+        } else if (!reading) {
+            lw_sim_compare_begin(it);
+            reading = true;
+        } else {
+            likeness = lw_sim_compare_end(it, why);
+            converged = reading = likeness != LW_SIM_UNLIKE_MOMENTS;
+        }
+        pass(it, 20);
+    }
+    if (likeness != LW_SIM_ALIKE && !failed(it)) {
+        lw_sim_broken(it, likeness == LW_SIM_DIFFERENT ? "replicas differ" : "no convergence", why);
+    }
+}
+
+static void lose_power(lw_sim_trial *it) {
+    for (uint32_t place = 0; place < it->node_count && !failed(it); place++) {
+        lw_sim_end_node(&it->nodes[place], true);
+    }
+}
+
+void lw_sim_bare_run(lw_sim_trial *it) {
+    lw_sim_bare *of = it->bare;
+    static const uint64_t durations_ms[] = {[BARE_STORM] = STORM_MS,
+                                            [BARE_QUIET] = CALM_MS,
+                                            [BARE_PATIENT] = PATIENT_MS,
+                                            [BARE_APART] = BARE_APART_MS + APART_MS,
+                                            [BARE_FLIP] = CALM_MS};
+    lw_sim_keep(it);
+    bare_watch_links(of);
+    lw_sim_watch_begin(it);
+    lw_world_watch_mark(it->world, "group.leads", count_leaders, of);
+    start(of, BARE_OPERATOR, bare_set_up_main);
+    if (!wait_for(it, &of->set_up, SET_UP_MS)) {
+        if (!failed(it)) {
+            lw_sim_broken(it, "liveness", "shards did not come to have their voters");
+        }
+        return;
+    }
+    begin_trouble(it);
+    start(of, BARE_OPERATOR, bare_operate_main);
+    for (uint32_t number = 0; number < of->worker_count; number++) {
+        start(of, number, bare_work_main);
+    }
+    uint64_t end = lw_world_now(it->world) + durations_ms[of->kind] * LW_SIM_NS_PER_MS;
+    while (!failed(it) && lw_world_now(it->world) < end) {
+        pass(it, 20);
+    }
+    lw_sim_end_trouble(it);
+    get_on(it);
+    write_on(it);
+    stop_workers(it);
+    read_all(it);
+    converge(it);
+    lose_power(it);
+    read_all(it);
+    if (!failed(it)) {
+        bare_judge(of);
+    }
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What was read, committed and promised in a run of bare nodes, and whether that fits: sim/bare.h.
+ */
+#include "sim/bare.h"
+
+#include "storage/store.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+void bare_broken(lw_sim_bare *of, const char *property, const char *format, ...) {
+    char text[200];
+    va_list arguments;
+    if (of->of->result->failures.size > 0) {
+        return;
+    }
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    lw_sim_broken(of->of, property, text);
+}
+
+/* ---- remembering ------------------------------------------------------------------------------
+ */
+
+uint32_t bare_note_txn(lw_sim_bare *of, uint64_t start) {
+    if (of->txn_count == BARE_TXNS_MAX) {
+        return BARE_TXNS_MAX;
+    }
+    of->txns[of->txn_count] = (bare_txn){.start = start};
+    return of->txn_count++;
+}
+
+void bare_note_committed(lw_sim_bare *of, uint32_t txn, uint64_t commit_timestamp) {
+    of->txns[txn].state = BARE_COMMITTED;
+    of->txns[txn].commit_timestamp = commit_timestamp;
+    of->of->workload.committed++;
+    of->acknowledged = commit_timestamp > of->acknowledged ? commit_timestamp : of->acknowledged;
+}
+
+void bare_note_read(lw_sim_bare *of, const bare_read *read) {
+    if (of->read_count < BARE_READS_MAX) {
+        of->reads[of->read_count++] = *read;
+    }
+}
+
+/* ---- as it happens ----------------------------------------------------------------------------
+ */
+
+void bare_judge_served(bare_node *at, lw_bytes key, uint64_t timestamp) {
+    const lw_replica *replica = bare_replica(at, key);
+    const lw_tree *tree = replica == NULL ? NULL : lw_replica_tree(replica);
+    if (tree != NULL && lw_tree_safepoint(tree) > timestamp) {
+        bare_broken(at->of, "garbage",
+                    "%s answered a read at %" PRIu64 ", and forgets what is below %" PRIu64,
+                    at->member->name, timestamp, lw_tree_safepoint(tree));
+    }
+}
+
+/* ---- in the end -------------------------------------------------------------------------------
+ */
+
+static bool writes(const bare_txn *txn, uint32_t key) {
+    return txn->keys[0] == key || (txn->key_count > 1 && txn->keys[1] == key);
+}
+
+/* What a read says of the transaction that it has read of. */
+static void judge_writer(lw_sim_bare *of, const bare_read *read) {
+    if (read->found == 0) {
+        return;
+    }
+    if (read->writer >= of->txn_count || !writes(&of->txns[read->writer], read->key)) {
+        bare_broken(of, "reads", "a value was read of key %c that nobody wrote", 'a' + read->key);
+        return;
+    }
+    bare_txn *txn = &of->txns[read->writer];
+    if (txn->state == BARE_ABORTED) {
+        bare_broken(of, "reads", "the transaction of %" PRIu64 " was refused, and read at %" PRIu64,
+                    txn->start, read->found);
+    }
+    if (txn->commit_timestamp != 0 && txn->commit_timestamp != read->found) {
+        bare_broken(of, "reads",
+                    "the transaction of %" PRIu64 " was committed at %" PRIu64 " and at %" PRIu64,
+                    txn->start, txn->commit_timestamp, read->found);
+    }
+    txn->commit_timestamp = read->found;
+}
+
+static int ascending(const void *a, const void *b) {
+    uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
+    return one < other ? -1 : one > other;
+}
+
+/* The versions of a key, in order. */
+typedef struct versions {
+    uint64_t *at;
+    size_t count;
+} versions;
+
+static versions versions_of(const lw_sim_bare *of, uint32_t key) {
+    versions all = {.at = lw_allocate(of->memory, (of->txn_count + 1) * sizeof(uint64_t))};
+    for (uint32_t index = 0; index < of->txn_count; index++) {
+        const bare_txn *txn = &of->txns[index];
+        if (txn->commit_timestamp != 0 && writes(txn, key)) {
+            all.at[all.count++] = txn->commit_timestamp;
+        }
+    }
+    qsort(all.at, all.count, sizeof(uint64_t), ascending);
+    return all;
+}
+
+/* The newest that is not above a timestamp; 0: none. */
+static uint64_t newest(const versions *all, uint64_t timestamp) {
+    size_t low = 0, high = all->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (all->at[middle] <= timestamp) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low == 0 ? 0 : all->at[low - 1];
+}
+
+static void judge_key(lw_sim_bare *of, uint32_t key) {
+    versions all = versions_of(of, key);
+    for (uint32_t index = 0; index < of->read_count; index++) {
+        const bare_read *read = &of->reads[index];
+        uint64_t wanted = read->key == key ? newest(&all, read->timestamp) : 0;
+        if (read->key == key && wanted != read->found) {
+            bare_broken(of, "reads",
+                        "at %" PRIu64 " key %c was found as of %" PRIu64 ", and is of %" PRIu64,
+                        read->timestamp, 'a' + (int)key, read->found, wanted);
+        }
+    }
+    for (uint32_t index = 0; index < of->txn_count; index++) {
+        const bare_txn *txn = &of->txns[index];
+        for (uint32_t place = 0; place < txn->key_count && txn->commit_timestamp != 0; place++) {
+            uint64_t before = newest(&all, txn->commit_timestamp - 1);
+            if (txn->keys[place] == key && before > txn->seen[place]) {
+                bare_broken(of, "lost updates",
+                            "key %c was committed at %" PRIu64 ", having been seen up to %" PRIu64
+                            ", over a version of %" PRIu64,
+                            'a' + (int)key, txn->commit_timestamp, txn->seen[place], before);
+            }
+        }
+    }
+    lw_free(of->memory, all.at);
+}
+
+void bare_judge(lw_sim_bare *of) {
+    for (uint32_t index = 0; index < of->read_count; index++) {
+        judge_writer(of, &of->reads[index]);
+    }
+    for (uint32_t index = 0; index < of->txn_count; index++) {
+        const bare_txn *txn = &of->txns[index];
+        if (txn->killed != 0 && txn->commit_timestamp != 0 &&
+            txn->commit_timestamp <= txn->killed) {
+            bare_broken(of, "kills",
+                        "the transaction of %" PRIu64 " was told to be killed when %" PRIu64
+                        " had been given, and has committed at %" PRIu64,
+                        txn->start, txn->killed, txn->commit_timestamp);
+        }
+    }
+    for (uint32_t key = 0; key < BARE_KEYS; key++) {
+        judge_key(of, key);
+    }
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What operators ask of bare nodes: shards that are split, merged, led and held by others; in
+ * trouble without end, and then until each has all of its voters. */
+#include "sim/bare.h"
+
+enum { CALL_MS = 1500, STEP_MS = 30, MOVE_STEPS = 6 };
+
+static uint64_t below(bare_asker *self, uint64_t bound) {
+    return lw_chance_below(&self->chance, bound);
+}
+
+/* ---- single requests --------------------------------------------------------------------------
+ */
+
+LW_YIELDS static void split(bare_asker *self, uint32_t key) {
+    lw_buffer body = bare_body(self);
+    lw_split_request_encode(&(lw_split_request){.key = bare_key(key)}, &body);
+    (void)bare_call(self, LW_MESSAGE_SPLIT, bare_key(key), &body, CALL_MS);
+    lw_buffer_reset(&body);
+}
+
+LW_YIELDS static void merge(bare_asker *self, uint32_t key) {
+    lw_buffer body = bare_body(self);
+    lw_merge_request_encode(&(lw_merge_request){.right = 0}, &body);
+    (void)bare_call(self, LW_MESSAGE_MERGE, bare_key(key), &body, 1);
+    lw_buffer_reset(&body);
+}
+
+LW_YIELDS static void transfer(bare_asker *self, uint32_t key, uint64_t node) {
+    lw_buffer body = bare_body(self);
+    lw_transfer_request_encode(&(lw_transfer_request){.node = node}, &body);
+    (void)bare_call(self, LW_MESSAGE_TRANSFER, bare_key(key), &body, 1);
+    lw_buffer_reset(&body);
+}
+
+LW_YIELDS static void change(bare_asker *self, uint32_t key,
+                             const lw_change_replicas_request *request) {
+    lw_buffer body = bare_body(self);
+    lw_change_replicas_request_encode(request, &body);
+    (void)bare_call(self, LW_MESSAGE_CHANGE_REPLICAS, bare_key(key), &body, 1);
+    lw_buffer_reset(&body);
+}
+
+/* ---- who holds a shard ------------------------------------------------------------------------
+ */
+
+typedef struct holders {
+    uint64_t voters[LW_SHARD_REPLICAS_MAX], learner; /* 0: none */
+    uint32_t voter_count;
+    bool changing;
+} holders;
+
+static holders holders_of(const lw_shard_descriptor *shard) {
+    holders all = {.voter_count = 0};
+    for (uint32_t index = 0; index < shard->replica_count; index++) {
+        const lw_shard_replica *each = &shard->replicas[index];
+        if (each->role == LW_REPLICA_VOTER) {
+            all.voters[all.voter_count++] = each->node;
+        } else if (each->role == LW_REPLICA_LEARNER) {
+            all.learner = each->node;
+        } else {
+            all.changing = true;
+        }
+    }
+    if (shard->replica_count == 0) {
+        all.voters[all.voter_count++] = 1; /* of before there were several nodes */
+    }
+    return all;
+}
+
+/* A node that has nothing of it; 0: there is none. */
+static uint64_t draw_other(bare_asker *self, const lw_shard_descriptor *shard) {
+    uint64_t chosen = 0, seen = 0;
+    for (uint64_t node = 1; node <= self->of->of->node_count; node++) {
+        bool holds = shard->replica_count == 0 && node == 1;
+        for (uint32_t index = 0; index < shard->replica_count; index++) {
+            holds = holds || shard->replicas[index].node == node;
+        }
+        if (!holds && below(self, ++seen) == 0) {
+            chosen = node;
+        }
+    }
+    return chosen;
+}
+
+/* One step: whoever learns becomes a voter, in place of another one if there are enough. */
+LW_YIELDS static void step(bare_asker *self, uint32_t key, const lw_shard_descriptor *shard,
+                           bool comes) {
+    holders all = holders_of(shard);
+    bool enough = all.voter_count >= self->of->of->voters;
+    lw_change_replicas_request request = {.learner = 0};
+    if (all.learner != 0 && (comes || !enough)) {
+        request.voter = all.learner;
+        request.leaves = enough ? all.voters[below(self, all.voter_count)] : 0;
+    } else if (all.learner != 0) {
+        request.leaves = all.learner;
+    } else if (comes || !enough) {
+        request.learner = draw_other(self, shard);
+    }
+    if (!all.changing && (request.learner | request.voter | request.leaves) != 0) {
+        change(self, key, &request);
+    }
+}
+
+/* Whether every shard is held as it should be; else one is brought nearer to that. */
+LW_YIELDS static bool tidy(bare_asker *self) {
+    bool tidied = true;
+    for (uint32_t key = 0; key < BARE_KEYS; key++) {
+        lw_shard_descriptor shard;
+        if (!bare_locate(self->of, bare_key(key), &shard)) {
+            return false;
+        }
+        holders all = holders_of(&shard);
+        if (all.changing || all.learner != 0 || all.voter_count < self->of->of->voters) {
+            tidied = false;
+            step(self, key, &shard, false);
+            lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
+        }
+        lw_arena_reset(&self->arena);
+    }
+    return tidied;
+}
+
+static bool votes(const holders *all, uint64_t node) {
+    for (uint32_t index = 0; index < all->voter_count; index++) {
+        if (all->voters[index] == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The last shard comes to have two voters that have nothing of the first one. */
+LW_YIELDS static void move_apart(bare_asker *self) {
+    lw_sim_bare *of = self->of;
+    lw_shard_descriptor root, shard;
+    uint32_t last = BARE_KEYS - 1, count = 0;
+    split(self, BARE_KEYS / 2);
+    while (!bare_locate(of, bare_key(0), &root)) {
+        lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
+    }
+    holders roots = holders_of(&root);
+    for (uint64_t node = 1; node <= of->of->node_count && count < 2; node++) {
+        if (!votes(&roots, node)) {
+            of->away[count++] = node;
+        }
+    }
+    for (bool apart = false; !apart;) {
+        lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
+        lw_arena_reset(&self->arena);
+        if (!bare_locate(of, bare_key(last), &shard)) {
+            continue;
+        }
+        holders all = holders_of(&shard);
+        bool first = votes(&all, of->away[0]), second = votes(&all, of->away[1]);
+        apart = first && second && all.learner == 0 && !all.changing;
+        lw_change_replicas_request request = {.voter = all.learner};
+        for (uint32_t index = 0; index < all.voter_count && all.learner != 0; index++) {
+            uint64_t voter = all.voters[index];
+            request.leaves = voter != of->away[0] && voter != of->away[1] ? voter : request.leaves;
+        }
+        request.learner = all.learner != 0 ? 0 : first ? of->away[1] : of->away[0];
+        if (!apart && !all.changing) {
+            change(self, last, &request);
+        }
+    }
+}
+
+void bare_set_up_main(void *argument) {
+    bare_asker *self = argument;
+    lw_sim_bare *of = self->of;
+    while (!bare_up(&of->nodes[0]) || bare_leader(of, bare_key(0)) == NULL) {
+        lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
+    }
+    while (!tidy(self)) {
+        lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
+    }
+    for (uint64_t count = of->kind == BARE_FLIP ? 0 : below(self, 4); count > 0; count--) {
+        split(self, 1 + (uint32_t)below(self, BARE_KEYS - 1));
+        lw_arena_reset(&self->arena);
+    }
+    while (!tidy(self)) {
+        lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
+    }
+    if (of->kind == BARE_APART) {
+        move_apart(self);
+    }
+    of->set_up = true;
+}
+
+/* ---- without end ------------------------------------------------------------------------------
+ */
+
+/* Somebody's mistake: a voter goes, and none comes. It is refused. */
+LW_YIELDS static void remove_one(bare_asker *self, uint32_t key, const holders *all) {
+    lw_change_replicas_request request = {.leaves = all->voters[below(self, all->voter_count)]};
+    change(self, key, &request);
+}
+
+/* As many steps as it takes, if nothing stands in the way, for another node to have a vote. */
+LW_YIELDS static void move(bare_asker *self, uint32_t key) {
+    for (uint32_t steps = 1 + (uint32_t)below(self, MOVE_STEPS); steps > 0; steps--) {
+        lw_shard_descriptor shard;
+        if (!bare_locate(self->of, bare_key(key), &shard)) {
+            return;
+        }
+        step(self, key, &shard, true);
+        lw_arena_reset(&self->arena);
+        lw_env_sleep(self->env, below(self, STEP_MS * LW_SIM_NS_PER_MS));
+    }
+}
+
+LW_YIELDS static void operate_once(bare_asker *self) {
+    uint32_t key = (uint32_t)below(self, BARE_KEYS);
+    uint64_t roll = below(self, 100);
+    lw_shard_descriptor shard;
+    if (!bare_locate(self->of, bare_key(key), &shard)) {
+        return;
+    }
+    holders all = holders_of(&shard);
+    if (all.voter_count == 0) {
+        return; /* all of them are changing */
+    }
+    bool flips = self->of->kind == BARE_FLIP, quiet = self->of->kind == BARE_QUIET;
+    if (roll < 30) {
+        move(self, key);
+    } else if (roll < 58) {
+        key = quiet ? 0 : key; /* the oracle comes and goes */
+        transfer(self, key, all.voters[below(self, all.voter_count)]);
+    } else if (roll < 76 && key > 0 && !flips) {
+        split(self, key);
+    } else if (roll < 97 && !flips) {
+        merge(self, key);
+    } else if (roll >= 97) {
+        remove_one(self, key, &all);
+    }
+}
+
+void bare_operate_main(void *argument) {
+    bare_asker *self = argument;
+    lw_sim_bare *of = self->of;
+    while (of->of->troubled && !of->of->damaged) {
+        if (of->operate_every_ms != 0) {
+            operate_once(self);
+            lw_arena_reset(&self->arena);
+        }
+        lw_env_sleep(self->env,
+                     (10 + below(self, 2 * (uint64_t)of->operate_every_ms + 1)) * LW_SIM_NS_PER_MS);
+    }
+    while (!of->of->damaged) {
+        of->of->operator_done = tidy(self);
+        lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
+    }
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Scenario `links`: nodes that are links to each other and nothing else, a server and peers of the
+ * production code (node/peers.h), in hostile company. They talk all the time, are ended and started
+ * again, stop, and are cut off from each other for seconds without a word; all of them come to
+ * other addresses at once. An intruder, who has not the lattice's key, says garbage, floods a node
+ * with connections, stands between two nodes, where it changes bytes and ends connections, plays
+ * what it has recorded again, also to a later run, and wants to join with tokens that are too old,
+ * of another lattice, or revoked. An old copy of a node's folder is started while the node is down.
+ * Two processes of one machine want their link plain, or not, or do not agree.
+ *
+ *   links_node.c      a process, and what it says
+ *   links_intruder.c  who does not belong there
+ *   links.c           the run: what strikes, and what is looked at
+ *
+ * Judged:
+ * 1. What arrives was said by the node that it is from, once, in order, and by no older incarnation
+ *    than one that was heard; an answer is that of its question (hazards X1, X3, G1).
+ * 2. No stranger takes more memory of a node than strangers may (X8).
+ * 3. Who is watched and cannot be heard is known to be down within seconds (G6).
+ * 4. Nobody joins without a token that is good, and a link that one of two wants protected is not
+ *    plain (X2).
+ * 5. Nobody is told that it runs twice who does not; in peace, all are linked within seconds. */
+#ifndef LW_SIM_LINKS_H
+#define LW_SIM_LINKS_H
+
+#include "node/peers.h"
+#include "node/server.h"
+#include "sim/run.h"
+
+enum {
+    LINKS_NODES_MAX = 4,
+    LINKS_COPY = LINKS_NODES_MAX,     /* an old copy of one of them */
+    LINKS_PAIR = LINKS_NODES_MAX + 1, /* two processes of one machine */
+    LINKS_PROCESSES = LINKS_NODES_MAX + 3,
+    LINKS_PORT = 7871,
+    LINKS_TOKEN_GOOD = 7, /* ids */
+    LINKS_TOKEN_REVOKED = 13,
+    LINKS_RECORD_SIZE = 8192,
+};
+
+struct lw_sim_links;
+
+/* Whom a process has heard last. */
+typedef struct links_heard {
+    uint64_t incarnation, life, number;
+} links_heard;
+
+typedef struct links_node {
+    struct lw_sim_links *of;
+    uint32_t place; /* among all processes */
+    uint32_t as;    /* the node that it is, or was */
+    lw_host *host;
+    uint64_t id;
+    uint64_t incarnation; /* of the process that runs, or ran last */
+    uint32_t port;
+    char address[32];
+    bool plain;
+
+    /* Of the process. */
+    lw_env *env; /* NULL: none runs */
+    lw_node_identity identity;
+    lw_server *server;
+    lw_peers *peers;   /* NULL: not open yet */
+    uint64_t life;     /* never the same twice */
+    uint64_t number;   /* of what it said last */
+    uint64_t awake_ns; /* since when it runs without a stop */
+    links_heard heard[LINKS_NODES_MAX];
+} links_node;
+
+typedef struct lw_sim_links {
+    lw_sim_trial *of;
+    lw_memory *memory;
+    uint32_t node_count;
+    links_node nodes[LINKS_PROCESSES];
+    lw_shared_key key, other_key;
+    uint64_t lives;
+    /* What this run has. */
+    bool watched, between, floods, garbage, joins, copies, cuts, moves, pairs;
+    bool copying; /* an old copy runs: others do not end meanwhile */
+    uint64_t silent_ns[LINKS_NODES_MAX]
+                      [LINKS_NODES_MAX]; /* since when one cannot hear another; 0 */
+    uint64_t arrived;                    /* messages */
+    lw_env *intruder;
+    lw_chance chance; /* of the intruder */
+    uint8_t record[LINKS_RECORD_SIZE];
+    size_t record_size;
+    uint32_t dialled; /* through who stands between */
+} lw_sim_links;
+
+void lw_sim_links_begin(lw_sim_trial *it);
+void lw_sim_links_run(lw_sim_trial *it);
+void lw_sim_links_end(lw_sim_trial *it);
+
+void links_broken(lw_sim_links *of, const char *property, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- links_node.c -----------------------------------------------------------------------------
+ */
+
+void links_identity(const lw_shared_key *key, uint32_t number, lw_node_identity *identity);
+/* Starts the process, in this incarnation. `seeks`: it knows others only where they were. */
+void links_boot(links_node *node, uint64_t incarnation, bool seeks);
+/* The node's process runs, and links can be looked at. */
+bool links_up(const links_node *node);
+
+/* ---- links_intruder.c -------------------------------------------------------------------------
+ */
+
+void links_intrude(lw_sim_links *of);
+
+#endif
