@@ -15,7 +15,7 @@ enum {
     LIVELY_WORKS = 1,  /* and with how much */
     STOP_MS = 30000,
     FINAL_MS = 40000,
-    CONVERGE_MS = 40000,
+    CONVERGE_MS = 60000,
     FIVE_PERCENT = 60, /* of the runs have five nodes */
     STORM_PERCENT = 48,
     QUIET_PERCENT = 20,

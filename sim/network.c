@@ -69,9 +69,9 @@ void lw_network_cut(lw_network *network, uint32_t from, uint32_t to, bool cut) {
 }
 
 bool lw_network_reaches(const lw_network *network, uint32_t from, uint32_t to, uint64_t *lag_ns) {
-    size_t way = (size_t)from * network->host_count + to;
-    *lag_ns = network->lags_ns[way];
-    return !network->cuts[way];
+    const lw_network_way *way = lw_network_way_of(network, from, to);
+    *lag_ns = way->lag_ns;
+    return !way->cut;
 }
 
 void lw_network_lag(lw_network *network, uint32_t from, uint32_t to, uint64_t lag_ns) {
