@@ -84,5 +84,6 @@ bool lw_dice_hit(lw_dice *dice, lw_fault fault) {
         hit = lw_strikes_decide(dice->strikes, dice->place, fault, ordinal, hit);
     }
     dice->hits[fault] += hit;
+    dice->struck += hit;
     return hit;
 }

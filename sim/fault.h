@@ -123,6 +123,7 @@ typedef struct lw_dice {
     const char *place;          /* whose dice they are, for the record */
     uint64_t occasions[LW_FAULT_COUNT];
     uint32_t armed[LW_FAULT_COUNT]; /* occasions until one hits for sure; 0: none was asked for */
+    uint64_t struck;                /* how often any of them has hit here */
 } lw_dice;
 
 /* `faults` and `hits` outlive the dice. */

@@ -165,6 +165,7 @@ static void boot_node(lw_sim_member *member) {
     member->env = env;
     member->boot++;
     member->boot_ns = lw_world_now(member->of->world);
+    member->struck = lw_disk_dice(lw_host_disk(member->host))->struck;
     member->of->result->boots++;
     if (member->of->engine != NULL) {
         lw_sim_engine_boot(member, env);
@@ -192,16 +193,21 @@ static void follow_advice(lw_sim_member *member) {
     }
 }
 
+/* Whether the disk has failed under this very process: it may come to the failure late, or take its
+ * time to close, so that it ends in peace. */
+static bool met_a_failure(const lw_sim_member *member) {
+    return lw_disk_dice(lw_host_disk(member->host))->struck > member->struck;
+}
+
 /* A node that cannot start, or stops, must have had a reason that the scenario gave it. What it met
  * while it started may be long ago when it is through with closing: the next start is judged. */
 static void judge_failed_node(lw_sim_member *member) {
     lw_sim_trial *it = member->of;
     bool damage = member->error.status == LW_CORRUPTION;
     uint64_t echo_ns = it->peace_ns + LAST_ECHO_MS * LW_SIM_NS_PER_MS;
-    /* Disks fail no more in the peace: a store may die of one much later than it met it. */
-    bool of_the_disk = strstr(member->error.text, "Input/output error") != NULL;
-    bool late = member->opening_failed || of_the_disk ? member->boot_ns > it->peace_ns
-                                                      : lw_world_now(it->world) > echo_ns;
+    bool began_in_trouble = member->opening_failed && member->boot_ns <= it->peace_ns;
+    bool echoes = !member->opening_failed && lw_world_now(it->world) <= echo_ns;
+    bool late = !began_in_trouble && !echoes && !met_a_failure(member);
     if (damage && it->options->scenario->rot_every_ms > 0) {
         follow_advice(member);
     } else if (damage && (it->options->scenario->damage ||

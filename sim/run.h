@@ -46,6 +46,7 @@ typedef struct lw_sim_member {
     char cluster[40];     /* likewise */
     uint64_t boot_ns;     /* when it was last started */
     uint64_t closing_ns;  /* since when it stops in good order */
+    uint64_t struck;      /* what had befallen its disk by then */
     bool opening_failed;  /* it did not come up then */
     bool replaced;        /* its disk was lost: it comes as somebody new, also if it founded */
     uint64_t lost_id;    /* who it was before; 0: its disk was not lost, or that one is taken out */
