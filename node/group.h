@@ -178,6 +178,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_group_hear(lw_group *group, const lw_group_me
 /* Has `node` lead, if it can: a voter that is not far behind. LW_OK: it is asked to; `followed`
  * says when it does. LW_UNAVAILABLE, LW_REFUSED: not now. */
 LW_MUST_USE lw_status lw_group_transfer(lw_group *group, uint64_t node);
+/* Whether that may still come true: it was not taken back. */
+bool lw_group_handing_over(const lw_group *group);
 
 /* Ends its silence, so that a leader hears of all members again. */
 void lw_group_wake(lw_group *group);

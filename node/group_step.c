@@ -107,6 +107,10 @@ lw_status lw_group_transfer(lw_group *group, uint64_t node) {
     return LW_OK;
 }
 
+bool lw_group_handing_over(const lw_group *group) {
+    return group->raft != NULL && (!group->leading || group->raft->transfer_to != 0);
+}
+
 void lw_group_campaign(lw_group *group) {
     if (group->raft != NULL && !group->dead && !group->halted) {
         lw_raft_campaign(group->raft, lw_env_now(group->env));

@@ -20,6 +20,7 @@
 enum {
     ENTRY_SIZE = 4096,    /* of a change, without the keys, rounded up */
     TRANSFER_MS = 3000,   /* until the other one leads */
+    LOOK_MS = 50,         /* between two looks whether it still may */
     FINISH_PAUSE_MS = 50, /* until leaving the old set is tried again */
     HEAR_MS = 500,        /* of a learner, in a group that was at rest */
     HEAR_PAUSE_MS = 20,
@@ -373,21 +374,44 @@ lw_status replica_change_replicas(replica_call *call, lw_bytes body, lw_buffer *
 
 /* ---- TRANSFER ------------------------------------------------------------------------------- */
 
-LW_YIELDS static lw_status hand_over(lw_replica *replica, uint64_t node, uint64_t deadline_ns) {
-    bool leads = lw_group_leader(replica->group) == node;
-    if (!leads && lw_group_transfer(replica->group, node) != LW_OK) {
-        lw_error why = *lw_error_slot();
-        return lw_fail(LW_UNAVAILABLE, "%s", why.text);
-    }
+/* Until the other node leads, or will not. */
+LW_YIELDS static lw_status await_leader(lw_replica *replica, uint64_t node, uint64_t deadline_ns) {
     while (lw_group_leader(replica->group) != node) {
         if (replica->closing || replica->dead) {
             return lw_fail(LW_UNAVAILABLE, "the node is starting or stopping: try again");
         }
-        if (!lw_env_wait(replica->env, &replica->roles_changed, deadline_ns)) {
+        uint64_t now_ns = lw_env_now(replica->env);
+        if (now_ns >= deadline_ns || !lw_group_handing_over(replica->group)) {
             return lw_fail(LW_UNAVAILABLE, "node %016llx does not come to lead shard %llu",
                            (unsigned long long)node, (unsigned long long)replica->options.shard);
         }
+        uint64_t until_ns = now_ns + LOOK_MS * NS_PER_MS;
+        (void)lw_env_wait(replica->env, &replica->roles_changed,
+                          until_ns < deadline_ns ? until_ns : deadline_ns);
     }
+    return LW_OK;
+}
+
+LW_YIELDS static lw_status hand_over(lw_replica *replica, uint64_t node, uint64_t deadline_ns) {
+    lw_timestamps *timestamps = replica->options.timestamps;
+    bool oracle = replica->options.shard == LW_ROOT_SHARD;
+    if (lw_group_leader(replica->group) == node) {
+        return LW_OK;
+    }
+    if (oracle && lw_timestamps_hand_over(timestamps) != LW_OK) {
+        LW_MARK(replica->env, "replica.ceiling_not_lowered");
+    }
+    lw_status status = lw_group_transfer(replica->group, node);
+    if (status != LW_OK) {
+        lw_error why = *lw_error_slot();
+        status = lw_fail(LW_UNAVAILABLE, "%s", why.text);
+    } else {
+        status = await_leader(replica, node, deadline_ns);
+    }
+    if (oracle && status != LW_OK) {
+        lw_timestamps_go_on(timestamps);
+    }
+    LW_TRY(status);
     LW_MARK(replica->env, "replica.handed_over");
     return LW_OK;
 }

@@ -40,6 +40,7 @@ struct lw_timestamps {
     lw_oracle oracle;
     lw_timestamps_ground ground;
     bool raising; /* a fiber raises the ceiling */
+    bool handing; /* it is to stay where it is, as another node is about to lead */
     lw_queue takers;
     lw_queue stop; /* where that fiber sleeps */
 
@@ -182,8 +183,31 @@ void lw_timestamps_unlead(lw_timestamps *timestamps) {
     timestamps->known = lw_timestamps_last(timestamps);
     timestamps->time_ms = lw_timestamp_ms(lw_timestamps_now(timestamps));
     timestamps->time_at_ns = lw_env_now(timestamps->env);
-    timestamps->leading = false;
+    timestamps->leading = timestamps->handing = false;
     change_source(timestamps);
+}
+
+lw_status lw_timestamps_hand_over(lw_timestamps *timestamps) {
+    uint64_t change = timestamps->change;
+    timestamps->handing = timestamps->leading && timestamps->founded;
+    while (timestamps->handing && timestamps->raising) { /* or a higher one came behind */
+        lw_queue_wake_all(&timestamps->stop);
+        lw_queue_wait(&timestamps->idle);
+    }
+    if (!timestamps->handing || timestamps->change != change) {
+        return not_serving();
+    }
+    lw_oracle_lower(&timestamps->oracle);
+    return LW_BUG(timestamps->env, "timestamps.ceiling_left_high")
+               ? LW_OK
+               : timestamps->ground.keep(timestamps->ground.argument, timestamps->oracle.ceiling);
+}
+
+void lw_timestamps_go_on(lw_timestamps *timestamps) {
+    if (timestamps->handing) {
+        timestamps->handing = false;
+        lw_queue_wake_all(&timestamps->takers); /* they have it raised */
+    }
 }
 
 bool lw_timestamps_leads(const lw_timestamps *timestamps) {
@@ -204,7 +228,7 @@ LW_YIELDS static void raise_to(lw_timestamps *timestamps, uint64_t ceiling) {
         lw_oracle_raise(&timestamps->oracle, ceiling);
     }
     lw_status status = timestamps->ground.keep(timestamps->ground.argument, ceiling);
-    if (timestamps->change != change) {
+    if (timestamps->change != change || timestamps->handing) {
         return;
     }
     if (status == LW_OK) {
@@ -237,7 +261,7 @@ LW_YIELDS static bool raise_step(lw_timestamps *timestamps) {
 LW_YIELDS static void raise_main(void *argument) {
     lw_timestamps *timestamps = argument;
     while (!timestamps->stopped && timestamps->leading && timestamps->founded &&
-           raise_step(timestamps)) {
+           !timestamps->handing && raise_step(timestamps)) {
     }
     timestamps->raising = false;
     lw_queue_wake_all(&timestamps->takers);
@@ -246,7 +270,7 @@ LW_YIELDS static void raise_main(void *argument) {
 
 static void see_to_ceiling(lw_timestamps *timestamps, lw_clock_reading clock, bool short_of_it) {
     uint64_t ceiling;
-    if (timestamps->founded && !timestamps->raising &&
+    if (timestamps->founded && !timestamps->raising && !timestamps->handing &&
         (short_of_it || lw_oracle_wants(&timestamps->oracle, clock, &ceiling))) {
         timestamps->raising = true;
         lw_env_start(timestamps->env, "ceiling", raise_main, timestamps);

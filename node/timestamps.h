@@ -15,7 +15,9 @@
  * N3. lw_timestamps_last is at or above every timestamp that this node took, or was shown and found
  *     to be given. So nothing at or above a timestamp C was answered here if C is the last one
  *     when its taker goes on; as it always is with one of the own oracle, since who takes that does
- *     not suspend on the way out. One that was fetched may have been overtaken. */
+ *     not suspend on the way out. One that was fetched may have been overtaken.
+ * N4. Who hands the leadership over leaves a ceiling just above what it has given, so that the next
+ *     oracle does not begin seconds ahead: locks, and values, live by its time. */
 #ifndef LW_TIMESTAMPS_H
 #define LW_TIMESTAMPS_H
 
@@ -59,6 +61,11 @@ uint64_t lw_timestamps_lead(lw_timestamps *timestamps, uint64_t ceiling,
 void lw_timestamps_raised(lw_timestamps *timestamps, uint64_t ceiling);
 /* It does not any more, or is not sure to. Nothing happens if it did not. */
 void lw_timestamps_unlead(lw_timestamps *timestamps);
+/* It is to be handed over: none is given any more, and the durable ceiling comes down (N4). Until
+ * another node leads, or lw_timestamps_go_on. LW_UNAVAILABLE if it does not lead any more; else as
+ * the ground's `keep`, and then the ceiling may be where it was. */
+LW_MUST_USE LW_YIELDS lw_status lw_timestamps_hand_over(lw_timestamps *timestamps);
+void lw_timestamps_go_on(lw_timestamps *timestamps);
 bool lw_timestamps_leads(const lw_timestamps *timestamps);
 /* Whether it does, and no other node can by now: lw_timestamps_last is above all that was given. */
 bool lw_timestamps_sure(const lw_timestamps *timestamps);

@@ -41,6 +41,7 @@ struct lattice {
     bool stalls;      /* now and then a write takes seconds */
     bool stuck;       /* a write takes as long as this is so */
     bool asks_itself; /* a node that fetches asks itself: it came to lead since */
+    bool handing;     /* the leadership is being handed over: the ceiling may fall */
     uint32_t fetched; /* requests so far */
     uint32_t confirmed;
     taken takes[TAKEN_COUNT_MAX];
@@ -74,7 +75,7 @@ LW_YIELDS static lw_status keep(void *argument, uint64_t ceiling) {
     if (in->leader < 0 || &in->nodes[in->leader] != at || at->leads != leads) {
         return lw_fail(LW_UNAVAILABLE, "it does not lead");
     }
-    expect(in, ceiling > in->ceiling, "a ceiling rises");
+    expect(in, ceiling > in->ceiling || in->handing, "a ceiling rises");
     in->ceiling = ceiling;
     return LW_OK;
 }
@@ -475,6 +476,55 @@ static void none_is_given_above_a_durable_ceiling(void **state) {
 
 /* ---- the lead moves ------------------------------------------------------------------------- */
 
+LW_YIELDS static lw_status hand_over(lattice *in) {
+    in->handing = true;
+    lw_status status = lw_timestamps_hand_over(in->nodes[in->leader].timestamps);
+    in->handing = false;
+    return status;
+}
+
+/* Five times in a row, from one to the next. */
+static void handing_over_story(lattice *in) {
+    uint64_t first = 0, began_ns = lw_env_now(in->env);
+    lead(in, 0);
+    expect(in, take(in, 0, 1, 0, &first) == LW_OK, "the first one leads");
+    uint64_t begin_ms = lw_timestamp_ms(first);
+    for (int round = 1; round <= 5; round++) {
+        expect(in, hand_over(in) == LW_OK, "it can be handed over");
+        lw_timestamps_unlead(in->nodes[in->leader].timestamps);
+        lead(in, round % NODE_COUNT);
+        expect(in, take(in, in->leader, 1, 0, &first) == LW_OK, "the next one leads");
+    }
+    uint64_t passed_ms = (lw_env_now(in->env) - began_ns) / MS;
+    expect(in, lw_timestamp_ms(first) <= begin_ms + passed_ms + 5, "no time was taken along");
+}
+static void who_hands_over_takes_no_time_along(void **state) {
+    (void)state;
+    char failure[256];
+    hold(handing_over_story, 8);
+    tell(handing_over_story, 8, "timestamps.ceiling_left_high", failure);
+    assert_true(failure[0] != 0);
+}
+
+static void staying_story(lattice *in) {
+    uint64_t before = 0;
+    lead(in, 0);
+    expect(in, take(in, 0, 1, 0, &before) == LW_OK, "it leads");
+    expect(in, hand_over(in) == LW_OK, "it is about to be handed over");
+    taker waits = {.in = in, .at = 0, .count = 1};
+    send_taker(&waits);
+    lw_env_sleep(in->env, 2000 * MS);
+    expect(in, !waits.ended, "nothing is given any more");
+    expect(in, in->ceiling == before + 1, "nor left for the next");
+    lw_timestamps_go_on(in->nodes[0].timestamps);
+    lw_env_sleep(in->env, 100 * MS);
+    expect(in, waits.ended && waits.status == LW_OK, "until it is clear that it stays");
+}
+static void who_keeps_the_lead_goes_on_giving(void **state) {
+    (void)state;
+    hold(staying_story, 9);
+}
+
 static void random_taker_main(void *argument) {
     lattice *in = argument;
     for (int round = 0; round < 60; round++) {
@@ -519,6 +569,13 @@ static void moving_story(lattice *in) {
         }
         bool long_lead = lw_env_random_below(in->env, 8) == 0; /* over more than one ceiling */
         dawdle(in, long_lead ? 4000000 : 30000);
+        if (lw_env_random_below(in->env, 3) == 0) {
+            (void)!hand_over(in);
+        }
+        if (lw_env_random_below(in->env, 3) == 0) {
+            lw_timestamps_go_on(in->nodes[next].timestamps);
+            dawdle(in, 30000);
+        }
         in->leader = -1;
         lw_env_sleep(in->env, LEASE_MS * MS + 1);
     }
@@ -557,6 +614,8 @@ int main(void) {
         cmocka_unit_test(a_lone_node_asks_nobody),
         cmocka_unit_test(whoever_takes_too_many_waits_for_the_clocks),
         cmocka_unit_test(none_is_given_above_a_durable_ceiling),
+        cmocka_unit_test(who_hands_over_takes_no_time_along),
+        cmocka_unit_test(who_keeps_the_lead_goes_on_giving),
         cmocka_unit_test(they_rise_wherever_they_come_from),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;

@@ -84,6 +84,10 @@ void lw_oracle_raise(lw_oracle *oracle, uint64_t ceiling) {
     oracle->stuck = false;
 }
 
+void lw_oracle_lower(lw_oracle *oracle) {
+    oracle->ceiling = oracle->last + 1;
+}
+
 void lw_oracle_stick(lw_oracle *oracle) {
     oracle->stuck = true;
 }

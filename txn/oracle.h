@@ -60,6 +60,9 @@ LW_MUST_USE bool lw_oracle_take(lw_oracle *oracle, lw_clock_reading clock, uint3
  * lw_oracle_raise. */
 LW_MUST_USE bool lw_oracle_wants(lw_oracle *oracle, lw_clock_reading clock, uint64_t *ceiling);
 void lw_oracle_raise(lw_oracle *oracle, uint64_t ceiling);
+/* Gives nothing until it is raised again: what is durable may come down to the ceiling that it has
+ * then. */
+void lw_oracle_lower(lw_oracle *oracle);
 /* That failed, and may for long (O4); until the next time it does not. */
 void lw_oracle_stick(lw_oracle *oracle);
 /* The oracle's time as a timestamp that is nobody's: what expiry is judged by (hazard T8). */
