@@ -82,6 +82,7 @@ typedef enum lw_message_kind {
     LW_MESSAGE_TIME = 67,    /* between nodes: what time it is (node/shards_time.c) */
     LW_MESSAGE_ROTATE = 68,  /* nothing → epoch: the lattice's key changes to one of that epoch */
     LW_MESSAGE_KEYS = 69,    /* between nodes: a key of the lattice (node/lattice_keys.c) */
+    LW_MESSAGE_SESSION = 70, /* between nodes: whether a client is there (node/node_session.c) */
 } lw_message_kind;
 
 static inline bool lw_message_to_shard(lw_message_kind kind) {

@@ -252,6 +252,7 @@ LW_YIELDS static lw_status dispatch(replica_call *call, const lw_request *reques
     case LW_MESSAGE_REVOKE:
     case LW_MESSAGE_REVOKED:
     case LW_MESSAGE_TIME:
+    case LW_MESSAGE_SESSION:
     case LW_MESSAGE_ROTATE:
     case LW_MESSAGE_KEYS:
     case LW_MESSAGE_PING:
@@ -325,7 +326,7 @@ lw_status lw_replica_execute(lw_replica *replica, const lw_request *request, uin
     if (request->timeout_ms != 0) {
         deadline_ns = lw_env_now(replica->env) + request->timeout_ms * UINT64_C(1000000);
     }
-    bool again = false;
+    bool again = false, orphaned = false;
     uint64_t waited_ns = 0;
     lw_status status;
     do {
@@ -333,8 +334,10 @@ lw_status lw_replica_execute(lw_replica *replica, const lw_request *request, uin
         replica_call_open(replica, session, deadline_ns, &call);
         call.timeout_ms = request->timeout_ms;
         call.waited_ns = waited_ns;
+        call.orphaned = orphaned;
         status = attempt(&call, request, reply, &again);
         waited_ns = call.waited_ns;
+        orphaned = call.orphaned;
         replica_call_close(&call);
     } while (again && replica_gate(replica) == LW_OK);
     return status;

@@ -441,6 +441,10 @@ LW_YIELDS static void connection_main(void *argument) {
     } else if (status != LW_OK && !server->closing) {
         connection_cut(one); /* the stream is broken: nobody hears an answer */
     }
+    if (one->session != 0 && !server->closing &&
+        !LW_BUG(server->env, "server.session_waits_for_requests")) {
+        lw_session_detach(server->sessions, one->session, one); /* V5 */
+    }
     while (!connection_idle(one)) {
         lw_queue_wait(&one->room);
     }
@@ -570,6 +574,10 @@ uint16_t lw_server_port(const lw_server *server) {
 
 lw_bytes lw_server_label(const lw_server *server, uint64_t session) {
     return lw_session_label(server->sessions, session);
+}
+
+bool lw_server_has_session(const lw_server *server, uint64_t session) {
+    return lw_session_known(server->sessions, session);
 }
 
 void lw_server_figures_get(const lw_server *server, lw_server_figures *figures) {

@@ -10,7 +10,9 @@
  * V3. Replies ready in one turn leave in one send.
  * V4. What the requests of all connections take together is bounded (node/intake.h): beyond that
  * who comes waits its turn, and is refused with LW_BACKPRESSURE after two seconds. Who holds room
- *     and lets the server wait for 30 s is cut off. */
+ *     and lets the server wait for 30 s is cut off.
+ * V5. A session is detached when its connection ends, whatever requests of it still wait for: what
+ *     its client has locked is not to outlive it by their patience. */
 #ifndef LW_SERVER_H
 #define LW_SERVER_H
 
@@ -55,6 +57,8 @@ LW_YIELDS void lw_server_close(lw_server *server);
 uint16_t lw_server_port(const lw_server *server);
 /* The label of a session; empty if unknown. */
 lw_bytes lw_server_label(const lw_server *server, uint64_t session);
+/* Whether its client is connected, or may still come back. */
+bool lw_server_has_session(const lw_server *server, uint64_t session);
 
 typedef struct lw_server_figures {
     uint32_t connections, sessions, requests_in_flight;

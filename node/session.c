@@ -128,9 +128,8 @@ void lw_session_detach(lw_sessions *sessions, uint64_t id, const void *connectio
     }
 }
 
-bool lw_session_attached(const lw_sessions *sessions, uint64_t id) {
-    const session *one = find(sessions, id);
-    return one != NULL && one->connection != NULL;
+bool lw_session_known(const lw_sessions *sessions, uint64_t id) {
+    return find(sessions, id) != NULL;
 }
 
 lw_bytes lw_session_label(const lw_sessions *sessions, uint64_t id) {

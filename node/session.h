@@ -36,7 +36,8 @@ uint64_t lw_session_attach(lw_sessions *sessions, uint64_t session, lw_bytes lab
                            void *connection);
 /* The connection ended: the grace begins, unless another connection has the session by now. */
 void lw_session_detach(lw_sessions *sessions, uint64_t session, const void *connection);
-bool lw_session_attached(const lw_sessions *sessions, uint64_t session);
+/* Whether it is attached, or has its grace. */
+bool lw_session_known(const lw_sessions *sessions, uint64_t session);
 /* Empty if unknown. A view that lives until the session ends. */
 lw_bytes lw_session_label(const lw_sessions *sessions, uint64_t session);
 uint32_t lw_session_count(const lw_sessions *sessions);

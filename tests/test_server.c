@@ -193,6 +193,26 @@ static void a_session_outlives_its_connection_by_the_grace(void **state) {
     tell(*state, come_and_go);
 }
 
+LW_YIELDS static void go_while_waiting(void *argument) {
+    fixture *in = argument;
+    lw_handle socket = dial(in);
+    lw_buffer frames = lw_buffer_in(in->client_env->memory);
+    write_hello(&frames, 1, 1, 4712);
+    write_request(&frames, 2, "wait");
+    EXPECT(send_raw(in, socket, lw_buffer_view(&frames)) == LW_OK);
+    lw_env_sleep(in->client_env, second);
+    EXPECT(in->waiting == 1);
+    lw_socket_close(in->client_env, socket);
+    lw_env_sleep(in->client_env, 4 * second);
+    EXPECT(in->ended_session == 4712); /* V5 */
+    EXPECT(in->waiting == 1);
+    in->done = true;
+}
+
+static void a_session_does_not_wait_for_its_requests(void **state) {
+    tell(*state, go_while_waiting);
+}
+
 LW_YIELDS static void take_over(void *argument) {
     fixture *in = argument;
     lw_handle old = dial(in);
@@ -275,6 +295,7 @@ int main(void) {
         STORY(many_requests_in_flight_are_all_answered),
         STORY(requests_in_flight_are_bounded),
         STORY(a_session_outlives_its_connection_by_the_grace),
+        STORY(a_session_does_not_wait_for_its_requests),
         STORY(a_session_taken_over_cuts_the_old_connection),
         STORY(closing_answers_what_is_under_way),
     };
