@@ -93,7 +93,11 @@ lw_status replica_rollback(replica_call *call, lw_bytes body, lw_buffer *reply) 
     }
     LW_TRY(replica_given(call, request.start));
     if (request.key_count == 0) {
-        lw_lock_table_release_all(replica->locks, request.start);
+        if (LW_BUG(replica->env, "replica.late_lock_given")) {
+            lw_lock_table_release_all(replica->locks, request.start);
+        } else {
+            lw_lock_table_over(replica->locks, request.start);
+        }
         return LW_OK;
     }
     LW_TRY(replica_admit(call, body.size, true));

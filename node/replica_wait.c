@@ -181,7 +181,7 @@ lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key, boo
     if (lw_lock_table_request(replica->locks, &waiter, &cycle) == LW_LOCK_DEADLOCK) {
         return replica_deadlock(call, key, &cycle);
     }
-    if (!waiter.held) {
+    if (!waiter.held && !waiter.cut) {
         lw_waits_stir(replica->options.waits);
     }
     bool in_time = true;
@@ -206,7 +206,8 @@ lw_status replica_lock_key(replica_call *call, uint64_t start, lw_bytes key, boo
     if (!waiter.held) {
         LW_MARK(replica->env, "replica.waiter_cut");
         LW_TRY(replica_spared(call, start));
-        return lw_fail(LW_UNAVAILABLE, "the session ended while a lock was waited for");
+        return lw_fail(LW_UNAVAILABLE,
+                       "the session, or the transaction, ended while a lock was waited for");
     }
     *fresh = waiter.fresh;
     return LW_OK;

@@ -279,6 +279,22 @@ static void what_a_killed_transaction_has_and_wants_is_let_go(void **state) {
     lw_lock_table_release_all(table, 3);
 }
 
+static void who_is_over_gets_nothing_any_more(void **state) {
+    (void)state;
+    lw_lock_waiter one = wanting(1, "k"), waits = wanting(2, "k"), late = wanting(2, "l");
+    lw_lock_waiter other = wanting(3, "l");
+    assert_int_equal(ask(&one), LW_LOCK_HELD);
+    assert_int_equal(ask(&waits), LW_LOCK_QUEUED);
+    lw_lock_table_over(table, 2);
+    assert_true(waits.cut && !waits.held);
+    lw_lock_table_release_all(table, 1);
+    assert_int_equal(ask(&late), LW_LOCK_QUEUED);
+    assert_true(late.cut && !late.held);
+    assert_int_equal(lw_lock_table_count(table), 0);
+    assert_int_equal(ask(&other), LW_LOCK_HELD);
+    lw_lock_table_release_all(table, 3);
+}
+
 static void the_locks_of_a_range_are_freed_and_no_others(void **state) {
     (void)state;
     lw_lock_waiter one_k = wanting(1, "k"), two_k = wanting(2, "k"), three_k = wanting(3, "k");
@@ -654,6 +670,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_long_cycle_is_found_without_recursion, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_killed_transaction_has_and_wants_is_let_go, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(who_is_over_gets_nothing_any_more, setup, teardown),
         cmocka_unit_test_setup_teardown(the_locks_of_a_range_are_freed_and_no_others, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_page_tells_the_first_locks_in_the_order_of_keys, setup,

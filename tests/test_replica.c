@@ -325,6 +325,28 @@ static void locks_have_an_eighth_of_the_memory(void **state) {
     bench_hold(locks_have_an_eighth_of_the_memory_story, "replica.locks_unbounded");
 }
 
+/* A request that still waits, or comes late, when its transaction has ended. */
+static void a_late_lock_is_not_given_story(bench *on) {
+    uint64_t one = bench_timestamp(on), two = bench_timestamp(on), three = bench_timestamp(on);
+    expect(on, bench_await(send_lock(on, 1, one, "k", 1000))->status == LW_OK, "locked");
+    asked *waits = send_lock(on, 2, two, "k", 20000);
+    bench_pass_ms(on, 10);
+    asked *end = bench_ask(on, LW_MESSAGE_ROLLBACK, 2);
+    lw_finish_request_encode(&(lw_finish_request){.start = two}, &end->body);
+    expect(on, bench_await(bench_send(end))->status == LW_OK, "who waits ends its transaction");
+    bench_finish(on, one, 0, "k");
+    expect(on, bench_await(waits)->status == LW_UNAVAILABLE, "it is not given the lock");
+    expect(on, bench_await(send_lock(on, 2, two, "l", 1000))->status == LW_UNAVAILABLE,
+           "nor what it asks for later");
+    expect(on, lock_count(on) == 0, "nothing is left");
+    expect(on, bench_await(send_lock(on, 2, three, "k", 1000))->status == LW_OK,
+           "its session goes on");
+}
+static void a_late_lock_is_not_given(void **state) {
+    (void)state;
+    bench_hold(a_late_lock_is_not_given_story, "replica.late_lock_given");
+}
+
 static void a_deadlock_is_refused_story(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "a", 1000))->status == LW_OK, "one has a");
@@ -769,6 +791,7 @@ int main(void) {
         cmocka_unit_test(a_key_that_is_prewritten_needs_no_lock_in_memory),
         cmocka_unit_test(locks_have_an_eighth_of_the_memory),
         cmocka_unit_test(who_waited_in_vain_is_told_for_whom),
+        cmocka_unit_test(a_late_lock_is_not_given),
         cmocka_unit_test(a_deadlock_is_refused),
         cmocka_unit_test(a_commit_waits_for_a_lock_and_then_passes),
         cmocka_unit_test(the_end_of_a_session_frees_its_locks),

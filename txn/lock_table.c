@@ -274,12 +274,27 @@ static void pass_on(lw_lock_table *table, lock *one) {
     }
 }
 
+/* ---- who is over ---------------------------------------------------------------------------- */
+
+static bool is_over(const lw_lock_table *table, uint64_t start) {
+    bool over = false;
+    for (uint32_t index = 0; index < LW_LOCK_OVER_MAX; index++) {
+        over |= table->over[index] == start;
+    }
+    return over;
+}
+
 /* ---- the interface -------------------------------------------------------------------------- */
 
 lw_lock_answer lw_lock_table_request(lw_lock_table *table, lw_lock_waiter *waiter,
                                      lw_lock_cycle *cycle) {
     LW_ASSERT(waiter->lock == NULL);
     LW_ASSERT(!waiter->held && !waiter->cut);
+    if (is_over(table, waiter->start)) {
+        LW_MARK(table->env, "locks.asked_for_by_who_is_over");
+        waiter->cut = true;
+        return LW_LOCK_QUEUED;
+    }
     holder *by = enter_holder(table, waiter->start, waiter->session);
     lock *one = find_lock(table, waiter->key);
     if (one == NULL) {
@@ -464,6 +479,12 @@ bool lw_lock_table_end(lw_lock_table *table, uint64_t start) {
     cut(table, found);
     end_holder(table, found);
     return true;
+}
+
+void lw_lock_table_over(lw_lock_table *table, uint64_t start) {
+    (void)lw_lock_table_end(table, start);
+    table->over[table->over_next] = start;
+    table->over_next = (table->over_next + 1) % LW_LOCK_OVER_MAX;
 }
 
 /* Waiters first, so that nothing is passed on to them. */

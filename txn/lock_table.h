@@ -17,7 +17,8 @@
  *     for its owner and for all who asked before. The victim is who would close the cycle: it has
  *     waited for nothing yet, and the others go on undisturbed.
  * X3. When a session has ended nothing is held or waited for in its name; when a transaction was
- *     ended, nothing in that one's.
+ *     ended, nothing in that one's. Of one that is over requests may still come, or go on: they
+ *     get nothing either, as far as it is among the last LW_LOCK_OVER_MAX.
  * X4. Nothing costs more than the locks and waiters it is about: neither a transaction's hundred
  *     thousand locks nor a key's ten thousand waiters make a request of another slower.
  * X5. What locks take is charged to the node's budget. Whoever lets transactions have more asks
@@ -70,7 +71,7 @@ typedef struct lw_lock_cycle {
 
 typedef enum lw_lock_answer {
     LW_LOCK_HELD,
-    LW_LOCK_QUEUED,   /* wait in waiter->changed until it is held or cut */
+    LW_LOCK_QUEUED,   /* wait in waiter->changed until it is held or cut, or it is cut already */
     LW_LOCK_DEADLOCK, /* waiting would close a cycle; the waiter is not entered */
 } lw_lock_answer;
 
@@ -115,6 +116,8 @@ void lw_lock_table_hand_over(lw_lock_table *table, uint64_t start, lw_bytes key)
 void lw_lock_table_release_all(lw_lock_table *table, uint64_t start);
 /* Frees all keys of a transaction, and cuts its waiters. False if it had neither. */
 bool lw_lock_table_end(lw_lock_table *table, uint64_t start);
+/* The same, and the transaction is over: it asks for nothing any more. */
+void lw_lock_table_over(lw_lock_table *table, uint64_t start);
 /* Frees all keys of a session's transactions, and cuts its waiters. */
 void lw_lock_table_session_ended(lw_lock_table *table, uint64_t session);
 /* Cuts all waiters and frees all keys. */

@@ -42,16 +42,20 @@ typedef struct lw_lock_holder {
     struct lw_lock_holder *walk_next;
 } lw_lock_holder;
 
+enum { LW_LOCK_OVER_MAX = 128 }; /* transactions that are remembered to be over */
+
 struct lw_lock_table {
     lw_env *env;
     lw_memory *memory;
     lw_map locks, holders, sessions;
     lw_lock_holder *first, *last;
     uint32_t waiter_count;
-    uint32_t watcher_count; /* of these */
-    uint64_t number, walk;  /* last given */
-    size_t bytes;           /* of locks */
-    lw_budget_share share;  /* of them, in steps */
+    uint32_t watcher_count;          /* of these */
+    uint64_t number, walk;           /* last given */
+    size_t bytes;                    /* of locks */
+    lw_budget_share share;           /* of them, in steps */
+    uint64_t over[LW_LOCK_OVER_MAX]; /* a ring of starts */
+    uint32_t over_next;
 };
 
 /* Whether the last in its queue, or one that watches, waits for itself in the end; then says how.
