@@ -104,6 +104,8 @@ LW_MUST_USE lw_status lw_lattice_joins(lw_lattice *lattice, const lw_peer_card *
 bool lw_lattice_locate(lw_lattice *lattice, lw_bytes key, lw_shard_descriptor *shard);
 void lw_lattice_learned(lw_lattice *lattice, const lw_shard_descriptor *shard);
 lw_bytes lw_lattice_address(const lw_lattice *lattice, uint64_t node);
+/* The members that this node is linked to, LW_MEMBERS_MAX at most; returns how many. */
+uint32_t lw_lattice_linked(const lw_lattice *lattice, uint64_t *nodes);
 
 /* Something that is to be told among the events; `name` is a constant. */
 void lw_lattice_happened(lw_lattice *lattice, const char *name, uint64_t shard, const char *text);

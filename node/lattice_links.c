@@ -159,6 +159,18 @@ lw_bytes lw_lattice_address(const lw_lattice *lattice, uint64_t node) {
     return member == NULL || member->state == LW_MEMBER_GONE ? (lw_bytes){0} : member->address;
 }
 
+uint32_t lw_lattice_linked(const lw_lattice *lattice, uint64_t *nodes) {
+    const lw_members *members = lw_gossip_members(lattice->gossip);
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < members->count && lattice->peers != NULL; index++) {
+        uint64_t node = lw_members_at(members, index)->node;
+        if (node != lattice_self(lattice) && lw_peers_up(lattice->peers, node)) {
+            nodes[count++] = node;
+        }
+    }
+    return count;
+}
+
 bool lw_lattice_locate(lw_lattice *lattice, lw_bytes key, lw_shard_descriptor *shard) {
     lw_directory_row row;
     if (!lw_directory_lookup(lw_gossip_directory(lattice->gossip), key, &row)) {

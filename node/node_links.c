@@ -52,6 +52,7 @@ lw_shards_others node_others(lw_node *node) {
                               .locate = locate,
                               .learned = learned,
                               .address = address_of,
+                              .session_lives = node_session_lives,
                               .happened = happened};
 }
 

@@ -109,6 +109,9 @@ lw_status node_handle(lw_node *node, uint64_t from, const lw_request *request, u
         lw_shards_time(node->shards, body); /* also while it starts: others may, too */
         return LW_OK;
     }
+    if (request->kind == LW_MESSAGE_SESSION && from != 0) {
+        return node_session_asked(node, request->body, body);
+    }
     if (!node->serving) {
         return unavailable();
     }

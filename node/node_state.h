@@ -5,6 +5,7 @@
  *   node_serve.c    where requests go, of clients and of other nodes
  *   node_join.c     who it is, and how it gets into a lattice
  *   node_links.c    what its parts say to other nodes
+ *   node_session.c  whether the client of a session is anywhere
  *   node_status.c   its account of itself
  */
 #ifndef LW_NODE_STATE_H
@@ -57,6 +58,10 @@ lw_shards_others node_others(lw_node *node);
 /* Carries out one request of a client (session) or of another node (`from`; session 0). */
 LW_MUST_USE LW_YIELDS lw_status node_handle(lw_node *node, uint64_t from, const lw_request *request,
                                             uint64_t session, lw_buffer *body);
+/* Carries out a request of kind LW_MESSAGE_SESSION of another node. */
+LW_MUST_USE lw_status node_session_asked(const lw_node *node, lw_bytes asked, lw_buffer *reply);
+/* See lw_shards_others. */
+LW_YIELDS bool node_session_lives(void *node, uint64_t session);
 /* The node must stop, for this reason. */
 void node_end(lw_node *node, const char *event, const lw_error *reason);
 

@@ -116,6 +116,8 @@ typedef struct lw_replica_options {
 
     /* The label of a session, for conflict messages; empty if unknown. */
     lw_bytes (*session_label)(void *argument, uint64_t session);
+    /* Whether its client may be connected to any node. */
+    LW_YIELDS bool (*session_lives)(void *argument, uint64_t session);
     /* Called when the log or the store died, with the reason: the node must stop. */
     void (*died)(void *argument, const lw_error *reason);
     void *argument;

@@ -87,24 +87,47 @@ LW_YIELDS static lw_status find_locks(sweep *step, const open_transaction *open)
 
 /* ---- ending --------------------------------------------------------------------------------- */
 
+LW_YIELDS static lw_status ask_fate(sweep *step, bool decide, lw_check_reply *fate) {
+    const lw_replica_options *options = &step->replica->options;
+    return lw_resolve_by_asking(step->replica->env, options->ask, options->argument, step->start,
+                                step->primary, 0, decide, fate);
+}
+
+/* Whether the client of a leftover may be anywhere: it may not have come back here because it has
+ * nothing to say to this node. */
+LW_YIELDS static bool client_lives(const sweep *step, uint64_t session) {
+    lw_replica *replica = step->replica;
+    const lw_replica_options *options = &replica->options;
+    if (LW_BUG(replica->env, "replica.leftovers_not_asked_for") ||
+        options->session_lives(options->argument, session)) {
+        return true;
+    }
+    const open_transaction *open = replica_open_find(replica, step->start);
+    return open != NULL && !open->leftover && open->place == 0; /* it came meanwhile */
+}
+
 /* What became of the transaction: asked once. It may be gone from the account afterwards. */
 LW_YIELDS static lw_status settle(sweep *step, uint64_t *commit_timestamp) {
     lw_replica *replica = step->replica;
-    const lw_replica_options *options = &replica->options;
     open_transaction *open = replica_open_find(replica, step->start);
     if (open != NULL && open->decided) {
         *commit_timestamp = open->commit_timestamp;
         return LW_OK;
     }
     /* Of a session that has not come back here, to another leader than before, nobody knows whether
-     * it lives: its primary says so. */
+     * it lives: its primary says so, or all nodes that it is not with them. */
     bool decide = open == NULL || !open->leftover || replica_alone(replica);
+    uint64_t session = open == NULL ? 0 : open->session;
     lw_check_reply fate;
-    LW_TRY(lw_resolve_by_asking(replica->env, options->ask, options->argument, step->start,
-                                step->primary, 0, decide, &fate));
+    LW_TRY(ask_fate(step, decide, &fate));
     if (fate.fate == LW_FATE_ALIVE && !decide) {
-        LW_MARK(replica->env, "replica.leftover_lives");
-        return lw_fail(LW_UNAVAILABLE, "its client has not come back, but the transaction lives");
+        if (client_lives(step, session)) {
+            LW_MARK(replica->env, "replica.leftover_lives");
+            return lw_fail(LW_UNAVAILABLE,
+                           "its client has not come back, but the transaction lives");
+        }
+        LW_MARK(replica->env, "replica.leftover_died");
+        LW_TRY(ask_fate(step, true, &fate));
     }
     LW_ASSERT(fate.fate == LW_FATE_COMMITTED || fate.fate == LW_FATE_ABORTED);
     if (fate.fate == LW_FATE_COMMITTED) {

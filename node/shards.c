@@ -327,6 +327,13 @@ static lw_bytes session_label(void *argument, uint64_t session) {
     return lw_shards_label(argument, session);
 }
 
+LW_YIELDS static bool session_lives(void *argument, uint64_t session) {
+    lw_shards *shards = argument;
+    const lw_shards_others *others = &shards->others;
+    return others->session_lives == NULL ||
+           others->session_lives(shards->options.argument, session);
+}
+
 LW_YIELDS static lw_status ask(void *argument, lw_message_kind kind, lw_bytes key, lw_bytes body,
                                lw_buffer *reply) {
     return lw_shards_ask(argument, kind, key, body, reply);
@@ -411,6 +418,7 @@ lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard) {
                                 .kill = kill_one,
                                 .split = enter_child,
                                 .session_label = session_label,
+                                .session_lives = session_lives,
                                 .learned = replica_learned,
                                 .address = address_of,
                                 .send_snapshot =

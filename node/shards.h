@@ -16,7 +16,7 @@
 typedef struct lw_shards lw_shards;
 struct lw_snapshot_arrival;
 
-/* The other nodes, for the shards of this one. None of these suspends but the one marked so. */
+/* The other nodes, for the shards of this one. None of these suspends but those marked so. */
 typedef struct lw_shards_others {
     /* Queues a message for the lw_shards_receive of another node, or drops it. Copies. */
     void (*send)(void *argument, uint64_t node, lw_bytes message);
@@ -34,6 +34,9 @@ typedef struct lw_shards_others {
     void (*learned)(void *argument, const lw_shard_descriptor *shard);
     /* Where a node listens; empty if that is not known. */
     lw_bytes (*address)(void *argument, uint64_t node);
+    /* Whether the client of a session is connected to any node that can be asked, or may be: false
+     * if all say that it is not. NULL: nobody can say. */
+    LW_YIELDS bool (*session_lives)(void *argument, uint64_t session);
     /* Something that an operator should hear of: an event. `name` is a constant. May be NULL. */
     void (*happened)(void *argument, const char *name, uint64_t shard, const char *text);
 } lw_shards_others;

@@ -87,6 +87,8 @@
     X("replica.forgets_what_it_forgot", "lattice-storm", 0)          \
     X("replica.intents_not_watched", "shards", 6)                    \
     X("replica.leadership_unchecked", "lattice-storm", 12)           \
+    X("replica.late_lock_given", "crash", 0)                         \
+    X("replica.leftovers_not_asked_for", "lattice", 0)               \
     X("replica.lock_reads_in_the_past", "lattice-storm", 3)          \
     X("replica.locked_by_who_led", "lattice-moves", 0)               \
     X("replica.locks_outlive_leadership", "lattice-storm", 3)        \
@@ -94,6 +96,7 @@
     X("replica.reads_unconfirmed", "lattice-storm", 0)               \
     X("replica.too_few_voters", "lattice-storm", 3)                  \
     X("replica.voters_unheard", "lattice-moves", 0)                  \
+    X("server.session_waits_for_requests", "crash", 0)               \
     X("shard.child_without_locks", "calm", 1)                        \
     X("shard.epoch_unchecked_at_apply", "lattice-storm", 0)          \
     X("shard.route_unchecked", "calm", 21)                           \
@@ -122,6 +125,8 @@
     X("table.no_checksum", "engine", 71)                             \
     X("timestamps.begun_by_wall_clock", "lattice-storm", 9)          \
     X("timestamps.gives_what_it_fetches", "lattice-moves", 0)        \
+    X("timestamps.ceiling_left_high", "lattice-calm", 0)             \
+    X("timestamps.gives_what_it_fetches", "lattice-moves", 880364)   \
     X("timestamps.oracle_serves_without_lease", "lattice-storm", 13) \
     X("timestamps.stale_cached_timestamp", "lattice-moves", 8)       \
     X("txn.apply_before_durable", "crash", 3)                        \

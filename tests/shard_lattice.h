@@ -48,6 +48,7 @@ struct lattice {
     uint32_t slow_ms[LATTICE_NODES + 1][LATTICE_NODES + 1]; /* of requests and answers */
     uint64_t chance;
     uint64_t request_id, session;
+    bool session_dies;     /* no node has its client any more */
     uint64_t retention_ms; /* 0: nothing is collected */
     /* The last message from one node to another that is as large as an append with an entry. */
     uint64_t kept_from, kept_to;
@@ -401,6 +402,11 @@ static inline lw_bytes lattice_label(void *argument, uint64_t session) {
     return lw_view(NULL, 0);
 }
 
+static inline bool lattice_session_lives(void *argument, uint64_t session) {
+    const lattice *in = ((lattice_node *)argument)->in;
+    return session == in->session && !in->session_dies;
+}
+
 static inline lw_status lattice_open_store(lattice_node *node) {
     lw_store_options options = {.directory = "data",
                                 .filter_part = lw_replica_filter_part,
@@ -424,7 +430,8 @@ static inline lw_status lattice_open_parts(lattice_node *node) {
     lw_shards_others others = {.send = lattice_send,
                                .ask = lattice_ask_node,
                                .send_snapshot = lattice_send_snapshot,
-                               .locate = lattice_locate};
+                               .locate = lattice_locate,
+                               .session_lives = lattice_session_lives};
     lw_shards_options options = {.env = node->env,
                                  .store = node->store,
                                  .node = node->id,
