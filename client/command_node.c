@@ -202,8 +202,49 @@ lw_exit lw_command_print_status(lw_command *command, lw_bytes json) {
                                              "lathwork status --json", "the status is no table");
 }
 
+static void nodes_json(const lw_known_nodes *known, lw_json *json) {
+    lw_json_array_open(json, "nodes");
+    for (uint32_t index = 0; index < known->count; index++) {
+        const lw_known_node *node = &known->nodes[index];
+        if (node->state != LW_MEMBER_GONE) {
+            lw_json_object_open(json, NULL);
+            lw_json_text(json, "name", lw_text(node->label));
+            lw_json_bytes(json, "address", lw_text(node->address));
+            lw_json_text(json, "state", lw_text(lw_member_state_name(node->state)));
+            lw_json_boolean(json, "up", lw_known_node_up(node));
+            lw_json_number(json, "shards", node->load.shards);
+            lw_json_number(json, "leaders", node->load.leaders);
+            lw_json_object_close(json);
+        }
+    }
+    lw_json_array_close(json);
+}
+
+static void moving_node(const lw_known_nodes *known, lw_json *json, const char *name,
+                        uint64_t node) {
+    char label[LW_MEMBER_LABEL_SIZE];
+    if (node != 0) {
+        lw_json_text(json, name, lw_text(lw_known_nodes_label(known, node, label)));
+    }
+}
+
+/* The first of them. */
+static void moving_json(const lw_health *health, const lw_known_nodes *known, lw_json *json) {
+    lw_json_array_open(json, "moving");
+    for (uint64_t index = 0; index < health->moving_count && index < LW_HEALTH_MOVING_MAX;
+         index++) {
+        lw_json_object_open(json, NULL);
+        lw_json_number(json, "shard", health->moving[index].shard);
+        moving_node(known, json, "comes_to", health->moving[index].comes);
+        moving_node(known, json, "goes_from", health->moving[index].goes);
+        lw_json_object_close(json);
+    }
+    lw_json_array_close(json);
+}
+
 /* What the lattice is like stands before what the node says of itself. */
-static void begin_with_health(const lw_health *health, lw_bytes account, lw_buffer *out) {
+static void begin_with_health(const lw_health *health, const lw_known_nodes *known,
+                              lw_bytes account, lw_buffer *out) {
     lw_json json = lw_json_to(out);
     lw_json_object_open(&json, NULL);
     lw_json_text(&json, "health", lw_text(lw_health_name(health)));
@@ -214,14 +255,32 @@ static void begin_with_health(const lw_health *health, lw_bytes account, lw_buff
     if (health->ailing_count > 0) {
         lw_json_bytes(&json, "trouble", lw_text(health->ailing));
     }
+    if (health->wrong_count > 0) {
+        lw_json_bytes(&json, "wrong_clock", lw_text(health->wrong));
+    }
+    lw_json_number(&json, "clocks_wrong", health->wrong_count);
+    lw_json_number(&json, "shards_all", health->shard_count);
     lw_json_number(&json, "shards_moving", health->moving_count);
+    lw_json_number(&json, "shards_merging", health->merging_count);
+    lw_json_number(&json, "replicas_repairing", health->repairing_count);
+    lw_json_number(&json, "snapshots_under_way", health->snapshot_count);
     lw_json_number(&json, "shards_weak", health->weak_count);
     lw_json_number(&json, "shards_lost", health->lost_count);
+    nodes_json(known, &json);
+    moving_json(health, known, &json);
     if (account.size > 2) {
         lw_buffer_append_u8(out, ',');
         lw_buffer_append(out, lw_view(account.data + 1, account.size - 1));
     } else {
         lw_json_object_close(&json);
+    }
+}
+
+static void append_count(lw_buffer *out, uint64_t count, const char *before, const char *what) {
+    if (count == 1) {
+        lw_buffer_print(out, "; %s1 %s", before, what);
+    } else if (count > 1) {
+        lw_buffer_print(out, "; %s%llu %ss", before, (unsigned long long)count, what);
     }
 }
 
@@ -246,6 +305,9 @@ static void headline(lw_command *command, const lw_health *health) {
                         (unsigned long long)health->moving_count,
                         (unsigned long long)health->shard_count);
     }
+    append_count(&out, health->merging_count, "merging: ", "shard");
+    append_count(&out, health->repairing_count, "under repair: ", "replica");
+    append_count(&out, health->snapshot_count, "being sent: ", "snapshot");
     if (health->down_count > 0) {
         lw_buffer_print(&out, "; not reached: %s%s", health->down,
                         health->down_count > 1 ? ", and others" : "");
@@ -253,6 +315,10 @@ static void headline(lw_command *command, const lw_health *health) {
     if (health->ailing_count > 0) {
         lw_buffer_print(&out, "; %s%s", health->ailing,
                         health->ailing_count > 1 ? "; and others" : "");
+    }
+    if (health->wrong_count > 0) {
+        lw_buffer_print(&out, "; %s%s", health->wrong,
+                        health->wrong_count > 1 ? "; and others" : "");
     }
     lw_command_color_end(command, &out);
     lw_buffer_append_u8(&out, '\n');
@@ -264,22 +330,24 @@ LW_YIELDS static lw_exit tell_status(lw_command *command, lw_client *client) {
     static const char what[] = "the node does not say how it is";
     lw_bytes json;
     lw_health health;
+    lw_known_nodes known = {.memory = command->memory};
     lw_buffer account = lw_buffer_in(command->memory), out = account;
     lw_status status = lw_node_status(client, &json);
     if (status != LW_OK) {
         return lw_command_fail_client(command, status, client, what);
     }
     lw_buffer_append(&account, json);
-    status = lw_health_ask(client, &health);
+    status = lw_health_ask(client, &known, &health);
     if (status == LW_OK) {
         headline(command, &health);
-        begin_with_health(&health, lw_buffer_view(&account), &out);
+        begin_with_health(&health, &known, lw_buffer_view(&account), &out);
     } else if (status == LW_INVALID_ARGUMENT) {
         lw_buffer_append(&out, lw_buffer_view(&account)); /* of before there were several nodes */
     } else {
         return lw_command_fail_client(command, status, client, what);
     }
     lw_exit code = lw_command_print_status(command, lw_buffer_view(&out));
+    lw_known_nodes_reset(&known);
     lw_buffer_reset(&account);
     lw_buffer_reset(&out);
     return code;

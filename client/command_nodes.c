@@ -35,7 +35,8 @@ static void take_row(void *argument, const lw_member_row *row) {
                              .heard_ms = row->heard_ms,
                              .linked_ms = row->linked_ms,
                              .load = row->load,
-                             .lags = row->lags};
+                             .lags = row->lags,
+                             .clock_ahead_ms = row->clock_ahead_ms};
     memcpy(taken->key_epochs, row->member.key_epochs, sizeof(taken->key_epochs));
     taken->key_count = row->member.key_count;
     copy_text(taken->address, sizeof(taken->address), row->member.address);
@@ -169,6 +170,17 @@ const char *lw_known_node_ailment(const lw_known_node *node) {
     return node->load.disk_full ? "its disk is full" : node->lags ? "it is far behind" : NULL;
 }
 
+const char *lw_known_node_clock(const lw_known_nodes *known, const lw_known_node *node,
+                                char words[LW_MEMBER_CLOCK_SIZE]) {
+    uint32_t live = 0;
+    for (uint32_t index = 0; index < known->count; index++) {
+        live += known->nodes[index].state != LW_MEMBER_GONE;
+    }
+    return !lw_known_node_up(node) || node->clock_ahead_ms == 0
+               ? NULL
+               : lw_member_clock_words(node->clock_ahead_ms, live == 2, words);
+}
+
 /* ---- health -----------------------------------------------------------------------------------
  */
 
@@ -183,12 +195,14 @@ typedef struct health_work {
 static bool count_shard(void *argument, const lw_shard_row *row) {
     health_work *work = argument;
     uint32_t voters[2] = {0, 0}, up[2] = {0, 0};
-    bool moving = false;
+    lw_moving_shard moving = {.shard = row->shard.id};
     for (uint32_t index = 0; index < row->shard.replica_count; index++) {
         const lw_shard_replica *replica = &row->shard.replicas[index];
         const lw_known_node *node = lw_known_nodes_find(work->known, replica->node);
         bool lives = node != NULL && lw_known_node_counts(node);
-        moving = moving || replica->role != LW_REPLICA_VOTER;
+        bool comes = replica->role == LW_REPLICA_LEARNER || replica->role == LW_REPLICA_JOINING;
+        moving.comes = comes ? replica->node : moving.comes;
+        moving.goes = replica->role == LW_REPLICA_LEAVING ? replica->node : moving.goes;
         bool old = replica->role == LW_REPLICA_VOTER || replica->role == LW_REPLICA_LEAVING;
         bool fresh = replica->role == LW_REPLICA_VOTER || replica->role == LW_REPLICA_JOINING;
         voters[0] += old, voters[1] += fresh;
@@ -206,7 +220,12 @@ static bool count_shard(void *argument, const lw_shard_row *row) {
     }
     lw_health *health = work->health;
     health->shard_count++;
-    health->moving_count += moving;
+    if (moving.comes != 0 || moving.goes != 0) {
+        if (health->moving_count < LW_HEALTH_MOVING_MAX) {
+            health->moving[health->moving_count] = moving;
+        }
+        health->moving_count++;
+    }
     health->weak_count += up[0] < voters[0] || up[1] < voters[1];
     health->lost_count += spare < 0;
     uint32_t whole = spare < 0 ? 0 : (uint32_t)spare;
@@ -215,7 +234,19 @@ static bool count_shard(void *argument, const lw_shard_row *row) {
     return true;
 }
 
-static void count_node(lw_health *health, const lw_known_node *node) {
+static void count_node(lw_health *health, const lw_known_nodes *known, const lw_known_node *node) {
+    char words[LW_MEMBER_CLOCK_SIZE];
+    const char *clock = lw_known_node_clock(known, node, words);
+    if (clock != NULL) {
+        health->wrong_count++;
+        (void)snprintf(health->wrong, sizeof(health->wrong), "%s (%s): %s", node->label,
+                       node->address, clock);
+    }
+    if (lw_known_node_up(node)) {
+        health->merging_count += node->load.merging;
+        health->repairing_count += node->load.repairing;
+        health->snapshot_count += node->load.snapshots;
+    }
     const char *ailment = lw_known_node_ailment(node);
     health->node_count += node->state != LW_MEMBER_GONE;
     if (node->state != LW_MEMBER_GONE && !lw_known_node_up(node)) {
@@ -231,18 +262,14 @@ static void count_node(lw_health *health, const lw_known_node *node) {
     }
 }
 
-lw_status lw_health_ask(lw_client *client, lw_health *health) {
-    lw_memory *memory = lw_memory_open();
-    lw_known_nodes known = {.memory = memory};
-    health_work work = {.known = &known, .health = health};
+lw_status lw_health_ask(lw_client *client, lw_known_nodes *known, lw_health *health) {
+    health_work work = {.known = known, .health = health};
     *health = (lw_health){0};
-    lw_status status = lw_known_nodes_ask(client, &known);
-    for (uint32_t index = 0; index < known.count; index++) {
-        count_node(health, &known.nodes[index]);
+    LW_TRY(lw_known_nodes_ask(client, known));
+    for (uint32_t index = 0; index < known->count; index++) {
+        count_node(health, known, &known->nodes[index]);
     }
-    status = status == LW_OK ? lw_operate_shards(client, count_shard, &work) : status;
-    lw_memory_close(memory);
-    return status;
+    return lw_operate_shards(client, count_shard, &work);
 }
 
 const char *lw_health_name(const lw_health *health) {
@@ -279,7 +306,7 @@ static void cell_time(lw_buffer *cells, const char *what, uint64_t ms) {
     lw_buffer_append_u8(cells, 0);
 }
 
-static void node_row(const lw_known_node *node, lw_buffer *cells) {
+static void node_row(const lw_known_nodes *known, const lw_known_node *node, lw_buffer *cells) {
     cell(cells, node->label);
     lw_buffer_print(cells, "%016" PRIx64, node->node);
     lw_buffer_append_u8(cells, 0);
@@ -296,7 +323,9 @@ static void node_row(const lw_known_node *node, lw_buffer *cells) {
     cell_number(cells, node->load.shards);
     cell_number(cells, node->load.leaders);
     cell_number(cells, node->load.bytes);
+    char words[LW_MEMBER_CLOCK_SIZE];
     const char *ailment = lw_known_node_ailment(node);
+    ailment = ailment == NULL ? lw_known_node_clock(known, node, words) : ailment;
     cell(cells, ailment == NULL ? "" : ailment);
 }
 
@@ -333,6 +362,10 @@ static void node_json(const lw_known_node *node, lw_json *json) {
     lw_json_number(json, "reads_per_second", node->load.reads);
     lw_json_number(json, "writes_per_second", node->load.writes);
     lw_json_number(json, "receiving", node->load.receiving);
+    lw_json_number(json, "merging", node->load.merging);
+    lw_json_number(json, "repairing", node->load.repairing);
+    lw_json_number(json, "snapshots", node->load.snapshots);
+    lw_json_integer(json, "clock_ahead_ms", node->clock_ahead_ms);
     lw_json_object_close(json);
 }
 
@@ -363,7 +396,7 @@ static void print_rows(lw_command *command, const lw_known_nodes *known) {
     }
     for (uint32_t index = 0; index < known->count; index++) {
         if (known->nodes[index].state != LW_MEMBER_GONE) {
-            node_row(&known->nodes[index], &cells);
+            node_row(known, &known->nodes[index], &cells);
             row_count++;
         }
     }

@@ -388,7 +388,10 @@ static const lw_command_spec commands[] = {
      "healthy: every shard has all its replicas. degraded: some have lost some, or a node is not "
      "reached, has a full disk, or is far behind; everything can be used. unavailable: some shards "
      "have lost too many, and cannot be "
-     "used until their nodes are back. can_lose: so many nodes, whichever, can be lost besides.",
+     "used until their nodes are back. can_lose: so many nodes, whichever, can be lost besides.\n\n"
+     "Besides: shards that move, and whereto; shards that are being merged; replicas that are "
+     "damaged, and come anew; snapshots that are being sent; nodes whose wall clock differs from "
+     "most others' by a second or more, which does no harm.",
      "lathwork status\n"
      "lathwork status --json | jq .health",
      lw_command_status},

@@ -3,7 +3,7 @@
 
 #include "base/hash.h"
 
-enum { ENTRY_FIELDS = 3 };
+enum { ENTRY_FIELDS_OLD = 3, ENTRY_FIELDS = 4 };
 
 /* The replicas stand behind the struct, and the keys behind them. */
 struct lw_directory_entry {
@@ -14,6 +14,7 @@ struct lw_directory_entry {
     uint64_t id;
     lw_epoch epoch;
     uint64_t term, leader;
+    uint64_t idle_turns;
     uint64_t digest;
     uint32_t start_size, end_size;
     uint8_t replica_count;
@@ -64,16 +65,17 @@ static void row_of(const entry *of, lw_directory_row *row) {
                   .replica_count = of->replica_count},
         .term = of->term,
         .disputed = of->disputed,
+        .idle_turns = of->idle_turns,
     };
     for (uint32_t index = 0; index < of->replica_count; index++) {
         row->shard.replicas[index] = of->replicas[index];
     }
 }
 
-/* The more the later it is, as far as D2 and D3 tell by numbers. */
+/* The more the later it is, as far as D2 to D4 tell by numbers. */
 static uint64_t weight_of(const entry *of) {
     return 1 + of->epoch.range_version + of->epoch.config_version + of->term + (of->leader != 0) +
-           of->disputed;
+           of->disputed + of->idle_turns;
 }
 
 static void refresh_digest(lw_directory *directory, entry *of) {
@@ -97,6 +99,7 @@ static entry *make(lw_directory *directory, const lw_directory_row *row) {
     made->term = row->term;
     made->leader = row->term == 0 ? 0 : shard->leader;
     made->disputed = row->disputed;
+    made->idle_turns = row->idle_turns;
     made->start_size = (uint32_t)shard->start.size;
     made->end_size = (uint32_t)shard->end.size;
     made->replica_count = (uint8_t)shard->replica_count;
@@ -263,16 +266,21 @@ lw_directory_merged lw_directory_merge(lw_directory *directory, const lw_directo
     row_of(old, &merged);
     bool disputed_before = merged.disputed;
     bool descriptor_changed = merge_descriptor(directory, &merged, row);
-    bool leader_changed = merge_leader(&merged, row->term, row->shard.leader);
+    bool hint_changed = merge_leader(&merged, row->term, row->shard.leader);
+    if (row->idle_turns > merged.idle_turns) {
+        merged.idle_turns = row->idle_turns;
+        hint_changed = true;
+    }
     if (!descriptor_changed) {
         directory->weight -= weight_of(old);
         old->term = merged.term;
         old->leader = merged.shard.leader;
+        old->idle_turns = merged.idle_turns;
         directory->weight += weight_of(old);
-        if (leader_changed) {
+        if (hint_changed) {
             refresh_digest(directory, old);
         }
-        return leader_changed ? LW_DIRECTORY_CHANGED : LW_DIRECTORY_OLD;
+        return hint_changed ? LW_DIRECTORY_CHANGED : LW_DIRECTORY_OLD;
     }
     entry *made = make(directory, &merged);
     take_out(directory, old);
@@ -301,6 +309,24 @@ bool lw_directory_lookup(const lw_directory *directory, lw_bytes key, lw_directo
         }
         bool holds = at->end_size == 0 || lw_compare(key, end_of(at)) < 0;
         if (holds && (best == NULL || at->epoch.range_version > best->epoch.range_version)) {
+            best = at;
+        }
+    }
+    if (best != NULL) {
+        row_of(best, row);
+    }
+    return best != NULL;
+}
+
+bool lw_directory_before(const lw_directory *directory, lw_bytes key, lw_directory_row *row) {
+    const entry *best = NULL;
+    for (uint32_t index = place_of(directory, key, 0); index > 0; index--) {
+        const entry *at = directory->by_start[index - 1];
+        if (at->reach->end_size > 0 && lw_compare(end_of(at->reach), key) < 0) {
+            break; /* nothing from here back reaches the key */
+        }
+        bool ends_there = at->end_size > 0 && lw_equal(end_of(at), key);
+        if (ends_there && (best == NULL || at->epoch.range_version > best->epoch.range_version)) {
             best = at;
         }
     }
@@ -347,10 +373,11 @@ void lw_directory_row_encode(const lw_directory_row *row, lw_buffer *out) {
     lw_topology_encode(&shard, 1, out);
     lw_write_u64(out, row->term);
     lw_write_bool(out, row->disputed);
+    lw_write_u64(out, row->idle_turns);
 }
 
 lw_status lw_directory_row_next(lw_reader *reader, lw_directory_row *row) {
-    uint32_t extra = lw_read_array_of(reader, ENTRY_FIELDS);
+    uint32_t extra = lw_read_array_of(reader, ENTRY_FIELDS_OLD);
     lw_directory_row read = {0};
     if (lw_read_array(reader) == 1) {
         LW_TRY(lw_topology_next(reader, &read.shard));
@@ -360,6 +387,10 @@ lw_status lw_directory_row_next(lw_reader *reader, lw_directory_row *row) {
     read.shard.leader_address = (lw_bytes){0};
     read.term = lw_read_u64(reader);
     read.disputed = lw_read_bool(reader);
+    if (extra >= ENTRY_FIELDS - ENTRY_FIELDS_OLD) {
+        read.idle_turns = lw_read_u64(reader);
+        extra -= ENTRY_FIELDS - ENTRY_FIELDS_OLD;
+    }
     lw_read_skip(reader, extra);
     if (!lw_reader_ok(reader) || read.shard.id == 0) {
         lw_reader_fail(reader);

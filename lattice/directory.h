@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where every shard is, as far as is known: descriptors and hints at their leaders, from any source
- * in any order. What it says is a hint. The shard's own group is what decides (DESIGN §5), and a
- * replica that knows better says so.
+/* Where every shard is, as far as is known: descriptors, hints at their leaders, and which of them
+ * are idle, from any source in any order. What it says is a hint. The shard's own group is what
+ * decides (DESIGN §5), and a replica that knows better says so.
  *
- * The state is a map from shard id to its newest descriptor and newest leader; that is a join. Who
- * overlaps whom is no part of it: while a split is known by halves, parent and child may claim the
- * same keys, and looking up prefers the higher range version.
+ * The state is a map from shard id to its newest descriptor, newest leader and newest turn of being
+ * idle; that is a join. Who overlaps whom is no part of it: while a split is known by halves,
+ * parent and child may claim the same keys, and looking up prefers the higher range version.
  *
- *   entry   = [ descriptor (as in TOPOLOGY, lattice/message.h), term, disputed ]
+ *   entry   = [ descriptor (as in TOPOLOGY, lattice/message.h), term, disputed,
+ *               idle turns ]                                    not in entries of before
  *   entries = [ entry, … ]                                      a page
  *
  * Invariants
@@ -16,7 +17,9 @@
  *     the same epoch they are the same, or the entry becomes `disputed`: an alarm, which only a
  *     higher epoch ends; the content kept then is the one that sorts first (hazard G3).
  * D3. Of two leaders the one of the higher term wins; so does a known one over none in one term.
- * D4. Memory is bounded by LW_DIRECTORY_SHARDS_MAX; about 200 bytes a shard of three replicas with
+ * D4. Of two turns of being idle the higher one wins, whoever led: the one who leads adds one when
+ *     it is not as it is known to be, so what is known outlives a leader that has not judged yet.
+ * D5. Memory is bounded by LW_DIRECTORY_SHARDS_MAX; about 200 bytes a shard of three replicas with
  *     16-byte keys. */
 #ifndef LW_DIRECTORY_H
 #define LW_DIRECTORY_H
@@ -55,6 +58,9 @@ typedef struct lw_directory_row {
     lw_shard_descriptor shard; /* leader_address is left out */
     uint64_t term;             /* the newest known; shard.leader leads in it, 0: who is not known */
     bool disputed;
+    /* Odd: it is small and has had little to do for long, says who leads it (lattice/neighbour.h).
+     */
+    uint64_t idle_turns;
 } lw_directory_row;
 
 lw_directory lw_directory_in(lw_memory *memory);
@@ -66,6 +72,10 @@ lw_directory_merged lw_directory_merge(lw_directory *directory, const lw_directo
 LW_MUST_USE bool lw_directory_find(const lw_directory *directory, uint64_t shard,
                                    lw_directory_row *row);
 LW_MUST_USE bool lw_directory_lookup(const lw_directory *directory, lw_bytes key,
+                                     lw_directory_row *row);
+/* The one that ends where `key` begins, and is not empty: of several, some of before, the one of
+ * the highest range version. */
+LW_MUST_USE bool lw_directory_before(const lw_directory *directory, lw_bytes key,
                                      lw_directory_row *row);
 /* The index of the first that begins behind `key`. */
 uint32_t lw_directory_behind(const lw_directory *directory, lw_bytes key);

@@ -244,6 +244,12 @@ static void judge(lw_gossip *gossip, gossip_peer *peer, uint64_t now_ms) {
     }
 }
 
+/* What the wall clock shows then; 0: it is not known, or far from any year. */
+static uint64_t wall_of(const lw_gossip *gossip, uint64_t at_ms) {
+    int64_t wall_ms = (int64_t)at_ms + gossip->wall_ahead_ms;
+    return gossip->wall_known && wall_ms > 0 && wall_ms <= GOSSIP_WALL_MAX ? (uint64_t)wall_ms : 0;
+}
+
 static void beat(lw_gossip *gossip, uint64_t now_ms) {
     uint64_t interval_ms = gossip_interval_ms(gossip);
     if (now_ms - gossip->beat_ms > 2 * interval_ms) {
@@ -256,6 +262,7 @@ static void beat(lw_gossip *gossip, uint64_t now_ms) {
         .sent_ms = sent_ms,
         .summary = gossip_summary_of(gossip),
         .load = gossip->load,
+        .wall_ms = wall_of(gossip, sent_ms),
     };
     gossip_say_heartbeat(gossip, &heartbeat);
     gossip->beat_sent_ms = sent_ms;
@@ -264,6 +271,7 @@ static void beat(lw_gossip *gossip, uint64_t now_ms) {
     for (uint32_t index = 0; index < gossip->peer_count && now_ms >= gossip->judge_ms; index++) {
         judge(gossip, &gossip->peers[index], now_ms);
     }
+    gossip_judge_clocks(gossip);
     gossip_ask(gossip, now_ms);
 }
 
@@ -310,6 +318,20 @@ void lw_gossip_shard(lw_gossip *gossip, const lw_directory_row *row, bool say, u
         ids_add(gossip, &gossip->news_shards, row->shard.id);
         news(gossip, now_ms);
     }
+}
+
+bool lw_gossip_idleness(lw_gossip *gossip, uint64_t shard, lw_idleness judged, uint64_t now_ms) {
+    lw_directory_row row;
+    if (!lw_directory_find(&gossip->directory, shard, &row)) {
+        return false;
+    }
+    uint64_t turns = lw_neighbour_turns(row.idle_turns, judged);
+    bool news = turns != row.idle_turns;
+    if (news) {
+        row.idle_turns = turns;
+        lw_gossip_shard(gossip, &row, true, now_ms);
+    }
+    return news;
 }
 
 void lw_gossip_load(lw_gossip *gossip, const lw_member_load *load) {
@@ -444,6 +466,9 @@ const char *lw_gossip_event_name(lw_gossip_event_kind kind) {
         return "expelled";
     case LW_GOSSIP_RENAMED:
         return "renamed";
+    case LW_GOSSIP_CLOCK_WRONG:
+    case LW_GOSSIP_CLOCK_RIGHT:
+        return "clock";
     }
     return "unknown";
 }

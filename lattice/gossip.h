@@ -5,7 +5,7 @@
  *
  *   body       = [ version = 1, sender's public key bin 32, content bin, signature bin 64 ]
  *   HEARTBEAT  = [ incarnation, sent ms, members' digest and weight, directory's digest and weight,
- *                  load ]
+ *                  load, wall ms ]        the last one is not in those of before
  *   ASK        = [ members' bucket digests, directory's ]     bin of u64 little-endian, or empty
  *   SHARDS     = [ [ record bin, … ], [ entry, … ] ]          also ANSWER
  *
@@ -30,13 +30,15 @@
  * S4. Alone, it says nothing and wants no time: lw_gossip_deadline is LW_GOSSIP_NEVER.
  * S5. Said are at most about 200 heartbeats a second in the whole lattice; all bodies are at most
  *     LW_BUS_BODY_SIZE_MAX. An entry of the directory that is longer than LW_GOSSIP_ENTRY_MAX,
- * since its bounds are long keys, is not gossiped. */
+ * since its bounds are long keys, is not gossiped.
+ * S6. Wall clocks decide nothing. One that differs by more than LW_GOSSIP_CLOCK_MS from what most
+ *     nodes' show, this node's own among them, is told; of two nodes it is the other one's. */
 #ifndef LW_GOSSIP_H
 #define LW_GOSSIP_H
 
 #include "lattice/bus.h"
-#include "lattice/directory.h"
 #include "lattice/member.h"
+#include "lattice/neighbour.h"
 #include "lattice/signatures.h"
 
 enum {
@@ -47,6 +49,8 @@ enum {
     LW_GOSSIP_EXPIRY_MS = 10 * 1000,    /* longer on the way than usual: too old */
     LW_GOSSIP_ENTRY_MAX = 4 * 1024,     /* bytes, encoded */
     LW_GOSSIP_BEATS_MAX = 200,          /* heartbeats a second, in the whole lattice */
+    LW_GOSSIP_CLOCK_MS = 1000,          /* wall clocks may differ by less */
+    LW_GOSSIP_CLOCK_BEATS = 6,          /* for which one has to, before it is told */
 };
 #define LW_GOSSIP_NEVER UINT64_MAX
 
@@ -86,6 +90,8 @@ typedef enum lw_gossip_event_kind {
     LW_GOSSIP_EXPELLED, /* this node is gone for the others, and must stop */
     LW_GOSSIP_RENAMED,  /* this node took another name: another had a better claim to the one it had
                          */
+    LW_GOSSIP_CLOCK_WRONG, /* its wall clock differs from most others: see clock_ahead_ms */
+    LW_GOSSIP_CLOCK_RIGHT, /* ... and does no more */
 } lw_gossip_event_kind;
 
 typedef struct lw_gossip_event {
@@ -102,8 +108,9 @@ typedef struct lw_gossip_peer {
     bool quiet;  /* as the bus goes */
     bool linked; /* as links go */
     bool dead;
-    uint64_t heard_ms;   /* when it was heard last; 0: never */
-    uint64_t changed_ms; /* when the link came or broke, or since when it is known */
+    uint64_t heard_ms;      /* when it was heard last; 0: never */
+    uint64_t changed_ms;    /* when the link came or broke, or since when it is known */
+    int64_t clock_ahead_ms; /* by so much its wall clock is wrong; 0: it is right, or not known */
 } lw_gossip_peer;
 
 typedef struct lw_gossip_figures {
@@ -134,6 +141,13 @@ void lw_gossip_link(lw_gossip *gossip, uint64_t node, bool up, uint64_t now_ms);
 /* A descriptor or a leader, first hand, from a replica here; if it is news and `say`, all are told
  * soon. One of the replicas is enough for that: the leader. */
 void lw_gossip_shard(lw_gossip *gossip, const lw_directory_row *row, bool say, uint64_t now_ms);
+/* What this node, which leads a shard, makes of it: all are told if that is another than is known.
+ * True: so they are. */
+bool lw_gossip_idleness(lw_gossip *gossip, uint64_t shard, lw_idleness judged, uint64_t now_ms);
+/* What this node's wall clock shows now, in milliseconds since 1970. */
+void lw_gossip_wall(lw_gossip *gossip, uint64_t wall_ms, uint64_t now_ms);
+/* By how much it is ahead of those of most nodes; 0: it is right, as far as is known. */
+int64_t lw_gossip_own_clock(const lw_gossip *gossip);
 /* What the next heartbeats tell. */
 void lw_gossip_load(lw_gossip *gossip, const lw_member_load *load);
 void lw_gossip_own_load(const lw_gossip *gossip, lw_member_load *load);

@@ -153,6 +153,7 @@ static void hear_heartbeat(lw_gossip *gossip, gossip_peer *peer, lw_bytes conten
     }
     if (beat.incarnation > peer->incarnation) {
         peer->delay_at_ms = 0; /* its clock may be another */
+        peer->clock.beats = 0;
         peer->incarnation = beat.incarnation;
     }
     peer->sent_ms = beat.sent_ms;
@@ -164,6 +165,7 @@ static void hear_heartbeat(lw_gossip *gossip, gossip_peer *peer, lw_bytes conten
     peer->known.load = beat.load;
     peer->known.loaded = true;
     peer->known.heard_ms = now_ms;
+    gossip_hear_clock(gossip, peer, &beat, now_ms);
     gossip_hear_anybody(gossip, now_ms);
     if (peer->known.quiet) {
         peer->known.quiet = false;

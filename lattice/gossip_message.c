@@ -4,7 +4,8 @@
 enum {
     VERSION = 1,
     BODY_FIELDS = 4,
-    HEARTBEAT_FIELDS = 7,
+    HEARTBEAT_FIELDS = 8,
+    HEARTBEAT_FIELDS_OLD = 7, /* without the wall clock */
     ASK_FIELDS = 2,
     SHARDS_FIELDS = 2,
     PAGE_HEAD_SIZE = 16, /* of the arrays around what is in a page */
@@ -113,6 +114,7 @@ void gossip_say_heartbeat(lw_gossip *gossip, const gossip_heartbeat *heartbeat) 
     lw_write_u64(&content, heartbeat->summary.directory_digest);
     lw_write_u64(&content, heartbeat->summary.directory_weight);
     lw_member_load_encode(&heartbeat->load, &content);
+    lw_write_u64(&content, heartbeat->wall_ms);
     gossip_say(gossip, LW_BUS_HEARTBEAT, 0, lw_buffer_view(&content));
     lw_buffer_reset(&content);
     gossip->figures.heartbeats_sent++;
@@ -120,7 +122,7 @@ void gossip_say_heartbeat(lw_gossip *gossip, const gossip_heartbeat *heartbeat) 
 
 bool gossip_read_heartbeat(lw_bytes content, gossip_heartbeat *heartbeat) {
     lw_reader reader = lw_reader_of(content);
-    uint32_t extra = lw_read_array_of(&reader, HEARTBEAT_FIELDS);
+    uint32_t extra = lw_read_array_of(&reader, HEARTBEAT_FIELDS_OLD);
     gossip_heartbeat read = {.incarnation = lw_read_u64(&reader)};
     read.sent_ms = lw_read_u64_max(&reader, INT64_MAX);
     read.summary.members_digest = lw_read_u64(&reader);
@@ -128,6 +130,10 @@ bool gossip_read_heartbeat(lw_bytes content, gossip_heartbeat *heartbeat) {
     read.summary.directory_digest = lw_read_u64(&reader);
     read.summary.directory_weight = lw_read_u64(&reader);
     lw_member_load_decode(&reader, &read.load);
+    if (extra >= HEARTBEAT_FIELDS - HEARTBEAT_FIELDS_OLD) {
+        read.wall_ms = lw_read_u64_max(&reader, GOSSIP_WALL_MAX);
+        extra -= HEARTBEAT_FIELDS - HEARTBEAT_FIELDS_OLD;
+    }
     lw_read_skip(&reader, extra);
     *heartbeat = read;
     return lw_reader_done(&reader);

@@ -10,11 +10,22 @@ enum {
     GOSSIP_CONTENT_MAX = LW_BUS_BODY_SIZE_MAX - GOSSIP_ENVELOPE_SIZE,
 };
 
+#define GOSSIP_WALL_MAX (INT64_C(1) << 48) /* milliseconds: the year 10889 */
+
 /* What a node knows, in short. */
 typedef struct gossip_summary {
     uint64_t members_digest, members_weight;
     uint64_t directory_digest, directory_weight;
 } gossip_summary;
+
+/* What is known of a wall clock. */
+typedef struct gossip_clock {
+    bool told;           /* it was, with the last heartbeat */
+    int64_t ahead_ms;    /* of this node's */
+    bool wrong;          /* it is told to be, */
+    int64_t wrong_by_ms; /* by so much, as it was last */
+    uint32_t beats;      /* for which it has been the other way */
+} gossip_clock;
 
 /* A member other than this node, and not gone. */
 typedef struct gossip_peer {
@@ -25,6 +36,7 @@ typedef struct gossip_peer {
     int64_t delay_ms;
     uint64_t delay_at_ms;
     gossip_summary summary; /* as it last said */
+    gossip_clock clock;
 } gossip_peer;
 
 typedef struct gossip_said {
@@ -47,6 +59,9 @@ struct lw_gossip {
     char address[LW_MEMBER_ADDRESS_MAX + 1], bus_address[LW_MEMBER_ADDRESS_MAX + 1];
     char zone[LW_MEMBER_ZONE_MAX + 1], name[LW_MEMBER_NAME_MAX + 1];
     lw_member_load load;
+    bool wall_known;
+    int64_t wall_ahead_ms; /* of the clock by which it is called */
+    gossip_clock clock;    /* its own */
 
     gossip_peer *peers; /* ascending by node */
     uint32_t peer_count, peer_capacity;
@@ -80,6 +95,7 @@ typedef struct gossip_heartbeat {
     uint64_t incarnation, sent_ms;
     gossip_summary summary;
     lw_member_load load;
+    uint64_t wall_ms; /* 0: not said */
 } gossip_heartbeat;
 
 /* Signs `content` and puts it among what is to be said. */
@@ -133,6 +149,13 @@ void gossip_tell_of(lw_gossip *gossip, lw_gossip_event_kind kind, const gossip_p
 /* A record, or an entry, that somebody handed on. */
 void gossip_take_record(lw_gossip *gossip, lw_bytes record, uint64_t now_ms);
 lw_directory_merged gossip_take_row(lw_gossip *gossip, const lw_directory_row *row);
+
+/* ---- wall clocks (gossip_clock.c) ----------------------------------------------------------- */
+
+void gossip_hear_clock(const lw_gossip *gossip, gossip_peer *peer,
+                       const gossip_heartbeat *heartbeat, uint64_t now_ms);
+/* At every heartbeat of this node. */
+void gossip_judge_clocks(lw_gossip *gossip);
 
 /* ---- healing (gossip_heal.c) ---------------------------------------------------------------- */
 

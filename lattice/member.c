@@ -3,11 +3,17 @@
 
 #include "lattice/member_private.h"
 
+#include <stdio.h>
+
 enum {
-    ROW_FIELDS = 8,
-    ROW_FIELDS_OLD = 6, /* without label and lag */
-    LOAD_FIELDS = 8,
-    LOAD_FIELDS_OLD = 6, /* without what ails it */
+    ROW_FIELDS = 10,
+    ROW_FIELDS_OLD = 6, /* without label and lag, */
+    LABEL_FIELDS = 2,   /* which these are, */
+    CLOCK_FIELDS = 2,   /* and without these */
+    LOAD_FIELDS = 11,
+    LOAD_FIELDS_OLD = 6, /* without what ails it, */
+    AILMENT_FIELDS = 2,  /* which these are, */
+    CHANGE_FIELDS = 3,   /* and without what is changing */
 };
 
 const char *lw_member_state_name(lw_member_state state) {
@@ -41,6 +47,21 @@ static bool plain(lw_bytes text, size_t size_max) {
 static bool name_byte(uint8_t byte) {
     return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
            (byte >= '0' && byte <= '9') || byte == '.' || byte == '-';
+}
+
+const char *lw_member_clock_words(int64_t ahead_ms, bool of_two, char words[LW_MEMBER_CLOCK_SIZE]) {
+    enum { HOUR_MS = 3600 * 1000 };
+    uint64_t by_ms = ahead_ms < 0 ? (uint64_t)-ahead_ms : (uint64_t)ahead_ms;
+    bool hours = by_ms >= 2 * HOUR_MS;
+    if (ahead_ms == 0) {
+        (void)snprintf(words, LW_MEMBER_CLOCK_SIZE, "its wall clock is right");
+    } else {
+        (void)snprintf(words, LW_MEMBER_CLOCK_SIZE, "its wall clock is %.1f %s %s %s",
+                       (double)by_ms / (hours ? HOUR_MS : 1000), hours ? "hours" : "s",
+                       ahead_ms < 0 ? "behind" : "ahead of",
+                       of_two ? "the other one's" : "most others'");
+    }
+    return words;
 }
 
 bool lw_member_name_sound(lw_bytes name) {
@@ -181,6 +202,9 @@ void lw_member_load_encode(const lw_member_load *load, lw_buffer *out) {
     for (uint32_t index = 0; index < load->lagging_count; index++) {
         lw_write_u64(out, load->lagging[index]);
     }
+    lw_write_u64(out, load->merging);
+    lw_write_u64(out, load->repairing);
+    lw_write_u64(out, load->snapshots);
 }
 
 static void decode_ailments(lw_reader *reader, lw_member_load *load) {
@@ -204,9 +228,15 @@ void lw_member_load_decode(lw_reader *reader, lw_member_load *load) {
     load->reads = lw_read_u64(reader);
     load->writes = lw_read_u64(reader);
     load->receiving = lw_read_u64(reader);
-    if (extra >= LOAD_FIELDS - LOAD_FIELDS_OLD) {
+    if (extra >= AILMENT_FIELDS) {
         decode_ailments(reader, load);
-        extra -= LOAD_FIELDS - LOAD_FIELDS_OLD;
+        extra -= AILMENT_FIELDS;
+        if (extra >= CHANGE_FIELDS) {
+            load->merging = lw_read_u64(reader);
+            load->repairing = lw_read_u64(reader);
+            load->snapshots = lw_read_u64(reader);
+            extra -= CHANGE_FIELDS;
+        }
     }
     lw_read_skip(reader, extra);
 }
@@ -224,6 +254,9 @@ void lw_member_rows_encode(const lw_member_row *rows, uint32_t count, lw_buffer 
         lw_member_load_encode(&row->load, body);
         lw_write_text(body, row->label);
         lw_write_bool(body, row->lags);
+        int64_t ahead_ms = row->clock_ahead_ms;
+        lw_write_u64(body, ahead_ms > 0 ? (uint64_t)ahead_ms : 0);
+        lw_write_u64(body, ahead_ms < 0 ? (uint64_t)-ahead_ms : 0);
     }
 }
 
@@ -250,10 +283,15 @@ lw_status lw_member_row_next(lw_reader *reader, lw_member_row *row) {
     read.heard_ms = lw_read_u64(reader);
     read.linked_ms = lw_read_u64(reader);
     lw_member_load_decode(reader, &read.load);
-    if (extra >= ROW_FIELDS - ROW_FIELDS_OLD) {
+    if (extra >= LABEL_FIELDS) {
         read.label = lw_read_text(reader);
         read.lags = lw_read_bool(reader);
-        extra -= ROW_FIELDS - ROW_FIELDS_OLD;
+        extra -= LABEL_FIELDS;
+        if (extra >= CLOCK_FIELDS) {
+            read.clock_ahead_ms = (int64_t)lw_read_u64_max(reader, INT64_MAX);
+            read.clock_ahead_ms -= (int64_t)lw_read_u64_max(reader, INT64_MAX);
+            extra -= CLOCK_FIELDS;
+        }
     }
     lw_read_skip(reader, extra);
     if (!lw_reader_ok(reader) || read.label.size >= LW_MEMBER_LABEL_SIZE) {

@@ -11,9 +11,11 @@
  *               name str, named,      these two are not in records of before there were names
  *               [ key epoch, … ] ]    nor these in those of before keys could be changed
  *   records = [ record bin, … ]                       a page
- *   NODES   = [ [ record bin, self, linked, heard ms, linked ms, load, label str, lags ], … ]
- *   load    = [ bytes, shards, leaders, reads, writes, receiving, disk full, [ lagging node, … ] ]
- *             the last two are not in loads of before
+ *   NODES   = [ [ record bin, self, linked, heard ms, linked ms, load, label str, lags,
+ *                 clock ahead ms, clock behind ms ], … ]
+ *   load    = [ bytes, shards, leaders, reads, writes, receiving, disk full, [ lagging node, … ],
+ *               merging, repairing, snapshots ]
+ *             the last of either are not in those of before
  *
  * The signature is Ed25519 of "lathwork member 1" and the signed bytes. A node's id is its
  * public key's lw_identity_number, so a record proves by itself who wrote it. A
@@ -55,6 +57,7 @@ enum {
     LW_MEMBER_BUCKETS = 64, /* of digests */
     LW_LAGGING_MAX = 8,
     LW_MEMBER_KEYS_MAX = 4,
+    LW_MEMBER_CLOCK_SIZE = 80, /* of words about a clock, with the closing zero */
 };
 
 typedef enum lw_member_state {
@@ -94,12 +97,17 @@ typedef struct lw_member_load {
     uint32_t lagging_count;
     uint64_t
         lagging[LW_LAGGING_MAX]; /* nodes with a voter, of a shard it leads, that is far behind */
+    uint64_t merging;            /* shards it leads that just become one with another */
+    uint64_t repairing;          /* replicas it holds that are damaged, and come anew */
+    uint64_t snapshots;          /* that replicas of shards it leads are just being given */
 } lw_member_load;
 
 /* "joining", "up", … */
 const char *lw_member_state_name(lw_member_state state);
 /* Whether that may be a member's name. */
 bool lw_member_name_sound(lw_bytes name);
+/* By how much a wall clock is wrong, in words; `of_two`: there are but two. Returns `words`. */
+const char *lw_member_clock_words(int64_t ahead_ms, bool of_two, char words[LW_MEMBER_CLOCK_SIZE]);
 /* Whether it has the lattice's key of that epoch. */
 bool lw_member_has_key(const lw_member *member, uint32_t epoch);
 /* Signs and appends a record. member->public_key is set from `identity`. */
@@ -122,12 +130,13 @@ typedef struct lw_member_row {
     lw_bytes record;
     lw_member member; /* decoded from it */
     lw_member_load load;
-    bool self;          /* the node that answers */
-    bool linked;        /* it has a link to it now */
-    uint64_t heard_ms;  /* since its last heartbeat; LW_MEMBER_NEVER */
-    uint64_t linked_ms; /* since the link came, or broke; LW_MEMBER_NEVER */
-    bool lags;          /* a leader says that a voter there is far behind, mute, or made anew */
-    lw_bytes label;     /* what it is called; empty if the asked node knows no names */
+    bool self;              /* the node that answers */
+    bool linked;            /* it has a link to it now */
+    uint64_t heard_ms;      /* since its last heartbeat; LW_MEMBER_NEVER */
+    uint64_t linked_ms;     /* since the link came, or broke; LW_MEMBER_NEVER */
+    bool lags;              /* a leader says that a voter there is far behind, mute, or made anew */
+    lw_bytes label;         /* what it is called; empty if the asked node knows no names */
+    int64_t clock_ahead_ms; /* of those of most nodes; 0: by little, or it is not known */
 } lw_member_row;
 
 void lw_member_rows_encode(const lw_member_row *rows, uint32_t count, lw_buffer *body);

@@ -6,83 +6,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { RECEIVING_MAX = 2, CHANGING_MAX = 8, FULL_PERCENT = 90 };
-
-/* ---- the view -----------------------------------------------------------------------------------
- */
-
-void lw_placement_begin(lw_placement_view *view, const lw_placement_options *options,
-                        uint32_t changing, uint64_t round) {
-    view->options = *options;
-    lw_placement_options *set = &view->options;
-    set->voters = set->voters == 0 ? LW_PLACEMENT_VOTERS : set->voters;
-    set->receiving_max = set->receiving_max == 0 ? RECEIVING_MAX : set->receiving_max;
-    set->changing_max = set->changing_max == 0 ? CHANGING_MAX : set->changing_max;
-    set->full_percent = set->full_percent == 0 ? FULL_PERCENT : set->full_percent;
-    LW_ASSERT(set->self != 0 && set->voters % 2 == 1 && set->voters <= LW_SHARD_REPLICAS_MAX / 2);
-    view->count = 0;
-    view->weighted = false;
-    view->changing = changing;
-    view->round = round;
-}
-
-void lw_placement_add(lw_placement_view *view, const lw_placement_node *node) {
-    LW_ASSERT(view->count < LW_PLACEMENT_NODES_MAX && node->state != LW_MEMBER_GONE);
-    LW_ASSERT(view->count == 0 || view->nodes[view->count - 1].node < node->node);
-    view->weighted = view->weighted || (view->count > 0 && placement_weight(&view->nodes[0]) !=
-                                                               placement_weight(node));
-    view->nodes[view->count++] = *node;
-}
-
-const lw_placement_node *placement_node(const lw_placement_view *view, uint64_t node) {
-    uint32_t low = 0, high = view->count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (view->nodes[middle].node < node) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    bool found = low < view->count && view->nodes[low].node == node;
-    return found ? &view->nodes[low] : NULL;
-}
-
-void lw_placement_took(lw_placement_view *view, const lw_placement_step *step) {
-    lw_placement_node *self = NULL, *to = NULL;
-    for (uint32_t index = 0; index < view->count; index++) {
-        self = view->nodes[index].node == view->options.self ? &view->nodes[index] : self;
-        to = view->nodes[index].node == step->node ? &view->nodes[index] : to;
-    }
-    view->changing += step->kind != LW_PLACEMENT_NOTHING;
-    if (step->kind == LW_PLACEMENT_ADD && to != NULL) {
-        to->load.receiving++;
-    }
-    if (step->kind == LW_PLACEMENT_TRANSFER && to != NULL && self != NULL) {
-        self->load.leaders -= self->load.leaders > 0;
-        to->load.leaders++;
-        to->given++;
-    }
-}
-
-const char *lw_placement_step_name(lw_placement_step_kind kind) {
-    switch (kind) {
-    case LW_PLACEMENT_NOTHING:
-        return "nothing";
-    case LW_PLACEMENT_ADD:
-        return "add";
-    case LW_PLACEMENT_PROMOTE:
-        return "promote";
-    case LW_PLACEMENT_REPLACE:
-        return "replace";
-    case LW_PLACEMENT_REMOVE:
-        return "remove";
-    case LW_PLACEMENT_TRANSFER:
-        return "transfer";
-    }
-    return "unknown";
-}
-
 /* ---- one decision -------------------------------------------------------------------------------
  */
 
@@ -191,6 +114,16 @@ static const char *fault_of(const decision *of, uint64_t node) {
     return member->dead ? "has been unreachable for too long" : NULL;
 }
 
+/* Whether it is placed as another one. */
+static bool is_anchored(const decision *of) {
+    return of->shard->anchor != 0 && of->shard->anchor != of->shard->shard->id;
+}
+
+/* Why a voter that has no fault is not wanted where it is. */
+static const char *outdone(const decision *of) {
+    return is_anchored(of) ? "does not have the small neighbours" : "is not the best any more";
+}
+
 /* Writes the replicas as they shall be, ascending. */
 static void shall_be(decision *of, const set *voters, const set *learners) {
     lw_placement_step *step = of->step;
@@ -240,7 +173,8 @@ static uint32_t urgency(const decision *of, uint64_t node) {
 }
 
 static void sort_out(decision *of) {
-    placement_want(of->view, of->shard->shard->id, of->voters.nodes, of->voters.count, &of->wanted);
+    uint64_t as = is_anchored(of) ? of->shard->anchor : of->shard->shard->id;
+    placement_want(of->view, as, of->voters.nodes, of->voters.count, &of->wanted);
     for (uint32_t index = 0; index < of->voters.count; index++) {
         uint64_t node = of->voters.nodes[index];
         if (is_wanted(of, node)) {
@@ -285,7 +219,7 @@ static bool remove_learner(decision *of) {
         if (take(of, LW_PLACEMENT_REMOVE, node, 0)) {
             const char *fault = fault_of(of, node);
             because(of, "the learner on %s is not wanted: the node %s", CALLED(of, node),
-                    fault != NULL ? fault : "is not the best any more");
+                    fault != NULL ? fault : outdone(of));
             drop(&of->learners, node);
             shall_be(of, &of->voters, &of->learners);
         }
@@ -370,7 +304,7 @@ static bool replace(decision *of) {
     const char *fault = fault_of(of, old);
     if (old == of->view->options.self) {
         return of->voters.count == 1 ? promote_for_self(of)
-                                     : hand_over(of, fault != NULL ? fault : "is not the best");
+                                     : hand_over(of, fault != NULL ? fault : outdone(of));
     }
     set voters = of->voters, learners = of->learners;
     drop(&voters, old);
@@ -382,7 +316,7 @@ static bool replace(decision *of) {
     }
     if (take(of, LW_PLACEMENT_REPLACE, new, old)) {
         because(of, "%s takes the place of %s, which %s", CALLED(of, new), CALLED(of, old),
-                fault != NULL ? fault : "is not the best any more");
+                fault != NULL ? fault : outdone(of));
         shall_be(of, &voters, &learners);
     }
     return true;
@@ -452,8 +386,7 @@ static bool recruit(decision *of) {
                 CALLED(of, node));
     } else {
         because(of, "a learner on %s, to take the place of %s, which %s", CALLED(of, node),
-                CALLED(of, of->excess.nodes[0]),
-                fault != NULL ? fault : "is not the best any more");
+                CALLED(of, of->excess.nodes[0]), fault != NULL ? fault : outdone(of));
     }
     add(&of->learners, node);
     shall_be(of, &of->voters, &of->learners);
@@ -488,7 +421,8 @@ static void explain(decision *of) {
         because(of, "waits for a node: %s %s, and there is none to take its place",
                 CALLED(of, of->excess.nodes[0]), fault != NULL ? fault : "is not wanted");
     } else {
-        because(of, "%u voters where they should be", of->voters.count);
+        because(of, "%u voters where they should be%s", of->voters.count,
+                is_anchored(of) ? ", next to small neighbours" : "");
     }
 }
 

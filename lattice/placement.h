@@ -27,11 +27,14 @@
  * P5. Shards that wait for room on each other's nodes get it: a shard some of whose learners have
  *     caught up does not wait.
  * P6. Of an odd number of voters no step makes an even one, unless a lone one moves: two voters can
- *     do without neither of them. So voters come and go in pairs. */
+ *     do without neither of them. So voters come and go in pairs.
+ * P7. A shard that is placed as another one wants the nodes that this one wants, as long as both
+ *     are to have as many voters: so they come together, and moving there is balance, never need.
+ */
 #ifndef LW_PLACEMENT_H
 #define LW_PLACEMENT_H
 
-#include "lattice/member.h"
+#include "lattice/gossip.h"
 #include "lattice/message.h"
 
 enum {
@@ -89,6 +92,9 @@ typedef struct lw_placement_shard {
     bool changing; /* a change of replicas, a split or a transfer is under way */
     bool settled;  /* the last change is long enough ago for a step for balance */
     uint64_t rate; /* reads and writes a second */
+    /* Another shard, as which this one is placed, so that they can be merged (lattice/neighbour.h);
+     * 0, or its own id: none. */
+    uint64_t anchor;
 } lw_placement_shard;
 
 typedef enum lw_placement_step_kind {
@@ -112,6 +118,19 @@ typedef struct lw_placement_step {
 /* Empties a view. `changing` and `round` as above. */
 void lw_placement_begin(lw_placement_view *view, const lw_placement_options *options,
                         uint32_t changing, uint64_t round);
+/* What one node knows, and does. */
+typedef struct lw_placement_look {
+    const lw_gossip *gossip;
+    const lw_member_load *own_load;
+    uint32_t changing;   /* as above */
+    uint64_t round;      /* as above */
+    uint64_t settled_ms; /* for which a link has to be there before shards come for balance */
+    uint64_t now_ms;
+} lw_placement_look;
+
+/* Begins a view, and adds all members. Of the options it sets `self` and `calm`. */
+void lw_placement_look_around(lw_placement_view *view, const lw_placement_options *options,
+                              const lw_placement_look *look);
 /* Adds a node, in ascending order. */
 void lw_placement_add(lw_placement_view *view, const lw_placement_node *node);
 /* The next step of a shard. */

@@ -25,6 +25,8 @@ typedef enum lw_planted_bug {
     LW_BUG_NAMES_SHARED,         /* M5: two that took one name at once keep it */
     LW_BUG_ROOM_AWAITED,         /* P5: two shards wait for the room that the other has */
     LW_BUG_EVEN_VOTERS,          /* P6: voters come and go one by one */
+    LW_BUG_NEIGHBOURS_APART,     /* N2: small neighbours stay where they are, each */
+    LW_BUG_CLOCK_BELIEVED,       /* S6: a node holds its own clock for the right one */
 } lw_planted_bug;
 
 /* `machine` is a pointer to what has the member `bugs`. */

@@ -200,12 +200,19 @@ static void say_event(lw_lattice *lattice, const lw_gossip_event *event) {
                    event->shard);
         return;
     }
-    bool bad = event->kind == LW_GOSSIP_UNLINKED || event->kind == LW_GOSSIP_DEAD;
+    bool clock = event->kind == LW_GOSSIP_CLOCK_WRONG || event->kind == LW_GOSSIP_CLOCK_RIGHT;
+    bool bad = event->kind == LW_GOSSIP_UNLINKED || event->kind == LW_GOSSIP_DEAD ||
+               event->kind == LW_GOSSIP_CLOCK_WRONG;
     char label[LW_MEMBER_LABEL_SIZE];
     (void)lw_lattice_label(lattice, event->node, label);
     if (event->kind == LW_GOSSIP_RENAMED) {
         lattice_note(lattice, name, event->node, 0,
                      "another member had this node's name first: it is called %s now", label);
+    } else if (clock) {
+        char words[LW_MEMBER_CLOCK_SIZE];
+        int64_t ahead_ms = lattice_clock_ahead(lattice, event->node);
+        lattice_note(lattice, name, event->node, 0, "%s",
+                     lw_member_clock_words(ahead_ms, lattice_company(lattice) == 1, words));
     } else {
         lattice_note(lattice, name, event->node, 0, "%s", lw_member_state_name(event->state));
     }
@@ -252,6 +259,10 @@ static void handle_event(lw_lattice *lattice, const lw_gossip_event *event) {
         lattice->unsaved = true;
         lattice_greet_all(lattice);
         break;
+    case LW_GOSSIP_CLOCK_WRONG:
+        LW_MARK(lattice->env, "lattice.clock_wrong");
+        break;
+    case LW_GOSSIP_CLOCK_RIGHT:
     case LW_GOSSIP_DISPUTED:
     case LW_GOSSIP_HEARD:
         break;
@@ -314,6 +325,7 @@ static void look_after_shards(lw_lattice *lattice, uint64_t now_ms) {
     }
     bool soon = LW_RARE(lattice->env, "lattice.looks_soon");
     lattice->place_ms = now_ms + (soon ? LATTICE_SOON_MS : LATTICE_PLACE_MS);
+    lw_gossip_wall(lattice->gossip, lw_env_wall_ms(lattice->env), now_ms);
     lattice_place(lattice);
     lattice_learn_time(lattice, now_ms);
     lattice_ask(lattice);

@@ -33,6 +33,8 @@ uint64_t lw_lattice_planted(lw_env *env) {
     bugs |= (uint64_t)LW_BUG(env, "placement.room_awaited") << LW_BUG_ROOM_AWAITED;
     bugs |= (uint64_t)LW_BUG(env, "placement.even_voters") << LW_BUG_EVEN_VOTERS;
     bugs |= (uint64_t)LW_BUG(env, "gossip.names_shared") << LW_BUG_NAMES_SHARED;
+    bugs |= (uint64_t)LW_BUG(env, "placement.neighbours_apart") << LW_BUG_NEIGHBOURS_APART;
+    bugs |= (uint64_t)LW_BUG(env, "gossip.clock_believed") << LW_BUG_CLOCK_BELIEVED;
     return bugs;
 }
 #endif
@@ -184,12 +186,15 @@ static void find_lagging(const lw_replica *replica, const lw_shard_descriptor *s
         if ((stuck || !keeps_up(peer, &figures)) && was_voter(shard, peer->node)) {
             add_lagging(load, peer->node);
         }
+        load->snapshots += peer->in_snapshot && peer->reachable;
     }
 }
 
 static void count_load(lw_lattice *lattice, lw_member_load *load) {
     uint64_t now_ms = lattice_now_ms(lattice);
     *load = (lw_member_load){.shards = lw_shards_count(lattice->shards),
+                             .merging = lw_shards_merging(lattice->shards),
+                             .repairing = lw_shards_repairing(lattice->shards),
                              .disk_full = lw_reserve_short(lw_store_reserve(lattice->store))};
     lattice->pass++;
     for (uint32_t index = 0; index < load->shards; index++) {
@@ -218,43 +223,18 @@ static void count_load(lw_lattice *lattice, lw_member_load *load) {
 /* ---- the view -----------------------------------------------------------------------------------
  */
 
-static void add_node(lw_lattice *lattice, const lw_member *member, const lw_member_load *own) {
-    uint64_t now_ms = lattice_now_ms(lattice);
-    bool self = member->node == lattice_self(lattice);
-    lw_gossip_peer peer = {.linked = self, .loaded = self, .load = *own};
-    if (!self && !lw_gossip_peer_of(lattice->gossip, member->node, &peer)) {
-        return;
-    }
-    lw_placement_node node = {
-        .node = member->node,
-        .state = member->state,
-        .zone = member->zone,
-        .name = member->name,
-        .capacity = member->capacity,
-        .load = peer.load,
-        .linked = peer.linked,
-        .dead = peer.dead,
-        .settled = self || (peer.linked && now_ms - peer.changed_ms >= LATTICE_SETTLED_MS),
-        .loaded = peer.loaded && !peer.quiet,
-    };
-    lw_placement_add(lattice->view, &node);
-}
-
 static void look_around(lw_lattice *lattice, const lw_member_load *own) {
-    const lw_members *members = lw_gossip_members(lattice->gossip);
-    lw_placement_options options = {.self = lattice_self(lattice),
-                                    .voters = lattice->options.voters,
-                                    .calm = lw_gossip_connected(lattice->gossip)};
+    lw_placement_options options = {.voters = lattice->options.voters};
+    lw_placement_look look = {.gossip = lattice->gossip,
+                              .own_load = own,
+                              .changing = lattice->changing,
+                              .round = lattice->pass,
+                              .settled_ms = LATTICE_SETTLED_MS,
+                              .now_ms = lattice_now_ms(lattice)};
 #ifdef LW_SIMULATION
     options.bugs = lw_lattice_planted(lattice->env);
 #endif
-    lw_placement_begin(lattice->view, &options, lattice->changing, lattice->pass);
-    for (uint32_t index = 0; index < members->count; index++) {
-        const lw_member *member = lw_members_at(members, index);
-        if (member->state != LW_MEMBER_GONE) {
-            add_node(lattice, member, own);
-        }
-    }
+    lw_placement_look_around(lattice->view, &options, &look);
 }
 
 /* A voter counts while it keeps up. A learner may become one when the group says so: one at rest
@@ -277,7 +257,8 @@ static uint32_t progress_of(const lw_replica *replica, lw_placement_progress *pr
     return figures.peer_count;
 }
 
-static void decide(lw_lattice *lattice, const lw_replica *replica, lw_shard_descriptor *shard,
+/* True: the step, if there is one, is towards its small neighbours. */
+static bool decide(lw_lattice *lattice, const lw_replica *replica, lw_shard_descriptor *shard,
                    lw_placement_step *step) {
     lw_placement_progress progress[LW_SHARD_REPLICAS_MAX];
     lw_replica_descriptor(replica, shard);
@@ -291,8 +272,10 @@ static void decide(lw_lattice *lattice, const lw_replica *replica, lw_shard_desc
         .changing = track->changing || now_ms < track->wait_ms,
         .settled = track->changed_ms == 0 || now_ms - track->changed_ms >= LATTICE_SETTLED_MS,
         .rate = track->reads + track->writes,
+        .anchor = lw_neighbour_anchor(lw_gossip_directory(lattice->gossip), shard->id),
     };
     lw_placement_decide(lattice->view, &input, step);
+    return input.anchor != shard->id;
 }
 
 /* ---- steps --------------------------------------------------------------------------------------
@@ -395,6 +378,13 @@ static void begin(lw_lattice *lattice, const lw_shard_descriptor *shard,
     lw_env_start(lattice->env, "place", step_main, job);
 }
 
+static void tell_idleness(lw_lattice *lattice, uint64_t shard) {
+    lw_idleness judged = lw_shards_idleness(lattice->shards, shard);
+    if (lw_gossip_idleness(lattice->gossip, shard, judged, lattice_now_ms(lattice))) {
+        LW_MARK(lattice->env, "lattice.idleness_told");
+    }
+}
+
 /* A learner mostly has caught up a few round trips after it was made. Not so for one that gets a
  * large snapshot: that one is looked at as seldom as everything else, after a while. */
 static void look_again_soon(lw_lattice *lattice, const lw_shard_descriptor *shard) {
@@ -431,8 +421,12 @@ void lattice_place(lw_lattice *lattice) {
         if (!lw_replica_leads(replica)) {
             continue;
         }
-        decide(lattice, replica, &shard, &step);
+        bool together = decide(lattice, replica, &shard, &step);
+        tell_idleness(lattice, shard.id);
         if (step.kind != LW_PLACEMENT_NOTHING) {
+            if (together) {
+                LW_MARK(lattice->env, "lattice.brought_together");
+            }
             begin(lattice, &shard, &step);
             lw_placement_took(lattice->view, &step);
         } else {
@@ -460,7 +454,7 @@ void lattice_plan(lw_lattice *lattice, lw_buffer *reply) {
         if (lw_replica_leads(replica)) {
             lw_shard_descriptor shard;
             lw_placement_step step;
-            decide(lattice, replica, &shard, &step);
+            (void)decide(lattice, replica, &shard, &step);
             lw_plan_row row = {.shard = shard.id,
                                .step = lw_text(lw_placement_step_name(step.kind)),
                                .node = step.node,

@@ -48,6 +48,7 @@ static void nodes(const lw_lattice *lattice, lw_buffer *reply) {
         row->heard_ms = row->linked_ms = LW_MEMBER_NEVER;
         uint64_t node = lw_members_at(members, index)->node;
         row->label = lw_text(lw_members_label(members, node, labels[index]));
+        row->clock_ahead_ms = lattice_clock_ahead(lattice, node);
         if (node == lattice_self(lattice)) {
             row->self = row->linked = true;
             row->heard_ms = row->linked_ms = 0;

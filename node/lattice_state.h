@@ -148,6 +148,9 @@ void lattice_link_member(lw_lattice *lattice, const lw_member *member);
  * the root shard all at once, it must not have to believe its wall clock (hazard O3). */
 void lattice_learn_time(lw_lattice *lattice, uint64_t now_ms);
 
+/* By how much a member's wall clock, or this node's own, is wrong; 0: by little. */
+int64_t lattice_clock_ahead(const lw_lattice *lattice, uint64_t node);
+
 /* ---- lattice_file.c ------------------------------------------------------------------------- */
 
 /* The records that the file holds, as a page, and a page of revoked tokens; nothing if there is no

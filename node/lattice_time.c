@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The oracle's time, which each node has looked at lately. */
+/* The oracle's time, which each node has looked at lately; and whose wall clock is wrong. */
 #include "node/lattice_state.h"
 
 LW_YIELDS static void learn_time_main(void *argument) {
@@ -21,4 +21,15 @@ void lattice_learn_time(lw_lattice *lattice, uint64_t now_ms) {
         lattice_job_begin(lattice);
         lw_env_start(lattice->env, "learn the time", learn_time_main, lattice);
     }
+}
+
+/* ---- wall clocks ------------------------------------------------------------------------------
+ */
+
+int64_t lattice_clock_ahead(const lw_lattice *lattice, uint64_t node) {
+    lw_gossip_peer peer = {.clock_ahead_ms = 0};
+    if (node == lattice_self(lattice)) {
+        return lw_gossip_own_clock(lattice->gossip);
+    }
+    return lw_gossip_peer_of(lattice->gossip, node, &peer) ? peer.clock_ahead_ms : 0;
 }

@@ -2,6 +2,7 @@
 #include "node/node_state.h"
 
 #include "client/json.h"
+#include "node/group.h"
 
 #include <stdio.h>
 
@@ -16,6 +17,36 @@ static void status_levels(const lw_tree_figures *tree, lw_json *json) {
     lw_json_array_close(json);
 }
 
+/* How far the others are, as the one that leads knows. */
+static void status_followers(lw_node *node, const lw_replica *replica, lw_json *json) {
+    lw_group_figures figures;
+    lw_replica_group_figures(replica, &figures);
+    lw_json_array_open(json, "followers");
+    for (uint32_t index = 0; index < figures.peer_count; index++) {
+        const lw_group_peer *peer = &figures.peers[index];
+        uint64_t last = figures.last_index;
+        char label[LW_MEMBER_LABEL_SIZE];
+        lw_json_object_open(json, NULL);
+        lw_json_text(json, "node", lw_text(lw_lattice_label(node->lattice, peer->node, label)));
+        lw_json_boolean(json, "reached", peer->reachable);
+        lw_json_number(json, "behind", last > peer->match ? last - peer->match : 0);
+        lw_json_boolean(json, "snapshot", peer->in_snapshot);
+        lw_json_object_close(json);
+    }
+    lw_json_array_close(json);
+}
+
+/* What it is part of, or what becomes part of it, just now. */
+static void status_merge(const lw_replica *replica, lw_json *json) {
+    lw_replica_merge absorbed;
+    uint64_t left;
+    if (lw_replica_frozen(replica, &left)) {
+        lw_json_number(json, "merges_into", left);
+    } else if (lw_replica_absorbs(replica, &absorbed)) {
+        lw_json_number(json, "takes_in", absorbed.right);
+    }
+}
+
 static void status_shard(lw_node *node, const lw_replica *replica, lw_json *json) {
     lw_replica_figures figures;
     lw_shard_descriptor shard;
@@ -26,6 +57,8 @@ static void status_shard(lw_node *node, const lw_replica *replica, lw_json *json
     lw_json_object_open(json, NULL);
     lw_json_number(json, "id", shard.id);
     lw_json_text(json, "condition", lw_text(lw_shards_condition(node->shards, shard.id)));
+    lw_json_boolean(json, "leads", lw_replica_leads(replica));
+    status_merge(replica, json);
     lw_json_bytes(json, "start", shard.start);
     lw_json_bytes(json, "end", shard.end);
     lw_json_number(json, "range_version", shard.epoch.range_version);
@@ -40,6 +73,9 @@ static void status_shard(lw_node *node, const lw_replica *replica, lw_json *json
     lw_json_number(json, "latched_requests", figures.latched);
     lw_json_number(json, "waiting_requests", figures.waiting);
     lw_json_number(json, "memtable_bytes", tree.memtable_bytes);
+    if (lw_replica_leads(replica)) {
+        status_followers(node, replica, json);
+    }
     status_levels(&tree, json);
     lw_json_object_close(json);
 }
@@ -130,6 +166,7 @@ void lw_node_status_json(lw_node *node, lw_buffer *out) {
     lw_json_text(&json, "data", lw_text(node->options.directory));
     lw_json_number(&json, "uptime_ms", up_ns / 1000000);
     lw_json_number(&json, "memory_bytes", lw_memory_used(node->env->memory));
+    lw_json_number(&json, "replicas_repairing_here", lw_shards_repairing(node->shards));
     lw_json_number(&json, "pessimistic_locks", lw_lock_table_count(lw_shards_locks(node->shards)));
     lw_lattice_status(node->lattice, &json);
     lw_gc_status(node->gc, &json);

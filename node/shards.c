@@ -162,6 +162,31 @@ bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_desc
     return false;
 }
 
+uint32_t lw_shards_merging(const lw_shards *shards) {
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < shards->count; index++) {
+        const lw_replica *replica = shards->sorted[index]->replica;
+        lw_replica_merge absorbed;
+        uint64_t left;
+        count += lw_replica_leads(replica) &&
+                 (lw_replica_frozen(replica, &left) || lw_replica_absorbs(replica, &absorbed));
+    }
+    return count;
+}
+
+uint32_t lw_shards_repairing(const lw_shards *shards) {
+    uint32_t count = shards->headless_count;
+    for (uint32_t bucket = 0; bucket < shards->by_id.bucket_count; bucket++) {
+        for (const lw_map_node *node = shards->by_id.buckets[bucket]; node != NULL;
+             node = node->next) {
+            const shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
+            bool halted = member->replica != NULL && lw_replica_halted(member->replica);
+            count += member->damaged || member->anew || halted;
+        }
+    }
+    return count;
+}
+
 bool lw_shards_alone(const lw_shards *shards) {
     if (shards->others.ask == NULL) {
         return true;
@@ -366,6 +391,7 @@ static void replica_learned(void *argument, const lw_shard_descriptor *shard) {
     shards->settled = false; /* who leads anew waits for sessions */
     lw_queue_wake_all(&shards->patrol);
     shards_grown(shards, shard->id);
+    shards_shrunk(shards);
     if (shards->others.learned != NULL) {
         shards->others.learned(shards->options.argument, shard);
     }

@@ -11,6 +11,7 @@
 #ifndef LW_SHARDS_H
 #define LW_SHARDS_H
 
+#include "lattice/neighbour.h"
 #include "node/replica.h"
 
 typedef struct lw_shards lw_shards;
@@ -152,6 +153,13 @@ const char *lw_shards_condition(const lw_shards *shards, uint64_t shard);
 /* Whether a shard that is led here has little to do, and its left neighbour, which could take it
  * in, is as small: which that is, and for how long. */
 bool lw_shards_to_merge(const lw_shards *shards, uint64_t shard, uint64_t *left, uint64_t *idle_ms);
+/* Whether a shard is small and has had little to do, as far as this node can say: for long enough
+ * to be merged, or far from it. */
+lw_idleness lw_shards_idleness(const lw_shards *shards, uint64_t shard);
+/* Shards led here that are just becoming part of another one, or are taking one in. */
+uint32_t lw_shards_merging(const lw_shards *shards);
+/* Replicas here that are damaged, or differ, or come anew because they were. */
+uint32_t lw_shards_repairing(const lw_shards *shards);
 /* Whether this node has every shard, and is the only one that has any. */
 bool lw_shards_alone(const lw_shards *shards);
 /* The label of a session; empty if unknown. */

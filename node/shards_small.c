@@ -7,10 +7,13 @@
  * been idle for as long as the node was told (ten minutes), and has a replica of its left neighbour
  * that holds as little, asks the leader of that one to take it in; which does so if its own has
  * been idle as long, and both are on the same nodes. So what is merged is far from being split
- * again.
+ * again. Who leads one that is idle says so to all: neighbours that are apart are placed on the
+ * same nodes by that (lattice/neighbour.h). It counts as idle then until it is twice too large, or
+ * is asked for twice too much: what is on its way together does not turn round for a trifle.
  *
  * One fiber looks, ten times in that time, and only while a shard that this node leads could be
- * merged: else it sleeps without a timer. One merge at a time, and a pause behind each. */
+ * merged, now or after it was moved: else it sleeps without a timer. One merge at a time, and a
+ * pause behind each. */
 #include "node/shards_state.h"
 
 enum {
@@ -18,6 +21,7 @@ enum {
     SOON_MS = 3000, /* in simulations */
     LOOKS = 10,
     SHARE = 8,
+    BUSY = 2, /* times what idle ones hold, or are asked */
     SHARD_SIZE = 128 * 1024 * 1024,
     HOT_RATE = 2500, /* requests a second: see node/lattice_load.c */
     PAUSE_MS = 1000, /* behind a merge */
@@ -28,7 +32,8 @@ static bool stopping(const lw_shards *shards) {
     return !shards->serving || shards->dead;
 }
 
-static bool is_small(const lw_shards *shards, uint64_t shard) {
+/* Of `share` times what small ones hold at most. */
+static bool is_within(const lw_shards *shards, uint64_t shard, uint64_t share) {
     const lw_tree *tree = lw_store_tree(shards->options.store, shard);
     lw_tree_figures figures;
     uint64_t size = shards->options.shard_size;
@@ -37,7 +42,11 @@ static bool is_small(const lw_shards *shards, uint64_t shard) {
     }
     lw_tree_figures_get(tree, &figures);
     size = size == 0 || size == UINT64_MAX ? (uint64_t)SHARD_SIZE : size;
-    return figures.held_bytes + figures.memtable_bytes <= size / SHARE;
+    return figures.held_bytes + figures.memtable_bytes <= size / SHARE * share;
+}
+
+static bool is_small(const lw_shards *shards, uint64_t shard) {
+    return is_within(shards, shard, 1);
 }
 
 /* ---- how long it has been so ----------------------------------------------------------------- */
@@ -49,8 +58,10 @@ static void look_at(lw_shards *shards, shards_member *member, uint64_t now_ms, u
     uint64_t asked = figures.reads + figures.scans + figures.commits;
     bool known = member->asked_count != 0 && asked >= member->asked_count - 1;
     uint64_t rate_most = past_ms * HOT_RATE / SHARE / 1000;
-    bool idle = lw_replica_leads(member->replica) && is_small(shards, member->shard) && known &&
-                asked - (member->asked_count - 1) <= rate_most;
+    uint64_t count = known ? asked - (member->asked_count - 1) : 0;
+    bool leads = lw_replica_leads(member->replica);
+    bool idle = leads && is_small(shards, member->shard) && known && count <= rate_most;
+    member->busy = leads && (!is_within(shards, member->shard, BUSY) || count > rate_most * BUSY);
     member->asked_count = asked + 1;
     if (!idle) {
         member->idle_ms = 0;
@@ -63,6 +74,16 @@ static bool long_idle(const lw_shards *shards, const shards_member *member) {
     uint64_t now_ms = lw_env_now(shards->env) / NS_PER_MS;
     return member->idle_ms != 0 && now_ms - member->idle_ms >= shards->options.merge_after_ms &&
            lw_replica_leads(member->replica);
+}
+
+lw_idleness lw_shards_idleness(const lw_shards *shards, uint64_t shard) {
+    const shards_member *member = shards_member_of(shards, shard);
+    if (member == NULL || member->replica == NULL || member->leaving) {
+        return LW_IDLENESS_UNKNOWN;
+    }
+    return long_idle(shards, member) ? LW_IDLENESS_IDLE
+           : member->busy            ? LW_IDLENESS_BUSY
+                                     : LW_IDLENESS_UNKNOWN;
 }
 
 bool shards_idle(void *argument, lw_replica *replica) {
@@ -104,6 +125,35 @@ static uint32_t find_pair(const lw_shards *shards, bool any) {
         }
     }
     return 0;
+}
+
+/* Whether the shard at `index`, which is small and led here, could be on other nodes than a
+ * neighbour of it is: what this one is like is for its leader to say. */
+static bool has_company_elsewhere(const lw_shards *shards, uint32_t index) {
+    lw_shard_descriptor of, other;
+    lw_replica_descriptor(shards->sorted[index]->replica, &of);
+    bool left_here = of.start.size == 0, right_here = of.end.size == 0;
+    if (!left_here && index > 0) {
+        lw_replica_descriptor(shards->sorted[index - 1]->replica, &other);
+        left_here = lw_equal(other.end, of.start) && same_nodes(&of, &other);
+    }
+    if (!right_here && index + 1 < shards->count) {
+        lw_replica_descriptor(shards->sorted[index + 1]->replica, &other);
+        right_here = lw_equal(of.end, other.start) && same_nodes(&of, &other);
+    }
+    return !left_here || !right_here;
+}
+
+/* Whether there is one to bring together with another. */
+static bool find_apart(const lw_shards *shards) {
+    for (uint32_t index = 0; index < shards->count && shards->others.ask != NULL; index++) {
+        const shards_member *member = shards->sorted[index];
+        if (lw_replica_leads(member->replica) && is_small(shards, member->shard) &&
+            has_company_elsewhere(shards, index)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool lw_shards_to_merge(const lw_shards *shards, uint64_t shard, uint64_t *left,
@@ -161,7 +211,7 @@ LW_YIELDS static void small_main(void *argument) {
     uint64_t looked_ms = lw_env_now(shards->env) / NS_PER_MS;
     while (!stopping(shards)) {
         uint32_t pair = 0;
-        if (find_pair(shards, true) == 0) {
+        if (find_pair(shards, true) == 0 && !find_apart(shards)) {
             lw_queue_wait(&shards->shrunk);
         }
         if (stopping(shards)) {

@@ -43,6 +43,7 @@ typedef struct shards_member {
     bool nowhere_whole;       /* ... and so are those of all other voters: who reads is told */
     uint64_t asked_count;     /* requests until the last look, and one; 0: none was looked at */
     uint64_t idle_ms;         /* since when it is small and has little to do; 0: it is not */
+    bool busy;                /* at the last look it was far from that, and led here */
     bool absorbed;            /* ... as it has become part of another one, or is about to */
     uint64_t beneath;         /* ... of this one, by a snapshot of that; its tree goes with it */
     uint32_t merged_looks;    /* that found, one after the other, that it is part of another one */
@@ -128,7 +129,7 @@ void shards_die(lw_shards *shards, const lw_error *reason);
 /* ---- shards_small.c ------------------------------------------------------------------------- */
 
 void shards_small_start(lw_shards *shards);
-/* Has it look: there may be something to merge now. */
+/* Has it look: there may be something to merge, or to bring together, now. */
 void shards_shrunk(lw_shards *shards);
 /* Of lw_replica_options. */
 bool shards_idle(void *shards, lw_replica *replica);

@@ -58,6 +58,7 @@ static lore *open(lw_machines *machines) {
     it->machines = machines;
     it->memory = machines->memory;
     it->chance = lw_machines_chance(machines, "lore");
+    it->whims = lw_machines_chance(machines, "whims");
     it->dice = lw_machines_dice(machines, "bus");
 #ifdef LW_SIMULATION
     it->bugs = lw_lattice_planted(&machines->env);

@@ -32,7 +32,9 @@
  *     as a copy of a folder, has ended; a node that never came back keeps nobody from anything.
  * L8. Every shard has as many voters as there should be, all on nodes that are there to stay, of as
  *     many zones as there are; leaders are spread; and then no step is taken any more.
- * L9. What came of all that was said about shards does not depend on its order. */
+ * L9. What came of all that was said about shards does not depend on its order.
+ * L10. Of two neighbours that are idle, one is left.
+ * L11. Whose wall clock is wrong, and by how much, is known to all. */
 #ifndef LW_SIM_LORE_H
 #define LW_SIM_LORE_H
 
@@ -82,7 +84,7 @@ typedef struct lore_seen {
 typedef struct lore_seen_row {
     uint64_t shard;
     lw_epoch epoch;
-    uint64_t term;
+    uint64_t term, idle_turns;
     uint64_t content; /* a hash of the descriptor, without its leader */
     bool disputed;
 } lore_seen_row;
@@ -108,6 +110,7 @@ typedef struct lore_place {
     uint64_t paused_until_ns; /* nothing of it runs before */
     uint64_t clock_ns;        /* what its clock shows when the world begins, */
     uint64_t drift_ppm;       /* by how much it is fast */
+    int64_t wall_ahead_ms;    /* by how much its wall clock is wrong */
     lw_agenda_event ticks, looks;
     bool unsaved, ends;
     uint64_t greets_ns;
@@ -144,6 +147,8 @@ typedef struct lore_shard {
     uint64_t quorum_ns; /* when the leader last reached one */
     uint64_t elects_ns; /* when somebody is elected; 0: not now */
     uint64_t rate;
+    bool idle;              /* small, with little to do: its leader finds out */
+    uint64_t led_ns;        /* since when it is led by who leads */
     lw_placement_step step; /* under way, unless it is NOTHING */
     uint64_t step_due_ns;
     lw_epoch step_epoch;
@@ -173,6 +178,7 @@ typedef struct lore {
     lw_machines *machines;
     lw_memory *memory;
     lw_chance chance; /* what is no fault */
+    lw_chance whims;  /* of those who use shards, and of who sets wall clocks */
     lw_dice dice;     /* of the bus */
     uint8_t cluster[LW_MEMBER_CLUSTER_SIZE];
     uint64_t bugs;
@@ -188,6 +194,7 @@ typedef struct lore {
     uint64_t numbers;                                       /* of messages */
     lore_shard shards[LORE_SHARDS_MAX];
     uint32_t shard_count;
+    uint32_t shards_made;  /* those that were merged among them */
     lw_agenda_event turns; /* of links and shards */
     lw_placement_view *view;
     uint64_t stepped_ns; /* when placement last began a step */
@@ -279,6 +286,10 @@ bool lore_can_lose(lore *it, uint32_t soul);
 /* The upper part of a shard becomes one of its own; nothing if it cannot be now. */
 void lore_split(lore *it, uint32_t shard, uint64_t luck);
 void lore_hand_over(lore *it, uint32_t shard, uint64_t luck);
+/* What its leader makes of a shard. */
+lw_idleness lore_idleness(const lore *it, const lore_shard *shard);
+/* A shard becomes part of the one to the left, if that is idle, too, and on the same nodes. */
+void lore_merge(lore *it, uint32_t shard);
 
 /* ---- lore_placement.c ----------------------------------------------------------------------- */
 
@@ -322,9 +333,9 @@ void lore_watch_step(const lore_place *place, const lore_shard *shard,
 /* ---- lore_peace.c --------------------------------------------------------------------------- */
 
 enum { LORE_WHY_SIZE = 320 };
-/* Whether all know the same (L7); else `why` not. */
+/* Whether all know the same (L7 and L11); else `why` not. */
 bool lore_converged(lore *it, char why[LORE_WHY_SIZE]);
-/* Whether shards are where they should be (L8). */
+/* Whether shards are where they should be (L8 and L10). */
 bool lore_placed(lore *it, char why[LORE_WHY_SIZE]);
 /* Holds the directory to L9. */
 void lore_judge_order(lore *it);

@@ -84,6 +84,63 @@ static bool knows_all(lore *it, const lore_place *place, const lore_place *first
     return true;
 }
 
+/* ---- L11 ------------------------------------------------------------------------------------ */
+
+enum { CLOCKS_ALIKE_MS = 600, CLOCKS_APART_MS = 1500, CLOCK_SLACK_MS = 400 };
+
+static int64_t wall_at(const lore *it, uint32_t rank) {
+    for (uint32_t index = 0; index < it->place_count; index++) {
+        const lore_place *place = &it->places[index];
+        uint32_t below = 0, equal = 0;
+        for (uint32_t other = 0; other < it->place_count; other++) {
+            const lore_place *compared = &it->places[other];
+            below += compared->gossip != NULL && compared->wall_ahead_ms < place->wall_ahead_ms;
+            equal += compared->gossip != NULL && compared->wall_ahead_ms == place->wall_ahead_ms;
+        }
+        if (place->gossip != NULL && below <= rank && rank < below + equal) {
+            return place->wall_ahead_ms;
+        }
+    }
+    return 0;
+}
+
+/* What one knows of another's clock. */
+static bool knows_clock(const lore_place *place, const lore_place *other, int64_t right_ms,
+                        char why[LORE_WHY_SIZE]) {
+    lw_gossip_peer peer;
+    int64_t by_ms = other->wall_ahead_ms - right_ms, told_ms = lw_gossip_own_clock(place->gossip);
+    if (place != other) {
+        told_ms = lw_gossip_peer_of(place->gossip, other->id, &peer) ? peer.clock_ahead_ms : 0;
+    }
+    bool wrong = by_ms >= CLOCKS_APART_MS || by_ms <= -CLOCKS_APART_MS;
+    bool right = by_ms <= CLOCKS_ALIKE_MS && by_ms >= -CLOCKS_ALIKE_MS;
+    bool near = told_ms >= by_ms - CLOCK_SLACK_MS && told_ms <= by_ms + CLOCK_SLACK_MS;
+    return (!wrong || near) && (!right || told_ms == 0)
+               ? true
+               : not_yet(why,
+                         "%s takes the clock of %s to be %" PRId64 " ms ahead, and %" PRId64
+                         " it is",
+                         place->name, other->name, told_ms, by_ms);
+}
+
+static bool know_clocks(const lore *it, char why[LORE_WHY_SIZE]) {
+    uint32_t count = 0;
+    for (uint32_t index = 0; index < it->place_count; index++) {
+        count += it->places[index].gossip != NULL;
+    }
+    int64_t right_ms = (wall_at(it, (count - 1) / 2) + wall_at(it, count / 2)) / 2;
+    for (uint32_t index = 0; index < it->place_count; index++) {
+        for (uint32_t other = 0; other < it->place_count; other++) {
+            const lore_place *place = &it->places[index];
+            if (count > 2 && place->gossip != NULL && it->places[other].gossip != NULL &&
+                !knows_clock(place, &it->places[other], right_ms, why)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 bool lore_converged(lore *it, char why[LORE_WHY_SIZE]) {
     const lore_place *first = NULL;
     if (!right_ones_run(it, why)) {
@@ -96,7 +153,7 @@ bool lore_converged(lore *it, char why[LORE_WHY_SIZE]) {
             return false;
         }
     }
-    return first != NULL || not_yet(why, "nobody runs");
+    return (first != NULL || not_yet(why, "nobody runs")) && know_clocks(it, why);
 }
 
 /* ---- L8 ------------------------------------------------------------------------------------- */
@@ -207,6 +264,41 @@ static bool is_known(lore *it, const lore_shard *shard, char why[LORE_WHY_SIZE])
     return same || not_yet(why, "shard %016" PRIx64 " is not known as it is", shard->id);
 }
 
+/* Whoever is disputed counts as busy, and its neighbours may take it for larger than it is. */
+static bool is_any_disputed(const lore *it) {
+    for (uint32_t index = 0; index < it->place_count; index++) {
+        const lore_place *place = &it->places[index];
+        for (uint32_t row = 0;
+             place->gossip != NULL && row < lw_gossip_directory(place->gossip)->count; row++) {
+            lw_directory_row of;
+            lw_directory_at(lw_gossip_directory(place->gossip), row, &of);
+            if (of.disputed) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* L10. Where there are fewer nodes than there should be, some shards have more voters than others.
+ */
+static bool are_merged(const lore *it, const room *in, char why[LORE_WHY_SIZE]) {
+    if (in->nodes < it->voters || is_any_disputed(it)) {
+        return true;
+    }
+    for (uint32_t left = 0; left < it->shard_count; left++) {
+        for (uint32_t right = 0; right < it->shard_count; right++) {
+            const lore_shard *a = &it->shards[left], *b = &it->shards[right];
+            if (a->idle && b->idle && a->end[0] != '\0' && strcmp(a->end, b->start) == 0) {
+                return not_yet(why,
+                               "shards %016" PRIx64 " and %016" PRIx64 " are idle, and two: %s; %s",
+                               a->id, b->id, a->reason, b->reason);
+            }
+        }
+    }
+    return true;
+}
+
 bool lore_placed(lore *it, char why[LORE_WHY_SIZE]) {
     room in = room_of(it);
     for (uint32_t index = 0; index < it->shard_count; index++) {
@@ -227,7 +319,7 @@ bool lore_placed(lore *it, char why[LORE_WHY_SIZE]) {
             return false;
         }
     }
-    return are_leaders_spread(it, &in, why);
+    return are_leaders_spread(it, &in, why) && are_merged(it, &in, why);
 }
 
 /* ---- L9 ------------------------------------------------------------------------------------- */

@@ -13,6 +13,9 @@ enum {
     SAVED_AT_ONCE_PERCENT = 60,
     JOIN_AGAIN_MS = 300,
     COPY_DOWN_MS = 1000,
+    WALL_RIGHT_MS = 300, /* what most clocks are apart, */
+    WALL_WRONG_MS = 1000000,
+    WALL_WRONG_PERCENT = 20,
 };
 
 /* ---- looking -------------------------------------------------------------------------------- */
@@ -143,6 +146,8 @@ static void handle(lore_place *place, const lw_gossip_event *event) {
     case LW_GOSSIP_LINKED:
     case LW_GOSSIP_DEAD:
     case LW_GOSSIP_DISPUTED:
+    case LW_GOSSIP_CLOCK_WRONG:
+    case LW_GOSSIP_CLOCK_RIGHT:
         break;
     }
 }
@@ -282,6 +287,9 @@ void lore_place_make(lore *it, uint32_t index) {
     (void)snprintf(place->address, sizeof(place->address), "10.0.0.%u:7871", index + 1);
     (void)snprintf(place->zone, sizeof(place->zone), "%s", zones[lore_between(it, 0, 3)]);
     place->capacity = lore_between(it, 1, 2) << 40;
+    bool wrong = lw_chance_percent(&it->whims, WALL_WRONG_PERCENT);
+    int64_t most_ms = wrong ? WALL_WRONG_MS : WALL_RIGHT_MS;
+    place->wall_ahead_ms = (int64_t)lw_chance_below(&it->whims, (uint64_t)most_ms) - most_ms / 2;
     uint8_t seed[LW_SEED_SIZE];
     lw_chance_fill(&it->chance, seed, sizeof(seed));
     lw_identity_derive(seed, &place->keys);

@@ -2,6 +2,7 @@
 /* A node looks after the shards that it leads, as node/lattice_place.c does. */
 #include "sim/lore.h"
 
+#define WALL_MS INT64_C(1700000000000) /* of all that are right, when the world begins */
 enum {
     STEP_MS_MIN = 20,
     STEP_MS_MAX = 400,
@@ -33,44 +34,19 @@ static void count_load(lore_place *place, lw_member_load *load) {
 
 /* ---- the view ------------------------------------------------------------------------------- */
 
-static void add_node(lore_place *place, const lw_member *member, const lw_member_load *own) {
-    lore *it = place->of;
-    uint64_t now_ms = lore_clock_ms(place);
-    bool self = member->node == place->id;
-    lw_gossip_peer peer = {.linked = self, .loaded = self, .load = *own};
-    if (!self && !lw_gossip_peer_of(place->gossip, member->node, &peer)) {
-        return;
-    }
-    lw_placement_node node = {
-        .node = member->node,
-        .state = member->state,
-        .zone = member->zone,
-        .name = member->name,
-        .capacity = member->capacity,
-        .load = peer.load,
-        .linked = peer.linked,
-        .dead = peer.dead,
-        .settled = self || (peer.linked && now_ms - peer.changed_ms >= it->settled_ms),
-        .loaded = peer.loaded && !peer.quiet,
-    };
-    lw_placement_add(it->view, &node);
-}
-
 static void look_around(lore_place *place, const lw_member_load *own) {
     lore *it = place->of;
-    const lw_members *members = lw_gossip_members(place->gossip);
-    lw_placement_options options = {
-        .self = place->id, .voters = it->voters, .calm = lw_gossip_connected(place->gossip)};
+    lw_placement_options options = {.voters = it->voters};
+    lw_placement_look look = {.gossip = place->gossip,
+                              .own_load = own,
+                              .changing = place->changing,
+                              .round = ++place->round,
+                              .settled_ms = it->settled_ms,
+                              .now_ms = lore_clock_ms(place)};
 #ifdef LW_SIMULATION
     options.bugs = it->bugs;
 #endif
-    lw_placement_begin(it->view, &options, place->changing, ++place->round);
-    for (uint32_t index = 0; index < members->count; index++) {
-        const lw_member *member = lw_members_at(members, index);
-        if (member->state != LW_MEMBER_GONE) {
-            add_node(place, member, own);
-        }
-    }
+    lw_placement_look_around(it->view, &options, &look);
 }
 
 /* What the leader knows of the others. */
@@ -103,6 +79,7 @@ static void decide(lore_place *place, lore_shard *shard) {
         .changing = shard->step.kind != LW_PLACEMENT_NOTHING || now_ns < shard->waits_ns,
         .settled = shard->changed_ns == 0 || now_ns - shard->changed_ns >= settled_ns,
         .rate = shard->rate,
+        .anchor = lw_neighbour_anchor(lw_gossip_directory(place->gossip), shard->id),
     };
     lw_placement_step step;
     lw_placement_decide(it->view, &input, &step);
@@ -133,6 +110,8 @@ static void leave(lore_place *place, const lw_member_load *load) {
 void lore_look(lore_place *place) {
     lore *it = place->of;
     lw_member_load load;
+    int64_t wall_ms = WALL_MS + (int64_t)(lore_now(it) / LW_MACHINES_NS_PER_MS);
+    lw_gossip_wall(place->gossip, (uint64_t)(wall_ms + place->wall_ahead_ms), lore_clock_ms(place));
     count_load(place, &load);
     lw_gossip_load(place->gossip, &load);
     leave(place, &load);
@@ -145,6 +124,12 @@ void lore_look(lore_place *place) {
         lore_shard *shard = &it->shards[(first + step) % it->shard_count];
         if (leads(place, shard)) {
             decide(place, shard);
+            (void)lw_gossip_idleness(place->gossip, shard->id, lore_idleness(it, shard),
+                                     lore_clock_ms(place));
         }
+    }
+    uint32_t last = (uint32_t)lw_chance_below(&it->whims, it->shard_count);
+    if (leads(place, &it->shards[last])) {
+        lore_merge(it, last);
     }
 }

@@ -18,6 +18,9 @@ enum {
     RATE_MAX = 3000,
     RATED_PERCENT = 30, /* of the runs: shards are asked for something */
     KEYS = 65536,
+    IDLE_PERCENT = 60,   /* of the shards, at first */
+    TURNS_PER_MILLE = 4, /* of them, at a look, are used otherwise from then on */
+    IDLE_MS = 800,       /* after which a leader says that one is idle */
 };
 
 /* ---- looking -------------------------------------------------------------------------------- */
@@ -142,7 +145,7 @@ void lore_shards_tell(lore_place *place) {
 static void lead(lore *it, lore_shard *shard, const lore_place *leader) {
     shard->leader = leader->index;
     shard->leader_life = leader->life;
-    shard->quorum_ns = lore_now(it);
+    shard->quorum_ns = shard->led_ns = lore_now(it);
     shard->elects_ns = 0;
     shard->term++;
     shard->step.kind = LW_PLACEMENT_NOTHING;
@@ -272,12 +275,13 @@ void lore_split(lore *it, uint32_t index, uint64_t luck) {
     const lore_place *leader = leader_of(it, shard);
     uint64_t low = strtoull(shard->start[0] == '\0' ? "0" : shard->start + 1, NULL, 10);
     uint64_t high = shard->end[0] == '\0' ? KEYS : strtoull(shard->end + 1, NULL, 10);
-    if (it->shard_count == LORE_SHARDS_MAX || leader == NULL || high - low < 2 ||
+    if (it->shards_made == LORE_SHARDS_MAX || leader == NULL || high - low < 2 ||
         shard->step.kind != LW_PLACEMENT_NOTHING ||
         !is_quorum(shard, reached(it, leader, shard, true))) {
         return;
     }
     lore_shard *child = &it->shards[it->shard_count++];
+    it->shards_made++;
     *child = *shard;
     (void)snprintf(child->start, sizeof(child->start), "k%05u",
                    (unsigned)(low + 1 + luck % (high - low - 1)));
@@ -287,6 +291,63 @@ void lore_split(lore *it, uint32_t index, uint64_t luck) {
     child->epoch = (lw_epoch){shard->epoch.range_version, 1};
     child->term = 1;
     lw_machines_note(it->machines, leader->name, "splits", shard->id, "at %s", child->start);
+}
+
+/* ---- idleness ------------------------------------------------------------------------------- */
+
+lw_idleness lore_idleness(const lore *it, const lore_shard *shard) {
+    bool long_led = lore_now(it) - shard->led_ns >= IDLE_MS * LW_MACHINES_NS_PER_MS;
+    return !shard->idle ? LW_IDLENESS_BUSY : long_led ? LW_IDLENESS_IDLE : LW_IDLENESS_UNKNOWN;
+}
+
+static void use_otherwise(lore *it, lore_shard *shard) {
+    if (lw_chance_below(&it->whims, 1000) < TURNS_PER_MILLE) {
+        shard->idle = !shard->idle;
+    }
+}
+
+static lore_shard *left_of(lore *it, const lore_shard *shard) {
+    for (uint32_t index = 0; index < it->shard_count; index++) {
+        if (shard->start[0] != '\0' && strcmp(it->shards[index].end, shard->start) == 0) {
+            return &it->shards[index];
+        }
+    }
+    return NULL;
+}
+
+/* Whether it is led, nothing of it changes, and all of it is there. */
+static bool may_merge(lore *it, const lore_shard *shard) {
+    const lore_place *leader = leader_of(it, shard);
+    bool may = leader != NULL && lore_awake(leader) && shard->idle &&
+               shard->step.kind == LW_PLACEMENT_NOTHING;
+    for (uint32_t index = 0; index < shard->replica_count && may; index++) {
+        const lore_replica *replica = &shard->replicas[index];
+        may = replica->voter && replica->current && lore_reaches(it, leader, replica->soul);
+    }
+    return may;
+}
+
+void lore_merge(lore *it, uint32_t index) {
+    lore_shard *right = &it->shards[index], *left = left_of(it, right);
+    if (left == NULL || !may_merge(it, left) || !may_merge(it, right) ||
+        left->replica_count != right->replica_count) {
+        return;
+    }
+    for (uint32_t place = 0; place < left->replica_count; place++) {
+        if (lore_replica_of(right, left->replicas[place].soul) == NULL) {
+            return;
+        }
+    }
+    uint64_t above = right->epoch.range_version > left->epoch.range_version
+                         ? right->epoch.range_version
+                         : left->epoch.range_version;
+    left->epoch.range_version = above + 1;
+    memcpy(left->end, right->end, sizeof(left->end));
+    lw_machines_note(it->machines, it->places[left->leader].name, "merges", left->id, "%016" PRIx64,
+                     right->id);
+    it->stepped_ns = lore_now(it);
+    it->shard_count--;
+    memmove(right, right + 1, (it->shard_count - index) * sizeof(*right));
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */
@@ -300,7 +361,8 @@ void lore_shards_make(lore *it, uint32_t count) {
                               .replicas = {{.soul = 0, .voter = true, .current = true}},
                               .replica_count = 1,
                               .leader = LORE_NOBODY,
-                              .rate = rated ? lore_between(it, 0, RATE_MAX) : 0};
+                              .rate = rated ? lore_between(it, 0, RATE_MAX) : 0,
+                              .idle = lw_chance_percent(&it->whims, IDLE_PERCENT)};
         if (index > 0) {
             (void)snprintf(shard->start, sizeof(shard->start), "k%05u", index * KEYS / count);
         }
@@ -308,13 +370,16 @@ void lore_shards_make(lore *it, uint32_t count) {
             (void)snprintf(shard->end, sizeof(shard->end), "k%05u", (index + 1) * KEYS / count);
         }
     }
-    it->shard_count = count;
+    it->shard_count = it->shards_made = count;
 }
 
 void lore_turn_shards(lore *it) {
     for (uint32_t index = 0; index < it->shard_count; index++) {
         lore_shard *shard = &it->shards[index];
         const lore_place *leader = leader_of(it, shard);
+        if (it->troubled) {
+            use_otherwise(it, shard);
+        }
         if (leader == NULL) {
             shard->leader = LORE_NOBODY;
         } else {

@@ -114,6 +114,7 @@ static uint64_t content_of(lore *it, const lw_directory_row *row) {
     lw_directory_row bare = *row;
     bare.shard.leader = bare.term = 0;
     bare.disputed = false;
+    bare.idle_turns = 0;
     lw_directory_row_encode(&bare, &content);
     uint64_t hash = lw_hash(0, lw_buffer_view(&content));
     lw_buffer_reset(&content);
@@ -163,9 +164,14 @@ static void watch_row(lore_place *place, const lw_directory_row *row) {
                          .epoch = row->shard.epoch,
                          .term = row->term,
                          .content = content_of(place->of, row),
-                         .disputed = row->disputed};
+                         .disputed = row->disputed,
+                         .idle_turns = row->idle_turns};
     int order = epoch_order(now.epoch, before->epoch);
-    if (order < 0 || now.term < before->term) {
+    if (now.idle_turns < before->idle_turns) {
+        lw_machines_broken(machines, "older news of idleness stand",
+                           "%s knows of shard %016" PRIx64 " turn %" PRIu64 ", after %" PRIu64,
+                           place->name, now.shard, now.idle_turns, before->idle_turns);
+    } else if (order < 0 || now.term < before->term) {
         lw_machines_broken(machines, "an older descriptor stands",
                            "%s knows shard %016" PRIx64 " at %" PRIu64 ".%" PRIu64 ", term %" PRIu64
                            ", after %" PRIu64 ".%" PRIu64 ", term %" PRIu64,
@@ -179,7 +185,7 @@ static void watch_row(lore_place *place, const lw_directory_row *row) {
             "%s knows another descriptor of shard %016" PRIx64 " at %" PRIu64 ".%" PRIu64,
             place->name, now.shard, now.epoch.range_version, now.epoch.config_version);
     }
-    if (order != 0 || now.content != before->content) {
+    if (order != 0 || now.content != before->content || now.idle_turns != before->idle_turns) {
         keep_row(place->of, row);
     }
     *before = now;

@@ -6,6 +6,7 @@
 #include "lattice/gossip.h"
 #include "tests/unit.h"
 
+#define GOSSIP_WALL_MS INT64_C(1700000000000)
 enum { GOSSIP_NODES_MAX = 300, GOSSIP_EVENTS_MAX = 4096 };
 
 static const uint8_t gossip_cluster[LW_MEMBER_CLUSTER_SIZE] = "our own lattice";
@@ -28,6 +29,7 @@ typedef struct gossip_world {
     lw_identity identities[GOSSIP_NODES_MAX];
     uint64_t ids[GOSSIP_NODES_MAX];
     lw_gossip *nodes[GOSSIP_NODES_MAX]; /* NULL: not running */
+    int64_t ahead_ms[GOSSIP_NODES_MAX]; /* its wall clock, of what is right */
     bool deaf[GOSSIP_NODES_MAX];        /* the bus does not reach it, nor it the bus */
     uint32_t loss_percent, repeat_percent, delay_ms;
     gossip_flight *flights;
@@ -186,6 +188,8 @@ static inline void gossip_run(gossip_world *world, uint64_t duration_ms) {
         for (uint32_t index = 0; index < world->count; index++) {
             lw_gossip *node = world->nodes[index];
             if (node != NULL && lw_gossip_deadline(node) <= world->now_ms) {
+                int64_t wall_ms = GOSSIP_WALL_MS + (int64_t)world->now_ms + world->ahead_ms[index];
+                lw_gossip_wall(node, (uint64_t)wall_ms, world->now_ms);
                 lw_gossip_tick(node, world->now_ms);
                 gossip_drain(world, index);
             }

@@ -25,6 +25,7 @@ typedef struct story_shard {
     story_replica replicas[8];
     uint32_t replica_count;
     uint64_t rate;
+    uint64_t anchor; /* as which it is placed; 0: as itself */
 } story_shard;
 
 typedef struct story_node {
@@ -233,7 +234,8 @@ static inline void story_decide(story_lattice *of, uint32_t self, story_shard *s
                                 .progress = progress,
                                 .progress_count = shard->replica_count,
                                 .settled = true,
-                                .rate = shard->rate};
+                                .rate = shard->rate,
+                                .anchor = shard->anchor};
     lw_placement_decide(&of->view, &input, &step);
     assert_true(step.reason[0] != '\0');
     if (of->shard_count == 1 && step.kind != LW_PLACEMENT_NOTHING) {

@@ -18,12 +18,13 @@
     X("gc.passes_pins", "calm", 3)                                   \
     X("gc.read_below_the_safepoint", "calm", 3)                      \
     X("gc.unasked_shard_ignored", "lattice", 0)                      \
+    X("gossip.clock_believed", "gossip", 1)                          \
     X("gossip.expiry_ignored", "gossip", 12)                         \
     X("gossip.names_shared", "gossip", 5)                            \
-    X("gossip.never_asks", "gossip", 4)                              \
+    X("gossip.never_asks", "gossip", 2)                              \
     X("gossip.sender_unchecked", "gossip", 4)                        \
-    X("gossip.silence_is_death", "gossip", 5)                        \
-    X("gossip.words_are_links", "gossip", 10)                        \
+    X("gossip.silence_is_death", "gossip", 3)                        \
+    X("gossip.words_are_links", "gossip", 7)                         \
     X("group.ack_before_fsync", "lattice-storm", 6)                  \
     X("group.applies_otherwise", "lattice-storm", 2)                 \
     X("group.apply_uncommitted", "lattice", 1)                       \
@@ -42,7 +43,7 @@
     X("log.no_generation", "engine", 0)                              \
     X("log.recycle_too_early", "engine", 3)                          \
     X("member.anyone_signs", "gossip", 5)                            \
-    X("member.gone_comes_back", "gossip", 1)                         \
+    X("member.gone_comes_back", "gossip", 5)                         \
     X("member.last_record_stands", "gossip", 1)                      \
     X("node.kill_asks_once", "lattice-storm", 0)                     \
     X("node.kill_believes_any_mark", "lattice-moves", 922037)        \
@@ -56,11 +57,12 @@
     X("peers.stale_link_awaited", "lattice-moves", 922246)           \
     X("peers.strangers_unbounded", "links", 9)                       \
     X("peers.used_key_alone_counts", "lattice-moves", 941125)        \
-    X("placement.all_must_be_seen", "gossip", 10)                    \
+    X("placement.all_must_be_seen", "gossip", 5)                     \
     X("placement.even_voters", "gossip", 1)                          \
     X("placement.laggards_are_healthy", "gossip", 1)                 \
+    X("placement.neighbours_apart", "gossip", 37)                    \
     X("placement.quorum_ignored", "gossip", 5)                       \
-    X("placement.room_awaited", "gossip", 27)                        \
+    X("placement.room_awaited", "gossip", 132)                       \
     X("raft.any_log_elected", "raft", 1)                             \
     X("raft.changes_early", "raft", 1)                               \
     X("raft.commit_unverified", "raft", 7)                           \

@@ -121,12 +121,56 @@ static void a_leader_of_a_later_term_stands(void **state) {
     assert_int_equal(found.shard.leader, 12);
 }
 
+static uint64_t ends_at(const lw_directory *directory, const char *key) {
+    lw_directory_row found;
+    return lw_directory_before(directory, lw_text(key), &found) ? found.shard.id : 0;
+}
+
+static void the_one_before_a_key_is_found_among_those_of_before(void **state) {
+    lw_directory directory = directory_in(*state);
+    lw_directory_row rows[] = {row(1, 4, "", "m"),  row(2, 2, "c", "m"), row(3, 5, "m", "p"),
+                               row(4, 1, "o", "p"), row(5, 1, "p", ""),  row(6, 1, "m", "z")};
+    for (int index = 0; index < 6; index++) {
+        (void)lw_directory_merge(&directory, &rows[index]);
+    }
+    assert_int_equal(ends_at(&directory, "m"), 1);
+    assert_int_equal(ends_at(&directory, "p"), 3);
+    assert_int_equal(ends_at(&directory, "z"), 6);
+    assert_int_equal(ends_at(&directory, "zz"), 0);
+    assert_int_equal(ends_at(&directory, "b"), 0);
+    assert_int_equal(ends_at(&directory, ""), 0);
+}
+
+/* D4: whoever leads, and in whatever term. */
+static void a_later_turn_of_being_idle_stands(void **state) {
+    lw_directory directory = directory_in(*state);
+    lw_directory_row it = row(1, 1, "", ""), found;
+    it.term = 4;
+    it.shard.leader = 11;
+    it.idle_turns = 3;
+    (void)lw_directory_merge(&directory, &it);
+    it.term = 5;
+    it.shard.leader = 12;
+    it.idle_turns = 2;
+    it.shard.epoch.config_version = 2;
+    assert_int_equal(lw_directory_merge(&directory, &it), LW_DIRECTORY_CHANGED);
+    assert_true(lw_directory_find(&directory, 1, &found));
+    assert_int_equal(found.idle_turns, 3);
+    it.term = 1;
+    it.idle_turns = 4;
+    assert_int_equal(lw_directory_merge(&directory, &it), LW_DIRECTORY_CHANGED);
+    assert_true(lw_directory_find(&directory, 1, &found));
+    assert_int_equal(found.idle_turns, 4);
+    assert_int_equal(found.shard.leader, 12);
+}
+
 /* ---- laws ---------------------------------------------------------------------------------------
  */
 
 enum { DOMAIN_SIZE = 2 * 2 * 2 * 3 };
 
-/* Two shards, two range versions, two contents, three leaders: also what must not be. */
+/* Two shards, two range versions, two contents, three leaders, three turns of being idle: also what
+ * must not be. */
 static void small_domain(lw_directory_row *rows) {
     static const char *const ends[] = {"k", "m"};
     uint32_t count = 0;
@@ -136,6 +180,7 @@ static void small_domain(lw_directory_row *rows) {
                 for (uint64_t term = 0; term < 3; term++) {
                     rows[count] = row(id, version, "", ends[content]);
                     rows[count].term = term;
+                    rows[count].idle_turns = (version + 2 * (uint64_t)content + term) % 3;
                     rows[count++].shard.leader = term == 0 ? 0 : 20 + (uint64_t)content;
                 }
             }
@@ -274,6 +319,7 @@ static void an_entry_comes_back_as_it_was(void **state) {
     it.term = 9;
     it.shard.leader = 10;
     it.disputed = true;
+    it.idle_turns = 3;
     lw_buffer out = lw_buffer_in(*state);
     lw_directory_row_encode(&it, &out);
     lw_reader reader = lw_reader_of(lw_buffer_view(&out));
@@ -282,6 +328,7 @@ static void an_entry_comes_back_as_it_was(void **state) {
     assert_true(lw_equal(read.shard.start, it.shard.start));
     assert_true(lw_equal(read.shard.end, it.shard.end));
     assert_true(read.shard.id == 7 && read.term == 9 && read.shard.leader == 10 && read.disputed);
+    assert_int_equal(read.idle_turns, 3);
     for (size_t size = 0; size < out.size; size++) {
         reader = lw_reader_of(lw_view(out.data, size));
         assert_int_equal(lw_directory_row_next(&reader, &read), LW_INVALID_ARGUMENT);
@@ -317,6 +364,8 @@ int main(void) {
         STORY(of_a_split_that_is_known_by_halves_the_child_is_preferred),
         STORY(equal_epochs_with_different_content_are_an_alarm),
         STORY(a_leader_of_a_later_term_stands),
+        STORY(the_one_before_a_key_is_found_among_those_of_before),
+        STORY(a_later_turn_of_being_idle_stands),
         STORY(any_three_entries_merge_alike_in_any_order),
         STORY(directories_merge_as_their_entries_do),
         STORY(looking_up_finds_the_highest_version_told),

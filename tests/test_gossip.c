@@ -435,6 +435,70 @@ static void what_changed_while_the_bus_was_away_is_said_when_it_is_back(void **s
     gossip_world_close(world);
 }
 
+/* ---- wall clocks --------------------------------------------------------------------------------
+ */
+
+static int64_t known_ahead(const gossip_world *world, uint32_t index, uint32_t about) {
+    lw_gossip_peer peer;
+    if (index == about) {
+        return lw_gossip_own_clock(world->nodes[index]);
+    }
+    assert_true(lw_gossip_peer_of(world->nodes[index], world->ids[about], &peer));
+    return peer.clock_ahead_ms;
+}
+
+/* S6: all know whose it is, that node itself among them, also when messages are late. */
+static void a_wall_clock_that_differs_from_most_is_told(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(5, 31);
+    world->delay_ms = 900;
+    world->ahead_ms[1] = 400;
+    world->ahead_ms[3] = -5 * 60 * 1000;
+    join_all(world);
+    gossip_run(world, 20000);
+    for (uint32_t index = 0; index < 5; index++) {
+        assert_in_range(-known_ahead(world, index, 3), 299000, 301000);
+        assert_int_equal(gossip_said_of(world, index, LW_GOSSIP_CLOCK_WRONG, 3), 1);
+        for (uint32_t other = 0; other < 5; other++) {
+            assert_true(other == 3 || known_ahead(world, index, other) == 0);
+        }
+    }
+    world->ahead_ms[3] = 0;
+    gossip_run(world, 20000);
+    for (uint32_t index = 0; index < 5; index++) {
+        assert_int_equal(known_ahead(world, index, 3), 0);
+        assert_int_equal(gossip_said_of(world, index, LW_GOSSIP_CLOCK_RIGHT, 3), 1);
+        assert_int_equal(gossip_said_of(world, index, LW_GOSSIP_CLOCK_WRONG, 3), 1);
+    }
+    gossip_world_close(world);
+}
+
+static void of_two_wall_clocks_the_others_is_told(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(2, 32);
+    world->ahead_ms[1] = 7000;
+    join_all(world);
+    gossip_run(world, 10000);
+    assert_in_range(known_ahead(world, 0, 1), 6900, 7100);
+    assert_in_range(-known_ahead(world, 1, 0), 6900, 7100);
+    assert_int_equal(known_ahead(world, 0, 0), 0);
+    assert_int_equal(known_ahead(world, 1, 1), 0);
+    gossip_world_close(world);
+}
+
+static void a_wall_clock_that_jumps_for_a_moment_is_not_told(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(3, 33);
+    join_all(world);
+    gossip_run(world, 5000);
+    world->ahead_ms[2] = 60000;
+    gossip_run(world, 2 * LW_GOSSIP_HEARTBEAT_MS);
+    world->ahead_ms[2] = 0;
+    gossip_run(world, 5000);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_CLOCK_WRONG, 2), 0);
+    gossip_world_close(world);
+}
+
 /* ---- cures taken out ----------------------------------------------------------------------------
  */
 
@@ -508,6 +572,7 @@ static void planted_bugs_show(void **state) {
         {LW_BUG_WORDS_ARE_LINKS, a_broken_link_is_death_only_after_the_grace},
         {LW_BUG_SENDER_UNCHECKED, what_is_not_signed_by_its_sender_is_dropped},
         {LW_BUG_NAMES_SHARED, those_that_take_one_name_at_once_end_with_names_of_their_own},
+        {LW_BUG_CLOCK_BELIEVED, a_wall_clock_that_differs_from_most_is_told},
     };
     for (size_t index = 0; index < sizeof(planted_in) / sizeof(planted_in[0]); index++) {
         assert_false(unit_story_fails(planted_in[index].story, state));
@@ -584,6 +649,9 @@ int main(void) {
         cmocka_unit_test(what_changed_while_the_bus_was_away_is_said_when_it_is_back),
         cmocka_unit_test(those_that_take_one_name_at_once_end_with_names_of_their_own),
         cmocka_unit_test(a_name_that_is_taken_is_refused_and_one_of_the_gone_is_not),
+        cmocka_unit_test(a_wall_clock_that_differs_from_most_is_told),
+        cmocka_unit_test(of_two_wall_clocks_the_others_is_told),
+        cmocka_unit_test(a_wall_clock_that_jumps_for_a_moment_is_not_told),
         cmocka_unit_test(planted_bugs_show),
         cmocka_unit_test(figures),
     };

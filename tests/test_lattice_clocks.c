@@ -96,6 +96,38 @@ static void expect_sound(town *in, const char *key, uint32_t shard_count) {
     (void)town_settle(in, shard_count, 3, 60);
 }
 
+/* By how much a node takes the clock of another, or its own, to be ahead, in seconds; NODES says
+ * so.
+ */
+static int64_t told_s(house *at, const house *of) {
+    lw_buffer reply = lw_buffer_in(at->env->memory);
+    lw_request request = {.kind = LW_MESSAGE_NODES};
+    assert_int_equal(lw_lattice_request(at->node->lattice, 0, &request, &reply), LW_OK);
+    lw_reader reader;
+    uint32_t count;
+    int64_t ahead_ms = INT64_MAX;
+    assert_int_equal(lw_member_rows_open(lw_buffer_view(&reply), &reader, &count), LW_OK);
+    for (uint32_t index = 0; index < count; index++) {
+        lw_member_row row;
+        assert_int_equal(lw_member_row_next(&reader, &row), LW_OK);
+        ahead_ms = row.member.node == of->node->identity.node_id ? row.clock_ahead_ms : ahead_ms;
+    }
+    lw_buffer_reset(&reply);
+    return ahead_ms / 1000;
+}
+
+/* All know whose clock is wrong, and of no other's. */
+static void expect_told(town *in, const house *wrong, int64_t jump_ms) {
+    for (uint32_t number = 0; number < 3; number++) {
+        for (uint32_t other = 0; other < 3; other++) {
+            const house *of = &in->houses[other];
+            int64_t expected_s = of == wrong ? jump_ms / 1000 : 0;
+            int64_t off_s = told_s(&in->houses[number], of) - expected_s;
+            assert_true(off_s >= -2 && off_s <= 2);
+        }
+    }
+}
+
 static void run_with(int64_t jump_ms, bool leader) {
     town *in = open_three(21);
     record of = {0};
@@ -105,8 +137,10 @@ static void run_with(int64_t jump_ms, bool leader) {
     lw_host_jump_wall(wrong->host, jump_ms);
     draw_everywhere(in, &of, 60);
     expect_sound(in, "k", 2);
+    expect_told(in, wrong, jump_ms);
     lw_host_jump_wall(wrong->host, -jump_ms);
     draw_everywhere(in, &of, 60);
+    expect_told(in, wrong, 0);
     expect_sound(in, "r", 3);
     town_close(in);
 }

@@ -422,6 +422,79 @@ static void a_node_is_not_filled_from_everywhere_at_once(void **state) {
     story_close(of);
 }
 
+/* ---- small neighbours ---------------------------------------------------------------------------
+ */
+
+static bool same_nodes(story_shard *a, story_shard *b) {
+    bool same = a->replica_count == b->replica_count;
+    for (uint32_t place = 0; place < a->replica_count && same; place++) {
+        same = story_find(b, a->replicas[place].node) != NULL;
+    }
+    return same;
+}
+
+/* Of each three shards two are placed as the first one is. */
+static void anchor_groups(story_lattice *of) {
+    for (uint32_t index = 0; index < of->shard_count; index++) {
+        of->shards[index].anchor = of->shards[index - index % 3].id;
+    }
+}
+
+static void remember(const story_lattice *of, story_shard *before) {
+    memcpy(before, of->shards, of->shard_count * sizeof(*before));
+}
+
+/* P7: nothing else moves, and what moves moves once. When they are neighbours no more, they go back
+ * to where they were. */
+static void shards_come_to_the_nodes_of_their_anchor_and_go_back(void **state) {
+    (void)state;
+    enum { COUNT = 90 };
+    story_shard before[COUNT];
+    uint32_t steps[6];
+    story_lattice *of = story_open(9, COUNT);
+    story_spread(of);
+    (void)story_settle(of, 3000, NULL);
+    remember(of, before);
+    anchor_groups(of);
+    (void)story_settle(of, 3000, steps);
+    expect_whole(of, 3);
+    for (uint32_t index = 0; index < COUNT; index++) {
+        assert_true(same_nodes(&of->shards[index], &of->shards[index - index % 3]));
+        assert_true(index % 3 != 0 || same_nodes(&of->shards[index], &before[index]));
+    }
+    assert_in_range(steps[LW_PLACEMENT_ADD], COUNT / 3, 3 * (COUNT - COUNT / 3));
+    assert_true(steps[LW_PLACEMENT_REPLACE] <= steps[LW_PLACEMENT_ADD]);
+    for (uint32_t index = 0; index < COUNT; index++) {
+        of->shards[index].anchor = 0;
+    }
+    (void)story_settle(of, 3000, NULL);
+    for (uint32_t index = 0; index < COUNT; index++) {
+        assert_true(same_nodes(&of->shards[index], &before[index]));
+    }
+    story_close(of);
+}
+
+static void without_a_bus_neighbours_stay_apart(void **state) {
+    (void)state;
+    story_lattice *of = story_open(9, 30);
+    (void)story_settle(of, 3000, NULL);
+    anchor_groups(of);
+    of->calm = false;
+    assert_int_equal(story_settle(of, 300, NULL), 0);
+    story_close(of);
+}
+
+static void a_step_towards_neighbours_says_so(void **state) {
+    (void)state;
+    story_lattice *of = story_open(9, 1);
+    (void)story_settle(of, 100, NULL);
+    of->shards[0].anchor = lw_mix(77);
+    of->trace[0] = '\0';
+    (void)story_settle(of, 100, NULL);
+    assert_non_null(strstr(of->trace, "which does not have the small neighbours"));
+    story_close(of);
+}
+
 /* ---- figures: UNIT_FIGURES=1 prints them --------------------------------------------------------
  */
 
@@ -511,6 +584,9 @@ int main(void) {
         cmocka_unit_test(without_a_bus_only_what_is_needed_moves),
         cmocka_unit_test(a_hot_shard_pushes_others_away),
         cmocka_unit_test(a_node_is_not_filled_from_everywhere_at_once),
+        cmocka_unit_test(shards_come_to_the_nodes_of_their_anchor_and_go_back),
+        cmocka_unit_test(without_a_bus_neighbours_stay_apart),
+        cmocka_unit_test(a_step_towards_neighbours_says_so),
         cmocka_unit_test(planted_bugs_show),
         cmocka_unit_test(figures),
     };
