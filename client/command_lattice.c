@@ -158,6 +158,20 @@ static void take_plan(void *argument, const lw_plan_row *row) {
     work->row_count++;
 }
 
+/* Of another member. Whoever has just gone is left out, as whoever was gone before is. */
+LW_YIELDS static void add_plan_of(lattice_work *work, const lw_known_node *node) {
+    lw_client_options options = {
+        .address = node->address,
+        .label = "lathwork plan",
+        .timeout_ms = (uint32_t)work->command->flags[LW_FLAG_TIMEOUT].number,
+    };
+    lw_client *client = NULL;
+    if (lw_open(&options, &client) == LW_OK && lw_ping(client) == LW_OK) {
+        (void)!lw_operate_plan(client, take_plan, work);
+    }
+    lw_close(client);
+}
+
 LW_YIELDS static lw_exit list_plan(lattice_work *work) {
     static const char *const names[PLAN_COLUMNS] = {"SHARD", "STEP", "NODE", "OTHER", "REASON"};
     lw_command *command = work->command;
@@ -172,6 +186,12 @@ LW_YIELDS static lw_exit list_plan(lattice_work *work) {
     if (status != LW_OK) {
         return lw_command_fail_client(command, status, work->client,
                                       "the node did not say what it plans");
+    }
+    for (uint32_t index = 0; index < work->known.count; index++) {
+        const lw_known_node *node = &work->known.nodes[index];
+        if (!node->self && lw_known_node_up(node)) {
+            add_plan_of(work, node);
+        }
     }
     if (command->json) {
         lw_json_array_close(&work->json);

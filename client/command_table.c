@@ -422,10 +422,11 @@ static const lw_command_spec commands[] = {
      "lathwork events -f --json",
      lw_command_events},
     {"plan", LW_GROUP_NODE, "", 0, 0, REACH, "say what is about to move, and why",
-     "Prints a line for each shard that the asked node leads, and that is not where it is to be: "
-     "the next step, and the reason for it. Each leader decides for its own shards.",
+     "Prints a line for each shard: its next step, and the reason for it, or why there is none. "
+     "Each "
+     "leader decides for its own shards, so all members are asked that the node at --addr reaches.",
      "lathwork plan\n"
-     "lathwork plan --json --addr 10.0.0.7:7871",
+     "lathwork plan --json | jq '.plan[] | select(.step != \"nothing\")'",
      lw_command_plan},
     {"drain", LW_GROUP_NODE, "NODE", 1, 1, REACH | BIT(UNDO), "move everything off a node",
      "The node gives up what it leads and holds, as far as others can take it; it stays a member. "
