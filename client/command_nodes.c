@@ -99,7 +99,9 @@ lw_exit lw_known_nodes_fail(lw_command *command, lw_status status, const lw_clie
     copy_text(cause, sizeof(cause), lw_text(lw_client_error(client)));
     write_names(known, cause, sizeof(cause));
     return lw_command_fail(command, status, cause[0] == 0 ? lw_status_text(status) : cause,
-                           status == LW_INVALID_ARGUMENT ? "lathwork nodes" : NULL, "%s", what);
+                           status == LW_INVALID_ARGUMENT || status == LW_REFUSED ? "lathwork nodes"
+                                                                                 : NULL,
+                           "%s", what);
 }
 
 static bool is_meant(const lw_known_node *node, const char *word) {

@@ -2,6 +2,8 @@
 /* Tokens and the keys that follow from the lattice's, each for one purpose. */
 #include "lattice/token.h"
 
+#include <stdio.h>
+
 enum {
     FORMAT = 1,
     FORMAT_AT = 0,
@@ -103,9 +105,13 @@ lw_status lw_token_check(const lw_shared_key *lattice, uint64_t now_ms,
     }
     if (read.expires_ms != 0 && now_ms >= read.expires_ms) {
         uint64_t minutes = (now_ms - read.expires_ms) / 60000;
-        return lw_fail(LW_REFUSED,
-                       "the token expired %llu minutes ago: make a new one with `lathwork token`",
-                       (unsigned long long)minutes);
+        char ago[32] = "less than a minute";
+        if (minutes > 0) {
+            (void)snprintf(ago, sizeof(ago), "%llu minute%s", (unsigned long long)minutes,
+                           minutes == 1 ? "" : "s");
+        }
+        return lw_fail(LW_REFUSED, "the token expired %s ago: make a new one with `lathwork token`",
+                       ago);
     }
     find_secret(lattice, &read);
     *token = read;

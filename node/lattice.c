@@ -39,17 +39,14 @@ void lw_lattice_happened(lw_lattice *lattice, const char *name, uint64_t shard, 
     lattice_note(lattice, name, lattice_self(lattice), shard, "%s", text);
 }
 
-void lattice_end(lw_lattice *lattice, const char *format, ...) {
-    lw_error reason = {.status = LW_REFUSED};
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(reason.text, sizeof(reason.text), format, arguments);
-    va_end(arguments);
+void lattice_end(lw_lattice *lattice, lw_status status, const char *reason) {
+    lw_error told = {.status = status};
+    (void)snprintf(told.text, sizeof(told.text), "%s", reason);
     if (!lattice->ended && !lattice->stopping) {
         lattice->ended = true;
-        lw_logline(lattice->env, LW_LEVEL_ERROR, "the node leaves the lattice", "reason=\"%s\"",
-                   reason.text);
-        lattice->options.ended(lattice->options.argument, &reason);
+        lw_logline(lattice->env, status == LW_OK ? LW_LEVEL_INFO : LW_LEVEL_ERROR,
+                   "the node leaves the lattice", "reason=\"%s\"", reason);
+        lattice->options.ended(lattice->options.argument, &told);
     }
 }
 
@@ -241,15 +238,17 @@ static void handle_event(lw_lattice *lattice, const lw_gossip_event *event) {
         break;
     case LW_GOSSIP_COPIED:
         LW_MARK(lattice->env, "lattice.copied");
-        lattice_end(lattice, "another node runs with this node's identity, from a copy of its data "
-                             "folder: stop one of them for good, and let it join anew with an "
-                             "empty folder");
+        lattice_end(lattice, LW_REFUSED,
+                    "another node runs with this node's identity, from a copy of its data "
+                    "folder: stop one of them for good, and let it join anew with an "
+                    "empty folder");
         break;
     case LW_GOSSIP_EXPELLED:
         LW_MARK(lattice->env, "lattice.expelled");
         lattice->unsaved = true;
-        lattice_end(lattice, "this node was taken out of its lattice for good: let it join anew "
-                             "with an empty folder");
+        lattice_end(lattice, LW_REFUSED,
+                    "this node was taken out of its lattice for good: let it join anew "
+                    "with an empty folder");
         break;
     case LW_GOSSIP_UNLINKED:
         LW_MARK(lattice->env, "lattice.unlinked");
@@ -367,8 +366,9 @@ LW_YIELDS static uint64_t turn(lw_lattice *lattice) {
     uint64_t save_ms = save_if_needed(lattice, now_ms);
     bool gone = lw_gossip_self(lattice->gossip)->state == LW_MEMBER_GONE;
     if (gone && !lattice->unsaved && lw_gossip_deadline(lattice->gossip) == LW_GOSSIP_NEVER) {
-        lattice_end(lattice, "this node has left its lattice for good, and holds nothing any more: "
-                             "its data folder can be deleted");
+        lattice_end(lattice, LW_OK,
+                    "this node has left its lattice for good, and holds nothing any more: "
+                    "its data folder can be deleted");
     }
     return earlier(earlier(save_ms, lattice->place_ms), lw_gossip_deadline(lattice->gossip));
 }

@@ -122,9 +122,8 @@ void lattice_note(lw_lattice *lattice, const char *name, uint64_t node, uint64_t
                   const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* Has the fiber look again. */
 void lattice_wake(lw_lattice *lattice);
-/* Tells the owner to stop the node. */
-void lattice_end(lw_lattice *lattice, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Tells the owner to stop the node: LW_OK since it has left, LW_REFUSED since it may not go on. */
+void lattice_end(lw_lattice *lattice, lw_status status, const char *reason);
 void lattice_job_begin(lw_lattice *lattice);
 void lattice_job_end(lw_lattice *lattice);
 /* Members other than this node that are not gone. */

@@ -39,6 +39,7 @@ typedef struct start_work {
     char bus_folder[LW_PATH_SIZE], bus_host[LW_HOST_SIZE];
     char token[2 * LW_TOKEN_TEXT_SIZE]; /* that lets this node in */
     char token_file[LW_PATH_SIZE];      /* of one that lets others in; "": none */
+    bool joins;                         /* it is no member yet */
     lw_status status;                   /* of opening */
     lw_error reason;                    /* of a failed opening, or of dying */
     bool died, done;
@@ -230,16 +231,17 @@ static LW_YIELDS bool belongs(start_work *work, const char *directory) {
 /* Who has joined long ago needs no token, and the file need not be there any more. */
 static LW_YIELDS lw_status read_token(start_work *work, lw_node_options *options) {
     const char *file = work->command->flags[LW_FLAG_TOKEN_FILE].text;
-    if (file == NULL) {
-        return LW_OK;
-    }
-    lw_status status = lw_invite_read(work->env, file, work->token);
-    if (status == LW_OK) {
-        options->token = work->token;
-        return LW_OK;
-    }
+    lw_status status = file == NULL ? LW_OK : lw_invite_read(work->env, file, work->token);
+    options->token = file == NULL || status != LW_OK ? NULL : work->token;
     lw_error reason = *lw_error_slot();
-    return belongs(work, options->directory) ? LW_OK : lw_fail(status, "%s", reason.text);
+    work->joins = options->join != NULL && !belongs(work, options->directory);
+    if (status != LW_OK && !work->joins) {
+        return options->join != NULL ? LW_OK : lw_fail(status, "%s", reason.text);
+    }
+    if (status != LW_OK) {
+        return lw_fail(status, "%s", reason.text);
+    }
+    return work->joins ? lw_node_may_join(options) : LW_OK;
 }
 
 static LW_YIELDS lw_status open_node(start_work *work) {
@@ -334,6 +336,8 @@ static lw_exit did_not_start(start_work *work) {
     } else if (work->status == LW_FULL) {
         (void)snprintf(hint, sizeof(hint), "df -h %s, free some space, then start again",
                        directory);
+    } else if (work->status == LW_REFUSED && work->joins) {
+        (void)snprintf(hint, sizeof(hint), "lathwork help token");
     } else if (work->status == LW_REFUSED) {
         (void)snprintf(hint, sizeof(hint),
                        "lathwork status (does a node run?), ls -ld %s, or other --data, --listen",
@@ -343,7 +347,13 @@ static lw_exit did_not_start(start_work *work) {
                            "the node did not start");
 }
 
-/* Its lattice does not have it any more: it left, was taken out, or runs twice. */
+/* It left as it was told to, and nothing is left for it to do. */
+static lw_exit has_left(const start_work *work) {
+    lw_command_say(work->command, "%s", work->reason.text);
+    return LW_EXIT_DONE;
+}
+
+/* Its lattice does not have it any more: it was taken out, or runs twice. */
 static lw_exit shut_out(const start_work *work) {
     return lw_command_fail(work->command, LW_REFUSED, work->reason.text,
                            "lathwork nodes --addr HOST:PORT, with a node that is a member",
@@ -362,6 +372,9 @@ static lw_exit run_node(start_work *work) {
     (void)lw_env_start(work->env, "start", start_main, work);
     while (!work->done && !work->died) {
         lw_env_turn(work->env, true);
+    }
+    if (work->died && work->reason.status == LW_OK) {
+        return has_left(work);
     }
     if (work->died) {
         return work->reason.status == LW_REFUSED ? shut_out(work) : disk_failed(work);

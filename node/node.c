@@ -35,7 +35,8 @@ static void store_died(void *argument, const lw_error *reason) {
 }
 
 void node_end(lw_node *node, const char *event, const lw_error *reason) {
-    lw_logline(node->env, LW_LEVEL_ERROR, event, "reason=\"%s\"", reason->text);
+    lw_level level = reason->status == LW_OK ? LW_LEVEL_INFO : LW_LEVEL_ERROR;
+    lw_logline(node->env, level, event, "reason=\"%s\"", reason->text);
     node->serving = false;
     node->options.died(node->options.argument, reason);
 }

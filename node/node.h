@@ -49,6 +49,9 @@ LW_MUST_USE LW_YIELDS lw_status lw_node_open(lw_env *env, const lw_node_options 
 /* Stops listening, ends connections once their requests are answered, flushes nothing, closes the
  * log cleanly, frees. */
 LW_YIELDS void lw_node_close(lw_node *node);
+/* Whether the options hold a token, as whoever joins needs one: to be asked before its folder is
+ * made. LW_INVALID_ARGUMENT. */
+LW_MUST_USE lw_status lw_node_may_join(const lw_node_options *options);
 /* Where it listens, with the port it got. Lives as long as the node. */
 const char *lw_node_address(const lw_node *node);
 /* Makes a token that lets a node into its lattice for so long (0: for ever). */

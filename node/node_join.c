@@ -123,13 +123,24 @@ static lw_status check_join(const lw_node *node) {
                    node->options.join);
 }
 
-static lw_status check_token(const lw_node *node, lw_token *token) {
-    if (node->options.token == NULL) {
+static lw_status read_token(const lw_node_options *options, lw_token *token) {
+    if (options->token == NULL) {
         return lw_fail(LW_INVALID_ARGUMENT,
                        "to join a lattice a node needs a token: make one in a member's folder with "
                        "lathwork token --data DIR, and start this one with --token-file FILE");
     }
-    LW_TRY(lw_token_parse(lw_text(node->options.token), token));
+    return lw_token_parse(lw_text(options->token), token);
+}
+
+lw_status lw_node_may_join(const lw_node_options *options) {
+    lw_token token;
+    lw_status status = read_token(options, &token);
+    lw_seal_wipe(&token, sizeof(token));
+    return status;
+}
+
+static lw_status check_token(const lw_node *node, lw_token *token) {
+    LW_TRY(read_token(&node->options, token));
     const lw_shared_key *own = &node->identity.lattice;
     if (own->epoch != 0 && memcmp(own->id, token->cluster_id, sizeof(own->id)) != 0) {
         return lw_fail(LW_REFUSED,

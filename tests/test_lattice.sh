@@ -349,6 +349,8 @@ join_refused() {
     echo nonsense >bad
     expect "with nonsense for one" 2 "token" -- lw start --data d4 --listen "$listen" --join "$member" --token-file bad
     expect "without its file" 6 "absent" -- lw start --data d4 --listen "$listen" --join "$member" --token-file absent
+    [ ! -e d4 ]
+    ok "and leave no folder behind" $((!$?)) "$(ls d4 2>/dev/null)"
     expect "with itself for a member" 2 "names this node itself" -- lw start --data d4 --listen "$listen" --join "$listen" --token-file token
     lw token --data lattice/n1 --expires 1ms >late
     sleep 0.1
@@ -396,6 +398,9 @@ one_joins_and_leaves() {
     expect "it leaves" 0 "leaves" -- lw leave n4
     await 20 sh -c "! kill -0 $fourth 2>/dev/null"
     ok "and ends" $((!$?)) "$(tail -n 3 d4.err)"
+    wait $fourth
+    ok "as it was told to: that is no error" $((!$?)) "$(tail -n 3 d4.err)"
+    ok "it says so" "$(cat d4.out d4.err | grep -c '^this node has left')" "$(tail -n 3 d4.err)"
     expect "its folder is of no more use" 6 -- lw start --data d4 --listen "$listen"
     lw nodes >out
     ok "three are left" $(($(wc -l <out) == 3)) "$(cat out)"
