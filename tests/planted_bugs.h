@@ -24,7 +24,7 @@
     X("gossip.never_asks", "gossip", 2)                              \
     X("gossip.sender_unchecked", "gossip", 4)                        \
     X("gossip.silence_is_death", "gossip", 3)                        \
-    X("gossip.words_are_links", "gossip", 7)                         \
+    X("gossip.words_are_links", "gossip", 10)                        \
     X("group.ack_before_fsync", "lattice-storm", 6)                  \
     X("group.applies_otherwise", "lattice-storm", 2)                 \
     X("group.apply_uncommitted", "lattice", 1)                       \
@@ -57,7 +57,7 @@
     X("peers.stale_link_awaited", "lattice-moves", 922246)           \
     X("peers.strangers_unbounded", "links", 9)                       \
     X("peers.used_key_alone_counts", "lattice-moves", 941125)        \
-    X("placement.all_must_be_seen", "gossip", 5)                     \
+    X("placement.all_must_be_seen", "gossip", 12)                    \
     X("placement.even_voters", "gossip", 1)                          \
     X("placement.laggards_are_healthy", "gossip", 1)                 \
     X("placement.neighbours_apart", "gossip", 37)                    \
