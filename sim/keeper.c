@@ -219,9 +219,12 @@ static void judge_failed_node(lw_sim_member *member) {
     }
 }
 
-/* Whether it ended because it is no member any more, as it was asked to. */
+/* Whether it ended because it is no member any more, as it was asked to. One that went down before
+ * it had noted that it left is told so by the others. */
 static bool has_left(const lw_sim_member *member) {
-    return member->leaving && strstr(member->error.text, "left") != NULL;
+    bool gone = strstr(member->error.text, "left") != NULL ||
+                strstr(member->error.text, "was taken out of its lattice") != NULL;
+    return member->leaving && gone;
 }
 
 /* Whether it ended because somebody took it for lost, and it lived. */
