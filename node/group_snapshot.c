@@ -200,17 +200,31 @@ static void skip_to(lw_group *group, const lw_group_snapshot *snapshot) {
     group->flushed = snapshot->index > group->flushed ? snapshot->index : group->flushed;
 }
 
+/* With nothing applied meanwhile. What kept this tree from going on is over with it, but the next
+ * one may be stuck, too, as `ingest` finds. */
+static void begin_installing(lw_group *group, bool *stuck) {
+    group->installing = group->paused = true;
+    *stuck = group->stuck;
+    group->stuck = false;
+}
+
+static void end_installing(lw_group *group, bool stuck, lw_status status) {
+    group->installing = group->paused = false;
+    group->stuck = group->stuck || (stuck && status != LW_OK);
+    group->held = group->held && status != LW_OK;
+}
+
 LW_YIELDS static lw_status renew(lw_group *group, const lw_group_snapshot *snapshot,
                                  lw_status (*ingest)(void *argument), void *argument) {
     groups_dirty(group->groups, group);
     LW_TRY(await_committed(group, snapshot->index));
     LW_MARK(group->env, "group.tree_renewed");
-    group->installing = group->paused = true;
+    bool stuck;
+    begin_installing(group, &stuck);
     lw_status status = ingest(argument);
-    group->installing = group->paused = false;
+    end_installing(group, stuck, status);
     if (status == LW_OK) {
         skip_to(group, snapshot);
-        group->held = group->stuck = false;
     }
     return status;
 }
@@ -224,11 +238,10 @@ lw_status lw_group_install(lw_group *group, const lw_group_snapshot *snapshot,
     lw_status status;
     if (lw_raft_install_begin(group->raft, snapshot->index, snapshot->term)) {
         LW_MARK(group->env, "group.snapshot_installed");
-        group->installing = group->paused = true;
+        bool stuck;
+        begin_installing(group, &stuck);
         status = install(group, snapshot, ingest, argument);
-        group->installing = group->paused = false;
-        group->held = group->held && status != LW_OK;
-        group->stuck = group->stuck && status != LW_OK;
+        end_installing(group, stuck, status);
     } else if (snapshot->renews) {
         status = renew(group, snapshot, ingest, argument);
     } else {

@@ -135,7 +135,17 @@ LW_YIELDS static lw_status ingest(void *argument) {
     replica->renews = false;
     LW_MARK(replica->env, "replica.snapshot_installed");
     replica->options.installed(replica->options.argument, replica);
-    return replica_load_merges(replica); /* before anything behind it is applied */
+    /* Before anything behind it is applied. The tree is another one, whatever is damaged in it. */
+    lw_status status = replica_load_merges(replica);
+    if (status != LW_OK && LW_BUG(replica->env, "replica.rotten_counts_as_refused")) {
+        return status;
+    }
+    if (status != LW_OK) {
+        LW_MARK(replica->env, "replica.snapshot_rotten");
+        lw_group_stick(replica->group);
+        (void)!replica_damaged(replica);
+    }
+    return LW_OK;
 }
 
 lw_status lw_replica_install(lw_replica *replica, const lw_replica_snapshot *snapshot) {

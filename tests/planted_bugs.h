@@ -96,6 +96,7 @@
     X("replica.locks_outlive_leadership", "lattice-storm", 3)        \
     X("replica.marks_of_before", "lattice-storm", 1)                 \
     X("replica.reads_unconfirmed", "lattice-storm", 0)               \
+    X("replica.rotten_counts_as_refused", "lattice-rot", 962142)     \
     X("replica.too_few_voters", "lattice-storm", 3)                  \
     X("replica.voters_unheard", "lattice-moves", 0)                  \
     X("server.session_waits_for_requests", "crash", 0)               \
