@@ -54,7 +54,7 @@
     X("peers.plain_for_anyone", "links", 1)                          \
     X("peers.seeks_nobody", "links", 2)                              \
     X("peers.silence_believed", "links", 20)                         \
-    X("peers.stale_link_awaited", "lattice-moves", 922246)           \
+    X("peers.stale_link_awaited", "lattice-moves", 0)                \
     X("peers.strangers_unbounded", "links", 9)                       \
     X("peers.used_key_alone_counts", "lattice-moves", 941125)        \
     X("placement.all_must_be_seen", "gossip", 12)                    \
@@ -153,7 +153,7 @@
     X("txn.read_mark_ignored", "calm", 1)                            \
     X("txn.reads_ignore_latches", "calm", 3)                         \
     X("txn.remote_commit_ignores_marks", "crash", 0)                 \
-    X("txn.rollback_dropped_early", "crash", 116)                    \
+    X("txn.rollback_dropped_early", "crash", 79)                     \
     X("txn.rollback_of_committed", "crash", 1)                       \
     X("txn.secondary_decided_alone", "calm", 1)                      \
     X("txn.seen_ignored", "calm", 1)                                 \
