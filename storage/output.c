@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tables being written by a flush or a compaction: begun when there is something to write, cut at a
  * size, and collected until an edit names them all. */
+#include "storage/compress.h"
 #include "storage/tree.h"
 
 enum {
@@ -19,6 +20,11 @@ LW_YIELDS static lw_status output_begin(lw_output *output) {
     LW_TRY(lw_store_number(store, &number));
     LW_TRY(lw_table_path(path, store->table_path, number));
     lw_table_options options = lw_store_table_options(store, output->last);
+    if (output->compressor == NULL) {
+        output->compressor =
+            lw_compressor_open(store->memory, options.compression, options.compression_level);
+    }
+    options.compressor = output->compressor;
     lw_status status = lw_table_builder_open(store->env, path, number, &options, &output->builder);
     return status == LW_OK ? LW_OK : lw_store_judge(store, status);
 }
@@ -121,10 +127,17 @@ lw_status lw_output_add(lw_output *output, lw_table_file *source, const lw_entry
     return status == LW_OK ? LW_OK : lw_store_judge(output->store, status);
 }
 
+static void close_compressor(lw_output *output) {
+    LW_ASSERT(output->builder == NULL);
+    lw_compressor_close(output->compressor);
+    output->compressor = NULL;
+}
+
 lw_status lw_output_finish(lw_output *output) {
     if (output->builder != NULL) {
         LW_TRY(output_end(output));
     }
+    close_compressor(output);
     return output->count == 0 ? LW_OK : lw_store_sync_tables(output->store);
 }
 
@@ -141,6 +154,7 @@ void lw_output_reset(lw_output *output, bool obsolete) {
     lw_value_output_reset(&output->values);
     lw_free(output->store->memory, output->files);
     output->builder = NULL;
+    close_compressor(output);
     output->files = NULL;
     output->count = output->capacity = 0;
 }

@@ -60,6 +60,9 @@ typedef struct lw_table_options {
     lw_filter_part filter_part; /* NULL: the whole key */
     size_t buffer_size;         /* bytes that wait for one write; 0: 256 KiB */
     lw_budget *budget;          /* charged for buffers; NULL: none is */
+    /* One of that compression, lent by who builds one table after the other; NULL: the table makes
+     * its own, which takes as long as compressing some blocks. */
+    struct lw_compressor *compressor;
 } lw_table_options;
 
 /* The keys from `lower` on and below `upper`; a bound of size 0 is no bound. */

@@ -87,8 +87,10 @@ lw_status lw_table_builder_open(lw_env *env, const char *path, uint64_t number,
     opened->options = options_filled(env, options);
     opened->info.number = opened->info.origin = number;
     opened->info.compression = opened->options.compression;
-    opened->compressor =
-        lw_compressor_open(memory, opened->options.compression, opened->options.compression_level);
+    opened->compressor = opened->options.compressor != NULL
+                             ? opened->options.compressor
+                             : lw_compressor_open(memory, opened->options.compression,
+                                                  opened->options.compression_level);
     opened->sealer = lw_sealer_in(memory, opened->compressor, number);
     opened->out = lw_buffer_in(memory);
     opened->block = lw_block_builder_in(memory, opened->options.restart_interval);
@@ -106,7 +108,9 @@ static void builder_free(lw_table_builder *builder) {
     lw_memory *memory = builder->env->memory;
     lw_free(memory, (void *)(uintptr_t)builder->path.data);
     lw_sealer_reset(&builder->sealer);
-    lw_compressor_close(builder->compressor);
+    if (builder->options.compressor == NULL) {
+        lw_compressor_close(builder->compressor);
+    }
     lw_buffer_reset(&builder->out);
     lw_block_builder_reset(&builder->block);
     lw_block_builder_reset(&builder->index);

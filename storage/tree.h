@@ -234,7 +234,8 @@ typedef struct lw_output {
     uint32_t below_index;  /* of the table in it at or behind the last entry */
     uint64_t overlap_size; /* bytes of those that the table at hand overlaps */
     lw_table_builder *builder;
-    lw_table_file **files; /* finished; one reference each */
+    struct lw_compressor *compressor; /* of all tables; NULL before the first one */
+    lw_table_file **files;            /* finished; one reference each */
     uint32_t count, capacity;
     lw_value_output values;
     uint64_t bytes; /* of tables and value files */
