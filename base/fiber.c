@@ -12,7 +12,8 @@
  *    one, and no other, is in `fibers->ready` too.
  * 3. While a fiber runs, `running` is it and the error slot is the one it last wrote to (its own,
  *    or that of a handle it drives); both are put back when it leaves.
- * 4. A queue holds exactly the waiters whose `fiber` is set: who takes one out clears it, and that,
+ * 4. `*ready_count`, where it is, is one higher between two runs while some fiber is ready.
+ * 5. A queue holds exactly the waiters whose `fiber` is set: who takes one out clears it, and that,
  *    not the wake-up, ends the wait. */
 
 /* Fortified longjmp takes a jump to another stack for an attack. */
@@ -108,6 +109,8 @@ struct lw_fibers {
     lw_fiber *idle; /* ended, with stacks to be used again */
     uint32_t count; /* in `living` */
     uint32_t idle_count;
+    uint32_t *ready_count;  /* shared with other schedulers; or NULL */
+    bool looping;           /* in lw_fibers_run */
     place loop;             /* where lw_fibers_run goes on */
     const void *loop_stack; /* for AddressSanitizer: the low end of the loop's stack, */
     size_t loop_stack_size; /* its bytes, */
@@ -230,6 +233,14 @@ static void stack_close(lw_fiber *fiber) {
 /* ---- the scheduler ------------------------------------------------------------------------------
  */
 
+/* What was ready before becomes so, or no longer is. */
+static void count_ready(lw_fibers *fibers, bool ready_before) {
+    if (fibers->ready_count != NULL && !fibers->looping) {
+        *fibers->ready_count += lw_fibers_ready(fibers);
+        *fibers->ready_count -= ready_before;
+    }
+}
+
 lw_fibers *lw_fibers_open(lw_memory *memory) {
     lw_fibers *fibers = lw_allocate_zero(memory, sizeof(*fibers));
     fibers->memory = memory;
@@ -244,8 +255,16 @@ void *lw_fibers_owner(const lw_fibers *fibers) {
     return fibers->owner;
 }
 
+void lw_fibers_count_ready(lw_fibers *fibers, uint32_t *count) {
+    fibers->ready_count = count;
+    count_ready(fibers, false);
+}
+
 void lw_fibers_close(lw_fibers *fibers) {
     LW_ASSERT(running == NULL || running->home != fibers);
+    bool ready = lw_fibers_ready(fibers);
+    fibers->ready_first = fibers->passed_first = NULL;
+    count_ready(fibers, ready);
     while (fibers->living != NULL) {
         lw_fiber *dropped = fibers->living;
         fibers->living = dropped->next;
@@ -263,6 +282,7 @@ void lw_fibers_close(lw_fibers *fibers) {
 
 static void make_ready(lw_fiber *fiber) {
     lw_fibers *fibers = fiber->home;
+    bool ready = lw_fibers_ready(fibers);
     fiber->state = FIBER_READY;
     fiber->next_ready = NULL;
     if (fibers->ready_first == NULL) {
@@ -271,6 +291,7 @@ static void make_ready(lw_fiber *fiber) {
         fibers->ready_last->next_ready = fiber;
     }
     fibers->ready_last = fiber;
+    count_ready(fibers, ready);
 }
 
 /* One whose body has ended, or a new one. */
@@ -362,8 +383,9 @@ static void run(lw_fibers *fibers, lw_fiber *fiber) {
 }
 
 bool lw_fibers_run(lw_fibers *fibers) {
-    LW_ASSERT(running == NULL);
-    bool ran = false;
+    LW_ASSERT(running == NULL && !fibers->looping);
+    bool ran = false, ready = lw_fibers_ready(fibers);
+    fibers->looping = true;
     if (fibers->passed_first != NULL) {
         *(fibers->ready_first == NULL ? &fibers->ready_first : &fibers->ready_last->next_ready) =
             fibers->passed_first;
@@ -377,6 +399,8 @@ bool lw_fibers_run(lw_fibers *fibers) {
         run(fibers, fiber);
         ran = true;
     }
+    fibers->looping = false;
+    count_ready(fibers, ready);
     if (!ran) {
         trim_idle(fibers);
     }
@@ -430,11 +454,13 @@ void lw_fiber_pass(void) {
     lw_fiber *fiber = running;
     LW_ASSERT(fiber != NULL);
     lw_fibers *fibers = fiber->home;
+    bool ready = lw_fibers_ready(fibers);
     fiber->state = FIBER_READY;
     fiber->next_ready = NULL;
     *(fibers->passed_first == NULL ? &fibers->passed_first : &fibers->passed_last->next_ready) =
         fiber;
     fibers->passed_last = fiber;
+    count_ready(fibers, ready);
     leave(fiber, false);
     LW_ASSERT(running == fiber);
 }

@@ -57,6 +57,9 @@ bool lw_fibers_run(lw_fibers *fibers);
  * from inside a fiber. For callers outside who have a fiber do what mostly needs no waiting. */
 void lw_fiber_step(lw_fiber *fiber);
 bool lw_fibers_ready(const lw_fibers *fibers);
+/* From now on `*count` is one higher while a fiber is ready here: for who drives many schedulers in
+ * turn, and would look at all of them to find that none has anything to run. */
+void lw_fibers_count_ready(lw_fibers *fibers, uint32_t *count);
 /* Fibers that exist now (running, ready or suspended). */
 uint32_t lw_fibers_count(const lw_fibers *fibers);
 

@@ -490,6 +490,7 @@ lw_env *lw_process_open(lw_host *host) {
     process->env.memory = lw_memory_open();
     lw_memory_map_nothing(process->env.memory);
     process->env.fibers = lw_fibers_open(process->env.memory);
+    lw_fibers_count_ready(process->env.fibers, &host->world->ready_count);
     lw_env_seed(&process->env);
     lw_process **place = &host->processes;
     while (*place != NULL) {

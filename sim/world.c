@@ -165,7 +165,7 @@ static bool turn_ready(lw_world *world) {
 static bool step(lw_world *world) {
     LW_ASSERT(!world->stepping);
     world->stepping = true;
-    bool happened = turn_ready(world) || lw_agenda_step(&world->agenda);
+    bool happened = (world->ready_count > 0 && turn_ready(world)) || lw_agenda_step(&world->agenda);
     world->stepping = false;
     return happened;
 }

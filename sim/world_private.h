@@ -60,6 +60,7 @@ struct lw_world {
     lw_network *network;
     lw_sim_bus *bus;
     lw_host *hosts;         /* oldest first */
+    uint32_t ready_count;   /* processes that have ready fibers */
     const lw_mark *watched; /* see lw_world_watch_mark; NULL: none */
     void (*on_watched)(void *argument);
     void *watcher;

@@ -365,6 +365,34 @@ static void two_schedulers_take_turns_in_one_thread(void **state) {
     assert_string_equal(in->trace, "aa");
 }
 
+static void who_drives_many_knows_how_many_have_something_to_run(void **state) {
+    fixture *in = *state;
+    fixture second = {.memory = in->memory, .fibers = lw_fibers_open(in->memory)};
+    uint32_t ready = 0;
+    actor a, b, c;
+    start(&a, in, 'a', suspend_main);
+    lw_fibers_count_ready(in->fibers, &ready);
+    lw_fibers_count_ready(second.fibers, &ready);
+    assert_int_equal(ready, 1);
+    start(&b, in, 'b', wait_main);
+    start(&c, &second, 'c', pass_main);
+    assert_int_equal(ready, 2);
+    lw_fibers_run(second.fibers);
+    assert_int_equal(ready, 2); /* it has passed */
+    lw_fibers_run(second.fibers);
+    assert_int_equal(ready, 1);
+    lw_fibers_run(in->fibers);
+    assert_int_equal(ready, 0);
+    lw_fiber_wake(a.fiber);
+    lw_queue_wake_all(&in->queue);
+    assert_int_equal(ready, 1);
+    lw_fibers_run(in->fibers);
+    assert_int_equal(ready, 0);
+    start(&c, &second, 'c', note_main);
+    lw_fibers_close(second.fibers);
+    assert_int_equal(ready, 0);
+}
+
 static void *thread_main(void *argument) {
     sum *sums = argument;
     lw_memory *memory = lw_memory_open();
@@ -535,6 +563,7 @@ int main(void) {
         STORY(each_fiber_has_an_error_slot_of_its_own),
         STORY(a_fiber_that_drives_a_handle_goes_on_writing_its_errors),
         STORY(two_schedulers_take_turns_in_one_thread),
+        STORY(who_drives_many_knows_how_many_have_something_to_run),
         STORY(schedulers_in_different_threads_know_nothing_of_each_other),
         STORY(closing_drops_fibers_where_they_stand),
         STORY(broken_rules_end_the_process_and_name_the_fiber),
