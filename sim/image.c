@@ -37,8 +37,12 @@ static uint8_t covered(span part) {
     return mask;
 }
 
-/* What the platter shows of a chunk that was never written: shared by all of them. */
+/* What the platter shows of a chunk of zeros, which most are, as logs are made of them: shared. */
 static const uint8_t blank[LW_CHUNK_SIZE];
+
+static bool is_blank(const uint8_t *bytes, size_t size) {
+    return memcmp(bytes, blank, size) == 0;
+}
 
 static void free_durable(lw_image *image, lw_chunk *chunk) {
     if (chunk->durable != blank) {
@@ -106,7 +110,9 @@ static void write_span(lw_image *image, span part, const uint8_t *bytes, bool du
         chunk->dirty |= touched(part);
         chunk->forgotten &= (uint8_t)~touched(part);
     }
-    memcpy(chunk_data_for(image, chunk, part) + part.start, bytes, part.size);
+    if (chunk->data != NULL || !is_blank(bytes, part.size)) {
+        memcpy(chunk_data_for(image, chunk, part) + part.start, bytes, part.size);
+    }
     if (durable && chunk->durable != NULL) {
         memcpy(own_durable(image, chunk) + part.start, bytes, part.size);
         chunk->dirty &= (uint8_t)~covered(part);
@@ -225,7 +231,7 @@ static void settle(lw_image *image, lw_chunk *chunk, uint8_t mask) {
     for (size_t sector = 0; sector < CHUNK_SECTORS && !alike; sector++) {
         if ((chunk->dirty & mask & 1U << sector) != 0) {
             memcpy(own_durable(image, chunk) + sector * LW_SECTOR_SIZE,
-                   chunk->data + sector * LW_SECTOR_SIZE, LW_SECTOR_SIZE);
+                   chunk_data(image, chunk) + sector * LW_SECTOR_SIZE, LW_SECTOR_SIZE);
         }
     }
     chunk->dirty &= (uint8_t)~mask;
@@ -275,7 +281,7 @@ void lw_image_sync_failed(lw_image *image, lw_chance *chance) {
 static void lose_sector(lw_image *image, size_t chunk_index, size_t sector, bool stale,
                         lw_chance *chance) {
     lw_chunk *chunk = &image->chunks[chunk_index];
-    uint8_t *lost = chunk->data + sector * LW_SECTOR_SIZE;
+    uint8_t *lost = chunk_data(image, chunk) + sector * LW_SECTOR_SIZE;
     uint64_t offset = (uint64_t)chunk_index * LW_CHUNK_SIZE + sector * LW_SECTOR_SIZE;
     if (stale && offset >= image->durable_size) {
         lw_chance_fill(chance, lost, LW_SECTOR_SIZE);
@@ -344,7 +350,7 @@ static void evict_sector(lw_image *image, size_t chunk_index, size_t sector) {
     if (inside < LW_SECTOR_SIZE) {
         memset(own_durable(image, chunk) + start + inside, 0, LW_SECTOR_SIZE - (size_t)inside);
     }
-    memcpy(chunk->data + start, chunk->durable + start, LW_SECTOR_SIZE);
+    memcpy(chunk_data(image, chunk) + start, chunk->durable + start, LW_SECTOR_SIZE);
     chunk->forgotten &= (uint8_t) ~(1U << sector);
 }
 
