@@ -150,8 +150,7 @@ typedef struct lw_env_world {
     bool (*rare)(lw_env *env, const lw_place *place);
     bool (*bug)(lw_env *env, const lw_place *place);
     void (*message)(lw_env *env, uint64_t from, uint64_t to, bool sent, lw_bytes bytes);
-    /* Of all nodes in the process, see lattice/signatures.h. */
-    struct lw_signatures *(*signatures)(lw_env *env);
+    struct lw_known *(*known)(lw_env *env); /* see lw_env_known */
     void (*close)(lw_env *env);
 } lw_env_world;
 
@@ -325,6 +324,12 @@ struct lw_place {
 #define LW_RARE(env, name)                     ((void)(env), false)
 #define LW_BUG(env, name)                      ((void)(env), false)
 #endif
+
+/* What other nodes of this process have worked out (lattice/known.h); NULL outside of simulations.
+ */
+static inline struct lw_known *lw_env_known(lw_env *env) {
+    return env->world->known == NULL ? NULL : env->world->known(env);
+}
 
 /* ---- for worlds ----------------------------------------------------------------------------- */
 

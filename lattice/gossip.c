@@ -157,6 +157,7 @@ lw_gossip *lw_gossip_open(const lw_gossip_options *options, uint64_t now_ms) {
     }
     gossip->memory = options->memory;
     gossip->members = lw_members_in(options->memory, options->cluster_id);
+    gossip->members.known = options->known;
     gossip->directory = lw_directory_in(options->memory);
 #ifdef LW_SIMULATION
     gossip->members.bugs = gossip->directory.bugs = options->bugs;

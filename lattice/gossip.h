@@ -39,7 +39,6 @@
 #include "lattice/bus.h"
 #include "lattice/member.h"
 #include "lattice/neighbour.h"
-#include "lattice/signatures.h"
 
 enum {
     LW_GOSSIP_HEARTBEAT_MS = 500,
@@ -63,9 +62,9 @@ typedef struct lw_gossip_options {
     lw_member self;        /* all but sequence and public key; copied */
     uint32_t heartbeat_ms; /* 0: LW_GOSSIP_HEARTBEAT_MS */
     uint64_t grace_ms;     /* 0: LW_GOSSIP_GRACE_MS */
+    lw_known *known;       /* to other nodes of this process; NULL: nothing */
 #ifdef LW_SIMULATION
-    uint64_t bugs;             /* planted ones, bits of lw_planted_bug */
-    lw_signatures *signatures; /* that need not be checked; NULL: all are */
+    uint64_t bugs; /* planted ones, bits of lw_planted_bug */
 #endif
 } lw_gossip_options;
 

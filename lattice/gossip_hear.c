@@ -18,7 +18,8 @@ static void meet_own_record(lw_gossip *gossip, lw_bytes record, const lw_member 
     }
     lw_member verified;
     if (lw_member_order(came, record, known, lw_members_record(&gossip->members, place)) <= 0 ||
-        lw_member_verify(record, gossip->options.cluster_id, &verified) != LW_OK) {
+        lw_member_verify(record, gossip->options.cluster_id, gossip->options.known, &verified) !=
+            LW_OK) {
         return; /* of an earlier start, or said by this node itself */
     }
     if (came->state == LW_MEMBER_GONE && !gossip->expelled) {

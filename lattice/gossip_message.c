@@ -27,37 +27,13 @@ static void write_signable(const lw_gossip *gossip, lw_bus_kind kind, lw_bytes c
     lw_buffer_append(out, content);
 }
 
-/* Signs, and checks, what `signable` holds. */
-static void sign(lw_gossip *gossip, lw_bytes signable, uint8_t signature[LW_SIGNATURE_SIZE]) {
-    lw_identity_sign(gossip->options.identity, signable, signature);
-#ifdef LW_SIMULATION
-    if (gossip->options.signatures != NULL) {
-        lw_signatures_note(gossip->options.signatures, gossip->options.identity->public_key,
-                           signable, signature);
-    }
-#endif
-}
-
-static bool verify(const lw_gossip *gossip, const uint8_t public_key[LW_PUBLIC_KEY_SIZE],
-                   lw_bytes signable, const uint8_t signature[LW_SIGNATURE_SIZE]) {
-#ifdef LW_SIMULATION
-    if (gossip->options.signatures != NULL &&
-        lw_signatures_know(gossip->options.signatures, public_key, signable, signature)) {
-        return true;
-    }
-#else
-    (void)gossip;
-#endif
-    return lw_identity_verify(public_key, signable, signature);
-}
-
 void gossip_say(lw_gossip *gossip, lw_bus_kind kind, uint64_t to, lw_bytes content) {
     LW_ASSERT(content.size <= GOSSIP_CONTENT_MAX);
     const lw_identity *identity = gossip->options.identity;
     uint8_t signature[LW_SIGNATURE_SIZE];
     lw_buffer signable = lw_buffer_in(gossip->memory);
     write_signable(gossip, kind, content, &signable);
-    sign(gossip, lw_buffer_view(&signable), signature);
+    lw_known_sign(gossip->options.known, identity, lw_buffer_view(&signable), signature);
     lw_buffer_reset(&signable);
     if (gossip->said_count == gossip->said_capacity) {
         gossip->said_capacity = gossip->said_capacity == 0 ? 8 : 2 * gossip->said_capacity;
@@ -94,7 +70,8 @@ bool gossip_open_body(lw_gossip *gossip, const lw_bus_message *message, lw_bytes
     write_signable(gossip, message->kind, read, &signable);
     bool own = (lw_identity_number(public_key.data) == message->from ||
                 LW_PLANTED(&gossip->options, LW_BUG_SENDER_UNCHECKED)) &&
-               verify(gossip, public_key.data, lw_buffer_view(&signable), signature.data);
+               lw_known_verify(gossip->options.known, public_key.data, lw_buffer_view(&signable),
+                               signature.data);
     lw_buffer_reset(&signable);
     gossip->figures.forged += !own;
     *content = read;

@@ -149,14 +149,14 @@ void lw_card_encode(const lw_identity *identity, const lw_peer_card *card,
 }
 
 static bool vouched_for(lw_bytes card, const uint8_t *exchange_public, const uint8_t *cluster_id,
-                        const uint8_t *public_key, const uint8_t *signature) {
+                        const uint8_t *public_key, const uint8_t *signature, lw_known *known) {
     uint8_t bytes[LW_CARD_SIZE_MAX + LW_EXCHANGE_SIZE + LW_SHARED_ID_SIZE];
     LW_ASSERT(card.size <= LW_CARD_SIZE_MAX);
     memcpy(bytes, card.data, card.size);
     memcpy(bytes + card.size, exchange_public, LW_EXCHANGE_SIZE);
     memcpy(bytes + card.size + LW_EXCHANGE_SIZE, cluster_id, LW_SHARED_ID_SIZE);
     lw_bytes all = lw_view(bytes, card.size + LW_EXCHANGE_SIZE + LW_SHARED_ID_SIZE);
-    return lw_identity_verify(public_key, all, signature);
+    return lw_known_verify(known, public_key, all, signature);
 }
 
 static bool address_sound(lw_bytes address) {
@@ -171,7 +171,8 @@ static bool address_sound(lw_bytes address) {
 }
 
 lw_status lw_card_decode(lw_bytes bytes, const uint8_t exchange_public[LW_EXCHANGE_SIZE],
-                         const uint8_t cluster_id[LW_SHARED_ID_SIZE], lw_peer_card *card) {
+                         const uint8_t cluster_id[LW_SHARED_ID_SIZE], lw_known *known,
+                         lw_peer_card *card) {
     size_t least = CARD_ADDRESS_AT + LW_SIGNATURE_SIZE;
     size_t address_size = bytes.size < least ? 0 : lw_get_u16(bytes.data + CARD_ADDRESS_AT - 2);
     if (bytes.size < least || bytes.size > LW_CARD_SIZE_MAX ||
@@ -183,7 +184,7 @@ lw_status lw_card_decode(lw_bytes bytes, const uint8_t exchange_public[LW_EXCHAN
     const uint8_t *public_key = bytes.data + sizeof(card_magic);
     size_t signature_at = CARD_ADDRESS_AT + address_size;
     if (!vouched_for(lw_view(bytes.data, signature_at), exchange_public, cluster_id, public_key,
-                     bytes.data + signature_at)) {
+                     bytes.data + signature_at, known)) {
         return lw_fail(LW_REFUSED, "the node's card is not signed by the key that it shows");
     }
     card->node_id = lw_identity_number(public_key);

@@ -21,6 +21,7 @@
 #define LW_GREETING_H
 
 #include "base/env.h"
+#include "lattice/known.h"
 #include "lattice/token.h"
 
 enum {
@@ -80,7 +81,7 @@ void lw_card_encode(const lw_identity *identity, const lw_peer_card *card,
  * for; LW_INVALID_ARGUMENT: not a card. */
 LW_MUST_USE lw_status lw_card_decode(lw_bytes bytes,
                                      const uint8_t exchange_public[LW_EXCHANGE_SIZE],
-                                     const uint8_t cluster_id[LW_SHARED_ID_SIZE],
+                                     const uint8_t cluster_id[LW_SHARED_ID_SIZE], lw_known *known,
                                      lw_peer_card *card);
 
 #endif

@@ -42,6 +42,7 @@
 
 #include "base/codec.h"
 #include "base/seal.h"
+#include "lattice/known.h"
 #include "lattice/planted.h"
 
 enum {
@@ -118,7 +119,7 @@ LW_MUST_USE lw_status lw_member_decode(lw_bytes record, lw_member *member);
 /* Reads and checks it: LW_REFUSED if it is of another lattice, or not signed by who had to. */
 LW_MUST_USE lw_status lw_member_verify(lw_bytes record,
                                        const uint8_t cluster_id[LW_MEMBER_CLUSTER_SIZE],
-                                       lw_member *member);
+                                       lw_known *known, lw_member *member);
 /* The order of M1: positive if `a` wins over `b`, 0 if they are the same. Both are of one node. */
 int lw_member_order(const lw_member *a, lw_bytes a_record, const lw_member *b, lw_bytes b_record);
 
@@ -157,6 +158,7 @@ typedef struct lw_members {
     uint32_t gone_count;
     uint64_t buckets[LW_MEMBER_BUCKETS]; /* digests: sums over the hashes of records */
     uint64_t weight;                     /* rises with every change, whatever it is */
+    lw_known *known;                     /* set by the owner; NULL: nothing is */
 #ifdef LW_SIMULATION
     uint64_t bugs; /* planted ones, bits of lw_planted_bug */
 #endif

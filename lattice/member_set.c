@@ -114,7 +114,7 @@ lw_member_merged lw_members_merge(lw_members *members, lw_bytes record) {
     if (known != NULL && !later(members, &read, record, known)) {
         return LW_MEMBER_OLD; /* before its signature costs anything */
     }
-    if (lw_member_verify(record, members->cluster_id, &read) != LW_OK &&
+    if (lw_member_verify(record, members->cluster_id, members->known, &read) != LW_OK &&
         !LW_PLANTED(members, LW_BUG_ANYONE_SIGNS)) {
         return LW_MEMBER_REFUSED;
     }

@@ -55,7 +55,7 @@ void lw_member_encode(lw_member *member, const uint8_t cluster_id[LW_MEMBER_CLUS
 }
 
 lw_status lw_member_verify(lw_bytes record, const uint8_t cluster_id[LW_MEMBER_CLUSTER_SIZE],
-                           lw_member *member) {
+                           lw_known *known, lw_member *member) {
     lw_member_parts parts;
     LW_TRY(lw_member_read(record, &parts));
     const lw_member *read = &parts.member;
@@ -67,8 +67,8 @@ lw_status lw_member_verify(lw_bytes record, const uint8_t cluster_id[LW_MEMBER_C
     size_t message_size = signable(parts.content, message);
     bool own = lw_identity_number(read->public_key) == read->node;
     if ((!own && read->state != LW_MEMBER_GONE) ||
-        !lw_identity_verify(read->public_key, lw_view(message, message_size),
-                            parts.signature.data)) {
+        !lw_known_verify(known, read->public_key, lw_view(message, message_size),
+                         parts.signature.data)) {
         return lw_fail(LW_REFUSED, "a record of node %016llx was not signed by it: it is forged",
                        (unsigned long long)read->node);
     }

@@ -94,9 +94,10 @@ static bool open_and_hash(lw_noise *noise, lw_bytes sealed, lw_buffer *plain) {
 /* ---- tokens ------------------------------------------------------------------------------- */
 
 static bool mix_exchange(lw_noise *noise, const uint8_t secret[LW_EXCHANGE_SIZE],
+                         const uint8_t own_key[LW_EXCHANGE_SIZE],
                          const uint8_t public_key[LW_EXCHANGE_SIZE]) {
     uint8_t shared[LW_EXCHANGE_SIZE];
-    bool good = lw_exchange(secret, public_key, shared);
+    bool good = lw_known_exchange(noise->known, secret, own_key, public_key, shared);
     if (good) {
         mix_key(noise, shared);
     }
@@ -106,15 +107,17 @@ static bool mix_exchange(lw_noise *noise, const uint8_t secret[LW_EXCHANGE_SIZE]
 
 /* "es" for the initiator, "se" for the responder ... */
 static bool mix_remote_static(lw_noise *noise) {
-    return mix_exchange(noise, noise->ephemeral_secret, noise->remote_static);
+    return mix_exchange(noise, noise->ephemeral_secret, noise->ephemeral_public,
+                        noise->remote_static);
 }
 /* ... and the other way round. */
 static bool mix_own_static(lw_noise *noise) {
-    return mix_exchange(noise, noise->static_secret, noise->remote_ephemeral);
+    return mix_exchange(noise, noise->static_secret, noise->static_public, noise->remote_ephemeral);
 }
 
 static bool mix_ephemerals(lw_noise *noise) {
-    return mix_exchange(noise, noise->ephemeral_secret, noise->remote_ephemeral);
+    return mix_exchange(noise, noise->ephemeral_secret, noise->ephemeral_public,
+                        noise->remote_ephemeral);
 }
 
 static void write_ephemeral(lw_noise *noise, lw_buffer *message) {
@@ -154,7 +157,7 @@ static bool read_static(lw_noise *noise, lw_bytes *message, lw_buffer *scratch) 
 /* ---- messages ----------------------------------------------------------------------------- */
 
 void lw_noise_init(lw_noise *noise, bool initiator, const lw_noise_keys *keys, lw_bytes prologue) {
-    *noise = (lw_noise){.initiator = initiator};
+    *noise = (lw_noise){.initiator = initiator, .known = keys->known};
     memcpy(noise->static_secret, keys->static_secret, LW_EXCHANGE_SIZE);
     memcpy(noise->static_public, keys->static_public, LW_EXCHANGE_SIZE);
     memcpy(noise->ephemeral_secret, keys->ephemeral_secret, LW_EXCHANGE_SIZE);

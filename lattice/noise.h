@@ -23,7 +23,7 @@
 #ifndef LW_NOISE_H
 #define LW_NOISE_H
 
-#include "base/seal.h"
+#include "lattice/known.h"
 
 enum {
     LW_NOISE_FIRST_SIZE = LW_EXCHANGE_SIZE + LW_SEAL_TAG_SIZE,
@@ -45,6 +45,7 @@ typedef struct lw_noise_keys {
     const uint8_t *static_secret, *static_public; /* LW_EXCHANGE_SIZE */
     const uint8_t *ephemeral_secret;              /* LW_EXCHANGE_SIZE, random, for this once */
     const uint8_t *psk;                           /* LW_SHARED_KEY_SIZE */
+    lw_known *known;                              /* NULL: nothing is */
 } lw_noise_keys;
 
 /* A handshake under way. All of it is secret: wipe it when done. */
@@ -55,11 +56,12 @@ typedef struct lw_noise {
     uint8_t ephemeral_secret[LW_EXCHANGE_SIZE], ephemeral_public[LW_EXCHANGE_SIZE];
     uint8_t remote_static[LW_EXCHANGE_SIZE]; /* proven once the handshake is done */
     uint8_t remote_ephemeral[LW_EXCHANGE_SIZE];
+    lw_known *known;
     bool initiator, failed;
     uint32_t step; /* messages written and read so far; 3: done */
 } lw_noise;
 
-/* Begins. The keys are copied. */
+/* Begins. The keys are copied; `known` is used all along. */
 void lw_noise_init(lw_noise *noise, bool initiator, const lw_noise_keys *keys, lw_bytes prologue);
 /* Appends the next message, which is ours to write, with its payload (at most
  * LW_NOISE_MESSAGE_SIZE_MAX in all). False: the other's key is one of the few that are good for

@@ -442,12 +442,10 @@ static lw_status open_gossip(lw_lattice *lattice, lw_bytes page) {
                  .zone = lw_text(options->zone),
                  .capacity = options->capacity},
         .grace_ms = options->dead_after_ms,
+        .known = lw_env_known(lattice->env),
     };
 #ifdef LW_SIMULATION
     gossip.bugs = lw_lattice_planted(lattice->env);
-    gossip.signatures = lattice->env->world->signatures == NULL
-                            ? NULL
-                            : lattice->env->world->signatures(lattice->env);
 #endif
     memcpy(gossip.cluster_id, options->identity->lattice.id, sizeof(gossip.cluster_id));
     LW_TRY(as_before(options->identity, page, &gossip.self));

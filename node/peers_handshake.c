@@ -10,7 +10,7 @@ enum {
 void lw_presence_init(lw_presence *presence, lw_env *env, const lw_node_identity *identity,
                       const uint8_t cluster_id[LW_SHARED_ID_SIZE], uint64_t run,
                       const char *address) {
-    *presence = (lw_presence){.identity = identity, .run = run};
+    *presence = (lw_presence){.identity = identity, .known = lw_env_known(env), .run = run};
     memcpy(presence->cluster_id, cluster_id, LW_SHARED_ID_SIZE);
     size_t size = strlen(address) + 1;
     LW_ASSERT(size <= sizeof(presence->address));
@@ -44,7 +44,8 @@ static void begin(lw_wire *wire, const lw_presence *presence, bool initiator,
     lw_noise_keys keys = {.static_secret = presence->identity->exchange_secret,
                           .static_public = presence->identity->exchange_public,
                           .ephemeral_secret = ephemeral,
-                          .psk = psk};
+                          .psk = psk,
+                          .known = presence->known};
     lw_noise_init(noise, initiator, &keys, prologue);
     lw_seal_wipe(ephemeral, sizeof(ephemeral));
 }
@@ -87,7 +88,8 @@ LW_YIELDS static lw_status read_message(lw_wire *wire, lw_noise *noise, const ch
 
 static lw_status read_card(const lw_noise *noise, const lw_presence *presence,
                            const lw_buffer *said, lw_peer_card *card) {
-    return lw_card_decode(lw_buffer_view(said), noise->remote_static, presence->cluster_id, card);
+    return lw_card_decode(lw_buffer_view(said), noise->remote_static, presence->cluster_id,
+                          presence->known, card);
 }
 
 /* ---- who dials ---------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 /* What a node shows of itself. */
 typedef struct lw_presence {
     const lw_node_identity *identity;
+    lw_known *known;                       /* to other nodes of this process; NULL: nothing */
     uint8_t cluster_id[LW_SHARED_ID_SIZE]; /* of the lattice that the card is for */
     uint64_t run;
     char address[LW_ADDRESS_SIZE];

@@ -466,8 +466,8 @@ static void world_close(lw_env *env) {
     lw_process_end(process_of(env));
 }
 
-static lw_signatures *world_signatures(lw_env *env) {
-    return &world_of(process_of(env))->signatures;
+static lw_known *world_known(lw_env *env) {
+    return &world_of(process_of(env))->known;
 }
 
 static const lw_env_world world_table = {
@@ -482,7 +482,7 @@ static const lw_env_world world_table = {
     .rare = world_rare,
     .bug = world_bug,
     .message = world_message,
-    .signatures = world_signatures,
+    .known = world_known,
     .close = world_close,
 };
 

@@ -3,7 +3,7 @@
 #ifndef LW_SIM_WORLD_PRIVATE_H
 #define LW_SIM_WORLD_PRIVATE_H
 
-#include "lattice/signatures.h"
+#include "lattice/known.h"
 #include "sim/bus_private.h"
 #include "sim/page.h"
 #include "sim/strike.h"
@@ -56,7 +56,7 @@ struct lw_world {
     lw_page *page; /* that is drawn of it; NULL: none */
     lw_agenda agenda;
     lw_trace trace;
-    lw_signatures signatures; /* made by its nodes */
+    lw_known known; /* to its nodes */
     lw_network *network;
     lw_sim_bus *bus;
     lw_host *hosts;         /* oldest first */

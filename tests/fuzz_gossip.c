@@ -17,7 +17,8 @@ static void check_record(lw_bytes bytes) {
         LW_ASSERT(member.node != 0 && member.address.size <= LW_MEMBER_ADDRESS_MAX);
         LW_ASSERT(lw_member_order(&member, bytes, &member, bytes) == 0);
     }
-    LW_ASSERT(lw_member_verify(bytes, cluster, &member) != LW_OK || bytes.size > LW_SIGNATURE_SIZE);
+    LW_ASSERT(lw_member_verify(bytes, cluster, NULL, &member) != LW_OK ||
+              bytes.size > LW_SIGNATURE_SIZE);
 }
 
 static void check_rows(lw_bytes bytes) {

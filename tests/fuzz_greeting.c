@@ -38,7 +38,7 @@ static void check_step(lw_bytes input, lw_memory *memory) {
 static void check_card(lw_bytes input) {
     static const uint8_t exchange[LW_EXCHANGE_SIZE], cluster[LW_SHARED_ID_SIZE];
     lw_peer_card card;
-    LW_ASSERT(lw_card_decode(input, exchange, cluster, &card) != LW_OK);
+    LW_ASSERT(lw_card_decode(input, exchange, cluster, NULL, &card) != LW_OK);
 }
 
 static void check_message(lw_bytes input, lw_memory *memory) {

@@ -80,7 +80,7 @@ static void a_card_tells_who_shows_it(void **state) {
     (void)state;
     shown it = show();
     lw_peer_card card;
-    assert_int_equal(lw_card_decode(lw_buffer_view(&it.card), it.exchange, it.cluster, &card),
+    assert_int_equal(lw_card_decode(lw_buffer_view(&it.card), it.exchange, it.cluster, NULL, &card),
                      LW_OK);
     assert_int_equal(card.node_id, lw_identity_number(it.identity.public_key));
     assert_memory_equal(card.public_key, it.identity.public_key, LW_PUBLIC_KEY_SIZE);
@@ -97,20 +97,20 @@ static void a_card_is_worth_nothing_changed_or_elsewhere(void **state) {
     for (size_t bit = 0; bit < 8 * it.card.size; bit++) {
         it.card.data[bit / 8] ^= (uint8_t)(1U << bit % 8);
         assert_int_not_equal(
-            lw_card_decode(lw_buffer_view(&it.card), it.exchange, it.cluster, &card), LW_OK);
+            lw_card_decode(lw_buffer_view(&it.card), it.exchange, it.cluster, NULL, &card), LW_OK);
         it.card.data[bit / 8] ^= (uint8_t)(1U << bit % 8);
     }
     for (size_t size = 0; size < it.card.size; size++) {
         assert_int_equal(
-            lw_card_decode(lw_view(it.card.data, size), it.exchange, it.cluster, &card),
+            lw_card_decode(lw_view(it.card.data, size), it.exchange, it.cluster, NULL, &card),
             LW_INVALID_ARGUMENT);
     }
     it.exchange[0]++; /* somebody else's key */
-    assert_int_equal(lw_card_decode(lw_buffer_view(&it.card), it.exchange, it.cluster, &card),
+    assert_int_equal(lw_card_decode(lw_buffer_view(&it.card), it.exchange, it.cluster, NULL, &card),
                      LW_REFUSED);
     it.exchange[0]--;
     it.cluster[0]++; /* another lattice */
-    assert_int_equal(lw_card_decode(lw_buffer_view(&it.card), it.exchange, it.cluster, &card),
+    assert_int_equal(lw_card_decode(lw_buffer_view(&it.card), it.exchange, it.cluster, NULL, &card),
                      LW_REFUSED);
     lw_memory_close(it.memory);
 }

@@ -66,7 +66,7 @@ static void a_record_comes_back_as_it_was(void **state) {
     story *of = *state;
     lw_member read;
     lw_bytes record = record_of(of, 1, 4, 9);
-    assert_int_equal(lw_member_verify(record, cluster, &read), LW_OK);
+    assert_int_equal(lw_member_verify(record, cluster, NULL, &read), LW_OK);
     assert_int_equal(read.incarnation, 4);
     assert_int_equal(read.sequence, 9);
     assert_int_equal(read.state, LW_MEMBER_UP);
@@ -85,7 +85,7 @@ static void a_record_with_one_bit_changed_is_refused(void **state) {
     for (size_t bit = 0; bit < record.size * 8; bit++) {
         lw_member read;
         bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
-        assert_int_not_equal(lw_member_verify(record, cluster, &read), LW_OK);
+        assert_int_not_equal(lw_member_verify(record, cluster, NULL, &read), LW_OK);
         bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
     }
 }
@@ -118,7 +118,7 @@ static void a_record_of_another_lattice_is_refused(void **state) {
     story *of = *state;
     uint8_t other[LW_MEMBER_CLUSTER_SIZE] = "another lattice";
     lw_member read;
-    assert_int_equal(lw_member_verify(record_of(of, 1, 1, 1), other, &read), LW_REFUSED);
+    assert_int_equal(lw_member_verify(record_of(of, 1, 1, 1), other, NULL, &read), LW_REFUSED);
 }
 
 /* The forged records are of that format, too. */
