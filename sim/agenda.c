@@ -2,41 +2,41 @@
 /* The heap behind the agenda. */
 #include "sim/agenda.h"
 
-static bool before(const lw_agenda_event *one, const lw_agenda_event *other) {
+static bool before(const lw_agenda_entry *one, const lw_agenda_entry *other) {
     if (one->time_ns != other->time_ns) {
         return one->time_ns < other->time_ns;
     }
     return one->sequence < other->sequence;
 }
 
-static void put(lw_agenda *agenda, size_t place, lw_agenda_event *event) {
-    agenda->heap[place] = event;
-    event->place = place;
+static void put(lw_agenda *agenda, size_t place, const lw_agenda_entry *entry) {
+    agenda->heap[place] = *entry;
+    entry->event->place = place;
 }
 
-static void rise(lw_agenda *agenda, lw_agenda_event *event) {
-    size_t place = event->place;
-    while (place > 1 && before(event, agenda->heap[place / 2])) {
-        put(agenda, place, agenda->heap[place / 2]);
+/* Puts an entry into a place that is free, or above it. */
+static void rise(lw_agenda *agenda, size_t place, lw_agenda_entry entry) {
+    while (place > 1 && before(&entry, &agenda->heap[place / 2])) {
+        put(agenda, place, &agenda->heap[place / 2]);
         place /= 2;
     }
-    put(agenda, place, event);
+    put(agenda, place, &entry);
 }
 
-static void sink(lw_agenda *agenda, lw_agenda_event *event) {
-    size_t place = event->place;
+/* ... or below it. */
+static void sink(lw_agenda *agenda, size_t place, lw_agenda_entry entry) {
     for (;;) {
         size_t child = place * 2;
-        if (child < agenda->count && before(agenda->heap[child + 1], agenda->heap[child])) {
+        if (child < agenda->count && before(&agenda->heap[child + 1], &agenda->heap[child])) {
             child++;
         }
-        if (child > agenda->count || before(event, agenda->heap[child])) {
+        if (child > agenda->count || before(&entry, &agenda->heap[child])) {
             break;
         }
-        put(agenda, place, agenda->heap[child]);
+        put(agenda, place, &agenda->heap[child]);
         place = child;
     }
-    put(agenda, place, event);
+    put(agenda, place, &entry);
 }
 
 void lw_agenda_add(lw_agenda *agenda, lw_agenda_event *event, uint64_t time_ns) {
@@ -47,11 +47,10 @@ void lw_agenda_add(lw_agenda *agenda, lw_agenda_event *event, uint64_t time_ns) 
         agenda->heap =
             lw_reallocate(agenda->memory, agenda->heap, agenda->capacity * sizeof(*agenda->heap));
     }
-    event->time_ns = time_ns > agenda->now_ns ? time_ns : agenda->now_ns;
-    event->sequence = ++agenda->sequence;
-    agenda->count++;
-    put(agenda, agenda->count, event);
-    rise(agenda, event);
+    lw_agenda_entry entry = {.time_ns = time_ns > agenda->now_ns ? time_ns : agenda->now_ns,
+                             .sequence = ++agenda->sequence,
+                             .event = event};
+    rise(agenda, ++agenda->count, entry);
 }
 
 void lw_agenda_remove(lw_agenda *agenda, lw_agenda_event *event) {
@@ -59,14 +58,17 @@ void lw_agenda_remove(lw_agenda *agenda, lw_agenda_event *event) {
         return;
     }
     size_t place = event->place;
-    LW_ASSERT(place <= agenda->count && agenda->heap[place] == event);
-    lw_agenda_event *last = agenda->heap[agenda->count];
+    LW_ASSERT(place <= agenda->count && agenda->heap[place].event == event);
+    lw_agenda_entry last = agenda->heap[agenda->count];
     agenda->count--;
     event->place = 0;
-    if (last != event) {
-        put(agenda, place, last);
-        rise(agenda, last);
-        sink(agenda, last);
+    if (last.event == event) {
+        return;
+    }
+    if (place > 1 && before(&last, &agenda->heap[place / 2])) {
+        rise(agenda, place, last);
+    } else {
+        sink(agenda, place, last);
     }
 }
 
@@ -75,9 +77,10 @@ bool lw_agenda_step(lw_agenda *agenda) {
     if (event == NULL) {
         return false;
     }
+    uint64_t time_ns = lw_agenda_due(agenda);
     lw_agenda_remove(agenda, event);
-    LW_ASSERT(event->time_ns >= agenda->now_ns);
-    agenda->now_ns = event->time_ns;
+    LW_ASSERT(time_ns >= agenda->now_ns);
+    agenda->now_ns = time_ns;
     event->run(event);
     return true;
 }

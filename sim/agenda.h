@@ -14,14 +14,18 @@
 typedef struct lw_agenda_event {
     void (*run)(struct lw_agenda_event *event);
     void *owner;
-    uint64_t time_ns;
-    uint64_t sequence;
     size_t place; /* in the heap, from 1; 0: not on the agenda */
 } lw_agenda_event;
 
+/* When an event is due: in the heap, where events are compared, and not with their owners. */
+typedef struct lw_agenda_entry {
+    uint64_t time_ns, sequence;
+    lw_agenda_event *event;
+} lw_agenda_entry;
+
 typedef struct lw_agenda {
     lw_memory *memory;
-    lw_agenda_event **heap; /* from 1 */
+    lw_agenda_entry *heap; /* from 1 */
     size_t count, capacity;
     uint64_t now_ns;
     uint64_t sequence; /* of the last event added */
@@ -39,7 +43,11 @@ void lw_agenda_add(lw_agenda *agenda, lw_agenda_event *event, uint64_t time_ns);
 void lw_agenda_remove(lw_agenda *agenda, lw_agenda_event *event);
 /* The next event, or NULL. */
 static inline lw_agenda_event *lw_agenda_first(const lw_agenda *agenda) {
-    return agenda->count == 0 ? NULL : agenda->heap[1];
+    return agenda->count == 0 ? NULL : agenda->heap[1].event;
+}
+/* When it is due; UINT64_MAX if there is none. */
+static inline uint64_t lw_agenda_due(const lw_agenda *agenda) {
+    return agenda->count == 0 ? UINT64_MAX : agenda->heap[1].time_ns;
 }
 /* Takes the next event off, moves the time to it and runs it. False if there is none. */
 bool lw_agenda_step(lw_agenda *agenda);

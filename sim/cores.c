@@ -246,7 +246,7 @@ static void happen(lw_agenda_event *when) {
     lw_cores *world = when->owner;
     _Static_assert(offsetof(lw_cores_event, when) == 0, "an event begins with its time");
     lw_cores_event event = *(lw_cores_event *)when;
-    world->now = when->time_ns;
+    world->now = world->machines->agenda.now_ns;
     world->spare[world->spare_count++] = (uint16_t)((lw_cores_event *)when - world->events);
     lw_machines_pass(world->machines, (uint64_t)event.kind << 48 ^ event.node << 56);
     if (world_event(world, &event)) {

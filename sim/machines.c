@@ -69,10 +69,8 @@ static void draw_faults(lw_machines *it) {
 /* ---- time and words ------------------------------------------------------------------------- */
 
 void lw_machines_run_until(lw_machines *it, uint64_t time_ns) {
-    const lw_agenda_event *next = lw_agenda_first(&it->agenda);
-    while (!it->broken && next != NULL && next->time_ns <= time_ns) {
+    while (!it->broken && lw_agenda_due(&it->agenda) <= time_ns) {
         (void)lw_agenda_step(&it->agenda);
-        next = lw_agenda_first(&it->agenda);
     }
     if (!it->broken && it->agenda.now_ns < time_ns) {
         it->agenda.now_ns = time_ns;

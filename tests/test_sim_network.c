@@ -53,8 +53,7 @@ static void tear_down(link_bench *bench) {
 
 static void run_for(link_bench *bench, uint64_t duration_ns) {
     uint64_t end = bench->agenda.now_ns + duration_ns;
-    while (lw_agenda_first(&bench->agenda) != NULL &&
-           lw_agenda_first(&bench->agenda)->time_ns <= end) {
+    while (lw_agenda_due(&bench->agenda) <= end) {
         lw_agenda_step(&bench->agenda);
     }
     bench->agenda.now_ns = end;
