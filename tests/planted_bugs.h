@@ -12,12 +12,13 @@
     X("directory.dispute_merged", "gossip", 4)                       \
     X("directory.last_entry_stands", "gossip", 1)                    \
     X("engine.flush_before_log", "engine", 2)                        \
-    X("gc.collects_before_all_settled", "lattice", 0)                \
+    X("gc.collects_before_all_settled", "shards", 0)                 \
     X("gc.locks_left", "calm", 5)                                    \
-    X("gc.new_leader_forgets_floor", "lattice", 0)                   \
+    X("gc.new_leader_forgets_floor", "shards", 0)                    \
     X("gc.passes_pins", "calm", 3)                                   \
     X("gc.read_below_the_safepoint", "calm", 3)                      \
-    X("gc.unasked_shard_ignored", "lattice", 0)                      \
+    X("gc.readers_have_no_lease", "shards", 0)                       \
+    X("gc.unasked_shard_ignored", "shards", 0)                       \
     X("gossip.clock_believed", "gossip", 1)                          \
     X("gossip.expiry_ignored", "gossip", 12)                         \
     X("gossip.names_shared", "gossip", 5)                            \
@@ -28,7 +29,7 @@
     X("group.ack_before_fsync", "lattice-storm", 6)                  \
     X("group.applies_otherwise", "lattice-storm", 2)                 \
     X("group.apply_uncommitted", "lattice", 1)                       \
-    X("group.digests_not_compared", "lattice-storm", 0)              \
+    X("group.digests_not_compared", "shards", 0)                     \
     X("group.forgets_what_came_meanwhile", "lattice-rot", 1)         \
     X("group.start_unnoted", "lattice-storm", 0)                     \
     X("group.vote_not_persisted", "lattice-storm", 1)                \
@@ -45,6 +46,11 @@
     X("member.anyone_signs", "gossip", 5)                            \
     X("member.gone_comes_back", "gossip", 5)                         \
     X("member.last_record_stands", "gossip", 1)                      \
+    X("merge.before_all_froze", "shards", 0)                         \
+    X("merge.marks_not_raised", "shards", 0)                         \
+    X("merge.reads_while_frozen", "shards", 0)                       \
+    X("merge.tombstone_drops_data", "shards", 0)                     \
+    X("merge.unfreeze_unasked", "shards", 0)                         \
     X("node.kill_asks_once", "lattice-storm", 0)                     \
     X("node.kill_believes_any_mark", "lattice-moves", 922037)        \
     X("node.kill_looks_at_nothing", "lattice-storm", 3)              \
@@ -86,8 +92,8 @@
     X("raft.unsaved_vote", "raft", 1)                                \
     X("raft.votes_after_restart", "raft", 18)                        \
     X("raft.votes_freely", "raft", 2)                                \
-    X("replica.forgets_what_it_forgot", "lattice-storm", 0)          \
-    X("replica.intents_not_watched", "shards", 6)                    \
+    X("replica.forgets_what_it_forgot", "shards", 0)                 \
+    X("replica.intents_not_watched", "shards", 37)                   \
     X("replica.leadership_unchecked", "lattice-storm", 12)           \
     X("replica.late_lock_given", "crash", 0)                         \
     X("replica.leftovers_not_asked_for", "lattice", 0)               \
@@ -110,7 +116,7 @@
     X("shards.overlap_ignored", "lattice", 3)                        \
     X("shards.snapshot_of_before", "lattice-moves", 0)               \
     X("shards.stale_replica_believed", "lattice-moves", 0)           \
-    X("shards.tombstone_ignored", "lattice-storm", 0)                \
+    X("shards.tombstone_ignored", "shards", 0)                       \
     X("snapshot.never_makes_way", "lattice-moves", 0)                \
     X("snapshot.sent_for_nothing", "lattice-moves", 0)               \
     X("store.clip_ignored", "calm", 1)                               \
@@ -152,7 +158,7 @@
     X("txn.read_ignores_locks", "calm", 3)                           \
     X("txn.read_mark_ignored", "calm", 1)                            \
     X("txn.reads_ignore_latches", "calm", 3)                         \
-    X("txn.remote_commit_ignores_marks", "crash", 0)                 \
+    X("txn.remote_commit_ignores_marks", "shards", 0)                \
     X("txn.rollback_dropped_early", "crash", 79)                     \
     X("txn.rollback_of_committed", "crash", 1)                       \
     X("txn.secondary_decided_alone", "calm", 1)                      \
