@@ -135,7 +135,6 @@
     X("timestamps.begun_by_wall_clock", "lattice-storm", 9)          \
     X("timestamps.gives_what_it_fetches", "lattice-moves", 0)        \
     X("timestamps.ceiling_left_high", "lattice-calm", 0)             \
-    X("timestamps.gives_what_it_fetches", "lattice-moves", 880364)   \
     X("timestamps.oracle_serves_without_lease", "lattice-storm", 13) \
     X("timestamps.stale_cached_timestamp", "lattice-moves", 8)       \
     X("txn.apply_before_durable", "crash", 3)                        \
