@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* MessagePack: written by msgpack-c, read by a cursor of our own. See codec.h.
+/* MessagePack, written and read. See codec.h.
  *
  * What is read is what is written here and nothing else (hazard X5): of everything accepted there
  * is exactly one encoding, so a message that was read and written again is the same bytes. Byte by
@@ -17,67 +17,84 @@
  * extensions. */
 #include "base/codec.h"
 
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wconversion"
-#pragma GCC diagnostic ignored "-Wsign-conversion"
-#pragma GCC diagnostic ignored "-Wpedantic"
-#include <msgpack.h>
-#pragma GCC diagnostic pop
-
 /* ---- writing --------------------------------------------------------------------------------- */
 
-static int append(void *out, const char *bytes, size_t size) {
-    lw_buffer_append(out, lw_view(bytes, size));
-    return 0;
+enum { HEAD_SIZE_MAX = 9 }; /* of what a value begins with: a byte, and a number in up to eight */
+
+/* Writes one byte and the `width` bytes of a number; touches HEAD_SIZE_MAX. */
+static uint8_t *put_head(uint8_t *to, uint8_t format, uint64_t number, uint32_t width) {
+    to[0] = format;
+    lw_put_u64_sorted(to + 1, number << (64 - 8 * width));
+    return to + 1 + width;
 }
 
-static msgpack_packer packer_into(lw_buffer *out) {
-    return (msgpack_packer){.data = out, .callback = append};
+/* Writes a head whose number is in 1, 2 or 4 bytes, behind formats that follow each other. */
+static uint8_t *put_size(uint8_t *to, uint8_t format, uint64_t size) {
+    return size <= UINT8_MAX    ? put_head(to, format, size, 1)
+           : size <= UINT16_MAX ? put_head(to, (uint8_t)(format + 1), size, 2)
+                                : put_head(to, (uint8_t)(format + 2), size, 4);
 }
 
-/* The packer answers what `append` answers, which cannot fail. */
-#define PACKED(call) LW_ASSERT((call) == 0)
+static uint8_t *put_content(uint8_t *to, lw_bytes content) {
+    if (content.size > 0) {
+        memcpy(to, content.data, content.size);
+    }
+    return to + content.size;
+}
+
+static void written_to(lw_buffer *out, const uint8_t *end) {
+    out->size = (size_t)(end - out->data);
+    LW_ASSERT(out->size <= out->capacity);
+}
 
 void lw_write_nil(lw_buffer *out) {
-    msgpack_packer packer = packer_into(out);
-    PACKED(msgpack_pack_nil(&packer));
+    lw_buffer_append_u8(out, 0xc0);
 }
 
 void lw_write_bool(lw_buffer *out, bool value) {
-    msgpack_packer packer = packer_into(out);
-    PACKED(value ? msgpack_pack_true(&packer) : msgpack_pack_false(&packer));
+    lw_buffer_append_u8(out, value ? 0xc3 : 0xc2);
 }
 
 void lw_write_u64(lw_buffer *out, uint64_t value) {
-    msgpack_packer packer = packer_into(out);
-    PACKED(msgpack_pack_uint64(&packer, value));
+    uint8_t *to = lw_buffer_reserve(out, HEAD_SIZE_MAX);
+    if (value < 0x80) {
+        *to++ = (uint8_t)value;
+    } else {
+        to = value > UINT32_MAX ? put_head(to, 0xcf, value, 8) : put_size(to, 0xcc, value);
+    }
+    written_to(out, to);
 }
 
 void lw_write_bytes(lw_buffer *out, lw_bytes value) {
-    LW_ASSERT(value.size <= UINT32_MAX);
-    msgpack_packer packer = packer_into(out);
-    PACKED(msgpack_pack_bin(&packer, value.size));
-    PACKED(msgpack_pack_bin_body(&packer, value.data, value.size));
+    lw_write_bytes_of(out, value, (lw_bytes){0});
 }
 
 void lw_write_bytes_of(lw_buffer *out, lw_bytes first, lw_bytes second) {
-    LW_ASSERT(first.size + second.size <= UINT32_MAX);
-    msgpack_packer packer = packer_into(out);
-    PACKED(msgpack_pack_bin(&packer, first.size + second.size));
-    PACKED(msgpack_pack_bin_body(&packer, first.data, first.size));
-    PACKED(msgpack_pack_bin_body(&packer, second.data, second.size));
+    size_t size = first.size + second.size;
+    LW_ASSERT(size <= UINT32_MAX);
+    uint8_t *to = put_size(lw_buffer_reserve(out, HEAD_SIZE_MAX + size), 0xc4, size);
+    written_to(out, put_content(put_content(to, first), second));
 }
 
 void lw_write_text(lw_buffer *out, lw_bytes value) {
     LW_ASSERT(value.size <= UINT32_MAX);
-    msgpack_packer packer = packer_into(out);
-    PACKED(msgpack_pack_str(&packer, value.size));
-    PACKED(msgpack_pack_str_body(&packer, value.data, value.size));
+    uint8_t *to = lw_buffer_reserve(out, HEAD_SIZE_MAX + value.size);
+    if (value.size < 0x20) {
+        *to++ = (uint8_t)(0xa0 | value.size);
+    } else {
+        to = put_size(to, 0xd9, value.size);
+    }
+    written_to(out, put_content(to, value));
 }
 
 void lw_write_array(lw_buffer *out, uint32_t count) {
-    msgpack_packer packer = packer_into(out);
-    PACKED(msgpack_pack_array(&packer, count));
+    uint8_t *to = lw_buffer_reserve(out, HEAD_SIZE_MAX);
+    if (count < 0x10) {
+        *to++ = (uint8_t)(0x90 | count);
+    } else {
+        to = count <= UINT16_MAX ? put_head(to, 0xdc, count, 2) : put_head(to, 0xdd, count, 4);
+    }
+    written_to(out, to);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -129,35 +146,51 @@ static head head_in_one_byte(uint8_t first) {
     return (head){REFUSED, 0};
 }
 
+/* The number that a format has behind its first byte, of which there are `width` bytes. */
+static uint64_t number_behind(lw_bytes whole, uint32_t width) {
+    if (whole.size >= 1 + sizeof(uint64_t)) {
+        return width == 0 ? 0 : lw_get_u64_sorted(whole.data + 1) >> (64 - 8 * width);
+    }
+    uint64_t number = 0;
+    for (uint32_t index = 0; index < width; index++) {
+        number = number << 8 | whole.data[1 + index];
+    }
+    return number;
+}
+
+/* A head of more than one byte at the front of `*rest`, which it moves behind it. */
+static head take_long_head(lw_bytes *rest) {
+    uint32_t format = rest->data[0] - (uint32_t)FORMAT_FIRST, width = formats[format].width;
+    if (rest->size - 1 < width) {
+        return (head){REFUSED, 0};
+    }
+    head taken = {.kind = formats[format].kind, .number = number_behind(*rest, width)};
+    *rest = lw_view(rest->data + 1 + width, rest->size - 1 - width);
+    return taken.number < formats[format].floor ? (head){REFUSED, 0} : taken;
+}
+
 /* Finds the head at the front of `rest` and moves behind it. Anything not in the list above, cut
  * off, longer than needed, or announcing more than is there, is refused, and `rest` no longer of
  * use. */
 static head take_head(lw_bytes *rest) {
-    lw_bytes first, number;
-    if (!lw_take_bytes(rest, 1, &first)) {
+    if (rest->size == 0) {
         return (head){REFUSED, 0};
     }
-    head taken = head_in_one_byte(first.data[0]);
-    if (taken.kind == REFUSED && first.data[0] >= FORMAT_FIRST && first.data[0] <= FORMAT_LAST) {
-        size_t format = first.data[0] - FORMAT_FIRST;
-        if (!lw_take_bytes(rest, formats[format].width, &number)) {
-            return (head){REFUSED, 0};
-        }
-        taken.kind = formats[format].kind;
-        for (size_t index = 0; index < number.size; index++) {
-            taken.number = taken.number << 8 | number.data[index];
-        }
-        if (taken.number < formats[format].floor) {
-            return (head){REFUSED, 0};
-        }
+    uint8_t first = rest->data[0];
+    head taken = head_in_one_byte(first);
+    if (taken.kind != REFUSED) {
+        *rest = lw_view(rest->data + 1, rest->size - 1);
+    } else if (first >= FORMAT_FIRST && first <= FORMAT_LAST) {
+        taken = take_long_head(rest);
     }
     /* Each byte announced is one, each element at least one. */
     bool announces = taken.kind == BYTES || taken.kind == TEXT || taken.kind == ARRAY;
     return announces && taken.number > rest->size ? (head){REFUSED, 0} : taken;
 }
 
-/* Takes a head of this kind and answers its number; otherwise fails the reader and answers 0. */
-static uint64_t read_head(lw_reader *reader, kind wanted) {
+/* Takes a head of this kind and answers its number; otherwise fails the reader and answers 0. The
+ * compiler makes one of it for each kind, which looks for little else. */
+static inline __attribute__((always_inline)) uint64_t read_head(lw_reader *reader, kind wanted) {
     head taken = take_head(&reader->rest);
     if (taken.kind != wanted) {
         lw_reader_fail(reader);
@@ -174,6 +207,12 @@ static lw_bytes read_content(lw_reader *reader, kind wanted) {
 }
 
 uint64_t lw_read_u64(lw_reader *reader) {
+    lw_bytes *rest = &reader->rest;
+    if (rest->size > 0 && rest->data[0] < 0x80) { /* as most are */
+        uint64_t number = rest->data[0];
+        *rest = lw_view(rest->data + 1, rest->size - 1);
+        return number;
+    }
     return read_head(reader, NUMBER);
 }
 
@@ -212,6 +251,9 @@ uint32_t lw_read_array_of(lw_reader *reader, uint32_t known) {
 }
 
 void lw_read_skip(lw_reader *reader, uint32_t count) {
+    if (count == 0) {
+        return;
+    }
     uint64_t left[LW_DEPTH_MAX + 1] = {count}; /* values left to skip at each depth */
     size_t depth = 0;
     for (;;) {

@@ -330,7 +330,7 @@ static void write_too_much(void *argument) {
 
 static void more_than_a_length_can_say_is_caught(void **state) {
     (void)state;
-    unit_expect_abort(write_too_much, "", "value.size <= UINT32_MAX");
+    unit_expect_abort(write_too_much, "", "size <= UINT32_MAX");
 }
 
 int main(void) {

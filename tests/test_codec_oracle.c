@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base/codec against msgpack-c's own parser: what the cursor accepts is what the parser finds the
- * same values in, provided that they are of our kinds, not too deep, and in their shortest form. */
+/* base/codec against msgpack-c's own packer and parser: what is written is what the packer writes,
+ * and what the cursor accepts is what the parser finds the same values in, provided that they are
+ * of our kinds, not too deep, and in their shortest form. */
 #include "base/codec.h"
 
 #include "tests/unit.h"
@@ -295,8 +296,52 @@ static void random_changes_are_judged_as_msgpack_c_judges_them(void **state) {
     lw_memory_close(memory);
 }
 
+/* What msgpack-c packs: a number, and as many bytes, characters and elements. */
+static void pack_all(uint64_t number, lw_bytes content, msgpack_sbuffer *packed) {
+    msgpack_packer packer;
+    msgpack_sbuffer_clear(packed);
+    msgpack_packer_init(&packer, packed, msgpack_sbuffer_write);
+    msgpack_pack_uint64(&packer, number);
+    msgpack_pack_array(&packer, (uint32_t)number);
+    msgpack_pack_bin(&packer, content.size);
+    msgpack_pack_bin_body(&packer, content.data, content.size);
+    msgpack_pack_str(&packer, content.size);
+    msgpack_pack_str_body(&packer, content.data, content.size);
+    msgpack_pack_nil(&packer);
+    msgpack_pack_true(&packer);
+    msgpack_pack_false(&packer);
+}
+
+static void heads_of_all_sizes_are_written_as_msgpack_c_writes_them(void **state) {
+    static const uint64_t edges[] = {
+        0,     1,      0x0f,    0x10,    0x1f,    0x20,       0x7f,       0x80,       0xff,
+        0x100, 0xffff, 0x10000, 0x10001, 1 << 24, UINT32_MAX, 1ULL << 32, 1ULL << 63, UINT64_MAX};
+    (void)state;
+    lw_memory *memory = lw_memory_open();
+    lw_buffer written = lw_buffer_in(memory);
+    msgpack_sbuffer packed;
+    msgpack_sbuffer_init(&packed);
+    for (size_t index = 0; index < sizeof(edges) / sizeof(edges[0]); index++) {
+        size_t size = edges[index] <= 0x10001 ? (size_t)edges[index] : 0;
+        lw_bytes content = lw_view(lw_allocate_zero(memory, size), size);
+        lw_buffer_clear(&written);
+        lw_write_u64(&written, edges[index]);
+        lw_write_array(&written, (uint32_t)edges[index]);
+        lw_write_bytes(&written, content);
+        lw_write_text(&written, content);
+        lw_write_nil(&written);
+        lw_write_bool(&written, true);
+        lw_write_bool(&written, false);
+        pack_all(edges[index], content, &packed);
+        assert_true(lw_equal(lw_buffer_view(&written), lw_view(packed.data, packed.size)));
+    }
+    msgpack_sbuffer_destroy(&packed);
+    lw_memory_close(memory);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(heads_of_all_sizes_are_written_as_msgpack_c_writes_them),
         cmocka_unit_test(what_was_written_is_read_as_msgpack_c_reads_it),
         cmocka_unit_test(random_changes_are_judged_as_msgpack_c_judges_them),
     };
