@@ -9,7 +9,7 @@
  * 3. Large blocks come from the system page by page, and go back to it when they are freed: among
  *    small ones they would leave holes, which no budget counts. Only of those that arenas take a
  * few are kept for the next arena, since new pages cost time; and no longer than others allocate.
- * 4. A buffer's bytes come from its memory, and size <= capacity.
+ * 4. A buffer's bytes come from its memory, or are lent, and size <= capacity.
  * 5. The newest block of an arena is the only one that still hands out pieces. */
 #include "base/bytes.h"
 
@@ -424,11 +424,6 @@ lw_bytes lw_copy(lw_memory *memory, lw_bytes bytes) {
 
 /* ---- buffers --------------------------------------------------------------------------------- */
 
-void lw_buffer_reset(lw_buffer *buffer) {
-    lw_free(buffer->memory, buffer->data);
-    *buffer = lw_buffer_in(buffer->memory);
-}
-
 uint8_t *lw_buffer_grow(lw_buffer *buffer, size_t size) {
     if (size > SIZE_MAX / 4 - buffer->size) {
         out_of_memory(size);
@@ -438,7 +433,14 @@ uint8_t *lw_buffer_grow(lw_buffer *buffer, size_t size) {
         size_t capacity = buffer->capacity * 2;
         capacity = capacity < BUFFER_CAPACITY_MIN ? BUFFER_CAPACITY_MIN : capacity;
         capacity = capacity < needed ? needed : capacity;
-        buffer->data = lw_reallocate(buffer->memory, buffer->data, capacity);
+        if (buffer->lent) {
+            uint8_t *own = lw_allocate(buffer->memory, capacity);
+            memcpy(own, buffer->data, buffer->size);
+            buffer->data = own;
+            buffer->lent = false;
+        } else {
+            buffer->data = lw_reallocate(buffer->memory, buffer->data, capacity);
+        }
         buffer->capacity = capacity;
     }
     return buffer->data + buffer->size;
@@ -493,7 +495,7 @@ struct lw_arena_block {
     struct lw_arena_block *next;
     size_t room; /* bytes for pieces; 0 for a piece that stands alone */
     size_t used;
-    size_t size; /* of all of it */
+    size_t size; /* of all of it; 0: it is lent */
     _Alignas(ALIGNMENT) uint8_t pieces[];
 };
 
@@ -506,6 +508,14 @@ static struct lw_arena_block *arena_block_open(lw_arena *arena, size_t room) {
     arena->reserved += added->size;
     POISON(added->pieces, room);
     return added;
+}
+
+lw_arena lw_arena_on(lw_memory *memory, void *space, size_t size) {
+    struct lw_arena_block *first = space;
+    LW_ASSERT((uintptr_t)space % ALIGNMENT == 0 && size > sizeof(*first));
+    *first = (struct lw_arena_block){.room = size - sizeof(*first)};
+    POISON(first->pieces, first->room);
+    return (lw_arena){.memory = memory, .blocks = first};
 }
 
 /* A piece that stands alone goes behind the newest block, which stays the one that hands out. */
@@ -589,11 +599,15 @@ size_t lw_arena_spare(const lw_arena *arena) {
 
 bool lw_arena_reduce(lw_arena *arena, size_t size) {
     size_t wanted = arena->reserved > size ? arena->reserved - size : 0;
-    while (arena->blocks != NULL && arena->reserved > wanted) {
+    while (arena->blocks != NULL && (arena->reserved > wanted || arena->blocks->size == 0)) {
         struct lw_arena_block *freed = arena->blocks;
         arena->blocks = freed->next;
         arena->reserved -= freed->size;
-        lw_free(arena->memory, freed);
+        if (freed->size > 0) {
+            lw_free(arena->memory, freed);
+        } else {
+            UNPOISON(freed->pieces, freed->room);
+        }
     }
     return arena->blocks != NULL;
 }

@@ -143,15 +143,25 @@ lw_bytes lw_copy(lw_memory *memory, lw_bytes bytes);
 typedef struct lw_buffer {
     uint8_t *data;
     size_t size;     /* bytes written */
-    size_t capacity; /* bytes allocated */
+    size_t capacity; /* bytes there is room for */
     lw_memory *memory;
+    bool lent; /* `data` is somebody else's */
 } lw_buffer;
 
 static inline lw_buffer lw_buffer_in(lw_memory *memory) {
     return (lw_buffer){.memory = memory};
 }
+/* One that begins in `space`, which outlives it, and allocates only what does not fit in. */
+static inline lw_buffer lw_buffer_on(lw_memory *memory, void *space, size_t size) {
+    return (lw_buffer){.data = space, .capacity = size, .memory = memory, .lent = true};
+}
 /* Frees what it holds; it can be used again. */
-void lw_buffer_reset(lw_buffer *buffer);
+static inline void lw_buffer_reset(lw_buffer *buffer) {
+    if (buffer->data != NULL && !buffer->lent) {
+        lw_free(buffer->memory, buffer->data);
+    }
+    *buffer = lw_buffer_in(buffer->memory);
+}
 /* Forgets the contents, keeps the room. */
 static inline void lw_buffer_clear(lw_buffer *buffer) {
     buffer->size = 0;
@@ -188,6 +198,9 @@ typedef struct lw_arena {
 static inline lw_arena lw_arena_in(lw_memory *memory) {
     return (lw_arena){.memory = memory};
 }
+/* One whose first pieces lie in `space`, which outlives it and is aligned to 16 bytes; it is not
+ * counted in `reserved`. */
+lw_arena lw_arena_on(lw_memory *memory, void *space, size_t size);
 /* Frees every piece. The arena can be used again. */
 void lw_arena_reset(lw_arena *arena);
 /* Frees some of its blocks, of at least `size` bytes together; none may be used any more. False if

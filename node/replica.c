@@ -96,6 +96,15 @@ void replica_call_open(lw_replica *replica, uint64_t session, uint64_t deadline_
     replica->calls = opened;
 }
 
+void replica_call_lend(replica_call *call, replica_call_space *space) {
+    lw_memory *memory = call->replica->env->memory;
+    lw_evaluation *evaluation = &call->evaluation;
+    call->arena = lw_arena_on(memory, space->arena, sizeof(space->arena));
+    evaluation->batch = lw_buffer_on(memory, space->batch, sizeof(space->batch));
+    evaluation->record = lw_buffer_on(memory, space->record, sizeof(space->record));
+    evaluation->key = lw_buffer_on(memory, space->key, sizeof(space->key));
+}
+
 void replica_call_close(replica_call *call) {
     lw_replica *replica = call->replica;
     replica_unlatch(call);
@@ -331,7 +340,9 @@ lw_status lw_replica_execute(lw_replica *replica, const lw_request *request, uin
     lw_status status;
     do {
         replica_call call;
+        replica_call_space space;
         replica_call_open(replica, session, deadline_ns, &call);
+        replica_call_lend(&call, &space);
         call.timeout_ms = request->timeout_ms;
         call.waited_ns = waited_ns;
         call.orphaned = orphaned;

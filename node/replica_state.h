@@ -123,6 +123,13 @@ typedef struct replica_call {
     struct replica_call *previous, *next; /* of the replica */
 } replica_call;
 
+/* Where a call begins to put what it decodes and writes: most need no more, and no memory. It lives
+ * as long as the call. */
+typedef struct replica_call_space {
+    _Alignas(16) uint8_t arena[512];
+    uint8_t batch[448], record[192], key[64];
+} replica_call_space;
+
 /* The record of a shard that is frozen. */
 typedef struct replica_frozen {
     uint64_t left, range_version; /* into which it is to go, as of when that was decided */
@@ -208,6 +215,8 @@ struct lw_replica {
 
 void replica_call_open(lw_replica *replica, uint64_t session, uint64_t deadline_ns,
                        replica_call *call);
+/* Before it does anything. */
+void replica_call_lend(replica_call *call, replica_call_space *space);
 /* Lets go of everything the call still has. */
 void replica_call_close(replica_call *call);
 /* LW_UNAVAILABLE while it does not lead, when closing, or dead. */

@@ -326,6 +326,9 @@ const lw_bytes *replica_sorted(replica_call *call, const lw_bytes *keys, uint32_
 
 void replica_share_reads(replica_call *call, const lw_seen_key *keys, uint32_t key_count,
                          const lw_seen_range *ranges, uint32_t range_count) {
+    if (key_count == 0 && range_count == 0) {
+        return;
+    }
     lw_bytes *shared = lw_arena_allocate(&call->arena, key_count * sizeof(*shared));
     for (uint32_t index = 0; index < key_count; index++) {
         shared[index] = keys[index].key;

@@ -190,8 +190,8 @@ LW_YIELDS static void call_main(void *argument) {
     call *one = argument;
     connection *from = one->connection;
     lw_server *server = from->server;
-    lw_buffer body = lw_buffer_in(server->env->memory);
-    (void)lw_buffer_reserve(&body, BODY_SIZE_USUAL); /* most never grow */
+    uint8_t space[BODY_SIZE_USUAL]; /* most need no more */
+    lw_buffer body = lw_buffer_on(server->env->memory, space, sizeof(space));
     if (!from->cut) {
         lw_status status =
             server->options.handle(server->options.argument, &one->request, from->session, &body);
@@ -207,18 +207,14 @@ LW_YIELDS static void call_main(void *argument) {
 }
 
 /* Starts a fiber for one frame, which takes over what was taken of the intake for it. */
-static lw_status call_start(connection *from, lw_bytes payload) {
+static void call_start(connection *from, lw_bytes payload, const lw_request *request) {
     lw_server *server = from->server;
-    lw_memory *memory = server->env->memory;
-    call *one = lw_allocate(memory, sizeof(*one) + payload.size);
+    call *one = lw_allocate(server->env->memory, sizeof(*one) + payload.size);
     one->connection = from;
     one->size = payload.size;
     memcpy(one->payload, payload.data, payload.size);
-    lw_status status = lw_request_decode(lw_view(one->payload, one->size), &one->request);
-    if (status != LW_OK) {
-        lw_free(memory, one);
-        return status;
-    }
+    one->request = *request;
+    one->request.body.data = one->payload + (request->body.data - payload.data);
     one->taken = from->taken;
     from->taken = 0;
     from->requests++;
@@ -226,7 +222,6 @@ static lw_status call_start(connection *from, lw_bytes payload) {
     server->figures.requests_in_flight++;
     server->figures.requests++;
     lw_env_start(server->env, "request", call_main, one);
-    return LW_OK;
 }
 
 /* The first frame of a connection. */
@@ -284,33 +279,20 @@ LW_YIELDS static void wait_for_room(connection *one) {
 
 /* V4: room for a frame of which at least the beginning has come. One that is refused is answered,
  * and skipped. */
-LW_YIELDS static lw_status admit(connection *one, lw_bytes begun, uint32_t size) {
+LW_YIELDS static void admit(connection *one, const lw_request *head, uint32_t size) {
     lw_server *server = one->server;
-    lw_request head;
-    LW_TRY(lw_request_peek(begun, size, &head));
     size_t cost = lw_intake_cost(size);
-    if (lw_request_ends(head.kind)) {
+    if (lw_request_ends(head->kind)) {
         lw_intake_force(&server->intake, cost);
     } else {
         lw_status status = lw_intake_take(&server->intake, cost, &one->room, &one->cut);
         if (status != LW_OK) {
-            send_reply(one, head.id, status, (lw_bytes){0});
+            send_reply(one, head->id, status, (lw_bytes){0});
             one->skip = LW_FRAME_HEADER_SIZE + size;
-            return LW_OK;
+            return;
         }
     }
     one->taken = cost;
-    return LW_OK;
-}
-
-/* Carries a whole frame out. */
-LW_YIELDS static lw_status take_frame(connection *one, lw_bytes payload) {
-    if (one->session == 0) {
-        return greet(one, payload);
-    }
-    LW_TRY(call_start(one, payload));
-    wait_for_room(one);
-    return LW_OK;
 }
 
 /* How many of the bytes that are there belong to a frame that was refused. */
@@ -340,18 +322,25 @@ LW_YIELDS static lw_status take_next(connection *one, size_t start, size_t *done
         return LW_OK;
     }
     lw_bytes payload = lw_view(one->in.data + start + LW_FRAME_HEADER_SIZE, whole ? size : come);
-    if (one->session != 0 && one->taken == 0) {
-        LW_TRY(admit(one, payload, size));
+    if (one->session == 0) {
+        *done = LW_FRAME_HEADER_SIZE + size;
+        return greet(one, payload);
+    }
+    lw_request request;
+    LW_TRY(whole ? lw_request_decode(payload, &request) : lw_request_peek(payload, size, &request));
+    if (one->taken == 0) {
+        admit(one, &request, size);
         if (one->skip > 0) {
             *done = skip_refused(one, there);
             return LW_OK;
         }
     }
-    if (!whole) {
-        return LW_OK;
+    if (whole) {
+        *done = LW_FRAME_HEADER_SIZE + size;
+        call_start(one, payload, &request);
+        wait_for_room(one);
     }
-    *done = LW_FRAME_HEADER_SIZE + size;
-    return take_frame(one, payload);
+    return LW_OK;
 }
 
 /* Takes every whole frame off the front of what was received. */

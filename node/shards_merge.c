@@ -133,11 +133,11 @@ static bool in_between(const lw_shards *shards, uint64_t shard) {
 }
 
 void shards_await_merge(lw_shards *shards, uint64_t shard, uint32_t timeout_ms) {
-    uint64_t wait_ms = timeout_ms != 0 && timeout_ms / 2 < AWAIT_MS ? timeout_ms / 2 : AWAIT_MS;
-    uint64_t until_ns = lw_env_now(shards->env) + wait_ms * NS_PER_MS;
     if (!in_between(shards, shard) || LW_BUG(shards->env, "merge.reads_while_frozen")) {
         return;
     }
+    uint64_t wait_ms = timeout_ms != 0 && timeout_ms / 2 < AWAIT_MS ? timeout_ms / 2 : AWAIT_MS;
+    uint64_t until_ns = lw_env_now(shards->env) + wait_ms * NS_PER_MS;
     LW_MARK(shards->env, "shards.request_awaits_merge");
     shards->background_count++;
     while (runs(shards) && in_between(shards, shard) &&

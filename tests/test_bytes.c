@@ -411,7 +411,54 @@ static void misuse_of_a_buffer_is_caught(void **state) {
     unit_expect_abort(reserve_everything, NULL, "out of memory");
 }
 
+static void a_buffer_on_lent_space_allocates_what_does_not_fit(void **state) {
+    (void)state;
+    lw_memory *memory = lw_memory_open();
+    uint8_t space[16];
+    lw_buffer buffer = lw_buffer_on(memory, space, sizeof(space));
+    lw_buffer_append(&buffer, lw_text("0123456789abcdef"));
+    assert_ptr_equal(buffer.data, space);
+    assert_int_equal(lw_memory_used(memory), 0);
+    lw_buffer_append_u8(&buffer, '!');
+    assert_true(lw_equal(lw_buffer_view(&buffer), lw_text("0123456789abcdef!")));
+    assert_true(lw_memory_used(memory) > 0);
+    lw_buffer_append(&buffer, lw_text("0123456789abcdef0123456789abcdef0123456789abcdef"));
+    assert_int_equal(buffer.size, 65);
+    lw_buffer_reset(&buffer);
+    assert_int_equal(lw_memory_used(memory), 0);
+    buffer = lw_buffer_on(memory, space, sizeof(space));
+    lw_buffer_reset(&buffer); /* the space stays its owner's */
+    lw_buffer_append_u8(&buffer, '?');
+    assert_ptr_not_equal(buffer.data, space);
+    lw_memory_close(memory);
+}
+
 /* ---- arenas ---------------------------------------------------------------------------------- */
+
+static void an_arena_on_lent_space_allocates_what_does_not_fit(void **state) {
+    (void)state;
+    lw_memory *memory = lw_memory_open();
+    _Alignas(16) uint8_t space[256];
+    lw_arena arena = lw_arena_on(memory, space, sizeof(space));
+    uint8_t *first = lw_arena_allocate(&arena, 100);
+    memset(first, 1, 100);
+    assert_true(first >= space && first + 100 <= space + sizeof(space));
+    assert_int_equal(arena.reserved, 0);
+    assert_int_equal(lw_memory_used(memory), 0);
+    uint8_t *alone = lw_arena_allocate(&arena, 40000); /* goes behind the block that hands out */
+    uint8_t *second = lw_arena_allocate(&arena, 200);
+    memset(alone, 2, 40000);
+    memset(second, 3, 200);
+    assert_int_equal(first[99], 1);
+    assert_int_equal(arena.reserved, lw_memory_used(memory));
+    lw_arena_reset(&arena);
+    assert_int_equal(lw_memory_used(memory), 0);
+    memset(space, 4, sizeof(space)); /* the sanitizer lets its owner have it again */
+    arena = lw_arena_on(memory, space, sizeof(space));
+    lw_arena_reset(&arena);
+    memset(space, 5, sizeof(space));
+    lw_memory_close(memory);
+}
 
 static void pieces_are_aligned_and_apart(void **state) {
     (void)state;
@@ -534,6 +581,8 @@ int main(void) {
         cmocka_unit_test(room_is_reserved_without_moving_the_end),
         cmocka_unit_test(long_text_is_printed_whole),
         cmocka_unit_test(misuse_of_a_buffer_is_caught),
+        cmocka_unit_test(a_buffer_on_lent_space_allocates_what_does_not_fit),
+        cmocka_unit_test(an_arena_on_lent_space_allocates_what_does_not_fit),
         cmocka_unit_test(pieces_are_aligned_and_apart),
         cmocka_unit_test(blocks_double_from_1_kib_to_64_kib),
         cmocka_unit_test(a_large_piece_stands_alone_and_the_block_goes_on),
