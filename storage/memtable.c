@@ -21,6 +21,7 @@
  * 4. A node is split before the descent enters it full, so no split ever climbs. */
 #include "storage/memtable.h"
 
+#include "storage/headed.h"
 #include "storage/heads.h"
 
 #include <stdlib.h>
@@ -65,16 +66,10 @@ struct lw_memtable {
     size_t shared;      /* leading bytes that all keys share */
     uint64_t count;
     uint64_t sequence_min, sequence_max;
-    lw_buffer deferred; /* of deferred_record */
+    lw_buffer deferred; /* lw_headed of records, numbered in the order in which they came */
     uint32_t deferred_count;
 };
-
-typedef struct deferred_record {
-    uint64_t head; /* behind what all that are deferred share */
-    const record *record;
-    uint32_t number; /* in the order in which they came */
-} deferred_record;
-_Static_assert(sizeof(deferred_record) == LW_MEMTABLE_DEFERRED_SIZE, "as the header says");
+_Static_assert(2 * sizeof(lw_headed) == LW_MEMTABLE_DEFERRED_SIZE, "as the header says");
 
 /* What a search looks for. */
 typedef struct target {
@@ -170,66 +165,90 @@ static record *take_entry(lw_memtable *memtable, const lw_entry *entry) {
     return record_make(memtable, entry);
 }
 
-static void insert_record(lw_memtable *memtable, const record *added) {
+/* Whether a target that is not before what the leaf has got last belongs into it, with room. */
+static bool holds_next(const lw_memtable *memtable, const node *leaf, target sought) {
+    return leaf != NULL && leaf->count < NODE_CAPACITY &&
+           (leaf->upper == NULL || record_compare(leaf->upper, sought, memtable->shared) > 0);
+}
+
+/* Inserts where it belongs. `near` is a leaf that got a record which is not behind this one, or
+ * NULL: records that come in order need no search from the root. Returns the leaf it is in. */
+static node *insert_near(lw_memtable *memtable, node *near, const record *added) {
     target sought = {.key = record_key(added), .sequence = added->sequence};
     count_sequence(memtable, added->sequence);
     share_prefix(memtable, added);
     if (goes_last(memtable, sought)) {
         node_insert(memtable->last, memtable->last->count, added);
         memtable->count++;
-        return;
+        return memtable->last;
     }
-    node *leaf = leaf_for_insert(memtable, sought);
+    node *leaf = holds_next(memtable, near, sought) ? near : leaf_for_insert(memtable, sought);
     uint32_t index;
     if (node_search(leaf, 0, sought, &index)) {
         leaf->records[index] = added;
-        return;
+    } else {
+        node_insert(leaf, index, added);
+        memtable->count++;
     }
-    node_insert(leaf, index, added);
-    memtable->count++;
+    return leaf;
 }
 
 void lw_memtable_insert(lw_memtable *memtable, const lw_entry *entry) {
     LW_ASSERT(memtable->deferred_count == 0);
-    insert_record(memtable, take_entry(memtable, entry));
+    (void)insert_near(memtable, NULL, take_entry(memtable, entry));
 }
 
 /* ---- many at once ---------------------------------------------------------------------------- */
 
 void lw_memtable_defer(lw_memtable *memtable, const lw_entry *entry) {
-    deferred_record deferred = {.record = take_entry(memtable, entry),
-                                .number = memtable->deferred_count++};
+    lw_headed deferred = {.of = take_entry(memtable, entry), .number = memtable->deferred_count++};
     lw_buffer_append(&memtable->deferred, lw_view(&deferred, sizeof(deferred)));
 }
 
 static int order_deferred(const void *left, const void *right) {
-    const deferred_record *a = left, *b = right;
-    if (a->head != b->head) {
-        return a->head < b->head ? -1 : 1;
-    }
-    target sought = {.key = record_key(b->record), .sequence = b->record->sequence};
-    int order = record_compare(a->record, sought, 0);
+    const lw_headed *a = left, *b = right;
+    const record *other = b->of;
+    target sought = {.key = record_key(other), .sequence = other->sequence};
+    int order = record_compare(a->of, sought, 0);
     return order != 0 ? order : (a->number > b->number) - (a->number < b->number);
+}
+
+static void sort_deferred(lw_memtable *memtable, lw_headed *deferred, uint32_t count) {
+    enum { FEW = 128 }; /* below which counting bytes takes longer */
+    lw_bytes shared = record_key(deferred[0].of);
+    if (count < FEW) {
+        qsort(deferred, count, sizeof(*deferred), order_deferred);
+        return;
+    }
+    for (uint32_t index = 1; index < count; index++) {
+        shared.size = lw_common_prefix(shared, record_key(deferred[index].of));
+    }
+    for (uint32_t index = 0; index < count; index++) {
+        deferred[index].head = lw_head_of(record_key(deferred[index].of), shared.size);
+    }
+    lw_headed_sort(memtable->memory, deferred, count);
+    for (uint32_t from = 0, until; from < count; from = until) {
+        for (until = from + 1; until < count && deferred[until].head == deferred[from].head;) {
+            until++;
+        }
+        if (until - from > 1) {
+            qsort(deferred + from, until - from, sizeof(*deferred), order_deferred);
+        }
+    }
 }
 
 void lw_memtable_settle(lw_memtable *memtable) {
     enum { AHEAD = 8 };
-    deferred_record *deferred = (deferred_record *)(void *)memtable->deferred.data;
+    lw_headed *deferred = (lw_headed *)(void *)memtable->deferred.data;
     uint32_t count = memtable->deferred_count;
+    node *near = NULL;
     if (count == 0) {
         return;
     }
-    lw_bytes shared = record_key(deferred[0].record);
-    for (uint32_t index = 1; index < count; index++) {
-        shared.size = lw_common_prefix(shared, record_key(deferred[index].record));
-    }
+    sort_deferred(memtable, deferred, count);
     for (uint32_t index = 0; index < count; index++) {
-        deferred[index].head = lw_head_of(record_key(deferred[index].record), shared.size);
-    }
-    qsort(deferred, count, sizeof(*deferred), order_deferred);
-    for (uint32_t index = 0; index < count; index++) {
-        __builtin_prefetch(deferred[index + AHEAD < count ? index + AHEAD : index].record);
-        insert_record(memtable, deferred[index].record);
+        __builtin_prefetch(deferred[index + AHEAD < count ? index + AHEAD : index].of);
+        near = insert_near(memtable, near, deferred[index].of);
     }
     memtable->deferred_count = 0;
     lw_buffer_reset(&memtable->deferred);

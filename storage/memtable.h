@@ -33,8 +33,8 @@ void lw_memtable_insert(lw_memtable *memtable, const lw_entry *entry);
  * in no order. Until lw_memtable_settle nothing may be read. */
 void lw_memtable_defer(lw_memtable *memtable, const lw_entry *entry);
 void lw_memtable_settle(lw_memtable *memtable);
-/* Bytes that a deferred entry takes besides, until it is settled. */
-enum { LW_MEMTABLE_DEFERRED_SIZE = 24 };
+/* Bytes that a deferred entry takes besides, until it is settled, and while that is done. */
+enum { LW_MEMTABLE_DEFERRED_SIZE = 48 };
 /* Bytes taken from the memory, exactly, but for what is deferred. */
 size_t lw_memtable_size(const lw_memtable *memtable);
 /* Of them, those that the next entries take. */
