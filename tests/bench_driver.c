@@ -32,6 +32,10 @@ typedef struct drive {
     bench_connection connections[BENCH_TXN_CONNECTIONS_MAX];
 } drive;
 
+bool bench_about_two(bench_operation operation) {
+    return operation == BENCH_TRANSFER || operation == BENCH_MOVE;
+}
+
 void bench_key(uint64_t number, char key[BENCH_TXN_KEY_SIZE + 1]) {
     snprintf(key, BENCH_TXN_KEY_SIZE + 1, "key:%012llu", (unsigned long long)number);
 }
@@ -100,7 +104,7 @@ static void choose(drive *of, bench_request *request) {
     if (request->keys[1] == request->keys[0]) {
         request->keys[1] = (request->keys[0] + 1) % BENCH_TXN_KEYS;
     }
-    if (request->operation == BENCH_TRANSFER && request->keys[1] < request->keys[0]) {
+    if (bench_about_two(request->operation) && request->keys[1] < request->keys[0]) {
         uint64_t first = request->keys[1];
         request->keys[1] = request->keys[0];
         request->keys[0] = first;

@@ -47,7 +47,7 @@ static const figure figures[] = {
     {"get, 1 client", "k/s", BENCH_GET, 1, 1, RATE, {[REDIS] = 1 / 1.5}, 0},
     {"get, 64 clients", "k/s", BENCH_GET, 64, 1, RATE, {[REDIS] = 1 / 1.5}, 0},
     {"get, 16 clients, 16 in flight each", "k/s", BENCH_GET, 16, 16, RATE, {0}, 0},
-    {"transfer between two keys, 16 clients",
+    {"transfer, two keys read and put, 16 clients",
      "k/s",
      BENCH_TRANSFER,
      16,
@@ -55,9 +55,25 @@ static const figure figures[] = {
      RATE,
      {[POSTGRES] = 4},
      0},
-    {"transfer between two keys, 64 clients",
+    {"transfer, two keys read and put, 64 clients",
      "k/s",
      BENCH_TRANSFER,
+     64,
+     1,
+     RATE,
+     {[POSTGRES] = 4},
+     0},
+    {"transfer, two numbers added to, 16 clients",
+     "k/s",
+     BENCH_MOVE,
+     16,
+     1,
+     RATE,
+     {[POSTGRES] = 4},
+     0},
+    {"transfer, two numbers added to, 64 clients",
+     "k/s",
+     BENCH_MOVE,
      64,
      1,
      RATE,
@@ -93,7 +109,7 @@ static bool wanted(const bench *of, const bench_system *system) {
 
 static bool takes_part(const bench *of, const figure *what, const bench_system *system) {
     return wanted(of, system) && what->depth <= system->depth &&
-           (what->operation != BENCH_TRANSFER || system->transfers);
+           (!bench_about_two(what->operation) || system->transfers);
 }
 
 static bool same_load(const figure *one, const figure *other) {
@@ -251,6 +267,10 @@ static void start_all(bench *of) {
         bench_load fill = {
             .operation = BENCH_PUT, .connections = 128, .depth = 1, .each_once = BENCH_TXN_KEYS};
         (void)bench_drive(server, &fill);
+        fill.operation = BENCH_MOVE;
+        if (server->system->transfers) {
+            (void)bench_drive(server, &fill);
+        }
     }
 }
 

@@ -25,11 +25,16 @@ enum {
     BENCH_TXN_CONNECTIONS_MAX = 256,
 };
 
-typedef enum bench_operation { BENCH_PUT, BENCH_GET, BENCH_TRANSFER } bench_operation;
+typedef enum bench_operation {
+    BENCH_PUT,
+    BENCH_GET,
+    BENCH_TRANSFER, /* reads two keys, then puts both: two round trips in every system */
+    BENCH_MOVE,     /* takes from one number and adds to another, as the server works out: one */
+} bench_operation;
 
 typedef struct bench_request {
     bench_operation operation;
-    uint64_t keys[2]; /* numbers, ascending; one but for TRANSFER */
+    uint64_t keys[2]; /* numbers, ascending; one for PUT and GET */
     uint64_t begun_ns;
     uint64_t scratch[2]; /* the system's, between the steps of one transaction */
     bool busy;
@@ -77,6 +82,8 @@ typedef struct bench_system {
 extern const bench_system bench_wire_lathwork, bench_wire_redis, bench_wire_etcd,
     bench_wire_postgres, bench_wire_lathwork_cluster, bench_wire_etcd_cluster;
 
+/* Whether it is about two keys. */
+bool bench_about_two(bench_operation operation);
 /* "key:000000000042", BENCH_TXN_KEY_SIZE bytes and a zero; and the value of every put. */
 void bench_key(uint64_t number, char key[BENCH_TXN_KEY_SIZE + 1]);
 lw_bytes bench_value(void);

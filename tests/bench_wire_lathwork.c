@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Our node in the comparison of transactions: frames as the client library makes them. A put is one
- * COMMIT_NOW under the timestamp that came with the last reply; a transfer reads two keys, then
- * commits both, strictly. */
+ * COMMIT_NOW under the timestamp that came with the last reply, and so is a transfer between two
+ * numbers, as lw_add makes it; one between two keys reads them, then commits both, strictly. */
 #include "lattice/message.h"
 #include "tests/bench_txn.h"
+#include "txn/atomic.h"
 #include "txn/request.h"
 
 #include <stdio.h>
@@ -50,13 +51,20 @@ static void append_commit(bench_connection *connection, uint32_t slot, uint64_t 
     bench_request *request = &connection->requests[slot];
     char keys[2][BENCH_TXN_KEY_SIZE + 1];
     lw_mutation mutations[2];
-    bool reads = request->operation == BENCH_TRANSFER;
+    bool reads = request->operation == BENCH_TRANSFER, moves = request->operation == BENCH_MOVE;
+    uint8_t numbers[2][LW_NUMBER_SIZE];
     for (uint32_t index = 0; index < count; index++) {
         bench_key(request->keys[index], keys[index]);
         mutations[index] = (lw_mutation){.kind = LW_MUTATION_PUT,
                                          .key = lw_view(keys[index], BENCH_TXN_KEY_SIZE),
                                          .value = bench_value(),
                                          .seen = reads ? start : LW_SEEN_ANYTHING};
+        if (moves) {
+            lw_number_encode(index == 0 ? -1 : 1, numbers[index]);
+            memcpy(keys[index], "sum", 3);
+            mutations[index].kind = LW_MUTATION_ADD;
+            mutations[index].value = lw_view(numbers[index], LW_NUMBER_SIZE);
+        }
     }
     lw_commit_now_request commit = {
         .start = start, .mutations = mutations, .mutation_count = count};
@@ -91,12 +99,14 @@ static void append_timestamp(bench_connection *connection, uint32_t slot) {
 /* scratch[0]: the timestamp to go on with. scratch[1]: which message is under way. */
 static void begin(bench_connection *connection, uint32_t slot) {
     bench_request *request = &connection->requests[slot];
-    if (request->operation == BENCH_PUT && request->scratch[0] == 0) {
+    bool blind = request->operation == BENCH_PUT || request->operation == BENCH_MOVE;
+    if (blind && request->scratch[0] == 0) {
         request->scratch[1] = LW_MESSAGE_TIMESTAMP;
         append_timestamp(connection, slot);
-    } else if (request->operation == BENCH_PUT) {
+    } else if (blind) {
         request->scratch[1] = LW_MESSAGE_COMMIT_NOW;
-        append_commit(connection, slot, request->scratch[0], 1);
+        append_commit(connection, slot, request->scratch[0],
+                      request->operation == BENCH_PUT ? 1 : 2);
     } else {
         request->scratch[1] = LW_MESSAGE_GET;
         append_get(connection, slot, request->operation == BENCH_TRANSFER ? 2 : 1);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* PostgreSQL in the comparison of transactions: prepared statements in the extended protocol, one
- * round trip a transaction; the two updates of a transfer are one transaction by standing before
- * one Sync. One request at a time on a connection, as its own library does it. */
+/* PostgreSQL in the comparison of transactions: prepared statements in the extended protocol. The
+ * two updates of a transfer between numbers are one transaction, and one round trip, by standing
+ * before one Sync; a transfer between keys locks and reads two rows, then updates both and commits.
+ * One request at a time on a connection, as its own library does it. */
 #include "tests/bench_txn.h"
 
 #include <stdio.h>
@@ -123,19 +124,43 @@ static void append_sync(lw_buffer *out) {
     message_close(out, message_open(out, 'S'));
 }
 
+/* The same for both keys of a transfer. */
+static void append_for_both(bench_connection *connection, const bench_request *request,
+                            const char *statement, uint32_t count) {
+    for (uint32_t index = 0; index < 2; index++) {
+        char key[BENCH_TXN_KEY_SIZE + 1];
+        lw_bytes amount = lw_text(index == 0 ? "-1" : "1");
+        bool moves = request->operation == BENCH_MOVE;
+        lw_bytes values[2] = {lw_view(key, BENCH_TXN_KEY_SIZE), moves ? amount : bench_value()};
+        bench_key(request->keys[index], key);
+        append_execute(&connection->out, statement, values, count);
+    }
+}
+
+/* scratch[1]: of a transfer between keys, whether its second round trip is under way. */
 static void begin(bench_connection *connection, uint32_t slot) {
     bench_request *request = &connection->requests[slot];
     char key[BENCH_TXN_KEY_SIZE + 1];
     lw_bytes values[2] = {lw_view(key, BENCH_TXN_KEY_SIZE), bench_value()};
-    uint32_t count = request->operation == BENCH_TRANSFER ? 2 : 1;
-    for (uint32_t index = 0; index < count; index++) {
-        bench_key(request->keys[index], key);
-        append_execute(&connection->out,
-                       request->operation == BENCH_PUT   ? "put"
-                       : request->operation == BENCH_GET ? "get"
-                                                         : "set",
-                       values, request->operation == BENCH_GET ? 1 : 2);
+    bench_key(request->keys[0], key);
+    request->scratch[1] = 0;
+    if (request->operation == BENCH_TRANSFER) {
+        append_execute(&connection->out, "begin", NULL, 0);
+        append_for_both(connection, request, "lock", 1);
+    } else if (request->operation == BENCH_MOVE) {
+        append_for_both(connection, request, "add", 2);
+    } else {
+        bool puts = request->operation == BENCH_PUT;
+        append_execute(&connection->out, puts ? "put" : "get", values, puts ? 2 : 1);
     }
+    append_sync(&connection->out);
+}
+
+/* Of a transfer between keys, once both were read. */
+static void go_on(bench_connection *connection, bench_request *request) {
+    request->scratch[1] = 1;
+    append_for_both(connection, request, "set", 2);
+    append_execute(&connection->out, "commit", NULL, 0);
     append_sync(&connection->out);
 }
 
@@ -168,11 +193,17 @@ static bench_step take(bench_connection *connection, lw_bytes bytes, size_t *con
     if (bytes.data[0] != 'Z') {
         return BENCH_GOES_ON;
     }
-    if (connection->requests[0].operation == BENCH_GET && connection->state[0] != 1) {
+    bench_request *request = &connection->requests[0];
+    bool transfers = request->operation == BENCH_TRANSFER && request->scratch[1] == 0;
+    uint64_t wanted = request->operation == BENCH_GET ? 1 : transfers ? 2 : 0;
+    if (connection->state[0] != wanted) {
         bench_txn_fail("PostgreSQL: a key that was put is not read");
     }
     connection->state[0] = 0;
-    return BENCH_DONE;
+    if (transfers) {
+        go_on(connection, request);
+    }
+    return transfers ? BENCH_GOES_ON : BENCH_DONE;
 }
 
 /* Until the server is ready for a query. */
@@ -210,13 +241,24 @@ static void greet(bench_connection *connection) {
     message_close(out, place);
     await_ready(connection);
     place = message_open(out, 'Q');
-    append_text(out, "CREATE TABLE IF NOT EXISTS kv (k text PRIMARY KEY, v text)");
+    char tables[512];
+    snprintf(tables, sizeof(tables),
+             "CREATE TABLE IF NOT EXISTS kv (k text PRIMARY KEY, v text);"
+             "CREATE TABLE IF NOT EXISTS sums (k text PRIMARY KEY, v bigint NOT NULL);"
+             "INSERT INTO sums SELECT 'key:' || lpad(n::text, 12, '0'), 0 "
+             "FROM generate_series(0, %d - 1) AS n WHERE NOT EXISTS (SELECT 1 FROM sums)",
+             BENCH_TXN_KEYS);
+    append_text(out, tables);
     message_close(out, place);
     await_ready(connection);
     append_parse(out, "put",
                  "INSERT INTO kv VALUES ($1, $2) ON CONFLICT (k) DO UPDATE SET v = excluded.v");
     append_parse(out, "get", "SELECT v FROM kv WHERE k = $1");
     append_parse(out, "set", "UPDATE kv SET v = $2 WHERE k = $1");
+    append_parse(out, "lock", "SELECT v FROM kv WHERE k = $1 FOR UPDATE");
+    append_parse(out, "add", "UPDATE sums SET v = v + $2 WHERE k = $1");
+    append_parse(out, "begin", "BEGIN");
+    append_parse(out, "commit", "COMMIT");
     append_sync(out);
     await_ready(connection);
 }
