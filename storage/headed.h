@@ -6,7 +6,7 @@
 #include "base/bytes.h"
 
 typedef struct lw_headed {
-    uint64_t head;
+    uint64_t head, next; /* eight bytes, and the eight behind them */
     const void *of;
     uint32_t number; /* the caller's */
 } lw_headed;

@@ -19,28 +19,15 @@
  * 3. Nodes stay where they are and leaves are never empty, so a cursor whose leaf still holds its
  *    record at its index stands right (M3); else it searches again.
  * 4. A node is split before the descent enters it full, so no split ever climbs. */
-#include "storage/memtable.h"
+#include "storage/memtable_record.h"
 
-#include "storage/headed.h"
 #include "storage/heads.h"
-
-#include <stdlib.h>
 
 enum {
     NODE_CAPACITY = 64,
     AHEAD_COUNT = 4, /* records ahead of a cursor that moves on */
     CACHE_LINE = 64,
 };
-
-typedef struct lw_memtable_record {
-    uint64_t sequence;
-    uint32_t value_size;
-    uint32_t key_size : 24;
-    uint32_t kind : 8;
-    uint8_t bytes[]; /* key, value */
-} __attribute__((packed, aligned(4))) record;
-_Static_assert(sizeof(record) == 16, "as its fields are");
-_Static_assert(LW_TREE_KEY_SIZE_MAX < 1 << 24, "the size of a key fits its field");
 
 typedef struct lw_memtable_node {
     uint32_t level; /* 0: a leaf */
@@ -71,24 +58,14 @@ struct lw_memtable {
 };
 _Static_assert(2 * sizeof(lw_headed) == LW_MEMTABLE_DEFERRED_SIZE, "as the header says");
 
-/* What a search looks for. */
-typedef struct target {
-    lw_bytes key;
-    uint64_t sequence;
-} target;
-
 static node *node_open(lw_memtable *memtable, uint32_t level);
-static void node_insert(node *into, uint32_t index, const record *added);
+static void node_insert(node *into, uint32_t index, const record *added, uint64_t head);
 static bool node_search(const node *in, uint32_t from, target sought, uint32_t *index);
 static node *leaf_for_insert(lw_memtable *memtable, target sought);
 static void share_prefix(lw_memtable *memtable, const record *added);
 static node *leaf_for_seek(const lw_memtable *memtable, target sought);
 
 /* ---- records --------------------------------------------------------------------------------- */
-
-static lw_bytes record_key(const record *of) {
-    return lw_view(of->bytes, of->key_size);
-}
 
 static record *record_make(lw_memtable *memtable, const lw_entry *entry) {
     record *made = lw_arena_allocate_close(&memtable->arena,
@@ -104,13 +81,6 @@ static record *record_make(lw_memtable *memtable, const lw_entry *entry) {
         memcpy(made->bytes + entry->key.size, entry->value.data, entry->value.size);
     }
     return made;
-}
-
-/* The order of M1, for keys that share their first `shared` bytes. */
-static int record_compare(const record *of, target sought, size_t shared) {
-    int order = lw_compare(lw_view(of->bytes + shared, of->key_size - shared),
-                           lw_view(sought.key.data + shared, sought.key.size - shared));
-    return order != 0 ? order : (of->sequence < sought.sequence) - (of->sequence > sought.sequence);
 }
 
 /* ---- the table ------------------------------------------------------------------------------- */
@@ -138,64 +108,116 @@ bool lw_memtable_close_some(lw_memtable *memtable, size_t size) {
 }
 
 static void count_sequence(lw_memtable *memtable, uint64_t sequence) {
-    if (memtable->count == 0 || sequence < memtable->sequence_min) {
+    bool first = memtable->count == 0 && memtable->deferred_count == 0;
+    if (first || sequence < memtable->sequence_min) {
         memtable->sequence_min = sequence;
     }
-    if (memtable->count == 0 || sequence > memtable->sequence_max) {
+    if (first || sequence > memtable->sequence_max) {
         memtable->sequence_max = sequence;
     }
-}
-
-/* Whether the target belongs behind the last record, in a leaf that has room for it. */
-static bool goes_last(const lw_memtable *memtable, target sought) {
-    const node *leaf = memtable->last;
-    if (leaf == NULL || leaf->count == NODE_CAPACITY) {
-        return false;
-    }
-    uint64_t head = lw_head_of(sought.key, leaf->shared);
-    uint64_t last = leaf->heads[leaf->count - 1];
-    return head > last || (head == last && record_compare(leaf->records[leaf->count - 1], sought,
-                                                          leaf->shared) < 0);
 }
 
 static record *take_entry(lw_memtable *memtable, const lw_entry *entry) {
     LW_ASSERT(entry->key.size <= LW_TREE_KEY_SIZE_MAX);
     LW_ASSERT(entry->value.size <= LW_TREE_VALUE_SIZE_MAX);
     LW_ASSERT(entry->kind == LW_ENTRY_PUT || entry->kind == LW_ENTRY_DELETE);
+    count_sequence(memtable, entry->sequence);
     return record_make(memtable, entry);
 }
 
-/* Whether a target that is not before what the leaf has got last belongs into it, with room. */
-static bool holds_next(const lw_memtable *memtable, const node *leaf, target sought) {
-    return leaf != NULL && leaf->count < NODE_CAPACITY &&
-           (leaf->upper == NULL || record_compare(leaf->upper, sought, memtable->shared) > 0);
+/* ---- inserting ------------------------------------------------------------------------------- */
+
+/* What is inserted: a record, of whose key the bytes behind the first `common` are in its heads.
+ * Most need no look at the record itself, which, where there are many, is in no cache. */
+typedef struct arrival {
+    lw_headed item;
+    size_t common; /* MEMTABLE_NOT_KNOWN: the heads are not filled in */
+} arrival;
+
+/* A leaf into which the arrival before this one went, and the head, behind `common`, of what is not
+ * to go there any more. */
+typedef struct vicinity {
+    node *leaf;
+    uint64_t limit;
+} vicinity;
+
+static const record *record_of(const arrival *one) {
+    return one->item.of;
 }
 
-/* Inserts where it belongs. `near` is a leaf that got a record which is not behind this one, or
- * NULL: records that come in order need no search from the root. Returns the leaf it is in. */
-static node *insert_near(lw_memtable *memtable, node *near, const record *added) {
-    target sought = {.key = record_key(added), .sequence = added->sequence};
-    count_sequence(memtable, added->sequence);
-    share_prefix(memtable, added);
-    if (goes_last(memtable, sought)) {
-        node_insert(memtable->last, memtable->last->count, added);
-        memtable->count++;
-        return memtable->last;
+static uint64_t head_behind(const arrival *one, size_t shared) {
+    size_t skipped = shared - one->common;
+    if (shared < one->common || skipped > sizeof(uint64_t)) {
+        return lw_head_of(record_key(record_of(one)), shared);
     }
-    node *leaf = holds_next(memtable, near, sought) ? near : leaf_for_insert(memtable, sought);
+    return skipped == 0 ? one->item.head
+           : skipped == sizeof(uint64_t)
+               ? one->item.next
+               : one->item.head << (8 * skipped) | one->item.next >> (64 - 8 * skipped);
+}
+
+/* Whether it belongs behind the last record, in a leaf that has room for it. */
+static bool goes_last(const lw_memtable *memtable, const arrival *one) {
+    const node *leaf = memtable->last;
+    if (leaf == NULL || leaf->count == NODE_CAPACITY) {
+        return false;
+    }
+    uint64_t head = head_behind(one, leaf->shared), last = leaf->heads[leaf->count - 1];
+    return head > last ||
+           (head == last && record_compare(leaf->records[leaf->count - 1],
+                                           target_of(record_of(one)), leaf->shared) < 0);
+}
+
+/* Finds its place in a leaf; whether a record of the same key and sequence has it. */
+static bool leaf_search(const node *leaf, const arrival *one, uint64_t head, uint32_t *index) {
+    *index = lw_heads_search(leaf->heads, leaf->count, head);
+    return *index < leaf->count && leaf->heads[*index] == head &&
+           node_search(leaf, *index, target_of(record_of(one)), index);
+}
+
+/* The vicinity of an arrival that went into a leaf. */
+static vicinity vicinity_of(node *leaf, const arrival *one) {
+    vicinity near = {.leaf = leaf, .limit = UINT64_MAX};
+    if (one->common == MEMTABLE_NOT_KNOWN) {
+        near.limit = 0; /* nobody knows */
+    } else if (leaf->upper != NULL) {
+        lw_bytes upper = record_key(leaf->upper);
+        bool alike = lw_starts_with(upper, lw_view(record_of(one)->bytes, one->common));
+        near.limit = alike ? lw_head_of(upper, one->common) : UINT64_MAX;
+    }
+    return near;
+}
+
+/* Inserts what is not before the arrival that `*near` is of; all keys' shared prefix knows of it.
+ */
+static void insert_arrival(lw_memtable *memtable, const arrival *one, vicinity *near) {
+    if (goes_last(memtable, one)) {
+        node *last = memtable->last;
+        node_insert(last, last->count, record_of(one), head_behind(one, last->shared));
+        memtable->count++;
+        return;
+    }
+    bool holds =
+        near->leaf != NULL && near->leaf->count < NODE_CAPACITY && one->item.head < near->limit;
+    if (!holds) {
+        *near = vicinity_of(leaf_for_insert(memtable, target_of(record_of(one))), one);
+    }
     uint32_t index;
-    if (node_search(leaf, 0, sought, &index)) {
-        leaf->records[index] = added;
-    } else {
-        node_insert(leaf, index, added);
-        memtable->count++;
+    uint64_t head = head_behind(one, near->leaf->shared);
+    if (leaf_search(near->leaf, one, head, &index)) {
+        near->leaf->records[index] = record_of(one);
+        return;
     }
-    return leaf;
+    node_insert(near->leaf, index, record_of(one), head);
+    memtable->count++;
 }
 
 void lw_memtable_insert(lw_memtable *memtable, const lw_entry *entry) {
     LW_ASSERT(memtable->deferred_count == 0);
-    (void)insert_near(memtable, NULL, take_entry(memtable, entry));
+    arrival one = {.item = {.of = take_entry(memtable, entry)}, .common = MEMTABLE_NOT_KNOWN};
+    vicinity near = {.leaf = NULL};
+    share_prefix(memtable, record_of(&one));
+    insert_arrival(memtable, &one, &near);
 }
 
 /* ---- many at once ---------------------------------------------------------------------------- */
@@ -205,50 +227,21 @@ void lw_memtable_defer(lw_memtable *memtable, const lw_entry *entry) {
     lw_buffer_append(&memtable->deferred, lw_view(&deferred, sizeof(deferred)));
 }
 
-static int order_deferred(const void *left, const void *right) {
-    const lw_headed *a = left, *b = right;
-    const record *other = b->of;
-    target sought = {.key = record_key(other), .sequence = other->sequence};
-    int order = record_compare(a->of, sought, 0);
-    return order != 0 ? order : (a->number > b->number) - (a->number < b->number);
-}
-
-static void sort_deferred(lw_memtable *memtable, lw_headed *deferred, uint32_t count) {
-    enum { FEW = 128 }; /* below which counting bytes takes longer */
-    lw_bytes shared = record_key(deferred[0].of);
-    if (count < FEW) {
-        qsort(deferred, count, sizeof(*deferred), order_deferred);
-        return;
-    }
-    for (uint32_t index = 1; index < count; index++) {
-        shared.size = lw_common_prefix(shared, record_key(deferred[index].of));
-    }
-    for (uint32_t index = 0; index < count; index++) {
-        deferred[index].head = lw_head_of(record_key(deferred[index].of), shared.size);
-    }
-    lw_headed_sort(memtable->memory, deferred, count);
-    for (uint32_t from = 0, until; from < count; from = until) {
-        for (until = from + 1; until < count && deferred[until].head == deferred[from].head;) {
-            until++;
-        }
-        if (until - from > 1) {
-            qsort(deferred + from, until - from, sizeof(*deferred), order_deferred);
-        }
-    }
-}
-
 void lw_memtable_settle(lw_memtable *memtable) {
-    enum { AHEAD = 8 };
     lw_headed *deferred = (lw_headed *)(void *)memtable->deferred.data;
     uint32_t count = memtable->deferred_count;
-    node *near = NULL;
+    vicinity near = {.leaf = NULL};
     if (count == 0) {
         return;
     }
-    sort_deferred(memtable, deferred, count);
+    size_t common = memtable_sort_deferred(memtable->memory, deferred, count);
+    share_prefix(memtable, deferred[0].of);
     for (uint32_t index = 0; index < count; index++) {
-        __builtin_prefetch(deferred[index + AHEAD < count ? index + AHEAD : index].of);
-        near = insert_near(memtable, near, deferred[index].of);
+        arrival one = {.item = deferred[index], .common = common};
+        insert_arrival(memtable, &one, &near);
+        if (index == 0) { /* what the first and the last share, all between them share too */
+            share_prefix(memtable, deferred[count - 1].of);
+        }
     }
     memtable->deferred_count = 0;
     lw_buffer_reset(&memtable->deferred);
@@ -317,13 +310,13 @@ static bool node_search(const node *in, uint32_t from, target sought, uint32_t *
     return found;
 }
 
-static void node_insert(node *into, uint32_t index, const record *added) {
+static void node_insert(node *into, uint32_t index, const record *added, uint64_t head) {
     LW_ASSERT(into->count < NODE_CAPACITY);
     LW_ASSERT(index <= into->count);
     size_t moved = into->count - index;
     memmove(into->heads + index + 1, into->heads + index, moved * sizeof(into->heads[0]));
     memmove(into->records + index + 1, into->records + index, moved * sizeof(into->records[0]));
-    into->heads[index] = lw_head_of(record_key(added), into->shared);
+    into->heads[index] = head;
     into->records[index] = added;
     into->count++;
 }
@@ -405,7 +398,7 @@ static void split_child(lw_memtable *memtable, node *parent, uint32_t index) {
     memmove(siblings + index + 2, siblings + index + 1,
             (parent->count - index - 1) * sizeof(siblings[0]));
     siblings[index + 1] = right;
-    node_insert(parent, index + 1, middle);
+    node_insert(parent, index + 1, middle, lw_head_of(record_key(middle), parent->shared));
 }
 
 /* The child whose fences hold the target. */

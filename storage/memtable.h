@@ -34,7 +34,7 @@ void lw_memtable_insert(lw_memtable *memtable, const lw_entry *entry);
 void lw_memtable_defer(lw_memtable *memtable, const lw_entry *entry);
 void lw_memtable_settle(lw_memtable *memtable);
 /* Bytes that a deferred entry takes besides, until it is settled, and while that is done. */
-enum { LW_MEMTABLE_DEFERRED_SIZE = 48 };
+enum { LW_MEMTABLE_DEFERRED_SIZE = 64 };
 /* Bytes taken from the memory, exactly, but for what is deferred. */
 size_t lw_memtable_size(const lw_memtable *memtable);
 /* Of them, those that the next entries take. */
