@@ -31,7 +31,7 @@ enum {
     TINY_MEMTABLE_SIZE = 4096,           /* bytes, when the simulator wants them tiny */
     MEMORY_PATIENCE_NS = 1000 * 1000000, /* for memory that no flush gives back */
     ADMITTED_PERIOD_NS = 500 * 1000000,  /* what was let in is counted for one to two of these */
-    DEFERRED_PART = 16,     /* of the limit, for entries that are deferred while replaying ... */
+    DEFERRED_PART = 6,      /* of the limit, for entries that are deferred while replaying ... */
     DEFERRED_MAX = 1 << 20, /* ... and at most so many */
     LARGE_PART = 32,        /* of the limit: a larger batch asks for its room by itself */
     IDLE_RATIO = 16, /* bytes evicted for each one written, from which memtables count as idle */
