@@ -54,14 +54,17 @@ struct lw_memtable {
     uint64_t count;
     uint64_t sequence_min, sequence_max;
     lw_buffer deferred; /* lw_headed of records, numbered in the order in which they came */
-    uint32_t deferred_count;
 };
 _Static_assert(2 * sizeof(lw_headed) == LW_MEMTABLE_DEFERRED_SIZE, "as the header says");
+
+static uint32_t deferred_count(const lw_memtable *memtable) {
+    return (uint32_t)(memtable->deferred.size / sizeof(lw_headed));
+}
 
 static node *node_open(lw_memtable *memtable, uint32_t level);
 static void node_insert(node *into, uint32_t index, const record *added, uint64_t head);
 static bool node_search(const node *in, uint32_t from, target sought, uint32_t *index);
-static node *leaf_for_insert(lw_memtable *memtable, target sought);
+static node *leaf_for_insert(lw_memtable *memtable, target sought, bool *crowded);
 static void share_prefix(lw_memtable *memtable, const record *added);
 static node *leaf_for_seek(const lw_memtable *memtable, target sought);
 
@@ -108,7 +111,7 @@ bool lw_memtable_close_some(lw_memtable *memtable, size_t size) {
 }
 
 static void count_sequence(lw_memtable *memtable, uint64_t sequence) {
-    bool first = memtable->count == 0 && memtable->deferred_count == 0;
+    bool first = memtable->count == 0 && deferred_count(memtable) == 0;
     if (first || sequence < memtable->sequence_min) {
         memtable->sequence_min = sequence;
     }
@@ -200,7 +203,10 @@ static void insert_arrival(lw_memtable *memtable, const arrival *one, vicinity *
     bool holds =
         near->leaf != NULL && near->leaf->count < NODE_CAPACITY && one->item.head < near->limit;
     if (!holds) {
-        *near = vicinity_of(leaf_for_insert(memtable, target_of(record_of(one))), one);
+        bool crowded;
+        node *leaf = leaf_for_insert(memtable, target_of(record_of(one)), &crowded);
+        *near = vicinity_of(leaf, one);
+        near->limit = crowded ? 0 : near->limit;
     }
     uint32_t index;
     uint64_t head = head_behind(one, near->leaf->shared);
@@ -213,7 +219,7 @@ static void insert_arrival(lw_memtable *memtable, const arrival *one, vicinity *
 }
 
 void lw_memtable_insert(lw_memtable *memtable, const lw_entry *entry) {
-    LW_ASSERT(memtable->deferred_count == 0);
+    LW_ASSERT(deferred_count(memtable) == 0);
     arrival one = {.item = {.of = take_entry(memtable, entry)}, .common = MEMTABLE_NOT_KNOWN};
     vicinity near = {.leaf = NULL};
     share_prefix(memtable, record_of(&one));
@@ -223,13 +229,13 @@ void lw_memtable_insert(lw_memtable *memtable, const lw_entry *entry) {
 /* ---- many at once ---------------------------------------------------------------------------- */
 
 void lw_memtable_defer(lw_memtable *memtable, const lw_entry *entry) {
-    lw_headed deferred = {.of = take_entry(memtable, entry), .number = memtable->deferred_count++};
+    lw_headed deferred = {.of = take_entry(memtable, entry), .number = deferred_count(memtable)};
     lw_buffer_append(&memtable->deferred, lw_view(&deferred, sizeof(deferred)));
 }
 
 void lw_memtable_settle(lw_memtable *memtable) {
     lw_headed *deferred = (lw_headed *)(void *)memtable->deferred.data;
-    uint32_t count = memtable->deferred_count;
+    uint32_t count = deferred_count(memtable);
     vicinity near = {.leaf = NULL};
     if (count == 0) {
         return;
@@ -243,7 +249,6 @@ void lw_memtable_settle(lw_memtable *memtable) {
             share_prefix(memtable, deferred[count - 1].of);
         }
     }
-    memtable->deferred_count = 0;
     lw_buffer_reset(&memtable->deferred);
 }
 
@@ -416,7 +421,9 @@ static uint32_t child_for(const node *parent, target sought) {
         }                                                                        \
     } while (0)
 
-static node *leaf_for_insert(lw_memtable *memtable, target sought) {
+/* `*crowded`: a node above it is full, and is split by who comes next (invariant 4). */
+static node *leaf_for_insert(lw_memtable *memtable, target sought, bool *crowded) {
+    *crowded = false;
     if (memtable->root == NULL) {
         memtable->root = memtable->first = memtable->last = node_open(memtable, 0);
     }
@@ -436,6 +443,7 @@ static node *leaf_for_insert(lw_memtable *memtable, target sought) {
             split_child(memtable, at, index);
             index = child_for(at, sought);
         }
+        *crowded |= at->count == NODE_CAPACITY;
         at = children_of(at)[index];
     }
     return at;
@@ -454,7 +462,7 @@ static node *leaf_for_seek(const lw_memtable *memtable, target sought) {
 
 /* Stands on an index of a leaf: one beyond its last is the first of the next leaf. */
 static void cursor_stand(lw_memtable_cursor *cursor, const node *leaf, uint32_t index) {
-    LW_ASSERT(cursor->memtable->deferred_count == 0);
+    LW_ASSERT(deferred_count(cursor->memtable) == 0);
     if (leaf != NULL && index == leaf->count) {
         leaf = leaf->next;
         index = 0;
