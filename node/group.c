@@ -231,6 +231,15 @@ static void peer_figures(const lw_group *group, lw_group_figures *figures) {
     }
 }
 
+void lw_group_pulse_get(const lw_group *group, lw_group_pulse *pulse) {
+    *pulse = (lw_group_pulse){.term = group->term,
+                              .vote = group->vote,
+                              .last_index = group->last,
+                              .committed_index = group->committed,
+                              .applied_index = group->applied,
+                              .leading = group->leading};
+}
+
 void lw_group_figures_get(const lw_group *group, lw_group_figures *figures) {
     *figures = (lw_group_figures){.term = group->term,
                                   .vote = group->vote,

@@ -251,6 +251,13 @@ typedef struct lw_group_figures {
     lw_group_peer peers[LW_SHARD_REPLICAS_MAX];
 } lw_group_figures;
 void lw_group_figures_get(const lw_group *group, lw_group_figures *figures);
+/* Of them what moves when something happens here; costs next to nothing. */
+typedef struct lw_group_pulse {
+    uint64_t term, vote;
+    uint64_t last_index, committed_index, applied_index;
+    bool leading;
+} lw_group_pulse;
+void lw_group_pulse_get(const lw_group *group, lw_group_pulse *pulse);
 
 /* A digest of the entries that were applied up to `index`, which is told in `diverged`: the same on
  * all replicas. False if it is not known here, or not any more. */

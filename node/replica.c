@@ -583,6 +583,10 @@ bool lw_replica_leads(const lw_replica *replica) {
     return replica->serving;
 }
 
+const lw_shard_descriptor *lw_replica_shard(const lw_replica *replica) {
+    return &replica->descriptor;
+}
+
 void lw_replica_descriptor(const lw_replica *replica, lw_shard_descriptor *descriptor) {
     const lw_replica_options *options = &replica->options;
     *descriptor = replica->descriptor;

@@ -179,6 +179,8 @@ void lw_replica_flushed(lw_replica *replica, uint64_t index);
 void lw_replica_store_died(lw_replica *replica, const lw_error *reason);
 /* Whether this node leads the shard, and serves it. */
 bool lw_replica_leads(const lw_replica *replica);
+/* What it knows of the shard, but for who leads; valid until it changes. */
+const lw_shard_descriptor *lw_replica_shard(const lw_replica *replica);
 /* Views live as long as the replica does not change: copy before suspending. */
 void lw_replica_descriptor(const lw_replica *replica, lw_shard_descriptor *descriptor);
 

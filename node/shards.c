@@ -9,9 +9,7 @@ enum { TOLD_COUNT = 64 }; /* shards that who came with old descriptors is told *
 /* ---- who is there --------------------------------------------------------------------------- */
 
 static lw_bytes start_of(const shards_member *one) {
-    lw_shard_descriptor shard;
-    lw_replica_descriptor(one->replica, &shard);
-    return shard.start;
+    return lw_replica_shard(one->replica)->start;
 }
 
 shards_member *shards_member_of(const lw_shards *shards, uint64_t shard) {

@@ -30,6 +30,7 @@
 #define LW_SIM_WATCH_H
 
 #include "lattice/message.h"
+#include "node/group.h"
 
 struct lw_sim_trial;
 
@@ -52,6 +53,7 @@ typedef struct lw_sim_replica_past {
     uint64_t voted_term, voted_for;           /* a vote that somebody counts on */
     uint64_t applied_term;                    /* of the highest index */
     lw_sim_compared compared;                 /* to what others know to be committed */
+    lw_group_pulse pulse;                     /* at the last look */
     uint64_t given_idle;                      /* the highest timestamp when it did not lead */
     uint64_t seen;                            /* which look last found it, in a term it */
     uint64_t seen_serving;                    /* served in; 0: it did not */

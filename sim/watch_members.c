@@ -127,14 +127,13 @@ static void look_at_holding(lw_sim_trial *it, uint32_t place, const lw_shards *s
         holding->left = had ? holding->config : holding->left;
         return;
     }
-    lw_shard_descriptor descriptor;
-    lw_replica_descriptor(replica, &descriptor);
-    judge_return(it, place, shard, descriptor.epoch.config_version);
-    judge_frozen(it, place, shard, replica, descriptor.epoch.range_version);
+    const lw_shard_descriptor *descriptor = lw_replica_shard(replica);
+    judge_return(it, place, shard, descriptor->epoch.config_version);
+    judge_frozen(it, place, shard, replica, descriptor->epoch.range_version);
     holding->boot = it->nodes[place].boot;
     holding->look = it->watch.looks;
     if (lw_replica_leads(replica)) {
-        judge_voters(it, place, shard, &descriptor);
+        judge_voters(it, place, shard, descriptor);
     }
 }
 
