@@ -273,7 +273,8 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
     LW_TRY(status);
     hand_over(call, request.start, request.mutations, request.mutation_count);
     if (lw_equal(request.mutations[0].key, request.primary)) { /* once for a transaction */
-        replica_note_writer(call, request.start, answer.committed);
+        bool unlearns = LW_BUG(replica->env, "replica.copy_unlearns_commit");
+        replica_note_writer(call, request.start, unlearns ? 0 : answer.committed);
     }
     answer.valid_until = call->evaluation.valid_until;
     lw_prewrite_reply_encode(&answer, reply);

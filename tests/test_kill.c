@@ -259,6 +259,22 @@ static void a_committed_transaction_is_not_killed(void **state) {
     bench_hold(a_committed_transaction_is_not_killed_story, NULL);
 }
 
+/* A copy of the request that was long on its way comes behind the commit. */
+static void a_late_copy_does_not_hide_a_commit_story(bench *on) {
+    uint64_t one = bench_timestamp(on);
+    expect(on, prewrite(on, one, "k", "k")->status == LW_OK, "it is prewritten");
+    uint64_t at = bench_timestamp(on);
+    expect(on, bench_committed(bench_finish(on, one, at, "k")) == at, "and committed");
+    expect(on, prewrite(on, one, "k", "k")->status == LW_OK, "a copy changes nothing");
+    lw_kill_reply reply = killed(send_kill(on, one));
+    expect(on, reply.fate == LW_FATE_COMMITTED && reply.commit_timestamp == at,
+           "it is too late for a kill");
+}
+static void a_late_copy_does_not_hide_a_commit(void **state) {
+    (void)state;
+    bench_hold(a_late_copy_does_not_hide_a_commit_story, "replica.copy_unlearns_commit");
+}
+
 static void an_unknown_transaction_is_left_alone_story(bench *on) {
     uint64_t one = bench_timestamp(on);
     expect(on, killed(send_kill(on, one)).fate == LW_FATE_UNKNOWN, "it has nothing here");
@@ -495,6 +511,7 @@ int main(void) {
         cmocka_unit_test(who_waits_hears_of_the_kill_at_once),
         cmocka_unit_test(what_was_prewritten_is_rolled_back),
         cmocka_unit_test(a_committed_transaction_is_not_killed),
+        cmocka_unit_test(a_late_copy_does_not_hide_a_commit),
         cmocka_unit_test(an_unknown_transaction_is_left_alone),
         cmocka_unit_test(a_kill_races_with_a_commit_in_one_round),
         cmocka_unit_test(a_kill_races_with_a_commit_in_two_phases),
