@@ -115,7 +115,7 @@ leaders_move() {
     expect "by part of an address, which is none" 2 "no member" -- lw ping 127.0.0.1
     expect "a member answers by its name" 0 -- lw ping n3
     expect "what happened, by name" 0 -- lw events
-    ok "it names members" $(($(cut -f 2,3 out | grep -c "promote	n[23]") == 2)) "$(cat out)"
+    ok "it names members" $(($(cut -f 2,3 out | grep -c "add	n[23]") == 2)) "$(cat out)"
     expect "of no shard" 2 "no number" -- lw transfer first "$target"
     expect "of none there is" 2 "no shard 77" -- lw transfer 77 "$target"
     expect "a move to who holds it" 0 -- lw move 1 "$target"
