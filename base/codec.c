@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* MessagePack, written and read. See codec.h.
+/* MessagePack: written by msgpack-c, read by a cursor of our own. See codec.h.
  *
  * What is read is what is written here and nothing else (hazard X5): of everything accepted there
  * is exactly one encoding, so a message that was read and written again is the same bytes. Byte by
@@ -19,50 +19,38 @@
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-enum { HEAD_SIZE_MAX = 9 }; /* of what a value begins with: a byte, and a number in up to eight */
-
-/* Writes one byte and the `width` bytes of a number; touches HEAD_SIZE_MAX. */
-static uint8_t *put_head(uint8_t *to, uint8_t format, uint64_t number, uint32_t width) {
-    to[0] = format;
-    lw_put_u64_sorted(to + 1, number << (64 - 8 * width));
-    return to + 1 + width;
-}
-
-/* Writes a head whose number is in 1, 2 or 4 bytes, behind formats that follow each other. */
-static uint8_t *put_size(uint8_t *to, uint8_t format, uint64_t size) {
-    return size <= UINT8_MAX    ? put_head(to, format, size, 1)
-           : size <= UINT16_MAX ? put_head(to, (uint8_t)(format + 1), size, 2)
-                                : put_head(to, (uint8_t)(format + 2), size, 4);
-}
-
-static uint8_t *put_content(uint8_t *to, lw_bytes content) {
-    if (content.size > 0) {
-        memcpy(to, content.data, content.size);
+static inline int put_raw(lw_buffer *out, const void *bytes, size_t size) {
+    uint8_t *to = lw_buffer_reserve(out, size);
+    if (size > 0) {
+        memcpy(to, bytes, size);
     }
-    return to + content.size;
+    out->size += size;
+    return 0;
 }
 
-static void written_to(lw_buffer *out, const uint8_t *end) {
-    out->size = (size_t)(end - out->data);
-    LW_ASSERT(out->size <= out->capacity);
-}
+/* msgpack-c's packer is a template, which it fills in with a callback; here it writes to a buffer.
+ */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wpedantic"
+#include <msgpack.h>
+#define msgpack_pack_inline_func(name)                static inline int put##name
+#define msgpack_pack_user                             lw_buffer *
+#define msgpack_pack_append_buffer(user, bytes, size) return put_raw(user, bytes, size)
+#include <msgpack/pack_template.h>
+#pragma GCC diagnostic pop
 
 void lw_write_nil(lw_buffer *out) {
-    lw_buffer_append_u8(out, 0xc0);
+    put_nil(out);
 }
 
 void lw_write_bool(lw_buffer *out, bool value) {
-    lw_buffer_append_u8(out, value ? 0xc3 : 0xc2);
+    (void)(value ? put_true(out) : put_false(out));
 }
 
 void lw_write_u64(lw_buffer *out, uint64_t value) {
-    uint8_t *to = lw_buffer_reserve(out, HEAD_SIZE_MAX);
-    if (value < 0x80) {
-        *to++ = (uint8_t)value;
-    } else {
-        to = value > UINT32_MAX ? put_head(to, 0xcf, value, 8) : put_size(to, 0xcc, value);
-    }
-    written_to(out, to);
+    put_uint64(out, value);
 }
 
 void lw_write_bytes(lw_buffer *out, lw_bytes value) {
@@ -72,29 +60,19 @@ void lw_write_bytes(lw_buffer *out, lw_bytes value) {
 void lw_write_bytes_of(lw_buffer *out, lw_bytes first, lw_bytes second) {
     size_t size = first.size + second.size;
     LW_ASSERT(size <= UINT32_MAX);
-    uint8_t *to = put_size(lw_buffer_reserve(out, HEAD_SIZE_MAX + size), 0xc4, size);
-    written_to(out, put_content(put_content(to, first), second));
+    put_bin(out, size);
+    put_bin_body(out, first.data, first.size);
+    put_bin_body(out, second.data, second.size);
 }
 
 void lw_write_text(lw_buffer *out, lw_bytes value) {
     LW_ASSERT(value.size <= UINT32_MAX);
-    uint8_t *to = lw_buffer_reserve(out, HEAD_SIZE_MAX + value.size);
-    if (value.size < 0x20) {
-        *to++ = (uint8_t)(0xa0 | value.size);
-    } else {
-        to = put_size(to, 0xd9, value.size);
-    }
-    written_to(out, put_content(to, value));
+    put_str(out, value.size);
+    put_str_body(out, value.data, value.size);
 }
 
 void lw_write_array(lw_buffer *out, uint32_t count) {
-    uint8_t *to = lw_buffer_reserve(out, HEAD_SIZE_MAX);
-    if (count < 0x10) {
-        *to++ = (uint8_t)(0x90 | count);
-    } else {
-        to = count <= UINT16_MAX ? put_head(to, 0xdc, count, 2) : put_head(to, 0xdd, count, 4);
-    }
-    written_to(out, to);
+    put_array(out, count);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */

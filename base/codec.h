@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* MessagePack, written and read. Reading is a cursor over the bytes, since an object tree of
- * hostile input costs up to 24 bytes a node before anyone has looked at it (hazard X5). Tests hold
- * both against msgpack-c.
+/* MessagePack, written and read. Writing is msgpack-c's; reading is a cursor over the bytes, since
+ * an object tree of hostile input costs up to 24 bytes a node before anyone has looked at it
+ * (hazard X5). Tests hold both against msgpack-c.
  *
  * Reading never fails half-way: a reader remembers its first failure, from then on every read
  * answers with zero, and the caller asks once, at the end. Nothing is allocated; views point into

@@ -15,7 +15,7 @@ list() {
     cat <<'LIST'
 build gcc                 the compiler
 build libc6-dev           the C library's headers
-build libmsgpack-dev      what messages on the wire are held against
+build libmsgpack-dev      messages on the wire
 build libsodium-dev       identities and digests
 build liburing-dev        a node's disk and network
 build libisal-dev         checksums
