@@ -114,7 +114,8 @@ static void judge_copy(void *run) {
     } else if (!told) {
         lw_sim_broken(it, "copies: the copy ended, but not for that", self->error.text);
     }
-    if (lw_sim_serving(original) == NULL || original->incarnation != self->incarnation) {
+    bool goes_on = lw_sim_serving(original) != NULL && original->incarnation == self->incarnation;
+    if (it->troubled && !goes_on) { /* behind that all nodes are started again */
         lw_sim_broken(it, "copies: the node whose folder was copied does not go on",
                       original->error.text);
     }

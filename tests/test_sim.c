@@ -65,7 +65,7 @@ static void rotten_bits_are_never_served(void **state) {
 
 static void shards_alone_keep_what_they_promised(void **state) {
     (void)state;
-    run_seeds("shards", 1, 19);
+    run_seeds("shards", 1, 12);
 }
 
 static void links_alone_stand_hostile_company(void **state) {
