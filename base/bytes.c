@@ -434,6 +434,7 @@ uint8_t *lw_buffer_grow(lw_buffer *buffer, size_t size) {
         capacity = capacity < BUFFER_CAPACITY_MIN ? BUFFER_CAPACITY_MIN : capacity;
         capacity = capacity < needed ? needed : capacity;
         if (buffer->lent) {
+            LW_ASSERT(buffer->data != NULL);
             uint8_t *own = lw_allocate(buffer->memory, capacity);
             memcpy(own, buffer->data, buffer->size);
             buffer->data = own;
