@@ -155,6 +155,7 @@ static void locks_are_charged_and_handed_over(void **state) {
     assert_int_equal(lw_lock_table_count(charged), count - 1);
     assert_false(lw_lock_table_full(charged));
     lw_lock_table_hand_over(charged, 1, lw_text("k1")); /* the second waits for it */
+    assert_false(second.held);
     assert_int_equal(lw_lock_table_count(charged), count - 1);
     lw_lock_table_release_all(charged, 1);
     assert_true(second.held);
