@@ -150,7 +150,8 @@ lw_snapshot *engine_pin(engine_life *on, engine_tree **copy) {
     engine_take(&on->writing); /* what is being written would be there already, or not yet */
     const engine_tree *tree = &on->model->trees[engine_below(on, ENGINE_TREES)];
     lw_tree *there = tree->id == 0 ? NULL : lw_engine_tree(on->engine, tree->id);
-    if (there != NULL && !tree->busy) {
+    bool unsure = on->model->writing.number != 0; /* a write failed, and may be seen or not */
+    if (there != NULL && !tree->busy && !unsure) {
         **copy = *tree;
         snapshot = lw_snapshot_open(there);
     }

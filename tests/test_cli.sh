@@ -685,6 +685,8 @@ inspections() {
     expect "inspect something else" 2 "is no log segment" -- lw inspect "$program"
     expect "inspect nothing" 2 "No such file" -- lw inspect nothing
     expect "check" 0 "is sound" -- lw check data
+    ! grep -q "left alone" out
+    ok "check knows all that a node makes" $((!$?)) "$(cat out)"
     expect "check as JSON" 0 -- lw check --json data
     is_json "check" out
     expect "check nothing" 2 -- lw check nothing

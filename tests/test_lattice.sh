@@ -69,6 +69,9 @@ end() {
     ok "up ends at $1" $((code == 0)) "exit $code"
     sleep 0.1
     ok "and no process is left" $((! $(pgrep -f "listen 127.0.0.1:$port" | wc -l)))
+    lw check lattice/n2 >out 2>err
+    [ $? = 0 ] && ! grep -q "left alone" out err
+    ok "what it leaves is sound, and all of it known" $((!$?)) "$(cat out err)"
 }
 
 # ---- stories ------------------------------------------------------------------------------------------
