@@ -115,8 +115,10 @@ static bool one_of(const char *name, const char *const *names, size_t count) {
 }
 
 static void see_top(checker *check, const char *folder, const char *name) {
-    static const char *const ours[] = {"LOCK",  "IDENTITY", "LATTICE", "CATALOG",
-                                       "SCRUB", "log",      "sst",     LW_RESERVE_NAME};
+    static const char *const ours[] = {"LOCK", "IDENTITY", "CATALOG", "SCRUB", "log", "sst",
+                                       LW_RESERVE_NAME,
+                                       /* of a node: */
+                                       "LATTICE", "join-token", "bus", "incoming", "outgoing"};
     static const char *const new_ones[] = {"IDENTITY.new", "LATTICE.new", "CATALOG.new",
                                            "SCRUB.new"};
     if (one_of(name, new_ones, sizeof(new_ones) / sizeof(*new_ones))) {

@@ -424,6 +424,7 @@ nobody_there_yet() {
 a_node_of_a_given_name() {
     local listen=127.0.0.1:$((port + 33)) pid round
     for round in --name=db.east ""; do
+        rm -f named.out # else the last round's is found
         # shellcheck disable=SC2086
         "$program" start --data named --listen "$listen" --bus none $round >named.out 2>named.err &
         pid=$!
