@@ -378,15 +378,20 @@ LW_YIELDS static void pause_short(lw_tree *tree) {
     lw_store_pause_short(store);
 }
 
+/* Waiting may have seen the tree dropped, or all of its tables go to another one. */
+static bool needs_nothing(const lw_tree *tree, bool all) {
+    return tree->dropped || (!all && tree->need.score <= 0);
+}
+
 /* One step of one tree, and what follows from how it ended. */
 LW_YIELDS static void compact_tree(lw_tree *tree) {
     lw_store *store = tree->store;
     uint32_t ticket = tree->compact_wanted;
     bool all = tree->compact_done < ticket;
     await_memory(store);
-    if (tree->dropped && !LW_BUG(store->env, "store.dropped_compacted")) {
-        LW_MARK(store->env, "store.dropped_before_compaction");
-        return; /* it has no version any more */
+    if (needs_nothing(tree, all) && !LW_BUG(store->env, "store.need_not_looked_at_again")) {
+        LW_MARK(store->env, "store.needless_after_waiting");
+        return;
     }
     store->compacting = true;
     lw_status status = tree_step(tree, all);

@@ -120,10 +120,10 @@
     X("snapshot.never_makes_way", "lattice-moves", 0)                \
     X("snapshot.sent_for_nothing", "lattice-moves", 0)               \
     X("store.clip_ignored", "calm", 1)                               \
-    X("store.dropped_compacted", "engine", 221)                      \
     X("store.drop_hider_early", "calm", 3)                           \
     X("store.drop_tombstone_early", "calm", 5)                       \
     X("store.flush_index_before_table", "disk", 7)                   \
+    X("store.need_not_looked_at_again", "engine", 221)               \
     X("store.no_directory_sync", "crash", 1)                         \
     X("store.numbers_go_back", "engine", 314)                        \
     X("store.safepoint_passed", "engine", 2)                         \
