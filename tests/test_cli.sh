@@ -922,6 +922,12 @@ PY
     expect "sim with a file that is not there" 6 "cannot read" -- lw sim --faults-file absent
     expect "sim without such a fault" 2 "sync_error, " -- lw sim --faults crash,earthquake
     expect "sim without such a scenario" 2 "calm, crash" -- lw sim --scenario earthquake
+    sed -n 's/^cause: They are //p' out err >scenarios
+    lw help sim >out
+    for scenario in $(tr , ' ' <scenarios); do
+        ok "help of sim names $scenario" "$(grep -cw -m 1 -e "[ :]$scenario" out)"
+    done
+    ok "there are many scenarios" $(($(wc -w <scenarios) > 10))
     expect "sim of consensus alone" 0 -- lw sim --scenario raft --runs 20 --nodes 5 --hashes hashes
     ok "tells how many elections there were" $(($(grep -cE '^  raft.elected +[0-9]' out))) "$(cat out)"
     ok "and the hash of each run" $(($(grep -cE '^raft [0-9]+ [0-9a-f]{16}$' hashes) == 20)) "$(cat hashes)"
