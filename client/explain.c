@@ -75,8 +75,8 @@ lw_status lw_txn_conflict(const lw_obstacle *obstacle) {
                        key, start, client, waited);
     case LW_OBSTACLE_ROLLED_BACK:
         return lw_fail(LW_CONFLICT,
-                       "this transaction was rolled back at the key \"%s\", as its locks had "
-                       "expired: run it again",
+                       "this transaction was rolled back at the key \"%s\", as its session had "
+                       "ended or its locks had expired: run it again",
                        key);
     case LW_OBSTACLE_DEADLOCK:
         return deadlock(obstacle);

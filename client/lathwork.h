@@ -41,8 +41,9 @@
  * lw_client_options.write_memory. One that outgrows it sends them to the nodes ahead, where its own
  * reads find them, and nobody else. Its keys stay locked until it ends: others that need them wait.
  * A write may then fail as a commit does, and a savepoint set before can no longer be rolled back
- * to. Keys read beyond 65,536 at strict isolation are vouched for as ranges that cover them, so
- * that a change between them is a conflict too. */
+ * to; if it is rolled back meanwhile, a read of a key that it wrote is LW_CONFLICT. Keys read
+ * beyond 65,536 at strict isolation are vouched for as ranges that cover them, so that a change
+ * between them is a conflict too. */
 #ifndef LATHWORK_H
 #define LATHWORK_H
 

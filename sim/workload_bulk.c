@@ -97,10 +97,8 @@ LW_YIELDS static lw_status put_block(lw_txn *txn, uint32_t block, uint64_t numbe
     return LW_OK;
 }
 
-/* Puts the block, deletes it, or both, and may look at it then: `*looked`. `*number` becomes 0 if
- * it is gone. */
-LW_YIELDS static lw_status write_block(const workload_txn *in, uint32_t block, uint64_t *number,
-                                       bool *looked, sight *seen) {
+/* Puts the block, deletes it, or both; what it wrote it sees. `*number` becomes 0 if it is gone. */
+LW_YIELDS static lw_status write_block(const workload_txn *in, uint32_t block, uint64_t *number) {
     char lower[WORKLOAD_KEY_SIZE], upper[WORKLOAD_KEY_SIZE];
     uint64_t choice = workload_below(in->env, 6);
     if (choice < 2) {
@@ -113,8 +111,9 @@ LW_YIELDS static lw_status write_block(const workload_txn *in, uint32_t block, u
         LW_TRY(put_block(in->txn, block, *number));
     }
     if (workload_below(in->env, 3) == 0) {
-        LW_TRY(look_up_block(in->txn, block, seen));
-        *looked = true;
+        sight seen = {0};
+        LW_TRY(look_up_block(in->txn, block, &seen));
+        judge(in->self->workload, block, &seen, true, *number);
     }
     bool regrets = workload_below(in->env, 8) == 0;
     return regrets ? LW_REFUSED : LW_OK;
@@ -130,16 +129,9 @@ LW_YIELDS static void run_write(lw_env *env, lw_workload_client *self, lw_client
     uint64_t number = workload->next_element++;
     bool known = workload->blocks_known[block];
     workload->blocks_known[block] = false; /* should this fiber be dropped */
-    bool looked = false;
-    sight seen = {0};
-    lw_status status = write_block(&in, block, &number, &looked, &seen);
-    lw_outcome outcome = workload_finish(&in, status);
+    lw_outcome outcome = workload_finish(&in, write_block(&in, block, &number));
     if (outcome == LW_OUTCOME_OK) {
         workload->blocks[block] = number;
-    }
-    /* What was sent ahead may have been rolled back meanwhile; then the commit fails, too. */
-    if (looked && outcome == LW_OUTCOME_OK) {
-        judge(workload, block, &seen, true, number);
     }
     workload->blocks_known[block] =
         outcome == LW_OUTCOME_OK || (known && outcome == LW_OUTCOME_FAIL);

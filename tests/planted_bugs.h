@@ -152,6 +152,7 @@
     X("txn.no_idempotence", "crash", 3)                              \
     X("txn.no_rollback_record", "crash", 4)                          \
     X("txn.no_validation", "calm", 1)                                \
+    X("txn.own_rollback_unseen", "lattice-disk", 95000032)           \
     X("txn.prewrite_not_drawn", "calm", 3)                           \
     X("txn.ranges_not_validated", "calm", 1)                         \
     X("txn.read_ignores_locks", "calm", 3)                           \

@@ -154,6 +154,74 @@ static void a_lock_in_memory_gives_the_newest_which_is_its_own(void **state) {
     bench_hold(a_lock_in_memory_gives_the_newest_which_is_its_own_story, NULL);
 }
 
+/* Whether a request was told that its own transaction was rolled back at this key. */
+static bool hears_of_its_end(const asked *it, uint64_t start, const char *key) {
+    return it->status == LW_CONFLICT && it->obstacle.kind == LW_OBSTACLE_ROLLED_BACK &&
+           it->obstacle.start == start && lw_equal(it->obstacle.key, lw_text(key));
+}
+
+static asked *scan_as(bench *on, uint64_t start, uint64_t timestamp, const char *lower,
+                      bool backwards) {
+    asked *it = bench_ask(on, LW_MESSAGE_SCAN, OWNER);
+    lw_scan_request_encode(&(lw_scan_request){.read_timestamp = timestamp,
+                                              .start = start,
+                                              .lower = lw_text(lower),
+                                              .backwards = backwards,
+                                              .row_limit = 10,
+                                              .byte_limit = UINT32_MAX},
+                           &it->body);
+    return bench_await(bench_send(it));
+}
+
+static asked *lock_as(bench *on, uint64_t start, const char *key, bool read) {
+    asked *it = bench_ask(on, LW_MESSAGE_LOCK, OWNER);
+    lw_bytes keys[] = {lw_text(key)};
+    lw_lock_request_encode(
+        &(lw_lock_request){
+            .start = start, .keys = keys, .key_count = 1, .wait_ms = 100, .read = read},
+        &it->body);
+    return bench_await(bench_send(it));
+}
+
+/* Every way to read one key, and the transaction is told each time. */
+static void expect_told(bench *on, uint64_t start, uint64_t timestamp, const char *key) {
+    expect(on, hears_of_its_end(get_as(on, start, timestamp, key), start, key), "a get");
+    expect(on, hears_of_its_end(scan_as(on, start, timestamp, key, false), start, key), "a scan");
+    expect(on, hears_of_its_end(lock_as(on, start, key, true), start, key), "a locking read");
+    expect(on, hears_of_its_end(lock_as(on, start, key, false), start, key), "a lock");
+}
+
+static void who_was_rolled_back_hears_of_it_where_it_reads_story(bench *on) {
+    (void)bench_write(on, "a", "before");
+    (void)bench_write(on, "k", "before");
+    uint64_t start = bench_timestamp(on);
+    prewrite(on, start, 1, bench_put("k", "mine", LW_SEEN_ANYTHING));
+    prewrite(on, start, 1, bench_put("p", "mine", LW_SEEN_ANYTHING));
+    prewrite(on, start, 1, bench_put("z", "mine", LW_SEEN_ANYTHING));
+    expect(on, bench_finish(on, start, 0, "k")->status == LW_OK, "rolled back");
+    expect(on, bench_finish(on, start, 0, "z")->status == LW_OK, "also where nothing was");
+    expect_text(on, read_as(on, start, "a"), "before", "what it did not write is there");
+    expect_text(on, read_as(on, start, "p"), "mine", "an intent that is left, too");
+    expect_told(on, start, start, "k");
+    expect_told(on, start, start, "z");
+    expect(on, hears_of_its_end(scan_as(on, start, start, "a", false), start, "k"),
+           "behind keys that it did not write");
+    expect(on, hears_of_its_end(scan_as(on, start, start, "a", true), start, "z"),
+           "and on the way back");
+    uint64_t later = bench_write(on, "k", "of another");
+    (void)bench_write(on, "k", "of a third");
+    expect_told(on, start, later, "k");
+    bench_crash(on);
+    expect_told(on, start, later, "k");
+    expect(on, hears_of_its_end(scan_as(on, start, later, "a", true), start, "z"),
+           "also after a crash");
+    expect_text(on, bench_read(on, later, "k"), "of another", "others read on");
+}
+static void who_was_rolled_back_hears_of_it_where_it_reads(void **state) {
+    (void)state;
+    bench_hold(who_was_rolled_back_hears_of_it_where_it_reads_story, "txn.own_rollback_unseen");
+}
+
 static void intents_that_do_not_fit_a_page_are_the_next_ones_story(bench *on) {
     enum { LARGE = 13 * 1024 * 1024 };
     uint64_t start = bench_timestamp(on);
@@ -345,6 +413,7 @@ int main(void) {
         cmocka_unit_test(a_later_flush_replaces_an_earlier_one),
         cmocka_unit_test(atomic_writes_build_on_intents),
         cmocka_unit_test(a_lock_in_memory_gives_the_newest_which_is_its_own),
+        cmocka_unit_test(who_was_rolled_back_hears_of_it_where_it_reads),
         cmocka_unit_test(intents_that_do_not_fit_a_page_are_the_next_ones),
         cmocka_unit_test(scans_see_what_a_model_sees),
     };

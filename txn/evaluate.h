@@ -30,7 +30,9 @@
  *       - such a lock stays as it is until the transaction is committed or rolled back there;
  *       - who finds one of the keys not locked, and does not want to wait, leaves a rollback
  * record, so that it never will be;
- *       - CHECK never rolls back an async primary: that takes one of the keys as a witness. */
+ *       - CHECK never rolls back an async primary: that takes one of the keys as a witness.
+ * E7. A transaction that reads (or locks) a key sees the intent that it has there, or hears that it
+ *     was rolled back: never what was there before it. */
 #ifndef LW_EVALUATE_H
 #define LW_EVALUATE_H
 

@@ -13,6 +13,9 @@ bool evaluation_hinders(const lw_evaluation *evaluation, const lw_lock_record *l
                         uint64_t read_timestamp);
 /* Whether the reader's own intent gives the key a value. LW_INVALID_ARGUMENT: nobody knows yet. */
 LW_MUST_USE lw_status evaluation_own_intent(const lw_lock_record *lock, lw_bytes key, bool *found);
+/* E7: the conflict if `start`, which has no intent on the key, was rolled back there. */
+LW_MUST_USE LW_YIELDS lw_status evaluation_not_rolled_back(lw_evaluation *evaluation, lw_bytes key,
+                                                           uint64_t start);
 /* Takes `size` bytes of what is still allowed into an answer. */
 bool evaluation_afford(size_t *room, size_t size);
 /* VALIDATE without a word about it to anybody. UINT64_MAX: the commit timestamp is not known yet.

@@ -56,6 +56,19 @@ lw_status evaluation_own_intent(const lw_lock_record *lock, lw_bytes key, bool *
     return LW_OK;
 }
 
+lw_status evaluation_not_rolled_back(lw_evaluation *evaluation, lw_bytes key, uint64_t start) {
+    lw_data_record record;
+    if (start == 0 || LW_BUG(evaluation->env, "txn.own_rollback_unseen")) {
+        return LW_OK;
+    }
+    lw_status status = lw_history_at(evaluation, key, start, &record);
+    if (status == LW_OK && record.kind == LW_RECORD_ROLLBACK) {
+        LW_MARK(evaluation->env, "txn.reads_after_rollback");
+        return lw_obstacle_rolled_back(evaluation, key, start);
+    }
+    return status == LW_NOT_FOUND ? LW_OK : status;
+}
+
 /* One answer being filled. */
 typedef struct key_reading {
     lw_evaluation *evaluation;
@@ -146,12 +159,23 @@ LW_YIELDS static lw_status meet_locks(key_reading *reading, bool any) {
             continue;
         }
         LW_TRY(status);
-        bool own = lock.start == reading->start;
-        if (own && lock.kind != LW_MUTATION_LOCK) {
+        if (lock.start == reading->start && lock.kind != LW_MUTATION_LOCK) {
             note_own(reading, index);
-        } else if (!own && (any || evaluation_hinders(evaluation, &lock, reading->start,
-                                                      reading->read_timestamp))) {
+        } else if (lock.start != reading->start &&
+                   (any || evaluation_hinders(evaluation, &lock, reading->start,
+                                              reading->read_timestamp))) {
             return lw_obstacle_lock(evaluation, reading->keys[index], &lock);
+        }
+    }
+    return LW_OK;
+}
+
+/* E7, of the keys that have no intent of the reader's own. */
+LW_YIELDS static lw_status meet_rollbacks(const key_reading *reading) {
+    for (uint32_t index = 0; index < reading->key_count; index++) {
+        if (reading->own == NULL || !reading->own[index]) {
+            LW_TRY(evaluation_not_rolled_back(reading->evaluation, reading->keys[index],
+                                              reading->start));
         }
     }
     return LW_OK;
@@ -174,6 +198,7 @@ lw_status lw_evaluate_get(lw_evaluation *evaluation, const lw_get_request *reque
                            .read_timestamp = request->read_timestamp,
                            .start = request->start};
     LW_TRY(meet_locks(&reading, false));
+    LW_TRY(meet_rollbacks(&reading));
     *reply = (lw_get_reply){.read_timestamp = request->read_timestamp};
     return read_values(&reading, &reply->values, &reply->value_count);
 }
@@ -188,5 +213,6 @@ lw_status lw_evaluate_lock(lw_evaluation *evaluation, const lw_lock_request *req
                            .read_timestamp = reply->for_update,
                            .start = reply->start};
     LW_TRY(meet_locks(&reading, true));
+    LW_TRY(meet_rollbacks(&reading));
     return request->read ? read_values(&reading, &reply->values, &reply->value_count) : LW_OK;
 }

@@ -16,7 +16,8 @@ typedef struct scan_page {
     /* While the lock cursor is valid: the next that matters, in the direction of the scan; it is in
      * the way, or an intent of the reader's own. */
     lw_lock_record lock;
-    bool entered; /* the data cursor stands on the key in `prefix`, as find_version wants it */
+    bool rolled_back; /* on the way to a version, a record was met at the reader's own start */
+    bool entered;     /* the data cursor stands on the key in `prefix`, as find_version wants it */
     lw_scan_row *rows;
     uint32_t row_count, row_capacity;
     uint64_t size;
@@ -88,17 +89,18 @@ static lw_status add_row(scan_page *page, lw_bytes key, lw_bytes value) {
 
 /* Moves the data cursor, which stands somewhere on the key, forward to the version to be read. It
  * is then valid and in the key, or the key has none. */
-LW_YIELDS static lw_status find_version(scan_page *page, lw_data_record *record, bool *found) {
-    uint64_t timestamp;
+LW_YIELDS static lw_status find_version(scan_page *page, uint64_t *timestamp,
+                                        lw_data_record *record, bool *found) {
     uint32_t steps = 0;
-    *found = false;
+    *found = page->rolled_back = false;
     while (in_prefix(page)) {
-        LW_TRY(lw_history_decode(page->data, &timestamp, record));
-        if (timestamp <= page->request->read_timestamp && lw_history_is_version(record->kind)) {
+        LW_TRY(lw_history_decode(page->data, timestamp, record));
+        if (*timestamp <= page->request->read_timestamp && lw_history_is_version(record->kind)) {
             *found = true;
             return LW_OK;
         }
-        bool above = timestamp > page->request->read_timestamp;
+        page->rolled_back = page->rolled_back || *timestamp == page->request->start;
+        bool above = *timestamp > page->request->read_timestamp;
         if (above &&
             (++steps > STEPS_BEFORE_SEEK || LW_RARE(page->evaluation->env, "txn.seeks_at_once"))) {
             lw_record_data_key(lw_buffer_view(&page->user_key), page->request->read_timestamp,
@@ -188,10 +190,24 @@ LW_YIELDS static lw_status take_own(scan_page *page, int order) {
     return settle_lock(page);
 }
 
+/* E7, of a key with data and no intent of the reader's own; the data cursor stands on the version
+ * `found` there. The walk to it has passed a rollback record of its own, or there is none, unless
+ * it ended above the reader's start. */
+LW_YIELDS static lw_status meet_rollback(const scan_page *page, uint64_t timestamp, bool found) {
+    uint64_t start = page->request->start;
+    bool passed = start <= page->request->read_timestamp && (!found || timestamp < start);
+    return passed && !page->rolled_back
+               ? LW_OK
+               : evaluation_not_rolled_back(page->evaluation, lw_buffer_view(&page->user_key),
+                                            start);
+}
+
 LW_YIELDS static lw_status take_data(scan_page *page) {
     lw_data_record record;
+    uint64_t timestamp = 0;
     bool found;
-    LW_TRY(find_version(page, &record, &found));
+    LW_TRY(find_version(page, &timestamp, &record, &found));
+    LW_TRY(meet_rollback(page, timestamp, found));
     if (found && lw_history_gives(page->evaluation, &record, page->request->read_timestamp)) {
         LW_TRY(add_row(page, lw_buffer_view(&page->user_key), record.value));
     }
