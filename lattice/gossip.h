@@ -108,6 +108,8 @@ typedef struct lw_gossip_peer {
     bool linked; /* as links go */
     bool dead;
     uint64_t heard_ms;      /* when it was heard last; 0: never */
+    uint64_t told_ms;       /* when it said that, at the latest: what was late is known to be */
+    uint64_t sent_ms;       /* the same by its own clock, alike for all who heard it */
     uint64_t changed_ms;    /* when the link came or broke, or since when it is known */
     int64_t clock_ahead_ms; /* by so much its wall clock is wrong; 0: it is right, or not known */
 } lw_gossip_peer;

@@ -139,6 +139,14 @@ static bool too_old(const lw_gossip *gossip, gossip_peer *peer, uint64_t sent_ms
     return false;
 }
 
+/* By how much longer than the quickest the last heartbeat took, at least. */
+static uint64_t late_ms(const gossip_peer *peer, uint64_t now_ms) {
+    int64_t drift_ms = (int64_t)((now_ms - peer->delay_at_ms) / DRIFT_PART);
+    int64_t delay_ms = (int64_t)now_ms - (int64_t)peer->sent_ms;
+    int64_t late = delay_ms - peer->delay_ms - drift_ms;
+    return late < 0 ? 0 : (uint64_t)late;
+}
+
 static void hear_heartbeat(lw_gossip *gossip, gossip_peer *peer, lw_bytes content,
                            uint64_t now_ms) {
     gossip_heartbeat beat;
@@ -166,6 +174,8 @@ static void hear_heartbeat(lw_gossip *gossip, gossip_peer *peer, lw_bytes conten
     peer->known.load = beat.load;
     peer->known.loaded = true;
     peer->known.heard_ms = now_ms;
+    peer->known.told_ms = now_ms - late_ms(peer, now_ms);
+    peer->known.sent_ms = beat.sent_ms;
     gossip_hear_clock(gossip, peer, &beat, now_ms);
     gossip_hear_anybody(gossip, now_ms);
     if (peer->known.quiet) {

@@ -206,6 +206,7 @@ static bool take(decision *of, lw_placement_step_kind kind, uint64_t node, uint6
     of->step->kind = kind;
     of->step->node = node;
     of->step->other = other;
+    of->step->rate = kind == LW_PLACEMENT_TRANSFER ? of->shard->rate : 0;
     return true;
 }
 

@@ -12,8 +12,11 @@
  * die never makes it fewer: they may come back.
  *
  * Leaders spread by count and by rate. One hands a shard on only if that brings the two nearer to
- * each other, so it ends; and since all decide at once, on news of the same age, each gives so
- * little that together they hardly give too much.
+ * each other, so it ends. All decide at once, and what others tell of themselves is some seconds
+ * old, so a node that lacks leaders is given to once for each load that it tells: of all that could
+ * give each gives its part, or, of more than it lacks, those do whose lot it is, which is drawn
+ * alike by all. What this node gave is kept in a ledger, and counts as the receiver's until a load
+ * comes that must include it. So no decision is taken twice.
  *
  * Invariants
  * P1. A voter is removed only if the ones that stay, healthy and caught up, are a quorum of what
@@ -30,6 +33,8 @@
  *     do without neither of them. So voters come and go in pairs.
  * P7. A shard that is placed as another one wants the nodes that this one wants, as long as both
  *     are to have as many voters: so they come together, and moving there is balance, never need.
+ * P8. What is handed over counts as the receiver's, and no more as this node's, from when that
+ *     begins until it failed, or the receiver told a load of LW_PLACEMENT_TOLD_MS after it ended.
  */
 #ifndef LW_PLACEMENT_H
 #define LW_PLACEMENT_H
@@ -41,6 +46,9 @@ enum {
     LW_PLACEMENT_VOTERS = 3,   /* replicas a shard is to have */
     LW_PLACEMENT_REASON = 192, /* bytes of a reason in words, with the closing zero */
     LW_PLACEMENT_NODES_MAX = LW_MEMBERS_MAX,
+    LW_PLACEMENT_TOLD_MS = 3000,  /* a new leader's load includes a shard after so long */
+    LW_PLACEMENT_ROUND_MS = 2000, /* for which a lot is good, by the receiver's clock */
+    LW_PLACEMENT_HANDED_MAX = 64,
 };
 
 /* A member, as placement sees it. */
@@ -54,7 +62,8 @@ typedef struct lw_placement_node {
     bool dead;      /* has had none for longer than the grace */
     bool settled;   /* has been linked for long enough to be given shards in good times */
     bool loaded;    /* `load` is recent */
-    uint32_t given; /* leaders that steps of this view have handed to it; 0 at first */
+    uint64_t round; /* another one now and then, the same wherever the load was heard */
+    uint32_t given; /* leaders that this node handed to it, of which it has not told */
 } lw_placement_node;
 
 typedef struct lw_placement_options {
@@ -76,7 +85,6 @@ typedef struct lw_placement_view {
     uint32_t count;
     bool weighted;     /* nodes are of different capacity */
     uint32_t changing; /* steps of this node that are under way */
-    uint64_t round;    /* another number for each view: luck must not be the same each time */
 } lw_placement_view;
 
 /* How far a replica is, as its leader knows. */
@@ -109,21 +117,42 @@ typedef enum lw_placement_step_kind {
 typedef struct lw_placement_step {
     lw_placement_step_kind kind;
     uint64_t node, other;
+    uint64_t rate; /* of a shard that is handed over */
     /* The replicas after the step, as voters and learners. */
     lw_shard_replica replicas[LW_SHARD_REPLICAS_MAX];
     uint32_t replica_count;
     char reason[LW_PLACEMENT_REASON]; /* also why there is nothing to do */
 } lw_placement_step;
 
-/* Empties a view. `changing` and `round` as above. */
+/* Leaders that this node hands to others, or did: those of which these may not have told yet.
+ * Bounded: what ended longest ago is forgotten first. All zero is empty. */
+typedef struct lw_placement_ledger {
+    struct lw_placement_handed {
+        uint64_t node;
+        uint32_t under_way, done;
+        uint64_t rate;     /* of all of these */
+        uint64_t ended_ms; /* when the last one of them did */
+    } rows[LW_PLACEMENT_HANDED_MAX];
+    uint32_t count;
+} lw_placement_ledger;
+
+/* A hand-over begins, and ends: `done`, or it failed. Steps of other kinds are none. */
+void lw_placement_hand(lw_placement_ledger *ledger, const lw_placement_step *step);
+void lw_placement_handed(lw_placement_ledger *ledger, const lw_placement_step *step, bool done,
+                         uint64_t now_ms);
+/* Counts to `node`, whose load was told at `told_ms`, what it was handed and has not told of. */
+void lw_placement_count_handed(lw_placement_ledger *ledger, lw_placement_node *node,
+                               uint64_t told_ms);
+
+/* Empties a view. `changing` as above. */
 void lw_placement_begin(lw_placement_view *view, const lw_placement_options *options,
-                        uint32_t changing, uint64_t round);
+                        uint32_t changing);
 /* What one node knows, and does. */
 typedef struct lw_placement_look {
     const lw_gossip *gossip;
-    const lw_member_load *own_load;
+    const lw_member_load *own_load; /* without what is being handed over */
+    lw_placement_ledger *ledger;
     uint32_t changing;   /* as above */
-    uint64_t round;      /* as above */
     uint64_t settled_ms; /* for which a link has to be there before shards come for balance */
     uint64_t now_ms;
 } lw_placement_look;

@@ -137,6 +137,7 @@ enum {
     SHARE = 1000,      /* what the whole lattice leads, and does, for each node */
     RATE_MIN = 200,    /* requests a second and node: below, rates are noise */
     RATE_MARGIN = 250, /* of SHARE: rates are not exact */
+    UNEVEN_PART = 4,   /* of the average: by so much less than one that has not too much */
 };
 
 typedef struct totals {
@@ -164,30 +165,63 @@ static totals total(const lw_placement_view *view) {
     return sum;
 }
 
+static bool rates_count(const totals *sum) {
+    return sum->rate > 0 && sum->rate >= RATE_MIN * sum->nodes;
+}
+
 /* What so many leaders and requests weigh: SHARE for each of the two is the average of a node. */
 static uint64_t weigh(const totals *sum, uint64_t leaders, uint64_t rate) {
     uint64_t weighed = sum->leaders == 0 ? 0 : leaders * SHARE * sum->nodes / sum->leaders;
-    if (sum->rate > 0 && sum->rate >= RATE_MIN * sum->nodes) {
+    if (rates_count(sum)) {
         weighed += rate * SHARE * sum->nodes / sum->rate;
     }
     return weighed;
 }
 
-/* All nodes that lead more than `to` may be giving to it now: each gives its part of what it lacks,
- * and if that is less than one, perhaps one. */
+/* Leaders beyond the average. */
+static uint64_t excess_of(const lw_placement_node *node, uint64_t average) {
+    bool over = counts(node) && node->load.leaders > average;
+    return over ? node->load.leaders - average : 0;
+}
+
+/* Of those that could give to one, who is to do it first: all that heard the same draw alike. */
+static uint64_t lot(const lw_placement_node *to, uint64_t giver) {
+    return lw_mix(giver ^ lw_mix(to->node ^ lw_mix(to->round)));
+}
+
+/* How many of those that could give are to do it before this node. */
+static uint64_t before_self(const lw_placement_view *view, const lw_placement_node *to,
+                            uint64_t least) {
+    uint64_t own = lot(to, view->options.self), count = 0;
+    for (uint32_t index = 0; index < view->count; index++) {
+        const lw_placement_node *node = &view->nodes[index];
+        count += counts(node) && node->load.leaders > least && lot(to, node->node) < own;
+    }
+    return count;
+}
+
+/* All that lead more than the average may be giving to one that leads less: each gives as much of
+ * what it lacks as it has of what is too much. If that is less than one, or there is nobody who
+ * leads too much, so many as it lacks give one, by lot. */
 static bool may_give(const lw_placement_view *view, const totals *sum,
-                     const lw_placement_node *to) {
-    uint64_t has = to->load.leaders - to->given, givers = 0;
+                     const lw_placement_node *self, const lw_placement_node *to) {
+    uint64_t has = to->load.leaders - to->given, too_much = 0;
     uint64_t average = (sum->leaders + sum->nodes - 1) / sum->nodes;
     uint64_t lacks = average > has ? average - has : 1;
     for (uint32_t index = 0; index < view->count; index++) {
-        givers += counts(&view->nodes[index]) && view->nodes[index].load.leaders > has + 1;
+        too_much += excess_of(&view->nodes[index], average);
     }
-    if (givers <= lacks) {
-        return to->given < lacks / (givers == 0 ? 1 : givers);
-    }
-    uint64_t luck = lw_mix(view->options.self ^ lw_mix(to->node ^ lw_mix(view->round)));
-    return to->given == 0 && luck % givers < lacks;
+    uint64_t part = too_much == 0 ? 0 : lacks * excess_of(self, average) / too_much;
+    uint64_t least = too_much == 0 ? has + 1 : average;
+    return to->given < part || (to->given == 0 && before_self(view, to, least) < lacks);
+}
+
+/* By how much another one must weigh less: nothing, if this one has too much, and rates, which are
+ * not exact, count for nothing. */
+static uint64_t margin_of(const totals *sum, uint64_t mine) {
+    bool rated = rates_count(sum);
+    uint64_t average = rated ? 2 * SHARE : SHARE, margin = rated ? RATE_MARGIN : 0;
+    return mine <= average && margin < average / UNEVEN_PART ? average / UNEVEN_PART : margin;
 }
 
 uint64_t placement_leader(const lw_placement_view *view, uint64_t shard_rate,
@@ -198,8 +232,7 @@ uint64_t placement_leader(const lw_placement_view *view, uint64_t shard_rate,
         return 0;
     }
     uint64_t mine = weigh(&sum, self->load.leaders, rate_of(self));
-    uint64_t shard = weigh(&sum, 1, shard_rate);
-    uint64_t margin = sum.rate >= RATE_MIN * sum.nodes ? RATE_MARGIN : 0;
+    uint64_t enough = 2 * weigh(&sum, 1, shard_rate) + margin_of(&sum, mine);
     uint64_t best = 0, best_weighs = 0;
     for (uint32_t index = 0; index < count; index++) {
         const lw_placement_node *node = placement_node(view, eligible[index]);
@@ -207,8 +240,8 @@ uint64_t placement_leader(const lw_placement_view *view, uint64_t shard_rate,
             continue;
         }
         uint64_t weighs = weigh(&sum, node->load.leaders, rate_of(node));
-        bool nearer = mine >= weighs + 2 * shard + margin;
-        if (nearer && (best == 0 || weighs < best_weighs) && may_give(view, &sum, node)) {
+        bool nearer = mine >= weighs + enough;
+        if (nearer && (best == 0 || weighs < best_weighs) && may_give(view, &sum, self, node)) {
             best = node->node;
             best_weighs = weighs;
         }

@@ -6,7 +6,7 @@
 enum { RECEIVING_MAX = 2, CHANGING_MAX = 8, FULL_PERCENT = 90 };
 
 void lw_placement_begin(lw_placement_view *view, const lw_placement_options *options,
-                        uint32_t changing, uint64_t round) {
+                        uint32_t changing) {
     view->options = *options;
     lw_placement_options *set = &view->options;
     set->voters = set->voters == 0 ? LW_PLACEMENT_VOTERS : set->voters;
@@ -17,7 +17,6 @@ void lw_placement_begin(lw_placement_view *view, const lw_placement_options *opt
     view->count = 0;
     view->weighted = false;
     view->changing = changing;
-    view->round = round;
 }
 
 void lw_placement_add(lw_placement_view *view, const lw_placement_node *node) {
@@ -54,7 +53,9 @@ void lw_placement_took(lw_placement_view *view, const lw_placement_step *step) {
     }
     if (step->kind == LW_PLACEMENT_TRANSFER && to != NULL && self != NULL) {
         self->load.leaders -= self->load.leaders > 0;
+        self->load.reads -= self->load.reads < step->rate ? self->load.reads : step->rate;
         to->load.leaders++;
+        to->load.reads += step->rate;
         to->given++;
     }
 }
@@ -99,7 +100,11 @@ static void add_member(lw_placement_view *view, const lw_placement_look *look,
         .dead = peer.dead,
         .settled = self || (peer.linked && look->now_ms - peer.changed_ms >= look->settled_ms),
         .loaded = peer.loaded && !peer.quiet,
+        .round = peer.sent_ms / LW_PLACEMENT_ROUND_MS,
     };
+    if (!self && !LW_PLANTED(&view->options, LW_BUG_HANDED_FORGOTTEN)) {
+        lw_placement_count_handed(look->ledger, &node, peer.told_ms);
+    }
     lw_placement_add(view, &node);
 }
 
@@ -109,7 +114,7 @@ void lw_placement_look_around(lw_placement_view *view, const lw_placement_option
     lw_placement_options set = *options;
     set.self = lw_gossip_self(look->gossip)->node;
     set.calm = lw_gossip_connected(look->gossip);
-    lw_placement_begin(view, &set, look->changing, look->round);
+    lw_placement_begin(view, &set, look->changing);
     for (uint32_t index = 0; index < members->count; index++) {
         const lw_member *member = lw_members_at(members, index);
         if (member->state != LW_MEMBER_GONE) {

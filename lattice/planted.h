@@ -26,6 +26,7 @@ typedef enum lw_planted_bug {
     LW_BUG_ROOM_AWAITED,         /* P5: two shards wait for the room that the other has */
     LW_BUG_EVEN_VOTERS,          /* P6: voters come and go one by one */
     LW_BUG_NEIGHBOURS_APART,     /* N2: small neighbours stay where they are, each */
+    LW_BUG_HANDED_FORGOTTEN,     /* P8: what was handed over is as if it had not been, till told */
     LW_BUG_CLOCK_BELIEVED,       /* S6: a node holds its own clock for the right one */
 } lw_planted_bug;
 

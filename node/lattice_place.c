@@ -34,6 +34,7 @@ uint64_t lw_lattice_planted(lw_env *env) {
     bugs |= (uint64_t)LW_BUG(env, "placement.even_voters") << LW_BUG_EVEN_VOTERS;
     bugs |= (uint64_t)LW_BUG(env, "gossip.names_shared") << LW_BUG_NAMES_SHARED;
     bugs |= (uint64_t)LW_BUG(env, "placement.neighbours_apart") << LW_BUG_NEIGHBOURS_APART;
+    bugs |= (uint64_t)LW_BUG(env, "placement.handed_forgotten") << LW_BUG_HANDED_FORGOTTEN;
     bugs |= (uint64_t)LW_BUG(env, "gossip.clock_believed") << LW_BUG_CLOCK_BELIEVED;
     return bugs;
 }
@@ -77,8 +78,12 @@ void lattice_tracks_reset(lw_lattice *lattice) {
     lw_map_reset(&lattice->tracks);
 }
 
-static uint64_t smooth(uint64_t rate, uint64_t count, uint64_t duration_ms) {
-    return (3 * rate + count * 1000 / duration_ms) / 4;
+/* A new leader's first second counts in full: else it would seem to do little for long, and be
+ * given more meanwhile. */
+static uint64_t smooth(const lattice_track *track, uint64_t rate, uint64_t count,
+                       uint64_t duration_ms) {
+    uint64_t now = count * 1000 / duration_ms;
+    return track->rated ? (3 * rate + now) / 4 : now;
 }
 
 static void count_rates(lattice_track *track, const lw_replica_figures *figures, uint64_t now_ms) {
@@ -89,8 +94,9 @@ static void count_rates(lattice_track *track, const lw_replica_figures *figures,
         return;
     }
     if (!first) {
-        track->reads = smooth(track->reads, reads - track->reads_counted, duration_ms);
-        track->writes = smooth(track->writes, writes - track->writes_counted, duration_ms);
+        track->reads = smooth(track, track->reads, reads - track->reads_counted, duration_ms);
+        track->writes = smooth(track, track->writes, writes - track->writes_counted, duration_ms);
+        track->rated = true;
     }
     track->counted_ms = now_ms;
     track->reads_counted = reads;
@@ -190,6 +196,29 @@ static void find_lagging(const lw_replica *replica, const lw_shard_descriptor *s
     }
 }
 
+/* What only who leads a shard knows of it, and does for it. */
+static void count_led(const lw_replica *replica, const lw_shard_descriptor *shard,
+                      lattice_track *track, uint64_t now_ms, lw_member_load *load) {
+    lw_replica_figures figures;
+    lw_replica_figures_get(replica, &figures);
+    track->led_ms = track->led_ms == 0 ? now_ms : track->led_ms;
+    count_rates(track, &figures, now_ms);
+    find_lagging(replica, shard, track, now_ms, load);
+    if (!track->handing) {
+        load->leaders++;
+        load->reads += track->reads;
+        load->writes += track->writes;
+    }
+}
+
+static void forget_leading(lattice_track *track) {
+    memset(track->followers, 0, sizeof(track->followers));
+    track->led_ms = 0;
+    track->counted_ms = 0;
+    track->reads = track->writes = 0;
+    track->rated = false;
+}
+
 static void count_load(lw_lattice *lattice, lw_member_load *load) {
     uint64_t now_ms = lattice_now_ms(lattice);
     *load = (lw_member_load){.shards = lw_shards_count(lattice->shards),
@@ -200,21 +229,15 @@ static void count_load(lw_lattice *lattice, lw_member_load *load) {
     for (uint32_t index = 0; index < load->shards; index++) {
         const lw_replica *replica = lw_shards_at(lattice->shards, index);
         lw_shard_descriptor shard;
-        lw_replica_figures figures;
         lw_replica_descriptor(replica, &shard);
-        lw_replica_figures_get(replica, &figures);
         lattice_track *track = lattice_track_of(lattice, shard.id);
         track->pass = lattice->pass;
-        count_rates(track, &figures, now_ms);
         load->bytes += bytes_of(lattice, shard.id);
-        load->leaders += lw_replica_leads(replica);
-        load->reads += track->reads;
-        load->writes += track->writes;
         load->receiving += is_learner(lattice, &shard);
         if (lw_replica_leads(replica)) {
-            find_lagging(replica, &shard, track, now_ms, load);
+            count_led(replica, &shard, track, now_ms, load);
         } else {
-            memset(track->followers, 0, sizeof(track->followers));
+            forget_leading(track);
         }
     }
     sweep_tracks(lattice, lattice->pass);
@@ -227,8 +250,8 @@ static void look_around(lw_lattice *lattice, const lw_member_load *own) {
     lw_placement_options options = {.voters = lattice->options.voters};
     lw_placement_look look = {.gossip = lattice->gossip,
                               .own_load = own,
+                              .ledger = &lattice->ledger,
                               .changing = lattice->changing,
-                              .round = lattice->pass,
                               .settled_ms = LATTICE_SETTLED_MS,
                               .now_ms = lattice_now_ms(lattice)};
 #ifdef LW_SIMULATION
@@ -257,6 +280,10 @@ static uint32_t progress_of(const lw_replica *replica, lw_placement_progress *pr
     return figures.peer_count;
 }
 
+static bool long_ago(uint64_t then_ms, uint64_t now_ms) {
+    return now_ms - then_ms >= LATTICE_SETTLED_MS;
+}
+
 /* True: the step, if there is one, is towards its small neighbours. */
 static bool decide(lw_lattice *lattice, const lw_replica *replica, lw_shard_descriptor *shard,
                    lw_placement_step *step) {
@@ -270,7 +297,8 @@ static bool decide(lw_lattice *lattice, const lw_replica *replica, lw_shard_desc
         .progress = progress,
         .progress_count = count,
         .changing = track->changing || now_ms < track->wait_ms,
-        .settled = track->changed_ms == 0 || now_ms - track->changed_ms >= LATTICE_SETTLED_MS,
+        .settled = (track->changed_ms == 0 || long_ago(track->changed_ms, now_ms)) &&
+                   long_ago(track->led_ms, now_ms),
         .rate = track->reads + track->writes,
         .anchor = lw_neighbour_anchor(lw_gossip_directory(lattice->gossip), shard->id),
     };
@@ -337,6 +365,8 @@ static void step_ended(step_job *job, lw_status status) {
     char label[LW_MEMBER_LABEL_SIZE];
     (void)lw_lattice_label(lattice, job->step.node, label);
     track->changing = false;
+    track->handing = false;
+    lw_placement_handed(&lattice->ledger, &job->step, status == LW_OK, now_ms);
     if (status == LW_OK) {
         LW_MARK(lattice->env, "lattice.step");
         lattice->steps_done++;
@@ -372,7 +402,10 @@ static void begin(lw_lattice *lattice, const lw_shard_descriptor *shard,
                   const lw_placement_step *step) {
     step_job *job = lw_allocate(lattice->memory, sizeof(*job));
     *job = (step_job){.lattice = lattice, .shard = shard->id, .epoch = shard->epoch, .step = *step};
-    lattice_track_of(lattice, shard->id)->changing = true;
+    lattice_track *track = lattice_track_of(lattice, shard->id);
+    track->changing = true;
+    track->handing = step->kind == LW_PLACEMENT_TRANSFER;
+    lw_placement_hand(&lattice->ledger, step);
     lattice->changing++;
     lattice_job_begin(lattice);
     lw_env_start(lattice->env, "place", step_main, job);
@@ -390,7 +423,7 @@ static void tell_idleness(lw_lattice *lattice, uint64_t shard) {
 static void look_again_soon(lw_lattice *lattice, const lw_shard_descriptor *shard) {
     uint64_t now_ms = lattice_now_ms(lattice);
     const lattice_track *track = lattice_track_of(lattice, shard->id);
-    if (track->changed_ms == 0 || now_ms - track->changed_ms >= LATTICE_SETTLED_MS) {
+    if (track->changed_ms == 0 || long_ago(track->changed_ms, now_ms)) {
         return;
     }
     for (uint32_t index = 0; index < shard->replica_count; index++) {

@@ -39,11 +39,14 @@ typedef struct lattice_track {
     lw_map_node by_shard;
     uint64_t shard;
     uint64_t pass; /* the last one that saw it */
-    uint64_t counted_ms, reads_counted, writes_counted;
-    uint64_t reads, writes; /* a second */
+    /* While this node leads it: since when, and what it is asked. */
+    uint64_t led_ms, counted_ms, reads_counted, writes_counted;
+    uint64_t reads, writes; /* a second, */
+    bool rated;             /* if it was counted for one */
     uint64_t changed_ms;    /* when a step of it ended; 0: none did */
     uint64_t wait_ms;       /* no step before */
-    bool changing;          /* a step is under way */
+    bool changing;          /* a step is under way, */
+    bool handing;           /* a hand-over of its lead */
     uint64_t hot_ms;        /* since when it is asked for too much; 0: it is not */
     struct lattice_follower {
         uint64_t node, match, since_ms; /* has acknowledged so far, since then */
@@ -97,6 +100,7 @@ struct lw_lattice {
     uint64_t event_count;
 
     lw_placement_view *view; /* NULL while nobody else is there */
+    lw_placement_ledger ledger;
     lw_map tracks;
     uint64_t pass, place_ms, alone_ms;
     uint64_t time_ms; /* when to look at the oracle's time */

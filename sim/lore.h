@@ -116,7 +116,7 @@ typedef struct lore_place {
     uint64_t greets_ns;
     uint32_t greeted;  /* the soul that was greeted last */
     uint32_t changing; /* steps of it that are under way */
-    uint64_t round;
+    lw_placement_ledger ledger;
     lore_plane planes[LORE_PLACES_MAX]; /* by soul */
     /* What the watch saw of it. */
     uint64_t members_seen, directory_seen; /* digests */
@@ -151,6 +151,8 @@ typedef struct lore_shard {
     uint64_t led_ns;        /* since when it is led by who leads */
     lw_placement_step step; /* under way, unless it is NOTHING */
     uint64_t step_due_ns;
+    uint32_t step_place; /* who began it, */
+    uint64_t step_life;  /* in that life */
     lw_epoch step_epoch;
     char reason[LW_PLACEMENT_REASON]; /* what placement said last */
     uint64_t changed_ns, waits_ns;

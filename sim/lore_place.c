@@ -310,6 +310,7 @@ static void begin_life(lore_place *place) {
     place->clock_ns = lore_between(it, 1, CLOCK_MS_MAX) * LW_MACHINES_NS_PER_MS;
     place->drift_ppm = lore_between(it, 0, DRIFT_PPM_MAX);
     memset(place->planes, 0, sizeof(place->planes));
+    place->ledger = (lw_placement_ledger){0};
     lore_watch_begin(place);
     it->machines->result->boots++;
 }

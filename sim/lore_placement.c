@@ -25,8 +25,9 @@ static void count_load(lore_place *place, lw_member_load *load) {
         bool led = leads(place, shard);
         load->shards += replica != NULL;
         load->receiving += replica != NULL && !replica->voter;
-        load->leaders += led;
-        load->reads += led ? shard->rate : 0;
+        bool stays = led && shard->step.kind != LW_PLACEMENT_TRANSFER;
+        load->leaders += stays;
+        load->reads += stays ? shard->rate : 0;
         place->changing += led && shard->step.kind != LW_PLACEMENT_NOTHING;
     }
     load->bytes = load->shards * SHARD_BYTES;
@@ -39,8 +40,8 @@ static void look_around(lore_place *place, const lw_member_load *own) {
     lw_placement_options options = {.voters = it->voters};
     lw_placement_look look = {.gossip = place->gossip,
                               .own_load = own,
+                              .ledger = &place->ledger,
                               .changing = place->changing,
-                              .round = ++place->round,
                               .settled_ms = it->settled_ms,
                               .now_ms = lore_clock_ms(place)};
 #ifdef LW_SIMULATION
@@ -89,8 +90,11 @@ static void decide(lore_place *place, lore_shard *shard) {
     }
     lore_watch_step(place, shard, progress, count, &step);
     lw_placement_took(it->view, &step);
+    lw_placement_hand(&place->ledger, &step);
     shard->step = step;
     shard->step_epoch = shard->epoch;
+    shard->step_place = place->index;
+    shard->step_life = place->life;
     shard->step_due_ns =
         now_ns + lore_between(it, STEP_MS_MIN, STEP_MS_MAX) * LW_MACHINES_NS_PER_MS;
     it->stepped_ns = now_ns;

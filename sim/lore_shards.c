@@ -142,13 +142,22 @@ void lore_shards_tell(lore_place *place) {
 
 /* ---- leaders -------------------------------------------------------------------------------- */
 
+/* It is over, whatever became of it; who began it may have ended meanwhile. */
+static void step_over(lore *it, lore_shard *shard, bool done) {
+    lore_place *place = &it->places[shard->step_place];
+    if (place->life == shard->step_life) {
+        lw_placement_handed(&place->ledger, &shard->step, done, lore_clock_ms(place));
+    }
+    shard->step.kind = LW_PLACEMENT_NOTHING;
+}
+
 static void lead(lore *it, lore_shard *shard, const lore_place *leader) {
     shard->leader = leader->index;
     shard->leader_life = leader->life;
     shard->quorum_ns = shard->led_ns = lore_now(it);
     shard->elects_ns = 0;
     shard->term++;
-    shard->step.kind = LW_PLACEMENT_NOTHING;
+    step_over(it, shard, shard->step.node == leader->id);
     lw_machines_note(it->machines, leader->name, "leads", shard->id, "term %" PRIu64, shard->term);
 }
 
@@ -261,7 +270,7 @@ static void end_step(lore *it, lore_shard *shard, const lore_place *leader) {
     bool done = carry_out(it, shard, leader);
     lw_machines_note(it->machines, leader->name, name, shard->id, "%s: %s",
                      done ? "done" : "failed", shard->step.reason);
-    shard->step.kind = LW_PLACEMENT_NOTHING;
+    step_over(it, shard, done);
     if (done) {
         shard->changed_ns = lore_now(it);
     } else {

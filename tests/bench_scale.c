@@ -243,7 +243,7 @@ static void measure_gossip(table all, uint32_t nodes, uint32_t shards) {
 static lw_placement_view *make_view(lw_memory *memory, uint32_t node_count) {
     lw_placement_view *view = lw_allocate_zero(memory, sizeof(*view));
     lw_placement_options options = {.self = 1, .calm = true};
-    lw_placement_begin(view, &options, 0, 1);
+    lw_placement_begin(view, &options, 0);
     for (uint32_t index = 0; index < node_count; index++) {
         lw_placement_node node = {.node = index + 1,
                                   .state = LW_MEMBER_UP,

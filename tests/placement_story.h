@@ -169,7 +169,7 @@ static inline void story_count_loads(story_lattice *of) {
 static inline void story_view(story_lattice *of, uint32_t self) {
     lw_placement_options options = {
         .self = story_id(self), .calm = of->calm, .bugs = story_planted};
-    lw_placement_begin(&of->view, &options, 0, of->round);
+    lw_placement_begin(&of->view, &options, 0);
     for (uint32_t index = 0; index < of->node_count; index++) {
         story_node *node = &of->nodes[index];
         if (node->as.state == LW_MEMBER_GONE) {
@@ -177,6 +177,7 @@ static inline void story_view(story_lattice *of, uint32_t self) {
         }
         lw_placement_node seen = node->as;
         seen.linked = node->alive;
+        seen.round = of->round;
         seen.dead = !node->alive && node->silent_rounds > of->grace_rounds;
         lw_placement_add(&of->view, &seen);
     }

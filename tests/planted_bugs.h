@@ -65,6 +65,7 @@
     X("peers.used_key_alone_counts", "lattice-moves", 941125)        \
     X("placement.all_must_be_seen", "gossip", 12)                    \
     X("placement.even_voters", "gossip", 1)                          \
+    X("placement.handed_forgotten", "lattice-calm", 0)               \
     X("placement.laggards_are_healthy", "gossip", 1)                 \
     X("placement.neighbours_apart", "gossip", 37)                    \
     X("placement.quorum_ignored", "gossip", 5)                       \
