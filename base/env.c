@@ -209,6 +209,12 @@ lw_status lw_env_status_of(int system_error) {
     }
 }
 
+bool lw_op_met_silence(const lw_op *op) {
+    int error = op->status == LW_OK ? 0 : op->system_error;
+    return error == ETIMEDOUT || error == EHOSTUNREACH || error == EHOSTDOWN ||
+           error == ENETUNREACH;
+}
+
 /* ---- time ---------------------------------------------------------------------------------------
  */
 

@@ -38,8 +38,12 @@ static inline bool lw_handle_valid(lw_handle handle) {
 
 /* Whoever was accepted and is gone without a word, as its machine lost power, is noticed also while
  * nobody sends anything: the stream breaks after so many seconds of silence, and so many questions
- * at such intervals (hazard G6). */
-enum { LW_KEEPALIVE_IDLE_S = 2, LW_KEEPALIVE_EVERY_S = 1, LW_KEEPALIVE_COUNT = 2 };
+ * at such intervals (hazard G6). It is the other system that answers them, whatever its process is
+ * at. None are asked while something that was sent is not acknowledged: see lw_socket_unheard. */
+enum { LW_KEEPALIVE_IDLE_S = 1, LW_KEEPALIVE_EVERY_S = 1, LW_KEEPALIVE_COUNT = 2 };
+#define LW_KEEPALIVE_NS     \
+    (UINT64_C(1000000000) * \
+     (LW_KEEPALIVE_IDLE_S + (uint64_t)LW_KEEPALIVE_COUNT * LW_KEEPALIVE_EVERY_S))
 
 typedef enum lw_op_kind {
     LW_OP_OPEN,   /* path, flags → handle; count: see lw_file_open_direct */
@@ -143,6 +147,7 @@ typedef struct lw_env_world {
     uint64_t (*now_ns)(lw_env *env);
     uint64_t (*wall_ms)(lw_env *env);
     uint64_t (*memory_size)(lw_env *env); /* NULL: not known */
+    bool (*unheard)(lw_env *env, lw_handle socket, uint64_t *silence_ns);
     void (*entropy)(lw_env *env, void *buffer, size_t size);
     void (*logline)(lw_env *env, lw_level level, const char *line);
     /* Simulation only, else NULL: see LW_MARK, LW_RARE, LW_BUG and LW_MESSAGE. */
@@ -282,6 +287,14 @@ LW_MUST_USE LW_YIELDS lw_status lw_socket_send(lw_env *env, lw_handle socket, lw
                                                uint64_t deadline_ns);
 /* Ends pending operations on the socket with LW_UNAVAILABLE, then closes it. */
 LW_YIELDS void lw_socket_close(lw_env *env, lw_handle socket);
+/* Whether something that was sent has not reached the other system yet, or has no room there; then
+ * also for how long that system has given no sign of life. It gives one, whatever its process is
+ * at, also when it has no room. */
+static inline bool lw_socket_unheard(lw_env *env, lw_handle socket, uint64_t *silence_ns) {
+    return env->world->unheard(env, socket, silence_ns);
+}
+/* Whether it was silence that ended an operation on a socket, and not a word of the other end. */
+bool lw_op_met_silence(const lw_op *op);
 /* Takes "HOST:PORT" or "[IPV6]:PORT" apart; LW_INVALID_ARGUMENT if it is neither. */
 LW_MUST_USE lw_status lw_address_split(const char *address, char host[LW_HOST_SIZE],
                                        uint16_t *port);
@@ -428,6 +441,7 @@ void lw_real_offload_collect(lw_real_env *real);
 uint64_t lw_real_now_ns(lw_env *env);
 uint64_t lw_real_wall_ms(lw_env *env);
 uint64_t lw_real_memory_size(lw_env *env);
+bool lw_real_unheard(lw_env *env, lw_handle socket, uint64_t *silence_ns);
 void lw_real_entropy(lw_env *env, void *buffer, size_t size);
 void lw_real_logline(lw_env *env, lw_level level, const char *line);
 

@@ -18,6 +18,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -27,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -519,6 +521,13 @@ static void posix_accept(lw_real_env *real, lw_op *op) {
     no_sockets(op);
 }
 
+bool lw_real_unheard(lw_env *env, lw_handle socket, uint64_t *silence_ns) {
+    (void)env;
+    (void)socket;
+    (void)silence_ns;
+    return false;
+}
+
 #else
 
 /* Finds the addresses of op->path; 0, an errno, or a code of getaddrinfo. */
@@ -663,6 +672,21 @@ void lw_real_accept_done(lw_real_env *real, lw_op *op, int descriptor) {
     lw_real_handle_add(real, descriptor, LW_REAL_SOCKET);
     op->accepted.number = descriptor;
     lw_real_finish(real, op, LW_OK, 0);
+}
+
+/* Who has no room answers each question about that; two questions without an answer are silence. */
+bool lw_real_unheard(lw_env *env, lw_handle socket, uint64_t *silence_ns) {
+    (void)env;
+    int waiting = 0;
+    struct tcp_info info = {0};
+    socklen_t size = sizeof(info);
+    if (ioctl(socket.number, SIOCOUTQ, &waiting) != 0 || waiting == 0 ||
+        getsockopt(socket.number, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) {
+        return false;
+    }
+    bool silent = info.tcpi_unacked > 0 || info.tcpi_probes >= 2;
+    *silence_ns = silent ? info.tcpi_last_ack_recv * UINT64_C(1000000) : 0;
+    return true;
 }
 
 static bool receive_some(lw_real_env *real, lw_op *op) {
@@ -1212,6 +1236,7 @@ static const lw_env_world posix_world = {
     .now_ns = lw_real_now_ns,
     .wall_ms = lw_real_wall_ms,
     .memory_size = lw_real_memory_size,
+    .unheard = lw_real_unheard,
     .entropy = lw_real_entropy,
     .logline = lw_real_logline,
     .close = posix_close,

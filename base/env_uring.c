@@ -689,6 +689,7 @@ static const lw_env_world uring_world = {
     .now_ns = lw_real_now_ns,
     .wall_ms = lw_real_wall_ms,
     .memory_size = lw_real_memory_size,
+    .unheard = lw_real_unheard,
     .entropy = lw_real_entropy,
     .logline = lw_real_logline,
     .close = uring_close,

@@ -126,6 +126,10 @@ void lw_gc_session_came(lw_gc *gc, uint64_t session) {
     }
 }
 
+bool lw_gc_session_holds(const lw_gc *gc, uint64_t session) {
+    return lw_pins_have_session(&gc->pins, session);
+}
+
 void lw_gc_session_ended(lw_gc *gc, uint64_t session) {
     if (lw_pins_end_session(&gc->pins, session) > 0) {
         LW_MARK(gc->env, "gc.pins_end_with_their_session");

@@ -94,6 +94,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_gc_request(lw_gc *gc, const lw_request *reque
 /* A session's request has come; and its end. */
 void lw_gc_session_came(lw_gc *gc, uint64_t session);
 void lw_gc_session_ended(lw_gc *gc, uint64_t session);
+/* Whether it has pins. */
+bool lw_gc_session_holds(const lw_gc *gc, uint64_t session);
 uint64_t lw_gc_retention_ms(const lw_gc *gc);
 /* Its account of itself: the member "retention" of an object. */
 void lw_gc_status(lw_gc *gc, lw_json *json);

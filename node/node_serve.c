@@ -177,6 +177,8 @@ lw_status node_open_server(lw_node *node) {
         .handle = handle,
         .spare = spare,
         .peer = take_peer,
+        .session_holds = node_session_holds,
+        .session_lives = node_session_lives_elsewhere,
         .session_ended = session_ended,
         .argument = node,
     };

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Whether the client of a session is connected anywhere. Who comes to lead a shard finds locks of
- * sessions that it has never seen: their clients may be busy elsewhere, or dead. They name the same
- * session to every node, so all that can be asked are, at once.
+/* Whether the client of a session is connected anywhere. A client names the same session to every
+ * node, so all that can be asked are, at once, by
  *
- *   SESSION = session u64 -> bool
+ *   - who comes to lead a shard, and finds locks of a session that it has never seen: the client
+ *     may be busy elsewhere, or dead;
+ *   - who is to end a session (node/session.h: N3): the client need not have noticed that one of
+ *     its connections has ended.
+ *
+ *   SESSION = session u64 · also if it may still come back bool -> bool
  *
  * A node that does not answer may have it, so nothing is known; one without a link is not asked: it
  * is down, and its connections with it. If only the link is, a live client that has nothing to say
@@ -18,6 +22,7 @@ enum { ANSWER_MS = 1000 };
 typedef struct survey {
     lw_node *node;
     uint64_t session;
+    bool detached_too;
     uint32_t pending;
     bool lives; /* somebody has it, or has not said */
     lw_queue changed;
@@ -35,10 +40,13 @@ static bool here(const lw_node *node, uint64_t session) {
 lw_status node_session_asked(const lw_node *node, lw_bytes asked, lw_buffer *reply) {
     lw_reader reader = lw_reader_of(asked);
     uint64_t session = lw_read_u64(&reader);
+    bool detached_too = lw_read_bool(&reader);
     if (!lw_reader_done(&reader)) {
         return lw_fail(LW_INVALID_ARGUMENT, "the request does not name a session");
     }
-    lw_write_bool(reply, here(node, session));
+    lw_write_bool(reply, detached_too ? here(node, session)
+                                      : node->server != NULL &&
+                                            lw_server_is_connected(node->server, session));
     return LW_OK;
 }
 
@@ -48,6 +56,7 @@ LW_YIELDS static void ask_main(void *argument) {
     lw_env *env = of->node->env;
     lw_buffer body = lw_buffer_in(env->memory), reply = body;
     lw_write_u64(&body, of->session);
+    lw_write_bool(&body, of->detached_too);
     lw_request request = {
         .kind = LW_MESSAGE_SESSION, .timeout_ms = ANSWER_MS, .body = lw_buffer_view(&body)};
     uint64_t until_ns = lw_env_now(env) + ANSWER_MS * NS_PER_MS;
@@ -63,12 +72,9 @@ LW_YIELDS static void ask_main(void *argument) {
     lw_queue_wake_all(&of->changed);
 }
 
-bool node_session_lives(void *argument, uint64_t session) {
-    lw_node *node = argument;
-    survey of = {.node = node, .session = session, .lives = here(node, session)};
-    if (of.lives || node->peers == NULL) {
-        return true;
-    }
+/* Asks all nodes that there are links to. */
+LW_YIELDS static bool lives_elsewhere(lw_node *node, uint64_t session, bool detached_too) {
+    survey of = {.node = node, .session = session, .detached_too = detached_too};
     lw_arena arena = lw_arena_in(node->env->memory);
     uint64_t *linked = lw_arena_allocate(&arena, LW_MEMBERS_MAX * sizeof(*linked));
     uint32_t count = lw_lattice_linked(node->lattice, linked);
@@ -82,5 +88,22 @@ bool node_session_lives(void *argument, uint64_t session) {
         lw_queue_wait(&of.changed);
     }
     lw_arena_reset(&arena);
-    return of.lives || here(node, session);
+    return of.lives;
+}
+
+bool node_session_lives(void *argument, uint64_t session) {
+    lw_node *node = argument;
+    return here(node, session) || node->peers == NULL || lives_elsewhere(node, session, true) ||
+           here(node, session);
+}
+
+bool node_session_lives_elsewhere(void *argument, uint64_t session) {
+    lw_node *node = argument;
+    return node->peers != NULL && lives_elsewhere(node, session, false);
+}
+
+bool node_session_holds(void *argument, uint64_t session) {
+    const lw_node *node = argument;
+    return node->serving && (lw_gc_session_holds(node->gc, session) ||
+                             lw_shards_session_holds(node->shards, session));
 }

@@ -62,6 +62,9 @@ LW_MUST_USE LW_YIELDS lw_status node_handle(lw_node *node, uint64_t from, const 
 LW_MUST_USE lw_status node_session_asked(const lw_node *node, lw_bytes asked, lw_buffer *reply);
 /* See lw_shards_others. */
 LW_YIELDS bool node_session_lives(void *node, uint64_t session);
+/* See lw_server_options. */
+bool node_session_holds(void *node, uint64_t session);
+LW_YIELDS bool node_session_lives_elsewhere(void *node, uint64_t session);
 /* The node must stop, for this reason. */
 void node_end(lw_node *node, const char *event, const lw_error *reason);
 

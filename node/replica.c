@@ -361,6 +361,10 @@ void lw_replica_session_ended(lw_replica *replica, uint64_t session) {
     replica_open_doom(replica, session);
 }
 
+bool lw_replica_session_holds(const lw_replica *replica, uint64_t session) {
+    return replica_open_has_session(replica, session);
+}
+
 bool lw_replica_session_came(lw_replica *replica, uint64_t session) {
     replica_open_attach(replica, session);
     return replica->leftover_count > 0;

@@ -170,6 +170,7 @@ void lw_replica_doom(lw_replica *replica, uint64_t start);
 /* The session's connection ended and it did not come back: rolls back, in the background, what it
  * prewrote here and never decided. Its pessimistic locks are the caller's. */
 void lw_replica_session_ended(lw_replica *replica, uint64_t session);
+bool lw_replica_session_holds(const lw_replica *replica, uint64_t session);
 /* The session is heard of again, on this shard or another. True while the replica still waits for
  * sessions of before the start. */
 bool lw_replica_session_came(lw_replica *replica, uint64_t session);

@@ -227,6 +227,10 @@ void replica_open_doom(lw_replica *replica, uint64_t session) {
     replica_sweep(replica);
 }
 
+bool replica_open_has_session(const lw_replica *replica, uint64_t session) {
+    return find_session(replica, session) != NULL;
+}
+
 bool replica_open_has(const lw_replica *replica, uint64_t start) {
     return replica_open_find(replica, start) != NULL;
 }

@@ -486,6 +486,8 @@ void replica_gc_applied(lw_replica *replica, uint64_t index, lw_bytes entry);
 /* NULL if it has no locks in the tree. */
 open_transaction *replica_open_find(const lw_replica *replica, uint64_t start);
 bool replica_open_has(const lw_replica *replica, uint64_t start);
+/* Whether one of this session has. */
+bool replica_open_has_session(const lw_replica *replica, uint64_t session);
 /* Counts what an applied entry changed. */
 void replica_open_count(lw_replica *replica, const replica_proposal *proposal);
 /* Counts the locks in `tree` on keys at or behind `from`, once, before the start; their sessions

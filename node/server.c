@@ -4,6 +4,7 @@
 #include "lattice/greeting.h"
 #include "node/intake.h"
 #include "node/session.h"
+#include "node/silence.h"
 
 enum {
     CONNECTION_COUNT_MAX = 10000,
@@ -27,6 +28,8 @@ typedef struct connection {
     lw_server *server;
     struct connection *previous, *next; /* in the server's list */
     lw_handle socket;
+    lw_listened listened;   /* whether its machine is there */
+    bool silent;            /* it is not */
     uint64_t session;       /* 0 before HELLO */
     lw_buffer in;           /* what was received and is not yet a frame */
     lw_buffer out, sending; /* replies that wait, and those under way */
@@ -59,6 +62,7 @@ struct lw_server {
     uint16_t port;
     lw_sessions *sessions;
     lw_intake intake;
+    lw_silence silence;
     connection *connections;
     lw_server_figures figures;
     bool closing, accepting;
@@ -82,6 +86,7 @@ static void account_answers(connection *one) {
 static void connection_free(connection *one) {
     lw_server *server = one->server;
     lw_intake_give(&server->intake, one->taken + one->answered);
+    lw_silence_heard(&server->silence, &one->listened);
     *(one->previous != NULL ? &one->previous->next : &server->connections) = one->next;
     if (one->next != NULL) {
         one->next->previous = one->previous;
@@ -117,6 +122,12 @@ static void connection_cut(connection *one) {
     stop_reading(one);
 }
 
+static void connection_silent(lw_listened *listened) {
+    connection *one = (connection *)(void *)((uint8_t *)listened - offsetof(connection, listened));
+    one->silent = true;
+    connection_cut(one);
+}
+
 static void send_complete(lw_op *op);
 
 /* V3: what became ready in this turn leaves now. */
@@ -140,6 +151,7 @@ static void turn_ended(lw_op *op) {
                         .complete = send_complete,
                         .owner = one};
     lw_env_submit(one->server->env, &one->send);
+    lw_silence_said(&one->server->silence, &one->listened);
 }
 
 static void flush_later(connection *one) {
@@ -399,6 +411,7 @@ LW_YIELDS static lw_status read_requests(connection *one) {
             return status;
         }
         one->in.size += one->receive.count;
+        lw_silence_heard(&one->server->silence, &one->listened);
         if (is_peer(one)) {
             one->server->options.peer(one->server->options.argument, one->socket,
                                       lw_buffer_view(&one->in));
@@ -430,15 +443,16 @@ LW_YIELDS static void connection_main(void *argument) {
     } else if (status != LW_OK && !server->closing) {
         connection_cut(one); /* the stream is broken: nobody hears an answer */
     }
+    bool silent = one->silent || lw_op_met_silence(&one->receive);
     if (one->session != 0 && !server->closing &&
         !LW_BUG(server->env, "server.session_waits_for_requests")) {
-        lw_session_detach(server->sessions, one->session, one); /* V5 */
+        lw_session_detach(server->sessions, one->session, one, silent); /* V5 */
     }
     while (!connection_idle(one)) {
         lw_queue_wait(&one->room);
     }
     if (one->session != 0) {
-        lw_session_detach(server->sessions, one->session, one);
+        lw_session_detach(server->sessions, one->session, one, silent);
     }
     if (lw_handle_valid(one->socket)) {
         lw_socket_close(server->env, one->socket);
@@ -449,7 +463,7 @@ LW_YIELDS static void connection_main(void *argument) {
 static void connection_start(lw_server *server, lw_handle socket) {
     connection *one = lw_allocate_zero(server->env->memory, sizeof(*one));
     one->server = server;
-    one->socket = socket;
+    one->socket = one->listened.socket = socket;
     one->in = one->out = one->sending = lw_buffer_in(server->env->memory);
     one->next = server->connections;
     if (one->next != NULL) {
@@ -485,6 +499,18 @@ LW_YIELDS static void accept_main(void *argument) {
 
 /* ---- the server --------------------------------------------------------------------------- */
 
+static bool session_lives(void *argument, uint64_t session) {
+    const lw_server *server = argument;
+    return server->options.session_lives != NULL &&
+           server->options.session_lives(server->options.argument, session);
+}
+
+static bool session_holds(void *argument, uint64_t session) {
+    const lw_server *server = argument;
+    return server->options.session_holds != NULL &&
+           server->options.session_holds(server->options.argument, session);
+}
+
 static void session_ended(void *argument, uint64_t session) {
     lw_server *server = argument;
     server->options.session_ended(server->options.argument, session);
@@ -512,8 +538,13 @@ lw_status lw_server_open(lw_env *env, const lw_server_options *options, lw_serve
     opened->options.listen = NULL; /* the caller's string is not kept */
     opened->listener = listener;
     opened->port = port;
-    lw_session_events events = {.ended = session_ended, .cut = session_cut, .argument = opened};
+    lw_session_events events = {.holds = session_holds,
+                                .lives = session_lives,
+                                .ended = session_ended,
+                                .cut = session_cut,
+                                .argument = opened};
     opened->sessions = lw_sessions_open(env, &events);
+    lw_silence_open(&opened->silence, env, connection_silent);
     lw_intake_open(&opened->intake, env, options->budget, request_memory(env, options));
     if (!options->held) {
         lw_server_begin(opened);
@@ -553,6 +584,7 @@ void lw_server_close(lw_server *server) {
     }
     uint64_t patience_ms = LW_RARE(env, "server.closes_at_once") ? 0 : CLOSE_TIMEOUT_MS;
     end_connections(server, lw_env_now(env) + patience_ms * ns_per_ms);
+    lw_silence_close(&server->silence);
     lw_sessions_close(server->sessions);
     lw_free(env->memory, server);
 }
@@ -567,6 +599,10 @@ lw_bytes lw_server_label(const lw_server *server, uint64_t session) {
 
 bool lw_server_has_session(const lw_server *server, uint64_t session) {
     return lw_session_known(server->sessions, session);
+}
+
+bool lw_server_is_connected(const lw_server *server, uint64_t session) {
+    return lw_session_attached(server->sessions, session);
 }
 
 void lw_server_figures_get(const lw_server *server, lw_server_figures *figures) {

@@ -12,7 +12,8 @@
  * who comes waits its turn, and is refused with LW_BACKPRESSURE after two seconds. Who holds room
  *     and lets the server wait for 30 s is cut off.
  * V5. A session is detached when its connection ends, whatever requests of it still wait for: what
- *     its client has locked is not to outlive it by their patience. */
+ *     its client has locked is not to outlive it by their patience. A connection also ends when the
+ *     client's machine has given no sign of life for LW_KEEPALIVE_NS (node/silence.h). */
 #ifndef LW_SERVER_H
 #define LW_SERVER_H
 
@@ -41,7 +42,9 @@ typedef struct lw_server_options {
      * (lattice/greeting.h): the socket, and what was read from it, which lives during the call.
      * Must not suspend. NULL: such a connection is refused like any other that makes no sense. */
     void (*peer)(void *argument, lw_handle socket, lw_bytes received);
-    /* See lw_session_events. */
+    /* See lw_session_events. The first two may be NULL: every session ends after its grace. */
+    bool (*session_holds)(void *argument, uint64_t session);
+    LW_YIELDS bool (*session_lives)(void *argument, uint64_t session);
     void (*session_ended)(void *argument, uint64_t session);
     void *argument;
 } lw_server_options;
@@ -59,6 +62,8 @@ uint16_t lw_server_port(const lw_server *server);
 lw_bytes lw_server_label(const lw_server *server, uint64_t session);
 /* Whether its client is connected, or may still come back. */
 bool lw_server_has_session(const lw_server *server, uint64_t session);
+/* Only whether it is connected. */
+bool lw_server_is_connected(const lw_server *server, uint64_t session);
 
 typedef struct lw_server_figures {
     uint32_t connections, sessions, requests_in_flight;

@@ -286,6 +286,14 @@ uint64_t lw_shards_spare(lw_shards *shards) {
     return shards->serving ? lw_timestamps_spare(shards->timestamps) : 0;
 }
 
+bool lw_shards_session_holds(const lw_shards *shards, uint64_t session) {
+    bool holds = lw_lock_table_session_holds(shards->locks, session);
+    for (uint32_t index = 0; index < shards->count && !holds; index++) {
+        holds = lw_replica_session_holds(shards->sorted[index]->replica, session);
+    }
+    return holds;
+}
+
 void lw_shards_session_ended(lw_shards *shards, uint64_t session) {
     lw_lock_table_session_ended(shards->locks, session);
     for (uint32_t index = 0; index < shards->count; index++) {

@@ -114,6 +114,8 @@ uint64_t lw_shards_spare(lw_shards *shards);
 /* The session's connection ended and it did not come back: frees its pessimistic locks, and rolls
  * back what it prewrote and never decided. */
 void lw_shards_session_ended(lw_shards *shards, uint64_t session);
+/* Whether there is anything of these. */
+bool lw_shards_session_holds(const lw_shards *shards, uint64_t session);
 /* A flush of a tree became durable up to `index`: the log may let go. */
 void lw_shards_flushed(lw_shards *shards, const lw_tree *tree, uint64_t index);
 /* Tables of a tree failed their check, for the reason in the error slot. Must not suspend. */

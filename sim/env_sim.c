@@ -413,6 +413,11 @@ static void world_turn(lw_env *env, bool wait) {
     LW_ASSERT(happened || !wait);
 }
 
+static bool world_unheard(lw_env *env, lw_handle socket, uint64_t *silence_ns) {
+    const lw_slot *at = lw_slot_at(process_of(env), socket);
+    return at->endpoint != NULL && lw_endpoint_unheard(at->endpoint, silence_ns);
+}
+
 static uint64_t world_now_ns(lw_env *env) {
     return lw_host_clock_now(process_of(env)->host);
 }
@@ -474,6 +479,7 @@ static const lw_env_world world_table = {
     .submit = world_submit,
     .cancel = world_cancel,
     .turn = world_turn,
+    .unheard = world_unheard,
     .now_ns = world_now_ns,
     .wall_ms = world_wall_ms,
     .entropy = world_entropy,

@@ -163,15 +163,26 @@ static void endpoint_break(lw_endpoint *broken, int error) {
     wake(broken);
 }
 
+/* No question is asked while something stalls. */
 static void keepalive_over(lw_agenda_event *event) {
     lw_connection *way = event->owner;
-    endpoint_break(&way->ends[1], ETIMEDOUT);
-    lw_connection_free_if_over(way);
+    lw_network *network = way->network;
+    uint32_t caller = way->ends[0].host, accepted = way->ends[1].host;
+    bool answers = !way->vanished && way_open(network, caller, accepted) &&
+                   way_open(network, accepted, caller);
+    if (!answers && way->lanes[1].first != NULL) {
+        lw_connection_keepalive(way);
+    } else if (!answers) {
+        endpoint_break(&way->ends[1], ETIMEDOUT);
+        lw_connection_free_if_over(way);
+    }
 }
 
 void lw_connection_keepalive(lw_connection *way) {
     lw_agenda *agenda = way->network->agenda;
-    lw_agenda_add(agenda, &way->keepalive, agenda->now_ns + LW_NETWORK_KEEPALIVE_NS);
+    if (!lw_agenda_has(&way->keepalive) && way->ends[1].state == ENDPOINT_OPEN) {
+        lw_agenda_add(agenda, &way->keepalive, agenda->now_ns + LW_KEEPALIVE_NS);
+    }
 }
 
 void lw_lane_truncate(lw_network *network, lw_lane *cut) {
@@ -320,6 +331,10 @@ static void lane_deliver(lw_agenda_event *event) {
     if (!way_open(network, from, to)) {
         lane_stall(way, side);
         return;
+    }
+    way->ends[1 - side].heard_ns = network->agenda->now_ns;
+    if (way_open(network, to, from)) { /* the acknowledgement */
+        way->ends[side].heard_ns = network->agenda->now_ns;
     }
     /* Off the lane first: what it causes may drop or fill the lane. */
     carrying->first = arriving->next;

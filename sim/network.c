@@ -66,6 +66,13 @@ lw_network_way *lw_network_way_of(const lw_network *network, uint32_t from, uint
 void lw_network_cut(lw_network *network, uint32_t from, uint32_t to, bool cut) {
     LW_ASSERT(from != to);
     lw_network_way_of(network, from, to)->cut = cut;
+    for (lw_connection *way = network->first; way != NULL && cut; way = way->next) {
+        bool forth = way->ends[0].host == from && way->ends[1].host == to;
+        bool back = way->ends[0].host == to && way->ends[1].host == from;
+        if (forth || back) {
+            lw_connection_keepalive(way);
+        }
+    }
 }
 
 bool lw_network_reaches(const lw_network *network, uint32_t from, uint32_t to, uint64_t *lag_ns) {
@@ -219,6 +226,23 @@ int lw_endpoint_send(lw_endpoint *endpoint, lw_bytes bytes, size_t *count) {
     return 0;
 }
 
+bool lw_endpoint_unheard(const lw_endpoint *endpoint, uint64_t *silence_ns) {
+    if (endpoint->state != ENDPOINT_OPEN) {
+        return false;
+    }
+    const lw_lane *outgoing = &endpoint->connection->lanes[endpoint->side];
+    bool waits = outgoing->first != NULL && outgoing->first->kind == SEGMENT_DATA;
+    bool full = outgoing->in_flight == LW_NETWORK_WINDOW;
+    if (waits) {
+        uint64_t since_ns = outgoing->first->sent_ns > endpoint->heard_ns ? outgoing->first->sent_ns
+                                                                          : endpoint->heard_ns;
+        *silence_ns = endpoint->network->agenda->now_ns - since_ns;
+    } else {
+        *silence_ns = 0;
+    }
+    return waits || full;
+}
+
 /* ---- leaving -------------------------------------------------------------------------------- */
 
 static void end_close(lw_endpoint *endpoint) {
@@ -273,6 +297,7 @@ static void endpoint_vanish(lw_endpoint *endpoint) {
     if (open && lw_dice_hit(&network->dice, LW_FAULT_CRASH_RESET)) {
         lw_lane_push(way, endpoint->side, SEGMENT_RESET, lw_view(NULL, 0));
     } else if (open && endpoint->side == 0) {
+        way->vanished = true;
         lw_connection_keepalive(way);
     }
 }

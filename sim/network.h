@@ -8,10 +8,11 @@
  *    part of what has arrived.
  * 2. At most LW_NETWORK_WINDOW bytes of one direction are on their way or unread; the sender waits.
  * 3. While the way is cut, or the other host has no power, what was sent stalls and is tried again;
- *    after LW_NETWORK_PATIENCE_NS the sender's side breaks, and only that side knows.
+ *    after LW_NETWORK_PATIENCE_NS the sender's side breaks, and only that side knows. A stalled end
+ *    knows for how long (lw_endpoint_unheard).
  * 4. Who sends to an endpoint that is gone from a host with power is told by a reset.
- * 5. An accepted end whose other end vanished breaks after LW_NETWORK_KEEPALIVE_NS, also if it
- * sends nothing: as LW_KEEPALIVE_IDLE_S and its like have it.
+ * 5. An accepted end whose other end vanished, or is out of reach in either direction, breaks after
+ *    LW_KEEPALIVE_NS, also if it sends nothing; but not while something that it sent stalls.
  * 6. A wake callback only notes; it calls nothing of the network. */
 #ifndef LW_SIM_NETWORK_H
 #define LW_SIM_NETWORK_H
@@ -25,10 +26,7 @@ enum {
     LW_NETWORK_WINDOW = 256 * 1024, /* bytes */
     LW_NETWORK_BACKLOG = 64,        /* connections that wait for accept, per listener */
 };
-#define LW_NETWORK_PATIENCE_NS UINT64_C(20000000000)
-#define LW_NETWORK_KEEPALIVE_NS \
-    (UINT64_C(1000000000) *     \
-     (LW_KEEPALIVE_IDLE_S + (uint64_t)LW_KEEPALIVE_COUNT * LW_KEEPALIVE_EVERY_S))
+#define LW_NETWORK_PATIENCE_NS UINT64_C(900000000000) /* to be had with Linux, nearly */
 
 typedef struct lw_network lw_network;
 /* A listener, or one end of a connection. */
@@ -77,6 +75,8 @@ int lw_endpoint_accept(lw_endpoint *listener, lw_endpoint_wake wake, void *owner
 int lw_endpoint_receive(lw_endpoint *endpoint, void *buffer, size_t size, uint64_t *count);
 /* Takes as many bytes as the window has room for. */
 int lw_endpoint_send(lw_endpoint *endpoint, lw_bytes bytes, size_t *count);
+/* As lw_socket_unheard. */
+bool lw_endpoint_unheard(const lw_endpoint *endpoint, uint64_t *silence_ns);
 /* What was sent arrives, then the end of the stream; unread bytes make it a reset. The endpoint is
  * not to be used again. */
 void lw_endpoint_close(lw_endpoint *endpoint);

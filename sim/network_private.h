@@ -37,6 +37,7 @@ struct lw_endpoint {
     uint32_t host;
     lw_endpoint_state state;
     int error;
+    uint64_t heard_ns; /* when it last had a sign of life of the other one */
     lw_endpoint_wake wake;
     void *owner;
     struct lw_connection *connection; /* NULL: a listener */
@@ -66,6 +67,7 @@ typedef struct lw_connection {
     lw_endpoint ends[2]; /* who connected, who accepted */
     lw_lane lanes[2];    /* lane s carries from ends[s] to the other */
     lw_agenda_event keepalive;
+    bool vanished; /* who connected is gone, without a word */
 } lw_connection;
 
 /* From one host to another. */
@@ -107,7 +109,7 @@ lw_endpoint *lw_network_find_listener(const lw_network *network, uint32_t host, 
 lw_connection *lw_connection_open(lw_network *network, uint32_t from, uint32_t to, uint16_t port);
 /* Frees it once nobody has either end and nothing is on the way. */
 void lw_connection_free_if_over(lw_connection *way);
-/* Who connected has vanished: the other end finds out in a while, whatever it does. */
+/* Who connected has vanished, or cannot be reached: the other end finds out in a while. */
 void lw_connection_keepalive(lw_connection *way);
 /* Sends a segment on its way from ends[side]. */
 void lw_lane_push(lw_connection *way, uint32_t side, lw_segment_kind kind, lw_bytes bytes);

@@ -107,6 +107,8 @@
     X("replica.too_few_voters", "lattice-storm", 3)                  \
     X("replica.voters_unheard", "lattice-moves", 0)                  \
     X("server.session_waits_for_requests", "crash", 0)               \
+    X("server.silence_unnoticed", "lattice", 0)                      \
+    X("session.ends_unasked", "lattice", 0)                          \
     X("shard.child_without_locks", "calm", 1)                        \
     X("shard.epoch_unchecked_at_apply", "lattice-storm", 0)          \
     X("shard.route_unchecked", "calm", 21)                           \

@@ -33,7 +33,11 @@ typedef struct fixture {
     uint32_t waiting, handled;
     uint64_t slow_ns;        /* how long requests take whose body begins with "slow" */
     uint32_t slow, slow_max; /* at once */
-    uint64_t ended_session;
+    uint64_t ended_session, ended_ns;
+    bool holds;           /* what is said of every session, */
+    bool lives_elsewhere; /* and after how long */
+    uint64_t answer_ns;
+    uint32_t asked;
     bool closed, done;
     int failed_line;
 } fixture;
@@ -66,8 +70,26 @@ static inline uint64_t spare(void *argument) {
     return 4711;
 }
 
+static inline bool session_holds(void *argument, uint64_t session) {
+    (void)session;
+    return ((fixture *)argument)->holds;
+}
+
+LW_YIELDS static inline bool session_lives(void *argument, uint64_t session) {
+    fixture *in = argument;
+    (void)session;
+    in->asked++;
+    bool lives = in->lives_elsewhere;
+    if (in->answer_ns > 0) {
+        lw_env_sleep(in->server_env, in->answer_ns);
+    }
+    return lives;
+}
+
 static inline void session_ended(void *argument, uint64_t session) {
-    ((fixture *)argument)->ended_session = session;
+    fixture *in = argument;
+    in->ended_session = session;
+    in->ended_ns = lw_world_now(in->world);
 }
 
 LW_YIELDS static inline void serve(void *argument) {
@@ -80,6 +102,8 @@ LW_YIELDS static inline void serve(void *argument) {
                                  .budget = in->budget,
                                  .handle = handle,
                                  .spare = spare,
+                                 .session_holds = session_holds,
+                                 .session_lives = session_lives,
                                  .session_ended = session_ended,
                                  .argument = in};
     EXPECT(lw_server_open(in->server_env, &options, &in->server) == LW_OK);

@@ -215,6 +215,26 @@ static void a_receive_ends_at_its_deadline(void **state) {
     assert_int_equal(size, 4);
 }
 
+/* What nobody reads has no room; the system at the other end, which says so, is no silence. */
+static void what_has_not_arrived_is_unheard_and_no_silence(void **state) {
+    fixture *in = *state;
+    lw_handle other = connect_pair(in);
+    uint64_t silence_ns = UINT64_MAX;
+    uint8_t *bytes = lw_allocate_zero(in->env->memory, MESSAGE_SIZE);
+    assert_false(lw_socket_unheard(in->env, in->socket, &silence_ns));
+    uint64_t deadline_ns = lw_env_now(in->env) + 500 * MILLISECOND;
+    assert_int_equal(lw_socket_send(in->env, in->socket, lw_view(bytes, MESSAGE_SIZE), deadline_ns),
+                     LW_TIMEOUT);
+    assert_true(lw_socket_unheard(in->env, in->socket, &silence_ns));
+    assert_true(silence_ns < LW_KEEPALIVE_NS);
+    size_t size = 1;
+    deadline_ns = lw_env_now(in->env) + 500 * MILLISECOND;
+    while (lw_socket_receive(in->env, other, bytes, MESSAGE_SIZE, deadline_ns, &size) == LW_OK) {
+    }
+    assert_false(lw_socket_unheard(in->env, in->socket, &silence_ns));
+    lw_free(in->env->memory, bytes);
+}
+
 static void a_send_that_nobody_reads_ends_at_its_deadline(void **state) {
     fixture *in = *state;
     (void)connect_pair(in);
@@ -393,6 +413,7 @@ int main(void) {
         STORY(nobody_listening_is_named),
         STORY(addresses_are_checked_before_they_are_used),
         STORY(a_receive_ends_at_its_deadline),
+        STORY(what_has_not_arrived_is_unheard_and_no_silence),
         STORY(a_send_that_nobody_reads_ends_at_its_deadline),
         STORY(a_cancelled_operation_completes_all_the_same),
         STORY(more_may_wait_than_the_ring_takes_at_once),

@@ -213,6 +213,142 @@ static void a_session_does_not_wait_for_its_requests(void **state) {
     tell(*state, go_while_waiting);
 }
 
+/* ---- who is silent -------------------------------------------------------------------------- */
+
+enum { SESSION = 4713 };
+
+LW_YIELDS static void say(fixture *in, lw_handle *socket, const char *body, uint32_t count) {
+    lw_buffer frames = lw_buffer_in(in->client_env->memory);
+    *socket = dial(in);
+    write_hello(&frames, 1, 1, SESSION);
+    for (uint32_t index = 0; index < count; index++) {
+        write_request(&frames, 2 + index, body);
+    }
+    (void)!send_raw(in, *socket, lw_buffer_view(&frames));
+}
+
+LW_YIELDS static void say_little(void *argument) {
+    fixture *in = argument;
+    lw_handle socket;
+    say(in, &socket, "slow", 1);
+}
+
+/* Seconds from the client's last sign of life to the end of its session, if its machine loses power
+ * so long after it has asked for something that takes two seconds; -1: it did not end. */
+static double seconds_until_the_end(void **state, uint64_t power_ns, const char *bug) {
+    fixture *in = *state;
+    if (bug != NULL) {
+        lw_world_plant(in->world, bug);
+    }
+    in->slow_ns = 2 * second;
+    lw_env_start(in->client_env, "story", say_little, in);
+    (void)lw_world_run(in->world, lw_world_now(in->world) + power_ns);
+    uint64_t last_ns = lw_world_now(in->world);
+    lw_host_crash(in->client_host);
+    (void)lw_world_run(in->world, last_ns + 60 * second);
+    return in->ended_session != SESSION ? -1 : (double)(in->ended_ns - last_ns) / (double)second;
+}
+
+static void a_machine_that_died_at_rest_is_gone_within_five_seconds(void **state) {
+    double seconds = seconds_until_the_end(state, 10 * second, NULL);
+    assert_true(seconds > 4 && seconds < 5);
+}
+
+static void one_that_died_before_its_reply_came_too(void **state) {
+    double seconds = seconds_until_the_end(state, second, NULL);
+    assert_true(seconds > 4 && seconds < 7); /* of which two until something is sent */
+}
+
+static void one_that_died_as_its_reply_was_on_its_way_too(void **state) {
+    double seconds = seconds_until_the_end(state, 2 * second - second / 1000, NULL);
+    assert_true(seconds > 4 && seconds < 5);
+}
+
+static void without_listening_it_would_stay_for_minutes(void **state) {
+    assert_true(seconds_until_the_end(state, second, "server.silence_unnoticed") < 0);
+}
+
+LW_YIELDS static void take_nothing(void *argument) {
+    fixture *in = argument;
+    enum { LARGE = 100 * 1024, COUNT = 10 };
+    char *body = lw_allocate(in->client_env->memory, LARGE + 1);
+    memset(body, 'x', LARGE);
+    body[LARGE] = 0;
+    lw_handle socket;
+    say(in, &socket, body, COUNT); /* answered with the same */
+    lw_env_sleep(in->client_env, 20 * second);
+    EXPECT(in->handled == COUNT && in->ended_session == 0);
+    EXPECT(lw_server_is_connected(in->server, SESSION)); /* Q1 */
+    lw_socket_close(in->client_env, socket);
+    in->done = true;
+}
+
+static void who_takes_nothing_is_not_silent(void **state) {
+    tell(*state, take_nothing);
+}
+
+/* ---- who is connected elsewhere -------------------------------------------------------------- */
+
+LW_YIELDS static void live_elsewhere(void *argument) {
+    fixture *in = argument;
+    lw_handle socket;
+    in->holds = in->lives_elsewhere = true;
+    say(in, &socket, "x", 1);
+    lw_env_sleep(in->client_env, second);
+    lw_socket_close(in->client_env, socket);
+    lw_env_sleep(in->client_env, 30 * second);
+    EXPECT(in->asked > 10 && in->ended_session == 0); /* N3 */
+    EXPECT(lw_server_has_session(in->server, SESSION));
+    EXPECT(!lw_server_is_connected(in->server, SESSION));
+    in->lives_elsewhere = false;
+    lw_env_sleep(in->client_env, second / 2);
+    EXPECT(in->ended_session == SESSION);
+    in->done = true;
+}
+
+static void a_session_lives_while_its_client_is_connected_elsewhere(void **state) {
+    tell(*state, live_elsewhere);
+}
+
+LW_YIELDS static void come_while_asked_for(void *argument) {
+    fixture *in = argument;
+    lw_handle socket;
+    in->holds = true;
+    in->answer_ns = second;
+    say(in, &socket, "x", 1);
+    lw_env_sleep(in->client_env, second);
+    lw_socket_close(in->client_env, socket);
+    lw_env_sleep(in->client_env, 3 * second + second / 2);
+    EXPECT(in->asked == 1 && in->ended_session == 0);
+    say(in, &socket, "x", 1); /* back before the answer: nobody knows it */
+    lw_env_sleep(in->client_env, 10 * second);
+    EXPECT(in->asked == 1 && in->ended_session == 0); /* N2 */
+    lw_socket_close(in->client_env, socket);
+    lw_env_sleep(in->client_env, 5 * second);
+    EXPECT(in->asked == 2 && in->ended_session == SESSION);
+    in->done = true;
+}
+
+static void who_comes_back_while_it_is_asked_for_stays(void **state) {
+    tell(*state, come_while_asked_for);
+}
+
+LW_YIELDS static void hold_nothing(void *argument) {
+    fixture *in = argument;
+    lw_handle socket;
+    in->lives_elsewhere = true;
+    say(in, &socket, "x", 1);
+    lw_env_sleep(in->client_env, second);
+    lw_socket_close(in->client_env, socket);
+    lw_env_sleep(in->client_env, 4 * second);
+    EXPECT(in->asked == 0 && in->ended_session == SESSION);
+    in->done = true;
+}
+
+static void nobody_is_asked_for_who_holds_nothing(void **state) {
+    tell(*state, hold_nothing);
+}
+
 LW_YIELDS static void take_over(void *argument) {
     fixture *in = argument;
     lw_handle old = dial(in);
@@ -297,6 +433,14 @@ int main(void) {
         STORY(a_session_outlives_its_connection_by_the_grace),
         STORY(a_session_does_not_wait_for_its_requests),
         STORY(a_session_taken_over_cuts_the_old_connection),
+        STORY(a_machine_that_died_at_rest_is_gone_within_five_seconds),
+        STORY(one_that_died_before_its_reply_came_too),
+        STORY(one_that_died_as_its_reply_was_on_its_way_too),
+        STORY(without_listening_it_would_stay_for_minutes),
+        STORY(who_takes_nothing_is_not_silent),
+        STORY(a_session_lives_while_its_client_is_connected_elsewhere),
+        STORY(who_comes_back_while_it_is_asked_for_stays),
+        STORY(nobody_is_asked_for_who_holds_nothing),
         STORY(closing_answers_what_is_under_way),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "sim/network.h"
@@ -367,7 +368,7 @@ static void a_cut_stalls_what_was_sent(void **state) {
     lw_network_cut(bench.network, 0, 1, true);
     assert_int_equal(send_text(bench.caller, "stalled"), 0);
     assert_int_equal(send_text(bench.callee, "the other way"), 0);
-    run_for(&bench, 10 * SECOND_NS);
+    run_for(&bench, 2 * SECOND_NS);
     assert_receive_fails(bench.callee, EAGAIN);
     assert_receives(bench.caller, "the other way");
     lw_network_cut(bench.network, 0, 1, false);
@@ -381,12 +382,12 @@ static void patience_begins_anew_with_every_cut(void **state) {
     link_bench bench;
     set_up_link(&bench, 1);
     for (uint32_t cut = 0; cut < 3; cut++) {
-        lw_network_cut(bench.network, 0, 1, true);
-        assert_int_equal(send_text(bench.caller, "stalled"), 0);
+        lw_network_cut(bench.network, 1, 0, true);
+        assert_int_equal(send_text(bench.callee, "stalled"), 0);
         run_for(&bench, LW_NETWORK_PATIENCE_NS - 2 * SECOND_NS);
-        lw_network_cut(bench.network, 0, 1, false);
+        lw_network_cut(bench.network, 1, 0, false);
         run_for(&bench, 2 * SECOND_NS);
-        assert_receives(bench.callee, "stalled");
+        assert_receives(bench.caller, "stalled");
     }
     tear_down(&bench);
 }
@@ -395,33 +396,75 @@ static void a_long_cut_breaks_the_side_that_sends(void **state) {
     (void)state;
     link_bench bench;
     set_up_link(&bench, 1);
-    lw_network_cut(bench.network, 0, 1, true);
-    assert_int_equal(send_text(bench.caller, "lost"), 0);
+    lw_network_cut(bench.network, 1, 0, true);
+    assert_int_equal(send_text(bench.callee, "lost"), 0);
     run_for(&bench, LW_NETWORK_PATIENCE_NS + 2 * SECOND_NS);
-    assert_receive_fails(bench.caller, ETIMEDOUT);
-    assert_int_equal(send_text(bench.caller, "more"), ETIMEDOUT);
-    assert_receive_fails(bench.callee, EAGAIN);
-    lw_network_cut(bench.network, 0, 1, false);
+    assert_receive_fails(bench.callee, ETIMEDOUT);
+    assert_int_equal(send_text(bench.callee, "more"), ETIMEDOUT);
+    assert_receive_fails(bench.caller, EAGAIN);
+    lw_network_cut(bench.network, 1, 0, false);
     run_for(&bench, 60 * SECOND_NS);
-    assert_receive_fails(bench.callee, EAGAIN);
-    assert_int_equal(send_text(bench.callee, "anybody there?"), 0);
+    assert_receive_fails(bench.caller, EAGAIN);
+    assert_int_equal(send_text(bench.caller, "anybody there?"), 0);
     run_for(&bench, SECOND_NS);
-    assert_receive_fails(bench.callee, ECONNRESET);
+    assert_receive_fails(bench.caller, ECONNRESET);
     tear_down(&bench);
 }
 
-static void an_idle_connection_outlives_a_cut(void **state) {
+static void an_idle_caller_outlives_a_cut_and_who_accepted_a_short_one(void **state) {
+    (void)state;
+    for (uint32_t seconds = 2; seconds <= 3600; seconds += 3598) {
+        link_bench bench;
+        set_up_link(&bench, 1);
+        lw_network_cut(bench.network, 0, 1, true);
+        lw_network_cut(bench.network, 1, 0, true);
+        run_for(&bench, seconds * SECOND_NS);
+        lw_network_cut(bench.network, 0, 1, false);
+        lw_network_cut(bench.network, 1, 0, false);
+        run_for(&bench, 10 * SECOND_NS);
+        assert_receive_fails(bench.caller, EAGAIN);
+        assert_int_equal(send_text(bench.caller, "still here"), 0);
+        run_for(&bench, SECOND_NS);
+        if (seconds == 2) {
+            assert_receives(bench.callee, "still here");
+        } else {
+            assert_receive_fails(bench.callee, ETIMEDOUT);
+            assert_receive_fails(bench.caller, ECONNRESET);
+        }
+        tear_down(&bench);
+    }
+}
+
+/* Who has sent something that is not acknowledged is asked nothing by its system, but can ask. */
+static void a_stalled_reply_is_unheard_and_keeps_the_connection(void **state) {
     (void)state;
     link_bench bench;
+    uint64_t silence_ns = 0;
     set_up_link(&bench, 1);
-    lw_network_cut(bench.network, 0, 1, true);
-    lw_network_cut(bench.network, 1, 0, true);
-    run_for(&bench, 3600 * SECOND_NS);
-    lw_network_cut(bench.network, 0, 1, false);
-    lw_network_cut(bench.network, 1, 0, false);
-    assert_int_equal(send_text(bench.caller, "still here"), 0);
-    run_for(&bench, SECOND_NS);
-    assert_receives(bench.callee, "still here");
+    assert_false(lw_endpoint_unheard(bench.callee, &silence_ns));
+    lw_network_power_loss(bench.network, 0);
+    assert_int_equal(send_text(bench.callee, "a reply"), 0);
+    run_for(&bench, LW_KEEPALIVE_NS + 2 * SECOND_NS);
+    assert_true(lw_endpoint_unheard(bench.callee, &silence_ns));
+    assert_true(silence_ns >= LW_KEEPALIVE_NS && silence_ns <= LW_KEEPALIVE_NS + 3 * SECOND_NS);
+    run_for(&bench, 60 * SECOND_NS);
+    assert_receive_fails(bench.callee, EAGAIN);
+    tear_down(&bench);
+}
+
+static void who_takes_nothing_is_heard_all_the_same(void **state) {
+    (void)state;
+    link_bench bench;
+    uint64_t silence_ns = 1;
+    set_up_link(&bench, 1);
+    uint8_t *much = calloc(1, LW_NETWORK_WINDOW);
+    size_t count = 0;
+    assert_int_equal(lw_endpoint_send(bench.callee, lw_view(much, LW_NETWORK_WINDOW), &count), 0);
+    free(much);
+    assert_int_equal(count, LW_NETWORK_WINDOW);
+    run_for(&bench, 60 * SECOND_NS);
+    assert_true(lw_endpoint_unheard(bench.callee, &silence_ns));
+    assert_int_equal(silence_ns, 0);
     tear_down(&bench);
 }
 
@@ -459,7 +502,7 @@ static void who_accepted_finds_out_that_a_caller_has_no_power(void **state) {
     link_bench bench;
     set_up_link(&bench, 1);
     lw_network_power_loss(bench.network, 0);
-    run_for(&bench, LW_NETWORK_KEEPALIVE_NS - SECOND_NS);
+    run_for(&bench, LW_KEEPALIVE_NS - SECOND_NS);
     assert_receive_fails(bench.callee, EAGAIN);
     run_for(&bench, 2 * SECOND_NS);
     assert_receive_fails(bench.callee, ETIMEDOUT);
@@ -638,7 +681,9 @@ int main(void) {
         cmocka_unit_test(a_cut_stalls_what_was_sent),
         cmocka_unit_test(patience_begins_anew_with_every_cut),
         cmocka_unit_test(a_long_cut_breaks_the_side_that_sends),
-        cmocka_unit_test(an_idle_connection_outlives_a_cut),
+        cmocka_unit_test(an_idle_caller_outlives_a_cut_and_who_accepted_a_short_one),
+        cmocka_unit_test(a_stalled_reply_is_unheard_and_keeps_the_connection),
+        cmocka_unit_test(who_takes_nothing_is_heard_all_the_same),
         cmocka_unit_test(connecting_across_a_cut_times_out),
         cmocka_unit_test(a_host_without_power_is_silent),
         cmocka_unit_test(who_accepted_finds_out_that_a_caller_has_no_power),

@@ -487,6 +487,10 @@ void lw_lock_table_over(lw_lock_table *table, uint64_t start) {
     table->over_next = (table->over_next + 1) % LW_LOCK_OVER_MAX;
 }
 
+bool lw_lock_table_session_holds(const lw_lock_table *table, uint64_t session_id) {
+    return find_session(table, session_id) != NULL;
+}
+
 /* Waiters first, so that nothing is passed on to them. */
 void lw_lock_table_session_ended(lw_lock_table *table, uint64_t session_id) {
     session *ended = find_session(table, session_id);

@@ -120,6 +120,8 @@ bool lw_lock_table_end(lw_lock_table *table, uint64_t start);
 void lw_lock_table_over(lw_lock_table *table, uint64_t start);
 /* Frees all keys of a session's transactions, and cuts its waiters. */
 void lw_lock_table_session_ended(lw_lock_table *table, uint64_t session);
+/* Whether it has any, or waits for any. */
+bool lw_lock_table_session_holds(const lw_lock_table *table, uint64_t session);
 /* Cuts all waiters and frees all keys. */
 void lw_lock_table_clear(lw_lock_table *table);
 /* The same of the keys in [lower, upper); an empty bound is none. Who watches is left to look again

@@ -85,6 +85,14 @@ bool lw_pins_drop(lw_pins *pins, uint64_t session, uint64_t timestamp, bool aske
     return true;
 }
 
+bool lw_pins_have_session(const lw_pins *pins, uint64_t session) {
+    const lw_pin *each = pins->first;
+    while (each != NULL && each->session != session) {
+        each = each->next;
+    }
+    return each != NULL;
+}
+
 uint32_t lw_pins_end_session(lw_pins *pins, uint64_t session) {
     uint32_t count = pins->by_place.count;
     lw_pin *next;

@@ -64,6 +64,7 @@ bool lw_pins_drop(lw_pins *pins, uint64_t session, uint64_t timestamp, bool aske
 uint32_t lw_pins_end_session(lw_pins *pins, uint64_t session);
 uint32_t lw_pins_expire(lw_pins *pins, uint64_t now);
 uint32_t lw_pins_end_leftovers(lw_pins *pins);
+bool lw_pins_have_session(const lw_pins *pins, uint64_t session);
 /* The session is heard of again. */
 void lw_pins_session_came(lw_pins *pins, uint64_t session);
 /* The one of the lowest timestamp, or NULL. */
