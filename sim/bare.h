@@ -228,7 +228,5 @@ void bare_note_read(lw_sim_bare *of, const bare_read *read);
 /* A node has answered somebody who reads at this timestamp. */
 void bare_judge_served(bare_node *at, lw_bytes key, uint64_t timestamp);
 void bare_judge(lw_sim_bare *of);
-void bare_broken(lw_sim_bare *of, const char *property, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -119,8 +119,9 @@ uint64_t bare_timestamp(bare_asker *from) {
         return 0;
     }
     if (reply.first <= before) {
-        bare_broken(of, "timestamps", "%llu was given, and something was committed at %llu before",
-                    (unsigned long long)reply.first, (unsigned long long)before);
+        lw_sim_broken_first(of->of, "timestamps",
+                            "%llu was given, and something was committed at %llu before",
+                            (unsigned long long)reply.first, (unsigned long long)before);
     }
     remember(from, reply.first);
     return reply.first;

@@ -6,20 +6,7 @@
 #include "storage/store.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdlib.h>
-
-void bare_broken(lw_sim_bare *of, const char *property, const char *format, ...) {
-    char text[200];
-    va_list arguments;
-    if (of->of->result->failures.size > 0) {
-        return;
-    }
-    va_start(arguments, format);
-    (void)vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    lw_sim_broken(of->of, property, text);
-}
 
 /* ---- remembering ------------------------------------------------------------------------------
  */
@@ -52,9 +39,9 @@ void bare_judge_served(bare_node *at, lw_bytes key, uint64_t timestamp) {
     const lw_replica *replica = bare_replica(at, key);
     const lw_tree *tree = replica == NULL ? NULL : lw_replica_tree(replica);
     if (tree != NULL && lw_tree_safepoint(tree) > timestamp) {
-        bare_broken(at->of, "garbage",
-                    "%s answered a read at %" PRIu64 ", and forgets what is below %" PRIu64,
-                    at->member->name, timestamp, lw_tree_safepoint(tree));
+        lw_sim_broken_first(at->of->of, "garbage",
+                            "%s answered a read at %" PRIu64 ", and forgets what is below %" PRIu64,
+                            at->member->name, timestamp, lw_tree_safepoint(tree));
     }
 }
 
@@ -71,18 +58,21 @@ static void judge_writer(lw_sim_bare *of, const bare_read *read) {
         return;
     }
     if (read->writer >= of->txn_count || !writes(&of->txns[read->writer], read->key)) {
-        bare_broken(of, "reads", "a value was read of key %c that nobody wrote", 'a' + read->key);
+        lw_sim_broken_first(of->of, "reads", "a value was read of key %c that nobody wrote",
+                            'a' + read->key);
         return;
     }
     bare_txn *txn = &of->txns[read->writer];
     if (txn->state == BARE_ABORTED) {
-        bare_broken(of, "reads", "the transaction of %" PRIu64 " was refused, and read at %" PRIu64,
-                    txn->start, read->found);
+        lw_sim_broken_first(of->of, "reads",
+                            "the transaction of %" PRIu64 " was refused, and read at %" PRIu64,
+                            txn->start, read->found);
     }
     if (txn->commit_timestamp != 0 && txn->commit_timestamp != read->found) {
-        bare_broken(of, "reads",
-                    "the transaction of %" PRIu64 " was committed at %" PRIu64 " and at %" PRIu64,
-                    txn->start, txn->commit_timestamp, read->found);
+        lw_sim_broken_first(of->of, "reads",
+                            "the transaction of %" PRIu64 " was committed at %" PRIu64
+                            " and at %" PRIu64,
+                            txn->start, txn->commit_timestamp, read->found);
     }
     txn->commit_timestamp = read->found;
 }
@@ -130,9 +120,10 @@ static void judge_key(lw_sim_bare *of, uint32_t key) {
         const bare_read *read = &of->reads[index];
         uint64_t wanted = read->key == key ? newest(&all, read->timestamp) : 0;
         if (read->key == key && wanted != read->found) {
-            bare_broken(of, "reads",
-                        "at %" PRIu64 " key %c was found as of %" PRIu64 ", and is of %" PRIu64,
-                        read->timestamp, 'a' + (int)key, read->found, wanted);
+            lw_sim_broken_first(of->of, "reads",
+                                "at %" PRIu64 " key %c was found as of %" PRIu64
+                                ", and is of %" PRIu64,
+                                read->timestamp, 'a' + (int)key, read->found, wanted);
         }
     }
     for (uint32_t index = 0; index < of->txn_count; index++) {
@@ -140,10 +131,11 @@ static void judge_key(lw_sim_bare *of, uint32_t key) {
         for (uint32_t place = 0; place < txn->key_count && txn->commit_timestamp != 0; place++) {
             uint64_t before = newest(&all, txn->commit_timestamp - 1);
             if (txn->keys[place] == key && before > txn->seen[place]) {
-                bare_broken(of, "lost updates",
-                            "key %c was committed at %" PRIu64 ", having been seen up to %" PRIu64
-                            ", over a version of %" PRIu64,
-                            'a' + (int)key, txn->commit_timestamp, txn->seen[place], before);
+                lw_sim_broken_first(
+                    of->of, "lost updates",
+                    "key %c was committed at %" PRIu64 ", having been seen up to %" PRIu64
+                    ", over a version of %" PRIu64,
+                    'a' + (int)key, txn->commit_timestamp, txn->seen[place], before);
             }
         }
     }
@@ -158,10 +150,10 @@ void bare_judge(lw_sim_bare *of) {
         const bare_txn *txn = &of->txns[index];
         if (txn->killed != 0 && txn->commit_timestamp != 0 &&
             txn->commit_timestamp <= txn->killed) {
-            bare_broken(of, "kills",
-                        "the transaction of %" PRIu64 " was told to be killed when %" PRIu64
-                        " had been given, and has committed at %" PRIu64,
-                        txn->start, txn->killed, txn->commit_timestamp);
+            lw_sim_broken_first(of->of, "kills",
+                                "the transaction of %" PRIu64 " was told to be killed when %" PRIu64
+                                " had been given, and has committed at %" PRIu64,
+                                txn->start, txn->killed, txn->commit_timestamp);
         }
     }
     for (uint32_t key = 0; key < BARE_KEYS; key++) {

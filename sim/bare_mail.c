@@ -5,6 +5,7 @@
 #include "sim/bare.h"
 
 #include "lattice/raft_message.h"
+#include "sim/answer.h"
 #include "sim/world_private.h"
 
 enum {
@@ -231,28 +232,6 @@ static void send_answer(bare_ask *ask) {
     lw_world_at(world, lw_host_time(ask->to->member->host) + delay_ns, answer_arrives, ask);
 }
 
-LW_YIELDS static lw_status carry_out(bare_ask *ask, lw_buffer *reply) {
-    bare_node *node = ask->to;
-    const lw_request *request = &ask->request;
-    uint64_t from = ask->from == NULL ? 0 : ask->from->id;
-    switch ((int)request->kind) {
-    case LW_MESSAGE_DESCRIBE:
-        return lw_shards_describe(node->shards, request->body, reply);
-    case LW_MESSAGE_TIME:
-        lw_shards_time(node->shards, reply);
-        return LW_OK;
-    case LW_MESSAGE_SNAPSHOT_OFFER:
-    case LW_MESSAGE_SNAPSHOT_PIECE:
-    case LW_MESSAGE_SNAPSHOT_END:
-        return lw_snapshots_handle(node->snapshots, from, request, reply);
-    case LW_MESSAGE_PIN:
-    case LW_MESSAGE_UNPIN:
-        return lw_gc_request(node->gc, request, ask->session, reply);
-    default:
-        return lw_shards_execute(node->shards, request, ask->session, reply);
-    }
-}
-
 /* What was read at a timestamp of the past. */
 static void judge_read(const bare_ask *ask) {
     lw_arena arena = lw_arena_in(ask->of->memory);
@@ -267,7 +246,10 @@ static void judge_read(const bare_ask *ask) {
 LW_YIELDS static void ask_main(void *argument) {
     bare_ask *ask = argument;
     lw_buffer reply = lw_buffer_in(ask->to->env->memory);
-    lw_status status = carry_out(ask, &reply);
+    const bare_node *node = ask->to;
+    lw_sim_parts parts = {.shards = node->shards, .snapshots = node->snapshots, .gc = node->gc};
+    lw_status status = lw_sim_answer(&parts, &ask->request, ask->from == NULL ? 0 : ask->from->id,
+                                     ask->session, &reply);
     ask->error.status = status;
     if (status != LW_OK) {
         ask->error = *lw_error_slot();

@@ -15,7 +15,8 @@ enum {
     VICTIMS = 40,     /* of the last transactions, one is killed */
     READER_MS = 8000, /* that a reader stays at most, */
     APART_READER_MS = 30000,
-    RETURN_MS = 2200,  /* within which it must come back, to be known to who leads then */
+    RETURN_MS = 2200,  /* within which it must come back, to be known to who leads then, */
+    CLOCKS_MS = 250,   /* and so long before its time is over, as clocks run fast */
     SILENT_MS = 11000, /* that a reader reads for which says nothing in between */
     LEASE_MS = 2500,   /* within which its node has a lease for it, if nothing happens, */
     SETTLED_MS = 3000, /* nor has before */
@@ -196,9 +197,10 @@ LW_YIELDS static void write_one(bare_asker *self) {
 /* ---- in two phases ----------------------------------------------------------------------------
  */
 
-/* What came of a prewrite: LW_OK, LW_CONFLICT, or anything else: nobody knows. */
+/* What came of a prewrite: LW_OK, LW_CONFLICT, or anything else: nobody knows. `*doubt`: it may be
+ * locked, whatever was answered. */
 LW_YIELDS static lw_status prewrite(const piece *of, uint32_t index, uint64_t commit_timestamp,
-                                    lw_prewrite_reply *reply) {
+                                    lw_prewrite_reply *reply, bool *doubt) {
     lw_mutation mutation = mutation_of(of, index);
     lw_bytes secondaries[] = {bare_key(of->txn->keys[1])};
     bool tells = commit_timestamp != 0 && index == 0;
@@ -217,6 +219,7 @@ LW_YIELDS static lw_status prewrite(const piece *of, uint32_t index, uint64_t co
     bool again = true;
     for (uint32_t tries = 0; again && tries < PREWRITE_TRIES; tries++) {
         answer = bare_call(of->by, LW_MESSAGE_PREWRITE, mutation.key, &body, CALL_MS);
+        *doubt = *doubt || answer.doubt;
         again = answer.status == LW_CONFLICT &&
                 lw_obstacle_decode(answer.body, &of->by->arena, &obstacle) == LW_OK &&
                 obstacle.kind == LW_OBSTACLE_LOCK;
@@ -260,6 +263,7 @@ LW_YIELDS static void run_phases(const piece *of, bool asynchronous) {
     bool all = commit_timestamp != 0;
     for (uint32_t index = 0; index < of->txn->key_count; index++) {
         lw_prewrite_reply reply = {0};
+        bool doubt = false;
         if (abandons(of)) {
             abandon(of);
             return;
@@ -268,10 +272,13 @@ LW_YIELDS static void run_phases(const piece *of, bool asynchronous) {
             lw_env_sleep(of->by->env,
                          below(of->by, 2 * of->by->of->lifetime_ms * LW_SIM_NS_PER_MS));
         }
-        lw_status status = prewrite(of, index, commit_timestamp, &reply);
+        lw_status status = prewrite(of, index, commit_timestamp, &reply, &doubt);
         if (status == LW_OK && reply.committed != 0) {
             bare_note_committed(of->by->of, of->number, reply.committed);
             return;
+        }
+        if (status != LW_OK && all && doubt && index + 1 == of->txn->key_count) {
+            return; /* all may be locked, and somebody may have committed it */
         }
         if (status != LW_OK) {
             give_up(of);
@@ -348,10 +355,11 @@ LW_YIELDS static void keep_reading(bare_asker *self, uint64_t most_ms) {
         lw_status status =
             bare_get(self, key, timestamp, (uint32_t)(end_ms - now_ms(self)), &found);
         uint64_t ms = now_ms(self);
-        if (status == LW_TOO_OLD && came_ms != 0 && ms - came_ms <= RETURN_MS) {
-            bare_broken(of, "readers",
-                        "one that came back within %d ms was told that it is too old",
-                        (int)(ms - came_ms));
+        bool kept = came_ms != 0 && ms - came_ms <= RETURN_MS && ms + CLOCKS_MS < end_ms;
+        if (status == LW_TOO_OLD && kept) {
+            lw_sim_broken_first(of->of, "readers",
+                                "one that came back within %d ms was told that it is too old",
+                                (int)(ms - came_ms));
         }
         bool young = came_ms != 0 || ms - drawn_ms <= of->of->retention_ms / 2;
         if (status == LW_TOO_OLD || !young) {
@@ -383,8 +391,9 @@ LW_YIELDS static void read_in_silence(bare_asker *self) {
     lw_env_sleep(self->env, (1000 + below(self, 5000)) * LW_SIM_NS_PER_MS);
     lw_status status = bare_get(self, key, timestamp, SILENT_MS, &found);
     if (leased && status == LW_TOO_OLD && now_ms(self) < drawn_ms + SILENT_MS - 1000) {
-        bare_broken(of, "readers", "one that was silent for %d ms was told that it is too old",
-                    (int)(now_ms(self) - drawn_ms));
+        lw_sim_broken_first(of->of, "readers",
+                            "one that was silent for %d ms was told that it is too old",
+                            (int)(now_ms(self) - drawn_ms));
     }
     abandon(&(piece){.by = self}); /* nobody holds anything for it any more */
 }
@@ -527,8 +536,8 @@ LW_YIELDS static void wait_for_each_other(bare_asker *self) {
         lw_env_sleep(self->env, 5 * LW_SIM_NS_PER_MS);
     }
     if (waits && !told && !two->told && of->led == led && now_ms(self) >= end_ms) {
-        bare_broken(of, "deadlocks", "two waited for each other for %d ms, and nobody was told",
-                    CYCLE_MS);
+        lw_sim_broken_first(of->of, "deadlocks",
+                            "two waited for each other for %d ms, and nobody was told", CYCLE_MS);
     }
     abandon(&(piece){.by = self});
     bare_end_session(of, two->asker.session);

@@ -280,6 +280,7 @@ typedef struct reading {
 } reading;
 
 struct lw_sim_comparison {
+    struct lw_sim_comparison *before; /* whose fibers may still read */
     reading readings[LW_SIM_WATCHED_MAX * LW_SIM_NODES_MAX];
     uint32_t count;
 };
@@ -323,11 +324,10 @@ LW_YIELDS static void reading_main(void *argument) {
 }
 
 void lw_sim_compare_begin(lw_sim_trial *it) {
-    if (it->comparison == NULL) {
-        it->comparison = lw_allocate(it->memory, sizeof(*it->comparison));
-    }
-    struct lw_sim_comparison *all = it->comparison;
+    struct lw_sim_comparison *all = lw_allocate(it->memory, sizeof(*all));
+    all->before = it->comparison;
     all->count = 0;
+    it->comparison = all;
     for (uint32_t place = 0; place < it->node_count; place++) {
         const lw_shards *shards = shards_at(it, place);
         for (uint32_t index = 0; shards != NULL && index < lw_shards_count(shards); index++) {
@@ -344,6 +344,14 @@ void lw_sim_compare_begin(lw_sim_trial *it) {
                              .place = place};
             lw_env_start(one->env, "reading", reading_main, one);
         }
+    }
+}
+
+void lw_sim_compare_close(lw_sim_trial *it) {
+    while (it->comparison != NULL) {
+        struct lw_sim_comparison *last = it->comparison;
+        it->comparison = last->before;
+        lw_free(it->memory, last);
     }
 }
 

@@ -9,6 +9,7 @@
 #include "sim/page.h"
 #include "sim/user.h"
 
+#include <stdarg.h>
 #include <stdlib.h>
 
 enum {
@@ -41,6 +42,18 @@ void lw_sim_broken(lw_sim_trial *it, const char *what, const char *detail) {
     (void)snprintf(text, sizeof(text), "%s%s%s", what, detail[0] != 0 ? ": " : "", detail);
     lw_page_fail(it->page, text);
     lw_buffer_print(&it->result->failures, "%s%s%s\n", what, detail[0] != 0 ? ": " : "", detail);
+}
+
+void lw_sim_broken_first(lw_sim_trial *it, const char *property, const char *format, ...) {
+    char text[300];
+    va_list arguments;
+    if (it->result->failures.size > 0) {
+        return;
+    }
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    lw_sim_broken(it, property, text);
 }
 
 void lw_sim_after(lw_sim_trial *it, uint64_t delay_ms, void (*function)(void *run)) {

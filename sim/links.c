@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim/links.h"
 
-#include <stdarg.h>
-
 enum {
     TROUBLE_MS = 14000,
     LINKED_MS = 25000, /* of peace, within which all are linked */
@@ -20,18 +18,6 @@ enum {
     STRANGER_SIZE = 16 * 1024, /* that each of so many strangers may take, */
     OWN_SIZE = 1024 * 1024,    /* and the node besides */
 };
-
-void links_broken(lw_sim_links *of, const char *property, const char *format, ...) {
-    char text[300];
-    va_list arguments;
-    if (of->of->result->failures.size > 0) {
-        return;
-    }
-    va_start(arguments, format);
-    (void)vsnprintf(text, sizeof(text), format, arguments);
-    va_end(arguments);
-    lw_sim_broken(of->of, property, text);
-}
 
 /* ---- a run is drawn ---------------------------------------------------------------------------
  */
@@ -268,8 +254,9 @@ static void judge_silence(lw_sim_links *of, uint32_t one, uint32_t other) {
     uint64_t begun_ns = *since_ns > from->awake_ns ? *since_ns : from->awake_ns;
     if (of->watched && !of->between && !is_paused(from) && lw_peers_up(from->peers, to->id) &&
         now_ns > begun_ns + SILENCE_MS * LW_SIM_NS_PER_MS) {
-        links_broken(of, "silence", "node%u takes node%u for up, which it cannot hear for %u ms",
-                     one + 1, other + 1, (unsigned)((now_ns - *since_ns) / LW_SIM_NS_PER_MS));
+        lw_sim_broken_first(of->of, "silence",
+                            "node%u takes node%u for up, which it cannot hear for %u ms", one + 1,
+                            other + 1, (unsigned)((now_ns - *since_ns) / LW_SIM_NS_PER_MS));
     }
 }
 
@@ -285,8 +272,8 @@ static void judge_node(lw_sim_links *of, uint32_t place) {
     }
     size_t most = OWN_SIZE + (size_t)LW_PEERS_STRANGERS_MAX * STRANGER_SIZE;
     if (links_up(node) && lw_memory_used(node->env->memory) > most) {
-        links_broken(of, "memory", "node%u has %u KB in use", place + 1,
-                     (unsigned)(lw_memory_used(node->env->memory) / 1024));
+        lw_sim_broken_first(of->of, "memory", "node%u has %u KB in use", place + 1,
+                            (unsigned)(lw_memory_used(node->env->memory) / 1024));
     }
 }
 
@@ -297,7 +284,8 @@ static void judge_pair(lw_sim_links *of) {
     }
     const links_node *plain = one->plain ? one : other, *sealed = one->plain ? other : one;
     if (lw_peers_up(plain->peers, sealed->id)) {
-        links_broken(of, "plain links", "one was made to a node that wants its links protected");
+        lw_sim_broken_first(of->of, "plain links",
+                            "one was made to a node that wants its links protected");
     }
 }
 
@@ -392,6 +380,6 @@ void lw_sim_links_run(lw_sim_trial *it) {
     it->result->lively_ms = (lw_world_now(it->world) - it->peace_ns) / LW_SIM_NS_PER_MS;
     it->result->resumed_ms = it->result->lively_ms;
     if (!all_linked(of)) {
-        links_broken(of, "liveness", "not all are linked within 25 s after the faults");
+        lw_sim_broken_first(of->of, "liveness", "not all are linked within 25 s after the faults");
     }
 }

@@ -91,9 +91,6 @@ void lw_sim_links_begin(lw_sim_trial *it);
 void lw_sim_links_run(lw_sim_trial *it);
 void lw_sim_links_end(lw_sim_trial *it);
 
-void links_broken(lw_sim_links *of, const char *property, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
 /* ---- links_node.c -----------------------------------------------------------------------------
  */
 

@@ -233,8 +233,8 @@ LW_YIELDS static void join(lw_sim_links *of) {
     lw_status status = lw_peers_join(env, target->address, &token, &newcomer, "middle:7871",
                                      lw_env_now(env) + JOIN_MS * LW_SIM_NS_PER_MS, &welcome);
     if (status == LW_OK && kind != 0) {
-        links_broken(of, "tokens", "node%u took somebody in with %s", (unsigned)target->place + 1,
-                     kinds[kind]);
+        lw_sim_broken_first(of->of, "tokens", "node%u took somebody in with %s",
+                            (unsigned)target->place + 1, kinds[kind]);
     }
     lw_buffer_reset(&welcome.members);
 }

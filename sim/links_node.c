@@ -44,28 +44,29 @@ static void take_message(void *argument, uint64_t from, lw_bytes message) {
     }
     if (message.size != MESSAGE_SIZE || memcmp(at, "said", 4) != 0 ||
         lw_get_u64(at + HASHED_SIZE) != lw_hash(0, lw_view(at, HASHED_SIZE))) {
-        links_broken(of, "messages", "node%u took %u bytes that nobody said",
-                     (unsigned)self->place + 1, (unsigned)message.size);
+        lw_sim_broken_first(of->of, "messages", "node%u took %u bytes that nobody said",
+                            (unsigned)self->place + 1, (unsigned)message.size);
         return;
     }
     uint32_t place = lw_get_u32(at + 4);
     uint64_t incarnation = lw_get_u64(at + 8), life = lw_get_u64(at + 16);
     uint64_t number = lw_get_u64(at + 24);
     if (place >= of->node_count || of->nodes[place].id != from) {
-        links_broken(of, "messages", "node%u took what another one said",
-                     (unsigned)self->place + 1);
+        lw_sim_broken_first(of->of, "messages", "node%u took what another one said",
+                            (unsigned)self->place + 1);
         return;
     }
     links_heard *heard = &self->heard[place];
     if (incarnation < heard->incarnation) {
-        links_broken(of, "old copies", "node%u listens to node%u of incarnation %u, and knows %u",
-                     (unsigned)self->place + 1, (unsigned)place + 1, (unsigned)incarnation,
-                     (unsigned)heard->incarnation);
+        lw_sim_broken_first(of->of, "old copies",
+                            "node%u listens to node%u of incarnation %u, and knows %u",
+                            (unsigned)self->place + 1, (unsigned)place + 1, (unsigned)incarnation,
+                            (unsigned)heard->incarnation);
     }
     if (life == heard->life && number <= heard->number) {
-        links_broken(of, "messages", "node%u heard number %u of node%u after number %u",
-                     (unsigned)self->place + 1, (unsigned)number, (unsigned)place + 1,
-                     (unsigned)heard->number);
+        lw_sim_broken_first(of->of, "messages", "node%u heard number %u of node%u after number %u",
+                            (unsigned)self->place + 1, (unsigned)number, (unsigned)place + 1,
+                            (unsigned)heard->number);
     }
     *heard = (links_heard){.incarnation = incarnation, .life = life, .number = number};
     of->arrived++;
@@ -103,8 +104,8 @@ LW_YIELDS static lw_status take_in(void *argument, const lw_peer_card *newcomer,
 static void told_to_stop(void *argument, const lw_error *reason) {
     const links_node *self = argument;
     if (self->place < LINKS_NODES_MAX) {
-        links_broken(self->of, "impostors", "node%u was told: %.150s", (unsigned)self->place + 1,
-                     reason->text);
+        lw_sim_broken_first(self->of->of, "impostors", "node%u was told: %.150s",
+                            (unsigned)self->place + 1, reason->text);
     }
 }
 
@@ -131,7 +132,7 @@ LW_YIELDS static void question(links_node *self, const links_node *to) {
     lw_status status = lw_peers_ask(self->peers, to->id, &request,
                                     lw_env_now(self->env) + ASK_MS * LW_SIM_NS_PER_MS, &body);
     if (status == LW_OK && !lw_equal(lw_buffer_view(&body), request.body)) {
-        links_broken(self->of, "messages", "an answer is not that of its question");
+        lw_sim_broken_first(self->of->of, "messages", "an answer is not that of its question");
     }
     lw_buffer_reset(&body);
 }
@@ -239,7 +240,8 @@ LW_YIELDS static void node_main(void *argument) {
                                 .peer = peer_comes,
                                 .argument = self};
     if (lw_server_open(self->env, &server, &self->server) != LW_OK) {
-        links_broken(self->of, "liveness", "a server does not listen: %s", lw_error_slot()->text);
+        lw_sim_broken_first(self->of->of, "liveness", "a server does not listen: %s",
+                            lw_error_slot()->text);
         return;
     }
     if (self->place >= LINKS_PAIR) {

@@ -151,6 +151,9 @@ struct lw_node *lw_sim_serving(const lw_sim_member *node);
 struct lw_shards *lw_sim_shards_of(const lw_sim_member *node);
 /* Notes a broken promise. */
 void lw_sim_broken(lw_sim_trial *it, const char *what, const char *detail);
+/* The same with a text that is put together; what is broken after something else is not told. */
+void lw_sim_broken_first(lw_sim_trial *it, const char *property, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 /* How long trouble lasts. */
 uint64_t lw_sim_safety_ms(const lw_sim_trial *it);
 /* Calls function(run) after so many milliseconds of virtual time. */
@@ -207,6 +210,7 @@ typedef enum lw_sim_likeness {
 } lw_sim_likeness;
 void lw_sim_compare_begin(lw_sim_trial *it);
 lw_sim_likeness lw_sim_compare_end(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]);
+void lw_sim_compare_close(lw_sim_trial *it);
 
 /* ---- the page of the run (sim/page.h) ---------------------------------------------------------
  */

@@ -627,7 +627,7 @@ void lw_scenario_run(const lw_run_options *options, lw_memory *memory, lw_run_ma
         lw_user_end(it);
     }
     lw_workload_reset(&it->workload);
-    lw_free(memory, it->comparison);
+    lw_sim_compare_close(it);
     lw_buffer_reset(&it->account);
     lw_arena_reset(&it->storm_memory);
     lw_free(memory, it);

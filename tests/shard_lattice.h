@@ -9,8 +9,7 @@
 
 #include "tests/unit.h"
 
-#include "node/shards.h"
-#include "node/snapshot.h"
+#include "sim/answer.h"
 #include "sim/world.h"
 #include "storage/batch.h"
 #include "txn/oracle.h"
@@ -209,31 +208,12 @@ static inline void lattice_answer(lattice_ask *ask) {
                 ask);
 }
 
-static inline lw_status lattice_handle(lattice_node *node, lattice_ask *ask, lw_buffer *reply) {
-    const lw_request *request = &ask->request;
-    switch ((int)request->kind) {
-    case LW_MESSAGE_DESCRIBE:
-        return lw_shards_describe(node->shards, request->body, reply);
-    case LW_MESSAGE_TIME:
-        lw_shards_time(node->shards, reply);
-        return LW_OK;
-    case LW_MESSAGE_SNAPSHOT_OFFER:
-    case LW_MESSAGE_SNAPSHOT_PIECE:
-    case LW_MESSAGE_SNAPSHOT_END:
-        return lw_snapshots_handle(node->snapshots, ask->from, request, reply);
-    case LW_MESSAGE_PIN:
-    case LW_MESSAGE_UNPIN:
-        return lw_gc_request(node->gc, request, ask->session, reply);
-    default:
-        return lw_shards_execute(node->shards, request, ask->session, reply);
-    }
-}
-
 static inline void lattice_ask_main(void *argument) {
     lattice_ask *ask = argument;
     lattice_node *node = &ask->in->nodes[ask->to];
     lw_buffer reply = lw_buffer_in(node->env->memory);
-    ask->status = lattice_handle(node, ask, &reply);
+    lw_sim_parts parts = {.shards = node->shards, .snapshots = node->snapshots, .gc = node->gc};
+    ask->status = lw_sim_answer(&parts, &ask->request, ask->from, ask->session, &reply);
     if (ask->status != LW_OK) {
         (void)snprintf(ask->text, sizeof(ask->text), "%s", lw_error_slot()->text);
     }
