@@ -8,7 +8,11 @@
  * is less. It is renewed while there is a reader, given back when there is none, and ends by
  * itself. The one lease stands for all readers of the node, since none reads below the oldest; and
  * it begins when that is half as old as the retention, before which nothing could pass it: short
- * transactions cost nothing. */
+ * transactions cost nothing.
+ *
+ * A node that decides has no lease: its own record names its readers, as of when it was written. So
+ * that is written anew when another reader is the oldest one, as a lease would be taken anew; and
+ * when the node decides no more, or does now, what it had counts no more. */
 #include "node/gc_state.h"
 
 #include "txn/oracle.h"
@@ -53,22 +57,28 @@ LW_YIELDS static void take(lw_gc *gc, uint64_t timestamp, uint64_t until) {
     gc->renew_ns = lw_env_now(gc->env) + (taken ? RENEW_MS : RETRY_MS) * NS_PER_MS;
 }
 
-/* Of a node that decides, the readers themselves are in its record, as of when it was written. One
- * that is alone makes them durable before it moves the safepoint, and nobody takes over from it. */
-static void note(lw_gc *gc) {
+/* The record of this node, which decides, comes to name its readers. One that is alone makes them
+ * durable before it moves the safepoint, and nobody takes over from it. */
+static void note(lw_gc *gc, uint64_t timestamp) {
     if (!gc->alone) {
         gc->pin_changes++;
         gc->pin_asked = true;
         lw_queue_wake_all(&gc->work);
     }
+    gc->leased = timestamp;
+    gc->lease_noted = true;
     gc->renew_ns = lw_env_now(gc->env) + RENEW_MS * NS_PER_MS;
 }
 
 /* It ends by itself if this does not arrive. */
 LW_YIELDS static void give_back(lw_gc *gc) {
     lw_pin_request request = {.timestamp = gc->leased, .asked = true};
+    bool noted = gc->lease_noted;
     gc->leased = gc->renew_ns = 0;
-    (void)!ask(gc, LW_MESSAGE_UNPIN, &request);
+    gc->lease_noted = false;
+    if (!noted) {
+        (void)!ask(gc, LW_MESSAGE_UNPIN, &request);
+    }
 }
 
 /* How long until it is to be looked again; 0: not before somebody reads. */
@@ -76,7 +86,9 @@ LW_YIELDS static uint64_t look(lw_gc *gc) {
     const lw_pin *reader = oldest_reader(gc);
     uint64_t timestamp = reader == NULL ? 0 : reader->timestamp;
     uint64_t until = reader == NULL ? 0 : reader->until;
-    if (gc->leased != 0 && gc->leased != timestamp) {
+    bool another = gc->leased != timestamp || gc->lease_noted != gc_decides(gc);
+    bool once = gc->lease_noted && LW_BUG(gc->env, "gc.one_note_for_all_readers");
+    if (gc->leased != 0 && another && !once) {
         give_back(gc);
     }
     if (timestamp == 0 || LW_BUG(gc->env, "gc.readers_have_no_lease")) {
@@ -89,7 +101,7 @@ LW_YIELDS static uint64_t look(lw_gc *gc) {
     }
     if (lw_env_now(gc->env) >= gc->renew_ns) {
         if (gc_decides(gc)) {
-            note(gc);
+            note(gc, timestamp);
         } else {
             take(gc, timestamp, until);
         }

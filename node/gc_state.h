@@ -44,6 +44,7 @@ struct lw_gc {
     bool running, stopping;
     bool leasing;      /* the fiber of gc_lease.c runs */
     uint64_t leased;   /* the timestamp that a lease is had for; 0: none */
+    bool lease_noted;  /* ... by this node's own record */
     uint64_t renew_ns; /* ... which is to be renewed then */
     lw_queue reading;  /* where it waits for a reader */
     lw_queue ending;   /* where it sleeps */
