@@ -452,13 +452,21 @@ lw_status lw_describe_request_decode(lw_bytes body, lw_describe_request *request
 }
 
 void lw_describe_tail_write(const lw_describe_tail *tail, lw_buffer *reply) {
+    if (tail->into != 0) {
+        lw_write_u64(reply, tail->into);
+        return;
+    }
     lw_write_u64(reply, tail->applied);
     lw_write_u64(reply, tail->index);
     lw_write_u64(reply, tail->digest);
     lw_write_u64(reply, tail->damaged);
 }
 
-void lw_describe_tail_read(lw_reader *reader, lw_describe_tail *tail) {
+void lw_describe_tail_read(lw_reader *reader, bool described, lw_describe_tail *tail) {
+    *tail = (lw_describe_tail){.into = described ? 0 : lw_read_u64(reader)};
+    if (!described) {
+        return;
+    }
     tail->applied = lw_read_u64(reader);
     tail->index = lw_read_u64(reader);
     tail->digest = lw_read_u64(reader);

@@ -249,8 +249,9 @@ LW_MUST_USE lw_status lw_change_replicas_request_decode(lw_bytes body,
 
 /* DESCRIBE: the asker has heard of a replica here, or from here, and wants to know what this node
  * knows of its shard. The reply is the descriptor of the replica here, as TOPOLOGY has it, and
- * behind that four u64, as below.
- * LW_NOT_FOUND if there is none. */
+ * behind that four u64, as below. Of a shard that has become part of another one, as the tombstone
+ * here says, it is no descriptor, and behind that the id of the other one: such news is final.
+ * LW_NOT_FOUND if there is neither. */
 typedef struct lw_describe_request {
     uint64_t shard;
     uint64_t index, digest; /* what the asker has applied (hazard R17); index 0: it does not say */
@@ -264,9 +265,11 @@ typedef struct lw_describe_tail {
     uint64_t applied;       /* the entry up to which the replica has come */
     uint64_t index, digest; /* what it has applied up to the index asked about; 0: not known */
     bool damaged;           /* ... and some of it cannot be read */
+    uint64_t into;          /* of which it is part; else all of this is 0. 0: it is none's */
 } lw_describe_tail;
 void lw_describe_tail_write(const lw_describe_tail *tail, lw_buffer *reply);
-void lw_describe_tail_read(lw_reader *reader, lw_describe_tail *tail);
+/* `described`: a descriptor came before it. */
+void lw_describe_tail_read(lw_reader *reader, bool described, lw_describe_tail *tail);
 
 /* TRANSFER: the leader hands over to another voter. The reply is empty, and comes once that leads;
  * LW_UNAVAILABLE if it does not come to lead in time. */

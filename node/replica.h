@@ -221,6 +221,9 @@ bool lw_replica_absorbs(const lw_replica *replica, lw_replica_merge *what);
 /* Applies the entry that froze it, which is known to be committed. LW_UNAVAILABLE: it does not have
  * it. */
 LW_MUST_USE lw_status lw_replica_vouch(lw_replica *replica, uint64_t index, uint64_t term);
+/* Whether another shard has become part of it, its tree included. False as well if that could not
+ * be read. */
+LW_YIELDS bool lw_replica_has_absorbed(lw_replica *replica, uint64_t right);
 /* Whether it is frozen, to become part of `left`: nobody is served. */
 bool lw_replica_frozen(const lw_replica *replica, uint64_t *left);
 /* Ends what it does, and waits for that, but keeps its memory until it is discarded. The

@@ -226,6 +226,15 @@ lw_status lw_replica_prepare_take_over(const lw_replica *left, lw_replica *right
     return replica_open_load(right, right->tree, lw_view(NULL, 0));
 }
 
+/* Step 5 of node/replica_merge.c: of the readers. */
+static void take_over_readers(lw_replica *left, const lw_replica *right) {
+    uint64_t led_ns = right->serving ? right->led_ns : lw_env_now(left->env);
+    if (led_ns > left->led_ns && !LW_BUG(left->env, "merge.readers_not_awaited")) {
+        LW_MARK(left->env, "replica.merge_awaits_readers");
+        left->led_ns = led_ns;
+    }
+}
+
 void lw_replica_take_over(lw_replica *left, lw_replica *right) {
     LW_ASSERT(left->absorbing && lw_replica_tree(left) != NULL);
     if (left->absorbs_shard.size > 0) {
@@ -244,6 +253,7 @@ void lw_replica_take_over(lw_replica *left, lw_replica *right) {
         if (!right->serving) {
             left->written_before = given;
         }
+        take_over_readers(left, right);
         replica_open_take_over(left, right);
     }
     LW_MARK(left->env, "replica.merged");
@@ -361,6 +371,16 @@ lw_status replica_was_absorbed(lw_replica *replica, const lw_merged_request *ask
     lw_buffer_reset(&value);
     *merged = status == LW_OK;
     return status == LW_NOT_FOUND ? LW_OK : status;
+}
+
+bool lw_replica_has_absorbed(lw_replica *replica, uint64_t right) {
+    lw_merged_request asked = {.right = right, .start = replica->descriptor.start};
+    bool merged = false;
+    replica->background_count++; /* it stays meanwhile */
+    lw_status status = replica_was_absorbed(replica, &asked, &merged);
+    bool absorbing = replica->absorbing && replica->absorbs.right == right;
+    replica_background_end(replica);
+    return status == LW_OK && merged && !absorbing;
 }
 
 /* From here to the entry in the log nothing suspends but for room. */

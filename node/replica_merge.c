@@ -13,7 +13,9 @@
  *      durable the merge has happened.
  *   5. Each replica of *L* that applies it pauses, and *R*'s tree becomes part of its own: the
  * steps of that are in node/shards_merge.c. In the same turn *L* takes its descriptor, and what *R*
- *      knew of open transactions; its read marks rise above all that *R* has answered (hazard T4).
+ *      knew of open transactions; its read marks rise above all that *R* has answered (hazard T4);
+ *      and it counts as led for no longer than *R*, some of whose readers may be known only to who
+ *      led that before (node/replica_gc.c; hazard T11).
  *
  * When it comes to nothing behind step 2, or nobody is left who knows, *R* has to go on. Whoever
  * leads it then (`thaw`) asks whoever holds the key at which *L* began: MERGED. The record of step

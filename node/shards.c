@@ -121,6 +121,7 @@ shards_member *shards_enter(lw_shards *shards, uint64_t shard, lw_replica *repli
     entered->replica = replica;
     entered->shard = shard;
     entered->waits = waits;
+    entered->going_start = entered->going_end = lw_buffer_in(shards->env->memory);
     if (!waits) {
         shards_arrived(shards, entered);
     }
@@ -131,6 +132,8 @@ shards_member *shards_enter(lw_shards *shards, uint64_t shard, lw_replica *repli
 
 void shards_forget(lw_shards *shards, shards_member *member) {
     lw_map_remove(&shards->by_id, &member->node);
+    lw_buffer_reset(&member->going_start);
+    lw_buffer_reset(&member->going_end);
     lw_free(shards->env->memory, member);
 }
 
@@ -139,20 +142,26 @@ static bool overlap(const lw_shard_descriptor *one, const lw_shard_descriptor *o
            (other->end.size == 0 || lw_compare(one->start, other->end) < 0);
 }
 
+bool shards_held(const shards_member *member, lw_shard_descriptor *held) {
+    if (member->replica != NULL) {
+        lw_replica_descriptor(member->replica, held);
+    } else if (member->going) {
+        *held = (lw_shard_descriptor){.id = member->shard,
+                                      .start = lw_buffer_view(&member->going_start),
+                                      .end = lw_buffer_view(&member->going_end)};
+    }
+    return member->replica != NULL || member->going;
+}
+
 bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_descriptor *range) {
     for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
         for (const lw_map_node *node = shards->by_id.buckets[index]; node != NULL;
              node = node->next) {
             const shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
             lw_shard_descriptor held;
-            if (member->shard == shard || (member->replica == NULL && !member->absorbed)) {
-                continue;
-            }
-            if (member->replica == NULL) {
-                return true; /* its keys are just becoming another one's */
-            }
-            lw_replica_descriptor(member->replica, &held);
-            if (overlap(&held, range)) {
+            bool known = shards_held(member, &held);
+            bool becoming = !known && member->absorbed; /* its keys are just another one's */
+            if (member->shard != shard && (becoming || (known && overlap(&held, range)))) {
                 return true;
             }
         }

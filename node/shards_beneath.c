@@ -39,11 +39,7 @@ static bool is_beneath(const shards_member *member, const lw_shard_descriptor *t
     if (member->shard == told->id) {
         return false;
     }
-    if (member->replica == NULL) {
-        return member->beneath == told->id;
-    }
-    lw_replica_descriptor(member->replica, &held);
-    return overlap(&held, told);
+    return shards_held(member, &held) ? overlap(&held, told) : member->beneath == told->id;
 }
 
 static shards_member *find_beneath(const lw_shards *shards, const lw_shard_descriptor *told,

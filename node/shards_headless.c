@@ -12,7 +12,8 @@
  * 1. What was acknowledged, and whom it voted for, is in the log, and counts: so it makes no
  *    difference how many are damaged at once, as long as one is not.
  * 2. Nothing else takes the place of such a tree, but for a shard that this node does not belong to
- *    any more, as somebody says who has come as far as the log here.
+ *    any more, as somebody says who has come as far as the log here; or that has become part of
+ *    another one, as anybody's tombstone says.
  *
  * A lone node refuses to start, as does whoever has a shard of which nobody else has anything:
  * there it stays out. */
@@ -143,17 +144,15 @@ LW_YIELDS static lw_status open_again(lw_shards *shards, const lw_shard_descript
     return LW_OK;
 }
 
-/* It was removed, and could not hear of it. */
-LW_YIELDS static void bury(lw_shards *shards, const lw_shard_descriptor *told, uint64_t applied) {
-    const shards_past *past = shards_past_of(shards, told->id);
-    shards_past gone = {.group = told->id,
-                        .term = past == NULL ? 0 : past->term,
-                        .epoch = told->epoch,
-                        .index = applied};
+/* It was removed, or became part of another one, and could not hear of it. */
+LW_YIELDS static void bury(lw_shards *shards, uint64_t shard, lw_epoch epoch, uint64_t applied) {
+    const shards_past *past = shards_past_of(shards, shard);
+    shards_past gone = {
+        .group = shard, .term = past == NULL ? 0 : past->term, .epoch = epoch, .index = applied};
     if (shards_past_bury(shards, &gone) == LW_OK && shards_run(shards) &&
-        shards_drop(shards, shards->log, gone.group) == LW_OK) {
+        shards_drop(shards, shards->log, shard) == LW_OK) {
         LW_MARK(shards->env, "shards.headless_buried");
-        forget(shards, gone.group);
+        forget(shards, shard);
     }
 }
 
@@ -167,22 +166,24 @@ static void give_up(lw_shards *shards, uint64_t shard) {
 
 /* True once one has said enough. Views of `reply` are used up to the end. */
 LW_YIELDS static bool ask_one(lw_shards *shards, uint64_t shard, uint64_t node, lw_buffer *reply) {
+    static const lw_epoch last = {.range_version = UINT64_MAX, .config_version = UINT64_MAX};
     lw_shard_descriptor told;
-    uint64_t applied;
-    if (shards_describe_by(shards, node, shard, reply, &told, &applied) != LW_OK ||
-        !shards_run(shards)) {
+    lw_describe_tail tail;
+    lw_status status = shards_hear_of(shards, node, shard, reply, &told, &tail);
+    bool merged = tail.into != 0 && !LW_BUG(shards->env, "shards.merged_stays_headless");
+    if (!shards_run(shards) || (status != LW_OK && !merged)) {
         return false;
     }
-    if (!shards_names(&told, shards->options.node)) {
-        if (applied >= last_entry(shards, shard)) {
-            bury(shards, &told, applied);
+    if (merged || !shards_names(&told, shards->options.node)) {
+        if (merged || tail.applied >= last_entry(shards, shard)) {
+            bury(shards, shard, merged ? last : told.epoch, tail.applied);
         }
         return !shards_is_headless(shards, shard);
     }
     if (!others_vote(shards, &told) || shards_overlap(shards, shard, &told)) {
         return false;
     }
-    if (open_again(shards, &told, applied) != LW_OK) {
+    if (open_again(shards, &told, tail.applied) != LW_OK) {
         give_up(shards, shard);
     }
     return true;

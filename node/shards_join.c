@@ -12,9 +12,10 @@
  * Whoever wrote goes on writing, so it is looked at again.
  *
  * A replica that is a member no more is told so by the leader, or finds out by asking now and then,
- * and is removed: it ends, its tombstone is durable,
- * its tree is dropped, the log lets go. A crash in between leaves a replica that is told again, or
- * a tombstone by which the next start does the rest. */
+ * and is removed: it ends, its tombstone is durable, its tree is dropped, the log lets go. A crash
+ * in between leaves a replica that is told again, or a tombstone by which the next start does the
+ * rest. Until the tombstone is durable nobody else comes to hold any of its keys here: a crash
+ * would leave two trees that do (hazard R11), and a folder that cannot be opened. */
 #include "node/shards_state.h"
 
 #include "node/snapshot.h"
@@ -51,10 +52,32 @@ typedef struct introduction {
     lw_buffer reply;
 } introduction;
 
-/* The reply to DESCRIBE. `asked` goes there, and `told` is filled. Views of `reply`. */
+/* The reply to DESCRIBE. */
+static lw_status read_description(lw_bytes reply, uint64_t asked, lw_shard_descriptor *shard,
+                                  lw_describe_tail *tail) {
+    lw_reader reader;
+    uint32_t count = 0;
+    LW_TRY(lw_topology_open(reply, &reader, &count));
+    if (count == 1) {
+        LW_TRY(lw_topology_next(&reader, shard));
+    }
+    lw_describe_tail_read(&reader, count == 1, tail);
+    bool sound = count == 1 ? shard->id == asked : count == 0 && tail->into != 0;
+    if (!sound || !lw_reader_done(&reader)) {
+        tail->into = 0;
+        return lw_fail(LW_INVALID_ARGUMENT, "a description of a shard is not well-formed");
+    }
+    return tail->into == 0 ? LW_OK
+                           : lw_fail(LW_NOT_FOUND, "shard %llu has become part of shard %llu",
+                                     (unsigned long long)asked, (unsigned long long)tail->into);
+}
+
+/* `asked` goes there, and `told` and `tail` are filled; if that fails, `tail` may say why. Views of
+ * `reply`. */
 LW_YIELDS static lw_status ask_for_descriptor(lw_shards *shards, uint64_t node,
                                               const lw_describe_request *asked, lw_buffer *reply,
                                               lw_shard_descriptor *shard, lw_describe_tail *tail) {
+    *tail = (lw_describe_tail){.into = 0};
     lw_buffer body = lw_buffer_in(shards->env->memory);
     lw_describe_request_encode(asked, &body);
     lw_request request = {
@@ -64,24 +87,19 @@ LW_YIELDS static lw_status ask_for_descriptor(lw_shards *shards, uint64_t node,
         shards->others.ask(shards->options.argument, node, &request, until_ns, reply);
     lw_buffer_reset(&body);
     LW_TRY(status);
-    lw_reader reader;
-    uint32_t count = 0;
-    LW_TRY(lw_topology_open(lw_buffer_view(reply), &reader, &count));
-    if (count == 1) {
-        LW_TRY(lw_topology_next(&reader, shard));
-    }
-    lw_describe_tail_read(&reader, tail);
-    if (count != 1 || shard->id != asked->shard || !lw_reader_done(&reader)) {
-        return lw_fail(LW_INVALID_ARGUMENT, "a description of a shard is not well-formed");
-    }
-    return LW_OK;
+    return read_description(lw_buffer_view(reply), asked->shard, shard, tail);
+}
+
+lw_status shards_hear_of(lw_shards *shards, uint64_t node, uint64_t shard, lw_buffer *reply,
+                         lw_shard_descriptor *told, lw_describe_tail *tail) {
+    lw_describe_request asked = {.shard = shard};
+    return ask_for_descriptor(shards, node, &asked, reply, told, tail);
 }
 
 lw_status shards_describe_by(lw_shards *shards, uint64_t node, uint64_t shard, lw_buffer *reply,
                              lw_shard_descriptor *told, uint64_t *applied) {
     lw_describe_tail tail;
-    lw_describe_request asked = {.shard = shard};
-    LW_TRY(ask_for_descriptor(shards, node, &asked, reply, told, &tail));
+    LW_TRY(shards_hear_of(shards, node, shard, reply, told, &tail));
     *applied = tail.applied;
     return LW_OK;
 }
@@ -211,13 +229,22 @@ void shards_stranger(void *argument, uint64_t from, uint64_t group, lw_raft_kind
     lw_env_start(shards->env, "introduce", introduce_main, job);
 }
 
+static lw_status describe_absent(const lw_shards *shards, uint64_t shard, lw_buffer *reply) {
+    const shards_past *past = shards_past_of(shards, shard);
+    if (past == NULL || !past->gone || past->into == 0) {
+        return lw_fail(LW_NOT_FOUND, "shard %llu is not on this node", (unsigned long long)shard);
+    }
+    lw_topology_encode(NULL, 0, reply);
+    lw_describe_tail_write(&(lw_describe_tail){.into = past->into}, reply);
+    return LW_OK;
+}
+
 lw_status lw_shards_describe(lw_shards *shards, lw_bytes body, lw_buffer *reply) {
     lw_describe_request asked;
     LW_TRY(lw_describe_request_decode(body, &asked));
     lw_replica *replica = lw_shards_find(shards, asked.shard);
     if (replica == NULL) {
-        return lw_fail(LW_NOT_FOUND, "shard %llu is not on this node",
-                       (unsigned long long)asked.shard);
+        return describe_absent(shards, asked.shard, reply);
     }
     lw_shard_descriptor shard;
     lw_replica_figures figures;
@@ -366,12 +393,23 @@ lw_status shards_drop(lw_shards *shards, lw_log *log, uint64_t shard) {
     return LW_OK;
 }
 
+lw_status shards_bury(lw_shards *shards, shards_member *member, const shards_past *gone) {
+    lw_replica *replica = member->replica;
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(replica, &shard);
+    member->going = !member->waits && !LW_BUG(shards->env, "shards.gone_before_its_tombstone");
+    lw_buffer_append(&member->going_start, shard.start);
+    lw_buffer_append(&member->going_end, shard.end);
+    member->replica = NULL;
+    lw_replica_close(replica);
+    LW_TRY(shards_past_bury(shards, gone));
+    member->going = false;
+    return LW_OK;
+}
+
 LW_YIELDS static lw_status remove_replica(removal *job) {
     lw_shards *shards = job->shards;
-    lw_replica *replica = job->member->replica;
-    job->member->replica = NULL;
-    lw_replica_close(replica);
-    LW_TRY(shards_past_bury(shards, &job->gone));
+    LW_TRY(shards_bury(shards, job->member, &job->gone));
     if (LW_RARE(shards->env, "shards.slow_removal")) {
         lw_env_sleep(shards->env, REMOVAL_PAUSE_MS * NS_PER_MS);
     }
@@ -471,6 +509,9 @@ static uint64_t whom_to_ask(const lw_shards *shards, const lw_shard_descriptor *
 LW_YIELDS static void look_after(lw_shards *shards, uint64_t id) {
     lw_shard_descriptor known = {0}, told = {0};
     uint64_t applied = 0;
+    if (shards_end_left_over(shards, shards->log, id) != LW_OK) {
+        return; /* the next start tries again */
+    }
     shards_member *member = shards_member_of(shards, id);
     if (member == NULL || member->leaving || lw_replica_leads(member->replica)) {
         return;
@@ -498,8 +539,7 @@ LW_YIELDS static void look_after(lw_shards *shards, uint64_t id) {
     }
 }
 
-/* Their ids, since members come and go meanwhile. Ends with a 0. */
-static uint64_t *all_ids(const lw_shards *shards) {
+uint64_t *shards_ids(const lw_shards *shards) {
     uint32_t count = 0;
     uint64_t *ids = lw_allocate_zero(shards->env->memory, (shards->by_id.count + 1) * sizeof(*ids));
     for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
@@ -536,7 +576,7 @@ LW_YIELDS static void patrol_main(void *argument) {
         uint64_t pause_ms = PATROL_MS + lw_env_random_below(shards->env, PATROL_MS);
         (void)lw_env_wait(shards->env, &shards->stop,
                           lw_env_now(shards->env) + pause_ms * NS_PER_MS);
-        uint64_t *ids = all_ids(shards);
+        uint64_t *ids = shards_ids(shards);
         for (uint64_t *id = ids; *id != 0 && shards->serving && !shards->dead; id++) {
             look_after(shards, *id);
         }

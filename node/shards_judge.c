@@ -58,9 +58,7 @@ LW_YIELDS static lw_status throw_away(trial *job, shards_member *member,
                         .epoch = {.range_version = shard->epoch.range_version,
                                   .config_version = shard->epoch.config_version - 1},
                         .index = figures.last_index};
-    member->replica = NULL;
-    lw_replica_close(replica);
-    LW_TRY(shards_past_bury(shards, &gone));
+    LW_TRY(shards_bury(shards, member, &gone));
     LW_TRY(shards_drop(shards, shards->log, job->shard));
     shards_forget(shards, member);
     LW_MARK(shards->env, "shards.replica_thrown_away");

@@ -22,6 +22,11 @@
  * what became of it, since the versions of what a key lies in only rise. So these are known to be
  * part of what comes, are ended, and their trees go with the edit that brings it.
  *
+ * The left one may also come by a snapshot that holds none of the right one's keys, as they were
+ * split off again since, or become part of yet another one. A right one that a start has set aside
+ * for it is of no use then, and stands in the way of whoever holds its keys now: it goes as soon as
+ * the left one's records say that it has been taken in, or the left one is here no more.
+ *
  * A replica of the right one that nobody tells, since this node lost the left one before it came to
  * the merge, is found by the same rule. */
 #include "node/shards_state.h"
@@ -306,19 +311,36 @@ static shards_member *member_of_replica(const lw_shards *shards, const lw_replic
     return shards_member_of(shards, shard.id);
 }
 
-/* Whose left neighbour this node does not have any more. Views of the map change. */
-static shards_member *next_left_over(const lw_shards *shards) {
-    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
-        for (lw_map_node *node = shards->by_id.buckets[index]; node != NULL; node = node->next) {
-            shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
-            if (member->absorbed &&
-                lw_store_tree(shards->options.store, shards_past_of(shards, member->shard)->into) ==
-                    NULL) {
-                return member;
-            }
-        }
+/* Whether nobody needs one that was set aside: what it is part of has taken it in elsewhere. */
+LW_YIELDS static bool is_left_over(lw_shards *shards, uint64_t shard) {
+    const shards_past *past = shards_past_of(shards, shard);
+    if (past == NULL || lw_store_tree(shards->options.store, past->into) == NULL) {
+        return true;
     }
-    return NULL;
+    const shards_member *left = shards_member_of(shards, past->into);
+    bool whole = left != NULL && left->replica != NULL && !left->waits && !left->leaving &&
+                 !left->damaged && !left->lacks_part;
+    return whole && !LW_BUG(shards->env, "shards.set_aside_for_ever") &&
+           lw_replica_has_absorbed(left->replica, shard);
+}
+
+static bool is_set_aside(const shards_member *member) {
+    return member != NULL && member->absorbed && member->replica != NULL;
+}
+
+lw_status shards_end_left_over(lw_shards *shards, lw_log *log, uint64_t shard) {
+    shards_member *member = shards_member_of(shards, shard);
+    if (!is_set_aside(member) || !is_left_over(shards, shard) ||
+        !is_set_aside(member = shards_member_of(shards, shard))) {
+        return LW_OK;
+    }
+    LW_MARK(shards->env, "shards.merged_elsewhere");
+    lw_replica *replica = member->replica;
+    member->replica = NULL; /* nobody else takes it */
+    lw_replica_close(replica);
+    LW_TRY(shards_drop(shards, log, shard));
+    shards_forget(shards, member);
+    return LW_OK;
 }
 
 lw_status shards_finish_merges(lw_shards *shards, lw_log *log) {
@@ -336,15 +358,13 @@ lw_status shards_finish_merges(lw_shards *shards, lw_log *log) {
             LW_TRY(status);
         }
     }
-    shards_member *over;
-    while ((over = next_left_over(shards)) != NULL) {
-        LW_MARK(shards->env, "shards.merged_elsewhere");
-        uint64_t shard = over->shard;
-        lw_replica_close(over->replica);
-        shards_forget(shards, over);
-        LW_TRY(shards_drop(shards, log, shard));
+    uint64_t *ids = shards_ids(shards);
+    lw_status status = LW_OK;
+    for (const uint64_t *id = ids; *id != 0 && status == LW_OK; id++) {
+        status = shards_end_left_over(shards, log, *id);
     }
-    return LW_OK;
+    lw_free(shards->env->memory, ids);
+    return status;
 }
 
 void shards_mend_merges(lw_shards *shards) {

@@ -51,6 +51,8 @@ typedef struct shards_member {
     bool anew;       /* it takes the place of one that was thrown away, and waits for a snapshot */
     uint64_t let_go; /* the configuration in which an earlier one was let go of; 0: none was */
     uint64_t told_index; /* whoever introduced it had come so far, and named this node */
+    bool going;          /* its replica has ended, but a crash would bring it back, with: */
+    lw_buffer going_start, going_end;
 } shards_member;
 
 /* What the log says of a group that has no tree here. */
@@ -120,6 +122,8 @@ void shards_unsort(lw_shards *shards, const shards_member *member);
 /* Takes it out for good, and frees it. */
 void shards_forget(lw_shards *shards, shards_member *member);
 lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard);
+/* The keys that a member holds, or would hold again behind a crash. False: none that are known. */
+bool shards_held(const shards_member *member, lw_shard_descriptor *held);
 /* Whether a member other than `shard` holds any of the keys of a range. */
 bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_descriptor *range);
 
@@ -153,6 +157,10 @@ LW_YIELDS void shards_await_merge(lw_shards *shards, uint64_t shard, uint32_t ti
 /* What a crash left of merges; and what there is to do about it later. */
 LW_MUST_USE LW_YIELDS lw_status shards_finish_merges(lw_shards *shards, lw_log *log);
 void shards_mend_merges(lw_shards *shards);
+/* Ends one that was set aside at the start, to become part of another one, if that does without it.
+ * Any other shard is left alone. */
+LW_MUST_USE LW_YIELDS lw_status shards_end_left_over(lw_shards *shards, lw_log *log,
+                                                     uint64_t shard);
 /* Makes durable that a replica, which is retired, is part of another shard. */
 LW_MUST_USE LW_YIELDS lw_status shards_bury_merged(lw_shards *shards, const lw_replica *right,
                                                    uint64_t into);
@@ -193,12 +201,19 @@ void shards_patrol(lw_shards *shards);
 /* Makes a replica that waits for a snapshot. `shard` names this node, and nothing speaks against
  * it. */
 LW_MUST_USE lw_status shards_admit(lw_shards *shards, const lw_shard_descriptor *shard);
+/* Ends a replica that is leaving, and makes its tombstone durable. */
+LW_MUST_USE LW_YIELDS lw_status shards_bury(lw_shards *shards, shards_member *member,
+                                            const shards_past *gone);
 /* Drops a tree, and what the log keeps for it but the tombstone. */
 LW_MUST_USE LW_YIELDS lw_status shards_drop(lw_shards *shards, lw_log *log, uint64_t shard);
 /* What another node knows of a shard. Views of `reply`. */
 LW_MUST_USE LW_YIELDS lw_status shards_describe_by(lw_shards *shards, uint64_t node, uint64_t shard,
                                                    lw_buffer *reply, lw_shard_descriptor *told,
                                                    uint64_t *applied);
+/* The same, with all that was said: if it fails, the shard may be part of `tail->into`. */
+LW_MUST_USE LW_YIELDS lw_status shards_hear_of(lw_shards *shards, uint64_t node, uint64_t shard,
+                                               lw_buffer *reply, lw_shard_descriptor *told,
+                                               lw_describe_tail *tail);
 /* Whether the replica on another node is there, and whole; one that leads is asked for a snapshot
  * for `renews`, unless that is 0. */
 LW_MUST_USE LW_YIELDS lw_status shards_look_at(lw_shards *shards, uint64_t node, uint64_t shard,
@@ -208,6 +223,8 @@ LW_MUST_USE LW_YIELDS lw_status shards_look_at(lw_shards *shards, uint64_t node,
 LW_MUST_USE LW_YIELDS lw_status shards_compare(lw_shards *shards, uint64_t node, uint64_t shard,
                                                uint64_t *index, uint64_t *digest);
 bool shards_names(const lw_shard_descriptor *shard, uint64_t node);
+/* The ids of all members, who come and go while somebody waits. Ends with a 0; the caller frees. */
+uint64_t *shards_ids(const lw_shards *shards);
 /* What a crash left of a replica that was being removed. */
 LW_MUST_USE LW_YIELDS lw_status shards_finish_removals(lw_shards *shards, lw_log *log);
 /* A fiber of its own ends. */

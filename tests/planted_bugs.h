@@ -15,6 +15,7 @@
     X("gc.collects_before_all_settled", "shards", 0)                 \
     X("gc.locks_left", "calm", 19)                                   \
     X("gc.new_leader_forgets_floor", "shards", 0)                    \
+    X("gc.one_note_for_all_readers", "shards", 21149)                \
     X("gc.passes_pins", "calm", 3)                                   \
     X("gc.read_below_the_safepoint", "calm", 3)                      \
     X("gc.readers_have_no_lease", "shards", 0)                       \
@@ -48,6 +49,7 @@
     X("member.last_record_stands", "gossip", 1)                      \
     X("merge.before_all_froze", "shards", 0)                         \
     X("merge.marks_not_raised", "shards", 0)                         \
+    X("merge.readers_not_awaited", "shards", 0)                      \
     X("merge.reads_while_frozen", "shards", 0)                       \
     X("merge.tombstone_drops_data", "shards", 0)                     \
     X("merge.unfreeze_unasked", "shards", 0)                         \
@@ -113,10 +115,12 @@
     X("shard.epoch_unchecked_at_apply", "lattice-storm", 0)          \
     X("shard.route_unchecked", "calm", 21)                           \
     X("shard.split_without_latch", "calm", 1)                        \
+    X("shards.gone_before_its_tombstone", "shards", 40605)           \
     X("shards.old_removal_believed", "lattice-moves", 0)             \
     X("shards.only_leader_asked", "lattice-storm", 0)                \
     X("shards.only_peers_asked", "lattice-moves", 0)                 \
     X("shards.overlap_ignored", "lattice", 3)                        \
+    X("shards.set_aside_for_ever", "shards", 0)                      \
     X("shards.snapshot_of_before", "lattice-moves", 0)               \
     X("shards.stale_replica_believed", "lattice-moves", 0)           \
     X("shards.tombstone_ignored", "shards", 0)                       \

@@ -14,6 +14,10 @@ static const lattice_shard lone_shard[] = {
 static const lattice_shard pair_shard[] = {
     {.id = LW_ROOT_SHARD, .start = "", .end = "", .nodes = {1, 2}}};
 
+static const lattice_shard two_shards[] = {
+    {.id = LW_ROOT_SHARD, .start = "", .end = "k030", .nodes = {1, 2, 3}},
+    {.id = 7, .start = "k030", .end = "", .nodes = {1, 2, 3}}};
+
 static uint64_t next_of(uint64_t leader) {
     return leader % 3 + 1;
 }
@@ -216,9 +220,6 @@ static void what_can_be_read_stays_while_nobody_else_leads(void **state) {
 
 /* What a merge leaves may not be in a snapshot of its very entry, and nobody writes behind it. */
 static void a_shard_at_rest_since_a_merge_is_repaired_story(lattice *in) {
-    static const lattice_shard two_shards[] = {
-        {.id = LW_ROOT_SHARD, .start = "", .end = "k030", .nodes = {1, 2, 3}},
-        {.id = 7, .start = "k030", .end = "", .nodes = {1, 2, 3}}};
     lattice_make(in, two_shards, 2);
     write_some(in, 0, KEYS, "old");
     lattice_pass_ms(in, 5000);
@@ -445,6 +446,53 @@ static void two_that_do_not_know_what_they_are_come_back_story(lattice *in) {
 static void two_that_do_not_know_what_they_are_come_back(void **state) {
     (void)state;
     lattice_hold(two_that_do_not_know_what_they_are_come_back_story, NULL);
+}
+
+static void flush_all_main(void *argument) {
+    lattice_node *node = argument;
+    for (uint32_t index = 0; index < lw_shards_count(node->shards); index++) {
+        lw_status status = lw_tree_flush(lw_replica_tree(lw_shards_at(node->shards, index)));
+        expect(node->in, status == LW_OK, "it is flushed");
+    }
+    node->done = true;
+}
+
+/* A follower that all but heard of a merge comes back with two trees that do not say what they are:
+ * of one of them there is none on any other node. */
+static void what_was_merged_meanwhile_does_not_stay_story(lattice *in) {
+    lattice_make(in, two_shards, 2);
+    write_some(in, 0, KEYS, "old");
+    lattice_pass_ms(in, 5000);
+    uint64_t away = 0;
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_merge_request_encode(&(lw_merge_request){.right = 0}, &body);
+    while (in->failure[0] == 0 && marked(in, "shards.absorbed") == 0) {
+        uint64_t until_ns = lw_world_now(in->world) + 5000 * LATTICE_MS;
+        uint64_t leader = lattice_leader(in, lw_text(""));
+        away = next_of(leader);
+        (void)lattice_send_to(in, leader, LW_MESSAGE_MERGE, lw_text(""), &body);
+        while (marked(in, "shards.absorbed") == 0 && lw_world_now(in->world) < until_ns &&
+               lw_world_step(in->world)) {
+        }
+    }
+    expect(in, lw_shards_count(in->nodes[away].shards) == 2, "it has not heard of it");
+    lattice_run(&in->nodes[away], flush_all_main);
+    behead(in, away);
+    until_marked(in, "shards.absorbed", 2);
+    lattice_boot(in, away);
+    until_marked(in, "shards.headless_buried", 1);
+    until_marked(in, "shards.repaired", 1);
+    lattice_pass_ms(in, 3000);
+    lattice_same_everywhere(in);
+    expect(in, lw_store_tree(in->nodes[away].store, 7) == NULL, "its tree is gone");
+    lattice_crash(in, away);
+    lattice_boot(in, away);
+    lattice_same_everywhere(in);
+    reads_all(in, 0, KEYS, "old");
+}
+static void what_was_merged_meanwhile_does_not_stay(void **state) {
+    (void)state;
+    lattice_hold(what_was_merged_meanwhile_does_not_stay_story, "shards.merged_stays_headless");
 }
 
 static void a_lone_node_refuses_in_words_story(lattice *in) {
@@ -685,6 +733,7 @@ int main(void) {
         cmocka_unit_test(a_node_whose_table_does_not_say_what_it_is_comes_back),
         cmocka_unit_test(what_it_acknowledged_counts_before_it_has_a_tree),
         cmocka_unit_test(two_that_do_not_know_what_they_are_come_back),
+        cmocka_unit_test(what_was_merged_meanwhile_does_not_stay),
         cmocka_unit_test(a_lone_node_refuses_in_words),
         cmocka_unit_test(a_lone_voter_tells_of_damage),
         cmocka_unit_test(a_crash_at_any_time_loses_nothing),
