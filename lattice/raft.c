@@ -215,7 +215,8 @@ static void beat(lw_raft *raft) {
     for (uint32_t place = 0; place < LW_RAFT_MEMBERS_MAX; place++) {
         lw_raft_peer *peer = &raft->peers[place];
         uint64_t since = raft->now - raft->options.heartbeat_ns;
-        bool fresh = peer->sent_at > since && peer->heard_at > since;
+        bool settled = peer->next - 1 == peer->match; /* else a heartbeat shows what was lost */
+        bool fresh = settled && peer->sent_at > since && peer->heard_at > since;
         if (peer->node != 0 && (!fresh || raft->quiescent || peer->probe_sent)) {
             peer->heartbeat_due = true;
             peer->probe_sent = false;

@@ -120,6 +120,8 @@ typedef struct lw_raft_message {
      * the core leaves it empty. A pointer of the driver's, read during lw_raft_receive only. */
     const lw_raft_config_entry *configs;
     uint32_t config_count;
+    /* The driver that received it had no room for its entries, and left them out (R18). */
+    bool no_room;
 
     /* APPEND, and given back by ACKNOWLEDGE: the reading round, the leader's clock when it was
      * asked for, and how often the leader has taken back a transfer. HAND_OVER, and the VOTE that
@@ -130,7 +132,8 @@ typedef struct lw_raft_message {
 
     /* PREVOTE_REPLY, VOTE_REPLY, ACKNOWLEDGE; in VOTE: it follows from a transfer */
     bool granted;
-    /* ACKNOWLEDGE that refuses: the last entry, and its term, at which the two logs may agree. */
+    /* ACKNOWLEDGE that refuses: the last entry, and its term, at which the two logs may agree. If
+     * that is `index` or behind it they agreed there, and there was no room for what followed. */
     uint64_t conflict_index, conflict_term;
 
     /* APPEND, ACKNOWLEDGE: as of lw_raft_applied, for the driver to compare with what it had at the

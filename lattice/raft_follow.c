@@ -197,6 +197,11 @@ static void append(lw_raft *raft, const lw_raft_message *message, lw_raft_write 
         return;
     }
     uint64_t commit = message->commit < end ? message->commit : end;
+    if (message->no_room) {
+        commit_up_to(raft, commit);
+        refuse(raft, message);
+        return;
+    }
     if (LW_RAFT_PLANTED(raft, LW_RAFT_BUG_COMMIT_UNVERIFIED)) {
         uint64_t last = raft->last_index > end ? raft->last_index : end;
         commit = message->commit < last ? message->commit : last;

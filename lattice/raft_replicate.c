@@ -264,15 +264,14 @@ static void refused(lw_raft *raft, lw_raft_peer *peer, const lw_raft_message *me
          lw_raft_config_find(&raft->config, peer->node)->membership == LW_RAFT_LEARNER)) {
         peer->match = message->conflict_index;
     }
-    bool stale = peer->state == LW_RAFT_REPLICATE ? message->index <= peer->match
+    bool no_room = message->conflict_index >= message->index;
+    uint64_t settled = no_room ? peer->match : peer->match + 1; /* what is below says nothing */
+    bool stale = peer->state == LW_RAFT_REPLICATE ? message->index < settled
                                                   : message->index != peer->next - 1;
     if (peer->state == LW_RAFT_BEHIND || stale) {
         return;
     }
     uint64_t agree = lw_raft_log_find(raft, message->conflict_index, message->conflict_term);
-    if (agree >= message->index) {
-        agree = message->index - 1;
-    }
     probe_from(peer, (agree > peer->match ? agree : peer->match) + 1);
     lw_raft_busy(raft);
 }

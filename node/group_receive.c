@@ -45,9 +45,9 @@ static bool has_room(const lw_group *group, size_t size) {
            group->options.room(group->options.argument, size);
 }
 
-/* Where there is no room, entries are left out: what is left is a heartbeat, so that the leader
- * knows that we live, and comes again. Not too often, since it comes at once. False: nothing is
- * left. */
+/* Where there is no room, entries are left out: the leader is told so, knows that we live, and
+ * sends them again. Not too often, since it does so at once; else it is told by its next heartbeat
+ * that they are not here. False: nothing is left. */
 static bool strip_without_room(lw_group *group, lw_raft_message *message, size_t size) {
     if (message->count == 0 || has_room(group, size)) {
         return true;
@@ -59,6 +59,7 @@ static bool strip_without_room(lw_group *group, lw_raft_message *message, size_t
     }
     group->starved_ns = now;
     message->count = message->run_count = 0;
+    message->no_room = true;
     return true;
 }
 

@@ -318,6 +318,48 @@ static void what_is_in_flight_is_bounded(void **state) { /* R18 */
     stage_close(s);
 }
 
+/* The driver of 2 has no room for what comes: it leaves the entries of the next message out. */
+static void deliver_without_entries(stage *s) {
+    drain(s, 1);
+    lw_raft_message request = s->queue[s->queue_first++];
+    assert_true(request.kind == LW_RAFT_APPEND && request.count > 0);
+    request.count = request.run_count = 0;
+    request.no_room = true;
+    deliver(s, &request);
+}
+
+static void what_there_was_no_room_for_is_sent_again_at_once(void **state) { /* R18 */
+    (void)state;
+    stage *s = stage_led(2, 2);
+    s->quiet = true;
+    for (int entry = 0; entry < 3; entry++) { /* while it is probed, and when entries flow */
+        propose_on(s, 1, 2, NULL);
+        deliver_without_entries(s);
+        assert_int_equal(s->cores[2].last_index, s->cores[1].last_index - 2);
+        play(s);
+        assert_int_equal(s->cores[1].commit, s->cores[1].last_index);
+    }
+    stage_close(s);
+}
+
+static void what_was_lost_is_missed_by_the_next_heartbeat(void **state) {
+    (void)state;
+    stage *s = stage_led(2, 2);
+    s->quiet = true;
+    propose_on(s, 1, 1, NULL);
+    play(s);
+    pass(s, s->cores[1].options.heartbeat_ns / 2);
+    propose_on(s, 1, 1, NULL);
+    play(s); /* it was just heard */
+    propose_on(s, 1, 1, NULL);
+    s->away[2] = true;
+    play(s);
+    s->away[2] = false;
+    pass(s, s->cores[1].options.heartbeat_ns * 3 / 4);
+    assert_int_equal(s->cores[1].commit, s->cores[1].last_index);
+    stage_close(s);
+}
+
 static void who_needs_what_is_gone_gets_a_snapshot(void **state) {
     (void)state;
     stage *s = stage_led(4, 3);
@@ -444,6 +486,8 @@ int main(void) {
         cmocka_unit_test(a_read_waits_for_a_round),
         cmocka_unit_test(nothing_is_read_before_the_term_has_committed),
         cmocka_unit_test(what_is_in_flight_is_bounded),
+        cmocka_unit_test(what_there_was_no_room_for_is_sent_again_at_once),
+        cmocka_unit_test(what_was_lost_is_missed_by_the_next_heartbeat),
         cmocka_unit_test(who_needs_what_is_gone_gets_a_snapshot),
         cmocka_unit_test(a_snapshot_that_is_not_needed_tells_what_is_committed),
         cmocka_unit_test(an_idle_group_is_silent_until_something_happens),
