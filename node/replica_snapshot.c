@@ -113,6 +113,7 @@ lw_status lw_replica_snapshot_shard(lw_bytes head, uint64_t shard, lw_shard_desc
 typedef struct installing {
     lw_replica *replica;
     const lw_replica_snapshot *snapshot;
+    lw_error damage; /* of what was taken in */
 } installing;
 
 /* The one edit, and what has to change in the same turn. */
@@ -142,10 +143,23 @@ LW_YIELDS static lw_status ingest(void *argument) {
     }
     if (status != LW_OK) {
         LW_MARK(replica->env, "replica.snapshot_rotten");
+        job->damage = *lw_error_slot();
         lw_group_stick(replica->group);
-        (void)!replica_damaged(replica);
     }
     return LW_OK;
+}
+
+/* Only now the group knows its members, whom a repair asks. The snapshot was taken in, whatever
+ * cannot be read of it. */
+LW_YIELDS static void look_into(installing *job) {
+    lw_replica *replica = job->replica;
+    if (replica_load_past(replica) != LW_OK && job->damage.status == LW_OK) {
+        job->damage = *lw_error_slot();
+    }
+    if (job->damage.status != LW_OK && !LW_BUG(replica->env, "replica.rotten_newcomer_left_so")) {
+        *lw_error_slot() = job->damage;
+        (void)!replica_damaged(replica);
+    }
 }
 
 lw_status lw_replica_install(lw_replica *replica, const lw_replica_snapshot *snapshot) {
@@ -163,7 +177,7 @@ lw_status lw_replica_install(lw_replica *replica, const lw_replica_snapshot *sna
     replica->background_count++;
     lw_status status = lw_group_install(replica->group, &taken, ingest, &job);
     if (status == LW_OK) {
-        status = replica_load_past(replica);
+        look_into(&job);
     }
     replica_background_end(replica);
     return status;

@@ -138,6 +138,51 @@ static void a_damaged_follower_gets_its_replica_anew(void **state) {
     lattice_hold(a_damaged_follower_gets_its_replica_anew_story, NULL);
 }
 
+static void change_members(lattice *in, lw_change_replicas_request request) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_change_replicas_request_encode(&request, &body);
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_CHANGE_REPLICAS, "", &body);
+    expect(in, ask->done && ask->status == LW_OK, "the members change");
+}
+
+/* Bits flip all over the tables of a node. */
+static void flip_all(lattice *in, uint64_t id) {
+    lw_disk *disk = lw_host_disk(in->nodes[id].host);
+    lw_buffer paths = lw_buffer_in(in->memory);
+    lw_disk_paths(disk, LW_DISK_VOLATILE, &paths);
+    for (size_t at = 0; at < paths.size; at += strlen((const char *)paths.data + at) + 1) {
+        const char *path = (const char *)paths.data + at;
+        if (strstr(path, "data/sst/") != NULL) {
+            lw_buffer bytes = lw_buffer_in(in->memory);
+            (void)lw_disk_contents(disk, LW_DISK_VOLATILE, path, &bytes);
+            for (size_t byte = 0; byte < bytes.size; byte += 40) {
+                lw_disk_flip(disk, path, byte * 8);
+            }
+        }
+    }
+}
+
+/* Nobody knows yet that it is a member when it finds that what has just come cannot be read. */
+static void what_rots_as_it_comes_is_asked_for_again_story(lattice *in) {
+    lattice_make(in, pair_shard, 1);
+    lattice_boot(in, 3);
+    lattice_write(in, "a", "1");
+    change_members(in, (lw_change_replicas_request){.learner = 3});
+    until_marked(in, "replica.snapshot_installed", 1);
+    flip_all(in, 3);
+    until_marked(in, "replica.snapshot_rotten", 1);
+    lattice_write(in, "a", "2");
+    lattice_pass_ms(in, 8000);
+    change_members(in, (lw_change_replicas_request){.voter = 3});
+    lattice_pass_ms(in, 2000);
+    lattice_same_everywhere(in);
+}
+static void what_rots_as_it_comes_is_asked_for_again(void **state) {
+    (void)state;
+    lattice_hold(what_rots_as_it_comes_is_asked_for_again_story,
+                 "replica.rotten_newcomer_left_so");
+}
+
 /* While the group rests, nobody sends anything by himself. */
 static void a_group_that_rests_hears_of_it_story(lattice *in) {
     uint64_t damaged;
@@ -721,6 +766,7 @@ static void two_that_differ_halt_in_words(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_damaged_follower_gets_its_replica_anew),
+        cmocka_unit_test(what_rots_as_it_comes_is_asked_for_again),
         cmocka_unit_test(a_group_that_rests_hears_of_it),
         cmocka_unit_test(a_shard_at_rest_since_a_merge_is_repaired),
         cmocka_unit_test(a_damaged_leader_hands_over_first),
