@@ -148,13 +148,18 @@ LW_YIELDS static lw_status pass_on(lw_lattice *lattice, uint64_t node, const lw_
     return status;
 }
 
+/* Whoever takes it for lost is wrong, and may not know what would go with it. */
+static lw_status is_here(const lw_lattice *lattice, uint64_t node) {
+    char label[LW_MEMBER_LABEL_SIZE];
+    return lw_fail(LW_REFUSED,
+                   "%s is there: have it leave by itself, without force, so that what it holds "
+                   "moves away first",
+                   lw_lattice_label(lattice, node, label));
+}
+
 LW_YIELDS static lw_status expel(lw_lattice *lattice, uint64_t node) {
     if (is_linked(lattice, node)) {
-        char label[LW_MEMBER_LABEL_SIZE];
-        return lw_fail(LW_REFUSED,
-                       "%s is there: have it leave by itself, without force, so that what it holds "
-                       "moves away first",
-                       lw_lattice_label(lattice, node, label));
+        return is_here(lattice, node);
     }
     LW_TRY(lw_gossip_expel(lattice->gossip, node, lattice_now_ms(lattice)));
     lattice->unsaved = true;
@@ -177,6 +182,9 @@ LW_YIELDS static lw_status drain_or_leave(lw_lattice *lattice, uint64_t from,
             return lw_fail(LW_INVALID_ARGUMENT, "a request about a node came to another one");
         }
         return leave && flag ? expel(lattice, node) : pass_on(lattice, node, request);
+    }
+    if (leave && flag && !LW_BUG(lattice->env, "lattice.expelled_by_itself")) {
+        return is_here(lattice, lattice_self(lattice));
     }
     if (leave) {
         return become(lattice, LW_MEMBER_LEAVING);

@@ -13,7 +13,7 @@ static bool stays(const lw_sim_trial *it, uint64_t node) {
     for (uint32_t place = 0; place < it->node_count; place++) {
         const lw_sim_member *each = &it->nodes[place];
         if (each->id == node) {
-            return !each->drain_asked && !each->leaving && !each->out;
+            return !each->drain_asked && !each->leaving && !each->expelled && !each->out;
         }
     }
     return false;

@@ -367,6 +367,8 @@ static void one_that_is_lost_can_be_taken_out(void **state) {
     house *lost = &in->houses[3], *other = &in->houses[1];
     uint64_t id = house_id(lost);
     assert_int_equal(house_tell(other, LW_MESSAGE_LEAVE, id, true), LW_REFUSED); /* it is there */
+    assert_int_equal(house_tell(lost, LW_MESSAGE_LEAVE, id, true), LW_REFUSED);  /* and says so */
+    assert_int_equal(state_of(other, lost), LW_MEMBER_UP);
     lw_host_crash(lost->host);
     lost->node = NULL;
     town_run(in, 10 * SECOND);
@@ -379,6 +381,20 @@ static void one_that_is_lost_can_be_taken_out(void **state) {
     (void)house_boot(in, 3);
     town_run(in, 10 * SECOND);
     assert_null(lost->node);
+    town_close(in);
+}
+
+static void who_does_not_answer_keeps_no_newcomer_waiting(void **state) {
+    (void)state;
+    town *in = town_open(14);
+    assert_non_null(house_boot(in, 0)->node);
+    town_run(in, SECOND);
+    assert_non_null(house_boot(in, 1)->node);
+    lw_host_pause(in->houses[1].host, 60 * SECOND);
+    in->join = "beta:7400,gamma:7400,alpha:7400";
+    uint64_t began_ns = lw_world_now(in->world);
+    assert_non_null(house_boot(in, 2)->node);
+    assert_true(lw_world_now(in->world) - began_ns < 2 * SECOND);
     town_close(in);
 }
 
@@ -467,6 +483,7 @@ int main(void) {
         cmocka_unit_test(a_drained_node_stays_empty_over_a_restart),
         cmocka_unit_test(one_that_leaves_stops_once_it_is_empty),
         cmocka_unit_test(one_that_is_lost_can_be_taken_out),
+        cmocka_unit_test(who_does_not_answer_keeps_no_newcomer_waiting),
         cmocka_unit_test(the_only_node_cannot_leave),
         cmocka_unit_test(a_plan_says_why_nothing_moves),
         cmocka_unit_test(who_comes_back_from_a_stop_is_linked_at_once),
