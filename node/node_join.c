@@ -5,14 +5,19 @@
  * it is made for a node that belongs to none yet, which knocks at the members it was told of until
  * one takes it in. What it is told there, the lattice's key and the members, is durable before it
  * serves: first the key, then the members (node/lattice.h), so a crash in between leaves a node
- * that knocks once more. */
+ * that knocks once more.
+ *
+ * Invariants
+ * 1. One that does not answer keeps a newcomer from the next one for a second at first: it may be
+ *    stopped, or a newcomer itself. Only then all are waited for longer, in turn. */
 #include "node/node_state.h"
 
 #include <stdio.h>
 
 enum {
     JOIN_MS = 30 * 1000, /* for all attempts */
-    ATTEMPT_MS = 5000,
+    ATTEMPT_MS = 1000,   /* of the first round, and twice as long in each later one, */
+    ATTEMPT_MS_MAX = 8000,
     PAUSE_MS = 200,
 };
 #define NS_PER_MS UINT64_C(1000000)
@@ -48,16 +53,19 @@ static bool next_address(const char **list, char address[LW_ADDRESS_SIZE]) {
 
 /* Asks each member once, until one takes the node in: who refuses may have heard of less than
  * others, of the lattice's key say. LW_UNAVAILABLE: none of them answers. */
-static LW_YIELDS lw_status knock(lw_node *node, const lw_token *token, uint64_t until_ns,
-                                 lw_peers_welcome *welcome) {
+static LW_YIELDS lw_status knock(lw_node *node, const lw_token *token, uint64_t attempt_ms,
+                                 uint64_t until_ns, lw_peers_welcome *welcome) {
     char address[LW_ADDRESS_SIZE];
-    lw_status status = LW_UNAVAILABLE;
+    lw_status status = lw_fail(LW_UNAVAILABLE, "no address is another node's");
     lw_error refusal = {.status = LW_OK};
     lw_node_identity newcomer =
         node->identity; /* it may have been taken in, and not know by whom */
     memset(&newcomer.lattice, 0, sizeof(newcomer.lattice));
     for (const char *list = node->options.join; next_address(&list, address);) {
-        uint64_t end_ns = lw_env_now(node->env) + ATTEMPT_MS * NS_PER_MS;
+        uint64_t end_ns = lw_env_now(node->env) + attempt_ms * NS_PER_MS;
+        if (strcmp(address, node->address) == 0) {
+            continue;
+        }
         lw_buffer_clear(&welcome->members);
         status = lw_peers_join(node->env, address, token, &newcomer, node->address,
                                end_ns < until_ns ? end_ns : until_ns, welcome);
@@ -83,10 +91,13 @@ static void tell_of_waiting(const lw_node *node) {
 static LW_YIELDS lw_status knock_until_heard(lw_node *node, const lw_token *token,
                                              lw_peers_welcome *welcome) {
     uint64_t until_ns = lw_env_now(node->env) + JOIN_MS * NS_PER_MS;
+    uint64_t attempt_ms =
+        LW_BUG(node->env, "node.waits_for_the_silent") ? ATTEMPT_MS_MAX : ATTEMPT_MS;
     lw_status status;
     bool told = false;
-    while ((status = knock(node, token, until_ns, welcome)) == LW_UNAVAILABLE &&
+    while ((status = knock(node, token, attempt_ms, until_ns, welcome)) == LW_UNAVAILABLE &&
            lw_env_now(node->env) + PAUSE_MS * NS_PER_MS < until_ns) {
+        attempt_ms = attempt_ms < ATTEMPT_MS_MAX ? 2 * attempt_ms : ATTEMPT_MS_MAX;
         if (!told) {
             tell_of_waiting(node);
             told = true;

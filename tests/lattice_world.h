@@ -32,6 +32,7 @@ typedef struct house {
 typedef struct town {
     lw_world *world;
     char token[LW_NODE_TOKEN_SIZE];
+    const char *join; /* where others knock; NULL: at the first one */
     bool without_bus;
     house houses[HOUSES_MAX];
 } town;
@@ -59,10 +60,11 @@ LW_YIELDS static inline void house_main(void *argument) {
     house *self = argument;
     town *in = self->in;
     bool founder = self == &in->houses[0];
+    const char *join = in->join != NULL ? in->join : in->houses[0].address;
     lw_node_options options = {.directory = "data",
                                .listen = self->address,
                                .version = LW_VERSION,
-                               .join = founder ? NULL : in->houses[0].address,
+                               .join = founder ? NULL : join,
                                .token = in->token,
                                .dead_after_ms = 20 * 1000,
                                .open_bus = in->without_bus ? NULL : lw_sim_bus_open,
