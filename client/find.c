@@ -4,6 +4,7 @@
 #include "lattice/member.h"
 
 enum {
+    NEARLY_SIZE = 16,      /* bytes that tell a key from the bound that it lies below */
     NODES_PAUSE_MS = 2000, /* between two questions for the members */
     NODES_TIMEOUT_MS = 1000,
 };
@@ -86,17 +87,42 @@ void lw_client_ask_nodes(lw_client *client, uint64_t deadline_ns) {
     }
 }
 
-/* Asks a node for shards, from the one on that holds `key`. One attempt. */
+/* The last key below `bound`, or nearly: who is asked for it tells of all from its shard on. The
+ * empty bound is the end of all keys. */
+static void key_below(lw_bytes bound, lw_buffer *key) {
+    uint8_t last[NEARLY_SIZE];
+    memset(last, 0xff, sizeof(last));
+    lw_buffer_append(key, bound);
+    if (bound.size > 0 && key->data[bound.size - 1] == 0) {
+        key->size--;
+        return;
+    }
+    if (bound.size > 0) {
+        key->data[bound.size - 1]--;
+    }
+    lw_buffer_append(key, lw_view(last, sizeof(last)));
+}
+
+/* Asks a node for shards, from the one on that holds `key`, or the keys `before` it. One attempt.
+ */
 LW_YIELDS static lw_status ask_topology(lw_client *client, lw_contact *contact, lw_bytes key,
-                                        uint64_t deadline_ns) {
+                                        bool before, uint64_t deadline_ns) {
     lw_attempt attempt = {.request = {.kind = LW_MESSAGE_TOPOLOGY,
                                       .timeout_ms = lw_client_remaining_ms(client, deadline_ns),
                                       .body = key}};
+    lw_buffer below = lw_buffer_in(client->env->memory);
     bool news;
     LW_MARK(client->env, "client.asks_for_shards");
-    LW_TRY(ask_contact(client, contact, &attempt, deadline_ns));
-    lw_client_learn_shards(client, key, attempt.reply.body, &news);
-    return LW_OK;
+    if (before && !LW_BUG(client->env, "client.asks_behind_the_bound")) {
+        key_below(key, &below);
+        attempt.request.body = lw_buffer_view(&below);
+    }
+    lw_status status = ask_contact(client, contact, &attempt, deadline_ns);
+    lw_buffer_reset(&below);
+    if (status == LW_OK) {
+        lw_client_learn_shards(client, key, attempt.reply.body, &news);
+    }
+    return status;
 }
 
 static const lw_shard_descriptor *find(const lw_client *client, lw_bytes key, bool before) {
@@ -122,7 +148,7 @@ lw_status lw_client_route(lw_client *client, lw_bytes key, bool before, uint64_t
     uint64_t began = client->contacts.failures, since = began;
     for (uint32_t pauses = 0; (*shard = find(client, key, before)) == NULL;) {
         lw_contact *contact = lw_contacts_choose(&client->contacts, NULL, since);
-        lw_status status = ask_topology(client, contact, key, deadline_ns);
+        lw_status status = ask_topology(client, contact, key, before, deadline_ns);
         bool more =
             client->contacts.count > 1 && lw_contacts_untried(&client->contacts, since, began);
         if (!more && (status == LW_REFUSED || (!client->reached && status == LW_UNAVAILABLE))) {

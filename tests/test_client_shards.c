@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The client library against a node of several shards, both in the simulated world: everything
  * works as with one shard, whatever the client knows of the shards and whenever they are split. */
+#include "client/operate.h"
 #include "tests/client_world.h"
 
 /* Puts each letter of `keys` as a key, with itself as its value. */
@@ -79,6 +80,41 @@ LW_YIELDS static void read_over_shards(void *argument) {
 
 static void what_is_split_is_read_as_one(void **state) {
     tell(*state, read_over_shards);
+}
+
+/* The first letter of the last key below `upper`. */
+LW_YIELDS static lw_status last_below(lw_client *client, lw_bytes upper, char *letter) {
+    lw_txn *txn = begin(client, LW_STRICT, LW_OPTIMISTIC);
+    lw_scan_options options = {.backwards = 1, .upper = upper};
+    lw_scan *scan = NULL;
+    lw_bytes key, value;
+    lw_status status = lw_scan_open(txn, &options, &scan);
+    status = status == LW_OK ? lw_scan_next(scan, &key, &value) : status;
+    *letter = status == LW_OK ? (char)key.data[0] : '?';
+    lw_scan_close(scan);
+    lw_txn_close(txn);
+    return status;
+}
+
+/* A client forgets where a shard is when it hears nothing of it for long. */
+LW_YIELDS static void scan_back_over_what_is_not_known(void *argument) {
+    fixture *in = argument;
+    const lw_bytes bounds[] = {T("e"), lw_view("d\0", 2), lw_view(NULL, 0)};
+    static const char *const behind[] = {"d", "d", "f"};
+    OK(put_letters(in->client, "abcdef"));
+    OK(split(in, "e"));
+    for (size_t index = 0; index < 3; index++) {
+        char letter;
+        EXPECT(sees(in->client, "abcdef"));
+        lw_routes_forget(&in->client->routes, T(behind[index]));
+        OK(last_below(in->client, bounds[index], &letter));
+        EXPECT(letter == behind[index][0]);
+    }
+    in->done = true;
+}
+
+static void a_scan_goes_back_over_shards_that_are_not_known(void **state) {
+    tell(*state, scan_back_over_what_is_not_known);
 }
 
 LW_YIELDS static void scan_while_it_splits(void *argument) {
@@ -414,6 +450,8 @@ static void nothing_is_made_or_lost_over_shards_that_split(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_split_is_read_as_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_scan_goes_back_over_shards_that_are_not_known, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_scan_goes_on_over_splits, setup, teardown),
         cmocka_unit_test_setup_teardown(a_commit_over_shards_is_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(a_phantom_in_any_shard_is_a_conflict, setup, teardown),
