@@ -351,9 +351,17 @@ static bool run_for(lw_sim_trial *it, uint64_t duration_ms) {
     return !it->damaged;
 }
 
+/* What takes nodes long to come together is seen in the trace. */
+static void note_obstacle(lw_sim_trial *it, const char *why, char told[LW_SIM_WHY_SIZE]) {
+    if (strcmp(told, why) != 0) {
+        (void)snprintf(told, LW_SIM_WHY_SIZE, "%s", why);
+        lw_host_note(it->operator_host, "apart", why);
+    }
+}
+
 /* All nodes must agree once nothing stands in the way any more, also about what they hold. */
 static void check_convergence(lw_sim_trial *it) {
-    char why[LW_SIM_WHY_SIZE] = "";
+    char why[LW_SIM_WHY_SIZE] = "", told[LW_SIM_WHY_SIZE] = "";
     uint64_t now = lw_world_now(it->world);
     uint64_t end = healed_ns(it) + CONVERGE_MS * LW_SIM_NS_PER_MS;
     end = end > now + CONVERGE_MS_MIN * LW_SIM_NS_PER_MS ? end
@@ -363,6 +371,7 @@ static void check_convergence(lw_sim_trial *it) {
     while (!it->damaged && likeness < LW_SIM_ALIKE && lw_world_now(it->world) < end) {
         if (!converged) {
             converged = lw_sim_converged(it, why);
+            note_obstacle(it, converged ? "" : why, told);
             it->result->converged_ms = peace_ms(it);
             if (converged && !came) { /* to compare replicas takes moments at which nothing moves */
                 came = true;

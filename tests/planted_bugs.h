@@ -8,6 +8,7 @@
 /* X(bug, scenario, seed) */
 #define LW_PLANTED_BUGS(X)                                           \
     X("bundle.no_sync", "engine", 3)                                 \
+    X("client.asks_behind_the_bound", "lattice-moves", 0)            \
     X("client.doubt_is_failure", "crash", 2)                         \
     X("directory.dispute_merged", "gossip", 4)                       \
     X("directory.last_entry_stands", "gossip", 1)                    \
@@ -38,6 +39,7 @@
     X("file.no_directory_sync", "crash", 1)                          \
     X("ingest.no_directory_sync", "engine", 44)                      \
     X("ingest.not_verified", "engine", 34)                           \
+    X("lattice.expelled_by_itself", "lattice-moves", 0)              \
     X("lattice.speaks_at_once", "lattice-calm", 5)                   \
     X("log.ack_before_durable", "disk", 17)                          \
     X("log.ignore_durable_mark", "rot", 13)                          \
@@ -57,6 +59,7 @@
     X("node.kill_believes_any_mark", "lattice-moves", 922037)        \
     X("node.kill_looks_at_nothing", "lattice-storm", 48)             \
     X("node.kill_waits_for_nothing", "shards", 2)                    \
+    X("node.waits_for_the_silent", "lattice-disk", 0)                \
     X("peers.forgotten_key_links", "lattice-storm", 0)               \
     X("peers.old_copy_let_in", "links", 1)                           \
     X("peers.plain_for_anyone", "links", 1)                          \
@@ -106,6 +109,7 @@
     X("replica.marks_of_before", "lattice-storm", 1)                 \
     X("replica.reads_unconfirmed", "lattice-storm", 0)               \
     X("replica.rotten_counts_as_refused", "lattice-rot", 0)          \
+    X("replica.rotten_newcomer_left_so", "lattice-disk", 86)         \
     X("replica.too_few_voters", "lattice-storm", 3)                  \
     X("replica.voters_unheard", "lattice-moves", 0)                  \
     X("server.session_waits_for_requests", "crash", 0)               \
