@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests of the node's own, to the shard that holds a key: here, or at the node that leads it.
  * Who is told to go elsewhere goes there; who finds nobody waits a little, longer each time. All
- * requests are idempotent, so one that got no answer is sent again. */
+ * requests are idempotent, so one that got no answer is sent again.
+ *
+ * Invariants
+ * 1. Who was taken for the leader, and was of no help, is not asked twice in a row: next is one of
+ *    those that hold the shard, who may know better.
+ * 2. What others say of a leader counts for this request alone: they do not say in which term. */
 #include "node/shards_state.h"
 
 #include "txn/request.h"
@@ -26,6 +31,7 @@ typedef struct asking {
     bool told;
     lw_buffer told_bytes; /* what the descriptor's views point into */
     uint32_t attempt;     /* which of the replicas is tried while nobody is known to lead */
+    uint64_t vain;        /* who was asked last, for nothing; 0: nobody */
 } asking;
 
 static lw_status closing(void) {
@@ -44,6 +50,17 @@ static bool newer(const lw_epoch *a, const lw_epoch *b) {
            (a->range_version == b->range_version && a->config_version > b->config_version);
 }
 
+/* Tells this node what it was told of a shard (invariant 2). */
+static void pass_on(const lw_shards *shards, const lw_shard_descriptor *told) {
+    lw_shard_descriptor hearsay = *told;
+    if (!LW_BUG(shards->env, "shards.hearsay_of_leaders")) {
+        hearsay.leader = 0;
+    }
+    if (shards->others.learned != NULL) {
+        shards->others.learned(shards->options.argument, &hearsay);
+    }
+}
+
 /* Takes the shard of the key out of an answer of LW_UNAVAILABLE. True if that leads elsewhere than
  * where this attempt went. */
 static bool learn(asking *job, uint64_t asked, lw_bytes told) {
@@ -59,9 +76,7 @@ static bool learn(asking *job, uint64_t asked, lw_bytes told) {
     uint64_t id = job->shard.id;
     lw_shard_descriptor next;
     for (uint32_t index = 0; index < count && lw_topology_next(&reader, &next) == LW_OK; index++) {
-        if (job->shards->others.learned != NULL) {
-            job->shards->others.learned(job->shards->options.argument, &next);
-        }
+        pass_on(job->shards, &next);
         if (holds(&next, job->key)) {
             job->shard = next;
             job->told = true;
@@ -77,16 +92,17 @@ static bool learn(asking *job, uint64_t asked, lw_bytes told) {
 static uint64_t node_of(asking *job) {
     const lw_shard_descriptor *shard = &job->shard;
     uint64_t own = job->shards->options.node;
-    if (shard->leader != 0 && shard->leader != own) {
+    bool vain = shard->leader == job->vain && !LW_BUG(job->shards->env, "shards.hint_insisted_on");
+    if (shard->leader != 0 && shard->leader != own && !vain) {
         return shard->leader;
     }
     for (uint32_t step = 0; step < shard->replica_count; step++) {
         uint64_t node = shard->replicas[(job->attempt + step) % shard->replica_count].node;
-        if (node != own) {
+        if (node != own && node != job->vain) {
             return node;
         }
     }
-    return 0;
+    return job->vain == own ? 0 : job->vain;
 }
 
 /* Where the shard of the key is, by the replica here, or by what is told if that is later: the
@@ -191,6 +207,7 @@ LW_YIELDS static lw_status attempt(asking *job, lw_buffer *reply, bool *sent_on)
         *sent_on = status == LW_UNAVAILABLE && reply->size > reply_start &&
                    learn(job, node, lw_view(reply->data + reply_start, reply->size - reply_start));
         job->told = *sent_on;
+        job->vain = *sent_on ? 0 : node;
         reply->size = reply_start;
     }
     return status;

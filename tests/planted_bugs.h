@@ -120,6 +120,8 @@
     X("shard.route_unchecked", "calm", 21)                           \
     X("shard.split_without_latch", "calm", 1)                        \
     X("shards.gone_before_its_tombstone", "shards", 40605)           \
+    X("shards.hearsay_of_leaders", "lattice-moves", 0)               \
+    X("shards.hint_insisted_on", "lattice-moves", 0)                 \
     X("shards.old_removal_believed", "lattice-moves", 0)             \
     X("shards.only_leader_asked", "lattice-storm", 0)                \
     X("shards.only_peers_asked", "lattice-moves", 0)                 \

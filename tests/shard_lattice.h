@@ -47,6 +47,7 @@ struct lattice {
     uint32_t slow_ms[LATTICE_NODES + 1][LATTICE_NODES + 1]; /* of requests and answers */
     uint64_t chance;
     uint64_t request_id, session;
+    uint64_t misled;       /* whom all take for the leader of what is elsewhere; 0: who leads */
     bool session_dies;     /* no node has its client any more */
     uint64_t retention_ms; /* 0: nothing is collected */
     /* The last message from one node to another that is as large as an append with an entry. */
@@ -312,7 +313,7 @@ static inline bool lattice_locate(void *argument, lw_bytes key, lw_shard_descrip
             leader == 0 || leader == id ? lattice_replica(node->in, id, key) : NULL;
         if (replica != NULL) {
             lw_replica_descriptor(replica, shard);
-            shard->leader = leader;
+            shard->leader = node->in->misled != 0 ? node->in->misled : leader;
             return true;
         }
     }

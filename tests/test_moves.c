@@ -77,6 +77,24 @@ static void a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle(void 
                  "shards.stale_replica_believed");
 }
 
+static const lattice_shard apart[] = {
+    {.id = LW_ROOT_SHARD, .start = "", .end = "m", .nodes = {2, 3}},
+    {.id = 2, .start = "m", .end = "", .nodes = {1}},
+};
+
+/* Node 1 has no replica of the first shard, and all say that node 4 leads it, which has none. */
+static void who_is_misled_about_a_leader_finds_it_story(lattice *in) {
+    in->misled = 4;
+    lattice_make(in, apart, 2);
+    lattice_boot(in, 4);
+    lattice_pass_ms(in, 5000);
+    expect(in, lattice_leader(in, lw_text("z")) == 1, "it has a timestamp, and serves");
+}
+static void who_is_misled_about_a_leader_finds_it(void **state) {
+    (void)state;
+    lattice_hold(who_is_misled_about_a_leader_finds_it_story, "shards.hint_insisted_on");
+}
+
 /* ---- voters that are lost ---------------------------------------------------------------------
  */
 
@@ -159,6 +177,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_missed_that_all_it_knew_have_gone_finds_out),
         cmocka_unit_test(a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle),
+        cmocka_unit_test(who_is_misled_about_a_leader_finds_it),
         cmocka_unit_test(who_does_not_answer_is_not_counted_on),
         cmocka_unit_test(a_snapshot_that_gets_nowhere_makes_way_for_others),
         cmocka_unit_test(a_snapshot_that_nobody_needs_ends),
