@@ -56,7 +56,7 @@
     X("merge.tombstone_drops_data", "shards", 0)                     \
     X("merge.unfreeze_unasked", "shards", 0)                         \
     X("node.kill_asks_once", "lattice-storm", 0)                     \
-    X("node.kill_believes_any_mark", "lattice-moves", 922037)        \
+    X("node.kill_believes_any_mark", "lattice-moves", 0)             \
     X("node.kill_looks_at_nothing", "lattice-storm", 48)             \
     X("node.kill_waits_for_nothing", "shards", 2)                    \
     X("node.waits_for_the_silent", "lattice-disk", 0)                \
@@ -67,7 +67,7 @@
     X("peers.silence_believed", "links", 20)                         \
     X("peers.stale_link_awaited", "lattice-moves", 0)                \
     X("peers.strangers_unbounded", "links", 9)                       \
-    X("peers.used_key_alone_counts", "lattice-moves", 941125)        \
+    X("peers.used_key_alone_counts", "lattice-moves", 0)             \
     X("placement.all_must_be_seen", "gossip", 12)                    \
     X("placement.even_voters", "gossip", 1)                          \
     X("placement.handed_forgotten", "lattice-calm", 0)               \
@@ -87,7 +87,7 @@
     X("raft.lease_from_answer", "raft", 32)                          \
     X("raft.lease_in_transfer", "raft", 4)                           \
     X("raft.lease_without_drift", "raft", 65)                        \
-    X("raft.made_anew_votes", "raft", 70)                            \
+    X("raft.made_anew_votes", "raft", 57)                            \
     X("raft.old_handover", "raft", 189)                              \
     X("raft.old_term_counted", "raft", 1)                            \
     X("raft.one_set_counted", "raft", 11)                            \
