@@ -3,7 +3,9 @@
  * the right one, which ends. Two logs have to agree, and whoever leads may change in between.
  *
  *   1. *R* is led here as well as *L*, by the same voters, who are all there. Both are held back
- *      from other changes. An exclusive latch on all of *R*, as for a split.
+ *      from other changes. *R*'s sweeper has ended: it asks *L* for the fate of transactions, and
+ *      would wait for the latch of step 4 while step 5 waits for it. An exclusive latch on all of
+ *      *R*, as for a split.
  *   2. ENTRY_FREEZE in *R*'s log raises its range version. Nothing behind it changes *R* (what is
  *      there is void), and nobody is served from it any more, readers neither: a leader of *R* that
  *      has not heard of the merge would answer from before what is written to *L* afterwards.
@@ -171,13 +173,27 @@ LW_YIELDS static lw_status propose_freeze(merging *work) {
     lw_buffer batch = lw_buffer_in(right->env->memory);
     replica_proposal proposal = {.base = {.term = right->leadership}};
     put_frozen(work, &batch);
-    right->merging = true;
     replica_propose(right, ENTRY_FREEZE, &batch, &proposal);
     work->frozen = (lw_replica_merge){
         .right = right->options.shard, .index = proposal.base.index, .term = proposal.base.term};
     lw_status status = replica_wait(right, &proposal);
     lw_buffer_reset(&batch);
     return status;
+}
+
+LW_YIELDS static lw_status await_sweeper(merging *work) {
+    lw_replica *right = work->right;
+    lw_queue_wake_all(&right->doomed.waiting);
+    while (right->sweeping && !LW_BUG(right->env, "merge.sweeper_not_awaited")) {
+        LW_MARK(right->env, "replica.merge_awaits_sweeper");
+        if (!lw_env_wait(right->env, &right->swept, work->deadline_ns)) {
+            return lw_fail(LW_TIMEOUT,
+                           "shard %" PRIu64
+                           " did not come to rest for its merge in time: ask again",
+                           right->options.shard);
+        }
+    }
+    return replica_call_gate(&work->other);
 }
 
 LW_YIELDS static lw_status freeze_latched(merging *work) {
@@ -257,6 +273,7 @@ LW_YIELDS static lw_status propose_merge(merging *work) {
 static void let_go_of_right(merging *work) {
     if (work->right != NULL) {
         work->right->merging = false;
+        replica_sweep(work->right);
         replica_call_close(&work->other);
         work->right = NULL;
     }
@@ -290,7 +307,11 @@ LW_YIELDS static lw_status merge_frozen(merging *work) {
 LW_YIELDS static lw_status merge_both(merging *work) {
     lw_replica *right = work->right;
     replica_call_open(right, 0, work->deadline_ns, &work->other);
-    lw_status status = freeze(work);
+    right->merging = true;
+    lw_status status = await_sweeper(work);
+    if (status == LW_OK) {
+        status = freeze(work);
+    }
     if (status == LW_OK) {
         status = merge_frozen(work);
     }

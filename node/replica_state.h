@@ -193,7 +193,8 @@ struct lw_replica {
     open_transaction *open_first, *open_last;
     uint32_t leftover_count;
     open_doom doomed;
-    bool sweeping; /* a fiber sweeps */
+    bool sweeping;  /* a fiber sweeps */
+    lw_queue swept; /* who waits for its end */
 
     /* Of the past: see node/replica_gc.c. */
     uint64_t floor;          /* nobody may stand below this timestamp ... */

@@ -214,10 +214,16 @@ LW_YIELDS static void sweep_one(lw_replica *replica, uint64_t start) {
     lw_buffer_reset(&step.reached);
 }
 
+/* Not while it becomes part of its neighbour, which it would have to ask (replica_merge.c). */
+static bool held_back(const lw_replica *replica) {
+    return replica->merging && !LW_BUG(replica->env, "merge.sweeper_not_awaited");
+}
+
 LW_YIELDS static void sweep_main(void *argument) {
     lw_replica *replica = argument;
     open_transaction *next;
-    while (replica_gate(replica) == LW_OK && (next = replica_open_next_doomed(replica)) != NULL) {
+    while (!held_back(replica) && replica_gate(replica) == LW_OK &&
+           (next = replica_open_next_doomed(replica)) != NULL) {
         if (next->doomed_ns > lw_env_now(replica->env)) {
             (void)replica_background_sleep(replica, &replica->doomed.waiting, next->doomed_ns);
         } else {
@@ -226,13 +232,14 @@ LW_YIELDS static void sweep_main(void *argument) {
         }
     }
     replica->sweeping = false;
+    lw_queue_wake_all(&replica->swept);
     replica_background_end(replica);
 }
 
 void replica_sweep(lw_replica *replica) {
     if (replica->sweeping) {
         lw_queue_wake_all(&replica->doomed.waiting);
-    } else if (replica->serving && !replica->closing && !replica->dead) {
+    } else if (replica->serving && !replica->closing && !replica->dead && !held_back(replica)) {
         replica->sweeping = true;
         replica_background_start(replica, "sweeper", sweep_main);
     }

@@ -145,8 +145,16 @@ LW_YIELDS static lw_status ask_here(asking *job, lw_replica *replica, lw_buffer 
         return lw_fail(LW_UNAVAILABLE, "a shard is not on this node any more");
     }
     lw_replica_descriptor(replica, &job->shard);
-    lw_request request = {
-        .kind = job->kind, .shard = id, .epoch = job->shard.epoch, .body = job->body};
+    uint64_t now_ns = lw_env_now(shards->env);
+    uint64_t left_ns = job->deadline_ns > now_ns ? job->deadline_ns - now_ns : 0;
+    lw_request request = {.kind = job->kind,
+                          .shard = id,
+                          .epoch = job->shard.epoch,
+                          .timeout_ms = (uint32_t)(left_ns / NS_PER_MS + 1),
+                          .body = job->body};
+    if (LW_BUG(shards->env, "merge.sweeper_not_awaited")) {
+        request.timeout_ms = 0; /* as long as it takes: then it is noticed */
+    }
     return lw_replica_execute(replica, &request, 0, reply);
 }
 

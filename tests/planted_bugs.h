@@ -53,6 +53,7 @@
     X("merge.marks_not_raised", "shards", 0)                         \
     X("merge.readers_not_awaited", "shards", 0)                      \
     X("merge.reads_while_frozen", "shards", 0)                       \
+    X("merge.sweeper_not_awaited", "shards", 222)                    \
     X("merge.tombstone_drops_data", "shards", 0)                     \
     X("merge.unfreeze_unasked", "shards", 0)                         \
     X("node.kill_asks_once", "lattice-storm", 0)                     \
@@ -112,6 +113,7 @@
     X("replica.rotten_newcomer_left_so", "lattice-disk", 86)         \
     X("replica.too_few_voters", "lattice-storm", 3)                  \
     X("replica.voters_unheard", "lattice-moves", 0)                  \
+    X("reserve.stop_ignored", "calm", 262)                           \
     X("server.session_waits_for_requests", "crash", 0)               \
     X("server.silence_unnoticed", "lattice", 0)                      \
     X("session.ends_unasked", "lattice", 0)                          \

@@ -93,7 +93,9 @@ static void an_engine_of_its_own_keeps_what_it_promised(void **state) {
  * lattice-disk 5130: a store that died while the node started left it up, mute. lattice-disk 5023:
  * a replica that had applied its own removal stayed, and a learner of a group at rest never voted.
  * engine 1817368231: a reader after a write that had failed was held against a world without it.
- * engine 1817369580: a compaction waited for memory while its tree gave all tables away. */
+ * engine 1817369580: a compaction waited for memory while its tree gave all tables away.
+ * disk 77001090: a merge and the sweeper of what it merges waited for each other. calm 77000975: a
+ * node that was asked to stop made its reserve larger first, for 20 seconds. */
 static void seeds_that_once_failed_still_pass(void **state) {
     (void)state;
     static const struct {
@@ -122,7 +124,9 @@ static void seeds_that_once_failed_still_pass(void **state) {
                   {"lattice-disk", 5130},
                   {"lattice-disk", 5023},
                   {"engine", 1817368231},
-                  {"engine", 1817369580}};
+                  {"engine", 1817369580},
+                  {"disk", 77001090},
+                  {"calm", 77000975}};
     for (size_t index = 0; index < sizeof(failed) / sizeof(failed[0]); index++) {
         run_twice(failed[index].scenario, failed[index].seed);
     }
