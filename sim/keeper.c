@@ -19,7 +19,7 @@ enum {
     BOOT_PERCENT = 10,   /* of the looks at a node that is down while there is trouble */
     ADVICE_MS = 20000,   /* of peace, in which a damaged node may be replaced */
     LAST_ECHO_MS = 1000, /* what was struck before the peace may still fall after it */
-    STOP_MS = 60000,     /* within which a node stops in good order */
+    STOP_MS = 20 * 1000, /* what looks after services is less patient than that */
 };
 
 lw_node *lw_sim_serving(const lw_sim_member *node) {
@@ -315,7 +315,7 @@ static void look_after(lw_sim_member *node) {
         lw_sim_end_node(node, false);
     } else if (node->state == LW_SIM_CLOSING && lw_host_running(node->host) &&
                lw_world_now(it->world) > node->closing_ns + STOP_MS * LW_SIM_NS_PER_MS) {
-        lw_sim_broken(it, "liveness", "a node that was asked to stop did not within a minute");
+        lw_sim_broken(it, "liveness", "a node that was asked to stop did not within 20 s");
         lw_sim_end_node(node, false);
     }
     if (!lw_host_running(node->host)) {

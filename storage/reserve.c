@@ -149,14 +149,14 @@ static LW_YIELDS lw_status write_more(lw_reserve *reserve, growth *by, uint64_t 
 
 static LW_YIELDS lw_status grow_file(lw_reserve *reserve, growth *by, uint64_t pause_ns) {
     lw_reserve_figures *figures = &reserve->figures;
-    while (figures->size < target(reserve) && !reserve->spending) {
+    while (figures->size < target(reserve) && !reserve->spending && !reserve->stopping) {
         uint64_t left = target(reserve) - figures->size;
         LW_TRY(by->writes ? write_more(reserve, by, left) : hold_more(reserve, by, left));
         if (pause_ns > 0 && lw_reserve_wanting(reserve)) {
-            lw_env_sleep(reserve->env, pause_ns);
+            (void)lw_env_wait(reserve->env, &reserve->stop, lw_env_now(reserve->env) + pause_ns);
         }
     }
-    if (figures->is_short && !reserve->spending) {
+    if (figures->is_short && !reserve->spending && !reserve->stopping) {
         figures->size = figures->wanted;
         LW_TRY(lw_file_resize(reserve->env, by->file, figures->size));
     }
@@ -191,7 +191,8 @@ lw_status lw_reserve_grow(lw_reserve *reserve, uint64_t pause_ns) {
     if (status == LW_FULL) {
         LW_MARK(reserve->env, "reserve.met_full_disk");
         figures->is_short = true;
-    } else if (status == LW_OK && !lw_reserve_wanting(reserve) && !reserve->spending) {
+    } else if (status == LW_OK && !lw_reserve_wanting(reserve) && !reserve->spending &&
+               !reserve->stopping) {
         if (figures->is_short) {
             LW_MARK(reserve->env, "reserve.taken_again");
         }
@@ -199,6 +200,13 @@ lw_status lw_reserve_grow(lw_reserve *reserve, uint64_t pause_ns) {
     }
     lw_queue_wake_all(&reserve->idle);
     return status;
+}
+
+void lw_reserve_stop(lw_reserve *reserve) {
+    if (!LW_BUG(reserve->env, "reserve.stop_ignored")) {
+        reserve->stopping = true;
+        lw_queue_wake_all(&reserve->stop);
+    }
 }
 
 /* ---- plenty --------------------------------------------------------------------------------- */

@@ -58,8 +58,10 @@ LW_MUST_USE LW_YIELDS lw_status lw_reserve_open(lw_reserve *reserve, bool fresh)
 /* Notes how much the disk has left besides, and gives the file back where that is plenty. */
 LW_YIELDS void lw_reserve_note_left(lw_reserve *reserve, uint64_t left);
 /* Makes it larger until it is what is wanted, in steps with a pause of `pause_ns` between them; or
- * until somebody spends it. LW_FULL leaves what could be written. */
+ * until somebody spends it, or lw_reserve_stop. LW_FULL leaves what could be written. */
 LW_MUST_USE LW_YIELDS lw_status lw_reserve_grow(lw_reserve *reserve, uint64_t pause_ns);
+/* From now on it grows no more: whoever closes the store does not wait for that. */
+void lw_reserve_stop(lw_reserve *reserve);
 /* The disk is full: gives the file up. True if that gave room, also when another fiber did it while
  * this one waited: then the caller tries again what failed. `reserve` may be NULL. */
 LW_MUST_USE LW_YIELDS bool lw_reserve_spend(lw_reserve *reserve);
@@ -87,8 +89,9 @@ struct lw_reserve {
     uint64_t parts[LW_RESERVE_PART_COUNT];
     lw_reserve_figures figures;
     bool there; /* the file is, of whatever size */
-    bool growing, spending;
+    bool growing, spending, stopping;
     bool log_waits;   /* see lw_reserve_log_waits; the fiber that flushes sets it back */
+    lw_queue stop;    /* pauses that lw_reserve_stop cuts short */
     lw_queue idle;    /* who spends waits here for the growth to end, and for others who spend */
     lw_queue changed; /* the fiber that grows it waits here */
 };

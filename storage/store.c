@@ -24,6 +24,7 @@ static void wake_everyone(lw_store *store) {
     lw_queue_wake_all(&store->folder.sweep_wanted);
     lw_queue_wake_all(&store->spent.wanted);
     lw_queue_wake_all(&store->stopping);
+    lw_reserve_stop(store->reserve);
     lw_queue_wake_all(&store->reserve->changed);
     lw_queue_wake_all(&store->changed);
 }
