@@ -257,13 +257,14 @@ static void beat(lw_gossip *gossip, uint64_t now_ms) {
         /* This node was away itself: what it did not hear is no evidence. */
         gossip->judge_ms = now_ms + LW_GOSSIP_QUIET_BEATS * interval_ms;
     }
-    uint64_t sent_ms = now_ms > gossip->beat_sent_ms ? now_ms : gossip->beat_sent_ms + 1;
+    uint64_t shown_ms = now_ms + gossip->ahead_ms;
+    uint64_t sent_ms = shown_ms > gossip->beat_sent_ms ? shown_ms : gossip->beat_sent_ms + 1;
     gossip_heartbeat heartbeat = {
         .incarnation = gossip->self.incarnation,
         .sent_ms = sent_ms,
         .summary = gossip_summary_of(gossip),
         .load = gossip->load,
-        .wall_ms = wall_of(gossip, sent_ms),
+        .wall_ms = wall_of(gossip, now_ms),
     };
     gossip_say_heartbeat(gossip, &heartbeat);
     gossip->beat_sent_ms = sent_ms;

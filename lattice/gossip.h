@@ -8,6 +8,9 @@
  *                  load, wall ms ]        the last one is not in those of before
  *   ASK        = [ members' bucket digests, directory's ]     bin of u64 little-endian, or empty
  *   SHARDS     = [ [ record bin, … ], [ entry, … ] ]          also ANSWER
+ *   greeting   = [ own record bin, members' bucket digests bin, incarnation, ms ]
+ *                  over a link, unsigned; the last two say what the clock of whom it is for shows,
+ *                  by what was heard of it (S7), or are 0; they are not in those of before
  *
  * The signature is of "lathwork gossip 1", the cluster id, the kind (a byte) and the content.
  *
@@ -32,7 +35,10 @@
  *     LW_BUS_BODY_SIZE_MAX. An entry of the directory that is longer than LW_GOSSIP_ENTRY_MAX,
  * since its bounds are long keys, is not gossiped.
  * S6. Wall clocks decide nothing. One that differs by more than LW_GOSSIP_CLOCK_MS from what most
- *     nodes' show, this node's own among them, is told; of two nodes it is the other one's. */
+ *     nodes' show, this node's own among them, is told; of two nodes it is the other one's.
+ * S7. Who was overtaken in its own name is heard again: if a copy of its folder spoke in the same
+ *     incarnation, or its machine was put back to an earlier moment, its heartbeats count as old.
+ *     Who does not hear it tells it so over the link, and they go on from there. */
 #ifndef LW_GOSSIP_H
 #define LW_GOSSIP_H
 
@@ -132,9 +138,10 @@ uint64_t lw_gossip_deadline(const lw_gossip *gossip);
 void lw_gossip_receive(lw_gossip *gossip, const lw_bus_message *message, uint64_t now_ms);
 /* Records from a page: of the folder, of the node that let this one in. */
 LW_MUST_USE lw_status lw_gossip_learn(lw_gossip *gossip, lw_bytes page, uint64_t now_ms);
-/* What another node is to be told when a link to it comes up, and what it answers: a page for
- * lw_gossip_learn. Works without a bus. LW_INVALID_ARGUMENT. */
-void lw_gossip_greeting(const lw_gossip *gossip, lw_buffer *greeting);
+/* What `node` is to be told when a link to it comes up, when it becomes quiet, and now and then;
+ * and what it answers: a page for lw_gossip_learn. Works without a bus. LW_INVALID_ARGUMENT. */
+void lw_gossip_greeting(const lw_gossip *gossip, uint64_t node, uint64_t now_ms,
+                        lw_buffer *greeting);
 LW_MUST_USE lw_status lw_gossip_greeted(lw_gossip *gossip, lw_bytes greeting, uint64_t now_ms,
                                         lw_buffer *page);
 /* The link to a node came up or broke. */

@@ -6,7 +6,8 @@
 enum {
     MEMBERS_FEW = 4, /* buckets that differ: up to so many are answered for all to hear */
     DIRECTORY_FEW = 8,
-    GREETING_FIELDS = 2,
+    GREETING_FIELDS = 4,
+    GREETING_FIELDS_MIN = 2,
     PAGES_MAX = 16, /* of one answer: the asker asks again */
     ROUNDS_FOR_ALL = 16,
     FRESH_INTERVALS = 3, /* a heartbeat is believed for so long */
@@ -195,7 +196,10 @@ static lw_bytes own_record(const lw_gossip *gossip) {
     return lw_members_record(&gossip->members, index);
 }
 
-void lw_gossip_greeting(const lw_gossip *gossip, lw_buffer *greeting) {
+void lw_gossip_greeting(const lw_gossip *gossip, uint64_t node, uint64_t now_ms,
+                        lw_buffer *greeting) {
+    const gossip_peer *peer = gossip_peer_of(gossip, node);
+    uint64_t clock_ms = peer == NULL ? 0 : gossip_reckon_clock(peer, now_ms);
     uint8_t buckets[LW_MEMBER_BUCKETS * sizeof(uint64_t)];
     for (uint32_t index = 0; index < LW_MEMBER_BUCKETS; index++) {
         lw_put_u64(buckets + index * sizeof(uint64_t), gossip->members.buckets[index]);
@@ -203,19 +207,35 @@ void lw_gossip_greeting(const lw_gossip *gossip, lw_buffer *greeting) {
     lw_write_array(greeting, GREETING_FIELDS);
     lw_write_bytes(greeting, own_record(gossip));
     lw_write_bytes(greeting, lw_view(buckets, sizeof(buckets)));
+    lw_write_u64(greeting, clock_ms == 0 ? 0 : peer->incarnation);
+    lw_write_u64(greeting, clock_ms);
+}
+
+/* What heartbeats of this node were heard to say (S7): the next ones say no less. */
+static void go_on_from(lw_gossip *gossip, uint64_t incarnation, uint64_t clock_ms,
+                       uint64_t now_ms) {
+    bool overtaken = incarnation == gossip->self.incarnation && clock_ms <= GOSSIP_CLOCK_MAX &&
+                     clock_ms > now_ms + gossip->ahead_ms;
+    if (overtaken && !LW_PLANTED(&gossip->options, LW_BUG_OVERTAKEN_STAY_SO)) {
+        gossip->ahead_ms = clock_ms - now_ms;
+    }
 }
 
 lw_status lw_gossip_greeted(lw_gossip *gossip, lw_bytes greeting, uint64_t now_ms,
                             lw_buffer *page) {
     lw_reader reader = lw_reader_of(greeting);
-    uint32_t extra = lw_read_array_of(&reader, GREETING_FIELDS);
+    uint32_t extra = lw_read_array_of(&reader, GREETING_FIELDS_MIN);
     lw_bytes record = lw_read_bytes(&reader);
     lw_bytes buckets = lw_read_bytes(&reader);
-    lw_read_skip(&reader, extra);
+    bool told = extra >= GREETING_FIELDS - GREETING_FIELDS_MIN;
+    uint64_t incarnation = told ? lw_read_u64(&reader) : 0;
+    uint64_t clock_ms = told ? lw_read_u64(&reader) : 0;
+    lw_read_skip(&reader, told ? extra - (GREETING_FIELDS - GREETING_FIELDS_MIN) : extra);
     if (!lw_reader_done(&reader) || buckets.size != LW_MEMBER_BUCKETS * sizeof(uint64_t)) {
         return lw_fail(LW_INVALID_ARGUMENT, "a node's greeting is not well-formed");
     }
     gossip_take_record(gossip, record, now_ms);
+    go_on_from(gossip, incarnation, clock_ms, now_ms);
     const lw_members *members = &gossip->members;
     bool different[LW_MEMBER_BUCKETS];
     for (uint32_t index = 0; index < LW_MEMBER_BUCKETS; index++) {

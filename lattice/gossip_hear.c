@@ -147,6 +147,15 @@ static uint64_t late_ms(const gossip_peer *peer, uint64_t now_ms) {
     return late < 0 ? 0 : (uint64_t)late;
 }
 
+uint64_t gossip_reckon_clock(const gossip_peer *peer, uint64_t now_ms) {
+    if (!peer->known.quiet || peer->delay_at_ms == 0) {
+        return 0;
+    }
+    int64_t drift_ms = (int64_t)((now_ms - peer->delay_at_ms) / DRIFT_PART);
+    int64_t shows_ms = (int64_t)now_ms - peer->delay_ms - drift_ms;
+    return shows_ms > (int64_t)peer->sent_ms ? (uint64_t)shows_ms : peer->sent_ms;
+}
+
 static void hear_heartbeat(lw_gossip *gossip, gossip_peer *peer, lw_bytes content,
                            uint64_t now_ms) {
     gossip_heartbeat beat;

@@ -10,7 +10,8 @@ enum {
     GOSSIP_CONTENT_MAX = LW_BUS_BODY_SIZE_MAX - GOSSIP_ENVELOPE_SIZE,
 };
 
-#define GOSSIP_WALL_MAX (INT64_C(1) << 48) /* milliseconds: the year 10889 */
+#define GOSSIP_WALL_MAX  (INT64_C(1) << 48)  /* milliseconds: the year 10889 */
+#define GOSSIP_CLOCK_MAX (UINT64_C(1) << 48) /* milliseconds: no machine runs for so long */
 
 /* What a node knows, in short. */
 typedef struct gossip_summary {
@@ -72,6 +73,7 @@ struct lw_gossip {
     uint64_t heard_ms;     /* when anybody was heard last; 0: never */
     uint64_t beat_ms;      /* when to say the next heartbeat */
     uint64_t beat_sent_ms; /* what the last one said it was sent at */
+    uint64_t ahead_ms;     /* by so much what they say is ahead of the clock (S7) */
     uint64_t judge_ms;     /* nobody is judged silent before: this node itself was away */
     uint64_t round;        /* heartbeats said */
     uint64_t stranger;     /* spoke, and has no record here; 0: none */
@@ -148,6 +150,9 @@ void gossip_tell_of(lw_gossip *gossip, lw_gossip_event_kind kind, const gossip_p
 
 /* A record, or an entry, that somebody handed on. */
 void gossip_take_record(lw_gossip *gossip, lw_bytes record, uint64_t now_ms);
+/* What the clock of one that is quiet shows at least, as its heartbeats were; 0: it is heard, or
+ * never was. */
+uint64_t gossip_reckon_clock(const gossip_peer *peer, uint64_t now_ms);
 lw_directory_merged gossip_take_row(lw_gossip *gossip, const lw_directory_row *row);
 
 /* ---- wall clocks (gossip_clock.c) ----------------------------------------------------------- */

@@ -28,6 +28,7 @@ typedef enum lw_planted_bug {
     LW_BUG_NEIGHBOURS_APART,     /* N2: small neighbours stay where they are, each */
     LW_BUG_HANDED_FORGOTTEN,     /* P8: what was handed over is as if it had not been, till told */
     LW_BUG_CLOCK_BELIEVED,       /* S6: a node holds its own clock for the right one */
+    LW_BUG_OVERTAKEN_STAY_SO,    /* S7: who was overtaken by a copy of itself goes on as before */
 } lw_planted_bug;
 
 /* `machine` is a pointer to what has the member `bugs`. */

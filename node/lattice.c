@@ -235,6 +235,7 @@ static void handle_event(lw_lattice *lattice, const lw_gossip_event *event) {
         break;
     case LW_GOSSIP_QUIET:
         LW_MARK(lattice->env, "lattice.quiet");
+        lattice_greet(lattice, event->node);
         break;
     case LW_GOSSIP_COPIED:
         LW_MARK(lattice->env, "lattice.copied");

@@ -15,7 +15,7 @@ typedef struct greeting {
 
 LW_YIELDS static lw_status greet(lw_lattice *lattice, uint64_t node) {
     lw_buffer body = lw_buffer_in(lattice->memory), reply = body;
-    lw_gossip_greeting(lattice->gossip, &body);
+    lw_gossip_greeting(lattice->gossip, node, lattice_now_ms(lattice), &body);
     lw_request request = {
         .kind = LW_MESSAGE_MEMBERS, .timeout_ms = LATTICE_ASK_MS, .body = lw_buffer_view(&body)};
     uint64_t until_ns = lw_env_now(lattice->env) + LATTICE_ASK_MS * LATTICE_NS_PER_MS;
@@ -50,12 +50,18 @@ static void greet_soon(lw_lattice *lattice, uint64_t node) {
     lw_env_start(lattice->env, "greet", greet_main, job);
 }
 
+void lattice_greet(lw_lattice *lattice, uint64_t node) {
+    if (lw_peers_up(lattice->peers, node)) {
+        greet_soon(lattice, node);
+    }
+}
+
 void lattice_greet_all(lw_lattice *lattice) {
     const lw_members *members = lw_gossip_members(lattice->gossip);
     for (uint32_t index = 0; index < members->count; index++) {
         uint64_t node = lw_members_at(members, index)->node;
-        if (node != lattice_self(lattice) && lw_peers_up(lattice->peers, node)) {
-            greet_soon(lattice, node);
+        if (node != lattice_self(lattice)) {
+            lattice_greet(lattice, node);
         }
     }
 }

@@ -36,6 +36,7 @@ uint64_t lw_lattice_planted(lw_env *env) {
     bugs |= (uint64_t)LW_BUG(env, "placement.neighbours_apart") << LW_BUG_NEIGHBOURS_APART;
     bugs |= (uint64_t)LW_BUG(env, "placement.handed_forgotten") << LW_BUG_HANDED_FORGOTTEN;
     bugs |= (uint64_t)LW_BUG(env, "gossip.clock_believed") << LW_BUG_CLOCK_BELIEVED;
+    bugs |= (uint64_t)LW_BUG(env, "gossip.overtaken_stay_so") << LW_BUG_OVERTAKEN_STAY_SO;
     return bugs;
 }
 #endif

@@ -140,6 +140,8 @@ uint32_t lattice_company(const lw_lattice *lattice);
 void lattice_greet_all(lw_lattice *lattice);
 /* The same with the next one, now and then: whatever a greeting missed is healed. */
 void lattice_greet_next(lw_lattice *lattice, uint64_t now_ms);
+/* With this one, if its link is up. */
+void lattice_greet(lw_lattice *lattice, uint64_t node);
 /* A member has come: links to it, and watches the link until it is gone. */
 void lattice_meet(lw_lattice *lattice, uint64_t node);
 /* It may have another address. */

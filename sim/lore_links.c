@@ -84,7 +84,7 @@ void lore_greet(lore_place *place, uint32_t soul) {
         return;
     }
     lw_buffer greeting = lw_buffer_in(it->memory);
-    lw_gossip_greeting(place->gossip, &greeting);
+    lw_gossip_greeting(place->gossip, other->id, lore_clock_ms(place), &greeting);
     lore_letter *letter = lore_letter_make(it, lw_buffer_view(&greeting));
     letter->carrier = LORE_GREETING;
     letter->from_place = place->index;

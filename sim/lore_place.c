@@ -141,6 +141,8 @@ static void handle(lore_place *place, const lw_gossip_event *event) {
         place->ends = true;
         break;
     case LW_GOSSIP_QUIET:
+        lore_greet(place, soul);
+        break;
     case LW_GOSSIP_HEARD:
     case LW_GOSSIP_UNLINKED:
     case LW_GOSSIP_LINKED:

@@ -188,6 +188,77 @@ static void old_heartbeats_that_come_in_a_burst_wake_nobody_up(void **state) {
     gossip_world_close(world);
 }
 
+/* What 0 says of 1 over the link between them, so many milliseconds later. */
+static void greet_over_the_link(gossip_world *world, uint64_t later_ms) {
+    lw_buffer greeting = lw_buffer_in(world->memory), page = greeting;
+    uint64_t said_ms = world->now_ms - later_ms;
+    lw_gossip_greeting(world->nodes[0], world->ids[1], said_ms, &greeting);
+    assert_int_equal(
+        lw_gossip_greeted(world->nodes[1], lw_buffer_view(&greeting), world->now_ms, &page), LW_OK);
+    lw_buffer_reset(&greeting);
+    lw_buffer_reset(&page);
+}
+
+static void who_was_put_back_to_an_earlier_moment_is_heard_again(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(2, 1);
+    join_all(world);
+    world->nodes[1]->ahead_ms = 60 * 1000;
+    gossip_run(world, 5000);
+    greet_over_the_link(world, 0);
+    assert_int_equal(world->nodes[1]->ahead_ms, 60 * 1000); /* it is heard: nothing is to be told */
+    world->nodes[1]->ahead_ms = world->nodes[1]->beat_sent_ms = 0;
+    gossip_run(world, 20 * 1000); /* longer than a message may be late */
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_QUIET, 1), 1);
+    greet_over_the_link(world, 0);
+    gossip_run(world, 1000);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_HEARD, 1), 2);
+    gossip_run(world, 200 * 1000);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_QUIET, 1), 1);
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_CLOCK_WRONG, 1), 0);
+    gossip_world_close(world);
+}
+
+static void silence_of_the_bus_puts_nobody_ahead(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(2, 1);
+    join_all(world);
+    world->delay_ms = 50;
+    gossip_run(world, 5000);
+    world->deaf[1] = true;
+    gossip_run(world, 600 * 1000);
+    greet_over_the_link(world, 20); /* which was on the way for so long */
+    assert_int_equal(gossip_said_of(world, 0, LW_GOSSIP_QUIET, 1), 1);
+    assert_int_equal(world->nodes[1]->ahead_ms, 0);
+    gossip_world_close(world);
+}
+
+static void a_greeting_of_nonsense_puts_nobody_ahead(void **state) {
+    (void)state;
+    static const struct {
+        uint64_t incarnation, clock_ms;
+    } told[] = {{2, 2000000}, {1, 0}, {1, UINT64_MAX}, {1, UINT64_C(1) << 49}};
+    gossip_world *world = gossip_world_open(2, 1);
+    join_all(world);
+    for (size_t index = 0; index < sizeof(told) / sizeof(told[0]); index++) {
+        lw_buffer greeting = lw_buffer_in(world->memory), page = greeting;
+        uint8_t buckets[LW_MEMBER_BUCKETS * sizeof(uint64_t)] = {0};
+        lw_write_array(&greeting, 5); /* a later release says more */
+        lw_write_bytes(&greeting, lw_members_record(&world->nodes[0]->members, 0));
+        lw_write_bytes(&greeting, lw_view(buckets, sizeof(buckets)));
+        lw_write_u64(&greeting, told[index].incarnation);
+        lw_write_u64(&greeting, told[index].clock_ms);
+        lw_write_u64(&greeting, 7);
+        assert_int_equal(
+            lw_gossip_greeted(world->nodes[1], lw_buffer_view(&greeting), world->now_ms, &page),
+            LW_OK);
+        assert_int_equal(world->nodes[1]->ahead_ms, 0);
+        lw_buffer_reset(&greeting);
+        lw_buffer_reset(&page);
+    }
+    gossip_world_close(world);
+}
+
 static void what_comes_twice_counts_once(void **state) {
     (void)state;
     gossip_world *world = gossip_world_open(2, 1);
@@ -573,6 +644,7 @@ static void planted_bugs_show(void **state) {
         {LW_BUG_SENDER_UNCHECKED, what_is_not_signed_by_its_sender_is_dropped},
         {LW_BUG_NAMES_SHARED, those_that_take_one_name_at_once_end_with_names_of_their_own},
         {LW_BUG_CLOCK_BELIEVED, a_wall_clock_that_differs_from_most_is_told},
+        {LW_BUG_OVERTAKEN_STAY_SO, who_was_put_back_to_an_earlier_moment_is_heard_again},
     };
     for (size_t index = 0; index < sizeof(planted_in) / sizeof(planted_in[0]); index++) {
         assert_false(unit_story_fails(planted_in[index].story, state));
@@ -638,6 +710,9 @@ int main(void) {
         cmocka_unit_test(a_broken_link_is_death_only_after_the_grace),
         cmocka_unit_test(who_was_away_itself_suspects_nobody),
         cmocka_unit_test(old_heartbeats_that_come_in_a_burst_wake_nobody_up),
+        cmocka_unit_test(who_was_put_back_to_an_earlier_moment_is_heard_again),
+        cmocka_unit_test(silence_of_the_bus_puts_nobody_ahead),
+        cmocka_unit_test(a_greeting_of_nonsense_puts_nobody_ahead),
         cmocka_unit_test(what_comes_twice_counts_once),
         cmocka_unit_test(what_is_not_signed_by_its_sender_is_dropped),
         cmocka_unit_test(nonsense_of_a_member_costs_nothing),
