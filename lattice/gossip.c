@@ -127,13 +127,17 @@ static void news(lw_gossip *gossip, uint64_t now_ms) {
     }
 }
 
+void gossip_say_record_soon(lw_gossip *gossip, uint64_t node, uint64_t now_ms) {
+    ids_add(gossip, &gossip->news_nodes, node);
+    news(gossip, now_ms);
+}
+
 /* Puts `record` into the set, and lets it be said. */
 static void put_own_record(lw_gossip *gossip, const lw_buffer *record, uint64_t node,
                            uint64_t now_ms) {
     lw_member_merged merged = lw_members_merge(&gossip->members, lw_buffer_view(record));
     LW_ASSERT(merged == LW_MEMBER_NEW || merged == LW_MEMBER_CHANGED);
-    ids_add(gossip, &gossip->news_nodes, node);
-    news(gossip, now_ms);
+    gossip_say_record_soon(gossip, node, now_ms);
 }
 
 static void sign_self(lw_gossip *gossip, uint64_t now_ms) {

@@ -38,7 +38,8 @@
  *     nodes' show, this node's own among them, is told; of two nodes it is the other one's.
  * S7. Who was overtaken in its own name is heard again: if a copy of its folder spoke in the same
  *     incarnation, or its machine was put back to an earlier moment, its heartbeats count as old.
- *     Who does not hear it tells it so over the link, and they go on from there. */
+ *     Who does not hear it tells it so over the link, and they go on from there. Nobody asks it
+ *     for what it alone knows meanwhile: if it hears an older record of itself, it says its own. */
 #ifndef LW_GOSSIP_H
 #define LW_GOSSIP_H
 

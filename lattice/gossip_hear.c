@@ -9,17 +9,31 @@ enum {
 /* ---- records and entries ------------------------------------------------------------------------
  */
 
+/* Somebody has less of this node than it said: perhaps a copy of its folder spoke later. */
+static void say_own_record_again(lw_gossip *gossip, uint64_t now_ms) {
+    bool lately =
+        gossip->self_said_ms != 0 && now_ms - gossip->self_said_ms < gossip_interval_ms(gossip);
+    if (!lately && !LW_PLANTED(&gossip->options, LW_BUG_OVERTAKEN_STAY_SO)) {
+        gossip->self_said_ms = now_ms;
+        gossip_say_record_soon(gossip, gossip->self.node, now_ms);
+    }
+}
+
 /* A record of this node's own id that is not its own. */
-static void meet_own_record(lw_gossip *gossip, lw_bytes record, const lw_member *came) {
+static void meet_own_record(lw_gossip *gossip, lw_bytes record, const lw_member *came,
+                            uint64_t now_ms) {
     const lw_member *known = lw_members_find(&gossip->members, gossip->self.node);
     uint32_t place = 0;
     while (lw_members_at(&gossip->members, place) != known) {
         place++;
     }
     lw_member verified;
-    if (lw_member_order(came, record, known, lw_members_record(&gossip->members, place)) <= 0 ||
-        lw_member_verify(record, gossip->options.cluster_id, gossip->options.known, &verified) !=
-            LW_OK) {
+    int order = lw_member_order(came, record, known, lw_members_record(&gossip->members, place));
+    if (order < 0) {
+        say_own_record_again(gossip, now_ms);
+    }
+    if (order <= 0 || lw_member_verify(record, gossip->options.cluster_id, gossip->options.known,
+                                       &verified) != LW_OK) {
         return; /* of an earlier start, or said by this node itself */
     }
     if (came->state == LW_MEMBER_GONE && !gossip->expelled) {
@@ -59,7 +73,7 @@ void gossip_take_record(lw_gossip *gossip, lw_bytes record, uint64_t now_ms) {
         return;
     }
     if (came.node == gossip->self.node) {
-        meet_own_record(gossip, record, &came);
+        meet_own_record(gossip, record, &came, now_ms);
         return;
     }
     const lw_member *known = lw_members_find(&gossip->members, came.node);

@@ -78,6 +78,7 @@ struct lw_gossip {
     uint64_t round;        /* heartbeats said */
     uint64_t stranger;     /* spoke, and has no record here; 0: none */
     uint64_t told_gone_ms; /* when one that is gone was last told so */
+    uint64_t self_said_ms; /* when this node's record was last said to one who had an older one */
     uint32_t rotor;        /* the bucket with which the next answer begins */
     bool copied, expelled; /* said once */
     uint64_t members_said_ms[LW_MEMBER_BUCKETS]; /* when a bucket was last answered to all */
@@ -142,6 +143,8 @@ void gossip_add_peer(lw_gossip *gossip, uint64_t node, uint64_t now_ms);
 void gossip_remove_peer(lw_gossip *gossip, uint64_t node);
 void gossip_tell(lw_gossip *gossip, lw_gossip_event_kind kind, uint64_t node, uint64_t shard,
                  lw_member_state state);
+/* Says the record that is known of a node to all, with the next news. */
+void gossip_say_record_soon(lw_gossip *gossip, uint64_t node, uint64_t now_ms);
 /* Takes another name if this node has no claim to the one it has. */
 void gossip_keep_name_unique(lw_gossip *gossip, uint64_t now_ms);
 void gossip_tell_of(lw_gossip *gossip, lw_gossip_event_kind kind, const gossip_peer *peer);

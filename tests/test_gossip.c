@@ -219,6 +219,33 @@ static void who_was_put_back_to_an_earlier_moment_is_heard_again(void **state) {
     gossip_world_close(world);
 }
 
+static void who_hears_an_older_record_of_itself_says_its_own(void **state) {
+    (void)state;
+    gossip_world *world = gossip_world_open(3, 1);
+    join_all(world);
+    (void)gossip_settle(world, 3);
+    lw_buffer before = lw_buffer_in(world->memory);
+    lw_write_array(&before, 1);
+    lw_write_bytes(&before, lw_members_record(lw_gossip_members(world->nodes[1]), 0));
+    uint64_t about = lw_members_at(lw_gossip_members(world->nodes[1]), 0)->node;
+    uint32_t whose = gossip_index(world, about);
+    world->deaf[whose] = true; /* nobody hears the change, nor that there is one */
+    lw_gossip_set_state(world->nodes[whose], LW_MEMBER_DRAINING, world->now_ms);
+    gossip_run(world, 100);
+    world->deaf[whose] = false;
+    for (int turn = 0; turn < 10; turn++) { /* once: whoever plays it again gains nothing */
+        assert_int_equal(
+            lw_gossip_learn(world->nodes[whose], lw_buffer_view(&before), world->now_ms), LW_OK);
+    }
+    lw_gossip_figures figures, after;
+    lw_gossip_figures_get(world->nodes[(whose + 1) % 3], &figures);
+    gossip_run(world, 50);
+    lw_gossip_figures_get(world->nodes[(whose + 1) % 3], &after);
+    assert_int_equal(after.messages_received - figures.messages_received, 1);
+    assert_int_equal(gossip_said_of(world, (whose + 1) % 3, LW_GOSSIP_STATE, whose), 1);
+    gossip_world_close(world);
+}
+
 static void silence_of_the_bus_puts_nobody_ahead(void **state) {
     (void)state;
     gossip_world *world = gossip_world_open(2, 1);
@@ -645,6 +672,7 @@ static void planted_bugs_show(void **state) {
         {LW_BUG_NAMES_SHARED, those_that_take_one_name_at_once_end_with_names_of_their_own},
         {LW_BUG_CLOCK_BELIEVED, a_wall_clock_that_differs_from_most_is_told},
         {LW_BUG_OVERTAKEN_STAY_SO, who_was_put_back_to_an_earlier_moment_is_heard_again},
+        {LW_BUG_OVERTAKEN_STAY_SO, who_hears_an_older_record_of_itself_says_its_own},
     };
     for (size_t index = 0; index < sizeof(planted_in) / sizeof(planted_in[0]); index++) {
         assert_false(unit_story_fails(planted_in[index].story, state));
@@ -711,6 +739,7 @@ int main(void) {
         cmocka_unit_test(who_was_away_itself_suspects_nobody),
         cmocka_unit_test(old_heartbeats_that_come_in_a_burst_wake_nobody_up),
         cmocka_unit_test(who_was_put_back_to_an_earlier_moment_is_heard_again),
+        cmocka_unit_test(who_hears_an_older_record_of_itself_says_its_own),
         cmocka_unit_test(silence_of_the_bus_puts_nobody_ahead),
         cmocka_unit_test(a_greeting_of_nonsense_puts_nobody_ahead),
         cmocka_unit_test(what_comes_twice_counts_once),
