@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* events, plan, move, transfer, merge. */
+/* plan, move, transfer, merge. */
 #include "client/command_nodes.h"
 
 #include "base/logline.h"
@@ -7,9 +7,10 @@
 #include "client/operate.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
 
-enum { EVENT_COLUMNS = 5, PLAN_COLUMNS = 5, FOLLOW_MS = 500 };
+enum { PLAN_COLUMNS = 5 };
 
 typedef struct lattice_work {
     lw_command *command;
@@ -18,8 +19,8 @@ typedef struct lattice_work {
     size_t row_count;
     lw_buffer out;
     lw_json json;
-    uint64_t last_event;
     lw_known_nodes known; /* for their names; none if the node knows no lattice */
+    char done[128];       /* what is told on success */
 } lattice_work;
 
 /* ---- cells ------------------------------------------------------------------------------------
@@ -74,65 +75,12 @@ static void print(lattice_work *work, size_t column_count) {
     lw_command_drain(work->command, &work->out, true);
 }
 
-/* ---- events -----------------------------------------------------------------------------------
- */
-
-/* Hours, minutes, seconds, milliseconds of universal time: the day is known, or in --json. */
-static void cell_wall(lattice_work *work, uint64_t wall_ms) {
-    uint64_t ms = wall_ms % 86400000;
-    lw_buffer_print(&work->cells, "%02u:%02u:%02u.%03uZ", (unsigned)(ms / 3600000),
-                    (unsigned)(ms / 60000 % 60), (unsigned)(ms / 1000 % 60), (unsigned)(ms % 1000));
-    lw_buffer_append_u8(&work->cells, 0);
-}
-
-static void take_event(void *argument, const lw_event_row *row) {
-    lattice_work *work = argument;
-    work->last_event = row->number;
-    if (work->command->json) {
-        lw_json json = lw_json_to(&work->out);
-        lw_json_object_open(&json, NULL);
-        lw_json_number(&json, "number", row->number);
-        lw_json_number(&json, "wall_ms", row->wall_ms);
-        lw_json_bytes(&json, "event", row->name);
-        json_node(work, &json, "node", "name", row->node);
-        lw_json_number(&json, "shard", row->shard);
-        lw_json_bytes(&json, "text", row->text);
-        lw_json_object_close(&json);
-        lw_buffer_append_u8(&work->out, '\n');
-        return;
-    }
-    cell_wall(work, row->wall_ms);
-    cell(work, row->name);
-    cell_node(work, row->node);
-    cell_shard(work, row->shard);
-    cell(work, row->text);
-    work->row_count++;
-}
-
 /* Without them ids are shown. */
 LW_YIELDS static void learn_names(lattice_work *work) {
     lw_known_nodes_reset(&work->known);
     if (lw_known_nodes_ask(work->client, &work->known) != LW_OK) {
         lw_known_nodes_reset(&work->known);
     }
-}
-
-LW_YIELDS static lw_exit list_events(lattice_work *work) {
-    bool follow = lw_command_given(work->command, LW_FLAG_FOLLOW);
-    do {
-        learn_names(work); /* again each time: somebody may have joined */
-        lw_status status = lw_operate_events(work->client, work->last_event, take_event, work);
-        if (status != LW_OK) {
-            return lw_command_fail_client(work->command, status, work->client,
-                                          "the events could not be listed");
-        }
-        print(work, EVENT_COLUMNS);
-        (void)fflush(work->command->answers);
-        if (follow) {
-            lw_env_sleep(work->client->env, FOLLOW_MS * UINT64_C(1000000));
-        }
-    } while (follow && ferror(work->command->answers) == 0);
-    return LW_EXIT_DONE;
 }
 
 /* ---- plan -------------------------------------------------------------------------------------
@@ -268,6 +216,14 @@ static lw_status choose_leaver(lattice_work *work, const lw_known_nodes *known,
                     : lw_fail(LW_UNAVAILABLE, "the shard's replicas change right now: try again");
 }
 
+/* What is to be told once it is done. */
+__attribute__((format(printf, 2, 3))) static void say(lattice_work *work, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(work->done, sizeof(work->done), format, arguments);
+    va_end(arguments);
+}
+
 static bool holds(const lw_shard_descriptor *shard, uint64_t node) {
     for (uint32_t index = 0; index < shard->replica_count; index++) {
         if (shard->replicas[index].node == node &&
@@ -281,18 +237,23 @@ static bool holds(const lw_shard_descriptor *shard, uint64_t node) {
 LW_YIELDS static lw_status move_shard(lattice_work *work, bool lead) {
     sought_shard sought = {.start = lw_buffer_in(work->command->memory)};
     const lw_known_node *target = NULL;
+    char label[LW_MEMBER_LABEL_SIZE];
     uint64_t leaves = 0;
     LW_TRY(lw_known_nodes_ask(work->client, &work->known));
     LW_TRY(lw_known_nodes_name(&work->known, work->command->operands[1], &target));
     LW_TRY(find_shard(work, work->command->operands[0], &sought));
     lw_bytes start = lw_buffer_view(&sought.start);
     if (lead) {
+        say(work, "%s leads shard %" PRIu64, target->label, sought.id);
         return lw_operate_transfer(work->client, start, target->node);
     }
     if (holds(&sought.found, target->node)) {
+        say(work, "%s holds shard %" PRIu64 " already", target->label, sought.id);
         return LW_OK;
     }
     LW_TRY(choose_leaver(work, &work->known, &sought.found, &leaves));
+    say(work, "%s holds shard %" PRIu64 " now, in the place of %s", target->label, sought.id,
+        lw_known_nodes_label(&work->known, leaves, label));
     return lw_operate_move(work->client, start, target->node, leaves);
 }
 
@@ -307,6 +268,8 @@ LW_YIELDS static lw_exit told(lattice_work *work, lw_status status, const char *
     }
     if (work->command->json) {
         lw_command_answer(work->command, lw_text("{\"done\":true}\n"));
+    } else {
+        lw_command_say(work->command, "%s", work->done);
     }
     return LW_EXIT_DONE;
 }
@@ -359,6 +322,7 @@ LW_YIELDS static lw_status merge_shards(lattice_work *work, sought_pair *sought)
         return lw_fail(LW_INVALID_ARGUMENT,
                        "shard %" PRIu64 " is the last one: it has no right neighbour", sought->id);
     }
+    say(work, "shard %" PRIu64 " has taken in shard %" PRIu64, sought->id, sought->right);
     return lw_operate_merge(work->client, lw_buffer_view(&sought->start), sought->right);
 }
 
@@ -388,10 +352,6 @@ LW_YIELDS static lw_exit run(lw_command *command, lw_exit (*body)(lattice_work *
     lw_buffer_reset(&work.cells);
     lw_buffer_reset(&work.out);
     return code;
-}
-
-LW_YIELDS lw_exit lw_command_events(lw_command *command) {
-    return run(command, list_events);
 }
 
 LW_YIELDS lw_exit lw_command_plan(lw_command *command) {

@@ -113,6 +113,18 @@ static void set_routes(lw_lattice *lattice) {
     lw_free(lattice->memory, texts);
 }
 
+/* A change of its address alone is no event. */
+static void note_bus(lw_lattice *lattice) {
+    const lw_bus *bus = lattice->bus;
+    char text[LW_REPORT_TEXT_MAX];
+    (void)snprintf(text, sizeof(text), "%s%s%.*s", lw_bus_state_name(bus->state),
+                   bus->reason[0] == '\0' ? "" : ": ", LW_REPORT_TEXT_MAX - 64, bus->reason);
+    if (strcmp(text, lattice->bus_told) != 0) {
+        memcpy(lattice->bus_told, text, sizeof(text));
+        lattice_note(lattice, "bus", 0, 0, "the bus is %s", text);
+    }
+}
+
 /* State, reason or address of the bus is another. */
 static void bus_changed(void *argument) {
     lw_lattice *lattice = argument;
@@ -120,8 +132,7 @@ static void bus_changed(void *argument) {
         return;
     }
     lw_bus *bus = lattice->bus;
-    lattice_note(lattice, "bus", 0, 0, "the bus is %s%s%s", lw_bus_state_name(bus->state),
-                 bus->reason[0] == '\0' ? "" : ": ", bus->reason);
+    note_bus(lattice);
     lw_bytes address = lw_text(bus->address);
     if (address.size > 0 && !lw_equal(lw_gossip_self(lattice->gossip)->bus_address, address)) {
         lw_gossip_set_bus_address(lattice->gossip, address, lattice_now_ms(lattice));
@@ -214,7 +225,7 @@ static void say_event(lw_lattice *lattice, const lw_gossip_event *event) {
         lattice_note(lattice, name, event->node, 0, "%s", lw_member_state_name(event->state));
     }
     lw_logline(lattice->env, bad ? LW_LEVEL_WARN : LW_LEVEL_INFO, "a node of the lattice",
-               "node=%016" PRIx64 " name=%s event=\"%s\" state=%s", event->node, label, name,
+               "node=%016" PRIx64 " name=%s change=\"%s\" state=%s", event->node, label, name,
                lw_member_state_name(event->state));
 }
 
@@ -248,7 +259,7 @@ static void handle_event(lw_lattice *lattice, const lw_gossip_event *event) {
         LW_MARK(lattice->env, "lattice.expelled");
         lattice->unsaved = true;
         lattice_end(lattice, LW_REFUSED,
-                    "this node was taken out of its lattice for good: let it join anew "
+                    "this node was taken out of " LW_LATTICE_FOR_GOOD ": let it join anew "
                     "with an empty folder");
         break;
     case LW_GOSSIP_UNLINKED:
@@ -368,7 +379,7 @@ LW_YIELDS static uint64_t turn(lw_lattice *lattice) {
     bool gone = lw_gossip_self(lattice->gossip)->state == LW_MEMBER_GONE;
     if (gone && !lattice->unsaved && lw_gossip_deadline(lattice->gossip) == LW_GOSSIP_NEVER) {
         lattice_end(lattice, LW_OK,
-                    "this node has left its lattice for good, and holds nothing any more: "
+                    "this node has left " LW_LATTICE_FOR_GOOD ", and holds nothing any more: "
                     "its data folder can be deleted");
     }
     return earlier(earlier(save_ms, lattice->place_ms), lw_gossip_deadline(lattice->gossip));
@@ -426,8 +437,9 @@ static lw_status as_before(const lw_node_identity *identity, lw_bytes page, lw_m
         }
     }
     if (self->state == LW_MEMBER_GONE) {
-        return lw_fail(LW_REFUSED, "this node has left its lattice for good: let it join anew with "
-                                   "an empty folder");
+        return lw_fail(LW_REFUSED,
+                       "this node has left " LW_LATTICE_FOR_GOOD ": let it join anew with "
+                       "an empty folder");
     }
     return LW_OK;
 }

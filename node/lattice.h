@@ -14,7 +14,7 @@
  * A newcomer and the node that takes it in learn of each other by link, not by bus: whenever a link
  * comes up the two exchange records (MEMBERS), so membership spreads without a bus, slower.
  *
- *   MEMBERS = [ own record bin, members' bucket digests bin 8·64 ]  → [ record bin, … ]
+ *   MEMBERS = greeting, as lattice/gossip.h has it  → [ record bin, … ]
  *
  * Invariants
  * L1. While this node is the only member there is no fiber, no timer, no bus and no file (the
@@ -33,6 +33,9 @@
 #include "node/peers.h"
 #include "node/shards.h"
 #include "storage/identity.h"
+
+/* In what is said of, and by, a node whose folder is of no more use. */
+#define LW_LATTICE_FOR_GOOD "its lattice for good"
 
 typedef struct lw_lattice lw_lattice;
 
@@ -109,6 +112,9 @@ uint32_t lw_lattice_linked(const lw_lattice *lattice, uint64_t *nodes);
 
 /* Something that is to be told among the events; `name` is a constant. */
 void lw_lattice_happened(lw_lattice *lattice, const char *name, uint64_t shard, const char *text);
+/* A client had a shard split, merged, moved or led by another node: `request`, which was carried
+ * out here. Other requests are nothing to be told. */
+void lw_lattice_asked(lw_lattice *lattice, lw_bytes client, const lw_request *request);
 
 /* ---- requests ------------------------------------------------------------------------------- */
 

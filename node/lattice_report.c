@@ -85,6 +85,89 @@ static lw_status events(const lw_lattice *lattice, lw_bytes body, lw_buffer *rep
     return LW_OK;
 }
 
+/* ---- what people do by hand ---------------------------------------------------------------------
+ */
+
+/* What a client asked for, as it is told among the events. */
+typedef struct lattice_asked {
+    const char *name; /* NULL: it is not */
+    uint64_t node;
+    char text[LW_PRINTABLE_SIZE + LW_MEMBER_LABEL_SIZE + 32];
+} lattice_asked;
+
+static void describe_change(const lw_lattice *lattice, const lw_change_replicas_request *change,
+                            lattice_asked *told) {
+    char label[LW_MEMBER_LABEL_SIZE];
+    if (change->learner != 0) {
+        told->name = "add";
+        told->node = change->learner;
+        (void)snprintf(told->text, sizeof(told->text), "a learner");
+    } else if (change->voter != 0 && change->leaves != 0) {
+        told->name = "replace";
+        told->node = change->voter;
+        (void)snprintf(told->text, sizeof(told->text), "in the place of %s",
+                       lw_lattice_label(lattice, change->leaves, label));
+    } else {
+        bool comes = change->voter != 0;
+        told->name = comes ? "promote" : "remove";
+        told->node = comes ? change->voter : change->leaves;
+        (void)snprintf(told->text, sizeof(told->text), comes ? "a voter" : "one too many");
+    }
+}
+
+static void describe(const lw_lattice *lattice, const lw_request *request, lattice_asked *told) {
+    char key[LW_PRINTABLE_SIZE], label[LW_MEMBER_LABEL_SIZE];
+    lw_split_request split;
+    lw_merge_request merge;
+    lw_transfer_request transfer;
+    lw_change_replicas_request change;
+    if (request->kind == LW_MESSAGE_SPLIT &&
+        lw_split_request_decode(request->body, &split) == LW_OK) {
+        told->name = "split";
+        (void)snprintf(told->text, sizeof(told->text), "it ends at \"%s\" now",
+                       lw_printable(split.key, key, sizeof(key)));
+    } else if (request->kind == LW_MESSAGE_MERGE &&
+               lw_merge_request_decode(request->body, &merge) == LW_OK) {
+        told->name = "merged";
+        (void)snprintf(told->text, sizeof(told->text), "it took in shard %" PRIu64, merge.right);
+    } else if (request->kind == LW_MESSAGE_TRANSFER &&
+               lw_transfer_request_decode(request->body, &transfer) == LW_OK) {
+        told->name = "transfer";
+        told->node = transfer.node;
+        (void)snprintf(told->text, sizeof(told->text), "%s leads it now",
+                       lw_lattice_label(lattice, transfer.node, label));
+    } else if (request->kind == LW_MESSAGE_CHANGE_REPLICAS &&
+               lw_change_replicas_request_decode(request->body, &change) == LW_OK) {
+        describe_change(lattice, &change, told);
+    }
+}
+
+/* Whether a shard is as it was when it was asked to change: what was asked for was so already. */
+static bool is_unchanged(const lw_lattice *lattice, const lw_request *request,
+                         const lattice_asked *told) {
+    const lw_replica *replica = lw_shards_find(lattice->shards, request->shard);
+    if (request->kind == LW_MESSAGE_TRANSFER) {
+        return told->node == lattice_self(lattice); /* who was asked led it */
+    }
+    if (replica == NULL) {
+        return false;
+    }
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(replica, &shard);
+    return shard.epoch.range_version == request->epoch.range_version &&
+           shard.epoch.config_version == request->epoch.config_version;
+}
+
+void lw_lattice_asked(lw_lattice *lattice, lw_bytes client, const lw_request *request) {
+    char shown[LW_PRINTABLE_SIZE];
+    lattice_asked told = {.node = lattice_self(lattice)};
+    describe(lattice, request, &told);
+    if (told.name != NULL && !is_unchanged(lattice, request, &told)) {
+        lattice_note(lattice, told.name, told.node, request->shard, "%s, as client \"%s\" asked",
+                     told.text, lw_printable(client, shown, sizeof(shown)));
+    }
+}
+
 /* ---- DRAIN and LEAVE ----------------------------------------------------------------------------
  */
 

@@ -98,6 +98,7 @@ struct lw_lattice {
 
     lattice_event *events; /* a ring; NULL before the first */
     uint64_t event_count;
+    char bus_told[LW_REPORT_TEXT_MAX]; /* what was noted of the bus last */
 
     lw_placement_view *view; /* NULL while nobody else is there */
     lw_placement_ledger ledger;

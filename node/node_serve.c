@@ -131,7 +131,11 @@ lw_status node_handle(lw_node *node, uint64_t from, const lw_request *request, u
     if (request->kind == LW_MESSAGE_PIN || request->kind == LW_MESSAGE_UNPIN) {
         return lw_gc_request(node->gc, request, session, body);
     }
-    return lw_shards_execute(node->shards, request, session, body);
+    status = lw_shards_execute(node->shards, request, session, body);
+    if (status == LW_OK && from == 0) {
+        lw_lattice_asked(node->lattice, lw_server_label(node->server, session), request);
+    }
+    return status;
 }
 
 /* ---- the server ----------------------------------------------------------------------------- */

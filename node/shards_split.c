@@ -121,8 +121,7 @@ LW_YIELDS static lw_status divide_one(lw_shards *shards, shards_member *member) 
     lw_status status = divide(shards, &shard);
     if (status == LW_OK) {
         LW_MARK(shards->env, "shards.split_by_size");
-        lw_logline(shards->env, LW_LEVEL_INFO, "a shard was split for its size",
-                   "shard=%llu bytes=%llu", (unsigned long long)shard.id,
+        shards_say(shards, LW_LEVEL_INFO, "split", shard.id, "it had grown to %llu bytes",
                    (unsigned long long)bytes);
     } else if (status == LW_NOT_FOUND && (member = shards_member_of(shards, shard.id)) != NULL) {
         member->undivided_bytes = bytes;

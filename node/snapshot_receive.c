@@ -322,8 +322,9 @@ static LW_YIELDS void install_main(void *argument) {
     of->figures.received += status == LW_OK;
     lw_logline(of->env, status == LW_OK ? LW_LEVEL_INFO : LW_LEVEL_ERROR,
                status == LW_OK ? "snapshot installed" : "snapshot not installed",
-               "shard=%" PRIu64 " from=%" PRIu64 " index=%" PRIu64 " reason=\"%s\"", shard, from,
-               index, status == LW_OK ? "" : lw_error_slot()->text);
+               "shard=%" PRIu64 " from=%016" PRIx64 " index=%" PRIu64 "%s%s%s", shard, from, index,
+               status == LW_OK ? "" : " reason=\"", status == LW_OK ? "" : lw_error_slot()->text,
+               status == LW_OK ? "" : "\"");
     lw_queue_wake_all(&in->turn);
     snapshot_leave(of);
 }
