@@ -4,6 +4,7 @@
 #include "client/command.h"
 #include "client/command_nodes.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -286,9 +287,6 @@ static void append_count(lw_buffer *out, uint64_t count, const char *before, con
 
 /* The first line on a terminal. */
 static void headline(lw_command *command, const lw_health *health) {
-    if (command->json || !command->answers_terminal) {
-        return;
-    }
     lw_buffer out = lw_buffer_in(command->memory);
     lw_command_color_begin(command, &out);
     if (health->lost_count > 0) {
@@ -326,6 +324,28 @@ static void headline(lw_command *command, const lw_health *health) {
     lw_buffer_reset(&out);
 }
 
+/* Of several nodes, on a terminal: what fits one. */
+static lw_exit tell_in_short(lw_command *command, const lw_health *health,
+                             const lw_known_nodes *known) {
+    char comes[LW_MEMBER_LABEL_SIZE], goes[LW_MEMBER_LABEL_SIZE];
+    lw_buffer out = lw_buffer_in(command->memory);
+    lw_known_nodes_print(command, known);
+    for (uint64_t index = 0; index < health->moving_count && index < LW_HEALTH_MOVING_MAX;
+         index++) {
+        const lw_moving_shard *moving = &health->moving[index];
+        lw_buffer_print(&out, "shard %" PRIu64 " moves:%s%s%s%s\n", moving->shard,
+                        moving->comes != 0 ? " to " : "",
+                        moving->comes != 0 ? lw_known_nodes_label(known, moving->comes, comes) : "",
+                        moving->goes != 0 ? " from " : "",
+                        moving->goes != 0 ? lw_known_nodes_label(known, moving->goes, goes) : "");
+    }
+    lw_buffer_print(&out, "%llu shard%s; all that the asked node counts: lathwork status | less\n",
+                    (unsigned long long)health->shard_count, health->shard_count == 1 ? "" : "s");
+    lw_command_answer(command, lw_buffer_view(&out));
+    lw_buffer_reset(&out);
+    return LW_EXIT_DONE;
+}
+
 LW_YIELDS static lw_exit tell_status(lw_command *command, lw_client *client) {
     static const char what[] = "the node does not say how it is";
     lw_bytes json;
@@ -338,15 +358,20 @@ LW_YIELDS static lw_exit tell_status(lw_command *command, lw_client *client) {
     }
     lw_buffer_append(&account, json);
     status = lw_health_ask(client, &known, &health);
-    if (status == LW_OK) {
+    bool to_people = status == LW_OK && !command->json && command->answers_terminal;
+    bool in_short = to_people && health.node_count > 1;
+    if (to_people) {
         headline(command, &health);
+    }
+    if (status == LW_OK) {
         begin_with_health(&health, &known, lw_buffer_view(&account), &out);
     } else if (status == LW_INVALID_ARGUMENT) {
         lw_buffer_append(&out, lw_buffer_view(&account)); /* of before there were several nodes */
     } else {
         return lw_command_fail_client(command, status, client, what);
     }
-    lw_exit code = lw_command_print_status(command, lw_buffer_view(&out));
+    lw_exit code = in_short ? tell_in_short(command, &health, &known)
+                            : lw_command_print_status(command, lw_buffer_view(&out));
     lw_known_nodes_reset(&known);
     lw_buffer_reset(&account);
     lw_buffer_reset(&out);

@@ -6,6 +6,7 @@
 #include "client/operate.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 enum { ID_SIZE = 16 + 1 }; /* digits of an id, with the closing zero */
 
@@ -47,8 +48,33 @@ static void take_row(void *argument, const lw_member_row *row) {
     }
 }
 
+/* As people count: digits that follow each other are one number. */
+static int by_name(const void *a, const void *b) {
+    const char *one = ((const lw_known_node *)a)->label, *other = ((const lw_known_node *)b)->label;
+    for (;;) {
+        size_t one_digits = strspn(one, "0123456789"), other_digits = strspn(other, "0123456789");
+        if (one_digits != other_digits && one_digits > 0 && other_digits > 0) {
+            return one_digits < other_digits ? -1 : 1;
+        }
+        if (*one != *other || *one == '\0') {
+            return (*one > *other) - (*one < *other);
+        }
+        size_t same = one_digits > 0 ? one_digits : 1;
+        int order = memcmp(one, other, same);
+        if (order != 0) {
+            return order;
+        }
+        one += same;
+        other += same;
+    }
+}
+
 lw_status lw_known_nodes_ask(lw_client *client, lw_known_nodes *known) {
-    return lw_operate_nodes(client, take_row, known);
+    LW_TRY(lw_operate_nodes(client, take_row, known));
+    if (known->count > 0) {
+        qsort(known->nodes, known->count, sizeof(*known->nodes), by_name);
+    }
+    return LW_OK;
 }
 
 void lw_known_nodes_reset(lw_known_nodes *known) {
@@ -386,7 +412,7 @@ static void print_json(lw_command *command, const lw_known_nodes *known) {
     lw_buffer_reset(&out);
 }
 
-static void print_rows(lw_command *command, const lw_known_nodes *known) {
+void lw_known_nodes_print(lw_command *command, const lw_known_nodes *known) {
     static const char *const names[COLUMN_COUNT] = {"NAME",    "NODE",  "ADDRESS", "STATE",
                                                     "LINK",    "HEARD", "ZONE",    "SHARDS",
                                                     "LEADERS", "BYTES", "TROUBLE"};
@@ -421,7 +447,7 @@ LW_YIELDS lw_exit lw_command_nodes(lw_command *command) {
     } else if (command->json) {
         print_json(command, &known);
     } else {
-        print_rows(command, &known);
+        lw_known_nodes_print(command, &known);
     }
     lw_known_nodes_reset(&known);
     lw_close(client);
@@ -442,6 +468,23 @@ static lw_exit done(lw_command *command, const lw_known_node *node, const char *
     lw_command_drain(command, &out, true);
     lw_buffer_reset(&out);
     return LW_EXIT_DONE;
+}
+
+/* Two nodes hold one copy of each shard: of two copies neither could go on without the other. */
+static void tell_of_copies(lw_command *command, const lw_known_nodes *known,
+                           const lw_known_node *goes) {
+    enum { MAJORITY_NODES = 3 };
+    uint32_t stay_count = 0;
+    for (uint32_t index = 0; index < known->count; index++) {
+        const lw_known_node *node = &known->nodes[index];
+        stay_count += node != goes && node->state == LW_MEMBER_UP;
+    }
+    if (stay_count == MAJORITY_NODES - 1 && goes->state == LW_MEMBER_UP) {
+        lw_command_say(command,
+                       "note: %u nodes stay that hold data: each shard has one copy there, and no "
+                       "node can be lost, until there are three again",
+                       stay_count);
+    }
 }
 
 LW_YIELDS static lw_exit drain_or_leave(lw_command *command, lw_client *client, bool leave) {
@@ -466,7 +509,11 @@ LW_YIELDS static lw_exit drain_or_leave(lw_command *command, lw_client *client, 
     }
     const char *words = leave ? (flag ? "is out" : "leaves: what it holds moves away first")
                               : (flag ? "fills again" : "empties: what it holds moves away");
-    return done(command, node, words);
+    lw_exit code = done(command, node, words);
+    if (leave || !flag) {
+        tell_of_copies(command, &known, node);
+    }
+    return code;
 }
 
 LW_YIELDS static lw_exit run(lw_command *command, bool leave) {

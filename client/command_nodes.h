@@ -26,7 +26,7 @@ typedef struct lw_known_node {
 
 typedef struct lw_known_nodes {
     lw_memory *memory;
-    lw_known_node *nodes; /* ascending by id; those that are gone among them */
+    lw_known_node *nodes; /* as people count: n2 before n10; those that are gone among them */
     uint32_t count, capacity;
 } lw_known_nodes;
 
@@ -34,6 +34,8 @@ typedef struct lw_known_nodes {
 LW_MUST_USE LW_YIELDS lw_status lw_known_nodes_ask(lw_client *client, lw_known_nodes *known);
 void lw_known_nodes_reset(lw_known_nodes *known);
 const lw_known_node *lw_known_nodes_find(const lw_known_nodes *known, uint64_t node);
+/* Prints a row for each that is not gone: the answer to lathwork nodes. */
+void lw_known_nodes_print(lw_command *command, const lw_known_nodes *known);
 /* What people call a node; its id if it is not known. Returns `label`. */
 const char *lw_known_nodes_label(const lw_known_nodes *known, uint64_t node,
                                  char label[LW_MEMBER_LABEL_SIZE]);

@@ -6,7 +6,7 @@
 #include "client/operate.h"
 
 enum {
-    COLUMN_COUNT = 8,
+    COLUMN_COUNT = 9,
     ROWS_AT_ONCE = 1024, /* aligned with one another */
 };
 
@@ -37,12 +37,39 @@ static void print_rows(shards_work *work) {
 }
 
 static void heading(shards_work *work) {
-    static const char *const names[COLUMN_COUNT] = {"SHARD", "FROM",     "TO",     "VERSION",
-                                                    "BYTES", "REQUESTS", "LEADER", "ADDRESS"};
+    static const char *const names[COLUMN_COUNT] = {
+        "SHARD", "FROM", "TO", "VERSION", "BYTES", "REQUESTS", "LEADER", "ADDRESS", "NODES"};
     for (int index = 0; index < COLUMN_COUNT; index++) {
         cell(work, names[index]);
     }
     work->row_count++;
+}
+
+static const char *role_name(lw_replica_role role) {
+    static const char *const names[] = {
+        [LW_REPLICA_VOTER] = "voter",
+        [LW_REPLICA_LEARNER] = "learner",
+        [LW_REPLICA_JOINING] = "joining",
+        [LW_REPLICA_LEAVING] = "leaving",
+    };
+    return names[role];
+}
+
+/* "n1,n2,n4(learner)"; of a shard that only its leader has, that one. */
+static void cell_holders(shards_work *work, const lw_shard_descriptor *shard) {
+    char label[LW_MEMBER_LABEL_SIZE];
+    if (shard->replica_count == 0 && shard->leader != 0) {
+        lw_buffer_print(&work->cells, "%s",
+                        lw_known_nodes_label(&work->known, shard->leader, label));
+    }
+    for (uint32_t index = 0; index < shard->replica_count; index++) {
+        const lw_shard_replica *replica = &shard->replicas[index];
+        bool votes = replica->role == LW_REPLICA_VOTER;
+        lw_buffer_print(&work->cells, "%s%s%s%s%s", index > 0 ? "," : "",
+                        lw_known_nodes_label(&work->known, replica->node, label), votes ? "" : "(",
+                        votes ? "" : role_name(replica->role), votes ? "" : ")");
+    }
+    lw_buffer_append_u8(&work->cells, 0);
 }
 
 static void shard_row(shards_work *work, const lw_shard_row *row) {
@@ -62,6 +89,7 @@ static void shard_row(shards_work *work, const lw_shard_row *row) {
     cell(work, shard->leader == 0 ? "" : lw_known_nodes_label(&work->known, shard->leader, label));
     lw_buffer_append(&work->cells, shard->leader_address);
     lw_buffer_append_u8(&work->cells, 0);
+    cell_holders(work, shard);
     if (++work->row_count == ROWS_AT_ONCE) {
         print_rows(work);
     }
@@ -80,18 +108,12 @@ static void node_json(shards_work *work, const char *id_name, const char *name_n
 }
 
 static void replicas_json(shards_work *work, const lw_shard_descriptor *shard) {
-    static const char *const roles[] = {
-        [LW_REPLICA_VOTER] = "voter",
-        [LW_REPLICA_LEARNER] = "learner",
-        [LW_REPLICA_JOINING] = "joining",
-        [LW_REPLICA_LEAVING] = "leaving",
-    };
     lw_json *json = &work->json;
     lw_json_array_open(json, "replicas");
     for (uint32_t index = 0; index < shard->replica_count; index++) {
         lw_json_object_open(json, NULL);
         node_json(work, "node", "name", shard->replicas[index].node);
-        lw_json_text(json, "role", lw_text(roles[shard->replicas[index].role]));
+        lw_json_text(json, "role", lw_text(role_name(shard->replicas[index].role)));
         lw_json_object_close(json);
     }
     lw_json_array_close(json);
@@ -184,6 +206,14 @@ static lw_status read_keys(lw_command *command, lw_bytes *keys, lw_buffer *bytes
     return LW_OK;
 }
 
+static void say_split(lw_command *command, const lw_bytes *keys) {
+    char text[LW_PRINTABLE_SIZE];
+    for (int index = 0; index < command->operand_count; index++) {
+        lw_command_say(command, "a shard begins at \"%s\"",
+                       lw_printable(keys[index], text, sizeof(text)));
+    }
+}
+
 static lw_exit split_all(lw_command *command, lw_client *client, const lw_bytes *keys) {
     for (int index = 0; index < command->operand_count; index++) {
         lw_status status = lw_split(client, keys[index]);
@@ -199,6 +229,8 @@ static lw_exit split_all(lw_command *command, lw_client *client, const lw_bytes 
         lw_buffer_print(&out, "{\"keys\":%d}\n", command->operand_count);
         lw_command_answer(command, lw_buffer_view(&out));
         lw_buffer_reset(&out);
+    } else {
+        say_split(command, keys);
     }
     return LW_EXIT_DONE;
 }

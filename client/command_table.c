@@ -384,7 +384,8 @@ static const lw_command_spec commands[] = {
      "lathwork key --json | jq .changing",
      lw_command_key},
     {"status", LW_GROUP_NODE, "", 0, 0, REACH, "say how the lattice is, and the node",
-     "Prints how the lattice is, as the node sees it, then the node's own account of itself.\n\n"
+     "Prints how the lattice is, as the node sees it, then the node's own account of itself; of "
+     "several nodes, on a terminal, only a line for each, and what moves.\n\n"
      "healthy: every shard has all its replicas. degraded: some have lost some, or a node is not "
      "reached, has a full disk, or is far behind; everything can be used. unavailable: some shards "
      "have lost too many, and cannot be "
@@ -415,9 +416,11 @@ static const lw_command_spec commands[] = {
      "lathwork nodes --json",
      lw_command_nodes},
     {"events", LW_GROUP_NODE, "", 0, 0, REACH | BIT(FOLLOW), "say what happened in the lattice",
-     "Prints what the asked node remembers, a line each, oldest first:\n\n"
+     "Prints what the nodes remember, a line each, oldest first:\n\n"
      "  TIME  EVENT  NODE  SHARD  TEXT\n\n"
-     "TIME is of the node's clock, in universal time.",
+     "Who came, went, and was not reached or heard is told as the asked node saw it. What became "
+     "of shards, by itself or by hand, is told by all members that it reaches. TIME is of the "
+     "clock of whoever tells it, in universal time.",
      "lathwork events\n"
      "lathwork events -f --json",
      lw_command_events},
@@ -467,7 +470,7 @@ static const lw_command_spec commands[] = {
      lw_command_locks},
     {"shards", LW_GROUP_NODE, "", 0, 0, REACH, "list the shards",
      "Prints a line for each shard, in the order of their ranges:\n\n"
-     "  SHARD  FROM  TO  VERSION  BYTES  REQUESTS  LEADER  ADDRESS\n\n"
+     "  SHARD  FROM  TO  VERSION  BYTES  REQUESTS  LEADER  ADDRESS  NODES\n\n"
      "Each key from FROM on and before TO, both escaped, lies in the shard; the first FROM and the "
      "last TO are empty. VERSION counts its splits and the changes of its replicas. BYTES are "
      "about what it has in memory and on disk of the asked node, REQUESTS what that has done for "
