@@ -14,6 +14,7 @@
 #include "lattice/member.h"
 #include "node/gc.h"
 #include "node/invite.h"
+#include "node/lattice.h"
 #include "node/node.h"
 #include "node/offline.h"
 #include "node/up.h"
@@ -244,6 +245,18 @@ static LW_YIELDS lw_status read_token(start_work *work, lw_node_options *options
     return work->joins ? lw_node_may_join(options) : LW_OK;
 }
 
+/* A new folder is made only where the node could listen: it would be the beginning of a lattice,
+ * and whoever then joins another with the same folder would be told that it belongs to that one. */
+static LW_YIELDS lw_status check_address(start_work *work, const lw_node_options *options) {
+    lw_handle listener;
+    if (belongs(work, options->directory)) {
+        return LW_OK;
+    }
+    LW_TRY(lw_socket_listen(work->env, options->listen, &listener, NULL));
+    lw_socket_close(work->env, listener);
+    return LW_OK;
+}
+
 static LW_YIELDS lw_status open_node(start_work *work) {
     static const uint32_t voters[] = {1, 3, 5}; /* as the choices of --replication are */
     const lw_command *command = work->command;
@@ -286,7 +299,8 @@ static LW_YIELDS lw_status open_node(start_work *work) {
     }
     LW_TRY(choose_bus(work, &options));
     LW_TRY(read_token(work, &options));
-    lw_status status = lw_node_open(work->env, &options, &work->node);
+    lw_status status = check_address(work, &options);
+    status = status == LW_OK ? lw_node_open(work->env, &options, &work->node) : status;
     lw_seal_wipe(work->token, sizeof(work->token));
     return status;
 }
@@ -336,6 +350,9 @@ static lw_exit did_not_start(start_work *work) {
     } else if (work->status == LW_FULL) {
         (void)snprintf(hint, sizeof(hint), "df -h %s, free some space, then start again",
                        directory);
+    } else if (strstr(work->reason.text, LW_LATTICE_FOR_GOOD) != NULL) {
+        (void)snprintf(hint, sizeof(hint),
+                       "rm -r %s, then lathwork start with --join and --token-file", directory);
     } else if (work->status == LW_REFUSED && work->joins) {
         (void)snprintf(hint, sizeof(hint), "lathwork help token");
     } else if (work->status == LW_REFUSED) {

@@ -8,6 +8,8 @@
  * 3. A line of a node's output comes out as one line. */
 #include "node/up.h"
 
+#include "node/lattice.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -33,15 +35,18 @@ typedef struct up_node {
     char line[LINE_SIZE_MAX];
     size_t line_size;
     bool serves;
+    bool left; /* it is no member any more, for good */
 } up_node;
 
 typedef struct up_work {
     lw_command *command;
     up_node *nodes;
     uint32_t count, running, serving;
+    uint32_t absent;    /* ended before they served, */
+    uint32_t unstarted; /* ... though they are members */
     char token[LW_PATH_SIZE], program[LW_PATH_SIZE];
     int signals;
-    bool stopping, announced, failed;
+    bool stopping, announced;
 } up_work;
 
 /* ---- starting a node --------------------------------------------------------------------------
@@ -150,16 +155,20 @@ static void announce(up_work *work) {
         lw_command_answer(command, lw_buffer_view(&out));
         lw_buffer_reset(&out);
     } else {
-        const char *address = work->nodes[0].listen;
+        char of[32] = "";
+        if (work->serving < work->count) {
+            (void)snprintf(of, sizeof(of), " of %u", work->count);
+        }
         (void)fprintf(command->answers,
-                      "%u nodes serve; Ctrl-C stops them\nnext: lathwork status --addr %s\n",
-                      work->count, address);
+                      "%u%s nodes serve; Ctrl-C stops them\nnext: lathwork status --addr %s\n",
+                      work->serving, of, work->nodes[0].listen);
     }
     (void)fflush(command->answers);
 }
 
 static void take_line(up_work *work, up_node *node) {
     bool serves = strncmp(node->line, "listening on ", 13) == 0;
+    node->left = node->left || strstr(node->line, LW_LATTICE_FOR_GOOD) != NULL;
     (void)fprintf(work->command->talk, "%s | %s\n", node->name, node->line);
     node->line_size = 0;
     if (serves && !node->serves) {
@@ -195,6 +204,14 @@ static void read_output(up_work *work, up_node *node) {
     }
 }
 
+/* What it said before it ended; something that it started may have its output still. */
+static void read_last_words(up_work *work, up_node *node) {
+    struct pollfd polled = {.fd = node->output, .events = POLLIN};
+    while (node->output >= 0 && poll(&polled, 1, 0) > 0) {
+        read_output(work, node);
+    }
+}
+
 /* ---- ends ---------------------------------------------------------------------------------------
  */
 
@@ -205,8 +222,22 @@ static void tell_end(up_work *work, const up_node *node, int status) {
     } else {
         (void)snprintf(how, sizeof(how), "exit code %d", WEXITSTATUS(status));
     }
-    if (!work->stopping) {
-        work->failed = true;
+    if (work->stopping) {
+        return;
+    }
+    work->absent += !node->serves;
+    work->unstarted += !node->serves && !node->left;
+    if (node->left && node == &work->nodes[0]) {
+        lw_command_say(work->command,
+                       "%s | is no member any more, and the others join by it: each of them begins "
+                       "with lathwork start --data DIR --listen HOST:PORT from now on",
+                       node->name);
+    } else if (node->left) {
+        lw_command_say(work->command,
+                       "%s | is no member any more; the others go on. For a new node in its place: "
+                       "rm -r %s, and this command again",
+                       node->name, node->folder);
+    } else {
         lw_command_say(work->command,
                        "%s | ended (%s); the others go on. Again: lathwork start --data %s "
                        "--listen %s",
@@ -222,6 +253,7 @@ static void reap(up_work *work) {
             if (work->nodes[index].process == ended) {
                 work->nodes[index].process = 0;
                 work->running--;
+                read_last_words(work, &work->nodes[index]);
                 tell_end(work, &work->nodes[index], status);
             }
         }
@@ -303,7 +335,7 @@ static lw_status run_nodes(up_work *work) {
         if (!wait_once(work, work->stopping ? STOP_MS : -1)) {
             signal_all(work, SIGKILL);
         }
-        if (!work->announced && work->serving == work->count) {
+        if (!work->announced && work->serving + work->absent == work->count && work->serving > 0) {
             announce(work);
         }
     }
@@ -374,8 +406,7 @@ lw_exit lw_up_command(lw_command *command) {
         return lw_command_fail(command, status, lw_error_slot()->text, "lathwork help up",
                                "the nodes were not started");
     }
-    return work.failed && !work.announced
-               ? lw_command_fail(command, LW_REFUSED, "what it printed is above", NULL,
-                                 "a node did not start")
-               : LW_EXIT_DONE;
+    return work.unstarted > 0 ? lw_command_fail(command, LW_REFUSED, "what it printed is above",
+                                                NULL, "a node did not start")
+                              : LW_EXIT_DONE;
 }
