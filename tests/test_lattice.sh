@@ -51,6 +51,8 @@ is_degraded() { lw status --json --addr "127.0.0.1:$port" | grep -q '"health":"d
 bus_is_up() { lw events --addr "127.0.0.1:$port" | grep -q 'heard'; }
 brokers() { pgrep -P "$(pgrep -d, -P "$up_pid")" -x nats-server | wc -l; }
 
+in_a_terminal() { python3 -c 'import pty, sys; pty.spawn(sys.argv[1:])' "$program" "$@" </dev/null; }
+
 begin() {
     "$program" up -n 3 --data lattice --listen "127.0.0.1:$port" --memory 16M >up.out 2>up.err &
     up_pid=$!
@@ -86,7 +88,10 @@ three_nodes() {
         ok "it is the one" $(($(grep -cx hello out) == 1)) "$(cat out)"
     done
     expect "nodes" 0 -- lw nodes
-    ok "three lines" $(($(wc -l <out) == 3)) "$(cat out)"
+    ok "three lines, as people count" $(($(cut -f 1 out | tr '\n' ' ' | grep -cx 'n1 n2 n3 ') == 1)) "$(cat out)"
+    in_a_terminal status >out
+    ok "a status for people: how it is, a line for each node" \
+        $(($(wc -l <out) == 6 && $(head -n 1 out | grep -c 'HEALTHY, can lose 1 node'))) "$(cat out)"
     expect "nodes as JSON" 0 -- lw nodes --json
     json "all are up" 'len(j["nodes"]) == 3 and all(n["up"] and n["state"] == "up" for n in j["nodes"])'
     json "each has its name" 'sorted((n["address"], n["name"]) for n in j["nodes"]) == [("127.0.0.1:%d" % ('$port' + i), "n%d" % (i + 1)) for i in range(3)]'
@@ -121,7 +126,12 @@ leaders_move() {
     ok "it names members" $(($(cut -f 2,3 out | grep -c "add	n[23]") == 2)) "$(cat out)"
     expect "of no shard" 2 "no number" -- lw transfer first "$target"
     expect "of none there is" 2 "no shard 77" -- lw transfer 77 "$target"
-    expect "a move to who holds it" 0 -- lw move 1 "$target"
+    expect "a move to who holds it" 0 "holds shard 1 already" -- lw move 1 "$target"
+    expect "what was done by hand is told, whoever is asked" 0 -- lw events --addr "127.0.0.1:$((port + 2))"
+    ok "by whom, too" $(($(grep -c 'transfer	n2	1	n2 leads it now, as client "lathwork transfer' out) >= 1)) "$(cat out)"
+    ok "the bus is said to start once" $(($(grep -c 'the bus is starting' out) == 1)) "$(cat out)"
+    expect "as JSON" 0 -- lw events --json
+    ok "with who tells it" $(($(grep -c '"event":"transfer".*"told_by":"n[123]"' out) >= 1)) "$(cat out)"
 }
 
 shards_merge() {
@@ -130,7 +140,11 @@ shards_merge() {
     expect "split" 0 -- lw split merge/m
     expect "two shards" 0 -- lw shards --json
     json "they are two" 'len(j) == 2'
-    expect "merge" 0 -- lw merge 1
+    expect "a list" 0 -- lw shards
+    ok "tells who holds them" $(($(cut -f 9 out | tr ',' '\n' | sort -u | grep -c '^n[123]$') == 3)) "$(cat out)"
+    expect "merge" 0 "shard 1 has taken in shard" -- lw merge 1
+    expect "events" 0 -- lw events --addr "127.0.0.1:$((port + 1))"
+    ok "of the split and the merge" $(($(grep -cE 'split	n[123]	1	it ends at "merge/m" now|merged	n[123]	1	it took in shard' out) == 2)) "$(cat out)"
     expect "one shard" 0 -- lw shards --json
     json "it is one" 'len(j) == 1 and j[0]["id"] == 1'
     expect "what was there" 0 -- lw get merge/a merge/z
@@ -394,9 +408,13 @@ one_joins_and_leaves() {
     json "it is called what comes next" '[n["name"] for n in j["nodes"] if n["address"] == "'$listen'"] == ["n4"]'
     json "in its zone" '[n["zone"] for n in j["nodes"] if n["address"] == "'$listen'"] == ["attic"]'
     cp -r d4 copy
+    expect "a shard moves to it" 0 "n4 holds shard 1 now, in the place of n" -- lw move 1 n4 --timeout 30s
+    expect "which is told" 0 -- lw events
+    ok "step by step" $(($(grep -cE '(add|replace)	n4	1	.*as client "lathwork move' out) == 2)) "$(cat out)"
     expect "its folder, copied, is no other node's" 6 "a data folder was copied" -- lw start --data copy --listen "127.0.0.1:$((port + 10))" --bus none
     ok "and no disk is blamed" $((! $(grep -c disk err))) "$(tail -n 3 err)"
     expect "it drains" 0 "n4 ($listen) empties" -- lw drain n4
+    ok "which costs no copies" $((! $(grep -c note: err))) "$(cat err)"
     expect "it fills again" 0 "fills" -- lw drain --undo "$listen"
     expect "it leaves" 0 "leaves" -- lw leave n4
     await 20 sh -c "! kill -0 $fourth 2>/dev/null"
@@ -407,6 +425,39 @@ one_joins_and_leaves() {
     expect "its folder is of no more use" 6 -- lw start --data d4 --listen "$listen"
     lw nodes >out
     ok "three are left" $(($(wc -l <out) == 3)) "$(cat out)"
+}
+
+# What is left of a node that left, where up looks after it.
+up_after_leave() {
+    local base=$((port + 70)) pid home=$LATHWORK_ADDR
+    export LATHWORK_ADDR=127.0.0.1:$base
+    "$program" up -n 3 --data fewer --listen "127.0.0.1:$base" --bus none --memory 16M >fewer.out 2>fewer.err &
+    pid=$!
+    three_are_up() { lw status --json | grep -q '"health":"healthy","can_lose":1'; }
+    await 30 three_are_up
+    expect "a third node leaves" 0 "note: 2 nodes stay" -- lw leave n3
+    await 20 grep -q '^n3 | is no member any more.*rm -r fewer/n3' fewer.err
+    ok "and up says what to do about it" $((!$?)) "$(tail -n 3 fewer.err)"
+    kill -TERM $pid
+    wait $pid
+    "$program" up -n 3 --data fewer --listen "127.0.0.1:$base" --bus none --memory 16M >fewer.out 2>fewer.err &
+    pid=$!
+    await 20 grep -q '^2 of 3 nodes serve' fewer.out
+    ok "again, the others serve" $((!$?)) "$(tail -n 3 fewer.err)"
+    kill -TERM $pid
+    wait $pid
+    ok "and that is no failure" $((!$?)) "$(tail -n 3 fewer.err)"
+    rm -rf fewer/n3
+    "$program" up -n 3 --data fewer --listen "127.0.0.1:$base" --bus none --memory 16M >fewer.out 2>fewer.err &
+    pid=$!
+    await 30 three_are_up
+    ok "a new node takes its place" $((!$?)) "$(tail -n 3 fewer.err)"
+    expect "an address that is taken" 6 "in use" -- lw start --data d11 --listen "127.0.0.1:$base"
+    [ ! -e d11 ]
+    ok "leaves no folder behind" $((!$?)) "$(ls d11 2>/dev/null)"
+    kill -TERM $pid
+    wait $pid
+    export LATHWORK_ADDR=$home
 }
 
 # Whoever waits for a member says so, at once.
@@ -496,6 +547,7 @@ key_changes
 folder_lost
 end INT
 dead_for_good
+up_after_leave
 nobody_there_yet
 a_node_of_a_given_name
 all_elsewhere
