@@ -568,6 +568,10 @@ uint64_t lw_lattice_digest(const lw_lattice *lattice) {
     return lw_members_digest(lw_gossip_members(lattice->gossip));
 }
 
+uint64_t lw_lattice_handed(const lw_lattice *lattice) {
+    return lattice->handed;
+}
+
 const char *lw_lattice_label(const lw_lattice *lattice, uint64_t node,
                              char label[LW_MEMBER_LABEL_SIZE]) {
     return lw_members_label(lw_gossip_members(lattice->gossip), node, label);

@@ -83,6 +83,8 @@ bool lw_lattice_names_differ(const lw_lattice *lattice);
 bool lw_lattice_alone(const lw_lattice *lattice);
 /* The same at two nodes that know the same of all members. */
 uint64_t lw_lattice_digest(const lw_lattice *lattice);
+/* How many shards it had led that it has handed over since it was opened. */
+uint64_t lw_lattice_handed(const lw_lattice *lattice);
 
 #ifdef LW_SIMULATION
 /* The bugs that are planted in gossip, directory and placement: bits of lw_planted_bug. */

@@ -371,6 +371,7 @@ static void step_ended(step_job *job, lw_status status) {
     if (status == LW_OK) {
         LW_MARK(lattice->env, "lattice.step");
         lattice->steps_done++;
+        lattice->handed += job->step.kind == LW_PLACEMENT_TRANSFER;
         track->changed_ms = now_ms;
         lattice->place_ms = 0; /* the next one */
         lattice_note(lattice, name, job->step.node, job->shard, "%s", job->step.reason);

@@ -106,9 +106,9 @@ struct lw_lattice {
     uint64_t pass, place_ms, alone_ms;
     uint64_t time_ms; /* when to look at the oracle's time */
     uint32_t changing;
-    bool splitting;    /* a hot shard */
-    uint64_t hot_rate; /* requests a second; 0: not drawn yet */
-    uint64_t steps_done, steps_failed;
+    bool splitting;                            /* a hot shard */
+    uint64_t hot_rate;                         /* requests a second; 0: not drawn yet */
+    uint64_t steps_done, steps_failed, handed; /* leads, of those that were done */
 };
 
 static inline uint64_t lattice_now_ms(const lw_lattice *lattice) {

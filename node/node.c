@@ -305,6 +305,10 @@ uint64_t lw_node_members_digest(const lw_node *node) {
     return lw_lattice_digest(node->lattice);
 }
 
+uint64_t lw_node_handed(const lw_node *node) {
+    return lw_lattice_handed(node->lattice);
+}
+
 bool lw_node_names_differ(const lw_node *node) {
     return lw_lattice_names_differ(node->lattice);
 }

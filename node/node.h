@@ -58,11 +58,12 @@ const char *lw_node_address(const lw_node *node);
 enum { LW_NODE_TOKEN_SIZE = 105 };
 void lw_node_token(const lw_node *node, uint64_t lifetime_ms, char text[LW_NODE_TOKEN_SIZE]);
 /* For tests and simulations, which look at what it holds and knows: its id, its shards (NULL while
- * it closes), a digest of what it knows of all members, and whether each of them has a name of its
- * own. */
+ * it closes), a digest of what it knows of all members, whether each of them has a name of its own,
+ * and how many shards it has handed over to other leaders. */
 uint64_t lw_node_id(const lw_node *node);
 struct lw_shards *lw_node_shards(const lw_node *node);
 uint64_t lw_node_members_digest(const lw_node *node);
+uint64_t lw_node_handed(const lw_node *node);
 /* The lattice's key that it uses, by its epoch; and whether it has that of an epoch, used or not.
  */
 uint32_t lw_node_key_epoch(const lw_node *node);

@@ -9,6 +9,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+enum { LEADS_SLACK = 8 }; /* hand-overs of each node */
+
 /* ---- what every node says ------------------------------------------------------------------- */
 
 typedef struct look {
@@ -226,6 +228,31 @@ static bool nothing_rots(const look *at) {
     return true;
 }
 
+/* ---- leads ---------------------------------------------------------------------------------- */
+
+void lw_sim_count_leads(lw_sim_trial *it) {
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        lw_sim_member *node = &it->nodes[place];
+        node->handed_boot = node->node == NULL ? 0 : node->boot;
+        node->handed = node->node == NULL ? 0 : lw_node_handed(node->node);
+    }
+}
+
+/* Whoever led them when peace came, each shard but a few is handed over once at most until leaders
+ * are spread. */
+static bool leaders_settle(const look *at, uint64_t shard_count) {
+    const lw_sim_trial *it = at->run;
+    uint64_t handed = 0;
+    for (uint32_t place = 0; place < it->node_count && it->bare == NULL; place++) {
+        const lw_sim_member *node = &it->nodes[place];
+        uint64_t before = node->boot == node->handed_boot ? node->handed : 0;
+        handed += node->node == NULL ? 0 : lw_node_handed(node->node) - before;
+    }
+    return handed <= shard_count + LEADS_SLACK * it->node_count ||
+           no(at, "leaders go to and fro: %" PRIu64 " hand-overs in peace, of %" PRIu64 " shards",
+              handed, shard_count);
+}
+
 /* With room for the ranges of all shards. */
 static bool converged(const lw_sim_trial *it, char *why, range *ranges) {
     look at = {.run = it, .why = why};
@@ -255,7 +282,7 @@ static bool converged(const lw_sim_trial *it, char *why, range *ranges) {
                       ranges[index].shard);
         }
     }
-    return count > 0 || no(&at, "there is no shard");
+    return count > 0 ? leaders_settle(&at, count) : no(&at, "there is no shard");
 }
 
 bool lw_sim_converged(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]) {

@@ -60,6 +60,8 @@ typedef struct lw_sim_member {
     bool expelled;       /* somebody took it for lost */
     bool storm;          /* it mostly goes down again soon after it came up */
     bool behind;         /* its wall clock lags at its next start */
+    uint64_t handed;     /* shards, to other leaders, in the run that was there when peace came, */
+    uint64_t handed_boot; /* by its boot; 0: it did not serve */
 } lw_sim_member;
 
 /* What trouble comes by: see sim/trouble.c. */
@@ -194,6 +196,8 @@ void lw_sim_lay_hands(lw_sim_trial *it);
  */
 enum { LW_SIM_WHY_SIZE = 200 };
 bool lw_sim_converged(const lw_sim_trial *it, char why[LW_SIM_WHY_SIZE]);
+/* Peace comes: from here on leaders have reason to be handed over once, about. */
+void lw_sim_count_leads(lw_sim_trial *it);
 /* Whether a file in which a bit has rotted is still there, on a node. */
 bool lw_sim_rots(const lw_sim_trial *it, uint32_t place);
 /* Whether no node is left that is whole and has all of what the others' logs do not have any more:

@@ -534,6 +534,7 @@ void lw_sim_end_trouble(lw_sim_trial *it) {
     }
     lw_sim_mend_network(it);
     lw_sim_free_disks(it);
+    lw_sim_count_leads(it);
 }
 
 /* A wrong wall clock, and one that is behind the one before. */

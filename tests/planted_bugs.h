@@ -49,7 +49,7 @@
     X("log.recycle_too_early", "engine", 3)                          \
     X("member.anyone_signs", "gossip", 5)                            \
     X("member.gone_comes_back", "gossip", 5)                         \
-    X("member.last_record_stands", "gossip", 1)                      \
+    X("member.last_record_stands", "gossip", 2)                      \
     X("merge.before_all_froze", "shards", 0)                         \
     X("merge.marks_not_raised", "shards", 0)                         \
     X("merge.readers_not_awaited", "shards", 0)                      \
@@ -72,7 +72,7 @@
     X("peers.used_key_alone_counts", "lattice-moves", 0)             \
     X("placement.all_must_be_seen", "gossip", 12)                    \
     X("placement.even_voters", "gossip", 1)                          \
-    X("placement.handed_forgotten", "lattice-calm", 0)               \
+    X("placement.handed_forgotten", "lattice-calm", 1510328482)      \
     X("placement.laggards_are_healthy", "gossip", 1)                 \
     X("placement.neighbours_apart", "gossip", 37)                    \
     X("placement.quorum_ignored", "gossip", 5)                       \
