@@ -431,8 +431,7 @@ LW_YIELDS static void remove_main(void *argument) {
     shards_background_end(shards);
 }
 
-/* In `epoch`, and with the entry `index` applied, it is known not to be a member. */
-static void send_away(lw_shards *shards, shards_member *member, lw_epoch epoch, uint64_t index) {
+void shards_send_away(lw_shards *shards, shards_member *member, lw_epoch epoch, uint64_t index) {
     lw_replica_figures figures;
     if (member->leaving || !shards->serving || shards->dead) {
         return;
@@ -461,7 +460,7 @@ void shards_gone(void *argument, lw_replica *replica, uint64_t index) {
         LW_MARK(shards->env, "shards.removed_before_it_came");
         return; /* late news: it was made a member again since, as who introduced it knew */
     }
-    send_away(shards, member, shard.epoch, index);
+    shards_send_away(shards, member, shard.epoch, index);
 }
 
 /* ---- looking after it ----------------------------------------------------------------------- */
@@ -529,7 +528,7 @@ LW_YIELDS static void look_after(lw_shards *shards, uint64_t id) {
         if (told.epoch.config_version >= known.epoch.config_version &&
             !shards_names(&told, shards->options.node)) {
             LW_MARK(shards->env, "shards.found_to_be_gone");
-            send_away(shards, member, told.epoch, applied);
+            shards_send_away(shards, member, told.epoch, applied);
         }
     }
     lw_buffer_reset(&reply);

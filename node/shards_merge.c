@@ -462,11 +462,20 @@ bool shards_is_orphan(lw_shards *shards, uint64_t id) {
                       !neighbour_is_here(shards, member->replica, version));
 }
 
+/* Also one that waits for its first snapshot: what has become part of another one is no late news,
+ * as that it was removed may be (shards_gone). */
 void shards_send_orphan(lw_shards *shards, lw_replica *replica) {
     lw_replica_figures figures;
+    lw_shard_descriptor shard;
+    shards_member *member = member_of_replica(shards, replica);
     LW_MARK(shards->env, "shards.orphan_sent_away");
     lw_replica_figures_get(replica, &figures);
-    shards_gone(shards, replica, figures.applied_index);
+    if (member == NULL || LW_BUG(shards->env, "shards.orphan_waits_on")) {
+        shards_gone(shards, replica, figures.applied_index);
+        return;
+    }
+    lw_replica_descriptor(replica, &shard);
+    shards_send_away(shards, member, shard.epoch, figures.applied_index);
 }
 
 void shards_orphaned(void *argument, lw_replica *replica) {

@@ -195,6 +195,8 @@ void shards_stranger(void *shards, uint64_t from, uint64_t group, lw_raft_kind k
 void shards_installed(void *shards, lw_replica *replica);
 /* A replica has learned that it is no member any more. */
 void shards_gone(void *shards, lw_replica *replica, uint64_t index);
+/* In `epoch`, and with the entry `index` applied, it is known not to be a member. */
+void shards_send_away(lw_shards *shards, shards_member *member, lw_epoch epoch, uint64_t index);
 /* Looks now and then after replicas that do not lead, in a fiber: whether they are members still.
  */
 void shards_patrol(lw_shards *shards);
