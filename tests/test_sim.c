@@ -92,6 +92,7 @@ static void an_engine_of_its_own_keeps_what_it_promised(void **state) {
  * lattice-moves 5046: replicas were compared that had been compacted at different safepoints.
  * lattice-disk 5130: a store that died while the node started left it up, mute. lattice-disk 5023:
  * a replica that had applied its own removal stayed, and a learner of a group at rest never voted.
+ * crash 262: a store that closed waited until its reserve had grown.
  * engine 1817368231: a reader after a write that had failed was held against a world without it.
  * engine 1817369580: a compaction waited for memory while its tree gave all tables away.
  * disk 77001090: a merge and the sweeper of what it merges waited for each other. calm 77000975: a
@@ -113,6 +114,7 @@ static void seeds_that_once_failed_still_pass(void **state) {
                   {"disk", 23},
                   {"disk", 24},
                   {"disk", 49},
+                  {"crash", 262},
                   {"disk", 236},
                   {"disk", 30},
                   {"lattice-disk", 1},
