@@ -86,7 +86,6 @@ static void account_answers(connection *one) {
 static void connection_free(connection *one) {
     lw_server *server = one->server;
     lw_intake_give(&server->intake, one->taken + one->answered);
-    lw_silence_heard(&server->silence, &one->listened);
     *(one->previous != NULL ? &one->previous->next : &server->connections) = one->next;
     if (one->next != NULL) {
         one->next->previous = one->previous;
@@ -454,6 +453,7 @@ LW_YIELDS static void connection_main(void *argument) {
     if (one->session != 0) {
         lw_session_detach(server->sessions, one->session, one, silent);
     }
+    lw_silence_heard(&server->silence, &one->listened);
     if (lw_handle_valid(one->socket)) {
         lw_socket_close(server->env, one->socket);
     }
@@ -499,23 +499,6 @@ LW_YIELDS static void accept_main(void *argument) {
 
 /* ---- the server --------------------------------------------------------------------------- */
 
-static bool session_lives(void *argument, uint64_t session) {
-    const lw_server *server = argument;
-    return server->options.session_lives != NULL &&
-           server->options.session_lives(server->options.argument, session);
-}
-
-static bool session_holds(void *argument, uint64_t session) {
-    const lw_server *server = argument;
-    return server->options.session_holds != NULL &&
-           server->options.session_holds(server->options.argument, session);
-}
-
-static void session_ended(void *argument, uint64_t session) {
-    lw_server *server = argument;
-    server->options.session_ended(server->options.argument, session);
-}
-
 static void session_cut(void *argument, void *old) {
     (void)argument;
     connection_cut(old);
@@ -538,11 +521,11 @@ lw_status lw_server_open(lw_env *env, const lw_server_options *options, lw_serve
     opened->options.listen = NULL; /* the caller's string is not kept */
     opened->listener = listener;
     opened->port = port;
-    lw_session_events events = {.holds = session_holds,
-                                .lives = session_lives,
-                                .ended = session_ended,
+    lw_session_events events = {.holds = options->session_holds,
+                                .lives = options->session_lives,
+                                .ended = options->session_ended,
                                 .cut = session_cut,
-                                .argument = opened};
+                                .argument = options->argument};
     opened->sessions = lw_sessions_open(env, &events);
     lw_silence_open(&opened->silence, env, connection_silent);
     lw_intake_open(&opened->intake, env, options->budget, request_memory(env, options));

@@ -114,7 +114,8 @@ LW_YIELDS static void sweep_main(void *argument) {
             continue; /* whatever woke us, look again */
         }
         unlink_detached(sessions, oldest);
-        if (sessions->events.holds(sessions->events.argument, oldest->id)) {
+        if (sessions->events.holds != NULL &&
+            sessions->events.holds(sessions->events.argument, oldest->id)) {
             ask(sessions, oldest);
         } else {
             end(sessions, oldest);

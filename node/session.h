@@ -30,7 +30,7 @@ enum {
 };
 
 typedef struct lw_session_events {
-    /* Whether anything here depends on the session. Must not suspend. */
+    /* Whether anything here depends on the session. Must not suspend. NULL: nothing does. */
     bool (*holds)(void *argument, uint64_t session);
     /* Whether its client is connected to another node, or may be. Runs in a fiber of its own. */
     LW_YIELDS bool (*lives)(void *argument, uint64_t session);

@@ -36,7 +36,7 @@ LW_YIELDS void lw_silence_close(lw_silence *silence);
 
 /* Something was sent. */
 void lw_silence_said(lw_silence *silence, lw_listened *connection);
-/* Something came; or the connection is no more. */
+/* Something came; or the socket is about to be closed. */
 void lw_silence_heard(lw_silence *silence, lw_listened *connection);
 
 #endif
