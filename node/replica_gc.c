@@ -160,7 +160,9 @@ lw_status replica_stand(replica_call *call, uint64_t timestamp) {
 /* ---- settling and forgetting ---------------------------------------------------------------- */
 
 bool lw_replica_settle(lw_replica *replica, uint64_t safepoint) {
-    bool settled = replica_open_doom_below(replica, safepoint) == 0;
+    /* Before it serves it has not looked yet which locks there are. */
+    bool looked = replica->serving || LW_BUG(replica->env, "gc.settled_before_it_serves");
+    bool settled = replica_open_doom_below(replica, safepoint) == 0 && looked;
     for (const replica_call *each = replica->calls; each != NULL; each = each->next) {
         settled &= !(each->standing && each->stands_on < safepoint);
     }

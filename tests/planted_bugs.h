@@ -20,6 +20,7 @@
     X("gc.passes_pins", "calm", 3)                                   \
     X("gc.read_below_the_safepoint", "calm", 3)                      \
     X("gc.readers_have_no_lease", "shards", 0)                       \
+    X("gc.settled_before_it_serves", "lattice-disk", 0)              \
     X("gc.unasked_shard_ignored", "shards", 0)                       \
     X("gossip.clock_believed", "gossip", 1)                          \
     X("gossip.expiry_ignored", "gossip", 12)                         \
