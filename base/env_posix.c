@@ -1053,9 +1053,16 @@ void lw_real_entropy(lw_env *env, void *buffer, size_t size) {
 }
 
 void lw_real_logline(lw_env *env, lw_level level, const char *line) {
-    (void)env, (void)level;
-    char text[LW_LOGLINE_SIZE + 1];
-    int size = snprintf(text, sizeof(text), "%s\n", line);
+    (void)level;
+    char text[LW_LOGLINE_SIZE + 64], second[32] = "";
+    uint64_t wall_ms = lw_real_wall_ms(env);
+    time_t seconds = (time_t)(wall_ms / 1000);
+    struct tm parts;
+    if (gmtime_r(&seconds, &parts) != NULL) {
+        (void)strftime(second, sizeof(second), "%Y-%m-%dT%H:%M:%S", &parts);
+    }
+    int size = snprintf(text, sizeof(text), "time=%s.%03uZ %s\n", second,
+                        (unsigned)(wall_ms % 1000), line);
     /* One write, so that lines of several threads do not mix. A full disk or a closed standard
      * error is no reason to stop. */
     ssize_t written = write(STDERR_FILENO, text, (size_t)size);

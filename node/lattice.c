@@ -199,6 +199,35 @@ static void member_changed(lw_lattice *lattice, const lw_gossip_event *event) {
     set_routes(lattice);
 }
 
+/* What it means, of those events that need no more than a sentence. */
+static void explain(const lw_lattice *lattice, const lw_gossip_event *event,
+                    char text[LW_REPORT_TEXT_MAX]) {
+    static const char *const words[] = {
+        [LW_GOSSIP_QUIET] = "it is not heard on the bus any more",
+        [LW_GOSSIP_HEARD] = "it is heard on the bus",
+        [LW_GOSSIP_UNLINKED] = "the link to it broke",
+        [LW_GOSSIP_LINKED] = "the link to it is up",
+        [LW_GOSSIP_DEAD] = "it was not reached for too long: others get what it held",
+        [LW_GOSSIP_COPIED] = "another node runs from a copy of its folder",
+        [LW_GOSSIP_EXPELLED] = "it was taken out",
+    };
+    const lw_member *member = lw_members_find(lw_gossip_members(lattice->gossip), event->node);
+    bool known = event->kind < sizeof(words) / sizeof(words[0]) && words[event->kind] != NULL;
+    bool told = event->kind == LW_GOSSIP_JOINED || event->kind == LW_GOSSIP_CHANGED;
+    if (known) {
+        (void)snprintf(text, LW_REPORT_TEXT_MAX, "%s", words[event->kind]);
+    } else if (told && member != NULL) {
+        char address[LW_PRINTABLE_SIZE], bus[LW_PRINTABLE_SIZE];
+        (void)snprintf(text, LW_REPORT_TEXT_MAX, "it is %s, at %s%s%s",
+                       lw_member_state_name(event->state),
+                       lw_printable(member->address, address, sizeof(address)),
+                       member->bus_address.size > 0 ? ", its broker at " : "",
+                       lw_printable(member->bus_address, bus, sizeof(bus)));
+    } else {
+        (void)snprintf(text, LW_REPORT_TEXT_MAX, "%s", lw_member_state_name(event->state));
+    }
+}
+
 static void say_event(lw_lattice *lattice, const lw_gossip_event *event) {
     const char *name = lw_gossip_event_name(event->kind);
     if (event->kind == LW_GOSSIP_DISPUTED) {
@@ -222,7 +251,9 @@ static void say_event(lw_lattice *lattice, const lw_gossip_event *event) {
         lattice_note(lattice, name, event->node, 0, "%s",
                      lw_member_clock_words(ahead_ms, lattice_company(lattice) == 1, words));
     } else {
-        lattice_note(lattice, name, event->node, 0, "%s", lw_member_state_name(event->state));
+        char text[LW_REPORT_TEXT_MAX];
+        explain(lattice, event, text);
+        lattice_note(lattice, name, event->node, 0, "%s", text);
     }
     lw_logline(lattice->env, bad ? LW_LEVEL_WARN : LW_LEVEL_INFO, "a node of the lattice",
                "node=%016" PRIx64 " name=%s change=\"%s\" state=%s", event->node, label, name,

@@ -81,6 +81,7 @@ end() {
 three_nodes() {
     export LATHWORK_ADDR=127.0.0.1:$port
     begin "three nodes come up, healthy"
+    ok "and each of its log a time" $((! $(grep 'level=' up.err | grep -cvE '^n[123] \| time=20[0-9-]+T[0-9:.]+Z level=')))
     ok "each line of a node has its name" $((! $(grep -cv '^n[123] | ' up.err)))
     expect "a value" 0 -- lw put greeting hello
     for index in 0 1 2; do
@@ -129,6 +130,7 @@ leaders_move() {
     expect "a move to who holds it" 0 "holds shard 1 already" -- lw move 1 "$target"
     expect "what was done by hand is told, whoever is asked" 0 -- lw events --addr "127.0.0.1:$((port + 2))"
     ok "by whom, too" $(($(grep -c 'transfer	n2	1	n2 leads it now, as client "lathwork transfer' out) >= 1)) "$(cat out)"
+    ok "who is there is told in words" $(($(grep -cE '	(joined|changed)	n[123]		it is up, at 127.0.0.1:' out) >= 2)) "$(cat out)"
     ok "the bus is said to start once" $(($(grep -c 'the bus is starting' out) == 1)) "$(cat out)"
     expect "as JSON" 0 -- lw events --json
     ok "with who tells it" $(($(grep -c '"event":"transfer".*"told_by":"n[123]"' out) >= 1)) "$(cat out)"
