@@ -72,6 +72,7 @@ DOORS = [
     (r"node/up\.c",
      EDGE + r"|fork|execv|prctl|getpp?id|poll|pipe2?|close_range|signalfd|waitpid|mkdir|readlink|__(poll|readlink)_chk",
      "the edge of the program: the nodes that it starts, their output and their ends"),
+    (r"client/command_events\.c", r"gmtime_r|strftime", "tells when something happened, as people read it"),
     (r"node/invite\.c", r"gmtime_r|strftime", "tells until when a token is good, as people read it"),
     (r"sim/place\.c", r"__(start|stop)_lw_places", "the bounds of a section, as the linker names them"),
     (r"sim/command\w*\.c", EDGE + r"|clock_gettime", "the edge of the program; tells how fast it was"),
