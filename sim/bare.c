@@ -8,7 +8,7 @@ enum {
     STORM_MS = 7000, /* of trouble, */
     CALM_MS = 5000,  /* of what is no storm, */
     PATIENT_MS = 16000,
-    APART_MS = 16000,
+    APART_MS = 48000,
     STRIKE_MS = 4500, /* between two deaths of nodes in a patient run, at least, */
     STRIKE_MS_MAX = 7000,
     LIVELY_MS = 20000, /* within which all get on, */
@@ -342,6 +342,7 @@ void lw_sim_bare_run(lw_sim_trial *it) {
         pass(it, 20);
     }
     lw_sim_end_trouble(it);
+    of->healed_ns = lw_world_now(it->world);
     get_on(it);
     write_on(it);
     stop_workers(it);

@@ -133,6 +133,7 @@ typedef struct lw_sim_bare {
     uint64_t merge_after_ms;
     size_t memtables_size; /* 0: the usual one */
     bool set_up, stopping, operated;
+    uint64_t healed_ns; /* when trouble ended; 0: it has not */
     uint64_t struck_ns; /* when a node died last, in a patient run */
     uint64_t away[2];   /* the ids of the nodes that are to be apart; 0: none is */
     uint64_t flip_at;   /* the first entry behind this one flips; 0: none (any more) */

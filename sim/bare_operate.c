@@ -130,7 +130,8 @@ static bool votes(const holders *all, uint64_t node) {
     return false;
 }
 
-/* The last shard comes to have two voters that have nothing of the first one. */
+/* The last shard comes to have two voters that have nothing of the first one, and one of them leads
+ * it: who begins to lead needs the oracle's time. */
 LW_YIELDS static void move_apart(bare_asker *self) {
     lw_sim_bare *of = self->of;
     lw_shard_descriptor root, shard;
@@ -162,6 +163,12 @@ LW_YIELDS static void move_apart(bare_asker *self) {
         request.learner = all.learner != 0 ? 0 : first ? of->away[1] : of->away[0];
         if (!apart && !all.changing) {
             change(self, last, &request);
+        }
+        const bare_node *leader = apart ? bare_leader(of, bare_key(last)) : NULL;
+        bool leads = leader != NULL && (leader->id == of->away[0] || leader->id == of->away[1]);
+        if (apart && !leads) {
+            transfer(self, last, of->away[0]);
+            apart = false;
         }
     }
 }

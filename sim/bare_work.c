@@ -14,7 +14,10 @@ enum {
     PREWRITE_TRIES = 40,
     VICTIMS = 40,     /* of the last transactions, one is killed */
     READER_MS = 8000, /* that a reader stays at most, */
-    APART_READER_MS = 30000,
+    APART_READER_MS = 55000,
+    APART_SOON_MS = 400, /* before two nodes are apart their reader begins */
+    APART_AWAY_MS = 42000, /* in which who collects has asked all others twice */
+    HEALED_MS = 8000,  /* and behind the end of trouble, */
     RETURN_MS = 2200,  /* within which it must come back, to be known to who leads then, */
     CLOCKS_MS = 250,   /* and so long before its time is over, as clocks run fast */
     SILENT_MS = 11000, /* that a reader reads for which says nothing in between */
@@ -342,15 +345,21 @@ LW_YIELDS static void read_the_past(bare_asker *self) {
     }
 }
 
-/* Comes back within what a new leader waits for readers; in between it reads other keys. */
+/* Comes back within what a new leader waits for readers; in between it reads other keys. Where
+ * two nodes are apart it reads what they serve, which nobody else knows of, and other keys only
+ * once those would be forgotten if nobody had asked these two. */
 LW_YIELDS static void keep_reading(bare_asker *self, uint64_t most_ms) {
     lw_sim_bare *of = self->of;
-    uint64_t drawn_ms = now_ms(self), end_ms = drawn_ms + 1000 + below(self, most_ms - 1000);
-    uint32_t home = (uint32_t)below(self, BARE_KEYS);
+    uint64_t drawn_ms = now_ms(self), end_ms = drawn_ms + most_ms;
+    bool apart = of->kind == BARE_APART;
+    uint32_t home = apart ? BARE_KEYS - 1 : (uint32_t)below(self, BARE_KEYS);
     uint64_t timestamp = bare_timestamp(self), found, came_ms = 0;
     bool on = timestamp != 0;
-    while (on && now_ms(self) + 200 < end_ms && (of->of->troubled || of->kind != BARE_APART)) {
-        bool away = came_ms != 0 && percent(self, 40);
+    while (on && now_ms(self) + 200 < end_ms) {
+        uint64_t healed_ms = of->healed_ns / LW_SIM_NS_PER_MS;
+        end_ms = healed_ms > 0 && end_ms > healed_ms + HEALED_MS ? healed_ms + HEALED_MS : end_ms;
+        bool away = came_ms != 0 && percent(self, 40) &&
+                    (!apart || now_ms(self) > drawn_ms + APART_AWAY_MS);
         uint32_t key = away ? (uint32_t)below(self, BARE_KEYS) : home;
         lw_status status =
             bare_get(self, key, timestamp, (uint32_t)(end_ms - now_ms(self)), &found);
@@ -554,11 +563,12 @@ LW_YIELDS static void work_once(bare_asker *self) {
     const lw_sim_bare *of = self->of;
     uint64_t roll = below(self, 100);
     bool patient = of->kind == BARE_PATIENT, quiet = of->kind == BARE_QUIET;
-    bool reads = of->kind == BARE_APART && self->number < 2;
+    bool reads = of->kind == BARE_APART && self->number == 0;
     if (patient && self->number == 0) {
         read_in_silence(self);
     } else if (reads) {
-        lw_env_sleep(self->env, below(self, 2 * BARE_APART_MS * LW_SIM_NS_PER_MS));
+        uint64_t soon_ms = self->done == 0 ? BARE_APART_MS - APART_SOON_MS : 0;
+        lw_env_sleep(self->env, (soon_ms + below(self, APART_SOON_MS)) * LW_SIM_NS_PER_MS);
         keep_reading(self, APART_READER_MS);
     } else if (roll < 34) {
         write_one(self);
@@ -568,8 +578,8 @@ LW_YIELDS static void work_once(bare_asker *self) {
         read_something(self);
     } else if (roll < 88) {
         read_the_past(self);
-    } else if (roll < 92 && !patient) {
-        keep_reading(self, READER_MS);
+    } else if (roll < 92 && !patient && of->kind != BARE_APART) {
+        keep_reading(self, 1000 + below(self, READER_MS - 1000));
     } else if (roll < 98 || !quiet) {
         kill_something(self);
     } else {
