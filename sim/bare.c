@@ -7,10 +7,11 @@ enum {
     SET_UP_MS = 20000,
     STORM_MS = 7000, /* of trouble, */
     CALM_MS = 5000,  /* of what is no storm, */
-    PATIENT_MS = 16000,
+    PATIENT_MS = 24000,
     APART_MS = 48000,
-    STRIKE_MS = 4500, /* between two deaths of nodes in a patient run, at least, */
-    STRIKE_MS_MAX = 7000,
+    STRIKE_MS = 2000, /* between two deaths of nodes in a patient run, at least, */
+    STRIKE_MS_MAX = 10000,
+    STRIKE_LOOK_MS = 200,
     LIVELY_MS = 20000, /* within which all get on, */
     LIVELY_WORKS = 1,  /* and with how much */
     STOP_MS = 30000,
@@ -161,21 +162,27 @@ static bool wait_for(lw_sim_trial *it, const bool *done, uint64_t limit_ms) {
     return *done && !failed(it);
 }
 
-/* Nodes die one at a time. */
+/* Nodes die one at a time: the one that a silent reader has asked, or any when there is none. */
 static void strike(void *argument) {
     lw_sim_trial *it = argument;
+    lw_sim_bare *of = it->bare;
+    uint64_t since_ns = lw_world_now(it->world) - of->struck_ns;
     if (!it->troubled) {
+        return;
+    }
+    lw_sim_after(it, STRIKE_LOOK_MS, strike);
+    if (since_ns < (of->silent != 0 ? STRIKE_MS : STRIKE_MS_MAX) * LW_SIM_NS_PER_MS) {
         return;
     }
     lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_CRASHES);
     lw_sim_member *node = lw_sim_draw_node(&now);
-    uint64_t next_ms = lw_chance_between(&now.chance, STRIKE_MS, STRIKE_MS_MAX);
+    node = of->silent != 0 ? &it->nodes[of->silent - 1] : node;
+    of->silent = 0;
     if (lw_host_running(node->host) &&
         lw_sim_strikes(&now, LW_FAULT_CRASH, "%s loses power", node->name)) {
         lw_sim_end_node(node, true);
-        it->bare->struck_ns = lw_world_now(it->world);
+        of->struck_ns = lw_world_now(it->world);
     }
-    lw_sim_after(it, next_ms, strike);
 }
 
 /* Two nodes are cut off from all others, to the end of the trouble. */

@@ -135,6 +135,7 @@ typedef struct lw_sim_bare {
     bool set_up, stopping, operated;
     uint64_t healed_ns; /* when trouble ended; 0: it has not */
     uint64_t struck_ns; /* when a node died last, in a patient run */
+    uint64_t silent;    /* the node that a reader has asked who is silent now; 0: none is to die */
     uint64_t away[2];   /* the ids of the nodes that are to be apart; 0: none is */
     uint64_t flip_at;   /* the first entry behind this one flips; 0: none (any more) */
     bare_txn *txns;

@@ -20,9 +20,10 @@ enum {
     HEALED_MS = 8000,  /* and behind the end of trouble, */
     RETURN_MS = 2200,  /* within which it must come back, to be known to who leads then, */
     CLOCKS_MS = 250,   /* and so long before its time is over, as clocks run fast */
-    SILENT_MS = 11000, /* that a reader reads for which says nothing in between */
+    SILENT_MS = 16000, /* that a reader reads for which says nothing in between */
     LEASE_MS = 2500,   /* within which its node has a lease for it, if nothing happens, */
     SETTLED_MS = 3000, /* nor has before */
+    BEHIND_MS = 5000,  /* in which the death of the node that it asked would be felt */
     CYCLE_MS = 6000,   /* within which a deadlock is told */
     CYCLE_LIFETIME_MS = 20000,
 };
@@ -389,6 +390,7 @@ LW_YIELDS static void read_in_silence(bare_asker *self) {
     uint64_t drawn_ms = now_ms(self), struck_ms = of->struck_ns / LW_SIM_NS_PER_MS;
     uint32_t key = (uint32_t)below(self, BARE_KEYS);
     uint64_t timestamp = bare_timestamp(self), found;
+    const bare_node *asked = bare_leader(of, bare_key(key));
     if (timestamp == 0 || (struck_ms != 0 && drawn_ms < struck_ms + SETTLED_MS) ||
         bare_get(self, key, timestamp, SILENT_MS, &found) != LW_OK ||
         now_ms(self) - drawn_ms > of->of->retention_ms / 2) {
@@ -397,7 +399,8 @@ LW_YIELDS static void read_in_silence(bare_asker *self) {
     }
     lw_env_sleep(self->env, (LEASE_MS + of->of->retention_ms) * LW_SIM_NS_PER_MS);
     bool leased = of->struck_ns / LW_SIM_NS_PER_MS == struck_ms;
-    lw_env_sleep(self->env, (1000 + below(self, 5000)) * LW_SIM_NS_PER_MS);
+    of->silent = leased && asked != NULL ? asked->id : 0;
+    lw_env_sleep(self->env, (BEHIND_MS + below(self, BEHIND_MS)) * LW_SIM_NS_PER_MS);
     lw_status status = bare_get(self, key, timestamp, SILENT_MS, &found);
     if (leased && status == LW_TOO_OLD && now_ms(self) < drawn_ms + SILENT_MS - 1000) {
         lw_sim_broken_first(of->of, "readers",
