@@ -615,6 +615,10 @@ void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figur
     figures->waiting = replica->latch_waiting + replica->lock_waiting;
 }
 
+uint64_t lw_replica_read_up_to(const lw_replica *replica, lw_bytes key) {
+    return lw_read_marks_of(&replica->marks, key);
+}
+
 lw_tree *lw_replica_tree(const lw_replica *replica) {
     return replica->tree;
 }

@@ -322,6 +322,8 @@ typedef struct lw_replica_figures {
     uint64_t marked; /* the timestamp up to which every key counts as read (hazard T4) */
 } lw_replica_figures;
 void lw_replica_figures_get(const lw_replica *replica, lw_replica_figures *figures);
+/* The highest timestamp at which a key may have been read, as who leads knows. */
+uint64_t lw_replica_read_up_to(const lw_replica *replica, lw_bytes key);
 /* Its tree; NULL: it waits for a snapshot, or for its parent to be split. */
 lw_tree *lw_replica_tree(const lw_replica *replica);
 /* Of its group: who belongs to it, and how far they are. Nothing in one that has no group yet. */

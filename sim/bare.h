@@ -31,7 +31,8 @@
  * 5. Nobody is answered at a timestamp below what the tree that he reads may have forgotten.
  * 6. A reader that keeps coming does not lose its snapshot, nor does one that is silent, once its
  *    node had the time to take a lease for it.
- * 7. Who waits for each other over intents is told so (deadlocks). */
+ * 7. Whoever serves a key counts it as read up to where anybody was answered.
+ * 8. Who waits for each other over intents is told so (deadlocks). */
 #ifndef LW_SIM_BARE_H
 #define LW_SIM_BARE_H
 
@@ -98,6 +99,11 @@ typedef struct bare_read {
     uint8_t key;
 } bare_read;
 
+/* Up to where a key was read, and by which leadership of its shard it was served last. */
+typedef struct bare_served {
+    uint64_t timestamp, version, term;
+} bare_served;
+
 /* ---- who asks ---------------------------------------------------------------------------------
  */
 
@@ -142,6 +148,7 @@ typedef struct lw_sim_bare {
     uint32_t txn_count;
     bare_read *reads;
     uint32_t read_count;
+    bare_served served[BARE_KEYS];
     uint64_t acknowledged;       /* the highest commit timestamp that anybody was told */
     uint64_t olds[BARE_OLD_MAX]; /* timestamps of before, for who reads the past */
     uint64_t old_count;
@@ -229,6 +236,9 @@ void bare_note_committed(lw_sim_bare *of, uint32_t txn, uint64_t commit_timestam
 void bare_note_read(lw_sim_bare *of, const bare_read *read);
 /* A node has answered somebody who reads at this timestamp. */
 void bare_judge_served(bare_node *at, lw_bytes key, uint64_t timestamp);
+void bare_note_served(const bare_node *at, uint32_t key, uint64_t timestamp);
+/* Whoever serves a key counts it as read up to where it was: looked at again and again. */
+void bare_judge_marks(lw_sim_bare *of);
 void bare_judge(lw_sim_bare *of);
 
 #endif

@@ -45,6 +45,49 @@ void bare_judge_served(bare_node *at, lw_bytes key, uint64_t timestamp) {
     }
 }
 
+/* Which leadership of which version of a shard a node has; false: it serves the key no more. */
+static bool reign_of(const bare_node *at, lw_bytes key, bare_served *reign) {
+    const lw_replica *replica = bare_replica(at, key);
+    if (replica == NULL) {
+        return false;
+    }
+    lw_shard_descriptor shard;
+    lw_replica_figures figures;
+    lw_replica_descriptor(replica, &shard);
+    lw_replica_figures_get(replica, &figures);
+    reign->version = shard.epoch.range_version;
+    reign->term = figures.serving;
+    return figures.serving != 0;
+}
+
+static bool is_later(const bare_served *one, const bare_served *other) {
+    return one->version != other->version ? one->version > other->version : one->term > other->term;
+}
+
+void bare_note_served(const bare_node *at, uint32_t key, uint64_t timestamp) {
+    bare_served *served = &at->of->served[key], now;
+    served->timestamp = timestamp > served->timestamp ? timestamp : served->timestamp;
+    if (reign_of(at, bare_key(key), &now) && is_later(&now, served)) {
+        served->version = now.version;
+        served->term = now.term;
+    }
+}
+
+/* Who was stopped may believe to serve, and has no lease any more. */
+void bare_judge_marks(lw_sim_bare *of) {
+    for (uint32_t key = 0; key < BARE_KEYS; key++) {
+        const bare_served *served = &of->served[key];
+        const bare_node *at = bare_leader(of, bare_key(key));
+        bare_served now;
+        if (at != NULL && reign_of(at, bare_key(key), &now) && !is_later(served, &now) &&
+            lw_replica_read_up_to(bare_replica(at, bare_key(key)), bare_key(key)) <
+                served->timestamp) {
+            bare_broken(of, "read marks", "%s serves key %c as if nobody had read it at %" PRIu64,
+                        at->member->name, 'a' + (int)key, served->timestamp);
+        }
+    }
+}
+
 /* ---- in the end -------------------------------------------------------------------------------
  */
 

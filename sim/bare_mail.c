@@ -163,6 +163,7 @@ void bare_watch_links(void *argument) {
             }
         }
     }
+    bare_judge_marks(of);
     lw_world_at(of->of->world, lw_world_now(of->of->world) + LOOK_MS * LW_SIM_NS_PER_MS,
                 bare_watch_links, of);
 }
@@ -239,6 +240,8 @@ static void judge_read(const bare_ask *ask) {
     if (lw_get_request_decode(ask->body, &arena, &request) == LW_OK &&
         request.read_timestamp != 0) {
         bare_judge_served(ask->to, request.keys[0], request.read_timestamp);
+        bare_note_served(ask->to, (uint32_t)(request.keys[0].data[0] - 'a'),
+                         request.read_timestamp);
     }
     lw_arena_reset(&arena);
 }

@@ -15,16 +15,16 @@ enum {
     VICTIMS = 40,     /* of the last transactions, one is killed */
     READER_MS = 8000, /* that a reader stays at most, */
     APART_READER_MS = 55000,
-    APART_SOON_MS = 400, /* before two nodes are apart their reader begins */
+    APART_SOON_MS = 400,   /* before two nodes are apart their reader begins */
     APART_AWAY_MS = 42000, /* in which who collects has asked all others twice */
-    HEALED_MS = 8000,  /* and behind the end of trouble, */
-    RETURN_MS = 2200,  /* within which it must come back, to be known to who leads then, */
-    CLOCKS_MS = 250,   /* and so long before its time is over, as clocks run fast */
-    SILENT_MS = 16000, /* that a reader reads for which says nothing in between */
-    LEASE_MS = 2500,   /* within which its node has a lease for it, if nothing happens, */
-    SETTLED_MS = 3000, /* nor has before */
-    BEHIND_MS = 5000,  /* in which the death of the node that it asked would be felt */
-    CYCLE_MS = 6000,   /* within which a deadlock is told */
+    HEALED_MS = 8000,      /* and behind the end of trouble, */
+    RETURN_MS = 2200,      /* within which it must come back, to be known to who leads then, */
+    CLOCKS_MS = 250,       /* and so long before its time is over, as clocks run fast */
+    SILENT_MS = 16000,     /* that a reader reads for which says nothing in between */
+    LEASE_MS = 2500,       /* within which its node has a lease for it, if nothing happens, */
+    SETTLED_MS = 3000,     /* nor has before */
+    BEHIND_MS = 5000,      /* in which the death of the node that it asked would be felt */
+    CYCLE_MS = 6000,       /* within which a deadlock is told */
     CYCLE_LIFETIME_MS = 20000,
 };
 
