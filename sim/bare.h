@@ -32,7 +32,9 @@
  * 6. A reader that keeps coming does not lose its snapshot, nor does one that is silent, once its
  *    node had the time to take a lease for it.
  * 7. Whoever serves a key counts it as read up to where anybody was answered.
- * 8. Who waits for each other over intents is told so (deadlocks). */
+ * 8. Of shards that hold a key one answers for it, also while they merge; and what is frozen
+ *    answers nobody.
+ * 9. Who waits for each other over intents is told so (deadlocks). */
 #ifndef LW_SIM_BARE_H
 #define LW_SIM_BARE_H
 
@@ -239,6 +241,8 @@ void bare_judge_served(bare_node *at, lw_bytes key, uint64_t timestamp);
 void bare_note_served(const bare_node *at, uint32_t key, uint64_t timestamp);
 /* Whoever serves a key counts it as read up to where it was: looked at again and again. */
 void bare_judge_marks(lw_sim_bare *of);
+/* Two never answer for one key under leases, of whatever shards. */
+void bare_judge_keys(lw_sim_bare *of);
 void bare_judge(lw_sim_bare *of);
 
 #endif

@@ -82,8 +82,41 @@ void bare_judge_marks(lw_sim_bare *of) {
         if (at != NULL && reign_of(at, bare_key(key), &now) && !is_later(served, &now) &&
             lw_replica_read_up_to(bare_replica(at, bare_key(key)), bare_key(key)) <
                 served->timestamp) {
-            bare_broken(of, "read marks", "%s serves key %c as if nobody had read it at %" PRIu64,
-                        at->member->name, 'a' + (int)key, served->timestamp);
+            lw_sim_broken_first(of->of, "read marks",
+                                "%s serves key %c as if nobody had read it at %" PRIu64,
+                                at->member->name, 'a' + (int)key, served->timestamp);
+        }
+    }
+}
+
+/* Whether it answers for the key, without asking anybody. */
+static bool answers(const bare_node *node, lw_bytes key) {
+    const lw_replica *replica = bare_replica(node, key);
+    lw_group_figures group;
+    lw_replica_figures figures;
+    uint64_t left;
+    if (replica == NULL || !lw_replica_leads(replica) || lw_replica_frozen(replica, &left)) {
+        return false;
+    }
+    lw_replica_group_figures(replica, &group);
+    lw_replica_figures_get(replica, &figures);
+    return group.leased && figures.serving != 0;
+}
+
+void bare_judge_keys(lw_sim_bare *of) {
+    for (uint32_t key = 0; key < BARE_KEYS; key++) {
+        const bare_node *first = NULL;
+        for (uint32_t place = 0; place < of->of->node_count; place++) {
+            const bare_node *node = &of->nodes[place];
+            if (!bare_up(node) || !answers(node, bare_key(key))) {
+                continue;
+            }
+            if (first != NULL) {
+                lw_sim_broken_first(of->of, "keys",
+                                    "%s and %s answer for key %c, each under a lease",
+                                    first->member->name, node->member->name, 'a' + (int)key);
+            }
+            first = node;
         }
     }
 }

@@ -164,6 +164,7 @@ void bare_watch_links(void *argument) {
         }
     }
     bare_judge_marks(of);
+    bare_judge_keys(of);
     lw_world_at(of->of->world, lw_world_now(of->of->world) + LOOK_MS * LW_SIM_NS_PER_MS,
                 bare_watch_links, of);
 }
@@ -246,13 +247,38 @@ static void judge_read(const bare_ask *ask) {
     lw_arena_reset(&arena);
 }
 
+/* The version of the shard that is asked about its keys, if it is frozen; else 0. */
+static uint64_t frozen_at(const bare_ask *ask) {
+    lw_arena arena = lw_arena_in(ask->of->memory);
+    lw_get_request request;
+    const lw_replica *replica = NULL;
+    lw_shard_descriptor shard;
+    uint64_t left;
+    if (ask->request.kind == LW_MESSAGE_GET && bare_up(ask->to) &&
+        lw_get_request_decode(ask->body, &arena, &request) == LW_OK) {
+        replica = bare_replica(ask->to, request.keys[0]);
+    }
+    lw_arena_reset(&arena);
+    if (replica == NULL || !lw_replica_frozen(replica, &left)) {
+        return 0;
+    }
+    lw_replica_descriptor(replica, &shard);
+    return shard.epoch.range_version;
+}
+
 LW_YIELDS static void ask_main(void *argument) {
     bare_ask *ask = argument;
     lw_buffer reply = lw_buffer_in(ask->to->env->memory);
+    uint64_t frozen = frozen_at(ask);
     const bare_node *node = ask->to;
     lw_sim_parts parts = {.shards = node->shards, .snapshots = node->snapshots, .gc = node->gc};
     lw_status status = lw_sim_answer(&parts, &ask->request, ask->from == NULL ? 0 : ask->from->id,
                                      ask->session, &reply);
+    if (status == LW_OK && frozen != 0 && frozen_at(ask) == frozen) {
+        lw_sim_broken_first(ask->of->of, "frozen",
+                            "%s answered for a shard that was frozen all the time",
+                            ask->to->member->name);
+    }
     ask->error.status = status;
     if (status != LW_OK) {
         ask->error = *lw_error_slot();

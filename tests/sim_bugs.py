@@ -158,7 +158,7 @@ def parse():
     parser.add_argument("--from-one", action="store_true", help="known seeds are not tried first")
     parser.add_argument("--scenario", help="this one, whatever the list says")
     parser.add_argument("--out", type=os.path.abspath, default=os.path.join(TOP, "build/sim-bugs"))
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     with open(options.program, "rb") as file:
         name = hashlib.sha256(file.read()).hexdigest()[:12]
     options.folder = os.path.join(options.out, name + ("-from-one" if options.from_one else ""))
