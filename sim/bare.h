@@ -34,7 +34,9 @@
  * 7. Whoever serves a key counts it as read up to where anybody was answered.
  * 8. Of shards that hold a key one answers for it, also while they merge; and what is frozen
  *    answers nobody.
- * 9. Who waits for each other over intents is told so (deadlocks). */
+ * 9. Nobody is answered in a leadership that was over before he asked: in a later one somebody
+ *    else had answered.
+ * 10. Who waits for each other over intents is told so (deadlocks). */
 #ifndef LW_SIM_BARE_H
 #define LW_SIM_BARE_H
 
@@ -241,6 +243,8 @@ void bare_judge_served(bare_node *at, lw_bytes key, uint64_t timestamp);
 void bare_note_served(const bare_node *at, uint32_t key, uint64_t timestamp);
 /* Whoever serves a key counts it as read up to where it was: looked at again and again. */
 void bare_judge_marks(lw_sim_bare *of);
+/* What was served before somebody asked, he is not answered in a leadership of before that. */
+void bare_judge_reign(const bare_node *at, uint32_t key, const bare_served *before);
 /* Two never answer for one key under leases, of whatever shards. */
 void bare_judge_keys(lw_sim_bare *of);
 void bare_judge(lw_sim_bare *of);

@@ -64,12 +64,27 @@ static bool is_later(const bare_served *one, const bare_served *other) {
     return one->version != other->version ? one->version > other->version : one->term > other->term;
 }
 
-void bare_note_served(const bare_node *at, uint32_t key, uint64_t timestamp) {
+static void note_reign(const bare_node *at, uint32_t key) {
     bare_served *served = &at->of->served[key], now;
-    served->timestamp = timestamp > served->timestamp ? timestamp : served->timestamp;
     if (reign_of(at, bare_key(key), &now) && is_later(&now, served)) {
         served->version = now.version;
         served->term = now.term;
+    }
+}
+
+void bare_note_served(const bare_node *at, uint32_t key, uint64_t timestamp) {
+    bare_served *served = &at->of->served[key];
+    served->timestamp = timestamp > served->timestamp ? timestamp : served->timestamp;
+    note_reign(at, key);
+}
+
+void bare_judge_reign(const bare_node *at, uint32_t key, const bare_served *before) {
+    bare_served now;
+    if (reign_of(at, bare_key(key), &now) && is_later(before, &now)) {
+        lw_sim_broken_first(at->of->of, "leases",
+                            "%s answered for key %c in term %" PRIu64
+                            ", and somebody had answered in a later one before it was asked",
+                            at->member->name, 'a' + (int)key, now.term);
     }
 }
 
@@ -117,6 +132,7 @@ void bare_judge_keys(lw_sim_bare *of) {
                                     first->member->name, node->member->name, 'a' + (int)key);
             }
             first = node;
+            note_reign(node, key);
         }
     }
 }

@@ -247,18 +247,22 @@ static void judge_read(const bare_ask *ask) {
     lw_arena_reset(&arena);
 }
 
-/* The version of the shard that is asked about its keys, if it is frozen; else 0. */
-static uint64_t frozen_at(const bare_ask *ask) {
+/* Which key is read; BARE_KEYS: it is no read. */
+static uint32_t read_key(const bare_ask *ask) {
     lw_arena arena = lw_arena_in(ask->of->memory);
     lw_get_request request;
-    const lw_replica *replica = NULL;
+    bool reads = ask->request.kind == LW_MESSAGE_GET &&
+                 lw_get_request_decode(ask->body, &arena, &request) == LW_OK;
+    uint32_t key = reads ? (uint32_t)(request.keys[0].data[0] - 'a') : BARE_KEYS;
+    lw_arena_reset(&arena);
+    return key;
+}
+
+/* The version of the shard that holds the key, if it is frozen; else 0. */
+static uint64_t frozen_at(const bare_node *node, uint32_t key) {
+    const lw_replica *replica = bare_up(node) ? bare_replica(node, bare_key(key)) : NULL;
     lw_shard_descriptor shard;
     uint64_t left;
-    if (ask->request.kind == LW_MESSAGE_GET && bare_up(ask->to) &&
-        lw_get_request_decode(ask->body, &arena, &request) == LW_OK) {
-        replica = bare_replica(ask->to, request.keys[0]);
-    }
-    lw_arena_reset(&arena);
     if (replica == NULL || !lw_replica_frozen(replica, &left)) {
         return 0;
     }
@@ -269,12 +273,15 @@ static uint64_t frozen_at(const bare_ask *ask) {
 LW_YIELDS static void ask_main(void *argument) {
     bare_ask *ask = argument;
     lw_buffer reply = lw_buffer_in(ask->to->env->memory);
-    uint64_t frozen = frozen_at(ask);
+    uint32_t key = read_key(ask);
+    bool reads = key < BARE_KEYS;
+    uint64_t frozen = reads ? frozen_at(ask->to, key) : 0;
+    bare_served before = reads ? ask->of->served[key] : (bare_served){.term = 0};
     const bare_node *node = ask->to;
     lw_sim_parts parts = {.shards = node->shards, .snapshots = node->snapshots, .gc = node->gc};
     lw_status status = lw_sim_answer(&parts, &ask->request, ask->from == NULL ? 0 : ask->from->id,
                                      ask->session, &reply);
-    if (status == LW_OK && frozen != 0 && frozen_at(ask) == frozen) {
+    if (status == LW_OK && frozen != 0 && frozen_at(ask->to, key) == frozen) {
         lw_sim_broken_first(ask->of->of, "frozen",
                             "%s answered for a shard that was frozen all the time",
                             ask->to->member->name);
@@ -282,7 +289,8 @@ LW_YIELDS static void ask_main(void *argument) {
     ask->error.status = status;
     if (status != LW_OK) {
         ask->error = *lw_error_slot();
-    } else if (ask->request.kind == LW_MESSAGE_GET) {
+    } else if (reads) {
+        bare_judge_reign(ask->to, key, &before);
         judge_read(ask);
     }
     lw_buffer_append(&ask->reply, lw_buffer_view(&reply));
