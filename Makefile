@@ -9,7 +9,7 @@
 #   make sim        the simulator over SIM_RUNS fresh seeds of every scenario
 #   make sim-long   fresh seeds of every scenario for SIM_SECONDS seconds on all processors, in two builds
 #                   that must agree; fails when a coverage mark was never reached
-#   make sim-bugs   after how many seeds the simulator catches each planted bug; takes its time
+#   make sim-bugs   after how many seeds the simulator catches each planted bug
 #   make torture    TORTURE_ROUNDS rounds of a lattice of real processes that are killed, stopped, cut
 #                   off, filled up, joined and drained; what clients were told is checked. Needs root
 #   make histories  clients of a real node that is killed again and again, for HISTORY_MINUTES
@@ -331,7 +331,7 @@ sim-long: deps
 	    --seed $(SIM_SEED)
 sim-bugs: deps
 	$(again) VARIANT=debug build/debug/lathwork
-	@tests/sim_bugs.sh build/debug/lathwork
+	@python3 tests/sim_bugs.py build/debug/lathwork
 
 TORTURE_ROUNDS ?= 10
 .PHONY: torture

@@ -1,27 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The bank of planted bugs: in which scenario the simulator finds each, for `make sim-bugs`
- * (tests/sim_bugs.sh reads this file), and from which seed on tests/test_sim_bugs.c looks for it:
+ * (tests/sim_bugs.py reads this file), and from which seed on tests/test_sim_bugs.c looks for it:
  * one that found it when it was last looked; 0: it takes too many. */
 #ifndef LW_PLANTED_BUGS_H
 #define LW_PLANTED_BUGS_H
 
 /* X(bug, scenario, seed) */
 #define LW_PLANTED_BUGS(X)                                           \
-    X("bundle.no_sync", "engine", 3)                                 \
+    X("bundle.no_sync", "engine", 2)                                 \
     X("client.asks_behind_the_bound", "lattice-moves", 0)            \
     X("client.doubt_is_failure", "crash", 2)                         \
     X("directory.dispute_merged", "gossip", 4)                       \
     X("directory.last_entry_stands", "gossip", 1)                    \
     X("engine.flush_before_log", "engine", 2)                        \
-    X("gc.collects_before_all_settled", "shards", 0)                 \
+    X("file.leftover_used", "disk", 0)                               \
+    X("file.no_directory_sync", "crash", 1)                          \
+    X("gc.collects_before_all_settled", "shards", 24)                \
     X("gc.locks_left", "calm", 19)                                   \
-    X("gc.new_leader_forgets_floor", "shards", 0)                    \
+    X("gc.new_leader_forgets_floor", "shards", 9)                    \
     X("gc.one_note_for_all_readers", "shards", 21149)                \
     X("gc.passes_pins", "calm", 3)                                   \
     X("gc.read_below_the_safepoint", "calm", 3)                      \
-    X("gc.readers_have_no_lease", "shards", 0)                       \
+    X("gc.readers_have_no_lease", "shards", 2)                       \
     X("gc.settled_before_it_serves", "lattice-disk", 0)              \
-    X("gc.unasked_shard_ignored", "shards", 0)                       \
+    X("gc.unasked_shard_ignored", "shards", 1)                       \
     X("gossip.clock_believed", "gossip", 1)                          \
     X("gossip.expiry_ignored", "gossip", 12)                         \
     X("gossip.names_shared", "gossip", 5)                            \
@@ -33,12 +35,11 @@
     X("group.ack_before_fsync", "lattice-storm", 6)                  \
     X("group.applies_otherwise", "lattice-storm", 2)                 \
     X("group.apply_uncommitted", "lattice", 1)                       \
-    X("group.digests_not_compared", "shards", 0)                     \
+    X("group.digests_not_compared", "shards", 28)                    \
     X("group.forgets_what_came_meanwhile", "lattice-rot", 1)         \
     X("group.start_unnoted", "lattice-storm", 0)                     \
     X("group.vote_not_persisted", "lattice-storm", 1)                \
-    X("file.leftover_used", "disk", 0)                               \
-    X("file.no_directory_sync", "crash", 1)                          \
+    X("identity.keys_unsaved", "lattice-moves", 4)                   \
     X("ingest.no_directory_sync", "engine", 44)                      \
     X("ingest.not_verified", "engine", 34)                           \
     X("lattice.expelled_by_itself", "lattice-moves", 0)              \
@@ -46,22 +47,22 @@
     X("log.ack_before_durable", "disk", 17)                          \
     X("log.ignore_durable_mark", "rot", 13)                          \
     X("log.no_directory_sync", "disk", 1)                            \
-    X("log.no_generation", "engine", 0)                              \
+    X("log.no_generation", "engine", 279)                            \
     X("log.recycle_too_early", "engine", 3)                          \
     X("member.anyone_signs", "gossip", 5)                            \
     X("member.gone_comes_back", "gossip", 5)                         \
     X("member.last_record_stands", "gossip", 2)                      \
-    X("merge.before_all_froze", "shards", 0)                         \
-    X("merge.marks_not_raised", "shards", 0)                         \
+    X("merge.before_all_froze", "shards", 20)                        \
+    X("merge.marks_not_raised", "shards", 17)                        \
     X("merge.readers_not_awaited", "shards", 0)                      \
-    X("merge.reads_while_frozen", "shards", 0)                       \
+    X("merge.reads_while_frozen", "shards", 3)                       \
     X("merge.sweeper_not_awaited", "shards", 222)                    \
     X("merge.tombstone_drops_data", "shards", 0)                     \
-    X("merge.unfreeze_unasked", "shards", 0)                         \
+    X("merge.unfreeze_unasked", "shards", 117)                       \
     X("node.kill_asks_once", "lattice-storm", 0)                     \
     X("node.kill_believes_any_mark", "lattice-moves", 0)             \
     X("node.kill_looks_at_nothing", "lattice-storm", 48)             \
-    X("node.kill_waits_for_nothing", "shards", 2)                    \
+    X("node.kill_waits_for_nothing", "shards", 16)                   \
     X("node.waits_for_the_silent", "lattice-disk", 0)                \
     X("peers.forgotten_key_links", "lattice-storm", 0)               \
     X("peers.old_copy_let_in", "links", 1)                           \
@@ -101,21 +102,22 @@
     X("raft.unsaved_vote", "raft", 1)                                \
     X("raft.votes_after_restart", "raft", 18)                        \
     X("raft.votes_freely", "raft", 2)                                \
-    X("replica.forgets_what_it_forgot", "shards", 0)                 \
-    X("replica.intents_not_watched", "shards", 37)                   \
-    X("replica.leadership_unchecked", "lattice-storm", 22)           \
+    X("replica.forgets_what_it_forgot", "shards", 9)                 \
+    X("replica.intents_not_watched", "shards", 6)                    \
     X("replica.late_lock_given", "crash", 0)                         \
+    X("replica.leadership_unchecked", "lattice-storm", 22)           \
     X("replica.leftovers_not_asked_for", "lattice", 0)               \
     X("replica.lock_reads_in_the_past", "lattice-storm", 3)          \
-    X("replica.locked_by_who_led", "lattice-moves", 0)               \
+    X("replica.locked_by_who_led", "shards", 17)                     \
     X("replica.locks_outlive_leadership", "lattice-storm", 3)        \
     X("replica.marks_of_before", "lattice-storm", 1)                 \
-    X("replica.reads_unconfirmed", "lattice-storm", 0)               \
+    X("replica.reads_unconfirmed", "shards", 27)                     \
     X("replica.rotten_counts_as_refused", "lattice-rot", 0)          \
     X("replica.rotten_newcomer_left_so", "lattice-disk", 86)         \
     X("replica.too_few_voters", "lattice-storm", 3)                  \
     X("replica.voters_unheard", "lattice-moves", 0)                  \
     X("reserve.stop_ignored", "calm", 262)                           \
+    X("scrub.skips_checksums", "lattice-rot", 1)                     \
     X("server.session_waits_for_requests", "crash", 0)               \
     X("server.silence_unnoticed", "lattice", 0)                      \
     X("session.ends_unasked", "lattice", 0)                          \
@@ -128,8 +130,8 @@
     X("shards.hint_insisted_on", "lattice-moves", 0)                 \
     X("shards.old_removal_believed", "lattice-moves", 0)             \
     X("shards.only_leader_asked", "lattice-storm", 0)                \
-    X("shards.orphan_waits_on", "lattice-storm", 0)                  \
     X("shards.only_peers_asked", "lattice-moves", 0)                 \
+    X("shards.orphan_waits_on", "lattice-storm", 0)                  \
     X("shards.overlap_ignored", "lattice", 3)                        \
     X("shards.set_aside_for_ever", "shards", 0)                      \
     X("shards.snapshot_of_before", "lattice-moves", 0)               \
@@ -142,19 +144,21 @@
     X("store.drop_tombstone_early", "calm", 5)                       \
     X("store.flush_index_before_table", "disk", 7)                   \
     X("store.need_not_looked_at_again", "engine", 221)               \
+    X("store.newest_of_anything", "calm", 1)                         \
     X("store.no_directory_sync", "crash", 1)                         \
     X("store.numbers_go_back", "engine", 314)                        \
-    X("store.safepoint_passed", "engine", 2)                         \
+    X("store.safepoint_passed", "engine", 5)                         \
     X("store.slice_without_rest", "engine", 1)                       \
     X("store.snapshot_ignored", "engine", 1)                         \
     X("store.unlink_before_catalog", "disk", 1)                      \
     X("store.unlink_shared", "engine", 1)                            \
-    X("table.no_checksum", "engine", 71)                             \
+    X("table.no_checksum", "engine", 76)                             \
     X("timestamps.begun_by_wall_clock", "lattice-storm", 9)          \
-    X("timestamps.gives_what_it_fetches", "lattice-moves", 0)        \
     X("timestamps.ceiling_left_high", "lattice-calm", 0)             \
+    X("timestamps.gives_what_it_fetches", "lattice-moves", 0)        \
     X("timestamps.oracle_serves_without_lease", "lattice-storm", 13) \
     X("timestamps.stale_cached_timestamp", "lattice-moves", 34)      \
+    X("timestamps.time_not_asked", "lattice-storm", 6)               \
     X("txn.apply_before_durable", "crash", 3)                        \
     X("txn.ceiling_not_durable", "crash", 262)                       \
     X("txn.check_ignores_expiry", "calm", 1)                         \
@@ -166,7 +170,7 @@
     X("txn.floor_lost", "crash", 3)                                  \
     X("txn.missing_counts_as_locked", "crash", 8)                    \
     X("txn.missing_is_rolled_back", "crash", 14)                     \
-    X("txn.missing_not_recorded", "shards", 1)                       \
+    X("txn.missing_not_recorded", "shards", 2)                       \
     X("txn.no_idempotence", "crash", 3)                              \
     X("txn.no_rollback_record", "crash", 4)                          \
     X("txn.no_validation", "calm", 1)                                \
