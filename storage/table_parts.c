@@ -13,6 +13,11 @@ void lw_table_parts(const lw_table *table, const lw_key_range *range, uint32_t c
     uint32_t end = range->upper.size == 0
                        ? index->block_count
                        : lw_table_index_find(index, range->upper, UINT64_MAX) + 1;
+    /* Where one block ends and the next begins may be the end of the range, whatever it has. */
+    if (range->upper.size > 0 && end > first + 1 &&
+        lw_equal(lw_table_index_fence_key(index, end - 1), range->upper)) {
+        end--;
+    }
     uint32_t block_count = end - first;
     count = count < block_count ? count : block_count;
     for (uint32_t part = 0; part < count; part++) {

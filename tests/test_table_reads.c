@@ -4,8 +4,6 @@
 #include "base/hash.h"
 #include "tests/table_world.h"
 
-/* ---- one block after another ----------------------------------------------------------------- */
-
 enum { SERIES_COUNT = 4000 };
 
 /* Entries of about 100 bytes with keys in series. */
@@ -21,6 +19,44 @@ static sorted_entries series_make(lw_memory *memory) {
     }
     return made;
 }
+
+/* ---- parts ------------------------------------------------------------------------------------
+ */
+
+enum { FENCES_MAX = 1000 };
+
+typedef struct fences {
+    lw_memory *memory;
+    lw_bytes keys[FENCES_MAX];
+    uint32_t count;
+} fences;
+
+static void note_part(void *argument, lw_bytes key, uint64_t bytes) {
+    fences *noted = argument;
+    assert_true(bytes > 0 && noted->count < FENCES_MAX);
+    noted->keys[noted->count++] = lw_copy(noted->memory, key);
+}
+
+/* Even if it ends where a block begins. */
+static void a_part_of_a_range_begins_before_its_end(void **state) {
+    (void)state;
+    fixture at = fixture_open(64 << 20);
+    sorted_entries entries = series_make(at.memory);
+    build_and_open(&at, &entries, NULL);
+    fences all = {.memory = at.memory};
+    lw_table_parts(at.table, &(lw_key_range){0}, FENCES_MAX, note_part, &all);
+    assert_true(all.count > 50);
+    for (uint32_t end = 1; end < all.count; end++) {
+        fences some = {.memory = at.memory};
+        lw_key_range range = {.upper = all.keys[end]};
+        lw_table_parts(at.table, &range, FENCES_MAX, note_part, &some);
+        assert_int_equal(some.count, end);
+        assert_true(lw_compare(some.keys[end - 1], range.upper) < 0);
+    }
+    fixture_close(&at);
+}
+
+/* ---- one block after another ----------------------------------------------------------------- */
 
 static void walks_read_ahead_in_growing_pieces(void **state) {
     (void)state;
@@ -247,6 +283,7 @@ static void fibers_that_read_the_same_block_at_once_share_it(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_part_of_a_range_begins_before_its_end),
         cmocka_unit_test(walks_read_ahead_in_growing_pieces),
         cmocka_unit_test(a_seek_reads_one_block),
         cmocka_unit_test(single_blocks_are_read_past_the_page_cache),
