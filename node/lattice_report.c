@@ -145,7 +145,8 @@ static void describe(const lw_lattice *lattice, const lw_request *request, latti
 /* Whether a shard is as it was when it was asked to change: what was asked for was so already. */
 static bool is_unchanged(const lw_lattice *lattice, const lw_request *request,
                          const lattice_asked *told) {
-    const lw_replica *replica = lw_shards_find(lattice->shards, request->shard);
+    const lw_replica *replica =
+        lattice->shards == NULL ? NULL : lw_shards_find(lattice->shards, request->shard);
     if (request->kind == LW_MESSAGE_TRANSFER) {
         return told->node == lattice_self(lattice); /* who was asked led it */
     }

@@ -76,6 +76,25 @@ static void three_nodes_hold_what_one_held(void **state) {
     }
 }
 
+/* A request may come back when the shards are closed already. */
+static void what_clients_asked_for_is_told_to_the_end(void **state) {
+    (void)state;
+    town *in = open_three(8);
+    lw_lattice *lattice = in->houses[0].node->lattice;
+    lw_shards *shards = lattice->shards;
+    lw_buffer body = lw_buffer_in(in->houses[0].env->memory);
+    uint64_t other = house_id(&in->houses[1]);
+    lw_transfer_request_encode(&(lw_transfer_request){.node = other}, &body);
+    lw_request request = {
+        .kind = LW_MESSAGE_TRANSFER, .shard = LW_ROOT_SHARD, .body = lw_buffer_view(&body)};
+    lattice->shards = NULL;
+    lw_lattice_asked(lattice, lw_text("people"), &request);
+    lattice->shards = shards;
+    assert_true(event_seen(&in->houses[0], "transfer", other));
+    lw_buffer_reset(&body);
+    town_close(in);
+}
+
 static void without_a_bus_they_come_together_too(void **state) {
     (void)state;
     town *in = town_open(4);
@@ -471,6 +490,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(alone_a_node_starts_nothing),
         cmocka_unit_test(three_nodes_hold_what_one_held),
+        cmocka_unit_test(what_clients_asked_for_is_told_to_the_end),
         cmocka_unit_test(without_a_bus_they_come_together_too),
         cmocka_unit_test(shards_and_leaders_spread),
         cmocka_unit_test(every_node_knows_where_all_shards_are),
