@@ -160,7 +160,7 @@
     X("timestamps.stale_cached_timestamp", "lattice-moves", 34)      \
     X("timestamps.time_not_asked", "lattice-storm", 6)               \
     X("txn.apply_before_durable", "crash", 3)                        \
-    X("txn.ceiling_not_durable", "crash", 262)                       \
+    X("txn.ceiling_not_durable", "crash", 0)                         \
     X("txn.check_ignores_expiry", "calm", 1)                         \
     X("txn.commit_without_lock", "crash", 26)                        \
     X("txn.expired_by_the_clock", "calm", 1)                         \
@@ -174,7 +174,7 @@
     X("txn.no_idempotence", "crash", 3)                              \
     X("txn.no_rollback_record", "crash", 4)                          \
     X("txn.no_validation", "calm", 1)                                \
-    X("txn.own_rollback_unseen", "lattice-disk", 95000032)           \
+    X("txn.own_rollback_unseen", "crash", 0)                         \
     X("txn.prewrite_not_drawn", "calm", 3)                           \
     X("txn.ranges_not_validated", "calm", 1)                         \
     X("txn.read_ignores_locks", "calm", 3)                           \

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # A lattice over a network that is not loopback: two network namespaces with a wire between them, one
-# node on this side, two beyond. What goes over the wire is sealed, nonsense does no harm, the wire is
-# cut and mended, and a NATS server that is there already serves as the bus. Where the machine does
-# not let us make namespaces, nothing is tested, and it says so. Ends with "N passed, N failed".
+# node on this side, two beyond. A client's machine that falls silent is noticed in time; what goes
+# over the wire is sealed, nonsense does no harm, the wire is cut and mended, and a NATS server that is
+# there already serves as the bus. Where the machine does not let us make namespaces, nothing is
+# tested, and it says so. Ends with "N passed, N failed".
 #
 #   tests/test_namespaces.sh    $LATHWORK names the program; build/debug/lathwork if it does not
 set -u
@@ -171,7 +172,66 @@ bus_of_others() {
     end_all
 }
 
+# A machine that falls silent, with a lock and a reply on its way to it, or none; one whose client
+# stands still. The reply is another's lock, which is let go of once the wire is cut.
+talk() { # DESCRIPTOR PREFIX…: a shell that begins a transaction, and takes what is written to it
+    local fifo="talk$1"
+    mkfifo "$fifo"
+    "${@:2}" "$program" shell --addr 10.77.0.1:7870 --timeout 100s <"$fifo" >/dev/null 2>&1 &
+    talker=$!
+    pids+=("$talker")
+    eval "exec $1>$fifo"
+    rm "$fifo"
+    echo "begin pessimistic" >&"$1"
+}
+end_talk() { { kill -9 "$talker"; wait "$talker"; } 2>/dev/null; }
+has_lock() { lw locks --addr 10.77.0.1:7870 | grep -qw "$1"; }
+has_none() { ! has_lock "$1"; }
+silence_is_noticed() { # NAME COMMAND…, carried out once the wire is cut
+    echo "put mine 1" >&5
+    await 5 has_lock mine
+    ok "$1: it has a lock" $((!$?))
+    [ $# = 1 ] || { echo "put other 2" >&5 && sleep 0.3; }
+    local begun
+    begun=$(date +%s%3N)
+    beyond ip link set there down
+    [ $# = 1 ] || { sleep 0.1 && "${@:2}"; }
+    await 15 has_none mine
+    ok "$1: its locks are gone, $(($(date +%s%3N) - begun)) ms later" \
+        $(($? == 0 && $(date +%s%3N) - begun < 6500))
+    beyond ip link set there up
+}
+let_go() { echo commit >&6; }
+client_loses_its_machine() {
+    "$program" start --data lone --listen 10.77.0.1:7870 --bus none --memory 16M >lone.out 2>&1 &
+    local lone=$!
+    pids+=("$lone")
+    await 20 grep -q 'listening' lone.out
+    talk 5 nsenter -t "$other" -n
+    silence_is_noticed "a machine at rest"
+    end_talk
+    talk 6
+    echo "put other 1" >&6
+    await 5 has_lock other
+    talk 5 nsenter -t "$other" -n
+    silence_is_noticed "one that a reply is on its way to" let_go
+    end_talk
+    talk 5 nsenter -t "$other" -n
+    echo "put still 1" >&5
+    await 5 has_lock still
+    kill -STOP "$talker"
+    sleep 7
+    has_lock still
+    ok "a client that stands still has not fallen silent" $((!$?))
+    exec 5>&- 6>&-
+    end_talk
+    kill "$lone"
+    wait "$lone"
+    ok "the lone node ends" $((!$?))
+}
+
 lay_the_wire
+client_loses_its_machine
 three_nodes
 wire_is_sealed
 nonsense_does_no_harm

@@ -310,6 +310,15 @@ static void a_session_lives_while_its_client_is_connected_elsewhere(void **state
     tell(*state, live_elsewhere);
 }
 
+static void unasked_it_would_end(void **state) {
+    fixture *in = *state;
+    lw_world_plant(in->world, "session.ends_unasked");
+    lw_env_start(in->client_env, "story", live_elsewhere, in);
+    (void)lw_world_run(in->world, lw_world_now(in->world) + 60 * second);
+    assert_int_equal(in->ended_session, SESSION);
+    assert_true(in->lives_elsewhere);
+}
+
 LW_YIELDS static void come_while_asked_for(void *argument) {
     fixture *in = argument;
     lw_handle socket;
@@ -439,6 +448,7 @@ int main(void) {
         STORY(without_listening_it_would_stay_for_minutes),
         STORY(who_takes_nothing_is_not_silent),
         STORY(a_session_lives_while_its_client_is_connected_elsewhere),
+        STORY(unasked_it_would_end),
         STORY(who_comes_back_while_it_is_asked_for_stays),
         STORY(nobody_is_asked_for_who_holds_nothing),
         STORY(closing_answers_what_is_under_way),
