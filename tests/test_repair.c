@@ -179,8 +179,7 @@ static void what_rots_as_it_comes_is_asked_for_again_story(lattice *in) {
 }
 static void what_rots_as_it_comes_is_asked_for_again(void **state) {
     (void)state;
-    lattice_hold(what_rots_as_it_comes_is_asked_for_again_story,
-                 "replica.rotten_newcomer_left_so");
+    lattice_hold(what_rots_as_it_comes_is_asked_for_again_story, "replica.rotten_newcomer_left_so");
 }
 
 /* While the group rests, nobody sends anything by himself. */
