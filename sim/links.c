@@ -242,17 +242,18 @@ static bool hears(const links_node *one, const links_node *other) {
            lw_world_reaches(world, other->host, one->host, &lag_ns);
 }
 
-/* Who stands between answers no pings, but closes as late as it likes. */
+/* Who stands between answers no pings, but closes as late as it likes. A link may come up while one
+ * end does not hear the other any more: by the last of the greeting, which was late. */
 static void judge_silence(lw_sim_links *of, uint32_t one, uint32_t other) {
     uint64_t now_ns = lw_world_now(of->of->world), *since_ns = &of->silent_ns[one][other];
     const links_node *from = &of->nodes[one], *to = &of->nodes[other];
-    if (hears(from, to) || !links_up(from)) {
+    if (hears(from, to) || !links_up(from) || !lw_peers_up(from->peers, to->id)) {
         *since_ns = 0;
         return;
     }
     *since_ns = *since_ns == 0 ? now_ns : *since_ns;
     uint64_t begun_ns = *since_ns > from->awake_ns ? *since_ns : from->awake_ns;
-    if (of->watched && !of->between && !is_paused(from) && lw_peers_up(from->peers, to->id) &&
+    if (of->watched && !of->between && !is_paused(from) &&
         now_ns > begun_ns + SILENCE_MS * LW_SIM_NS_PER_MS) {
         lw_sim_broken_first(of->of, "silence",
                             "node%u takes node%u for up, which it cannot hear for %u ms", one + 1,
