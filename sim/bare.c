@@ -80,7 +80,8 @@ static void draw_run(lw_sim_bare *of, lw_chance *chance) {
         of->pause_us = of->pause_us < 2000 ? 2000 : of->pause_us;
     }
     of->of->flips = of->kind == BARE_FLIP;
-    if (of->kind == BARE_APART) {
+    if (of->kind == BARE_APART) { /* two read, so that others have to write */
+        of->worker_count = of->worker_count < 3 ? 3 : of->worker_count;
         of->of->retention_ms = 1000;
         of->operate_every_ms = 0;
         of->merge_after_ms = UINT64_MAX;
