@@ -137,12 +137,7 @@ static void a_reader_outlives_its_node_story(lattice *in) {
     live_on(in, 3000);
     lattice_crash(in, lattice_leader(in, lw_text("k")));
     live_on(in, 12000);
-    fprintf(stderr, "leased %lu\n", lw_world_marked(in->world, "gc.reader_leased"));
-    {
-        lw_status st = read_for(in, "k", start, 120000, &value);
-        fprintf(stderr, "status %d\n", st);
-        expect(in, st == LW_OK, "it goes on elsewhere");
-    }
+    expect(in, read_for(in, "k", start, 120000, &value) == LW_OK, "it goes on elsewhere");
     expect_text(in, value, "old", "with what was there");
     lattice_crash(in, lattice_leader(in, lw_text("z")));
     lattice_boot(in, 4);
@@ -152,6 +147,34 @@ static void a_reader_outlives_its_node_story(lattice *in) {
 static void a_reader_outlives_its_node(void **state) {
     (void)state;
     lattice_hold(a_reader_outlives_its_node_story, "gc.readers_have_no_lease");
+}
+
+/* Who led the right one knows of the reader; who leads it for the merge does not. */
+static void a_merge_robs_no_reader_story(lattice *in) {
+    static const lattice_shard neighbours[] = {
+        {.id = LW_ROOT_SHARD, .start = "", .end = "h", .nodes = {1, 2, 3}},
+        {.id = 12, .start = "h", .end = "", .nodes = {1, 2, 3}}};
+    const char *value;
+    in->retention_ms = RETENTION_MS;
+    lattice_make(in, neighbours, 2);
+    lattice_write(in, "k", "old");
+    transfer(in, "k", lattice_leader(in, lw_text("a")) % 3 + 1);
+    live_on(in, 5000); /* the grace for readers of before */
+    uint64_t old = lattice_timestamp(in);
+    expect(in, read_for(in, "k", old, 2900, &value) == LW_OK, "it is read");
+    lattice_write(in, "k", "new");
+    live_on(in, 800);
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_merge_request_encode(&(lw_merge_request){.right = 12}, &body);
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_MERGE, "a", &body);
+    expect(in, ask->done && ask->status == LW_OK, "they are merged");
+    live_on(in, 900);
+    expect(in, read_for(in, "k", old, 900, &value) == LW_OK, "it can be read for as long");
+    expect_text(in, value, "old", "as of then");
+}
+static void a_merge_robs_no_reader(void **state) {
+    (void)state;
+    lattice_hold(a_merge_robs_no_reader_story, "merge.readers_not_awaited");
 }
 
 /* One that never comes back holds nothing for long. */
@@ -430,6 +453,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_lies_below_the_safepoint_is_refused_everywhere),
         cmocka_unit_test(a_reader_outlives_its_node),
+        cmocka_unit_test(a_merge_robs_no_reader),
         cmocka_unit_test(a_reader_that_died_with_its_node_holds_nothing),
         cmocka_unit_test(a_long_reader_is_not_robbed),
         cmocka_unit_test(a_shard_that_cannot_be_asked_holds_it_back),

@@ -388,6 +388,57 @@ static void a_snapshot_from_behind_a_merge(void **state) {
     lattice_hold(a_snapshot_from_behind_a_merge_story, NULL);
 }
 
+/* A follower falls between the tombstone of the right one and the edit that merges the trees, and
+ * does not know, when it comes back, that this is committed. Meanwhile it is split again, and the
+ * left one comes by a snapshot that holds none of those keys. */
+static void what_was_set_aside_goes_story(lattice *in) {
+    make_two(in);
+    merge(in);
+    expect(in, split(in, "m")->status == LW_OK, "it is split, and led by one");
+    lattice_pass_ms(in, 500);
+    uint64_t leader = lattice_leader(in, lw_text("a")), away = next_of(leader);
+    lw_buffer body = lw_buffer_in(in->memory);
+    merge_body(0, &body);
+    (void)lattice_send_to(in, leader, LW_MESSAGE_MERGE, lw_text("a"), &body);
+    uint64_t until_ns = lw_world_now(in->world) + 8000 * LATTICE_MS;
+    while (lw_shards_count(in->nodes[away].shards) == 2 && lw_world_now(in->world) < until_ns &&
+           lw_world_step(in->world)) {
+    }
+    steps(in, crash_step);
+    lattice_crash(in, away);
+    merge(in);
+    expect(in, split(in, "m")->status == LW_OK, "it is split again");
+    lattice_write(in, "z", "4");
+    for (uint64_t id = 1; id <= 3; id++) {
+        if (id != away) {
+            lattice_run(&in->nodes[id], flush_main);
+            lattice_shut(in, id);
+            lattice_boot(in, id);
+        }
+    }
+    lattice_write(in, "a", "5");
+    lattice_boot(in, away);
+    lattice_pass_ms(in, 15000);
+    expect(in, lw_shards_count(in->nodes[away].shards) == 2, "it has both");
+    lattice_same_everywhere(in);
+    expect_text(in, lattice_read(in, "z"), "4", "above");
+    expect_text(in, lattice_read(in, "a"), "5", "below");
+}
+static void what_was_set_aside_goes(void **state) {
+    (void)state;
+    char failure[256] = "", found[256] = "";
+    for (crash_step = 0; crash_step < 40; crash_step += 2) {
+        lattice_tell(what_was_set_aside_goes_story, 1, NULL, failure);
+        if (failure[0] != 0) {
+            fail_msg("step %u: not as expected: %s", crash_step, failure);
+        }
+        if (found[0] == 0) {
+            lattice_tell(what_was_set_aside_goes_story, 1, "shards.set_aside_for_ever", found);
+        }
+    }
+    assert_true(found[0] != 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_merge_happens_on_all_nodes),
@@ -399,6 +450,7 @@ int main(void) {
         cmocka_unit_test(all_have_to_know),
         cmocka_unit_test(who_leads_what_is_frozen_asks),
         cmocka_unit_test(a_snapshot_from_behind_a_merge),
+        cmocka_unit_test(what_was_set_aside_goes),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }
