@@ -2,7 +2,10 @@
 /* Asking whoever leads each shard, over all keys. Several are asked at once: those that begin, as
  * far as is known here, behind the one whose turn it is. What is known may be wrong, so only
  * answers count that follow on one another without a gap: each says where its shard ends, and that
- * is where the walk has come to. What was asked in vain is asked again. */
+ * is where the walk has come to. What was asked in vain is asked again.
+ *
+ * A shard that nobody leads keeps a walk waiting for seconds. Who pins meanwhile, or is noted
+ * (node/gc_lease.c), is written down at once all the same. */
 #include "node/gc_state.h"
 
 #include "txn/request.h"
@@ -24,7 +27,6 @@ typedef struct asking {
     lw_buffer front; /* all keys before this one have been asked about */
     question questions[AT_ONCE];
     uint32_t count, pending;
-    lw_queue answered;
 } asking;
 
 lw_status gc_ask(lw_gc *gc, const lw_collect_request *request, lw_arena *arena,
@@ -60,7 +62,7 @@ LW_YIELDS static void question_main(void *argument) {
     set(&one->end, one->status == LW_OK ? answer.end : (lw_bytes){0});
     lw_arena_reset(&arena);
     of->pending--;
-    lw_queue_wake_all(&of->answered);
+    lw_queue_wake_all(&of->gc->work);
 }
 
 /* The one at the front, and those behind it. */
@@ -88,7 +90,13 @@ LW_YIELDS static void ask_chosen(asking *of) {
         lw_env_start(of->gc->env, "gc asks", question_main, &of->questions[index]);
     }
     while (of->pending > 0) {
-        lw_queue_wait(&of->answered);
+        if (gc_decides(of->gc) && of->gc->pin_asked && !of->gc->stopping &&
+            !LW_BUG(of->gc->env, "gc.pins_await_the_walk")) {
+            LW_MARK(of->gc->env, "gc.pinned_within_walk");
+            (void)gc_write_record(of->gc);
+        } else {
+            lw_queue_wait(&of->gc->work);
+        }
     }
 }
 

@@ -18,8 +18,9 @@
     X("gc.collects_before_all_settled", "shards", 24)                \
     X("gc.locks_left", "calm", 19)                                   \
     X("gc.new_leader_forgets_floor", "shards", 9)                    \
-    X("gc.one_note_for_all_readers", "shards", 21149)                \
+    X("gc.one_note_for_all_readers", "shards", 0)                    \
     X("gc.passes_pins", "calm", 3)                                   \
+    X("gc.pins_await_the_walk", "shards", 0)                         \
     X("gc.read_below_the_safepoint", "calm", 3)                      \
     X("gc.readers_have_no_lease", "shards", 2)                       \
     X("gc.settled_before_it_serves", "lattice-disk", 0)              \
@@ -125,7 +126,7 @@
     X("shard.epoch_unchecked_at_apply", "lattice-storm", 0)          \
     X("shard.route_unchecked", "calm", 21)                           \
     X("shard.split_without_latch", "calm", 1)                        \
-    X("shards.gone_before_its_tombstone", "shards", 40605)           \
+    X("shards.gone_before_its_tombstone", "shards", 0)               \
     X("shards.hearsay_of_leaders", "lattice-moves", 0)               \
     X("shards.hint_insisted_on", "lattice-moves", 0)                 \
     X("shards.old_removal_believed", "lattice-moves", 0)             \

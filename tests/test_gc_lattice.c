@@ -177,6 +177,34 @@ static void a_merge_robs_no_reader(void **state) {
     lattice_hold(a_merge_robs_no_reader_story, "merge.readers_not_awaited");
 }
 
+/* The node that decides has noted another reader shortly before, and has no other reason to write
+ * its record, as one shard cannot be asked. */
+static void each_reader_is_noted_story(lattice *in) {
+    const char *value;
+    begin(in);
+    lattice_write(in, "a", "old");
+    lattice_crash(in, 4);
+    uint64_t leader = lattice_leader(in, lw_text("a")), first = lattice_timestamp(in);
+    expect(in, read_for(in, "a", first, 5000, &value) == LW_OK, "one begins");
+    live_on(in, 1500);
+    lw_gc_session_ended(in->nodes[leader].gc, in->session++);
+    uint64_t start = lattice_timestamp(in);
+    expect(in, read_for(in, "a", start, 30000, &value) == LW_OK, "another one begins");
+    lattice_write(in, "a", "new");
+    live_on(in, 3000);
+    lattice_crash(in, leader);
+    lattice_boot(in, leader);
+    lattice_boot(in, 4);
+    live_on(in, 10000);
+    expect(in, read_for(in, "a", start, 10000, &value) == LW_OK, "it goes on elsewhere");
+    expect_text(in, value, "old", "with what was there");
+}
+static void each_reader_is_noted(void **state) {
+    (void)state;
+    lattice_hold(each_reader_is_noted_story, "gc.one_note_for_all_readers");
+    lattice_hold(each_reader_is_noted_story, "gc.pins_await_the_walk");
+}
+
 /* One that never comes back holds nothing for long. */
 static void a_reader_that_died_with_its_node_holds_nothing_story(lattice *in) {
     const char *value;
@@ -454,6 +482,7 @@ int main(void) {
         cmocka_unit_test(what_lies_below_the_safepoint_is_refused_everywhere),
         cmocka_unit_test(a_reader_outlives_its_node),
         cmocka_unit_test(a_merge_robs_no_reader),
+        cmocka_unit_test(each_reader_is_noted),
         cmocka_unit_test(a_reader_that_died_with_its_node_holds_nothing),
         cmocka_unit_test(a_long_reader_is_not_robbed),
         cmocka_unit_test(a_shard_that_cannot_be_asked_holds_it_back),
