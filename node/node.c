@@ -173,7 +173,9 @@ LW_YIELDS static void close_parts(lw_node *node) {
         lw_gc_stop(node->gc);
     }
     if (node->snapshots != NULL) {
-        lw_snapshots_close(node->snapshots);
+        lw_snapshots *snapshots = node->snapshots;
+        node->snapshots = NULL;
+        lw_snapshots_close(snapshots);
     }
     if (node->shards != NULL) {
         lw_shards *shards = node->shards;

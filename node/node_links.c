@@ -21,6 +21,9 @@ LW_YIELDS static lw_status ask_node(void *argument, uint64_t to, const lw_reques
 LW_YIELDS static lw_status send_snapshot(void *argument, uint64_t shard, uint64_t to,
                                          uint64_t *index) {
     lw_node *node = argument;
+    if (node->snapshots == NULL) { /* the shards end last */
+        return lw_fail(LW_UNAVAILABLE, "the node is stopping");
+    }
     return lw_snapshots_send(node->snapshots, shard, to, index);
 }
 
