@@ -4,11 +4,11 @@
  * then does not know of the reader before it comes again.
  *
  * So a node that has such pins holds a lease in the record of the root shard: a pin of its own, of
- * its oldest one's timestamp, for LEASE_MS of the oracle's time or as long as that lasts, if that
- * is less. It is renewed while there is a reader, given back when there is none, and ends by
- * itself. The one lease stands for all readers of the node, since none reads below the oldest; and
- * it begins when that is half as old as the retention, before which nothing could pass it: short
- * transactions cost nothing.
+ * its oldest one's timestamp, for LEASE_MS of the oracle's time or as long as any of them lasts
+ * that is half as old as the retention, if that is less. It is renewed while there is a reader,
+ * given back when there is none, and ends by itself. The one lease stands for all readers of the
+ * node, since none reads below the oldest; and it begins when that is half as old as the retention,
+ * before which nothing could pass it: short transactions cost nothing.
  *
  * A node that decides has no lease: its own record names its readers, as of when it was written. So
  * that is written anew when another reader is the oldest one, as a lease would be taken anew; and
@@ -34,6 +34,20 @@ static const lw_pin *oldest_reader(const lw_gc *gc) {
     return oldest;
 }
 
+/* Until when any of them needs what might be collected soon. */
+static uint64_t needed_until(const lw_gc *gc, const lw_pin *oldest) {
+    uint64_t now = gc_now(gc), soon = now + lw_timestamp_of_ms(GRACE_MS), until = oldest->until;
+    uint64_t half_ms = gc->options.retention_ms / 2;
+    for (const lw_pin *each = gc->pins.first; each != NULL; each = each->next) {
+        bool aged = lw_timestamp_ms(each->timestamp) + half_ms <= lw_timestamp_ms(now);
+        if (!each->asked && aged && each->until > soon && each->until > until &&
+            !LW_BUG(gc->env, "gc.lease_ends_with_the_oldest")) {
+            until = each->until;
+        }
+    }
+    return until;
+}
+
 LW_YIELDS static lw_status ask(lw_gc *gc, lw_message_kind kind, const lw_pin_request *request) {
     lw_buffer body = lw_buffer_in(gc->env->memory), reply = body;
     lw_pin_request_encode(request, &body);
@@ -53,19 +67,21 @@ LW_YIELDS static void take(lw_gc *gc, uint64_t timestamp, uint64_t until) {
     if (taken) {
         LW_MARK(gc->env, "gc.reader_leased");
         gc->leased = timestamp;
+        gc->leased_until = until;
     }
     gc->renew_ns = lw_env_now(gc->env) + (taken ? RENEW_MS : RETRY_MS) * NS_PER_MS;
 }
 
 /* The record of this node, which decides, comes to name its readers. One that is alone makes them
  * durable before it moves the safepoint, and nobody takes over from it. */
-static void note(lw_gc *gc, uint64_t timestamp) {
+static void note(lw_gc *gc, uint64_t timestamp, uint64_t until) {
     if (!gc->alone) {
         gc->pin_changes++;
         gc->pin_asked = true;
         lw_queue_wake_all(&gc->work);
     }
     gc->leased = timestamp;
+    gc->leased_until = until;
     gc->lease_noted = true;
     gc->renew_ns = lw_env_now(gc->env) + RENEW_MS * NS_PER_MS;
 }
@@ -74,7 +90,7 @@ static void note(lw_gc *gc, uint64_t timestamp) {
 LW_YIELDS static void give_back(lw_gc *gc) {
     lw_pin_request request = {.timestamp = gc->leased, .asked = true};
     bool noted = gc->lease_noted;
-    gc->leased = gc->renew_ns = 0;
+    gc->leased = gc->leased_until = gc->renew_ns = 0;
     gc->lease_noted = false;
     if (!noted) {
         (void)!ask(gc, LW_MESSAGE_UNPIN, &request);
@@ -85,7 +101,7 @@ LW_YIELDS static void give_back(lw_gc *gc) {
 LW_YIELDS static uint64_t look(lw_gc *gc) {
     const lw_pin *reader = oldest_reader(gc);
     uint64_t timestamp = reader == NULL ? 0 : reader->timestamp;
-    uint64_t until = reader == NULL ? 0 : reader->until;
+    uint64_t until = reader == NULL ? 0 : needed_until(gc, reader);
     bool another = gc->leased != timestamp || gc->lease_noted != gc_decides(gc);
     bool once = gc->lease_noted && LW_BUG(gc->env, "gc.one_note_for_all_readers");
     if (gc->leased != 0 && another && !once) {
@@ -99,9 +115,9 @@ LW_YIELDS static uint64_t look(lw_gc *gc) {
     if (due_ms > now_ms) {
         return due_ms - now_ms;
     }
-    if (lw_env_now(gc->env) >= gc->renew_ns) {
+    if (lw_env_now(gc->env) >= gc->renew_ns || (until > gc->leased_until && !once)) {
         if (gc_decides(gc)) {
-            note(gc, timestamp);
+            note(gc, timestamp, until);
         } else {
             take(gc, timestamp, until);
         }

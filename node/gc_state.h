@@ -42,13 +42,14 @@ struct lw_gc {
     uint64_t started_ns;
     bool dormant; /* sleeps, and is to be woken when something is written */
     bool running, stopping;
-    bool leasing;      /* the fiber of gc_lease.c runs */
-    uint64_t leased;   /* the timestamp that a lease is had for; 0: none */
-    bool lease_noted;  /* ... by this node's own record */
-    uint64_t renew_ns; /* ... which is to be renewed then */
-    lw_queue reading;  /* where it waits for a reader */
-    lw_queue ending;   /* where it sleeps */
-    bool changed;      /* the roles, or what is wanted, since the fiber looked */
+    bool leasing;          /* the fiber of gc_lease.c runs */
+    uint64_t leased;       /* the timestamp that a lease is had for; 0: none */
+    bool lease_noted;      /* ... by this node's own record */
+    uint64_t leased_until; /* when the last reader ends that it is for */
+    uint64_t renew_ns;     /* ... which is to be renewed then */
+    lw_queue reading;      /* where it waits for a reader */
+    lw_queue ending;       /* where it sleeps */
+    bool changed;          /* the roles, or what is wanted, since the fiber looked */
     lw_queue work, stopped;
 };
 

@@ -13,9 +13,8 @@
     X("directory.dispute_merged", "gossip", 4)                       \
     X("directory.last_entry_stands", "gossip", 1)                    \
     X("engine.flush_before_log", "engine", 2)                        \
-    X("file.leftover_used", "disk", 0)                               \
-    X("file.no_directory_sync", "crash", 1)                          \
     X("gc.collects_before_all_settled", "shards", 24)                \
+    X("gc.lease_ends_with_the_oldest", "shards", 0)                  \
     X("gc.locks_left", "calm", 19)                                   \
     X("gc.new_leader_forgets_floor", "shards", 9)                    \
     X("gc.one_note_for_all_readers", "shards", 0)                    \
