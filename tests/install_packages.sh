@@ -28,13 +28,13 @@ build nats-server         the broker of the bus, which a node starts by itself
 build libcmocka-dev       unit tests
 build python3             tests that act as users and as strangers
 build pkg-config          the test of the installed library
+build iproute2            a lattice in namespaces of its own
 check g++                 the public header as C++
 check clang               the other compiler, and fuzzing
 check libclang-rt-14-dev  the fuzzer and its sanitizers
 check clang-format        formatting
 check clang-tidy          static analysis
 check cppcheck            static analysis
-torture iproute2          namespaces for each node
 torture e2fsprogs         disks for each node
 torture procps            brokers by their node
 bench librocksdb-dev      RocksDB, to be measured against
