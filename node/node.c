@@ -158,9 +158,13 @@ LW_YIELDS static lw_status open_parts(lw_node *node) {
     return LW_OK;
 }
 
-/* Closes what is open. First what begins things, then what carries them out. */
+/* Closes what is open. First what begins things, then what carries them out; but shards lead
+ * nothing any more from the beginning on, so that others are elected while this takes its time. */
 LW_YIELDS static void close_parts(lw_node *node) {
     node->serving = false;
+    if (node->shards != NULL && !LW_BUG(node->env, "node.leads_while_it_stops")) {
+        lw_shards_stop(node->shards);
+    }
     if (node->scrub != NULL) {
         lw_scrub *scrub = node->scrub;
         node->scrub = NULL;

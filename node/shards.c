@@ -655,8 +655,7 @@ LW_YIELDS static void close_others(lw_shards *shards) {
     }
 }
 
-void lw_shards_close(lw_shards *shards) {
-    lw_memory *memory = shards->env->memory;
+void lw_shards_stop(lw_shards *shards) {
     shards->serving = false;
     lw_queue_wake_all(&shards->stop);
     lw_queue_wake_all(&shards->patrol);
@@ -665,10 +664,16 @@ void lw_shards_close(lw_shards *shards) {
     shards_shrunk(shards);
     lw_timestamps_stop(shards->timestamps);
     lw_waits_stop(shards->waits);
-    shards_await_idle(shards);
     for (uint32_t index = 0; index < shards->count; index++) {
         lw_replica_stop(shards->sorted[index]->replica);
     }
+}
+
+void lw_shards_close(lw_shards *shards) {
+    lw_memory *memory = shards->env->memory;
+    lw_shards_stop(shards);
+    shards_await_idle(shards);
+    lw_shards_stop(shards);     /* also those that came meanwhile */
     while (shards->count > 0) { /* the root shard last: it keeps the ceiling */
         shards_member *closed = shards->sorted[--shards->count];
         lw_map_remove(&shards->by_id, &closed->node);

@@ -82,7 +82,9 @@ bool lw_shards_begins(void *shards, uint64_t group, uint64_t index);
 /* After replay: all that this node leads serve. LW_CORRUPTION if they leave a gap, or overlap (D1).
  */
 LW_MUST_USE LW_YIELDS lw_status lw_shards_start(lw_shards *shards, lw_log *log);
-/* Refuses what comes, waits for what is under way, frees. */
+/* Refuses what comes, and takes part in nothing any more: who is led from here elects another. */
+void lw_shards_stop(lw_shards *shards);
+/* Also waits for what is under way, and frees. */
 LW_YIELDS void lw_shards_close(lw_shards *shards);
 
 /* Carries out one request to a shard, as lw_replica_execute does. On LW_UNAVAILABLE the reply may

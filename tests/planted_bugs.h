@@ -199,6 +199,7 @@
     Y("intake.unbounded", "test_intake")           \
     Y("lattice.key_used_early", "test_trust")      \
     Y("lattice.revoked_is_let_in", "test_trust")   \
+    Y("node.leads_while_it_stops", "test_lattice") \
     Y("replica.copy_unlearns_commit", "test_kill") \
     Y("replica.locks_kept_twice", "test_replica")  \
     Y("replica.locks_unbounded", "test_replica")   \

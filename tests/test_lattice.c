@@ -417,6 +417,44 @@ static void who_does_not_answer_keeps_no_newcomer_waiting(void **state) {
     town_close(in);
 }
 
+LW_YIELDS static void stopping_main(void *argument) {
+    house *self = argument;
+    lw_node *node = self->node;
+    self->node = NULL;
+    lw_node_close(node);
+}
+
+/* Whether another one leads while something that it waits for keeps a leader from stopping. */
+static bool leads_no_more_when_it_stops(const char *bug) {
+    town *in = open_three(16);
+    if (bug != NULL) {
+        lw_world_plant(in->world, bug);
+    }
+    (void)town_settle(in, 1, 3, 60);
+    uint32_t leader = 0, others = 0;
+    while (house_leads(&in->houses[leader]) == 0) {
+        leader++;
+    }
+    house *self = &in->houses[leader];
+    lw_lattice *lattice = self->node->lattice;
+    lattice_job_begin(lattice);
+    (void)lw_env_start(self->env, "stop", stopping_main, self);
+    town_run(in, 5 * SECOND);
+    for (uint32_t index = 0; index < 3; index++) {
+        others += index != leader ? house_leads(&in->houses[index]) : 0;
+    }
+    lattice_job_end(lattice);
+    town_run(in, SECOND);
+    town_close(in);
+    return others > 0;
+}
+
+static void one_that_stops_leads_no_more(void **state) {
+    (void)state;
+    assert_true(leads_no_more_when_it_stops(NULL));
+    assert_false(leads_no_more_when_it_stops("node.leads_while_it_stops"));
+}
+
 static void the_only_node_cannot_leave(void **state) {
     (void)state;
     town *in = town_open(12);
@@ -504,6 +542,7 @@ int main(void) {
         cmocka_unit_test(one_that_leaves_stops_once_it_is_empty),
         cmocka_unit_test(one_that_is_lost_can_be_taken_out),
         cmocka_unit_test(who_does_not_answer_keeps_no_newcomer_waiting),
+        cmocka_unit_test(one_that_stops_leads_no_more),
         cmocka_unit_test(the_only_node_cannot_leave),
         cmocka_unit_test(a_plan_says_why_nothing_moves),
         cmocka_unit_test(who_comes_back_from_a_stop_is_linked_at_once),
