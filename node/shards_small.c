@@ -106,15 +106,20 @@ static bool same_nodes(const lw_shard_descriptor *a, const lw_shard_descriptor *
     return same;
 }
 
-/* Whether the one at `index`, which is led here, may be taken in by the one before it. */
-static bool fits(const lw_shards *shards, uint32_t index) {
+/* Whether the one at `index` and the one before it may become one. */
+static bool belong(const lw_shards *shards, uint32_t index) {
     const shards_member *left = shards->sorted[index - 1], *right = shards->sorted[index];
     lw_shard_descriptor of_left, of_right;
     lw_replica_descriptor(left->replica, &of_left);
     lw_replica_descriptor(right->replica, &of_right);
-    return lw_replica_leads(right->replica) && of_left.end.size > 0 &&
-           lw_equal(of_left.end, of_right.start) && same_nodes(&of_left, &of_right) &&
-           is_small(shards, left->shard) && is_small(shards, right->shard);
+    return of_left.end.size > 0 && lw_equal(of_left.end, of_right.start) &&
+           same_nodes(&of_left, &of_right) && is_small(shards, left->shard) &&
+           is_small(shards, right->shard);
+}
+
+/* Who leads the right one sees to it. */
+static bool fits(const lw_shards *shards, uint32_t index) {
+    return lw_replica_leads(shards->sorted[index]->replica) && belong(shards, index);
 }
 
 /* Of those that could be merged one for which it is time, or else, if `any`, any; 0: none. */
@@ -125,6 +130,16 @@ static uint32_t find_pair(const lw_shards *shards, bool any) {
         }
     }
     return 0;
+}
+
+/* Whether somebody else may ask how long a left one has been idle, which is led here. */
+static bool may_be_asked(const lw_shards *shards) {
+    for (uint32_t index = 1; index < shards->count; index++) {
+        if (lw_replica_leads(shards->sorted[index - 1]->replica) && belong(shards, index)) {
+            return !LW_BUG(shards->env, "shards.left_one_looks_at_nothing");
+        }
+    }
+    return false;
 }
 
 /* Whether the shard at `index`, which is small and led here, could be on other nodes than a
@@ -211,7 +226,7 @@ LW_YIELDS static void small_main(void *argument) {
     uint64_t looked_ms = lw_env_now(shards->env) / NS_PER_MS;
     while (!stopping(shards)) {
         uint32_t pair = 0;
-        if (find_pair(shards, true) == 0 && !find_apart(shards)) {
+        if (find_pair(shards, true) == 0 && !may_be_asked(shards) && !find_apart(shards)) {
             lw_queue_wait(&shards->shrunk);
         }
         if (stopping(shards)) {

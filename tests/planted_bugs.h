@@ -194,16 +194,17 @@
     X("value.not_synced", "calm", 1)
 
 /* Planted bugs that no run was seen to show: the test that catches each. Y(bug, test) */
-#define LW_TESTED_BUGS(Y)                          \
-    Y("group.halt_is_forgotten", "test_repair")    \
-    Y("intake.unbounded", "test_intake")           \
-    Y("lattice.key_used_early", "test_trust")      \
-    Y("lattice.revoked_is_let_in", "test_trust")   \
-    Y("node.leads_while_it_stops", "test_lattice") \
-    Y("replica.copy_unlearns_commit", "test_kill") \
-    Y("replica.locks_kept_twice", "test_replica")  \
-    Y("replica.locks_unbounded", "test_replica")   \
-    Y("scrub.keeps_damaged_log", "test_scrub")     \
+#define LW_TESTED_BUGS(Y)                                     \
+    Y("group.halt_is_forgotten", "test_repair")               \
+    Y("intake.unbounded", "test_intake")                      \
+    Y("lattice.key_used_early", "test_trust")                 \
+    Y("lattice.revoked_is_let_in", "test_trust")              \
+    Y("node.leads_while_it_stops", "test_lattice")            \
+    Y("replica.copy_unlearns_commit", "test_kill")            \
+    Y("replica.locks_kept_twice", "test_replica")             \
+    Y("replica.locks_unbounded", "test_replica")              \
+    Y("scrub.keeps_damaged_log", "test_scrub")                \
+    Y("shards.left_one_looks_at_nothing", "test_merge_group") \
     Y("shards.merged_stays_headless", "test_repair")
 
 #endif

@@ -47,9 +47,10 @@ struct lattice {
     uint32_t slow_ms[LATTICE_NODES + 1][LATTICE_NODES + 1]; /* of requests and answers */
     uint64_t chance;
     uint64_t request_id, session;
-    uint64_t misled;       /* whom all take for the leader of what is elsewhere; 0: who leads */
-    bool session_dies;     /* no node has its client any more */
-    uint64_t retention_ms; /* 0: nothing is collected */
+    uint64_t misled;         /* whom all take for the leader of what is elsewhere; 0: who leads */
+    bool session_dies;       /* no node has its client any more */
+    uint64_t retention_ms;   /* 0: nothing is collected */
+    uint64_t merge_after_ms; /* see lw_shards_options */
     /* The last message from one node to another that is as large as an append with an entry. */
     uint64_t kept_from, kept_to;
     lw_bytes kept;
@@ -419,6 +420,7 @@ static inline lw_status lattice_open_parts(lattice_node *node) {
                                  .bootstrap = node->bootstrap,
                                  .alone = node->alone,
                                  .halted = node->halted,
+                                 .merge_after_ms = node->in->merge_after_ms,
                                  .others = &others,
                                  .gc = node->gc,
                                  .session_label = lattice_label,

@@ -133,6 +133,20 @@ static void both_come_to_be_led_by_one_node(void **state) {
     lattice_hold(both_come_to_be_led_by_one_node_story, NULL);
 }
 
+/* Who leads the left one, and nothing else, looks how long it has been idle, too. */
+static void small_ones_of_two_leaders_become_one_story(lattice *in) {
+    in->merge_after_ms = 3000;
+    make_two(in);
+    transfer(in, "z", next_of(lattice_leader(in, lw_text("a"))));
+    lattice_pass_ms(in, 30000);
+    expect(in, id_at(in, "a") == id_at(in, "z"), "they are merged by themselves");
+    check_all(in);
+}
+static void small_ones_of_two_leaders_become_one(void **state) {
+    (void)state;
+    lattice_hold(small_ones_of_two_leaders_become_one_story, "shards.left_one_looks_at_nothing");
+}
+
 static const lattice_shard apart[] = {
     {.id = LW_ROOT_SHARD, .start = "", .end = "m", .nodes = {1, 2, 3}},
     {.id = 2, .start = "m", .end = "", .nodes = {1, 2, 4}},
@@ -444,6 +458,7 @@ int main(void) {
         cmocka_unit_test(a_merge_happens_on_all_nodes),
         cmocka_unit_test(the_log_lets_go_of_what_was_merged),
         cmocka_unit_test(both_come_to_be_led_by_one_node),
+        cmocka_unit_test(small_ones_of_two_leaders_become_one),
         cmocka_unit_test(shards_apart_are_not_merged),
         cmocka_unit_test(who_is_away_holds_a_merge_up),
         cmocka_unit_test(a_fall_in_the_middle_loses_nothing),
