@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a node says to its operator: one logfmt line an event, on standard error in the real world,
- * behind `time=` in universal time, and in the trace in the simulated one. Never secrets, never whole values. */
+ * behind `time=` in universal time, and in the trace in the simulated one. Never secrets, never
+ * whole values. */
 #ifndef LW_LOGLINE_H
 #define LW_LOGLINE_H
 
