@@ -57,7 +57,7 @@
     X("merge.marks_not_raised", "shards", 17)                        \
     X("merge.readers_not_awaited", "shards", 0)                      \
     X("merge.reads_while_frozen", "shards", 3)                       \
-    X("merge.sweeper_not_awaited", "shards", 464)                    \
+    X("merge.sweeper_not_awaited", "disk", 0)                        \
     X("merge.tombstone_drops_data", "shards", 0)                     \
     X("merge.unfreeze_unasked", "shards", 0)                         \
     X("node.kill_asks_once", "lattice-storm", 0)                     \
@@ -109,7 +109,7 @@
     X("replica.leadership_unchecked", "lattice-storm", 26)           \
     X("replica.leftovers_not_asked_for", "lattice", 0)               \
     X("replica.lock_reads_in_the_past", "lattice-storm", 30)         \
-    X("replica.locked_by_who_led", "shards", 167)                    \
+    X("replica.locked_by_who_led", "shards", 754)                    \
     X("replica.locks_outlive_leadership", "lattice-storm", 3)        \
     X("replica.marks_of_before", "lattice-storm", 1)                 \
     X("replica.reads_unconfirmed", "shards", 38)                     \
