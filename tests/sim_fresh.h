@@ -6,9 +6,7 @@
  *
  * SIM_SEED names where they begin; without it the clock does. SIM_FRESH_SECONDS is the time.
  *
- * Of scenario shards one in four is run.
- *
- * Of the scenarios of which about one seed in a hundred is known to fail (docs/SIMULATION.md) fresh
+ * Of the scenarios of which one seed in some hundreds is known to fail (docs/SIMULATION.md) fresh
  * ones are run only for who asks for a time, and then without a goal: else nobody could tell a new
  * failure from those. */
 #ifndef LW_TESTS_SIM_FRESH_H
@@ -24,15 +22,10 @@ enum { SIM_FRESH_SECONDS = 30 };
 #else
 enum { SIM_FRESH_SECONDS = 120 };
 #endif
-enum {
-    SIM_FRESH_GOAL = 200,
-    SIM_FRESH_ROUNDS_MIN = 2,
-    SIM_FRESH_TWICE = 10, /* of so many, one */
-    SIM_FRESH_SHARDS = 4, /* the same */
-};
+enum { SIM_FRESH_GOAL = 200, SIM_FRESH_ROUNDS_MIN = 2, SIM_FRESH_TWICE = 10 /* of so many, one */ };
 
 static const char *const sim_unsettled[] = {"lattice-disk", "lattice-moves", "lattice-storm",
-                                            "lattice-rot"};
+                                            "lattice-rot", "shards"};
 
 static inline bool sim_settled(const lw_scenario *scenario) {
     bool found = false;
@@ -53,16 +46,10 @@ static inline uint64_t sim_number_of(const char *name, uint64_t otherwise) {
     return given != NULL ? strtoull(given, NULL, 10) : otherwise;
 }
 
-/* In a round where everything is run, or what has no known failures. */
-static inline bool sim_is_due(const lw_scenario *scenario, uint64_t round, bool all) {
-    bool rests = strcmp(scenario->name, "shards") == 0 && round % SIM_FRESH_SHARDS != 0;
-    return all || (sim_settled(scenario) && !rests);
-}
-
 static inline void sim_fresh_round(uint64_t seed, uint64_t round, bool all) {
     lw_memory *memory = lw_memory_open();
     for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
-        if (!sim_is_due(one, round, all)) {
+        if (!all && !sim_settled(one)) {
             continue;
         }
         if (round % SIM_FRESH_TWICE == 0) {
