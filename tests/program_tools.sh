@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# What tests/test_*.sh that act as users share: sourced by them. $program is what they try; they count
-# in $passed and $failed, and stand in a folder of their own.
+# What tests/test_*.sh that act as users share: sourced by them, at the top of the project. $program is
+# what they try; they count in $passed and $failed, and stand in a folder of their own.
+
+program=$(readlink -f "${LATHWORK:-build/debug/lathwork}")
+[ -x "$program" ] || { echo "no program at $program: make VARIANT=debug"; exit 2; }
 
 lw() { timeout -k 5 60 "$program" "$@"; }
 
@@ -29,4 +32,14 @@ expect() {
         grep -q '^cause: .' err && grep -q '^hint:  .' err || good=0
     fi
     ok "$name" $good "exit $got for $code, \"$(head -c 300 out | tr '\n\0' '| ')\" \"$(head -c 600 err | tr '\n\0' '| ')\""
+}
+
+# await SECONDS COMMAND…: until it succeeds.
+await() {
+    local tries=$(($1 * 20))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        [ $((tries--)) -gt 0 ] || return 1
+        sleep 0.05
+    done
 }

@@ -7,8 +7,6 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 . tests/program_tools.sh
-program=$(readlink -f "${LATHWORK:-build/debug/lathwork}")
-[ -x "$program" ] || { echo "no program at $program: make VARIANT=debug"; exit 2; }
 root=$(mktemp -d) || exit 2
 node_pid=
 passed=0

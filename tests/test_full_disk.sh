@@ -14,8 +14,7 @@ if [ "${1:-}" != --inside ]; then
     fi
     exec unshare -rm "$0" --inside
 fi
-program=$(readlink -f "${LATHWORK:-build/debug/lathwork}")
-[ -x "$program" ] || { echo "no program at $program: make VARIANT=debug"; exit 2; }
+. tests/program_tools.sh
 root=$(mktemp -d) || exit 2
 disk=$root/disk
 node_pid=
@@ -34,17 +33,8 @@ leave() {
 }
 trap leave EXIT
 
-lw() { timeout -k 5 60 "$program" "$@"; }
-ok() {
-    if [ "$2" = 1 ]; then
-        passed=$((passed + 1))
-    else
-        failed=$((failed + 1))
-        echo "FAIL: $1${3:+: $3}"
-    fi
-}
-# expect NAME CODE WORDS COMMAND…
-expect() {
+# answers NAME CODE WORDS COMMAND…: the words are on either output.
+answers() {
     local name=$1 code=$2 words=$3 got good=1
     shift 3
     "$@" >out 2>err
@@ -67,41 +57,41 @@ start() {
 
 start
 ok "a node starts on a small disk" "$(kill -0 "$node_pid" 2>/dev/null && echo 1)" "$(tail -n 5 node.log)"
-expect "there is room at first" 0 room lw status
+answers "there is room at first" 0 room lw status
 head -c 200000 /dev/urandom | base64 -w 0 >value
-expect "a first value" 0 "" lw put kept "this one is kept"
+answers "a first value" 0 "" lw put kept "this one is kept"
 count=0
 while [ $count -lt 400 ] && lw put "key$count" - <value >/dev/null 2>err; do
     count=$((count + 1))
 done
 ok "the disk takes some values and is full in the end" "$([ $count -gt 5 ] && [ $count -lt 400 ] && echo 1)" "$count"
-expect "a refused put says what to do" 6 "lathwork del" lw put more value
-expect "status says it" 0 full lw status
-expect "reads go on" 0 "this one is kept" lw get kept
+answers "a refused put says what to do" 6 "lathwork del" lw put more value
+answers "status says it" 0 full lw status
+answers "reads go on" 0 "this one is kept" lw get kept
 ok "also of what is large" "$(lw get key5 >out && cmp -s <(head -c 200000 value) <(head -c 200000 out) && echo 1)"
 for index in 0 1 2 3; do
-    expect "deletes go on" 0 "" lw del "key$index"
+    answers "deletes go on" 0 "" lw del "key$index"
 done
-expect "and are seen" 1 "" lw get key0
+answers "and are seen" 1 "" lw get key0
 
 kill -9 "$node_pid" && wait "$node_pid" 2>/dev/null
 start
 ok "a node starts on a full disk" "$(kill -0 "$node_pid" 2>/dev/null && echo 1)" "$(tail -n 5 node.log)"
-expect "nothing is lost" 0 "this one is kept" lw get kept
-expect "what was deleted stays so" 1 "" lw get key3
-expect "deletes go on after it" 0 "" lw del key4
+answers "nothing is lost" 0 "this one is kept" lw get kept
+answers "what was deleted stays so" 1 "" lw get key3
+answers "deletes go on after it" 0 "" lw del key4
 
 mount -o remount,size=64m "$disk"
 for _ in $(seq 100); do
     lw put again "there is room" >/dev/null 2>&1 && break
     sleep 0.2
 done
-expect "with more room writes go on by themselves" 0 "there is room" lw get again
-expect "status says so" 0 room lw status
+answers "with more room writes go on by themselves" 0 "there is room" lw get again
+answers "status says so" 0 room lw status
 kill -TERM "$node_pid"
 if wait "$node_pid"; then ok "the node ends as it should" 1; else ok "the node ends as it should" 0; fi
 node_pid=
-expect "the folder is sound" 0 "" lw check "$disk/data"
+answers "the folder is sound" 0 "" lw check "$disk/data"
 
 # One of three has a small disk: what it holds counts no more, and status says so.
 port=$((28000 + $$ % 200 * 10))
@@ -119,31 +109,24 @@ member() { # NUMBER FOLDER FLAGS…
     done
 }
 health_is() { lw status --json 2>/dev/null | grep -q "$1"; }
-await() {
-    for _ in $(seq 300); do
-        "$@" && return
-        sleep 0.1
-    done
-    return 1
-}
 member_pids=()
 member 1 "$root/m1"
 member 2 "$root/m2" --join "$LATHWORK_ADDR" --token-file "$root/m1/join-token"
 member 3 "$disk/m3" --join "$LATHWORK_ADDR" --token-file "$root/m1/join-token"
-await health_is '"health":"healthy","can_lose":1'
+await 30 health_is '"health":"healthy","can_lose":1'
 ok "three members, one with a small disk" $((!$?)) "$(lw nodes 2>&1; tail -n 3 m3.log)"
 lw transfer 1 n1
 for count in $(seq 300); do
     lw put "key$count" - <value >/dev/null 2>err || break
 done
 ok "writes go on where two have room" $((count == 300)) "$count: $(cat err)"
-await health_is '"health":"degraded","can_lose":0'
+await 30 health_is '"health":"degraded","can_lose":0'
 ok "one with a full disk is no longer counted" $((!$?)) "$(lw status --json | head -c 300) $(tail -n 3 m3.log)"
-expect "and named" 0 'n3 (127.0.0.1:' lw status
+answers "and named" 0 'n3 (127.0.0.1:' lw status
 lw nodes >out
 ok "with what ails it" "$(grep -Eqc '^n3.*(disk is full|far behind)$' out && echo 1)" "$(cat out)"
 mount -o remount,size=400m "$disk"
-await health_is '"health":"healthy","can_lose":1'
+await 30 health_is '"health":"healthy","can_lose":1'
 ok "with more room it counts again" $((!$?)) "$(lw nodes) $(lw status --json | head -c 300) $(tail -n 3 m3.log)"
 kill -TERM "${member_pids[@]}"
 wait "${member_pids[@]}"

@@ -8,8 +8,6 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 . tests/program_tools.sh
-program=$(readlink -f "${LATHWORK:-build/debug/lathwork}")
-[ -x "$program" ] || { echo "no program at $program: make VARIANT=debug"; exit 2; }
 root=$(mktemp -d) || exit 2
 passed=0 failed=0
 unset LATHWORK_ADDR LATHWORK_TIMEOUT LATHWORK_DATA LATHWORK_LISTEN LATHWORK_MEMORY LATHWORK_JOIN
@@ -37,15 +35,6 @@ json() {
     fi
 }
 
-# await SECONDS COMMAND…: until it succeeds.
-await() {
-    local tries=$(($1 * 20))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ $((tries--)) -gt 0 ] || return 1
-        sleep 0.05
-    done
-}
 is_healthy() { lw status --json --addr "127.0.0.1:$port" | grep -q '"health":"healthy","can_lose":1'; }
 is_degraded() { lw status --json --addr "127.0.0.1:$port" | grep -q '"health":"degraded"'; }
 bus_is_up() { lw events --addr "127.0.0.1:$port" | grep -q 'heard'; }

@@ -18,8 +18,6 @@ if [ "${1:-}" != --inside ]; then
     exec unshare -rn --kill-child "$0" --inside
 fi
 . tests/program_tools.sh
-program=$(readlink -f "${LATHWORK:-build/debug/lathwork}")
-[ -x "$program" ] || { echo "no program at $program: make VARIANT=debug"; exit 2; }
 root=$(mktemp -d) || exit 2
 passed=0 failed=0
 unset LATHWORK_TIMEOUT LATHWORK_DATA LATHWORK_LISTEN LATHWORK_MEMORY LATHWORK_JOIN
@@ -34,14 +32,6 @@ leave() {
 }
 trap leave EXIT
 
-await() { # SECONDS COMMAND…: until it succeeds.
-    local tries=$(($1 * 20))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ $((tries--)) -gt 0 ] || return 1
-        sleep 0.05
-    done
-}
 beyond() { nsenter -t "$other" -n "$@"; }
 is_healthy() { lw status --json | grep -q '"health":"healthy","can_lose":1'; }
 tells() { lw events "${@:2}" | grep -q "$1"; }

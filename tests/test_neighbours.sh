@@ -7,8 +7,6 @@
 set -u
 cd "$(dirname "$0")/.." || exit 2
 . tests/program_tools.sh
-program=$(readlink -f "${LATHWORK:-build/debug/lathwork}")
-[ -x "$program" ] || { echo "no program at $program: make VARIANT=debug"; exit 2; }
 root=$(mktemp -d) || exit 2
 passed=0 failed=0
 unset LATHWORK_TIMEOUT LATHWORK_DATA LATHWORK_LISTEN LATHWORK_MEMORY LATHWORK_JOIN
@@ -27,8 +25,8 @@ leave() {
 }
 trap leave EXIT
 
-# await SECONDS EXPRESSION COMMAND…: until the expression about the JSON that it prints, j, holds.
-await() {
+# await_json SECONDS EXPRESSION COMMAND…: until the expression about the JSON that it prints, j, holds.
+await_json() {
     local tries=$(($1 * 5)) holds=$2
     shift 2
     until lw "$@" --json >out 2>err &&
@@ -48,20 +46,20 @@ start() { # INDEX FLAG…
 five_nodes() {
     merge_after=1h
     start 0
-    await 20 'j["health"] == "healthy"' status
+    await_json 20 'j["health"] == "healthy"' status
     for index in 1 2 3 4; do
         start $index --join "$LATHWORK_ADDR" --token-file d0/join-token
     done
-    await 30 'j["members"] == 5 and j["can_lose"] == 1 and len(j["nodes"]) == 5' status
+    await_json 30 'j["members"] == 5 and j["can_lose"] == 1 and len(j["nodes"]) == 5' status
     ok "five nodes" $((!$?)) "$(head -c 400 out)"
     for index in 1 2 3 4 5 6 7 8 9; do
         lw put "k$index" "v$index" || ok "put" 0
     done
     expect "a shard for each key" 0 -- lw split k1 k2 k3 k4 k5 k6 k7 k8 k9
-    await 60 'len({tuple(sorted(r["node"] for r in s["replicas"] if r["role"] == "voter")) for s in j}) > 2 and all(len(s["replicas"]) == 3 for s in j)' shards
+    await_json 60 'len({tuple(sorted(r["node"] for r in s["replicas"] if r["role"] == "voter")) for s in j}) > 2 and all(len(s["replicas"]) == 3 for s in j)' shards
     ok "they are on different nodes" $((!$?)) "$(head -c 600 out)"
     expect "plan" 0 -- lw plan --json
-    await 20 'sorted(r["shard"] for r in j["plan"]) == sorted({r["shard"] for r in j["plan"]}) and len(j["plan"]) == 10' plan
+    await_json 20 'sorted(r["shard"] for r in j["plan"]) == sorted({r["shard"] for r in j["plan"]}) and len(j["plan"]) == 10' plan
     ok "each shard has a plan, whoever leads it" $((!$?)) "$(head -c 600 out)"
 }
 
@@ -72,9 +70,9 @@ they_come_together() {
         kill -TERM "${pids[index]}"
         wait "${pids[index]}"
         start $index
-        await 30 'j["health"] == "healthy" and j["can_lose"] == 1' status || ok "node $index is back" 0 "$(head -c 300 out)"
+        await_json 30 'j["health"] == "healthy" and j["can_lose"] == 1' status || ok "node $index is back" 0 "$(head -c 300 out)"
     done
-    await 240 'len(j) == 1 and len(j[0]["replicas"]) == 3' shards
+    await_json 240 'len(j) == 1 and len(j[0]["replicas"]) == 3' shards
     ok "one shard is left" $((!$?)) "$(lw shards; lw plan)"
     expect "all keys" 0 -- lw scan --prefix k
     ok "are there" $(($(wc -l <out) == 9)) "$(cat out)"
