@@ -149,6 +149,28 @@ static void a_reader_outlives_its_node(void **state) {
     lattice_hold(a_reader_outlives_its_node_story, "gc.readers_have_no_lease");
 }
 
+/* The node knows of an older reader, too, who needs less time. */
+static void a_reader_outlives_an_older_one_story(lattice *in) {
+    const char *value;
+    begin(in);
+    lattice_write(in, "k", "old");
+    uint64_t older = lattice_timestamp(in);
+    expect(in, read_for(in, "k", older, 10000, &value) == LW_OK, "one begins");
+    in->session++;
+    uint64_t start = lattice_timestamp(in);
+    expect(in, read_for(in, "k", start, 120000, &value) == LW_OK, "another one, too");
+    lattice_write(in, "k", "new");
+    live_on(in, 3000);
+    lattice_crash(in, lattice_leader(in, lw_text("k")));
+    live_on(in, 15000);
+    expect(in, read_for(in, "k", start, 120000, &value) == LW_OK, "it goes on elsewhere");
+    expect_text(in, value, "old", "with what was there");
+}
+static void a_reader_outlives_an_older_one(void **state) {
+    (void)state;
+    lattice_hold(a_reader_outlives_an_older_one_story, "gc.lease_ends_with_the_oldest");
+}
+
 /* Who led the right one knows of the reader; who leads it for the merge does not. */
 static void a_merge_robs_no_reader_story(lattice *in) {
     static const lattice_shard neighbours[] = {
@@ -481,6 +503,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_lies_below_the_safepoint_is_refused_everywhere),
         cmocka_unit_test(a_reader_outlives_its_node),
+        cmocka_unit_test(a_reader_outlives_an_older_one),
         cmocka_unit_test(a_merge_robs_no_reader),
         cmocka_unit_test(each_reader_is_noted),
         cmocka_unit_test(a_reader_that_died_with_its_node_holds_nothing),
