@@ -233,8 +233,9 @@ static bool nothing_rots(const look *at) {
 void lw_sim_count_leads(lw_sim_trial *it) {
     for (uint32_t place = 0; place < it->node_count; place++) {
         lw_sim_member *node = &it->nodes[place];
-        node->handed_boot = node->node == NULL ? 0 : node->boot;
-        node->handed = node->node == NULL ? 0 : lw_node_handed(node->node);
+        const lw_node *serving = lw_sim_serving(node); /* not one that has just lost power */
+        node->handed_boot = serving == NULL ? 0 : node->boot;
+        node->handed = serving == NULL ? 0 : lw_node_handed(serving);
     }
 }
 
@@ -246,7 +247,8 @@ static bool leaders_settle(const look *at, uint64_t shard_count) {
     for (uint32_t place = 0; place < it->node_count && it->bare == NULL; place++) {
         const lw_sim_member *node = &it->nodes[place];
         uint64_t before = node->boot == node->handed_boot ? node->handed : 0;
-        handed += node->node == NULL ? 0 : lw_node_handed(node->node) - before;
+        const lw_node *serving = lw_sim_serving(node);
+        handed += serving == NULL ? 0 : lw_node_handed(serving) - before;
     }
     return handed <= shard_count + LEADS_SLACK * it->node_count ||
            no(at, "leaders go to and fro: %" PRIu64 " hand-overs in peace, of %" PRIu64 " shards",
