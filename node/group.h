@@ -195,7 +195,8 @@ void lw_group_flushed(lw_group *group, uint64_t index);
 /* A checkpoint is being sent to `node`, of what was applied up to `index`: its term. The log keeps
  * what comes behind, within its bounds, until lw_group_snapshot_sent. LW_UNAVAILABLE: this node
  * does not lead any more, or does not know the term any more; or the group paused behind that
- * entry, and the checkpoint may lack what follows from it (hazard R11). Make a newer one. */
+ * entry, and the checkpoint may lack what follows from it (hazard R11). One that is begun after
+ * this answer is good, unless the group is paused still. */
 LW_MUST_USE lw_status lw_group_snapshot_begin(lw_group *group, uint64_t node, uint64_t index,
                                               uint64_t *term);
 /* It was installed there, up to `index`; 0: it was not. */

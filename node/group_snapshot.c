@@ -61,25 +61,16 @@ void lw_group_flushed(lw_group *group, uint64_t index) {
 
 /* ---- sending -------------------------------------------------------------------------------- */
 
-/* So that there is a newer entry, whether anybody writes or not. */
-static void push_on(lw_group *group) {
-    lw_raft_write write;
-    if (group->raft != NULL && lw_group_leads(group) != 0 && !group->paused &&
-        group->last == group->applied &&
-        lw_raft_propose(group->raft, 1, NULL, lw_env_now(group->env), &write) == LW_OK) {
-        LW_MARK(group->env, "group.pushed_on");
-        group_begin_term(group, write.term);
-    }
-}
-
 lw_status lw_group_snapshot_begin(lw_group *group, uint64_t node, uint64_t index, uint64_t *term) {
     LW_ASSERT(index <= group->applied);
-    if (index == group->paused_at) {
+    if (group->paused || index == group->paused_at) {
         LW_MARK(group->env, "group.snapshot_within_pause");
-        push_on(group);
+        /* This checkpoint may have begun before the pause ended. The next one will not, and need
+         * not wait for another entry: it may be for who has to acknowledge that. */
+        group->paused_at = group->paused ? index : 0;
         return lw_fail(LW_UNAVAILABLE,
                        "what follows from entry %llu of shard %llu may not be in a snapshot of it: "
-                       "it takes a newer one",
+                       "make another one",
                        (unsigned long long)index, (unsigned long long)group->id);
     }
     if (!group->leading || group->raft == NULL || group->dead || group->halted ||
