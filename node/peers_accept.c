@@ -125,12 +125,27 @@ static bool reader_waits(const lw_incoming *from) {
            (queued > 0 && LW_RARE(from->peers->env, "peers.holds_the_reader"));
 }
 
-/* Until the link ends. */
+/* A run that has just begun, and dials us, has heard nothing of the link that we try to make to the
+ * one before: if that lost power nobody says so. What may be on its way to the new one is left, for
+ * a while. */
+static void give_up_stale(const lw_incoming *from) {
+    lw_env *env = from->peers->env;
+    const lw_peer *peer = from->peer;
+    if (peer != NULL && peer->shaking != NULL && peer->shaking_ns < from->new_run_ns &&
+        lw_env_now(env) - peer->shaking_ns >= STALE_MS * LW_PEERS_NS_PER_MS &&
+        !LW_BUG(env, "peers.stale_link_awaited")) {
+        LW_MARK(env, "peers.stale_given_up");
+        lw_wire_cut(peer->shaking);
+    }
+}
+
+/* Until the link ends. Who dialled us says something twice a second, as it waits for our link. */
 LW_YIELDS static lw_status listen_to(lw_incoming *from) {
     lw_wire *wire = &from->wire;
     for (;;) {
         lw_wire_kind kind = LW_WIRE_PING;
         lw_bytes body;
+        give_up_stale(from);
         LW_TRY(lw_wire_next(wire, 0, &kind, &body));
         LW_TRY(take_frame(from, kind, body));
         while (!wire->cut && reader_waits(from)) {
@@ -183,18 +198,6 @@ static void detach(lw_incoming *one) {
     }
 }
 
-/* A run that has just begun, and dials us, has heard nothing of the link that we try to make to the
- * one before: if that lost power nobody says so. What may be on its way to the new one is left. */
-static void give_up_stale(lw_peer *peer, uint64_t run_before) {
-    lw_env *env = peer->peers->env;
-    if (peer->shaking != NULL && run_before != 0 && run_before != peer->run &&
-        lw_env_now(env) - peer->shaking_ns >= STALE_MS * LW_PEERS_NS_PER_MS &&
-        !LW_BUG(env, "peers.stale_link_awaited")) {
-        LW_MARK(env, "peers.stale_given_up");
-        lw_wire_cut(peer->shaking);
-    }
-}
-
 /* Whether this node has the lattice's key that the other one uses. */
 static lw_status check_key(lw_peers *peers, uint32_t epoch) {
     const lw_shared_key *lattice = &peers->options.identity->lattice;
@@ -232,7 +235,8 @@ LW_YIELDS static lw_status serve_member(lw_incoming *one, const lw_peer_card *ca
         return lw_fail(LW_UNAVAILABLE, "the connection was ended");
     }
     attach(one, card);
-    give_up_stale(one->peer, run_before);
+    bool another = run_before != 0 && run_before != one->run;
+    one->new_run_ns = another ? lw_env_now(one->peers->env) : 0;
     lw_wire_put(&one->wire, LW_WIRE_WELCOME, (lw_bytes){0}, (lw_bytes){0});
     status = listen_to(one);
     detach(one);

@@ -23,6 +23,7 @@ typedef struct lw_incoming {
     lw_wire wire;
     lw_peer *peer; /* NULL: a stranger still */
     uint64_t run;
+    uint64_t new_run_ns;  /* since when that run is known, if another one was before; or 0 */
     uint32_t key_epoch;   /* of the lattice's key that it was made with */
     bool stranger;        /* counted as one */
     uint32_t requests;    /* fibers that carry out a request of this connection */

@@ -494,8 +494,7 @@ static void a_plan_says_why_nothing_moves(void **state) {
 
 /* A node stops, is dialled all the same, and loses power without a word: who waits for its answer
  * hears of the next run before it would have given up. */
-static void who_comes_back_from_a_stop_is_linked_at_once(void **state) {
-    (void)state;
+static void comes_back_from_a_stop_of(uint64_t stop_ns) {
     town *in = town_open(91);
     if (planted != NULL) {
         lw_world_plant(in->world, planted);
@@ -507,13 +506,26 @@ static void who_comes_back_from_a_stop_is_linked_at_once(void **state) {
     uint64_t id = house_id(beta);
     assert_true(lw_peers_up(alpha->node->peers, id));
     lw_host_pause(beta->host, 60 * SECOND);
-    town_run(in, 4 * SECOND);
+    town_run(in, stop_ns);
     assert_false(lw_peers_up(alpha->node->peers, id));
     lw_host_crash(beta->host);
     assert_non_null(house_boot(in, 1)->node);
-    town_run(in, SECOND);
+    town_run(in, stop_ns < 4 * SECOND ? 2 * SECOND : SECOND);
     assert_true(lw_peers_up(alpha->node->peers, id));
     town_close(in);
+}
+
+static void who_comes_back_from_a_stop_is_linked_at_once(void **state) {
+    (void)state;
+    comes_back_from_a_stop_of(4 * SECOND);
+}
+
+/* ... also if the dialling began only just before. */
+static void who_comes_back_from_a_short_stop_is_linked_soon(void **state) {
+    (void)state;
+    for (uint64_t tenths = 20; tenths < 30; tenths++) {
+        comes_back_from_a_stop_of(tenths * SECOND / 10);
+    }
 }
 
 static void planted_bugs_show(void **state) {
@@ -546,6 +558,7 @@ int main(void) {
         cmocka_unit_test(the_only_node_cannot_leave),
         cmocka_unit_test(a_plan_says_why_nothing_moves),
         cmocka_unit_test(who_comes_back_from_a_stop_is_linked_at_once),
+        cmocka_unit_test(who_comes_back_from_a_short_stop_is_linked_soon),
         cmocka_unit_test(planted_bugs_show),
     };
     return cmocka_run_group_tests_name("lattice", tests, unit_arm, NULL) == 0 ? 0 : 1;
