@@ -330,8 +330,8 @@ sim-long: deps
 	@python3 tests/sim_long.py build/sim/lathwork build/sim-other/lathwork --seconds $(SIM_SECONDS) \
 	    --seed $(SIM_SEED)
 sim-bugs: deps
-	$(again) VARIANT=debug build/debug/lathwork
-	@python3 tests/sim_bugs.py build/debug/lathwork
+	$(again) VARIANT=sim build/sim/lathwork
+	@python3 tests/sim_bugs.py build/sim/lathwork
 
 TORTURE_ROUNDS ?= 10
 .PHONY: torture

@@ -151,8 +151,9 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                            "Do not look which of the faults a failure needs, which takes half a "
                            "minute."},
     [LW_FLAG_HASHES] = {"hashes", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
-                        "Write a line for each run to a file: scenario, seed, and the hash of all "
-                        "that happened."},
+                        "Write a line for each run to a file: scenario, seed, the hash of all that "
+                        "happened, passed or failed, and the planted bugs whose places in the "
+                        "code were passed."},
     [LW_FLAG_TRACE_HTML] = {"trace-html", "FILE", LW_KIND_PATH, NULL, NULL, NULL,
                             "Draw a run as a page for a browser: the first one that fails, or "
                             "else the first."},

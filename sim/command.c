@@ -31,6 +31,15 @@ lw_run_options lw_sim_tally_options(const lw_sim_tally *all, const lw_scenario *
                             .settings = all->command->operands};
 }
 
+/* Of the form lw_run_marks. */
+static void take_mark(void *argument, const lw_mark *mark) {
+    lw_sim_tally *all = argument;
+    lw_coverage_add(all->coverage, mark);
+    if (mark->passed) {
+        lw_buffer_print(&all->passed, " %s", mark->name);
+    }
+}
+
 static void run_once(lw_sim_tally *all, const lw_scenario *scenario, uint64_t seed,
                      lw_child_outcome *outcome) {
     lw_strike_list wanted = lw_strike_list_in(all->memory);
@@ -39,8 +48,9 @@ static void run_once(lw_sim_tally *all, const lw_scenario *scenario, uint64_t se
     options.history = all->history;
     options.struck = &wanted;
     options.report = stderr;
-    (all->here ? lw_child_run_here : lw_child_run)(&options, false, all->memory, lw_coverage_add,
-                                                   all->coverage, outcome);
+    lw_buffer_clear(&all->passed);
+    (all->here ? lw_child_run_here : lw_child_run)(&options, false, all->memory, take_mark, all,
+                                                   outcome);
 }
 
 /* Once more, with memory laid out otherwise: everything must be the same. */
@@ -103,8 +113,10 @@ static bool run_seed(lw_sim_tally *all, const lw_scenario *scenario, uint64_t se
         run_again(all, scenario, seed, &outcome.result);
     }
     if (all->hashes != NULL) {
-        (void)fprintf(all->hashes, "%s %" PRIu64 " %016" PRIx64 "\n", scenario->name, seed,
-                      outcome.result.hash);
+        (void)fprintf(all->hashes, "%s %" PRIu64 " %016" PRIx64 " %s%.*s\n", scenario->name, seed,
+                      outcome.result.hash, outcome.result.passed ? "passed" : "failed",
+                      (int)all->passed.size, (const char *)all->passed.data);
+        (void)fflush(all->hashes); /* the next run may end this process */
     }
     count(all, &outcome.result);
     bool passed = outcome.result.passed;
@@ -370,6 +382,7 @@ lw_exit lw_sim_command_of(lw_command *command, const lw_sim_workload *user) {
     all->memory = memory;
     all->began = lw_sim_real_seconds();
     all->coverage = lw_coverage_open(memory);
+    all->passed = lw_buffer_in(memory);
     lw_exit code = command->flags[LW_FLAG_CHECK].text != NULL
                        ? lw_sim_command_check(command, memory)
                        : run(all);

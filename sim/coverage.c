@@ -93,7 +93,9 @@ lw_coverage *lw_coverage_open(lw_memory *memory) {
 
 /* Names are constants: of the program, or of the list of faults. */
 void lw_coverage_add(void *coverage, const lw_mark *mark) {
-    take(coverage, mark->name, mark->kind)->count += mark->count;
+    if (mark->count > 0) {
+        take(coverage, mark->name, mark->kind)->count += mark->count;
+    }
 }
 
 static int by_text(const void *one, const void *other) {

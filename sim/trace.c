@@ -175,7 +175,9 @@ void lw_trace_calm(lw_trace *trace, const char *name) {
 }
 
 bool lw_trace_bug(lw_trace *trace, const lw_place *place) {
-    return mark_at(trace, place)->planted;
+    lw_mark *mark = mark_at(trace, place);
+    mark->passed = true;
+    return mark->planted;
 }
 
 void lw_trace_count(lw_trace *trace, const char *name, uint64_t times) {
@@ -202,7 +204,7 @@ const lw_mark **lw_trace_marks(const lw_trace *trace, size_t *count) {
     for (uint32_t index = 0; index < trace->marks.bucket_count; index++) {
         for (lw_map_node *node = trace->marks.buckets[index]; node != NULL; node = node->next) {
             const lw_mark *mark = LW_MAP_ENTRY(node, lw_mark, node);
-            if (mark->count > 0) {
+            if (mark->count > 0 || mark->passed) {
                 marks[found++] = mark;
             }
         }

@@ -47,7 +47,7 @@ typedef struct lw_mark {
     uint64_t count;
     uint32_t rare_percent; /* how often the rare path is taken; 0: not in this run */
     lw_chance chance;      /* of the rare path */
-    bool planted;
+    bool planted, passed; /* of a planted bug: it is switched on; its place was passed */
 } lw_mark;
 
 typedef struct lw_trace {
@@ -87,7 +87,8 @@ void lw_trace_count(lw_trace *trace, const char *name, uint64_t times);
 void lw_trace_plant(lw_trace *trace, const char *name);
 /* How often a mark was reached. */
 uint64_t lw_trace_marked(const lw_trace *trace, const char *name);
-/* The marks that were reached, sorted by name: an array that the caller frees with lw_free. */
+/* The marks that were reached, and the planted bugs whose place was passed, sorted by name: an
+ * array that the caller frees with lw_free. */
 const lw_mark **lw_trace_marks(const lw_trace *trace, size_t *count);
 
 #endif

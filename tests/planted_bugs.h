@@ -194,6 +194,7 @@
 
 /* Planted bugs that no run was seen to show: the test that catches each. Y(bug, test) */
 #define LW_TESTED_BUGS(Y)                                     \
+    Y("file.leftover_used", "test_identity")                  \
     Y("gc.lease_ends_with_the_oldest", "test_gc_lattice")     \
     Y("group.halt_is_forgotten", "test_repair")               \
     Y("intake.unbounded", "test_intake")                      \

@@ -92,7 +92,8 @@ def simulate(program, seed, name, options, environment):
     except json.JSONDecodeError:
         told = None
     with open(hashes, encoding="utf-8") as file:
-        found = {(scenario, int(number)): digest for scenario, number, digest in map(str.split, file)}
+        found = {(scenario, int(number)): digest
+                 for scenario, number, digest, *_ in map(str.split, file)}
     os.unlink(hashes)
     return told, found, done.stderr
 
