@@ -168,9 +168,7 @@ void lw_group_start(lw_group *group) {
     if (!lw_group_term_at(group, group->last, &group->recovered.last_term)) {
         group->recovered.last_term = group->term; /* it has nobody to tell */
     }
-    if (!LW_BUG(group->env, "group.start_unnoted")) {
-        group_note_start(group, group->released); /* it was flushed, and nobody noted it then */
-    }
+    group_note_start(group, group->released); /* it was flushed, and nobody noted it then */
     lw_log_release(group->groups->log, group->id, group->released);
     if (group->halted_at != 0) {
         group_halt(group);

@@ -29,7 +29,9 @@ void group_note_start(lw_group *group, uint64_t index) {
     uint64_t term = group->term;
     bool known = group->raft == NULL ? index >= group->begun_index
                                      : lw_raft_term_at(group->raft, index, &term);
-    if (known && term != group->start_term) {
+    bool starts = index == group->released;
+    if (known && term != group->start_term &&
+        !(starts && LW_BUG(group->env, "group.start_unnoted"))) {
         group->start_index = index;
         group->start_term = term;
         group_append_state(group);

@@ -36,7 +36,8 @@
  *    answers nobody.
  * 9. Nobody is answered in a leadership that was over before he asked: in a later one somebody
  *    else had answered.
- * 10. Who waits for each other over intents is told so (deadlocks). */
+ * 10. Who waits for each other over intents is told so (deadlocks).
+ * 11. A transaction that is over, as a node was told, has no lock there any more. */
 #ifndef LW_SIM_BARE_H
 #define LW_SIM_BARE_H
 
@@ -52,6 +53,7 @@ enum {
     BARE_TXNS_MAX = 8192,
     BARE_READS_MAX = 32768,
     BARE_OLD_MAX = 32,
+    BARE_OVERS_MAX = 16,
     BARE_APART_MS = 1500,             /* until two nodes are cut off from the others */
     BARE_OPERATOR = BARE_WORKERS_MAX, /* its number as one who asks */
     BARE_JUDGE,
@@ -128,6 +130,12 @@ typedef struct bare_answer {
     lw_bytes body;
 } bare_answer;
 
+/* A node was told that a transaction is over. */
+typedef struct bare_over {
+    uint64_t start, boot;
+    uint32_t place;
+} bare_over;
+
 struct bare_ask;
 
 typedef struct lw_sim_bare {
@@ -156,6 +164,8 @@ typedef struct lw_sim_bare {
     uint64_t acknowledged;       /* the highest commit timestamp that anybody was told */
     uint64_t olds[BARE_OLD_MAX]; /* timestamps of before, for who reads the past */
     uint64_t old_count;
+    bare_over overs[BARE_OVERS_MAX]; /* the last ones */
+    uint64_t over_count;
     uint64_t led; /* how often somebody came to lead */
 } lw_sim_bare;
 
@@ -247,6 +257,9 @@ void bare_judge_marks(lw_sim_bare *of);
 void bare_judge_reign(const bare_node *at, uint32_t key, const bare_served *before);
 /* Two never answer for one key under leases, of whatever shards. */
 void bare_judge_keys(lw_sim_bare *of);
+/* A node was told that a transaction is over; and whether none of these has a lock there. */
+void bare_note_over(const bare_node *at, uint64_t start);
+void bare_judge_overs(lw_sim_bare *of);
 void bare_judge(lw_sim_bare *of);
 
 #endif

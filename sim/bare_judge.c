@@ -137,6 +137,35 @@ void bare_judge_keys(lw_sim_bare *of) {
     }
 }
 
+void bare_note_over(const bare_node *at, uint64_t start) {
+    lw_sim_bare *of = at->of;
+    of->overs[of->over_count++ % BARE_OVERS_MAX] =
+        (bare_over){.start = start, .boot = at->member->boot, .place = (uint32_t)at->id - 1};
+}
+
+static bool has_lock(lw_lock_table *table, uint64_t start) {
+    lw_lock_view views[BARE_KEYS];
+    uint32_t count = lw_lock_table_page(table, (lw_bytes){0}, (lw_bytes){0}, BARE_KEYS, views);
+    bool found = false;
+    for (uint32_t index = 0; index < count; index++) {
+        found = found || views[index].start == start;
+    }
+    return found;
+}
+
+void bare_judge_overs(lw_sim_bare *of) {
+    for (uint32_t index = 0; index < BARE_OVERS_MAX; index++) {
+        const bare_over *over = &of->overs[index];
+        const bare_node *node = &of->nodes[over->place];
+        if (over->start != 0 && bare_up(node) && node->member->boot == over->boot &&
+            has_lock(lw_shards_locks(node->shards), over->start)) {
+            lw_sim_broken_first(of->of, "locks",
+                                "%s has a lock of %" PRIu64 ", which was told there to be over",
+                                node->member->name, over->start);
+        }
+    }
+}
+
 /* ---- in the end -------------------------------------------------------------------------------
  */
 

@@ -165,6 +165,7 @@ void bare_watch_links(void *argument) {
     }
     bare_judge_marks(of);
     bare_judge_keys(of);
+    bare_judge_overs(of);
     lw_world_at(of->of->world, lw_world_now(of->of->world) + LOOK_MS * LW_SIM_NS_PER_MS,
                 bare_watch_links, of);
 }
@@ -247,6 +248,16 @@ static void judge_read(const bare_ask *ask) {
     lw_arena_reset(&arena);
 }
 
+/* Who gives back its locks, and names none, is over. */
+static void note_over(const bare_ask *ask) {
+    lw_arena arena = lw_arena_in(ask->of->memory);
+    lw_finish_request request;
+    if (lw_finish_request_decode(ask->body, &arena, &request) == LW_OK && request.key_count == 0) {
+        bare_note_over(ask->to, request.start);
+    }
+    lw_arena_reset(&arena);
+}
+
 /* Which key is read; BARE_KEYS: it is no read. */
 static uint32_t read_key(const bare_ask *ask) {
     lw_arena arena = lw_arena_in(ask->of->memory);
@@ -292,6 +303,8 @@ LW_YIELDS static void ask_main(void *argument) {
     } else if (reads) {
         bare_judge_reign(ask->to, key, &before);
         judge_read(ask);
+    } else if (ask->request.kind == LW_MESSAGE_ROLLBACK) {
+        note_over(ask);
     }
     lw_buffer_append(&ask->reply, lw_buffer_view(&reply));
     lw_buffer_reset(&reply);

@@ -8,6 +8,8 @@
 enum {
     CALL_MS = 2500,
     LOCK_MS = 300,
+    GIVE_BACK_MS = 100,
+    COPY_MS = 1, /* that somebody waits for the answer to a copy */
     VALUE_SIZE_MIN = 12,
     VALUE_SIZE_MAX = 60,
     LONG_VALUE_SIZE = 2000,
@@ -174,6 +176,45 @@ LW_YIELDS static void commit_now(const piece *of) {
     of->txn->writing = false;
 }
 
+LW_YIELDS static bare_answer ask_leader(bare_asker *self, lw_message_kind kind, uint32_t key,
+                                        const lw_buffer *body, uint64_t patience_ms) {
+    bare_answer answer = {.status = LW_UNAVAILABLE};
+    bare_node *to = bare_leader(self->of, bare_key(key));
+    lw_shard_descriptor shard;
+    if (to != NULL) {
+        lw_replica_descriptor(bare_replica(to, bare_key(key)), &shard);
+        lw_request request = {.kind = kind,
+                              .id = ++self->of->request_id,
+                              .shard = shard.id,
+                              .epoch = shard.epoch,
+                              .timeout_ms = (uint32_t)patience_ms,
+                              .body = lw_buffer_view(body)};
+        bare_ask_once(self, to, &request, patience_ms, &answer);
+    }
+    return answer;
+}
+
+/* Gives its lock back, at whoever leads by now; and the session goes on. A copy of the request for
+ * the lock may be on its way still. */
+LW_YIELDS static void give_back(const piece *of) {
+    lw_buffer body = bare_body(of->by);
+    lw_bytes keys[] = {bare_key(of->txn->keys[0])};
+    lw_lock_request request = {
+        .start = of->txn->start, .keys = keys, .key_count = 1, .wait_ms = LOCK_MS};
+    lw_lock_request_encode(&request, &body);
+    if (percent(of->by, 50)) {
+        (void)ask_leader(of->by, LW_MESSAGE_LOCK, of->txn->keys[0], &body, COPY_MS);
+    }
+    lw_buffer_clear(&body);
+    lw_finish_request_encode(&(lw_finish_request){.start = of->txn->start}, &body);
+    bare_answer answer =
+        bare_call(of->by, LW_MESSAGE_ROLLBACK, bare_key(of->txn->keys[0]), &body, GIVE_BACK_MS);
+    lw_buffer_reset(&body);
+    if (answer.status != LW_OK || answer.doubt) {
+        abandon(of);
+    }
+}
+
 LW_YIELDS static void write_one(bare_asker *self) {
     piece of;
     uint64_t way = below(self, 3);
@@ -193,8 +234,10 @@ LW_YIELDS static void write_one(bare_asker *self) {
         of.txn->state = BARE_ABORTED;
     }
     of.txn->writing = false;
-    if (locks) { /* what is left of a lock */
+    if (locks && percent(self, 50)) { /* what is left of a lock */
         abandon(&of);
+    } else if (locks) {
+        give_back(&of);
     }
 }
 
@@ -462,24 +505,6 @@ static bool is_deadlock(bare_asker *self, const bare_answer *answer) {
     return answer->status == LW_CONFLICT &&
            lw_obstacle_decode(answer->body, &self->arena, &obstacle) == LW_OK &&
            obstacle.kind == LW_OBSTACLE_DEADLOCK;
-}
-
-LW_YIELDS static bare_answer ask_leader(bare_asker *self, lw_message_kind kind, uint32_t key,
-                                        const lw_buffer *body, uint64_t patience_ms) {
-    bare_answer answer = {.status = LW_UNAVAILABLE};
-    bare_node *to = bare_leader(self->of, bare_key(key));
-    lw_shard_descriptor shard;
-    if (to != NULL) {
-        lw_replica_descriptor(bare_replica(to, bare_key(key)), &shard);
-        lw_request request = {.kind = kind,
-                              .id = ++self->of->request_id,
-                              .shard = shard.id,
-                              .epoch = shard.epoch,
-                              .timeout_ms = (uint32_t)patience_ms,
-                              .body = lw_buffer_view(body)};
-        bare_ask_once(self, to, &request, patience_ms, &answer);
-    }
-    return answer;
 }
 
 LW_YIELDS static bare_answer ask_lock(bare_asker *self, uint64_t start, uint32_t key,

@@ -45,7 +45,7 @@ typedef struct lw_sim_tally {
     bool here;                      /* runs are made in this process, where a debugger looks */
     FILE *trace, *history, *hashes; /* NULL: none */
     lw_coverage *coverage;
-    lw_buffer passed; /* planted bugs whose place the run passed: " NAME NAME" */
+    lw_buffer passed;   /* planted bugs whose place the run passed: " NAME NAME" */
     double began, told; /* real seconds */
     uint64_t runs, failed_runs, damaged_runs, boots, violations;
     uint64_t committed, failed, in_doubt;

@@ -110,9 +110,10 @@ typedef struct lw_sim_trial {
     lw_sim_storm storm;
     lw_arena storm_memory;
     lw_sim_watch watch;
-    struct lw_page *page; /* that is drawn of the run; NULL: none */
-    bool copies;          /* the folder of a node is copied in this run: then none fails */
-    lw_sim_clone *clone;  /* NULL: none was made */
+    struct lw_page *page;         /* that is drawn of the run; NULL: none */
+    bool copies;                  /* the folder of a node is copied in this run: then none fails */
+    lw_sim_clone *clone;          /* NULL: none was made */
+    struct lw_sim_leaver *leaver; /* NULL: there is none (sim/leaver.c) */
     lw_host *operator_host;
     uint32_t operate_every_ms;          /* 0: nobody asks anything in this run */
     bool operator_done;                 /* all is as it should stay */
@@ -185,6 +186,8 @@ void lw_sim_operate(lw_sim_trial *it);
 /* In some runs somebody else throws leaders to and fro, merges, makes mistakes, and kills
  * transactions while there is trouble. */
 void lw_sim_rival(lw_sim_trial *it);
+/* In some calm runs a client is gone while a request of it waits: see sim/leaver.c. */
+void lw_sim_leave(lw_sim_trial *it);
 /* In some runs people do things by hand: see sim/hands.c. */
 void lw_sim_lay_hands(lw_sim_trial *it);
 

@@ -454,6 +454,7 @@ static void run_phases(lw_sim_trial *it) {
     start_clients(it);
     if (it->user == NULL) {
         lw_sim_lay_hands(it);
+        lw_sim_leave(it);
     }
     run_safety(it);
     lw_sim_end_trouble(it);

@@ -47,7 +47,7 @@ typedef struct lw_mark {
     uint64_t count;
     uint32_t rare_percent; /* how often the rare path is taken; 0: not in this run */
     lw_chance chance;      /* of the rare path */
-    bool planted, passed; /* of a planted bug: it is switched on; its place was passed */
+    bool planted, passed;  /* of a planted bug: it is switched on; its place was passed */
 } lw_mark;
 
 typedef struct lw_trace {

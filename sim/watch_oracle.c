@@ -29,6 +29,10 @@ static void judge_given(const sight *it) {
         past->floor = 0;
     } else if (past->floor == 0) {
         past->floor = it->run->watch.given_before + 1;
+        if (it->given < it->run->watch.given_before) {
+            BROKEN(it, "timestamps", "goes on behind %" PRIu64 ", and %" PRIu64 " had been given",
+                   it->given, it->run->watch.given_before);
+        }
     } else if (it->given > past->last && it->given < past->floor) {
         BROKEN(it, "timestamps", "gave %" PRIu64 ", and %" PRIu64 " had been given before it led",
                it->given, past->floor - 1);

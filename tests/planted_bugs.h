@@ -59,7 +59,6 @@
     X("merge.sweeper_not_awaited", "disk", 0)                        \
     X("merge.tombstone_drops_data", "shards", 0)                     \
     X("merge.unfreeze_unasked", "shards", 0)                         \
-    X("node.kill_asks_once", "lattice-storm", 0)                     \
     X("node.kill_believes_any_mark", "lattice-moves", 0)             \
     X("node.kill_looks_at_nothing", "lattice-storm", 50)             \
     X("node.kill_waits_for_nothing", "shards", 2)                    \
@@ -104,7 +103,7 @@
     X("raft.votes_freely", "raft", 2)                                \
     X("replica.forgets_what_it_forgot", "shards", 46)                \
     X("replica.intents_not_watched", "shards", 6)                    \
-    X("replica.late_lock_given", "crash", 0)                         \
+    X("replica.late_lock_given", "shards", 1)                        \
     X("replica.leadership_unchecked", "lattice-storm", 26)           \
     X("replica.leftovers_not_asked_for", "lattice", 0)               \
     X("replica.lock_reads_in_the_past", "lattice-storm", 30)         \
@@ -118,11 +117,10 @@
     X("replica.voters_unheard", "lattice-moves", 0)                  \
     X("reserve.stop_ignored", "calm", 262)                           \
     X("scrub.skips_checksums", "lattice-rot", 1)                     \
-    X("server.session_waits_for_requests", "crash", 0)               \
+    X("server.session_waits_for_requests", "calm", 1)                \
     X("server.silence_unnoticed", "lattice", 0)                      \
     X("session.ends_unasked", "lattice", 0)                          \
     X("shard.child_without_locks", "calm", 1)                        \
-    X("shard.epoch_unchecked_at_apply", "lattice-storm", 0)          \
     X("shard.route_unchecked", "calm", 21)                           \
     X("shard.split_without_latch", "calm", 2)                        \
     X("shards.gone_before_its_tombstone", "shards", 0)               \
@@ -160,7 +158,7 @@
     X("timestamps.stale_cached_timestamp", "lattice-moves", 34)      \
     X("timestamps.time_not_asked", "lattice-storm", 6)               \
     X("txn.apply_before_durable", "crash", 14)                       \
-    X("txn.ceiling_not_durable", "crash", 0)                         \
+    X("txn.ceiling_not_durable", "lattice-storm", 1)                 \
     X("txn.check_ignores_expiry", "calm", 20)                        \
     X("txn.commit_without_lock", "crash", 10)                        \
     X("txn.expired_by_the_clock", "calm", 1)                         \
@@ -200,11 +198,13 @@
     Y("intake.unbounded", "test_intake")                      \
     Y("lattice.key_used_early", "test_trust")                 \
     Y("lattice.revoked_is_let_in", "test_trust")              \
+    Y("node.kill_asks_once", "test_kill_lattice")             \
     Y("node.leads_while_it_stops", "test_lattice")            \
     Y("replica.copy_unlearns_commit", "test_kill")            \
     Y("replica.locks_kept_twice", "test_replica")             \
     Y("replica.locks_unbounded", "test_replica")              \
     Y("scrub.keeps_damaged_log", "test_scrub")                \
+    Y("shard.epoch_unchecked_at_apply", "test_replica")       \
     Y("shards.left_one_looks_at_nothing", "test_merge_group") \
     Y("shards.merged_stays_headless", "test_repair")
 

@@ -58,11 +58,12 @@ lw_status evaluation_own_intent(const lw_lock_record *lock, lw_bytes key, bool *
 
 lw_status evaluation_not_rolled_back(lw_evaluation *evaluation, lw_bytes key, uint64_t start) {
     lw_data_record record;
-    if (start == 0 || LW_BUG(evaluation->env, "txn.own_rollback_unseen")) {
+    if (start == 0) {
         return LW_OK;
     }
     lw_status status = lw_history_at(evaluation, key, start, &record);
-    if (status == LW_OK && record.kind == LW_RECORD_ROLLBACK) {
+    if (status == LW_OK && record.kind == LW_RECORD_ROLLBACK &&
+        !LW_BUG(evaluation->env, "txn.own_rollback_unseen")) {
         LW_MARK(evaluation->env, "txn.reads_after_rollback");
         return lw_obstacle_rolled_back(evaluation, key, start);
     }
