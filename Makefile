@@ -209,7 +209,7 @@ $(B)/lathwork.h: client/lathwork.h base/types.h
 
 # What the public header reaches in storage/ and base/, with the worlds built for files only.
 STORAGE_SONAME  = liblathwork-storage.so.$(firstword $(subst ., ,$(VERSION)))
-WITHOUT_SOCKETS := base/env.c base/env_posix.c
+WITHOUT_SOCKETS := base/env.c base/env_sockets.c
 STORAGE_PARTS   := $(WITHOUT_SOCKETS:%.c=$(B)/without_sockets/%.o) \
                    $(patsubst %.c,$(B)/%.o,$(filter-out $(WITHOUT_SOCKETS),$(wildcard base/*.c storage/*.c)))
 

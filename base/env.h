@@ -351,7 +351,8 @@ void lw_env_seed(lw_env *env);
 /* The status that goes with an errno: 0 is LW_OK, ECANCELED is LW_TIMEOUT. */
 lw_status lw_env_status_of(int system_error);
 
-/* ---- for the real worlds: env_posix.c has what env_uring.c shares --------------------------- */
+/* ---- for the real worlds: env_posix.c has what env_uring.c shares, env_sockets.c the sockets
+ * --------------------------- */
 
 enum {
     LW_REAL_COMPLETED = 1, /* lw_real_op.state: the outcome is known, `complete` comes */
@@ -399,23 +400,33 @@ void lw_real_begin(lw_op *op);
 void lw_real_pend(lw_real_env *real, lw_op *op);
 /* Notes the outcome, which the next turn reports. */
 void lw_real_finish(lw_real_env *real, lw_op *op, lw_status status, int system_error);
+/* The same, with the status that goes with an errno. */
+void lw_real_finish_errno(lw_real_env *real, lw_op *op, int system_error);
 /* Carries out a file operation, LISTEN, DEFER or OFFLOAD with plain system calls. */
 void lw_real_carry_out(lw_real_env *real, lw_op *op);
 /* Sends or receives what goes without waiting; true if that finished the operation. */
 bool lw_real_try_stream(lw_real_env *real, lw_op *op);
 /* Whether trying is likely to save a wait. */
 bool lw_real_worth_trying(lw_real_env *real, const lw_op *op);
+/* Listens on op->path, and finishes the operation. */
+void lw_real_listen(lw_real_env *real, lw_op *op);
 /* CONNECT: finds the addresses; false if that failed, and the operation is finished. */
 bool lw_real_connect_begin(lw_real_env *real, lw_op *op);
 /* Makes the socket for op->real.address; false if none is left, and the operation is finished. */
 bool lw_real_connect_next(lw_real_env *real, lw_op *op);
+/* Connects to one address after the other without waiting; what has to wait pends. */
+void lw_real_connect_try(lw_real_env *real, lw_op *op);
+/* Its socket became ready: it is connected, or goes on to the next address. */
+void lw_real_connect_ready(lw_real_env *real, lw_op *op);
 /* Gives up this address, and goes on to the next. */
 void lw_real_connect_failed(lw_real_env *real, lw_op *op, int system_error);
 /* Drops the addresses of one that will not be finished. */
 void lw_real_connect_forget(lw_op *op);
 /* Finishes it; the socket stays only with LW_OK. */
 void lw_real_connect_done(lw_real_env *real, lw_op *op, lw_status status, int system_error);
-/* Takes in a connection. */
+/* Takes in a connection, if one is there. */
+void lw_real_accept_try(lw_real_env *real, lw_op *op);
+/* Takes in this one. */
 void lw_real_accept_done(lw_real_env *real, lw_op *op, int socket);
 /* The table of handles. */
 void lw_real_handle_add(lw_real_env *real, int descriptor, uint32_t state);

@@ -220,10 +220,6 @@ static void send_cancels(uring_env *uring) {
     }
 }
 
-static void finish_errno(lw_real_env *real, lw_op *op, int system_error) {
-    lw_real_finish(real, op, lw_env_status_of(system_error), system_error);
-}
-
 static void finish_cancelled(uring_env *uring, lw_op *op) {
     if ((op->real.state & LW_REAL_CLOSED) != 0) {
         lw_real_finish(&uring->real, op, LW_UNAVAILABLE, ECONNABORTED);
@@ -270,7 +266,7 @@ static void opened(uring_env *uring, lw_op *op, int result) {
     if (result >= 0) {
         lw_real_file_add(&uring->real, op, result, direct);
     }
-    finish_errno(&uring->real, op, result < 0 ? -result : 0);
+    lw_real_finish_errno(&uring->real, op, result < 0 ? -result : 0);
 }
 
 static void transferred(uring_env *uring, lw_op *op, int result) {
@@ -281,7 +277,7 @@ static void transferred(uring_env *uring, lw_op *op, int result) {
         return;
     }
     if (result < 0) {
-        finish_errno(real, op, -result);
+        lw_real_finish_errno(real, op, -result);
         return;
     }
     op->real.done += (uint64_t)result;
@@ -304,7 +300,7 @@ static void received(uring_env *uring, lw_op *op, int result, uint32_t flags) {
     *state &= ~(uint32_t)LW_REAL_MORE;
     *state |= (flags & IORING_CQE_F_SOCK_NONEMPTY) != 0 ? LW_REAL_MORE : 0;
     op->count = result < 0 ? 0 : (uint64_t)result;
-    finish_errno(&uring->real, op, result < 0 ? -result : 0);
+    lw_real_finish_errno(&uring->real, op, result < 0 ? -result : 0);
 }
 
 static void sent(uring_env *uring, lw_op *op, int result) {
@@ -312,7 +308,7 @@ static void sent(uring_env *uring, lw_op *op, int result) {
     if (result >= 0 && op->real.done < op->size) {
         start(uring, op);
     } else {
-        finish_errno(&uring->real, op, result < 0 ? -result : 0);
+        lw_real_finish_errno(&uring->real, op, result < 0 ? -result : 0);
     }
 }
 
@@ -329,7 +325,7 @@ static void directory_synced(uring_env *uring, lw_op *op, int result) {
     lw_real_handle_of(&uring->real, op->handle)->state = 0;
     close(op->handle.number);
     op->handle = LW_NO_HANDLE;
-    finish_errno(&uring->real, op, -result);
+    lw_real_finish_errno(&uring->real, op, -result);
 }
 
 /* Notes the result of an operation's entry. */
@@ -372,7 +368,7 @@ static void settle(uring_env *uring, lw_op *op, int result, uint32_t flags) {
         if (result >= 0) {
             lw_real_accept_done(real, op, result);
         } else {
-            finish_errno(real, op, -result);
+            lw_real_finish_errno(real, op, -result);
         }
         break;
     case LW_OP_MKDIR:
@@ -381,10 +377,10 @@ static void settle(uring_env *uring, lw_op *op, int result, uint32_t flags) {
             lw_real_carry_out(real, op);
             break;
         }
-        finish_errno(real, op, -result);
+        lw_real_finish_errno(real, op, -result);
         break;
     default:
-        finish_errno(real, op, result < 0 ? -result : 0);
+        lw_real_finish_errno(real, op, result < 0 ? -result : 0);
     }
 }
 
@@ -470,7 +466,7 @@ static void submit_close(uring_env *uring, lw_op *op) {
 static void submit_sync_directory(uring_env *uring, lw_op *op) {
     int descriptor = open(op->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor < 0) {
-        finish_errno(&uring->real, op, errno);
+        lw_real_finish_errno(&uring->real, op, errno);
         return;
     }
     lw_real_handle_add(&uring->real, descriptor, 0);

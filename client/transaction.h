@@ -4,7 +4,7 @@
 #ifndef LW_TRANSACTION_H
 #define LW_TRANSACTION_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "client/client.h"
 #include "client/touched.h"
 #include "client/write_set.h"

@@ -24,7 +24,7 @@
 #ifndef LW_DIRECTORY_H
 #define LW_DIRECTORY_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "lattice/message.h"
 #include "lattice/planted.h"
 

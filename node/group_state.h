@@ -27,7 +27,7 @@
 #ifndef LW_GROUP_STATE_H
 #define LW_GROUP_STATE_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "lattice/raft_message.h"
 #include "node/group.h"
 

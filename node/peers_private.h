@@ -6,7 +6,7 @@
 #ifndef LW_PEERS_PRIVATE_H
 #define LW_PEERS_PRIVATE_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "node/peers.h"
 #include "node/peers_handshake.h"
 

@@ -29,7 +29,7 @@
 #ifndef LW_REPLICA_STATE_H
 #define LW_REPLICA_STATE_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "node/group.h"
 #include "node/replica.h"
 #include "storage/batch.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/session.h"
 
-#include "base/map.h"
+#include "base/hash.h"
 
 typedef struct session {
     lw_map_node node;

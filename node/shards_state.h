@@ -21,7 +21,7 @@
 #ifndef LW_SHARDS_STATE_H
 #define LW_SHARDS_STATE_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "node/shards.h"
 
 enum {

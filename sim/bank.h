@@ -14,7 +14,7 @@
 #ifndef LW_BANK_H
 #define LW_BANK_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "sim/line.h"
 
 enum { LW_BANK_OPEN_MAX = 20, LW_BANK_ACCOUNTS_MAX = 4096 };

@@ -25,7 +25,7 @@
 #define LW_HISTORY_H
 
 #include "base/bytes.h"
-#include "base/map.h"
+#include "base/hash.h"
 #include "sim/bank.h"
 #include "sim/single.h"
 

@@ -13,7 +13,7 @@
 #ifndef LW_SINGLE_H
 #define LW_SINGLE_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "sim/line.h"
 
 typedef enum lw_single_kind {

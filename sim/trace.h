@@ -10,7 +10,7 @@
 #ifndef LW_SIM_TRACE_H
 #define LW_SIM_TRACE_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "sim/fault.h"
 #include "sim/place.h"
 

@@ -17,7 +17,6 @@
 #include "storage/cache.h"
 
 #include "base/hash.h"
-#include "base/map.h"
 #include "storage/compress.h"
 
 typedef struct ring {

@@ -12,7 +12,7 @@
 #ifndef LW_INVENTORY_H
 #define LW_INVENTORY_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "storage/catalog.h"
 
 /* A file in the folder of tables: a table, or large values of tables. */

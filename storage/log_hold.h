@@ -13,7 +13,7 @@
 #ifndef LW_LOG_HOLD_H
 #define LW_LOG_HOLD_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "storage/log_format.h"
 #include "storage/log_index.h"
 

@@ -21,7 +21,7 @@
 #ifndef LW_SHARED_FILE_H
 #define LW_SHARED_FILE_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "storage/value_file.h"
 
 typedef struct lw_shared_file lw_shared_file;

@@ -25,7 +25,7 @@
 #ifndef LW_TREE_H
 #define LW_TREE_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "storage/inventory.h"
 #include "storage/levels.h"
 #include "storage/merge.h"

@@ -4,8 +4,6 @@
 
 #include "tests/unit.h"
 
-#include "base/map.h"
-
 /* ---- crc32c ---------------------------------------------------------------------------------- */
 
 static void crc32c_gives_the_standard_values(void **state) {

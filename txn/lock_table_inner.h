@@ -3,7 +3,7 @@
 #ifndef LW_LOCK_TABLE_INNER_H
 #define LW_LOCK_TABLE_INNER_H
 
-#include "base/map.h"
+#include "base/hash.h"
 #include "txn/lock_table.h"
 
 typedef struct lw_pessimistic_lock {

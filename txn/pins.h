@@ -23,7 +23,7 @@
 #define LW_PINS_H
 
 #include "base/bytes.h"
-#include "base/map.h"
+#include "base/hash.h"
 
 enum {
     LW_PIN_LABEL_SIZE_MAX = 64, /* bytes; longer ones are cut */
