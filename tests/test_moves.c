@@ -173,6 +173,39 @@ static void a_snapshot_that_nobody_needs_ends(void **state) {
     lattice_hold(a_snapshot_that_nobody_needs_ends_story, "snapshot.sent_for_nothing");
 }
 
+static void flush_main(void *argument) {
+    lattice_node *node = argument;
+    lw_status status = lw_tree_flush(lw_store_tree(node->store, LW_ROOT_SHARD));
+    expect(node->in, status == LW_OK, "it is flushed");
+    node->done = true;
+}
+
+/* Node 1 has applied a split that node 3 has not heard of, and its log has let go of it, when node
+ * 2, which led, is lost for good: nothing newer can be committed before node 3 has a snapshot. */
+static void a_snapshot_may_be_of_the_very_split_story(lattice *in) {
+    lattice_make(in, shards, 2);
+    lattice_write(in, "a", "1");
+    transfer(in, "a", 2);
+    lattice_isolate(in, 3, true);
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_split_request_encode(&(lw_split_request){.key = lw_text("f")}, &body);
+    expect(in, lattice_call(in, LW_MESSAGE_SPLIT, "a", &body)->status == LW_OK, "it is split");
+    while (lw_shards_count(in->nodes[1].shards) < 3 && lw_world_step(in->world)) {
+    }
+    lattice_crash(in, 2);
+    lattice_run(&in->nodes[1], flush_main);
+    lattice_isolate(in, 3, false);
+    lattice_pass_ms(in, 10000);
+    expect(in, lw_world_marked(in->world, "replica.snapshot_sent") > 0, "a snapshot is sent");
+    expect_text(in, lattice_read(in, "a"), "1", "two of three voters go on");
+    lattice_pass_ms(in, 2000);
+    expect(in, lw_shards_count(in->nodes[3].shards) == 2, "and have both halves");
+}
+static void a_snapshot_may_be_of_the_very_split(void **state) {
+    (void)state;
+    lattice_hold(a_snapshot_may_be_of_the_very_split_story, NULL);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_missed_that_all_it_knew_have_gone_finds_out),
@@ -181,6 +214,7 @@ int main(void) {
         cmocka_unit_test(who_does_not_answer_is_not_counted_on),
         cmocka_unit_test(a_snapshot_that_gets_nowhere_makes_way_for_others),
         cmocka_unit_test(a_snapshot_that_nobody_needs_ends),
+        cmocka_unit_test(a_snapshot_may_be_of_the_very_split),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }
