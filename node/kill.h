@@ -13,7 +13,11 @@
  *     prewritten something by then, and is decided at its primary key as any other (E1); or it has
  *     not, and never will.
  * Y2. Who is told that it was killed had not committed when that was decided, behind the question:
- *     the mark is looked at after everything that tells of a commit.
+ *     the mark is looked at after everything that tells of a commit. A request that was under way
+ *     tells so once it has looked whether an earlier copy of it had committed: that a leader who is
+ *     gone carried out, this one does not remember. Locks in memory are taken for those of one that
+ *     has not committed. That is wrong of one that has, in another shard, whose leader changed
+ *     before its client was told, or with so many commits there since that this one is forgotten.
  * Y3. A mark that led to nothing is taken back, by the kill that made it: of a transaction that had
  *     committed, or is unknown. Until it has led to something it says nothing to another kill.
  * Y4. Marks are looked at again until all shards are led in the terms in which they were made: one

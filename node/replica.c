@@ -118,6 +118,9 @@ void replica_call_close(replica_call *call) {
     if (call->committing != 0) {
         lw_map_remove(&replica->committing, &call->node);
     }
+    for (replica_ending *each = call->endings; each != NULL; each = each->next) {
+        each->looked = call->looked;
+    }
     lw_queue_wake_all(&call->ended);
     wake_if_idle(replica);
 }

@@ -219,17 +219,21 @@ static replica_call *find_writing(const lw_replica *replica, uint64_t start) {
 }
 
 /* As a call, so that the replica is not closed under it. What it wrote is in doubt if this node led
- * no more before it ended. */
+ * no more before it ended; and so is what an earlier copy did if it ended before it looked. */
 bool lw_replica_await_writes(lw_replica *replica, uint64_t start, bool *ended_here) {
     bool any = false;
     replica_call waiting, *writing;
     replica_call_open(replica, 0, 0, &waiting);
     while ((writing = find_writing(replica, start)) != NULL) {
         uint64_t leadership = writing->leadership;
+        replica_ending ending = {.looked = false, .next = writing->endings};
+        writing->endings = &ending;
         any = true;
         LW_MARK(replica->env, "replica.kill_waits");
         (void)lw_env_wait(replica->env, &writing->ended, 0);
-        *ended_here = *ended_here || (replica->serving && replica->leadership == leadership);
+        bool knows = ending.looked || LW_BUG(replica->env, "replica.killed_unlooked");
+        *ended_here =
+            *ended_here || (knows && replica->serving && replica->leadership == leadership);
     }
     replica_call_close(&waiting);
     return any;

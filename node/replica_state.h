@@ -114,7 +114,9 @@ typedef struct replica_call {
     bool standing;       /* what it finds there counts: its evaluation was opened */
     lw_map_node node;    /* by `committing`, unless that is 0 */
     uint64_t committing; /* the transaction that it commits in one round; 0: none */
+    bool looked;         /* whether an earlier copy of it had committed, and none had */
     lw_queue ended;      /* where later copies of the same request, and who kills it, wait */
+    struct replica_ending *endings; /* of those that kill it */
     lw_lock_waiter *waiter; /* with which it waits in the table of locks; NULL: it does not */
     lw_arena arena;
     lw_evaluation evaluation;
@@ -122,6 +124,12 @@ typedef struct replica_call {
     bool latched;
     struct replica_call *previous, *next; /* of the replica */
 } replica_call;
+
+/* What somebody wants to know who waits until a call has ended. */
+typedef struct replica_ending {
+    bool looked; /* as the call's */
+    struct replica_ending *next;
+} replica_ending;
 
 /* Where a call begins to put what it decodes and writes: most need no more, and no memory. It lives
  * as long as the call. */

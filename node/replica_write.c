@@ -74,6 +74,27 @@ static void release_passing(const replica_call *call, uint64_t start, const lw_m
     }
 }
 
+/* Who is killed writes nothing, so it waits for nobody's locks: it goes on to look whether an
+ * earlier copy of it has committed, as who kills it must not be told otherwise (Y2). */
+static bool is_killed(const replica_call *call, uint64_t start) {
+    return lw_recent_find(call->replica->options.killed, start) != NULL &&
+           !LW_BUG(call->replica->env, "replica.killed_unlooked");
+}
+
+LW_YIELDS static lw_status await_locks(replica_call *call, uint64_t start, const lw_bytes *keys,
+                                       uint32_t count) {
+    LW_MARK(call->replica->env, "replica.commit_waits_for_lock");
+    for (uint32_t index = 0; index < count && !is_killed(call, start); index++) {
+        bool fresh;
+        lw_status status =
+            replica_lock_key(call, start, keys[index], false, call->deadline_ns, &fresh);
+        if (status != LW_OK && !is_killed(call, start)) {
+            return status;
+        }
+    }
+    return LW_OK;
+}
+
 /* Latches the keys of the mutations at a moment when no other transaction has a pessimistic lock on
  * any of them: waits for those that do, in their queues. Whether it succeeds or not, the locks it
  * took in passing are to be released. */
@@ -87,15 +108,10 @@ LW_YIELDS static lw_status latch_mutations(replica_call *call, uint64_t start,
     call->latch.exclusive_count = mutation_count;
     for (;;) {
         if (any_foreign(call, start, mutations, mutation_count)) {
-            LW_MARK(call->replica->env, "replica.commit_waits_for_lock");
-            for (uint32_t index = 0; index < mutation_count; index++) {
-                bool fresh;
-                LW_TRY(
-                    replica_lock_key(call, start, keys[index], false, call->deadline_ns, &fresh));
-            }
+            LW_TRY(await_locks(call, start, keys, mutation_count));
         }
         LW_TRY(replica_latch(call));
-        if (!any_foreign(call, start, mutations, mutation_count)) {
+        if (!any_foreign(call, start, mutations, mutation_count) || is_killed(call, start)) {
             return LW_OK;
         }
         replica_unlatch(call);
@@ -168,6 +184,7 @@ LW_YIELDS static lw_status commit_latched(replica_call *call, const lw_commit_no
         LW_TRY(replica_evaluation_open(call));
         lw_status status = lw_evaluate_commit_now(&call->evaluation, request, commit_timestamp);
         replica_evaluation_close(call);
+        call->looked = status == LW_CONFLICT || (status == LW_OK && *commit_timestamp == 0);
         LW_TRY(status);
         if (*commit_timestamp != 0) {
             return LW_OK; /* an earlier copy of the request did it */
@@ -239,6 +256,7 @@ LW_YIELDS static lw_status prewrite_latched(replica_call *call, const lw_prewrit
     lw_status status = LW_OK;
     while (status == LW_OK && position < request->mutation_count) {
         status = lw_evaluate_prewrite(&call->evaluation, request, &position, answer);
+        call->looked = status == LW_CONFLICT || (status == LW_OK && answer->committed == 0);
         if (status == LW_OK) {
             status = write_intents(call, request->start);
         }
@@ -272,7 +290,8 @@ lw_status replica_prewrite(replica_call *call, lw_bytes body, lw_buffer *reply) 
     }
     LW_TRY(status);
     hand_over(call, request.start, request.mutations, request.mutation_count);
-    if (lw_equal(request.mutations[0].key, request.primary)) { /* once for a transaction */
+    /* Once for a transaction, or if it has long committed. */
+    if (lw_equal(request.mutations[0].key, request.primary) || answer.committed != 0) {
         bool unlearns = LW_BUG(replica->env, "replica.copy_unlearns_commit");
         replica_note_writer(call, request.start, unlearns ? 0 : answer.committed);
     }

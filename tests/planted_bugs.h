@@ -201,6 +201,7 @@
     Y("node.kill_asks_once", "test_kill_lattice")             \
     Y("node.leads_while_it_stops", "test_lattice")            \
     Y("replica.copy_unlearns_commit", "test_kill")            \
+    Y("replica.killed_unlooked", "test_kill")                 \
     Y("replica.locks_kept_twice", "test_replica")             \
     Y("replica.locks_unbounded", "test_replica")              \
     Y("scrub.keeps_damaged_log", "test_scrub")                \

@@ -275,6 +275,27 @@ static void a_late_copy_does_not_hide_a_commit(void **state) {
     bench_hold(a_late_copy_does_not_hide_a_commit_story, "replica.copy_unlearns_commit");
 }
 
+/* A copy of the request waits for a lock of another one, on a node that remembers nothing of the
+ * commit: it looks before it is told that it was killed, and so the kill knows. */
+static void a_copy_that_waits_tells_of_the_commit_story(bench *on) {
+    uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
+    uint64_t committed = bench_committed(put(on, one, "k", "1"));
+    bench_crash(on);
+    lock(on, 3, two, "k");
+    lw_mutation mutation = bench_put("k", "1", LW_SEEN_ANYTHING);
+    lw_commit_now_request request = {.start = one, .mutations = &mutation, .mutation_count = 1};
+    asked *copy = bench_send_commit_now(on, &request);
+    bench_pass_ms(on, 100);
+    lw_kill_reply reply = killed(send_kill(on, one));
+    expect(on, reply.fate == LW_FATE_COMMITTED && reply.commit_timestamp == committed,
+           "it has committed, before the node was started");
+    expect(on, bench_committed(bench_await(copy)) == committed, "and its owner is told so");
+}
+static void a_copy_that_waits_tells_of_the_commit(void **state) {
+    (void)state;
+    bench_hold(a_copy_that_waits_tells_of_the_commit_story, "replica.killed_unlooked");
+}
+
 static void an_unknown_transaction_is_left_alone_story(bench *on) {
     uint64_t one = bench_timestamp(on);
     expect(on, killed(send_kill(on, one)).fate == LW_FATE_UNKNOWN, "it has nothing here");
@@ -512,6 +533,7 @@ int main(void) {
         cmocka_unit_test(what_was_prewritten_is_rolled_back),
         cmocka_unit_test(a_committed_transaction_is_not_killed),
         cmocka_unit_test(a_late_copy_does_not_hide_a_commit),
+        cmocka_unit_test(a_copy_that_waits_tells_of_the_commit),
         cmocka_unit_test(an_unknown_transaction_is_left_alone),
         cmocka_unit_test(a_kill_races_with_a_commit_in_one_round),
         cmocka_unit_test(a_kill_races_with_a_commit_in_two_phases),

@@ -471,14 +471,27 @@ static void end_holder(lw_lock_table *table, holder *one) {
     }
 }
 
+static bool keeps_any(const holder *one) {
+    const lock *held = one->first_lock;
+    while (held != NULL && !held->kept) {
+        held = held->next;
+    }
+    const lw_lock_waiter *waiter = one->waiters;
+    while (waiter != NULL && !waiter->kept) {
+        waiter = waiter->holder_next;
+    }
+    return held != NULL || waiter != NULL;
+}
+
 bool lw_lock_table_end(lw_lock_table *table, uint64_t start) {
     holder *found = find_holder(table, start);
     if (found == NULL) {
         return false;
     }
+    bool kept = keeps_any(found);
     cut(table, found);
     end_holder(table, found);
-    return true;
+    return kept;
 }
 
 void lw_lock_table_over(lw_lock_table *table, uint64_t start) {

@@ -114,7 +114,8 @@ void lw_lock_table_release(lw_lock_table *table, uint64_t start, lw_bytes key, b
 void lw_lock_table_hand_over(lw_lock_table *table, uint64_t start, lw_bytes key);
 /* Frees all keys of a transaction. */
 void lw_lock_table_release_all(lw_lock_table *table, uint64_t start);
-/* Frees all keys of a transaction, and cuts its waiters. False if it had neither. */
+/* Frees all keys of a transaction, and cuts its waiters. True if it had a key, or waited for one,
+ * that it was to keep: not only for a command. */
 bool lw_lock_table_end(lw_lock_table *table, uint64_t start);
 /* The same, and the transaction is over: it asks for nothing any more. */
 void lw_lock_table_over(lw_lock_table *table, uint64_t start);
