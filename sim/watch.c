@@ -57,13 +57,18 @@ static lw_sim_shard_past *past_of(lw_sim_watch *watch, uint64_t shard) {
 
 /* ---- one replica ---------------------------------------------------------------------------- */
 
+/* A vote that somebody counts on stands for the whole term. In term 0 nobody votes. */
+static bool vote_is_kept(const lw_sim_replica_past *past, uint64_t term, uint64_t vote) {
+    return past->voted_term == 0 || term > past->voted_term ||
+           (term == past->voted_term && vote == past->voted_for);
+}
+
 /* What the log still had. What came since from others is no excuse. */
 static void judge_restart(const sight *it) {
     const lw_sim_replica_past *past = it->past;
     const lw_group_recovered recovered = lw_group_recovery(lw_replica_group(it->replica));
     const lw_group_recovered *found = &recovered;
-    if (found->term < past->led || found->term < past->voted_term ||
-        (found->term == past->voted_term && found->vote != past->voted_for)) {
+    if (found->term < past->led || !vote_is_kept(past, found->term, found->vote)) {
         BROKEN(it, "durability",
                "came back in term %" PRIu64 " with a vote for %016" PRIx64 ", had led in %" PRIu64
                " and voted for %016" PRIx64 " in %" PRIu64,
@@ -96,13 +101,10 @@ static void judge_acknowledged(const sight *it) {
     }
 }
 
-/* A vote that somebody counts on stands for the whole term. */
 static void judge_vote(const sight *it) {
     const lw_sim_replica_past *past = it->past;
     const lw_group_figures *now = &it->figures;
-    bool forgotten = now->term < past->voted_term ||
-                     (now->term == past->voted_term && now->vote != past->voted_for);
-    if (forgotten) {
+    if (!vote_is_kept(past, now->term, now->vote)) {
         BROKEN(it, "election safety",
                "in term %" PRIu64 ", voted for %016" PRIx64 "; it had voted for %016" PRIx64
                " in term %" PRIu64,
