@@ -130,13 +130,14 @@ static const lw_shard_descriptor *find(const lw_client *client, lw_bytes key, bo
                   : lw_routes_find(&client->routes, key);
 }
 
-static lw_status nobody_told(lw_bytes key, const lw_contact *asked, lw_status status) {
+static lw_status nobody_told(lw_bytes key, uint32_t times, const lw_contact *asked,
+                             lw_status status) {
     char text[LW_PRINTABLE_SIZE];
     lw_error reason = *lw_error_slot();
     return lw_fail(LW_TIMEOUT,
-                   "no node told before the deadline which shard holds \"%s\"; the last one asked "
-                   "was %s: %.300s",
-                   lw_printable(key, text, sizeof(text)), asked->link.address,
+                   "no node told before the deadline which shard holds \"%s\"; the last of %u that "
+                   "were asked was %s: %.300s",
+                   lw_printable(key, text, sizeof(text)), times, asked->link.address,
                    status == LW_OK ? "it does not know" : reason.text);
 }
 
@@ -160,7 +161,7 @@ lw_status lw_client_route(lw_client *client, lw_bytes key, bool before, uint64_t
         }
         lw_client_ask_nodes(client, deadline_ns); /* there may be others, who know better */
         if (!lw_client_pause(client, pauses++, deadline_ns)) {
-            return nobody_told(key, contact, status);
+            return nobody_told(key, pauses, contact, status);
         }
         since = client->contacts.failures;
     }

@@ -136,6 +136,15 @@ static uint32_t page_rows(const lw_scan *scan) {
     return wanted < scan->page_rows ? (uint32_t)wanted : scan->page_rows;
 }
 
+/* Where the scan goes next is not known, as it is to a client that has just begun. */
+static void forget_next(lw_client *client, lw_bytes key, bool before) {
+    const lw_shard_descriptor *shard =
+        before ? lw_routes_find_before(&client->routes, key) : lw_routes_find(&client->routes, key);
+    if (shard != NULL) {
+        lw_routes_forget(&client->routes, shard->start);
+    }
+}
+
 /* The part of what is left of the scan that lies in its next shard. The views live until the
  * client's next call. */
 LW_YIELDS static lw_status next_part(const lw_scan *scan, lw_bytes *lower, lw_bytes *upper) {
@@ -143,8 +152,12 @@ LW_YIELDS static lw_status next_part(const lw_scan *scan, lw_bytes *lower, lw_by
     const lw_shard_descriptor *shard;
     *lower = scan->backwards || frontier.size == 0 ? scan->lower : frontier;
     *upper = scan->backwards && frontier.size > 0 ? frontier : scan->upper;
-    LW_TRY(lw_client_route(scan->txn->client, scan->backwards ? *upper : *lower, scan->backwards,
-                           scan->txn->deadline_ns, &shard));
+    lw_client *client = scan->txn->client;
+    lw_bytes key = scan->backwards ? *upper : *lower;
+    if (LW_RARE(client->env, "client.forgets_a_shard")) {
+        forget_next(client, key, scan->backwards);
+    }
+    LW_TRY(lw_client_route(client, key, scan->backwards, scan->txn->deadline_ns, &shard));
     if (scan->backwards && lw_compare(*lower, shard->start) < 0) {
         *lower = shard->start;
     }

@@ -242,8 +242,22 @@ LW_YIELDS static void send_nonsense(hands *self) {
 
 /* ---- members -------------------------------------------------------------------------------- */
 
+/* Asks any node to take this one out, or that node itself. */
+LW_YIELDS static void ask_to_expel(const hands *self, const lw_sim_member *node) {
+    lw_client_options options = {.address = node->address, .label = "hands", .timeout_ms = ASK_MS};
+    lw_client *client = NULL;
+    if (below(self, 2) == 0) {
+        (void)!lw_operate_leave(self->client, node->id, true);
+        return;
+    }
+    lw_status opened = lw_client_open_in(self->env, &options, &client);
+    LW_ASSERT(opened == LW_OK);
+    (void)!lw_operate_leave(client, node->id, true);
+    lw_close(client);
+}
+
 /* Somebody takes a node for lost that lives, and that all shards can do without: it ends, once it
- * hears of that, and somebody new joins from its machine. */
+ * hears of that, and somebody new joins from its machine. It does not leave in good order. */
 LW_YIELDS static void expel_node(hands *self) {
     lw_sim_trial *it = self->of;
     lw_sim_member *node = draw_node(self);
@@ -258,7 +272,7 @@ LW_YIELDS static void expel_node(hands *self) {
     if (staying >= EXPEL_MIN_NODES && !node->leaving && !node->out &&
         lw_sim_watch_dispensable(it, (uint32_t)(node - it->nodes))) {
         node->expelled = true;
-        (void)!lw_operate_leave(self->client, node->id, true);
+        ask_to_expel(self, node);
     }
 }
 

@@ -240,6 +240,12 @@ static bool has_left(const lw_sim_member *member) {
     return member->leaving && gone;
 }
 
+/* Who is taken for lost by mistake has what it holds, and others may need it: it leaves in good
+ * order only if it is asked to. */
+static bool left_unasked(const lw_sim_member *member) {
+    return !member->leaving && strstr(member->error.text, "holds nothing any more") != NULL;
+}
+
 /* Whether it ended because somebody took it for lost, and it lived. */
 static bool was_expelled(const lw_sim_member *member) {
     return member->expelled && member->error.status == LW_REFUSED &&
@@ -301,6 +307,10 @@ static uint32_t boot_percent(const lw_sim_trial *it) {
 static void look_after(lw_sim_member *node) {
     lw_sim_trial *it = node->of;
     if (node->state == LW_SIM_FAILED) {
+        if (left_unasked(node)) {
+            lw_sim_broken_first(it, "members", "%s left in good order, which nobody asked it to",
+                                node->name);
+        }
         if (has_left(node)) {
             node->out = true;
         } else if (was_expelled(node)) {

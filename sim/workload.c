@@ -11,8 +11,9 @@ enum {
     BOTH_PERCENT = 15, /* of the runs have transactions of both isolations */
     STRICT_PERCENT = 60,
     SPLITS_MAX = 14,
-    MORE_PERCENT = 40, /* of the runs have some of the workloads that not all have, */
-    MORE_SHARE = 15,   /* each this often */
+    MORE_PERCENT = 40,  /* of the runs have some of the workloads that not all have, */
+    MORE_SHARE = 15,    /* each this often */
+    QUESTIONS_MAX = 12, /* where a key lies, until somebody must have told it */
 };
 
 /* Some hurry, and some outlive their locks. */
@@ -126,6 +127,16 @@ static void judge_rollback(const workload_txn *in, uint64_t began_ns) {
     }
 }
 
+/* Where nothing disturbs, a node that is asked which shard holds a key tells it. */
+static void judge_way(const workload_txn *in) {
+    const char *error = lw_client_error(in->client), *times = strstr(error, "; the last of ");
+    uint32_t count = 0;
+    if (in->self->workload->undisturbed && times != NULL &&
+        sscanf(times, "; the last of %u that were asked", &count) == 1 && count >= QUESTIONS_MAX) {
+        lw_buffer_print(&in->self->workload->violations, "routes: %s\n", error);
+    }
+}
+
 /* ---- one transaction ---------------------------------------------------------------------- */
 
 bool workload_begin(workload_txn *in, lw_env *env, lw_workload_client *self, lw_client *client,
@@ -197,6 +208,7 @@ lw_outcome workload_finish(workload_txn *in, lw_status status) {
     if (status == LW_OK) {
         outcome = commit(in);
     } else {
+        judge_way(in);
         (void)!lw_rollback(in->txn);
     }
     judge_timestamps(in);

@@ -8,7 +8,7 @@
 /* X(bug, scenario, seed) */
 #define LW_PLANTED_BUGS(X)                                           \
     X("bundle.no_sync", "engine", 2)                                 \
-    X("client.asks_behind_the_bound", "lattice-moves", 0)            \
+    X("client.asks_behind_the_bound", "calm", 1)                     \
     X("client.doubt_is_failure", "crash", 1)                         \
     X("directory.dispute_merged", "gossip", 4)                       \
     X("directory.last_entry_stands", "gossip", 1)                    \
@@ -42,7 +42,7 @@
     X("identity.keys_unsaved", "lattice-moves", 4)                   \
     X("ingest.no_directory_sync", "engine", 44)                      \
     X("ingest.not_verified", "engine", 34)                           \
-    X("lattice.expelled_by_itself", "lattice-moves", 0)              \
+    X("lattice.expelled_by_itself", "lattice-moves", 16)             \
     X("lattice.speaks_at_once", "lattice-calm", 5)                   \
     X("log.ack_before_durable", "disk", 2)                           \
     X("log.ignore_durable_mark", "rot", 13)                          \
