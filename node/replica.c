@@ -539,6 +539,7 @@ lw_status lw_replica_replay(lw_replica *replica, const lw_log_record *record) {
 static void stop(lw_replica *replica) {
     replica->closing = true;
     lw_queue_wake_all(&replica->stop);
+    lw_queue_wake_all(&replica->asked);
     lw_queue_wake_all(&replica->doomed.waiting);
     lw_queue_wake_all(&replica->roles_changed);
     if (replica->group != NULL) {

@@ -48,6 +48,15 @@ typedef struct lw_replica_merge {
     uint64_t right, index, term;
 } lw_replica_merge;
 
+/* What is asked for a replica that may end meanwhile. */
+typedef struct lw_errand {
+    lw_message_kind kind;
+    lw_bytes key, body;   /* copied */
+    uint64_t deadline_ns; /* 0: as usual */
+    const bool *given_up; /* true: nobody waits for the answer any more; */
+    lw_queue *asked;      /* where who asks waits is woken then */
+} lw_errand;
+
 typedef struct lw_replica_options {
     lw_env *env;
     lw_store *store;
@@ -67,6 +76,8 @@ typedef struct lw_replica_options {
     lw_detector *detector;   /* of deadlocks between nodes: the root shard's leader's */
     lw_waits *waits;         /* NULL: there are no other nodes */
     lw_ask *ask;             /* see lw_replica_execute */
+    /* As `ask`; but who asks may go before the answer is there: then LW_UNAVAILABLE. */
+    LW_YIELDS lw_status (*ask_apart)(void *argument, const lw_errand *what, lw_buffer *reply);
     /* Carries out KILL, which is about all shards of the node. */
     LW_YIELDS lw_status (*kill)(void *argument, lw_bytes body, uint64_t session, lw_buffer *reply);
     /* A shard was split: `child`, which does not serve yet, is the replica of what it gave away,

@@ -275,6 +275,23 @@ void lw_replica_go_on_merged(lw_replica *left) {
     lw_group_resume(left->group);
 }
 
+/* ---- asking others ---------------------------------------------------------------------------- */
+
+lw_status replica_ask_apart(lw_replica *replica, lw_message_kind kind, lw_bytes key,
+                            const lw_buffer *body, uint64_t deadline_ns, lw_buffer *reply) {
+    const lw_replica_options *options = &replica->options;
+    lw_errand errand = {.kind = kind,
+                        .key = key,
+                        .body = lw_buffer_view(body),
+                        .deadline_ns = deadline_ns,
+                        .given_up = &replica->closing,
+                        .asked = &replica->asked};
+    if (LW_BUG(replica->env, "merge.awaits_who_asks")) {
+        return options->ask(options->argument, kind, key, errand.body, reply);
+    }
+    return options->ask_apart(options->argument, &errand, reply);
+}
+
 /* ---- thawing -------------------------------------------------------------------------------- */
 
 /* Whether it has become part of the other one; else it never will by what froze it. */
@@ -293,8 +310,7 @@ LW_YIELDS static lw_status ask_merged(lw_replica *replica, bool *merged) {
                                  .range_version = into->range_version,
                                  .start = start};
     lw_merged_request_encode(&request, &body);
-    lw_status status = replica->options.ask(replica->options.argument, LW_MESSAGE_MERGED, start,
-                                            lw_buffer_view(&body), &reply);
+    lw_status status = replica_ask_apart(replica, LW_MESSAGE_MERGED, start, &body, 0, &reply);
     if (status == LW_OK) {
         status = lw_merged_reply_decode(lw_buffer_view(&reply), merged);
     }

@@ -112,29 +112,45 @@ static lw_status find_right(merging *work, const lw_merge_request *request) {
     return check_members(left, work->right);
 }
 
-/* Has R be led here. */
-LW_YIELDS static lw_status lead_right(merging *work) {
-    lw_replica *right = work->right;
-    const lw_replica_options *options = &right->options;
+/* R as it is now, unless another shard begins there. */
+static lw_status find_again(merging *work, const lw_merge_request *request, uint64_t shard) {
+    work->right = NULL;
+    LW_TRY(replica_call_gate(work->call));
+    LW_TRY(find_right(work, request));
+    if (work->right->options.shard != shard || work->right->merging) {
+        return lw_fail(LW_UNAVAILABLE, "the shards changed meanwhile: ask again");
+    }
+    return LW_OK;
+}
+
+/* Has R be led here. It may end meanwhile, as part of L by another request, or L may, as part of
+ * its own left neighbour: who takes one in waits until nobody is at it. */
+LW_YIELDS static lw_status lead_right(merging *work, const lw_merge_request *request) {
+    lw_replica *left = work->left, *right = work->right;
+    uint64_t shard = right->options.shard;
     if (right->serving) {
         return LW_OK;
     }
-    LW_MARK(right->env, "replica.merge_leads_both");
-    right->background_count++; /* it stays meanwhile */
-    lw_buffer body = lw_buffer_in(right->env->memory), reply = body;
-    lw_transfer_request_encode(&(lw_transfer_request){.node = options->node}, &body);
+    LW_MARK(left->env, "replica.merge_leads_both");
+    bool held = LW_BUG(left->env, "merge.awaits_who_asks");
+    right->background_count += held;
+    lw_buffer body = lw_buffer_in(left->env->memory), reply = body;
+    lw_transfer_request_encode(&(lw_transfer_request){.node = left->options.node}, &body);
     lw_bytes start = lw_arena_copy(&work->call->arena, right->descriptor.start);
     lw_status status =
-        options->ask(options->argument, LW_MESSAGE_TRANSFER, start, lw_buffer_view(&body), &reply);
+        replica_ask_apart(left, LW_MESSAGE_TRANSFER, start, &body, work->deadline_ns, &reply);
     lw_buffer_reset(&body);
     lw_buffer_reset(&reply);
-    while (status == LW_OK && !right->serving && !right->closing && !right->dead &&
-           lw_env_now(right->env) < work->deadline_ns) {
-        lw_env_sleep(right->env, LEAD_PAUSE_MS * NS_PER_MS);
+    if (held) {
+        replica_background_end(right);
     }
-    status = status == LW_OK ? replica_gate(right) : status;
-    replica_background_end(right);
-    return status;
+    while (status == LW_OK && (status = find_again(work, request, shard)) == LW_OK &&
+           !work->right->serving && lw_env_now(left->env) < work->deadline_ns) {
+        uint64_t until_ns = lw_env_now(left->env) + LEAD_PAUSE_MS * NS_PER_MS;
+        (void)lw_env_wait(left->env, &left->stop, until_ns);
+    }
+    LW_TRY(status);
+    return replica_gate(work->right);
 }
 
 /* ---- MERGE: the steps ----------------------------------------------------------------------- */
@@ -331,13 +347,9 @@ LW_YIELDS static lw_status merge(merging *work, const lw_merge_request *request)
     LW_TRY(find_right(work, request));
     LW_ASSERT(work->right != NULL);
     uint64_t shard = work->right->options.shard;
-    lw_status status = lead_right(work);
-    LW_TRY(status);
+    LW_TRY(lead_right(work, request));
     LW_TRY(replica_reshape_begin(work->call));
-    status = find_right(work, request); /* it may be another one by now */
-    if (status == LW_OK && (work->right->options.shard != shard || work->right->merging)) {
-        status = lw_fail(LW_UNAVAILABLE, "the shards changed meanwhile: ask again");
-    }
+    lw_status status = find_again(work, request, shard);
     if (status == LW_OK) {
         status = replica_gate(work->right);
     }

@@ -189,6 +189,7 @@ struct lw_replica {
     uint32_t background_count; /* fibers of its own */
     lw_queue idle;             /* woken when the last call or fiber ended */
     lw_queue stop;             /* where fibers of its own sleep; woken when closing or dead */
+    lw_queue asked;            /* where answers to errands are waited for; woken when closing */
 
     lw_latch_table latches;
     lw_lock_table *locks;    /* the node's */
@@ -419,6 +420,11 @@ void replica_put_shard(const lw_shard_descriptor *shard, lw_buffer *batch);
 /* Whether the record is there that says so. */
 LW_MUST_USE LW_YIELDS lw_status replica_was_absorbed(lw_replica *replica,
                                                      const lw_merged_request *asked, bool *merged);
+/* Asks others in the replica's name, and does not keep it from ending meanwhile: what merges two
+ * waits until nobody is at the right one, and who asks may wait for that merge. */
+LW_MUST_USE LW_YIELDS lw_status replica_ask_apart(lw_replica *replica, lw_message_kind kind,
+                                                  lw_bytes key, const lw_buffer *body,
+                                                  uint64_t deadline_ns, lw_buffer *reply);
 /* In simulations: lets others come between two steps more often than they would. */
 LW_YIELDS void replica_merge_dawdle(lw_replica *replica);
 

@@ -456,6 +456,7 @@ lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard) {
                                 .killed = shards->killed,
                                 .key_marks = shards->key_marks,
                                 .ask = ask,
+                                .ask_apart = shards_ask_apart,
                                 .kill = kill_one,
                                 .split = enter_child,
                                 .session_label = session_label,

@@ -6,7 +6,8 @@
  * Invariants
  * 1. Who was taken for the leader, and was of no help, is not asked twice in a row: next is one of
  *    those that hold the shard, who may know better.
- * 2. What others say of a leader counts for this request alone: they do not say in which term. */
+ * 2. What others say of a leader counts for this request alone: they do not say in which term.
+ * 3. A replica that asks may end meanwhile: the request goes on by itself, and keeps nothing. */
 #include "node/shards_state.h"
 
 #include "txn/request.h"
@@ -261,6 +262,77 @@ lw_status lw_shards_ask(lw_shards *shards, lw_message_kind kind, lw_bytes key, l
     uint64_t deadline_ns = lw_env_now(shards->env) + ASK_MS * NS_PER_MS;
     return ask_by(shards, kind, key, body, deadline_ns, reply);
 }
+
+/* ---- for who may end meanwhile ----------------------------------------------------------------
+ */
+
+/* A request that goes on by itself. */
+typedef struct errand {
+    lw_shards *shards;
+    lw_message_kind kind;
+    lw_buffer key, body, reply;
+    uint64_t deadline_ns;
+    lw_error error;
+    lw_queue *asked; /* where who asks waits; NULL: nobody does any more */
+    bool done;
+} errand;
+
+static void errand_free(errand *job) {
+    lw_buffer_reset(&job->key);
+    lw_buffer_reset(&job->body);
+    lw_buffer_reset(&job->reply);
+    lw_free(job->shards->env->memory, job);
+}
+
+LW_YIELDS static void errand_main(void *argument) {
+    errand *job = argument;
+    lw_shards *shards = job->shards;
+    job->error.status = ask_by(shards, job->kind, lw_buffer_view(&job->key),
+                               lw_buffer_view(&job->body), job->deadline_ns, &job->reply);
+    if (job->error.status != LW_OK) {
+        job->error = *lw_error_slot();
+    }
+    job->done = true;
+    if (job->asked != NULL) {
+        lw_queue_wake_all(job->asked);
+    } else {
+        errand_free(job);
+    }
+    shards_background_end(shards);
+}
+
+lw_status shards_ask_apart(void *argument, const lw_errand *what, lw_buffer *reply) {
+    lw_shards *shards = argument;
+    lw_memory *memory = shards->env->memory;
+    errand *job = lw_allocate(memory, sizeof(*job));
+    *job = (errand){.shards = shards, .kind = what->kind, .asked = what->asked};
+    job->key = job->body = job->reply = lw_buffer_in(memory);
+    job->deadline_ns = lw_env_now(shards->env) + ASK_MS * NS_PER_MS;
+    if (what->deadline_ns != 0 && what->deadline_ns < job->deadline_ns) {
+        job->deadline_ns = what->deadline_ns;
+    }
+    lw_buffer_append(&job->key, what->key);
+    lw_buffer_append(&job->body, what->body);
+    shards->background_count++;
+    lw_env_start(shards->env, "errand", errand_main, job);
+    while (!job->done && !*what->given_up) {
+        lw_queue_wait(what->asked);
+    }
+    if (!job->done) {
+        LW_MARK(shards->env, "shards.errand_left");
+        job->asked = NULL;
+        return lw_fail(LW_UNAVAILABLE, "the replica that asked ends: try again");
+    }
+    lw_status status = job->error.status;
+    lw_buffer_append(reply, lw_buffer_view(&job->reply));
+    if (status != LW_OK) {
+        *lw_error_slot() = job->error;
+    }
+    errand_free(job);
+    return status;
+}
+
+/* ---- timestamps, and bounds ------------------------------------------------------------------- */
 
 lw_status shards_fetch_timestamps(void *argument, uint32_t count, uint64_t deadline_ns,
                                   uint64_t *first) {

@@ -138,6 +138,11 @@ void shards_shrunk(lw_shards *shards);
 /* Of lw_replica_options. */
 bool shards_idle(void *shards, lw_replica *replica);
 
+/* ---- shards_ask.c --------------------------------------------------------------------------- */
+
+/* Of lw_replica_options: ask_apart. */
+LW_YIELDS lw_status shards_ask_apart(void *shards, const lw_errand *what, lw_buffer *reply);
+
 /* ---- shards_time.c -------------------------------------------------------------------------- */
 
 /* Of lw_replica_options: learn_time. */

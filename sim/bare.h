@@ -37,7 +37,8 @@
  * 9. Nobody is answered in a leadership that was over before he asked: in a later one somebody
  *    else had answered.
  * 10. Who waits for each other over intents is told so (deadlocks).
- * 11. A transaction that is over, as a node was told, has no lock there any more. */
+ * 11. A transaction that is over, as a node was told, has no lock there any more.
+ * 12. Who leads a shard that takes in its right neighbour has done so soon, where nobody dies. */
 #ifndef LW_SIM_BARE_H
 #define LW_SIM_BARE_H
 
@@ -82,6 +83,7 @@ typedef struct bare_node {
     lw_gc *gc;
     bool linked[LW_SIM_NODES_MAX];      /* as it was told last */
     uint64_t down_ns[LW_SIM_NODES_MAX]; /* when it is told that one is down; 0: it is not to be */
+    uint64_t takes_in_ns[BARE_KEYS];    /* since when it leads, and takes another one in; 0: not */
 } bare_node;
 
 /* ---- what is remembered for the judge ---------------------------------------------------------
@@ -260,6 +262,8 @@ void bare_judge_keys(lw_sim_bare *of);
 /* A node was told that a transaction is over; and whether none of these has a lock there. */
 void bare_note_over(const bare_node *at, uint64_t start);
 void bare_judge_overs(lw_sim_bare *of);
+/* Whoever leads takes others in without delay. */
+void bare_judge_merges(lw_sim_bare *of);
 void bare_judge(lw_sim_bare *of);
 
 #endif

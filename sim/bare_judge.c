@@ -8,6 +8,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+enum { TAKES_IN_MS = 3500 };
+
 /* ---- remembering ------------------------------------------------------------------------------
  */
 
@@ -162,6 +164,27 @@ void bare_judge_overs(lw_sim_bare *of) {
             lw_sim_broken_first(of->of, "locks",
                                 "%s has a lock of %" PRIu64 ", which was told there to be over",
                                 node->member->name, over->start);
+        }
+    }
+}
+
+/* Where messages are late it may wait for requests that are, but for none that waits for it. */
+void bare_judge_merges(lw_sim_bare *of) {
+    uint64_t now_ns = lw_world_now(of->of->world), limit_ns = TAKES_IN_MS * LW_SIM_NS_PER_MS;
+    for (uint32_t place = 0; of->kind == BARE_QUIET && place < of->of->node_count; place++) {
+        bare_node *node = &of->nodes[place];
+        for (uint32_t key = 0; key < BARE_KEYS; key++) {
+            const lw_replica *replica = bare_replica(node, bare_key(key));
+            lw_replica_merge what;
+            uint64_t *since_ns = &node->takes_in_ns[key];
+            bool takes_in = replica != NULL && lw_replica_leads(replica) &&
+                            lw_replica_absorbs(replica, &what);
+            *since_ns = !takes_in ? 0 : *since_ns == 0 ? now_ns : *since_ns;
+            if (takes_in && now_ns - *since_ns > limit_ns) {
+                lw_sim_broken_first(of->of, "merges",
+                                    "%s has been taking in shard %" PRIu64 " for %d ms",
+                                    node->member->name, what.right, TAKES_IN_MS);
+            }
         }
     }
 }

@@ -198,6 +198,7 @@
     Y("intake.unbounded", "test_intake")                      \
     Y("lattice.key_used_early", "test_trust")                 \
     Y("lattice.revoked_is_let_in", "test_trust")              \
+    Y("merge.awaits_who_asks", "test_merge_group")            \
     Y("node.kill_asks_once", "test_kill_lattice")             \
     Y("node.leads_while_it_stops", "test_lattice")            \
     Y("replica.copy_unlearns_commit", "test_kill")            \

@@ -453,6 +453,41 @@ static void what_was_set_aside_goes(void **state) {
     assert_true(found[0] != 0);
 }
 
+/* Another node comes to lead what is frozen, and asks what became of it; and somebody asks for the
+ * same merge again, for which the right one would have to be led here. It is carried out all the
+ * same, at once, on all nodes: what waits for an answer does not keep the right one. */
+static void nobody_waits_for_who_asks_story(lattice *in) {
+    make_two(in);
+    merge(in);
+    expect(in, split(in, "m")->status == LW_OK, "it is split, and led by one");
+    lattice_pass_ms(in, 500);
+    uint64_t leader = lattice_leader(in, lw_text("a")), next = next_of(leader);
+    uint64_t third = next_of(next), frozen = lw_world_marked(in->world, "replica.frozen");
+    uint64_t asks = lw_world_marked(in->world, "replica.merge_leads_both");
+    lw_buffer body = lw_buffer_in(in->memory);
+    merge_body(0, &body);
+    in->slow_ms[leader][third] = in->slow_ms[third][leader] = 100;
+    (void)lattice_send_to(in, leader, LW_MESSAGE_MERGE, lw_text("a"), &body);
+    await_mark(in, "replica.frozen", frozen + 3);
+    lw_replica *right = lattice_replica(in, leader, lw_text("z"));
+    expect(in, lw_replica_hand_over(right, next) == LW_OK, "another one is to lead");
+    lattice_pass_ms(in, 20);
+    (void)lattice_send_to(in, leader, LW_MESSAGE_MERGE, lw_text("a"), &body);
+    lattice_pass_ms(in, 1500);
+    expect(in, lw_world_marked(in->world, "replica.merge_leads_both") > asks, "it was asked for");
+    expect(in, lattice_leader(in, lw_text("z")) == leader, "it is led");
+    for (uint64_t id = 1; id <= 3; id++) {
+        one_shard_on(in, id);
+    }
+    in->slow_ms[leader][third] = in->slow_ms[third][leader] = 0;
+    lattice_write(in, "x", "4");
+    check_all(in);
+}
+static void nobody_waits_for_who_asks(void **state) {
+    (void)state;
+    lattice_hold(nobody_waits_for_who_asks_story, "merge.awaits_who_asks");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_merge_happens_on_all_nodes),
@@ -466,6 +501,7 @@ int main(void) {
         cmocka_unit_test(who_leads_what_is_frozen_asks),
         cmocka_unit_test(a_snapshot_from_behind_a_merge),
         cmocka_unit_test(what_was_set_aside_goes),
+        cmocka_unit_test(nobody_waits_for_who_asks),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }
