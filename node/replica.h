@@ -235,6 +235,8 @@ LW_MUST_USE lw_status lw_replica_vouch(lw_replica *replica, uint64_t index, uint
 /* Whether another shard has become part of it, its tree included. False as well if that could not
  * be read. */
 LW_YIELDS bool lw_replica_has_absorbed(lw_replica *replica, uint64_t right);
+/* Whether a key is being given away by a split: nobody reads it here meanwhile. */
+bool lw_replica_gives_away(const lw_replica *replica, lw_bytes key);
 /* Whether it is frozen, to become part of `left`: nobody is served. */
 bool lw_replica_frozen(const lw_replica *replica, uint64_t *left);
 /* Ends what it does, and waits for that, but keeps its memory until it is discarded. The

@@ -275,7 +275,8 @@ void lw_replica_go_on_merged(lw_replica *left) {
     lw_group_resume(left->group);
 }
 
-/* ---- asking others ---------------------------------------------------------------------------- */
+/* ---- asking others ----------------------------------------------------------------------------
+ */
 
 lw_status replica_ask_apart(lw_replica *replica, lw_message_kind kind, lw_bytes key,
                             const lw_buffer *body, uint64_t deadline_ns, lw_buffer *reply) {

@@ -3,7 +3,9 @@
  * tree sees the same files (lw_store_split_tree), and what follows from its descriptor.
  *
  *   1. An exclusive latch on the whole range: no command is under way, so that no lock is put or
- *      taken, and none that was evaluated here is still to be proposed. Reads go on.
+ *      taken, and none that was evaluated here is still to be proposed. Reads go on, but, from step
+ *      3 on, of what is given away: others may have carried the split out before, as a full or slow
+ *      disk here delays it, and one of them may lead the child and write to it (hazard T14).
  *   2. The locks that the child will have are counted, transaction by transaction.
  *   3. An ENTRY_SPLIT in the parent's log: the parent's new descriptor, and the child's at the
  *      child's own place (txn/record.h). Once that is durable the split has happened (P6). No entry
@@ -34,7 +36,8 @@ enum {
     CHILD_INDEX = 1,
     ENTRY_SIZE = 1024,                  /* of an ENTRY_SPLIT, without the keys, rounded up */
     RETRY_PAUSE_NS = 100 * 1000 * 1000, /* until a full disk is asked again */
-    DAWDLE_NS = 100 * 1000 * 1000,      /* in simulations, between two steps */
+    DAWDLE_NS = 100 * 1000 * 1000,      /* in simulations, between two steps, */
+    LATE_NS = 1500 * 1000 * 1000,       /* and until what is committed is carried out */
 };
 
 /* Known everywhere from the parent's log alone, and nobody else's: an index is used once. */
@@ -399,8 +402,19 @@ LW_YIELDS static lw_status split_latched(replica_call *call, splitting *work) {
                                                   parent->descriptor.end.size)));
     dawdle(parent);
     LW_TRY(replica_call_gate(call));
-    LW_TRY(propose_split(work));
-    return give_away(work);
+    if (!LW_BUG(parent->env, "shard.read_while_given_away")) {
+        parent->giving_away = &call->latch;
+        parent->given_from = work->key;
+    }
+    lw_status status = propose_split(work);
+    if (LW_RARE(parent->env, "replica.splits_late")) { /* others may be done by then */
+        lw_env_sleep(parent->env, lw_env_random_below(parent->env, LATE_NS));
+    }
+    if (status == LW_OK) {
+        status = give_away(work);
+    }
+    parent->giving_away = NULL;
+    return status;
 }
 
 /* Steps 1 to 4. */

@@ -187,9 +187,13 @@ struct lw_replica {
     replica_call *calls;
     lw_map committing;         /* calls */
     uint32_t background_count; /* fibers of its own */
-    lw_queue idle;             /* woken when the last call or fiber ended */
-    lw_queue stop;             /* where fibers of its own sleep; woken when closing or dead */
-    lw_queue asked;            /* where answers to errands are waited for; woken when closing */
+    /* What a split gives away, from a key on, while the entry may be known elsewhere and not be
+     * carried out here: who reads it waits for the split's latch. NULL: nothing is. */
+    lw_latch *giving_away;
+    lw_bytes given_from;
+    lw_queue idle;  /* woken when the last call or fiber ended */
+    lw_queue stop;  /* where fibers of its own sleep; woken when closing or dead */
+    lw_queue asked; /* where answers to errands are waited for; woken when closing */
 
     lw_latch_table latches;
     lw_lock_table *locks;    /* the node's */

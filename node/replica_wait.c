@@ -9,7 +9,8 @@
 enum {
     SLOW_ADMISSION_NS = 30 * 1000 * 1000,
     WAY_HOME_NS = 50 * 1000 * 1000,
-    WATCH_NS = 1000 * 1000 * 1000
+    WATCH_NS = 1000 * 1000 * 1000,
+    SPLIT_NS = 1000 * 1000 * 1000, /* that who reads waits for the end of a split */
 };
 
 /* ---- time ----------------------------------------------------------------------------------- */
@@ -260,7 +261,7 @@ lw_status replica_watch(replica_call *call, bool *again) {
     return LW_CONFLICT;
 }
 
-/* ---- readers behind writers (P3) ------------------------------------------------------------ */
+/* ---- readers behind writers (P3), and behind splits ------------------------------------------ */
 
 LW_YIELDS static lw_status await_release(replica_call *call, lw_latch *hindrance) {
     lw_replica *replica = call->replica;
@@ -273,15 +274,51 @@ LW_YIELDS static lw_status await_release(replica_call *call, lw_latch *hindrance
                     : lw_fail(LW_TIMEOUT, "waited too long for a commit that is on its way");
 }
 
+/* Who waits in vain may find who has it already. */
+LW_YIELDS static lw_status await_split(replica_call *call) {
+    lw_replica *replica = call->replica;
+    uint64_t until_ns = lw_env_now(replica->env) + SPLIT_NS;
+    LW_MARK(replica->env, "replica.reader_awaits_split");
+    until_ns =
+        call->deadline_ns != 0 && call->deadline_ns < until_ns ? call->deadline_ns : until_ns;
+    replica->latch_waiting++;
+    bool over = lw_env_wait(replica->env, &replica->giving_away->readers, until_ns);
+    replica->latch_waiting--;
+    LW_TRY(replica_call_gate(call));
+    call->misrouted = !over;
+    return over ? LW_OK
+                : lw_fail(LW_UNAVAILABLE,
+                          "shard %llu is being split, and these keys are another one's: ask again",
+                          (unsigned long long)replica->options.shard);
+}
+
+static bool gives_away(const lw_replica *replica, const lw_bytes *keys, uint32_t key_count) {
+    bool given = false;
+    for (uint32_t index = 0; index < key_count && replica->giving_away != NULL; index++) {
+        given = given || lw_compare(replica->given_from, keys[index]) <= 0;
+    }
+    return given;
+}
+
+static bool gives_range_away(const lw_replica *replica, lw_latch_range range) {
+    return replica->giving_away != NULL &&
+           (range.upper.size == 0 || lw_compare(replica->given_from, range.upper) < 0);
+}
+
+bool lw_replica_gives_away(const lw_replica *replica, lw_bytes key) {
+    return gives_away(replica, &key, 1);
+}
+
 lw_status replica_await_keys(replica_call *call, uint64_t read_timestamp, const lw_bytes *keys,
                              uint32_t key_count) {
     lw_replica *replica = call->replica;
     lw_latch *hindrance;
     replica_load_note(replica, keys, key_count);
-    while (!LW_BUG(replica->env, "txn.reads_ignore_latches") &&
-           (hindrance = lw_latch_hinders_keys(&replica->latches, read_timestamp, keys,
-                                              key_count)) != NULL) {
-        LW_TRY(await_release(call, hindrance));
+    bool given, ignores = LW_BUG(replica->env, "txn.reads_ignore_latches");
+    while ((given = gives_away(replica, keys, key_count)) ||
+           (!ignores && (hindrance = lw_latch_hinders_keys(&replica->latches, read_timestamp, keys,
+                                                           key_count)) != NULL)) {
+        LW_TRY(given ? await_split(call) : await_release(call, hindrance));
     }
     bool held = true;
     for (uint32_t index = 0; index < key_count && held; index++) {
@@ -294,9 +331,11 @@ lw_status replica_await_range(replica_call *call, uint64_t read_timestamp, lw_la
     lw_replica *replica = call->replica;
     lw_latch *hindrance;
     replica_load_note(replica, &range.lower, 1);
-    while (!LW_BUG(replica->env, "txn.reads_ignore_latches") &&
-           (hindrance = lw_latch_hinders_range(&replica->latches, read_timestamp, range)) != NULL) {
-        LW_TRY(await_release(call, hindrance));
+    bool given, ignores = LW_BUG(replica->env, "txn.reads_ignore_latches");
+    while ((given = gives_range_away(replica, range)) ||
+           (!ignores && (hindrance = lw_latch_hinders_range(&replica->latches, read_timestamp,
+                                                            range)) != NULL)) {
+        LW_TRY(given ? await_split(call) : await_release(call, hindrance));
     }
     return check_route(call, holds_range(&replica->descriptor, range.lower, range.upper));
 }

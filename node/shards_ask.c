@@ -332,7 +332,8 @@ lw_status shards_ask_apart(void *argument, const lw_errand *what, lw_buffer *rep
     return status;
 }
 
-/* ---- timestamps, and bounds ------------------------------------------------------------------- */
+/* ---- timestamps, and bounds -------------------------------------------------------------------
+ */
 
 lw_status shards_fetch_timestamps(void *argument, uint32_t count, uint64_t deadline_ns,
                                   uint64_t *first) {

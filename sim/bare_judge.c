@@ -106,13 +106,14 @@ void bare_judge_marks(lw_sim_bare *of) {
     }
 }
 
-/* Whether it answers for the key, without asking anybody. */
+/* Whether it answers for the key, without asking anybody or waiting. */
 static bool answers(const bare_node *node, lw_bytes key) {
     const lw_replica *replica = bare_replica(node, key);
     lw_group_figures group;
     lw_replica_figures figures;
     uint64_t left;
-    if (replica == NULL || !lw_replica_leads(replica) || lw_replica_frozen(replica, &left)) {
+    if (replica == NULL || !lw_replica_leads(replica) || lw_replica_frozen(replica, &left) ||
+        lw_replica_gives_away(replica, key)) {
         return false;
     }
     lw_replica_group_figures(replica, &group);
@@ -177,8 +178,8 @@ void bare_judge_merges(lw_sim_bare *of) {
             const lw_replica *replica = bare_replica(node, bare_key(key));
             lw_replica_merge what;
             uint64_t *since_ns = &node->takes_in_ns[key];
-            bool takes_in = replica != NULL && lw_replica_leads(replica) &&
-                            lw_replica_absorbs(replica, &what);
+            bool takes_in =
+                replica != NULL && lw_replica_leads(replica) && lw_replica_absorbs(replica, &what);
             *since_ns = !takes_in ? 0 : *since_ns == 0 ? now_ns : *since_ns;
             if (takes_in && now_ns - *since_ns > limit_ns) {
                 lw_sim_broken_first(of->of, "merges",

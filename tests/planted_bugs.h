@@ -121,6 +121,8 @@
     X("server.silence_unnoticed", "lattice", 0)                      \
     X("session.ends_unasked", "lattice", 0)                          \
     X("shard.child_without_locks", "calm", 1)                        \
+    X("shard.epoch_unchecked_at_apply", "lattice-storm", 0)          \
+    X("shard.read_while_given_away", "shards", 30)                   \
     X("shard.route_unchecked", "calm", 21)                           \
     X("shard.split_without_latch", "calm", 2)                        \
     X("shards.gone_before_its_tombstone", "shards", 0)               \

@@ -2,6 +2,9 @@
 /* Shards on several nodes: leading and following, splits, and what leaders must not forget. */
 #include "tests/shard_lattice.h"
 
+#include "node/group.h"
+#include "sim/disk.h"
+
 #include <stdlib.h>
 
 static const lattice_shard one_shard[] = {
@@ -779,6 +782,58 @@ static void what_was_collected_alone_is_refused_by_all(void **state) {
     lattice_hold(what_was_collected_alone_is_refused_by_all_story, NULL);
 }
 
+/* The leader's disk is full when a split is to be carried out, and others have done so before: one
+ * of them leads the child, and is written to. The leader of the parent does not read what is given
+ * away, whatever lease it has. */
+static void what_is_given_away_is_not_read_story(lattice *in) {
+    make_one(in);
+    lattice_write(in, "a", "1");
+    lattice_write(in, "z", "old");
+    expect(in, split(in, "f")->status == LW_OK, "the oracle is elsewhere");
+    uint64_t leader = next_of(lattice_leader(in, lw_text("a"))), other = next_of(leader);
+    transfer(in, "z", leader);
+    lattice_write(in, "g", "2");
+    lw_disk *disk = lw_host_disk(in->nodes[leader].host);
+    lw_replica *parent = lattice_replica(in, leader, lw_text("z"));
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_split_request_encode(&(lw_split_request){.key = lw_text("m")}, &body);
+    (void)lattice_send_to(in, leader, LW_MESSAGE_SPLIT, lw_text("z"), &body);
+    lw_group_figures figures, before;
+    lw_replica_group_figures(parent, &before);
+    do {
+        expect(in, lw_world_step(in->world), "it goes on");
+        lw_replica_group_figures(parent, &figures);
+    } while (figures.last_index == before.last_index && in->failure[0] == 0);
+    lw_disk_set_capacity(disk, 1);
+    lattice_pass_ms(in, 4000);
+    const lw_replica *child = lattice_replica(in, other, lw_text("z"));
+    if (child == NULL || !lw_replica_leads(child)) {
+        other = next_of(other);
+        child = lattice_replica(in, other, lw_text("z"));
+    }
+    expect(in, child != NULL && child != parent && lw_replica_leads(child), "another one leads");
+    lw_mutation mutation = lattice_put("z", "new", LW_SEEN_ANYTHING);
+    lw_buffer commit = lw_buffer_in(in->memory), get = commit;
+    lattice_commit_body(lattice_timestamp(in), &mutation, 1, &commit);
+    lattice_ask *ask = lattice_send_to(in, other, LW_MESSAGE_COMMIT_NOW, lw_text("z"), &commit);
+    expect(in, lattice_await(ask, 2500)->status == LW_OK, "it commits there");
+    lattice_get_body("z", 0, &get);
+    ask = lattice_await(lattice_send_to(in, leader, LW_MESSAGE_GET, lw_text("z"), &get), 2500);
+    expect(in, ask->done && ask->status != LW_OK, "the parent's leader answers nobody");
+    lw_buffer_clear(&get);
+    lattice_get_body("g", 0, &get);
+    ask = lattice_await(lattice_send_to(in, leader, LW_MESSAGE_GET, lw_text("g"), &get), 2500);
+    expect_text(in, lattice_value(ask, NULL), "2", "but for what it keeps");
+    lw_disk_set_capacity(disk, 0);
+    lattice_pass_ms(in, 2000);
+    expect_text(in, lattice_read(in, "z"), "new", "it is read in the end");
+    lattice_same_everywhere(in);
+}
+static void what_is_given_away_is_not_read(void **state) {
+    (void)state;
+    lattice_hold(what_is_given_away_is_not_read_story, "shard.read_while_given_away");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_appears_on_followers),
@@ -798,6 +853,7 @@ int main(void) {
         cmocka_unit_test(who_was_removed_while_away_hears_of_it),
         cmocka_unit_test(who_was_removed_is_not_called_back),
         cmocka_unit_test(a_half_waits_for_the_split),
+        cmocka_unit_test(what_is_given_away_is_not_read),
         cmocka_unit_test(a_crash_while_a_replica_comes_or_goes),
         cmocka_unit_test(the_bank_survives_everything),
         cmocka_unit_test(what_was_collected_alone_is_refused_by_all),
