@@ -189,7 +189,7 @@ static void member_changed(lw_lattice *lattice, const lw_gossip_event *event) {
     lattice->place_ms = 0;
     if (event->kind == LW_GOSSIP_STATE && event->state == LW_MEMBER_GONE) {
         lw_peers_unwatch(lattice->peers, event->node);
-        lw_peers_remove(lattice->peers, event->node);
+        lattice_part_soon(lattice);
     } else if (event->kind == LW_GOSSIP_JOINED) {
         lattice_meet(lattice, event->node);
     } else {
@@ -348,19 +348,6 @@ static void know_own_shards(lw_lattice *lattice) {
     }
 }
 
-/* One that leaves is gone once it holds nothing, and what it says last has gone out. */
-static void leave(lw_lattice *lattice, uint64_t now_ms) {
-    if (lw_gossip_self(lattice->gossip)->state != LW_MEMBER_LEAVING ||
-        lw_shards_count(lattice->shards) > 0) {
-        return;
-    }
-    LW_MARK(lattice->env, "lattice.left");
-    lattice_note(lattice, "state", lattice_self(lattice), 0, "gone");
-    lw_gossip_set_state(lattice->gossip, LW_MEMBER_GONE, now_ms);
-    lattice->unsaved = true;
-    lattice_greet_all(lattice);
-}
-
 static void look_after_shards(lw_lattice *lattice, uint64_t now_ms) {
     if (now_ms < lattice->place_ms) {
         return;
@@ -373,11 +360,11 @@ static void look_after_shards(lw_lattice *lattice, uint64_t now_ms) {
     lattice_ask(lattice);
     lattice_greet_next(lattice, now_ms);
     lattice_go_on_with_keys(lattice);
-    leave(lattice, now_ms);
+    lattice_leave(lattice, now_ms);
 }
 
 LW_YIELDS static uint64_t save_if_needed(lw_lattice *lattice, uint64_t now_ms) {
-    if (!lattice->unsaved || lattice_save(lattice) == LW_OK) {
+    if (!lattice->unsaved || lattice_parting(lattice, now_ms) || lattice_save(lattice) == LW_OK) {
         return LW_GOSSIP_NEVER;
     }
     lw_logline(lattice->env, LW_LEVEL_WARN, "the file LATTICE could not be written",
@@ -413,6 +400,7 @@ LW_YIELDS static uint64_t turn(lw_lattice *lattice) {
                     "this node has left " LW_LATTICE_FOR_GOOD ", and holds nothing any more: "
                     "its data folder can be deleted");
     }
+    save_ms = earlier(save_ms, lattice_part(lattice, now_ms));
     return earlier(earlier(save_ms, lattice->place_ms), lw_gossip_deadline(lattice->gossip));
 }
 
@@ -515,6 +503,7 @@ static void free_all(lw_lattice *lattice) {
     lattice_tracks_reset(lattice);
     lw_revoked_reset(&lattice->revoked);
     lw_buffer_reset(&lattice->ask_from);
+    lw_free(memory, lattice->answered);
     lw_free(memory, lattice->events);
     lw_free(memory, (void *)(uintptr_t)lattice->options.directory);
     lw_free(memory, (void *)(uintptr_t)lattice->options.address);

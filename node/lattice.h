@@ -94,7 +94,8 @@ uint64_t lw_lattice_planted(lw_env *env);
 /* ---- for lw_peers_options ------------------------------------------------------------------- */
 
 void lw_lattice_link(lw_lattice *lattice, uint64_t node, bool up);
-LW_MUST_USE lw_status lw_lattice_admit(lw_lattice *lattice, const lw_peer_card *card);
+LW_MUST_USE lw_status lw_lattice_admit(lw_lattice *lattice, const lw_peer_card *card, bool *gone);
+void lw_lattice_refused(lw_lattice *lattice, uint64_t node);
 /* Whether a token was revoked, as far as this node has heard. */
 bool lw_lattice_revoked(const lw_lattice *lattice, uint64_t token_id);
 /* This node made a token: one that TOKENS tells of. */

@@ -15,6 +15,7 @@ typedef struct greeting {
 
 LW_YIELDS static lw_status greet(lw_lattice *lattice, uint64_t node) {
     lw_buffer body = lw_buffer_in(lattice->memory), reply = body;
+    bool gone = lw_gossip_self(lattice->gossip)->state == LW_MEMBER_GONE;
     lw_gossip_greeting(lattice->gossip, node, lattice_now_ms(lattice), &body);
     lw_request request = {
         .kind = LW_MESSAGE_MEMBERS, .timeout_ms = LATTICE_ASK_MS, .body = lw_buffer_view(&body)};
@@ -23,6 +24,9 @@ LW_YIELDS static lw_status greet(lw_lattice *lattice, uint64_t node) {
     if (status == LW_OK) {
         LW_MARK(lattice->env, "lattice.greeted");
         status = lw_gossip_learn(lattice->gossip, lw_buffer_view(&reply), lattice_now_ms(lattice));
+        if (gone) {
+            lattice_farewell_heard(lattice, node);
+        }
     }
     lw_buffer_reset(&body);
     lw_buffer_reset(&reply);
@@ -124,10 +128,11 @@ void lattice_meet(lw_lattice *lattice, uint64_t node) {
 /* ---- for peers and shards -----------------------------------------------------------------------
  */
 
-lw_status lw_lattice_admit(lw_lattice *lattice, const lw_peer_card *card) {
+lw_status lw_lattice_admit(lw_lattice *lattice, const lw_peer_card *card, bool *gone) {
     const lw_member *member = lw_members_find(lw_gossip_members(lattice->gossip), card->node_id);
     if (member != NULL && member->state == LW_MEMBER_GONE) {
         char label[LW_MEMBER_LABEL_SIZE];
+        *gone = lattice_is_saved(lattice);
         return lw_fail(LW_REFUSED,
                        "node %s has left the lattice for good: let it join anew with an empty "
                        "folder",
@@ -155,7 +160,8 @@ lw_status lw_lattice_joins(lw_lattice *lattice, const lw_peer_card *newcomer, lw
             "--listen and an address that the others reach",
             lattice->options.address);
     }
-    LW_TRY(lw_lattice_admit(lattice, newcomer));
+    bool gone = false;
+    LW_TRY(lw_lattice_admit(lattice, newcomer, &gone));
     lattice_page(lattice, members);
     return LW_OK;
 }

@@ -289,11 +289,12 @@ static lw_status between_nodes(uint64_t from) {
     return from != 0 ? LW_OK : lw_fail(LW_INVALID_ARGUMENT, "this is between nodes");
 }
 
-static lw_status members(lw_lattice *lattice, uint64_t from, lw_bytes body, lw_buffer *reply) {
+LW_YIELDS static lw_status members(lw_lattice *lattice, uint64_t from, lw_bytes body,
+                                   lw_buffer *reply) {
     LW_TRY(between_nodes(from));
     LW_TRY(lw_gossip_greeted(lattice->gossip, body, lattice_now_ms(lattice), reply));
     lattice_settle(lattice);
-    return LW_OK;
+    return lattice_answer_farewell(lattice, from);
 }
 
 lw_status lw_lattice_request(lw_lattice *lattice, uint64_t from, const lw_request *request,

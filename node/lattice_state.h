@@ -2,6 +2,7 @@
 /* The inside of a node's part in the lattice, shared by node/lattice*.c and nobody else.
  *
  *   lattice.c          opening and closing, the fiber, the bus, what gossip wants done
+ *   lattice_leave.c    leaving for good, and letting go of who left
  *   lattice_links.c    links to members, and what peers and shards ask
  *   lattice_time.c     the oracle's time
  *   lattice_file.c     the file LATTICE
@@ -89,6 +90,11 @@ struct lw_lattice {
     lw_queue keys_set;
     bool bus_outdated; /* it was opened with a key that is not in use any more */
 
+    uint64_t *answered; /* who has it durably that this node is gone */
+    uint32_t answered_count;
+    uint64_t farewell_ms; /* when it ends even if nobody has; 0: it is not gone */
+    uint64_t part_ms;     /* when links to those who are gone end; 0: there are none */
+
     uint64_t greet_ms;     /* when to greet the next member */
     uint64_t greeted_node; /* the last one so */
 
@@ -133,6 +139,24 @@ void lattice_job_begin(lw_lattice *lattice);
 void lattice_job_end(lw_lattice *lattice);
 /* Members other than this node that are not gone. */
 uint32_t lattice_company(const lw_lattice *lattice);
+
+/* ---- lattice_leave.c ------------------------------------------------------------------------ */
+
+/* Goes on with leaving, if this node is. */
+void lattice_leave(lw_lattice *lattice, uint64_t now_ms);
+/* Whether it has said that it is gone, and waits for others to write that down. */
+bool lattice_parting(const lw_lattice *lattice, uint64_t now_ms);
+/* Another node has. */
+void lattice_farewell_heard(lw_lattice *lattice, uint64_t node);
+/* Before another one is answered that has greeted this one: if it is gone, that is durable here.
+ * Else LW_UNAVAILABLE, or why it could not be written. */
+LW_MUST_USE LW_YIELDS lw_status lattice_answer_farewell(lw_lattice *lattice, uint64_t from);
+/* Whether all that is known of members is durable. */
+bool lattice_is_saved(const lw_lattice *lattice);
+/* Somebody is gone: links to it end soon. */
+void lattice_part_soon(lw_lattice *lattice);
+/* Ends those whose time has come; when to call it again. */
+uint64_t lattice_part(lw_lattice *lattice, uint64_t now_ms);
 
 /* ---- lattice_links.c ------------------------------------------------------------------------ */
 

@@ -117,9 +117,14 @@ static void link_changed(void *argument, uint64_t other, bool up) {
     lw_lattice_link(node->lattice, other, up);
 }
 
-static lw_status admit(void *argument, const lw_peer_card *card) {
+static lw_status admit(void *argument, const lw_peer_card *card, bool *gone) {
     lw_node *node = argument;
-    return lw_lattice_admit(node->lattice, card);
+    return lw_lattice_admit(node->lattice, card, gone);
+}
+
+static void gone(void *argument, uint64_t other) {
+    lw_node *node = argument;
+    lw_lattice_refused(node->lattice, other);
 }
 
 LW_YIELDS static lw_status joins(void *argument, const lw_peer_card *newcomer, lw_buffer *members) {
@@ -149,6 +154,7 @@ lw_peers *node_open_peers(lw_node *node) {
                                 .handle = handle,
                                 .link = link_changed,
                                 .admit = admit,
+                                .gone = gone,
                                 .joins = joins,
                                 .label = label_of,
                                 .revoked = revoked,

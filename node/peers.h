@@ -56,10 +56,12 @@ typedef struct lw_peers_options {
     /* Our link to `node` is up, or is down now. Once for each change. Must not suspend. */
     void (*link)(void *argument, uint64_t node, bool up);
     /* A node of our lattice (the card's view lives during the call) presents itself on a new
-     * connection: LW_OK, or LW_REFUSED with words that it is shown (it left the lattice for good,
-     * say). Must not suspend. NULL: all are let in.
-     */
-    lw_status (*admit)(void *argument, const lw_peer_card *card);
+     * connection: LW_OK, or LW_REFUSED with words that it is shown; `*gone`, which is false, says
+     * whether they mean that it is no member any more, and that this is durable here. Must not
+     * suspend. NULL: all are let in. */
+    lw_status (*admit)(void *argument, const lw_peer_card *card, bool *gone);
+    /* That was said to us, by `node`. Must not suspend. May be NULL. */
+    void (*gone)(void *argument, uint64_t node);
     /* A newcomer with a valid token, in a fiber: what it is told about the lattice's members is
      * appended to `members`, opaque here. Another status than LW_OK, with words, turns it away.
      * NULL: this node takes nobody in. */

@@ -110,7 +110,7 @@ static lw_status take_frame(lw_incoming *from, lw_wire_kind kind, lw_bytes body)
         lw_peer_ponged(from->peer, from->run, body);
         return LW_OK;
     case LW_WIRE_REFUSED:
-        return lw_peers_refused(peers, body);
+        return lw_peers_refused(peers, from->peer->id, body);
     case LW_WIRE_REPLY:
     case LW_WIRE_WELCOME:
     case LW_WIRE_SECRETS:
@@ -217,10 +217,10 @@ static lw_status check_key(lw_peers *peers, uint32_t epoch) {
 
 /* The key may have been forgotten meanwhile: then no link made with it is to last. */
 LW_YIELDS static lw_status serve_member(lw_incoming *one, const lw_peer_card *card) {
-    bool final = false;
+    lw_refusal refusal = LW_REFUSAL_NOW;
     const lw_peer *known = lw_peer_find(one->peers, card->node_id);
     uint64_t run_before = known == NULL ? 0 : known->run;
-    lw_status status = lw_peers_judge(one->peers, card, &final);
+    lw_status status = lw_peers_judge(one->peers, card, &refusal);
     if (status == LW_OK && one->peers->closing) {
         status = lw_fail(LW_UNAVAILABLE, "this node is stopping");
     }
@@ -230,7 +230,7 @@ LW_YIELDS static lw_status serve_member(lw_incoming *one, const lw_peer_card *ca
                                                                                          : status;
     }
     if (status != LW_OK) {
-        lw_peers_refuse(&one->wire, final);
+        lw_peers_refuse(&one->wire, refusal);
         return status;
     }
     if (one->wire.cut) {
@@ -278,7 +278,7 @@ LW_YIELDS static lw_status serve_newcomer(lw_incoming *one, const lw_peer_card *
     lw_buffer members = lw_buffer_in(env->memory);
     lw_status status = take_in(one, card, &members);
     if (status != LW_OK) {
-        lw_peers_refuse(&one->wire, false);
+        lw_peers_refuse(&one->wire, LW_REFUSAL_NOW);
     } else {
         put_secrets(one, &members);
         lw_wire_drain(&one->wire, lw_env_now(env) + SECRETS_TIMEOUT_MS * LW_PEERS_NS_PER_MS);

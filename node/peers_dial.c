@@ -114,23 +114,24 @@ lw_greeting lw_peers_greeting(const lw_peers *peers, const char *address, uint32
 
 /* Whoever answered has shown its card: is it the node that we dialled? */
 LW_YIELDS static lw_status judge(lw_peer *peer, lw_wire *wire, const lw_peer_card *card) {
-    bool final = false;
+    lw_refusal refusal = LW_REFUSAL_NOW;
     if (card->node_id != peer->id) {
         return lw_fail(LW_REFUSED, "another node answers there, %016" PRIx64, card->node_id);
     }
-    lw_status status = lw_peers_judge(peer->peers, card, &final);
+    lw_status status = lw_peers_judge(peer->peers, card, &refusal);
     if (status == LW_REFUSED) {
-        lw_peers_refuse(wire, final);
+        lw_peers_refuse(wire, refusal);
     }
     return status;
 }
 
-lw_status lw_peers_wait_for_welcome(lw_peers *peers, lw_wire *wire, uint64_t deadline_ns) {
+lw_status lw_peers_wait_for_welcome(lw_peers *peers, uint64_t node, lw_wire *wire,
+                                    uint64_t deadline_ns) {
     lw_wire_kind kind = LW_WIRE_PING;
     lw_bytes body;
     LW_TRY(lw_wire_next(wire, deadline_ns, &kind, &body));
     if (kind == LW_WIRE_REFUSED) {
-        return lw_peers_refused(peers, body);
+        return lw_peers_refused(peers, node, body);
     }
     return kind == LW_WIRE_WELCOME
                ? LW_OK
@@ -153,7 +154,7 @@ LW_YIELDS static lw_status shake_hands(lw_peer *peer, lw_wire *wire) {
     }
     lw_buffer_reset(&said);
     LW_TRY(status);
-    return lw_peers_wait_for_welcome(peers, wire, deadline_ns);
+    return lw_peers_wait_for_welcome(peers, peer->id, wire, deadline_ns);
 }
 
 /* ---- while it lasts ----------------------------------------------------------------------- */
@@ -169,7 +170,7 @@ static lw_status take_frame(lw_peer *peer, lw_wire *wire, lw_wire_kind kind, lw_
         lw_wire_put(wire, LW_WIRE_PONG, body, (lw_bytes){0});
         return LW_OK;
     case LW_WIRE_REFUSED:
-        return lw_peers_refused(peer->peers, body);
+        return lw_peers_refused(peer->peers, peer->id, body);
     case LW_WIRE_MESSAGE:
     case LW_WIRE_REQUEST:
     case LW_WIRE_WELCOME:

@@ -40,7 +40,7 @@ LW_YIELDS static lw_status be_taken_in(lw_wire *wire, const lw_presence *presenc
     lw_bytes body;
     LW_TRY(lw_wire_next(wire, deadline_ns, &kind, &body));
     if (kind == LW_WIRE_REFUSED) {
-        return lw_peers_refused(NULL, body);
+        return lw_peers_refused(NULL, 0, body);
     }
     if (kind != LW_WIRE_SECRETS) {
         return lw_fail(LW_INVALID_ARGUMENT, "it answers with a frame of kind %d", (int)kind);

@@ -57,18 +57,18 @@ static void cut_links(lw_peer *peer) {
     }
 }
 
-LW_YIELDS static lw_status judge_run(lw_peer *peer, const lw_peer_card *card, bool *final) {
+LW_YIELDS static lw_status judge_run(lw_peer *peer, const lw_peer_card *card, lw_refusal *refusal) {
     lw_wire *other = link_of_other(peer, card->run);
     if (other != NULL && peer->run != 0 && answers(peer, other)) {
         LW_MARK(peer->peers->env, "peers.impostor");
-        *final = true;
+        *refusal = LW_REFUSAL_OF_RUN;
         return impostor(card, peer->address);
     }
     /* Others may have come meanwhile. */
     if (card->incarnation < peer->incarnation &&
         !LW_BUG(peer->peers->env, "peers.old_copy_let_in")) {
         LW_MARK(peer->peers->env, "peers.old_incarnation");
-        *final = true;
+        *refusal = LW_REFUSAL_OF_RUN;
         return lw_fail(LW_REFUSED,
                        "node %016" PRIx64 " was here in incarnation %" PRIu64 ", and comes in "
                        "incarnation %" PRIu64 ": its folder is an old copy. Give it an empty "
@@ -83,19 +83,23 @@ LW_YIELDS static lw_status judge_run(lw_peer *peer, const lw_peer_card *card, bo
     return LW_OK;
 }
 
-lw_status lw_peers_judge(lw_peers *peers, const lw_peer_card *card, bool *final) {
-    *final = false;
+lw_status lw_peers_judge(lw_peers *peers, const lw_peer_card *card, lw_refusal *refusal) {
+    *refusal = LW_REFUSAL_NOW;
     if (card->node_id == peers->options.identity->node_id) {
-        *final = card->run != peers->presence.run;
-        return *final ? impostor(card, peers->presence.address)
-                      : lw_fail(LW_REFUSED, "the node has dialled itself");
+        bool other = card->run != peers->presence.run;
+        *refusal = other ? LW_REFUSAL_OF_RUN : LW_REFUSAL_NOW;
+        return other ? impostor(card, peers->presence.address)
+                     : lw_fail(LW_REFUSED, "the node has dialled itself");
     }
-    if (peers->options.admit != NULL) {
-        LW_TRY(peers->options.admit(peers->options.argument, card));
-    }
+    bool gone = false;
+    lw_status admitted = peers->options.admit == NULL
+                             ? LW_OK
+                             : peers->options.admit(peers->options.argument, card, &gone);
+    *refusal = gone ? LW_REFUSAL_FOR_GOOD : LW_REFUSAL_NOW;
+    LW_TRY(admitted);
     lw_peer *peer = lw_peer_of(peers, card->node_id);
     peer->holds++;
-    lw_status status = judge_run(peer, card, final);
+    lw_status status = judge_run(peer, card, refusal);
     peer->holds--;
     lw_peer_release(peer);
     return status;
@@ -103,24 +107,27 @@ lw_status lw_peers_judge(lw_peers *peers, const lw_peer_card *card, bool *final)
 
 /* ---- saying no ---------------------------------------------------------------------------- */
 
-void lw_peers_refuse(lw_wire *wire, bool final) {
+void lw_peers_refuse(lw_wire *wire, lw_refusal refusal) {
     lw_error why = *lw_error_slot();
-    uint8_t is_final = final ? 1 : 0;
-    lw_wire_put(wire, LW_WIRE_REFUSED, lw_view(&is_final, 1), lw_text(why.text));
+    uint8_t meaning = (uint8_t)refusal;
+    lw_wire_put(wire, LW_WIRE_REFUSED, lw_view(&meaning, 1), lw_text(why.text));
     lw_wire_drain(wire, lw_env_now(wire->env) + LAST_WORDS_MS * LW_PEERS_NS_PER_MS);
     *lw_error_slot() = why;
 }
 
-lw_status lw_peers_refused(lw_peers *peers, lw_bytes body) {
+lw_status lw_peers_refused(lw_peers *peers, uint64_t node, lw_bytes body) {
     if (body.size < 1) {
         return lw_fail(LW_INVALID_ARGUMENT, "a refusal without words");
     }
     char words[LW_ERROR_TEXT_SIZE];
     lw_printable(lw_view(body.data + 1, body.size - 1), words, sizeof(words));
     lw_status status = lw_fail(LW_REFUSED, "%s", words);
-    if (body.data[0] == 1 && peers != NULL && !peers->impostor_told) {
+    if (body.data[0] == LW_REFUSAL_OF_RUN && peers != NULL && !peers->impostor_told) {
         peers->impostor_told = true;
         peers->options.impostor(peers->options.argument, lw_error_slot());
+    }
+    if (body.data[0] == LW_REFUSAL_FOR_GOOD && peers != NULL && peers->options.gone != NULL) {
+        peers->options.gone(peers->options.argument, node);
     }
     return status;
 }

@@ -139,8 +139,8 @@ lw_greeting lw_peers_greeting(const lw_peers *peers, const char *address, uint32
 /* The key of links that follows from the lattice's of that epoch, which we have. Wipe it. */
 void lw_peers_node_key(const lw_peers *peers, uint32_t epoch, uint8_t key[LW_SHARED_KEY_SIZE]);
 /* The other side has shaken hands: whether it takes us. */
-LW_MUST_USE LW_YIELDS lw_status lw_peers_wait_for_welcome(lw_peers *peers, lw_wire *wire,
-                                                          uint64_t deadline_ns);
+LW_MUST_USE LW_YIELDS lw_status lw_peers_wait_for_welcome(lw_peers *peers, uint64_t node,
+                                                          lw_wire *wire, uint64_t deadline_ns);
 
 /* ---- peers_seek.c ------------------------------------------------------------------------- */
 
@@ -149,13 +149,21 @@ void lw_peers_stop_seeking(lw_peers *peers);
 
 /* ---- peers_judge.c ------------------------------------------------------------------------ */
 
+/* What a refusal means for who is refused: a byte in front of its words. */
+typedef enum lw_refusal {
+    LW_REFUSAL_NOW = 0,
+    LW_REFUSAL_OF_RUN = 1,   /* its process has to stop: another is this node */
+    LW_REFUSAL_FOR_GOOD = 2, /* it is no member any more, and that is durable */
+} lw_refusal;
+
 /* Whether the card is of the run that is this node. May ask an older run whether it is still there.
- * LW_REFUSED; *final: its process has to stop. */
+ * LW_REFUSED, and what that means. */
 LW_MUST_USE LW_YIELDS lw_status lw_peers_judge(lw_peers *peers, const lw_peer_card *card,
-                                               bool *final);
+                                               lw_refusal *refusal);
 /* Sends the words of the error slot in the protected channel, and waits until they left. */
-LW_YIELDS void lw_peers_refuse(lw_wire *wire, bool final);
-/* The other side refused us in the protected channel: fails with its words. */
-LW_MUST_USE lw_status lw_peers_refused(lw_peers *peers, lw_bytes body);
+LW_YIELDS void lw_peers_refuse(lw_wire *wire, lw_refusal refusal);
+/* `node` refused us in the protected channel: fails with its words. `peers` is NULL for a newcomer.
+ */
+LW_MUST_USE lw_status lw_peers_refused(lw_peers *peers, uint64_t node, lw_bytes body);
 
 #endif

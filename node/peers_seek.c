@@ -52,7 +52,7 @@ LW_YIELDS static lw_status meet(lw_seek *seek, lw_wire *wire, lw_buffer *said, l
     lw_peers *peers = seek->peers;
     uint64_t deadline_ns = lw_env_now(peers->env) + HANDSHAKE_MS * LW_PEERS_NS_PER_MS;
     lw_greeting greeting = lw_peers_greeting(peers, seek->address, seek->key_turn++);
-    bool final = false;
+    lw_refusal refusal = LW_REFUSAL_NOW;
     uint8_t psk[LW_SHARED_KEY_SIZE];
     lw_peers_node_key(peers, greeting.key_epoch, psk);
     lw_status status =
@@ -62,12 +62,12 @@ LW_YIELDS static lw_status meet(lw_seek *seek, lw_wire *wire, lw_buffer *said, l
     if (card->node_id == peers->options.identity->node_id) {
         return LW_OK; /* the address is our own */
     }
-    status = lw_peers_judge(peers, card, &final);
+    status = lw_peers_judge(peers, card, &refusal);
     if (status == LW_REFUSED) {
-        lw_peers_refuse(wire, final);
+        lw_peers_refuse(wire, refusal);
     }
     LW_TRY(status);
-    LW_TRY(lw_peers_wait_for_welcome(peers, wire, deadline_ns));
+    LW_TRY(lw_peers_wait_for_welcome(peers, card->node_id, wire, deadline_ns));
     if (!peers->closing) {
         note_found(seek, card);
     }

@@ -90,11 +90,10 @@ static inline void node_link(void *argument, uint64_t other, bool up) {
     self->downs += up ? 0 : 1;
 }
 
-static inline lw_status node_admit(void *argument, const lw_peer_card *card) {
+static inline lw_status node_admit(void *argument, const lw_peer_card *card, bool *gone) {
     const node *self = argument;
-    return card->node_id == self->not_wanted
-               ? lw_fail(LW_REFUSED, "this node left the lattice for good")
-               : LW_OK;
+    *gone = card->node_id == self->not_wanted;
+    return *gone ? lw_fail(LW_REFUSED, "this node left the lattice for good") : LW_OK;
 }
 
 LW_YIELDS static inline lw_status node_joins(void *argument, const lw_peer_card *newcomer,

@@ -199,6 +199,7 @@
     Y("group.halt_is_forgotten", "test_repair")               \
     Y("intake.unbounded", "test_intake")                      \
     Y("lattice.key_used_early", "test_trust")                 \
+    Y("lattice.leaves_unheard", "test_lattice")               \
     Y("lattice.revoked_is_let_in", "test_trust")              \
     Y("merge.awaits_who_asks", "test_merge_group")            \
     Y("node.kill_asks_once", "test_kill_lattice")             \

@@ -378,6 +378,82 @@ static void one_that_leaves_stops_once_it_is_empty(void **state) {
     town_close(in);
 }
 
+/* Three nodes, and a fourth that holds nothing, which says that it is gone: none of the others
+ * writes that down before they lose power. */
+static town *open_with_one_that_leaves(uint64_t *id) {
+    town *in = open_three(23);
+    if (planted != NULL) {
+        lw_world_plant(in->world, planted);
+    }
+    house *self = house_boot(in, 3);
+    assert_non_null(self->node);
+    (void)town_settle(in, 1, 3, 60);
+    assert_int_equal(house_shards(self), 0);
+    *id = house_id(self);
+    for (uint32_t index = 0; index < 3; index++) {
+        lw_host_pause(in->houses[index].host, 60 * SECOND);
+    }
+    assert_int_equal(house_tell(self, LW_MESSAGE_LEAVE, 0, false), LW_OK);
+    town_run(in, 100 * MS);
+    assert_true(lw_world_marked(in->world, "lattice.left") > 0);
+    if (self->node == NULL) {
+        lw_host_kill(self->host); /* as its owner does */
+    }
+    for (uint32_t index = 0; index < 3; index++) {
+        lw_host_crash(in->houses[index].host);
+    }
+    return in;
+}
+
+static void one_that_leaves_is_not_forgotten_if_all_others_lose_power(void **state) {
+    (void)state;
+    uint64_t id;
+    town *in = open_with_one_that_leaves(&id);
+    const house *self = &in->houses[3];
+    town_run(in, 2 * SECOND);
+    for (uint32_t index = 0; index < 3; index++) {
+        assert_non_null(house_boot(in, index)->node);
+    }
+    (void)town_settle(in, 1, 3, 10);
+    town_run(in, 5 * SECOND); /* less than a dead one is waited for */
+    assert_null(self->node);
+    assert_int_equal(self->ended.status, LW_OK);
+    for (uint32_t index = 0; index < 3; index++) {
+        lw_lattice *lattice = in->houses[index].node->lattice;
+        assert_int_equal(lw_members_find(lw_gossip_members(lattice->gossip), id)->state,
+                         LW_MEMBER_GONE);
+        assert_false(lw_peers_up(in->houses[index].node->peers, id));
+    }
+    town_close(in);
+}
+
+static void one_that_loses_power_as_it_leaves_says_so_again(void **state) {
+    (void)state;
+    uint64_t id;
+    town *in = open_with_one_that_leaves(&id);
+    lw_host_crash(in->houses[3].host);
+    for (uint32_t index = 0; index < 4; index++) {
+        (void)house_boot(in, index);
+    }
+    town_run(in, 10 * SECOND);
+    assert_null(in->houses[3].node);
+    assert_int_equal(in->houses[3].ended.status, LW_OK);
+    assert_int_equal(lattice_company(in->houses[0].node->lattice), 2);
+    town_close(in);
+}
+
+static void one_that_leaves_ends_though_nobody_answers(void **state) {
+    (void)state;
+    uint64_t id;
+    town *in = open_with_one_that_leaves(&id);
+    town_run(in, 20 * SECOND);
+    assert_non_null(in->houses[3].node);
+    town_run(in, 15 * SECOND);
+    assert_null(in->houses[3].node);
+    assert_int_equal(in->houses[3].ended.status, LW_OK);
+    town_close(in);
+}
+
 static void one_that_is_lost_can_be_taken_out(void **state) {
     (void)state;
     town *in = open_three(11);
@@ -396,7 +472,9 @@ static void one_that_is_lost_can_be_taken_out(void **state) {
     (void)town_settle(in, 1, 3, 30);
     assert_int_equal(lattice_company(in->houses[0].node->lattice), 2);
     lw_peer_card card = {.node_id = id};
-    assert_int_equal(lw_lattice_admit(in->houses[0].node->lattice, &card), LW_REFUSED);
+    bool gone = false;
+    assert_int_equal(lw_lattice_admit(in->houses[0].node->lattice, &card, &gone), LW_REFUSED);
+    assert_true(gone);
     (void)house_boot(in, 3);
     town_run(in, 10 * SECOND);
     assert_null(lost->node);
@@ -533,6 +611,8 @@ static void planted_bugs_show(void **state) {
     assert_true(unit_story_fails(who_comes_back_from_a_stop_is_linked_at_once, state));
     planted = "peers.seeks_nobody";
     assert_true(unit_story_fails(all_come_back_at_other_addresses, state));
+    planted = "lattice.leaves_unheard";
+    assert_true(unit_story_fails(one_that_leaves_is_not_forgotten_if_all_others_lose_power, state));
     planted = NULL;
 }
 
@@ -552,6 +632,9 @@ int main(void) {
         cmocka_unit_test(a_broken_bus_moves_nothing_and_kills_nobody),
         cmocka_unit_test(a_drained_node_stays_empty_over_a_restart),
         cmocka_unit_test(one_that_leaves_stops_once_it_is_empty),
+        cmocka_unit_test(one_that_leaves_is_not_forgotten_if_all_others_lose_power),
+        cmocka_unit_test(one_that_loses_power_as_it_leaves_says_so_again),
+        cmocka_unit_test(one_that_leaves_ends_though_nobody_answers),
         cmocka_unit_test(one_that_is_lost_can_be_taken_out),
         cmocka_unit_test(who_does_not_answer_keeps_no_newcomer_waiting),
         cmocka_unit_test(one_that_stops_leads_no_more),
