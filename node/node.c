@@ -273,6 +273,9 @@ lw_status lw_node_open(lw_env *env, const lw_node_options *options, lw_node **no
 }
 
 void lw_node_close(lw_node *node) {
+    if (node->serving) {
+        lw_shards_hand_over(node->shards);
+    }
     close_parts(node);
     free_node(node);
 }

@@ -82,6 +82,9 @@ bool lw_shards_begins(void *shards, uint64_t group, uint64_t index);
 /* After replay: all that this node leads serve. LW_CORRUPTION if they leave a gap, or overlap (D1).
  */
 LW_MUST_USE LW_YIELDS lw_status lw_shards_start(lw_shards *shards, lw_log *log);
+/* Before a stop in good order: others come to lead what this node leads, within a second, or not.
+ * Requests are served meanwhile. */
+LW_YIELDS void lw_shards_hand_over(lw_shards *shards);
 /* Refuses what comes, and takes part in nothing any more: who is led from here elects another. */
 void lw_shards_stop(lw_shards *shards);
 /* Also waits for what is under way, and frees. */

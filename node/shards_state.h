@@ -5,6 +5,7 @@
  *   shards_ask.c   requests of the node's own, to shards here and elsewhere
  *   shards_join.c  replicas that come, and that go
  *   shards_past.c  what is remembered of groups that have no tree here
+ *   shards_hand.c  what is led here goes to others before a stop
  *   shards_split.c splits those that have grown
  *   shards_small.c  merges those that have little to do
  *   shards_beneath.c  what is here of the keys of a snapshot

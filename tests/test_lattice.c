@@ -505,6 +505,7 @@ LW_YIELDS static void stopping_main(void *argument) {
 /* Whether another one leads while something that it waits for keeps a leader from stopping. */
 static bool leads_no_more_when_it_stops(const char *bug) {
     town *in = open_three(16);
+    lw_world_plant(in->world, "shards.nothing_handed_over");
     if (bug != NULL) {
         lw_world_plant(in->world, bug);
     }
@@ -531,6 +532,32 @@ static void one_that_stops_leads_no_more(void **state) {
     (void)state;
     assert_true(leads_no_more_when_it_stops(NULL));
     assert_false(leads_no_more_when_it_stops("node.leads_while_it_stops"));
+}
+
+/* Three shards, the root shard too, and their leaders stop one after the other: so much sooner than
+ * anybody would be elected all are led again. */
+static void one_that_stops_hands_over_what_it_leads(void **state) {
+    (void)state;
+    town *in = open_three(17);
+    if (planted != NULL) {
+        lw_world_plant(in->world, planted);
+    }
+    (void)town_settle(in, 1, 3, 60);
+    house_split(&in->houses[0], "h");
+    house_split(&in->houses[0], "q");
+    (void)town_settle(in, 3, 3, 60);
+    for (uint32_t index = 0; index < 3; index++) {
+        house *self = &in->houses[index];
+        (void)lw_env_start(self->env, "stop", stopping_main, self);
+        town_run(in, 200 * MS);
+        assert_true(town_whole(in, 3, 3));
+        assert_int_equal(house_leads(self), 0);
+        lw_host_kill(self->host);
+        assert_non_null(house_boot(in, index)->node);
+        town_run(in, 5 * SECOND); /* so long nobody who has just started helps to elect */
+        (void)town_settle(in, 3, 3, 60);
+    }
+    town_close(in);
 }
 
 static void the_only_node_cannot_leave(void **state) {
@@ -613,6 +640,8 @@ static void planted_bugs_show(void **state) {
     assert_true(unit_story_fails(all_come_back_at_other_addresses, state));
     planted = "lattice.leaves_unheard";
     assert_true(unit_story_fails(one_that_leaves_is_not_forgotten_if_all_others_lose_power, state));
+    planted = "shards.nothing_handed_over";
+    assert_true(unit_story_fails(one_that_stops_hands_over_what_it_leads, state));
     planted = NULL;
 }
 
@@ -638,6 +667,7 @@ int main(void) {
         cmocka_unit_test(one_that_is_lost_can_be_taken_out),
         cmocka_unit_test(who_does_not_answer_keeps_no_newcomer_waiting),
         cmocka_unit_test(one_that_stops_leads_no_more),
+        cmocka_unit_test(one_that_stops_hands_over_what_it_leads),
         cmocka_unit_test(the_only_node_cannot_leave),
         cmocka_unit_test(a_plan_says_why_nothing_moves),
         cmocka_unit_test(who_comes_back_from_a_stop_is_linked_at_once),
