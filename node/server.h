@@ -13,8 +13,8 @@
  *     and lets the server wait for 30 s is cut off.
  * V5. A session is detached when its connection ends, whatever requests of it still wait for: what
  *     its client has locked is not to outlive it by their patience. Who has so many that the server
- *     has stopped reading (V2) is noticed to be gone once one of them ends. A connection also ends when the
- *     client's machine has given no sign of life for LW_KEEPALIVE_NS (node/silence.h). */
+ *     has stopped reading (V2) is noticed to be gone once one of them ends. A connection also ends
+ * when the client's machine has given no sign of life for LW_KEEPALIVE_NS (node/silence.h). */
 #ifndef LW_SERVER_H
 #define LW_SERVER_H
 
