@@ -43,6 +43,7 @@
     X("ingest.no_directory_sync", "engine", 44)                      \
     X("ingest.not_verified", "engine", 34)                           \
     X("lattice.expelled_by_itself", "lattice-moves", 16)             \
+    X("lattice.revoked_is_let_in", "lattice", 10)                    \
     X("lattice.speaks_at_once", "lattice-calm", 5)                   \
     X("log.ack_before_durable", "disk", 2)                           \
     X("log.ignore_durable_mark", "rot", 13)                          \
@@ -63,7 +64,6 @@
     X("node.kill_looks_at_nothing", "lattice-storm", 50)             \
     X("node.kill_waits_for_nothing", "shards", 2)                    \
     X("node.waits_for_the_silent", "lattice-disk", 0)                \
-    X("peers.forgotten_key_links", "lattice-storm", 0)               \
     X("peers.old_copy_let_in", "links", 1)                           \
     X("peers.plain_for_anyone", "links", 1)                          \
     X("peers.seeks_nobody", "links", 2)                              \
@@ -204,6 +204,7 @@
     Y("merge.awaits_who_asks", "test_merge_group")            \
     Y("node.kill_asks_once", "test_kill_lattice")             \
     Y("node.leads_while_it_stops", "test_lattice")            \
+    Y("peers.forgotten_key_links", "test_peers")              \
     Y("replica.copy_unlearns_commit", "test_kill")            \
     Y("replica.killed_unlooked", "test_kill")                 \
     Y("replica.locks_kept_twice", "test_replica")             \

@@ -475,6 +475,27 @@ static void strangers_are_refused_in_words(void **state) {
     }
 }
 
+/* At any moment of the greetings, which take long. */
+static void no_link_is_made_with_a_key_that_was_forgotten_meanwhile(void **state) {
+    (void)state;
+    for (uint64_t moment_ms = 0; moment_ms < 1500; moment_ms += 50) {
+        lattice *in = open_quiet(1);
+        node *one = boot(in, 0), *other = boot(in, 1);
+        lw_world_lag(in->world, one->host, other->host, 100 * MS);
+        lw_world_lag(in->world, other->host, one->host, 100 * MS);
+        lw_peers_set(one->peers, id_of(other), other->address);
+        run_for(in, moment_ms * MS);
+        other->identity.lattice.epoch = 2;
+        lw_peers_end_old_links(other->peers);
+        run_for(in, 3 * SECOND);
+        bool linked = up(one, other); /* as it dialled; what `other` dials ends where it comes */
+        close_lattice(in);
+        if (linked) {
+            fail_msg("the key was forgotten after %u ms", (unsigned)moment_ms);
+        }
+    }
+}
+
 static void a_node_that_left_for_good_is_not_let_in(void **state) {
     (void)state;
     lattice *in = open_quiet(1);
@@ -870,6 +891,7 @@ static void planted_bugs_show(void **state) {
     } planted[] = {
         {"peers.silence_believed", a_peer_that_is_watched_is_missed_by_itself},
         {"peers.old_copy_let_in", an_old_copy_of_a_folder_is_never_let_in},
+        {"peers.forgotten_key_links", no_link_is_made_with_a_key_that_was_forgotten_meanwhile},
         {"peers.plain_for_anyone", plain_links_are_for_loopback_and_for_both},
     };
     for (size_t index = 0; index < sizeof(planted) / sizeof(planted[0]); index++) {
@@ -902,6 +924,7 @@ int main(void) {
         cmocka_unit_test(requests_end_with_words_when_nobody_answers),
         cmocka_unit_test(a_late_reply_is_nobodys),
         cmocka_unit_test(strangers_are_refused_in_words),
+        cmocka_unit_test(no_link_is_made_with_a_key_that_was_forgotten_meanwhile),
         cmocka_unit_test(a_node_that_left_for_good_is_not_let_in),
         cmocka_unit_test(another_node_at_the_address_is_not_taken_for_the_one),
         cmocka_unit_test(of_two_copies_the_later_one_is_told_to_stop),
