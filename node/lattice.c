@@ -360,6 +360,7 @@ static void look_after_shards(lw_lattice *lattice, uint64_t now_ms) {
     lattice_ask(lattice);
     lattice_greet_next(lattice, now_ms);
     lattice_go_on_with_keys(lattice);
+    lattice_tell_leads(lattice, now_ms);
     lattice_leave(lattice, now_ms);
 }
 

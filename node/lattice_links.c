@@ -203,6 +203,7 @@ void lw_lattice_learned(lw_lattice *lattice, const lw_shard_descriptor *shard) {
         lw_replica_figures figures;
         lw_replica_figures_get(replica, &figures);
         row.term = figures.term;
+        lattice_heard_leader(lattice, shard->id, shard->leader, row.term);
     }
     bool leads = shard->leader == lattice_self(lattice);
     lw_gossip_shard(lattice->gossip, &row, leads, lattice_now_ms(lattice));

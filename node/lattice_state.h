@@ -2,6 +2,7 @@
 /* The inside of a node's part in the lattice, shared by node/lattice*.c and nobody else.
  *
  *   lattice.c          opening and closing, the fiber, the bus, what gossip wants done
+ *   lattice_leads.c    who has come to lead what, as events
  *   lattice_leave.c    leaving for good, and letting go of who left
  *   lattice_links.c    links to members, and what peers and shards ask
  *   lattice_time.c     the oracle's time
@@ -30,6 +31,7 @@ enum {
     LATTICE_STUCK_MS = 5000, /* a follower that lacks entries for so long and gets none is stuck */
     LATTICE_ASK_MS = 2000,
     LATTICE_GREET_MS = 10 * 1000,     /* between two greetings over links that are up */
+    LATTICE_LEADS_MAX = 8,            /* nodes whose shards others came to lead, told apart */
     LATTICE_TOKENS_MAX = 16,          /* made here that are remembered */
     LATTICE_TIME_MS = 10 * 60 * 1000, /* between two looks at the oracle's time */
 };
@@ -39,7 +41,8 @@ enum {
 typedef struct lattice_track {
     lw_map_node by_shard;
     uint64_t shard;
-    uint64_t pass; /* the last one that saw it */
+    uint64_t pass;   /* the last one that saw it */
+    uint64_t leader; /* the last one that it had, as it said itself; 0: none yet */
     /* While this node leads it: since when, and what it is asked. */
     uint64_t led_ms, counted_ms, reads_counted, writes_counted;
     uint64_t reads, writes; /* a second, */
@@ -58,6 +61,13 @@ typedef struct lattice_event {
     lw_event_row row; /* name is a constant; text is the one below */
     char text[LW_REPORT_TEXT_MAX];
 } lattice_event;
+
+/* Shards that this node has come to lead, after one other. */
+typedef struct lattice_leads {
+    uint64_t before;      /* 0: after several, or nobody knows */
+    uint64_t shard, term; /* of the first of them */
+    uint32_t count;
+} lattice_leads;
 
 struct lw_lattice {
     lw_env *env;
@@ -105,6 +115,9 @@ struct lw_lattice {
     lattice_event *events; /* a ring; NULL before the first */
     uint64_t event_count;
     char bus_told[LW_REPORT_TEXT_MAX]; /* what was noted of the bus last */
+    lattice_leads leads[LATTICE_LEADS_MAX];
+    uint32_t leads_count;
+    uint64_t leads_ms; /* none of these is told before */
 
     lw_placement_view *view; /* NULL while nobody else is there */
     lw_placement_ledger ledger;
@@ -139,6 +152,13 @@ void lattice_job_begin(lw_lattice *lattice);
 void lattice_job_end(lw_lattice *lattice);
 /* Members other than this node that are not gone. */
 uint32_t lattice_company(const lw_lattice *lattice);
+
+/* ---- lattice_leads.c ------------------------------------------------------------------------ */
+
+/* A replica here knows who leads it. */
+void lattice_heard_leader(lw_lattice *lattice, uint64_t shard, uint64_t leader, uint64_t term);
+/* Notes what came together, if it is time. */
+void lattice_tell_leads(lw_lattice *lattice, uint64_t now_ms);
 
 /* ---- lattice_leave.c ------------------------------------------------------------------------ */
 

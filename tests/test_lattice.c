@@ -560,6 +560,66 @@ static void one_that_stops_hands_over_what_it_leads(void **state) {
     town_close(in);
 }
 
+/* Of the events of a node those that say that it leads: how many there are, of how many shards, and
+ * whether one is the root shard's. */
+static void leads_told(house *self, uint32_t *events, uint32_t *shards, bool *root) {
+    lw_buffer body = lw_buffer_in(self->env->memory), reply;
+    lw_events_request_encode(0, &body);
+    assert_int_equal(house_ask(self, LW_MESSAGE_EVENTS, lw_buffer_view(&body), &reply), LW_OK);
+    lw_reader reader = lw_reader_of(lw_buffer_view(&reply));
+    for (uint32_t count = lw_read_array(&reader); count > 0; count--) {
+        lw_event_row row;
+        char text[LW_REPORT_TEXT_MAX];
+        assert_int_equal(lw_event_row_next(&reader, &row), LW_OK);
+        if (!lw_equal(row.name, lw_text("leader"))) {
+            continue;
+        }
+        (void)snprintf(text, sizeof(text), "%.*s", (int)row.text.size, (const char *)row.text.data);
+        assert_int_equal(row.node, house_id(self));
+        assert_non_null(strstr(text, "in term "));
+        const char *more = strstr(text, "; and ");
+        *shards += 1 + (more == NULL ? 0 : (uint32_t)strtoul(more + 6, NULL, 10));
+        *events += 1;
+        *root = *root || row.shard == LW_ROOT_SHARD;
+    }
+    lw_buffer_reset(&body);
+    lw_buffer_reset(&reply);
+}
+
+/* All that was led by one node is told of by those who lead it now, each in two events at most. */
+static void who_leads_instead_of_a_dead_node_is_told(void **state) {
+    (void)state;
+    town *in = open_three(18);
+    static const char *const keys[] = {"c", "f", "i", "l", "o", "r", "u", "x"};
+    (void)town_settle(in, 1, 3, 60);
+    for (uint32_t index = 0; index < 8; index++) {
+        house_split(&in->houses[index % 3], keys[index]);
+    }
+    (void)town_settle(in, 9, 3, 60);
+    town_run(in, 60 * SECOND); /* they spread, and all of that is told */
+    uint32_t leader = 0, events[2] = {0}, shards[2] = {0};
+    bool root[2] = {false};
+    while (!lw_replica_leads(lw_shards_at(in->houses[leader].node->shards, 0))) {
+        leader++;
+    }
+    for (uint32_t step = 1; step < 3; step++) {
+        leads_told(&in->houses[(leader + step) % 3], &events[0], &shards[0], &root[0]);
+    }
+    uint32_t led = house_leads(&in->houses[leader]);
+    assert_true(led > 1);
+    lw_host_crash(in->houses[leader].host);
+    in->houses[leader].node = NULL;
+    (void)town_settle(in, 9, 3, 20);
+    town_run(in, 12 * SECOND);
+    for (uint32_t step = 1; step < 3; step++) {
+        leads_told(&in->houses[(leader + step) % 3], &events[1], &shards[1], &root[1]);
+    }
+    assert_true(shards[1] - shards[0] >= led);
+    assert_true(events[1] - events[0] <= 5);
+    assert_true(root[1]);
+    town_close(in);
+}
+
 static void the_only_node_cannot_leave(void **state) {
     (void)state;
     town *in = town_open(12);
@@ -668,6 +728,7 @@ int main(void) {
         cmocka_unit_test(who_does_not_answer_keeps_no_newcomer_waiting),
         cmocka_unit_test(one_that_stops_leads_no_more),
         cmocka_unit_test(one_that_stops_hands_over_what_it_leads),
+        cmocka_unit_test(who_leads_instead_of_a_dead_node_is_told),
         cmocka_unit_test(the_only_node_cannot_leave),
         cmocka_unit_test(a_plan_says_why_nothing_moves),
         cmocka_unit_test(who_comes_back_from_a_stop_is_linked_at_once),
