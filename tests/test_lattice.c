@@ -500,6 +500,7 @@ LW_YIELDS static void stopping_main(void *argument) {
     lw_node *node = self->node;
     self->node = NULL;
     lw_node_close(node);
+    self->ended.status = LW_NOT_FOUND; /* there is none any more */
 }
 
 /* Whether another one leads while something that it waits for keeps a leader from stopping. */
@@ -557,6 +558,26 @@ static void one_that_stops_hands_over_what_it_leads(void **state) {
         town_run(in, 5 * SECOND); /* so long nobody who has just started helps to elect */
         (void)town_settle(in, 3, 3, 60);
     }
+    town_close(in);
+}
+
+/* The others seem to be there, so the ceiling of the timestamps cannot come down, nor anybody lead.
+ */
+static void who_stops_waits_for_nobody_for_long(void **state) {
+    (void)state;
+    town *in = open_three(19);
+    (void)town_settle(in, 1, 3, 60);
+    uint32_t leader = 0;
+    while (house_leads(&in->houses[leader]) == 0) {
+        leader++;
+    }
+    house *self = &in->houses[leader];
+    for (uint32_t step = 1; step < 3; step++) {
+        lw_host_pause(in->houses[(leader + step) % 3].host, 60 * SECOND);
+    }
+    (void)lw_env_start(self->env, "stop", stopping_main, self);
+    town_run(in, 1100 * MS);
+    assert_int_equal(self->ended.status, LW_NOT_FOUND);
     town_close(in);
 }
 
@@ -728,6 +749,7 @@ int main(void) {
         cmocka_unit_test(who_does_not_answer_keeps_no_newcomer_waiting),
         cmocka_unit_test(one_that_stops_leads_no_more),
         cmocka_unit_test(one_that_stops_hands_over_what_it_leads),
+        cmocka_unit_test(who_stops_waits_for_nobody_for_long),
         cmocka_unit_test(who_leads_instead_of_a_dead_node_is_told),
         cmocka_unit_test(the_only_node_cannot_leave),
         cmocka_unit_test(a_plan_says_why_nothing_moves),
