@@ -24,7 +24,8 @@ typedef struct kill_part {
 /* ... and answers to KILL_MARK; to the others the last alone. */
 typedef struct kill_part_reply {
     bool had; /* locks in memory, requests under way, or the mark of a kill that came to its end */
-    uint64_t commit_timestamp; /* it committed here, lately; 0: that is not known */
+    uint64_t commit_timestamp; /* it committed here, lately; LW_RECENT_IN_DOUBT: or may have, as
+                                  this node led no more; 0: that is not known */
     lw_bytes primary;          /* as any of its locks here names it; empty: it has none */
     lw_bytes end;              /* of the shard; empty: there is none behind it */
     uint64_t term;             /* in which it is led here */
@@ -37,6 +38,7 @@ typedef struct killing {
     lw_arena arena;
     kill_part part;
     bool had;
+    bool doubt; /* it may have committed, which nobody remembers */
     uint64_t commit_timestamp;
     lw_buffer primary;
     uint64_t leaderships; /* of all shards, as a hash: in the round that is under way */
@@ -217,7 +219,9 @@ LW_YIELDS static lw_status ask(void *argument, lw_message_kind kind, lw_bytes ke
 
 static void note(killing *job, const kill_part_reply *told) {
     job->had = job->had || told->had;
-    if (told->commit_timestamp != 0) {
+    if (told->commit_timestamp == LW_RECENT_IN_DOUBT) {
+        job->doubt = true;
+    } else if (told->commit_timestamp != 0) {
         job->commit_timestamp = told->commit_timestamp;
     }
     if (job->primary.size == 0) {
@@ -281,7 +285,8 @@ LW_YIELDS static lw_status mark_all(killing *job) {
 
 /* Of a transaction that is marked everywhere, with nothing of it under way any more. */
 LW_YIELDS static lw_status decide(killing *job, lw_check_reply *fate) {
-    *fate = (lw_check_reply){.fate = job->had ? LW_FATE_ABORTED : LW_FATE_UNKNOWN};
+    bool killed = job->had && !job->doubt;
+    *fate = (lw_check_reply){.fate = killed ? LW_FATE_ABORTED : LW_FATE_UNKNOWN};
     if (job->primary.size > 0) {
         return lw_resolve_by_asking(lw_shards_env(job->shards), ask, job->shards, job->part.start,
                                     lw_buffer_view(&job->primary), 0, true, fate);

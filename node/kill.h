@@ -15,7 +15,8 @@
  * Y2. Who is told that it was killed had not committed when that was decided, behind the question:
  *     the mark is looked at after everything that tells of a commit. A request that was under way
  *     tells so once it has looked whether an earlier copy of it had committed: that a leader who is
- *     gone carried out, this one does not remember. Locks in memory are taken for those of one that
+ *     gone carried out, this one does not remember. A commit that its leader left in doubt, as it
+ *     led no more, is in doubt for the kill, too: the transaction is unknown. Locks in memory are taken for those of one that
  *     has not committed. That is wrong of one that has, in another shard, whose leader changed
  *     before its client was told, or with so many commits there since that this one is forgotten.
  * Y3. A mark that led to nothing is taken back, by the kill that made it: of a transaction that had

@@ -174,7 +174,12 @@ LW_YIELDS static lw_status draw_and_write(replica_call *call, const lw_commit_no
     /* About what is written, at once: it would grow several times. */
     (void)lw_buffer_reserve(&call->evaluation.batch, size + COMMIT_ENTRY_ROOM);
     lw_evaluate_commit_now_write(&call->evaluation, request, *commit_timestamp);
-    return propose_and_wait(call, request->start);
+    lw_status status = propose_and_wait(call, request->start);
+    if (status == LW_UNAVAILABLE && !LW_BUG(replica->env, "replica.doubt_not_noted")) {
+        replica_note_writer(call, request->start,
+                            LW_RECENT_IN_DOUBT); /* whoever leads next knows */
+    }
+    return status;
 }
 
 LW_YIELDS static lw_status commit_latched(replica_call *call, const lw_commit_now_request *request,

@@ -206,6 +206,7 @@
     Y("node.leads_while_it_stops", "test_lattice")            \
     Y("peers.forgotten_key_links", "test_peers")              \
     Y("replica.copy_unlearns_commit", "test_kill")            \
+    Y("replica.doubt_not_noted", "test_kill_lattice")         \
     Y("replica.killed_unlooked", "test_kill")                 \
     Y("replica.locks_kept_twice", "test_replica")             \
     Y("replica.locks_unbounded", "test_replica")              \

@@ -127,6 +127,39 @@ static void what_was_committed_elsewhere_stays(void **state) {
     lattice_hold(what_was_committed_elsewhere_stays_story, NULL);
 }
 
+static const lattice_shard with_first[] = {
+    {.id = LW_ROOT_SHARD, .start = "", .end = "m", .nodes = {1}},
+    {.id = 2, .start = "m", .end = "", .nodes = {1, 2, 3}},
+};
+
+static void transfer(lattice *in, const char *key, uint64_t to);
+
+/* Who leads loses the others before they can tell it that they have the commit. It has a lock of
+ * the transaction still, in another shard; whoever leads next knows of nothing. */
+static void a_commit_in_doubt_is_not_killed_story(lattice *in) {
+    lattice_make(in, with_first, 2);
+    lattice_write(in, "z", "old");
+    transfer(in, "z", 1);
+    uint64_t start = lattice_timestamp(in);
+    expect(in, lock(in, start, "a") == LW_OK, "it is locked");
+    in->cut[2][1] = in->cut[3][1] = true;
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_mutation mutation = lattice_put("z", "new", LW_SEEN_ANYTHING);
+    lattice_commit_body(start, &mutation, 1, &body);
+    lattice_ask *ask = lattice_send_to(in, 1, LW_MESSAGE_COMMIT_NOW, lw_text("z"), &body);
+    lattice_await(ask, 15000);
+    expect(in, ask->done && ask->status == LW_UNAVAILABLE, "it is in doubt");
+    in->cut[2][1] = in->cut[3][1] = false;
+    lattice_links(in);
+    lattice_pass_ms(in, 3000);
+    expect_text(in, lattice_read(in, "z"), "new", "it has committed");
+    expect(in, kill_it(in, start).fate == LW_FATE_UNKNOWN, "and nobody says that it was killed");
+}
+static void a_commit_in_doubt_is_not_killed(void **state) {
+    (void)state;
+    lattice_hold(a_commit_in_doubt_is_not_killed_story, "replica.doubt_not_noted");
+}
+
 static const lattice_shard three_shards[] = {
     {.id = LW_ROOT_SHARD, .start = "", .end = "g", .nodes = {4}},
     {.id = 2, .start = "g", .end = "p", .nodes = {1, 2}},
@@ -207,6 +240,7 @@ int main(void) {
         cmocka_unit_test(what_is_prewritten_elsewhere_is_rolled_back),
         cmocka_unit_test(locks_in_memory_elsewhere_are_freed),
         cmocka_unit_test(what_was_committed_elsewhere_stays),
+        cmocka_unit_test(a_commit_in_doubt_is_not_killed),
         cmocka_unit_test(who_comes_to_lead_between_is_asked_too),
         cmocka_unit_test(a_kill_under_way_says_nothing_to_another),
     };

@@ -14,6 +14,8 @@ typedef struct lw_recent lw_recent;
 
 enum { LW_RECENT_LABEL_SIZE_MAX = 64 }; /* bytes; a longer one is cut */
 
+#define LW_RECENT_IN_DOUBT UINT64_MAX /* for a commit timestamp: it may have committed */
+
 typedef struct lw_recent_entry {
     uint64_t commit_timestamp; /* 0: not known to be committed */
     uint8_t label_size;
