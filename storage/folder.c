@@ -222,6 +222,7 @@ static lw_store *store_make(lw_env *env, const lw_store_options *options) {
             store->options.table_size = TABLE_SIZE_TINY;
         }
     }
+    store->steep = LW_RARE(env, "store.steep_levels");
     store->number_step = LW_RARE(env, "store.few_numbers") ? 1 : NUMBERS_STEP;
     store->trees = lw_map_in(env->memory);
     store->budget = lw_budget_make(env->memory, store->options.memory_size);

@@ -34,13 +34,22 @@ static double root(double product, uint32_t count) {
     return high;
 }
 
-lw_levels lw_levels_of(const lw_version *version, const lw_tuning *tuning) {
+/* Bytes that level 0 hands down at a time. */
+static uint64_t batch_of(const lw_tuning *tuning) {
     uint64_t least = LW_BATCH_TABLES_MIN * tuning->table_size;
-    double batch = (double)(tuning->batch_size > least ? tuning->batch_size : least);
-    double size = (double)size_below_level0(version), room = batch * LW_LEVEL_RATIO;
+    if (tuning->steep) {
+        return tuning->table_size;
+    }
+    return tuning->batch_size > least ? tuning->batch_size : least;
+}
+
+lw_levels lw_levels_of(const lw_version *version, const lw_tuning *tuning) {
+    double most = tuning->steep ? LW_LEVEL_RATIO_STEEP : LW_LEVEL_RATIO;
+    double batch = (double)batch_of(tuning);
+    double size = (double)size_below_level0(version), room = batch * most;
     lw_levels levels = {.base = LW_LEVEL_LAST};
     while (room < size && levels.base > 1) {
-        room *= LW_LEVEL_RATIO;
+        room *= most;
         levels.base--;
     }
     double ratio = size > batch ? root(size / batch, LW_LEVEL_COUNT - levels.base) : 1;
@@ -160,9 +169,7 @@ static uint64_t debt_of_level(const lw_version *version, const lw_levels *levels
 /* What a byte costs on its way down: on each level its own, and its part of the level below. */
 static double work_of(const lw_version *version, const lw_tuning *tuning, const lw_levels *levels) {
     uint32_t level = lw_levels_output(version, levels);
-    uint64_t batch = LW_BATCH_TABLES_MIN * tuning->table_size;
-    batch = tuning->batch_size > batch ? tuning->batch_size : batch;
-    double work = 1 + (double)lw_version_bytes(version, level) / (double)batch;
+    double work = 1 + (double)lw_version_bytes(version, level) / (double)batch_of(tuning);
     for (; level < LW_LEVEL_LAST; level++) {
         double size = (double)lw_version_bytes(version, level);
         double ratio = size > 0 ? (double)lw_version_bytes(version, level + 1) / size : 0;

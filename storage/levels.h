@@ -24,6 +24,7 @@ enum {
     LW_BATCH_TABLES_MIN = 8,    /* a batch is taken to be at least so many full tables */
     LW_GATHER_RATIO = 16,       /* so much less than the base level is too little */
     LW_LEVEL_RATIO = 10,        /* of the sizes of two levels, at most */
+    LW_LEVEL_RATIO_STEEP = 2,   /* ... and in a steep tree */
     LW_LEVEL_LAST = LW_LEVEL_COUNT - 1,
 };
 
@@ -36,6 +37,7 @@ typedef struct lw_tuning {
     uint64_t round_sequence;
     bool idle;           /* nobody writes: level 0 goes down earlier, for readers */
     bool gather;         /* gather level 0 whenever that is possible */
+    bool steep;          /* each table is a batch, and levels grow by little: in simulations */
     uint64_t slice_size; /* bytes of the base level that a slice overlaps */
     uint64_t safepoint;
 } lw_tuning;

@@ -100,6 +100,7 @@ lw_tuning lw_tree_tuning(const lw_tree *tree) {
                        .slice_size =
                            tiny || store->squeezing ? 1 : SLICE_TABLES * store->options.table_size,
                        .idle = store->idle,
+                       .steep = store->steep,
                        .gather = LW_RARE(store->env, "store.gather"),
                        .safepoint = tree->safepoint};
 }

@@ -89,6 +89,7 @@ struct lw_store {
     lw_pace pace;
     uint64_t flushing_ns; /* since when a memtable is being flushed, or may be */
     bool idle;            /* nobody writes: compact what is worth it for readers */
+    bool steep;           /* see lw_tuning */
     uint64_t admitted_ns;
     uint64_t evicted; /* of the budget's: what was evicted before does not count for readers */
     uint64_t slowed_count, stalled_count, short_count;
