@@ -132,6 +132,7 @@ lw_node_options lw_sim_node_options(const lw_sim_member *node, const char *addre
                                .drift_ppm = it->storm.drift_ppm,
                                .retention_ms = it->retention_ms,
                                .shard_size = it->shard_size,
+                               .merge_after_ms = it->merge_after_ms,
                                .version = LW_VERSION,
                                .died = died,
                                .argument = argument};

@@ -78,6 +78,7 @@ typedef enum lw_sim_schedule {
     LW_SIM_HUNTS,
     LW_SIM_PARTINGS,
     LW_SIM_COPIES,
+    LW_SIM_DEPARTURES,
     LW_SIM_SCHEDULES,
 } lw_sim_schedule;
 
@@ -102,11 +103,12 @@ typedef struct lw_sim_trial {
     char addresses[LW_SIM_ADDRESSES_SIZE]; /* of all of them, as a client takes it */
     char token[LW_NODE_TOKEN_SIZE];        /* of the first one, for the others; empty: not yet */
     uint64_t retention_ms;
-    uint64_t shard_size;    /* small, so that shards are split for it in most runs */
-    size_t memory_size;     /* of each node */
-    uint32_t voters;        /* replicas of each shard */
-    uint64_t dead_after_ms; /* see lw_node_options */
-    bool key_changed;       /* an operator has had the lattice's key changed: tokens die by that */
+    uint64_t shard_size;     /* small, so that shards are split for it in most runs */
+    uint64_t merge_after_ms; /* see lw_node_options */
+    size_t memory_size;      /* of each node */
+    uint32_t voters;         /* replicas of each shard */
+    uint64_t dead_after_ms;  /* see lw_node_options */
+    bool key_changed;        /* an operator has had the lattice's key changed: tokens die by that */
     lw_sim_storm storm;
     lw_arena storm_memory;
     lw_sim_watch watch;
@@ -130,7 +132,8 @@ typedef struct lw_sim_trial {
     lw_host *client_hosts[LW_SIM_CLIENTS_MAX];
     lw_workload_client clients[LW_SIM_CLIENTS_MAX];
     uint32_t client_count;
-    lw_workload_client straggler;
+    lw_workload_client straggler, lost;
+    lw_host *lost_host; /* NULL: nobody is lost in this run */
     lw_host *judge_host;
     lw_status judge_status; /* of the fiber that fills or reads at the end */
     char judge_error[300];  /* why it did not go on */
@@ -161,6 +164,9 @@ void lw_sim_broken_first(lw_sim_trial *it, const char *property, const char *for
 uint64_t lw_sim_safety_ms(const lw_sim_trial *it);
 /* Calls function(run) after so many milliseconds of virtual time. */
 void lw_sim_after(lw_sim_trial *it, uint64_t delay_ms, void (*function)(void *run));
+
+/* The machine of a client loses power some steps from now. */
+void lw_sim_lose_client(lw_sim_trial *it, lw_host *host);
 
 /* ---- the keeper --------------------------------------------------------------------------- */
 

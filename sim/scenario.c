@@ -22,6 +22,8 @@ enum {
     STOP_MS = 60000,
     FEW_CLIENTS = 6,
     STRAGGLER_PERCENT = 30,
+    LOST_PERCENT = 30,
+    LOST_LATE_MS = 2000,
     MEGABYTE = 1024 * 1024,
 };
 
@@ -162,6 +164,9 @@ static const uint64_t retentions_ms[] = {0, 300, 1000, 1000, 3000, 10000};
 /* How long a node may be away before it is replaced, and replicas of each shard. */
 static const uint64_t dead_after_ms[] = {0, 2000, 5000, 20000};
 static const uint32_t voters[] = {3, 3, 3, 3, 3, 1, 5, 5};
+/* How long small shards must have had little to do before they are merged; 0: minutes. */
+static const uint64_t merges_ms[] = {0, 0, 0, 500, 2000};
+enum { MERGE_COUNT = sizeof(merges_ms) / sizeof(merges_ms[0]) };
 enum { RETENTION_COUNT = sizeof(retentions_ms) / sizeof(retentions_ms[0]) };
 
 /* From which shards are split: some hold what a run writes in one, others in many. */
@@ -240,6 +245,24 @@ static void start_straggler(lw_sim_trial *it) {
     }
 }
 
+static void lose_client(void *argument) {
+    lw_sim_trial *it = argument;
+    lw_sim_lose_client(it, it->lost_host);
+}
+
+/* In some runs of several nodes: at any time, or in the first seconds of peace. */
+static void start_lost(lw_sim_trial *it) {
+    lw_chance chance = lw_world_chance(it->world, "lost");
+    if (it->user == NULL && it->node_count > 1 && lw_chance_percent(&chance, LOST_PERCENT)) {
+        it->lost_host = lw_world_host(it->world, "lost");
+        it->lost = (lw_workload_client){
+            .workload = &it->workload, .address = it->addresses, .number = LW_SIM_CLIENTS_MAX + 1};
+        lw_workload_lose(lw_host_boot(it->lost_host), &it->lost);
+        lw_sim_after(it, lw_chance_below(&chance, lw_sim_safety_ms(it) + LOST_LATE_MS),
+                     lose_client);
+    }
+}
+
 static void start_clients(lw_sim_trial *it) {
     lw_chance chance = lw_world_chance(it->world, "clients");
     bool crowded = lw_chance_percent(&chance, 20);
@@ -264,6 +287,7 @@ static void start_clients(lw_sim_trial *it) {
         lw_sim_start_client(it, index);
     }
     start_straggler(it);
+    start_lost(it);
 }
 
 static uint64_t peace_ms(const lw_sim_trial *it) {
@@ -335,6 +359,9 @@ static void check_liveness(lw_sim_trial *it) {
 
 static void stop_clients(lw_sim_trial *it) {
     it->workload.stopping = true;
+    if (it->lost_host != NULL && lw_host_running(it->lost_host)) {
+        lw_host_kill(it->lost_host);
+    }
     uint64_t end = lw_world_now(it->world) + STOP_MS * LW_SIM_NS_PER_MS;
     while (it->workload.running > 0 && !it->damaged && lw_world_now(it->world) < end) {
         (void)lw_world_run(it->world, lw_world_now(it->world) + 100 * LW_SIM_NS_PER_MS);
@@ -517,6 +544,8 @@ static void draw_options(lw_sim_trial *it) {
         it->voters = voters[lw_chance_below(&it->chance, sizeof(voters) / sizeof(voters[0]))];
         it->dead_after_ms =
             dead_after_ms[lw_chance_below(&it->chance, sizeof(dead_after_ms) / sizeof(uint64_t))];
+        lw_chance merges = lw_world_chance(it->world, "merges");
+        it->merge_after_ms = merges_ms[lw_chance_below(&merges, MERGE_COUNT)];
     }
     if (it->options->scenario->storm) {
         lw_sim_storm_draw(it);

@@ -95,6 +95,17 @@ static void crash_client(lw_sim_occasion *now) {
     }
 }
 
+void lw_sim_lose_client(lw_sim_trial *it, lw_host *host) {
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_DEPARTURES);
+    uint64_t steps = below(&now, 60);
+    lw_crash moment = (lw_crash)below(&now, 3);
+    if (lw_host_running(host) &&
+        lw_sim_strikes(&now, LW_FAULT_CRASH_CLIENT, "%s loses power %s step %u from now",
+                       lw_host_name(host), moments[moment], (unsigned)steps)) {
+        lw_host_crash_after(host, steps, moment);
+    }
+}
+
 /* Of all nodes at once: nobody remembers what was not on a disk. */
 static void lose_power(lw_sim_occasion *now) {
     lw_sim_trial *it = now->of;

@@ -392,7 +392,10 @@ LW_YIELDS static lw_status final_of_some(lw_workload *workload, lw_client *clien
     if (workload->shares[LW_WORKLOAD_JOURNAL] > 0) {
         LW_TRY(workload_final_journal(workload, client));
     }
-    return workload->shares[LW_WORKLOAD_BULK] > 0 ? workload_final_bulk(workload, client) : LW_OK;
+    if (workload->shares[LW_WORKLOAD_BULK] > 0) {
+        LW_TRY(workload_final_bulk(workload, client));
+    }
+    return workload->loses ? workload_final_lost(workload, client) : LW_OK;
 }
 
 lw_status lw_workload_final(lw_workload *workload, lw_client *client) {

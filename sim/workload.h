@@ -146,6 +146,7 @@ typedef struct lw_workload {
     lw_buffer journal_refused;  /* numbers */
     uint64_t blocks[LW_BLOCKS]; /* bulk: the number in each when last known; 0: nothing */
     bool blocks_known[LW_BLOCKS];
+    bool loses;           /* a client that is lost for good */
     struct lw_page *page; /* on which transactions are drawn; NULL: none */
     /* Broken promises, one line each; none if empty. */
     lw_buffer violations;
@@ -176,6 +177,8 @@ void lw_workload_reset(lw_workload *workload);
 void lw_workload_start(lw_env *env, lw_workload_client *client);
 /* Starts the straggler's, one for all of the run. */
 void lw_workload_straggle(lw_env *env, lw_workload_client *client);
+/* Starts that of one that will be lost, and does not end by itself. */
+void lw_workload_lose(lw_env *env, lw_workload_client *client);
 /* By what a transaction is known that is open just now, preferably one that commits; 0: none. */
 uint64_t lw_workload_victim(lw_env *env, const lw_workload_client *clients, uint32_t count);
 /* Somebody killed one, and was told what became of it. */

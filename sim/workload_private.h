@@ -55,6 +55,8 @@ LW_YIELDS void workload_run_pin(lw_env *env, lw_workload_client *self, lw_client
 
 /* Holds what was told of kills against the history. */
 void workload_judge_kills(lw_workload *workload);
+/* Reads what who is lost left: once one of them was started. */
+LW_YIELDS lw_status workload_final_lost(lw_workload *workload, lw_client *client);
 /* Reads all lists and rows, as final transactions of the history. */
 LW_YIELDS lw_status workload_final_mixture(lw_workload *workload, lw_client *client);
 /* Read once more what the workloads of these names left. */
