@@ -2,7 +2,8 @@
 /* What people do to nodes by hand, in some of the runs: they look at everything, end transactions,
  * split shards, stop nodes in good order and start them again, make tokens and revoke them, take a
  * node for lost that lives; and somebody tries to come in with a token that is revoked, or made up,
- * or speaks no protocol of ours. */
+ * or speaks no protocol of ours. In some runs of several nodes somebody hands over, again and
+ * again, who gives the timestamps. */
 #include "client/client.h"
 #include "client/operate.h"
 #include "client/operate_lattice.h"
@@ -19,7 +20,11 @@ enum {
     NONSENSE_SIZE_MAX = 300,
     NONSENSE_MS = 500,
     STRANGER_MS = 3000, /* until whoever was not taken in goes away */
+    JUGGLERS_PERCENT = 20,
+    JUGGLER_THROWS_MAX = 10,
 };
+#define JUGGLER_RESTS_NS UINT64_C(3000000000)
+#define JUGGLER_CATCH_NS UINT64_C(600000000)
 
 static const uint32_t means_ms[] = {300, 1000, 1000, 3000};
 
@@ -327,7 +332,37 @@ LW_YIELDS static void hands_main(void *argument) {
     lw_close(self->client);
 }
 
+/* Somebody who cannot decide who is to give timestamps: it is another node again and again, which
+ * nobody notices (hazard T8). */
+LW_YIELDS static void juggler_main(void *argument) {
+    hands *self = argument;
+    lw_sim_trial *it = self->of;
+    lw_client_options options = {
+        .address = it->addresses, .label = "juggler", .timeout_ms = ASK_MS};
+    lw_status opened = lw_client_open_in(self->env, &options, &self->client);
+    LW_ASSERT(opened == LW_OK);
+    while (it->troubled) {
+        lw_env_sleep(self->env, below(self, JUGGLER_RESTS_NS));
+        for (uint64_t count = below(self, JUGGLER_THROWS_MAX); count > 0 && it->troubled; count--) {
+            (void)!lw_operate_transfer(self->client, (lw_bytes){0}, draw_node(self)->id);
+            lw_env_sleep(self->env, below(self, JUGGLER_CATCH_NS));
+        }
+    }
+    lw_close(self->client);
+}
+
+static void begin_to_juggle(lw_sim_trial *it) {
+    lw_chance chance = lw_world_chance(it->world, "juggler");
+    if (it->node_count > 1 && lw_chance_percent(&chance, JUGGLERS_PERCENT)) {
+        lw_env *env = lw_host_boot(lw_world_host(it->world, "juggler"));
+        hands *self = lw_allocate_zero(env->memory, sizeof(*self));
+        *self = (hands){.of = it, .env = env};
+        lw_env_start(env, "juggler", juggler_main, self);
+    }
+}
+
 void lw_sim_lay_hands(lw_sim_trial *it) {
+    begin_to_juggle(it);
     lw_chance chance = lw_world_chance(it->world, "hands");
     if (!lw_chance_percent(&chance, RUNS_PERCENT)) {
         return;

@@ -64,6 +64,7 @@
     X("node.kill_looks_at_nothing", "lattice-storm", 50)             \
     X("node.kill_waits_for_nothing", "shards", 2)                    \
     X("node.waits_for_the_silent", "lattice-disk", 0)                \
+    X("peers.forgotten_key_links", "lattice-storm", 0)               \
     X("peers.old_copy_let_in", "links", 1)                           \
     X("peers.plain_for_anyone", "links", 1)                          \
     X("peers.seeks_nobody", "links", 2)                              \
@@ -154,7 +155,7 @@
     X("store.unlink_shared", "engine", 1)                            \
     X("table.no_checksum", "engine", 101)                            \
     X("timestamps.begun_by_wall_clock", "lattice-storm", 9)          \
-    X("timestamps.ceiling_left_high", "lattice-calm", 0)             \
+    X("timestamps.ceiling_left_high", "lattice-calm", 3)             \
     X("timestamps.gives_what_it_fetches", "lattice-moves", 0)        \
     X("timestamps.oracle_serves_without_lease", "lattice-storm", 18) \
     X("timestamps.stale_cached_timestamp", "lattice-moves", 34)      \
@@ -204,6 +205,7 @@
     Y("merge.awaits_who_asks", "test_merge_group")            \
     Y("node.kill_asks_once", "test_kill_lattice")             \
     Y("node.leads_while_it_stops", "test_lattice")            \
+    Y("node.waits_for_the_silent", "test_lattice")            \
     Y("peers.forgotten_key_links", "test_peers")              \
     Y("replica.copy_unlearns_commit", "test_kill")            \
     Y("replica.doubt_not_noted", "test_kill_lattice")         \
@@ -211,6 +213,7 @@
     Y("replica.locks_kept_twice", "test_replica")             \
     Y("replica.locks_unbounded", "test_replica")              \
     Y("scrub.keeps_damaged_log", "test_scrub")                \
+    Y("session.ends_unasked", "test_server")                  \
     Y("shard.epoch_unchecked_at_apply", "test_replica")       \
     Y("shards.left_one_looks_at_nothing", "test_merge_group") \
     Y("shards.merged_stays_headless", "test_repair")          \

@@ -484,6 +484,9 @@ static void one_that_is_lost_can_be_taken_out(void **state) {
 static void who_does_not_answer_keeps_no_newcomer_waiting(void **state) {
     (void)state;
     town *in = town_open(14);
+    if (planted != NULL) {
+        lw_world_plant(in->world, planted);
+    }
     assert_non_null(house_boot(in, 0)->node);
     town_run(in, SECOND);
     assert_non_null(house_boot(in, 1)->node);
@@ -717,6 +720,8 @@ static void who_comes_back_from_a_short_stop_is_linked_soon(void **state) {
 static void planted_bugs_show(void **state) {
     planted = "peers.stale_link_awaited";
     assert_true(unit_story_fails(who_comes_back_from_a_stop_is_linked_at_once, state));
+    planted = "node.waits_for_the_silent";
+    assert_true(unit_story_fails(who_does_not_answer_keeps_no_newcomer_waiting, state));
     planted = "peers.seeks_nobody";
     assert_true(unit_story_fails(all_come_back_at_other_addresses, state));
     planted = "lattice.leaves_unheard";
