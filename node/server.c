@@ -410,8 +410,8 @@ LW_YIELDS static lw_status read_requests(connection *one) {
             return status;
         }
         one->in.size += one->receive.count;
-        lw_silence_heard(&one->server->silence, &one->listened);
         if (is_peer(one)) {
+            lw_silence_forget(&one->server->silence, &one->listened);
             one->server->options.peer(one->server->options.argument, one->socket,
                                       lw_buffer_view(&one->in));
             one->socket = LW_NO_HANDLE;
@@ -453,7 +453,7 @@ LW_YIELDS static void connection_main(void *argument) {
     if (one->session != 0) {
         lw_session_detach(server->sessions, one->session, one, silent);
     }
-    lw_silence_heard(&server->silence, &one->listened);
+    lw_silence_forget(&server->silence, &one->listened);
     if (lw_handle_valid(one->socket)) {
         lw_socket_close(server->env, one->socket);
     }

@@ -10,10 +10,10 @@ static void look_at(lw_silence *silence, lw_listened *one, uint64_t now_ns) {
         return;
     }
     if (!lw_socket_unheard(silence->env, one->socket, &silence_ns)) {
-        lw_silence_heard(silence, one);
+        lw_silence_forget(silence, one);
     } else if (silence_ns >= LW_KEEPALIVE_NS && !LW_BUG(silence->env, "server.silence_unnoticed")) {
         LW_MARK(silence->env, "server.client_fell_silent");
-        lw_silence_heard(silence, one);
+        lw_silence_forget(silence, one);
         silence->fell_silent(one);
     }
 }
@@ -63,7 +63,7 @@ void lw_silence_said(lw_silence *silence, lw_listened *connection) {
     }
 }
 
-void lw_silence_heard(lw_silence *silence, lw_listened *connection) {
+void lw_silence_forget(lw_silence *silence, lw_listened *connection) {
     if (connection->said_ns == 0) {
         return;
     }

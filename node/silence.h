@@ -16,7 +16,7 @@
 /* One connection: a member of what the caller keeps of it. Zeroed, but for the socket. */
 typedef struct lw_listened {
     lw_handle socket;
-    uint64_t said_ns; /* when the first thing was sent since it was heard; 0: nothing was */
+    uint64_t said_ns; /* when the first thing was sent that may be on its way; 0: nothing is */
     struct lw_listened *previous, *next;
 } lw_listened;
 
@@ -36,7 +36,8 @@ LW_YIELDS void lw_silence_close(lw_silence *silence);
 
 /* Something was sent. */
 void lw_silence_said(lw_silence *silence, lw_listened *connection);
-/* Something came; or the socket is about to be closed. */
-void lw_silence_heard(lw_silence *silence, lw_listened *connection);
+/* The socket is about to be closed. That something came is no reason: it may have been sent before
+ * the reply that is on its way now, and the other end may have lost power since. */
+void lw_silence_forget(lw_silence *silence, lw_listened *connection);
 
 #endif

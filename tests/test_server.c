@@ -264,6 +264,39 @@ static void one_that_died_as_its_reply_was_on_its_way_too(void **state) {
     assert_true(seconds > 4 && seconds < 5);
 }
 
+/* ... and then the beginning of another request, byte by byte. */
+LW_YIELDS static void say_and_go_on(void *argument) {
+    fixture *in = argument;
+    enum { BYTES = 300 };
+    char body[BYTES + 1];
+    memset(body, 'x', BYTES);
+    body[BYTES] = 0;
+    lw_handle socket;
+    say(in, &socket, "slow", 1);
+    lw_buffer frames = lw_buffer_in(in->client_env->memory);
+    write_request(&frames, 9, body);
+    lw_env_sleep(in->client_env, 2 * second - second / 1000);
+    for (size_t at = 0; at < BYTES; at++) {
+        (void)!send_raw(in, socket, lw_view(frames.data + at, 1));
+        lw_env_sleep(in->client_env, 10 * 1000);
+    }
+}
+
+/* What it had sent before says nothing of whether the reply arrived. */
+static void one_that_died_as_its_next_request_was_on_its_way_too(void **state) {
+    fixture *in = *state;
+    in->slow_ns = 2 * second;
+    lw_env_start(in->client_env, "story", say_and_go_on, in);
+    while (in->handled == 0) {
+        (void)lw_world_run(in->world, lw_world_now(in->world) + 1000);
+    }
+    uint64_t last_ns = lw_world_now(in->world);
+    lw_host_crash(in->client_host);
+    (void)lw_world_run(in->world, last_ns + 60 * second);
+    assert_int_equal(in->ended_session, SESSION);
+    assert_true(in->ended_ns - last_ns < 5 * second);
+}
+
 static void without_listening_it_would_stay_for_minutes(void **state) {
     assert_true(seconds_until_the_end(state, second, "server.silence_unnoticed") < 0);
 }
@@ -445,6 +478,7 @@ int main(void) {
         STORY(a_machine_that_died_at_rest_is_gone_within_five_seconds),
         STORY(one_that_died_before_its_reply_came_too),
         STORY(one_that_died_as_its_reply_was_on_its_way_too),
+        STORY(one_that_died_as_its_next_request_was_on_its_way_too),
         STORY(without_listening_it_would_stay_for_minutes),
         STORY(who_takes_nothing_is_not_silent),
         STORY(a_session_lives_while_its_client_is_connected_elsewhere),
