@@ -12,7 +12,8 @@
  *
  * A node that decides has no lease: its own record names its readers, as of when it was written. So
  * that is written anew when another reader is the oldest one, as a lease would be taken anew; and
- * when the node decides no more, or does now, what it had counts no more. */
+ * when the node decides no more, or does now, or others have come to one that was alone, what it
+ * had counts no more. */
 #include "node/gc_state.h"
 
 #include "txn/oracle.h"
@@ -72,10 +73,16 @@ LW_YIELDS static void take(lw_gc *gc, uint64_t timestamp, uint64_t until) {
     gc->renew_ns = lw_env_now(gc->env) + (taken ? RENEW_MS : RETRY_MS) * NS_PER_MS;
 }
 
+/* The collector itself (gc->alone) looks only when it has something to do. */
+static bool alone_now(const lw_gc *gc) {
+    return lw_shards_alone(gc->shards);
+}
+
 /* The record of this node, which decides, comes to name its readers. One that is alone makes them
  * durable before it moves the safepoint, and nobody takes over from it. */
 static void note(lw_gc *gc, uint64_t timestamp, uint64_t until) {
-    if (!gc->alone) {
+    gc->noted_alone = LW_BUG(gc->env, "gc.readers_noted_alone") ? gc->alone : alone_now(gc);
+    if (!gc->noted_alone) {
         gc->pin_changes++;
         gc->pin_asked = true;
         lw_queue_wake_all(&gc->work);
@@ -102,7 +109,9 @@ LW_YIELDS static uint64_t look(lw_gc *gc) {
     const lw_pin *reader = oldest_reader(gc);
     uint64_t timestamp = reader == NULL ? 0 : reader->timestamp;
     uint64_t until = reader == NULL ? 0 : needed_until(gc, reader);
-    bool another = gc->leased != timestamp || gc->lease_noted != gc_decides(gc);
+    bool others_came = gc->lease_noted && gc->noted_alone && !alone_now(gc) &&
+                       !LW_BUG(gc->env, "gc.readers_noted_alone");
+    bool another = gc->leased != timestamp || gc->lease_noted != gc_decides(gc) || others_came;
     bool once = gc->lease_noted && LW_BUG(gc->env, "gc.one_note_for_all_readers");
     if (gc->leased != 0 && another && !once) {
         give_back(gc);

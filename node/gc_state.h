@@ -44,7 +44,8 @@ struct lw_gc {
     bool running, stopping;
     bool leasing;          /* the fiber of gc_lease.c runs */
     uint64_t leased;       /* the timestamp that a lease is had for; 0: none */
-    bool lease_noted;      /* ... by this node's own record */
+    bool lease_noted;      /* ... by this node's own record, */
+    bool noted_alone;      /* ... which is not written for that while there are no others */
     uint64_t leased_until; /* when the last reader ends that it is for */
     uint64_t renew_ns;     /* ... which is to be renewed then */
     lw_queue reading;      /* where it waits for a reader */

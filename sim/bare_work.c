@@ -3,6 +3,8 @@
  * that stay for seconds, kills, and deadlocks. */
 #include "sim/bare.h"
 
+#include "txn/oracle.h"
+
 #include <stdlib.h>
 
 enum {
@@ -22,7 +24,8 @@ enum {
     HEALED_MS = 8000,      /* and behind the end of trouble, */
     RETURN_MS = 2200,      /* within which it must come back, to be known to who leads then, */
     CLOCKS_MS = 250,       /* and so long before its time is over, as clocks run fast */
-    SILENT_MS = 16000,     /* that a reader reads for which says nothing in between */
+    SILENT_MS = 16000,     /* that a reader reads for which says nothing in between, */
+    OWN_MS = 1000,         /* of which these are left, at least, when it is judged */
     LEASE_MS = 2500,       /* within which its node has a lease for it, if nothing happens, */
     SETTLED_MS = 3000,     /* nor has before */
     BEHIND_MS = 5000,      /* in which the death of the node that it asked would be felt */
@@ -427,6 +430,14 @@ LW_YIELDS static void keep_reading(bare_asker *self, uint64_t most_ms) {
     }
 }
 
+/* Whether a reader that began then, and said that it would take so long, has time left. By the
+ * oracle's time, as its pin: that goes as fast as the clock of who leads, and leaps to its ceiling
+ * where another one comes to lead. */
+static bool has_time(const bare_asker *self, uint64_t timestamp, uint64_t timeout_ms) {
+    return lw_timestamp_ms(self->of->of->watch.given) + OWN_MS <
+           lw_timestamp_ms(timestamp) + timeout_ms;
+}
+
 /* Says nothing for seconds, and counts on its node. */
 LW_YIELDS static void read_in_silence(bare_asker *self) {
     lw_sim_bare *of = self->of;
@@ -445,7 +456,7 @@ LW_YIELDS static void read_in_silence(bare_asker *self) {
     of->silent = leased && asked != NULL ? asked->id : 0;
     lw_env_sleep(self->env, (BEHIND_MS + below(self, BEHIND_MS)) * LW_SIM_NS_PER_MS);
     lw_status status = bare_get(self, key, timestamp, SILENT_MS, &found);
-    if (leased && status == LW_TOO_OLD && now_ms(self) < drawn_ms + SILENT_MS - 1000) {
+    if (leased && status == LW_TOO_OLD && has_time(self, timestamp, SILENT_MS)) {
         lw_sim_broken_first(of->of, "readers",
                             "one that was silent for %d ms was told that it is too old",
                             (int)(now_ms(self) - drawn_ms));

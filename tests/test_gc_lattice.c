@@ -41,6 +41,13 @@ static void transfer(lattice *in, const char *key, uint64_t to) {
     expect(in, lattice_leader(in, lw_text(key)) == to, "another node leads");
 }
 
+static void change(lattice *in, const lw_change_replicas_request *request) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_change_replicas_request_encode(request, &body);
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_CHANGE_REPLICAS, "a", &body);
+    expect(in, ask->done && ask->status == LW_OK, "the members change");
+}
+
 static lw_status read_at(lattice *in, const char *key, uint64_t timestamp, const char **value) {
     lw_buffer body = lw_buffer_in(in->memory);
     lattice_get_body(key, timestamp, &body);
@@ -197,6 +204,31 @@ static void a_merge_robs_no_reader_story(lattice *in) {
 static void a_merge_robs_no_reader(void **state) {
     (void)state;
     lattice_hold(a_merge_robs_no_reader_story, "merge.readers_not_awaited");
+}
+
+/* A node is alone when a reader comes, and dies when it is so no more. Nothing was written before,
+ * so that it has no other reason to write its record. */
+static void a_reader_of_a_lone_node_outlives_it_story(lattice *in) {
+    const char *value;
+    in->retention_ms = RETENTION_MS;
+    lattice_bootstrap(in);
+    uint64_t start = lattice_timestamp(in);
+    expect(in, read_for(in, "a", start, 60000, &value) == LW_OK, "it begins");
+    lattice_write(in, "a", "new");
+    live_on(in, 1000);
+    for (uint64_t id = 2; id <= 3; id++) {
+        change(in, &(lw_change_replicas_request){.learner = id});
+        change(in, &(lw_change_replicas_request){.voter = id});
+    }
+    live_on(in, 2500);
+    lattice_crash(in, 1);
+    live_on(in, 10000);
+    expect(in, read_for(in, "a", start, 10000, &value) == LW_OK, "it goes on elsewhere");
+    expect_text(in, value, "-", "with what was there");
+}
+static void a_reader_of_a_lone_node_outlives_it(void **state) {
+    (void)state;
+    lattice_hold(a_reader_of_a_lone_node_outlives_it_story, "gc.readers_noted_alone");
 }
 
 /* The node that decides has noted another reader shortly before, and has no other reason to write
@@ -506,6 +538,7 @@ int main(void) {
         cmocka_unit_test(a_reader_outlives_an_older_one),
         cmocka_unit_test(a_merge_robs_no_reader),
         cmocka_unit_test(each_reader_is_noted),
+        cmocka_unit_test(a_reader_of_a_lone_node_outlives_it),
         cmocka_unit_test(a_reader_that_died_with_its_node_holds_nothing),
         cmocka_unit_test(a_long_reader_is_not_robbed),
         cmocka_unit_test(a_shard_that_cannot_be_asked_holds_it_back),
