@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.." || exit 2
 if [ "${1:-}" != --inside ]; then
     if ! unshare -rm mount -t tmpfs -o size=1m none /mnt 2>/dev/null; then
         echo "skipped: this machine lets us make no mount namespace (unshare -rm)"
-        echo "1 passed, 0 failed"
+        echo "0 passed, 0 failed"
         exit 0
     fi
     exec unshare -rm "$0" --inside

@@ -113,6 +113,26 @@ exit 1
 END
 ends_with "4 passed, 1 failed" 1
 
+story a_script_that_the_machine_does_not_let_run_is_skipped_and_says_why
+script test_a.sh <<'END'
+echo "skipped: no namespaces here"
+echo "0 passed, 0 failed"
+END
+script test_b.sh <<'END'
+echo "skipped: no clock to turn"
+echo "2 passed, 0 failed"
+END
+ends_with "2 passed, 0 failed" 0
+for words in "skip  test_a.sh" "test_a.sh: no namespaces here" "test_b.sh: no clock to turn"; do
+    if echo "$output" | grep -qxF "$words"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "$name: no line '$words' in:" && echo "$output" | sed 's/^/    /'
+    fi
+done
+ends_with "0 passed, 0 failed" 0 test_a
+
 story a_corpus_is_replayed
 mkdir -p "$room/project/tests/corpus/a"
 program fuzz_a </dev/null
