@@ -172,6 +172,8 @@ typedef struct lw_command_spec {
 } lw_command_spec;
 
 const lw_flag_spec *lw_flag(lw_flag_id id);
+/* The same as help for a command tells it: some mean something else there. `spec` may be NULL. */
+lw_flag_spec lw_flag_of(const lw_command_spec *spec, lw_flag_id id);
 /* Its number of commands in `*count`. In the order of help. */
 const lw_command_spec *lw_command_table(size_t *count);
 const lw_command_spec *lw_command_find(const char *name);

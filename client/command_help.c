@@ -111,7 +111,8 @@ static void flag_lines(lw_buffer *out, const lw_command_spec *spec) {
     for (int id = 0; id < LW_FLAG_COUNT; id++) {
         bool common = lw_command_takes(NULL, (lw_flag_id)id);
         if (spec == NULL ? common : !common && lw_command_takes(spec, (lw_flag_id)id)) {
-            flag_line(out, lw_flag((lw_flag_id)id));
+            lw_flag_spec flag = lw_flag_of(spec, (lw_flag_id)id);
+            flag_line(out, &flag);
         }
     }
 }
@@ -235,7 +236,8 @@ static void roff_command(lw_buffer *out, const lw_command_spec *spec) {
     roff_paragraphs(out, spec->text);
     for (int id = 0; id < LW_FLAG_COUNT; id++) {
         if ((spec->flags >> id & 1) != 0) {
-            roff_flag(out, lw_flag((lw_flag_id)id));
+            lw_flag_spec flag = lw_flag_of(spec, (lw_flag_id)id);
+            roff_flag(out, &flag);
         }
     }
     lw_buffer_append(out, lw_text(".PP\n.nf\n"));
@@ -386,7 +388,8 @@ static void json_table(lw_buffer *out, const lw_command_spec *only) {
         lw_json_array_open(&json, "flags");
         for (int id = 0; id < LW_FLAG_COUNT; id++) {
             if (lw_command_takes(spec, (lw_flag_id)id)) {
-                json_flag(&json, lw_flag((lw_flag_id)id));
+                lw_flag_spec flag = lw_flag_of(spec, (lw_flag_id)id);
+                json_flag(&json, &flag);
             }
         }
         lw_json_array_close(&json);

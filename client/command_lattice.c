@@ -6,6 +6,7 @@
 #include "client/client.h"
 #include "client/operate.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -20,7 +21,8 @@ typedef struct lattice_work {
     lw_buffer out;
     lw_json json;
     lw_known_nodes known; /* for their names; none if the node knows no lattice */
-    char done[128];       /* what is told on success */
+    char done[128];       /* what is told on success, */
+    char note[320];       /* and of it; "": nothing */
 } lattice_work;
 
 /* ---- cells ------------------------------------------------------------------------------------
@@ -95,6 +97,13 @@ static void take_plan(void *argument, const lw_plan_row *row) {
         json_node(work, &work->json, "node", "name", row->node);
         json_node(work, &work->json, "other", "other_name", row->other);
         lw_json_bytes(&work->json, "reason", row->reason);
+        lw_json_array_open(&work->json, "wanted");
+        for (uint32_t index = 0; index < row->wanted_count; index++) {
+            char id[17];
+            (void)snprintf(id, sizeof(id), "%016" PRIx64, row->wanted[index]);
+            lw_json_text(&work->json, NULL, lw_text(id));
+        }
+        lw_json_array_close(&work->json);
         lw_json_object_close(&work->json);
         return;
     }
@@ -107,7 +116,9 @@ static void take_plan(void *argument, const lw_plan_row *row) {
 }
 
 /* Of another member. Whoever has just gone is left out, as whoever was gone before is. */
-LW_YIELDS static void add_plan_of(lattice_work *work, const lw_known_node *node) {
+LW_YIELDS static void plan_of(lattice_work *work, const lw_known_node *node,
+                              void (*visit)(void *argument, const lw_plan_row *row),
+                              void *argument) {
     lw_client_options options = {
         .address = node->address,
         .label = "lathwork plan",
@@ -115,9 +126,20 @@ LW_YIELDS static void add_plan_of(lattice_work *work, const lw_known_node *node)
     };
     lw_client *client = NULL;
     if (lw_open(&options, &client) == LW_OK && lw_ping(client) == LW_OK) {
-        (void)!lw_operate_plan(client, take_plan, work);
+        (void)!lw_operate_plan(client, visit, argument);
     }
     lw_close(client);
+}
+
+LW_YIELDS static void plans_of_others(lattice_work *work,
+                                      void (*visit)(void *argument, const lw_plan_row *row),
+                                      void *argument) {
+    for (uint32_t index = 0; index < work->known.count; index++) {
+        const lw_known_node *node = &work->known.nodes[index];
+        if (!node->self && lw_known_node_up(node)) {
+            plan_of(work, node, visit, argument);
+        }
+    }
 }
 
 LW_YIELDS static lw_exit list_plan(lattice_work *work) {
@@ -135,12 +157,7 @@ LW_YIELDS static lw_exit list_plan(lattice_work *work) {
         return lw_command_fail_client(command, status, work->client,
                                       "the node did not say what it plans");
     }
-    for (uint32_t index = 0; index < work->known.count; index++) {
-        const lw_known_node *node = &work->known.nodes[index];
-        if (!node->self && lw_known_node_up(node)) {
-            add_plan_of(work, node);
-        }
-    }
+    plans_of_others(work, take_plan, work);
     if (command->json) {
         lw_json_array_close(&work->json);
         lw_json_object_close(&work->json);
@@ -170,10 +187,10 @@ static bool seek_shard(void *argument, const lw_shard_row *row) {
 }
 
 static lw_status shard_number(const char *word, uint64_t *id) {
-    char *rest = NULL;
     char shown[LW_PRINTABLE_SIZE];
-    *id = strtoull(word, &rest, 10);
-    if (*rest != '\0' || *id == 0) {
+    errno = 0;
+    *id = strtoull(word, NULL, 10);
+    if (word[strspn(word, "0123456789")] != '\0' || *id == 0 || errno != 0) {
         return lw_fail(LW_INVALID_ARGUMENT, "\"%s\" is no number of a shard",
                        lw_printable(lw_text(word), shown, sizeof(shown)));
     }
@@ -234,6 +251,45 @@ static bool holds(const lw_shard_descriptor *shard, uint64_t node) {
     return false;
 }
 
+/* Where placement wants a shard. */
+typedef struct wanted_nodes {
+    uint64_t shard;
+    uint64_t nodes[LW_SHARD_REPLICAS_MAX];
+    uint32_t count; /* 0: not known */
+} wanted_nodes;
+
+static void take_wanted(void *argument, const lw_plan_row *row) {
+    wanted_nodes *wanted = argument;
+    if (row->shard == wanted->shard && row->wanted_count > 0) {
+        memcpy(wanted->nodes, row->wanted, sizeof(wanted->nodes));
+        wanted->count = row->wanted_count;
+    }
+}
+
+/* Its leader knows, whoever that is by now. */
+LW_YIELDS static void tell_whether_it_stays(lattice_work *work, uint64_t shard,
+                                            const lw_known_node *target) {
+    wanted_nodes wanted = {.shard = shard};
+    char list[128] = "", label[LW_MEMBER_LABEL_SIZE];
+    (void)!lw_operate_plan(work->client, take_wanted, &wanted);
+    plans_of_others(work, take_wanted, &wanted);
+    for (uint32_t index = 0; index < wanted.count; index++) {
+        size_t size = strlen(list);
+        if (wanted.nodes[index] == target->node) {
+            return;
+        }
+        (void)snprintf(list + size, sizeof(list) - size, "%s%s", index > 0 ? ", " : "",
+                       lw_known_nodes_label(&work->known, wanted.nodes[index], label));
+    }
+    if (wanted.count > 0) {
+        (void)snprintf(
+            work->note, sizeof(work->note),
+            "note: it does not stay there: by zones, capacity and even shares it belongs "
+            "to %s, and goes back once all is calm, after ten seconds at the soonest",
+            list);
+    }
+}
+
 LW_YIELDS static lw_status move_shard(lattice_work *work, bool lead) {
     sought_shard sought = {.start = lw_buffer_in(work->command->memory)};
     const lw_known_node *target = NULL;
@@ -242,6 +298,7 @@ LW_YIELDS static lw_status move_shard(lattice_work *work, bool lead) {
     LW_TRY(lw_known_nodes_ask(work->client, &work->known));
     LW_TRY(lw_known_nodes_name(&work->known, work->command->operands[1], &target));
     LW_TRY(find_shard(work, work->command->operands[0], &sought));
+    LW_TRY(choose_leaver(work, &work->known, &sought.found, &leaves));
     lw_bytes start = lw_buffer_view(&sought.start);
     if (lead) {
         say(work, "%s leads shard %" PRIu64, target->label, sought.id);
@@ -251,10 +308,11 @@ LW_YIELDS static lw_status move_shard(lattice_work *work, bool lead) {
         say(work, "%s holds shard %" PRIu64 " already", target->label, sought.id);
         return LW_OK;
     }
-    LW_TRY(choose_leaver(work, &work->known, &sought.found, &leaves));
     say(work, "%s holds shard %" PRIu64 " now, in the place of %s", target->label, sought.id,
         lw_known_nodes_label(&work->known, leaves, label));
-    return lw_operate_move(work->client, start, target->node, leaves);
+    LW_TRY(lw_operate_move(work->client, start, target->node, leaves));
+    tell_whether_it_stays(work, sought.id, target);
+    return LW_OK;
 }
 
 /* A failure's words are the client's if it failed there, else in the error slot. */
@@ -270,6 +328,9 @@ LW_YIELDS static lw_exit told(lattice_work *work, lw_status status, const char *
         lw_command_answer(work->command, lw_text("{\"done\":true}\n"));
     } else {
         lw_command_say(work->command, "%s", work->done);
+    }
+    if (work->note[0] != '\0') {
+        lw_command_say(work->command, "%s", work->note);
     }
     return LW_EXIT_DONE;
 }

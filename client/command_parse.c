@@ -227,7 +227,7 @@ static lw_status take_flag(lw_command *command, int count, const char *const *ar
     if (flag->kind != LW_KIND_SWITCH && text == NULL) {
         if (*index + 1 >= count) {
             return lw_fail(LW_INVALID_ARGUMENT, "--%s needs a value: --%s %s", flag->name,
-                           flag->name, flag->value);
+                           flag->name, lw_flag_of(command->spec, id).value);
         }
         text = arguments[++*index];
     }

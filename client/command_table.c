@@ -15,9 +15,9 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                       "LATHWORK_ADDR",
                       "The node to talk to; or several, with commas between them: whichever is "
                       "there."},
-    [LW_FLAG_TIMEOUT] = {"timeout", "TIME", LW_KIND_DURATION, NULL, "10s", "LATHWORK_TIMEOUT",
-                         "How long a transaction, all its attempts together, may take: a number "
-                         "and ms, s, m or h."},
+    [LW_FLAG_TIMEOUT] =
+        {"timeout", "TIME", LW_KIND_DURATION, NULL, "10s", "LATHWORK_TIMEOUT",
+         "How long it may take, all attempts together: a number and ms, s, m or h."},
     [LW_FLAG_ISOLATION] = {"isolation", "LEVEL", LW_KIND_CHOICE, "strict snapshot", "strict", NULL,
                            "strict: as if transactions ran one at a time. snapshot: all reads from "
                            "one moment; write skew is possible."},
@@ -31,10 +31,8 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                      "Keys and values, given and printed, are hexadecimal digits."},
     [LW_FLAG_PREFIX] = {"prefix", "KEY", LW_KIND_TEXT, NULL, NULL, NULL,
                         "Only keys that begin so."},
-    [LW_FLAG_FROM] =
-        {"from", "KEY", LW_KIND_TEXT, NULL, NULL, NULL,
-         "Only this key and those after it. Of move: the node that gives the shard up; "
-         "else one that is down, or does not lead it."},
+    [LW_FLAG_FROM] = {"from", "KEY", LW_KIND_TEXT, NULL, NULL, NULL,
+                      "Only this key and those after it."},
     [LW_FLAG_TO] = {"to", "KEY", LW_KIND_TEXT, NULL, NULL, NULL, "Only keys before this one."},
     [LW_FLAG_REVERSE] = {"reverse", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                          "From the last key down."},
@@ -123,10 +121,8 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                        "Take out a node that is lost, unasked: what it alone held is gone."},
     [LW_FLAG_RECORDS] = {"records", "COUNT", LW_KIND_NUMBER, NULL, "100000", NULL,
                          "How many records are stored before."},
-    [LW_FLAG_CLIENTS] =
-        {"clients", "COUNT", LW_KIND_NUMBER, NULL, "16", NULL,
-         "How many clients are at work at once; 1024 at most. Of sim: 12 at most, and as "
-         "many as the seed draws without it."},
+    [LW_FLAG_CLIENTS] = {"clients", "COUNT", LW_KIND_NUMBER, NULL, "16", NULL,
+                         "How many clients are at work at once; 1024 at most."},
     [LW_FLAG_DURATION] = {"duration", "TIME", LW_KIND_DURATION, NULL, "10s", NULL,
                           "How long each workload runs."},
     [LW_FLAG_WORKLOAD] = {"workload", "NAME", LW_KIND_CHOICE, "append bank register", NULL, NULL,
@@ -178,6 +174,30 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
     [LW_FLAG_JSON] = {"json", NULL, LW_KIND_SWITCH, NULL, NULL, NULL,
                       "Answer, and report errors, as JSON."},
     [LW_FLAG_HELP] = {"help", NULL, LW_KIND_SWITCH, NULL, NULL, NULL, "Say how to use a command."},
+};
+
+/* What a flag means of one command, where it means something else there. */
+static const struct own_meaning {
+    const char *command;
+    lw_flag_id id;
+    const char *value, *default_value, *text;
+} own_meanings[] = {
+    {"move", LW_FLAG_FROM, "NODE", NULL,
+     "The node that gives the shard up; without it one that is down, or does not lead it."},
+    {"up", LW_FLAG_DATA, "DIR", "./lathwork-data",
+     "The folder of the nodes' folders, n1, n2, ...; made if it is absent."},
+    {"up", LW_FLAG_LISTEN, "HOST:PORT", LW_DEFAULT_ADDRESS,
+     "Where the first node takes connections; the others have the ports that follow."},
+    {"token", LW_FLAG_DATA, "DIR", "./lathwork-data", "The folder of a member."},
+    {"check", LW_FLAG_DATA, "DIR", "./lathwork-data", "The folder to verify."},
+    {"config", LW_FLAG_DATA, "DIR", "./lathwork-data", "The folder that holds the data."},
+    {"sim", LW_FLAG_NODES, "COUNT", NULL,
+     "How many nodes, in scenarios of several: 7 at most. Without it as many as the scenario has."},
+    {"sim", LW_FLAG_CLIENTS, "COUNT", NULL,
+     "How many clients are at work: 12 at most. Without it as many as the seed draws."},
+    {"sim", LW_FLAG_ISOLATION, "LEVEL", NULL,
+     "With --check: the level at which all transactions are judged. Without it each is at its "
+     "own."},
 };
 
 #define REACH (BIT(ADDR) | BIT(TIMEOUT))
@@ -426,9 +446,9 @@ static const lw_command_spec commands[] = {
      "lathwork events -f --json",
      lw_command_events},
     {"plan", LW_GROUP_NODE, "", 0, 0, REACH, "say what is about to move, and why",
-     "Prints a line for each shard: its next step, and the reason for it, or why there is none. "
-     "Each "
-     "leader decides for its own shards, so all members are asked that the node at --addr reaches.",
+     "Prints a line for each shard: its next step, and the reason for it, or why there is none; "
+     "with --json also on which nodes it is wanted, as they are. Each leader decides for its own "
+     "shards, so all members are asked that the node at --addr reaches.",
      "lathwork plan\n"
      "lathwork plan --json | jq '.plan[] | select(.step != \"nothing\")'",
      lw_command_plan},
@@ -447,9 +467,10 @@ static const lw_command_spec commands[] = {
      lw_command_leave},
     {"move", LW_GROUP_NODE, "SHARD NODE", 2, 2, REACH | BIT(FROM), "have a node hold a shard",
      "The node takes the place of another one that holds it, once it has all of its data. Waits "
-     "for "
-     "that, as long as --timeout says; what was begun goes on. Shards move by themselves where it "
-     "does good: this one may move back.",
+     "for that, as long as --timeout says.\n\n"
+     "Shards go by themselves where zones, capacity and even shares want them (lathwork plan). One "
+     "that is moved elsewhere stays for ten seconds, and goes back once all is calm; it is said "
+     "when that is to be. What lasts is to drain a node, or to give it another zone or capacity.",
      "lathwork move 1 n2\n"
      "lathwork move 1 n2 --from n3 --timeout 5m",
      lw_command_move},
@@ -571,6 +592,19 @@ static const lw_command_spec commands[] = {
 const lw_flag_spec *lw_flag(lw_flag_id id) {
     LW_ASSERT(id < LW_FLAG_COUNT);
     return &flags[id];
+}
+
+lw_flag_spec lw_flag_of(const lw_command_spec *spec, lw_flag_id id) {
+    lw_flag_spec flag = *lw_flag(id);
+    for (size_t index = 0; index < sizeof(own_meanings) / sizeof(own_meanings[0]); index++) {
+        const struct own_meaning *own = &own_meanings[index];
+        if (spec != NULL && own->id == id && strcmp(own->command, spec->name) == 0) {
+            flag.value = own->value;
+            flag.default_value = own->default_value;
+            flag.text = own->text;
+        }
+    }
+    return flag;
 }
 
 const lw_command_spec *lw_command_table(size_t *count) {

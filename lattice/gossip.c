@@ -387,10 +387,7 @@ lw_status lw_gossip_set_name(lw_gossip *gossip, lw_bytes name, uint64_t now_ms) 
     }
     const lw_member *other = lw_members_named(&gossip->members, name, gossip->self.node);
     if (other != NULL) {
-        return lw_fail(LW_REFUSED,
-                       "the member at %.*s is called %.*s already: give this node another name",
-                       (int)other->address.size, (const char *)other->address.data, (int)name.size,
-                       (const char *)name.data);
+        return lw_member_name_taken(other);
     }
     char unused[LW_MEMBER_NAME_MAX + 1];
     lw_members_free_name(&gossip->members, name, gossip->self.node, unused, &gossip->self.named);

@@ -191,6 +191,8 @@ const char *lw_members_label(const lw_members *members, uint64_t node,
                              char label[LW_MEMBER_LABEL_SIZE]);
 /* The live member with the best claim to a name, other than `node`; NULL: nobody has it. */
 const lw_member *lw_members_named(const lw_members *members, lw_bytes name, uint64_t node);
+/* Why nobody else may have the name of this one: LW_REFUSED. */
+LW_MUST_USE lw_status lw_member_name_taken(const lw_member *member);
 /* Whether another live member has a better claim to the name of this one, which is known. */
 bool lw_members_outnamed(const lw_members *members, uint64_t node);
 /* Finds a name that no live member has, for `node`: like n4 if `wanted` is empty or like that, in

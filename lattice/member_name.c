@@ -27,6 +27,16 @@ const lw_member *lw_members_named(const lw_members *members, lw_bytes name, uint
     return first;
 }
 
+lw_status lw_member_name_taken(const lw_member *member) {
+    int size = (int)member->name.size;
+    const char *name = (const char *)member->name.data;
+    return lw_fail(LW_REFUSED,
+                   "the member at %.*s is called %.*s already: give this node another name, or, if "
+                   "that one is lost for good, take it out first: lathwork leave --force %.*s",
+                   (int)member->address.size, (const char *)member->address.data, size, name, size,
+                   name);
+}
+
 bool lw_members_outnamed(const lw_members *members, uint64_t node) {
     const lw_member *member = lw_members_find(members, node);
     LW_ASSERT(member != NULL);

@@ -175,6 +175,8 @@ static uint32_t urgency(const decision *of, uint64_t node) {
 static void sort_out(decision *of) {
     uint64_t as = is_anchored(of) ? of->shard->anchor : of->shard->shard->id;
     placement_want(of->view, as, of->voters.nodes, of->voters.count, &of->wanted);
+    of->step->wanted_count = of->wanted.count;
+    memcpy(of->step->wanted, of->wanted.nodes, of->wanted.count * sizeof(of->wanted.nodes[0]));
     for (uint32_t index = 0; index < of->voters.count; index++) {
         uint64_t node = of->voters.nodes[index];
         if (is_wanted(of, node)) {
@@ -441,12 +443,16 @@ void lw_placement_decide(const lw_placement_view *view, const lw_placement_shard
                          lw_placement_step *step) {
     decision of = {.view = view, .shard = shard, .step = step};
     *step = (lw_placement_step){0};
-    if (shard->changing || !read_replicas(&of)) {
-        because(&of, "waits: a change is under way");
+    bool whole = read_replicas(&of);
+    if (whole) {
+        sort_out(&of);
+    }
+    if (shard->changing || shard->by_hand || !whole) {
+        because(&of, shard->by_hand ? "waits: it was moved by hand just now"
+                                    : "waits: a change is under way");
         return;
     }
     shall_be(&of, &of.voters, &of.learners);
-    sort_out(&of);
     if (!has_quorum(&of, &of.voters)) {
         because(&of, "waits: too few voters are healthy to decide anything");
         return;

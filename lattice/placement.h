@@ -99,6 +99,7 @@ typedef struct lw_placement_shard {
     uint32_t progress_count;
     bool changing; /* a change of replicas, a split or a transfer is under way */
     bool settled;  /* the last change is long enough ago for a step for balance */
+    bool by_hand;  /* a client moves it just now: no step against that */
     uint64_t rate; /* reads and writes a second */
     /* Another shard, as which this one is placed, so that they can be merged (lattice/neighbour.h);
      * 0, or its own id: none. */
@@ -121,6 +122,9 @@ typedef struct lw_placement_step {
     /* The replicas after the step, as voters and learners. */
     lw_shard_replica replicas[LW_SHARD_REPLICAS_MAX];
     uint32_t replica_count;
+    /* Where the shard should be, as far as there are nodes; none while its voters change. */
+    uint64_t wanted[LW_SHARD_REPLICAS_MAX];
+    uint32_t wanted_count;
     char reason[LW_PLACEMENT_REASON]; /* also why there is nothing to do */
 } lw_placement_step;
 

@@ -31,12 +31,16 @@ void lw_event_row_encode(const lw_event_row *row, lw_buffer *body) {
 }
 
 void lw_plan_row_encode(const lw_plan_row *row, lw_buffer *body) {
-    lw_write_array(body, PLAN_FIELDS);
+    lw_write_array(body, PLAN_FIELDS + 1);
     lw_write_u64(body, row->shard);
     lw_write_text(body, row->step);
     lw_write_u64(body, row->node);
     lw_write_u64(body, row->other);
     lw_write_text(body, row->reason);
+    lw_write_array(body, row->wanted_count);
+    for (uint32_t index = 0; index < row->wanted_count; index++) {
+        lw_write_u64(body, row->wanted[index]);
+    }
 }
 
 static lw_status malformed(void) {
@@ -70,6 +74,23 @@ lw_status lw_event_row_next(lw_reader *reader, lw_event_row *row) {
     return LW_OK;
 }
 
+/* Of a node that does not tell it yet: nothing. */
+static void read_wanted(lw_reader *reader, uint32_t *extra, lw_plan_row *row) {
+    if (*extra == 0) {
+        return;
+    }
+    uint32_t count = lw_read_array(reader);
+    if (count > LW_SHARD_REPLICAS_MAX) {
+        lw_reader_fail(reader);
+        return;
+    }
+    row->wanted_count = count;
+    for (uint32_t index = 0; index < count; index++) {
+        row->wanted[index] = lw_read_u64(reader);
+    }
+    *extra -= 1;
+}
+
 lw_status lw_plan_row_next(lw_reader *reader, lw_plan_row *row) {
     uint32_t extra = lw_read_array_of(reader, PLAN_FIELDS);
     lw_plan_row read = {.shard = lw_read_u64(reader)};
@@ -77,6 +98,7 @@ lw_status lw_plan_row_next(lw_reader *reader, lw_plan_row *row) {
     read.node = lw_read_u64(reader);
     read.other = lw_read_u64(reader);
     read.reason = lw_read_text(reader);
+    read_wanted(reader, &extra, &read);
     lw_read_skip(reader, extra);
     if (!lw_reader_ok(reader)) {
         return malformed();

@@ -21,6 +21,7 @@
 #define LW_REPORT_H
 
 #include "base/codec.h"
+#include "lattice/message.h"
 
 enum { LW_REPORT_TEXT_MAX = 256 };
 
@@ -38,6 +39,8 @@ typedef struct lw_plan_row {
     lw_bytes step; /* lw_placement_step_name */
     uint64_t node, other;
     lw_bytes reason;
+    uint64_t wanted[LW_SHARD_REPLICAS_MAX]; /* where it should be; none: that is not known */
+    uint32_t wanted_count;
 } lw_plan_row;
 
 void lw_events_request_encode(uint64_t after, lw_buffer *body);

@@ -115,6 +115,9 @@ uint32_t lw_lattice_linked(const lw_lattice *lattice, uint64_t *nodes);
 
 /* Something that is to be told among the events; `name` is a constant. */
 void lw_lattice_happened(lw_lattice *lattice, const char *name, uint64_t shard, const char *text);
+/* A client asks to have a shard moved: placement does nothing against that for some time, or else
+ * it would take a newcomer out that it does not want before that one has caught up. */
+void lw_lattice_by_hand(lw_lattice *lattice, const lw_request *request);
 /* A client had a shard split, merged, moved or led by another node: `request`, which was carried
  * out here. Other requests are nothing to be told. */
 void lw_lattice_asked(lw_lattice *lattice, lw_bytes client, const lw_request *request);

@@ -300,6 +300,7 @@ static bool decide(lw_lattice *lattice, const lw_replica *replica, lw_shard_desc
         .changing = track->changing || now_ms < track->wait_ms,
         .settled = (track->changed_ms == 0 || long_ago(track->changed_ms, now_ms)) &&
                    long_ago(track->led_ms, now_ms),
+        .by_hand = track->by_hand_ms != 0 && now_ms - track->by_hand_ms < LATTICE_BY_HAND_MS,
         .rate = track->reads + track->writes,
         .anchor = lw_neighbour_anchor(lw_gossip_directory(lattice->gossip), shard->id),
     };
@@ -494,7 +495,9 @@ void lattice_plan(lw_lattice *lattice, lw_buffer *reply) {
                                .step = lw_text(lw_placement_step_name(step.kind)),
                                .node = step.node,
                                .other = step.other,
-                               .reason = lw_text(step.reason)};
+                               .reason = lw_text(step.reason),
+                               .wanted_count = step.wanted_count};
+            memcpy(row.wanted, step.wanted, sizeof(row.wanted));
             uint64_t left, idle_ms;
             if (step.kind == LW_PLACEMENT_NOTHING &&
                 lw_shards_to_merge(lattice->shards, shard.id, &left, &idle_ms)) {

@@ -159,6 +159,15 @@ static bool is_unchanged(const lw_lattice *lattice, const lw_request *request,
            shard.epoch.config_version == request->epoch.config_version;
 }
 
+void lw_lattice_by_hand(lw_lattice *lattice, const lw_request *request) {
+    const lw_replica *replica =
+        lattice->shards == NULL ? NULL : lw_shards_find(lattice->shards, request->shard);
+    if (request->kind == LW_MESSAGE_CHANGE_REPLICAS && replica != NULL &&
+        lw_replica_leads(replica)) {
+        lattice_track_of(lattice, request->shard)->by_hand_ms = lattice_now_ms(lattice);
+    }
+}
+
 void lw_lattice_asked(lw_lattice *lattice, lw_bytes client, const lw_request *request) {
     char shown[LW_PRINTABLE_SIZE];
     lattice_asked told = {.node = lattice_self(lattice)};

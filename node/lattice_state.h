@@ -24,8 +24,9 @@
 
 enum {
     LATTICE_EVENTS_MAX = 256,
-    LATTICE_PLACE_MS = 1000, /* between two looks at where shards should be */
-    LATTICE_SOON_MS = 50,    /* ... while a replica that was just made catches up */
+    LATTICE_PLACE_MS = 1000,        /* between two looks at where shards should be */
+    LATTICE_SOON_MS = 50,           /* ... while a replica that was just made catches up */
+    LATTICE_BY_HAND_MS = 10 * 1000, /* for which what a client asked for is left alone */
     LATTICE_SETTLED_MS = 5000,
     LATTICE_FOLLOWERS_MAX = 6, /* of a shard that are looked after: five voters and a newcomer */
     LATTICE_STUCK_MS = 5000, /* a follower that lacks entries for so long and gets none is stuck */
@@ -49,6 +50,7 @@ typedef struct lattice_track {
     bool rated;             /* if it was counted for one */
     uint64_t changed_ms;    /* when a step of it ended; 0: none did */
     uint64_t wait_ms;       /* no step before */
+    uint64_t by_hand_ms;    /* when a client asked to have it moved; 0: none did */
     bool changing;          /* a step is under way, */
     bool handing;           /* a hand-over of its lead */
     uint64_t hot_ms;        /* since when it is asked for too much; 0: it is not */

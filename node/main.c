@@ -353,6 +353,10 @@ static lw_exit did_not_start(start_work *work) {
     } else if (strstr(work->reason.text, LW_LATTICE_FOR_GOOD) != NULL) {
         (void)snprintf(hint, sizeof(hint),
                        "rm -r %s, then lathwork start with --join and --token-file", directory);
+    } else if (work->status == LW_REFUSED && work->joins &&
+               strstr(work->reason.text, "token") == NULL) {
+        (void)snprintf(hint, sizeof(hint), "lathwork nodes --addr %s",
+                       work->command->flags[LW_FLAG_JOIN].text);
     } else if (work->status == LW_REFUSED && work->joins) {
         (void)snprintf(hint, sizeof(hint), "lathwork help token");
     } else if (work->status == LW_REFUSED) {

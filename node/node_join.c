@@ -5,7 +5,7 @@
  * it is made for a node that belongs to none yet, which knocks at the members it was told of until
  * one takes it in. What it is told there, the lattice's key and the members, is durable before it
  * serves: first the key, then the members (node/lattice.h), so a crash in between leaves a node
- * that knocks once more.
+ * that knocks once more, and does not start without that.
  *
  * Invariants
  * 1. One that does not answer keeps a newcomer from the next one for a second at first: it may be
@@ -107,8 +107,26 @@ static LW_YIELDS lw_status knock_until_heard(lw_node *node, const lw_token *toke
     return status;
 }
 
+/* Before the node belongs to them: else it would come back under a name of its own. */
+static lw_status check_name(const lw_node *node, lw_bytes members) {
+    lw_reader reader = lw_reader_of(members);
+    uint32_t count = lw_read_array(&reader);
+    lw_bytes name = lw_text(node->options.name == NULL ? "" : node->options.name);
+    for (uint32_t index = 0; index < count && name.size > 0 && lw_reader_ok(&reader); index++) {
+        lw_member member;
+        lw_bytes record = lw_read_bytes(&reader);
+        if (lw_reader_ok(&reader) && lw_member_decode(record, &member) == LW_OK &&
+            member.node != node->identity.node_id && member.state != LW_MEMBER_GONE &&
+            lw_equal(member.name, name)) {
+            return lw_member_name_taken(&member);
+        }
+    }
+    return LW_OK;
+}
+
 static LW_YIELDS lw_status take_welcome(lw_node *node, const lw_peers_welcome *welcome) {
     if (node->identity.lattice.epoch == 0) {
+        LW_TRY(check_name(node, lw_buffer_view(&welcome->members)));
         LW_TRY(lw_identity_adopt(node->env, node->options.directory, &welcome->lattice,
                                  &node->identity));
     } else if (lw_identity_key(&node->identity, welcome->lattice.epoch) == NULL) {
@@ -192,13 +210,23 @@ static bool was_left_behind(const lw_node *node) {
     return behind;
 }
 
+/* It was taken in, and ended before it had written down by whom: alone it would know nobody, and be
+ * known by nobody. */
+static lw_status knock_once_more(const lw_node *node) {
+    return lw_fail(
+        LW_REFUSED,
+        "the folder %s belongs to a lattice, and the node was stopped before it knew who "
+        "else does: start it once more with --join and --token-file",
+        node->options.directory);
+}
+
 lw_status node_join(lw_node *node) {
     bool belongs = node->identity.lattice.epoch != 0;
     bool founded = lw_identity_founded(&node->identity);
-    if (node->options.join == NULL) {
-        return LW_OK;
-    }
     bool knows = lw_lattice_knows_others(node->env, node->options.directory);
+    if (node->options.join == NULL) {
+        return belongs && !founded && !knows ? knock_once_more(node) : LW_OK;
+    }
     if (belongs && (founded || knows) && !was_left_behind(node)) {
         return stay(node, founded && !knows);
     }

@@ -131,6 +131,9 @@ lw_status node_handle(lw_node *node, uint64_t from, const lw_request *request, u
     if (request->kind == LW_MESSAGE_PIN || request->kind == LW_MESSAGE_UNPIN) {
         return lw_gc_request(node->gc, request, session, body);
     }
+    if (from == 0) {
+        lw_lattice_by_hand(node->lattice, request);
+    }
     status = lw_shards_execute(node->shards, request, session, body);
     if (status == LW_OK && from == 0) {
         lw_lattice_asked(node->lattice, lw_server_label(node->server, session), request);

@@ -237,6 +237,11 @@ static void tell_end(up_work *work, const up_node *node, int status) {
                        "%s | is no member any more; the others go on. For a new node in its place: "
                        "rm -r %s, and this command again",
                        node->name, node->folder);
+    } else if (!node->serves) {
+        lw_command_say(work->command,
+                       "%s | ended (%s) before it served; the others go on. Once that is mended, "
+                       "this command again",
+                       node->name, how);
     } else {
         lw_command_say(work->command,
                        "%s | ended (%s); the others go on. Again: lathwork start --data %s "

@@ -311,6 +311,37 @@ static void help_for_a_command_shows_its_flags_within_the_width(void **state) {
     }
 }
 
+/* What help says of a flag of a command. */
+static bool help_says(const char *command, const char *words) {
+    char line[64];
+    captured to;
+    (void)snprintf(line, sizeof(line), "help %s", command);
+    capture(&to, line);
+    assert_int_equal(lw_command_help(&to.command), LW_EXIT_DONE);
+    captured_end(&to);
+    bool says = strstr(to.answers, words) != NULL;
+    captured_free(&to);
+    return says;
+}
+
+static void a_flag_is_described_as_its_command_takes_it(void **state) {
+    (void)state;
+    assert_true(help_says("move", "--from NODE         The node that gives the shard up"));
+    assert_false(help_says("move", "those after it"));
+    assert_true(help_says("scan", "--from KEY          Only this key and those after it."));
+    assert_false(help_says("scan", "gives the shard up"));
+    assert_true(help_says("sim", "12 at most."));
+    assert_false(help_says("bench", "seed"));
+    assert_true(help_says("bench", "(default: 16)"));
+    assert_false(help_says("sim", "(default: 16)"));
+    assert_true(help_says("up", "Where the first node takes"));
+    assert_false(help_says("check", "made if it is absent"));
+    char line[] = "move 1 n2 --from";
+    lw_command command;
+    assert_int_equal(parse(&command, line), LW_INVALID_ARGUMENT);
+    assert_non_null(strstr(lw_error_slot()->text, "--from NODE"));
+}
+
 static void config_tells_where_settings_come_from(void **state) {
     (void)state;
     setenv("LATHWORK_TIMEOUT", "3s", 1);
@@ -572,6 +603,7 @@ int main(void) {
         cmocka_unit_test(rows_are_separated_by_tabs_when_piped_and_colored_when_forced),
         cmocka_unit_test(help_shows_everything_in_the_table),
         cmocka_unit_test(help_for_a_command_shows_its_flags_within_the_width),
+        cmocka_unit_test(a_flag_is_described_as_its_command_takes_it),
         cmocka_unit_test(config_tells_where_settings_come_from),
         cmocka_unit_test(a_status_becomes_rows),
         cmocka_unit_test(a_status_that_is_no_json_is_refused),

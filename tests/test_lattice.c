@@ -672,6 +672,8 @@ static void a_plan_says_why_nothing_moves(void **state) {
             assert_int_equal(lw_plan_row_next(&reader, &row), LW_OK);
             assert_true(lw_equal(row.step, lw_text("nothing")));
             assert_true(lw_equal(row.reason, lw_text("3 voters where they should be")));
+            assert_int_equal(row.wanted_count, 3);
+            assert_true(row.wanted[0] != 0 && row.wanted[1] != row.wanted[2]);
         }
         lw_buffer_reset(&reply);
     }

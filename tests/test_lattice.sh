@@ -418,6 +418,36 @@ one_joins_and_leaves() {
     ok "three are left" $(($(wc -l <out) == 3)) "$(cat out)"
 }
 
+# A shard of some size is moved by hand to where it does not belong: it comes there, which takes a
+# snapshot, and it is said that it goes back, which it does.
+moves_by_hand() {
+    local base=$((port + 80)) pid home=$LATHWORK_ADDR
+    export LATHWORK_ADDR=127.0.0.1:$base
+    "$program" up -n 4 --data four --listen "127.0.0.1:$base" --memory 16M >four.out 2>four.err &
+    pid=$!
+    voters() { lw shards --json >four.json && python3 -c 'import json; print(*sorted(r["node"] for r in json.load(open("four.json"))[0]["replicas"] if r["role"] == "voter"))'; }
+    wanted() { lw plan --json >plan.json && python3 -c 'import json; print(*sorted(json.load(open("plan.json"))["plan"][0]["wanted"]))'; }
+    settled() { wanted="$(wanted)" && [ -n "$wanted" ] && [ "$(voters)" = "$wanted" ]; }
+    all_are_known() { [ "$(lw nodes | grep -cE '	(self|up [0-9]+ m?s)	')" = 4 ]; }
+    await 40 grep -q 'nodes serve' four.out
+    await 40 all_are_known # else it is settled where a fourth is not known
+    await 40 settled
+    ok "a shard comes to three of four nodes" $((!$?)) "$(lw plan; lw shards)"
+    for index in $(seq 24); do head -c 1000000 /dev/urandom | base64 -w 0 | lw put "large$index" - || break; done
+    fourth=$(lw nodes --json | python3 -c 'import json, sys; w = "'"$wanted"'".split(); print([n["name"] for n in json.load(sys.stdin)["nodes"] if n["node"] not in w][0])')
+    expect "it is moved where it does not belong" 0 "$fourth holds shard 1 now" -- lw move 1 "$fourth" --timeout 50s
+    ok "and it is said that it does not stay" "$(grep -c '^note: it does not stay there.*it belongs to n' err)" "$(cat err)"
+    ok "it holds the shard" $(($(lw shards | cut -f 9 | tr ',' '\n' | grep -cx "$fourth") == 1)) "$(lw shards; lw events | tail -n 5)"
+    await 60 settled
+    ok "then it goes back" $((!$?)) "$(lw plan; lw shards)"
+    expect "who gives it up is a member" 2 "no member is called" -- lw move 1 "$fourth" --from n9
+    expect "a number that is none" 2 "is no number of a shard" -- lw move -1 n1
+    expect "one that no number can be" 2 "is no number of a shard" -- lw move 18446744073709551617 n1
+    kill -TERM $pid
+    wait $pid
+    export LATHWORK_ADDR=$home
+}
+
 # What is left of a node that left, where up looks after it.
 up_after_leave() {
     local base=$((port + 70)) pid home=$LATHWORK_ADDR
@@ -448,6 +478,30 @@ up_after_leave() {
     ok "leaves no folder behind" $((!$?)) "$(ls d11 2>/dev/null)"
     kill -TERM $pid
     wait $pid
+
+    # A disk is lost: the same command says what to do first, and changes nothing.
+    rm -rf fewer/n3
+    "$program" up -n 3 --data fewer --listen "127.0.0.1:$base" --bus none --memory 16M >fewer.out 2>fewer.err &
+    pid=$!
+    await 20 grep -q '^2 of 3 nodes serve' fewer.out
+    ok "a node whose disk was lost is not taken for the one before" \
+        "$(grep -c '^n3 | cause: .*is called n3 already.*lathwork leave --force n3' fewer.err)" "$(tail -n 4 fewer.err)"
+    ok "which is no word of a token" "$(grep -c "^n3 | hint:  lathwork nodes --addr 127.0.0.1:$base" fewer.err)" "$(tail -n 4 fewer.err)"
+    expect "the members" 0 -- lw nodes --json
+    json "are those of before" 'sorted((n["name"], n["up"]) for n in j["nodes"] if n["state"] != "gone") == [("n1", True), ("n2", True), ("n3", False)]'
+    expect "it is taken out" 0 "n3 (127.0.0.1:$((base + 2))) is out" -- lw leave --force n3
+    kill -TERM $pid
+    wait $pid
+    "$program" up -n 3 --data fewer --listen "127.0.0.1:$base" --bus none --memory 16M >fewer.out 2>fewer.err &
+    pid=$!
+    await 30 three_are_up
+    ok "and joins as a new one" $((!$?)) "$(tail -n 3 fewer.err)"
+    kill -TERM $pid
+    wait $pid
+
+    # As if it had lost power between being taken in and knowing by whom.
+    rm fewer/n3/LATTICE
+    expect "one that knows nobody does not go on alone" 6 "once more with --join" -- lw start --data fewer/n3 --listen "127.0.0.1:$((base + 2))"
     export LATHWORK_ADDR=$home
 }
 
@@ -538,6 +592,7 @@ key_changes
 folder_lost
 end INT
 dead_for_good
+moves_by_hand
 up_after_leave
 nobody_there_yet
 a_node_of_a_given_name

@@ -170,6 +170,7 @@ static void a_change_under_way_is_waited_for(void **state) {
     lw_placement_step step;
     lw_placement_decide(&of->view, &input, &step);
     assert_int_equal(step.kind, LW_PLACEMENT_NOTHING);
+    assert_int_equal(step.wanted_count, 3); /* where it should be is known all the same */
     input.changing = false;
     lw_placement_decide(&of->view, &input, &step);
     assert_int_equal(step.kind, LW_PLACEMENT_ADD);
@@ -177,6 +178,7 @@ static void a_change_under_way_is_waited_for(void **state) {
     descriptor.replica_count = 2;
     lw_placement_decide(&of->view, &input, &step);
     assert_int_equal(step.kind, LW_PLACEMENT_NOTHING);
+    assert_int_equal(step.wanted_count, 0);
     story_close(of);
 }
 
@@ -201,6 +203,42 @@ static void expect_spread(const story_lattice *of, uint32_t slack_percent) {
             assert_in_range(of->nodes[index].as.load.leaders, 0, leaders / alive + 3);
         }
     }
+}
+
+/* A client makes a learner of a node where the shard is not wanted: that would be taken out before
+ * it has caught up. */
+static void what_is_moved_by_hand_is_left_alone(void **state) {
+    (void)state;
+    story_lattice *of = story_open(4, 1);
+    (void)story_settle(of, 60, NULL);
+    uint32_t leader = (uint32_t)of->shards[0].leader;
+    story_view(of, leader);
+    lw_shard_descriptor descriptor;
+    lw_placement_progress progress[8];
+    lw_placement_step step;
+    story_describe(of, &of->shards[0], &descriptor, progress);
+    assert_int_equal(descriptor.replica_count, 3);
+    lw_placement_shard input = {
+        .shard = &descriptor, .progress = progress, .progress_count = 3, .settled = true};
+    lw_placement_decide(&of->view, &input, &step);
+    assert_int_equal(step.wanted_count, 3);
+    for (uint32_t node = 0; node < 4; node++) {
+        bool held = false;
+        for (uint32_t index = 0; index < 3; index++) {
+            held = held || descriptor.replicas[index].node == story_id(node);
+        }
+        if (!held) {
+            descriptor.replicas[3] = (lw_shard_replica){story_id(node), LW_REPLICA_LEARNER};
+        }
+    }
+    descriptor.replica_count = 4;
+    lw_placement_decide(&of->view, &input, &step);
+    assert_int_equal(step.kind, LW_PLACEMENT_REMOVE);
+    input.by_hand = true;
+    lw_placement_decide(&of->view, &input, &step);
+    assert_int_equal(step.kind, LW_PLACEMENT_NOTHING);
+    assert_string_equal(step.reason, "waits: it was moved by hand just now");
+    story_close(of);
 }
 
 static void shards_and_leaders_spread(void **state) {
@@ -571,6 +609,7 @@ int main(void) {
         cmocka_unit_test(voters_go_in_pairs),
         cmocka_unit_test(without_a_healthy_quorum_nothing_is_tried),
         cmocka_unit_test(a_change_under_way_is_waited_for),
+        cmocka_unit_test(what_is_moved_by_hand_is_left_alone),
         cmocka_unit_test(shards_and_leaders_spread),
         cmocka_unit_test(shards_that_wait_for_room_on_each_others_nodes_get_it),
         cmocka_unit_test(of_three_nodes_each_leads_a_third),
