@@ -413,7 +413,9 @@ static const lw_command_spec commands[] = {
      "used until their nodes are back. can_lose: so many nodes, whichever, can be lost besides.\n\n"
      "Besides: shards that move, and whereto; shards that are being merged; replicas that are "
      "damaged, and come anew; snapshots that are being sent; nodes whose wall clock differs from "
-     "most others' by a second or more, which does no harm.",
+     "most others' by a second or more. That stops nothing; but while such a node hands out "
+     "timestamps (it leads the first shard), what put --ttl and --retention say may pass at double "
+     "or half the speed.",
      "lathwork status\n"
      "lathwork status --json | jq .health",
      lw_command_status},

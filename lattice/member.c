@@ -50,16 +50,19 @@ static bool name_byte(uint8_t byte) {
 }
 
 const char *lw_member_clock_words(int64_t ahead_ms, bool of_two, char words[LW_MEMBER_CLOCK_SIZE]) {
-    enum { HOUR_MS = 3600 * 1000 };
+    enum { HOUR_MS = 3600 * 1000, DAY_MS = 24 * HOUR_MS };
     uint64_t by_ms = ahead_ms < 0 ? (uint64_t)-ahead_ms : (uint64_t)ahead_ms;
-    bool hours = by_ms >= 2 * HOUR_MS;
+    bool hours = by_ms >= 2 * HOUR_MS, days = by_ms >= 2 * (uint64_t)DAY_MS;
+    double unit_ms = days ? DAY_MS : hours ? HOUR_MS : 1000;
     if (ahead_ms == 0) {
         (void)snprintf(words, LW_MEMBER_CLOCK_SIZE, "its wall clock is right");
     } else {
-        (void)snprintf(words, LW_MEMBER_CLOCK_SIZE, "its wall clock is %.1f %s %s %s",
-                       (double)by_ms / (hours ? HOUR_MS : 1000), hours ? "hours" : "s",
-                       ahead_ms < 0 ? "behind" : "ahead of",
-                       of_two ? "the other one's" : "most others'");
+        (void)snprintf(
+            words, LW_MEMBER_CLOCK_SIZE, "its wall clock is %.1f %s %s %s", (double)by_ms / unit_ms,
+            days    ? "days"
+            : hours ? "hours"
+                    : "s",
+            ahead_ms < 0 ? "behind" : "ahead of", of_two ? "the other one's" : "most others'");
     }
     return words;
 }

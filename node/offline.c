@@ -287,8 +287,10 @@ static LW_YIELDS void check_main(void *argument) {
         if (work->fault_count > 0) {
             work->code = lw_command_fail(
                 command, LW_CORRUPTION, "each fault is named above",
-                "restore the folder from a backup, or keep it and report it", "%s has %llu faults",
-                directory, (unsigned long long)work->fault_count);
+                "a member of a lattice repairs itself from the others: start it; else restore a "
+                "backup, or keep the folder and report it",
+                "%s has %llu fault%s", directory, (unsigned long long)work->fault_count,
+                work->fault_count == 1 ? "" : "s");
         } else if (!command->json) {
             lw_command_say(command, "%s is sound", directory);
         }

@@ -12,6 +12,8 @@ root=$(mktemp -d) || exit 2
 passed=0 failed=0
 unset LATHWORK_ADDR LATHWORK_TIMEOUT LATHWORK_DATA LATHWORK_LISTEN LATHWORK_MEMORY LATHWORK_JOIN
 export LC_ALL=C.UTF-8
+here=$PWD/tests
+case ${LATHWORK:-} in *asan*) sanitized=1 ;; *) sanitized= ;; esac
 cd "$root" || exit 2
 # Away from what else tests use; nodes take a hundred ports, and their brokers those a thousand above.
 port=$((20000 + $$ % 80 * 100))
@@ -379,6 +381,7 @@ join_refused() {
         --join "127.0.0.1:$(sed -n 's/^listening on .*://p' open.out)" --token-file open/join-token
     kill -TERM $stranger
     wait $stranger
+    other_protocols "$member"
     expect "a token for ever" 2 "1000h" -- lw token --data lattice/n1 --expires 1001h
     expect "more nodes than a machine is for" 2 "at most 64" -- lw up -n 65 --data d7
     expect "an even number of copies" 2 "--replication" -- lw start --data d7 --listen "$listen" --replication 2
@@ -557,6 +560,120 @@ all_elsewhere() {
     wait $pid
 }
 
+# An upgrade: one node after the other stops and starts, and clients are told nothing of it.
+one_after_the_other() {
+    local base=$((port + 86)) pid number bench first home=$LATHWORK_ADDR
+    local all=127.0.0.1:$base,127.0.0.1:$((base + 1)),127.0.0.1:$((base + 2))
+    export LATHWORK_ADDR=$all
+    "$program" up -n 3 --data rolled --listen "127.0.0.1:$base" --bus none --memory 16M >rolled.out 2>rolled.err &
+    pid=$!
+    three_again() { lw status --json | grep -q '"health":"healthy","can_lose":1'; }
+    await 30 three_again
+    ok "three nodes are to be upgraded" $((!$?)) "$(tail -n 3 rolled.err)"
+    lw bench --workload register --history rolled.jsonl --clients 4 --duration 12s >rolled.bench 2>&1 &
+    bench=$!
+    sleep 1
+    local again=()
+    for number in 1 2 3; do
+        first=$(pgrep -P $pid -f "data rolled/n$number ")
+        kill -TERM "$first"
+        await 10 sh -c "! kill -0 $first 2>/dev/null"
+        "$program" start --data "rolled/n$number" --listen "127.0.0.1:$((base + number - 1))" --bus none --memory 16M >"rolled$number.out" 2>&1 &
+        again+=($!)
+        await 10 grep -q 'listening' "rolled$number.out"
+        await 20 three_again
+        ok "node $number is back" $((!$?)) "$(lw nodes; tail -n 3 "rolled$number.out")"
+    done
+    wait $bench
+    ok "no request was refused or in doubt" "$(grep -c '^[1-9][0-9]* acknowledged, 0 refused, 0 in doubt' rolled.bench)" "$(cat rolled.bench)"
+    expect "and all answers are right" 0 -- lw sim --check rolled.jsonl
+    kill -TERM "${again[@]}"
+    wait "${again[@]}" $pid
+    export LATHWORK_ADDR=$home
+}
+
+# One clock is two days ahead, one three behind, and they jump: all goes on, and it is told.
+wrong_clocks() {
+    local base=$((port + 90)) number home=$LATHWORK_ADDR bench
+    if ! cc -shared -fPIC -o wrong_clock.so "$here/wrong_clock.c" -ldl 2>cc.err || [ -n "$sanitized" ]; then
+        echo "skipped: clocks cannot be turned with a preloaded library here"
+        return
+    fi
+    export LATHWORK_ADDR=127.0.0.1:$base
+    local pids=() ahead=(0 172800 -259200)
+    for number in 0 1 2; do
+        echo "${ahead[$number]}" >"clock$number"
+        local join=(--join "127.0.0.1:$base" --token-file clocks0/join-token)
+        [ $number != 0 ] || join=()
+        WRONG_CLOCK=$PWD/clock$number LD_PRELOAD=$PWD/wrong_clock.so "$program" start --data "clocks$number" \
+            --listen "127.0.0.1:$((base + number))" --memory 16M "${join[@]}" >"clocks$number.out" 2>"clocks$number.err" &
+        pids+=($!)
+        await 20 grep -q 'listening' "clocks$number.out"
+    done
+    two_are_wrong() { [ "$(lw nodes | grep -cE 'its wall clock is (2.0 days ahead of|3.0 days behind) most others')" = 2 ]; }
+    await 30 two_are_wrong
+    ok "whose clock is wrong is told" $((!$?)) "$(lw nodes; tail -n 2 clocks1.err)"
+    await 20 is_whole
+    expect "status" 0 -- lw status --json
+    json "has it, and all is healthy" 'j["health"] == "healthy" and j["clocks_wrong"] == 2'
+    lw bench --workload append --history clocks.jsonl --clients 4 --duration 10s >clocks.bench 2>&1 &
+    bench=$!
+    for number in 1 2 0; do
+        lw transfer 1 "127.0.0.1:$((base + number))" >/dev/null 2>&1
+        sleep 1
+        echo $((31536000 * (number - 1) - 86400)) >"clock$number" # a year, one way or the other
+        sleep 1
+    done
+    wait $bench
+    ok "clients notice nothing" "$(grep -c ' 0 in doubt' clocks.bench)" "$(cat clocks.bench)"
+    expect "and histories are right" 0 -- lw sim --check clocks.jsonl
+    for number in 0 1 2; do
+        kill -0 "${pids[$number]}"
+        ok "node $number runs" $((!$?)) "$(tail -n 3 "clocks$number.err")"
+    done
+    kill -TERM "${pids[@]}"
+    wait "${pids[@]}"
+    export LATHWORK_ADDR=$home
+}
+is_whole() { lw status --json | grep -q '"health":"healthy","can_lose":1'; }
+
+# What another version, another program or chance sends to a node's port is refused in words.
+other_protocols() {
+    local member=$1
+    python3 - "$member" >protocols.out <<'PY'
+import os, socket, struct, sys
+host, port = sys.argv[1].split(":")
+def ask(said):
+    with socket.create_connection((host, int(port)), 3) as one:
+        one.settimeout(3)
+        one.sendall(said)
+        return one.recv(300).decode(errors="replace")
+body = bytes([9, 9, 1, 0]) + struct.pack("<I", 1) + os.urandom(16)
+print(ask(b"LW01" + struct.pack("<H", len(body)) + body))
+print(ask(b"GET / HTTP/1.1\r\n\r\n"))
+PY
+    ok "a node of another version is told which one to take" \
+        "$(grep -c 'one node speaks protocol 9 to 9, the other 1 to 1: bring both to nearer versions' protocols.out)" "$(tr -d '\0' <protocols.out)"
+    ok "and another program what it talks to" "$(grep -c "does not speak Lathwork's protocol" protocols.out)" "$(tr -d '\0' <protocols.out)"
+    # The other way round: a member of a later version, at which a node knocks.
+    python3 - $((port + 98)) <<'PY' &
+import socket, struct, sys
+words = b"one node speaks protocol 1 to 1, the other 9 to 9: bring both to nearer versions of Lathwork"
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as later:
+    later.settimeout(20)
+    one, _ = later.accept()
+    one.recv(500)
+    one.sendall(struct.pack("<H", len(words)) + b"\1" + words)
+    one.recv(1)
+PY
+    local later=$!
+    await 5 sh -c "ss -ltn | grep -q :$((port + 98))" || sleep 1
+    expect "who joins a later version is told so" 6 "the other 9 to 9" -- lw start --data later --bus none \
+        --listen "127.0.0.1:$((port + 97))" --join "127.0.0.1:$((port + 98))" --token-file token
+    kill $later 2>/dev/null
+    wait $later 2>/dev/null
+}
+
 no_nats_server() {
     # As where none is installed: its place in PATH is taken by one that is too old.
     mkdir -p fake
@@ -597,6 +714,8 @@ up_after_leave
 nobody_there_yet
 a_node_of_a_given_name
 all_elsewhere
+one_after_the_other
+wrong_clocks
 no_nats_server
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ]
