@@ -595,7 +595,7 @@ one_after_the_other() {
 # One clock is two days ahead, one three behind, and they jump: all goes on, and it is told.
 wrong_clocks() {
     local base=$((port + 90)) number home=$LATHWORK_ADDR bench
-    if ! cc -shared -fPIC -o wrong_clock.so "$here/wrong_clock.c" -ldl 2>cc.err || [ -n "$sanitized" ]; then
+    if ! cc -D_GNU_SOURCE -shared -fPIC -o wrong_clock.so "$here/wrong_clock.c" -ldl 2>cc.err || [ -n "$sanitized" ]; then
         echo "skipped: clocks cannot be turned with a preloaded library here"
         return
     fi

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Preloaded into a node by tests/test_lattice.sh: its wall clock is off by as many seconds as the
  * file that $WRONG_CLOCK names says, from one look to the next. The monotonic clock stays. */
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
