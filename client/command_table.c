@@ -76,8 +76,9 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
                        "Print nothing when the node is ready."},
     [LW_FLAG_JOIN] =
         {"join", "HOST:PORT", LW_KIND_ADDRESS, NULL, NULL, "LATHWORK_JOIN",
-         "A member of the lattice to belong to, or several with commas between them. A "
-         "folder that belongs to it already stays as it is."},
+         "A member of the lattice to belong to, or several with commas between them. A folder that "
+         "belongs to it already stays as it is, and finds the others there, should all have come "
+         "back at other addresses."},
     [LW_FLAG_TOKEN_FILE] = {"token-file", "FILE", LW_KIND_PATH, NULL, NULL, "LATHWORK_TOKEN_FILE",
                             "The token that lets a new node in; see lathwork token."},
     [LW_FLAG_BUS] = {"bus", "WHICH", LW_KIND_TEXT, NULL, "child", "LATHWORK_BUS",

@@ -424,8 +424,9 @@ static void explain(decision *of) {
         because(of, "waits for a node: %s %s, and there is none to take its place",
                 CALLED(of, of->excess.nodes[0]), fault != NULL ? fault : "is not wanted");
     } else {
-        because(of, "%u voters where they should be%s", of->voters.count,
-                is_anchored(of) ? ", next to small neighbours" : "");
+        bool lone = of->voters.count == 1;
+        because(of, "%u voter%s where %s should be%s", of->voters.count, lone ? "" : "s",
+                lone ? "it" : "they", is_anchored(of) ? ", next to small neighbours" : "");
     }
 }
 
