@@ -562,7 +562,7 @@ all_elsewhere() {
 
 # An upgrade: one node after the other stops and starts, and clients are told nothing of it.
 one_after_the_other() {
-    local base=$((port + 86)) pid number bench first home=$LATHWORK_ADDR
+    local base=$((port + 86)) pid number bench putter first home=$LATHWORK_ADDR
     local all=127.0.0.1:$base,127.0.0.1:$((base + 1)),127.0.0.1:$((base + 2))
     export LATHWORK_ADDR=$all
     "$program" up -n 3 --data rolled --listen "127.0.0.1:$base" --bus none --memory 16M >rolled.out 2>rolled.err &
@@ -572,6 +572,9 @@ one_after_the_other() {
     ok "three nodes are to be upgraded" $((!$?)) "$(tail -n 3 rolled.err)"
     lw bench --workload register --history rolled.jsonl --clients 4 --duration 12s >rolled.bench 2>&1 &
     bench=$!
+    : >puts
+    while kill -0 $bench 2>/dev/null; do lw put upgrade "$(wc -c <puts)" >>puts.err 2>&1 || printf x >>failed; printf . >>puts; done &
+    putter=$!
     sleep 1
     local again=()
     for number in 1 2 3; do
@@ -584,8 +587,9 @@ one_after_the_other() {
         await 20 three_again
         ok "node $number is back" $((!$?)) "$(lw nodes; tail -n 3 "rolled$number.out")"
     done
-    wait $bench
-    ok "no request was refused or in doubt" "$(grep -c '^[1-9][0-9]* acknowledged, 0 refused, 0 in doubt' rolled.bench)" "$(cat rolled.bench)"
+    wait $bench $putter
+    ok "no put was told an error" $(($(wc -c <puts) > 20 && $([ -e failed ] && echo 0 || echo 1))) "$(wc -c <puts) $(head -n 6 puts.err)"
+    ok "and nothing is in doubt" "$(grep -c ' 0 in doubt' rolled.bench)" "$(cat rolled.bench)"
     expect "and all answers are right" 0 -- lw sim --check rolled.jsonl
     kill -TERM "${again[@]}"
     wait "${again[@]}" $pid
