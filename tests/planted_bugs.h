@@ -63,8 +63,6 @@
     X("node.kill_believes_any_mark", "lattice-moves", 0)             \
     X("node.kill_looks_at_nothing", "lattice-storm", 50)             \
     X("node.kill_waits_for_nothing", "shards", 2)                    \
-    X("node.waits_for_the_silent", "lattice-disk", 0)                \
-    X("peers.forgotten_key_links", "lattice-storm", 0)               \
     X("peers.old_copy_let_in", "links", 1)                           \
     X("peers.plain_for_anyone", "links", 1)                          \
     X("peers.seeks_nobody", "links", 2)                              \
@@ -120,9 +118,7 @@
     X("scrub.skips_checksums", "lattice-rot", 1)                     \
     X("server.session_waits_for_requests", "calm", 1)                \
     X("server.silence_unnoticed", "lattice", 0)                      \
-    X("session.ends_unasked", "lattice", 0)                          \
     X("shard.child_without_locks", "calm", 1)                        \
-    X("shard.epoch_unchecked_at_apply", "lattice-storm", 0)          \
     X("shard.read_while_given_away", "shards", 30)                   \
     X("shard.route_unchecked", "calm", 21)                           \
     X("shard.split_without_latch", "calm", 2)                        \
@@ -201,7 +197,6 @@
     Y("intake.unbounded", "test_intake")                      \
     Y("lattice.key_used_early", "test_trust")                 \
     Y("lattice.leaves_unheard", "test_lattice")               \
-    Y("lattice.revoked_is_let_in", "test_trust")              \
     Y("merge.awaits_who_asks", "test_merge_group")            \
     Y("node.kill_asks_once", "test_kill_lattice")             \
     Y("node.leads_while_it_stops", "test_lattice")            \
