@@ -3,6 +3,8 @@
  * keeps, so that it is sent ahead piece by piece. All keys of a block hold the number of one
  * transaction, whoever reads them, and whatever is split, killed or lost in between. */
 #include "client/client.h"
+#include "client/operate.h"
+#include "client/transaction.h"
 #include "sim/workload_private.h"
 
 enum { KEYS = 32, VALUE_SIZE = 100, WRITE_MEMORY = 1200, TIMEOUT_MS = 5000 };
@@ -97,6 +99,14 @@ LW_YIELDS static lw_status put_block(lw_txn *txn, uint32_t block, uint64_t numbe
     return LW_OK;
 }
 
+/* Somebody rolls it back: what it reads of its own from then on is there still, or it is told. */
+LW_YIELDS static void have_it_killed(const workload_txn *in) {
+    uint64_t start = in->txn->start, commit_timestamp;
+    if (start != 0) {
+        (void)!lw_operate_kill(in->client, start, &commit_timestamp);
+    }
+}
+
 /* Puts the block, deletes it, or both; what it wrote it sees. `*number` becomes 0 if it is gone. */
 LW_YIELDS static lw_status write_block(const workload_txn *in, uint32_t block, uint64_t *number) {
     char lower[WORKLOAD_KEY_SIZE], upper[WORKLOAD_KEY_SIZE];
@@ -110,7 +120,11 @@ LW_YIELDS static lw_status write_block(const workload_txn *in, uint32_t block, u
     } else {
         LW_TRY(put_block(in->txn, block, *number));
     }
-    if (workload_below(in->env, 3) == 0) {
+    bool killed = workload_below(in->env, 10) == 0;
+    if (killed) {
+        have_it_killed(in);
+    }
+    if (killed || workload_below(in->env, 3) == 0) {
         sight seen = {0};
         LW_TRY(look_up_block(in->txn, block, &seen));
         judge(in->self->workload, block, &seen, true, *number);

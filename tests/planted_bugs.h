@@ -72,7 +72,6 @@
     X("peers.used_key_alone_counts", "lattice-moves", 0)             \
     X("placement.all_must_be_seen", "gossip", 12)                    \
     X("placement.even_voters", "gossip", 1)                          \
-    X("placement.handed_forgotten", "lattice-calm", 1510328482)      \
     X("placement.laggards_are_healthy", "gossip", 1)                 \
     X("placement.neighbours_apart", "gossip", 37)                    \
     X("placement.quorum_ignored", "gossip", 10)                      \
@@ -171,7 +170,7 @@
     X("txn.no_idempotence", "crash", 1)                              \
     X("txn.no_rollback_record", "crash", 4)                          \
     X("txn.no_validation", "calm", 1)                                \
-    X("txn.own_rollback_unseen", "crash", 0)                         \
+    X("txn.own_rollback_unseen", "crash", 19)                        \
     X("txn.prewrite_not_drawn", "calm", 8)                           \
     X("txn.ranges_not_validated", "calm", 1)                         \
     X("txn.read_ignores_locks", "calm", 3)                           \
@@ -202,6 +201,7 @@
     Y("node.leads_while_it_stops", "test_lattice")            \
     Y("node.waits_for_the_silent", "test_lattice")            \
     Y("peers.forgotten_key_links", "test_peers")              \
+    Y("placement.handed_forgotten", "test_leads")             \
     Y("replica.copy_unlearns_commit", "test_kill")            \
     Y("replica.doubt_not_noted", "test_kill_lattice")         \
     Y("replica.killed_unlooked", "test_kill")                 \
