@@ -116,6 +116,19 @@ static void renew_token(lw_sim_trial *it) {
             lw_node_token(node, 0, it->token);
         }
     }
+    it->token_epoch = best != 0 ? best : it->token_epoch;
+}
+
+/* Whether the lattice's key was changed since its token was made, or before by a node that was not
+ * there then: it says that it takes another one. */
+static bool is_token_outdated(const lw_sim_member *member) {
+    const lw_sim_trial *it = member->of;
+    bool outdated = false;
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        const lw_node *node = lw_sim_serving(&it->nodes[place]);
+        outdated = outdated || (node != NULL && lw_node_key_epoch(node) > member->token_epoch);
+    }
+    return outdated && strstr(member->error.text, "the token is of key epoch") != NULL;
 }
 
 lw_node_options lw_sim_node_options(const lw_sim_member *node, const char *address,
@@ -152,6 +165,7 @@ LW_YIELDS static void node_main(void *argument) {
     if (it->node_count > 1 && it->key_changed) {
         renew_token(it);
     }
+    member->token_epoch = it->token_epoch;
     lw_node_options options = lw_sim_node_options(member, member->address, node_died, self);
     lw_status status = lw_node_open(self->env, &options, &self->node);
     if (member->state != LW_SIM_OPENING) {
@@ -163,6 +177,7 @@ LW_YIELDS static void node_main(void *argument) {
         member->left_behind = false;
         if (member == &it->nodes[0] && it->token[0] == 0) {
             lw_node_token(self->node, 0, it->token);
+            it->token_epoch = lw_node_key_epoch(self->node);
         }
         judge_identity(member, self->node);
     } else {
@@ -227,7 +242,7 @@ static void judge_failed_node(lw_sim_member *member) {
     } else if (damage && (it->options->scenario->damage ||
                           (it->engine != NULL && lw_sim_engine_rotted(it)))) {
         it->damaged = true;
-    } else if (damage || (!it->troubled && late)) {
+    } else if (damage || (!it->troubled && late && !is_token_outdated(member))) {
         lw_sim_broken(it, "the node does not come up", member->error.text);
         it->damaged = true; /* nothing more to be learned from this run */
     }

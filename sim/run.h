@@ -52,15 +52,16 @@ typedef struct lw_sim_member {
     uint64_t lost_id;    /* who it was before; 0: its disk was not lost, or that one is taken out */
     uint32_t unheard_of; /* how often in a row nobody knew that one */
     bool left_behind;    /* the lattice's key was changed while it was away: it needs a token */
-    bool ending;         /* its process is to be ended */
-    bool drained;        /* was asked to hold nothing */
-    bool drain_asked;    /* ever */
-    bool leaving;        /* was asked to go for ever, */
-    bool out;            /* and has */
-    bool expelled;       /* somebody took it for lost */
-    bool storm;          /* it mostly goes down again soon after it came up */
-    bool behind;         /* its wall clock lags at its next start */
-    uint64_t handed;     /* shards, to other leaders, in the run that was there when peace came, */
+    uint32_t token_epoch; /* of the key that its token was made with when it was started */
+    bool ending;          /* its process is to be ended */
+    bool drained;         /* was asked to hold nothing */
+    bool drain_asked;     /* ever */
+    bool leaving;         /* was asked to go for ever, */
+    bool out;             /* and has */
+    bool expelled;        /* somebody took it for lost */
+    bool storm;           /* it mostly goes down again soon after it came up */
+    bool behind;          /* its wall clock lags at its next start */
+    uint64_t handed;      /* shards, to other leaders, in the run that was there when peace came, */
     uint64_t handed_boot; /* by its boot; 0: it did not serve */
 } lw_sim_member;
 
@@ -109,6 +110,7 @@ typedef struct lw_sim_trial {
     uint32_t voters;         /* replicas of each shard */
     uint64_t dead_after_ms;  /* see lw_node_options */
     bool key_changed;        /* an operator has had the lattice's key changed: tokens die by that */
+    uint32_t token_epoch;    /* of the one that the token was made with */
     lw_sim_storm storm;
     lw_arena storm_memory;
     lw_sim_watch watch;
