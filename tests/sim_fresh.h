@@ -24,8 +24,8 @@ enum { SIM_FRESH_SECONDS = 120 };
 #endif
 enum { SIM_FRESH_GOAL = 200, SIM_FRESH_ROUNDS_MIN = 2, SIM_FRESH_TWICE = 10 /* of so many, one */ };
 
-static const char *const sim_unsettled[] = {"lattice-disk", "lattice-moves", "lattice-rot",
-                                            "shards"};
+static const char *const sim_unsettled[] = {"lattice-disk", "lattice-moves", "lattice-storm",
+                                            "lattice-rot", "shards"};
 
 static inline bool sim_settled(const lw_scenario *scenario) {
     bool found = false;
