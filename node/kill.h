@@ -17,12 +17,13 @@
  *     tells so once it has looked whether an earlier copy of it had committed: that a leader who is
  *     gone carried out, this one does not remember. A commit that its leader left in doubt, as it
  *     led no more, is in doubt for the kill, too: the transaction is unknown. Locks in memory are
- * taken for those of one that has not committed. That is wrong of one that has, in another shard,
- * whose leader changed before its client was told, or with so many commits there since that this
- * one is forgotten. Y3. A mark that led to nothing is taken back, by the kill that made it: of a
- * transaction that had committed, or is unknown. Until it has led to something it says nothing to
- * another kill. Y4. Marks are looked at again until all shards are led in the terms in which they
- * were made: one that came to be led elsewhere in between was led by somebody who knew of no mark.
+ *     taken for those of one that has not committed. That is wrong of one that has, in another
+ *     shard, whose leader changed before its client was told, or with so many commits there since
+ *     that this one is forgotten.
+ * Y3. A mark that led to nothing is taken back, by the kill that made it: of a transaction that had
+ *     committed, or is unknown. Until it has led to something it says nothing to another kill.
+ * Y4. Marks are looked at again until all shards are led in the terms in which they were made: one
+ *     that came to be led elsewhere in between was led by somebody who knew of no mark.
  *
  * Marks are in memory, of the nodes that lead: the oldest of LW_KILLED_COUNT_MAX is forgotten
  * first, and so are all when the node ends, or another comes to lead. What a forgotten one would
