@@ -33,7 +33,7 @@ ANYTHING = r".*"
 
 # What a file may need beyond PURE, and why.
 DOORS = [
-    (r"base/env_(posix|uring)\.c", ANYTHING, "they are the doors"),
+    (r"base/env_(posix|sockets|uring)\.c", ANYTHING, "they are the doors"),
     (r"base/env\.c", r"gai_strerror|strerror_r", "says in words why an operation failed"),
     (r"base/fiber\.c",
      r"mmap|munmap|mprotect|madvise|(get|set|make|swap)context|__sigsetjmp|_?siglongjmp|_?longjmp"
