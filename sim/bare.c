@@ -22,6 +22,8 @@ enum {
     QUIET_PERCENT = 20,
     PATIENT_PERCENT = 12,
     APART_PERCENT = 8,
+    PARTS_PERCENT =
+        60,     /* of the patient runs of five nodes have two of them cut off now and then */
     GENTLE = 3, /* times as seldom nodes are struck in most storms */
     GENTLE_PERCENT = 70,
     FLIP_RETENTION_MS = 3600 * 1000,
@@ -78,9 +80,11 @@ static void draw_run(lw_sim_bare *of, lw_chance *chance) {
         of->operate_every_ms = 0;
         of->abandon_percent = 0;
         of->pause_us = of->pause_us < 2000 ? 2000 : of->pause_us;
+        of->parts = of->of->node_count == 5 && lw_chance_percent(chance, PARTS_PERCENT);
     }
     of->of->flips = of->kind == BARE_FLIP;
-    if (of->kind == BARE_APART) { /* two read, so that others have to write */
+    if (of->kind == BARE_APART) {
+        of->parts = true; /* two read, so that others have to write */
         of->worker_count = of->worker_count < 3 ? 3 : of->worker_count;
         of->of->retention_ms = 1000;
         of->operate_every_ms = 0;
@@ -163,6 +167,39 @@ static bool wait_for(lw_sim_trial *it, const bool *done, uint64_t limit_ms) {
     return *done && !failed(it);
 }
 
+static void cut_in_two(lw_sim_trial *it, bool cut) {
+    const uint64_t *away = it->bare->away;
+    for (uint64_t node = 1; node <= it->node_count; node++) {
+        for (uint32_t index = 0; index < 2 && node != away[0] && node != away[1]; index++) {
+            lw_world_cut(it->world, it->nodes[node - 1].host, it->nodes[away[index] - 1].host, cut);
+        }
+    }
+    it->bare->parted = cut;
+}
+
+/* Two nodes are cut off from all others: to the end of the trouble, or, in a patient run, when
+ * a silent reader has begun, until the next one dies. */
+static void part_in_two(void *argument) {
+    lw_sim_trial *it = argument;
+    const uint64_t *away = it->bare->away;
+    bool *wanted = &it->bare->part_now;
+    if (!it->troubled) {
+        return;
+    }
+    if (it->bare->kind == BARE_PATIENT) {
+        lw_sim_after(it, STRIKE_LOOK_MS, part_in_two);
+        if (it->bare->parted || !*wanted) {
+            return;
+        }
+        *wanted = false;
+    }
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_CUTS);
+    if (lw_sim_strikes(&now, LW_FAULT_CUT, "node%u and node%u from all others", (unsigned)away[0],
+                       (unsigned)away[1])) {
+        cut_in_two(it, true);
+    }
+}
+
 /* Nodes die one at a time: the one that a silent reader has asked, or any when there is none. */
 static void strike(void *argument) {
     lw_sim_trial *it = argument;
@@ -183,22 +220,8 @@ static void strike(void *argument) {
         lw_sim_strikes(&now, LW_FAULT_CRASH, "%s loses power", node->name)) {
         lw_sim_end_node(node, true);
         of->struck_ns = lw_world_now(it->world);
-    }
-}
-
-/* Two nodes are cut off from all others, to the end of the trouble. */
-static void part_in_two(void *argument) {
-    lw_sim_trial *it = argument;
-    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_CUTS);
-    const uint64_t *away = it->bare->away;
-    if (!it->troubled || !lw_sim_strikes(&now, LW_FAULT_CUT, "node%u and node%u from all others",
-                                         (unsigned)away[0], (unsigned)away[1])) {
-        return;
-    }
-    for (uint64_t node = 1; node <= it->node_count; node++) {
-        for (uint32_t index = 0; index < 2 && node != away[0] && node != away[1]; index++) {
-            lw_world_cut(it->world, it->nodes[node - 1].host, it->nodes[away[index] - 1].host,
-                         true);
+        if (of->parted) { /* so that what was kept only there may be forgotten */
+            cut_in_two(it, false);
         }
     }
 }
@@ -233,6 +256,9 @@ static void begin_trouble(lw_sim_trial *it) {
     it->troubled = true;
     if (it->bare->kind == BARE_PATIENT) {
         lw_sim_after(it, STRIKE_MS, strike);
+        if (it->bare->away[0] != 0) {
+            lw_sim_after(it, BARE_APART_MS, part_in_two);
+        }
     } else if (it->bare->kind == BARE_APART) {
         lw_sim_after(it, BARE_APART_MS, part_in_two);
     }

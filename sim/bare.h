@@ -12,11 +12,12 @@
  *   bare_work.c     what who works does
  *   bare_operate.c  what operators do
  *   bare_judge.c    what was read, committed and promised, and whether that fits
- *   bare.c          the run: which of its four kinds, and its phases
+ *   bare.c          the run: which of its five kinds, and its phases
  *
  * The kinds of run: a storm (sim/storm.h) with crashes, pauses and cuts; a quiet one, in which only
  * messages are late, lost and doubled; a patient one, in which readers that say nothing for seconds
- * rely on what their nodes hold for them, and nodes die one at a time; one in which two of five
+ * rely on what their nodes hold for them, and nodes die one at a time, in some of them when a shard
+ * could not be asked for a while; one in which two of five
  * nodes, which have most voters of one shard, are apart from the others for long; and one in which
  * a bit flips in the memory of one replica before it applies an entry (hazard R17).
  *
@@ -38,7 +39,8 @@
  *    else had answered.
  * 10. Who waits for each other over intents is told so (deadlocks).
  * 11. A transaction that is over, as a node was told, has no lock there any more.
- * 12. Who leads a shard that takes in its right neighbour has done so soon, where nobody dies. */
+ * 12. Who leads a shard that takes in its right neighbour has done so soon, where nobody dies; and
+ *     nobody lacks one that he is to take in. */
 #ifndef LW_SIM_BARE_H
 #define LW_SIM_BARE_H
 
@@ -153,11 +155,13 @@ typedef struct lw_sim_bare {
     uint64_t merge_after_ms;
     size_t memtables_size; /* 0: the usual one */
     bool set_up, stopping, operated;
-    uint64_t healed_ns; /* when trouble ended; 0: it has not */
-    uint64_t struck_ns; /* when a node died last, in a patient run */
-    uint64_t silent;    /* the node that a reader has asked who is silent now; 0: none is to die */
-    uint64_t away[2];   /* the ids of the nodes that are to be apart; 0: none is */
-    uint64_t flip_at;   /* the first entry behind this one flips; 0: none (any more) */
+    bool parts;            /* two nodes have most voters of a shard, and are apart now and then: */
+    bool part_now, parted; /* it is time for that; they are */
+    uint64_t healed_ns;    /* when trouble ended; 0: it has not */
+    uint64_t struck_ns;    /* when a node died last, in a patient run */
+    uint64_t silent;  /* the node that a reader has asked who is silent now; 0: none is to die */
+    uint64_t away[2]; /* the ids of the nodes that are to be apart; 0: none is */
+    uint64_t flip_at; /* the first entry behind this one flips; 0: none (any more) */
     bare_txn *txns;
     uint32_t txn_count;
     bare_read *reads;

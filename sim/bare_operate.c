@@ -189,7 +189,7 @@ void bare_set_up_main(void *argument) {
     while (!tidy(self)) {
         lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
     }
-    if (of->kind == BARE_APART) {
+    if (of->parts) {
         move_apart(self);
     }
     of->set_up = true;

@@ -21,7 +21,10 @@ enum {
     APART_READER_MS = 55000,
     APART_SOON_MS = 400,   /* before two nodes are apart their reader begins */
     APART_AWAY_MS = 42000, /* in which who collects has asked all others twice */
+    SHORT_MS = 2900,       /* or, if no lease is to be taken for it, */
     HEALED_MS = 8000,      /* and behind the end of trouble, */
+    PAUSE_MS = 900,        /* between two looks, */
+    LONG_PAUSE_MS = 2000,  /* or so long, */
     RETURN_MS = 2200,      /* within which it must come back, to be known to who leads then, */
     CLOCKS_MS = 250,       /* and so long before its time is over, as clocks run fast */
     SILENT_MS = 16000,     /* that a reader reads for which says nothing in between, */
@@ -392,6 +395,12 @@ LW_YIELDS static void read_the_past(bare_asker *self) {
     }
 }
 
+/* The oracle's time, which is that of pins: it goes as fast as the clock of who leads, and leaps to
+ * its ceiling where another one comes to lead. */
+static uint64_t oracle_ms(const bare_asker *self) {
+    return lw_timestamp_ms(self->of->of->watch.given);
+}
+
 /* Comes back within what a new leader waits for readers; in between it reads other keys. Where
  * two nodes are apart it reads what they serve, which nobody else knows of, and other keys only
  * once those would be forgotten if nobody had asked these two. */
@@ -400,7 +409,7 @@ LW_YIELDS static void keep_reading(bare_asker *self, uint64_t most_ms) {
     uint64_t drawn_ms = now_ms(self), end_ms = drawn_ms + most_ms;
     bool apart = of->kind == BARE_APART;
     uint32_t home = apart ? BARE_KEYS - 1 : (uint32_t)below(self, BARE_KEYS);
-    uint64_t timestamp = bare_timestamp(self), found, came_ms = 0;
+    uint64_t timestamp = bare_timestamp(self), found, came_ms = 0, pinned_ms = 0;
     bool on = timestamp != 0;
     while (on && now_ms(self) + 200 < end_ms) {
         uint64_t healed_ms = of->healed_ns / LW_SIM_NS_PER_MS;
@@ -408,10 +417,11 @@ LW_YIELDS static void keep_reading(bare_asker *self, uint64_t most_ms) {
         bool away = came_ms != 0 && percent(self, 40) &&
                     (!apart || now_ms(self) > drawn_ms + APART_AWAY_MS);
         uint32_t key = away ? (uint32_t)below(self, BARE_KEYS) : home;
-        lw_status status =
-            bare_get(self, key, timestamp, (uint32_t)(end_ms - now_ms(self)), &found);
+        uint64_t left_ms = end_ms - now_ms(self), until_ms = oracle_ms(self) + left_ms;
+        lw_status status = bare_get(self, key, timestamp, (uint32_t)left_ms, &found);
         uint64_t ms = now_ms(self);
-        bool kept = came_ms != 0 && ms - came_ms <= RETURN_MS && ms + CLOCKS_MS < end_ms;
+        bool kept = came_ms != 0 && ms - came_ms <= RETURN_MS && ms + CLOCKS_MS < end_ms &&
+                    oracle_ms(self) + CLOCKS_MS < pinned_ms;
         if (status == LW_TOO_OLD && kept) {
             lw_sim_broken_first(of->of, "readers",
                                 "one that came back within %d ms was told that it is too old",
@@ -421,28 +431,25 @@ LW_YIELDS static void keep_reading(bare_asker *self, uint64_t most_ms) {
         if (status == LW_TOO_OLD || !young) {
             return;
         }
-        came_ms = status == LW_OK && !away ? ms : came_ms;
+        if (status == LW_OK && !away) {
+            came_ms = ms;
+            pinned_ms = until_ms;
+        }
         if (came_ms == 0 || ms - came_ms > RETURN_MS) {
             return;
         }
-        lw_env_sleep(self->env, below(self, 900 * LW_SIM_NS_PER_MS));
+        uint64_t pause_ms = percent(self, 20) ? LONG_PAUSE_MS : PAUSE_MS;
+        lw_env_sleep(self->env, below(self, pause_ms * LW_SIM_NS_PER_MS));
         on = !of->stopping;
     }
 }
 
-/* Whether a reader that began then, and said that it would take so long, has time left. By the
- * oracle's time, as its pin: that goes as fast as the clock of who leads, and leaps to its ceiling
- * where another one comes to lead. */
-static bool has_time(const bare_asker *self, uint64_t timestamp, uint64_t timeout_ms) {
-    return lw_timestamp_ms(self->of->of->watch.given) + OWN_MS <
-           lw_timestamp_ms(timestamp) + timeout_ms;
-}
-
-/* Says nothing for seconds, and counts on its node. */
+/* Says nothing for seconds, and counts on its node. Where two nodes are apart it reads what the
+ * others serve, who collects cannot ask all, and holds it for this one all the same. */
 LW_YIELDS static void read_in_silence(bare_asker *self) {
     lw_sim_bare *of = self->of;
     uint64_t drawn_ms = now_ms(self), struck_ms = of->struck_ns / LW_SIM_NS_PER_MS;
-    uint32_t key = (uint32_t)below(self, BARE_KEYS);
+    uint32_t key = (uint32_t)below(self, of->parts ? BARE_KEYS / 2 : BARE_KEYS);
     uint64_t timestamp = bare_timestamp(self), found;
     const bare_node *asked = bare_leader(of, bare_key(key));
     if (timestamp == 0 || (struck_ms != 0 && drawn_ms < struck_ms + SETTLED_MS) ||
@@ -451,12 +458,14 @@ LW_YIELDS static void read_in_silence(bare_asker *self) {
         lw_env_sleep(self->env, 100 * LW_SIM_NS_PER_MS);
         return;
     }
+    of->part_now = of->parts;
     lw_env_sleep(self->env, (LEASE_MS + of->of->retention_ms) * LW_SIM_NS_PER_MS);
     bool leased = of->struck_ns / LW_SIM_NS_PER_MS == struck_ms;
     of->silent = leased && asked != NULL ? asked->id : 0;
     lw_env_sleep(self->env, (BEHIND_MS + below(self, BEHIND_MS)) * LW_SIM_NS_PER_MS);
     lw_status status = bare_get(self, key, timestamp, SILENT_MS, &found);
-    if (leased && status == LW_TOO_OLD && has_time(self, timestamp, SILENT_MS)) {
+    bool in_time = oracle_ms(self) + OWN_MS < lw_timestamp_ms(timestamp) + SILENT_MS;
+    if (leased && status == LW_TOO_OLD && in_time) {
         lw_sim_broken_first(of->of, "readers",
                             "one that was silent for %d ms was told that it is too old",
                             (int)(now_ms(self) - drawn_ms));
@@ -602,10 +611,12 @@ LW_YIELDS static void work_once(bare_asker *self) {
     const lw_sim_bare *of = self->of;
     uint64_t roll = below(self, 100);
     bool patient = of->kind == BARE_PATIENT, quiet = of->kind == BARE_QUIET;
-    bool reads = of->kind == BARE_APART && self->number == 0;
-    if (patient && self->number == 0) {
+    bool apart = of->kind == BARE_APART, first = self->number == 0;
+    if (patient && first) {
         read_in_silence(self);
-    } else if (reads) {
+    } else if (quiet && first && percent(self, 50)) { /* too short for leases */
+        keep_reading(self, SHORT_MS / 2 + below(self, SHORT_MS / 2));
+    } else if (apart && first) {
         uint64_t soon_ms = self->done == 0 ? BARE_APART_MS - APART_SOON_MS : 0;
         lw_env_sleep(self->env, (soon_ms + below(self, APART_SOON_MS)) * LW_SIM_NS_PER_MS);
         keep_reading(self, APART_READER_MS);
@@ -617,7 +628,7 @@ LW_YIELDS static void work_once(bare_asker *self) {
         read_something(self);
     } else if (roll < 88) {
         read_the_past(self);
-    } else if (roll < 92 && !patient && of->kind != BARE_APART) {
+    } else if (roll < 92 && !patient && !apart) {
         keep_reading(self, 1000 + below(self, READER_MS - 1000));
     } else if (roll < 98 || !quiet) {
         kill_something(self);

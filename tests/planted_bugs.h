@@ -58,7 +58,7 @@
     X("merge.readers_not_awaited", "shards", 0)                      \
     X("merge.reads_while_frozen", "shards", 3)                       \
     X("merge.sweeper_not_awaited", "disk", 0)                        \
-    X("merge.tombstone_drops_data", "shards", 0)                     \
+    X("merge.tombstone_drops_data", "shards", 17)                    \
     X("merge.unfreeze_unasked", "shards", 0)                         \
     X("node.kill_believes_any_mark", "lattice-moves", 0)             \
     X("node.kill_looks_at_nothing", "lattice-storm", 50)             \
@@ -176,7 +176,6 @@
     X("txn.read_ignores_locks", "calm", 3)                           \
     X("txn.read_mark_ignored", "calm", 2)                            \
     X("txn.reads_ignore_latches", "calm", 2)                         \
-    X("txn.remote_commit_ignores_marks", "shards", 0)                \
     X("txn.rollback_dropped_early", "crash", 79)                     \
     X("txn.rollback_of_committed", "crash", 1)                       \
     X("txn.secondary_decided_alone", "calm", 1)                      \
@@ -192,6 +191,7 @@
 #define LW_TESTED_BUGS(Y)                                     \
     Y("file.leftover_used", "test_identity")                  \
     Y("gc.lease_ends_with_the_oldest", "test_gc_lattice")     \
+    Y("gc.readers_noted_alone", "test_gc_lattice")            \
     Y("group.halt_is_forgotten", "test_repair")               \
     Y("intake.unbounded", "test_intake")                      \
     Y("lattice.key_used_early", "test_trust")                 \
@@ -212,6 +212,7 @@
     Y("shard.epoch_unchecked_at_apply", "test_replica")       \
     Y("shards.left_one_looks_at_nothing", "test_merge_group") \
     Y("shards.merged_stays_headless", "test_repair")          \
-    Y("shards.nothing_handed_over", "test_lattice")
+    Y("shards.nothing_handed_over", "test_lattice")           \
+    Y("txn.remote_commit_ignores_marks", "test_remote_commit")
 
 #endif

@@ -405,6 +405,7 @@ static void a_snapshot_from_behind_a_merge(void **state) {
 /* A follower falls between the tombstone of the right one and the edit that merges the trees, and
  * does not know, when it comes back, that this is committed. Meanwhile it is split again, and the
  * left one comes by a snapshot that holds none of those keys. */
+static uint64_t gone_aside;
 static void what_was_set_aside_goes_story(lattice *in) {
     make_two(in);
     merge(in);
@@ -437,6 +438,7 @@ static void what_was_set_aside_goes_story(lattice *in) {
     lattice_same_everywhere(in);
     expect_text(in, lattice_read(in, "z"), "4", "above");
     expect_text(in, lattice_read(in, "a"), "5", "below");
+    gone_aside += lw_world_marked(in->world, "shards.merged_elsewhere");
 }
 static void what_was_set_aside_goes(void **state) {
     (void)state;
@@ -451,6 +453,7 @@ static void what_was_set_aside_goes(void **state) {
         }
     }
     assert_true(found[0] != 0);
+    assert_true(gone_aside > 0);
 }
 
 /* Another node comes to lead what is frozen, and asks what became of it; and somebody asks for the
@@ -475,6 +478,7 @@ static void nobody_waits_for_who_asks_story(lattice *in) {
     (void)lattice_send_to(in, leader, LW_MESSAGE_MERGE, lw_text("a"), &body);
     lattice_pass_ms(in, 1500);
     expect(in, lw_world_marked(in->world, "replica.merge_leads_both") > asks, "it was asked for");
+    expect(in, lw_world_marked(in->world, "replica.merge_counts_anew") > 0, "it was led elsewhere");
     expect(in, lattice_leader(in, lw_text("z")) == leader, "it is led");
     for (uint64_t id = 1; id <= 3; id++) {
         one_shard_on(in, id);
