@@ -109,3 +109,18 @@ void shards_forget_beneath(lw_shards *shards, const uint64_t *ids, uint32_t coun
         }
     }
 }
+
+lw_status shards_drop_beneath(lw_shards *shards, uint64_t shard) {
+    lw_shard_descriptor told = {.id = shard};
+    uint64_t id;
+    while (shards_ended_beneath(shards, &told, &id, 1) > 0 &&
+           !LW_BUG(shards->env, "shards.beneath_left_over")) {
+        LW_MARK(shards->env, "shards.beneath_dropped");
+        LW_TRY(shards_drop(shards, shards->log, id));
+        shards_member *member = shards_member_of(shards, id);
+        if (member != NULL) {
+            shards_forget(shards, member);
+        }
+    }
+    return LW_OK;
+}

@@ -12,8 +12,9 @@
  * Whoever wrote goes on writing, so it is looked at again.
  *
  * A replica that is a member no more is told so by the leader, or finds out by asking now and then,
- * and is removed: it ends, its tombstone is durable, its tree is dropped, the log lets go. A crash
- * in between leaves a replica that is told again, or a tombstone by which the next start does the
+ * and is removed: it ends, its tombstone is durable, its tree is dropped, the log lets go; and so
+ * does what was ended for a snapshot of it that it just installed (shards_beneath.c). A crash in
+ * between leaves a replica that is told again, or a tombstone by which the next start does the
  * rest. Until the tombstone is durable nobody else comes to hold any of its keys here: a crash
  * would leave two trees that do (hazard R11), and a folder that cannot be opened. */
 #include "node/shards_state.h"
@@ -413,7 +414,8 @@ LW_YIELDS static lw_status remove_replica(removal *job) {
     if (LW_RARE(shards->env, "shards.slow_removal")) {
         lw_env_sleep(shards->env, REMOVAL_PAUSE_MS * NS_PER_MS);
     }
-    return shards_drop(shards, shards->log, job->member->shard);
+    LW_TRY(shards_drop(shards, shards->log, job->member->shard));
+    return shards_drop_beneath(shards, job->member->shard);
 }
 
 LW_YIELDS static void remove_main(void *argument) {

@@ -186,6 +186,9 @@ LW_MUST_USE LW_YIELDS lw_status shards_end_beneath(lw_shards *shards,
 uint32_t shards_ended_beneath(const lw_shards *shards, const lw_shard_descriptor *told,
                               uint64_t *ids, uint32_t limit);
 void shards_forget_beneath(lw_shards *shards, const uint64_t *ids, uint32_t count);
+/* The shard is not on this node any more, and no snapshot of it comes: what was ended for one goes,
+ * too. Else it would keep everybody from coming who may have its keys. */
+LW_MUST_USE LW_YIELDS lw_status shards_drop_beneath(lw_shards *shards, uint64_t shard);
 
 /* ---- shards_ask.c --------------------------------------------------------------------------- */
 

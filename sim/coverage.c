@@ -24,6 +24,7 @@ static const struct {
     {"server.connection_refused", "test_server"},
     {"replica.commit_overtaken", "test_remote_commit"},
     {"replica.orphaned_prewrite", "test_replica"},
+    {"shards.beneath_dropped", "test_merge_group"},
     {"shards.difference_found", "test_repair"},
     {"shards.halted_without_majority", "test_repair"},
     {"shards.headless_buried", "test_repair"},

@@ -54,6 +54,13 @@ static void transfer(lattice *in, const char *key, uint64_t to) {
     expect(in, lattice_leader(in, lw_text(key)) == to, "another node leads");
 }
 
+static lw_status change(lattice *in, const char *key, const lw_change_replicas_request *request) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_change_replicas_request_encode(request, &body);
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_CHANGE_REPLICAS, key, &body);
+    return ask->done ? ask->status : LW_TIMEOUT;
+}
+
 static void make_two(lattice *in) {
     lattice_make(in, one_shard, 1);
     lattice_write(in, "a", "1");
@@ -362,8 +369,8 @@ static void flush_main(void *argument) {
     node->done = true;
 }
 
-/* A follower that hears of the merge only by a snapshot, and still has both. */
-static void a_snapshot_from_behind_a_merge_story(lattice *in) {
+/* A follower that can hear of a merge only by a snapshot, and still has both. */
+static uint64_t one_behind_a_merge(lattice *in) {
     make_two(in);
     merge(in);
     expect(in, split(in, "m")->status == LW_OK, "it is split, and led by one");
@@ -388,6 +395,11 @@ static void a_snapshot_from_behind_a_merge_story(lattice *in) {
     }
     lattice_write(in, "a", "4");
     lattice_pass_ms(in, 1000);
+    return away;
+}
+
+static void a_snapshot_from_behind_a_merge_story(lattice *in) {
+    uint64_t away = one_behind_a_merge(in);
     lattice_isolate(in, away, false);
     lattice_pass_ms(in, 8000);
     check_all(in);
@@ -400,6 +412,33 @@ static void a_snapshot_from_behind_a_merge_story(lattice *in) {
 static void a_snapshot_from_behind_a_merge(void **state) {
     (void)state;
     lattice_hold(a_snapshot_from_behind_a_merge_story, NULL);
+}
+
+/* It is taken out while it installs that: what was to go with the snapshot goes with the shard. */
+static void who_is_removed_amid_such_a_snapshot_comes_again_story(lattice *in) {
+    uint64_t away = one_behind_a_merge(in);
+    lw_host *host = in->nodes[away].host;
+    lattice_isolate(in, away, false);
+    await_mark(in, "shards.snapshot_covers_merged", 1);
+    lw_host_slow_disk(host, 1000);
+    expect(in,
+           change(in, "a", &(lw_change_replicas_request){.leaves = away, .fewer = true}) == LW_OK,
+           "it is out");
+    lattice_pass_ms(in, 3000);
+    lw_host_slow_disk(host, 1);
+    lattice_pass_ms(in, 12000);
+    expect(in, lw_shards_count(in->nodes[away].shards) == 0, "it has nothing any more");
+    expect(in, change(in, "a", &(lw_change_replicas_request){.learner = away}) == LW_OK,
+           "it learns");
+    lattice_pass_ms(in, 5000);
+    one_shard_on(in, away);
+    lattice_crash(in, away);
+    lattice_boot(in, away);
+    one_shard_on(in, away);
+}
+static void who_is_removed_amid_such_a_snapshot_comes_again(void **state) {
+    (void)state;
+    lattice_hold(who_is_removed_amid_such_a_snapshot_comes_again_story, "shards.beneath_left_over");
 }
 
 /* A follower falls between the tombstone of the right one and the edit that merges the trees, and
@@ -504,6 +543,7 @@ int main(void) {
         cmocka_unit_test(all_have_to_know),
         cmocka_unit_test(who_leads_what_is_frozen_asks),
         cmocka_unit_test(a_snapshot_from_behind_a_merge),
+        cmocka_unit_test(who_is_removed_amid_such_a_snapshot_comes_again),
         cmocka_unit_test(what_was_set_aside_goes),
         cmocka_unit_test(nobody_waits_for_who_asks),
     };
