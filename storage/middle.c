@@ -63,6 +63,9 @@ LW_YIELDS static lw_status add_table(middle_work *work, lw_table_file *file,
         (seen.upper.size == 0 || lw_compare(range->upper, seen.upper) < 0)) {
         seen.upper = range->upper;
     }
+    if (seen.upper.size > 0 && lw_compare(seen.lower, seen.upper) >= 0) {
+        return LW_OK; /* it begins where the range ends */
+    }
     lw_table *table;
     LW_TRY(lw_table_file_use(file, &table));
     work->scale = 1 + (double)value_bytes(&file->info) / (double)file->info.size;

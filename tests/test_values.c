@@ -421,6 +421,42 @@ static void garbage_stays_below_what_is_alive(void **state) {
     bench_drop(on);
 }
 
+/* One large value in each of two tables: of the second the range has nothing, though it ends where
+ * that begins. */
+static void middle_story(bench *on) {
+    static const char *const keys[] = {"a1", "m1"};
+    uint8_t value[4000] = {0};
+    lw_buffer key = lw_buffer_in(on->memory);
+    uint64_t bytes = 0;
+    if (!open_store(on)) {
+        return;
+    }
+    for (uint32_t index = 0; index < 2; index++) {
+        lw_batch_put(log_begin(on), lw_text(keys[index]), lw_view(value, sizeof(value)));
+        apply_last(on);
+        insist(on, lw_tree_flush, "flush");
+    }
+    lw_key_range range = {.lower = lw_text("a"), .upper = lw_text("m1")};
+    if (lw_tree_middle(on->tree, &range, &key, &bytes) != LW_NOT_FOUND) {
+        wrong(on, "a range has its middle where it has nothing");
+    }
+    range.upper = lw_text("n");
+    if (lw_tree_middle(on->tree, &range, &key, &bytes) != LW_OK ||
+        !lw_equal(lw_buffer_view(&key), lw_text("m1"))) {
+        wrong(on, "its middle is not between two tables");
+    }
+    lw_buffer_reset(&key);
+    close_store(on);
+}
+
+static void the_middle_of_a_range_is_within_it(void **state) {
+    (void)state;
+    bench *on = make(1, false);
+    assert_true(run(on, middle_story));
+    expect_right(on, "middle", 0);
+    bench_drop(on);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_store_is_as_the_model_with_values_apart),
@@ -434,6 +470,7 @@ int main(void) {
         cmocka_unit_test(a_value_that_was_just_read_is_in_the_cache),
         cmocka_unit_test(the_largest_value_is_in_memory_once),
         cmocka_unit_test(garbage_stays_below_what_is_alive),
+        cmocka_unit_test(the_middle_of_a_range_is_within_it),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL);
 }
