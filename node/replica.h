@@ -213,8 +213,10 @@ typedef struct lw_replica_snapshot {
     uint64_t index, term;
     lw_bytes head;
     const char *directory; /* of the bundle */
-    const uint64_t *drops; /* trees of shards that are part of it: they go with the same edit */
-    uint32_t drop_count;
+    /* Called once nothing but the edit is left to do, and nothing is applied before it: ends the
+     * shards here that are part of it, and says which trees go with the same edit. */
+    lw_status (*end_beneath)(void *argument, const uint64_t **drops, uint32_t *drop_count);
+    void *argument;
 } lw_replica_snapshot;
 /* Has the replica stand on a snapshot, unless it has come as far by itself. LW_UNAVAILABLE: not
  * now. */

@@ -125,9 +125,8 @@ LW_YIELDS static lw_status ingest(void *argument) {
                        .source = shard,
                        .tree = shard,
                        .kind = LW_INGEST_REPLACE,
-                       .index = job->snapshot->index,
-                       .drops = job->snapshot->drops,
-                       .drop_count = job->snapshot->drop_count};
+                       .index = job->snapshot->index};
+    LW_TRY(job->snapshot->end_beneath(job->snapshot->argument, &taken.drops, &taken.drop_count));
     LW_TRY(lw_store_ingest(replica->options.store, &taken));
     replica->tree = lw_store_tree(replica->options.store, shard);
     replica->described = true;

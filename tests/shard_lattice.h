@@ -45,6 +45,7 @@ struct lattice {
     lattice_node nodes[LATTICE_NODES + 1];
     bool cut[LATTICE_NODES + 1][LATTICE_NODES + 1];         /* from, to */
     uint32_t slow_ms[LATTICE_NODES + 1][LATTICE_NODES + 1]; /* of requests and answers */
+    bool mute[LATTICE_NODES + 1][LATTICE_NODES + 1];        /* but for requests and answers */
     uint64_t chance;
     uint64_t request_id, session;
     uint64_t misled;         /* whom all take for the leader of what is elsewhere; 0: who leads */
@@ -109,7 +110,7 @@ static inline void lattice_post_main(void *argument) {
 
 static inline void lattice_post_arrives(void *argument) {
     lattice_post *post = argument;
-    if (lattice_reaches(post->in, post->from, post->to)) {
+    if (lattice_reaches(post->in, post->from, post->to) && !post->in->mute[post->from][post->to]) {
         lw_env_start(post->in->nodes[post->to].env, "message", lattice_post_main, post);
     }
 }

@@ -441,6 +441,59 @@ static void who_is_removed_amid_such_a_snapshot_comes_again(void **state) {
     lattice_hold(who_is_removed_amid_such_a_snapshot_comes_again_story, "shards.beneath_left_over");
 }
 
+/* Whether a node has an entry of a shard that it has not applied. */
+static bool has_more(lattice *in, uint64_t id, const lw_replica *replica) {
+    lw_replica_figures figures;
+    lw_shard_descriptor shard;
+    uint64_t first = 0, last = 0;
+    lw_replica_figures_get(replica, &figures);
+    lw_replica_descriptor(replica, &shard);
+    return lw_log_span(in->nodes[id].log, shard.id, &first, &last) && last > figures.applied_index;
+}
+
+/* A follower has the entry of the merge, and does not hear that it is committed before a snapshot
+ * comes that says so. It goes on by itself then, and has the right one for that. */
+static void a_snapshot_of_what_the_log_has_story(lattice *in) {
+    make_two(in);
+    merge(in);
+    expect(in, split(in, "m")->status == LW_OK, "it is split, and led by one");
+    lattice_pass_ms(in, 500);
+    uint64_t leader = lattice_leader(in, lw_text("a")), away = next_of(leader);
+    uint64_t frozen = lw_world_marked(in->world, "replica.frozen");
+    uint64_t until_ns = lw_world_now(in->world) + 8000 * LATTICE_MS;
+    lw_buffer body = lw_buffer_in(in->memory);
+    merge_body(0, &body);
+    (void)lattice_send_to(in, leader, LW_MESSAGE_MERGE, lw_text("a"), &body);
+    await_mark(in, "replica.frozen", frozen + 3);
+    const lw_replica *left = lattice_replica(in, away, lw_text("a"));
+    while (!has_more(in, away, left) && lw_world_now(in->world) < until_ns &&
+           lw_world_step(in->world)) {
+    }
+    for (uint64_t id = 1; id <= 3; id++) {
+        in->mute[id][away] = in->mute[away][id] = true;
+    }
+    lattice_pass_ms(in, 500);
+    expect(in, lw_shards_count(in->nodes[leader].shards) == 1, "it is merged");
+    expect(in, lw_shards_count(in->nodes[away].shards) == 2 && has_more(in, away, left),
+           "one does not know that it is");
+    for (int tries = 0; tries < 5 && lw_shards_count(in->nodes[away].shards) == 2; tries++) {
+        lw_replica_send_anew(lattice_replica(in, leader, lw_text("a")), away);
+        lattice_pass_ms(in, 500);
+    }
+    expect(in, lw_world_marked(in->world, "shards.part_is_missing") == 0, "nobody lacks a part");
+    for (uint64_t id = 1; id <= 3; id++) {
+        in->mute[id][away] = in->mute[away][id] = false;
+    }
+    lattice_write(in, "x", "4");
+    check_all(in);
+    expect_text(in, lattice_read(in, "z"), "2", "it is there");
+    expect(in, lw_world_marked(in->world, "shards.part_is_missing") == 0, "nobody lacked a part");
+}
+static void a_snapshot_of_what_the_log_has(void **state) {
+    (void)state;
+    lattice_hold(a_snapshot_of_what_the_log_has_story, "shards.ended_for_nothing");
+}
+
 /* A follower falls between the tombstone of the right one and the edit that merges the trees, and
  * does not know, when it comes back, that this is committed. Meanwhile it is split again, and the
  * left one comes by a snapshot that holds none of those keys. */
@@ -544,6 +597,7 @@ int main(void) {
         cmocka_unit_test(who_leads_what_is_frozen_asks),
         cmocka_unit_test(a_snapshot_from_behind_a_merge),
         cmocka_unit_test(who_is_removed_amid_such_a_snapshot_comes_again),
+        cmocka_unit_test(a_snapshot_of_what_the_log_has),
         cmocka_unit_test(what_was_set_aside_goes),
         cmocka_unit_test(nobody_waits_for_who_asks),
     };
