@@ -39,7 +39,8 @@
  *    else had answered.
  * 10. Who waits for each other over intents is told so (deadlocks).
  * 11. A transaction that is over, as a node was told, has no lock there any more.
- * 12. Who leads a shard that takes in its right neighbour has done so soon, where nobody dies. */
+ * 12. Who leads a shard that takes in its right neighbour has done so soon, where nobody dies; and
+ *     nobody lacks one that he is to take in. */
 #ifndef LW_SIM_BARE_H
 #define LW_SIM_BARE_H
 

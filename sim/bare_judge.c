@@ -169,9 +169,13 @@ void bare_judge_overs(lw_sim_bare *of) {
     }
 }
 
-/* Where messages are late it may wait for requests that are, but for none that waits for it. */
+/* Whoever merges makes sure that all have the right one. Where messages are late who takes it in
+ * may wait for requests that are, but for none that waits for it. */
 void bare_judge_merges(lw_sim_bare *of) {
     uint64_t now_ns = lw_world_now(of->of->world), limit_ns = TAKES_IN_MS * LW_SIM_NS_PER_MS;
+    if (lw_world_marked(of->of->world, "shards.part_is_missing") > 0) {
+        lw_sim_broken_first(of->of, "merges", "a node lacks a shard that it is to take in");
+    }
     for (uint32_t place = 0; of->kind == BARE_QUIET && place < of->of->node_count; place++) {
         bare_node *node = &of->nodes[place];
         for (uint32_t key = 0; key < BARE_KEYS; key++) {
