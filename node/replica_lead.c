@@ -290,9 +290,24 @@ LW_YIELDS static void campaign(lw_replica *replica) {
     }
 }
 
+/* What it got of its parent's tree cannot be read. It takes entries and votes all the same, and is
+ * repaired like any other; somebody else comes to lead it. */
+static void begin_damaged(lw_replica *replica) {
+    lw_error reason = *lw_error_slot();
+    LW_MARK(replica->env, "replica.child_damaged");
+    begin_later(replica);
+    *lw_error_slot() = reason;
+    (void)!replica_damaged(replica);
+}
+
 lw_status replica_begin_child(lw_replica *replica, bool leads) {
     if (!at_once(replica)) {
-        LW_TRY(replica_load_past(replica));
+        lw_status status = replica_load_past(replica);
+        if (status == LW_CORRUPTION && !LW_BUG(replica->env, "replica.damaged_child_ends_all")) {
+            begin_damaged(replica);
+            return LW_OK;
+        }
+        LW_TRY(status);
         begin_later(replica);
         if (leads) {
             campaign(replica);

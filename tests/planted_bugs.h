@@ -204,6 +204,7 @@
     Y("peers.forgotten_key_links", "test_peers")              \
     Y("placement.handed_forgotten", "test_leads")             \
     Y("replica.copy_unlearns_commit", "test_kill")            \
+    Y("replica.damaged_child_ends_all", "test_repair")        \
     Y("replica.doubt_not_noted", "test_kill_lattice")         \
     Y("replica.killed_unlooked", "test_kill")                 \
     Y("replica.locks_kept_twice", "test_replica")             \

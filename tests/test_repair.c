@@ -539,6 +539,57 @@ static void what_was_merged_meanwhile_does_not_stay(void **state) {
     lattice_hold(what_was_merged_meanwhile_does_not_stay_story, "shards.merged_stays_headless");
 }
 
+/* ---- what comes off a damaged tree ------------------------------------------------------------ */
+
+/* All that a node has of a shard rots while it is split there: the replica of the new one is the
+ * first to read it. */
+static void split_and_rot(lattice *in, uint64_t damaged) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_split_request_encode(&(lw_split_request){.key = lw_text("k030")}, &body);
+    (void)lattice_send_to(in, lattice_leader(in, lw_text("")), LW_MESSAGE_SPLIT, lw_text("k030"),
+                          &body);
+    while (lw_shards_count(in->nodes[damaged].shards) == 1 && lw_world_step(in->world)) {
+    }
+    rot_all(in, damaged);
+}
+
+static void comes_off_damaged(lattice *in, uint64_t damaged) {
+    split_and_rot(in, damaged);
+    until_marked(in, "replica.child_damaged", 1);
+    until_marked(in, "shards.repaired", 1);
+    lattice_run(&in->nodes[damaged], compact_main);
+    until_marked(in, "shards.repaired", 2);
+    write_some(in, KEYS, 10, "new");
+    lattice_pass_ms(in, 2000);
+    lattice_same_everywhere(in);
+    lattice_crash(in, next_of(damaged));
+    reads_all(in, 0, KEYS, "old"); /* it votes, and may lead */
+    reads_all(in, KEYS, 10, "new");
+}
+
+static void what_comes_off_damaged_is_repaired_story(lattice *in) {
+    lattice_make(in, one_shard, 1);
+    write_some(in, 0, KEYS, "old");
+    lattice_pass_ms(in, 1000);
+    comes_off_damaged(in, next_of(lattice_leader(in, lw_text(""))));
+}
+static void what_comes_off_damaged_is_repaired(void **state) {
+    (void)state;
+    lattice_hold(what_comes_off_damaged_is_repaired_story, "replica.damaged_child_ends_all");
+}
+
+static void what_comes_off_damaged_where_it_is_led_is_repaired_story(lattice *in) {
+    lattice_make(in, one_shard, 1);
+    write_some(in, 0, KEYS, "old");
+    lattice_pass_ms(in, 1000);
+    comes_off_damaged(in, lattice_leader(in, lw_text("")));
+}
+static void what_comes_off_damaged_where_it_is_led_is_repaired(void **state) {
+    (void)state;
+    lattice_hold(what_comes_off_damaged_where_it_is_led_is_repaired_story,
+                 "replica.damaged_child_ends_all");
+}
+
 static void a_lone_node_refuses_in_words_story(lattice *in) {
     lattice_make(in, lone_shard, 1);
     write_some(in, 0, KEYS, "old");
@@ -779,6 +830,8 @@ int main(void) {
         cmocka_unit_test(what_it_acknowledged_counts_before_it_has_a_tree),
         cmocka_unit_test(two_that_do_not_know_what_they_are_come_back),
         cmocka_unit_test(what_was_merged_meanwhile_does_not_stay),
+        cmocka_unit_test(what_comes_off_damaged_is_repaired),
+        cmocka_unit_test(what_comes_off_damaged_where_it_is_led_is_repaired),
         cmocka_unit_test(a_lone_node_refuses_in_words),
         cmocka_unit_test(a_lone_voter_tells_of_damage),
         cmocka_unit_test(a_crash_at_any_time_loses_nothing),
