@@ -604,9 +604,9 @@ LW_YIELDS static lw_status finish_splits(lw_shards *shards) {
         uint64_t child;
         LW_TRY(finish_split(shards, shards->sorted[index], &child));
         if (child != 0) {
-            LW_TRY(open_one(shards, child));
-            lw_replica *opened = shards_member_of(shards, child)->replica;
-            LW_TRY(shards_past_revive(shards, opened, child));
+            LW_TRY(open_if_whole(shards, child));
+            const shards_member *opened = shards_member_of(shards, child);
+            LW_TRY(opened == NULL ? LW_OK : shards_past_revive(shards, opened->replica, child));
         }
     }
     return LW_OK;

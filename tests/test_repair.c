@@ -541,13 +541,17 @@ static void what_was_merged_meanwhile_does_not_stay(void **state) {
 
 /* ---- what comes off a damaged tree ------------------------------------------------------------ */
 
+static void send_split(lattice *in) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    uint64_t leader = lattice_leader(in, lw_text(""));
+    lw_split_request_encode(&(lw_split_request){.key = lw_text("k030")}, &body);
+    (void)lattice_send_to(in, leader, LW_MESSAGE_SPLIT, lw_text("k030"), &body);
+}
+
 /* All that a node has of a shard rots while it is split there: the replica of the new one is the
  * first to read it. */
 static void split_and_rot(lattice *in, uint64_t damaged) {
-    lw_buffer body = lw_buffer_in(in->memory);
-    lw_split_request_encode(&(lw_split_request){.key = lw_text("k030")}, &body);
-    (void)lattice_send_to(in, lattice_leader(in, lw_text("")), LW_MESSAGE_SPLIT, lw_text("k030"),
-                          &body);
+    send_split(in);
     while (lw_shards_count(in->nodes[damaged].shards) == 1 && lw_world_step(in->world)) {
     }
     rot_all(in, damaged);
@@ -588,6 +592,67 @@ static void what_comes_off_damaged_where_it_is_led_is_repaired(void **state) {
     (void)state;
     lattice_hold(what_comes_off_damaged_where_it_is_led_is_repaired_story,
                  "replica.damaged_child_ends_all");
+}
+
+/* Boots it. If the start has to split a tree, all that it has rots behind that. */
+static bool boot_to_split_and_rot(lattice *in, uint64_t id) {
+    lattice_node *node = &in->nodes[id];
+    uint64_t before = marked(in, "replica.split_finished_at_start");
+    node->shards = NULL;
+    node->done = node->died = false;
+    node->life++;
+    node->env = lw_host_boot(node->host);
+    lw_env_start(node->env, "bench", lattice_open_main, node);
+    uint64_t split = marked(in, "store.tree_split");
+    while (!node->done && marked(in, "store.tree_split") == split && lw_world_step(in->world)) {
+    }
+    bool rots = marked(in, "replica.split_finished_at_start") > before && !node->done;
+    if (rots) {
+        rot_all(in, id);
+    }
+    while (!node->done && lw_world_step(in->world)) {
+    }
+    expect(in, node->opened == LW_OK, "a node opens");
+    node->open = node->opened == LW_OK;
+    lattice_links(in);
+    return rots;
+}
+
+/* The power fails at a step of a split. */
+static uint32_t crash_step, rotten_count;
+static void what_comes_off_damaged_at_a_start_is_repaired_story(lattice *in) {
+    lattice_make(in, one_shard, 1);
+    write_some(in, 0, KEYS, "old");
+    uint64_t leader = lattice_leader(in, lw_text("")), victim = next_of(leader);
+    send_split(in);
+    for (uint32_t step = 0; step < crash_step; step++) {
+        (void)lw_world_step(in->world);
+    }
+    lattice_crash(in, victim);
+    lattice_pass_ms(in, 500);
+    if (!boot_to_split_and_rot(in, victim)) {
+        return;
+    }
+    rotten_count++;
+    until_marked(in, "shards.head_told", 1);
+    until_marked(in, "shards.repaired", 1);
+    lattice_run(&in->nodes[victim], compact_main);
+    lattice_pass_ms(in, 5000);
+    lattice_same_everywhere(in);
+    lattice_crash(in, leader);
+    reads_all(in, 0, KEYS, "old");
+}
+static void what_comes_off_damaged_at_a_start_is_repaired(void **state) {
+    (void)state;
+    for (crash_step = rotten_count = 0; crash_step < 160; crash_step++) {
+        char failure[256];
+        lattice_tell(what_comes_off_damaged_at_a_start_is_repaired_story, crash_step + 1, NULL,
+                     failure);
+        if (failure[0] != 0) {
+            fail_msg("a crash at step %d: not as expected: %s", (int)crash_step, failure);
+        }
+    }
+    assert_true(rotten_count > 0);
 }
 
 static void a_lone_node_refuses_in_words_story(lattice *in) {
@@ -832,6 +897,7 @@ int main(void) {
         cmocka_unit_test(what_was_merged_meanwhile_does_not_stay),
         cmocka_unit_test(what_comes_off_damaged_is_repaired),
         cmocka_unit_test(what_comes_off_damaged_where_it_is_led_is_repaired),
+        cmocka_unit_test(what_comes_off_damaged_at_a_start_is_repaired),
         cmocka_unit_test(a_lone_node_refuses_in_words),
         cmocka_unit_test(a_lone_voter_tells_of_damage),
         cmocka_unit_test(a_crash_at_any_time_loses_nothing),
