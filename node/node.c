@@ -41,8 +41,24 @@ void node_end(lw_node *node, const char *event, const lw_error *reason) {
     node->options.died(node->options.argument, reason);
 }
 
+/* Where others have all that was here, a damaged folder is best made anew. */
+static void advise(const lw_node *node, lw_error *reason) {
+    if (reason->status == LW_CORRUPTION && node->lattice != NULL &&
+        !lw_lattice_alone(node->lattice)) {
+        lw_error damage = *reason;
+        (void)snprintf(
+            reason->text, sizeof(reason->text),
+            "%.*s. Other nodes have what is in %s: have this one taken out (lathwork "
+            "leave --force %016llx, at another node), remove the folder, and join as a new node",
+            (int)sizeof(reason->text) / 2, damage.text, node->options.directory,
+            (unsigned long long)node->identity.node_id);
+    }
+}
+
 static void died(void *argument, const lw_error *reason) {
-    node_end(argument, "the node stops: its disk failed", reason);
+    lw_error advised = *reason;
+    advise(argument, &advised);
+    node_end(argument, "the node stops: its disk failed", &advised);
 }
 
 /* ---- opening ------------------------------------------------------------------------------------
@@ -230,20 +246,6 @@ static void free_node(lw_node *node) {
         lw_free(memory, (void *)(uintptr_t)*text);
     }
     lw_free(memory, node);
-}
-
-/* Where others have all that was here, a damaged folder is best made anew. */
-static void advise(const lw_node *node, lw_error *reason) {
-    if (reason->status == LW_CORRUPTION && node->lattice != NULL &&
-        !lw_lattice_alone(node->lattice)) {
-        lw_error damage = *reason;
-        (void)snprintf(
-            reason->text, sizeof(reason->text),
-            "%.*s. Other nodes have what is in %s: have this one taken out (lathwork "
-            "leave --force %016llx, at another node), remove the folder, and join as a new node",
-            (int)sizeof(reason->text) / 2, damage.text, node->options.directory,
-            (unsigned long long)node->identity.node_id);
-    }
 }
 
 lw_status lw_node_open(lw_env *env, const lw_node_options *options, lw_node **node) {

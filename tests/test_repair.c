@@ -539,7 +539,8 @@ static void what_was_merged_meanwhile_does_not_stay(void **state) {
     lattice_hold(what_was_merged_meanwhile_does_not_stay_story, "shards.merged_stays_headless");
 }
 
-/* ---- what comes off a damaged tree ------------------------------------------------------------ */
+/* ---- what comes off a damaged tree ------------------------------------------------------------
+ */
 
 static void send_split(lattice *in) {
     lw_buffer body = lw_buffer_in(in->memory);
