@@ -16,7 +16,7 @@
     X("file.no_directory_sync", "crash", 3)                          \
     X("gc.collects_before_all_settled", "shards", 24)                \
     X("gc.locks_left", "calm", 96)                                   \
-    X("gc.new_leader_forgets_floor", "shards", 64)                   \
+    X("gc.new_leader_forgets_floor", "shards", 186)                  \
     X("gc.one_note_for_all_readers", "shards", 36)                   \
     X("gc.passes_pins", "calm", 5)                                   \
     X("gc.pins_await_the_walk", "shards", 0)                         \
@@ -105,7 +105,7 @@
     X("replica.leadership_unchecked", "lattice-storm", 26)           \
     X("replica.leftovers_not_asked_for", "lattice", 0)               \
     X("replica.lock_reads_in_the_past", "lattice-storm", 30)         \
-    X("replica.locked_by_who_led", "shards", 754)                    \
+    X("replica.locked_by_who_led", "shards", 386)                    \
     X("replica.locks_outlive_leadership", "lattice-storm", 3)        \
     X("replica.marks_of_before", "lattice-storm", 1)                 \
     X("replica.reads_unconfirmed", "shards", 38)                     \
@@ -143,7 +143,7 @@
     X("store.need_not_looked_at_again", "engine", 221)               \
     X("store.newest_of_anything", "calm", 1)                         \
     X("store.no_directory_sync", "crash", 1)                         \
-    X("store.numbers_go_back", "engine", 657)                        \
+    X("store.numbers_go_back", "engine", 0)                          \
     X("store.safepoint_passed", "engine", 5)                         \
     X("store.slice_without_rest", "engine", 1)                       \
     X("store.snapshot_ignored", "engine", 1)                         \
@@ -157,7 +157,7 @@
     X("timestamps.stale_cached_timestamp", "lattice-moves", 34)      \
     X("timestamps.time_not_asked", "lattice-storm", 6)               \
     X("txn.apply_before_durable", "crash", 14)                       \
-    X("txn.ceiling_not_durable", "lattice-storm", 1)                 \
+    X("txn.ceiling_not_durable", "lattice-storm", 444)               \
     X("txn.check_ignores_expiry", "calm", 20)                        \
     X("txn.commit_without_lock", "crash", 10)                        \
     X("txn.expired_by_the_clock", "calm", 1)                         \
