@@ -58,7 +58,7 @@
     X("merge.readers_not_awaited", "shards", 0)                      \
     X("merge.reads_while_frozen", "shards", 3)                       \
     X("merge.sweeper_not_awaited", "disk", 0)                        \
-    X("merge.tombstone_drops_data", "shards", 17)                    \
+    X("merge.tombstone_drops_data", "shards", 20)                    \
     X("merge.unfreeze_unasked", "shards", 0)                         \
     X("node.kill_believes_any_mark", "lattice-moves", 0)             \
     X("node.kill_looks_at_nothing", "lattice-storm", 50)             \
