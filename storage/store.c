@@ -153,6 +153,9 @@ lw_status lw_store_number(lw_store *store, uint64_t *number) {
         lw_buffer edit = lw_buffer_in(store->memory);
         lw_edit_numbers(&edit, limit);
         store->numbering = true;
+        if (LW_RARE(store->env, "store.slow_numbers")) {
+            lw_env_sleep(store->env, SHORT_PAUSE_NS);
+        }
         lw_status status = lw_store_commit(store, lw_buffer_view(&edit));
         store->numbering = false;
         lw_queue_wake_all(&store->numbered);
