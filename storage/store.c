@@ -11,6 +11,7 @@ enum {
     FULL_PAUSE_NS = 100 * 1000000,  /* between attempts on a full disk, and twice as long ... */
     FULL_DOUBLINGS = 5,             /* ... with each that failed, so many times */
     SHORT_PAUSE_NS = 100 * 1000000, /* between attempts while handles or memory are short */
+    LATE_NS = 10000000,             /* by which numbers come late in some simulations */
     SHORT_CLOSED = 8,               /* idle files that are closed before each */
     BUFFER_SIZE = 128 * 1024,       /* bytes of a table that wait for one write, if memory allows */
 };
@@ -154,7 +155,7 @@ lw_status lw_store_number(lw_store *store, uint64_t *number) {
         lw_edit_numbers(&edit, limit);
         store->numbering = true;
         if (LW_RARE(store->env, "store.slow_numbers")) {
-            lw_env_sleep(store->env, SHORT_PAUSE_NS);
+            lw_env_sleep(store->env, LATE_NS);
         }
         lw_status status = lw_store_commit(store, lw_buffer_view(&edit));
         store->numbering = false;

@@ -143,7 +143,7 @@
     X("store.need_not_looked_at_again", "engine", 221)               \
     X("store.newest_of_anything", "calm", 1)                         \
     X("store.no_directory_sync", "crash", 1)                         \
-    X("store.numbers_go_back", "engine", 20)                         \
+    X("store.numbers_go_back", "engine", 106)                        \
     X("store.safepoint_passed", "engine", 5)                         \
     X("store.slice_without_rest", "engine", 1)                       \
     X("store.snapshot_ignored", "engine", 1)                         \
