@@ -117,6 +117,7 @@ static lw_status find_again(merging *work, const lw_merge_request *request, uint
     work->right = NULL;
     LW_TRY(replica_call_gate(work->call));
     LW_TRY(find_right(work, request));
+    LW_ASSERT(work->right != NULL);
     if (work->right->options.shard != shard || work->right->merging) {
         return lw_fail(LW_UNAVAILABLE, "the shards changed meanwhile: ask again");
     }

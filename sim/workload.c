@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim/workload_private.h"
 
+#include <stdlib.h>
+
 #include "client/client.h"
 #include "sim/check.h"
 #include "sim/page.h"
@@ -129,10 +131,10 @@ static void judge_rollback(const workload_txn *in, uint64_t began_ns) {
 
 /* Where nothing disturbs, a node that is asked which shard holds a key tells it. */
 static void judge_way(const workload_txn *in) {
-    const char *error = lw_client_error(in->client), *times = strstr(error, "; the last of ");
-    uint32_t count = 0;
-    if (in->self->workload->undisturbed && times != NULL &&
-        sscanf(times, "; the last of %u that were asked", &count) == 1 && count >= QUESTIONS_MAX) {
+    static const char before[] = "; the last of ";
+    const char *error = lw_client_error(in->client), *times = strstr(error, before);
+    uint64_t count = times == NULL ? 0 : strtoull(times + strlen(before), NULL, 10);
+    if (in->self->workload->undisturbed && count >= QUESTIONS_MAX) {
         lw_buffer_print(&in->self->workload->violations, "routes: %s\n", error);
     }
 }
