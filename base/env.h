@@ -351,8 +351,9 @@ void lw_env_seed(lw_env *env);
 /* The status that goes with an errno: 0 is LW_OK, ECANCELED is LW_TIMEOUT. */
 lw_status lw_env_status_of(int system_error);
 
-/* ---- for the real worlds: env_posix.c has what env_uring.c shares, env_sockets.c the sockets
- * --------------------------- */
+/* ---- for the real worlds ----------------------------------------------------------------------
+ *
+ * env_posix.c has what env_uring.c shares with it, env_sockets.c the sockets of both. */
 
 enum {
     LW_REAL_COMPLETED = 1, /* lw_real_op.state: the outcome is known, `complete` comes */

@@ -14,8 +14,7 @@ uint64_t lw_hash(uint64_t seed, lw_bytes bytes);
 /* A fast permutation of 64 bits, for combining numbers. */
 uint64_t lw_mix(uint64_t value);
 
-/* ---- hash tables
- * ------------------------------------------------------------------------------------
+/* ---- hash tables ------------------------------------------------------------------------------
  *
  * Intrusive: the member lw_map_node lives in the caller's struct, which owns the memory; the table
  * owns only its buckets. Iteration follows no order anyone may rely on, so nothing whose order

@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Merging shards that are on several nodes: with nodes that fall at each step, leaders that change,
  * and replicas that come late. */
-#include "tests/shard_lattice.h"
+#include "tests/shard_operators.h"
 
 static const lattice_shard one_shard[] = {
     {.id = LW_ROOT_SHARD, .start = "", .end = "", .nodes = {1, 2, 3}}};
-
-static lattice_ask *split(lattice *in, const char *key) {
-    lw_buffer body = lw_buffer_in(in->memory);
-    lw_split_request_encode(&(lw_split_request){.key = lw_text(key)}, &body);
-    return lattice_call(in, LW_MESSAGE_SPLIT, key, &body);
-}
 
 static uint64_t id_at(lattice *in, const char *key) {
     lw_shard_descriptor shard = {0};
@@ -37,28 +31,6 @@ static void merge(lattice *in) {
     }
     (void)status;
     expect(in, id_at(in, "a") != 0 && id_at(in, "a") == id_at(in, "z"), "they are merged");
-}
-
-static uint64_t next_of(uint64_t leader) {
-    return leader % 3 + 1;
-}
-
-static void transfer(lattice *in, const char *key, uint64_t to) {
-    lw_buffer body = lw_buffer_in(in->memory);
-    lw_transfer_request_encode(&(lw_transfer_request){.node = to}, &body);
-    uint64_t until_ns = lw_world_now(in->world) + 20000 * LATTICE_MS;
-    while (lattice_leader(in, lw_text(key)) != to && lw_world_now(in->world) < until_ns) {
-        (void)lattice_call(in, LW_MESSAGE_TRANSFER, key, &body);
-        lattice_pass_ms(in, 50);
-    }
-    expect(in, lattice_leader(in, lw_text(key)) == to, "another node leads");
-}
-
-static lw_status change(lattice *in, const char *key, const lw_change_replicas_request *request) {
-    lw_buffer body = lw_buffer_in(in->memory);
-    lw_change_replicas_request_encode(request, &body);
-    lattice_ask *ask = lattice_call(in, LW_MESSAGE_CHANGE_REPLICAS, key, &body);
-    return ask->done ? ask->status : LW_TIMEOUT;
 }
 
 static void make_two(lattice *in) {

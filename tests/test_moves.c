@@ -1,33 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shards that move while nodes are away: replicas that nobody tells of their removal, and snapshots
  * for nodes that do not take them. */
-#include "tests/shard_lattice.h"
+#include "tests/shard_operators.h"
 
 static const lattice_shard shards[] = {
     {.id = LW_ROOT_SHARD, .start = "", .end = "m", .nodes = {1, 2, 3}},
     {.id = 2, .start = "m", .end = "", .nodes = {1}},
 };
 
-static lw_status change(lattice *in, const char *key, const lw_change_replicas_request *request) {
-    lw_buffer body = lw_buffer_in(in->memory);
-    lw_change_replicas_request_encode(request, &body);
-    lattice_ask *ask = lattice_call(in, LW_MESSAGE_CHANGE_REPLICAS, key, &body);
-    return ask->done ? ask->status : LW_TIMEOUT;
-}
-
 static void changed(lattice *in, const char *key, lw_change_replicas_request request) {
     expect(in, change(in, key, &request) == LW_OK, "the members change");
-}
-
-static void transfer(lattice *in, const char *key, uint64_t to) {
-    lw_buffer body = lw_buffer_in(in->memory);
-    lw_transfer_request_encode(&(lw_transfer_request){.node = to}, &body);
-    uint64_t until_ns = lw_world_now(in->world) + 20000 * LATTICE_MS;
-    while (lattice_leader(in, lw_text(key)) != to && lw_world_now(in->world) < until_ns) {
-        (void)lattice_call(in, LW_MESSAGE_TRANSFER, key, &body);
-        lattice_pass_ms(in, 50);
-    }
-    expect(in, lattice_leader(in, lw_text(key)) == to, "another node leads");
 }
 
 /* ---- replicas that nobody tells ---------------------------------------------------------------

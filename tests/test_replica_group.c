@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Shards on several nodes: leading and following, splits, and what leaders must not forget. */
-#include "tests/shard_lattice.h"
+#include "tests/shard_operators.h"
 
 #include "node/group.h"
 #include "sim/disk.h"
@@ -63,21 +63,6 @@ static const lattice_shard two_shards[] = {
 static void make_two(lattice *in) {
     lattice_make(in, two_shards, 2);
     lattice_write(in, "z", "first");
-}
-
-static void transfer(lattice *in, const char *key, uint64_t to) {
-    lw_buffer body = lw_buffer_in(in->memory);
-    lw_transfer_request_encode(&(lw_transfer_request){.node = to}, &body);
-    uint64_t until_ns = lw_world_now(in->world) + 20000 * LATTICE_MS;
-    while (lattice_leader(in, lw_text(key)) != to && lw_world_now(in->world) < until_ns) {
-        (void)lattice_call(in, LW_MESSAGE_TRANSFER, key, &body);
-        lattice_pass_ms(in, 50);
-    }
-    expect(in, lattice_leader(in, lw_text(key)) == to, "another node leads");
-}
-
-static uint64_t next_of(uint64_t leader) {
-    return leader % 3 + 1;
 }
 
 static void leadership_is_handed_over_story(lattice *in) {
@@ -252,12 +237,6 @@ static void what_was_seen_counts_in_its_leadership_only(void **state) {
 
 /* ---- splitting ------------------------------------------------------------------------------- */
 
-static lattice_ask *split(lattice *in, const char *key) {
-    lw_buffer body = lw_buffer_in(in->memory);
-    lw_split_request_encode(&(lw_split_request){.key = lw_text(key)}, &body);
-    return lattice_call(in, LW_MESSAGE_SPLIT, key, &body);
-}
-
 static void all_shards_on(lattice *in, uint64_t id, uint32_t count) {
     expect(in, lw_shards_count(in->nodes[id].shards) == count, "a node has all shards");
 }
@@ -351,13 +330,6 @@ static void a_crash_in_the_middle_of_a_split_loses_nothing(void **state) {
 
 /* ---- members -----------------------------------------------------------------------------------
  */
-
-static lw_status change(lattice *in, const char *key, const lw_change_replicas_request *request) {
-    lw_buffer body = lw_buffer_in(in->memory);
-    lw_change_replicas_request_encode(request, &body);
-    lattice_ask *ask = lattice_call(in, LW_MESSAGE_CHANGE_REPLICAS, key, &body);
-    return ask->done ? ask->status : LW_TIMEOUT;
-}
 
 static void add(lattice *in, const char *key, uint64_t node) {
     expect(in, change(in, key, &(lw_change_replicas_request){.learner = node}) == LW_OK,
