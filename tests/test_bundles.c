@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Trees as files: checkpoints, exports, and taking them over. */
-#include "tests/tree_bench.h"
+#include "tests/tree_trouble.h"
 
 static void tell(void (*body)(bench *on)) {
     lw_faults faults = lw_faults_none();
@@ -479,76 +479,22 @@ static void verify_all_story(bench *on) {
     }
 }
 
-static bool crash_at(bench *on, uint64_t step, lw_crash crash) {
-    lw_host_crash_after(on->host, step, crash);
-    bool ended = run(on, steady_story);
-    bench_boot(on, true);
-    lw_host_crash_after(on->host, step % 23, crash);
-    (void)run(on, verify_all_story);
-    bench_boot(on, true);
-    lw_host_crash_after(on->host, UINT32_MAX, crash);
-    (void)run(on, verify_all_story);
-    return !ended;
-}
+static const tale steady = {.story = steady_story, .verify = verify_all_story};
 
 static void the_power_may_go_at_any_step(void **state) {
     (void)state;
-    /* Each step with one of the seeds. */
-    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-        lw_faults faults = lw_faults_none();
-        faults.rare_paths = seed % 2 == 0;
-        bool more = true;
-        for (uint64_t step = seed - 1; more; step += SEEDS * STRIDE) {
-            bench *on = bench_make(seed, &faults);
-            more = crash_at(on, step, (lw_crash)((step + seed) % 3));
-            expect_right(on, "power cut at step", step);
-            bench_drop(on);
-        }
-    }
+    power_goes_at_any_step(&steady);
 }
 
 static void a_fault_at_any_occasion_makes_nothing_wrong(void **state) {
     (void)state;
-    const lw_fault kinds[] = {LW_FAULT_FULL, LW_FAULT_SYNC_ERROR, LW_FAULT_WRITE_ERROR,
-                              LW_FAULT_READ_ERROR};
-    for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++) {
-        bool more = true;
-        for (uint32_t occasion = 1; more; occasion += STRIDE) {
-            lw_faults faults = lw_faults_none();
-            bench *on = bench_make(1, &faults);
-            on->faults = true;
-            lw_dice_arm(lw_disk_dice(lw_host_disk(on->host)), kinds[kind], occasion);
-            (void)run(on, steady_story);
-            lw_dice_arm(lw_disk_dice(lw_host_disk(on->host)), kinds[kind], 0);
-            on->faults = false;
-            more = lw_world_marked(on->world, lw_fault_mark(kinds[kind])) > 0;
-            bench_boot(on, false);
-            (void)run(on, verify_all_story);
-            bench_boot(on, true);
-            (void)run(on, verify_all_story);
-            expect_right(on, lw_fault_mark(kinds[kind]), occasion);
-            bench_drop(on);
-        }
-    }
+    faults_come_at_any_occasion(&steady);
 }
 
 static void planted_bugs_are_caught(void **state) {
     (void)state;
-    const char *const bugs[] = {"bundle.no_sync", "ingest.no_directory_sync"};
-    for (size_t index = 0; index < sizeof(bugs) / sizeof(bugs[0]); index++) {
-        lw_faults faults = lw_faults_none();
-        bool found = false, more = true;
-        for (uint64_t step = 0; more && !found; step++) {
-            bench *on = bench_make(step, &faults);
-            lw_world_plant(on->world, bugs[index]);
-            more = crash_at(on, step, (lw_crash)(step % 3));
-            found = on->failure[0] != 0;
-            bench_drop(on);
-        }
-        if (!found) {
-            fail_msg("%s was not caught", bugs[index]);
-        }
-    }
+    power_loss_shows(&steady, "bundle.no_sync", 1);
+    power_loss_shows(&steady, "ingest.no_directory_sync", 1);
 }
 
 int main(void) {

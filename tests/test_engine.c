@@ -9,7 +9,7 @@ static void set_up(bench *on) {
 }
 
 static void tell(bench *on, void (*body)(bench *on)) {
-    assert_true(bench_run(on, body));
+    assert_true(run(on, body));
     if (on->failure[0] != 0) {
         fail_msg("%s", on->failure);
     }

@@ -27,13 +27,6 @@ static void steady_story(bench *on) {
     }
 }
 
-static void expect_right(const bench *on, const char *what, uint64_t number) {
-    if (on->failure[0] != 0) {
-        lw_world_report(on->world, stderr);
-        fail_msg("%s %u: %s", what, (unsigned)number, on->failure);
-    }
-}
-
 static void restart(bench *on) {
     if (lw_host_running(on->host)) {
         lw_host_crash(on->host);
@@ -44,13 +37,13 @@ static void restart(bench *on) {
 /* False when the story came to its end before the power went. */
 static bool crash_at(bench *on, uint64_t step, lw_crash crash) {
     lw_host_crash_after(on->host, step, crash);
-    bool ended = bench_run(on, steady_story);
+    bool ended = run(on, steady_story);
     restart(on);
     lw_host_crash_after(on->host, step % 23, crash);
-    (void)bench_run(on, bench_verify);
+    (void)run(on, bench_verify);
     restart(on);
     lw_host_crash_after(on->host, UINT32_MAX, crash);
-    (void)bench_run(on, bench_verify);
+    (void)run(on, bench_verify);
     return !ended;
 }
 
@@ -76,14 +69,14 @@ static bool fault_at(bench *on, lw_fault fault, uint32_t occasion) {
     lw_dice *dice = lw_disk_dice(lw_host_disk(on->host));
     lw_dice_arm(dice, fault, occasion);
     on->faults = true;
-    (void)bench_run(on, steady_story);
+    (void)run(on, steady_story);
     bool struck = lw_world_marked(on->world, lw_fault_mark(fault)) > 0;
     lw_dice_arm(dice, fault, 0);
     on->faults = false;
     bench_boot(on);
-    (void)bench_run(on, bench_verify);
+    (void)run(on, bench_verify);
     restart(on);
-    (void)bench_run(on, bench_verify);
+    (void)run(on, bench_verify);
     return struck;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Many trees in one store: created, split, merged and dropped while they are read and written. */
-#include "tests/tree_bench.h"
+#include "tests/tree_trouble.h"
 
 /* ---- one story each -----------------------------------------------------------------------------
  */
@@ -498,64 +498,16 @@ static void steady_story(bench *on) {
     }
 }
 
-/* Cuts the power at a step of the story, then at a step of the recovery, then verifies. False when
- * the story came to its end before. */
-static bool crash_at(bench *on, uint64_t step, lw_crash crash) {
-    lw_host_crash_after(on->host, step, crash);
-    bool ended = run(on, steady_story);
-    bench_boot(on, true);
-    lw_host_crash_after(on->host, step % 17, crash);
-    (void)run(on, verify_story);
-    bench_boot(on, true);
-    lw_host_crash_after(on->host, UINT32_MAX, crash);
-    (void)run(on, verify_story);
-    return !ended;
-}
+static const tale steady = {.story = steady_story, .verify = verify_story};
 
 static void the_power_may_go_at_any_step_of_a_change_of_trees(void **state) {
     (void)state;
-    /* Each step with one of the seeds. */
-    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-        lw_faults faults = lw_faults_none();
-        faults.rare_paths = seed % 2 == 0;
-        bool more = true;
-        for (uint64_t step = seed - 1; more; step += SEEDS * STRIDE) {
-            bench *on = bench_make(seed, &faults);
-            more = crash_at(on, step, (lw_crash)((step + seed) % 3));
-            expect_right(on, "power cut at step", step);
-            bench_drop(on);
-        }
-    }
-}
-
-/* Lets the n-th occasion of a fault hit while the story runs; false when there is none so late. */
-static bool fault_at(bench *on, lw_fault fault, uint32_t occasion) {
-    on->faults = true;
-    lw_dice_arm(lw_disk_dice(lw_host_disk(on->host)), fault, occasion);
-    (void)run(on, steady_story);
-    lw_dice_arm(lw_disk_dice(lw_host_disk(on->host)), fault, 0);
-    on->faults = false;
-    bench_boot(on, false);
-    (void)run(on, verify_story);
-    bench_boot(on, true);
-    (void)run(on, verify_story);
-    return lw_world_marked(on->world, lw_fault_mark(fault)) > 0;
+    power_goes_at_any_step(&steady);
 }
 
 static void a_fault_at_any_occasion_makes_nothing_wrong(void **state) {
     (void)state;
-    const lw_fault kinds[] = {LW_FAULT_FULL, LW_FAULT_SYNC_ERROR, LW_FAULT_WRITE_ERROR,
-                              LW_FAULT_READ_ERROR};
-    for (size_t kind = 0; kind < sizeof(kinds) / sizeof(kinds[0]); kind++) {
-        bool more = true;
-        for (uint32_t occasion = 1; more; occasion += STRIDE) {
-            lw_faults faults = lw_faults_none();
-            bench *on = bench_make(1, &faults);
-            more = fault_at(on, kinds[kind], occasion);
-            expect_right(on, lw_fault_mark(kinds[kind]), occasion);
-            bench_drop(on);
-        }
-    }
+    faults_come_at_any_occasion(&steady);
 }
 
 /* Short, and only of the child, since a tree that ignores its clips soon breaks an invariant. */
@@ -577,27 +529,9 @@ static void a_clip_that_is_ignored_is_noticed(void **state) {
     bench_drop(on);
 }
 
-static bool caught(const char *bug) {
-    lw_faults faults = lw_faults_none();
-    bool found = false, more = true;
-    for (uint64_t step = 0; more && !found; step++) {
-        bench *on = bench_make(step, &faults);
-        lw_world_plant(on->world, bug);
-        more = crash_at(on, 3 * step, (lw_crash)(step % 3));
-        found = on->failure[0] != 0;
-        bench_drop(on);
-    }
-    return found;
-}
-
 static void planted_bugs_are_caught(void **state) {
     (void)state;
-    const char *const bugs[] = {"store.unlink_shared"};
-    for (size_t index = 0; index < sizeof(bugs) / sizeof(bugs[0]); index++) {
-        if (!caught(bugs[index])) {
-            fail_msg("%s was not caught", bugs[index]);
-        }
-    }
+    power_loss_shows(&steady, "store.unlink_shared", 3);
 }
 
 int main(void) {

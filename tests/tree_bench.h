@@ -663,30 +663,7 @@ static inline void bench_boot(bench *on, bool power_loss) {
     on->env = lw_host_boot(on->host);
 }
 
-typedef struct story {
-    bench *on;
-    void (*body)(bench *on);
-    bool done;
-} story;
-
-static inline void story_main(void *argument) {
-    story *told = argument;
-    told->body(told->on);
-    told->done = true;
-}
-
-/* Runs a story in a fiber to its end; false if the power went before. */
-static inline bool run(bench *on, void (*body)(bench *on)) {
-    story told = {.on = on, .body = body};
-    (void)lw_env_start(on->env, "story", story_main, &told);
-    while (!told.done && lw_host_running(on->host)) {
-        if (!lw_world_step(on->world)) {
-            wrong(on, "the story is stuck: every fiber waits for another");
-            return false;
-        }
-    }
-    return told.done;
-}
+#include "tests/story.h"
 
 /* What a restart finds is all there, and nothing else. */
 static inline void verify_story(bench *on) {
@@ -696,13 +673,6 @@ static inline void verify_story(bench *on) {
             close_store(on);
             check_folder(on, "data");
         }
-    }
-}
-
-static inline void expect_right(bench *on, const char *what, uint64_t number) {
-    if (on->failure[0] != 0) {
-        lw_world_report(on->world, stderr);
-        fail_msg("%s %u: %s", what, (unsigned)number, on->failure);
     }
 }
 
