@@ -49,9 +49,10 @@ WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmis
 # Hardening that costs nothing measurable, and sections so that unused code is left out.
 CFLAGS_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -ffunction-sections \
                   -fdata-sections
-CFLAGS_debug   := -O1 -g -DLW_SIMULATION
-# Two builds whose runs of a seed must be the same: VARIANT=sim with gcc, VARIANT=sim-other with clang.
-CFLAGS_sim     := -O2 -g -DLW_SIMULATION
+# With the hooks for simulation. Optimized, as most of the time of tests is spent in simulated runs;
+# a debugger likes CFLAGS=-O0 better.
+CFLAGS_debug   := -O2 -g -DLW_SIMULATION
+# For clang: its runs of a seed must be the same as those of the debug build.
 CFLAGS_sim-other := -O1 -g -DLW_SIMULATION
 CFLAGS_asan    := -O1 -g -DLW_SIMULATION -fsanitize=address,undefined -fno-sanitize-recover=all \
                   -fno-omit-frame-pointer -Wno-frame-larger-than -Wno-format-truncation
@@ -325,13 +326,13 @@ SIM_SECONDS ?= 600
 .PHONY: sim-long
 sim-long: deps
 	@tests/install_packages.sh check
-	$(again) VARIANT=sim CC=gcc build/sim/lathwork
+	$(again) VARIANT=debug CC=gcc build/debug/lathwork
 	$(again) VARIANT=sim-other CC=clang build/sim-other/lathwork
-	@python3 tests/sim_long.py build/sim/lathwork build/sim-other/lathwork --seconds $(SIM_SECONDS) \
+	@python3 tests/sim_long.py build/debug/lathwork build/sim-other/lathwork --seconds $(SIM_SECONDS) \
 	    --seed $(SIM_SEED)
 sim-bugs: deps
-	$(again) VARIANT=sim build/sim/lathwork
-	@python3 tests/sim_bugs.py build/sim/lathwork
+	$(again) VARIANT=debug build/debug/lathwork
+	@python3 tests/sim_bugs.py build/debug/lathwork
 
 TORTURE_ROUNDS ?= 10
 .PHONY: torture

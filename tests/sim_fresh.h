@@ -4,11 +4,7 @@
  * repeat themselves. Two programs share the work, so that two processors do: test_sim_fresh.c has
  * the even seeds, test_sim_fresh_odd.c the odd ones.
  *
- * SIM_SEED names where they begin; without it the clock does. SIM_FRESH_SECONDS is the time.
- *
- * Of the scenarios of which one seed in some hundreds is known to fail (docs/SIMULATION.md) fresh
- * ones are run only for who asks for a time, and then without a goal: else nobody could tell a new
- * failure from those. */
+ * SIM_SEED names where they begin; without it the clock does. SIM_FRESH_SECONDS is the time. */
 #ifndef LW_TESTS_SIM_FRESH_H
 #define LW_TESTS_SIM_FRESH_H
 
@@ -20,24 +16,13 @@
 #ifdef __SANITIZE_ADDRESS__
 enum { SIM_FRESH_SECONDS = 30 };
 #else
-enum { SIM_FRESH_SECONDS = 120 };
+enum { SIM_FRESH_SECONDS = 210 };
 #endif
 enum { SIM_FRESH_GOAL = 200, SIM_FRESH_ROUNDS_MIN = 2, SIM_FRESH_TWICE = 10 /* of so many, one */ };
 
-static const char *const sim_unsettled[] = {"lattice-disk", "lattice-moves", "lattice-storm",
-                                            "lattice-rot", "shards"};
-
-static inline bool sim_settled(const lw_scenario *scenario) {
-    bool found = false;
-    for (size_t index = 0; index < sizeof(sim_unsettled) / sizeof(sim_unsettled[0]); index++) {
-        found = found || strcmp(scenario->name, sim_unsettled[index]) == 0;
-    }
-    return !found;
-}
-
 static inline int sim_fresh_arm(void **state) {
     (void)state;
-    alarm(290); /* the sanitizers take their time */
+    alarm(290); /* the last round takes its time */
     return 0;
 }
 
@@ -46,12 +31,9 @@ static inline uint64_t sim_number_of(const char *name, uint64_t otherwise) {
     return given != NULL ? strtoull(given, NULL, 10) : otherwise;
 }
 
-static inline void sim_fresh_round(uint64_t seed, uint64_t round, bool all) {
+static inline void sim_fresh_round(uint64_t seed, uint64_t round) {
     lw_memory *memory = lw_memory_open();
     for (const lw_scenario *one = lw_scenarios; one->name != NULL; one++) {
-        if (!all && !sim_settled(one)) {
-            continue;
-        }
         if (round % SIM_FRESH_TWICE == 0) {
             sim_run_twice(one, seed);
         } else {
@@ -72,7 +54,7 @@ static inline void sim_fresh_seeds_pass(uint64_t odd) {
     print_message("fresh seeds from %" PRIu64 " on, every second one\n", first);
     while (rounds < SIM_FRESH_ROUNDS_MIN ||
            (rounds < goal && (uint64_t)time(NULL) - begun < seconds)) {
-        sim_fresh_round(first + 2 * rounds, rounds, asked);
+        sim_fresh_round(first + 2 * rounds, rounds);
         rounds++;
     }
     print_message("%" PRIu64 " fresh seeds of each scenario in %" PRIu64 " s\n", rounds,
