@@ -126,12 +126,13 @@ static bool reader_waits(const lw_incoming *from) {
 }
 
 /* A run that has just begun, and dials us, has heard nothing of the link that we try to make to the
- * one before: if that lost power nobody says so. What may be on its way to the new one is left, for
- * a while. */
+ * one before, of which we may not have heard either: if that lost power nobody says so. What may be
+ * on its way to the new one is left, for a while. */
 static void give_up_stale(const lw_incoming *from) {
     lw_env *env = from->peers->env;
     const lw_peer *peer = from->peer;
-    if (peer != NULL && peer->shaking != NULL && peer->shaking_ns < from->new_run_ns &&
+    if (peer != NULL && peer->shaking != NULL && peer->shaking_run != peer->run &&
+        peer->shaking_ns < peer->run_ns &&
         lw_env_now(env) - peer->shaking_ns >= STALE_MS * LW_PEERS_NS_PER_MS &&
         !LW_BUG(env, "peers.stale_link_awaited")) {
         LW_MARK(env, "peers.stale_given_up");
@@ -172,9 +173,7 @@ static void attach(lw_incoming *one, const lw_peer_card *card) {
         peer->incoming->peer = NULL;
     }
     no_stranger(one);
-    /* As was judged just now, but nobody may have referred to the peer since. */
-    peer->incarnation = card->incarnation;
-    peer->run = card->run;
+    lw_peer_believe(peer, card); /* as was judged, but nobody may have referred to it since */
     one->peer = peer;
     one->run = card->run;
     peer->incoming = one;
@@ -218,8 +217,6 @@ static lw_status check_key(lw_peers *peers, uint32_t epoch) {
 /* The key may have been forgotten meanwhile: then no link made with it is to last. */
 LW_YIELDS static lw_status serve_member(lw_incoming *one, const lw_peer_card *card) {
     lw_refusal refusal = LW_REFUSAL_NOW;
-    const lw_peer *known = lw_peer_find(one->peers, card->node_id);
-    uint64_t run_before = known == NULL ? 0 : known->run;
     lw_status status = lw_peers_judge(one->peers, card, &refusal);
     if (status == LW_OK && one->peers->closing) {
         status = lw_fail(LW_UNAVAILABLE, "this node is stopping");
@@ -237,8 +234,6 @@ LW_YIELDS static lw_status serve_member(lw_incoming *one, const lw_peer_card *ca
         return lw_fail(LW_UNAVAILABLE, "the connection was ended");
     }
     attach(one, card);
-    bool another = run_before != 0 && run_before != one->run;
-    one->new_run_ns = another ? lw_env_now(one->peers->env) : 0;
     lw_wire_put(&one->wire, LW_WIRE_WELCOME, (lw_bytes){0}, (lw_bytes){0});
     status = listen_to(one);
     detach(one);

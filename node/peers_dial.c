@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Our link to each known peer: a fiber that dials, holds the link while it lasts, and dials again
- * after a pause that grows, and is cut short when the peer dials us, or moves.
+ * after a pause that grows, and is cut short, and small again, when the peer dials us, or moves.
  *
  * Signs of life: pings go while something is expected of the peer (an answer, that it got a
  * message, or because somebody watches it), and no other timer runs. */
@@ -118,6 +118,7 @@ LW_YIELDS static lw_status judge(lw_peer *peer, lw_wire *wire, const lw_peer_car
     if (card->node_id != peer->id) {
         return lw_fail(LW_REFUSED, "another node answers there, %016" PRIx64, card->node_id);
     }
+    peer->shaking_run = card->run;
     lw_status status = lw_peers_judge(peer->peers, card, &refusal);
     if (status == LW_REFUSED) {
         lw_peers_refuse(wire, refusal);
@@ -284,6 +285,7 @@ LW_YIELDS static lw_status link_over(lw_peer *peer, lw_handle socket, const char
     lw_wire_init(wire, peer->peers->env, socket, (lw_bytes){0});
     peer->shaking = wire;
     peer->shaking_ns = lw_env_now(peer->peers->env);
+    peer->shaking_run = 0;
     lw_status status = shake_hands(peer, wire);
     peer->shaking = NULL;
     /* Much may have happened meanwhile. */
@@ -343,7 +345,9 @@ void lw_peer_main(void *argument) {
         if (peer->known) {
             log_failure(peer);
             pause_until_next(peer, pause_ms);
-            pause_ms = pause_ms * 2 < PAUSE_MOST_MS ? pause_ms * 2 : PAUSE_MOST_MS;
+            pause_ms = peer->heard                    ? PAUSE_FIRST_MS
+                       : pause_ms * 2 < PAUSE_MOST_MS ? pause_ms * 2
+                                                      : PAUSE_MOST_MS;
         }
     }
     peer->dialling = peer->trying = false;

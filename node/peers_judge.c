@@ -57,6 +57,14 @@ static void cut_links(lw_peer *peer) {
     }
 }
 
+void lw_peer_believe(lw_peer *peer, const lw_peer_card *card) {
+    if (peer->run != card->run) {
+        peer->run_ns = lw_env_now(peer->peers->env);
+    }
+    peer->incarnation = card->incarnation;
+    peer->run = card->run;
+}
+
 LW_YIELDS static lw_status judge_run(lw_peer *peer, const lw_peer_card *card, lw_refusal *refusal) {
     lw_wire *other = link_of_other(peer, card->run);
     if (other != NULL && peer->run != 0 && answers(peer, other)) {
@@ -77,8 +85,7 @@ LW_YIELDS static lw_status judge_run(lw_peer *peer, const lw_peer_card *card, lw
     }
     if (peer->run != card->run) {
         cut_links(peer);
-        peer->incarnation = card->incarnation;
-        peer->run = card->run;
+        lw_peer_believe(peer, card);
     }
     return LW_OK;
 }

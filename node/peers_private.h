@@ -23,7 +23,6 @@ typedef struct lw_incoming {
     lw_wire wire;
     lw_peer *peer; /* NULL: a stranger still */
     uint64_t run;
-    uint64_t new_run_ns;  /* since when that run is known, if another one was before; or 0 */
     uint32_t key_epoch;   /* of the lattice's key that it was made with */
     bool stranger;        /* counted as one */
     uint32_t requests;    /* fibers that carry out a request of this connection */
@@ -47,19 +46,21 @@ struct lw_peer {
 
     /* The run that is believed to be this node (P2). */
     uint64_t incarnation, run;
+    uint64_t run_ns;       /* since then */
     uint64_t address_run;  /* the run that last told us its address */
     lw_incoming *incoming; /* its link to us, or NULL */
 
     /* Our link to it. */
-    lw_wire *wire;       /* NULL: down */
-    lw_op connect;       /* while it is being made, the one ... */
-    lw_wire *shaking;    /* ... then the other, or NULL, */
-    uint64_t shaking_ns; /* since then */
-    bool connecting;     /* `connect` is submitted */
-    bool heard;          /* it dialled us: no pause before we dial it */
-    lw_queue wake;       /* the dialling fiber sleeps here */
-    lw_queue room;       /* up, down, not trying, room for requests */
-    lw_queue changed;    /* a pong, or a link in either direction ended */
+    lw_wire *wire;        /* NULL: down */
+    lw_op connect;        /* while it is being made, the one ... */
+    lw_wire *shaking;     /* ... then the other, or NULL, */
+    uint64_t shaking_ns;  /* since then, */
+    uint64_t shaking_run; /* with this run; 0: it has not answered yet */
+    bool connecting;      /* `connect` is submitted */
+    bool heard;           /* it dialled us: no pause before we dial it */
+    lw_queue wake;        /* the dialling fiber sleeps here */
+    lw_queue room;        /* up, down, not trying, room for requests */
+    lw_queue changed;     /* a pong, or a link in either direction ended */
     lw_ask *asks, *asks_last;
     uint32_t ask_count;
     uint64_t ask_id;
@@ -160,6 +161,8 @@ typedef enum lw_refusal {
  * LW_REFUSED, and what that means. */
 LW_MUST_USE LW_YIELDS lw_status lw_peers_judge(lw_peers *peers, const lw_peer_card *card,
                                                lw_refusal *refusal);
+/* From now on this run is the node. */
+void lw_peer_believe(lw_peer *peer, const lw_peer_card *card);
 /* Sends the words of the error slot in the protected channel, and waits until they left. */
 LW_YIELDS void lw_peers_refuse(lw_wire *wire, lw_refusal refusal);
 /* `node` refused us in the protected channel: fails with its words. `peers` is NULL for a newcomer.

@@ -719,6 +719,23 @@ static void who_comes_back_from_a_short_stop_is_linked_soon(void **state) {
     }
 }
 
+/* ... also by one that has not heard yet of the run that stopped. */
+static void who_comes_back_from_a_stop_is_linked_by_one_that_has_just_started(void **state) {
+    (void)state;
+    town *in = town_open(92);
+    house *alpha = house_boot(in, 0), *beta = house_boot(in, 1);
+    town_run(in, 10 * SECOND);
+    lw_host_pause(beta->host, 60 * SECOND);
+    lw_host_crash(alpha->host);
+    alpha = house_boot(in, 0);
+    town_run(in, SECOND);
+    lw_host_crash(beta->host);
+    beta = house_boot(in, 1);
+    town_run(in, SECOND);
+    assert_true(lw_peers_up(alpha->node->peers, house_id(beta)));
+    town_close(in);
+}
+
 static void planted_bugs_show(void **state) {
     planted = "peers.stale_link_awaited";
     assert_true(unit_story_fails(who_comes_back_from_a_stop_is_linked_at_once, state));
@@ -754,6 +771,7 @@ int main(void) {
         cmocka_unit_test(one_that_leaves_ends_though_nobody_answers),
         cmocka_unit_test(one_that_is_lost_can_be_taken_out),
         cmocka_unit_test(who_does_not_answer_keeps_no_newcomer_waiting),
+        cmocka_unit_test(who_comes_back_from_a_stop_is_linked_by_one_that_has_just_started),
         cmocka_unit_test(one_that_stops_leads_no_more),
         cmocka_unit_test(one_that_stops_hands_over_what_it_leads),
         cmocka_unit_test(who_stops_waits_for_nobody_for_long),
