@@ -8,6 +8,7 @@ enum {
     BOOT_PERCENT = 8, /* of the looks at a node that is down */
     CRASH_MS = 2500,  /* mean times between what strikes */
     PAUSE_MS = 4000,
+    DIES_PERCENT = 40, /* of those that stop */
     CUT_MS = 3000,
     COPY_MS = 3000,
     COPY_STAYS_MS = 3500,
@@ -15,6 +16,7 @@ enum {
     CUT_MAX_MS = 9000,
     MOVE_MS_MAX = 9000,
     SILENCE_MS = 4500,         /* after which a node that is watched is known to be silent */
+    ONE_WAY_MS = 3000,         /* within which one that has a link from a node has one to it */
     STRANGER_SIZE = 16 * 1024, /* that each of so many strangers may take, */
     OWN_SIZE = 1024 * 1024,    /* and the node besides */
 };
@@ -110,6 +112,23 @@ static void crash(void *argument) {
     }
 }
 
+static bool is_paused(const links_node *node) {
+    return lw_host_paused_until(node->host) > lw_world_now(node->of->of->world);
+}
+
+/* Who stopped, and loses power before it goes on: what others sent it is lost, and they hear of
+ * nothing. */
+static void die(void *argument) {
+    lw_sim_trial *it = argument;
+    lw_sim_links *of = it->links;
+    for (uint32_t place = 0; it->troubled && place < of->node_count; place++) {
+        links_node *node = &of->nodes[place];
+        if (node->dies == node->life && is_paused(node) && !of->copying) {
+            end_process(node, true);
+        }
+    }
+}
+
 static void stop(void *argument) {
     lw_sim_trial *it = argument;
     if (!it->troubled) {
@@ -119,10 +138,15 @@ static void stop(void *argument) {
     lw_sim_strike_after(&now, PAUSE_MS, stop);
     links_node *node = draw_node(&now);
     uint64_t duration_ms = lw_chance_between(&now.chance, 1, 6000);
+    bool dies = lw_chance_percent(&now.chance, DIES_PERCENT);
     if (lw_host_running(node->host) &&
-        lw_sim_strikes(&now, LW_FAULT_PAUSE, "node%u for %u ms", (unsigned)node->place + 1,
-                       (unsigned)duration_ms)) {
+        lw_sim_strikes(&now, LW_FAULT_PAUSE, "node%u for %u ms%s", (unsigned)node->place + 1,
+                       (unsigned)duration_ms, dies ? ", and loses power meanwhile" : "")) {
         lw_host_pause(node->host, duration_ms * LW_SIM_NS_PER_MS);
+        if (dies) {
+            node->dies = node->life;
+            lw_sim_after(it, lw_chance_below(&now.chance, duration_ms), die);
+        }
     }
 }
 
@@ -229,10 +253,6 @@ static void move(void *argument) {
 /* ---- what is looked at ------------------------------------------------------------------------
  */
 
-static bool is_paused(const links_node *node) {
-    return lw_host_paused_until(node->host) > lw_world_now(node->of->of->world);
-}
-
 /* Whether a question comes there, and an answer back. */
 static bool hears(const links_node *one, const links_node *other) {
     lw_world *world = one->of->of->world;
@@ -261,6 +281,25 @@ static void judge_silence(lw_sim_links *of, uint32_t one, uint32_t other) {
     }
 }
 
+/* Who was dialled by a node dials it. What stands between, or is cut, or holds for seconds what a
+ * connection carries, may keep one direction only. */
+static void judge_one_way(lw_sim_links *of, uint32_t one, uint32_t other) {
+    uint64_t now_ns = lw_world_now(of->of->world), *since_ns = &of->one_way_ns[one][other];
+    const links_node *from = &of->nodes[one], *to = &of->nodes[other];
+    if (of->between || of->cuts || !links_up(from) || !links_up(to) || is_paused(from) ||
+        is_paused(to) || lw_peers_up(from->peers, to->id) || !lw_peers_up(to->peers, from->id)) {
+        *since_ns = 0;
+        return;
+    }
+    *since_ns = *since_ns == 0 ? now_ns : *since_ns;
+    if (now_ns > *since_ns + ONE_WAY_MS * LW_SIM_NS_PER_MS &&
+        lw_world_marked(of->of->world, lw_fault_mark(LW_FAULT_LATE_SEGMENT)) == 0) {
+        lw_sim_broken_first(of->of, "one way",
+                            "node%u has had a link from node%u for %u ms, and none to it", one + 1,
+                            other + 1, (unsigned)((now_ns - *since_ns) / LW_SIM_NS_PER_MS));
+    }
+}
+
 static void judge_node(lw_sim_links *of, uint32_t place) {
     links_node *node = &of->nodes[place];
     if (is_paused(node)) {
@@ -269,6 +308,7 @@ static void judge_node(lw_sim_links *of, uint32_t place) {
     for (uint32_t other = 0; other < of->node_count; other++) {
         if (other != place) {
             judge_silence(of, place, other);
+            judge_one_way(of, place, other);
         }
     }
     size_t most = OWN_SIZE + (size_t)LW_PEERS_STRANGERS_MAX * STRANGER_SIZE;

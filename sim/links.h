@@ -19,7 +19,8 @@
  * 3. Who is watched and cannot be heard is known to be down within seconds (G6).
  * 4. Nobody joins without a token that is good, and a link that one of two wants protected is not
  *    plain (X2).
- * 5. Nobody is told that it runs twice who does not; in peace, all are linked within seconds. */
+ * 5. Who has a link from a node soon has one to it: nothing of before is waited for (G6).
+ * 6. Nobody is told that it runs twice who does not; in peace, all are linked within seconds. */
 #ifndef LW_SIM_LINKS_H
 #define LW_SIM_LINKS_H
 
@@ -64,6 +65,7 @@ typedef struct links_node {
     uint64_t life;     /* never the same twice */
     uint64_t number;   /* of what it said last */
     uint64_t awake_ns; /* since when it runs without a stop */
+    uint64_t dies;     /* the life that is to end amid a stop */
     links_heard heard[LINKS_NODES_MAX];
 } links_node;
 
@@ -79,7 +81,9 @@ typedef struct lw_sim_links {
     bool copying; /* an old copy runs: others do not end meanwhile */
     uint64_t silent_ns[LINKS_NODES_MAX]
                       [LINKS_NODES_MAX]; /* since when one cannot hear another; 0 */
-    uint64_t arrived;                    /* messages */
+    uint64_t one_way_ns[LINKS_NODES_MAX]
+                       [LINKS_NODES_MAX]; /* since when one has no link to another that has; 0 */
+    uint64_t arrived;                     /* messages */
     lw_env *intruder;
     lw_chance chance; /* of the intruder */
     uint8_t record[LINKS_RECORD_SIZE];

@@ -66,8 +66,8 @@
     X("peers.old_copy_let_in", "links", 1)                           \
     X("peers.plain_for_anyone", "links", 1)                          \
     X("peers.seeks_nobody", "links", 2)                              \
-    X("peers.silence_believed", "links", 20)                         \
-    X("peers.stale_link_awaited", "lattice-moves", 0)                \
+    X("peers.silence_believed", "links", 23)                         \
+    X("peers.stale_link_awaited", "links", 87)                       \
     X("peers.strangers_unbounded", "links", 9)                       \
     X("peers.used_key_alone_counts", "lattice-moves", 0)             \
     X("placement.all_must_be_seen", "gossip", 12)                    \
