@@ -47,6 +47,7 @@ static void draw_run(lw_sim_links *of, lw_chance *chance) {
     of->cuts = lw_chance_percent(chance, 60);
     of->moves = !of->between && lw_chance_percent(chance, 40);
     of->pairs = lw_chance_percent(chance, 40);
+    of->changes = lw_chance_percent(chance, 50);
 }
 
 void lw_sim_links_begin(lw_sim_trial *it) {
@@ -223,6 +224,7 @@ static void copy(void *argument) {
     end_process(node, true);
     old->as = node->as;
     old->id = node->id;
+    old->key_state = node->key_state;
     links_boot(old, node->incarnation - 1, false);
     lw_sim_after(it, COPY_STAYS_MS, end_copy);
 }
@@ -360,6 +362,9 @@ static void look(void *argument) {
             links_boot(node, node->incarnation + 1, false);
         }
         judge_node(of, place);
+    }
+    if (of->changes) {
+        links_change_keys(of);
     }
     if (of->pairs) {
         keep_pair(of);

@@ -5,10 +5,12 @@
  * other addresses at once. An intruder, who has not the lattice's key, says garbage, floods a node
  * with connections, stands between two nodes, where it changes bytes and ends connections, plays
  * what it has recorded again, also to a later run, and wants to join with tokens that are too old,
- * of another lattice, or revoked. An old copy of a node's folder is started while the node is down.
- * Two processes of one machine want their link plain, or not, or do not agree.
+ * of another lattice, or revoked. The lattice's key is changed meanwhile. An old copy of a node's
+ * folder is started while the node is down. Two processes of one machine want their link plain, or
+ * not, or do not agree.
  *
  *   links_node.c      a process, and what it says
+ *   links_keys.c      the lattice's key is changed
  *   links_intruder.c  who does not belong there
  *   links.c           the run: what strikes, and what is looked at
  *
@@ -17,8 +19,8 @@
  *    than one that was heard; an answer is that of its question (hazards X1, X3, G1).
  * 2. No stranger takes more memory of a node than strangers may (X8).
  * 3. Who is watched and cannot be heard is known to be down within seconds (G6).
- * 4. Nobody joins without a token that is good, and a link that one of two wants protected is not
- *    plain (X2).
+ * 4. Nobody joins without a token that is good, who has one is not refused, and a link that one of
+ * two wants protected is not plain (X2).
  * 5. Who has a link from a node soon has one to it: nothing of before is waited for (G6).
  * 6. Nobody is told that it runs twice who does not; in peace, all are linked within seconds. */
 #ifndef LW_SIM_LINKS_H
@@ -39,6 +41,14 @@ enum {
     LINKS_RECORD_SIZE = 8192,
 };
 
+/* How far a node has come with the lattice's next key. */
+enum {
+    LINKS_KEY_BEFORE,
+    LINKS_KEY_ACCEPTED, /* beside the one before, which it uses */
+    LINKS_KEY_USED,     /* and the one before accepted */
+    LINKS_KEY_FORGOTTEN /* is the one before */
+};
+
 struct lw_sim_links;
 
 /* Whom a process has heard last. */
@@ -56,6 +66,7 @@ typedef struct links_node {
     uint32_t port;
     char address[32];
     bool plain;
+    uint32_t key_state;
 
     /* Of the process. */
     lw_env *env; /* NULL: none runs */
@@ -74,10 +85,10 @@ typedef struct lw_sim_links {
     lw_memory *memory;
     uint32_t node_count;
     links_node nodes[LINKS_PROCESSES];
-    lw_shared_key key, other_key;
+    lw_shared_key key, other_key; /* the lattice's, before the one that comes; no lattice's */
     uint64_t lives;
     /* What this run has. */
-    bool watched, between, floods, garbage, joins, copies, cuts, moves, pairs;
+    bool watched, between, floods, garbage, joins, copies, cuts, moves, pairs, changes;
     bool copying; /* an old copy runs: others do not end meanwhile */
     uint64_t silent_ns[LINKS_NODES_MAX]
                       [LINKS_NODES_MAX]; /* since when one cannot hear another; 0 */
@@ -103,6 +114,16 @@ void links_identity(const lw_shared_key *key, uint32_t number, lw_node_identity 
 void links_boot(links_node *node, uint64_t incarnation, bool seeks);
 /* The node's process runs, and links can be looked at. */
 bool links_up(const links_node *node);
+
+/* ---- links_keys.c -----------------------------------------------------------------------------
+ */
+
+/* Gives the process the keys that it has come to. */
+void links_put_keys(links_node *node);
+/* The highest key that any node uses. */
+void links_newest_key(const lw_sim_links *of, lw_shared_key *key);
+/* Some go on with the change of the key. */
+void links_change_keys(lw_sim_links *of);
 
 /* ---- links_intruder.c -------------------------------------------------------------------------
  */

@@ -225,8 +225,10 @@ LW_YIELDS static void join(lw_sim_links *of) {
     if (target == NULL) {
         return;
     }
+    lw_shared_key key, key_then;
+    links_newest_key(of, &key);
     links_identity(NULL, 50 + (uint32_t)below(of, 50), &newcomer);
-    lw_token_make(kind == 2 ? &of->other_key : &of->key, LW_TOKEN_JOIN,
+    lw_token_make(kind == 2 ? &of->other_key : &key, LW_TOKEN_JOIN,
                   kind == 3 ? LINKS_TOKEN_REVOKED : LINKS_TOKEN_GOOD,
                   kind == 1 ? lw_world_wall_ms(of->of->world) - 3600 * 1000 : 0, &token);
     lw_peers_welcome welcome = {.members = lw_buffer_in(env->memory)};
@@ -235,6 +237,11 @@ LW_YIELDS static void join(lw_sim_links *of) {
     if (status == LW_OK && kind != 0) {
         lw_sim_broken_first(of->of, "tokens", "node%u took somebody in with %s",
                             (unsigned)target->place + 1, kinds[kind]);
+    }
+    links_newest_key(of, &key_then);
+    if (status == LW_REFUSED && kind == 0 && key.epoch == key_then.epoch) {
+        lw_sim_broken_first(of->of, "tokens", "node%u refused a good token: %.100s",
+                            (unsigned)target->place + 1, lw_error_slot()->text);
     }
     lw_buffer_reset(&welcome.members);
 }

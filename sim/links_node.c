@@ -264,6 +264,7 @@ void links_boot(links_node *node, uint64_t incarnation, bool seeks) {
     node->awake_ns = lw_world_now(of->of->world);
     memset(node->heard, 0, sizeof(node->heard));
     links_identity(&of->key, node->as, &node->identity);
+    links_put_keys(node);
     node->identity.incarnation = incarnation;
     beginning *first = lw_allocate(node->env->memory, sizeof(*first));
     *first = (beginning){.node = node, .seeks = seeks};

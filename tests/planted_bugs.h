@@ -67,9 +67,9 @@
     X("peers.plain_for_anyone", "links", 1)                          \
     X("peers.seeks_nobody", "links", 2)                              \
     X("peers.silence_believed", "links", 23)                         \
-    X("peers.stale_link_awaited", "links", 87)                       \
+    X("peers.stale_link_awaited", "links", 219)                      \
     X("peers.strangers_unbounded", "links", 9)                       \
-    X("peers.used_key_alone_counts", "lattice-moves", 0)             \
+    X("peers.used_key_alone_counts", "links", 58)                    \
     X("placement.all_must_be_seen", "gossip", 12)                    \
     X("placement.even_voters", "gossip", 1)                          \
     X("placement.laggards_are_healthy", "gossip", 1)                 \
