@@ -22,6 +22,7 @@ enum {
     QUIET_PERCENT = 20,
     PATIENT_PERCENT = 12,
     APART_PERCENT = 8,
+    MERGES_PERCENT = 30,
     PARTS_PERCENT =
         60,     /* of the patient runs of five nodes have two of them cut off now and then */
     GENTLE = 3, /* times as seldom nodes are struck in most storms */
@@ -81,6 +82,11 @@ static void draw_run(lw_sim_bare *of, lw_chance *chance) {
         of->abandon_percent = 0;
         of->pause_us = of->pause_us < 2000 ? 2000 : of->pause_us;
         of->parts = of->of->node_count == 5 && lw_chance_percent(chance, PARTS_PERCENT);
+    }
+    bool merges = lw_chance_percent(chance, MERGES_PERCENT);
+    of->merges = merges && (of->kind == BARE_STORM || of->kind == BARE_QUIET);
+    if (of->merges) {
+        of->operate_every_ms = of->operate_every_ms < 30 ? 30 : of->operate_every_ms;
     }
     of->of->flips = of->kind == BARE_FLIP;
     if (of->kind == BARE_APART) {
@@ -368,6 +374,7 @@ void lw_sim_bare_run(lw_sim_trial *it) {
     }
     begin_trouble(it);
     start(of, BARE_OPERATOR, bare_operate_main);
+    bare_meddle(of);
     for (uint32_t number = 0; number < of->worker_count; number++) {
         start(of, number, bare_work_main);
     }

@@ -11,6 +11,7 @@
  *   bare_client.c   requests of who works, timestamps, reads, and locks that are in the way
  *   bare_work.c     what who works does
  *   bare_operate.c  what operators do
+ *   bare_meddle.c   and somebody who meddles in merges
  *   bare_judge.c    what was read, committed and promised, and whether that fits
  *   bare.c          the run: which of its five kinds, and its phases
  *
@@ -155,6 +156,7 @@ typedef struct lw_sim_bare {
     uint64_t merge_after_ms;
     size_t memtables_size; /* 0: the usual one */
     bool set_up, stopping, operated;
+    bool merges;           /* operators do little else than split and merge, and one meddles */
     bool parts;            /* two nodes have most voters of a shard, and are apart now and then: */
     bool part_now, parted; /* it is time for that; they are */
     uint64_t healed_ns;    /* when trouble ended; 0: it has not */
@@ -242,10 +244,20 @@ LW_YIELDS bare_answer bare_finish(bare_asker *from, uint64_t start, uint64_t com
 
 LW_YIELDS void bare_work_main(void *asker);
 LW_YIELDS void bare_operate_main(void *asker);
+/* The shard of a key is split there, takes in its right neighbour, or is to be led by a node. */
+LW_YIELDS void bare_split(bare_asker *self, uint32_t key);
+LW_YIELDS void bare_merge(bare_asker *self, uint32_t key);
+LW_YIELDS void bare_transfer(bare_asker *self, uint32_t key, uint64_t node);
 /* Asks for more voters, and for shards, before all begins. */
 LW_YIELDS void bare_set_up_main(void *asker);
 /* Reads all there is at the end. */
 LW_YIELDS void bare_final_main(void *asker);
+
+/* ---- bare_meddle.c ----------------------------------------------------------------------------
+ */
+
+/* In some runs somebody does, once all is set up. */
+void bare_meddle(lw_sim_bare *of);
 
 /* ---- bare_judge.c -----------------------------------------------------------------------------
  */

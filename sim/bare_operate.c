@@ -12,21 +12,21 @@ static uint64_t below(bare_asker *self, uint64_t bound) {
 /* ---- single requests --------------------------------------------------------------------------
  */
 
-LW_YIELDS static void split(bare_asker *self, uint32_t key) {
+void bare_split(bare_asker *self, uint32_t key) {
     lw_buffer body = bare_body(self);
     lw_split_request_encode(&(lw_split_request){.key = bare_key(key)}, &body);
     (void)bare_call(self, LW_MESSAGE_SPLIT, bare_key(key), &body, CALL_MS);
     lw_buffer_reset(&body);
 }
 
-LW_YIELDS static void merge(bare_asker *self, uint32_t key) {
+void bare_merge(bare_asker *self, uint32_t key) {
     lw_buffer body = bare_body(self);
     lw_merge_request_encode(&(lw_merge_request){.right = 0}, &body);
     (void)bare_call(self, LW_MESSAGE_MERGE, bare_key(key), &body, 1);
     lw_buffer_reset(&body);
 }
 
-LW_YIELDS static void transfer(bare_asker *self, uint32_t key, uint64_t node) {
+void bare_transfer(bare_asker *self, uint32_t key, uint64_t node) {
     lw_buffer body = bare_body(self);
     lw_transfer_request_encode(&(lw_transfer_request){.node = node}, &body);
     (void)bare_call(self, LW_MESSAGE_TRANSFER, bare_key(key), &body, 1);
@@ -136,7 +136,7 @@ LW_YIELDS static void move_apart(bare_asker *self) {
     lw_sim_bare *of = self->of;
     lw_shard_descriptor root, shard;
     uint32_t last = BARE_KEYS - 1, count = 0;
-    split(self, BARE_KEYS / 2);
+    bare_split(self, BARE_KEYS / 2);
     while (!bare_locate(of, bare_key(0), &root)) {
         lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
     }
@@ -167,7 +167,7 @@ LW_YIELDS static void move_apart(bare_asker *self) {
         const bare_node *leader = apart ? bare_leader(of, bare_key(last)) : NULL;
         bool leads = leader != NULL && (leader->id == of->away[0] || leader->id == of->away[1]);
         if (apart && !leads) {
-            transfer(self, last, of->away[0]);
+            bare_transfer(self, last, of->away[0]);
             apart = false;
         }
     }
@@ -183,7 +183,7 @@ void bare_set_up_main(void *argument) {
         lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
     }
     for (uint64_t count = of->kind == BARE_FLIP ? 0 : below(self, 4); count > 0; count--) {
-        split(self, 1 + (uint32_t)below(self, BARE_KEYS - 1));
+        bare_split(self, 1 + (uint32_t)below(self, BARE_KEYS - 1));
         lw_arena_reset(&self->arena);
     }
     while (!tidy(self)) {
@@ -228,16 +228,19 @@ LW_YIELDS static void operate_once(bare_asker *self) {
     if (all.voter_count == 0) {
         return; /* all of them are changing */
     }
+    if (self->of->merges) {
+        roll = 40 + roll * 57 / 100;
+    }
     bool flips = self->of->kind == BARE_FLIP, quiet = self->of->kind == BARE_QUIET;
     if (roll < 30) {
         move(self, key);
     } else if (roll < 58) {
         key = quiet ? 0 : key; /* the oracle comes and goes */
-        transfer(self, key, all.voters[below(self, all.voter_count)]);
+        bare_transfer(self, key, all.voters[below(self, all.voter_count)]);
     } else if (roll < 76 && key > 0 && !flips) {
-        split(self, key);
+        bare_split(self, key);
     } else if (roll < 97 && !flips) {
-        merge(self, key);
+        bare_merge(self, key);
     } else if (roll >= 97) {
         remove_one(self, key, &all);
     }

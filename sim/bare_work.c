@@ -401,14 +401,30 @@ static uint64_t oracle_ms(const bare_asker *self) {
     return lw_timestamp_ms(self->of->of->watch.given);
 }
 
+/* The shard of a key comes off its left neighbour, and another node leads it. */
+LW_YIELDS static void set_apart(bare_asker *self, uint32_t key) {
+    const bare_node *leader;
+    bare_split(self, key);
+    leader = bare_leader(self->of, bare_key(key));
+    if (leader != NULL) {
+        uint64_t step = 1 + below(self, self->of->of->node_count - 1);
+        bare_transfer(self, key, (leader->id - 1 + step) % self->of->of->node_count + 1);
+    }
+}
+
 /* Comes back within what a new leader waits for readers; in between it reads other keys. Where
  * two nodes are apart it reads what they serve, which nobody else knows of, and other keys only
- * once those would be forgotten if nobody had asked these two. */
+ * once those would be forgotten if nobody had asked these two. In a quiet run what it reads may
+ * become part of another shard meanwhile, which somebody else leads. */
 LW_YIELDS static void keep_reading(bare_asker *self, uint64_t most_ms) {
     lw_sim_bare *of = self->of;
-    uint64_t drawn_ms = now_ms(self), end_ms = drawn_ms + most_ms;
     bool apart = of->kind == BARE_APART;
     uint32_t home = apart ? BARE_KEYS - 1 : (uint32_t)below(self, BARE_KEYS);
+    bool merges = of->kind == BARE_QUIET && home > 0 && percent(self, 50);
+    if (merges) {
+        set_apart(self, home);
+    }
+    uint64_t drawn_ms = now_ms(self), end_ms = drawn_ms + most_ms;
     uint64_t timestamp = bare_timestamp(self), found, came_ms = 0, pinned_ms = 0;
     bool on = timestamp != 0;
     while (on && now_ms(self) + 200 < end_ms) {
@@ -437,6 +453,10 @@ LW_YIELDS static void keep_reading(bare_asker *self, uint64_t most_ms) {
         }
         if (came_ms == 0 || ms - came_ms > RETURN_MS) {
             return;
+        }
+        if (merges && ms - drawn_ms > of->of->retention_ms) {
+            bare_merge(self, home - 1);
+            merges = false;
         }
         uint64_t pause_ms = percent(self, 20) ? LONG_PAUSE_MS : PAUSE_MS;
         lw_env_sleep(self->env, below(self, pause_ms * LW_SIM_NS_PER_MS));

@@ -445,8 +445,12 @@ static void pass(lw_process *process, const lw_place *place) {
 static void world_mark(lw_env *env, const lw_place *place) {
     lw_process *process = process_of(env);
     lw_world *world = world_of(process);
-    if (lw_trace_mark(&world->trace, place) == world->watched) {
-        lw_world_at(world, world->agenda.now_ns, world->on_watched, world->watcher);
+    const lw_mark *mark = lw_trace_mark(&world->trace, place);
+    for (uint32_t index = 0; index < world->watched_count; index++) {
+        const world_watched *each = &world->watched[index];
+        if (each->mark == mark) {
+            lw_world_at(world, world->agenda.now_ns, each->function, each->argument);
+        }
     }
     pass(process, place);
 }

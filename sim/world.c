@@ -385,9 +385,15 @@ void lw_host_await(lw_host *host, const lw_passage *passage) {
 
 void lw_world_watch_mark(lw_world *world, const char *name, void (*function)(void *argument),
                          void *argument) {
-    world->watched = lw_trace_mark_of(&world->trace, name);
-    world->on_watched = function;
-    world->watcher = argument;
+    const lw_mark *mark = lw_trace_mark_of(&world->trace, name);
+    uint32_t place = 0;
+    while (place < world->watched_count && world->watched[place].mark != mark) {
+        place++;
+    }
+    LW_ASSERT(place < WORLD_WATCHED_MAX);
+    world->watched[place] =
+        (world_watched){.mark = mark, .function = function, .argument = argument};
+    world->watched_count += place == world->watched_count;
 }
 
 void lw_host_pass(lw_host *host, const char *name) {

@@ -141,7 +141,8 @@ typedef struct lw_passage {
  * too. */
 void lw_host_await(lw_host *host, const lw_passage *passage);
 
-/* Calls function(argument) after each turn in which some process passed the mark of this name. */
+/* Calls function(argument) after each turn in which some process passed the mark of this name, and
+ * nothing else that was to be called then. A few marks may be watched. */
 void lw_world_watch_mark(lw_world *world, const char *name, void (*function)(void *argument),
                          void *argument);
 

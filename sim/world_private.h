@@ -44,6 +44,15 @@ struct lw_host {
     lw_process *processes; /* oldest first */
 };
 
+enum { WORLD_WATCHED_MAX = 4 };
+
+/* A mark, and what is called when it is passed. */
+typedef struct world_watched {
+    const lw_mark *mark;
+    void (*function)(void *argument);
+    void *argument;
+} world_watched;
+
 struct lw_world {
     lw_memory *memory;
     uint64_t seed;
@@ -59,11 +68,10 @@ struct lw_world {
     lw_known known; /* to its nodes */
     lw_network *network;
     lw_sim_bus *bus;
-    lw_host *hosts;         /* oldest first */
-    uint32_t ready_count;   /* processes that have ready fibers */
-    const lw_mark *watched; /* see lw_world_watch_mark; NULL: none */
-    void (*on_watched)(void *argument);
-    void *watcher;
+    lw_host *hosts;                           /* oldest first */
+    uint32_t ready_count;                     /* processes that have ready fibers */
+    world_watched watched[WORLD_WATCHED_MAX]; /* see lw_world_watch_mark */
+    uint32_t watched_count;
     const lw_mark **listed;
     bool stepping;
 };
