@@ -22,7 +22,7 @@ enum {
     QUIET_PERCENT = 20,
     PATIENT_PERCENT = 12,
     APART_PERCENT = 8,
-    MERGES_PERCENT = 30,
+    MERGES_PERCENT = 50,
     PARTS_PERCENT =
         60,     /* of the patient runs of five nodes have two of them cut off now and then */
     GENTLE = 3, /* times as seldom nodes are struck in most storms */
@@ -332,7 +332,7 @@ static void converge(lw_sim_trial *it) {
             converged = reading = false;
         }
         if (!converged) {
-            converged = lw_sim_converged(it, why);
+            converged = lw_sim_converged(it, why) && bare_judge_trees(it->bare, why);
             it->result->converged_ms = (lw_world_now(it->world) - begun) / LW_SIM_NS_PER_MS;
         } else if (!reading) {
             lw_sim_compare_begin(it);
@@ -375,6 +375,7 @@ void lw_sim_bare_run(lw_sim_trial *it) {
     begin_trouble(it);
     start(of, BARE_OPERATOR, bare_operate_main);
     bare_meddle(of);
+    bare_absence(of);
     for (uint32_t number = 0; number < of->worker_count; number++) {
         start(of, number, bare_work_main);
     }

@@ -12,6 +12,7 @@
  *   bare_work.c     what who works does
  *   bare_operate.c  what operators do
  *   bare_meddle.c   and somebody who meddles in merges
+ *   bare_absence.c  and who is away while all others flush and are started again
  *   bare_judge.c    what was read, committed and promised, and whether that fits
  *   bare.c          the run: which of its five kinds, and its phases
  *
@@ -21,6 +22,8 @@
  * could not be asked for a while; one in which two of five
  * nodes, which have most voters of one shard, are apart from the others for long; and one in which
  * a bit flips in the memory of one replica before it applies an entry (hazard R17).
+ *
+ * In half of the storms and of the quiet runs operators do little else than split and merge.
  *
  * Judged, beside what the watch (sim/watch.h) looks at and what all nodes must come to:
  * 1. A read at a timestamp finds the newest version that was committed by then: of all versions
@@ -41,7 +44,8 @@
  * 10. Who waits for each other over intents is told so (deadlocks).
  * 11. A transaction that is over, as a node was told, has no lock there any more.
  * 12. Who leads a shard that takes in its right neighbour has done so soon, where nobody dies; and
- *     nobody lacks one that he is to take in. */
+ *     nobody lacks one that he is to take in.
+ * 13. In peace no node keeps the tree of a shard that it does not hold. */
 #ifndef LW_SIM_BARE_H
 #define LW_SIM_BARE_H
 
@@ -163,6 +167,8 @@ typedef struct lw_sim_bare {
     uint64_t struck_ns;    /* when a node died last, in a patient run */
     uint64_t silent;  /* the node that a reader has asked who is silent now; 0: none is to die */
     uint64_t away[2]; /* the ids of the nodes that are to be apart; 0: none is */
+    uint64_t absent, absent_until_ns; /* who is away: its id; 0: nobody is */
+    uint32_t renewing;                /* the place of who is started again meanwhile */
     uint64_t flip_at; /* the first entry behind this one flips; 0: none (any more) */
     bare_txn *txns;
     uint32_t txn_count;
@@ -259,6 +265,12 @@ LW_YIELDS void bare_final_main(void *asker);
 /* In some runs somebody does, once all is set up. */
 void bare_meddle(lw_sim_bare *of);
 
+/* ---- bare_absence.c ---------------------------------------------------------------------------
+ */
+
+/* In some storms nodes fall amid merges, and are away for long. */
+void bare_absence(lw_sim_bare *of);
+
 /* ---- bare_judge.c -----------------------------------------------------------------------------
  */
 
@@ -280,6 +292,8 @@ void bare_note_over(const bare_node *at, uint64_t start);
 void bare_judge_overs(lw_sim_bare *of);
 /* Whoever leads takes others in without delay. */
 void bare_judge_merges(lw_sim_bare *of);
+/* Of what is no part of any shard nothing is left; false: `why` says of what. */
+bool bare_judge_trees(const lw_sim_bare *of, char why[LW_SIM_WHY_SIZE]);
 void bare_judge(lw_sim_bare *of);
 
 #endif

@@ -194,6 +194,23 @@ void bare_judge_merges(lw_sim_bare *of) {
     }
 }
 
+/* No node keeps the tree of a shard that it does not have. */
+bool bare_judge_trees(const lw_sim_bare *of, char why[LW_SIM_WHY_SIZE]) {
+    for (uint32_t place = 0; place < of->of->node_count; place++) {
+        const bare_node *node = &of->nodes[place];
+        lw_tree *tree = bare_up(node) ? lw_store_next_tree(node->store, NULL) : NULL;
+        for (; tree != NULL; tree = lw_store_next_tree(node->store, tree)) {
+            if (lw_shards_find(node->shards, lw_tree_id(tree)) == NULL) {
+                (void)snprintf(why, LW_SIM_WHY_SIZE,
+                               "%s has a tree of shard %" PRIu64 ", which it does not hold",
+                               node->member->name, lw_tree_id(tree));
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 /* ---- in the end -------------------------------------------------------------------------------
  */
 

@@ -9,15 +9,13 @@ enum {
     CUT_MS = 60,         /* and so much later is heard no more, */
     LAG_MS = 150,        /* while others are heard so late */
     UNHEARD_MS = 2000,   /* for so long at most */
-    ASK_MS = 200,
 };
 
 /* A shard that is frozen is to be led by another one. */
 typedef struct meddling {
-    bare_asker asker;
     lw_sim_occasion occasion;
     bare_node *from, *to;
-    uint64_t shard, delay_ms, unheard_ms;
+    uint64_t shard, unheard_ms;
 } meddling;
 
 /* Who leads a shard that is frozen; NULL: nobody does. */
@@ -44,27 +42,19 @@ static bare_node *draw_other(lw_sim_occasion *now, const bare_node *leader,
     return node == 0 || node == leader->id ? NULL : &leader->of->nodes[node - 1];
 }
 
-LW_YIELDS static void transfer_main(void *argument) {
+/* As a node does that is about to stop. */
+LW_YIELDS static void hand_over_main(void *argument) {
     meddling *self = argument;
-    lw_replica *replica;
-    bare_asker *asker = &self->asker;
-    lw_env_sleep(asker->env, self->delay_ms * LW_SIM_NS_PER_MS);
-    if (bare_up(self->from) &&
-        (replica = lw_shards_find(self->from->shards, self->shard)) != NULL) {
-        lw_shard_descriptor shard;
-        lw_buffer body = bare_body(asker);
-        bare_answer answer;
-        lw_replica_descriptor(replica, &shard);
-        lw_transfer_request_encode(&(lw_transfer_request){.node = self->to->id}, &body);
-        lw_request request = {.kind = LW_MESSAGE_TRANSFER,
-                              .id = ++asker->of->request_id,
-                              .shard = shard.id,
-                              .epoch = shard.epoch,
-                              .timeout_ms = ASK_MS,
-                              .body = lw_buffer_view(&body)};
-        bare_ask_once(asker, self->from, &request, ASK_MS, &answer);
-        lw_buffer_reset(&body);
-        lw_arena_reset(&asker->arena);
+    lw_replica *replica = lw_shards_find(self->from->shards, self->shard);
+    if (replica != NULL && lw_replica_leads(replica)) {
+        (void)!lw_replica_hand_over(replica, self->to->id);
+    }
+}
+
+static void hand_over(void *argument) {
+    meddling *self = argument;
+    if (bare_up(self->from)) {
+        (void)lw_env_start(self->from->env, "hands over", hand_over_main, self);
     }
 }
 
@@ -97,6 +87,10 @@ static void slow_others(const meddling *self, uint64_t lag_ms) {
     lw_sim_after(it, self->unheard_ms, lw_sim_mend_network);
 }
 
+static void at(lw_sim_trial *it, uint64_t in_ms, void (*function)(void *argument), meddling *self) {
+    lw_world_at(it->world, lw_world_now(it->world) + in_ms * LW_SIM_NS_PER_MS, function, self);
+}
+
 static void meddle(void *argument) {
     lw_sim_bare *of = argument;
     lw_sim_trial *it = of->of;
@@ -112,20 +106,15 @@ static void meddle(void *argument) {
     if (!comes || other == NULL) {
         return;
     }
-    meddling *self = lw_allocate_zero(of->memory, sizeof(*self));
-    *self = (meddling){.asker = of->askers[BARE_OPERATOR],
-                       .occasion = now,
-                       .from = leader,
-                       .to = other,
-                       .shard = shard.id,
-                       .delay_ms = lw_chance_below(&now.chance, SOON_MS),
-                       .unheard_ms = lw_chance_between(&now.chance, 1, UNHEARD_MS)};
-    self->asker.arena = lw_arena_in(of->memory);
-    (void)lw_env_start(self->asker.env, "meddles", transfer_main, self);
+    uint64_t unheard_ms = lw_chance_between(&now.chance, 1, UNHEARD_MS);
+    meddling *self = lw_allocate(of->memory, sizeof(*self));
+    *self = (meddling){
+        .occasion = now, .from = leader, .to = other, .shard = shard.id, .unheard_ms = unheard_ms};
+    uint64_t soon_ms = lw_chance_below(&now.chance, SOON_MS);
+    at(it, soon_ms, hand_over, self);
     if (unheard) {
         slow_others(self, lw_chance_below(&now.chance, LAG_MS));
-        uint64_t cut_ms = self->delay_ms + lw_chance_below(&now.chance, CUT_MS);
-        lw_world_at(it->world, lw_world_now(it->world) + cut_ms * LW_SIM_NS_PER_MS, cut, self);
+        at(it, soon_ms + lw_chance_below(&now.chance, CUT_MS), cut, self);
     }
 }
 

@@ -79,6 +79,7 @@ typedef enum lw_sim_schedule {
     LW_SIM_HUNTS,
     LW_SIM_PARTINGS,
     LW_SIM_MEDDLINGS,
+    LW_SIM_ABSENCES,
     LW_SIM_COPIES,
     LW_SIM_DEPARTURES,
     LW_SIM_SCHEDULES,

@@ -55,11 +55,11 @@
     X("member.last_record_stands", "gossip", 2)                      \
     X("merge.before_all_froze", "shards", 20)                        \
     X("merge.marks_not_raised", "shards", 17)                        \
-    X("merge.readers_not_awaited", "shards", 0)                      \
+    X("merge.readers_not_awaited", "shards", 249)                    \
     X("merge.reads_while_frozen", "shards", 3)                       \
     X("merge.sweeper_not_awaited", "disk", 0)                        \
     X("merge.tombstone_drops_data", "shards", 20)                    \
-    X("merge.unfreeze_unasked", "shards", 0)                         \
+    X("merge.unfreeze_unasked", "shards", 6)                         \
     X("node.kill_believes_any_mark", "lattice-moves", 0)             \
     X("node.kill_looks_at_nothing", "lattice-storm", 50)             \
     X("node.kill_waits_for_nothing", "shards", 2)                    \
@@ -130,10 +130,10 @@
     X("shards.only_peers_asked", "lattice-moves", 0)                 \
     X("shards.orphan_waits_on", "lattice-storm", 0)                  \
     X("shards.overlap_ignored", "lattice", 3)                        \
-    X("shards.set_aside_for_ever", "shards", 0)                      \
+    X("shards.set_aside_for_ever", "shards", 38)                     \
     X("shards.snapshot_of_before", "lattice-moves", 0)               \
     X("shards.stale_replica_believed", "lattice-moves", 0)           \
-    X("shards.tombstone_ignored", "shards", 0)                       \
+    X("shards.tombstone_ignored", "shards", 3)                       \
     X("snapshot.never_makes_way", "lattice-moves", 0)                \
     X("snapshot.sent_for_nothing", "lattice-moves", 0)               \
     X("store.clip_ignored", "calm", 1)                               \

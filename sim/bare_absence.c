@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One node loses power amid a merge, and is away for long. Meanwhile the others flush all they have
+ * and are started again, so that their logs are gone: it has all that it missed by snapshots, of
+ * what shards have become since. */
+#include "sim/bare.h"
+
+#include "storage/store.h"
+
+enum {
+    FALLS_PERCENT = 40, /* of the followers that merge bring it about, while nobody is away */
+    STEPS_MAX = 8,      /* until power is lost */
+    AWAY_MS_MIN = 1200, /* that it is away, */
+    AWAY_MS_MAX = 3000,
+    LOOK_MS = 25,
+    NEXT_MS = 300,  /* between the falls of two of the others, */
+    FLUSH_MS = 100, /* which have so long to flush */
+};
+
+static void cut_off(lw_sim_bare *of, bool cut) {
+    const lw_sim_trial *it = of->of;
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        if (place != of->absent - 1) {
+            lw_world_cut(it->world, it->nodes[of->absent - 1].host, it->nodes[place].host, cut);
+        }
+    }
+}
+
+/* Others mend the network for what they did to it. */
+static void keep_away(void *argument) {
+    lw_sim_trial *it = argument;
+    lw_sim_bare *of = it->bare;
+    bool away = it->troubled && lw_world_now(it->world) < of->absent_until_ns;
+    cut_off(of, away);
+    if (away) {
+        lw_sim_after(it, LOOK_MS, keep_away);
+    } else {
+        of->absent = 0;
+    }
+}
+
+LW_YIELDS static void flush_main(void *argument) {
+    const bare_node *node = argument;
+    for (uint32_t index = 0; node->shards != NULL && index < lw_shards_count(node->shards);
+         index++) {
+        (void)!lw_tree_flush(lw_replica_tree(lw_shards_at(node->shards, index)));
+    }
+}
+
+/* The next of the others: it flushes, and falls. */
+static void renew_next(void *argument);
+static void fall(void *argument) {
+    lw_sim_trial *it = argument;
+    lw_sim_bare *of = it->bare;
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_ABSENCES);
+    lw_sim_member *node = &it->nodes[of->renewing];
+    of->renewing++;
+    if (it->troubled && lw_host_running(node->host) &&
+        lw_sim_strikes(&now, LW_FAULT_CRASH, "%s is killed", node->name)) {
+        lw_sim_end_node(node, false);
+    }
+    lw_sim_after(it, NEXT_MS, renew_next);
+}
+
+static void renew_next(void *argument) {
+    lw_sim_trial *it = argument;
+    lw_sim_bare *of = it->bare;
+    of->renewing += of->renewing + 1 == of->absent;
+    if (!it->troubled || of->absent == 0 || of->renewing >= it->node_count) {
+        return;
+    }
+    bare_node *node = &of->nodes[of->renewing];
+    if (bare_up(node)) {
+        (void)lw_env_start(node->env, "flush", flush_main, node);
+    }
+    lw_sim_after(it, FLUSH_MS, fall);
+}
+
+/* A node that does not lead a shard which takes in another one; NULL: none. */
+static bare_node *who_follows(lw_sim_bare *of) {
+    for (uint32_t place = 0; place < of->of->node_count; place++) {
+        bare_node *node = &of->nodes[place];
+        for (uint32_t index = 0; bare_up(node) && index < lw_shards_count(node->shards); index++) {
+            const lw_replica *replica = lw_shards_at(node->shards, index);
+            lw_replica_merge what;
+            if (!lw_replica_leads(replica) && lw_replica_absorbs(replica, &what)) {
+                return node;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void look(void *argument) {
+    lw_sim_bare *of = argument;
+    lw_sim_trial *it = of->of;
+    const bare_node *node = who_follows(of);
+    if (!it->troubled || of->absent != 0 || node == NULL) {
+        return;
+    }
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_ABSENCES);
+    uint64_t away_ms = lw_chance_between(&now.chance, AWAY_MS_MIN, AWAY_MS_MAX);
+    uint64_t steps = lw_chance_below(&now.chance, STEPS_MAX);
+    lw_crash moment = (lw_crash)lw_chance_below(&now.chance, 3);
+    if (!lw_chance_percent(&now.chance, FALLS_PERCENT) ||
+        !lw_sim_strikes(&now, LW_FAULT_CRASH, "%s loses power soon, and is away for %u ms",
+                        node->member->name, (unsigned)away_ms)) {
+        return;
+    }
+    of->absent = node->id;
+    of->absent_until_ns = lw_world_now(it->world) + away_ms * LW_SIM_NS_PER_MS;
+    of->renewing = 0;
+    lw_host_crash_after(node->member->host, steps, moment);
+    keep_away(it);
+    lw_sim_after(it, NEXT_MS, renew_next);
+}
+
+void bare_absence(lw_sim_bare *of) {
+    if (of->merges && of->kind == BARE_STORM) {
+        lw_world_watch_mark(of->of->world, "replica.merge_followed", look, of);
+    }
+}
