@@ -251,6 +251,9 @@ static LW_YIELDS lw_status finish(sending *send) {
     lw_buffer_clear(&send->body);
     lw_snapshot_end_encode(send->offer.transfer, &send->body);
     lw_status status = ask(send, LW_MESSAGE_SNAPSHOT_END);
+    if (status == LW_OK && LW_RARE(send->of->env, "snapshot.end_unheard")) {
+        status = lw_fail(LW_UNAVAILABLE, "the answer is taken for lost");
+    }
     if (status == LW_BACKPRESSURE) {
         send->progress_ns = lw_env_now(send->of->env); /* it installs, which takes its time */
     }

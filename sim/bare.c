@@ -24,7 +24,8 @@ enum {
     APART_PERCENT = 8,
     MERGES_PERCENT = 50,
     PARTS_PERCENT =
-        60,     /* of the patient runs of five nodes have two of them cut off now and then */
+        60, /* of the patient runs of five nodes have two of them cut off now and then */
+    WAVERS_PERCENT = 50,
     GENTLE = 3, /* times as seldom nodes are struck in most storms */
     GENTLE_PERCENT = 70,
     FLIP_RETENTION_MS = 3600 * 1000,
@@ -62,6 +63,7 @@ static void draw_run(lw_sim_bare *of, lw_chance *chance) {
     static const uint32_t operations_ms[] = {0, 30, 100, 400};
     static const uint32_t hops_ms[] = {1, 2, 2, 15};
     static const uint64_t merges_ms[] = {500, UINT64_MAX};
+    static const uint32_t losses[] = {0, 20, 80}, agains[] = {0, 1, 4};
     static const size_t memtables[] = {0, 64 * 1024};
     of->kind = draw_kind(chance);
     of->kind = of->kind == BARE_APART && of->of->node_count < 5 ? BARE_QUIET : of->kind;
@@ -89,6 +91,9 @@ static void draw_run(lw_sim_bare *of, lw_chance *chance) {
         of->operate_every_ms = of->operate_every_ms < 30 ? 30 : of->operate_every_ms;
     }
     of->of->flips = of->kind == BARE_FLIP;
+    of->wavers = lw_chance_percent(chance, WAVERS_PERCENT) && of->operate_every_ms != 0;
+    of->gone_lost_percent = DRAW(chance, losses);
+    of->gone_again = DRAW(chance, agains);
     if (of->kind == BARE_APART) {
         of->parts = true; /* two read, so that others have to write */
         of->worker_count = of->worker_count < 3 ? 3 : of->worker_count;

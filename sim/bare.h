@@ -157,9 +157,11 @@ typedef struct lw_sim_bare {
     lw_dice dice; /* of what becomes of messages */
     uint64_t request_id, sessions;
     uint32_t pause_us, lifetime_ms, abandon_percent, operate_every_ms, hop_ms;
+    uint32_t gone_lost_percent, gone_again; /* of what is told to who is removed; and so often */
     uint64_t merge_after_ms;
     size_t memtables_size; /* 0: the usual one */
     bool set_up, stopping, operated;
+    bool wavers, wavering; /* members of shards come, go and come; and do so now */
     bool merges;           /* operators do little else than split and merge, and one meddles */
     bool parts;            /* two nodes have most voters of a shard, and are apart now and then: */
     bool part_now, parted; /* it is time for that; they are */

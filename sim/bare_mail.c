@@ -25,6 +25,12 @@ static lw_host *host_of(const lw_sim_bare *of, uint32_t place) {
     return of->of->nodes[place].host;
 }
 
+/* At most: mostly about as long as other things take. */
+static uint64_t draw_late_ms(lw_chance *chance) {
+    static const uint64_t most_ms[] = {40, 300, LATE_MS_MAX};
+    return most_ms[lw_chance_below(chance, sizeof(most_ms) / sizeof(most_ms[0]))];
+}
+
 /* How long one way takes; UINT64_MAX: for ever. It begins when the host's processor is there, which
  * may be stopped in the middle of a turn (lw_host_time). */
 static uint64_t way_ns(lw_sim_bare *of, const lw_host *from, const lw_host *to) {
@@ -35,7 +41,7 @@ static uint64_t way_ns(lw_sim_bare *of, const lw_host *from, const lw_host *to) 
     uint64_t hop_ns =
         lw_chance_between(&of->dice.chance, HOP_NS_MIN, of->hop_ms * LW_SIM_NS_PER_MS);
     bool late = lw_dice_hit(&of->dice, LW_FAULT_BUS_LATE);
-    uint64_t late_ms = late ? lw_chance_below(&of->dice.own, LATE_MS_MAX) : 0;
+    uint64_t late_ms = late ? lw_chance_below(&of->dice.own, draw_late_ms(&of->dice.own)) : 0;
     return lag_ns + hop_ns + late_ms * LW_SIM_NS_PER_MS;
 }
 
@@ -104,14 +110,41 @@ static void post(lw_sim_bare *of, uint32_t from, uint32_t to, lw_bytes message) 
     lw_world_at(of->of->world, lw_host_time(host_of(of, from)) + delay_ns, letter_arrives, one);
 }
 
+static bool is_gone(lw_bytes bytes) {
+    uint64_t group;
+    lw_raft_message message;
+    lw_reader entries;
+    return lw_raft_message_decode(bytes, &group, &message, &entries) == LW_OK &&
+           message.kind == LW_RAFT_GONE;
+}
+
+/* Who is removed often hears nothing of it, or hears it again and again, late, when it may be back
+ * (hazard R14). So many times more. */
+static uint32_t strike_gone(lw_sim_bare *of, lw_bytes message) {
+    if (!of->wavering || !is_gone(message)) {
+        return 0;
+    }
+    if (lw_sim_allows(of->of, LW_FAULT_BUS_LOSS) &&
+        lw_chance_percent(&of->dice.chance, of->gone_lost_percent)) {
+        lw_dice_arm(&of->dice, LW_FAULT_BUS_LOSS, 1);
+        return 0;
+    }
+    return lw_sim_allows(of->of, LW_FAULT_BUS_LATE) ? of->gone_again : 0;
+}
+
 void bare_send(void *argument, uint64_t node, lw_bytes message) {
     const bare_node *from = argument;
     lw_sim_bare *of = from->of;
+    uint32_t again = strike_gone(of, message);
     if (node == 0 || node > of->of->node_count || lw_dice_hit(&of->dice, LW_FAULT_BUS_LOSS)) {
         return;
     }
     post(of, (uint32_t)from->id - 1, (uint32_t)node - 1, message);
     if (lw_dice_hit(&of->dice, LW_FAULT_BUS_TWICE)) {
+        post(of, (uint32_t)from->id - 1, (uint32_t)node - 1, message);
+    }
+    for (; again > 0; again--) {
+        lw_dice_arm(&of->dice, LW_FAULT_BUS_LATE, 1);
         post(of, (uint32_t)from->id - 1, (uint32_t)node - 1, message);
     }
 }

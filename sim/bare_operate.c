@@ -102,7 +102,8 @@ LW_YIELDS static void step(bare_asker *self, uint32_t key, const lw_shard_descri
     }
 }
 
-/* Whether every shard is held as it should be; else one is brought nearer to that. */
+/* Whether every shard is held as it should be; else one is brought nearer to that: whoever learns
+ * goes, or comes to vote. */
 LW_YIELDS static bool tidy(bare_asker *self) {
     bool tidied = true;
     for (uint32_t key = 0; key < BARE_KEYS; key++) {
@@ -113,7 +114,7 @@ LW_YIELDS static bool tidy(bare_asker *self) {
         holders all = holders_of(&shard);
         if (all.changing || all.learner != 0 || all.voter_count < self->of->of->voters) {
             tidied = false;
-            step(self, key, &shard, false);
+            step(self, key, &shard, self->of->wavers && all.learner != 0);
             lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
         }
         lw_arena_reset(&self->arena);
@@ -217,6 +218,31 @@ LW_YIELDS static void move(bare_asker *self, uint32_t key) {
     }
 }
 
+/* Somebody who cannot decide: a node is to learn, and is not, and is again, before it has anything;
+ * and what was to be learnt may become part of another shard meanwhile. */
+LW_YIELDS static void waver(bare_asker *self, uint32_t key) {
+    uint64_t node = 0;
+    for (uint32_t steps = 2 + (uint32_t)below(self, MOVE_STEPS); steps > 0; steps--) {
+        lw_shard_descriptor shard;
+        if (!bare_locate(self->of, bare_key(key), &shard)) {
+            return;
+        }
+        holders all = holders_of(&shard);
+        node = node == 0 ? draw_other(self, &shard) : node;
+        bool comes = all.learner == 0;
+        lw_change_replicas_request request = {.learner = comes ? node : 0,
+                                              .leaves = comes ? 0 : all.learner};
+        if (!all.changing && node != 0) {
+            change(self, key, &request);
+        }
+        if (below(self, 4) == 0) {
+            bare_merge(self, key);
+        }
+        lw_arena_reset(&self->arena);
+        lw_env_sleep(self->env, below(self, STEP_MS * LW_SIM_NS_PER_MS));
+    }
+}
+
 LW_YIELDS static void operate_once(bare_asker *self) {
     uint32_t key = (uint32_t)below(self, BARE_KEYS);
     uint64_t roll = below(self, 100);
@@ -232,8 +258,10 @@ LW_YIELDS static void operate_once(bare_asker *self) {
         roll = 40 + roll * 57 / 100;
     }
     bool flips = self->of->kind == BARE_FLIP, quiet = self->of->kind == BARE_QUIET;
-    if (roll < 30) {
+    if (roll < 30 && !self->of->wavers) {
         move(self, key);
+    } else if (roll < 30) {
+        waver(self, key);
     } else if (roll < 58) {
         key = quiet ? 0 : key; /* the oracle comes and goes */
         bare_transfer(self, key, all.voters[below(self, all.voter_count)]);
@@ -249,6 +277,7 @@ LW_YIELDS static void operate_once(bare_asker *self) {
 void bare_operate_main(void *argument) {
     bare_asker *self = argument;
     lw_sim_bare *of = self->of;
+    of->wavering = of->wavers;
     while (of->of->troubled && !of->of->damaged) {
         if (of->operate_every_ms != 0) {
             operate_once(self);
@@ -257,6 +286,10 @@ void bare_operate_main(void *argument) {
         lw_env_sleep(self->env,
                      (10 + below(self, 2 * (uint64_t)of->operate_every_ms + 1)) * LW_SIM_NS_PER_MS);
     }
+    for (uint32_t key = 0; key < BARE_KEYS && of->wavers; key++) {
+        waver(self, key);
+    }
+    of->wavering = false;
     while (!of->of->damaged) {
         of->of->operator_done = tidy(self);
         lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);

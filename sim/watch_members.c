@@ -58,39 +58,18 @@ static void judge_voters(lw_sim_trial *it, uint32_t place, lw_sim_shard_past *sh
 
 /* ---- who holds what ------------------------------------------------------------------------- */
 
-/* Whether somebody knows a later configuration in which the node is a member: a snapshot of before
- * may come first. */
-static bool came_back(const lw_sim_trial *it, uint32_t place, uint64_t shard, uint64_t left) {
-    for (uint32_t other = 0; other < it->node_count; other++) {
-        const lw_shards *shards = lw_sim_shards_of(&it->nodes[other]);
-        const lw_replica *replica = shards == NULL ? NULL : lw_shards_find(shards, shard);
-        lw_shard_descriptor now = {.replica_count = 0};
-        if (replica != NULL) {
-            lw_replica_descriptor(replica, &now);
-        }
-        for (uint32_t index = 0; index < now.replica_count; index++) {
-            if (now.replicas[index].node == it->nodes[place].id &&
-                now.epoch.config_version > left) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 static void judge_return(lw_sim_trial *it, uint32_t place, lw_sim_shard_past *shard,
                          uint64_t config) {
     lw_sim_holding *holding = &shard->holdings[place];
     /* one that is damaged comes anew, as does one that differs */
     bool replaced = it->options->scenario->rot_every_ms != 0 || it->flips;
-    if (!replaced && holding->boot == it->nodes[place].boot && config <= holding->left &&
-        !came_back(it, place, shard->shard, holding->left)) {
+    holding->left = holding->boot == it->nodes[place].boot ? holding->left : 0;
+    if (!replaced && config <= holding->left) {
         lw_sim_watch_broken(it, place, shard->shard, "removed replicas",
                             "is here again in configuration %" PRIu64
                             ", and had been let go of in %" PRIu64,
                             config, holding->left);
     }
-    holding->left = 0;
     holding->config = config;
 }
 

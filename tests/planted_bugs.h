@@ -125,10 +125,10 @@
     X("shards.gone_before_its_tombstone", "shards", 0)               \
     X("shards.hearsay_of_leaders", "lattice-moves", 0)               \
     X("shards.hint_insisted_on", "lattice-moves", 0)                 \
-    X("shards.old_removal_believed", "lattice-moves", 0)             \
+    X("shards.old_removal_believed", "shards", 86)                   \
     X("shards.only_leader_asked", "lattice-storm", 0)                \
     X("shards.only_peers_asked", "lattice-moves", 0)                 \
-    X("shards.orphan_waits_on", "lattice-storm", 0)                  \
+    X("shards.orphan_waits_on", "shards", 57)                        \
     X("shards.overlap_ignored", "lattice", 3)                        \
     X("shards.set_aside_for_ever", "shards", 38)                     \
     X("shards.snapshot_of_before", "lattice-moves", 0)               \
