@@ -3,6 +3,9 @@
  * written to the end. All of it is to be gone in the end (sim/converge.c): found by who reads or by
  * the scrub, and replaced.
  *
+ * What has just come with a snapshot is struck more often than its share: before anybody has read
+ * it a bit rots there, or, where disks fail, one of the first reads does.
+ *
  * Somebody has to be whole, of all shards. A node whose log has rotted may not start again, and is
  * replaced then (sim/keeper.c): so of logs one rots at a time. */
 #include "node/group.h"
@@ -10,7 +13,7 @@
 #include "sim/run.h"
 #include "storage/log_segment.h"
 
-enum { LOG_PERCENT = 30 };
+enum { LOG_PERCENT = 30, NEWCOMER_PERCENT = 25, NEWCOMER_READS = 6 };
 
 static uint64_t below(lw_sim_occasion *now, uint64_t bound) {
     return lw_chance_below(&now->chance, bound);
@@ -87,16 +90,17 @@ static extent extent_of_segment(const lw_sim_occasion *now, const lw_sim_member 
     return vouched;
 }
 
-/* One of those below `folder`; none: a path of no size. */
+/* One of those below `folder`, or the one of the highest number; none: a path of no size. */
 static void draw_file(lw_sim_occasion *now, const lw_sim_member *node, const char *folder,
-                      char path[LW_PATH_SIZE]) {
+                      bool newest, char path[LW_PATH_SIZE]) {
     lw_buffer paths = lw_buffer_in(now->of->memory);
     lw_disk_paths(lw_host_disk(node->host), LW_DISK_VOLATILE, &paths);
     uint64_t seen = 0;
     path[0] = 0;
     for (size_t at = 0; at < paths.size; at += strlen((const char *)paths.data + at) + 1) {
         const char *one = (const char *)paths.data + at;
-        if (strncmp(one, folder, strlen(folder)) == 0 && below(now, ++seen) == 0) {
+        if (strncmp(one, folder, strlen(folder)) == 0 &&
+            (newest ? strcmp(one, path) > 0 : below(now, ++seen) == 0)) {
             (void)snprintf(path, LW_PATH_SIZE, "%s", one);
         }
     }
@@ -106,11 +110,14 @@ static void draw_file(lw_sim_occasion *now, const lw_sim_member *node, const cha
 /* ---- rotting ----------------------------------------------------------------------------------
  */
 
-static void rot_file(lw_sim_occasion *now, const lw_sim_member *node, bool log) {
+typedef enum rot_kind { ROT_TABLE, ROT_NEWEST_TABLE, ROT_LOG } rot_kind;
+
+static void rot_file(lw_sim_occasion *now, const lw_sim_member *node, rot_kind kind) {
+    bool log = kind == ROT_LOG;
     lw_sim_trial *it = now->of;
     lw_sim_rot *rot = &it->rots[it->rot_count];
     extent within = {.size = 0};
-    draw_file(now, node, log ? "data/log/" : "data/sst/", rot->path);
+    draw_file(now, node, log ? "data/log/" : "data/sst/", kind == ROT_NEWEST_TABLE, rot->path);
     if (rot->path[0] != 0) {
         within =
             log ? extent_of_segment(now, node, rot->path) : extent_of_table(now, node, rot->path);
@@ -142,8 +149,64 @@ void lw_sim_rot_something(void *argument) {
     for (uint32_t step = 1; step <= (both && !log ? 2 : 1) && spared; step++) {
         uint32_t place = (whole + step) % it->node_count;
         if (it->rot_count < LW_SIM_ROTS_MAX && lw_sim_watch_dispensable(it, place)) {
-            rot_file(&now, &it->nodes[place], log);
+            rot_file(&now, &it->nodes[place], log ? ROT_LOG : ROT_TABLE);
         }
+    }
+}
+
+/* Whether somebody else is whole. */
+static bool other_is_whole(lw_sim_trial *it, uint32_t place) {
+    for (uint32_t other = 0; other < it->node_count; other++) {
+        if (other != place && !lw_sim_rots(it, other) && lw_sim_watch_has_all(it, other)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- newcomers ---------------------------------------------------------------------------------
+ */
+
+static void await_newcomer(lw_sim_member *node);
+
+/* One of the first reads fails, where reads do. */
+static void fail_read(lw_sim_occasion *now, const lw_sim_member *node) {
+    lw_dice *dice = lw_disk_dice(lw_host_disk(node->host));
+    if (dice->faults->rates[LW_FAULT_READ_ERROR] > 0) {
+        lw_dice_arm(dice, LW_FAULT_READ_ERROR, 1 + (uint32_t)below(now, NEWCOMER_READS));
+    }
+}
+
+static void strike_newcomer(void *argument) {
+    lw_sim_member *node = argument;
+    lw_sim_trial *it = node->of;
+    uint32_t place = (uint32_t)(node - it->nodes);
+    if (!it->troubled) {
+        return;
+    }
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_ROTS);
+    bool struck = lw_chance_percent(&now.chance, NEWCOMER_PERCENT);
+    if (struck && it->options->scenario->rot_every_ms == 0) {
+        fail_read(&now, node);
+    } else if (struck && it->rot_count < LW_SIM_ROTS_MAX && other_is_whole(it, place) &&
+               lw_sim_watch_dispensable(it, place)) {
+        rot_file(&now, node, ROT_NEWEST_TABLE);
+    }
+    await_newcomer(node);
+}
+
+/* A tree that has just come with a snapshot, before anybody has read it. */
+static void await_newcomer(lw_sim_member *node) {
+    lw_passage awaited = {.name = "replica.snapshot_installed",
+                          .count = 1,
+                          .function = strike_newcomer,
+                          .argument = node};
+    lw_host_await(node->host, &awaited);
+}
+
+void lw_sim_strike_newcomers(lw_sim_trial *it) {
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        await_newcomer(&it->nodes[place]);
     }
 }
 

@@ -266,6 +266,8 @@ void lw_sim_mend_network(void *run);
 void lw_sim_begin_trouble(lw_sim_trial *it);
 /* Lets bits rot in stored files, and comes again (sim/rot.c). */
 void lw_sim_rot_something(void *run);
+/* Has them rot in what comes with snapshots as soon as it is there, or reads of that fail. */
+void lw_sim_strike_newcomers(lw_sim_trial *it);
 /* Lets disks, networks and clocks draw faults, of the kinds that the scenario has. */
 void lw_sim_begin_faults(lw_sim_trial *it);
 /* Mends everything; nothing strikes from now on. */

@@ -512,6 +512,9 @@ void lw_sim_begin_trouble(lw_sim_trial *it) {
     if (scenario->rot_every_ms != 0) {
         lw_sim_strike_after(&begin, scenario->rot_every_ms, lw_sim_rot_something);
     }
+    if (scenario->rot_every_ms != 0 || scenario->faults[LW_FAULT_READ_ERROR]) {
+        lw_sim_strike_newcomers(it);
+    }
     if (scenario->crash_every_ms != 0 && slow) {
         slow_disk(&begin);
     }

@@ -109,8 +109,8 @@
     X("replica.locks_outlive_leadership", "lattice-storm", 3)        \
     X("replica.marks_of_before", "lattice-storm", 1)                 \
     X("replica.reads_unconfirmed", "shards", 38)                     \
-    X("replica.rotten_counts_as_refused", "lattice-rot", 0)          \
-    X("replica.rotten_newcomer_left_so", "lattice-disk", 0)          \
+    X("replica.rotten_counts_as_refused", "lattice-rot", 20)         \
+    X("replica.rotten_newcomer_left_so", "lattice-disk", 45)         \
     X("replica.too_few_voters", "lattice-storm", 3)                  \
     X("replica.voters_unheard", "lattice-moves", 0)                  \
     X("reserve.stop_ignored", "calm", 262)                           \
