@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The watch over who holds which shard: sim/watch.h, 10 to 12. */
-#include "node/shards.h"
+#include "node/shards_state.h"
 #include "sim/run.h"
 #include "storage/store.h"
 
@@ -63,8 +63,7 @@ static void judge_return(lw_sim_trial *it, uint32_t place, lw_sim_shard_past *sh
     lw_sim_holding *holding = &shard->holdings[place];
     /* one that is damaged comes anew, as does one that differs */
     bool replaced = it->options->scenario->rot_every_ms != 0 || it->flips;
-    holding->left = holding->boot == it->nodes[place].boot ? holding->left : 0;
-    if (!replaced && config <= holding->left) {
+    if (!replaced && holding->boot == it->nodes[place].boot && config <= holding->left) {
         lw_sim_watch_broken(it, place, shard->shard, "removed replicas",
                             "is here again in configuration %" PRIu64
                             ", and had been let go of in %" PRIu64,
@@ -97,18 +96,29 @@ static void judge_frozen(lw_sim_trial *it, uint32_t place, lw_sim_shard_past *sh
     holding->flushed = flushed;
 }
 
+/* Also one that waited for its first snapshot, by its tombstone. */
+static void note_left(lw_sim_holding *holding, uint64_t boot, const shards_past *past, bool had) {
+    uint64_t left = had ? holding->config : 0;
+    if (past != NULL && past->gone && past->into == 0 && past->epoch.config_version > left) {
+        left = past->epoch.config_version;
+    }
+    holding->left = holding->boot == boot && left < holding->left ? holding->left : left;
+    holding->boot = boot;
+}
+
 static void look_at_holding(lw_sim_trial *it, uint32_t place, const lw_shards *shards,
                             lw_sim_shard_past *shard) {
     lw_sim_holding *holding = &shard->holdings[place];
     const lw_replica *replica = lw_shards_find(shards, shard->shard);
     if (replica == NULL) {
         bool had = holding->boot == it->nodes[place].boot && holding->look + 1 == it->watch.looks;
-        holding->left = had ? holding->config : holding->left;
+        note_left(holding, it->nodes[place].boot, shards_past_of(shards, shard->shard), had);
         return;
     }
     const lw_shard_descriptor *descriptor = lw_replica_shard(replica);
     judge_return(it, place, shard, descriptor->epoch.config_version);
     judge_frozen(it, place, shard, replica, descriptor->epoch.range_version);
+    holding->left = holding->boot == it->nodes[place].boot ? holding->left : 0;
     holding->boot = it->nodes[place].boot;
     holding->look = it->watch.looks;
     if (lw_replica_leads(replica)) {
