@@ -112,12 +112,9 @@ lw_greeting lw_peers_greeting(const lw_peers *peers, const char *address, uint32
     return greeting;
 }
 
-/* Whoever answered has shown its card: is it the node that we dialled? */
+/* The node that we dialled has shown its card: is it let be that node? */
 LW_YIELDS static lw_status judge(lw_peer *peer, lw_wire *wire, const lw_peer_card *card) {
     lw_refusal refusal = LW_REFUSAL_NOW;
-    if (card->node_id != peer->id) {
-        return lw_fail(LW_REFUSED, "another node answers there, %016" PRIx64, card->node_id);
-    }
     peer->shaking_run = card->run;
     lw_status status = lw_peers_judge(peer->peers, card, &refusal);
     if (status == LW_REFUSED) {
@@ -148,7 +145,7 @@ LW_YIELDS static lw_status shake_hands(lw_peer *peer, lw_wire *wire) {
     uint8_t psk[LW_SHARED_KEY_SIZE];
     lw_peers_node_key(peers, greeting.key_epoch, psk);
     lw_status status =
-        lw_handshake_begin(wire, &peers->presence, &greeting, psk, deadline_ns, &said, &card);
+        lw_handshake_begin(wire, &peers->presence, &greeting, peer->id, psk, deadline_ns, &said, &card);
     lw_seal_wipe(psk, sizeof(psk));
     if (status == LW_OK) {
         status = judge(peer, wire, &card);

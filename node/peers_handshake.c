@@ -3,6 +3,8 @@
  * words that fit the side it was on. */
 #include "node/peers_handshake.h"
 
+#include <inttypes.h>
+
 enum {
     WORDS_SIZE_MAX = 400, /* of a refusal that is shown */
 };
@@ -101,23 +103,27 @@ static const char *wrong_answer(const lw_greeting *greeting) {
 }
 
 LW_YIELDS static lw_status shake(lw_wire *wire, lw_noise *noise, const lw_presence *presence,
-                                 const lw_greeting *greeting, uint64_t deadline_ns, lw_buffer *out,
-                                 lw_buffer *said, lw_peer_card *card) {
+                                 const lw_greeting *greeting, uint64_t node, uint64_t deadline_ns,
+                                 lw_buffer *out, lw_buffer *said, lw_peer_card *card) {
     LW_TRY(say_message(wire, noise, (lw_bytes){0}, out, deadline_ns));
     LW_TRY(read_message(wire, noise, wrong_answer(greeting), said, deadline_ns));
     LW_TRY(read_card(noise, presence, said, card));
+    if (node != 0 && card->node_id != node) {
+        return lw_fail(LW_REFUSED, "another node answers there, %016" PRIx64, card->node_id);
+    }
     lw_buffer_clear(out);
     return say_message(wire, noise, lw_buffer_view(&presence->card), out, deadline_ns);
 }
 
 lw_status lw_handshake_begin(lw_wire *wire, const lw_presence *presence,
-                             const lw_greeting *greeting, const uint8_t psk[LW_SHARED_KEY_SIZE],
-                             uint64_t deadline_ns, lw_buffer *said, lw_peer_card *card) {
+                             const lw_greeting *greeting, uint64_t node,
+                             const uint8_t psk[LW_SHARED_KEY_SIZE], uint64_t deadline_ns,
+                             lw_buffer *said, lw_peer_card *card) {
     lw_noise noise;
     lw_buffer out = lw_buffer_in(wire->env->memory);
     lw_greeting_encode(greeting, &out);
     begin(wire, presence, true, psk, lw_buffer_view(&out), &noise);
-    lw_status status = shake(wire, &noise, presence, greeting, deadline_ns, &out, said, card);
+    lw_status status = shake(wire, &noise, presence, greeting, node, deadline_ns, &out, said, card);
     if (status == LW_OK) {
         lw_wire_protect(wire, &noise, greeting->plain);
     }

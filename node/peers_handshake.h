@@ -26,9 +26,11 @@ void lw_presence_reset(lw_presence *presence);
 bool lw_address_is_loopback(const char *address);
 
 /* Greets and shows who we are; learns who they are. `card` has views of `*said`, an initialised
- * buffer. Then frames can go. LW_REFUSED has the other side's words or ours. */
+ * buffer. Then frames can go. LW_REFUSED has the other side's words or ours. Who is not `node` (0:
+ * whoever it is) is not shown who we are: it would take this for our link to it, in place of one
+ * that is. */
 LW_MUST_USE LW_YIELDS lw_status lw_handshake_begin(lw_wire *wire, const lw_presence *presence,
-                                                   const lw_greeting *greeting,
+                                                   const lw_greeting *greeting, uint64_t node,
                                                    const uint8_t psk[LW_SHARED_KEY_SIZE],
                                                    uint64_t deadline_ns, lw_buffer *said,
                                                    lw_peer_card *card);

@@ -56,7 +56,7 @@ LW_YIELDS static lw_status meet(lw_seek *seek, lw_wire *wire, lw_buffer *said, l
     uint8_t psk[LW_SHARED_KEY_SIZE];
     lw_peers_node_key(peers, greeting.key_epoch, psk);
     lw_status status =
-        lw_handshake_begin(wire, &peers->presence, &greeting, psk, deadline_ns, said, card);
+        lw_handshake_begin(wire, &peers->presence, &greeting, 0, psk, deadline_ns, said, card);
     lw_seal_wipe(psk, sizeof(psk));
     LW_TRY(status);
     if (card->node_id == peers->options.identity->node_id) {

@@ -512,9 +512,16 @@ static void another_node_at_the_address_is_not_taken_for_the_one(void **state) {
     lattice *in = open_quiet(1);
     node *one = boot(in, 0), *other = boot(in, 1), *third = &in->nodes[2];
     make_identity(3, &in->key, &third->identity);
-    lw_peers_set(one->peers, id_of(third), other->address);
+    acquaint(one, other);
     run_for(in, SECOND);
+    lw_peers_figures before, after;
+    lw_peers_figures_get(one->peers, &before);
+    lw_peers_set(one->peers, id_of(third), other->address);
+    run_for(in, 10 * SECOND);
     expect_reason(one, third, "another node answers there");
+    assert_true(up(one, other)); /* and has been all the time */
+    lw_peers_figures_get(one->peers, &after);
+    assert_int_equal(after.links_made, before.links_made);
     close_lattice(in);
 }
 

@@ -327,7 +327,7 @@ LW_YIELDS static lw_status shake(mad *one, lw_wire *wire, lw_buffer *said) {
     lw_bytes body;
     memcpy(greeting.cluster_id, one->in->key.id, sizeof(greeting.cluster_id));
     lw_lattice_node_key(&one->in->key, psk);
-    LW_TRY(lw_handshake_begin(wire, &one->presence, &greeting, psk, 0, said, &card));
+    LW_TRY(lw_handshake_begin(wire, &one->presence, &greeting, 0, psk, 0, said, &card));
     return lw_wire_next(wire, 0, &kind, &body);
 }
 
