@@ -21,18 +21,20 @@ typedef struct sight {
 
 #define BROKEN(it, ...) lw_sim_watch_broken((it)->run, (it)->place, 0, __VA_ARGS__)
 
-/* Whoever leads gives what is above all that had been given before. */
+/* Whoever leads gives what is above all that had been given before. One may come to lead so late
+ * that another one has been elected since: it is sure of nothing, and gives nothing. */
 static void judge_given(const sight *it) {
     lw_sim_oracle_past *past = it->past;
     if (!lw_timestamps_leads(it->timestamps)) {
         past->told = past->told || (past->last > 0 && it->given > past->last);
         past->floor = 0;
-    } else if (past->floor == 0) {
-        past->floor = it->run->watch.given_before + 1;
-        if (it->given < it->run->watch.given_before) {
+    } else if (past->floor == 0 && it->given < it->run->watch.given_before) {
+        if (lw_timestamps_sure(it->timestamps)) {
             BROKEN(it, "timestamps", "goes on behind %" PRIu64 ", and %" PRIu64 " had been given",
                    it->given, it->run->watch.given_before);
         }
+    } else if (past->floor == 0) {
+        past->floor = it->run->watch.given_before + 1;
     } else if (it->given > past->last && it->given < past->floor) {
         BROKEN(it, "timestamps", "gave %" PRIu64 ", and %" PRIu64 " had been given before it led",
                it->given, past->floor - 1);
