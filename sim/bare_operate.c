@@ -83,7 +83,17 @@ static uint64_t draw_other(bare_asker *self, const lw_shard_descriptor *shard) {
     return chosen;
 }
 
-/* One step: whoever learns becomes a voter, in place of another one if there are enough. */
+static bool votes(const holders *all, uint64_t node) {
+    for (uint32_t index = 0; index < all->voter_count; index++) {
+        if (all->voters[index] == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* One step: whoever learns becomes a voter, in place of another one if there are enough: of who is
+ * away for long, if that is one. */
 LW_YIELDS static void step(bare_asker *self, uint32_t key, const lw_shard_descriptor *shard,
                            bool comes) {
     holders all = holders_of(shard);
@@ -91,7 +101,9 @@ LW_YIELDS static void step(bare_asker *self, uint32_t key, const lw_shard_descri
     lw_change_replicas_request request = {.learner = 0};
     if (all.learner != 0 && (comes || !enough)) {
         request.voter = all.learner;
-        request.leaves = enough ? all.voters[below(self, all.voter_count)] : 0;
+        uint64_t away = self->of->absent;
+        uint64_t leaves = votes(&all, away) ? away : all.voters[below(self, all.voter_count)];
+        request.leaves = enough ? leaves : 0;
     } else if (all.learner != 0) {
         request.leaves = all.learner;
     } else if (comes || !enough) {
@@ -120,15 +132,6 @@ LW_YIELDS static bool tidy(bare_asker *self) {
         lw_arena_reset(&self->arena);
     }
     return tidied;
-}
-
-static bool votes(const holders *all, uint64_t node) {
-    for (uint32_t index = 0; index < all->voter_count; index++) {
-        if (all->voters[index] == node) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* The last shard comes to have two voters that have nothing of the first one, and one of them leads
@@ -255,7 +258,7 @@ LW_YIELDS static void operate_once(bare_asker *self) {
         return; /* all of them are changing */
     }
     if (self->of->merges) {
-        roll = 40 + roll * 57 / 100;
+        roll = self->of->absent != 0 ? roll : 40 + roll * 57 / 100;
     }
     bool flips = self->of->kind == BARE_FLIP, quiet = self->of->kind == BARE_QUIET;
     if (roll < 30 && !self->of->wavers) {

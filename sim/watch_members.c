@@ -58,9 +58,9 @@ static void judge_voters(lw_sim_trial *it, uint32_t place, lw_sim_shard_past *sh
 
 /* ---- who holds what ------------------------------------------------------------------------- */
 
-static void judge_return(lw_sim_trial *it, uint32_t place, lw_sim_shard_past *shard,
+static void judge_return(lw_sim_trial *it, uint32_t place, const lw_sim_shard_past *shard,
                          uint64_t config) {
-    lw_sim_holding *holding = &shard->holdings[place];
+    const lw_sim_holding *holding = &shard->holdings[place];
     /* one that is damaged comes anew, as does one that differs */
     bool replaced = it->options->scenario->rot_every_ms != 0 || it->flips;
     if (!replaced && holding->boot == it->nodes[place].boot && config <= holding->left) {
@@ -69,7 +69,6 @@ static void judge_return(lw_sim_trial *it, uint32_t place, lw_sim_shard_past *sh
                             ", and had been let go of in %" PRIu64,
                             config, holding->left);
     }
-    holding->config = config;
 }
 
 /* What comes behind the entry that froze it is void. */
@@ -110,6 +109,10 @@ static void look_at_holding(lw_sim_trial *it, uint32_t place, const lw_shards *s
                             lw_sim_shard_past *shard) {
     lw_sim_holding *holding = &shard->holdings[place];
     const lw_replica *replica = lw_shards_find(shards, shard->shard);
+    const shards_member *member = shards_member_of(shards, shard->shard);
+    if (member != NULL && member->waits && !member->leaving) { /* for a snapshot */
+        judge_return(it, place, shard, lw_replica_shard(member->replica)->epoch.config_version);
+    }
     if (replica == NULL) {
         bool had = holding->boot == it->nodes[place].boot && holding->look + 1 == it->watch.looks;
         note_left(holding, it->nodes[place].boot, shards_past_of(shards, shard->shard), had);
@@ -117,6 +120,7 @@ static void look_at_holding(lw_sim_trial *it, uint32_t place, const lw_shards *s
     }
     const lw_shard_descriptor *descriptor = lw_replica_shard(replica);
     judge_return(it, place, shard, descriptor->epoch.config_version);
+    holding->config = descriptor->epoch.config_version;
     judge_frozen(it, place, shard, replica, descriptor->epoch.range_version);
     holding->left = holding->boot == it->nodes[place].boot ? holding->left : 0;
     holding->boot = it->nodes[place].boot;

@@ -130,10 +130,10 @@
     X("shards.only_peers_asked", "lattice-moves", 0)                 \
     X("shards.orphan_waits_on", "shards", 57)                        \
     X("shards.overlap_ignored", "lattice", 3)                        \
-    X("shards.set_aside_for_ever", "shards", 38)                     \
+    X("shards.set_aside_for_ever", "shards", 99)                     \
     X("shards.snapshot_of_before", "lattice-moves", 0)               \
     X("shards.stale_replica_believed", "lattice-moves", 0)           \
-    X("shards.tombstone_ignored", "shards", 3)                       \
+    X("shards.tombstone_ignored", "shards", 30)                      \
     X("snapshot.never_makes_way", "lattice-moves", 0)                \
     X("snapshot.sent_for_nothing", "lattice-moves", 0)               \
     X("store.clip_ignored", "calm", 1)                               \
