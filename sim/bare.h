@@ -45,7 +45,8 @@
  * 11. A transaction that is over, as a node was told, has no lock there any more.
  * 12. Who leads a shard that takes in its right neighbour has done so soon, where nobody dies; and
  *     nobody lacks one that he is to take in.
- * 13. In peace no node keeps the tree of a shard that it does not hold. */
+ * 13. In peace no node keeps the tree of a shard that it does not hold.
+ * 14. Where nobody dies a timestamp is pinned at once, whoever cannot be asked by who collects. */
 #ifndef LW_SIM_BARE_H
 #define LW_SIM_BARE_H
 

@@ -32,6 +32,8 @@ enum {
     LEASE_MS = 2500,       /* within which its node has a lease for it, if nothing happens, */
     SETTLED_MS = 3000,     /* nor has before */
     BEHIND_MS = 5000,      /* in which the death of the node that it asked would be felt */
+    PIN_MS = 4000,         /* within which a timestamp is pinned where nobody dies, */
+    PINNED_MS = 500,       /* for so long */
     CYCLE_MS = 6000,       /* within which a deadlock is told */
     CYCLE_LIFETIME_MS = 20000,
 };
@@ -493,6 +495,24 @@ LW_YIELDS static void read_in_silence(bare_asker *self) {
     abandon(&(piece){.by = self}); /* nobody holds anything for it any more */
 }
 
+/* Whoever cannot be asked by who collects, a timestamp is pinned at once. */
+LW_YIELDS static void pin_something(bare_asker *self) {
+    lw_buffer body = bare_body(self);
+    lw_pin_reply reply;
+    lw_pin_request_encode(&(lw_pin_request){.lifetime_ms = PINNED_MS}, &body);
+    bare_answer answer = bare_call(self, LW_MESSAGE_PIN, (lw_bytes){0}, &body, PIN_MS);
+    if (answer.status == LW_TIMEOUT || answer.status == LW_UNAVAILABLE) {
+        lw_sim_broken_first(self->of->of, "pins", "none could be had within %d ms", PIN_MS);
+    }
+    if (answer.status == LW_OK && lw_pin_reply_decode(answer.body, &self->arena, &reply) == LW_OK) {
+        lw_buffer_clear(&body);
+        lw_pin_request_encode(&(lw_pin_request){.timestamp = reply.timestamp, .asked = true},
+                              &body);
+        (void)bare_call(self, LW_MESSAGE_UNPIN, (lw_bytes){0}, &body, LOCK_MS);
+    }
+    lw_buffer_reset(&body);
+}
+
 /* ---- killing ----------------------------------------------------------------------------------
  */
 
@@ -640,6 +660,8 @@ LW_YIELDS static void work_once(bare_asker *self) {
         uint64_t soon_ms = self->done == 0 ? BARE_APART_MS - APART_SOON_MS : 0;
         lw_env_sleep(self->env, (soon_ms + below(self, APART_SOON_MS)) * LW_SIM_NS_PER_MS);
         keep_reading(self, APART_READER_MS);
+    } else if (apart && roll < 5) {
+        pin_something(self);
     } else if (roll < 34) {
         write_one(self);
     } else if (roll < 58) {

@@ -19,7 +19,7 @@
     X("gc.new_leader_forgets_floor", "shards", 186)                  \
     X("gc.one_note_for_all_readers", "shards", 36)                   \
     X("gc.passes_pins", "calm", 5)                                   \
-    X("gc.pins_await_the_walk", "shards", 0)                         \
+    X("gc.pins_await_the_walk", "shards", 1)                         \
     X("gc.read_below_the_safepoint", "calm", 3)                      \
     X("gc.readers_have_no_lease", "shards", 2)                       \
     X("gc.settled_before_it_serves", "lattice-disk", 0)              \
