@@ -290,9 +290,15 @@ bool shards_damaged(void *argument, lw_replica *replica) {
         member->waits || !has_peers(shards, replica)) {
         return false;
     }
-    if (!member->repairing) {
+    /* Who repairs may rest still, as what came is damaged, too: then it goes on. */
+    bool found = !member->repairing ||
+                 (!member->damaged && !LW_BUG(shards->env, "shards.damaged_anew_unheard"));
+    if (found) {
         LW_MARK(shards->env, "shards.damage_found");
         shards_say(shards, LW_LEVEL_ERROR, "damaged", shard.id, "%s", reason.text);
+        member->damaged = true;
+    }
+    if (!member->repairing) {
         shards_repair_begin(shards, member);
     }
     return !member->nowhere_whole;

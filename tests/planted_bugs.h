@@ -121,6 +121,7 @@
     X("shard.read_while_given_away", "shards", 30)                   \
     X("shard.route_unchecked", "calm", 21)                           \
     X("shard.split_without_latch", "calm", 2)                        \
+    X("shards.damaged_anew_unheard", "lattice-disk", 0)              \
     X("shards.ended_for_nothing", "shards", 8910355)                 \
     X("shards.gone_before_its_tombstone", "shards", 0)               \
     X("shards.hearsay_of_leaders", "lattice-moves", 0)               \

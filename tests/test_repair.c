@@ -182,6 +182,28 @@ static void what_rots_as_it_comes_is_asked_for_again(void **state) {
     lattice_hold(what_rots_as_it_comes_is_asked_for_again_story, "replica.rotten_newcomer_left_so");
 }
 
+/* Who repairs rests when that has come, and goes on. */
+static void what_comes_instead_may_rot_too_story(lattice *in) {
+    lattice_make(in, pair_shard, 1);
+    lattice_boot(in, 3);
+    lattice_write(in, "a", "1");
+    change_members(in, (lw_change_replicas_request){.learner = 3});
+    for (uint64_t count = 1; count <= 2; count++) {
+        until_marked(in, "replica.snapshot_installed", count);
+        flip_all(in, 3);
+        until_marked(in, "replica.snapshot_rotten", count);
+    }
+    lattice_write(in, "a", "2");
+    lattice_pass_ms(in, 8000);
+    change_members(in, (lw_change_replicas_request){.voter = 3});
+    lattice_pass_ms(in, 2000);
+    lattice_same_everywhere(in);
+}
+static void what_comes_instead_may_rot_too(void **state) {
+    (void)state;
+    lattice_hold(what_comes_instead_may_rot_too_story, "shards.damaged_anew_unheard");
+}
+
 /* While the group rests, nobody sends anything by himself. */
 static void a_group_that_rests_hears_of_it_story(lattice *in) {
     uint64_t damaged;
@@ -883,6 +905,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_damaged_follower_gets_its_replica_anew),
         cmocka_unit_test(what_rots_as_it_comes_is_asked_for_again),
+        cmocka_unit_test(what_comes_instead_may_rot_too),
         cmocka_unit_test(a_group_that_rests_hears_of_it),
         cmocka_unit_test(a_shard_at_rest_since_a_merge_is_repaired),
         cmocka_unit_test(a_damaged_leader_hands_over_first),
