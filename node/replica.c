@@ -5,6 +5,8 @@
 
 #include "txn/retention.h"
 
+enum { DAMAGE_LOG_MS = 60 * 1000 };
+
 _Static_assert(LW_EVALUATION_REPLY_SIZE_MAX + LW_FRAME_SIZE_MAX / 32 < LW_FRAME_SIZE_MAX,
                "an answer fits a frame, with room for its envelope");
 _Static_assert((int)LW_USER_KEY_SIZE_MAX * 2 < (int)LW_TREE_KEY_SIZE_MAX, "user keys fit the tree");
@@ -287,10 +289,20 @@ static void tell_descriptor(const lw_replica *replica, lw_buffer *reply) {
     lw_topology_encode(&shard, 1, reply);
 }
 
+/* At most once a minute: whoever reads there meets it again and again. */
+static void log_damage(lw_replica *replica, const lw_error *reason) {
+    uint64_t now_ns = lw_env_now(replica->env);
+    if (replica->damage_logged_ns == 0 ||
+        now_ns - replica->damage_logged_ns >= DAMAGE_LOG_MS * UINT64_C(1000000)) {
+        replica->damage_logged_ns = now_ns;
+        lw_logline(replica->env, LW_LEVEL_ERROR, "stored bytes failed their check",
+                   "reason=\"%s\"", reason->text);
+    }
+}
+
 lw_status replica_damaged(lw_replica *replica) {
     lw_error reason = *lw_error_slot();
-    lw_logline(replica->env, LW_LEVEL_ERROR, "stored bytes failed their check", "reason=\"%s\"",
-               reason.text);
+    log_damage(replica, &reason);
     if (!replica->halted && !replica->closing && !replica->dead &&
         replica->options.damaged(replica->options.argument, replica)) {
         return lw_fail(LW_UNAVAILABLE, "this node repairs its replica of shard %llu: ask again",

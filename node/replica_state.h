@@ -165,6 +165,7 @@ struct lw_replica {
     bool serving, closing, dead;
     bool halted;            /* replicas differ, and nobody knows which is right (R17) */
     bool renews;            /* its tree is damaged, and a snapshot is to replace it */
+    uint64_t damage_logged_ns;
     bool coming_to_lead;    /* a fiber sees to it */
     lw_queue roles_changed; /* woken when others lead, or the members are others */
     bool reshaping;         /* a split or a change of members is under way */
