@@ -17,7 +17,8 @@ enum {
     STOP_MS = 30000,
     FINAL_MS = 40000,
     CONVERGE_MS = 60000,
-    FIVE_PERCENT = 60, /* of the runs have five nodes */
+    SEVEN_PERCENT = 10, /* of the runs have seven nodes, */
+    FIVE_PERCENT = 50,  /* and five */
     STORM_PERCENT = 48,
     QUIET_PERCENT = 20,
     PATIENT_PERCENT = 12,
@@ -110,7 +111,8 @@ static void draw_run(lw_sim_bare *of, lw_chance *chance) {
 
 uint32_t lw_sim_bare_nodes(const lw_sim_trial *it) {
     lw_chance chance = lw_world_chance(it->world, "bare nodes");
-    return lw_chance_percent(&chance, FIVE_PERCENT) ? 5 : 3;
+    uint64_t roll = lw_chance_below(&chance, 100);
+    return roll < SEVEN_PERCENT ? 7 : roll < SEVEN_PERCENT + FIVE_PERCENT ? 5 : 3;
 }
 
 void lw_sim_bare_begin(lw_sim_trial *it) {

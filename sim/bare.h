@@ -172,6 +172,8 @@ typedef struct lw_sim_bare {
     uint64_t away[2]; /* the ids of the nodes that are to be apart; 0: none is */
     uint64_t absent, absent_until_ns; /* who is away: its id; 0: nobody is */
     uint32_t renewing;                /* the place of who is started again meanwhile */
+    uint64_t lonely;  /* the node that is apart from all others, if */
+    bool parts_one;   /* one is */
     uint64_t flip_at; /* the first entry behind this one flips; 0: none (any more) */
     bare_txn *txns;
     uint32_t txn_count;

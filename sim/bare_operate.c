@@ -3,7 +3,7 @@
  * trouble without end, and then until each has all of its voters. */
 #include "sim/bare.h"
 
-enum { CALL_MS = 1500, STEP_MS = 30, MOVE_STEPS = 6 };
+enum { CALL_MS = 1500, STEP_MS = 30, MOVE_STEPS = 6, REPLACE_STEPS = 60 };
 
 static uint64_t below(bare_asker *self, uint64_t bound) {
     return lw_chance_below(&self->chance, bound);
@@ -68,11 +68,21 @@ static holders holders_of(const lw_shard_descriptor *shard) {
     return all;
 }
 
-/* A node that has nothing of it; 0: there is none. */
-static uint64_t draw_other(bare_asker *self, const lw_shard_descriptor *shard) {
+static bool votes(const holders *all, uint64_t node) {
+    for (uint32_t index = 0; index < all->voter_count; index++) {
+        if (all->voters[index] == node) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A node that has nothing of it, and did not vote before; 0: there is none. */
+static uint64_t draw_other(bare_asker *self, const lw_shard_descriptor *shard,
+                           const holders *before) {
     uint64_t chosen = 0, seen = 0;
     for (uint64_t node = 1; node <= self->of->of->node_count; node++) {
-        bool holds = shard->replica_count == 0 && node == 1;
+        bool holds = (shard->replica_count == 0 && node == 1) || votes(before, node);
         for (uint32_t index = 0; index < shard->replica_count; index++) {
             holds = holds || shard->replicas[index].node == node;
         }
@@ -81,15 +91,6 @@ static uint64_t draw_other(bare_asker *self, const lw_shard_descriptor *shard) {
         }
     }
     return chosen;
-}
-
-static bool votes(const holders *all, uint64_t node) {
-    for (uint32_t index = 0; index < all->voter_count; index++) {
-        if (all->voters[index] == node) {
-            return true;
-        }
-    }
-    return false;
 }
 
 /* One step: whoever learns becomes a voter, in place of another one if there are enough: of who is
@@ -107,7 +108,7 @@ LW_YIELDS static void step(bare_asker *self, uint32_t key, const lw_shard_descri
     } else if (all.learner != 0) {
         request.leaves = all.learner;
     } else if (comes || !enough) {
-        request.learner = draw_other(self, shard);
+        request.learner = draw_other(self, shard, &all);
     }
     if (!all.changing && (request.learner | request.voter | request.leaves) != 0) {
         change(self, key, &request);
@@ -231,7 +232,7 @@ LW_YIELDS static void waver(bare_asker *self, uint32_t key) {
             return;
         }
         holders all = holders_of(&shard);
-        node = node == 0 ? draw_other(self, &shard) : node;
+        node = node == 0 ? draw_other(self, &shard, &all) : node;
         bool comes = all.learner == 0;
         lw_change_replicas_request request = {.learner = comes ? node : 0,
                                               .leaves = comes ? 0 : all.learner};
@@ -243,6 +244,85 @@ LW_YIELDS static void waver(bare_asker *self, uint32_t key) {
         }
         lw_arena_reset(&self->arena);
         lw_env_sleep(self->env, below(self, STEP_MS * LW_SIM_NS_PER_MS));
+    }
+}
+
+/* Cuts one off from all others, or mends that: outside of fibers. */
+static void part_one(void *argument) {
+    lw_sim_bare *of = argument;
+    lw_sim_trial *it = of->of;
+    const lw_sim_member *one = &it->nodes[of->lonely - 1];
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        if (place != of->lonely - 1) {
+            lw_world_cut(it->world, one->host, it->nodes[place].host, of->parts_one);
+        }
+    }
+}
+
+static void part(lw_sim_bare *of, bool cut) {
+    of->parts_one = cut;
+    lw_world_at(of->of->world, lw_world_now(of->of->world), part_one, of);
+}
+
+/* One of those who vote, and do not lead, misses what is to come. */
+static bool strike_voter(bare_asker *self, const holders *all, uint64_t leader) {
+    lw_sim_bare *of = self->of;
+    lw_sim_occasion now = lw_sim_next_occasion(of->of, LW_SIM_CUTS);
+    of->lonely = all->voters[below(self, all->voter_count)];
+    if (of->lonely == leader ||
+        !lw_sim_strikes(&now, LW_FAULT_CUT, "node%u from all others", (unsigned)of->lonely)) {
+        return false;
+    }
+    part(of, true);
+    return true;
+}
+
+/* One step towards none of `before` having a vote any more. False: none has. */
+LW_YIELDS static bool replace_one(bare_asker *self, uint32_t key, const holders *before,
+                                  const lw_shard_descriptor *shard) {
+    holders all = holders_of(shard);
+    uint64_t stays = 0;
+    lw_change_replicas_request request = {.voter = all.learner};
+    for (uint32_t index = 0; index < all.voter_count; index++) {
+        bool old = votes(before, all.voters[index]);
+        request.leaves = old ? all.voters[index] : request.leaves;
+        stays = old ? stays : all.voters[index];
+    }
+    if (request.leaves == 0) {
+        return false;
+    }
+    if (request.leaves == shard->leader && stays != 0) {
+        bare_transfer(self, key, stays); /* who leads does not go */
+        return true;
+    }
+    if (all.learner == 0) {
+        request = (lw_change_replicas_request){.learner = draw_other(self, shard, before)};
+    }
+    if (!all.changing && (request.learner | request.voter) != 0) {
+        change(self, key, &request);
+    }
+    return true;
+}
+
+/* None of those who vote is to hold the shard any more: who hears nothing of it knows nobody then
+ * who still does. */
+LW_YIELDS static void replace_all(bare_asker *self, uint32_t key) {
+    holders before = {.voter_count = 0};
+    bool goes_on = true, struck = false;
+    for (uint32_t steps = 0; steps < REPLACE_STEPS && goes_on; steps++) {
+        lw_shard_descriptor shard;
+        if (bare_locate(self->of, bare_key(key), &shard)) {
+            if (before.voter_count == 0) {
+                before = holders_of(&shard);
+                struck = before.voter_count > 0 && strike_voter(self, &before, shard.leader);
+            }
+            goes_on = replace_one(self, key, &before, &shard);
+        }
+        lw_arena_reset(&self->arena);
+        lw_env_sleep(self->env, below(self, STEP_MS * LW_SIM_NS_PER_MS));
+    }
+    if (struck) {
+        part(self->of, false);
     }
 }
 
@@ -291,6 +371,9 @@ void bare_operate_main(void *argument) {
     }
     for (uint32_t key = 0; key < BARE_KEYS && of->wavers; key++) {
         waver(self, key);
+        if (of->of->node_count > 2 * of->of->voters && below(self, 3) == 0) {
+            replace_all(self, key);
+        }
     }
     of->wavering = false;
     while (!of->of->damaged) {
