@@ -429,6 +429,12 @@ lw_status replica_transfer(replica_call *call, lw_bytes body, lw_buffer *reply) 
                        (unsigned long long)request.node,
                        (unsigned long long)replica->options.shard);
     }
+    if (replica_sends_to(replica, request.node) &&
+        !LW_BUG(replica->env, "shards.damaged_leads_again")) {
+        return lw_fail(
+            LW_UNAVAILABLE, "node %016llx is being sent a snapshot of shard %llu: ask again",
+            (unsigned long long)request.node, (unsigned long long)replica->options.shard);
+    }
     uint64_t until_ns = lw_env_now(replica->env) + TRANSFER_MS * NS_PER_MS;
     if (call->deadline_ns != 0 && call->deadline_ns < until_ns) {
         until_ns = call->deadline_ns;

@@ -22,6 +22,10 @@ static uint32_t place_of(const lw_replica *replica, uint64_t node) {
     return place;
 }
 
+bool replica_sends_to(const lw_replica *replica, uint64_t node) {
+    return place_of(replica, node) < SNAPSHOTS_SENT_MAX;
+}
+
 LW_YIELDS static void send_main(void *argument) {
     sending *job = argument;
     lw_replica *replica = job->replica;

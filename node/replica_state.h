@@ -478,6 +478,8 @@ void replica_reshape_end(lw_replica *replica);
 
 /* The group's call. */
 void replica_wants_snapshot(void *argument, uint64_t node);
+/* Whether a node is being sent one. */
+bool replica_sends_to(const lw_replica *replica, uint64_t node);
 
 /* ---- garbage: replica_gc.c ------------------------------------------------------------------ */
 

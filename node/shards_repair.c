@@ -28,7 +28,8 @@
 
 enum {
     ASK_PAUSE_MS = 300,      /* between two attempts */
-    HAND_OVER_MS = 1000,     /* until another voter is asked to lead */
+    HAND_OVER_MS = 1000,     /* until another voter is asked to lead, */
+    LEADER_LOOK_MS = 20,     /* and between two looks whether one does */
     SNAPSHOT_MS = 3000,      /* until whoever leads is asked again */
     NOWHERE_TRIES = 30,      /* to find a voter that is whole, while some cannot be reached */
     NOWHERE_PAUSE_MS = 5000, /* between two later ones */
@@ -169,6 +170,22 @@ LW_YIELDS static void give_up_for_now(repair *job, const survey *found) {
     shards_pause(job->shards, NOWHERE_PAUSE_MS);
 }
 
+/* Who leads then may be asked at once: others may wish this node to lead again soon. */
+LW_YIELDS static void await_other_leader(repair *job) {
+    lw_shards *shards = job->shards;
+    uint64_t until_ns = lw_env_now(shards->env) + HAND_OVER_MS * NS_PER_MS;
+    const shards_member *member;
+    while ((member = member_of(job)) != NULL && lw_env_now(shards->env) < until_ns) {
+        lw_shard_descriptor shard;
+        lw_replica_descriptor(member->replica, &shard);
+        if (shard.leader != shards->options.node &&
+            !LW_BUG(shards->env, "shards.damaged_leads_again")) {
+            return;
+        }
+        shards_pause(shards, LEADER_LOOK_MS);
+    }
+}
+
 LW_YIELDS static void hand_over(repair *job) {
     lw_shard_descriptor shard;
     shards_member *member = member_of(job);
@@ -186,7 +203,7 @@ LW_YIELDS static void hand_over(repair *job) {
     member->nowhere_whole = member->nowhere_whole && found.whole == 0;
     if (found.whole != 0 && lw_replica_hand_over(member->replica, found.whole) == LW_OK) {
         LW_MARK(job->shards->env, "shards.damaged_hands_over");
-        shards_pause(job->shards, HAND_OVER_MS);
+        await_other_leader(job);
     } else {
         shards_pause(job->shards, ASK_PAUSE_MS);
     }

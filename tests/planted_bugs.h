@@ -214,6 +214,7 @@
     Y("session.ends_unasked", "test_server")                  \
     Y("shard.epoch_unchecked_at_apply", "test_replica")       \
     Y("shards.beneath_left_over", "test_merge_group")         \
+    Y("shards.damaged_leads_again", "test_repair")            \
     Y("shards.left_one_looks_at_nothing", "test_merge_group") \
     Y("shards.merged_stays_headless", "test_repair")          \
     Y("shards.nothing_handed_over", "test_lattice")           \

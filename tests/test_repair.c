@@ -236,6 +236,32 @@ static void a_damaged_leader_hands_over_first(void **state) {
     lattice_hold(a_damaged_leader_hands_over_first_story, NULL);
 }
 
+static void have_it_lead(lattice *in, uint64_t node) {
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_transfer_request_encode(&(lw_transfer_request){.node = node}, &body);
+    (void)lattice_call(in, LW_MESSAGE_TRANSFER, "", &body);
+    lw_buffer_reset(&body);
+}
+
+/* Somebody wishes it to lead, whatever comes. */
+static void a_damaged_one_that_is_to_lead_is_repaired_first_story(lattice *in) {
+    uint64_t damaged;
+    make_damaged_follower(in, &damaged);
+    have_it_lead(in, damaged);
+    lattice_run(&in->nodes[damaged], compact_main);
+    for (int count = 0; count < 40; count++) {
+        have_it_lead(in, damaged);
+        lattice_pass_ms(in, 250);
+    }
+    expect(in, marked(in, "shards.repaired") > 0, "it has a whole one");
+    lattice_same_everywhere(in);
+}
+static void a_damaged_one_that_is_to_lead_is_repaired_first(void **state) {
+    (void)state;
+    lattice_hold(a_damaged_one_that_is_to_lead_is_repaired_first_story,
+                 "shards.damaged_leads_again");
+}
+
 /* Acknowledged by the leader and the damaged one, whose log is whole: with the leader gone it still
  * leads, and nobody misses anything. */
 static void what_a_damaged_one_acknowledged_is_kept_story(lattice *in) {
@@ -926,6 +952,7 @@ int main(void) {
         cmocka_unit_test(a_group_that_rests_hears_of_it),
         cmocka_unit_test(a_shard_at_rest_since_a_merge_is_repaired),
         cmocka_unit_test(a_damaged_leader_hands_over_first),
+        cmocka_unit_test(a_damaged_one_that_is_to_lead_is_repaired_first),
         cmocka_unit_test(what_a_damaged_one_acknowledged_is_kept),
         cmocka_unit_test(what_can_be_read_stays_while_nobody_else_leads),
         cmocka_unit_test(two_followers_damaged_at_once_come_anew),
