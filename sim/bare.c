@@ -9,6 +9,7 @@ enum {
     CALM_MS = 5000,  /* of what is no storm, */
     PATIENT_MS = 24000,
     APART_MS = 48000,
+    LONELY_MS = 24000,
     STRIKE_MS = 2000, /* between two deaths of nodes in a patient run, at least, */
     STRIKE_MS_MAX = 10000,
     STRIKE_LOOK_MS = 200,
@@ -23,6 +24,7 @@ enum {
     QUIET_PERCENT = 20,
     PATIENT_PERCENT = 12,
     APART_PERCENT = 8,
+    LONELY_PERCENT = 25, /* of the quiet runs, where there are five nodes or more */
     MERGES_PERCENT = 50,
     PARTS_PERCENT =
         60, /* of the patient runs of five nodes have two of them cut off now and then */
@@ -68,6 +70,8 @@ static void draw_run(lw_sim_bare *of, lw_chance *chance) {
     static const size_t memtables[] = {0, 64 * 1024};
     of->kind = draw_kind(chance);
     of->kind = of->kind == BARE_APART && of->of->node_count < 5 ? BARE_QUIET : of->kind;
+    bool lonely = lw_chance_percent(chance, LONELY_PERCENT) && of->of->node_count >= 5;
+    of->kind = of->kind == BARE_QUIET && lonely ? BARE_LONELY : of->kind;
     of->of->retention_ms = DRAW(chance, retentions_ms);
     of->pause_us = DRAW(chance, pauses_us);
     of->lifetime_ms = DRAW(chance, lifetimes_ms);
@@ -101,6 +105,12 @@ static void draw_run(lw_sim_bare *of, lw_chance *chance) {
         of->of->retention_ms = 1000;
         of->operate_every_ms = 0;
         of->merge_after_ms = UINT64_MAX;
+    }
+    if (of->kind == BARE_LONELY) {
+        of->pause_us = of->pause_us < 10000 ? 10000 : of->pause_us;
+        of->operate_every_ms = 0;
+        of->merge_after_ms = UINT64_MAX;
+        of->wavers = of->merges = false;
     }
     if (of->kind == BARE_FLIP) {
         of->of->retention_ms = FLIP_RETENTION_MS; /* what differs stays */
@@ -363,11 +373,10 @@ static void lose_power(lw_sim_trial *it) {
 
 void lw_sim_bare_run(lw_sim_trial *it) {
     lw_sim_bare *of = it->bare;
-    static const uint64_t durations_ms[] = {[BARE_STORM] = STORM_MS,
-                                            [BARE_QUIET] = CALM_MS,
-                                            [BARE_PATIENT] = PATIENT_MS,
-                                            [BARE_APART] = BARE_APART_MS + APART_MS,
-                                            [BARE_FLIP] = CALM_MS};
+    static const uint64_t durations_ms[] = {
+        [BARE_STORM] = STORM_MS,     [BARE_QUIET] = CALM_MS,
+        [BARE_PATIENT] = PATIENT_MS, [BARE_APART] = BARE_APART_MS + APART_MS,
+        [BARE_FLIP] = CALM_MS,       [BARE_LONELY] = LONELY_MS};
     lw_sim_keep(it);
     bare_watch_links(of);
     lw_sim_watch_begin(it);

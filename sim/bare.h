@@ -12,9 +12,10 @@
  *   bare_work.c     what who works does
  *   bare_operate.c  what operators do
  *   bare_meddle.c   and somebody who meddles in merges
+ *   bare_lonely.c   and members that cannot be reached
  *   bare_absence.c  and who is away while all others flush and are started again
  *   bare_judge.c    what was read, committed and promised, and whether that fits
- *   bare.c          the run: which of its five kinds, and its phases
+ *   bare.c          the run: which of its six kinds, and its phases
  *
  * The kinds of run: a storm (sim/storm.h) with crashes, pauses and cuts; a quiet one, in which only
  * messages are late, lost and doubled; a patient one, in which readers that say nothing for seconds
@@ -77,7 +78,14 @@ typedef enum bare_kind {
     BARE_PATIENT,
     BARE_APART,
     BARE_FLIP,
+    BARE_LONELY,
 } bare_kind;
+
+/* Since when a node has held a shard that it is no member of, or the other way round. */
+typedef struct bare_unlike {
+    uint64_t since_ns, shard;
+    bool holds;
+} bare_unlike;
 
 typedef struct bare_node {
     struct lw_sim_bare *of;
@@ -91,7 +99,8 @@ typedef struct bare_node {
     lw_gc *gc;
     bool linked[LW_SIM_NODES_MAX];      /* as it was told last */
     uint64_t down_ns[LW_SIM_NODES_MAX]; /* when it is told that one is down; 0: it is not to be */
-    uint64_t takes_in_ns[BARE_KEYS];    /* since when it leads, and takes another one in; 0: not */
+    bare_unlike unlike[BARE_KEYS];
+    uint64_t takes_in_ns[BARE_KEYS]; /* since when it leads, and takes another one in; 0: not */
 } bare_node;
 
 /* ---- what is remembered for the judge ---------------------------------------------------------
@@ -172,8 +181,8 @@ typedef struct lw_sim_bare {
     uint64_t away[2]; /* the ids of the nodes that are to be apart; 0: none is */
     uint64_t absent, absent_until_ns; /* who is away: its id; 0: nobody is */
     uint32_t renewing;                /* the place of who is started again meanwhile */
-    uint64_t lonely;  /* the node that is apart from all others, if */
-    bool parts_one;   /* one is */
+    uint64_t lonely;                  /* the node that is apart from all others, if */
+    bool is_lonely;                   /* it is */
     uint64_t flip_at; /* the first entry behind this one flips; 0: none (any more) */
     bare_txn *txns;
     uint32_t txn_count;
@@ -259,6 +268,8 @@ LW_YIELDS void bare_operate_main(void *asker);
 LW_YIELDS void bare_split(bare_asker *self, uint32_t key);
 LW_YIELDS void bare_merge(bare_asker *self, uint32_t key);
 LW_YIELDS void bare_transfer(bare_asker *self, uint32_t key, uint64_t node);
+LW_YIELDS void bare_change(bare_asker *self, uint32_t key,
+                           const lw_change_replicas_request *request);
 /* Asks for more voters, and for shards, before all begins. */
 LW_YIELDS void bare_set_up_main(void *asker);
 /* Reads all there is at the end. */
@@ -269,6 +280,18 @@ LW_YIELDS void bare_final_main(void *asker);
 
 /* In some runs somebody does, once all is set up. */
 void bare_meddle(lw_sim_bare *of);
+
+/* ---- bare_lonely.c ----------------------------------------------------------------------------
+ */
+
+/* From now on a node is cut off from all others, if that may be. */
+bool bare_part(lw_sim_bare *of, uint64_t node);
+/* It is not any more. */
+void bare_join(lw_sim_bare *of);
+/* Somebody who cannot be reached is to hold shards, as long as there is trouble. */
+LW_YIELDS void bare_operate_lonely(bare_asker *self);
+/* Everybody else holds what he is to. */
+void bare_judge_lonely(lw_sim_bare *of);
 
 /* ---- bare_absence.c ---------------------------------------------------------------------------
  */

@@ -200,6 +200,7 @@ void bare_watch_links(void *argument) {
     bare_judge_keys(of);
     bare_judge_overs(of);
     bare_judge_merges(of);
+    bare_judge_lonely(of);
     lw_world_at(of->of->world, lw_world_now(of->of->world) + LOOK_MS * LW_SIM_NS_PER_MS,
                 bare_watch_links, of);
 }

@@ -33,8 +33,7 @@ void bare_transfer(bare_asker *self, uint32_t key, uint64_t node) {
     lw_buffer_reset(&body);
 }
 
-LW_YIELDS static void change(bare_asker *self, uint32_t key,
-                             const lw_change_replicas_request *request) {
+void bare_change(bare_asker *self, uint32_t key, const lw_change_replicas_request *request) {
     lw_buffer body = bare_body(self);
     lw_change_replicas_request_encode(request, &body);
     (void)bare_call(self, LW_MESSAGE_CHANGE_REPLICAS, bare_key(key), &body, 1);
@@ -111,7 +110,7 @@ LW_YIELDS static void step(bare_asker *self, uint32_t key, const lw_shard_descri
         request.learner = draw_other(self, shard, &all);
     }
     if (!all.changing && (request.learner | request.voter | request.leaves) != 0) {
-        change(self, key, &request);
+        bare_change(self, key, &request);
     }
 }
 
@@ -167,7 +166,7 @@ LW_YIELDS static void move_apart(bare_asker *self) {
         }
         request.learner = all.learner != 0 ? 0 : first ? of->away[1] : of->away[0];
         if (!apart && !all.changing) {
-            change(self, last, &request);
+            bare_change(self, last, &request);
         }
         const bare_node *leader = apart ? bare_leader(of, bare_key(last)) : NULL;
         bool leads = leader != NULL && (leader->id == of->away[0] || leader->id == of->away[1]);
@@ -187,7 +186,9 @@ void bare_set_up_main(void *argument) {
     while (!tidy(self)) {
         lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
     }
-    for (uint64_t count = of->kind == BARE_FLIP ? 0 : below(self, 4); count > 0; count--) {
+    uint64_t splits = below(self, 4);
+    splits = of->kind == BARE_FLIP ? 0 : of->kind == BARE_LONELY ? 3 : splits;
+    for (; splits > 0; splits--) {
         bare_split(self, 1 + (uint32_t)below(self, BARE_KEYS - 1));
         lw_arena_reset(&self->arena);
     }
@@ -206,7 +207,7 @@ void bare_set_up_main(void *argument) {
 /* Somebody's mistake: a voter goes, and none comes. It is refused. */
 LW_YIELDS static void remove_one(bare_asker *self, uint32_t key, const holders *all) {
     lw_change_replicas_request request = {.leaves = all->voters[below(self, all->voter_count)]};
-    change(self, key, &request);
+    bare_change(self, key, &request);
 }
 
 /* As many steps as it takes, if nothing stands in the way, for another node to have a vote. */
@@ -237,7 +238,7 @@ LW_YIELDS static void waver(bare_asker *self, uint32_t key) {
         lw_change_replicas_request request = {.learner = comes ? node : 0,
                                               .leaves = comes ? 0 : all.learner};
         if (!all.changing && node != 0) {
-            change(self, key, &request);
+            bare_change(self, key, &request);
         }
         if (below(self, 4) == 0) {
             bare_merge(self, key);
@@ -247,34 +248,10 @@ LW_YIELDS static void waver(bare_asker *self, uint32_t key) {
     }
 }
 
-/* Cuts one off from all others, or mends that: outside of fibers. */
-static void part_one(void *argument) {
-    lw_sim_bare *of = argument;
-    lw_sim_trial *it = of->of;
-    const lw_sim_member *one = &it->nodes[of->lonely - 1];
-    for (uint32_t place = 0; place < it->node_count; place++) {
-        if (place != of->lonely - 1) {
-            lw_world_cut(it->world, one->host, it->nodes[place].host, of->parts_one);
-        }
-    }
-}
-
-static void part(lw_sim_bare *of, bool cut) {
-    of->parts_one = cut;
-    lw_world_at(of->of->world, lw_world_now(of->of->world), part_one, of);
-}
-
 /* One of those who vote, and do not lead, misses what is to come. */
 static bool strike_voter(bare_asker *self, const holders *all, uint64_t leader) {
-    lw_sim_bare *of = self->of;
-    lw_sim_occasion now = lw_sim_next_occasion(of->of, LW_SIM_CUTS);
-    of->lonely = all->voters[below(self, all->voter_count)];
-    if (of->lonely == leader ||
-        !lw_sim_strikes(&now, LW_FAULT_CUT, "node%u from all others", (unsigned)of->lonely)) {
-        return false;
-    }
-    part(of, true);
-    return true;
+    uint64_t node = all->voters[below(self, all->voter_count)];
+    return node != leader && bare_part(self->of, node);
 }
 
 /* One step towards none of `before` having a vote any more. False: none has. */
@@ -299,7 +276,7 @@ LW_YIELDS static bool replace_one(bare_asker *self, uint32_t key, const holders 
         request = (lw_change_replicas_request){.learner = draw_other(self, shard, before)};
     }
     if (!all.changing && (request.learner | request.voter) != 0) {
-        change(self, key, &request);
+        bare_change(self, key, &request);
     }
     return true;
 }
@@ -322,7 +299,7 @@ LW_YIELDS static void replace_all(bare_asker *self, uint32_t key) {
         lw_env_sleep(self->env, below(self, STEP_MS * LW_SIM_NS_PER_MS));
     }
     if (struck) {
-        part(self->of, false);
+        bare_join(self->of);
     }
 }
 
@@ -361,6 +338,9 @@ void bare_operate_main(void *argument) {
     bare_asker *self = argument;
     lw_sim_bare *of = self->of;
     of->wavering = of->wavers;
+    if (of->kind == BARE_LONELY) {
+        bare_operate_lonely(self);
+    }
     while (of->of->troubled && !of->of->damaged) {
         if (of->operate_every_ms != 0) {
             operate_once(self);
