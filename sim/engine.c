@@ -343,18 +343,18 @@ static lw_engine_options draw_options(lw_chance *chance) {
     static const uint64_t memtables[] = {8, 16, 32, 64}, tables[] = {1, 2, 4, 32};
     static const uint64_t segments[] = {16, 32, 64, 256};
     static const uint32_t flights[] = {1, 2, 4, 8}, handles[] = {2, 4, 64};
-    lw_engine_options options = {
-        .store = {.directory = "data",
-                  .memory_size = (size_t)lw_chance_between(chance, 1, 4) * KILOBYTE * KILOBYTE,
-                  .memtables_max = (size_t)DRAW(chance, memtables) * KILOBYTE,
-                  .filter_part = engine_filter_part,
-                  .retention = engine_retention(),
-                  .compression = (lw_store_compression)lw_chance_below(chance, 4),
-                  .table_size = DRAW(chance, tables) * KILOBYTE,
-                  .value_threshold = DRAW(chance, thresholds),
-                  .open_max = DRAW(chance, handles)},
-        .log = {.segment_size = DRAW(chance, segments) * KILOBYTE,
-                .writes_in_flight = DRAW(chance, flights)}};
+    lw_engine_options options = {.store = {.directory = "data",
+                                           .filter_part = engine_filter_part,
+                                           .retention = engine_retention()}};
+    lw_store_options *store = &options.store; /* one draw after the other: the order counts */
+    store->memory_size = (size_t)lw_chance_between(chance, 1, 4) * KILOBYTE * KILOBYTE;
+    store->memtables_max = (size_t)DRAW(chance, memtables) * KILOBYTE;
+    store->compression = (lw_store_compression)lw_chance_below(chance, 4);
+    store->table_size = DRAW(chance, tables) * KILOBYTE;
+    store->value_threshold = DRAW(chance, thresholds);
+    store->open_max = DRAW(chance, handles);
+    options.log.segment_size = DRAW(chance, segments) * KILOBYTE;
+    options.log.writes_in_flight = DRAW(chance, flights);
     return options;
 }
 

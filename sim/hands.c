@@ -125,8 +125,8 @@ LW_YIELDS static void kill_transaction(hands *self) {
 
 LW_YIELDS static void split_shard(hands *self) {
     char key[24];
-    int size = snprintf(key, sizeof(key), "own/%u/%02u", (unsigned)below(self, 4),
-                        (unsigned)below(self, LW_OWN_KEYS));
+    unsigned owner = (unsigned)below(self, 4), number = (unsigned)below(self, LW_OWN_KEYS);
+    int size = snprintf(key, sizeof(key), "own/%u/%02u", owner, number);
     if (self->splits++ < SPLITS_MAX) {
         (void)!lw_split(self->client, lw_view(key, (size_t)size));
     }

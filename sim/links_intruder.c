@@ -183,8 +183,8 @@ static void start_tube(pipe *in, uint32_t from) {
     *one = (tube){.in = in,
                   .from = from,
                   .ends = below(of, 3) == 0,
-                  .records = from == 0 && of->dialled == 1,
-                  .at = meddles ? below(of, most) : UINT64_MAX};
+                  .records = from == 0 && of->dialled == 1};
+    one->at = meddles ? below(of, most) : UINT64_MAX;
     in->tubes++;
     (void)lw_env_start(of->intruder, "tube", tube_main, one);
 }

@@ -151,11 +151,13 @@ bool workload_begin(workload_txn *in, lw_env *env, lw_workload_client *self, lw_
                          .env = env,
                          .strict = strict,
                          .floor = workload->highest_timestamp};
+    uint32_t timeout_ms = timeouts_ms[workload_below(env, 10)];
+    timeout_ms += (uint32_t)workload_below(env, 500);
     lw_txn_options options = {
         .isolation = strict ? LW_STRICT : LW_SNAPSHOT,
         .locking = pessimistic ? LW_PESSIMISTIC : LW_OPTIMISTIC,
         .read_only = read_only,
-        .timeout_ms = timeouts_ms[workload_below(env, 10)] + (uint32_t)workload_below(env, 500),
+        .timeout_ms = timeout_ms,
     };
     return lw_begin(client, &options, &in->txn) == LW_OK;
 }
