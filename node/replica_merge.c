@@ -316,6 +316,7 @@ LW_YIELDS static lw_status merge_frozen(merging *work) {
     }
     latch_all(work->call);
     LW_TRY(replica_latch(work->call));
+    LW_MARK(left->env, "replica.merge_latched");
     lw_status status = merge_latched(work);
     replica_unlatch(work->call);
     return status;

@@ -24,7 +24,6 @@
 enum {
     DESCRIBE_MS = 3000,
     REMOVAL_PAUSE_MS = 100,
-    BURIAL_PAUSE_MS = 10,
     BENEATH_MAX = 64, /* shards that a snapshot may hold and that are here still */
     PATROL_MS = 5000, /* to twice as much, between two looks after replicas that do not lead */
 };
@@ -413,7 +412,7 @@ lw_status shards_bury(lw_shards *shards, shards_member *member, const shards_pas
     member->replica = NULL;
     lw_replica_close(replica);
     if (LW_RARE(shards->env, "shards.slow_burial")) {
-        lw_env_sleep(shards->env, BURIAL_PAUSE_MS * NS_PER_MS);
+        lw_env_sleep(shards->env, REMOVAL_PAUSE_MS * NS_PER_MS);
     }
     LW_TRY(shards_past_bury(shards, gone));
     member->going = false;

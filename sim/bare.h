@@ -179,8 +179,8 @@ typedef struct lw_sim_bare {
     uint64_t struck_ns;    /* when a node died last, in a patient run */
     uint64_t silent;  /* the node that a reader has asked who is silent now; 0: none is to die */
     uint64_t away[2]; /* the ids of the nodes that are to be apart; 0: none is */
+    uint64_t leaves;  /* a session that ends amid a merge; 0: none */
     uint64_t absent, absent_until_ns; /* who is away: its id; 0: nobody is */
-    uint32_t renewing;                /* the place of who is started again meanwhile */
     uint64_t lonely;                  /* the node that is apart from all others, if */
     bool is_lonely;                   /* it is */
     uint64_t flip_at; /* the first entry behind this one flips; 0: none (any more) */
@@ -233,6 +233,8 @@ LW_YIELDS void bare_ask_once(bare_asker *from, bare_node *to, const lw_request *
 void bare_watch_links(void *bare);
 /* The session is over, as all nodes learn. */
 void bare_end_session(lw_sim_bare *of, uint64_t session);
+/* ... just then. */
+void bare_end_session_in(lw_sim_bare *of, uint64_t session, uint64_t delay_ns);
 
 /* ---- bare_client.c ----------------------------------------------------------------------------
  */
@@ -280,6 +282,8 @@ LW_YIELDS void bare_final_main(void *asker);
 
 /* In some runs somebody does, once all is set up. */
 void bare_meddle(lw_sim_bare *of);
+/* Who is to be gone amid a merge is so now. */
+void bare_leave(lw_sim_bare *of);
 
 /* ---- bare_lonely.c ----------------------------------------------------------------------------
  */

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One node loses power amid a merge, and is away for long. Meanwhile the others flush all they have
- * and are started again, so that their logs are gone: it has all that it missed by snapshots, of
- * what shards have become since. */
+/* One node loses power, amid a merge or at any time, and is away for long. Meanwhile the others
+ * flush all they have and are started again, so that their logs are gone: it has all that it missed
+ * by snapshots, of what shards have become since. */
 #include "sim/bare.h"
 
 #include "storage/store.h"
 #include "txn/record.h"
 
 enum {
-    FALLS_PERCENT = 40, /* of the followers that merge bring it about, while nobody is away */
+    FALLS_PERCENT = 70, /* of the followers that merge bring it about, while nobody is away */
     STEPS_MAX = 8,      /* until power is lost */
-    AWAY_MS_MIN = 1200, /* that it is away, */
-    AWAY_MS_MAX = 3000,
+    AWAY_MS_MIN = 1500, /* that it is away, */
+    AWAY_MS_MAX = 4000,
     LOOK_MS = 25,
+    LEAVE_EVERY_MS = 2000,
     NEXT_MS = 300,  /* between the falls of two of the others, */
     FLUSH_MS = 100, /* which have so long to flush */
 };
@@ -47,33 +48,34 @@ LW_YIELDS static void flush_main(void *argument) {
     }
 }
 
-/* The next of the others: it flushes, and falls. */
-static void renew_next(void *argument);
-static void fall(void *argument) {
-    lw_sim_trial *it = argument;
-    lw_sim_bare *of = it->bare;
-    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_ABSENCES);
-    lw_sim_member *node = &it->nodes[of->renewing];
-    of->renewing++;
-    if (it->troubled && lw_host_running(node->host) &&
-        lw_sim_strikes(&now, LW_FAULT_CRASH, "%s is killed", node->name)) {
-        lw_sim_end_node(node, false);
-    }
-    lw_sim_after(it, NEXT_MS, renew_next);
-}
-
-static void renew_next(void *argument) {
-    lw_sim_trial *it = argument;
-    lw_sim_bare *of = it->bare;
-    of->renewing += of->renewing + 1 == of->absent;
-    if (!it->troubled || of->absent == 0 || of->renewing >= it->node_count) {
-        return;
-    }
-    bare_node *node = &of->nodes[of->renewing];
+static void flush(void *argument) {
+    bare_node *node = argument;
     if (bare_up(node)) {
         (void)lw_env_start(node->env, "flush", flush_main, node);
     }
-    lw_sim_after(it, FLUSH_MS, fall);
+}
+
+static void fall(void *argument) {
+    const bare_node *node = argument;
+    lw_sim_trial *it = node->of->of;
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_ABSENCES);
+    if (it->troubled && lw_host_running(node->member->host) &&
+        lw_sim_strikes(&now, LW_FAULT_CRASH, "%s is killed", node->member->name)) {
+        lw_sim_end_node(node->member, false);
+    }
+}
+
+/* The others flush and fall, one after the other. */
+static void renew_others(lw_sim_bare *of, uint64_t after_ms) {
+    lw_world *world = of->of->world;
+    uint64_t time_ns = lw_world_now(world) + after_ms * LW_SIM_NS_PER_MS;
+    for (uint32_t place = 0; place < of->of->node_count; place++) {
+        if (place != of->absent - 1) {
+            lw_world_at(world, time_ns, flush, &of->nodes[place]);
+            lw_world_at(world, time_ns + FLUSH_MS * LW_SIM_NS_PER_MS, fall, &of->nodes[place]);
+            time_ns += NEXT_MS * LW_SIM_NS_PER_MS;
+        }
+    }
 }
 
 /* A node that does not lead a shard which takes in another one; NULL: none. */
@@ -91,28 +93,41 @@ static bare_node *who_follows(lw_sim_bare *of) {
     return NULL;
 }
 
-static void look(void *argument) {
-    lw_sim_bare *of = argument;
+static void begin(lw_sim_bare *of, const bare_node *node, lw_sim_occasion *now) {
     lw_sim_trial *it = of->of;
-    const bare_node *node = who_follows(of);
-    if (!it->troubled || of->absent != 0 || node == NULL) {
-        return;
-    }
-    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_ABSENCES);
-    uint64_t away_ms = lw_chance_between(&now.chance, AWAY_MS_MIN, AWAY_MS_MAX);
-    uint64_t steps = lw_chance_below(&now.chance, STEPS_MAX);
-    lw_crash moment = (lw_crash)lw_chance_below(&now.chance, 3);
-    if (!lw_chance_percent(&now.chance, FALLS_PERCENT) ||
-        !lw_sim_strikes(&now, LW_FAULT_CRASH, "%s loses power soon, and is away for %u ms",
+    uint64_t away_ms = lw_chance_between(&now->chance, AWAY_MS_MIN, AWAY_MS_MAX);
+    uint64_t steps = lw_chance_below(&now->chance, STEPS_MAX);
+    lw_crash moment = (lw_crash)lw_chance_below(&now->chance, 3);
+    if (!bare_up(node) || of->absent != 0 ||
+        !lw_sim_strikes(now, LW_FAULT_CRASH, "%s loses power soon, and is away for %u ms",
                         node->member->name, (unsigned)away_ms)) {
         return;
     }
     of->absent = node->id;
     of->absent_until_ns = lw_world_now(it->world) + away_ms * LW_SIM_NS_PER_MS;
-    of->renewing = 0;
     lw_host_crash_after(node->member->host, steps, moment);
     keep_away(it);
-    lw_sim_after(it, NEXT_MS, renew_next);
+    renew_others(of, away_ms / 2);
+}
+
+/* Amid a merge. */
+static void look(void *argument) {
+    lw_sim_bare *of = argument;
+    const bare_node *node = who_follows(of);
+    lw_sim_occasion now = lw_sim_next_occasion(of->of, LW_SIM_ABSENCES);
+    if (of->of->troubled && node != NULL && lw_chance_percent(&now.chance, FALLS_PERCENT)) {
+        begin(of, node, &now);
+    }
+}
+
+/* Or at any time. */
+static void leave(void *argument) {
+    lw_sim_trial *it = argument;
+    if (it->troubled) {
+        lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_ABSENCES);
+        lw_sim_strike_after(&now, LEAVE_EVERY_MS, leave);
+        begin(it->bare, &it->bare->nodes[lw_sim_draw_node(&now) - it->nodes], &now);
+    }
 }
 
 /* ---- who takes in before it has let go ---------------------------------------------------------
@@ -154,6 +169,7 @@ static void look_at_trees(void *argument) {
 
 void bare_absence(lw_sim_bare *of) {
     if (of->merges && of->kind == BARE_STORM) {
+        lw_sim_after(of->of, LEAVE_EVERY_MS, leave);
         lw_world_watch_mark(of->of->world, "replica.merge_followed", look, of);
         lw_world_watch_mark(of->of->world, "replica.snapshot_installed", look_at_trees, of);
     }

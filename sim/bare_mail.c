@@ -465,7 +465,11 @@ static void ending_arrives(void *argument) {
 }
 
 void bare_end_session(lw_sim_bare *of, uint64_t session) {
-    uint64_t delay_ns = lw_chance_below(&of->dice.chance, ENDING_MS * LW_SIM_NS_PER_MS);
+    bare_end_session_in(of, session,
+                        lw_chance_below(&of->dice.chance, ENDING_MS * LW_SIM_NS_PER_MS));
+}
+
+void bare_end_session_in(lw_sim_bare *of, uint64_t session, uint64_t delay_ns) {
     for (uint32_t place = 0; place < of->of->node_count; place++) {
         ending *one = lw_allocate(of->memory, sizeof(*one));
         *one = (ending){.of = of, .at = &of->nodes[place], .session = session};

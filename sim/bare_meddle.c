@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Who meddles in merges: has another node lead what was just frozen, and, in a storm, keeps that
- * one from being heard by who merges. */
+/* Who meddles in merges: is gone with locks in both; has another node lead what was just frozen,
+ * and, in a storm, keeps that one from being heard by who merges. */
 #include "sim/bare.h"
 
 enum {
@@ -118,8 +118,20 @@ static void meddle(void *argument) {
     }
 }
 
+void bare_leave(lw_sim_bare *of) {
+    if (of->leaves != 0) {
+        bare_end_session_in(of, of->leaves, 0);
+        of->leaves = 0;
+    }
+}
+
+static void leave(void *argument) {
+    bare_leave(argument);
+}
+
 void bare_meddle(lw_sim_bare *of) {
     if (of->merges) {
         lw_world_watch_mark(of->of->world, "replica.frozen", meddle, of);
+        lw_world_watch_mark(of->of->world, "replica.merge_latched", leave, of);
     }
 }

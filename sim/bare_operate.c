@@ -303,6 +303,28 @@ LW_YIELDS static void replace_all(bare_asker *self, uint32_t key) {
     }
 }
 
+/* One of the halves of a shard is held by others than who is away, which has both. */
+LW_YIELDS static void replace_absent(bare_asker *self) {
+    lw_sim_bare *of = self->of;
+    uint32_t key = 1 + (uint32_t)below(self, BARE_KEYS - 1);
+    uint64_t absent = of->absent;
+    lw_shard_descriptor shard;
+    bare_split(self, key);
+    key -= (uint32_t)below(self, 2);
+    while (of->absent == absent) {
+        lw_env_sleep(self->env, below(self, STEP_MS * LW_SIM_NS_PER_MS));
+        if (!bare_locate(of, bare_key(key), &shard)) {
+            continue;
+        }
+        holders all = holders_of(&shard);
+        if (!votes(&all, absent) && all.learner == 0) {
+            return;
+        }
+        step(self, key, &shard, true);
+        lw_arena_reset(&self->arena);
+    }
+}
+
 LW_YIELDS static void operate_once(bare_asker *self) {
     uint32_t key = (uint32_t)below(self, BARE_KEYS);
     uint64_t roll = below(self, 100);
@@ -315,7 +337,11 @@ LW_YIELDS static void operate_once(bare_asker *self) {
         return; /* all of them are changing */
     }
     if (self->of->merges) {
-        roll = self->of->absent != 0 ? roll : 40 + roll * 57 / 100;
+        roll = 40 + roll * 57 / 100;
+    }
+    if (self->of->absent != 0 && below(self, 2) == 0) {
+        replace_absent(self);
+        return;
     }
     bool flips = self->of->kind == BARE_FLIP, quiet = self->of->kind == BARE_QUIET;
     if (roll < 30 && !self->of->wavers) {

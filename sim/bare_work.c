@@ -32,6 +32,7 @@ enum {
     LEASE_MS = 2500,       /* within which its node has a lease for it, if nothing happens, */
     SETTLED_MS = 3000,     /* nor has before */
     BEHIND_MS = 5000,      /* in which the death of the node that it asked would be felt */
+    LEFT_TXNS = 4,         /* that are left amid a merge */
     PIN_MS = 4000,         /* within which a timestamp is pinned where nobody dies, */
     PINNED_MS = 500,       /* for so long */
     CYCLE_MS = 6000,       /* within which a deadlock is told */
@@ -367,6 +368,31 @@ LW_YIELDS static void write_two(bare_asker *self) {
     of.txn->writing = false;
 }
 
+/* Somebody is gone whose transactions have their primaries in one shard and locks in the next one,
+ * as that becomes part of the first. */
+LW_YIELDS static void leave_amid_a_merge(bare_asker *self) {
+    uint32_t middle = LEFT_TXNS + (uint32_t)below(self, BARE_KEYS - 2 * LEFT_TXNS + 1);
+    bare_split(self, middle);
+    for (uint32_t index = 0; index < LEFT_TXNS; index++) {
+        piece of;
+        lw_prewrite_reply reply;
+        bool doubt = false;
+        if (!begin(self, 2, &of)) {
+            return;
+        }
+        of.txn->keys[0] = (uint8_t)(middle - 1 - index);
+        of.txn->keys[1] = (uint8_t)(middle + index);
+        of.txn->state = BARE_IN_DOUBT;
+        if (prewrite(&of, 0, 0, &reply, &doubt) == LW_OK) {
+            (void)!prewrite(&of, 1, 0, &reply, &doubt);
+        }
+    }
+    self->of->leaves = self->session;
+    bare_merge(self, middle - 1);
+    bare_leave(self->of);
+    self->session = ++self->of->sessions;
+}
+
 /* ---- reading ----------------------------------------------------------------------------------
  */
 
@@ -660,6 +686,8 @@ LW_YIELDS static void work_once(bare_asker *self) {
         uint64_t soon_ms = self->done == 0 ? BARE_APART_MS - APART_SOON_MS : 0;
         lw_env_sleep(self->env, (soon_ms + below(self, APART_SOON_MS)) * LW_SIM_NS_PER_MS);
         keep_reading(self, APART_READER_MS);
+    } else if (of->merges && of->leaves == 0 && roll < 4) {
+        leave_amid_a_merge(self);
     } else if (apart && roll < 5) {
         pin_something(self);
     } else if (roll < 34) {

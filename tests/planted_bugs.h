@@ -55,9 +55,9 @@
     X("member.last_record_stands", "gossip", 2)                      \
     X("merge.before_all_froze", "shards", 20)                        \
     X("merge.marks_not_raised", "shards", 17)                        \
-    X("merge.readers_not_awaited", "shards", 249)                    \
+    X("merge.readers_not_awaited", "shards", 14)                     \
     X("merge.reads_while_frozen", "shards", 3)                       \
-    X("merge.sweeper_not_awaited", "disk", 0)                        \
+    X("merge.sweeper_not_awaited", "shards", 14)                     \
     X("merge.tombstone_drops_data", "shards", 20)                    \
     X("merge.unfreeze_unasked", "shards", 6)                         \
     X("node.kill_believes_any_mark", "lattice-moves", 0)             \
@@ -131,7 +131,7 @@
     X("shards.only_peers_asked", "shards", 168)                      \
     X("shards.orphan_waits_on", "shards", 57)                        \
     X("shards.overlap_ignored", "lattice", 3)                        \
-    X("shards.set_aside_for_ever", "shards", 99)                     \
+    X("shards.set_aside_for_ever", "shards", 148)                    \
     X("shards.snapshot_of_before", "lattice-moves", 0)               \
     X("shards.stale_replica_believed", "lattice-moves", 0)           \
     X("shards.tombstone_ignored", "shards", 30)                      \
