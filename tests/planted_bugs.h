@@ -22,7 +22,6 @@
     X("gc.pins_await_the_walk", "shards", 1)                         \
     X("gc.read_below_the_safepoint", "calm", 3)                      \
     X("gc.readers_have_no_lease", "shards", 2)                       \
-    X("gc.settled_before_it_serves", "lattice-disk", 0)              \
     X("gc.unasked_shard_ignored", "shards", 13)                      \
     X("gossip.clock_believed", "gossip", 1)                          \
     X("gossip.expiry_ignored", "gossip", 12)                         \
@@ -194,6 +193,7 @@
     Y("file.leftover_used", "test_identity")                  \
     Y("gc.lease_ends_with_the_oldest", "test_gc_lattice")     \
     Y("gc.readers_noted_alone", "test_gc_lattice")            \
+    Y("gc.settled_before_it_serves", "test_gc_lattice")       \
     Y("group.halt_is_forgotten", "test_repair")               \
     Y("intake.unbounded", "test_intake")                      \
     Y("lattice.key_used_early", "test_trust")                 \
