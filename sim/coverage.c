@@ -25,6 +25,7 @@ static const struct {
     {"replica.commit_overtaken", "test_remote_commit"},
     {"replica.orphaned_prewrite", "test_replica"},
     {"shards.beneath_dropped", "test_merge_group"},
+    {"shards.damaged_at_start", "test_repair"},
     {"shards.difference_found", "test_repair"},
     {"shards.halted_without_majority", "test_repair"},
     {"shards.headless_buried", "test_repair"},
