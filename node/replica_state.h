@@ -347,6 +347,8 @@ LW_MUST_USE LW_YIELDS lw_status replica_lock_key(replica_call *call, uint64_t st
  * the lock is gone, `*again`, or a while; LW_CONFLICT, now for a deadlock, if that would close a
  * cycle. */
 LW_MUST_USE LW_YIELDS lw_status replica_watch(replica_call *call, bool *again);
+/* Waits until no split gives the key away; who waits in vain is sent on. */
+LW_MUST_USE LW_YIELDS lw_status replica_await_given(replica_call *call, lw_bytes key);
 /* Waits for writers whose commit timestamp is at or below `read_timestamp` (P3). */
 LW_MUST_USE LW_YIELDS lw_status replica_await_keys(replica_call *call, uint64_t read_timestamp,
                                                    const lw_bytes *keys, uint32_t key_count);

@@ -309,6 +309,13 @@ bool lw_replica_gives_away(const lw_replica *replica, lw_bytes key) {
     return gives_away(replica, &key, 1);
 }
 
+lw_status replica_await_given(replica_call *call, lw_bytes key) {
+    while (gives_away(call->replica, &key, 1)) {
+        LW_TRY(await_split(call));
+    }
+    return LW_OK;
+}
+
 lw_status replica_await_keys(replica_call *call, uint64_t read_timestamp, const lw_bytes *keys,
                              uint32_t key_count) {
     lw_replica *replica = call->replica;

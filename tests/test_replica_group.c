@@ -755,9 +755,8 @@ static void what_was_collected_alone_is_refused_by_all(void **state) {
 }
 
 /* The leader's disk is full when a split is to be carried out, and others have done so before: one
- * of them leads the child, and is written to. The leader of the parent does not read what is given
- * away, whatever lease it has. */
-static void what_is_given_away_is_not_read_story(lattice *in) {
+ * of them leads the child. */
+static void give_away(lattice *in, uint64_t *parents, uint64_t *childs) {
     make_one(in);
     lattice_write(in, "a", "1");
     lattice_write(in, "z", "old");
@@ -784,6 +783,17 @@ static void what_is_given_away_is_not_read_story(lattice *in) {
         child = lattice_replica(in, other, lw_text("z"));
     }
     expect(in, child != NULL && child != parent && lw_replica_leads(child), "another one leads");
+    *parents = leader;
+    *childs = other;
+}
+
+/* It is written to. The leader of the parent does not read what is given away, whatever lease it
+ * has.
+ */
+static void what_is_given_away_is_not_read_story(lattice *in) {
+    uint64_t leader, other;
+    give_away(in, &leader, &other);
+    lw_disk *disk = lw_host_disk(in->nodes[leader].host);
     lw_mutation mutation = lattice_put("z", "new", LW_SEEN_ANYTHING);
     lw_buffer commit = lw_buffer_in(in->memory), get = commit;
     lattice_commit_body(lattice_timestamp(in), &mutation, 1, &commit);
@@ -806,6 +816,33 @@ static void what_is_given_away_is_not_read(void **state) {
     lattice_hold(what_is_given_away_is_not_read_story, "shard.read_while_given_away");
 }
 
+/* The child may merge there: a shard that it froze asks who has the child's keys. */
+static void what_is_given_away_is_not_said_to_merge_nothing_story(lattice *in) {
+    uint64_t leader, other, session = in->session;
+    give_away(in, &leader, &other);
+    lw_shard_descriptor child;
+    lw_replica_descriptor(lattice_replica(in, other, lw_text("z")), &child);
+    lw_merged_request asked = {.right = child.id + 1,
+                               .left = child.id,
+                               .range_version = child.epoch.range_version,
+                               .start = child.start};
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_merged_request_encode(&asked, &body);
+    in->session = 0;
+    lattice_ask *ask = lattice_send_to(in, leader, LW_MESSAGE_MERGED, lw_text("z"), &body);
+    in->session = session;
+    (void)lattice_await(ask, 2500);
+    expect(in, ask->done && ask->status == LW_UNAVAILABLE, "it says nothing of that");
+    lw_disk_set_capacity(lw_host_disk(in->nodes[leader].host), 0);
+    lattice_pass_ms(in, 2000);
+    lattice_same_everywhere(in);
+}
+static void what_is_given_away_is_not_said_to_merge_nothing(void **state) {
+    (void)state;
+    lattice_hold(what_is_given_away_is_not_said_to_merge_nothing_story,
+                 "merge.asked_of_who_gave_it_away");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_appears_on_followers),
@@ -826,6 +863,7 @@ int main(void) {
         cmocka_unit_test(who_was_removed_is_not_called_back),
         cmocka_unit_test(a_half_waits_for_the_split),
         cmocka_unit_test(what_is_given_away_is_not_read),
+        cmocka_unit_test(what_is_given_away_is_not_said_to_merge_nothing),
         cmocka_unit_test(a_crash_while_a_replica_comes_or_goes),
         cmocka_unit_test(the_bank_survives_everything),
         cmocka_unit_test(what_was_collected_alone_is_refused_by_all),
