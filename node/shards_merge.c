@@ -406,12 +406,14 @@ static bool neighbour_is_here(const lw_shards *shards, const lw_replica *replica
     return false;
 }
 
-/* Another node that has a shard: its leader, or any, since this shard may keep those who are to
- * elect one from having it. 0: none. */
+/* Another node that has a shard: its leader, or any, since who leads may be older news, and this
+ * shard may keep those who are to elect one from having it. 0: none. */
 static uint64_t holder_of(const lw_shards *shards, const lw_shard_descriptor *shard) {
     uint64_t own = shards->options.node;
-    if (shard->leader != 0) {
-        return shard->leader == own ? 0 : shard->leader;
+    if (shard->leader != 0 && shard->leader != own &&
+        (lw_env_random_below(shards->env, 2) == 0 ||
+         LW_BUG(shards->env, "shards.orphan_asks_who_leads"))) {
+        return shard->leader;
     }
     uint64_t first =
         shard->replica_count == 0 ? 0 : lw_env_random_below(shards->env, shard->replica_count);

@@ -128,6 +128,7 @@
     X("shards.old_removal_believed", "shards", 86)                   \
     X("shards.only_leader_asked", "lattice-storm", 0)                \
     X("shards.only_peers_asked", "shards", 168)                      \
+    X("shards.orphan_asks_who_leads", "shards", 0)                   \
     X("shards.orphan_waits_on", "shards", 57)                        \
     X("shards.overlap_ignored", "lattice", 3)                        \
     X("shards.set_aside_for_ever", "shards", 148)                    \
