@@ -83,8 +83,9 @@ typedef struct lw_group_options {
      * record that it begins with (node/group_state.h). */
     void (*removed)(void *argument, uint64_t index);
     /* Whether the store has room for entries of `size` bytes: else they are not taken in, and the
-     * leader comes again (hazard R18). */
-    bool (*room)(void *argument, size_t size);
+     * leader comes again (hazard R18). Unless it `applies` they are for another tree, which is to
+     * come in place of this one (lw_group_hold, lw_group_stick). */
+    bool (*room)(void *argument, size_t size, bool applies);
     /* `node` needs what the log does not have any more. Not asked again before
      * lw_group_snapshot_sent. */
     void (*wants_snapshot)(void *argument, uint64_t node);

@@ -34,15 +34,19 @@ static bool compare_digests(lw_group *group, const lw_raft_message *message) {
 
 /* ---- room (R18) ----------------------------------------------------------------------------- */
 
-/* What waits to be applied is in memory; so is what this node keeps as a leader elsewhere. */
+/* What waits to be applied is in memory; so is what this node keeps as a leader elsewhere. A tree
+ * that is damaged may never be compacted again: it has no part in this, as whoever could send
+ * another one may wait for this log. */
 static bool has_room(const lw_group *group, size_t size) {
     const lw_groups *groups = group->groups;
     bool crowded = groups->kept_size > 4 * groups->options.kept_size;
+    bool applies =
+        (!group->held && !group->stuck) || LW_BUG(group->env, "group.damaged_tree_lets_in");
     if (LW_RARE(group->env, "group.takes_nothing")) {
         return false;
     }
     return group->unapplied_size < (crowded ? UNAPPLIED_CROWDED_MAX : UNAPPLIED_SIZE_MAX) &&
-           group->options.room(group->options.argument, size);
+           group->options.room(group->options.argument, size, applies);
 }
 
 /* Where there is no room, entries are left out: the leader is told so, knows that we live, and

@@ -190,9 +190,10 @@ lw_status replica_keep_entry(lw_replica *replica, uint64_t leadership, lw_buffer
 
 /* ---- what else the group says --------------------------------------------------------------- */
 
-bool replica_has_room(void *argument, size_t size) {
+bool replica_has_room(void *argument, size_t size, bool applies) {
     const lw_replica *replica = argument;
-    return replica->tree != NULL && lw_tree_has_room(replica->tree, size);
+    return replica->tree != NULL && (applies ? lw_tree_has_room(replica->tree, size)
+                                             : lw_tree_has_memory(replica->tree, size));
 }
 
 void replica_members_changed(void *argument, const lw_group_members *members) {

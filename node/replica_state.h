@@ -310,7 +310,7 @@ LW_MUST_USE LW_YIELDS lw_status replica_keep_entry(lw_replica *replica, uint64_t
 /* Applies an entry, or skips a void one: `apply` of the group. */
 LW_MUST_USE lw_status replica_apply(void *argument, const lw_group_entry *entry);
 /* What else the group calls. */
-bool replica_has_room(void *argument, size_t size);
+bool replica_has_room(void *argument, size_t size, bool applies);
 void replica_members_changed(void *argument, const lw_group_members *members);
 void replica_removed(void *argument, uint64_t index);
 void replica_diverged(void *argument, uint64_t node, uint64_t index);

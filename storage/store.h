@@ -174,6 +174,9 @@ LW_MUST_USE LW_YIELDS lw_status lw_tree_admit_freeing(lw_tree *tree, size_t size
 /* Whether a batch that others have decided on is to be applied now: false while flushing or
  * compaction, which go on, are so far behind that writers wait. Never suspends. */
 bool lw_tree_has_room(lw_tree *tree, size_t size);
+/* The same for one that is not to be applied to this tree, which may be damaged, and never be
+ * compacted again: whether there is memory for it. */
+bool lw_tree_has_memory(lw_tree *tree, size_t size);
 /* Flushes what is in memory and waits for it. LW_FULL after an attempt that met a full disk: the
  * store goes on trying by itself. */
 LW_MUST_USE LW_YIELDS lw_status lw_tree_flush(lw_tree *tree);

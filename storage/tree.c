@@ -474,16 +474,20 @@ LW_YIELDS static lw_status stall(lw_tree *tree, size_t size) {
     return LW_OK;
 }
 
-bool lw_tree_has_room(lw_tree *tree, size_t size) {
+bool lw_tree_has_memory(lw_tree *tree, size_t size) {
     lw_store *store = tree->store;
-    if (lw_pressure_most(lw_tree_pressure(tree, size)) < 1) {
+    if (lw_tree_pressure(tree, size).memory < 1) {
         return true;
     }
     if (store->memtable_bytes == store->active_bytes &&
         store->active_bytes > lw_budget_for_memtables(store->budget) / 4) {
         (void)rotate_largest(store);
     }
-    return store->memtable_bytes == store->active_bytes && !compaction_behind(tree);
+    return store->memtable_bytes == store->active_bytes;
+}
+
+bool lw_tree_has_room(lw_tree *tree, size_t size) {
+    return lw_tree_has_memory(tree, size) && !compaction_behind(tree);
 }
 
 /* Whether nothing at all is in the way: so it is nearly always. */

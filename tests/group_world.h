@@ -370,10 +370,10 @@ static inline void story_changed(void *argument, const lw_group_members *members
     (void)members;
 }
 
-static inline bool story_room(void *argument, size_t size) {
+static inline bool story_room(void *argument, size_t size, bool applies) {
     story_node *node = argument;
     (void)size;
-    return !node->no_room;
+    return !node->no_room || !applies;
 }
 
 static inline void story_diverged(void *argument, uint64_t from, uint64_t index) {

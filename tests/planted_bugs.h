@@ -195,6 +195,7 @@
     Y("gc.lease_ends_with_the_oldest", "test_gc_lattice")     \
     Y("gc.readers_noted_alone", "test_gc_lattice")            \
     Y("gc.settled_before_it_serves", "test_gc_lattice")       \
+    Y("group.damaged_tree_lets_in", "test_repair")            \
     Y("group.halt_is_forgotten", "test_repair")               \
     Y("intake.unbounded", "test_intake")                      \
     Y("lattice.key_used_early", "test_trust")                 \

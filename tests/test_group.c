@@ -125,6 +125,27 @@ static void without_room_nothing_is_taken(void **state) {
     end_well(on);
 }
 
+/* Who could send another tree is one of those that wait for the log. */
+static void what_waits_for_another_tree_needs_no_room_in_this_one(void **state) {
+    (void)state;
+    story *on = story_open(16, 3, 3, NULL);
+    story_boot_all(on);
+    uint32_t leader = story_await_leader(on);
+    story_write(on, 5);
+    for (uint32_t at = 0; at < 3; at++) {
+        on->nodes[at].no_room = at != leader;
+        lw_group_hold(on->nodes[at].group, true);
+    }
+    story_write(on, 20);
+    story_expect(on, on->nodes[(leader + 1) % 3].state.index < on->nodes[leader].state.index,
+                 "it is not applied");
+    for (uint32_t at = 0; at < 3; at++) {
+        lw_group_hold(on->nodes[at].group, false);
+    }
+    story_heal(on);
+    end_well(on);
+}
+
 /* ---- pauses --------------------------------------------------------------------------------- */
 
 static void while_paused_nothing_is_applied(void **state) {
@@ -476,6 +497,7 @@ int main(void) {
         cmocka_unit_test(a_follower_far_behind_gets_a_snapshot),
         cmocka_unit_test(a_slow_follower_bounds_memory),
         cmocka_unit_test(without_room_nothing_is_taken),
+        cmocka_unit_test(what_waits_for_another_tree_needs_no_room_in_this_one),
         cmocka_unit_test(while_paused_nothing_is_applied),
         cmocka_unit_test(a_proposal_ends_when_the_leadership_does),
         cmocka_unit_test(leadership_is_handed_over),

@@ -391,6 +391,44 @@ static void a_leader_and_a_follower_damaged_at_once_come_anew(void **state) {
     lattice_hold(a_leader_and_a_follower_damaged_at_once_come_anew_story, NULL);
 }
 
+/* As long as anything is: so many tables that nothing more is written before they are merged. */
+static void write_until_refused(lattice *in, uint64_t node) {
+    lw_mutation mutation = lattice_put(key_of(in, 0), "new", LW_SEEN_ANYTHING);
+    lw_status status = LW_OK;
+    for (int count = 0; count < 100 && status == LW_OK; count++) {
+        status = lattice_commit(in, lattice_timestamp(in), &mutation, 1, NULL);
+        lattice_run(&in->nodes[node], flush_main);
+    }
+    expect(in, status != LW_OK, "it takes no more");
+}
+
+/* Both led while the third was away, and are at their limit: the log takes its first entry. */
+static void who_is_whole_leads_two_that_cannot_be_compacted_story(lattice *in) {
+    lattice_make(in, one_shard, 1);
+    write_some(in, 0, KEYS, "old");
+    uint64_t leader = lattice_leader(in, lw_text("")), other = next_of(leader);
+    damage_both(in, leader, other);
+    lattice_crash(in, next_of(other));
+    find_both(in, leader, other);
+    write_until_refused(in, leader);
+    for (int count = 0; count < 20 && lattice_leader(in, lw_text("")) != other; count++) {
+        have_it_lead(in, other);
+        lattice_pass_ms(in, 500);
+    }
+    expect(in, lattice_leader(in, lw_text("")) == other, "the other leads");
+    write_until_refused(in, other);
+    lattice_boot(in, next_of(other));
+    until_marked(in, "shards.repaired", 2);
+    write_some(in, KEYS, 10, "new");
+    lattice_pass_ms(in, 2000);
+    lattice_same_everywhere(in);
+}
+static void who_is_whole_leads_two_that_cannot_be_compacted(void **state) {
+    (void)state;
+    lattice_hold(who_is_whole_leads_two_that_cannot_be_compacted_story,
+                 "group.damaged_tree_lets_in");
+}
+
 /* Nobody has what is damaged: who reads it is told, and the rest is answered. */
 /* How many lines of a log are about what was read and is damaged. */
 static uint32_t laments(FILE *trace) {
@@ -957,6 +995,7 @@ int main(void) {
         cmocka_unit_test(what_can_be_read_stays_while_nobody_else_leads),
         cmocka_unit_test(two_followers_damaged_at_once_come_anew),
         cmocka_unit_test(a_leader_and_a_follower_damaged_at_once_come_anew),
+        cmocka_unit_test(who_is_whole_leads_two_that_cannot_be_compacted),
         cmocka_unit_test(where_nobody_is_whole_readers_are_told),
         cmocka_unit_test(who_is_whole_after_all_says_so),
         cmocka_unit_test(a_node_whose_table_does_not_say_what_it_is_comes_back),
