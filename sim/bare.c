@@ -29,7 +29,8 @@ enum {
     PARTS_PERCENT =
         60, /* of the patient runs of five nodes have two of them cut off now and then */
     WAVERS_PERCENT = 50,
-    GENTLE = 3, /* times as seldom nodes are struck in most storms */
+    MISLED_PERCENT = 30, /* of the runs have directories that say of one node that it leads all */
+    GENTLE = 3,          /* times as seldom nodes are struck in most storms */
     GENTLE_PERCENT = 70,
     FLIP_RETENTION_MS = 3600 * 1000,
     FLIP_INDEX_MIN = 64, /* what came by a snapshot is compared from a next stretch on */
@@ -125,6 +126,12 @@ uint32_t lw_sim_bare_nodes(const lw_sim_trial *it) {
     return roll < SEVEN_PERCENT ? 7 : roll < SEVEN_PERCENT + FIVE_PERCENT ? 5 : 3;
 }
 
+static void draw_misled(lw_sim_bare *of) {
+    lw_chance chance = lw_world_chance(of->of->world, "misled");
+    bool misled = lw_chance_percent(&chance, MISLED_PERCENT);
+    of->misled = misled ? lw_chance_between(&chance, 1, of->of->node_count) : 0;
+}
+
 void lw_sim_bare_begin(lw_sim_trial *it) {
     static const char *const names[BARE_ASKERS] = {"worker0", "worker1",  "worker2", "worker3",
                                                    "worker4", "operator", "reader"};
@@ -141,6 +148,7 @@ void lw_sim_bare_begin(lw_sim_trial *it) {
     of->dice = lw_dice_of(lw_world_chance(it->world, "mail"), dice->faults, dice->hits);
     lw_dice_follow(&of->dice, lw_world_strikes(it->world), "mail");
     draw_run(of, &chance);
+    draw_misled(of);
     it->voters = it->node_count < 3 ? 1 : 3;
     it->storm.liar = 0; /* nobody tells nodes the time by heartbeats here */
     it->bare = of;

@@ -47,7 +47,9 @@
  * 12. Who leads a shard that takes in its right neighbour has done so soon, where nobody dies; and
  *     nobody lacks one that he is to take in.
  * 13. In peace no node keeps the tree of a shard that it does not hold.
- * 14. Where nobody dies a timestamp is pinned at once, whoever cannot be asked by who collects. */
+ * 14. Where nobody dies a timestamp is pinned at once, whoever cannot be asked by who collects.
+ * 15. Who is told to lead a shard in a term led it in that term, and a hint at a leader that is
+ *     wrong keeps nobody from finding the right one. */
 #ifndef LW_SIM_BARE_H
 #define LW_SIM_BARE_H
 
@@ -183,6 +185,7 @@ typedef struct lw_sim_bare {
     uint64_t absent, absent_until_ns; /* who is away: its id; 0: nobody is */
     uint64_t lonely;                  /* the node that is apart from all others, if */
     bool is_lonely;                   /* it is */
+    uint64_t misled;  /* who leads all shards, as all directories say; 0: they know it */
     uint64_t flip_at; /* the first entry behind this one flips; 0: none (any more) */
     bare_txn *txns;
     uint32_t txn_count;
@@ -326,6 +329,9 @@ void bare_judge_overs(lw_sim_bare *of);
 void bare_judge_merges(lw_sim_bare *of);
 /* Of what is no part of any shard nothing is left; false: `why` says of what. */
 bool bare_judge_trees(const lw_sim_bare *of, char why[LW_SIM_WHY_SIZE]);
+/* A node tells its directory of a shard: who is said to lead it, in the term that its own replica
+ * is in, did. */
+void bare_judge_hint(const bare_node *at, const lw_shard_descriptor *told);
 void bare_judge(lw_sim_bare *of);
 
 #endif

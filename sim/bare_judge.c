@@ -211,6 +211,27 @@ bool bare_judge_trees(const lw_sim_bare *of, char why[LW_SIM_WHY_SIZE]) {
     return true;
 }
 
+void bare_judge_hint(const bare_node *at, const lw_shard_descriptor *told) {
+    const lw_sim_watch *watch = &at->of->of->watch;
+    const lw_replica *replica = lw_shards_find(at->shards, told->id);
+    if (replica == NULL || told->leader == 0) {
+        return;
+    }
+    lw_replica_figures figures;
+    lw_replica_figures_get(replica, &figures);
+    for (uint32_t index = 0; index < watch->shard_count; index++) {
+        const lw_sim_shard_past *shard = &watch->shards[index];
+        if (shard->shard == told->id && shard->term == figures.term &&
+            shard->leader != told->leader) {
+            lw_sim_broken_first(at->of->of, "leaders",
+                                "%s tells of node%" PRIu64 " that it leads shard %" PRIu64
+                                " in term %" PRIu64 ", in which node%" PRIu64 " did",
+                                at->member->name, told->leader, told->id, figures.term,
+                                shard->leader);
+        }
+    }
+}
+
 /* ---- in the end -------------------------------------------------------------------------------
  */
 

@@ -61,10 +61,18 @@ bool bare_locate(lw_sim_bare *of, lw_bytes key, lw_shard_descriptor *shard) {
 /* ---- what its shards ask it -------------------------------------------------------------------
  */
 
-/* A directory that knows all there is to know. */
+/* A directory that knows all there is to know, but in some runs who leads. */
 static bool locate(void *argument, lw_bytes key, lw_shard_descriptor *shard) {
     const bare_node *node = argument;
-    return bare_locate(node->of, key, shard);
+    bool known = bare_locate(node->of, key, shard);
+    if (known && node->of->misled != 0) {
+        shard->leader = node->of->misled;
+    }
+    return known;
+}
+
+static void learned(void *argument, const lw_shard_descriptor *told) {
+    bare_judge_hint(argument, told);
 }
 
 LW_YIELDS static lw_status send_snapshot(void *argument, uint64_t shard, uint64_t node,
@@ -149,8 +157,11 @@ LW_YIELDS static lw_status open_store(bare_node *node) {
 
 LW_YIELDS static lw_status open_shards(bare_node *node, lw_shards **shards) {
     const lw_sim_trial *it = node->of->of;
-    lw_shards_others others = {
-        .send = bare_send, .ask = bare_ask_node, .send_snapshot = send_snapshot, .locate = locate};
+    lw_shards_others others = {.send = bare_send,
+                               .ask = bare_ask_node,
+                               .send_snapshot = send_snapshot,
+                               .locate = locate,
+                               .learned = learned};
     lw_shards_options options = {.env = node->env,
                                  .store = node->store,
                                  .node = node->id,

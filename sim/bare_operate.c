@@ -3,7 +3,14 @@
  * trouble without end, and then until each has all of its voters. */
 #include "sim/bare.h"
 
-enum { CALL_MS = 1500, STEP_MS = 30, MOVE_STEPS = 6, REPLACE_STEPS = 60 };
+enum {
+    CALL_MS = 1500,
+    STEP_MS = 30,
+    MOVE_STEPS = 6,
+    REPLACE_STEPS = 60,
+    REMOVE_SHARE = 300, /* one in so many moments of some 10 ms */
+    REMOVE_MS = 40000,  /* while two nodes are apart for longer */
+};
 
 static uint64_t below(bare_asker *self, uint64_t bound) {
     return lw_chance_below(&self->chance, bound);
@@ -210,6 +217,18 @@ LW_YIELDS static void remove_one(bare_asker *self, uint32_t key, const holders *
     bare_change(self, key, &request);
 }
 
+/* Of a shard's three voters two are cut off from the third, and one of these is to go: it is
+ * refused, as one alone of those that would be left answers. */
+LW_YIELDS static void remove_second(bare_asker *self) {
+    const uint64_t *away = self->of->away;
+    const bare_node *leader = bare_leader(self->of, bare_key(BARE_KEYS - 1));
+    if (leader != NULL && (leader->id == away[0] || leader->id == away[1])) {
+        lw_change_replicas_request request = {.leaves = leader->id == away[0] ? away[1] : away[0],
+                                              .fewer = true};
+        bare_change(self, BARE_KEYS - 1, &request);
+    }
+}
+
 /* As many steps as it takes, if nothing stands in the way, for another node to have a vote. */
 LW_YIELDS static void move(bare_asker *self, uint32_t key) {
     for (uint32_t steps = 1 + (uint32_t)below(self, MOVE_STEPS); steps > 0; steps--) {
@@ -364,10 +383,12 @@ void bare_operate_main(void *argument) {
     bare_asker *self = argument;
     lw_sim_bare *of = self->of;
     of->wavering = of->wavers;
-    if (of->kind == BARE_LONELY) {
-        bare_operate_lonely(self);
-    }
+    uint64_t until_ns = lw_env_now(self->env) + REMOVE_MS * LW_SIM_NS_PER_MS;
     while (of->of->troubled && !of->of->damaged) {
+        if (of->kind == BARE_APART && of->parted && lw_env_now(self->env) < until_ns &&
+            below(self, REMOVE_SHARE) == 0) {
+            remove_second(self);
+        }
         if (of->operate_every_ms != 0) {
             operate_once(self);
             lw_arena_reset(&self->arena);

@@ -111,7 +111,7 @@
     X("replica.rotten_counts_as_refused", "lattice-rot", 20)         \
     X("replica.rotten_newcomer_left_so", "lattice-disk", 45)         \
     X("replica.too_few_voters", "lattice-storm", 3)                  \
-    X("replica.voters_unheard", "lattice-moves", 0)                  \
+    X("replica.voters_unheard", "shards", 1)                         \
     X("reserve.stop_ignored", "calm", 262)                           \
     X("scrub.skips_checksums", "lattice-rot", 1)                     \
     X("server.session_waits_for_requests", "calm", 1)                \
@@ -123,8 +123,8 @@
     X("shards.damaged_anew_unheard", "lattice-disk", 0)              \
     X("shards.ended_for_nothing", "shards", 8910355)                 \
     X("shards.gone_before_its_tombstone", "shards", 0)               \
-    X("shards.hearsay_of_leaders", "lattice-moves", 0)               \
-    X("shards.hint_insisted_on", "lattice-moves", 0)                 \
+    X("shards.hearsay_of_leaders", "shards", 7)                      \
+    X("shards.hint_insisted_on", "shards", 86)                       \
     X("shards.old_removal_believed", "shards", 86)                   \
     X("shards.only_leader_asked", "lattice-storm", 0)                \
     X("shards.only_peers_asked", "shards", 168)                      \
