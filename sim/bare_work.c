@@ -16,8 +16,12 @@ enum {
     VALUE_SIZE_MAX = 60,
     LONG_VALUE_SIZE = 2000,
     PREWRITE_TRIES = 40,
-    VICTIMS = 40,     /* of the last transactions, one is killed */
-    READER_MS = 8000, /* that a reader stays at most, */
+    VICTIMS = 40,       /* of the last transactions, one is killed, */
+    LATE_VICTIMS = 400, /* or one that has committed, of these */
+    LATE_PERCENT = 40,
+    TWICE_PERCENT = 40, /* of the kills are asked for twice, */
+    SOON_MS = 40,       /* the second time so soon */
+    READER_MS = 8000,   /* that a reader stays at most, */
     APART_READER_MS = 55000,
     APART_SOON_MS = 400,   /* before two nodes are apart their reader begins */
     APART_AWAY_MS = 42000, /* in which who collects has asked all others twice */
@@ -542,17 +546,34 @@ LW_YIELDS static void pin_something(bare_asker *self) {
 /* ---- killing ----------------------------------------------------------------------------------
  */
 
+/* One that is under way, or one that has committed. */
 static bare_txn *draw_victim(bare_asker *self) {
     lw_sim_bare *of = self->of;
     bare_txn *victim = NULL;
     uint64_t seen = 0;
-    for (uint32_t back = 1; back <= VICTIMS && back <= of->txn_count; back++) {
+    bool late = percent(self, LATE_PERCENT);
+    uint32_t most = late ? LATE_VICTIMS : VICTIMS;
+    for (uint32_t back = 1; back <= most && back <= of->txn_count; back++) {
         bare_txn *each = &of->txns[of->txn_count - back];
-        if (each->writing && below(self, ++seen) == 0) {
+        bool may = late ? each->state == BARE_COMMITTED : each->writing;
+        if (may && below(self, ++seen) == 0) {
             victim = each;
         }
     }
     return victim;
+}
+
+/* Asks, and does not wait: what is asked next is asked while this is carried out. */
+LW_YIELDS static void ask_for_kill(bare_asker *self, const lw_buffer *body) {
+    bare_node *to = bare_leader(self->of, bare_key(0));
+    lw_request request = {.kind = LW_MESSAGE_KILL,
+                          .id = ++self->of->request_id,
+                          .timeout_ms = CALL_MS,
+                          .body = lw_buffer_view(body)};
+    bare_answer answer = {.status = LW_UNAVAILABLE};
+    if (to != NULL) {
+        bare_ask_once(self, to, &request, 1 + below(self, SOON_MS), &answer);
+    }
 }
 
 /* A leader that changes meanwhile forgets what was asked of the one before. */
@@ -566,6 +587,9 @@ LW_YIELDS static void kill_something(bare_asker *self) {
     }
     lw_buffer body = bare_body(self);
     lw_kill_request_encode(&(lw_kill_request){.start = victim->start}, &body);
+    if (percent(self, TWICE_PERCENT)) {
+        ask_for_kill(self, &body);
+    }
     bare_answer answer = bare_call(self, LW_MESSAGE_KILL, (lw_bytes){0}, &body, CALL_MS);
     lw_buffer_reset(&body);
     if (answer.status == LW_OK && of->led == led &&

@@ -59,7 +59,7 @@
     X("merge.sweeper_not_awaited", "shards", 14)                     \
     X("merge.tombstone_drops_data", "shards", 20)                    \
     X("merge.unfreeze_unasked", "shards", 6)                         \
-    X("node.kill_believes_any_mark", "lattice-moves", 0)             \
+    X("node.kill_believes_any_mark", "shards", 62)                   \
     X("node.kill_looks_at_nothing", "lattice-storm", 50)             \
     X("node.kill_waits_for_nothing", "shards", 2)                    \
     X("peers.old_copy_let_in", "links", 1)                           \
