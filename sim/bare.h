@@ -33,7 +33,8 @@
  *    told to be rolled back is read by nobody; what was told to be killed does not commit below
  *    what had been given by then.
  * 3. Between what a transaction vouched for and its commit nobody else committed to the key.
- * 4. A timestamp is above all that was committed before it was asked for.
+ * 4. A timestamp is above all that was committed before it was asked for, and nobody but the oracle
+ *    gives any to others.
  * 5. Nobody is answered at a timestamp below what the tree that he reads may have forgotten.
  * 6. A reader that keeps coming does not lose its snapshot, nor does one that is silent, once its
  *    node had the time to take a lease for it.

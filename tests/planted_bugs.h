@@ -153,7 +153,7 @@
     X("table.no_checksum", "engine", 101)                            \
     X("timestamps.begun_by_wall_clock", "lattice-storm", 9)          \
     X("timestamps.ceiling_left_high", "lattice-calm", 3)             \
-    X("timestamps.gives_what_it_fetches", "lattice-moves", 0)        \
+    X("timestamps.gives_what_it_fetches", "shards", 7)               \
     X("timestamps.oracle_serves_without_lease", "lattice-storm", 18) \
     X("timestamps.stale_cached_timestamp", "lattice-moves", 34)      \
     X("timestamps.time_not_asked", "lattice-storm", 6)               \
