@@ -3,7 +3,9 @@
  * wrong: it has the pessimistic lock of one key, and waits for the one of another, which a heir of
  * it has. Its process ends, or its machine loses power. Its session ends all the same, though the
  * request goes on to wait (node/server.h: V5), so that the heir soon gets the first key, too
- * (hazard T18). */
+ * (hazard T18). Or the heir lets go of its key just behind the loss of power: then the reply to who
+ * waited is on its way to a machine that does not even say that nobody is there (node/silence.h).
+ */
 #include "client/client.h"
 #include "sim/run.h"
 
@@ -11,6 +13,7 @@ enum {
     RUNS_PERCENT = 30,   /* of the runs */
     WAITS_MS = 500,      /* until it is gone */
     GRACE_MS = 6000,     /* in which its session ends, */
+    ANSWERED_MS = 2000,  /* after which who waited is answered at most: before it is noticed */
     SILENCE_MS = 4000,   /* and in which it is noticed besides that its machine is silent */
     LIFETIME_MS = 60000, /* of what it waits for */
     PATIENCE_MS = 3000,  /* of the heir */
@@ -23,6 +26,7 @@ struct lw_sim_leaver {
     lw_host *host;
     lw_env *env, *heirs; /* of its process, and of its heir's */
     bool power;          /* is lost, when it goes */
+    bool answered;       /* when nobody is there any more */
     bool waits;          /* it has its lock, and is about to wait */
 };
 
@@ -81,7 +85,7 @@ static void end_leaver(void *run) {
 }
 
 /* With the key that it waits for. */
-LW_YIELDS static void outlive(struct lw_sim_leaver *self, lw_client *client) {
+LW_YIELDS static void outlive(struct lw_sim_leaver *self, lw_client *client, lw_txn *own) {
     lw_sim_trial *it = self->of;
     lw_env *env = self->heirs;
     uint64_t gone_ms = GRACE_MS + (self->power ? SILENCE_MS : 0);
@@ -92,6 +96,10 @@ LW_YIELDS static void outlive(struct lw_sim_leaver *self, lw_client *client) {
     }
     lw_env_sleep(env, WAITS_MS * LW_SIM_NS_PER_MS);
     lw_sim_after(it, 0, end_leaver);
+    if (self->answered) {
+        lw_env_sleep(env, 1 + lw_env_random_below(env, ANSWERED_MS * LW_SIM_NS_PER_MS));
+        lw_txn_close(own);
+    }
     lw_env_sleep(env, gone_ms * LW_SIM_NS_PER_MS);
     lw_txn *txn = self->waits ? take(client, its_key, PATIENCE_MS, &status) : NULL;
     if (self->waits && txn == NULL && it->workload.undisturbed) {
@@ -102,6 +110,9 @@ LW_YIELDS static void outlive(struct lw_sim_leaver *self, lw_client *client) {
     if (txn != NULL) {
         lw_txn_close(txn);
     }
+    if (!self->answered) {
+        lw_txn_close(own);
+    }
 }
 
 LW_YIELDS static void heir_main(void *argument) {
@@ -111,8 +122,7 @@ LW_YIELDS static void heir_main(void *argument) {
     if (open_client(self->of, self->heirs, "heir", &client)) {
         lw_txn *txn = take(client, heirs_key, LIFETIME_MS, &status);
         if (txn != NULL) {
-            outlive(self, client);
-            lw_txn_close(txn);
+            outlive(self, client, txn);
         }
         lw_close(client);
     }
@@ -127,7 +137,8 @@ void lw_sim_leave(lw_sim_trial *it) {
     it->leaver = lw_arena_allocate(&it->storm_memory, sizeof(*it->leaver));
     *it->leaver = (struct lw_sim_leaver){.of = it,
                                          .host = lw_world_host(it->world, "leaver"),
-                                         .power = lw_chance_percent(&chance, 50)};
+                                         .power = lw_chance_percent(&chance, 70)};
+    it->leaver->answered = it->leaver->power && lw_chance_percent(&chance, 60);
     lw_world_calm(it->world, "server.one_at_a_time"); /* who does not read hears of no end */
     it->workload.running++;
     it->leaver->heirs = lw_host_boot(lw_world_host(it->world, "heir"));

@@ -115,7 +115,7 @@
     X("reserve.stop_ignored", "calm", 262)                           \
     X("scrub.skips_checksums", "lattice-rot", 1)                     \
     X("server.session_waits_for_requests", "calm", 1)                \
-    X("server.silence_unnoticed", "lattice", 0)                      \
+    X("server.silence_unnoticed", "calm", 7)                         \
     X("shard.child_without_locks", "calm", 1)                        \
     X("shard.read_while_given_away", "shards", 30)                   \
     X("shard.route_unchecked", "calm", 21)                           \
