@@ -7,7 +7,13 @@
 #include "client/transaction.h"
 #include "sim/workload_private.h"
 
-enum { KEYS = 32, VALUE_SIZE = 100, WRITE_MEMORY = 1200, TIMEOUT_MS = 5000 };
+enum {
+    KEYS = 32,
+    VALUE_SIZE = 100,
+    WRITE_MEMORY = 1200,
+    TIMEOUT_MS = 5000,
+    FORGOTTEN_MS = 3000, /* in which a node that knew of a kill may be lost */
+};
 
 static lw_bytes block_key(uint32_t block, uint64_t index, char key[WORKLOAD_KEY_SIZE]) {
     int size = snprintf(key, WORKLOAD_KEY_SIZE, "bulk/%02u/%03" PRIu64, block, index);
@@ -99,11 +105,15 @@ LW_YIELDS static lw_status put_block(lw_txn *txn, uint32_t block, uint64_t numbe
     return LW_OK;
 }
 
-/* Somebody rolls it back: what it reads of its own from then on is there still, or it is told. */
+/* Somebody rolls it back: what it reads of its own from then on is there still, or it is told, also
+ * by a node that has been started since, and knows of no kill. */
 LW_YIELDS static void have_it_killed(const workload_txn *in) {
     uint64_t start = in->txn->start, commit_timestamp;
     if (start != 0) {
         (void)!lw_operate_kill(in->client, start, &commit_timestamp);
+    }
+    if (!in->self->workload->undisturbed && workload_below(in->env, 2) == 0) {
+        lw_env_sleep(in->env, workload_below(in->env, FORGOTTEN_MS * UINT64_C(1000000)));
     }
 }
 

@@ -172,7 +172,7 @@
     X("txn.no_idempotence", "crash", 1)                              \
     X("txn.no_rollback_record", "crash", 4)                          \
     X("txn.no_validation", "calm", 1)                                \
-    X("txn.own_rollback_unseen", "crash", 0)                         \
+    X("txn.own_rollback_unseen", "crash", 2)                         \
     X("txn.prewrite_not_drawn", "calm", 8)                           \
     X("txn.ranges_not_validated", "calm", 1)                         \
     X("txn.read_ignores_locks", "calm", 3)                           \
