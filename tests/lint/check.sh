@@ -84,12 +84,15 @@ world() {
 yields() {
     python3 tests/lint/yields.py .
 }
+draws() {
+    python3 tests/lint/draws.py .
+}
 named() {
     python3 tests/lint/named.py .
 }
 
 failed=""
-for check in formatting clang_warnings headers_stand_alone public_headers layers world yields named analysis tidy; do
+for check in formatting clang_warnings headers_stand_alone public_headers layers world yields draws named analysis tidy; do
     begin=$(date +%s)
     if $check; then
         echo "ok    $check ($(($(date +%s) - begin)) s)"

@@ -216,6 +216,36 @@ class Yields(LintCase):
                           "client/a.c": "int lw_get(int key) { lw_wait(); return key; }"})
 
 
+class Draws(LintCase):
+    linter = "draws"
+
+    def assert_statement(self, found, statement):
+        files = {"sim/a.c": "static int f(int x) {\n    " + statement + "\n}\n"}
+        if found:
+            self.assert_found(files, "sim/a.c:2", "either order")
+        else:
+            self.assert_good(files)
+
+    def test_two_in_one_expression_are_found(self):
+        for statement in ("g(below(x, 2), below(x, 3));", "x = below(x, 2) + below(x, 3);",
+                          "p q = {.a = draw_a(x), .b = 1, .c = DRAW(x, y)};",
+                          "*x = (p){below(x, 1), {lw_chance_next(x)}};",
+                          "p q = {.a = below(x, 2), .b = y ? below(x, 2) : 0};",
+                          "return t[below(x, 2)] + (u)below(x, 3);"):
+            self.assert_statement(True, statement)
+
+    def test_where_the_order_is_known_they_may_be(self):
+        for statement in ("int y = below(x, 2), z = below(x, 3);", "g(below(x, 2)); g(below(x, 3));",
+                          "if (below(x, 2) && below(x, 3)) { g(); }", "below(x, below(x, 3));",
+                          "x = below(x, 2) ? below(x, 3) : below(x, 4);",
+                          "if (below(x, 2)) {\n g(); }\n g(below(x, 3));",
+                          "for (int y = below(x, 2); below(x, 3); below(x, 4)) { below(x, 5); }"):
+            self.assert_statement(False, statement)
+
+    def test_a_head_of_a_function_is_no_call(self):
+        self.assert_good({"sim/a.c": "static int below(int a, int b);\nstatic int draw_a(int a) { return below(a, 2); }\n"})
+
+
 class Named(LintCase):
     linter = "named"
     makefile = "VARIANT := debug\nall sim-long: a\n\tcc\n"
