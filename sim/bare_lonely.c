@@ -21,7 +21,7 @@ static uint64_t below(bare_asker *self, uint64_t bound) {
     return lw_chance_below(&self->chance, bound);
 }
 
-static void nap(bare_asker *self, uint64_t duration_ms) {
+LW_YIELDS static void nap(bare_asker *self, uint64_t duration_ms) {
     lw_env_sleep(self->env, duration_ms * LW_SIM_NS_PER_MS);
 }
 
