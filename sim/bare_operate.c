@@ -383,6 +383,9 @@ void bare_operate_main(void *argument) {
     bare_asker *self = argument;
     lw_sim_bare *of = self->of;
     of->wavering = of->wavers;
+    if (of->kind == BARE_LONELY) {
+        bare_operate_lonely(self);
+    }
     uint64_t until_ns = lw_env_now(self->env) + REMOVE_MS * LW_SIM_NS_PER_MS;
     while (of->of->troubled && !of->of->damaged) {
         if (of->kind == BARE_APART && of->parted && lw_env_now(self->env) < until_ns &&
