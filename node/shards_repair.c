@@ -90,6 +90,20 @@ static uint32_t voters_of(const lw_shards *shards, const lw_replica *replica, bo
     return count;
 }
 
+/* As the log has them: the descriptor is that of what was applied, which a damaged tree may have
+ * stopped long ago. */
+static void members_of(const repair *job, const lw_replica *replica, lw_group_members *members) {
+    lw_group_figures figures;
+    lw_replica_group_figures(replica, &figures);
+    *members = figures.members;
+    if (LW_BUG(job->shards->env, "shards.members_of_before")) {
+        lw_shard_descriptor shard;
+        lw_replica_descriptor(replica, &shard);
+        members->count = shard.replica_count;
+        memcpy(members->replicas, shard.replicas, sizeof(members->replicas));
+    }
+}
+
 static bool has_peers(const lw_shards *shards, const lw_replica *replica) {
     bool self;
     uint32_t voters = voters_of(shards, replica, &self);
@@ -110,11 +124,10 @@ typedef struct survey {
 } survey;
 
 /* Beginning with another one each time, since who is asked to lead may not come to it. */
-LW_YIELDS static survey look_around(const repair *job, const lw_shard_descriptor *shard) {
+LW_YIELDS static survey look_around(const repair *job, const lw_group_members *members) {
     survey found = {.whole = 0};
-    for (uint32_t step = 0; step < shard->replica_count; step++) {
-        const lw_shard_replica *each =
-            &shard->replicas[(job->attempt + step) % shard->replica_count];
+    for (uint32_t step = 0; step < members->count; step++) {
+        const lw_shard_replica *each = &members->replicas[(job->attempt + step) % members->count];
         uint64_t leader;
         bool damaged;
         if (!shards_votes(each) || each->node == job->shards->options.node) {
@@ -187,10 +200,10 @@ LW_YIELDS static void await_other_leader(repair *job) {
 }
 
 LW_YIELDS static void hand_over(repair *job) {
-    lw_shard_descriptor shard;
+    lw_group_members members;
     shards_member *member = member_of(job);
-    lw_replica_descriptor(member->replica, &shard);
-    survey found = look_around(job, &shard);
+    members_of(job, member->replica, &members);
+    survey found = look_around(job, &members);
     if ((member = member_of(job)) == NULL) {
         return;
     }
@@ -213,14 +226,17 @@ LW_YIELDS static void hand_over(repair *job) {
  */
 
 /* Who may lead: as this replica knows, or any in turn. 0: nobody now. */
-static uint64_t whom_to_ask(const repair *job, const lw_shard_descriptor *shard) {
+static uint64_t whom_to_ask(const repair *job, const lw_replica *replica) {
     uint64_t own = job->shards->options.node;
-    if (shard->leader != 0 && job->attempt % 4 != 3) {
-        return shard->leader == own ? 0 : shard->leader;
+    lw_shard_descriptor shard;
+    lw_replica_descriptor(replica, &shard);
+    if (shard.leader != 0 && job->attempt % 4 != 3) {
+        return shard.leader == own ? 0 : shard.leader;
     }
-    uint64_t node = shard->replica_count == 0
-                        ? 0
-                        : shard->replicas[job->attempt / 4 % shard->replica_count].node;
+    lw_group_members members;
+    members_of(job, replica, &members);
+    uint64_t node =
+        members.count == 0 ? 0 : members.replicas[job->attempt / 4 % members.count].node;
     return node == own ? 0 : node;
 }
 
@@ -237,13 +253,11 @@ LW_YIELDS static bool needs_none(repair *job) {
 }
 
 LW_YIELDS static void ask_for_snapshot(repair *job) {
-    lw_shard_descriptor shard;
     uint64_t leader = 0;
     bool damaged = false;
     shards_member *member = member_of(job);
     lw_replica_renew(member->replica, true);
-    lw_replica_descriptor(member->replica, &shard);
-    uint64_t asked = whom_to_ask(job, &shard);
+    uint64_t asked = whom_to_ask(job, member->replica);
     lw_status status = LW_UNAVAILABLE;
     if (asked != 0) {
         status = shards_look_at(job->shards, asked, job->shard, job->shards->options.node, &leader,

@@ -236,21 +236,22 @@ static void a_damaged_leader_hands_over_first(void **state) {
     lattice_hold(a_damaged_leader_hands_over_first_story, NULL);
 }
 
-static void have_it_lead(lattice *in, uint64_t node) {
+static bool have_it_lead(lattice *in, uint64_t node) {
     lw_buffer body = lw_buffer_in(in->memory);
     lw_transfer_request_encode(&(lw_transfer_request){.node = node}, &body);
-    (void)lattice_call(in, LW_MESSAGE_TRANSFER, "", &body);
+    lattice_ask *ask = lattice_call(in, LW_MESSAGE_TRANSFER, "", &body);
     lw_buffer_reset(&body);
+    return ask->done && ask->status == LW_OK;
 }
 
 /* Somebody wishes it to lead, whatever comes. */
 static void a_damaged_one_that_is_to_lead_is_repaired_first_story(lattice *in) {
     uint64_t damaged;
     make_damaged_follower(in, &damaged);
-    have_it_lead(in, damaged);
+    (void)have_it_lead(in, damaged);
     lattice_run(&in->nodes[damaged], compact_main);
     for (int count = 0; count < 40; count++) {
-        have_it_lead(in, damaged);
+        (void)have_it_lead(in, damaged);
         lattice_pass_ms(in, 250);
     }
     expect(in, marked(in, "shards.repaired") > 0, "it has a whole one");
@@ -260,6 +261,40 @@ static void a_damaged_one_that_is_to_lead_is_repaired_first(void **state) {
     (void)state;
     lattice_hold(a_damaged_one_that_is_to_lead_is_repaired_first_story,
                  "shards.damaged_leads_again");
+}
+
+/* What it could not read was made when node 3 was no voter yet, who is the only whole one that is
+ * left. */
+static void who_became_a_voter_since_is_handed_the_lead_story(lattice *in) {
+    lattice_make(in, lone_shard, 1);
+    lattice_boot(in, 2);
+    lattice_boot(in, 3);
+    lattice_write(in, "a", "1");
+    change_members(in, (lw_change_replicas_request){.learner = 3});
+    until_marked(in, "replica.snapshot_installed", 1);
+    change_members(in, (lw_change_replicas_request){.learner = 2});
+    until_marked(in, "replica.snapshot_installed", 2);
+    flip_all(in, 2);
+    until_marked(in, "replica.snapshot_rotten", 1);
+    in->slow_ms[2][1] = 100000; /* it cannot ask for another one */
+    lattice_pass_ms(in, 20000);
+    change_members(in, (lw_change_replicas_request){.voter = 3});
+    change_members(in, (lw_change_replicas_request){.voter = 2});
+    for (int count = 0; count < 60 && !have_it_lead(in, 2); count++) {
+        lattice_pass_ms(in, 1000); /* a snapshot is on its way to it */
+    }
+    lattice_crash(in, 1);
+    lattice_pass_ms(in, 10000);
+    lattice_write(in, "a", "2");
+    expect(in, lattice_leader(in, lw_text("")) == 3, "the whole one leads");
+    until_marked(in, "shards.repaired", 1);
+    lattice_boot(in, 1);
+    lattice_pass_ms(in, 3000);
+    lattice_same_everywhere(in);
+}
+static void who_became_a_voter_since_is_handed_the_lead(void **state) {
+    (void)state;
+    lattice_hold(who_became_a_voter_since_is_handed_the_lead_story, "shards.members_of_before");
 }
 
 /* Acknowledged by the leader and the damaged one, whose log is whole: with the leader gone it still
@@ -412,7 +447,7 @@ static void who_is_whole_leads_two_that_cannot_be_compacted_story(lattice *in) {
     find_both(in, leader, other);
     write_until_refused(in, leader);
     for (int count = 0; count < 20 && lattice_leader(in, lw_text("")) != other; count++) {
-        have_it_lead(in, other);
+        (void)have_it_lead(in, other);
         lattice_pass_ms(in, 500);
     }
     expect(in, lattice_leader(in, lw_text("")) == other, "the other leads");
@@ -991,6 +1026,7 @@ int main(void) {
         cmocka_unit_test(a_shard_at_rest_since_a_merge_is_repaired),
         cmocka_unit_test(a_damaged_leader_hands_over_first),
         cmocka_unit_test(a_damaged_one_that_is_to_lead_is_repaired_first),
+        cmocka_unit_test(who_became_a_voter_since_is_handed_the_lead),
         cmocka_unit_test(what_a_damaged_one_acknowledged_is_kept),
         cmocka_unit_test(what_can_be_read_stays_while_nobody_else_leads),
         cmocka_unit_test(two_followers_damaged_at_once_come_anew),
