@@ -7,13 +7,16 @@
  * 1. Who was taken for the leader, and was of no help, is not asked twice in a row: next is one of
  *    those that hold the shard, who may know better.
  * 2. What others say of a leader counts for this request alone: they do not say in which term.
- * 3. A replica that asks may end meanwhile: the request goes on by itself, and keeps nothing. */
+ * 3. A replica that asks may end meanwhile: the request goes on by itself, and keeps nothing.
+ * 4. Who is sent on goes there at once, but so often in a row at most: hints may go in a circle, as
+ *    long as this node leads, and cannot serve yet. */
 #include "node/shards_state.h"
 
 #include "txn/request.h"
 
 enum {
-    LONE_ATTEMPTS = 8,  /* on a lone node, where only a split sends one on */
+    LONE_ATTEMPTS = 8, /* on a lone node, where only a split sends one on */
+    SENT_ON_MAX = 4,
     ASK_MS = 10 * 1000, /* for all attempts */
     ATTEMPT_MS = 3000,  /* for one: who does not answer may have lost the leadership */
     PAUSE_MIN_MS = 5,   /* doubling, with as much again by chance */
@@ -32,7 +35,9 @@ typedef struct asking {
     bool told;
     lw_buffer told_bytes; /* what the descriptor's views point into */
     uint32_t attempt;     /* which of the replicas is tried while nobody is known to lead */
-    uint64_t vain;        /* who was asked last, for nothing; 0: nobody */
+    uint32_t sent_on;     /* so often in a row */
+    uint32_t pauses;
+    uint64_t vain; /* who was asked last, for nothing; 0: nobody */
 } asking;
 
 static lw_status closing(void) {
@@ -184,8 +189,8 @@ static bool worth_another(lw_status status) {
 LW_YIELDS static bool pause(asking *job) {
     lw_shards *shards = job->shards;
     uint64_t pause_ms = PAUSE_MAX_MS;
-    if (job->attempt < 6) {
-        pause_ms = (uint64_t)PAUSE_MIN_MS << job->attempt;
+    if (job->pauses < 5) {
+        pause_ms = (uint64_t)PAUSE_MIN_MS << ++job->pauses;
     }
     uint64_t now_ns = lw_env_now(shards->env);
     uint64_t pause_ns = pause_ms * NS_PER_MS;
@@ -215,6 +220,12 @@ LW_YIELDS static lw_status attempt(asking *job, lw_buffer *reply, bool *sent_on)
     if (worth_another(status)) {
         *sent_on = status == LW_UNAVAILABLE && reply->size > reply_start &&
                    learn(job, node, lw_view(reply->data + reply_start, reply->size - reply_start));
+        job->sent_on = *sent_on ? job->sent_on + 1 : 0;
+        if (job->sent_on > SENT_ON_MAX && !LW_BUG(job->shards->env, "shards.sent_in_circles")) {
+            LW_MARK(job->shards->env, "shards.sent_on_too_often");
+            job->sent_on = 0;
+            *sent_on = false;
+        }
         job->told = *sent_on;
         job->vain = *sent_on ? 0 : node;
         reply->size = reply_start;

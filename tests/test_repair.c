@@ -265,7 +265,7 @@ static void a_damaged_one_that_is_to_lead_is_repaired_first(void **state) {
 
 /* What it could not read was made when node 3 was no voter yet, who is the only whole one that is
  * left. */
-static void who_became_a_voter_since_is_handed_the_lead_story(lattice *in) {
+static void have_one_lead_that_cannot_serve(lattice *in) {
     lattice_make(in, lone_shard, 1);
     lattice_boot(in, 2);
     lattice_boot(in, 3);
@@ -283,6 +283,10 @@ static void who_became_a_voter_since_is_handed_the_lead_story(lattice *in) {
     for (int count = 0; count < 60 && !have_it_lead(in, 2); count++) {
         lattice_pass_ms(in, 1000); /* a snapshot is on its way to it */
     }
+}
+
+static void who_became_a_voter_since_is_handed_the_lead_story(lattice *in) {
+    have_one_lead_that_cannot_serve(in);
     lattice_crash(in, 1);
     lattice_pass_ms(in, 10000);
     lattice_write(in, "a", "2");
@@ -295,6 +299,38 @@ static void who_became_a_voter_since_is_handed_the_lead_story(lattice *in) {
 static void who_became_a_voter_since_is_handed_the_lead(void **state) {
     (void)state;
     lattice_hold(who_became_a_voter_since_is_handed_the_lead_story, "shards.members_of_before");
+}
+
+static void ask_main(void *argument) {
+    lattice_node *node = argument;
+    lw_buffer body = lw_buffer_in(node->env->memory), reply = lw_buffer_in(node->env->memory);
+    lw_timestamp_request_encode(&(lw_timestamp_request){.count = 1}, &body);
+    lw_status status = lw_shards_ask(node->shards, LW_MESSAGE_TIMESTAMP, lw_text(""),
+                                     lw_buffer_view(&body), &reply);
+    expect(node->in, status == LW_OK, "it is answered in the end");
+    lw_buffer_reset(&body);
+    lw_buffer_reset(&reply);
+    node->done = true;
+}
+
+/* It leads, as all say, and nobody hears that it hands over. */
+static void who_is_sent_in_circles_pauses_story(lattice *in) {
+    have_one_lead_that_cannot_serve(in);
+    in->mute[2][1] = in->mute[2][3] = true;
+    in->slow_ms[2][1] = 0;
+    uint64_t before = marked(in, "shards.asked_elsewhere");
+    in->nodes[2].done = false;
+    lw_env_start(in->nodes[2].env, "bench", ask_main, &in->nodes[2]);
+    lattice_pass_ms(in, 500);
+    expect(in, marked(in, "shards.sent_on_too_often") > 0, "it is sent on, and on");
+    expect(in, marked(in, "shards.asked_elsewhere") - before < 50, "it pauses");
+    in->mute[2][1] = in->mute[2][3] = false;
+    lattice_pass_ms(in, 8000);
+    expect(in, in->nodes[2].done, "it is answered");
+}
+static void who_is_sent_in_circles_pauses(void **state) {
+    (void)state;
+    lattice_hold(who_is_sent_in_circles_pauses_story, "shards.sent_in_circles");
 }
 
 /* Acknowledged by the leader and the damaged one, whose log is whole: with the leader gone it still
@@ -1027,6 +1063,7 @@ int main(void) {
         cmocka_unit_test(a_damaged_leader_hands_over_first),
         cmocka_unit_test(a_damaged_one_that_is_to_lead_is_repaired_first),
         cmocka_unit_test(who_became_a_voter_since_is_handed_the_lead),
+        cmocka_unit_test(who_is_sent_in_circles_pauses),
         cmocka_unit_test(what_a_damaged_one_acknowledged_is_kept),
         cmocka_unit_test(what_can_be_read_stays_while_nobody_else_leads),
         cmocka_unit_test(two_followers_damaged_at_once_come_anew),
