@@ -29,10 +29,11 @@ enum {
     PARTS_PERCENT =
         60, /* of the patient runs of five nodes have two of them cut off now and then */
     WAVERS_PERCENT = 50,
+    LOSES_PERCENT = 20,
     MISLED_PERCENT = 30, /* of the runs have directories that say of one node that it leads all */
     GENTLE = 3,          /* times as seldom nodes are struck in most storms */
     GENTLE_PERCENT = 70,
-    FLIP_RETENTION_MS = 3600 * 1000,
+    LONG_RETENTION_MS = 3600 * 1000,
     FLIP_INDEX_MIN = 64, /* what came by a snapshot is compared from a next stretch on */
     FLIP_INDEX_MAX = 200,
     STRETCH_WRITES = 160, /* and so much is written behind it: replicas compare after 64 entries */
@@ -114,7 +115,7 @@ static void draw_run(lw_sim_bare *of, lw_chance *chance) {
         of->wavers = of->merges = false;
     }
     if (of->kind == BARE_FLIP) {
-        of->of->retention_ms = FLIP_RETENTION_MS; /* what differs stays */
+        of->of->retention_ms = LONG_RETENTION_MS; /* what differs stays */
         of->operate_every_ms = 0;
         of->merge_after_ms = UINT64_MAX;
     }
@@ -126,10 +127,15 @@ uint32_t lw_sim_bare_nodes(const lw_sim_trial *it) {
     return roll < SEVEN_PERCENT ? 7 : roll < SEVEN_PERCENT + FIVE_PERCENT ? 5 : 3;
 }
 
-static void draw_misled(lw_sim_bare *of) {
-    lw_chance chance = lw_world_chance(of->of->world, "misled");
+static void draw_more(lw_sim_bare *of) {
+    lw_chance chance = lw_world_chance(of->of->world, "more");
     bool misled = lw_chance_percent(&chance, MISLED_PERCENT);
     of->misled = misled ? lw_chance_between(&chance, 1, of->of->node_count) : 0;
+    bool may_lose = of->kind == BARE_STORM || of->kind == BARE_QUIET;
+    of->loses = lw_chance_percent(&chance, LOSES_PERCENT) && may_lose;
+    if (of->loses) { /* else who collects ends all locks that are as old */
+        of->of->retention_ms = LONG_RETENTION_MS;
+    }
 }
 
 void lw_sim_bare_begin(lw_sim_trial *it) {
@@ -142,13 +148,14 @@ void lw_sim_bare_begin(lw_sim_trial *it) {
     of->of = it;
     of->memory = memory;
     of->sessions = BARE_ASKERS;
+    of->where = lw_allocate_zero(memory, BARE_SESSIONS_MAX);
     of->txns = lw_allocate(memory, BARE_TXNS_MAX * sizeof(*of->txns));
     of->reads = lw_allocate(memory, BARE_READS_MAX * sizeof(*of->reads));
     const lw_dice *dice = lw_network_dice(lw_world_network(it->world));
     of->dice = lw_dice_of(lw_world_chance(it->world, "mail"), dice->faults, dice->hits);
     lw_dice_follow(&of->dice, lw_world_strikes(it->world), "mail");
     draw_run(of, &chance);
-    draw_misled(of);
+    draw_more(of);
     it->voters = it->node_count < 3 ? 1 : 3;
     it->storm.liar = 0; /* nobody tells nodes the time by heartbeats here */
     it->bare = of;

@@ -44,7 +44,8 @@
  * 9. Nobody is answered in a leadership that was over before he asked: in a later one somebody
  *    else had answered.
  * 10. Who waits for each other over intents is told so (deadlocks).
- * 11. A transaction that is over, as a node was told, has no lock there any more.
+ * 11. A transaction that is over, as a node was told, has no lock there any more; nor, soon,
+ * anywhere one whose client is lost, whoever leads by then.
  * 12. Who leads a shard that takes in its right neighbour has done so soon, where nobody dies; and
  *     nobody lacks one that he is to take in.
  * 13. In peace no node keeps the tree of a shard that it does not hold.
@@ -66,6 +67,8 @@ enum {
     BARE_TXNS_MAX = 8192,
     BARE_READS_MAX = 32768,
     BARE_OLD_MAX = 32,
+    BARE_SESSIONS_MAX = 8192, /* of more it is not known where they are */
+    BARE_SESSION_OVER = 128,
     BARE_OVERS_MAX = 16,
     BARE_APART_MS = 1500,             /* until two nodes are cut off from the others */
     BARE_OPERATOR = BARE_WORKERS_MAX, /* its number as one who asks */
@@ -169,12 +172,15 @@ typedef struct lw_sim_bare {
     uint32_t worker_count;
     lw_dice dice; /* of what becomes of messages */
     uint64_t request_id, sessions;
+    uint8_t *where; /* of each session: bits of the places of nodes that it has asked, and whether
+                       it is over */
     uint32_t pause_us, lifetime_ms, abandon_percent, operate_every_ms, hop_ms;
     uint32_t gone_lost_percent, gone_again; /* of what is told to who is removed; and so often */
     uint64_t merge_after_ms;
     size_t memtables_size; /* 0: the usual one */
     bool set_up, stopping, operated;
     bool wavers, wavering; /* members of shards come, go and come; and do so now */
+    bool loses;            /* some who work, whose transactions might last for minutes */
     bool merges;           /* operators do little else than split and merge, and one meddles */
     bool parts;            /* two nodes have most voters of a shard, and are apart now and then: */
     bool part_now, parted; /* it is time for that; they are */
@@ -235,10 +241,12 @@ LW_YIELDS void bare_ask_once(bare_asker *from, bare_node *to, const lw_request *
                              uint64_t patience_ms, bare_answer *answer);
 /* All nodes are told of links that are up or down now, again and again. */
 void bare_watch_links(void *bare);
-/* The session is over, as all nodes learn. */
+/* The session is over, as those nodes learn that it has asked anything. */
 void bare_end_session(lw_sim_bare *of, uint64_t session);
 /* ... just then. */
 void bare_end_session_in(lw_sim_bare *of, uint64_t session, uint64_t delay_ns);
+/* lw_shards_others.session_lives */
+bool bare_session_lives(void *argument, uint64_t session);
 
 /* ---- bare_client.c ----------------------------------------------------------------------------
  */

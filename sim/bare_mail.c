@@ -355,7 +355,9 @@ LW_YIELDS static void ask_main(void *argument) {
 static void ask_arrives(void *argument) {
     bare_ask *ask = argument;
     uint64_t lag_ns;
-    if (bare_up(ask->to) && ask->to->member->boot == ask->to_boot &&
+    bool over = ask->from == NULL && !bare_session_lives(ask->to, ask->session) &&
+                ask->request.kind == LW_MESSAGE_PREWRITE; /* so is its connection */
+    if (!over && bare_up(ask->to) && ask->to->member->boot == ask->to_boot &&
         lw_world_reaches(ask->of->of->world, ask->asker, ask->to->member->host, &lag_ns)) {
         (void)lw_env_start(ask->to->env, "ask", ask_main, ask);
     } else {
@@ -433,6 +435,9 @@ lw_status bare_ask_node(void *argument, uint64_t node, const lw_request *request
 void bare_ask_once(bare_asker *from, bare_node *to, const lw_request *request, uint64_t patience_ms,
                    bare_answer *answer) {
     lw_sim_bare *of = from->of;
+    if (from->session < BARE_SESSIONS_MAX && to->id != 0) {
+        of->where[from->session] |= (uint8_t)(1 << (to->id - 1));
+    }
     bare_ask *ask =
         ask_open(of, of->of->client_hosts[from->number], NULL, to, request, from->session);
     lw_status status =
@@ -470,13 +475,25 @@ static void ending_arrives(void *argument) {
     }
 }
 
+bool bare_session_lives(void *argument, uint64_t session) {
+    const bare_node *node = argument;
+    return session >= BARE_SESSIONS_MAX || (node->of->where[session] & BARE_SESSION_OVER) == 0;
+}
+
 void bare_end_session(lw_sim_bare *of, uint64_t session) {
     bare_end_session_in(of, session,
                         lw_chance_below(&of->dice.chance, ENDING_MS * LW_SIM_NS_PER_MS));
 }
 
 void bare_end_session_in(lw_sim_bare *of, uint64_t session, uint64_t delay_ns) {
+    uint32_t asked = session < BARE_SESSIONS_MAX ? of->where[session] : UINT32_MAX;
+    if (session < BARE_SESSIONS_MAX) {
+        of->where[session] |= BARE_SESSION_OVER;
+    }
     for (uint32_t place = 0; place < of->of->node_count; place++) {
+        if ((asked >> place & 1) == 0) {
+            continue;
+        }
         ending *one = lw_allocate(of->memory, sizeof(*one));
         *one = (ending){.of = of, .at = &of->nodes[place], .session = session};
         lw_world_at(of->of->world, lw_world_now(of->of->world) + delay_ns, ending_arrives, one);

@@ -161,7 +161,8 @@ LW_YIELDS static lw_status open_shards(bare_node *node, lw_shards **shards) {
                                .ask = bare_ask_node,
                                .send_snapshot = send_snapshot,
                                .locate = locate,
-                               .learned = learned};
+                               .learned = learned,
+                               .session_lives = bare_session_lives};
     lw_shards_options options = {.env = node->env,
                                  .store = node->store,
                                  .node = node->id,

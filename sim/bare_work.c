@@ -20,8 +20,10 @@ enum {
     LATE_VICTIMS = 400, /* or one that has committed, of these */
     LATE_PERCENT = 40,
     TWICE_PERCENT = 40, /* of the kills are asked for twice, */
-    SOON_MS = 40,       /* the second time so soon */
-    READER_MS = 8000,   /* that a reader stays at most, */
+    LOST_PERCENT = 3,
+    LOST_MS = 300 * 1000, /* longer than anybody waits for a lock to go */
+    SOON_MS = 40,         /* the second time so soon */
+    READER_MS = 8000,     /* that a reader stays at most, */
     APART_READER_MS = 55000,
     APART_SOON_MS = 400,   /* before two nodes are apart their reader begins */
     APART_AWAY_MS = 42000, /* in which who collects has asked all others twice */
@@ -62,6 +64,7 @@ typedef struct piece {
     bare_txn *txn;
     uint32_t number; /* its place */
     lw_bytes value;
+    bool lost; /* its machine is about to be */
 } piece;
 
 static bool abandons(const piece *of) {
@@ -266,7 +269,8 @@ LW_YIELDS static lw_status prewrite(const piece *of, uint32_t index, uint64_t co
     bool tells = commit_timestamp != 0 && index == 0;
     lw_prewrite_request request = {.start = of->txn->start,
                                    .primary = bare_key(of->txn->keys[0]),
-                                   .lifetime_ms = of->by->of->lifetime_ms,
+                                   .lifetime_ms =
+                                       of->lost ? (uint32_t)LOST_MS : of->by->of->lifetime_ms,
                                    .mutations = &mutation,
                                    .mutation_count = 1,
                                    .commit_timestamp = commit_timestamp,
@@ -395,6 +399,24 @@ LW_YIELDS static void leave_amid_a_merge(bare_asker *self) {
     bare_merge(self, middle - 1);
     bare_leave(self->of);
     self->session = ++self->of->sessions;
+}
+
+/* One that might last for minutes, and whose machine is lost: its lock goes soon, whoever leads
+ * by then, and has never heard of its client. */
+LW_YIELDS static void write_and_be_lost(bare_asker *self) {
+    piece of;
+    lw_prewrite_reply reply = {0};
+    bool doubt = false;
+    abandon(&(piece){.by = self});
+    if (!begin(self, 1, &of)) {
+        return;
+    }
+    of.lost = true;
+    of.txn->state = BARE_IN_DOUBT;
+    if (prewrite(&of, 0, 0, &reply, &doubt) == LW_OK && percent(self, 70)) {
+        bare_transfer(self, of.txn->keys[0], 1 + below(self, self->of->of->node_count));
+    }
+    abandon(&of);
 }
 
 /* ---- reading ----------------------------------------------------------------------------------
@@ -702,7 +724,9 @@ LW_YIELDS static void work_once(bare_asker *self) {
     uint64_t roll = below(self, 100);
     bool patient = of->kind == BARE_PATIENT, quiet = of->kind == BARE_QUIET;
     bool apart = of->kind == BARE_APART, first = self->number == 0;
-    if (patient && first) {
+    if (of->loses && percent(self, LOST_PERCENT)) {
+        write_and_be_lost(self);
+    } else if (patient && first) {
         read_in_silence(self);
     } else if (quiet && first && percent(self, 50)) { /* too short for leases */
         keep_reading(self, SHORT_MS / 2 + below(self, SHORT_MS / 2));

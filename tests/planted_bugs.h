@@ -102,7 +102,7 @@
     X("replica.intents_not_watched", "shards", 6)                    \
     X("replica.late_lock_given", "shards", 1)                        \
     X("replica.leadership_unchecked", "lattice-storm", 26)           \
-    X("replica.leftovers_not_asked_for", "lattice", 0)               \
+    X("replica.leftovers_not_asked_for", "shards", 22)               \
     X("replica.lock_reads_in_the_past", "lattice-storm", 30)         \
     X("replica.locked_by_who_led", "shards", 386)                    \
     X("replica.locks_outlive_leadership", "lattice-storm", 3)        \
