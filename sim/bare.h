@@ -44,8 +44,8 @@
  * 9. Nobody is answered in a leadership that was over before he asked: in a later one somebody
  *    else had answered.
  * 10. Who waits for each other over intents is told so (deadlocks).
- * 11. A transaction that is over, as a node was told, has no lock there any more; nor, soon,
- * anywhere one whose client is lost, whoever leads by then.
+ * 11. A transaction that is over, as a node was told, has no lock there any more. One whose client
+ *     is lost soon has none anywhere, whoever leads by then.
  * 12. Who leads a shard that takes in its right neighbour has done so soon, where nobody dies; and
  *     nobody lacks one that he is to take in.
  * 13. In peace no node keeps the tree of a shard that it does not hold.
