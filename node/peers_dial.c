@@ -144,8 +144,8 @@ LW_YIELDS static lw_status shake_hands(lw_peer *peer, lw_wire *wire) {
     lw_peer_card card = {0};
     uint8_t psk[LW_SHARED_KEY_SIZE];
     lw_peers_node_key(peers, greeting.key_epoch, psk);
-    lw_status status =
-        lw_handshake_begin(wire, &peers->presence, &greeting, peer->id, psk, deadline_ns, &said, &card);
+    lw_status status = lw_handshake_begin(wire, &peers->presence, &greeting, peer->id, psk,
+                                          deadline_ns, &said, &card);
     lw_seal_wipe(psk, sizeof(psk));
     if (status == LW_OK) {
         status = judge(peer, wire, &card);

@@ -35,7 +35,8 @@ LW_YIELDS static lw_status be_taken_in(lw_wire *wire, const lw_presence *presenc
     memcpy(greeting.cluster_id, token->cluster_id, LW_SHARED_ID_SIZE);
     lw_token_claims(token, greeting.claims);
     lw_peer_card card = {0};
-    LW_TRY(lw_handshake_begin(wire, presence, &greeting, 0, token->secret, deadline_ns, said, &card));
+    LW_TRY(
+        lw_handshake_begin(wire, presence, &greeting, 0, token->secret, deadline_ns, said, &card));
     lw_wire_kind kind = LW_WIRE_PING;
     lw_bytes body;
     LW_TRY(lw_wire_next(wire, deadline_ns, &kind, &body));

@@ -295,8 +295,8 @@ static void log_damage(lw_replica *replica, const lw_error *reason) {
     if (replica->damage_logged_ns == 0 ||
         now_ns - replica->damage_logged_ns >= DAMAGE_LOG_MS * UINT64_C(1000000)) {
         replica->damage_logged_ns = now_ns;
-        lw_logline(replica->env, LW_LEVEL_ERROR, "stored bytes failed their check",
-                   "reason=\"%s\"", reason->text);
+        lw_logline(replica->env, LW_LEVEL_ERROR, "stored bytes failed their check", "reason=\"%s\"",
+                   reason->text);
     }
 }
 

@@ -163,8 +163,8 @@ struct lw_replica {
 
     uint64_t leadership; /* the term in which it serves; 0: it does not */
     bool serving, closing, dead;
-    bool halted;            /* replicas differ, and nobody knows which is right (R17) */
-    bool renews;            /* its tree is damaged, and a snapshot is to replace it */
+    bool halted; /* replicas differ, and nobody knows which is right (R17) */
+    bool renews; /* its tree is damaged, and a snapshot is to replace it */
     uint64_t damage_logged_ns;
     bool coming_to_lead;    /* a fiber sees to it */
     lw_queue roles_changed; /* woken when others lead, or the members are others */

@@ -233,7 +233,8 @@ LW_YIELDS static void operator_main(void *argument) {
     for (uint32_t count = 0; count < ECHO_COUNT; count++) {
         lw_env_sleep(self->env, ECHO_MS * LW_SIM_NS_PER_MS);
         fill_again(self);
-        /* The key may have been changed behind the last look, or a disk found rotten and replaced. */
+        /* The key may have been changed behind the last look, or a disk found rotten and replaced.
+         */
         (void)settle_all(self);
     }
     lw_close(self->client);

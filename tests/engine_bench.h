@@ -6,6 +6,7 @@
 #ifndef LW_TESTS_ENGINE_BENCH_H
 #define LW_TESTS_ENGINE_BENCH_H
 
+#include "tests/story.h"
 #include "tests/unit.h"
 
 #include "storage/batch.h"
@@ -260,6 +261,6 @@ static inline void bench_boot(bench *on) {
     on->env = lw_host_boot(on->host);
 }
 
-#include "tests/story.h"
+STORIES_OF(bench)
 
 #endif

@@ -7,6 +7,7 @@
 #ifndef LW_TESTS_STORE_BENCH_H
 #define LW_TESTS_STORE_BENCH_H
 
+#include "tests/story.h"
 #include "tests/unit.h"
 
 #include "storage/batch.h"
@@ -497,7 +498,7 @@ static inline void bench_boot(bench *on, bool power_loss) {
     on->env = lw_host_boot(on->host);
 }
 
-#include "tests/story.h"
+STORIES_OF(bench)
 
 /* Sessions that end in every way a session can. */
 static inline void run_sessions(bench *on, uint32_t count) {

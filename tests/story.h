@@ -1,41 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Stories: pieces of a test that run as fibers of a simulated machine. Included behind what it is
- * about: `bench`, a struct with world, host, env and the text `failure`, and wrong(), which sets that. */
+/* Stories: pieces of a test that run as fibers of a simulated machine. */
 #ifndef LW_TESTS_STORY_H
 #define LW_TESTS_STORY_H
 
 #include "tests/unit.h"
 
-typedef struct story {
-    bench *on;
-    void (*body)(bench *on);
-    bool done;
-} story;
-
-static inline void story_main(void *argument) {
-    story *told = argument;
-    told->body(told->on);
-    told->done = true;
-}
-
-/* Runs a story in a fiber to its end; false if the power went before. */
-static inline bool run(bench *on, void (*body)(bench *on)) {
-    story told = {.on = on, .body = body};
-    (void)lw_env_start(on->env, "story", story_main, &told);
-    while (!told.done && lw_host_running(on->host)) {
-        if (!lw_world_step(on->world)) {
-            wrong(on, "the story is stuck: every fiber waits for another");
-            return false;
-        }
+/* Defines run(), which runs a story in a fiber to its end and is false if the power went before,
+ * and expect_right(), for `bench`: a struct with world, host, env and the text `failure`, which
+ * wrong() sets. */
+#define STORIES_OF(bench)                                                           \
+    typedef struct story {                                                          \
+        bench *on;                                                                  \
+        void (*body)(bench * on);                                                   \
+        bool done;                                                                  \
+    } story;                                                                        \
+                                                                                    \
+    static inline void story_main(void *argument) {                                 \
+        story *told = argument;                                                     \
+        told->body(told->on);                                                       \
+        told->done = true;                                                          \
+    }                                                                               \
+                                                                                    \
+    static inline bool run(bench *on, void (*body)(bench * on)) {                   \
+        story told = {.on = on, .body = body};                                      \
+        (void)lw_env_start(on->env, "story", story_main, &told);                    \
+        while (!told.done && lw_host_running(on->host)) {                           \
+            if (!lw_world_step(on->world)) {                                        \
+                wrong(on, "the story is stuck: every fiber waits for another");     \
+                return false;                                                       \
+            }                                                                       \
+        }                                                                           \
+        return told.done;                                                           \
+    }                                                                               \
+                                                                                    \
+    static inline void expect_right(bench *on, const char *what, uint64_t number) { \
+        if (on->failure[0] != 0) {                                                  \
+            lw_world_report(on->world, stderr);                                     \
+            fail_msg("%s %u: %s", what, (unsigned)number, on->failure);             \
+        }                                                                           \
     }
-    return told.done;
-}
-
-static inline void expect_right(bench *on, const char *what, uint64_t number) {
-    if (on->failure[0] != 0) {
-        lw_world_report(on->world, stderr);
-        fail_msg("%s %u: %s", what, (unsigned)number, on->failure);
-    }
-}
 
 #endif

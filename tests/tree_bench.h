@@ -8,6 +8,7 @@
 #ifndef LW_TESTS_TREE_BENCH_H
 #define LW_TESTS_TREE_BENCH_H
 
+#include "tests/story.h"
 #include "tests/unit.h"
 
 #include "storage/batch.h"
@@ -663,7 +664,7 @@ static inline void bench_boot(bench *on, bool power_loss) {
     on->env = lw_host_boot(on->host);
 }
 
-#include "tests/story.h"
+STORIES_OF(bench)
 
 /* What a restart finds is all there, and nothing else. */
 static inline void verify_story(bench *on) {

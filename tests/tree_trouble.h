@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A story about trees to which everything happens: the power goes at each of its steps, and at one of
- * the recovery, or the n-th occasion of each fault of a disk is one. What a restart finds is right. */
+/* A story about trees to which everything happens: the power goes at each of its steps, and at one
+ * of the recovery, or the n-th occasion of each fault of a disk is one. What a restart finds is
+ * right. */
 #ifndef LW_TESTS_TREE_TROUBLE_H
 #define LW_TESTS_TREE_TROUBLE_H
 
