@@ -36,7 +36,7 @@
     X("group.apply_uncommitted", "lattice", 1)                       \
     X("group.digests_not_compared", "shards", 127)                   \
     X("group.forgets_what_came_meanwhile", "lattice-rot", 1)         \
-    X("group.start_unnoted", "lattice-storm", 0)                     \
+    X("group.start_unnoted", "shards", 0)                            \
     X("group.vote_not_persisted", "lattice-storm", 1)                \
     X("identity.keys_unsaved", "lattice-moves", 4)                   \
     X("ingest.no_directory_sync", "engine", 44)                      \
@@ -120,23 +120,22 @@
     X("shard.read_while_given_away", "shards", 30)                   \
     X("shard.route_unchecked", "calm", 21)                           \
     X("shard.split_without_latch", "calm", 2)                        \
-    X("shards.damaged_anew_unheard", "lattice-disk", 0)              \
+    X("shards.damaged_anew_unheard", "lattice-disk", 58)             \
     X("shards.ended_for_nothing", "shards", 8910355)                 \
     X("shards.gone_before_its_tombstone", "shards", 0)               \
     X("shards.hearsay_of_leaders", "shards", 7)                      \
     X("shards.hint_insisted_on", "shards", 86)                       \
-    X("shards.old_removal_believed", "shards", 86)                   \
-    X("shards.only_leader_asked", "lattice-storm", 0)                \
+    X("shards.old_removal_believed", "shards", 113)                  \
+    X("shards.only_leader_asked", "shards", 50)                      \
     X("shards.only_peers_asked", "shards", 168)                      \
-    X("shards.orphan_asks_who_leads", "shards", 0)                   \
-    X("shards.orphan_waits_on", "shards", 57)                        \
+    X("shards.orphan_asks_who_leads", "shards", 50)                  \
+    X("shards.orphan_waits_on", "shards", 0)                         \
     X("shards.overlap_ignored", "lattice", 3)                        \
     X("shards.set_aside_for_ever", "shards", 148)                    \
-    X("shards.snapshot_of_before", "lattice-moves", 0)               \
-    X("shards.stale_replica_believed", "lattice-moves", 0)           \
+    X("shards.snapshot_of_before", "shards", 8)                      \
     X("shards.tombstone_ignored", "shards", 30)                      \
-    X("snapshot.never_makes_way", "lattice-moves", 0)                \
-    X("snapshot.sent_for_nothing", "lattice-moves", 0)               \
+    X("snapshot.never_makes_way", "shards", 104)                     \
+    X("snapshot.sent_for_nothing", "shards", 104)                    \
     X("store.clip_ignored", "calm", 1)                               \
     X("store.drop_hider_early", "calm", 5)                           \
     X("store.drop_tombstone_early", "calm", 5)                       \
@@ -222,6 +221,7 @@
     Y("shards.merged_stays_headless", "test_repair")          \
     Y("shards.nothing_handed_over", "test_lattice")           \
     Y("shards.sent_in_circles", "test_repair")                \
+    Y("shards.stale_replica_believed", "test_moves")          \
     Y("txn.remote_commit_ignores_marks", "test_remote_commit")
 
 #endif
