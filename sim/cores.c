@@ -231,13 +231,16 @@ static void put_off(lw_cores *world, const lw_cores_event *event, uint64_t until
 }
 
 /* A message, a link's news and an order are for whoever lives there now, the rest for who began it.
- * What was on its way when all links were made anew is lost. */
+ * What was on its way when all links were made anew is lost, and so it is, in peace, when its own
+ * was cut: who hears that one is down hears nothing more of it, which might put him to sleep. */
 static bool reaches(const lw_cores *world, const lw_cores_event *event) {
     const lw_cores_node *node = &world->nodes[event->node];
     bool to_any = event->kind == LW_CORES_DELIVER || event->kind == LW_CORES_LINK ||
                   event->kind == LW_CORES_STAND || event->kind == LW_CORES_SNAPSHOT_ARRIVES;
-    bool lost = event->kind == LW_CORES_DELIVER && event->made_at < world->healed_at &&
-                world->now > world->healed_at + world->habits.timeout;
+    bool made_anew =
+        event->made_at < world->healed_at && world->now > world->healed_at + world->habits.timeout;
+    bool cut = world->calm && world->blocked[event->message.from][event->node];
+    bool lost = event->kind == LW_CORES_DELIVER && (made_anew || cut);
     return node->up && !lost && (to_any || node->life == event->life);
 }
 
