@@ -302,11 +302,16 @@ static void refuse_old(lw_raft *raft, const lw_raft_message *message) {
 }
 
 /* Believed if it is about a configuration newer than what this node knows itself to be in: news of
- * an earlier removal may come late, when it is a member again (R14). */
+ * an earlier removal may come late, when it is a member again (R14). A snapshot that is just taken
+ * in was sent to a member, and knows of all up to its index, before the core does. */
 static void gone(lw_raft *raft, const lw_raft_message *message) {
     bool named = lw_raft_config_find(&raft->config, raft->options.self) != NULL;
     bool newer =
         message->index > raft->config_index || (message->index == raft->config_index && !named);
+    if (raft->installing && message->index <= raft->install_index &&
+        !LW_RAFT_PLANTED(raft, LW_RAFT_BUG_GONE_AMID_INSTALL)) {
+        return;
+    }
     if ((newer || LW_RAFT_PLANTED(raft, LW_RAFT_BUG_GONE_BELIEVED)) &&
         message->index > raft->options.votes_from) {
         raft->removed_by = message->from;
@@ -439,6 +444,7 @@ bool lw_raft_install_begin(lw_raft *raft, uint64_t index, uint64_t term) {
         lw_raft_follow(raft, raft->term, 0);
     }
     raft->installing = true;
+    raft->install_index = index;
     return true;
 }
 

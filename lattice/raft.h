@@ -227,7 +227,9 @@ typedef struct lw_raft_write {
     X(JOINS_BEHIND, "raft.joins_behind", "R5: voters that have not caught up")                    \
     X(CHANGES_EARLY, "raft.changes_early", "R3: before an entry of the term is committed")        \
     X(STAYS_UNHEARD, "raft.stays_unheard", "R6: a leader that nobody answers goes on")            \
-    X(GONE_BELIEVED, "raft.gone_believed", "R14: old news of a removal takes away who is back")
+    X(GONE_BELIEVED, "raft.gone_believed", "R14: old news of a removal takes away who is back")   \
+    X(GONE_AMID_INSTALL, "raft.gone_amid_install",                                                \
+      "R14: ... and who is just taking in a snapshot of later")
 
 typedef enum lw_raft_bug {
 #define LW_RAFT_BUG_ENUM(name, text, rule) LW_RAFT_BUG_##name,
@@ -334,8 +336,9 @@ typedef struct lw_raft {
     uint64_t quiet_until;                /* after a restart: no votes before */
     bool acknowledge_due;
     uint64_t echo_round, echo_sent_at, echo_handover;
-    uint64_t acknowledged; /* as last told to this leader */
-    bool installing;       /* a snapshot comes in: takes no entries */
+    uint64_t acknowledged;  /* as last told to this leader */
+    bool installing;        /* a snapshot comes in: takes no entries */
+    uint64_t install_index; /* ... which holds everything up to here */
 
     /* Campaigning. */
     bool prevoting;

@@ -211,6 +211,12 @@ void lw_cores_check_removed(lw_cores *world, uint64_t id, uint64_t index) {
                       ", and goes by that of entry %" PRIu64,
                       id, index, node->config_at);
     }
+    if (node->raft.installing && node->raft.install_index >= index) {
+        lw_cores_fail(world, "members",
+                      "node %" PRIu64 " is taken away by news of entry %" PRIu64
+                      " while it takes in a snapshot of entry %" PRIu64,
+                      id, index, node->raft.install_index);
+    }
 }
 
 /* ---- leaders --------------------------------------------------------------------------------- */

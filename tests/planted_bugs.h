@@ -81,6 +81,7 @@
     X("raft.config_kept", "raft", 2)                                 \
     X("raft.cut_always", "raft", 3)                                  \
     X("raft.cuts_ignored", "raft", 19)                               \
+    X("raft.gone_amid_install", "raft", 4476)                        \
     X("raft.gone_believed", "raft", 45)                              \
     X("raft.joins_behind", "raft", 5)                                \
     X("raft.learners_counted", "raft", 1)                            \

@@ -383,6 +383,25 @@ static void who_needs_what_is_gone_gets_a_snapshot(void **state) {
     stage_close(s);
 }
 
+static void old_news_of_a_removal_does_not_end_an_installation(void **state) { /* R14 */
+    (void)state;
+    stage *s = stage_led(4, 3);
+    propose_on(s, 1, 4, NULL);
+    play(s);
+    uint64_t snapshot = s->cores[1].applied;
+    lw_raft_message gone = {
+        .kind = LW_RAFT_GONE, .from = 1, .to = 4, .term = 1, .index = snapshot - 1};
+    assert_true(lw_raft_install_begin(&s->cores[4], snapshot, 1));
+    deliver(s, &gone);
+    drain(s, 4);
+    assert_int_equal(s->removed[4], 0);
+    gone.index = snapshot + 1;
+    deliver(s, &gone);
+    drain(s, 4);
+    assert_int_equal(s->removed[4], snapshot + 1);
+    stage_close(s);
+}
+
 static void a_snapshot_that_is_not_needed_tells_what_is_committed(void **state) {
     (void)state;
     stage *s = stage_led(3, 3);
@@ -489,6 +508,7 @@ int main(void) {
         cmocka_unit_test(what_there_was_no_room_for_is_sent_again_at_once),
         cmocka_unit_test(what_was_lost_is_missed_by_the_next_heartbeat),
         cmocka_unit_test(who_needs_what_is_gone_gets_a_snapshot),
+        cmocka_unit_test(old_news_of_a_removal_does_not_end_an_installation),
         cmocka_unit_test(a_snapshot_that_is_not_needed_tells_what_is_committed),
         cmocka_unit_test(an_idle_group_is_silent_until_something_happens),
         cmocka_unit_test(who_loses_the_link_to_its_leader_stands_soon),
