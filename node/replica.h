@@ -241,6 +241,8 @@ LW_YIELDS bool lw_replica_has_absorbed(lw_replica *replica, uint64_t right);
 bool lw_replica_gives_away(const lw_replica *replica, lw_bytes key);
 /* Whether it is frozen, to become part of `left`: nobody is served. */
 bool lw_replica_frozen(const lw_replica *replica, uint64_t *left);
+/* Whether a shard of this range is what it is frozen for, or what that one comes off. */
+bool lw_replica_frozen_for(const lw_replica *replica, const lw_shard_descriptor *range);
 /* Ends what it does, and waits for that, but keeps its memory until it is discarded. The
  * pessimistic locks of its keys stay. */
 LW_YIELDS void lw_replica_retire(lw_replica *replica);

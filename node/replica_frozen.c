@@ -374,6 +374,14 @@ bool lw_replica_frozen(const lw_replica *replica, uint64_t *left) {
     return replica->frozen;
 }
 
+/* The versions of what a key lies in only rise. */
+bool lw_replica_frozen_for(const lw_replica *replica, const lw_shard_descriptor *range) {
+    const replica_frozen *into = &replica->frozen_into;
+    return replica->frozen && range->epoch.range_version <= into->range_version &&
+           lw_compare(range->start, into->start) <= 0 &&
+           (range->end.size == 0 || lw_compare(into->start, range->end) < 0);
+}
+
 /* ---- MERGED --------------------------------------------------------------------------------- */
 
 lw_status replica_was_absorbed(lw_replica *replica, const lw_merged_request *asked, bool *merged) {

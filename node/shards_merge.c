@@ -28,7 +28,8 @@
  * the left one's records say that it has been taken in, or the left one is here no more.
  *
  * A replica of the right one that nobody tells, since this node lost the left one before it came to
- * the merge, is found by the same rule. */
+ * the merge, is found by the same rule. It stays while what the left one came off is here, and has
+ * not come to that split: the left one comes by itself then, from before the merge. */
 #include "node/shards_state.h"
 
 #include <inttypes.h>
@@ -389,18 +390,45 @@ void shards_mend_merges(lw_shards *shards) {
 
 /* Whether a replica here is, or may be, the one that it becomes part of. One whose range has this
  * version, or a higher one, is not any more: it came by a snapshot from behind the merge. */
+static bool may_take_in(const lw_replica *left, const lw_replica *replica, uint64_t version) {
+    uint64_t into;
+    lw_shard_descriptor shard, other;
+    bool frozen = lw_replica_frozen(replica, &into);
+    lw_replica_descriptor(replica, &shard);
+    lw_replica_descriptor(left, &other);
+    bool beside =
+        frozen ? other.id == into : other.end.size > 0 && lw_equal(other.end, shard.start);
+    return beside && other.epoch.range_version < version;
+}
+
+/* Whether one that it was frozen for may still come off a replica here, which has not heard of that
+ * split yet, or waits for its first snapshot: with the whole log, and the merge in it. */
+static bool may_bring_it(const shards_member *member, const lw_replica *replica) {
+    lw_shard_descriptor parent;
+    if (member->replica == NULL || member->leaving) {
+        return false;
+    }
+    lw_replica_descriptor(member->replica, &parent);
+    return lw_replica_frozen_for(replica, &parent);
+}
+
 static bool neighbour_is_here(const lw_shards *shards, const lw_replica *replica,
                               uint64_t version) {
-    uint64_t left;
-    lw_shard_descriptor shard, other;
-    bool frozen = lw_replica_frozen(replica, &left);
-    lw_replica_descriptor(replica, &shard);
     for (uint32_t index = 0; index < shards->count; index++) {
-        lw_replica_descriptor(shards->sorted[index]->replica, &other);
-        bool beside =
-            frozen ? other.id == left : other.end.size > 0 && lw_equal(other.end, shard.start);
-        if (beside && other.epoch.range_version < version) {
+        if (may_take_in(shards->sorted[index]->replica, replica, version)) {
             return true;
+        }
+    }
+    if (LW_BUG(shards->env, "shards.parent_of_left_overlooked")) {
+        return false;
+    }
+    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
+        for (const lw_map_node *node = shards->by_id.buckets[index]; node != NULL;
+             node = node->next) {
+            if (may_bring_it(LW_MAP_ENTRY(node, shards_member, node), replica)) {
+                LW_MARK(shards->env, "shards.parent_of_left_is_here");
+                return true;
+            }
         }
     }
     return false;

@@ -33,6 +33,7 @@ static const struct {
     {"shards.merge_meets_full_disk", "test_merge"},
     {"shards.minority_repairs", "test_repair"},
     {"shards.nowhere_whole", "test_repair"},
+    {"shards.parent_of_left_is_here", "test_merge_group"},
     {"shards.part_is_missing", "test_merge_group"},
     {"shards.replica_thrown_away", "test_repair"},
     {"shards.snapshot_overlaps", "test_merge_group"},

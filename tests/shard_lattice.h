@@ -9,6 +9,7 @@
 
 #include "tests/unit.h"
 
+#include "lattice/raft_message.h"
 #include "sim/answer.h"
 #include "sim/world.h"
 #include "storage/batch.h"
@@ -46,6 +47,7 @@ struct lattice {
     bool cut[LATTICE_NODES + 1][LATTICE_NODES + 1];         /* from, to */
     uint32_t slow_ms[LATTICE_NODES + 1][LATTICE_NODES + 1]; /* of requests and answers */
     bool mute[LATTICE_NODES + 1][LATTICE_NODES + 1];        /* but for requests and answers */
+    uint64_t deaf[LATTICE_NODES + 1]; /* the shard whose messages do not reach a node; 0: none */
     uint64_t chance;
     uint64_t request_id, session;
     uint64_t misled;         /* whom all take for the leader of what is elsewhere; 0: who leads */
@@ -108,9 +110,19 @@ static inline void lattice_post_main(void *argument) {
     lw_free(post->in->memory, post);
 }
 
+static inline bool lattice_hears(const lattice *in, const lattice_post *post) {
+    uint64_t shard = 0;
+    lw_raft_message message;
+    lw_reader entries;
+    return lattice_reaches(in, post->from, post->to) && !in->mute[post->from][post->to] &&
+           (in->deaf[post->to] == 0 ||
+            lw_raft_message_decode(post->bytes, &shard, &message, &entries) != LW_OK ||
+            shard != in->deaf[post->to]);
+}
+
 static inline void lattice_post_arrives(void *argument) {
     lattice_post *post = argument;
-    if (lattice_reaches(post->in, post->from, post->to) && !post->in->mute[post->from][post->to]) {
+    if (lattice_hears(post->in, post)) {
         lw_env_start(post->in->nodes[post->to].env, "message", lattice_post_main, post);
     }
 }

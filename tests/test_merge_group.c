@@ -466,6 +466,37 @@ static void a_snapshot_of_what_the_log_has(void **state) {
     lattice_hold(a_snapshot_of_what_the_log_has_story, "shards.ended_for_nothing");
 }
 
+/* A follower has the right one, frozen, and has not heard of the split that made the left one,
+ * which is merged elsewhere meanwhile. When it hears, the left one's log has the merge, and needs
+ * what was frozen. */
+static void what_the_left_one_comes_off_is_late_story(lattice *in) {
+    make_two(in);
+    uint64_t away = next_of(lattice_leader(in, lw_text("a")));
+    in->deaf[away] = LW_ROOT_SHARD;
+    expect(in, split(in, "g")->status == LW_OK, "the left one is split");
+    lattice_write(in, "h", "4");
+    lw_buffer body = lw_buffer_in(in->memory);
+    merge_body(0, &body);
+    for (int tries = 0; tries < 40 && id_at(in, "h") != id_at(in, "z"); tries++) {
+        (void)lattice_call(in, LW_MESSAGE_MERGE, "h", &body);
+        lattice_pass_ms(in, 200);
+    }
+    expect(in, id_at(in, "h") != 0 && id_at(in, "h") == id_at(in, "z"), "two are merged");
+    lattice_pass_ms(in, 12000);
+    expect(in, lw_shards_count(in->nodes[away].shards) == 2, "one does not know of either");
+    in->deaf[away] = 0;
+    lattice_pass_ms(in, 3000);
+    expect(in, lw_shards_count(in->nodes[away].shards) == 2, "it has two again");
+    expect(in, lattice_replica(in, away, lw_text("h")) == lattice_replica(in, away, lw_text("z")),
+           "which are the right ones");
+    expect(in, lw_world_marked(in->world, "shards.part_is_missing") == 0, "nobody lacked a part");
+    lattice_same_everywhere(in);
+}
+static void what_the_left_one_comes_off_is_late(void **state) {
+    (void)state;
+    lattice_hold(what_the_left_one_comes_off_is_late_story, "shards.parent_of_left_overlooked");
+}
+
 /* A follower falls between the tombstone of the right one and the edit that merges the trees, and
  * does not know, when it comes back, that this is committed. Meanwhile it is split again, and the
  * left one comes by a snapshot that holds none of those keys. */
@@ -570,6 +601,7 @@ int main(void) {
         cmocka_unit_test(a_snapshot_from_behind_a_merge),
         cmocka_unit_test(who_is_removed_amid_such_a_snapshot_comes_again),
         cmocka_unit_test(a_snapshot_of_what_the_log_has),
+        cmocka_unit_test(what_the_left_one_comes_off_is_late),
         cmocka_unit_test(what_was_set_aside_goes),
         cmocka_unit_test(nobody_waits_for_who_asks),
     };
