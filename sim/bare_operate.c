@@ -169,7 +169,8 @@ LW_YIELDS static void move_apart(bare_asker *self) {
         lw_change_replicas_request request = {.voter = all.learner};
         for (uint32_t index = 0; index < all.voter_count && all.learner != 0; index++) {
             uint64_t voter = all.voters[index];
-            request.leaves = voter != of->away[0] && voter != of->away[1] ? voter : request.leaves;
+            bool may_go = voter != of->away[0] && voter != of->away[1] && voter != shard.leader;
+            request.leaves = may_go ? voter : request.leaves;
         }
         request.learner = all.learner != 0 ? 0 : first ? of->away[1] : of->away[0];
         if (!apart && !all.changing) {
