@@ -221,6 +221,7 @@
     Y("shards.members_of_before", "test_repair")              \
     Y("shards.merged_stays_headless", "test_repair")          \
     Y("shards.nothing_handed_over", "test_lattice")           \
+    Y("shards.orphan_asks_who_leads", "test_merge_group")     \
     Y("shards.parent_of_left_overlooked", "test_merge_group") \
     Y("shards.sent_in_circles", "test_repair")                \
     Y("shards.stale_replica_believed", "test_moves")          \

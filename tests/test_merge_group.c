@@ -587,6 +587,68 @@ static void nobody_waits_for_who_asks(void **state) {
     lattice_hold(nobody_waits_for_who_asks_story, "merge.awaits_who_asks");
 }
 
+/* ---- replicas that wait for what has ended ------------------------------------------------------
+ */
+
+static const lattice_shard one_on_two[] = {
+    {.id = LW_ROOT_SHARD, .start = "", .end = "", .nodes = {1, 2}}};
+
+/* Of the shard of a key; asked again while a change is under way. */
+static void changed(lattice *in, const char *key, lw_change_replicas_request request) {
+    lw_status status = LW_TIMEOUT;
+    for (int attempt = 0; attempt < 20 && status != LW_OK; attempt++) {
+        status = change(in, key, &request);
+        lattice_pass_ms(in, 200);
+    }
+    expect(in, status == LW_OK, "the members are changed");
+}
+
+/* Node 4 learns the right one, and is cut off before its snapshot is there. Then it is taken out,
+ * and the right one becomes part of the left one. */
+static void wait_for_what_is_merged(lattice *in) {
+    uint64_t waiting = lw_world_marked(in->world, "shards.replica_waits");
+    in->slow_ms[1][4] = in->slow_ms[2][4] = 20; /* so there is time between news and snapshot */
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_change_replicas_request_encode(&(lw_change_replicas_request){.learner = 4}, &body);
+    uint64_t leader = lattice_leader(in, lw_text("z"));
+    (void)lattice_send_to(in, leader, LW_MESSAGE_CHANGE_REPLICAS, lw_text("z"), &body);
+    await_mark(in, "shards.replica_waits", waiting + 1);
+    lattice_isolate(in, 4, true);
+    in->slow_ms[1][4] = in->slow_ms[2][4] = 0;
+    lattice_pass_ms(in, 3000);
+    changed(in, "z", (lw_change_replicas_request){.leaves = 4, .fewer = true});
+    merge(in);
+}
+
+static void make_two_on_two(lattice *in) {
+    lattice_make(in, one_on_two, 1);
+    for (uint64_t id = 3; id <= 4; id++) {
+        lattice_boot(in, id);
+    }
+    lattice_write(in, "a", "1");
+    lattice_write(in, "z", "2");
+    expect(in, split(in, "m")->status == LW_OK, "it is split");
+}
+
+/* The directory names somebody as leader who has nothing. What waits would keep the left one, which
+ * has its keys, from coming. */
+static void who_waits_for_what_was_merged_hears_of_it_story(lattice *in) {
+    make_two_on_two(in);
+    wait_for_what_is_merged(in);
+    in->misled = 3;
+    lattice_isolate(in, 4, false);
+    lattice_pass_ms(in, 40000);
+    expect(in, lw_world_marked(in->world, "shards.orphan_sent_away") == 1, "it does not wait on");
+    in->misled = 0;
+    changed(in, "a", (lw_change_replicas_request){.learner = 4});
+    lattice_pass_ms(in, 3000);
+    one_shard_on(in, 4);
+}
+static void who_waits_for_what_was_merged_hears_of_it(void **state) {
+    (void)state;
+    lattice_hold(who_waits_for_what_was_merged_hears_of_it_story, "shards.orphan_asks_who_leads");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_merge_happens_on_all_nodes),
@@ -604,6 +666,7 @@ int main(void) {
         cmocka_unit_test(what_the_left_one_comes_off_is_late),
         cmocka_unit_test(what_was_set_aside_goes),
         cmocka_unit_test(nobody_waits_for_who_asks),
+        cmocka_unit_test(who_waits_for_what_was_merged_hears_of_it),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }
