@@ -491,7 +491,9 @@ bool shards_is_orphan(lw_shards *shards, uint64_t id) {
         return false;
     }
     member->merged_looks = merged ? member->merged_looks + 1 : 0;
-    return merged && (member->merged_looks >= MERGED_LOOKS ||
+    /* What has no tree is of no use to a left neighbour, but keeps that from coming anew. */
+    bool useless = member->waits && !LW_BUG(shards->env, "shards.waiting_orphan_stays");
+    return merged && (useless || member->merged_looks >= MERGED_LOOKS ||
                       !neighbour_is_here(shards, member->replica, version));
 }
 

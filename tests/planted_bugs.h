@@ -225,6 +225,7 @@
     Y("shards.parent_of_left_overlooked", "test_merge_group") \
     Y("shards.sent_in_circles", "test_repair")                \
     Y("shards.stale_replica_believed", "test_moves")          \
+    Y("shards.waiting_orphan_stays", "test_merge_group")      \
     Y("txn.remote_commit_ignores_marks", "test_remote_commit")
 
 #endif

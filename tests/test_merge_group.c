@@ -603,9 +603,9 @@ static void changed(lattice *in, const char *key, lw_change_replicas_request req
     expect(in, status == LW_OK, "the members are changed");
 }
 
-/* Node 4 learns the right one, and is cut off before its snapshot is there. Then it is taken out,
- * and the right one becomes part of the left one. */
-static void wait_for_what_is_merged(lattice *in) {
+/* Node 4 learns the right one, and is cut off before its snapshot is there. Then it is taken out.
+ */
+static void wait_in_vain(lattice *in) {
     uint64_t waiting = lw_world_marked(in->world, "shards.replica_waits");
     in->slow_ms[1][4] = in->slow_ms[2][4] = 20; /* so there is time between news and snapshot */
     lw_buffer body = lw_buffer_in(in->memory);
@@ -617,7 +617,6 @@ static void wait_for_what_is_merged(lattice *in) {
     in->slow_ms[1][4] = in->slow_ms[2][4] = 0;
     lattice_pass_ms(in, 3000);
     changed(in, "z", (lw_change_replicas_request){.leaves = 4, .fewer = true});
-    merge(in);
 }
 
 static void make_two_on_two(lattice *in) {
@@ -634,7 +633,8 @@ static void make_two_on_two(lattice *in) {
  * has its keys, from coming. */
 static void who_waits_for_what_was_merged_hears_of_it_story(lattice *in) {
     make_two_on_two(in);
-    wait_for_what_is_merged(in);
+    wait_in_vain(in);
+    merge(in);
     in->misled = 3;
     lattice_isolate(in, 4, false);
     lattice_pass_ms(in, 40000);
@@ -647,6 +647,32 @@ static void who_waits_for_what_was_merged_hears_of_it_story(lattice *in) {
 static void who_waits_for_what_was_merged_hears_of_it(void **state) {
     (void)state;
     lattice_hold(who_waits_for_what_was_merged_hears_of_it_story, "shards.orphan_asks_who_leads");
+}
+
+/* It has the left one, too, as of before, and is a member of that again: to which what it waits for
+ * is of no use, as it has nothing. */
+static void who_waits_for_what_was_merged_goes_at_once_story(lattice *in) {
+    make_two_on_two(in);
+    changed(in, "a", (lw_change_replicas_request){.learner = 4});
+    lattice_pass_ms(in, 2000);
+    one_shard_on(in, 4);
+    wait_in_vain(in);
+    changed(in, "a", (lw_change_replicas_request){.leaves = 4, .fewer = true});
+    merge(in);
+    changed(in, "a", (lw_change_replicas_request){.learner = 4});
+    in->mute[1][4] = in->mute[2][4] = true;
+    lattice_isolate(in, 4, false);
+    lattice_pass_ms(in, 11000);
+    expect(in, lw_world_marked(in->world, "shards.orphan_sent_away") == 1, "it goes soon");
+    in->mute[1][4] = in->mute[2][4] = false;
+    lattice_pass_ms(in, 5000);
+    expect(in, lattice_replica(in, 4, lw_text("z")) != NULL, "it has what was merged");
+    one_shard_on(in, 4);
+    lattice_same_everywhere(in);
+}
+static void who_waits_for_what_was_merged_goes_at_once(void **state) {
+    (void)state;
+    lattice_hold(who_waits_for_what_was_merged_goes_at_once_story, "shards.waiting_orphan_stays");
 }
 
 int main(void) {
@@ -667,6 +693,7 @@ int main(void) {
         cmocka_unit_test(what_was_set_aside_goes),
         cmocka_unit_test(nobody_waits_for_who_asks),
         cmocka_unit_test(who_waits_for_what_was_merged_hears_of_it),
+        cmocka_unit_test(who_waits_for_what_was_merged_goes_at_once),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }
