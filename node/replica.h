@@ -157,6 +157,8 @@ LW_MUST_USE LW_YIELDS lw_status lw_replica_finish_split(lw_replica *replica, uin
  * else once it is elected. Then LW_CORRUPTION may be told of its tree, and it has started all the
  * same: it is to be repaired. */
 LW_MUST_USE LW_YIELDS lw_status lw_replica_start(lw_replica *replica, lw_log *log);
+/* Whether it has: this way, or as what came off another one. */
+bool lw_replica_started(const lw_replica *replica);
 /* Refuses what comes, and sends home who waits. */
 void lw_replica_stop(lw_replica *replica);
 /* Stops, waits for what is under way, frees. */

@@ -334,6 +334,10 @@ lw_status lw_replica_start(lw_replica *replica, lw_log *log) {
     return begin_at_once(replica, ceiling);
 }
 
+bool lw_replica_started(const lw_replica *replica) {
+    return replica->log != NULL;
+}
+
 void lw_replica_start_waiting(lw_replica *replica, lw_log *log) {
     LW_ASSERT(replica->log == NULL && replica->tree == NULL);
     replica->log = log;

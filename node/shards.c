@@ -598,6 +598,27 @@ LW_YIELDS static lw_status start_one(lw_shards *shards, shards_member *member) {
     return status == LW_CORRUPTION ? damaged_at_start(shards, member) : status;
 }
 
+/* Those that have started may split and merge meanwhile, which moves the others: a child has been
+ * started by its parent, and whoever was passed over is found in the next round. */
+LW_YIELDS static lw_status start_all(lw_shards *shards) {
+    bool any = true;
+    while (any) {
+        any = false;
+        for (uint32_t index = 0; index < shards->count; index++) {
+            shards_member *member = shards->sorted[index];
+            if (lw_replica_started(member->replica) &&
+                !LW_BUG(shards->env, "shards.started_twice")) {
+                continue;
+            }
+            any = true;
+            shards_halted_before(shards, member);
+            LW_TRY(start_one(shards, member));
+        }
+        any = any && !LW_BUG(shards->env, "shards.started_twice");
+    }
+    return LW_OK;
+}
+
 /* What comes off goes behind its parent, and may have to be split itself. */
 LW_YIELDS static lw_status finish_splits(lw_shards *shards) {
     for (uint32_t index = 0; index < shards->count; index++) {
@@ -622,10 +643,7 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
     shards_past_let_go(shards);
     LW_TRY(finish_splits(shards));
     LW_TRY(check_coverage(shards));
-    for (uint32_t index = 0; index < shards->count; index++) {
-        shards_halted_before(shards, shards->sorted[index]);
-        LW_TRY(start_one(shards, shards->sorted[index]));
-    }
+    LW_TRY(start_all(shards));
     if (shards->dead) { /* a replica that does not lead needs nothing of a disk to start */
         LW_MARK(shards->env, "shards.died_at_start");
         return lw_fail(shards->reason.status, "%s", shards->reason.text);

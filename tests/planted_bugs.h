@@ -134,6 +134,7 @@
     X("shards.overlap_ignored", "lattice", 3)                        \
     X("shards.set_aside_for_ever", "shards", 148)                    \
     X("shards.snapshot_of_before", "shards", 8)                      \
+    X("shards.started_twice", "lattice-disk", 78000395)              \
     X("shards.tombstone_ignored", "shards", 30)                      \
     X("snapshot.never_makes_way", "shards", 104)                     \
     X("snapshot.sent_for_nothing", "shards", 104)                    \
