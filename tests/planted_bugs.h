@@ -14,54 +14,54 @@
     X("directory.last_entry_stands", "gossip", 1)                    \
     X("engine.flush_before_log", "engine", 10)                       \
     X("file.no_directory_sync", "crash", 3)                          \
-    X("gc.collects_before_all_settled", "shards", 24)                \
-    X("gc.locks_left", "calm", 96)                                   \
-    X("gc.new_leader_forgets_floor", "shards", 186)                  \
+    X("gc.collects_before_all_settled", "shards", 96)                \
+    X("gc.locks_left", "calm", 19)                                   \
+    X("gc.new_leader_forgets_floor", "shards", 105)                  \
     X("gc.one_note_for_all_readers", "shards", 36)                   \
     X("gc.passes_pins", "calm", 5)                                   \
     X("gc.pins_await_the_walk", "shards", 1)                         \
-    X("gc.read_below_the_safepoint", "calm", 3)                      \
+    X("gc.read_below_the_safepoint", "calm", 5)                      \
     X("gc.readers_have_no_lease", "shards", 2)                       \
     X("gc.unasked_shard_ignored", "shards", 13)                      \
     X("gossip.clock_believed", "gossip", 1)                          \
     X("gossip.expiry_ignored", "gossip", 12)                         \
     X("gossip.names_shared", "gossip", 5)                            \
     X("gossip.never_asks", "gossip", 2)                              \
-    X("gossip.overtaken_stay_so", "gossip", 256)                     \
+    X("gossip.overtaken_stay_so", "gossip", 0)                       \
     X("gossip.sender_unchecked", "gossip", 4)                        \
     X("gossip.silence_is_death", "gossip", 3)                        \
     X("gossip.words_are_links", "gossip", 10)                        \
     X("group.ack_before_fsync", "lattice-storm", 11)                 \
     X("group.applies_otherwise", "lattice-storm", 2)                 \
     X("group.apply_uncommitted", "lattice", 1)                       \
-    X("group.digests_not_compared", "shards", 127)                   \
+    X("group.digests_not_compared", "shards", 158)                   \
     X("group.forgets_what_came_meanwhile", "lattice-rot", 1)         \
     X("group.start_unnoted", "shards", 0)                            \
-    X("group.vote_not_persisted", "lattice-storm", 1)                \
+    X("group.vote_not_persisted", "lattice-storm", 2)                \
     X("identity.keys_unsaved", "lattice-moves", 4)                   \
     X("ingest.no_directory_sync", "engine", 44)                      \
-    X("ingest.not_verified", "engine", 34)                           \
+    X("ingest.not_verified", "engine", 19)                           \
     X("lattice.expelled_by_itself", "lattice-moves", 16)             \
     X("lattice.revoked_is_let_in", "lattice", 10)                    \
-    X("lattice.speaks_at_once", "lattice-calm", 5)                   \
-    X("log.ack_before_durable", "disk", 2)                           \
+    X("lattice.speaks_at_once", "lattice-calm", 22)                  \
+    X("log.ack_before_durable", "disk", 17)                          \
     X("log.ignore_durable_mark", "rot", 13)                          \
     X("log.no_directory_sync", "disk", 2)                            \
-    X("log.no_generation", "engine", 279)                            \
-    X("log.recycle_too_early", "engine", 3)                          \
+    X("log.no_generation", "engine", 161)                            \
+    X("log.recycle_too_early", "engine", 12)                         \
     X("member.anyone_signs", "gossip", 5)                            \
     X("member.gone_comes_back", "gossip", 5)                         \
     X("member.last_record_stands", "gossip", 2)                      \
     X("merge.before_all_froze", "shards", 20)                        \
-    X("merge.marks_not_raised", "shards", 17)                        \
-    X("merge.readers_not_awaited", "shards", 14)                     \
-    X("merge.reads_while_frozen", "shards", 3)                       \
-    X("merge.sweeper_not_awaited", "shards", 14)                     \
-    X("merge.tombstone_drops_data", "shards", 20)                    \
+    X("merge.marks_not_raised", "shards", 4)                         \
+    X("merge.readers_not_awaited", "shards", 33)                     \
+    X("merge.reads_while_frozen", "shards", 4)                       \
+    X("merge.sweeper_not_awaited", "shards", 0)                      \
+    X("merge.tombstone_drops_data", "shards", 22)                    \
     X("merge.unfreeze_unasked", "shards", 6)                         \
-    X("node.kill_believes_any_mark", "shards", 62)                   \
+    X("node.kill_believes_any_mark", "shards", 173)                  \
     X("node.kill_looks_at_nothing", "lattice-storm", 50)             \
-    X("node.kill_waits_for_nothing", "shards", 2)                    \
+    X("node.kill_waits_for_nothing", "shards", 13)                   \
     X("peers.old_copy_let_in", "links", 1)                           \
     X("peers.plain_for_anyone", "links", 1)                          \
     X("peers.seeks_nobody", "links", 2)                              \
@@ -80,7 +80,7 @@
     X("raft.commit_unverified", "raft", 7)                           \
     X("raft.config_kept", "raft", 2)                                 \
     X("raft.cut_always", "raft", 3)                                  \
-    X("raft.cuts_ignored", "raft", 19)                               \
+    X("raft.cuts_ignored", "raft", 69)                               \
     X("raft.gone_amid_install", "raft", 4476)                        \
     X("raft.gone_believed", "raft", 45)                              \
     X("raft.joins_behind", "raft", 5)                                \
@@ -99,47 +99,46 @@
     X("raft.unsaved_vote", "raft", 1)                                \
     X("raft.votes_after_restart", "raft", 18)                        \
     X("raft.votes_freely", "raft", 2)                                \
-    X("replica.forgets_what_it_forgot", "shards", 46)                \
+    X("replica.forgets_what_it_forgot", "shards", 0)                 \
     X("replica.intents_not_watched", "shards", 6)                    \
     X("replica.late_lock_given", "shards", 1)                        \
-    X("replica.leadership_unchecked", "lattice-storm", 26)           \
+    X("replica.leadership_unchecked", "lattice-storm", 2)            \
     X("replica.leftovers_not_asked_for", "shards", 22)               \
-    X("replica.lock_reads_in_the_past", "lattice-storm", 30)         \
-    X("replica.locked_by_who_led", "shards", 386)                    \
+    X("replica.lock_reads_in_the_past", "lattice-storm", 8)          \
+    X("replica.locked_by_who_led", "shards", 0)                      \
     X("replica.locks_outlive_leadership", "lattice-storm", 3)        \
     X("replica.marks_of_before", "lattice-storm", 1)                 \
-    X("replica.reads_unconfirmed", "shards", 38)                     \
+    X("replica.reads_unconfirmed", "shards", 27)                     \
     X("replica.rotten_counts_as_refused", "lattice-rot", 20)         \
     X("replica.rotten_newcomer_left_so", "lattice-disk", 45)         \
     X("replica.too_few_voters", "lattice-storm", 3)                  \
     X("replica.voters_unheard", "shards", 1)                         \
-    X("reserve.stop_ignored", "calm", 262)                           \
-    X("scrub.skips_checksums", "lattice-rot", 1)                     \
+    X("reserve.stop_ignored", "calm", 0)                             \
+    X("scrub.skips_checksums", "lattice-rot", 5)                     \
     X("server.session_waits_for_requests", "calm", 1)                \
     X("server.silence_unnoticed", "calm", 7)                         \
     X("shard.child_without_locks", "calm", 1)                        \
     X("shard.read_while_given_away", "shards", 30)                   \
     X("shard.route_unchecked", "calm", 21)                           \
-    X("shard.split_without_latch", "calm", 2)                        \
+    X("shard.split_without_latch", "calm", 8)                        \
     X("shards.damaged_anew_unheard", "lattice-disk", 58)             \
     X("shards.ended_for_nothing", "shards", 8910355)                 \
     X("shards.gone_before_its_tombstone", "shards", 0)               \
     X("shards.hearsay_of_leaders", "shards", 7)                      \
-    X("shards.hint_insisted_on", "shards", 86)                       \
+    X("shards.hint_insisted_on", "shards", 79)                       \
     X("shards.old_removal_believed", "shards", 113)                  \
-    X("shards.only_leader_asked", "shards", 50)                      \
+    X("shards.only_leader_asked", "shards", 0)                       \
     X("shards.only_peers_asked", "shards", 168)                      \
-    X("shards.orphan_asks_who_leads", "shards", 50)                  \
     X("shards.orphan_waits_on", "shards", 0)                         \
     X("shards.overlap_ignored", "lattice", 3)                        \
     X("shards.set_aside_for_ever", "shards", 148)                    \
-    X("shards.snapshot_of_before", "shards", 8)                      \
+    X("shards.snapshot_of_before", "shards", 30)                     \
     X("shards.started_twice", "lattice-disk", 78000395)              \
-    X("shards.tombstone_ignored", "shards", 30)                      \
+    X("shards.tombstone_ignored", "shards", 50)                      \
     X("snapshot.never_makes_way", "shards", 104)                     \
     X("snapshot.sent_for_nothing", "shards", 104)                    \
     X("store.clip_ignored", "calm", 1)                               \
-    X("store.drop_hider_early", "calm", 5)                           \
+    X("store.drop_hider_early", "calm", 22)                          \
     X("store.drop_tombstone_early", "calm", 5)                       \
     X("store.flush_index_before_table", "disk", 8)                   \
     X("store.need_not_looked_at_again", "engine", 221)               \
@@ -151,33 +150,33 @@
     X("store.snapshot_ignored", "engine", 1)                         \
     X("store.unlink_before_catalog", "disk", 1)                      \
     X("store.unlink_shared", "engine", 1)                            \
-    X("table.no_checksum", "engine", 101)                            \
+    X("table.no_checksum", "engine", 111)                            \
     X("timestamps.begun_by_wall_clock", "lattice-storm", 9)          \
-    X("timestamps.ceiling_left_high", "lattice-calm", 3)             \
+    X("timestamps.ceiling_left_high", "lattice-calm", 82)            \
     X("timestamps.gives_what_it_fetches", "shards", 7)               \
-    X("timestamps.oracle_serves_without_lease", "lattice-storm", 18) \
-    X("timestamps.stale_cached_timestamp", "lattice-moves", 34)      \
+    X("timestamps.oracle_serves_without_lease", "lattice-storm", 29) \
+    X("timestamps.stale_cached_timestamp", "lattice-moves", 99)      \
     X("timestamps.time_not_asked", "lattice-storm", 6)               \
-    X("txn.apply_before_durable", "crash", 14)                       \
-    X("txn.ceiling_not_durable", "lattice-storm", 444)               \
-    X("txn.check_ignores_expiry", "calm", 20)                        \
-    X("txn.commit_without_lock", "crash", 10)                        \
-    X("txn.expired_by_the_clock", "calm", 1)                         \
-    X("txn.expiring_dropped_early", "calm", 19)                      \
-    X("txn.expiry_not_validated", "calm", 1)                         \
+    X("txn.apply_before_durable", "crash", 4)                        \
+    X("txn.ceiling_not_durable", "lattice-storm", 0)                 \
+    X("txn.check_ignores_expiry", "calm", 17)                        \
+    X("txn.commit_without_lock", "crash", 14)                        \
+    X("txn.expired_by_the_clock", "calm", 6)                         \
+    X("txn.expiring_dropped_early", "calm", 25)                      \
+    X("txn.expiry_not_validated", "calm", 6)                         \
     X("txn.fallback_kept_async", "calm", 2)                          \
     X("txn.floor_lost", "crash", 3)                                  \
-    X("txn.missing_counts_as_locked", "crash", 8)                    \
+    X("txn.missing_counts_as_locked", "crash", 3)                    \
     X("txn.missing_is_rolled_back", "crash", 20)                     \
-    X("txn.missing_not_recorded", "shards", 1)                       \
+    X("txn.missing_not_recorded", "shards", 2)                       \
     X("txn.no_idempotence", "crash", 1)                              \
     X("txn.no_rollback_record", "crash", 4)                          \
     X("txn.no_validation", "calm", 1)                                \
     X("txn.own_rollback_unseen", "crash", 2)                         \
     X("txn.prewrite_not_drawn", "calm", 8)                           \
-    X("txn.ranges_not_validated", "calm", 1)                         \
+    X("txn.ranges_not_validated", "calm", 4)                         \
     X("txn.read_ignores_locks", "calm", 3)                           \
-    X("txn.read_mark_ignored", "calm", 2)                            \
+    X("txn.read_mark_ignored", "calm", 5)                            \
     X("txn.reads_ignore_latches", "calm", 2)                         \
     X("txn.rollback_dropped_early", "crash", 79)                     \
     X("txn.rollback_of_committed", "crash", 1)                       \
