@@ -122,7 +122,7 @@
     X("shard.route_unchecked", "calm", 21)                           \
     X("shard.split_without_latch", "calm", 8)                        \
     X("shards.damaged_anew_unheard", "lattice-disk", 58)             \
-    X("shards.ended_for_nothing", "shards", 8910355)                 \
+    X("shards.ended_for_nothing", "shards", 0)                       \
     X("shards.gone_before_its_tombstone", "shards", 0)               \
     X("shards.hearsay_of_leaders", "shards", 7)                      \
     X("shards.hint_insisted_on", "shards", 79)                       \
