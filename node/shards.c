@@ -295,8 +295,26 @@ uint64_t lw_shards_spare(lw_shards *shards) {
     return shards->serving ? lw_timestamps_spare(shards->timestamps) : 0;
 }
 
+/* What becomes part of another one just then is among no shards, and its locks are to come: whether
+ * a session has any there, which may end. */
+static bool amid_merges(const lw_shards *shards, uint64_t session, bool ends) {
+    bool holds = false;
+    for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
+        for (lw_map_node *node = shards->by_id.buckets[index]; node != NULL; node = node->next) {
+            const shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
+            holds = holds ||
+                    (member->passing != NULL && lw_replica_session_holds(member->passing, session));
+            if (member->passing != NULL && ends) {
+                lw_replica_session_ended(member->passing, session);
+            }
+        }
+    }
+    return holds;
+}
+
 bool lw_shards_session_holds(const lw_shards *shards, uint64_t session) {
-    bool holds = lw_lock_table_session_holds(shards->locks, session);
+    bool holds =
+        lw_lock_table_session_holds(shards->locks, session) || amid_merges(shards, session, false);
     for (uint32_t index = 0; index < shards->count && !holds; index++) {
         holds = lw_replica_session_holds(shards->sorted[index]->replica, session);
     }
@@ -307,6 +325,9 @@ void lw_shards_session_ended(lw_shards *shards, uint64_t session) {
     lw_lock_table_session_ended(shards->locks, session);
     for (uint32_t index = 0; index < shards->count; index++) {
         lw_replica_session_ended(shards->sorted[index]->replica, session);
+    }
+    if (!LW_BUG(shards->env, "merge.end_of_session_unheard")) {
+        (void)amid_merges(shards, session, true);
     }
 }
 

@@ -189,6 +189,7 @@ static void switch_over(lw_shards *shards, lw_replica *left, lw_replica *right,
                         shards_member *member) {
     uint64_t id = member->shard;
     lw_replica_take_over(left, right);
+    member->passing = NULL;
     lw_replica_discard(right);
     shards_forget(shards, member);
     lw_log_release(shards->log, id, UINT64_MAX - 1); /* but for the tombstone */
@@ -216,6 +217,7 @@ LW_YIELDS static lw_status take_in(lw_shards *shards, lw_replica *left, lw_repli
     if (status == LW_OK) {
         switch_over(shards, left, right, member);
     } else {
+        member->passing = NULL;
         lw_replica_discard(right);
     }
     return status;
@@ -254,6 +256,7 @@ LW_YIELDS static lw_status absorb(lw_shards *shards, lw_replica *left) {
     lw_replica *right = member->replica;
     member->leaving = member->absorbed = true;
     member->replica = NULL;
+    member->passing = right;
     shards_unsort(shards, member);
     lw_status status = take_in(shards, left, right, member);
     if (status == LW_OK) {

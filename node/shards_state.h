@@ -34,6 +34,7 @@ enum {
 typedef struct shards_member {
     lw_map_node node;    /* by id */
     lw_replica *replica; /* NULL while its tree is dropped */
+    lw_replica *passing; /* ... or what has ended, while it becomes part of another one */
     uint64_t shard;
     bool grown;               /* it may have, since the splitter looked */
     uint64_t undivided_bytes; /* it held so much, and no key was known to split it at */

@@ -53,6 +53,7 @@
     X("member.gone_comes_back", "gossip", 5)                         \
     X("member.last_record_stands", "gossip", 2)                      \
     X("merge.before_all_froze", "shards", 20)                        \
+    X("merge.end_of_session_unheard", "calm", 1996032705)            \
     X("merge.marks_not_raised", "shards", 4)                         \
     X("merge.readers_not_awaited", "shards", 33)                     \
     X("merge.reads_while_frozen", "shards", 4)                       \
