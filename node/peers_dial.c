@@ -112,7 +112,7 @@ lw_greeting lw_peers_greeting(const lw_peers *peers, const char *address, uint32
     return greeting;
 }
 
-/* The node that we dialled has shown its card: is it let be that node? */
+/* The node that we dialled has shown its card: may it be that node? */
 LW_YIELDS static lw_status judge(lw_peer *peer, lw_wire *wire, const lw_peer_card *card) {
     lw_refusal refusal = LW_REFUSAL_NOW;
     peer->shaking_run = card->run;
@@ -331,6 +331,13 @@ LW_YIELDS static void pause_until_next(lw_peer *peer, uint64_t pause_ms) {
     peer->trying = peer->known;
 }
 
+static uint64_t next_pause(const lw_peer *peer, uint64_t pause_ms) {
+    if (peer->heard) {
+        return PAUSE_FIRST_MS;
+    }
+    return pause_ms * 2 < PAUSE_MOST_MS ? pause_ms * 2 : PAUSE_MOST_MS;
+}
+
 void lw_peer_main(void *argument) {
     lw_peer *peer = argument;
     uint64_t pause_ms = PAUSE_FIRST_MS;
@@ -342,9 +349,7 @@ void lw_peer_main(void *argument) {
         if (peer->known) {
             log_failure(peer);
             pause_until_next(peer, pause_ms);
-            pause_ms = peer->heard                    ? PAUSE_FIRST_MS
-                       : pause_ms * 2 < PAUSE_MOST_MS ? pause_ms * 2
-                                                      : PAUSE_MOST_MS;
+            pause_ms = next_pause(peer, pause_ms);
         }
     }
     peer->dialling = peer->trying = false;

@@ -163,16 +163,16 @@ struct lw_replica {
 
     uint64_t leadership; /* the term in which it serves; 0: it does not */
     bool serving, closing, dead;
-    bool halted; /* replicas differ, and nobody knows which is right (R17) */
-    bool renews; /* its tree is damaged, and a snapshot is to replace it */
-    uint64_t damage_logged_ns;
-    bool coming_to_lead;    /* a fiber sees to it */
-    lw_queue roles_changed; /* woken when others lead, or the members are others */
-    bool reshaping;         /* a split or a change of members is under way */
-    bool leaving_joint;     /* a fiber sees to it */
-    bool following_split;   /* a fiber splits the tree, and nobody waits for it */
-    uint32_t splits;        /* entries applied that split it, or merged another one into it */
-    bool tree_is_whole;     /* the last of them has not been done to the tree yet */
+    bool halted;               /* replicas differ, and nobody knows which is right (R17) */
+    bool renews;               /* its tree is damaged, and a snapshot is to replace it */
+    uint64_t damage_logged_ns; /* when the log last said that its bytes are damaged; 0: never */
+    bool coming_to_lead;       /* a fiber sees to it */
+    lw_queue roles_changed;    /* woken when others lead, or the members are others */
+    bool reshaping;            /* a split or a change of members is under way */
+    bool leaving_joint;        /* a fiber sees to it */
+    bool following_split;      /* a fiber splits the tree, and nobody waits for it */
+    uint32_t splits;           /* entries applied that split it, or merged another one into it */
+    bool tree_is_whole;        /* the last of them has not been done to the tree yet */
     replica_frozen frozen_into;
     bool frozen;             /* it is about to become part of another shard: nobody is served */
     bool merging;            /* ... as a request here wants, which sees to it */
