@@ -304,38 +304,40 @@ LW_YIELDS static lw_status name_files(ingestion *of, bool *unknown) {
 /* ---- all of it ----------------------------------------------------------------------------------
  */
 
-LW_YIELDS static lw_status take_and_name(ingestion *of) {
-    bool unknown = false; /* whether a restart would find the edit */
-    LW_TRY(verify(of));
-    lw_status status = take_files(of);
+/* The bundle is let go of before the edit, since that takes time, too. */
+LW_YIELDS static lw_status take(ingestion *of) {
+    lw_env *env = of->store->env;
+    lw_handle lock = LW_NO_HANDLE;
+    LW_TRY(lw_bundle_read(env, of->ingest->directory, &of->inventory, &lock));
+    lw_status status = verify(of);
     if (status == LW_OK) {
-        status = name_files(of, &unknown);
+        status = take_files(of);
     }
-    for (uint32_t index = 0; index < of->count; index++) {
-        lw_table_file_release(of->files[index].file);
-    }
-    if (status == LW_OK) {
-        LW_MARK(of->store->env, "store.ingested");
-        lw_queue_wake_all(&of->store->compaction_wanted);
-    } else if (!unknown) {
-        lw_error why = *lw_error_slot();
-        unlink_files(of);
-        *lw_error_slot() = why; /* clearing up must not hide it */
-    }
+    lw_file_close(env, lock);
     return status;
 }
 
 lw_status lw_store_ingest(lw_store *store, const lw_ingest *ingest) {
     lw_memory *memory = store->memory;
-    lw_handle lock = LW_NO_HANDLE;
     ingestion of = {.store = store,
                     .ingest = ingest,
                     .inventory = lw_inventory_in(memory),
                     .edit = lw_buffer_in(memory)};
-    lw_status status = lw_bundle_read(store->env, ingest->directory, &of.inventory, &lock);
+    bool unknown = false; /* whether a restart would find the edit */
+    lw_status status = take(&of);
     if (status == LW_OK) {
-        status = take_and_name(&of);
-        lw_file_close(store->env, lock);
+        status = name_files(&of, &unknown);
+    }
+    for (uint32_t index = 0; index < of.count; index++) {
+        lw_table_file_release(of.files[index].file);
+    }
+    if (status == LW_OK) {
+        LW_MARK(store->env, "store.ingested");
+        lw_queue_wake_all(&store->compaction_wanted);
+    } else if (!unknown) {
+        lw_error why = *lw_error_slot();
+        unlink_files(&of);
+        *lw_error_slot() = why; /* clearing up must not hide it */
     }
     lw_free(memory, of.files);
     lw_free(memory, of.linked);

@@ -170,6 +170,60 @@ static void a_tree_that_is_replaced_is_another_and_snapshots_of_it_stay(void **s
     tell(replace_story);
 }
 
+enum { LOOKOUTS = 64 }; /* a timer is up to 50 us late: together they look at every microsecond */
+
+typedef struct lookout {
+    bench *on;
+    uint32_t tree;
+    uint32_t looking; /* so many */
+    bool done;
+} lookout;
+
+/* The old tree is freed when it is replaced: who asked for it has to be the first to know. */
+static void look_out(void *argument) {
+    lookout *looks = argument;
+    bench *on = looks->on;
+    while (!looks->done) {
+        /* The new one may be where the old one was. */
+        const lw_tree *tree = lw_store_tree(on->store, looks->tree);
+        if (!on->stopped && lw_tree_applied(tree) != on->applied[looks->tree]) {
+            wrong(on, "somebody else saw that a tree was replaced first");
+        }
+        lw_env_sleep(on->env, 1000);
+    }
+    looks->looking--;
+}
+
+static void first_to_know_story(bench *on) {
+    if (!open_store(on)) {
+        return;
+    }
+    uint32_t tree = fill(on);
+    copy(on, tree);
+    lookout looks = {.on = on, .tree = tree, .looking = LOOKOUTS};
+    for (uint32_t index = 0; index < LOOKOUTS; index++) {
+        (void)lw_env_start(on->env, "look out", look_out, &looks);
+    }
+    lw_ingest taken = {.directory = "kept",
+                       .source = tree,
+                       .tree = tree,
+                       .kind = LW_INGEST_REPLACE,
+                       .index = on->applied[tree] + 1};
+    (void)worked(on, lw_store_ingest(on->store, &taken), "replacing");
+    looks.done = true;
+    while (looks.looking > 0) {
+        lw_env_sleep(on->env, 1000);
+    }
+    on->applied[tree] = taken.index;
+    check_everything(on);
+    end(on);
+}
+
+static void who_replaces_a_tree_knows_first(void **state) {
+    (void)state;
+    tell(first_to_know_story);
+}
+
 typedef struct helper {
     bench *on;
     lw_status (*call)(lw_tree *tree);
@@ -502,6 +556,7 @@ int main(void) {
         cmocka_unit_test(a_checkpoint_is_a_store_that_nothing_changes),
         cmocka_unit_test(a_tree_that_moved_goes_on),
         cmocka_unit_test(a_tree_that_is_replaced_is_another_and_snapshots_of_it_stay),
+        cmocka_unit_test(who_replaces_a_tree_knows_first),
         cmocka_unit_test(no_flush_or_compaction_brings_back_what_was_replaced),
         cmocka_unit_test(what_was_sorted_elsewhere_is_loaded_as_it_is),
         cmocka_unit_test(tables_are_taken_only_where_nothing_is),
