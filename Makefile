@@ -251,7 +251,9 @@ SIM_SONAME    = liblathwork-sim.so.$(firstword $(subst ., ,$(VERSION)))
 SIM_OF_COMMAND := $(patsubst %,client/command_%.c,help output parse table text)
 SIM_LEFT_OUT  := $(filter-out $(SIM_OF_COMMAND),$(wildcard client/command*.c)) client/shell.c client/open.c \
                  node/main.c node/up.c lattice/bus_nats.c $(wildcard lattice/broker*.c) base/env_uring.c
-SIM_PARTS     := $(patsubst %.c,$(B)/simulation/%.o,$(filter-out $(SIM_LEFT_OUT),$(SOURCES)))
+# A variant that has the hooks anyway has the objects already.
+SIM_FOLDER    := $(B)$(if $(findstring -DLW_SIMULATION,$(CFLAGS_$(VARIANT))),,/simulation)
+SIM_PARTS     := $(patsubst %.c,$(SIM_FOLDER)/%.o,$(filter-out $(SIM_LEFT_OUT),$(SOURCES)))
 
 $(B)/simulation/%.o: %.c $(B)/flags
 	@mkdir -p $(@D)
