@@ -324,7 +324,7 @@ SIM_SEED ?= $(shell date +%s)
 sim: deps
 	$(again) VARIANT=debug build/debug/lathwork
 	@build/debug/lathwork sim --seed $(SIM_SEED) --runs $(SIM_RUNS)
-SIM_SECONDS ?= 600
+SIM_SECONDS ?= 1800
 .PHONY: sim-long
 sim-long: deps
 	@tests/install_packages.sh check

@@ -196,19 +196,24 @@ LW_YIELDS static lw_status refresh(lw_commit_job *job) {
     return status == LW_CONFLICT ? LW_OK : status; /* the next step hears of it properly */
 }
 
-/* In simulations some clients outlive their locks just before they decide (hazard T8). */
+/* In simulations some clients outlive their locks just before they decide (hazard T8), or what they
+ * read for update. */
 LW_YIELDS static void dawdle(const lw_commit_job *job, const lw_commit_action *action) {
     lw_env *env = job->txn->client->env;
-    if (action->kind == LW_COMMIT_SEND_PRIMARY && LW_RARE(env, "client.dawdles")) {
+    bool expires =
+        action->kind == LW_COMMIT_SEND_TIMESTAMP && job->txn->valid_until != UINT64_MAX;
+    if ((action->kind == LW_COMMIT_SEND_PRIMARY || expires) && LW_RARE(env, "client.dawdles")) {
         lw_env_sleep(env, lw_env_random_below(env, LW_LOCK_LIFETIME_MS * 3 / 2 * ns_per_ms));
     }
 }
 
-/* In simulations some answers are as if they had been lost (hazard T9). */
+/* In simulations some answers are as if they had been lost (hazard T9), and a split had come. */
 static void lose_answer(const lw_commit_job *job, lw_commit_event *event) {
-    if (event->status == LW_OK && LW_RARE(job->txn->client->env, "client.loses_an_answer")) {
+    lw_env *env = job->txn->client->env;
+    if (event->status == LW_OK && LW_RARE(env, "client.loses_an_answer")) {
+        bool moved = LW_RARE(env, "client.loses_an_answer_to_a_split");
         *event = lw_commit_event_of(lw_fail(LW_UNAVAILABLE, "the answer is taken to be lost"), 0,
-                                    true, false);
+                                    true, moved);
     }
 }
 
@@ -219,7 +224,8 @@ LW_YIELDS static void commit_now(lw_commit_job *job, lw_commit_event *event) {
         *event = (lw_commit_event){.status = lw_commit_make_now(job)};
         if (event->status != LW_OK) {
             event->lost = lost;
-        } else if (job->call_count == 0) {
+        } else if (job->call_count == 0 ||
+                   (lost && LW_RARE(job->txn->client->env, "client.comes_again_in_two_phases"))) {
             *event = lw_commit_event_of(LW_UNAVAILABLE, 0, lost, true);
             return;
         } else {

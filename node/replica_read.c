@@ -136,7 +136,8 @@ lw_status replica_lock(replica_call *call, lw_bytes body, lw_buffer *reply) {
     }
     call->start = request.start;
     LW_TRY(replica_stand(call, request.start));
-    if (lw_lock_table_full(replica->locks) && !LW_BUG(replica->env, "replica.locks_unbounded")) {
+    bool full = lw_lock_table_full(replica->locks) || LW_RARE(replica->env, "replica.few_locks");
+    if (full && !LW_BUG(replica->env, "replica.locks_unbounded")) {
         LW_MARK(replica->env, "replica.locks_full");
         return lw_fail(LW_BACKPRESSURE,
                        "%u pessimistic locks take all memory there is for them: wait until some "

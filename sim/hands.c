@@ -247,18 +247,18 @@ LW_YIELDS static void send_nonsense(hands *self) {
 
 /* ---- members -------------------------------------------------------------------------------- */
 
-/* Asks any node to take this one out, or that node itself. */
-LW_YIELDS static void ask_to_expel(const hands *self, const lw_sim_member *node) {
+/* Asks any node to take this one out, or that node itself. LW_REFUSED if it is seen to live. */
+LW_YIELDS static lw_status ask_to_expel(const hands *self, const lw_sim_member *node) {
     lw_client_options options = {.address = node->address, .label = "hands", .timeout_ms = ASK_MS};
     lw_client *client = NULL;
     if (below(self, 2) == 0) {
-        (void)!lw_operate_leave(self->client, node->id, true);
-        return;
+        return lw_operate_leave(self->client, node->id, true);
     }
     lw_status opened = lw_client_open_in(self->env, &options, &client);
     LW_ASSERT(opened == LW_OK);
-    (void)!lw_operate_leave(client, node->id, true);
+    lw_status status = lw_operate_leave(client, node->id, true);
     lw_close(client);
+    return status;
 }
 
 /* Somebody takes a node for lost that lives, and that all shards can do without: it ends, once it
@@ -277,7 +277,7 @@ LW_YIELDS static void expel_node(hands *self) {
     if (staying >= EXPEL_MIN_NODES && !node->leaving && !node->out &&
         lw_sim_watch_dispensable(it, (uint32_t)(node - it->nodes))) {
         node->expelled = true;
-        ask_to_expel(self, node);
+        node->expelled = ask_to_expel(self, node) != LW_REFUSED;
     }
 }
 

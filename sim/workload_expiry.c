@@ -4,7 +4,7 @@
  * committed, at strict isolation, before they expire. */
 #include "sim/workload_private.h"
 
-enum { TTL_MAX_MS = 3000, COUNTER_BITS = 18 };
+enum { TTL_MAX_MS = 3000, COUNTER_BITS = 18, LATE_NS = 20 * 1000000 };
 
 static lw_bytes lease_key(const lw_workload_client *self, uint64_t index,
                           char key[WORKLOAD_KEY_SIZE]) {
@@ -88,11 +88,24 @@ LW_YIELDS static lw_status lease_body(workload_txn *in, lease_plan *plan) {
                   lw_text(plan->saw_it ? "seen" : "gone"));
 }
 
+/* Waits until the lease is about to end: what is read of it then may not be there at the commit. */
+LW_YIELDS static void come_late(lw_env *env, const lw_workload_client *self,
+                                const lw_lease *lease) {
+    uint64_t now = self->workload->highest_timestamp, before = workload_below(env, LATE_NS);
+    if (lease->known && lease->number != 0 && now < lease->expires) {
+        uint64_t left_ns = ((lease->expires - now) >> COUNTER_BITS) * 1000000;
+        lw_env_sleep(env, left_ns > before ? left_ns - before : 0);
+    }
+}
+
 void workload_run_expiry(lw_env *env, lw_workload_client *self, lw_client *client) {
     workload_txn in;
     lease_plan plan = {.index = workload_below(env, LW_LEASES)};
     if (workload_below(env, 4) == 0) {
         look_back(env, self, client, plan.index);
+    }
+    if (workload_below(env, 4) == 0) {
+        come_late(env, self, &self->leases[plan.index]);
     }
     if (!workload_begin(&in, env, self, client, false)) {
         return;

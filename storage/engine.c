@@ -59,12 +59,16 @@ LW_YIELDS static lw_status before_flush(void *argument, lw_tree *tree, uint64_t 
     return LW_OK;
 }
 
+static bool holds_too_much(const lw_engine *engine, lw_tree *tree) {
+    uint64_t most = LW_RARE(engine->env, "engine.eased_early") ? 1 : PINNED_MAX;
+    return lw_tree_flushed(tree) != lw_tree_applied(tree) &&
+           lw_log_pinned(engine->log, lw_tree_id(tree)) > most * engine->segment_size;
+}
+
 /* The tree whose entries hold too many segments of the log, or NULL. */
 static lw_tree *find_idle(const lw_engine *engine) {
     lw_tree *tree = lw_store_next_tree(engine->store, NULL);
-    while (tree != NULL &&
-           (lw_tree_flushed(tree) == lw_tree_applied(tree) ||
-            lw_log_pinned(engine->log, lw_tree_id(tree)) <= PINNED_MAX * engine->segment_size)) {
+    while (tree != NULL && !holds_too_much(engine, tree)) {
         tree = lw_store_next_tree(engine->store, tree);
     }
     return tree;

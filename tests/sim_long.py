@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulator for as long as one likes: fresh seeds of every scenario on all processors.
 
-  tests/sim_long.py PROGRAM OTHER [--seconds 600] [--seed N] [--jobs N] [--out DIR]
+  tests/sim_long.py PROGRAM OTHER [--seconds 1800] [--seed N] [--jobs N] [--out DIR]
 
 Each seed runs once in PROGRAM and once in OTHER, built from the same sources by another compiler and
 run on another heap; the hash of all that happened must be the same. Ends with exit code 1 when a run
@@ -169,7 +169,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("program", type=os.path.abspath)
     parser.add_argument("other", type=os.path.abspath)
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=1800)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--scenario", help="this one only: then not every mark is asked for")

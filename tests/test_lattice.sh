@@ -537,6 +537,29 @@ a_node_of_a_given_name() {
     done
 }
 
+# A node that nobody hears is taken for lost, but lives: it ends once it hears of that.
+taken_for_lost() {
+    local first=127.0.0.1:$((port + 35)) second=127.0.0.1:$((port + 36)) pids=()
+    "$program" start --data silent1 --listen "$first" --bus none --memory 16M >one.out 2>one.err &
+    pids[0]=$!
+    await 10 grep -q 'listening' one.out
+    lw token --data silent1 >token
+    "$program" start --data silent2 --name quiet --listen "$second" --bus none --memory 16M --join "$first" --token-file token >two.out 2>two.err &
+    pids[1]=$!
+    await 20 grep -q 'listening' two.out
+    expect "who is there cannot be taken out by force" 6 "is there" -- lw leave --force quiet --addr "$first"
+    kill -STOP "${pids[1]}"
+    await 10 sh -c "'$program' leave --force quiet --addr $first"
+    ok "who is not heard can" $((!$?)) "$(lw nodes --addr "$first")"
+    kill -CONT "${pids[1]}"
+    wait "${pids[1]}"
+    local code=$?
+    ok "it ends, as it hears so" $((code == 6)) "exit $code $(tail -n 3 two.err)"
+    ok "and says so" "$(grep -c 'cause:.*out of its lattice for good' two.err)" "$(tail -n 3 two.err)"
+    kill -TERM "${pids[0]}"
+    wait "${pids[0]}"
+}
+
 # All of them at other addresses at once, as containers come back; they find each other by --join.
 all_elsewhere() {
     local old=$((port + 40)) new=$((port + 50))
@@ -717,6 +740,7 @@ moves_by_hand
 up_after_leave
 nobody_there_yet
 a_node_of_a_given_name
+taken_for_lost
 all_elsewhere
 one_after_the_other
 wrong_clocks
