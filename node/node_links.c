@@ -114,6 +114,9 @@ static void link_changed(void *argument, uint64_t other, bool up) {
     if (node->shards != NULL) {
         lw_shards_link(node->shards, other, up);
     }
+    if (node->snapshots != NULL && !up) {
+        lw_snapshots_link_lost(node->snapshots, other);
+    }
     lw_lattice_link(node->lattice, other, up);
 }
 

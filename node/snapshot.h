@@ -14,7 +14,9 @@
  *     is verified before any is named over there. Who sent damage looks through its own tables.
  * N3. A node sends one snapshot at a time and receives one at a time; others wait, or are told to
  *     come again. So one that gets nowhere makes way for those that wait, and one that nobody needs
- *     ends. Memory is bounded by two pieces in each direction and the list of files.
+ *     ends; who is cut off amid one makes way for others, and while a node receives another one,
+ *     those for other nodes have their turn. Memory is bounded by two pieces in each direction and
+ *     the list of files.
  * N4. A transfer that was interrupted goes on where it was: in the middle of a file while the
  *     receiver lives, with the first file that is not surely on its disk when it was restarted. A
  *     sender that was restarted makes a new snapshot.
@@ -94,6 +96,9 @@ LW_MUST_USE LW_YIELDS lw_status lw_snapshots_send(lw_snapshots *snapshots, uint6
 /* Carries out a request of kind LW_MESSAGE_SNAPSHOT_OFFER, _PIECE or _END of another node. */
 LW_MUST_USE LW_YIELDS lw_status lw_snapshots_handle(lw_snapshots *snapshots, uint64_t from,
                                                     const lw_request *request, lw_buffer *reply);
+/* The link to a node was lost: unless it is heard again within two seconds, what it sends makes way
+ * for others. Never suspends. */
+void lw_snapshots_link_lost(lw_snapshots *snapshots, uint64_t node);
 
 typedef struct lw_snapshots_figures {
     uint64_t sent, received;             /* snapshots that were installed */

@@ -19,6 +19,7 @@
 #include <inttypes.h>
 
 static const uint64_t silence_ns = UINT64_C(10) * 1000 * 1000 * 1000;
+static const uint64_t cut_off_ns = UINT64_C(2) * 1000 * 1000 * 1000; /* ... of who is not linked */
 static const uint64_t install_wait_ns = 1000 * 1000 * 1000; /* that a request waits for it */
 static const char catalog_unfinished[] = "CATALOG.new";
 
@@ -191,11 +192,26 @@ static LW_YIELDS lw_status begin_transfer(lw_snapshots *of, uint64_t from, uint6
 
 /* ---- offers ---------------------------------------------------------------------------------- */
 
-/* Another transfer than the one offered comes in: it goes on, or is given up. */
+static void note_heard(lw_snapshots *of) {
+    of->receiving.heard_ns = lw_env_now(of->env);
+    of->receiving.cut_off = false;
+}
+
+void lw_snapshots_link_lost(lw_snapshots *of, uint64_t node) {
+    snapshot_receiving *in = &of->receiving;
+    if (in->transfer != 0 && in->from == node && !LW_BUG(of->env, "snapshot.awaits_the_lost")) {
+        in->cut_off = true;
+    }
+}
+
+/* Another transfer than the one offered comes in: it goes on, or is given up. Who sends it and is
+ * linked tries again twice a second, so one whose link was lost is not waited for as long as one
+ * that is slow. */
 static LW_YIELDS lw_status make_way(lw_snapshots *of, uint64_t from) {
     snapshot_receiving *in = &of->receiving;
+    uint64_t patient_ns = in->cut_off ? cut_off_ns : silence_ns;
     bool heard =
-        lw_env_now(of->env) - in->heard_ns < silence_ns && !LW_RARE(of->env, "snapshot.makes_way");
+        lw_env_now(of->env) - in->heard_ns < patient_ns && !LW_RARE(of->env, "snapshot.makes_way");
     if (in->from != from && heard) {
         return lw_fail(LW_BACKPRESSURE,
                        "the node is receiving a snapshot of shard %" PRIu64 " from another: try "
@@ -228,7 +244,7 @@ static LW_YIELDS lw_status take_offer(lw_snapshots *of, uint64_t from, const lw_
     if (!same) {
         LW_TRY(begin_transfer(of, from, request->shard, request->body));
     }
-    in->heard_ns = lw_env_now(of->env);
+    note_heard(of);
     *place = in->place;
     return LW_OK;
 }
@@ -275,7 +291,7 @@ static LW_YIELDS lw_status take_piece(lw_snapshots *of, uint64_t from, const lw_
     if (in->transfer != piece.transfer || in->from != from) {
         return unknown_transfer();
     }
-    in->heard_ns = lw_env_now(of->env);
+    note_heard(of);
     bool wanted = piece.file == in->place.file && piece.offset == in->place.offset &&
                   piece.file < in->offer.file_count;
     if (wanted && piece.bytes.size > in->files[piece.file].size - piece.offset) {

@@ -12,6 +12,8 @@
 enum {
     ASK_MS = 5 * 1000,     /* also what stopping may have to wait for */
     CROWDED_MS = 5 * 1000, /* without getting on, while others wait */
+    REST_MS = 1000,        /* of who let others have its turn */
+    TURNED_AWAY_MAX = 2,   /* times that the node is busy, until those for others have their turn */
     SMALL_PIECE = 500,     /* bytes, in simulations */
     PUT_OFF_MAX = 4,       /* times that it is not installed just now; then it takes a newer one */
 };
@@ -31,6 +33,8 @@ typedef struct sending {
     lw_snapshot_place place; /* that the receiver wants next */
     bool there;              /* it has come that far by itself */
     uint32_t put_off;        /* how often it was not installed, or the answer was lost */
+    uint32_t turned_away;    /* ... the node received another one, of those since it last took it */
+    bool gives_way;          /* for now, so that those for other nodes have their turn */
     uint64_t progress_ns, next_ns;
 } sending;
 
@@ -162,6 +166,7 @@ static LW_YIELDS lw_status offer(sending *send) {
     lw_snapshot_offer_encode(&send->offer, send->files, &send->body);
     lw_status status = ask(send, LW_MESSAGE_SNAPSHOT_OFFER);
     send->there = status == LW_EXISTS;
+    send->turned_away = status == LW_BACKPRESSURE ? send->turned_away + 1 : 0;
     LW_TRY(status);
     LW_TRY(take_place(send));
     if (send->place.file > 0 || send->place.offset > 0) {
@@ -274,8 +279,19 @@ static LW_YIELDS lw_status attempt(sending *send) {
 
 static uint64_t patience_ms(const lw_snapshots *of) {
     uint64_t usual_ms = of->options.patience_ms;
-    bool crowded = of->waiting > 0 && !LW_BUG(of->env, "snapshot.never_makes_way");
+    bool crowded = of->waiting != NULL && !LW_BUG(of->env, "snapshot.never_makes_way");
     return crowded && usual_ms > CROWDED_MS ? CROWDED_MS : usual_ms;
+}
+
+/* Whether a node is busy with another one while snapshots for other nodes wait. */
+static bool gives_way(const sending *send) {
+    const lw_snapshots *of = send->of;
+    bool others = false;
+    for (const snapshot_waiter *each = of->waiting; each != NULL; each = each->next) {
+        others = others || each->node != send->node;
+    }
+    return others && send->turned_away >= TURNED_AWAY_MAX &&
+           !LW_BUG(of->env, "snapshot.holds_its_turn");
 }
 
 static LW_YIELDS lw_status transfer(sending *send) {
@@ -293,6 +309,11 @@ static LW_YIELDS lw_status transfer(sending *send) {
             return lw_fail(LW_UNAVAILABLE,
                            "node %" PRIu64 " did not take a snapshot of shard %" PRIu64 ": %s",
                            send->node, send->shard, cause.text);
+        }
+        if (gives_way(send)) {
+            LW_MARK(of->env, "snapshot.gives_way");
+            send->gives_way = true;
+            return status;
         }
         LW_MARK(of->env, "snapshot.tried_again");
         LW_TRY(snapshot_pause(of, now_ns + pause_ns));
@@ -321,10 +342,10 @@ static LW_YIELDS lw_status look_for_damage(sending *send) {
     return status;
 }
 
-static LW_YIELDS lw_status send_snapshot(sending *send) {
+static LW_YIELDS lw_status send_snapshot(sending *send, uint64_t tried_ns) {
     lw_status status = make_bundle(send);
     if (status == LW_OK) {
-        send->progress_ns = lw_env_now(send->of->env);
+        send->progress_ns = lw_env_now(send->of->env) - tried_ns;
         status = transfer(send);
         status = status == LW_CORRUPTION ? look_for_damage(send) : status;
     }
@@ -338,32 +359,45 @@ static LW_YIELDS lw_status send_snapshot(sending *send) {
     return status == LW_OK ? LW_OK : lw_fail(cause.status, "%s", cause.text);
 }
 
+/* ---- turns ----------------------------------------------------------------------------------- */
+
+/* One snapshot that is to be sent, for as many turns as it takes. */
+typedef struct errand {
+    uint64_t shard;
+    snapshot_waiter waiter;
+    uint64_t tried_ns; /* in earlier turns, without getting on */
+    bool gave_way;
+} errand;
+
+static void stop_waiting(lw_snapshots *of, const snapshot_waiter *waiter) {
+    snapshot_waiter **link = &of->waiting;
+    while (*link != waiter) {
+        link = &(*link)->next;
+    }
+    *link = waiter->next;
+}
+
 /* Whoever does not take its turn hands it on. */
-static LW_YIELDS lw_status await_turn(lw_snapshots *of, uint64_t shard, uint64_t node) {
+static LW_YIELDS lw_status await_turn(lw_snapshots *of, errand *job) {
     lw_status status = LW_OK;
-    of->waiting++;
+    job->waiter.next = of->waiting;
+    of->waiting = &job->waiter;
     while (status == LW_OK && of->sends) {
         (void)lw_env_wait(of->env, &of->send_turn, lw_env_now(of->env) + pause_ns);
-        status = check_needed(of, shard, node);
+        status = check_needed(of, job->shard, job->waiter.node);
     }
-    of->waiting--;
+    stop_waiting(of, &job->waiter);
     if (status != LW_OK && !of->sends) {
         lw_queue_wake_one(&of->send_turn);
     }
     return status;
 }
 
-lw_status lw_snapshots_send(lw_snapshots *of, uint64_t shard, uint64_t node, uint64_t *index) {
+static LW_YIELDS lw_status take_turn(lw_snapshots *of, errand *job, uint64_t *index) {
     lw_memory *memory = of->env->memory;
-    snapshot_enter(of);
-    lw_status status = await_turn(of, shard, node);
-    if (status != LW_OK) {
-        snapshot_leave(of);
-        return status;
-    }
     sending send = {.of = of,
-                    .shard = shard,
-                    .node = node,
+                    .shard = job->shard,
+                    .node = job->waiter.node,
                     .head = lw_buffer_in(memory),
                     .body = lw_buffer_in(memory),
                     .reply = lw_buffer_in(memory),
@@ -371,12 +405,14 @@ lw_status lw_snapshots_send(lw_snapshots *of, uint64_t shard, uint64_t node, uin
                     .file_index = none,
                     .piece = lw_allocate(memory, of->options.piece_size)};
     of->sends = true;
-    of->figures.sending = shard;
-    status = send_snapshot(&send);
+    of->figures.sending = job->shard;
+    lw_status status = send_snapshot(&send, job->tried_ns);
     of->figures.sending = 0;
     of->figures.sent += status == LW_OK && !send.there;
     of->sends = false;
     lw_queue_wake_one(&of->send_turn);
+    job->gave_way = send.gives_way;
+    job->tried_ns = lw_env_now(of->env) - send.progress_ns;
     if (status == LW_OK && index != NULL) {
         *index = send.offer.index;
     }
@@ -385,6 +421,21 @@ lw_status lw_snapshots_send(lw_snapshots *of, uint64_t shard, uint64_t node, uin
     lw_buffer_reset(&send.head);
     lw_buffer_reset(&send.body);
     lw_buffer_reset(&send.reply);
+    return status;
+}
+
+lw_status lw_snapshots_send(lw_snapshots *of, uint64_t shard, uint64_t node, uint64_t *index) {
+    errand job = {.shard = shard, .waiter = {.node = node}};
+    lw_status status;
+    snapshot_enter(of);
+    do {
+        job.gave_way = false;
+        status = await_turn(of, &job);
+        status = status == LW_OK ? take_turn(of, &job, index) : status;
+        if (job.gave_way) {
+            status = snapshot_pause(of, lw_env_now(of->env) + REST_MS * UINT64_C(1000000));
+        }
+    } while (job.gave_way && status == LW_OK);
     snapshot_leave(of);
     return status;
 }

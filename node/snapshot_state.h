@@ -20,11 +20,18 @@ typedef struct snapshot_receiving {
     lw_snapshot_place place; /* of the next byte */
     lw_handle file;          /* open for the file of the place, if that was begun */
     bool busy, installing;
+    bool cut_off; /* its sender's link was lost since it was heard */
     lw_queue turn;
     /* The last one that ended, for who did not hear how. */
     uint64_t ended;
     lw_error outcome;
 } snapshot_receiving;
+
+/* Who waits for its turn to send. */
+typedef struct snapshot_waiter {
+    struct snapshot_waiter *next;
+    uint64_t node; /* that is to have it */
+} snapshot_waiter;
 
 struct lw_snapshots {
     lw_snapshots_options options;
@@ -33,7 +40,7 @@ struct lw_snapshots {
     bool stopping;
     lw_queue stopped; /* pauses that stopping cuts short */
     bool sends;
-    uint32_t waiting; /* for their turn to send */
+    snapshot_waiter *waiting; /* for their turn to send */
     lw_queue send_turn;
     snapshot_receiving receiving;
     uint32_t under_way; /* calls and fibers */

@@ -162,6 +162,9 @@ LW_YIELDS static void link_main(void *argument) {
     link_change *change = argument;
     if (change->at->shards != NULL && change->at->member->boot == change->boot) {
         lw_shards_link(change->at->shards, change->other, change->up);
+        if (!change->up && change->at->snapshots != NULL) {
+            lw_snapshots_link_lost(change->at->snapshots, change->other);
+        }
     }
     lw_free(change->at->of->memory, change);
 }

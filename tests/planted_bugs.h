@@ -227,6 +227,8 @@
     Y("shards.sent_in_circles", "test_repair")                \
     Y("shards.stale_replica_believed", "test_moves")          \
     Y("shards.waiting_orphan_stays", "test_merge_group")      \
+    Y("snapshot.awaits_the_lost", "test_snapshot_turns")      \
+    Y("snapshot.holds_its_turn", "test_snapshot_turns")       \
     Y("txn.remote_commit_ignores_marks", "test_remote_commit")
 
 #endif
