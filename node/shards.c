@@ -675,6 +675,7 @@ lw_status lw_shards_start(lw_shards *shards, lw_log *log) {
     shards_small_start(shards);
     if (shards->others.ask != NULL) {
         shards_repair_start(shards);
+        shards_judge_start(shards);
         shards_headless_start(shards);
         shards_patrol(shards);
     }

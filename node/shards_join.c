@@ -161,7 +161,7 @@ static bool welcome(const lw_shards *shards, const lw_shard_descriptor *shard) {
     return shards_names(shard, shards->options.node) && shards_member_of(shards, shard->id) == NULL;
 }
 
-lw_status shards_admit(lw_shards *shards, const lw_shard_descriptor *shard) {
+static lw_status admit(lw_shards *shards, const lw_shard_descriptor *shard) {
     lw_replica_options options = shards_replica_options(shards, shard->id);
     lw_replica *replica;
     LW_TRY(lw_replica_open_waiting(&options, shard, &replica));
@@ -172,14 +172,13 @@ lw_status shards_admit(lw_shards *shards, const lw_shard_descriptor *shard) {
     return LW_OK;
 }
 
-/* What was let go of does not come back, nor by a snapshot that was on its way then. */
-static lw_status take_in(lw_shards *shards, const lw_shard_descriptor *shard, uint64_t index) {
+lw_status shards_take_in(lw_shards *shards, const lw_shard_descriptor *shard, uint64_t applied) {
     const shards_past *past = shards_past_of(shards, shard->id);
     uint64_t let_go = past != NULL && past->gone ? past->epoch.config_version : 0;
-    LW_TRY(shards_admit(shards, shard));
+    LW_TRY(admit(shards, shard));
     shards_member *member = shards_member_of(shards, shard->id);
     member->let_go = let_go;
-    member->told_index = index;
+    member->told_index = applied;
     return LW_OK;
 }
 
@@ -190,7 +189,7 @@ LW_YIELDS static void introduce_main(void *argument) {
     uint64_t applied;
     if (shards_describe_by(shards, job->from, job->group, &job->reply, &shard, &applied) == LW_OK &&
         shards->serving && !shards->dead && welcome(shards, &shard) &&
-        take_in(shards, &shard, applied) != LW_OK) {
+        shards_take_in(shards, &shard, applied) != LW_OK) {
         lw_logline(shards->env, LW_LEVEL_ERROR, "a replica could not be made",
                    "shard=%llu reason=\"%s\"", (unsigned long long)shard.id, lw_error_slot()->text);
     }

@@ -19,13 +19,19 @@
  * whatever any of them answered might be wrong. They halt again behind a start, since nothing that
  * could be compared outlasts one. Who knows which is right starts that node with --halted believe,
  * and it goes on as it is; others, started with --halted renew, are taken for damaged, and get
- * their trees from it (node/shards_repair.c). */
+ * their trees from it (node/shards_repair.c).
+ *
+ * One that is left behind needs nobody's word. Whoever leads has applied more than the log here
+ * has, and by then this node was no voter, but a learner: so what it knows has no part in anything
+ * that was committed or may be, and nobody waits for it. It comes anew, halted or not; else it
+ * would be a learner that never learns. */
 #include "node/group.h"
 #include "node/shards_state.h"
 
 enum {
-    REPAIR_PAUSE_MS = 300, /* between two attempts */
-    JUDGE_TRIES = 100,     /* to hear from voters what they have applied */
+    REPAIR_PAUSE_MS = 300,  /* between two attempts */
+    JUDGE_TRIES = 100,      /* to hear from voters what they have applied */
+    HALTED_PAUSE_MS = 5000, /* between two looks of who has halted */
 };
 
 typedef struct trial {
@@ -33,6 +39,7 @@ typedef struct trial {
     uint64_t shard;
     uint64_t leader;        /* as somebody said; 0: nobody did */
     uint64_t index, digest; /* of the difference, as this node has it */
+    bool halted;
 } trial;
 
 /* The member, if it is still to be judged. */
@@ -77,9 +84,9 @@ void shards_announce(lw_shards *shards, const shards_member *member) {
     }
 }
 
-/* Steps 2 and 3. `shard` are views of what another node said of it. */
+/* Steps 2 and 3. `shard` are views of what another node said of it, which had applied so much. */
 LW_YIELDS static lw_status replace(trial *job, shards_member *member,
-                                   const lw_shard_descriptor *shard) {
+                                   const lw_shard_descriptor *shard, uint64_t applied) {
     lw_shards *shards = job->shards;
     shards_say(shards, LW_LEVEL_WARN, "repairing", job->shard,
                "this node's replica is thrown away, and comes anew from node %016llx",
@@ -88,7 +95,7 @@ LW_YIELDS static lw_status replace(trial *job, shards_member *member,
     if (!shards_run(shards)) {
         return LW_OK; /* the next start goes on */
     }
-    LW_TRY(shards_admit(shards, shard));
+    LW_TRY(shards_take_in(shards, shard, applied));
     shards_member *made = shards_member_of(shards, job->shard);
     made->anew = true;
     shards_announce(shards, made);
@@ -111,8 +118,22 @@ LW_YIELDS static bool others_have_it(trial *job, const lw_shard_descriptor *shar
     return having > voters / 2 || (voters == 2 && having == 1);
 }
 
+/* What `applied` is as of `told`, of whoever leads. An index that the log here has not come to was
+ * never acknowledged by it, so it was not made a voter since, either. */
+static bool left_behind(const lw_shards *shards, const lw_replica *replica,
+                        const lw_shard_descriptor *told, uint64_t applied) {
+    lw_group_figures figures;
+    bool learner = false;
+    lw_replica_group_figures(replica, &figures);
+    for (uint32_t place = 0; place < told->replica_count; place++) {
+        const lw_shard_replica *each = &told->replicas[place];
+        learner = learner || (each->node == shards->options.node && !shards_votes(each));
+    }
+    return learner && applied > figures.last_index;
+}
+
 /* Steps 1 to 3; LW_UNAVAILABLE: not now. */
-LW_YIELDS static lw_status replace_by(trial *job, uint64_t leader) {
+LW_YIELDS static lw_status replace_by(trial *job, uint64_t leader, bool only_if_left_behind) {
     lw_shards *shards = job->shards;
     lw_shard_descriptor told;
     uint64_t applied;
@@ -123,20 +144,28 @@ LW_YIELDS static lw_status replace_by(trial *job, uint64_t leader) {
     job->leader = status == LW_OK && told.leader != shards->options.node ? told.leader : 0;
     bool sure =
         status == LW_OK && told.leader == leader && shards_names(&told, shards->options.node);
-    if (member == NULL || !sure || !spared || lw_replica_leads(member->replica)) {
+    if (member == NULL || !sure || !spared || lw_replica_leads(member->replica) ||
+        (only_if_left_behind && !left_behind(shards, member->replica, &told, applied))) {
         status = LW_UNAVAILABLE;
     } else {
-        status = replace(job, member, &told);
+        status = replace(job, member, &told, applied);
     }
     lw_buffer_reset(&reply);
     return status;
 }
 
-/* Who may know who leads, or does: as was said last, or as this replica knows, or any in turn. */
+/* Who may know who leads, or does: as was said last, or as this replica knows, or any in turn, or
+ * who is told to, as all that it knows may have gone. */
 static uint64_t whom_to_ask(const trial *job, const lw_shard_descriptor *shard, uint32_t attempt) {
     uint64_t own = job->shards->options.node;
     if (job->leader != 0) {
         return job->leader;
+    }
+    lw_shard_descriptor told = {0};
+    if (attempt % 4 == 2 && job->shards->others.locate != NULL &&
+        job->shards->others.locate(job->shards->options.argument, shard->start, &told) &&
+        told.id == job->shard && told.leader != own) {
+        return told.leader;
     }
     if (attempt % 2 == 0 && shard->leader != 0 && shard->leader != own) {
         return shard->leader;
@@ -146,25 +175,43 @@ static uint64_t whom_to_ask(const trial *job, const lw_shard_descriptor *shard, 
     return node == own ? 0 : node;
 }
 
-LW_YIELDS static void repair_one(trial *job) {
-    lw_status status = LW_UNAVAILABLE;
-    shards_member *member;
-    for (uint32_t attempt = 0; status == LW_UNAVAILABLE && (member = member_of(job)) != NULL;
-         attempt++) {
-        lw_shard_descriptor shard;
-        lw_replica_descriptor(member->replica, &shard);
-        uint64_t asked = whom_to_ask(job, &shard, attempt);
-        if (asked != 0) {
-            status = replace_by(job, asked);
-        }
-        if (status == LW_UNAVAILABLE && shards_run(job->shards)) {
-            shards_pause(job->shards, REPAIR_PAUSE_MS);
-        }
+/* LW_UNAVAILABLE: not now. */
+LW_YIELDS static lw_status try_to_replace(trial *job, uint32_t attempt, bool only_if_left_behind) {
+    lw_shard_descriptor shard;
+    const shards_member *member = member_of(job);
+    if (member == NULL) {
+        return LW_UNAVAILABLE;
     }
+    lw_replica_descriptor(member->replica, &shard);
+    uint64_t asked = whom_to_ask(job, &shard, attempt);
+    lw_status status = asked == 0 ? LW_UNAVAILABLE : replace_by(job, asked, only_if_left_behind);
     if (status != LW_OK && status != LW_UNAVAILABLE && shards_run(job->shards)) {
         shards_say(job->shards, LW_LEVEL_ERROR, "repair failed", job->shard, "%s",
                    lw_error_slot()->text);
     }
+    return status;
+}
+
+LW_YIELDS static void repair_one(trial *job) {
+    lw_status status = LW_UNAVAILABLE;
+    for (uint32_t attempt = 0; status == LW_UNAVAILABLE && member_of(job) != NULL; attempt++) {
+        status = try_to_replace(job, attempt, false);
+        if (status == LW_UNAVAILABLE && shards_run(job->shards)) {
+            shards_pause(job->shards, REPAIR_PAUSE_MS);
+        }
+    }
+}
+
+/* True once there is nothing left to judge. */
+LW_YIELDS static bool comes_anew_if_left_behind(trial *job, uint32_t attempt) {
+    if (LW_BUG(job->shards->env, "shards.left_behind_stays_halted")) {
+        return false;
+    }
+    lw_status status = try_to_replace(job, attempt, true);
+    if (status == LW_OK) {
+        LW_MARK(job->shards->env, "shards.left_behind_comes_anew");
+    }
+    return status != LW_UNAVAILABLE;
 }
 
 /* ---- who is right --------------------------------------------------------------------------- */
@@ -221,12 +268,13 @@ LW_YIELDS static void halt(trial *job) {
             "node has it right, start that one with --halted believe, the others with --halted "
             "renew",
             (unsigned long long)job->index);
+        job->halted = true;
         lw_replica_halt(member->replica, job->index);
     }
 }
 
 /* True once it is decided. */
-LW_YIELDS static bool judge(trial *job, bool last) {
+LW_YIELDS static bool judge(trial *job, uint32_t attempt) {
     lw_shard_descriptor shard;
     shards_member *member = member_of(job);
     verdict told;
@@ -253,21 +301,43 @@ LW_YIELDS static bool judge(trial *job, bool last) {
         repair_one(job);
         return true;
     }
-    if (told.silent == 0 || last) {
+    if (comes_anew_if_left_behind(job, attempt)) {
+        return true;
+    }
+    if (told.silent == 0 || attempt == JUDGE_TRIES) {
         halt(job);
         return true;
     }
     return false;
 }
 
+/* Others may be told to go on without it. */
+LW_YIELDS static void wait_halted(trial *job) {
+    for (uint32_t attempt = 1; member_of(job) != NULL && !comes_anew_if_left_behind(job, attempt);
+         attempt++) {
+        shards_pause(job->shards, HALTED_PAUSE_MS);
+    }
+}
+
 LW_YIELDS static void judge_main(void *argument) {
     trial *job = argument;
     lw_shards *shards = job->shards;
-    for (uint32_t attempt = 1; !judge(job, attempt >= JUDGE_TRIES); attempt++) {
+    for (uint32_t attempt = 1; !job->halted && !judge(job, attempt); attempt++) {
         shards_pause(shards, REPAIR_PAUSE_MS);
+    }
+    if (job->halted) {
+        wait_halted(job);
     }
     lw_free(shards->env->memory, job);
     shards_background_end(shards);
+}
+
+static void begin(trial wanted) {
+    lw_shards *shards = wanted.shards;
+    trial *job = lw_allocate(shards->env->memory, sizeof(*job));
+    *job = wanted;
+    shards->background_count++;
+    lw_env_start(shards->env, "judge", judge_main, job);
 }
 
 void shards_differs(void *argument, lw_replica *replica, uint64_t index) {
@@ -281,11 +351,8 @@ void shards_differs(void *argument, lw_replica *replica, uint64_t index) {
         return;
     }
     LW_MARK(shards->env, "shards.difference_found");
-    trial *job = lw_allocate_zero(shards->env->memory, sizeof(*job));
-    *job = (trial){.shards = shards, .shard = shard.id, .index = index, .digest = digest};
     member->repairing = true;
-    shards->background_count++;
-    lw_env_start(shards->env, "judge", judge_main, job);
+    begin((trial){.shards = shards, .shard = shard.id, .index = index, .digest = digest});
 }
 
 /* ---- halted before ----------------------------------------------------------------------------
@@ -311,5 +378,14 @@ void shards_halted_before(lw_shards *shards, shards_member *member) {
         lw_replica_forgive(member->replica);
         member->damaged = true;
         break;
+    }
+}
+
+void shards_judge_start(lw_shards *shards) {
+    for (uint32_t index = 0; index < shards->count; index++) {
+        const shards_member *member = shards->sorted[index];
+        if (lw_replica_halted(member->replica)) {
+            begin((trial){.shards = shards, .shard = member->shard, .halted = true});
+        }
     }
 }

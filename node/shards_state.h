@@ -210,9 +210,11 @@ void shards_send_away(lw_shards *shards, shards_member *member, lw_epoch epoch, 
 /* Looks now and then after replicas that do not lead, in a fiber: whether they are members still.
  */
 void shards_patrol(lw_shards *shards);
-/* Makes a replica that waits for a snapshot. `shard` names this node, and nothing speaks against
- * it. */
-LW_MUST_USE lw_status shards_admit(lw_shards *shards, const lw_shard_descriptor *shard);
+/* Makes a replica that waits for a snapshot. `shard` names this node, as of the entry `applied`,
+ * and nothing speaks against it. What was let go of here does not come back, nor by a snapshot that
+ * was on its way then. */
+LW_MUST_USE lw_status shards_take_in(lw_shards *shards, const lw_shard_descriptor *shard,
+                                     uint64_t applied);
 /* Ends a replica that is leaving, and makes its tombstone durable. */
 LW_MUST_USE LW_YIELDS lw_status shards_bury(lw_shards *shards, shards_member *member,
                                             const shards_past *gone);
@@ -288,6 +290,8 @@ void shards_headless_start(lw_shards *shards);
 void shards_differs(void *shards, lw_replica *replica, uint64_t index);
 /* Between replay and start: what is to become of a replica that halted in an earlier run. */
 void shards_halted_before(lw_shards *shards, shards_member *member);
+/* Once the node serves: those that stay halted come anew if they are left behind. */
+void shards_judge_start(lw_shards *shards);
 /* Tells the other members that a replica here begins anew, so that whoever leads sends a snapshot.
  */
 void shards_announce(lw_shards *shards, const shards_member *member);

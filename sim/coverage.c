@@ -30,6 +30,7 @@ static const struct {
     {"shards.difference_found", "test_repair"},
     {"shards.halted_without_majority", "test_repair"},
     {"shards.headless_buried", "test_repair"},
+    {"shards.left_behind_comes_anew", "test_repair"},
     {"shards.majority_goes_on", "test_repair"},
     {"shards.merge_meets_full_disk", "test_merge"},
     {"shards.minority_repairs", "test_repair"},

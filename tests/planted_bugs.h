@@ -219,6 +219,7 @@
     Y("shards.beneath_left_over", "test_merge_group")         \
     Y("shards.damaged_leads_again", "test_repair")            \
     Y("shards.left_one_looks_at_nothing", "test_merge_group") \
+    Y("shards.left_behind_stays_halted", "test_repair")       \
     Y("shards.members_of_before", "test_repair")              \
     Y("shards.merged_stays_headless", "test_repair")          \
     Y("shards.nothing_handed_over", "test_lattice")           \
