@@ -33,8 +33,8 @@
  *    told to be rolled back is read by nobody; what was told to be killed does not commit below
  *    what had been given by then.
  * 3. Between what a transaction vouched for and its commit nobody else committed to the key.
- * 4. A timestamp is above all that was committed before it was asked for, and nobody but the oracle
- *    gives any to others.
+ * 4. A timestamp is above all that was committed before it was asked for, and below a ceiling that
+ *    is durable (hazard O2); and nobody but the oracle gives any to others.
  * 5. Nobody is answered at a timestamp below what the tree that he reads may have forgotten.
  * 6. A reader that keeps coming does not lose its snapshot, nor does one that is silent, once its
  *    node had the time to take a lease for it.
@@ -331,6 +331,8 @@ void bare_judge_marks(lw_sim_bare *of);
 void bare_judge_reign(const bare_node *at, uint32_t key, const bare_served *before);
 /* Two never answer for one key under leases, of whatever shards. */
 void bare_judge_keys(lw_sim_bare *of);
+/* A node has just given a timestamp to somebody else. */
+LW_YIELDS void bare_judge_given(const bare_node *at);
 /* A node was told that a transaction is over; and whether none of these has a lock there. */
 void bare_note_over(const bare_node *at, uint64_t start);
 void bare_judge_overs(lw_sim_bare *of);

@@ -140,6 +140,25 @@ void bare_judge_keys(lw_sim_bare *of) {
     }
 }
 
+/* The ceiling that the tree has is committed, and comes down to what was given at most. */
+void bare_judge_given(const bare_node *at) {
+    const lw_timestamps *timestamps = lw_shards_timestamps(at->shards);
+    lw_replica *root = lw_shards_find(at->shards, LW_ROOT_SHARD);
+    uint64_t given = lw_timestamps_last(timestamps);
+    lw_buffer ceiling = lw_buffer_in(at->env->memory);
+    if (!lw_timestamps_leads(timestamps)) {
+        lw_sim_broken_first(at->of->of, "timestamps",
+                            "%s gave one to somebody else, and is not the oracle",
+                            at->member->name);
+    } else if (root != NULL && lw_replica_kept(root, "ceiling", &ceiling) == LW_OK &&
+               given >= lw_get_u64(ceiling.data)) {
+        lw_sim_broken_first(at->of->of, "timestamps",
+                            "%s gave %" PRIu64 ", and its ceiling is %" PRIu64,
+                            at->member->name, given, lw_get_u64(ceiling.data));
+    }
+    lw_buffer_reset(&ceiling);
+}
+
 void bare_note_over(const bare_node *at, uint64_t start) {
     lw_sim_bare *of = at->of;
     of->overs[of->over_count++ % BARE_OVERS_MAX] =

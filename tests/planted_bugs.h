@@ -159,7 +159,7 @@
     X("timestamps.stale_cached_timestamp", "lattice-moves", 99)      \
     X("timestamps.time_not_asked", "lattice-storm", 6)               \
     X("txn.apply_before_durable", "crash", 4)                        \
-    X("txn.ceiling_not_durable", "lattice-storm", 0)                 \
+    X("txn.ceiling_not_durable", "shards", 1)                        \
     X("txn.check_ignores_expiry", "calm", 17)                        \
     X("txn.commit_without_lock", "crash", 14)                        \
     X("txn.expired_by_the_clock", "calm", 6)                         \
