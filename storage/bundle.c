@@ -58,7 +58,8 @@ lw_status lw_bundle_begin(lw_env *env, const char *directory, char table_path[LW
     LW_TRY(lw_path_mkdir(env, directory));
     LW_TRY(expect_empty(env, directory, "sst"));
     LW_TRY(lw_path_mkdir(env, table_path));
-    return expect_empty(env, table_path, NULL);
+    LW_TRY(expect_empty(env, table_path, NULL));
+    return LW_BUG(env, "bundle.begins_unsynced") ? LW_OK : lw_path_sync_directory(env, table_path);
 }
 
 static void describe(void *argument, lw_buffer *edit) {

@@ -9,13 +9,16 @@
  * Invariants
  * U1. Nothing in sst/ is ever written again: only immutable files are linked (hazard S17).
  * U2. A bundle has a CATALOG exactly if it is whole: all that it names is durable, and its name.
- *     What a crash cut short has none; lw_bundle_remove removes either. */
+ *     What a crash cut short has none; lw_bundle_remove removes either.
+ * U3. What is removed does not come back once another one has begun in its place: a name in sst/
+ *     may be that of a store's table, too, and is written to under the same number. */
 #ifndef LW_BUNDLE_H
 #define LW_BUNDLE_H
 
 #include "storage/inventory.h"
 
-/* Makes the folder and sst/ in it, whose path it writes. LW_EXISTS if there is anything in it. */
+/* Makes the folder and sst/ in it, durably empty (U3), whose path it writes. LW_EXISTS if there is
+ * anything in it. */
 LW_MUST_USE LW_YIELDS lw_status lw_bundle_begin(lw_env *env, const char *directory,
                                                 char table_path[LW_PATH_SIZE]);
 /* Makes all names durable, and then the CATALOG, of this state. */

@@ -192,6 +192,7 @@
 
 /* Planted bugs that no run was seen to show: the test that catches each. Y(bug, test) */
 #define LW_TESTED_BUGS(Y)                                     \
+    Y("bundle.begins_unsynced", "test_bundles")               \
     Y("file.leftover_used", "test_identity")                  \
     Y("gc.lease_ends_with_the_oldest", "test_gc_lattice")     \
     Y("gc.readers_noted_alone", "test_gc_lattice")            \

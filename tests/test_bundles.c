@@ -111,6 +111,46 @@ static void a_checkpoint_is_a_store_that_nothing_changes(void **state) {
     tell(checkpoint_story);
 }
 
+static void begin_again_story(bench *on) {
+    char table_path[LW_PATH_SIZE];
+    if (!open_store(on)) {
+        return;
+    }
+    (void)fill(on);
+    (void)worked(on, lw_store_checkpoint(on->store, NULL, 0, "copy"), "checkpoint");
+    (void)worked(on, lw_bundle_remove(on->env, "copy"), "removing a bundle");
+    (void)worked(on, lw_bundle_begin(on->env, "copy", table_path), "beginning another one");
+}
+
+/* Files that would be there again behind a loss of power. */
+static size_t come_back(const char *bug) {
+    lw_faults faults = lw_faults_none();
+    bench *on = bench_make(1, &faults);
+    if (bug != NULL) {
+        lw_world_plant(on->world, bug);
+    }
+    assert_true(run(on, begin_again_story));
+    expect_right(on, "beginning again", 1);
+    lw_memory *memory = lw_memory_open();
+    lw_buffer paths = lw_buffer_in(memory);
+    lw_disk_paths(lw_host_disk(on->host), LW_DISK_DURABLE, &paths);
+    lw_bytes rest = lw_buffer_view(&paths);
+    size_t count = 0;
+    for (const char *path; (path = lw_names_next(&rest)) != NULL;) {
+        count += strncmp(path, "copy/sst/", 9) == 0;
+    }
+    lw_memory_close(memory);
+    bench_drop(on);
+    return count;
+}
+
+/* They are links to tables of the store, and who makes the next one writes to such names. */
+static void what_is_removed_does_not_come_back_under_another_one(void **state) {
+    (void)state;
+    assert_int_equal(come_back(NULL), 0);
+    assert_int_not_equal(come_back("bundle.begins_unsynced"), 0);
+}
+
 static void move_story(bench *on) {
     if (!open_store(on)) {
         return;
@@ -554,6 +594,7 @@ static void planted_bugs_are_caught(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_checkpoint_is_a_store_that_nothing_changes),
+        cmocka_unit_test(what_is_removed_does_not_come_back_under_another_one),
         cmocka_unit_test(a_tree_that_moved_goes_on),
         cmocka_unit_test(a_tree_that_is_replaced_is_another_and_snapshots_of_it_stay),
         cmocka_unit_test(who_replaces_a_tree_knows_first),
