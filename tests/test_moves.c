@@ -188,6 +188,93 @@ static void a_snapshot_may_be_of_the_very_split(void **state) {
     lattice_hold(a_snapshot_may_be_of_the_very_split_story, NULL);
 }
 
+/* ---- who goes as it comes ----------------------------------------------------------------------
+ */
+
+static const lattice_shard two_neighbours[] = {
+    {.id = LW_ROOT_SHARD, .start = "", .end = "m", .nodes = {1, 2}},
+    {.id = 2, .start = "m", .end = "", .nodes = {1}},
+};
+
+/* Whether node 2 would take in a snapshot of the first shard that holds the keys of the second one,
+ * of which it has a tree. */
+static bool takes_what_it_has(lattice *in) {
+    lattice_node *node = &in->nodes[2];
+    lw_replica *left = lw_shards_find(node->shards, LW_ROOT_SHARD);
+    if (left == NULL || lw_store_tree(node->store, 2) == NULL) {
+        return false;
+    }
+    lw_shard_descriptor told;
+    lw_replica_descriptor(left, &told);
+    told.end = lw_view(NULL, 0);
+    lw_buffer head = lw_buffer_in(in->memory);
+    lw_topology_encode(&told, 1, &head);
+    lw_snapshot_arrival offered = {.from = 1,
+                                   .shard = LW_ROOT_SHARD,
+                                   .index = 1000000,
+                                   .term = 1000000,
+                                   .head = lw_buffer_view(&head)};
+    bool takes = lw_shards_snapshot_wanted(node->shards, &offered) == LW_OK;
+    lw_buffer_reset(&head);
+    return takes;
+}
+
+/* By an entry that it has not heard of. */
+static void tell_that_it_is_gone(lattice *in) {
+    lw_replica_figures figures;
+    lw_replica_figures_get(lw_shards_find(in->nodes[1].shards, 2), &figures);
+    lw_buffer bytes = lw_buffer_in(in->memory);
+    lw_raft_message gone = {
+        .kind = LW_RAFT_GONE, .from = 1, .to = 2, .term = 1, .index = figures.applied_index + 1};
+    lw_raft_message_encode(2, &gone, NULL, &bytes);
+    lattice_send(&in->nodes[1], 2, lw_buffer_view(&bytes));
+    lw_buffer_reset(&bytes);
+}
+
+/* Node 2 becomes a member of the second shard, and while it takes in its first snapshot it hears
+ * that it is none. Until somebody else could come to hold its keys there, or it is gone. */
+static void go_as_it_comes(lattice *in) {
+    uint64_t begun = lw_world_marked(in->world, "group.snapshot_installed");
+    changed(in, "z", (lw_change_replicas_request){.learner = 2});
+    while (lw_world_marked(in->world, "group.snapshot_installed") == begun &&
+           lw_world_step(in->world)) {
+    }
+    uint64_t installed = lw_world_marked(in->world, "replica.snapshot_installed");
+    lattice_pass_ms(in, 2);
+    tell_that_it_is_gone(in);
+    lattice_pass_ms(in, 3);
+    expect(in, lw_shards_find(in->nodes[2].shards, 2) == NULL, "it goes");
+    expect(in, lw_world_marked(in->world, "replica.snapshot_installed") == installed,
+           "it takes the snapshot in still");
+    uint64_t until_ns = lw_world_now(in->world) + 500 * LATTICE_MS;
+    while (lw_world_now(in->world) < until_ns && lw_world_step(in->world) &&
+           !takes_what_it_has(in)) {
+    }
+    expect(in, lw_world_marked(in->world, "replica.snapshot_installed") > installed,
+           "it has taken it in");
+}
+
+static void who_goes_as_it_comes_does_not_come_back_story(lattice *in) {
+    static char value[4000];
+    lattice_make(in, two_neighbours, 2);
+    for (int index = 0; index < 300; index++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "z%03d", index);
+        for (size_t at = 0; at + 1 < sizeof(value); at++) {
+            value[at] = (char)('!' + unit_random_below(&in->chance, 90));
+        }
+        lattice_write(in, key, value);
+    }
+    go_as_it_comes(in);
+    lattice_crash(in, 2);
+    lattice_boot(in, 2);
+    expect(in, lw_shards_find(in->nodes[2].shards, 2) == NULL, "and does not come back");
+}
+static void who_goes_as_it_comes_does_not_come_back(void **state) {
+    (void)state;
+    lattice_hold(who_goes_as_it_comes_does_not_come_back_story, "shards.gone_before_its_tombstone");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_missed_that_all_it_knew_have_gone_finds_out),
@@ -197,6 +284,7 @@ int main(void) {
         cmocka_unit_test(a_snapshot_that_gets_nowhere_makes_way_for_others),
         cmocka_unit_test(a_snapshot_that_nobody_needs_ends),
         cmocka_unit_test(a_snapshot_may_be_of_the_very_split),
+        cmocka_unit_test(who_goes_as_it_comes_does_not_come_back),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }
