@@ -227,6 +227,53 @@ static void prewritten_locks_go_along(void **state) {
     bench_hold(prewritten_locks_go_along_story, NULL);
 }
 
+/* A session ends at a step of the merge: how many of its transactions are open some seconds later,
+ * of two that have a lock on either side. */
+static uint64_t left_open(uint64_t step, const char *bug, bool *amid) {
+    static bench on;
+    bench_begin(&on, step, bug);
+    make_two(&on);
+    uint64_t low = bench_timestamp(&on), high = bench_timestamp(&on);
+    expect(&on, prewrite_at(&on, 2, low, "b", "b", "1")->status == LW_OK, "the left one's");
+    expect(&on, prewrite_at(&on, 2, high, "y", "y", "2")->status == LW_OK, "the right one's");
+    bench_pass_ms(&on, 1000);
+    asked *it = send_merge(&on, "a", 0);
+    for (uint64_t taken = 0; taken < step && !it->done; taken++) {
+        (void)lw_world_step(on.world);
+    }
+    *amid = !it->done;
+    bool has = lw_shards_session_holds(on.shards, 2);
+    expect(&on, has || bug != NULL, "it has locks all the time");
+    lw_shards_session_ended(on.shards, 2);
+    expect(&on, bench_await(it)->status == LW_OK, "they are merged");
+    bench_pass_ms(&on, 5000);
+    lw_replica_figures figures;
+    lw_replica_figures_get(lw_shards_at(on.shards, 0), &figures);
+    if (bug == NULL) {
+        expect_text(&on, scan_all(&on), "a=1 m=2 z=3", "nothing is in the way");
+    }
+    if (on.failure[0] != 0) {
+        fail_msg("step %llu: %s", (unsigned long long)step, on.failure);
+    }
+    bench_end(&on);
+    return figures.open;
+}
+
+static void a_session_may_end_at_any_step_of_a_merge(void **state) {
+    (void)state;
+    bool amid = true, caught = false;
+    uint64_t step = 0;
+    for (; amid; step++) {
+        bool same;
+        if (left_open(step, NULL, &amid) != 0) {
+            fail_msg("step %llu: its locks stay", (unsigned long long)step);
+        }
+        caught = left_open(step, "merge.end_of_session_unheard", &same) != 0 || caught;
+    }
+    assert_true(step > 20);
+    assert_true(caught);
+}
+
 /* Of before a crash: one comes back, one does not. */
 static void leftovers_go_along_story(bench *on) {
     make_two(on);
@@ -522,6 +569,7 @@ int main(void) {
         cmocka_unit_test(who_comes_meanwhile_is_sent_on),
         cmocka_unit_test(nothing_is_committed_below_reads_of_before),
         cmocka_unit_test(prewritten_locks_go_along),
+        cmocka_unit_test(a_session_may_end_at_any_step_of_a_merge),
         cmocka_unit_test(leftovers_go_along),
         cmocka_unit_test(pessimistic_locks_stay),
         cmocka_unit_test(small_ones_are_merged_by_themselves),
