@@ -4,7 +4,10 @@
 #include "base/hash.h"
 #include "node/kill.h"
 
-enum { TOLD_COUNT = 64 }; /* shards that who came with old descriptors is told */
+enum {
+    TOLD_COUNT = 64,               /* shards that who came with old descriptors is told */
+    DAWDLE_NS = 100 * 1000 * 1000, /* in simulations, between two that start */
+};
 
 /* ---- who is there --------------------------------------------------------------------------- */
 
@@ -634,6 +637,9 @@ LW_YIELDS static lw_status start_all(lw_shards *shards) {
             any = true;
             shards_halted_before(shards, member);
             LW_TRY(start_one(shards, member));
+            if (LW_RARE(shards->env, "shards.starts_slowly")) {
+                lw_env_sleep(shards->env, lw_env_random_below(shards->env, DAWDLE_NS));
+            }
         }
         any = any && !LW_BUG(shards->env, "shards.started_twice");
     }

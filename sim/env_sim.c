@@ -458,7 +458,8 @@ static void world_mark(lw_env *env, const lw_place *place) {
 static bool world_rare(lw_env *env, const lw_place *place) {
     lw_world *world = world_of(process_of(env));
     pass(process_of(env), place);
-    return world->faults.rare_paths && lw_trace_rare(&world->trace, place);
+    return lw_trace_insisted(&world->trace, place) ||
+           (world->faults.rare_paths && lw_trace_rare(&world->trace, place));
 }
 
 static bool world_bug(lw_env *env, const lw_place *place) {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 /* Half of the rare paths are active in a run, each taken once in four times at most. */
-enum { RARE_ACTIVE_PERCENT = 50, RARE_PERCENT_MAX = 25 };
+enum { RARE_ACTIVE_PERCENT = 50, RARE_PERCENT_MAX = 25, INSISTED_PERCENT = 100 };
 enum { REPORT_NOTES = 50 };
 /* Of what is hashed of a note: its numbers, and what counts of its kind. */
 enum { NUMBERS_SIZE = 6 * 8, WHAT_SIZE = 32 };
@@ -170,8 +170,21 @@ bool lw_trace_rare(lw_trace *trace, const lw_place *place) {
     return taken;
 }
 
+bool lw_trace_insisted(lw_trace *trace, const lw_place *place) {
+    bool taken = trace->insists && mark_at(trace, place)->rare_percent == INSISTED_PERCENT;
+    if (taken) {
+        mark_at(trace, place)->count++;
+    }
+    return taken;
+}
+
 void lw_trace_calm(lw_trace *trace, const char *name) {
     take_mark(trace, name, LW_PLACE_RARE)->rare_percent = 0;
+}
+
+void lw_trace_insist(lw_trace *trace, const char *name) {
+    take_mark(trace, name, LW_PLACE_RARE)->rare_percent = INSISTED_PERCENT;
+    trace->insists = true;
 }
 
 bool lw_trace_bug(lw_trace *trace, const lw_place *place) {

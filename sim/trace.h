@@ -59,6 +59,7 @@ typedef struct lw_trace {
     FILE *file;     /* NULL, or where every note is written as it happens */
     lw_map marks;
     lw_mark **placed; /* by the number of the place; NULL: not come by yet */
+    bool insists;     /* on some rare paths */
 } lw_trace;
 
 /* Lives in `memory` and goes with it. */
@@ -77,6 +78,9 @@ const lw_mark *lw_trace_mark(lw_trace *trace, const lw_place *place);
 bool lw_trace_rare(lw_trace *trace, const lw_place *place);
 /* From now on the rare path is not taken any more. */
 void lw_trace_calm(lw_trace *trace, const char *name);
+/* ... or is taken each time, by whoever asks this. */
+void lw_trace_insist(lw_trace *trace, const char *name);
+bool lw_trace_insisted(lw_trace *trace, const lw_place *place);
 bool lw_trace_bug(lw_trace *trace, const lw_place *place);
 /* In how many of a hundred cases the rare path of this name is taken in the run of a seed; 0: it is
  * not active there. */

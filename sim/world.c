@@ -60,6 +60,10 @@ void lw_world_calm(lw_world *world, const char *name) {
     lw_trace_calm(&world->trace, name);
 }
 
+void lw_world_insist(lw_world *world, const char *name) {
+    lw_trace_insist(&world->trace, name);
+}
+
 void lw_world_trace_to(lw_world *world, FILE *file) {
     world->trace.file = file;
 }

@@ -74,6 +74,8 @@ void lw_world_at(lw_world *world, uint64_t time_ns, void (*function)(void *argum
 
 /* From now on the rare path of this name is not taken any more. */
 void lw_world_calm(lw_world *world, const char *name);
+/* ... or is taken each time, also where no others are. */
+void lw_world_insist(lw_world *world, const char *name);
 /* How often a mark, a rare path or a fault ("fault.sync_error") was reached. */
 uint64_t lw_world_marked(lw_world *world, const char *name);
 /* All that were, sorted by name; valid until the next call on this world. */
