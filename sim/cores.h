@@ -36,7 +36,8 @@ enum {
     LW_CORES_TERMS_MAX = 4096,
     LW_CORES_NOTES = 400,
     LW_CORES_TROUBLES_MAX = 24,
-    LW_CORES_MEND = 0, /* the kind of trouble that is none: links are whole again */
+    LW_CORES_INSTALL_MS = 20, /* a snapshot takes so long to be taken in, usually at most */
+    LW_CORES_MEND = 0,        /* the kind of trouble that is none: links are whole again */
 };
 #define LW_CORES_MS UINT64_C(1000000) /* nanoseconds */
 
@@ -160,6 +161,7 @@ typedef struct lw_cores_habits {
     bool extreme_clocks; /* each is as fast as it may be, or as slow */
     uint32_t entries_in_flight_max, bytes_in_flight_max, entries_per_append_max;
     uint64_t delay_max, disk_max; /* usual ones */
+    uint64_t install_max;         /* until a snapshot that came is taken in */
     uint64_t late_max;            /* of messages that take longer */
     uint32_t loss_percent, double_percent, late_percent, stale_percent;
     uint32_t stall_percent;   /* of writes to disks: they take up to three timeouts */

@@ -10,7 +10,6 @@ enum {
     SYNC_MIN_NS = 50000,
     STALL_TIMEOUTS = 3, /* that one write may take */
     SEND_MS = 30,       /* a snapshot is on its way at most */
-    INSTALL_MS = 20,
 };
 
 /* ---- writes ---------------------------------------------------------------------------------- */
@@ -186,7 +185,7 @@ void lw_cores_snapshot_arrives(lw_cores *world, const lw_cores_event *event) {
         lw_cores_snapshot_answer(world, event, 0);
         return;
     }
-    uint64_t delay = lw_cores_between(world, LW_CORES_MS, INSTALL_MS * LW_CORES_MS);
+    uint64_t delay = lw_cores_between(world, LW_CORES_MS, world->habits.install_max);
     lw_cores_event *made = lw_cores_schedule(world, LW_CORES_SNAPSHOT_DURABLE, event->node, delay);
     if (made == NULL) {
         lw_raft_install_end(&node->raft, 0, 0, NULL, 0, lw_cores_clock(world, node));

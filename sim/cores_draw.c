@@ -91,5 +91,6 @@ void lw_cores_draw_round(lw_cores *world, uint32_t round) {
     habits->compact_percent = (uint32_t)PICK(world, 0, 1, 3, 10);
     habits->client_gap = PICK(world, 10, 20, 50, 200) * LW_CORES_MS;
     habits->trouble_for = PICK(world, 12, 12, 12, 12, 30) * habits->timeout;
+    habits->install_max = PICK(world, LW_CORES_INSTALL_MS, LW_CORES_INSTALL_MS, 400) * LW_CORES_MS;
     world->chance = usual;
 }

@@ -253,6 +253,26 @@ static void change_members(lw_cores *world, uint64_t leader) {
     }
 }
 
+/* A learner goes, or one comes: often the one that went, which hears late that it did. */
+static void change_learner(lw_cores *world, uint64_t leader) {
+    const lw_raft *raft = &world->nodes[leader].raft;
+    if (lw_raft_config_joint(&raft->config) ||
+        world->config_count + CONFIGS_SPARE > LW_CORES_CONFIGS_MAX) {
+        return;
+    }
+    lw_raft_config config = raft->config;
+    uint64_t id = lw_cores_any(world);
+    const lw_raft_member *member = lw_raft_config_find(&config, id);
+    if (member == NULL) {
+        lw_cores_set_member(&config, id, LW_RAFT_LEARNER);
+    } else if (member->membership == LW_RAFT_LEARNER) {
+        remove_member(&config, id);
+    } else {
+        return;
+    }
+    (void)lw_cores_propose(world, leader, 1, lw_cores_add_config(world, &config));
+}
+
 static void hand_over(lw_cores *world, uint64_t leader, uint64_t to) {
     lw_cores_node *node = &world->nodes[leader];
     if (lw_raft_transfer(&node->raft, to, lw_cores_clock(world, node)) == LW_OK) {
@@ -358,6 +378,7 @@ static const trouble troubles[] = {
     {"sets of members are divided", divide_sets, LW_FAULT_CUT, true, 6},
     {"the leader hands over", transfer, NO_FAULT, true, 10},
     {"the leader hands over, and is heard late", transfer_in_vain, NO_FAULT, true, 8},
+    {"a learner comes or goes", change_learner, NO_FAULT, true, 15},
 };
 enum { TROUBLES = sizeof(troubles) / sizeof(troubles[0]) };
 _Static_assert((int)TROUBLES <= (int)LW_CORES_TROUBLES_MAX, "habits have room for all of them");
@@ -488,6 +509,7 @@ void lw_cores_heal(lw_cores *world, uint32_t round) {
     habits->stale_percent = 0;
     habits->delay_max = habits->delay_max < delay_max ? habits->delay_max : delay_max;
     habits->disk_max = habits->disk_max < disk_max ? habits->disk_max : disk_max;
+    habits->install_max = LW_CORES_INSTALL_MS * LW_CORES_MS;
     for (uint64_t id = 1; id <= world->node_count; id++) {
         world->nodes[id].stalled_until = 0;
         if (!world->nodes[id].up) {

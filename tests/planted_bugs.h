@@ -77,29 +77,29 @@
     X("placement.quorum_ignored", "gossip", 10)                      \
     X("placement.room_awaited", "gossip", 132)                       \
     X("raft.any_log_elected", "raft", 2)                             \
-    X("raft.changes_early", "raft", 2)                               \
-    X("raft.commit_unverified", "raft", 7)                           \
+    X("raft.changes_early", "raft", 5)                               \
+    X("raft.commit_unverified", "raft", 4)                           \
     X("raft.config_kept", "raft", 2)                                 \
     X("raft.cut_always", "raft", 3)                                  \
-    X("raft.cuts_ignored", "raft", 69)                               \
-    X("raft.gone_amid_install", "raft", 4476)                        \
+    X("raft.cuts_ignored", "raft", 4)                                \
+    X("raft.gone_amid_install", "raft", 151)                         \
     X("raft.gone_believed", "raft", 45)                              \
-    X("raft.joins_behind", "raft", 5)                                \
+    X("raft.joins_behind", "raft", 1)                                \
     X("raft.learners_counted", "raft", 1)                            \
     X("raft.lease_from_answer", "raft", 64)                          \
-    X("raft.lease_in_transfer", "raft", 8)                           \
-    X("raft.lease_without_drift", "raft", 86)                        \
-    X("raft.made_anew_votes", "raft", 57)                            \
-    X("raft.old_handover", "raft", 35)                               \
-    X("raft.old_term_counted", "raft", 1)                            \
-    X("raft.one_set_counted", "raft", 2)                             \
+    X("raft.lease_in_transfer", "raft", 2)                           \
+    X("raft.lease_without_drift", "raft", 18)                        \
+    X("raft.made_anew_votes", "raft", 90)                            \
+    X("raft.old_handover", "raft", 149)                              \
+    X("raft.old_term_counted", "raft", 2)                            \
+    X("raft.one_set_counted", "raft", 56)                            \
     X("raft.read_early", "raft", 1)                                  \
-    X("raft.read_unconfirmed", "raft", 7)                            \
-    X("raft.stays_unheard", "raft", 12)                              \
+    X("raft.read_unconfirmed", "raft", 11)                           \
+    X("raft.stays_unheard", "raft", 16)                              \
     X("raft.unpersisted_entries", "raft", 1)                         \
     X("raft.unsaved_vote", "raft", 1)                                \
-    X("raft.votes_after_restart", "raft", 18)                        \
-    X("raft.votes_freely", "raft", 2)                                \
+    X("raft.votes_after_restart", "raft", 119)                       \
+    X("raft.votes_freely", "raft", 5)                                \
     X("replica.forgets_what_it_forgot", "shards", 0)                 \
     X("replica.intents_not_watched", "shards", 6)                    \
     X("replica.late_lock_given", "shards", 1)                        \
