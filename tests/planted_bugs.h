@@ -27,7 +27,7 @@
     X("gossip.expiry_ignored", "gossip", 12)                         \
     X("gossip.names_shared", "gossip", 5)                            \
     X("gossip.never_asks", "gossip", 2)                              \
-    X("gossip.overtaken_stay_so", "gossip", 0)                       \
+    X("gossip.overtaken_stay_so", "gossip", 256)                     \
     X("gossip.sender_unchecked", "gossip", 4)                        \
     X("gossip.silence_is_death", "gossip", 3)                        \
     X("gossip.words_are_links", "gossip", 10)                        \
