@@ -434,6 +434,7 @@ lw_status lw_snapshots_send(lw_snapshots *of, uint64_t shard, uint64_t node, uin
         status = status == LW_OK ? take_turn(of, &job, index) : status;
         if (job.gave_way) {
             status = snapshot_pause(of, lw_env_now(of->env) + REST_MS * UINT64_C(1000000));
+            status = status == LW_OK ? check_needed(of, shard, node) : status;
         }
     } while (job.gave_way && status == LW_OK);
     snapshot_leave(of);

@@ -1163,6 +1163,11 @@ static void who_is_left_behind_and_halted_before_a_start_comes_anew_story(lattic
     expect(in, marked(in, "shards.replica_thrown_away") == 0, "a voter keeps what it has");
     (void)leave_it_behind(in);
     expect_it_anew(in);
+    lattice_crash(in, 2);
+    lattice_boot(in, 2);
+    lattice_pass_ms(in, 5000);
+    expect(in, marked(in, "shards.still_halted") == 1, "it has forgotten that it was halted");
+    lattice_same_everywhere(in);
 }
 static void who_is_left_behind_and_halted_before_a_start_comes_anew(void **state) {
     (void)state;
