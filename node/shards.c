@@ -164,7 +164,8 @@ bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_desc
             lw_shard_descriptor held;
             bool known = shards_held(member, &held);
             bool becoming = !known && member->absorbed; /* its keys are just another one's */
-            if (member->shard != shard && (becoming || (known && overlap(&held, range)))) {
+            if (member->shard != shard && (becoming || (known && overlap(&held, range))) &&
+                !shards_is_part_set_aside(shards, member, shard)) {
                 return true;
             }
         }

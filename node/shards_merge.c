@@ -335,6 +335,12 @@ static bool is_set_aside(const shards_member *member) {
     return member != NULL && member->absorbed && member->replica != NULL;
 }
 
+bool shards_is_part_set_aside(const lw_shards *shards, const shards_member *member, uint64_t of) {
+    const shards_past *past = shards_past_of(shards, member->shard);
+    return is_set_aside(member) && past != NULL && past->into == of &&
+           !LW_BUG(shards->env, "shards.part_keeps_it_headless");
+}
+
 lw_status shards_end_left_over(lw_shards *shards, lw_log *log, uint64_t shard) {
     shards_member *member = shards_member_of(shards, shard);
     if (!is_set_aside(member) || !is_left_over(shards, shard) ||

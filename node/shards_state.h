@@ -126,7 +126,8 @@ void shards_forget(lw_shards *shards, shards_member *member);
 lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard);
 /* The keys that a member holds, or would hold again behind a crash. False: none that are known. */
 bool shards_held(const shards_member *member, lw_shard_descriptor *held);
-/* Whether a member other than `shard` holds any of the keys of a range. */
+/* Whether a member other than `shard` holds any of the keys of a range, but for what a start has
+ * set aside to become part of `shard`. */
 bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_descriptor *range);
 
 /* The log or the store died: nothing is done any more. */
@@ -168,6 +169,8 @@ void shards_mend_merges(lw_shards *shards);
  * Any other shard is left alone. */
 LW_MUST_USE LW_YIELDS lw_status shards_end_left_over(lw_shards *shards, lw_log *log,
                                                      uint64_t shard);
+/* Whether a member is such a one, to become part of `of`. */
+bool shards_is_part_set_aside(const lw_shards *shards, const shards_member *member, uint64_t of);
 /* Makes durable that a replica, which is retired, is part of another shard. */
 LW_MUST_USE LW_YIELDS lw_status shards_bury_merged(lw_shards *shards, const lw_replica *right,
                                                    uint64_t into);

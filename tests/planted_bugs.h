@@ -226,6 +226,7 @@
     Y("shards.nothing_handed_over", "test_lattice")           \
     Y("shards.orphan_asks_who_leads", "test_merge_group")     \
     Y("shards.parent_of_left_overlooked", "test_merge_group") \
+    Y("shards.part_keeps_it_headless", "test_merge_group")    \
     Y("shards.sent_in_circles", "test_repair")                \
     Y("shards.stale_replica_believed", "test_moves")          \
     Y("shards.waiting_orphan_stays", "test_merge_group")      \

@@ -551,6 +551,85 @@ static void what_was_set_aside_goes(void **state) {
     assert_true(gone_aside > 0);
 }
 
+/* The names of a node's tables, one after the other. */
+static lw_buffer tables_of(lattice *in, uint64_t id) {
+    lw_buffer names = lw_buffer_in(in->memory);
+    (void)lw_disk_list(lw_host_disk(in->nodes[id].host), "data/sst", &names);
+    return names;
+}
+
+/* So that it has its tables for itself. */
+static void compact_main(void *argument) {
+    lattice_node *node = argument;
+    lw_tree *tree = lw_replica_tree(lattice_replica(node->in, node->id, lw_text("a")));
+    lw_status status = lw_tree_flush(tree);
+    status = status == LW_OK ? lw_tree_compact(tree) : status;
+    expect(node->in, status == LW_OK, "it is compacted");
+    node->done = true;
+}
+
+/* Something in every block of those tables of a node that came with a compaction. */
+static void rot_new_ones(lattice *in, uint64_t id, const lw_buffer *before, const lw_buffer *now) {
+    lw_disk *disk = lw_host_disk(in->nodes[id].host);
+    lw_buffer bytes = lw_buffer_in(in->memory);
+    for (size_t at = 0; at < now->size; at += strlen((const char *)now->data + at) + 1) {
+        const char *name = (const char *)now->data + at;
+        char path[64];
+        if (memmem(before->data, before->size, name, strlen(name)) == NULL) {
+            (void)snprintf(path, sizeof(path), "data/sst/%s", name);
+            lw_buffer_clear(&bytes);
+            (void)lw_disk_contents(disk, LW_DISK_VOLATILE, path, &bytes);
+            for (uint64_t offset = 10; offset < bytes.size; offset += 100) {
+                lw_disk_flip(disk, path, 8 * offset);
+            }
+        }
+    }
+}
+
+/* A follower falls between the tombstone of the right one and the edit that merges the trees, and
+ * that of the left one does not say any more what it is. */
+static void what_was_set_aside_for_who_knows_nothing_story(lattice *in) {
+    make_two(in);
+    lattice_write(in, "b", "4");
+    lattice_pass_ms(in, 500);
+    uint64_t leader = lattice_leader(in, lw_text("a")), away = next_of(leader);
+    transfer(in, "z", leader);
+    lw_buffer before = tables_of(in, away), body = lw_buffer_in(in->memory);
+    lattice_run(&in->nodes[away], compact_main);
+    lw_buffer made = tables_of(in, away);
+    merge_body(0, &body);
+    (void)lattice_send_to(in, leader, LW_MESSAGE_MERGE, lw_text("a"), &body);
+    uint64_t until_ns = lw_world_now(in->world) + 8000 * LATTICE_MS;
+    while (lw_shards_count(in->nodes[away].shards) == 2 && lw_world_now(in->world) < until_ns &&
+           lw_world_step(in->world)) {
+    }
+    steps(in, crash_step);
+    rot_new_ones(in, away, &before, &made);
+    lattice_crash(in, away);
+    merge(in);
+    lattice_boot(in, away);
+    lattice_pass_ms(in, 15000);
+    lattice_write(in, "z", "5");
+    expect_text(in, lattice_read(in, "b"), "4", "below");
+    expect_text(in, lattice_read(in, "z"), "5", "above");
+    check_all(in);
+}
+static void what_was_set_aside_for_who_knows_nothing(void **state) {
+    (void)state;
+    char failure[256] = "", found[256] = "";
+    for (crash_step = 0; crash_step < 40; crash_step += 2) {
+        lattice_tell(what_was_set_aside_for_who_knows_nothing_story, 1, NULL, failure);
+        if (failure[0] != 0) {
+            fail_msg("step %u: not as expected: %s", crash_step, failure);
+        }
+        if (found[0] == 0) {
+            lattice_tell(what_was_set_aside_for_who_knows_nothing_story, 1,
+                         "shards.part_keeps_it_headless", found);
+        }
+    }
+    assert_true(found[0] != 0);
+}
+
 /* Another node comes to lead what is frozen, and asks what became of it; and somebody asks for the
  * same merge again, for which the right one would have to be led here. It is carried out all the
  * same, at once, on all nodes: what waits for an answer does not keep the right one. */
@@ -691,6 +770,7 @@ int main(void) {
         cmocka_unit_test(a_snapshot_of_what_the_log_has),
         cmocka_unit_test(what_the_left_one_comes_off_is_late),
         cmocka_unit_test(what_was_set_aside_goes),
+        cmocka_unit_test(what_was_set_aside_for_who_knows_nothing),
         cmocka_unit_test(nobody_waits_for_who_asks),
         cmocka_unit_test(who_waits_for_what_was_merged_hears_of_it),
         cmocka_unit_test(who_waits_for_what_was_merged_goes_at_once),
