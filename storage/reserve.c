@@ -120,6 +120,7 @@ typedef struct growth {
 static LW_YIELDS lw_status hold_more(lw_reserve *reserve, growth *by, uint64_t left) {
     lw_reserve_figures *figures = &reserve->figures;
     uint64_t step = left < by->hold_size ? left : by->hold_size;
+    LW_ASSERT(!reserve->stopping);
     lw_status status = LW_RARE(reserve->env, "reserve.hold_refused")
                            ? LW_REFUSED
                            : lw_file_hold(reserve->env, by->file, figures->size + step);
@@ -141,15 +142,21 @@ static LW_YIELDS lw_status hold_more(lw_reserve *reserve, growth *by, uint64_t l
 static LW_YIELDS lw_status write_more(lw_reserve *reserve, growth *by, uint64_t left) {
     lw_reserve_figures *figures = &reserve->figures;
     size_t step = left < by->step_size ? (size_t)left : by->step_size;
+    LW_ASSERT(!reserve->stopping);
     fill(by->bytes, step, figures->size);
     LW_TRY(lw_file_write(reserve->env, by->file, figures->size, lw_view(by->bytes, step), 0));
     figures->size += step;
     return LW_OK;
 }
 
+static bool goes_on(const lw_reserve *reserve) {
+    return reserve->figures.size < target(reserve) && !reserve->spending &&
+           (!reserve->stopping || LW_BUG(reserve->env, "reserve.stop_ignored"));
+}
+
 static LW_YIELDS lw_status grow_file(lw_reserve *reserve, growth *by, uint64_t pause_ns) {
     lw_reserve_figures *figures = &reserve->figures;
-    while (figures->size < target(reserve) && !reserve->spending && !reserve->stopping) {
+    while (goes_on(reserve)) {
         uint64_t left = target(reserve) - figures->size;
         LW_TRY(by->writes ? write_more(reserve, by, left) : hold_more(reserve, by, left));
         if (pause_ns > 0 && lw_reserve_wanting(reserve)) {
@@ -203,10 +210,8 @@ lw_status lw_reserve_grow(lw_reserve *reserve, uint64_t pause_ns) {
 }
 
 void lw_reserve_stop(lw_reserve *reserve) {
-    if (!LW_BUG(reserve->env, "reserve.stop_ignored")) {
-        reserve->stopping = true;
-        lw_queue_wake_all(&reserve->stop);
-    }
+    reserve->stopping = true;
+    lw_queue_wake_all(&reserve->stop);
 }
 
 /* ---- plenty --------------------------------------------------------------------------------- */

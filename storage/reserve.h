@@ -23,6 +23,7 @@
  *     there in its whole size again, or the disk has plenty of room.
  * R3. What is in it means nothing. It is never read, and nothing of it need be durable: a crash may
  *     leave any of its sizes, or none.
+ * R4. Once it is stopped no step of growing begins any more, not even behind one that is under way.
  *
  * One fiber grows it (storage/space.c); any fiber may spend it. */
 #ifndef LW_RESERVE_H

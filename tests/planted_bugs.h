@@ -114,7 +114,7 @@
     X("replica.rotten_newcomer_left_so", "lattice-disk", 45)         \
     X("replica.too_few_voters", "lattice-storm", 3)                  \
     X("replica.voters_unheard", "shards", 1)                         \
-    X("reserve.stop_ignored", "calm", 0)                             \
+    X("reserve.stop_ignored", "engine", 19)                          \
     X("scrub.skips_checksums", "lattice-rot", 5)                     \
     X("server.session_waits_for_requests", "calm", 1)                \
     X("server.silence_unnoticed", "calm", 7)                         \
