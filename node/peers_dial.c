@@ -332,7 +332,7 @@ LW_YIELDS static void pause_until_next(lw_peer *peer, uint64_t pause_ms) {
 }
 
 static uint64_t next_pause(const lw_peer *peer, uint64_t pause_ms) {
-    if (peer->heard) {
+    if (peer->heard && !LW_BUG(peer->peers->env, "peers.pause_stays_long")) {
         return PAUSE_FIRST_MS;
     }
     return pause_ms * 2 < PAUSE_MOST_MS ? pause_ms * 2 : PAUSE_MOST_MS;

@@ -155,9 +155,8 @@ static inline void make_identity(uint8_t number, const lw_shared_key *key,
     identity->node_id = lw_identity_number(identity->keys.public_key);
 }
 
-LW_YIELDS static inline void node_main(void *argument) {
-    node *self = argument;
-    lw_server_options server = {.listen = self->address,
+LW_YIELDS static inline void node_listen(node *self, const char *address, lw_server **opened) {
+    lw_server_options server = {.listen = address,
                                 .node_id = self->identity.node_id,
                                 .cluster_id = lw_text("0123456789abcdef"),
                                 .version = lw_text("1"),
@@ -166,6 +165,13 @@ LW_YIELDS static inline void node_main(void *argument) {
                                 .session_ended = node_session_ended,
                                 .peer = node_peer,
                                 .argument = self};
+    if (lw_server_open(self->env, &server, opened) != LW_OK) {
+        (void)fprintf(stderr, "no server: %s\n", lw_error_slot()->text);
+    }
+}
+
+LW_YIELDS static inline void node_main(void *argument) {
+    node *self = argument;
     lw_peers_options peers = {.identity = &self->identity,
                               .address = self->stated != NULL ? self->stated : self->address,
                               .plain = self->plain,
@@ -178,9 +184,7 @@ LW_YIELDS static inline void node_main(void *argument) {
                               .impostor = node_impostor,
                               .argument = self};
     self->peers = lw_peers_open(self->env, &peers);
-    if (lw_server_open(self->env, &server, &self->server) != LW_OK) {
-        (void)fprintf(stderr, "no server: %s\n", lw_error_slot()->text);
-    }
+    node_listen(self, self->address, &self->server);
 }
 
 static inline void run_for(lattice *in, uint64_t ns) {

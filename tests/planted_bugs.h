@@ -207,6 +207,7 @@
     Y("node.leads_while_it_stops", "test_lattice")            \
     Y("node.waits_for_the_silent", "test_lattice")            \
     Y("peers.forgotten_key_links", "test_peers")              \
+    Y("peers.pause_stays_long", "test_peers")                 \
     Y("placement.handed_forgotten", "test_leads")             \
     Y("replica.copy_unlearns_commit", "test_kill")            \
     Y("replica.damaged_child_ends_all", "test_repair")        \

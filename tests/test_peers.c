@@ -104,6 +104,34 @@ static void there_is_no_pause_once_a_peer_was_heard_of(void **state) {
     }
 }
 
+LW_YIELDS static void open_door(void *argument) {
+    node *self = argument;
+    lw_server *second = NULL;
+    node_listen(self, self->stated, &second);
+}
+
+/* One that dials us, and cannot be dialled yet: its door opens a little later. */
+static void a_peer_that_dials_is_dialled_again_soon(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        lattice *in = open_quiet(seed);
+        node *one = boot(in, 0), *other = boot(in, 1);
+        acquaint(one, other);
+        lw_host_kill(other->host);
+        run_for(in, 30 * SECOND); /* the pauses are long now */
+        other->stated = "beta:9999";
+        (void)boot(in, 1);
+        lw_peers_set(other->peers, id_of(one), one->address);
+        run_for(in, 100 * MS);
+        assert_true(up(other, one));
+        assert_false(up(one, other));
+        lw_env_start(other->env, "door", open_door, other);
+        run_for(in, 400 * MS);
+        assert_true(up(one, other));
+        close_lattice(in);
+    }
+}
+
 static void a_peer_that_is_gone_is_lamented_once_a_minute(void **state) {
     (void)state;
     lattice *in = open_quiet(1);
@@ -898,6 +926,7 @@ static void planted_bugs_show(void **state) {
     } planted[] = {
         {"peers.silence_believed", a_peer_that_is_watched_is_missed_by_itself},
         {"peers.old_copy_let_in", an_old_copy_of_a_folder_is_never_let_in},
+        {"peers.pause_stays_long", a_peer_that_dials_is_dialled_again_soon},
         {"peers.forgotten_key_links", no_link_is_made_with_a_key_that_was_forgotten_meanwhile},
         {"peers.plain_for_anyone", plain_links_are_for_loopback_and_for_both},
     };
@@ -917,6 +946,7 @@ int main(void) {
         cmocka_unit_test(a_peer_that_restarts_is_linked_again),
         cmocka_unit_test(a_peer_that_comes_back_and_dials_is_dialled_at_once),
         cmocka_unit_test(there_is_no_pause_once_a_peer_was_heard_of),
+        cmocka_unit_test(a_peer_that_dials_is_dialled_again_soon),
         cmocka_unit_test(a_peer_that_is_gone_is_lamented_once_a_minute),
         cmocka_unit_test(silence_is_noticed_when_something_is_expected),
         cmocka_unit_test(a_peer_that_is_watched_is_missed_by_itself),
