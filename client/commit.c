@@ -200,8 +200,7 @@ LW_YIELDS static lw_status refresh(lw_commit_job *job) {
  * read for update. */
 LW_YIELDS static void dawdle(const lw_commit_job *job, const lw_commit_action *action) {
     lw_env *env = job->txn->client->env;
-    bool expires =
-        action->kind == LW_COMMIT_SEND_TIMESTAMP && job->txn->valid_until != UINT64_MAX;
+    bool expires = action->kind == LW_COMMIT_SEND_TIMESTAMP && job->txn->valid_until != UINT64_MAX;
     if ((action->kind == LW_COMMIT_SEND_PRIMARY || expires) && LW_RARE(env, "client.dawdles")) {
         lw_env_sleep(env, lw_env_random_below(env, LW_LOCK_LIFETIME_MS * 3 / 2 * ns_per_ms));
     }

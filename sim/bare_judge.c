@@ -153,8 +153,8 @@ void bare_judge_given(const bare_node *at) {
     } else if (root != NULL && lw_replica_kept(root, "ceiling", &ceiling) == LW_OK &&
                given >= lw_get_u64(ceiling.data)) {
         lw_sim_broken_first(at->of->of, "timestamps",
-                            "%s gave %" PRIu64 ", and its ceiling is %" PRIu64,
-                            at->member->name, given, lw_get_u64(ceiling.data));
+                            "%s gave %" PRIu64 ", and its ceiling is %" PRIu64, at->member->name,
+                            given, lw_get_u64(ceiling.data));
     }
     lw_buffer_reset(&ceiling);
 }

@@ -227,9 +227,9 @@ typedef struct lw_ingest {
  *
  * With REPLACE the lw_tree of before is dropped as by lw_store_drop_tree in the turn in which the
  * new one is there (lw_store_tree finds it by the same id), and in that turn this call returns: who
- * called can let go of the old one before anybody else looks at it. What the old one had in memory is gone,
- * its open snapshots stay good, and of a flush or compaction of it under way nothing comes back.
- * Nothing may be applied to the old one meanwhile. */
+ * called can let go of the old one before anybody else looks at it. What the old one had in memory
+ * is gone, its open snapshots stay good, and of a flush or compaction of it under way nothing comes
+ * back. Nothing may be applied to the old one meanwhile. */
 LW_MUST_USE LW_YIELDS lw_status lw_store_ingest(lw_store *store, const lw_ingest *ingest);
 
 /* ---- reading ------------------------------------------------------------------------------ */
