@@ -499,7 +499,9 @@ bool shards_is_orphan(lw_shards *shards, uint64_t id) {
     if ((member = shards_member_of(shards, id)) == NULL || member->leaving) {
         return false;
     }
-    member->merged_looks = merged ? member->merged_looks + 1 : 0;
+    /* Who is asked may be behind, or silent: what others said before is so all the same. */
+    bool anew = !merged && LW_BUG(shards->env, "shards.merged_looks_begin_anew");
+    member->merged_looks = anew ? 0 : member->merged_looks + merged;
     /* What has no tree is of no use to a left neighbour, but keeps that from coming anew. */
     bool useless = member->waits && !LW_BUG(shards->env, "shards.waiting_orphan_stays");
     return merged && (useless || member->merged_looks >= MERGED_LOOKS ||

@@ -48,7 +48,7 @@ typedef struct shards_member {
     bool busy;                /* at the last look it was far from that, and led here */
     bool absorbed;            /* ... as it has become part of another one, or is about to */
     uint64_t beneath;         /* ... of this one, by a snapshot of that; its tree goes with it */
-    uint32_t merged_looks;    /* that found, one after the other, that it is part of another one */
+    uint32_t merged_looks;    /* that found that it is part of another one */
     bool lacks_part;          /* a shard that is to become part of it is not here as it has to be */
     bool anew;       /* it takes the place of one that was thrown away, and waits for a snapshot */
     uint64_t let_go; /* the configuration in which an earlier one was let go of; 0: none was */

@@ -224,6 +224,7 @@
     Y("shards.left_behind_stays_halted", "test_repair")       \
     Y("shards.members_of_before", "test_repair")              \
     Y("shards.merged_stays_headless", "test_repair")          \
+    Y("shards.merged_looks_begin_anew", "test_merge_group")   \
     Y("shards.nothing_handed_over", "test_lattice")           \
     Y("shards.orphan_asks_who_leads", "test_merge_group")     \
     Y("shards.parent_of_left_overlooked", "test_merge_group") \

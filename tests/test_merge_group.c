@@ -754,6 +754,39 @@ static void who_waits_for_what_was_merged_goes_at_once(void **state) {
     lattice_hold(who_waits_for_what_was_merged_goes_at_once_story, "shards.waiting_orphan_stays");
 }
 
+/* It has both, with their trees, as of before, and is heard by the others for ten seconds of forty:
+ * so every look behind one or two that find that the right one was merged is in vain. */
+static void what_is_told_now_and_then_counts_story(lattice *in) {
+    make_two_on_two(in);
+    changed(in, "a", (lw_change_replicas_request){.learner = 4});
+    changed(in, "z", (lw_change_replicas_request){.learner = 4});
+    lattice_pass_ms(in, 2000);
+    expect(in, lw_shards_count(in->nodes[4].shards) == 2, "it has both");
+    lattice_isolate(in, 4, true);
+    lattice_pass_ms(in, 3000);
+    changed(in, "z", (lw_change_replicas_request){.leaves = 4, .fewer = true});
+    changed(in, "a", (lw_change_replicas_request){.leaves = 4, .fewer = true});
+    merge(in);
+    changed(in, "a", (lw_change_replicas_request){.learner = 4});
+    in->mute[1][4] = in->mute[2][4] = true;
+    for (int round = 0; round < 4; round++) {
+        lattice_isolate(in, 4, false);
+        lattice_pass_ms(in, 10000);
+        lattice_isolate(in, 4, true);
+        lattice_pass_ms(in, 30000); /* whoever asks waits for seconds */
+    }
+    expect(in, lw_world_marked(in->world, "shards.orphan_sent_away") == 1, "it goes");
+    in->mute[1][4] = in->mute[2][4] = false;
+    lattice_isolate(in, 4, false);
+    lattice_pass_ms(in, 5000);
+    one_shard_on(in, 4);
+    lattice_same_everywhere(in);
+}
+static void what_is_told_now_and_then_counts(void **state) {
+    (void)state;
+    lattice_hold(what_is_told_now_and_then_counts_story, "shards.merged_looks_begin_anew");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_merge_happens_on_all_nodes),
@@ -774,6 +807,7 @@ int main(void) {
         cmocka_unit_test(nobody_waits_for_who_asks),
         cmocka_unit_test(who_waits_for_what_was_merged_hears_of_it),
         cmocka_unit_test(who_waits_for_what_was_merged_goes_at_once),
+        cmocka_unit_test(what_is_told_now_and_then_counts),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }
