@@ -145,15 +145,17 @@ static bool overlap(const lw_shard_descriptor *one, const lw_shard_descriptor *o
            (other->end.size == 0 || lw_compare(one->start, other->end) < 0);
 }
 
-bool shards_held(const shards_member *member, lw_shard_descriptor *held) {
+bool shards_held(const lw_shards *shards, const shards_member *member, lw_shard_descriptor *held) {
+    bool going = member->replica == NULL && member->going &&
+                 !LW_BUG(shards->env, "shards.gone_before_its_tombstone");
     if (member->replica != NULL) {
         lw_replica_descriptor(member->replica, held);
-    } else if (member->going) {
+    } else if (going) {
         *held = (lw_shard_descriptor){.id = member->shard,
                                       .start = lw_buffer_view(&member->going_start),
                                       .end = lw_buffer_view(&member->going_end)};
     }
-    return member->replica != NULL || member->going;
+    return member->replica != NULL || going;
 }
 
 bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_descriptor *range) {
@@ -162,7 +164,7 @@ bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_desc
              node = node->next) {
             const shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
             lw_shard_descriptor held;
-            bool known = shards_held(member, &held);
+            bool known = shards_held(shards, member, &held);
             bool becoming = !known && member->absorbed; /* its keys are just another one's */
             if (member->shard != shard && (becoming || (known && overlap(&held, range))) &&
                 !shards_is_part_set_aside(shards, member, shard)) {

@@ -34,12 +34,13 @@ static bool may_go(const shards_member *member, const lw_shard_descriptor *told)
            shards_is_part_of(&held, told);
 }
 
-static bool is_beneath(const shards_member *member, const lw_shard_descriptor *told) {
+static bool is_beneath(const lw_shards *shards, const shards_member *member,
+                       const lw_shard_descriptor *told) {
     lw_shard_descriptor held;
     if (member->shard == told->id) {
         return false;
     }
-    return shards_held(member, &held) ? overlap(&held, told) : member->beneath == told->id;
+    return shards_held(shards, member, &held) ? overlap(&held, told) : member->beneath == told->id;
 }
 
 static shards_member *find_beneath(const lw_shards *shards, const lw_shard_descriptor *told,
@@ -47,7 +48,7 @@ static shards_member *find_beneath(const lw_shards *shards, const lw_shard_descr
     for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
         for (lw_map_node *node = shards->by_id.buckets[index]; node != NULL; node = node->next) {
             shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
-            if (is_beneath(member, told) && (member->replica == NULL) == ended) {
+            if (is_beneath(shards, member, told) && (member->replica == NULL) == ended) {
                 return member;
             }
         }
@@ -60,7 +61,7 @@ bool shards_beneath_may_go(const lw_shards *shards, const lw_shard_descriptor *t
         for (const lw_map_node *node = shards->by_id.buckets[index]; node != NULL;
              node = node->next) {
             const shards_member *member = LW_MAP_ENTRY(node, shards_member, node);
-            if (is_beneath(member, told) && !may_go(member, told)) {
+            if (is_beneath(shards, member, told) && !may_go(member, told)) {
                 return false;
             }
         }

@@ -125,7 +125,7 @@ void shards_unsort(lw_shards *shards, const shards_member *member);
 void shards_forget(lw_shards *shards, shards_member *member);
 lw_replica_options shards_replica_options(lw_shards *shards, uint64_t shard);
 /* The keys that a member holds, or would hold again behind a crash. False: none that are known. */
-bool shards_held(const shards_member *member, lw_shard_descriptor *held);
+bool shards_held(const lw_shards *shards, const shards_member *member, lw_shard_descriptor *held);
 /* Whether a member other than `shard` holds any of the keys of a range, but for what a start has
  * set aside to become part of `shard`. */
 bool shards_overlap(const lw_shards *shards, uint64_t shard, const lw_shard_descriptor *range);

@@ -30,8 +30,10 @@ enum {
         60, /* of the patient runs of five nodes have two of them cut off now and then */
     WAVERS_PERCENT = 50,
     LOSES_PERCENT = 20,
-    MISLED_PERCENT = 30, /* of the runs have directories that say of one node that it leads all */
-    GENTLE = 3,          /* times as seldom nodes are struck in most storms */
+    MISLED_PERCENT = 30, /* of the runs have directories that say of one node that it leads all, */
+    SEVEN_MISLED_PERCENT = 60, /* and of those with seven nodes, */
+    SLOW_BURIALS_PERCENT = 40, /* who lets go of a replica takes long to, in so many of them */
+    GENTLE = 3,                /* times as seldom nodes are struck in most storms */
     GENTLE_PERCENT = 70,
     LONG_RETENTION_MS = 3600 * 1000,
     FLIP_INDEX_MIN = 64, /* what came by a snapshot is compared from a next stretch on */
@@ -129,8 +131,12 @@ uint32_t lw_sim_bare_nodes(const lw_sim_trial *it) {
 
 static void draw_more(lw_sim_bare *of) {
     lw_chance chance = lw_world_chance(of->of->world, "more");
-    bool misled = lw_chance_percent(&chance, MISLED_PERCENT);
+    bool seven = of->of->node_count == 7;
+    bool misled = lw_chance_percent(&chance, seven ? SEVEN_MISLED_PERCENT : MISLED_PERCENT);
     of->misled = misled ? lw_chance_between(&chance, 1, of->of->node_count) : 0;
+    if (lw_chance_percent(&chance, SLOW_BURIALS_PERCENT)) {
+        lw_world_insist(of->of->world, "shards.slow_burial");
+    }
     bool may_lose = of->kind == BARE_STORM || of->kind == BARE_QUIET;
     of->loses = lw_chance_percent(&chance, LOSES_PERCENT) && may_lose;
     if (of->loses) { /* else who collects ends all locks that are as old */

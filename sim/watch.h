@@ -12,7 +12,8 @@
  * 4. A replica comes back from a restart with all it had applied, in no earlier term than it led
  *    in, and, if it is still in that term, with all that its leader counts as durable there
  *    (hazard R1). Neither has it forgotten a vote that a candidate counts on.
- * 5. The shards of a node hold no key twice (hazard R11).
+ * 5. The shards of a node hold no key twice (hazard R11), counting what is being removed there as
+ *    long as a crash would bring it back.
  * 6. No replica finds that it differs from its leader (hazard R17).
  * 7. What one replica knows to be committed at an index is of one term everywhere: among the
  * entries of others that know it to be committed, and of whoever leads later (log matching, state

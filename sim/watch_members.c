@@ -95,6 +95,29 @@ static void judge_frozen(lw_sim_trial *it, uint32_t place, lw_sim_shard_past *sh
     holding->flushed = flushed;
 }
 
+static bool overlap(const lw_shard_descriptor *one, const lw_shard_descriptor *other) {
+    return (one->end.size == 0 || lw_compare(other->start, one->end) < 0) &&
+           (other->end.size == 0 || lw_compare(one->start, other->end) < 0);
+}
+
+/* What a crash would bring back, as its tombstone is not durable yet, keeps its keys. */
+static void judge_going(lw_sim_trial *it, uint32_t place, const lw_shards *shards,
+                        const shards_member *going) {
+    lw_shard_descriptor was = {.id = going->shard,
+                               .start = lw_buffer_view(&going->going_start),
+                               .end = lw_buffer_view(&going->going_end)};
+    for (uint32_t index = 0; index < it->watch.shard_count; index++) {
+        const shards_member *other = shards_member_of(shards, it->watch.shards[index].shard);
+        if (other != NULL && other != going && other->replica != NULL &&
+            overlap(&was, lw_replica_shard(other->replica))) {
+            lw_sim_watch_broken(it, place, other->shard, "ranges",
+                                "has keys of shard %" PRIu64
+                                ", which is being removed and would come back",
+                                going->shard);
+        }
+    }
+}
+
 /* Also one that waited for its first snapshot, by its tombstone. */
 static void note_left(lw_sim_holding *holding, uint64_t boot, const shards_past *past, bool had) {
     uint64_t left = had ? holding->config : 0;
@@ -110,6 +133,9 @@ static void look_at_holding(lw_sim_trial *it, uint32_t place, const lw_shards *s
     lw_sim_holding *holding = &shard->holdings[place];
     const lw_replica *replica = lw_shards_find(shards, shard->shard);
     const shards_member *member = shards_member_of(shards, shard->shard);
+    if (member != NULL && member->going) {
+        judge_going(it, place, shards, member);
+    }
     if (member != NULL && member->waits && !member->leaving) { /* for a snapshot */
         judge_return(it, place, shard, lw_replica_shard(member->replica)->epoch.config_version);
     }

@@ -124,7 +124,7 @@
     X("shard.split_without_latch", "calm", 8)                        \
     X("shards.damaged_anew_unheard", "lattice-disk", 58)             \
     X("shards.ended_for_nothing", "shards", 0)                       \
-    X("shards.gone_before_its_tombstone", "shards", 0)               \
+    X("shards.gone_before_its_tombstone", "shards", 6)               \
     X("shards.hearsay_of_leaders", "shards", 7)                      \
     X("shards.hint_insisted_on", "shards", 79)                       \
     X("shards.old_removal_believed", "shards", 113)                  \
