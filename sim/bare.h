@@ -48,7 +48,8 @@
  *     is lost soon has none anywhere, whoever leads by then.
  * 12. Who leads a shard that takes in its right neighbour has done so soon, where nobody dies; and
  *     nobody lacks one that he is to take in.
- * 13. In peace no node keeps the tree of a shard that it does not hold.
+ * 13. In peace no node keeps the tree of a shard that it does not hold, nor waits for one. And what
+ *    lies beneath a snapshot ends for none that is not taken in.
  * 14. Where nobody dies a timestamp is pinned at once, whoever cannot be asked by who collects.
  * 15. Who is told to lead a shard in a term led it in that term, and a hint at a leader that is
  *     wrong keeps nobody from finding the right one. */
@@ -190,6 +191,7 @@ typedef struct lw_sim_bare {
     uint64_t away[2]; /* the ids of the nodes that are to be apart; 0: none is */
     uint64_t leaves;  /* a session that ends amid a merge; 0: none */
     uint64_t absent, absent_until_ns; /* who is away: its id; 0: nobody is */
+    uint64_t deaf, deaf_until_ns;     /* the id of who gets messages no earlier, but for requests */
     uint64_t lonely;                  /* the node that is apart from all others, if */
     bool is_lonely;                   /* it is */
     uint64_t misled;  /* who leads all shards, as all directories say; 0: they know it */
@@ -294,6 +296,8 @@ LW_YIELDS void bare_final_main(void *asker);
 
 /* In some runs somebody does, once all is set up. */
 void bare_meddle(lw_sim_bare *of);
+/* A node is about to take in a snapshot: what was kept from it until then comes soon. */
+void bare_hear(const bare_node *node);
 /* Who is to be gone amid a merge is so now. */
 void bare_leave(lw_sim_bare *of);
 
@@ -338,7 +342,10 @@ void bare_note_over(const bare_node *at, uint64_t start);
 void bare_judge_overs(lw_sim_bare *of);
 /* Whoever leads takes others in without delay. */
 void bare_judge_merges(lw_sim_bare *of);
-/* Of what is no part of any shard nothing is left; false: `why` says of what. */
+/* A node has tried to take in a snapshot of a shard. */
+void bare_judge_install(const bare_node *at, uint64_t shard, lw_status status);
+/* Of what is no part of any shard nothing is left, and nobody waits for what he is not to have;
+ * false: `why` says of what. */
 bool bare_judge_trees(const lw_sim_bare *of, char why[LW_SIM_WHY_SIZE]);
 /* A node tells its directory of a shard: who is said to lead it, in the term that its own replica
  * is in, did. */

@@ -3,6 +3,7 @@
  */
 #include "sim/bare.h"
 
+#include "node/shards_state.h"
 #include "storage/store.h"
 
 #include <inttypes.h>
@@ -213,6 +214,48 @@ void bare_judge_merges(lw_sim_bare *of) {
     }
 }
 
+/* What is ended for a snapshot is part of that, or else nowhere (hazard R11). */
+void bare_judge_install(const bare_node *at, uint64_t shard, lw_status status) {
+    lw_shard_descriptor told = {.id = shard};
+    uint64_t ended;
+    if (status != LW_OK && bare_up(at) && !at->shards->dead &&
+        shards_ended_beneath(at->shards, &told, &ended, 1) > 0) {
+        lw_sim_broken_first(at->of->of, "snapshots",
+                            "%s ended shard %" PRIu64 " for a snapshot of shard %" PRIu64
+                            ", which was not taken in: %s",
+                            at->member->name, ended, shard, lw_error_slot()->text);
+    }
+}
+
+/* Whether who serves a shard counts a node among its members. */
+static bool has_member(const lw_sim_bare *of, uint64_t shard, uint64_t node) {
+    bool found = false;
+    for (uint32_t place = 0; place < of->of->node_count && !found; place++) {
+        const bare_node *each = &of->nodes[place];
+        const lw_replica *replica = bare_up(each) ? lw_shards_find(each->shards, shard) : NULL;
+        found = replica != NULL && lw_replica_leads(replica) &&
+                shards_names(lw_replica_shard(replica), node);
+    }
+    return found;
+}
+
+/* Nobody waits for a shard that he is not to have, or that is part of another one. */
+static bool judge_waiting(const lw_sim_bare *of, const bare_node *node, char why[LW_SIM_WHY_SIZE]) {
+    const lw_map *members = &node->shards->by_id;
+    for (uint32_t index = 0; index < members->bucket_count; index++) {
+        for (const lw_map_node *each = members->buckets[index]; each != NULL; each = each->next) {
+            const shards_member *member = LW_MAP_ENTRY(each, shards_member, node);
+            if (member->waits && !member->leaving && !has_member(of, member->shard, node->id)) {
+                (void)snprintf(why, LW_SIM_WHY_SIZE,
+                               "%s waits for shard %" PRIu64 ", which it is not to have",
+                               node->member->name, member->shard);
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 /* No node keeps the tree of a shard that it does not have. */
 bool bare_judge_trees(const lw_sim_bare *of, char why[LW_SIM_WHY_SIZE]) {
     for (uint32_t place = 0; place < of->of->node_count; place++) {
@@ -225,6 +268,9 @@ bool bare_judge_trees(const lw_sim_bare *of, char why[LW_SIM_WHY_SIZE]) {
                                node->member->name, lw_tree_id(tree));
                 return false;
             }
+        }
+        if (bare_up(node) && !judge_waiting(of, node, why)) {
+            return false;
         }
     }
     return true;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What operators ask of bare nodes: shards that are split, merged, led and held by others; in
  * trouble without end, and then until each has all of its voters. */
+#include "node/shards_state.h"
 #include "sim/bare.h"
 
 enum {
@@ -8,6 +9,8 @@ enum {
     STEP_MS = 30,
     MOVE_STEPS = 6,
     REPLACE_STEPS = 60,
+    WAITS_MS = 300, /* within which a replica is made that waits for its first snapshot */
+    UNSEEN_STEPS = 40,
     REMOVE_SHARE = 300, /* one in so many moments of some 10 ms */
     REMOVE_MS = 40000,  /* while two nodes are apart for longer */
 };
@@ -274,6 +277,12 @@ static bool strike_voter(bare_asker *self, const holders *all, uint64_t leader) 
     return node != leader && bare_part(self->of, node);
 }
 
+/* Before another one is cut off. */
+LW_YIELDS static void rejoin(bare_asker *self) {
+    bare_join(self->of);
+    lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
+}
+
 /* One step towards none of `before` having a vote any more. False: none has. */
 LW_YIELDS static bool replace_one(bare_asker *self, uint32_t key, const holders *before,
                                   const lw_shard_descriptor *shard) {
@@ -319,7 +328,7 @@ LW_YIELDS static void replace_all(bare_asker *self, uint32_t key) {
         lw_env_sleep(self->env, below(self, STEP_MS * LW_SIM_NS_PER_MS));
     }
     if (struck) {
-        bare_join(self->of);
+        rejoin(self);
     }
 }
 
@@ -343,6 +352,44 @@ LW_YIELDS static void replace_absent(bare_asker *self) {
         step(self, key, &shard, true);
         lw_arena_reset(&self->arena);
     }
+}
+
+/* Whether a replica waits there for its first snapshot. */
+static bool waits_at(const bare_node *node, uint64_t shard) {
+    const shards_member *member = bare_up(node) ? shards_member_of(node->shards, shard) : NULL;
+    return member != NULL && member->waits && !member->leaving;
+}
+
+/* A node is to learn a shard, and is cut off before it has anything of it. It is not to learn it
+ * then, and the shard becomes part of the one on its left: nobody tells it. */
+LW_YIELDS static void merge_unseen(bare_asker *self, uint32_t key) {
+    lw_sim_bare *of = self->of;
+    lw_shard_descriptor shard, now;
+    bare_split(self, key);
+    if (!bare_locate(of, bare_key(key), &shard) || !lw_equal(shard.start, bare_key(key))) {
+        return;
+    }
+    holders all = holders_of(&shard);
+    uint64_t node = draw_other(self, &shard, &all);
+    if (node == 0 || all.learner != 0 || all.changing) {
+        return;
+    }
+    bare_change(self, key, &(lw_change_replicas_request){.learner = node});
+    for (uint32_t ms = 0; ms < WAITS_MS && !waits_at(&of->nodes[node - 1], shard.id); ms++) {
+        lw_env_sleep(self->env, LW_SIM_NS_PER_MS);
+    }
+    if (!waits_at(&of->nodes[node - 1], shard.id) || !bare_part(of, node)) {
+        return;
+    }
+    for (uint32_t steps = 0;
+         steps < UNSEEN_STEPS && bare_locate(of, bare_key(key), &now) && now.id == shard.id;
+         steps++) {
+        bare_change(self, key, &(lw_change_replicas_request){.leaves = node});
+        bare_merge(self, key - 1);
+        lw_arena_reset(&self->arena);
+        lw_env_sleep(self->env, below(self, STEP_MS * LW_SIM_NS_PER_MS));
+    }
+    rejoin(self);
 }
 
 LW_YIELDS static void operate_once(bare_asker *self) {
@@ -400,10 +447,18 @@ void bare_operate_main(void *argument) {
         lw_env_sleep(self->env,
                      (10 + below(self, 2 * (uint64_t)of->operate_every_ms + 1)) * LW_SIM_NS_PER_MS);
     }
-    for (uint32_t key = 0; key < BARE_KEYS && of->wavers; key++) {
-        waver(self, key);
-        if (of->of->node_count > 2 * of->of->voters && below(self, 3) == 0) {
+    bool changes = of->kind == BARE_STORM || of->kind == BARE_QUIET;
+    bool misled = of->misled != 0 && changes, merges = of->merges;
+    for (uint32_t key = 0; key < BARE_KEYS; key++) {
+        if (of->wavers) {
+            waver(self, key);
+        }
+        if ((of->wavers || misled) && of->of->node_count > 2 * of->of->voters &&
+            below(self, 3) == 0) {
             replace_all(self, key);
+        }
+        if (merges && key > 0 && of->of->node_count > of->of->voters && below(self, 5) == 0) {
+            merge_unseen(self, key);
         }
     }
     of->wavering = false;

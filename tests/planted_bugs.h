@@ -128,9 +128,9 @@
     X("shards.hearsay_of_leaders", "shards", 7)                      \
     X("shards.hint_insisted_on", "shards", 79)                       \
     X("shards.old_removal_believed", "shards", 113)                  \
-    X("shards.only_leader_asked", "shards", 0)                       \
+    X("shards.only_leader_asked", "shards", 77)                      \
     X("shards.only_peers_asked", "shards", 168)                      \
-    X("shards.orphan_waits_on", "shards", 0)                         \
+    X("shards.orphan_waits_on", "shards", 5)                         \
     X("shards.overlap_ignored", "lattice", 3)                        \
     X("shards.set_aside_for_ever", "shards", 148)                    \
     X("shards.snapshot_of_before", "shards", 30)                     \
