@@ -72,6 +72,11 @@ static void letter_arrives(void *argument) {
     letter *one = argument;
     bare_node *to = &one->of->nodes[one->to];
     uint64_t lag_ns;
+    lw_world *world = one->of->of->world;
+    if (one->of->deaf == to->id && lw_world_now(world) < one->of->deaf_until_ns) {
+        lw_world_at(world, lw_world_now(world) + LW_SIM_NS_PER_MS, letter_arrives, one);
+        return;
+    }
     if (bare_up(to) && lw_world_reaches(one->of->of->world, host_of(one->of, one->from),
                                         host_of(one->of, one->to), &lag_ns)) {
         (void)lw_env_start(to->env, "message", letter_main, one);

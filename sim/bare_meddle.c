@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who meddles in merges: is gone with locks in both; has another node lead what was just frozen,
- * and, in a storm, keeps that one from being heard by who merges. */
+ * and, in a storm, keeps that one from being heard by who merges; has somebody hear of a merge by a
+ * snapshot, too. */
 #include "sim/bare.h"
 
 enum {
@@ -9,6 +10,9 @@ enum {
     CUT_MS = 60,         /* and so much later is heard no more, */
     LAG_MS = 150,        /* while others are heard so late */
     UNHEARD_MS = 2000,   /* for so long at most */
+    DEAF_PERCENT = 30,   /* of those who merge bring about that another one hears nothing of it */
+    DEAF_MS = 400,       /* for as long as that, or twice, */
+    HEARS_MS = 5,        /* or until so long after a snapshot has come that says so */
 };
 
 /* A shard that is frozen is to be led by another one. */
@@ -118,6 +122,91 @@ static void meddle(void *argument) {
     }
 }
 
+/* Somebody who is not to hear that a shard was merged before a snapshot comes that says so. */
+typedef struct unaware {
+    lw_sim_bare *of;
+    bare_node *node;
+    const bare_node *leader; /* of the left one */
+    uint64_t left, right;
+} unaware;
+
+/* Who has one that is frozen, and follows in the one that it is to become part of. */
+static bool is_unaware(bare_node *node, const lw_replica *right, unaware *found) {
+    lw_sim_bare *of = node->of;
+    uint64_t left;
+    const lw_replica *replica =
+        lw_replica_frozen(right, &left) ? lw_shards_find(node->shards, left) : NULL;
+    if (replica == NULL || lw_replica_leads(replica)) {
+        return false;
+    }
+    *found = (unaware){.of = of, .node = node, .left = left, .right = lw_replica_shard(right)->id};
+    for (uint32_t place = 0; place < of->of->node_count; place++) {
+        const bare_node *each = &of->nodes[place];
+        replica = bare_up(each) ? lw_shards_find(each->shards, left) : NULL;
+        found->leader = replica != NULL && lw_replica_leads(replica) ? each : found->leader;
+    }
+    return found->leader != NULL;
+}
+
+static bool find_unaware(lw_sim_bare *of, unaware *found) {
+    for (uint32_t place = 0; place < of->of->node_count; place++) {
+        bare_node *node = &of->nodes[place];
+        for (uint32_t index = 0; bare_up(node) && index < lw_shards_count(node->shards); index++) {
+            if (is_unaware(node, lw_shards_at(node->shards, index), found)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* As to one that is damaged, once it is merged. */
+static void send_anew(void *argument) {
+    const unaware *one = argument;
+    lw_sim_trial *it = one->of->of;
+    const bare_node *leader = one->leader;
+    lw_replica *replica = bare_up(leader) ? lw_shards_find(leader->shards, one->left) : NULL;
+    if (replica == NULL || lw_world_now(it->world) >= one->of->deaf_until_ns) {
+        return;
+    }
+    if (lw_shards_find(leader->shards, one->right) == NULL) {
+        lw_replica_send_anew(replica, one->node->id);
+    } else {
+        lw_world_at(it->world, lw_world_now(it->world) + LW_SIM_NS_PER_MS, send_anew, argument);
+    }
+}
+
+/* Now or a little later the entry of the merge is on its way. */
+static void deafen(void *argument) {
+    lw_sim_bare *of = argument;
+    lw_sim_trial *it = of->of;
+    uint64_t now_ns = lw_world_now(it->world);
+    unaware found;
+    if (!it->troubled || now_ns < of->deaf_until_ns || !find_unaware(of, &found)) {
+        return;
+    }
+    lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_MEDDLINGS);
+    bool comes = lw_chance_percent(&now.chance, DEAF_PERCENT);
+    uint64_t deaf_ms = lw_chance_between(&now.chance, DEAF_MS, 2 * DEAF_MS);
+    if (comes && lw_sim_strikes(&now, LW_FAULT_CUT, "%s gets nothing but requests for %u ms",
+                                found.node->member->name, (unsigned)deaf_ms)) {
+        unaware *one = lw_allocate(of->memory, sizeof(*one));
+        *one = found;
+        of->deaf = found.node->id;
+        of->deaf_until_ns = now_ns + deaf_ms * LW_SIM_NS_PER_MS;
+        send_anew(one);
+    }
+}
+
+void bare_hear(const bare_node *node) {
+    lw_sim_bare *of = node->of;
+    uint64_t soon_ns =
+        lw_world_now(of->of->world) + lw_env_random_below(node->env, HEARS_MS) * LW_SIM_NS_PER_MS;
+    if (of->deaf == node->id && soon_ns < of->deaf_until_ns) {
+        of->deaf_until_ns = soon_ns;
+    }
+}
+
 void bare_leave(lw_sim_bare *of) {
     if (of->leaves != 0) {
         bare_end_session_in(of, of->leaves, 0);
@@ -125,13 +214,15 @@ void bare_leave(lw_sim_bare *of) {
     }
 }
 
-static void leave(void *argument) {
-    bare_leave(argument);
+static void latched(void *argument) {
+    lw_sim_bare *of = argument;
+    bare_leave(of);
+    deafen(of);
 }
 
 void bare_meddle(lw_sim_bare *of) {
     if (of->merges) {
         lw_world_watch_mark(of->of->world, "replica.frozen", meddle, of);
-        lw_world_watch_mark(of->of->world, "replica.merge_latched", leave, of);
+        lw_world_watch_mark(of->of->world, "replica.merge_latched", latched, of);
     }
 }

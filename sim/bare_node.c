@@ -99,7 +99,10 @@ static lw_status wanted(void *argument, const lw_snapshot_arrival *offered) {
 
 LW_YIELDS static lw_status install(void *argument, const lw_snapshot_arrival *arrived) {
     const bare_node *node = argument;
-    return lw_shards_snapshot_install(node->shards, arrived);
+    bare_hear(node);
+    lw_status status = lw_shards_snapshot_install(node->shards, arrived);
+    bare_judge_install(node, arrived->shard, status);
+    return status;
 }
 
 static void flushed(void *argument, lw_tree *tree, uint64_t index) {
