@@ -336,7 +336,7 @@ void bare_judge_reign(const bare_node *at, uint32_t key, const bare_served *befo
 /* Two never answer for one key under leases, of whatever shards. */
 void bare_judge_keys(lw_sim_bare *of);
 /* A node has just given a timestamp to somebody else. */
-LW_YIELDS void bare_judge_given(const bare_node *at);
+LW_YIELDS void bare_judge_given(const bare_node *at, lw_bytes answer);
 /* A node was told that a transaction is over; and whether none of these has a lock there. */
 void bare_note_over(const bare_node *at, uint64_t start);
 void bare_judge_overs(lw_sim_bare *of);

@@ -141,23 +141,32 @@ void bare_judge_keys(lw_sim_bare *of) {
     }
 }
 
-/* The ceiling that the tree has is committed, and comes down to what was given at most. */
-void bare_judge_given(const bare_node *at) {
+/* The ceiling that the tree has is committed, and comes down to what was given at most. A higher
+ * one may be committed, and wait behind a merge that is just carried out. */
+void bare_judge_given(const bare_node *at, lw_bytes answer) {
     const lw_timestamps *timestamps = lw_shards_timestamps(at->shards);
     lw_replica *root = lw_shards_find(at->shards, LW_ROOT_SHARD);
-    uint64_t given = lw_timestamps_last(timestamps);
+    lw_arena arena = lw_arena_in(at->env->memory);
+    lw_timestamp_reply reply = {0};
     lw_buffer ceiling = lw_buffer_in(at->env->memory);
+    lw_group_figures figures = {0};
+    if (root != NULL) {
+        lw_replica_group_figures(root, &figures);
+    }
     if (!lw_timestamps_leads(timestamps)) {
         lw_sim_broken_first(at->of->of, "timestamps",
                             "%s gave one to somebody else, and is not the oracle",
                             at->member->name);
-    } else if (root != NULL && lw_replica_kept(root, "ceiling", &ceiling) == LW_OK &&
-               given >= lw_get_u64(ceiling.data)) {
+    } else if (root != NULL && figures.applied_index == figures.committed_index &&
+               lw_timestamp_reply_decode(answer, &arena, &reply) == LW_OK &&
+               lw_replica_kept(root, "ceiling", &ceiling) == LW_OK &&
+               reply.first >= lw_get_u64(ceiling.data)) {
         lw_sim_broken_first(at->of->of, "timestamps",
                             "%s gave %" PRIu64 ", and its ceiling is %" PRIu64, at->member->name,
-                            given, lw_get_u64(ceiling.data));
+                            reply.first, lw_get_u64(ceiling.data));
     }
     lw_buffer_reset(&ceiling);
+    lw_arena_reset(&arena);
 }
 
 void bare_note_over(const bare_node *at, uint64_t start) {

@@ -344,7 +344,7 @@ LW_YIELDS static void ask_main(void *argument) {
     if (status != LW_OK) {
         ask->error = *lw_error_slot();
     } else if (ask->request.kind == LW_MESSAGE_TIMESTAMP) {
-        bare_judge_given(ask->to);
+        bare_judge_given(ask->to, lw_buffer_view(&reply));
     } else if (reads) {
         bare_judge_reign(ask->to, key, &before);
         judge_read(ask);

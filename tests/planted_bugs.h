@@ -123,7 +123,6 @@
     X("shard.route_unchecked", "calm", 21)                           \
     X("shard.split_without_latch", "calm", 8)                        \
     X("shards.damaged_anew_unheard", "lattice-disk", 58)             \
-    X("shards.ended_for_nothing", "shards", 0)                       \
     X("shards.gone_before_its_tombstone", "shards", 6)               \
     X("shards.hearsay_of_leaders", "shards", 7)                      \
     X("shards.hint_insisted_on", "shards", 79)                       \
@@ -159,7 +158,7 @@
     X("timestamps.stale_cached_timestamp", "lattice-moves", 99)      \
     X("timestamps.time_not_asked", "lattice-storm", 6)               \
     X("txn.apply_before_durable", "crash", 4)                        \
-    X("txn.ceiling_not_durable", "shards", 1)                        \
+    X("txn.ceiling_not_durable", "shards", 18)                       \
     X("txn.check_ignores_expiry", "calm", 17)                        \
     X("txn.commit_without_lock", "crash", 14)                        \
     X("txn.expired_by_the_clock", "calm", 6)                         \
@@ -224,6 +223,7 @@
     Y("shards.left_behind_stays_halted", "test_repair")       \
     Y("shards.members_of_before", "test_repair")              \
     Y("shards.merged_stays_headless", "test_repair")          \
+    Y("shards.ended_for_nothing", "test_merge_group")         \
     Y("shards.merged_looks_begin_anew", "test_merge_group")   \
     Y("shards.nothing_handed_over", "test_lattice")           \
     Y("shards.orphan_asks_who_leads", "test_merge_group")     \
