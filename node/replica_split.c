@@ -294,6 +294,7 @@ LW_YIELDS static void push_commit(const splitting *work) {
     replica_proposal proposal = {.base = {.term = work->leadership}};
     replica_propose(work->parent, ENTRY_KEPT, &nothing, &proposal);
     (void)!replica_wait(work->parent, &proposal);
+    LW_MARK(work->parent->env, "replica.split_known");
     lw_buffer_reset(&nothing);
 }
 

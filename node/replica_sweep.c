@@ -11,8 +11,9 @@ enum {
     /* Ended in one step: many, as each step is a durable write and a large transaction has a
      * million locks; so few that it is a turn of the loop of two or three ms. */
     SWEEP_KEY_COUNT = 1024,
-    SWEEP_BYTES = 256 * 1024, /* of their keys */
-    SWEEP_WALK_COUNT = 4096   /* looked at in one step */
+    SWEEP_BYTES = 256 * 1024,      /* of their keys */
+    SWEEP_WALK_COUNT = 4096,       /* looked at in one step */
+    DAWDLE_NS = 100 * 1000 * 1000, /* in simulations, until the primary is asked */
 };
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -119,6 +120,9 @@ LW_YIELDS static lw_status settle(sweep *step, uint64_t *commit_timestamp) {
     bool decide = open == NULL || !open->leftover || replica_alone(replica);
     uint64_t session = open == NULL ? 0 : open->session;
     lw_check_reply fate;
+    if (LW_RARE(replica->env, "replica.sweeps_late")) {
+        lw_env_sleep(replica->env, lw_env_random_below(replica->env, DAWDLE_NS));
+    }
     LW_TRY(ask_fate(step, decide, &fate));
     if (fate.fate == LW_FATE_ALIVE && !decide) {
         if (client_lives(step, session)) {

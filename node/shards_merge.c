@@ -258,6 +258,7 @@ LW_YIELDS static lw_status absorb(lw_shards *shards, lw_replica *left) {
     member->replica = NULL;
     member->passing = right;
     shards_unsort(shards, member);
+    LW_MARK(shards->env, "shards.absorbs");
     lw_status status = take_in(shards, left, right, member);
     if (status == LW_OK) {
         LW_MARK(shards->env, "shards.absorbed");

@@ -30,6 +30,9 @@ enum {
         60, /* of the patient runs of five nodes have two of them cut off now and then */
     WAVERS_PERCENT = 50,
     LOSES_PERCENT = 20,
+    MERGES_LOSE_PERCENT = 60,
+    DAWDLES_PERCENT = 30,
+    FLUSHES_PERCENT = 30,
     MISLED_PERCENT = 30, /* of the runs have directories that say of one node that it leads all, */
     SEVEN_MISLED_PERCENT = 60, /* and of those with seven nodes, */
     SLOW_BURIALS_PERCENT = 40, /* who lets go of a replica takes long to, in so many of them */
@@ -129,7 +132,10 @@ uint32_t lw_sim_bare_nodes(const lw_sim_trial *it) {
     return roll < SEVEN_PERCENT ? 7 : roll < SEVEN_PERCENT + FIVE_PERCENT ? 5 : 3;
 }
 
+/* In some runs that split and merge there is time for others between any two steps. */
 static void draw_more(lw_sim_bare *of) {
+    static const char *const dawdles[] = {"replica.slow_split", "replica.sweeps_late",
+                                          "shards.slow_absorbing", "shards.starts_slowly"};
     lw_chance chance = lw_world_chance(of->of->world, "more");
     bool seven = of->of->node_count == 7;
     bool misled = lw_chance_percent(&chance, seven ? SEVEN_MISLED_PERCENT : MISLED_PERCENT);
@@ -137,8 +143,16 @@ static void draw_more(lw_sim_bare *of) {
     if (lw_chance_percent(&chance, SLOW_BURIALS_PERCENT)) {
         lw_world_insist(of->of->world, "shards.slow_burial");
     }
+    of->flushes = lw_chance_percent(&chance, FLUSHES_PERCENT);
+    of->dawdles = lw_chance_percent(&chance, DAWDLES_PERCENT) && of->merges;
+    if (of->dawdles) {
+        for (size_t index = 0; index < sizeof(dawdles) / sizeof(dawdles[0]); index++) {
+            lw_world_insist(of->of->world, dawdles[index]);
+        }
+    }
     bool may_lose = of->kind == BARE_STORM || of->kind == BARE_QUIET;
-    of->loses = lw_chance_percent(&chance, LOSES_PERCENT) && may_lose;
+    uint32_t loses = of->merges ? MERGES_LOSE_PERCENT : LOSES_PERCENT;
+    of->loses = lw_chance_percent(&chance, loses) && may_lose;
     if (of->loses) { /* else who collects ends all locks that are as old */
         of->of->retention_ms = LONG_RETENTION_MS;
     }
@@ -413,6 +427,7 @@ void lw_sim_bare_run(lw_sim_trial *it) {
     start(of, BARE_OPERATOR, bare_operate_main);
     bare_meddle(of);
     bare_absence(of);
+    bare_falls(of);
     for (uint32_t number = 0; number < of->worker_count; number++) {
         start(of, number, bare_work_main);
     }

@@ -13,6 +13,7 @@
  *   bare_operate.c  what operators do
  *   bare_meddle.c   and somebody who meddles in merges
  *   bare_lonely.c   and members that cannot be reached
+ *   bare_falls.c    who loses power at bad moments
  *   bare_absence.c  and who is away while all others flush and are started again
  *   bare_judge.c    what was read, committed and promised, and whether that fits
  *   bare.c          the run: which of its six kinds, and its phases
@@ -182,14 +183,18 @@ typedef struct lw_sim_bare {
     bool set_up, stopping, operated;
     bool wavers, wavering; /* members of shards come, go and come; and do so now */
     bool loses;            /* some who work, whose transactions might last for minutes */
+    bool flushes;          /* nodes fall as they flush, in a storm */
+    bool dawdles;          /* there is time for others between steps of splits and merges */
     bool merges;           /* operators do little else than split and merge, and one meddles */
     bool parts;            /* two nodes have most voters of a shard, and are apart now and then: */
     bool part_now, parted; /* it is time for that; they are */
     uint64_t healed_ns;    /* when trouble ended; 0: it has not */
     uint64_t struck_ns;    /* when a node died last, in a patient run */
-    uint64_t silent;  /* the node that a reader has asked who is silent now; 0: none is to die */
-    uint64_t away[2]; /* the ids of the nodes that are to be apart; 0: none is */
-    uint64_t leaves;  /* a session that ends amid a merge; 0: none */
+    uint64_t silent;    /* the node that a reader has asked who is silent now; 0: none is to die */
+    uint64_t away[2];   /* the ids of the nodes that are to be apart; 0: none is */
+    bool leaving;       /* somebody gets locks for that: */
+    uint64_t leaves;    /* a session that ends amid a merge; 0: none */
+    uint32_t leaves_at; /* where the right one of the two begins */
     uint64_t absent, absent_until_ns; /* who is away: its id; 0: nobody is */
     uint64_t deaf, deaf_until_ns;     /* the id of who gets messages no earlier, but for requests */
     uint64_t lonely;                  /* the node that is apart from all others, if */
@@ -299,7 +304,7 @@ void bare_meddle(lw_sim_bare *of);
 /* A node is about to take in a snapshot: what was kept from it until then comes soon. */
 void bare_hear(const bare_node *node);
 /* Who is to be gone amid a merge is so now. */
-void bare_leave(lw_sim_bare *of);
+void bare_leave(lw_sim_bare *of, uint64_t within_ms);
 
 /* ---- bare_lonely.c ----------------------------------------------------------------------------
  */
@@ -318,6 +323,14 @@ void bare_judge_lonely(lw_sim_bare *of);
 
 /* In some storms nodes fall amid merges, and are away for long. */
 void bare_absence(lw_sim_bare *of);
+/* A bare_node flushes all its trees. */
+void bare_flush(void *node);
+
+/* ---- bare_falls.c ------------------------------------------------------------------------------
+ */
+
+/* In some storms nodes lose power at bad moments. */
+void bare_falls(lw_sim_bare *of);
 
 /* ---- bare_judge.c -----------------------------------------------------------------------------
  */

@@ -5,7 +5,6 @@
 #include "sim/bare.h"
 
 #include "storage/store.h"
-#include "txn/record.h"
 
 enum {
     FALLS_PERCENT = 70, /* of the followers that merge bring it about, while nobody is away */
@@ -48,7 +47,7 @@ LW_YIELDS static void flush_main(void *argument) {
     }
 }
 
-static void flush(void *argument) {
+void bare_flush(void *argument) {
     bare_node *node = argument;
     if (bare_up(node)) {
         (void)lw_env_start(node->env, "flush", flush_main, node);
@@ -71,7 +70,7 @@ static void renew_others(lw_sim_bare *of, uint64_t after_ms) {
     uint64_t time_ns = lw_world_now(world) + after_ms * LW_SIM_NS_PER_MS;
     for (uint32_t place = 0; place < of->of->node_count; place++) {
         if (place != of->absent - 1) {
-            lw_world_at(world, time_ns, flush, &of->nodes[place]);
+            lw_world_at(world, time_ns, bare_flush, &of->nodes[place]);
             lw_world_at(world, time_ns + FLUSH_MS * LW_SIM_NS_PER_MS, fall, &of->nodes[place]);
             time_ns += NEXT_MS * LW_SIM_NS_PER_MS;
         }
@@ -130,47 +129,9 @@ static void leave(void *argument) {
     }
 }
 
-/* ---- who takes in before it has let go ---------------------------------------------------------
- */
-
-/* Whether the trees of two shards may hold a key: one of them is to go. */
-static bool holds_twice(const bare_node *node) {
-    for (uint32_t key = 0; bare_up(node) && key < BARE_KEYS; key++) {
-        lw_buffer record = lw_buffer_in(node->of->memory);
-        lw_record_meta_key(bare_key(key), "shard", &record);
-        uint32_t count = 0;
-        for (lw_tree *tree = lw_store_next_tree(node->store, NULL); tree != NULL;
-             tree = lw_store_next_tree(node->store, tree)) {
-            count += lw_tree_may_hold(tree, lw_buffer_view(&record));
-        }
-        lw_buffer_reset(&record);
-        if (count > 1) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* It loses power at once: what goes must not be there when it starts. */
-static void look_at_trees(void *argument) {
-    lw_sim_bare *of = argument;
-    lw_sim_trial *it = of->of;
-    for (uint32_t place = 0; it->troubled && place < it->node_count; place++) {
-        if (holds_twice(&of->nodes[place])) {
-            lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_ABSENCES);
-            if (lw_chance_percent(&now.chance, 80) &&
-                lw_sim_strikes(&now, LW_FAULT_CRASH, "%s loses power, with two trees of a key",
-                               it->nodes[place].name)) {
-                lw_sim_end_node(&it->nodes[place], true);
-            }
-        }
-    }
-}
-
 void bare_absence(lw_sim_bare *of) {
     if (of->merges && of->kind == BARE_STORM) {
         lw_sim_after(of->of, LEAVE_EVERY_MS, leave);
         lw_world_watch_mark(of->of->world, "replica.merge_followed", look, of);
-        lw_world_watch_mark(of->of->world, "replica.snapshot_installed", look_at_trees, of);
     }
 }

@@ -207,22 +207,41 @@ void bare_hear(const bare_node *node) {
     }
 }
 
-void bare_leave(lw_sim_bare *of) {
+void bare_leave(lw_sim_bare *of, uint64_t within_ms) {
     if (of->leaves != 0) {
-        bare_end_session_in(of, of->leaves, 0);
+        uint64_t delay_ns = lw_chance_below(&of->dice.chance, within_ms * LW_SIM_NS_PER_MS + 1);
+        bare_end_session_in(of, of->leaves, delay_ns);
         of->leaves = 0;
     }
 }
 
+/* As the left one is latched, */
 static void latched(void *argument) {
     lw_sim_bare *of = argument;
-    bare_leave(of);
+    if (lw_chance_percent(&of->dice.chance, 20)) {
+        bare_leave(of, 0);
+    }
     deafen(of);
+}
+
+/* or while the two trees become one, where both were led. */
+static void leave_absorbed(void *argument) {
+    lw_sim_bare *of = argument;
+    for (uint32_t place = 0; of->leaves != 0 && place < of->of->node_count; place++) {
+        const bare_node *node = &of->nodes[place];
+        const lw_replica *left =
+            bare_up(node) ? bare_replica(node, bare_key(of->leaves_at - 1)) : NULL;
+        lw_replica_merge what;
+        if (left != NULL && lw_replica_leads(left) && lw_replica_absorbs(left, &what)) {
+            bare_leave(of, 0);
+        }
+    }
 }
 
 void bare_meddle(lw_sim_bare *of) {
     if (of->merges) {
         lw_world_watch_mark(of->of->world, "replica.frozen", meddle, of);
         lw_world_watch_mark(of->of->world, "replica.merge_latched", latched, of);
+        lw_world_watch_mark(of->of->world, "shards.absorbs", leave_absorbed, of);
     }
 }

@@ -22,6 +22,7 @@ enum {
     TWICE_PERCENT = 40, /* of the kills are asked for twice, */
     LOST_PERCENT = 3,
     LOST_MS = 300 * 1000, /* longer than anybody waits for a lock to go */
+    LEAVE_SOON_MS = 20,   /* within which a merge begins */
     SOON_MS = 40,         /* the second time so soon */
     READER_MS = 8000,     /* that a reader stays at most, */
     APART_READER_MS = 55000,
@@ -377,27 +378,35 @@ LW_YIELDS static void write_two(bare_asker *self) {
 }
 
 /* Somebody is gone whose transactions have their primaries in one shard and locks in the next one,
- * as that becomes part of the first. */
+ * or the other way round, as that becomes part of the first. */
 LW_YIELDS static void leave_amid_a_merge(bare_asker *self) {
     uint32_t middle = LEFT_TXNS + (uint32_t)below(self, BARE_KEYS - 2 * LEFT_TXNS + 1);
+    uint32_t right = percent(self, 50) ? 0 : 1;
+    self->of->leaving = true; /* two of them would wait for each other's locks */
     bare_split(self, middle);
     for (uint32_t index = 0; index < LEFT_TXNS; index++) {
         piece of;
         lw_prewrite_reply reply;
         bool doubt = false;
         if (!begin(self, 2, &of)) {
-            return;
+            break;
         }
-        of.txn->keys[0] = (uint8_t)(middle - 1 - index);
-        of.txn->keys[1] = (uint8_t)(middle + index);
+        of.txn->keys[right] = (uint8_t)(middle + index);
+        of.txn->keys[1 - right] = (uint8_t)(middle - 1 - index);
+        of.lost = self->of->loses;
         of.txn->state = BARE_IN_DOUBT;
         if (prewrite(&of, 0, 0, &reply, &doubt) == LW_OK) {
             (void)!prewrite(&of, 1, 0, &reply, &doubt);
         }
     }
     self->of->leaves = self->session;
+    self->of->leaves_at = middle;
+    if (percent(self, 25)) { /* its locks are being ended as the merge begins */
+        bare_leave(self->of, LEAVE_SOON_MS);
+    }
     bare_merge(self, middle - 1);
-    bare_leave(self->of);
+    bare_leave(self->of, 0);
+    self->of->leaving = false;
     self->session = ++self->of->sessions;
 }
 
@@ -734,7 +743,7 @@ LW_YIELDS static void work_once(bare_asker *self) {
         uint64_t soon_ms = self->done == 0 ? BARE_APART_MS - APART_SOON_MS : 0;
         lw_env_sleep(self->env, (soon_ms + below(self, APART_SOON_MS)) * LW_SIM_NS_PER_MS);
         keep_reading(self, APART_READER_MS);
-    } else if (of->merges && of->leaves == 0 && roll < 4) {
+    } else if (of->merges && !of->leaving && roll < 8) {
         leave_amid_a_merge(self);
     } else if (apart && roll < 5) {
         pin_something(self);

@@ -44,7 +44,7 @@ struct lw_host {
     lw_process *processes; /* oldest first */
 };
 
-enum { WORLD_WATCHED_MAX = 8 };
+enum { WORLD_WATCHED_MAX = 12 };
 
 /* A mark, and what is called when it is passed. */
 typedef struct world_watched {

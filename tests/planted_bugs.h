@@ -36,7 +36,7 @@
     X("group.apply_uncommitted", "lattice", 1)                       \
     X("group.digests_not_compared", "shards", 158)                   \
     X("group.forgets_what_came_meanwhile", "lattice-rot", 1)         \
-    X("group.start_unnoted", "shards", 0)                            \
+    X("group.start_unnoted", "shards", 471)                          \
     X("group.vote_not_persisted", "lattice-storm", 2)                \
     X("identity.keys_unsaved", "lattice-moves", 4)                   \
     X("ingest.no_directory_sync", "engine", 44)                      \
@@ -53,11 +53,10 @@
     X("member.gone_comes_back", "gossip", 5)                         \
     X("member.last_record_stands", "gossip", 2)                      \
     X("merge.before_all_froze", "shards", 20)                        \
-    X("merge.end_of_session_unheard", "calm", 1996032705)            \
     X("merge.marks_not_raised", "shards", 4)                         \
     X("merge.readers_not_awaited", "shards", 33)                     \
     X("merge.reads_while_frozen", "shards", 4)                       \
-    X("merge.sweeper_not_awaited", "shards", 0)                      \
+    X("merge.sweeper_not_awaited", "shards", 83)                     \
     X("merge.tombstone_drops_data", "shards", 22)                    \
     X("merge.unfreeze_unasked", "shards", 6)                         \
     X("node.kill_believes_any_mark", "shards", 173)                  \
@@ -133,7 +132,6 @@
     X("shards.overlap_ignored", "lattice", 3)                        \
     X("shards.set_aside_for_ever", "shards", 148)                    \
     X("shards.snapshot_of_before", "shards", 30)                     \
-    X("shards.started_twice", "lattice-disk", 78000395)              \
     X("shards.tombstone_ignored", "shards", 50)                      \
     X("snapshot.never_makes_way", "shards", 104)                     \
     X("snapshot.sent_for_nothing", "shards", 104)                    \
@@ -202,6 +200,7 @@
     Y("lattice.key_used_early", "test_trust")                 \
     Y("lattice.leaves_unheard", "test_lattice")               \
     Y("merge.awaits_who_asks", "test_merge_group")            \
+    Y("merge.end_of_session_unheard", "test_merge")           \
     Y("node.kill_asks_once", "test_kill_lattice")             \
     Y("node.leads_while_it_stops", "test_lattice")            \
     Y("node.waits_for_the_silent", "test_lattice")            \
@@ -231,6 +230,7 @@
     Y("shards.part_keeps_it_headless", "test_merge_group")    \
     Y("shards.sent_in_circles", "test_repair")                \
     Y("shards.stale_replica_believed", "test_moves")          \
+    Y("shards.started_twice", "test_start")                   \
     Y("shards.waiting_orphan_stays", "test_merge_group")      \
     Y("snapshot.awaits_the_lost", "test_snapshot_turns")      \
     Y("snapshot.holds_its_turn", "test_snapshot_turns")       \
