@@ -99,13 +99,13 @@
     X("raft.unsaved_vote", "raft", 1)                                \
     X("raft.votes_after_restart", "raft", 119)                       \
     X("raft.votes_freely", "raft", 5)                                \
-    X("replica.forgets_what_it_forgot", "shards", 0)                 \
+    X("replica.forgets_what_it_forgot", "shards", 180)               \
     X("replica.intents_not_watched", "shards", 6)                    \
     X("replica.late_lock_given", "shards", 1)                        \
     X("replica.leadership_unchecked", "lattice-storm", 2)            \
     X("replica.leftovers_not_asked_for", "shards", 22)               \
     X("replica.lock_reads_in_the_past", "lattice-storm", 8)          \
-    X("replica.locked_by_who_led", "shards", 0)                      \
+    X("replica.locked_by_who_led", "shards", 567)                    \
     X("replica.locks_outlive_leadership", "lattice-storm", 3)        \
     X("replica.marks_of_before", "lattice-storm", 1)                 \
     X("replica.reads_unconfirmed", "shards", 27)                     \
