@@ -25,7 +25,8 @@
  *    has been told the oracle's time or has two others to ask (O3).
  * 10. A shard does not come to have fewer voters while all that it has are up and stay (R15).
  * 11. A node that has let go of a replica takes none of the same configuration again, or of an
- *    earlier one, as long as it runs (R14), unless bits rot, and it comes anew.
+ *    earlier one, as long as it runs (R14), unless bits rot, and it comes anew, or what it is split
+ *    off comes here from before that split; then it does not lead in that configuration.
  * 12. A replica that is frozen, to become part of another shard, stays as it is (R12). */
 #ifndef LW_SIM_WATCH_H
 #define LW_SIM_WATCH_H

@@ -6,6 +6,8 @@
 
 #include <inttypes.h>
 
+enum { CHILD_INDEX = 1 }; /* behind which the log of what a split makes begins */
+
 /* ---- how many vote -------------------------------------------------------------------------- */
 
 /* Whether a node stays for good, as far as anybody has asked. */
@@ -57,6 +59,16 @@ static void judge_voters(lw_sim_trial *it, uint32_t place, lw_sim_shard_past *sh
 }
 
 /* ---- who holds what ------------------------------------------------------------------------- */
+
+/* Made by a split, whatever was let go of here: a node that is no member any more may get what it
+ * was split off after that, by a snapshot from before the split, and that log makes it. The keys
+ * have to go somewhere until it asks whether it is to go; but it does not lead. Its log goes back
+ * to the split; what is taken in has a later one, or waited before, and was looked at then. */
+static bool comes_off_parent(const lw_replica *replica) {
+    uint64_t term;
+    return !lw_replica_leads(replica) &&
+           lw_group_term_at(lw_replica_group(replica), CHILD_INDEX, &term);
+}
 
 static void judge_return(lw_sim_trial *it, uint32_t place, const lw_sim_shard_past *shard,
                          uint64_t config) {
@@ -146,7 +158,9 @@ static void look_at_holding(lw_sim_trial *it, uint32_t place, const lw_shards *s
         return;
     }
     const lw_shard_descriptor *descriptor = lw_replica_shard(replica);
-    judge_return(it, place, shard, descriptor->epoch.config_version);
+    if (!comes_off_parent(replica)) {
+        judge_return(it, place, shard, descriptor->epoch.config_version);
+    }
     holding->config = descriptor->epoch.config_version;
     judge_frozen(it, place, shard, replica, descriptor->epoch.range_version);
     holding->left = holding->boot == it->nodes[place].boot ? holding->left : 0;
