@@ -59,7 +59,7 @@ static void stop_leading(lw_replica *replica) {
         const lw_shard_descriptor *shard = &replica->descriptor;
         lw_lock_table_clear_range(replica->locks, shard->start, shard->end);
     }
-    replica_open_forget(replica);
+    replica_open_lay_down(replica);
     lw_queue_wake_all(&replica->doomed.waiting);
     lw_queue_wake_all(&replica->stop);
     lw_gc_roles_changed(replica->options.gc);

@@ -108,6 +108,19 @@ void replica_open_forget(lw_replica *replica) {
     }
 }
 
+/* Of more than it has room for, some get their whole grace again. */
+void replica_open_lay_down(lw_replica *replica) {
+    const open_doom *doomed = &replica->doomed;
+    uint32_t count = 0;
+    for (; count < doomed->count && count < OPEN_AWAITED_COUNT_MAX; count++) {
+        const open_transaction *open = doomed->heap[count + 1];
+        replica->awaited[count] =
+            (open_awaited){.start = open->start, .doomed_ns = open->doomed_ns};
+    }
+    replica->awaited_count = count;
+    replica_open_forget(replica);
+}
+
 void replica_open_close(lw_replica *replica) {
     replica_open_forget(replica);
     lw_map_reset(&replica->open_by_start);
@@ -292,6 +305,22 @@ lw_status replica_open_finish(lw_replica *replica, const lw_finish_range_request
 
 /* ---- leftovers ------------------------------------------------------------------------------ */
 
+/* Whose grace began when this node led before gets no new one: else nobody ends the locks of who
+ * is gone while the leadership goes to and fro, as no leader awaits the end of a grace. */
+static uint64_t due_ns(const lw_replica *replica, uint64_t start, uint64_t doomed_ns) {
+    if (LW_BUG(replica->env, "replica.grace_begins_anew")) {
+        return doomed_ns;
+    }
+    for (uint32_t index = 0; index < replica->awaited_count; index++) {
+        const open_awaited *awaited = &replica->awaited[index];
+        if (awaited->start == start && awaited->doomed_ns < doomed_ns) {
+            LW_MARK(replica->env, "replica.awaited_before");
+            return awaited->doomed_ns;
+        }
+    }
+    return doomed_ns;
+}
+
 LW_YIELDS static lw_status load(lw_replica *replica, lw_cursor *cursor) {
     uint64_t doomed_ns = lw_env_now(replica->env) + LEFTOVER_GRACE_MS * NS_PER_MS;
     LW_TRY(lw_cursor_first(cursor));
@@ -303,7 +332,7 @@ LW_YIELDS static lw_status load(lw_replica *replica, lw_cursor *cursor) {
         if (!open->leftover) {
             replica->leftover_count++;
             open->leftover = true;
-            replica_open_doom_at(replica, open, doomed_ns);
+            replica_open_doom_at(replica, open, due_ns(replica, lock.start, doomed_ns));
         }
         LW_TRY(lw_cursor_next(cursor));
     }

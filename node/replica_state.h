@@ -96,6 +96,13 @@ typedef struct open_doom {
     lw_queue waiting; /* where the sweeper waits for the next one to be due */
 } open_doom;
 
+enum { OPEN_AWAITED_COUNT_MAX = 32 };
+
+/* Who was doomed when this node led last, and when that was due. */
+typedef struct open_awaited {
+    uint64_t start, doomed_ns;
+} open_awaited;
+
 /* A request being carried out, in its fiber's frame. */
 typedef struct replica_call {
     lw_replica *replica;
@@ -207,6 +214,8 @@ struct lw_replica {
     open_transaction *open_first, *open_last;
     uint32_t leftover_count;
     open_doom doomed;
+    open_awaited awaited[OPEN_AWAITED_COUNT_MAX];
+    uint32_t awaited_count;
     bool sweeping;  /* a fiber sweeps */
     lw_queue swept; /* who waits for its end */
 
@@ -543,6 +552,9 @@ uint32_t replica_open_doom_below(lw_replica *replica, uint64_t safepoint);
 void replica_open_sweep_leftovers(lw_replica *replica);
 /* Nobody has anything open, as far as is known. */
 void replica_open_forget(lw_replica *replica);
+/* The same when this node leads no more; if it comes to lead again, it awaits no session for longer
+ * than it would have. */
+void replica_open_lay_down(lw_replica *replica);
 void replica_open_close(lw_replica *replica);
 
 /* ---- load: replica_load.c ---------------------------------------------------------------------

@@ -210,6 +210,7 @@
     Y("replica.copy_unlearns_commit", "test_kill")            \
     Y("replica.damaged_child_ends_all", "test_repair")        \
     Y("replica.doubt_not_noted", "test_kill_lattice")         \
+    Y("replica.grace_begins_anew", "test_replica_group")      \
     Y("replica.killed_unlooked", "test_kill")                 \
     Y("replica.locks_kept_twice", "test_replica")             \
     Y("replica.locks_unbounded", "test_replica")              \

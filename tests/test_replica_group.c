@@ -197,6 +197,35 @@ static void locks_of_the_dead_end_at_another_leader(void **state) {
     lattice_hold(locks_of_the_dead_end_at_another_leader_story, "replica.leftovers_not_asked_for");
 }
 
+/* None of the leaders leads for as long as it would wait for the client. */
+static void locks_of_the_dead_end_under_leaders_that_change_story(lattice *in) {
+    make_two(in);
+    uint64_t start = lattice_timestamp(in);
+    lw_mutation mutation = lattice_put("z", "second", LW_SEEN_ANYTHING);
+    lw_prewrite_request request = {.start = start,
+                                   .primary = lw_text("z"),
+                                   .lifetime_ms = 600000,
+                                   .mutations = &mutation,
+                                   .mutation_count = 1};
+    lw_buffer body = lw_buffer_in(in->memory);
+    lw_prewrite_request_encode(&request, &body);
+    expect(in, lattice_call(in, LW_MESSAGE_PREWRITE, "z", &body)->status == LW_OK, "prewritten");
+    in->session++; /* its client is nowhere, and another one has the leaders changed */
+    for (uint32_t count = 0; count < 6; count++) {
+        transfer(in, "z", next_of(lattice_leader(in, lw_text("z"))));
+        lattice_pass_ms(in, 1500);
+    }
+    lw_replica_figures figures;
+    uint64_t leader = lattice_leader(in, lw_text("z"));
+    lw_replica_figures_get(lattice_replica(in, leader, lw_text("z")), &figures);
+    expect(in, figures.open == 0, "whose client is nowhere loses them");
+}
+static void locks_of_the_dead_end_under_leaders_that_change(void **state) {
+    (void)state;
+    lattice_hold(locks_of_the_dead_end_under_leaders_that_change_story,
+                 "replica.grace_begins_anew");
+}
+
 /* The next leader cannot draw a timestamp, and so does not serve yet. */
 static void transfer_blind(lattice *in, uint64_t from, uint64_t to) {
     lw_buffer body = lw_buffer_in(in->memory);
@@ -852,6 +881,7 @@ int main(void) {
         cmocka_unit_test(a_new_leader_commits_nothing_below_reads_of_before),
         cmocka_unit_test(pessimistic_locks_end_with_the_leadership),
         cmocka_unit_test(locks_of_the_dead_end_at_another_leader),
+        cmocka_unit_test(locks_of_the_dead_end_under_leaders_that_change),
         cmocka_unit_test(what_was_seen_counts_in_its_leadership_only),
         cmocka_unit_test(a_split_happens_on_all_nodes),
         cmocka_unit_test(a_new_half_is_led_at_once),
