@@ -107,22 +107,38 @@ static void judge_frozen(lw_sim_trial *it, uint32_t place, lw_sim_shard_past *sh
     holding->flushed = flushed;
 }
 
-static bool overlap(const lw_shard_descriptor *one, const lw_shard_descriptor *other) {
-    return (one->end.size == 0 || lw_compare(other->start, one->end) < 0) &&
-           (other->end.size == 0 || lw_compare(one->start, other->end) < 0);
+static bool overlap(const lw_key_range *one, const lw_key_range *other) {
+    return (one->upper.size == 0 || lw_compare(other->lower, one->upper) < 0) &&
+           (other->upper.size == 0 || lw_compare(one->lower, other->upper) < 0);
 }
 
-/* What a crash would bring back, as its tombstone is not durable yet, keeps its keys. Who waits for
- * a first snapshot has none. */
+/* By their bounds: what a split has taken out of a tree is not in it, whatever its shard is. */
+static bool share_keys(const lw_tree *one, const lw_tree *other) {
+    static const lw_key_range everything;
+    uint32_t counts[2];
+    const lw_key_range *ranges = lw_tree_bounds(one, &counts[0]);
+    const lw_key_range *others = lw_tree_bounds(other, &counts[1]);
+    ranges = counts[0] == 0 ? &everything : ranges;
+    others = counts[1] == 0 ? &everything : others;
+    bool any = false;
+    for (uint32_t index = 0; index < counts[0] + (counts[0] == 0); index++) {
+        for (uint32_t at = 0; at < counts[1] + (counts[1] == 0); at++) {
+            any = any || overlap(&ranges[index], &others[at]);
+        }
+    }
+    return any;
+}
+
+/* What a crash would bring back, as its tombstone is not durable yet, keeps its keys. */
 static void judge_going(lw_sim_trial *it, uint32_t place, const lw_shards *shards,
                         const shards_member *going) {
-    lw_shard_descriptor was = {.id = going->shard,
-                               .start = lw_buffer_view(&going->going_start),
-                               .end = lw_buffer_view(&going->going_end)};
+    lw_tree *was = lw_store_tree(shards->options.store, going->shard);
     for (uint32_t index = 0; index < it->watch.shard_count; index++) {
         const shards_member *other = shards_member_of(shards, it->watch.shards[index].shard);
-        if (other != NULL && other != going && other->replica != NULL && !other->waits &&
-            overlap(&was, lw_replica_shard(other->replica))) {
+        lw_tree *tree = other == NULL || other == going || other->replica == NULL
+                            ? NULL
+                            : lw_replica_tree(other->replica);
+        if (was != NULL && tree != NULL && share_keys(was, tree)) {
             lw_sim_watch_broken(it, place, other->shard, "ranges",
                                 "has keys of shard %" PRIu64
                                 ", which is being removed and would come back",
