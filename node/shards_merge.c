@@ -445,19 +445,20 @@ static bool neighbour_is_here(const lw_shards *shards, const lw_replica *replica
 }
 
 /* Another node that has a shard: its leader, or any, since who leads may be older news, and this
- * shard may keep those who are to elect one from having it. 0: none. */
-static uint64_t holder_of(const lw_shards *shards, const lw_shard_descriptor *shard) {
+ * shard may keep those who are to elect one from having it. Not `asked`. 0: none. */
+static uint64_t holder_of(const lw_shards *shards, const lw_shard_descriptor *shard,
+                          uint64_t asked) {
     uint64_t own = shards->options.node;
-    if (shard->leader != 0 && shard->leader != own &&
-        (lw_env_random_below(shards->env, 2) == 0 ||
-         LW_BUG(shards->env, "shards.orphan_asks_who_leads"))) {
+    bool leader = shard->leader != 0 && shard->leader != own;
+    if (leader && (LW_BUG(shards->env, "shards.orphan_asks_who_leads") ||
+                   (shard->leader != asked && lw_env_random_below(shards->env, 2) == 0))) {
         return shard->leader;
     }
     uint64_t first =
         shard->replica_count == 0 ? 0 : lw_env_random_below(shards->env, shard->replica_count);
     for (uint32_t step = 0; step < shard->replica_count; step++) {
         uint64_t node = shard->replicas[(first + step) % shard->replica_count].node;
-        if (node != own) {
+        if (node != own && node != asked) {
             return node;
         }
     }
@@ -465,7 +466,7 @@ static uint64_t holder_of(const lw_shards *shards, const lw_shard_descriptor *sh
 }
 
 /* Whether somebody who has what is at the key now says that this shard has become part of it, or of
- * what it came off; in which version. */
+ * what it came off; in which version. Two are asked: one may not have it, or be behind. */
 LW_YIELDS static bool is_merged(lw_shards *shards, const lw_shard_descriptor *shard,
                                 uint64_t *version) {
     lw_shard_descriptor now = {0}, told = {0};
@@ -473,15 +474,19 @@ LW_YIELDS static bool is_merged(lw_shards *shards, const lw_shard_descriptor *sh
         !shards_is_part_of(shard, &now)) {
         return false;
     }
-    uint64_t applied, id = now.id, node = holder_of(shards, &now);
-    if (node == 0) {
-        return false;
+    uint64_t applied, node = 0;
+    bool merged = false;
+    for (uint32_t asks = 0; asks < 2 && !merged; asks++) {
+        node = holder_of(shards, &now, node);
+        if (node == 0) {
+            break;
+        }
+        lw_buffer reply = lw_buffer_in(shards->env->memory);
+        merged = shards_describe_by(shards, node, now.id, &reply, &told, &applied) == LW_OK &&
+                 shards_is_part_of(shard, &told);
+        *version = told.epoch.range_version;
+        lw_buffer_reset(&reply);
     }
-    lw_buffer reply = lw_buffer_in(shards->env->memory);
-    bool merged = shards_describe_by(shards, node, id, &reply, &told, &applied) == LW_OK &&
-                  shards_is_part_of(shard, &told);
-    *version = told.epoch.range_version;
-    lw_buffer_reset(&reply);
     return merged;
 }
 
