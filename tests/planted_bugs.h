@@ -8,15 +8,15 @@
 /* X(bug, scenario, seed) */
 #define LW_PLANTED_BUGS(X)                                           \
     X("bundle.no_sync", "engine", 2)                                 \
-    X("client.asks_behind_the_bound", "calm", 1)                     \
-    X("client.doubt_is_failure", "crash", 1)                         \
+    X("client.asks_behind_the_bound", "calm", 2)                     \
+    X("client.doubt_is_failure", "crash", 3)                         \
     X("directory.dispute_merged", "gossip", 4)                       \
     X("directory.last_entry_stands", "gossip", 1)                    \
-    X("engine.flush_before_log", "engine", 10)                       \
+    X("engine.flush_before_log", "engine", 7)                        \
     X("file.no_directory_sync", "crash", 3)                          \
     X("gc.collects_before_all_settled", "shards", 96)                \
-    X("gc.locks_left", "calm", 19)                                   \
-    X("gc.new_leader_forgets_floor", "shards", 105)                  \
+    X("gc.locks_left", "calm", 50)                                   \
+    X("gc.new_leader_forgets_floor", "shards", 288)                  \
     X("gc.one_note_for_all_readers", "shards", 36)                   \
     X("gc.passes_pins", "calm", 5)                                   \
     X("gc.pins_await_the_walk", "shards", 1)                         \
@@ -34,17 +34,17 @@
     X("group.ack_before_fsync", "lattice-storm", 11)                 \
     X("group.applies_otherwise", "lattice-storm", 2)                 \
     X("group.apply_uncommitted", "lattice", 1)                       \
-    X("group.digests_not_compared", "shards", 158)                   \
+    X("group.digests_not_compared", "shards", 28)                    \
     X("group.forgets_what_came_meanwhile", "lattice-rot", 1)         \
-    X("group.start_unnoted", "shards", 471)                          \
+    X("group.start_unnoted", "shards", 700)                          \
     X("group.vote_not_persisted", "lattice-storm", 2)                \
     X("identity.keys_unsaved", "lattice-moves", 4)                   \
     X("ingest.no_directory_sync", "engine", 44)                      \
-    X("ingest.not_verified", "engine", 19)                           \
+    X("ingest.not_verified", "engine", 25)                           \
     X("lattice.expelled_by_itself", "lattice-moves", 16)             \
-    X("lattice.revoked_is_let_in", "lattice", 10)                    \
+    X("lattice.revoked_is_let_in", "lattice", 13)                    \
     X("lattice.speaks_at_once", "lattice-calm", 22)                  \
-    X("log.ack_before_durable", "disk", 17)                          \
+    X("log.ack_before_durable", "disk", 18)                          \
     X("log.ignore_durable_mark", "rot", 13)                          \
     X("log.no_directory_sync", "disk", 2)                            \
     X("log.no_generation", "engine", 161)                            \
@@ -52,16 +52,16 @@
     X("member.anyone_signs", "gossip", 5)                            \
     X("member.gone_comes_back", "gossip", 5)                         \
     X("member.last_record_stands", "gossip", 2)                      \
-    X("merge.before_all_froze", "shards", 20)                        \
-    X("merge.marks_not_raised", "shards", 4)                         \
+    X("merge.before_all_froze", "shards", 6)                         \
+    X("merge.marks_not_raised", "shards", 11)                        \
     X("merge.readers_not_awaited", "shards", 33)                     \
     X("merge.reads_while_frozen", "shards", 4)                       \
-    X("merge.sweeper_not_awaited", "shards", 83)                     \
+    X("merge.sweeper_not_awaited", "shards", 141)                    \
     X("merge.tombstone_drops_data", "shards", 22)                    \
     X("merge.unfreeze_unasked", "shards", 6)                         \
-    X("node.kill_believes_any_mark", "shards", 173)                  \
+    X("node.kill_believes_any_mark", "shards", 502)                  \
     X("node.kill_looks_at_nothing", "lattice-storm", 50)             \
-    X("node.kill_waits_for_nothing", "shards", 13)                   \
+    X("node.kill_waits_for_nothing", "shards", 2)                    \
     X("peers.old_copy_let_in", "links", 1)                           \
     X("peers.plain_for_anyone", "links", 1)                          \
     X("peers.seeks_nobody", "links", 2)                              \
@@ -99,51 +99,51 @@
     X("raft.unsaved_vote", "raft", 1)                                \
     X("raft.votes_after_restart", "raft", 119)                       \
     X("raft.votes_freely", "raft", 5)                                \
-    X("replica.forgets_what_it_forgot", "shards", 180)               \
+    X("replica.forgets_what_it_forgot", "shards", 288)               \
     X("replica.intents_not_watched", "shards", 6)                    \
     X("replica.late_lock_given", "shards", 1)                        \
     X("replica.leadership_unchecked", "lattice-storm", 2)            \
-    X("replica.leftovers_not_asked_for", "shards", 22)               \
+    X("replica.leftovers_not_asked_for", "shards", 6)                \
     X("replica.lock_reads_in_the_past", "lattice-storm", 8)          \
-    X("replica.locked_by_who_led", "shards", 567)                    \
+    X("replica.locked_by_who_led", "shards", 1141)                   \
     X("replica.locks_outlive_leadership", "lattice-storm", 3)        \
     X("replica.marks_of_before", "lattice-storm", 1)                 \
-    X("replica.reads_unconfirmed", "shards", 27)                     \
-    X("replica.rotten_counts_as_refused", "lattice-rot", 20)         \
-    X("replica.rotten_newcomer_left_so", "lattice-disk", 45)         \
-    X("replica.too_few_voters", "lattice-storm", 3)                  \
+    X("replica.reads_unconfirmed", "shards", 29)                     \
+    X("replica.rotten_counts_as_refused", "lattice-rot", 5)          \
+    X("replica.rotten_newcomer_left_so", "lattice-disk", 19)         \
+    X("replica.too_few_voters", "lattice-storm", 31)                 \
     X("replica.voters_unheard", "shards", 1)                         \
     X("reserve.stop_ignored", "engine", 19)                          \
-    X("scrub.skips_checksums", "lattice-rot", 5)                     \
+    X("scrub.skips_checksums", "lattice-rot", 18)                    \
     X("server.session_waits_for_requests", "calm", 1)                \
     X("server.silence_unnoticed", "calm", 7)                         \
     X("shard.child_without_locks", "calm", 1)                        \
-    X("shard.read_while_given_away", "shards", 30)                   \
-    X("shard.route_unchecked", "calm", 21)                           \
-    X("shard.split_without_latch", "calm", 8)                        \
+    X("shard.read_while_given_away", "shards", 22)                   \
+    X("shard.route_unchecked", "calm", 2)                            \
+    X("shard.split_without_latch", "calm", 5)                        \
     X("shards.damaged_anew_unheard", "lattice-disk", 58)             \
-    X("shards.gone_before_its_tombstone", "shards", 6)               \
+    X("shards.gone_before_its_tombstone", "shards", 56)              \
     X("shards.hearsay_of_leaders", "shards", 7)                      \
     X("shards.hint_insisted_on", "shards", 79)                       \
-    X("shards.old_removal_believed", "shards", 113)                  \
-    X("shards.only_leader_asked", "shards", 77)                      \
+    X("shards.old_removal_believed", "shards", 1)                    \
+    X("shards.only_leader_asked", "shards", 50)                      \
     X("shards.only_peers_asked", "shards", 168)                      \
-    X("shards.orphan_waits_on", "shards", 5)                         \
-    X("shards.overlap_ignored", "lattice", 3)                        \
-    X("shards.set_aside_for_ever", "shards", 148)                    \
-    X("shards.snapshot_of_before", "shards", 30)                     \
-    X("shards.tombstone_ignored", "shards", 50)                      \
+    X("shards.orphan_waits_on", "shards", 17)                        \
+    X("shards.overlap_ignored", "lattice", 2)                        \
+    X("shards.set_aside_for_ever", "shards", 98)                     \
+    X("shards.snapshot_of_before", "shards", 23)                     \
+    X("shards.tombstone_ignored", "shards", 168)                     \
     X("snapshot.never_makes_way", "shards", 104)                     \
     X("snapshot.sent_for_nothing", "shards", 104)                    \
     X("store.clip_ignored", "calm", 1)                               \
     X("store.drop_hider_early", "calm", 22)                          \
     X("store.drop_tombstone_early", "calm", 5)                       \
     X("store.flush_index_before_table", "disk", 8)                   \
-    X("store.need_not_looked_at_again", "engine", 221)               \
+    X("store.need_not_looked_at_again", "engine", 521)               \
     X("store.newest_of_anything", "calm", 1)                         \
     X("store.no_directory_sync", "crash", 1)                         \
     X("store.numbers_go_back", "engine", 106)                        \
-    X("store.safepoint_passed", "engine", 5)                         \
+    X("store.safepoint_passed", "engine", 2)                         \
     X("store.slice_without_rest", "engine", 1)                       \
     X("store.snapshot_ignored", "engine", 1)                         \
     X("store.unlink_before_catalog", "disk", 1)                      \
@@ -153,30 +153,30 @@
     X("timestamps.ceiling_left_high", "lattice-calm", 82)            \
     X("timestamps.gives_what_it_fetches", "shards", 7)               \
     X("timestamps.oracle_serves_without_lease", "lattice-storm", 29) \
-    X("timestamps.stale_cached_timestamp", "lattice-moves", 99)      \
+    X("timestamps.stale_cached_timestamp", "lattice-moves", 8)       \
     X("timestamps.time_not_asked", "lattice-storm", 6)               \
-    X("txn.apply_before_durable", "crash", 4)                        \
-    X("txn.ceiling_not_durable", "shards", 18)                       \
+    X("txn.apply_before_durable", "crash", 16)                       \
+    X("txn.ceiling_not_durable", "shards", 34)                       \
     X("txn.check_ignores_expiry", "calm", 17)                        \
-    X("txn.commit_without_lock", "crash", 14)                        \
+    X("txn.commit_without_lock", "crash", 16)                        \
     X("txn.expired_by_the_clock", "calm", 6)                         \
     X("txn.expiring_dropped_early", "calm", 25)                      \
-    X("txn.expiry_not_validated", "calm", 6)                         \
+    X("txn.expiry_not_validated", "calm", 4)                         \
     X("txn.fallback_kept_async", "calm", 2)                          \
     X("txn.floor_lost", "crash", 3)                                  \
     X("txn.missing_counts_as_locked", "crash", 3)                    \
-    X("txn.missing_is_rolled_back", "crash", 20)                     \
-    X("txn.missing_not_recorded", "shards", 2)                       \
+    X("txn.missing_is_rolled_back", "crash", 10)                     \
+    X("txn.missing_not_recorded", "shards", 1)                       \
     X("txn.no_idempotence", "crash", 1)                              \
     X("txn.no_rollback_record", "crash", 4)                          \
     X("txn.no_validation", "calm", 1)                                \
     X("txn.own_rollback_unseen", "crash", 2)                         \
-    X("txn.prewrite_not_drawn", "calm", 8)                           \
+    X("txn.prewrite_not_drawn", "calm", 28)                          \
     X("txn.ranges_not_validated", "calm", 4)                         \
     X("txn.read_ignores_locks", "calm", 3)                           \
-    X("txn.read_mark_ignored", "calm", 5)                            \
+    X("txn.read_mark_ignored", "calm", 8)                            \
     X("txn.reads_ignore_latches", "calm", 2)                         \
-    X("txn.rollback_dropped_early", "crash", 79)                     \
+    X("txn.rollback_dropped_early", "crash", 111)                    \
     X("txn.rollback_of_committed", "crash", 1)                       \
     X("txn.secondary_decided_alone", "calm", 1)                      \
     X("txn.seen_ignored", "calm", 1)                                 \
