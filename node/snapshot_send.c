@@ -230,7 +230,7 @@ static LW_YIELDS lw_status keep_rate(sending *send, size_t size) {
 }
 
 static LW_YIELDS lw_status send_piece(sending *send) {
-    lw_snapshot_piece piece;
+    lw_snapshot_piece piece = {0};
     LW_TRY(read_piece(send, &piece));
     LW_TRY(keep_rate(send, piece.bytes.size));
     if (LW_RARE(send->of->env, "snapshot.sends_slowly")) {
