@@ -34,7 +34,7 @@ typedef struct sending {
     bool there;              /* it has come that far by itself */
     uint32_t put_off;        /* how often it was not installed, or the answer was lost */
     uint32_t turned_away;    /* ... the node received another one, of those since it last took it */
-    bool gives_way;          /* for now, so that those for other nodes have their turn */
+    bool gives_way;          /* it ends this turn: those for other nodes have theirs */
     uint64_t progress_ns, next_ns;
 } sending;
 

@@ -227,6 +227,7 @@
     Y("shards.ended_for_nothing", "test_merge_group")          \
     Y("shards.merged_looks_begin_anew", "test_merge_group")    \
     Y("shards.nothing_handed_over", "test_lattice")            \
+    Y("shards.one_holder_asked", "test_merge_group")           \
     Y("shards.orphan_asks_who_leads", "test_merge_group")      \
     Y("shards.parent_of_left_overlooked", "test_merge_group")  \
     Y("shards.part_keeps_it_headless", "test_merge_group")     \

@@ -754,9 +754,8 @@ static void who_waits_for_what_was_merged_goes_at_once(void **state) {
     lattice_hold(who_waits_for_what_was_merged_goes_at_once_story, "shards.waiting_orphan_stays");
 }
 
-/* It has both, with their trees, as of before, and is heard by the others for ten seconds of forty:
- * so every look behind one or two that find that the right one was merged is in vain. */
-static void what_is_told_now_and_then_counts_story(lattice *in) {
+/* Node 4 has both, with their trees, as of before the merge, and hears nothing yet. */
+static void miss_a_merge(lattice *in) {
     make_two_on_two(in);
     changed(in, "a", (lw_change_replicas_request){.learner = 4});
     changed(in, "z", (lw_change_replicas_request){.learner = 4});
@@ -769,6 +768,12 @@ static void what_is_told_now_and_then_counts_story(lattice *in) {
     merge(in);
     changed(in, "a", (lw_change_replicas_request){.learner = 4});
     in->mute[1][4] = in->mute[2][4] = true;
+}
+
+/* It is heard by the others for ten seconds of forty: so every look behind one or two that find
+ * that the right one was merged is in vain. */
+static void what_is_told_now_and_then_counts_story(lattice *in) {
+    miss_a_merge(in);
     for (int round = 0; round < 4; round++) {
         lattice_isolate(in, 4, false);
         lattice_pass_ms(in, 10000);
@@ -785,6 +790,20 @@ static void what_is_told_now_and_then_counts_story(lattice *in) {
 static void what_is_told_now_and_then_counts(void **state) {
     (void)state;
     lattice_hold(what_is_told_now_and_then_counts_story, "shards.merged_looks_begin_anew");
+}
+
+/* The directory names one as leader who has nothing: each look asks somebody else, too, and three
+ * of them are enough. */
+static void each_look_asks_another_holder_story(lattice *in) {
+    miss_a_merge(in);
+    in->misled = 3;
+    lattice_isolate(in, 4, false);
+    lattice_pass_ms(in, 25000);
+    expect(in, lw_world_marked(in->world, "shards.orphan_sent_away") == 1, "it goes");
+}
+static void each_look_asks_another_holder(void **state) {
+    (void)state;
+    lattice_hold(each_look_asks_another_holder_story, "shards.one_holder_asked");
 }
 
 int main(void) {
@@ -808,6 +827,7 @@ int main(void) {
         cmocka_unit_test(who_waits_for_what_was_merged_hears_of_it),
         cmocka_unit_test(who_waits_for_what_was_merged_goes_at_once),
         cmocka_unit_test(what_is_told_now_and_then_counts),
+        cmocka_unit_test(each_look_asks_another_holder),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }

@@ -168,12 +168,9 @@ static void pessimistic_locks_end_with_the_leadership(void **state) {
                  "replica.locks_outlive_leadership");
 }
 
-/* Of a transaction that has minutes, at another leader than the one that its client spoke to. */
-static void locks_of_the_dead_end_at_another_leader_story(lattice *in) {
-    make_two(in);
-    uint64_t start = lattice_timestamp(in);
+static void prewrite_for_minutes(lattice *in) {
     lw_mutation mutation = lattice_put("z", "second", LW_SEEN_ANYTHING);
-    lw_prewrite_request request = {.start = start,
+    lw_prewrite_request request = {.start = lattice_timestamp(in),
                                    .primary = lw_text("z"),
                                    .lifetime_ms = 600000,
                                    .mutations = &mutation,
@@ -181,16 +178,25 @@ static void locks_of_the_dead_end_at_another_leader_story(lattice *in) {
     lw_buffer body = lw_buffer_in(in->memory);
     lw_prewrite_request_encode(&request, &body);
     expect(in, lattice_call(in, LW_MESSAGE_PREWRITE, "z", &body)->status == LW_OK, "prewritten");
+}
+
+static uint64_t open_at_leader(lattice *in) {
+    lw_replica_figures figures;
+    uint64_t leader = lattice_leader(in, lw_text("z"));
+    lw_replica_figures_get(lattice_replica(in, leader, lw_text("z")), &figures);
+    return figures.open;
+}
+
+/* Of a transaction that has minutes, at another leader than the one that its client spoke to. */
+static void locks_of_the_dead_end_at_another_leader_story(lattice *in) {
+    make_two(in);
+    prewrite_for_minutes(in);
     transfer(in, "z", next_of(lattice_leader(in, lw_text("z"))));
     lattice_pass_ms(in, 6000);
-    uint64_t leader = lattice_leader(in, lw_text("z"));
-    lw_replica_figures figures;
-    lw_replica_figures_get(lattice_replica(in, leader, lw_text("z")), &figures);
-    expect(in, figures.open == 1, "whose client has nothing to say keeps its locks");
+    expect(in, open_at_leader(in) == 1, "whose client has nothing to say keeps its locks");
     in->session_dies = true;
     lattice_pass_ms(in, 2000);
-    lw_replica_figures_get(lattice_replica(in, leader, lw_text("z")), &figures);
-    expect(in, figures.open == 0, "whose client is nowhere loses them");
+    expect(in, open_at_leader(in) == 0, "whose client is nowhere loses them");
 }
 static void locks_of_the_dead_end_at_another_leader(void **state) {
     (void)state;
@@ -200,25 +206,13 @@ static void locks_of_the_dead_end_at_another_leader(void **state) {
 /* None of the leaders leads for as long as it would wait for the client. */
 static void locks_of_the_dead_end_under_leaders_that_change_story(lattice *in) {
     make_two(in);
-    uint64_t start = lattice_timestamp(in);
-    lw_mutation mutation = lattice_put("z", "second", LW_SEEN_ANYTHING);
-    lw_prewrite_request request = {.start = start,
-                                   .primary = lw_text("z"),
-                                   .lifetime_ms = 600000,
-                                   .mutations = &mutation,
-                                   .mutation_count = 1};
-    lw_buffer body = lw_buffer_in(in->memory);
-    lw_prewrite_request_encode(&request, &body);
-    expect(in, lattice_call(in, LW_MESSAGE_PREWRITE, "z", &body)->status == LW_OK, "prewritten");
+    prewrite_for_minutes(in);
     in->session++; /* its client is nowhere, and another one has the leaders changed */
     for (uint32_t count = 0; count < 6; count++) {
         transfer(in, "z", next_of(lattice_leader(in, lw_text("z"))));
         lattice_pass_ms(in, 1500);
     }
-    lw_replica_figures figures;
-    uint64_t leader = lattice_leader(in, lw_text("z"));
-    lw_replica_figures_get(lattice_replica(in, leader, lw_text("z")), &figures);
-    expect(in, figures.open == 0, "whose client is nowhere loses them");
+    expect(in, open_at_leader(in) == 0, "whose client is nowhere loses them");
 }
 static void locks_of_the_dead_end_under_leaders_that_change(void **state) {
     (void)state;
