@@ -35,6 +35,7 @@ void snapshot_receiving_reset(lw_snapshots *of) {
     in->files = NULL;
     lw_buffer_reset(&in->body);
     in->transfer = 0;
+    in->took_a_place = false;
 }
 
 /* It is over, one way or another: remembers how, and leaves nothing. */
@@ -210,9 +211,8 @@ void lw_snapshots_link_lost(lw_snapshots *of, uint64_t node) {
 static LW_YIELDS lw_status make_way(lw_snapshots *of, uint64_t from) {
     snapshot_receiving *in = &of->receiving;
     uint64_t patient_ns = in->cut_off ? cut_off_ns : silence_ns;
-    bool heard =
-        lw_env_now(of->env) - in->heard_ns < patient_ns && !LW_RARE(of->env, "snapshot.makes_way");
-    if (in->from != from && heard) {
+    bool throws_out = in->from != from && lw_env_now(of->env) - in->heard_ns < patient_ns;
+    if (throws_out && (in->took_a_place || !LW_RARE(of->env, "snapshot.makes_way"))) {
         return lw_fail(LW_BACKPRESSURE,
                        "the node is receiving a snapshot of shard %" PRIu64 " from another: try "
                        "again later",
@@ -220,6 +220,7 @@ static LW_YIELDS lw_status make_way(lw_snapshots *of, uint64_t from) {
     }
     LW_MARK(of->env, "snapshot.given_up");
     snapshot_receiving_reset(of);
+    in->took_a_place = throws_out;
     return LW_OK;
 }
 

@@ -20,7 +20,8 @@ typedef struct snapshot_receiving {
     lw_snapshot_place place; /* of the next byte */
     lw_handle file;          /* open for the file of the place, if that was begun */
     bool busy, installing;
-    bool cut_off; /* its sender's link was lost since it was heard */
+    bool cut_off;      /* its sender's link was lost since it was heard */
+    bool took_a_place; /* of one that was heard, by a rare path: it is let to its end */
     lw_queue turn;
     /* The last one that ended, for who did not hear how. */
     uint64_t ended;

@@ -182,6 +182,23 @@ static void who_is_cut_off_amid_a_snapshot_makes_way_soon(void **state) {
     play(one_falls_and_another_has_something, "snapshot.awaits_the_lost");
 }
 
+/* Two who both lead, or did, would throw each other out for ever. */
+static void each_would_take_the_place_of_the_other(stage *on) {
+    lw_world_insist(on->world, "snapshot.makes_way");
+    expect(on, offer(on, 4) == LW_OK, "the first one is not taken");
+    after(on, 1, 5, LW_OK, "the rare path is not taken");
+    after(on, 1, 4, LW_BACKPRESSURE, "who took a place is not let to its end");
+    after(on, 9000, 5, LW_OK, "it does not go on");
+    after(on, 9000, 4, LW_BACKPRESSURE, "who was heard again is thrown out");
+    after(on, 2000, 4, LW_OK, "who is silent keeps its place");
+    after(on, 1, 5, LW_OK, "who came into an empty place keeps it");
+}
+
+static void who_took_a_place_is_let_to_its_end(void **state) {
+    (void)state;
+    play(each_would_take_the_place_of_the_other, NULL);
+}
+
 /* ---- those that are to be sent ------------------------------------------------------------------
  */
 
@@ -241,6 +258,7 @@ static void who_stays_busy_is_given_up(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_is_cut_off_amid_a_snapshot_makes_way_soon),
+        cmocka_unit_test(who_took_a_place_is_let_to_its_end),
         cmocka_unit_test(who_is_busy_lets_another_node_have_its_turn),
         cmocka_unit_test(who_stays_busy_is_given_up),
     };
