@@ -11,7 +11,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-enum { PLAN_COLUMNS = 5 };
+enum { PLAN_COLUMNS = 5, PLAN_LOOKS_MAX = 6, PLAN_PAUSE_MS = 500 };
 
 typedef struct lattice_work {
     lw_command *command;
@@ -266,13 +266,23 @@ static void take_wanted(void *argument, const lw_plan_row *row) {
     }
 }
 
-/* Its leader knows, whoever that is by now. */
+/* Its leader knows, whoever that is by now: there may be none for a moment, and one that is still
+ * about the change has no plan. */
+LW_YIELDS static void ask_where_it_belongs(lattice_work *work, wanted_nodes *wanted) {
+    for (uint32_t looks = 0; looks < PLAN_LOOKS_MAX && wanted->count == 0; looks++) {
+        if (looks > 0) {
+            lw_env_sleep(work->client->env, PLAN_PAUSE_MS * UINT64_C(1000000));
+        }
+        (void)!lw_operate_plan(work->client, take_wanted, wanted);
+        plans_of_others(work, take_wanted, wanted);
+    }
+}
+
 LW_YIELDS static void tell_whether_it_stays(lattice_work *work, uint64_t shard,
                                             const lw_known_node *target) {
     wanted_nodes wanted = {.shard = shard};
     char list[128] = "", label[LW_MEMBER_LABEL_SIZE];
-    (void)!lw_operate_plan(work->client, take_wanted, &wanted);
-    plans_of_others(work, take_wanted, &wanted);
+    ask_where_it_belongs(work, &wanted);
     for (uint32_t index = 0; index < wanted.count; index++) {
         size_t size = strlen(list);
         if (wanted.nodes[index] == target->node) {
