@@ -194,8 +194,8 @@
     Y("gc.lease_ends_with_the_oldest", "test_gc_lattice")      \
     Y("gc.readers_noted_alone", "test_gc_lattice")             \
     Y("gc.settled_before_it_serves", "test_gc_lattice")        \
-    Y("group.damaged_tree_lets_in", "test_repair")             \
-    Y("group.halt_is_forgotten", "test_repair")                \
+    Y("group.damaged_tree_lets_in", "test_repair_lead")        \
+    Y("group.halt_is_forgotten", "test_differ")                \
     Y("intake.unbounded", "test_intake")                       \
     Y("lattice.key_used_early", "test_trust")                  \
     Y("lattice.leaves_unheard", "test_lattice")                \
@@ -209,7 +209,7 @@
     Y("peers.pause_stays_long", "test_peers")                  \
     Y("placement.handed_forgotten", "test_leads")              \
     Y("replica.copy_unlearns_commit", "test_kill")             \
-    Y("replica.damaged_child_ends_all", "test_repair")         \
+    Y("replica.damaged_child_ends_all", "test_headless")       \
     Y("replica.doubt_not_noted", "test_kill_lattice")          \
     Y("replica.grace_begins_anew", "test_replica_group")       \
     Y("replica.killed_unlooked", "test_kill")                  \
@@ -219,11 +219,11 @@
     Y("session.ends_unasked", "test_server")                   \
     Y("shard.epoch_unchecked_at_apply", "test_replica")        \
     Y("shards.beneath_left_over", "test_merge_group")          \
-    Y("shards.damaged_leads_again", "test_repair")             \
+    Y("shards.damaged_leads_again", "test_repair_lead")        \
     Y("shards.left_one_looks_at_nothing", "test_merge_group")  \
-    Y("shards.left_behind_stays_halted", "test_repair")        \
-    Y("shards.members_of_before", "test_repair")               \
-    Y("shards.merged_stays_headless", "test_repair")           \
+    Y("shards.left_behind_stays_halted", "test_differ")        \
+    Y("shards.members_of_before", "test_repair_lead")          \
+    Y("shards.merged_stays_headless", "test_headless")         \
     Y("shards.ended_for_nothing", "test_merge_group")          \
     Y("shards.merged_looks_begin_anew", "test_merge_group")    \
     Y("shards.nothing_handed_over", "test_lattice")            \
@@ -231,7 +231,7 @@
     Y("shards.orphan_asks_who_leads", "test_merge_group")      \
     Y("shards.parent_of_left_overlooked", "test_merge_group")  \
     Y("shards.part_keeps_it_headless", "test_merge_group")     \
-    Y("shards.sent_in_circles", "test_repair")                 \
+    Y("shards.sent_in_circles", "test_repair_lead")            \
     Y("shards.stale_replica_believed", "test_moves")           \
     Y("shards.started_twice", "test_start")                    \
     Y("shards.waiting_orphan_stays", "test_merge_group")       \
