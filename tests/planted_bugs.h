@@ -205,7 +205,7 @@
     Y("node.kill_asks_once", "test_kill_lattice")              \
     Y("node.leads_while_it_stops", "test_lattice")             \
     Y("node.waits_for_the_silent", "test_lattice")             \
-    Y("peers.forgotten_key_links", "test_peers")               \
+    Y("peers.forgotten_key_links", "test_peers_admission")     \
     Y("peers.pause_stays_long", "test_peers")                  \
     Y("placement.handed_forgotten", "test_leads")              \
     Y("replica.copy_unlearns_commit", "test_kill")             \

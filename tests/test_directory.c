@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lattice/directory.h"
+#include "tests/planted_story.h"
 #include "tests/unit.h"
 
 #include <stdlib.h>
@@ -339,21 +340,11 @@ static void an_entry_comes_back_as_it_was(void **state) {
  */
 
 static void planted_bugs_show(void **state) {
-    static const struct {
-        lw_planted_bug bug;
-        void (*story)(void **state);
-    } planted_in[] = {
+    static const planted_bit bugs[] = {
         {LW_BUG_LAST_ENTRY_STANDS, any_three_entries_merge_alike_in_any_order},
         {LW_BUG_DISPUTE_MERGED, equal_epochs_with_different_content_are_an_alarm},
     };
-    for (size_t index = 0; index < sizeof(planted_in) / sizeof(planted_in[0]); index++) {
-        assert_false(unit_story_fails(planted_in[index].story, state));
-        planted = UINT64_C(1) << planted_in[index].bug;
-        if (!unit_story_fails(planted_in[index].story, state)) {
-            fail_msg("planted bug %d was not noticed", planted_in[index].bug);
-        }
-        planted = 0;
-    }
+    planted_bits_show(bugs, sizeof(bugs) / sizeof(bugs[0]), &planted, state);
 }
 
 int main(void) {

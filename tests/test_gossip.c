@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lattice/gossip_private.h"
 #include "tests/gossip_story.h"
+#include "tests/planted_story.h"
 
 #include <stdlib.h>
 
@@ -659,10 +660,7 @@ static void a_name_that_is_taken_is_refused_and_one_of_the_gone_is_not(void **st
 }
 
 static void planted_bugs_show(void **state) {
-    static const struct {
-        lw_planted_bug bug;
-        void (*story)(void **state);
-    } planted_in[] = {
+    static const planted_bit bugs[] = {
         {LW_BUG_DISPUTE_MERGED, two_descriptors_of_one_epoch_are_an_alarm_everywhere},
         {LW_BUG_NEVER_ASKS, all_is_healed_after_a_bus_that_lost_everything},
         {LW_BUG_EXPIRY_IGNORED, old_heartbeats_that_come_in_a_burst_wake_nobody_up},
@@ -674,14 +672,7 @@ static void planted_bugs_show(void **state) {
         {LW_BUG_OVERTAKEN_STAY_SO, who_was_put_back_to_an_earlier_moment_is_heard_again},
         {LW_BUG_OVERTAKEN_STAY_SO, who_hears_an_older_record_of_itself_says_its_own},
     };
-    for (size_t index = 0; index < sizeof(planted_in) / sizeof(planted_in[0]); index++) {
-        assert_false(unit_story_fails(planted_in[index].story, state));
-        gossip_planted = UINT64_C(1) << planted_in[index].bug;
-        if (!unit_story_fails(planted_in[index].story, state)) {
-            fail_msg("planted bug %d was not noticed", planted_in[index].bug);
-        }
-        gossip_planted = 0;
-    }
+    planted_bits_show(bugs, sizeof(bugs) / sizeof(bugs[0]), &gossip_planted, state);
 }
 
 /* ---- figures: UNIT_FIGURES=1 prints them --------------------------------------------------------

@@ -3,6 +3,7 @@
  * of virtual time, and neither is evidence for the other (hazards G7, G8 and G9). */
 #include "node/lattice_state.h"
 #include "tests/lattice_world.h"
+#include "tests/planted_story.h"
 #include "txn/request.h"
 
 #include <stdlib.h>
@@ -259,22 +260,13 @@ static void islands_on_the_bus_stop_nothing(void **state) {
 }
 
 static void planted_bugs_show(void **state) {
-    static const struct {
-        const char *bug;
-        void (*story)(void **state);
-    } bugs[] = {
+    static const planted_name bugs[] = {
         {"gossip.silence_is_death", an_hour_without_a_bus_changes_nothing},
         {"gossip.words_are_links", an_hour_without_a_link_is_death_though_the_bus_is_up},
         {"placement.all_must_be_seen", islands_on_the_bus_stop_nothing},
         {"peers.silence_believed", an_hour_with_neither_is_no_worse},
     };
-    for (size_t index = 0; index < sizeof(bugs) / sizeof(bugs[0]); index++) {
-        planted = bugs[index].bug;
-        if (!unit_story_fails(bugs[index].story, state)) {
-            fail_msg("the planted bug %s was not noticed", planted);
-        }
-        planted = NULL;
-    }
+    planted_names_show(bugs, sizeof(bugs) / sizeof(bugs[0]), &planted, state);
 }
 
 static int arm(void **state) {

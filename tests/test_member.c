@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "lattice/member.h"
 #include "sim/lore.h"
+#include "tests/planted_story.h"
 #include "tests/unit.h"
 
 static const uint8_t cluster[LW_MEMBER_CLUSTER_SIZE] = "our own lattice";
@@ -383,22 +384,12 @@ static void the_answer_to_nodes_comes_back_as_it_was(void **state) {
  */
 
 static void planted_bugs_show(void **state) {
-    static const struct {
-        lw_planted_bug bug;
-        void (*story)(void **state);
-    } planted_in[] = {
+    static const planted_bit bugs[] = {
         {LW_BUG_GONE_COMES_BACK, gone_is_for_ever},
         {LW_BUG_LAST_RECORD_STANDS, any_three_records_merge_alike_in_any_order},
         {LW_BUG_ANYONE_SIGNS, nobody_signs_for_another},
     };
-    for (size_t index = 0; index < sizeof(planted_in) / sizeof(planted_in[0]); index++) {
-        assert_false(unit_story_fails(planted_in[index].story, state));
-        planted = UINT64_C(1) << planted_in[index].bug;
-        if (!unit_story_fails(planted_in[index].story, state)) {
-            fail_msg("planted bug %d was not noticed", planted_in[index].bug);
-        }
-        planted = 0;
-    }
+    planted_bits_show(bugs, sizeof(bugs) / sizeof(bugs[0]), &planted, state);
 }
 
 int main(void) {

@@ -3,6 +3,7 @@
  * cut and played again at every place, greetings that are garbage, floods of strangers (hazards X1,
  * X2, X5, X8). */
 #include "tests/peers_world.h"
+#include "tests/planted_story.h"
 
 /* ---- somebody between two nodes ----------------------------------------------------------- */
 
@@ -453,19 +454,10 @@ static void a_member_cannot_ask_for_more_than_the_node_holds(void **state) {
 /* ---- cures taken out ----------------------------------------------------------------------- */
 
 static void planted_bugs_show(void **state) {
-    static const struct {
-        const char *bug;
-        void (*story)(void **state);
-    } planted[] = {
+    static const planted_name bugs[] = {
         {"peers.strangers_unbounded", a_flood_of_strangers_costs_little_and_keeps_nobody_out},
     };
-    for (size_t index = 0; index < sizeof(planted) / sizeof(planted[0]); index++) {
-        peers_planted = planted[index].bug;
-        if (!unit_story_fails(planted[index].story, state)) {
-            fail_msg("the planted bug %s was not noticed", peers_planted);
-        }
-        peers_planted = NULL;
-    }
+    planted_names_show(bugs, sizeof(bugs) / sizeof(bugs[0]), &peers_planted, state);
 }
 
 int main(void) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tests/placement_story.h"
+#include "tests/planted_story.h"
 
 #include <stdlib.h>
 
@@ -576,24 +577,14 @@ static void figures(void **state) {
  */
 
 static void planted_bugs_show(void **state) {
-    static const struct {
-        lw_planted_bug bug;
-        void (*story)(void **state);
-    } planted_in[] = {
+    static const planted_bit bugs[] = {
         {LW_BUG_ALL_MUST_BE_SEEN, a_dead_voter_is_replaced_after_the_grace},
         {LW_BUG_QUORUM_IGNORED, without_a_healthy_quorum_nothing_is_tried},
         {LW_BUG_LAGGARDS_ARE_HEALTHY, deaths_and_newcomers_at_once_lose_no_quorum},
         {LW_BUG_EVEN_VOTERS, voters_go_in_pairs},
         {LW_BUG_ROOM_AWAITED, shards_that_wait_for_room_on_each_others_nodes_get_it},
     };
-    for (size_t index = 0; index < sizeof(planted_in) / sizeof(planted_in[0]); index++) {
-        assert_false(unit_story_fails(planted_in[index].story, state));
-        story_planted = UINT64_C(1) << planted_in[index].bug;
-        if (!unit_story_fails(planted_in[index].story, state)) {
-            fail_msg("planted bug %d was not noticed", planted_in[index].bug);
-        }
-        story_planted = 0;
-    }
+    planted_bits_show(bugs, sizeof(bugs) / sizeof(bugs[0]), &story_planted, state);
 }
 
 int main(void) {
