@@ -10,14 +10,10 @@
  * replaced then (sim/keeper.c): so of logs one rots at a time. */
 #include "node/group.h"
 #include "node/shards.h"
-#include "sim/run.h"
+#include "sim/trouble_private.h"
 #include "storage/log_segment.h"
 
 enum { LOG_PERCENT = 30, NEWCOMER_PERCENT = 25, NEWCOMER_READS = 6 };
-
-static uint64_t below(lw_sim_occasion *now, uint64_t bound) {
-    return lw_chance_below(&now->chance, bound);
-}
 
 /* ---- which file -------------------------------------------------------------------------------
  */
@@ -100,7 +96,7 @@ static void draw_file(lw_sim_occasion *now, const lw_sim_member *node, const cha
     for (size_t at = 0; at < paths.size; at += strlen((const char *)paths.data + at) + 1) {
         const char *one = (const char *)paths.data + at;
         if (strncmp(one, folder, strlen(folder)) == 0 &&
-            (newest ? strcmp(one, path) > 0 : below(now, ++seen) == 0)) {
+            (newest ? strcmp(one, path) > 0 : trouble_below(now, ++seen) == 0)) {
             (void)snprintf(path, LW_PATH_SIZE, "%s", one);
         }
     }
@@ -122,7 +118,7 @@ static void rot_file(lw_sim_occasion *now, const lw_sim_member *node, rot_kind k
         within =
             log ? extent_of_segment(now, node, rot->path) : extent_of_table(now, node, rot->path);
     }
-    uint64_t bit = 8 * within.from + below(now, 8 * within.size + 1);
+    uint64_t bit = 8 * within.from + trouble_below(now, 8 * within.size + 1);
     if (within.size == 0 || bit == 8 * (within.from + within.size) ||
         !lw_sim_strikes(now, LW_FAULT_ROT, "%s: %s", node->name, rot->path)) {
         return;
@@ -142,7 +138,8 @@ void lw_sim_rot_something(void *argument) {
     lw_sim_occasion now = lw_sim_next_occasion(it, LW_SIM_ROTS);
     lw_sim_strike_after(&now, it->options->scenario->rot_every_ms, lw_sim_rot_something);
     bool both = lw_chance_percent(&now.chance, 40);
-    uint32_t whole = (uint32_t)below(&now, it->node_count), other = (whole + 1) % it->node_count;
+    uint32_t whole = (uint32_t)trouble_below(&now, it->node_count);
+    uint32_t other = (whole + 1) % it->node_count;
     bool spared = !lw_sim_rots(it, whole) && lw_sim_watch_has_all(it, whole);
     bool log = lw_chance_percent(&now.chance, LOG_PERCENT) && !lw_sim_rots(it, other) &&
                !lw_sim_rots(it, (whole + 2) % it->node_count);
@@ -173,7 +170,7 @@ static void await_newcomer(lw_sim_member *node);
 static void fail_read(lw_sim_occasion *now, const lw_sim_member *node) {
     lw_dice *dice = lw_disk_dice(lw_host_disk(node->host));
     if (dice->faults->rates[LW_FAULT_READ_ERROR] > 0) {
-        lw_dice_arm(dice, LW_FAULT_READ_ERROR, 1 + (uint32_t)below(now, NEWCOMER_READS));
+        lw_dice_arm(dice, LW_FAULT_READ_ERROR, 1 + (uint32_t)trouble_below(now, NEWCOMER_READS));
     }
 }
 
