@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One run of a scenario, as its parts share it: the keeper boots what went down (sim/keeper.c),
- * trouble strikes (sim/trouble.c), and the phases end with the judge (sim/scenario.c). All of it is
- * scenario code, outside of fibers. */
+ * trouble strikes (sim/trouble.c), and the phases (sim/phases.c) end with the judge. All of it is
+ * scenario code, outside of fibers. sim/trial.c begins and ends it. */
 #ifndef LW_SIM_RUN_H
 #define LW_SIM_RUN_H
 
@@ -168,6 +168,19 @@ void lw_sim_broken_first(lw_sim_trial *it, const char *property, const char *for
 uint64_t lw_sim_safety_ms(const lw_sim_trial *it);
 /* Calls function(run) after so many milliseconds of virtual time. */
 void lw_sim_after(lw_sim_trial *it, uint64_t delay_ms, void (*function)(void *run));
+
+/* ---- phases ------------------------------------------------------------------------------- */
+
+/* Of whole nodes and their clients. */
+void lw_sim_run_phases(lw_sim_trial *it);
+/* Lets so much virtual time go by. */
+void lw_sim_run_for(lw_sim_trial *it, uint64_t duration_ms);
+/* In peace everybody gets on, as nothing stands in the way any more; */
+void lw_sim_check_liveness(lw_sim_trial *it);
+/* clients end when they are asked to; */
+void lw_sim_stop_clients(lw_sim_trial *it);
+/* and all nodes agree, also about what they hold. */
+void lw_sim_check_convergence(lw_sim_trial *it);
 
 /* The machine of a client loses power some steps from now. */
 void lw_sim_lose_client(lw_sim_trial *it, lw_host *host);
