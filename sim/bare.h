@@ -151,6 +151,10 @@ typedef struct bare_asker {
     bool ended;
 } bare_asker;
 
+static inline uint64_t bare_below(bare_asker *self, uint64_t bound) {
+    return lw_chance_below(&self->chance, bound);
+}
+
 typedef struct bare_answer {
     lw_status status;
     bool doubt; /* it may have been carried out all the same, by an earlier attempt or this one */

@@ -17,10 +17,6 @@ enum {
     LETS_GO_MS = 4000, /* or who is not lets go of it */
 };
 
-static uint64_t below(bare_asker *self, uint64_t bound) {
-    return lw_chance_below(&self->chance, bound);
-}
-
 LW_YIELDS static void nap(bare_asker *self, uint64_t duration_ms) {
     lw_env_sleep(self->env, duration_ms * LW_SIM_NS_PER_MS);
 }
@@ -170,7 +166,7 @@ LW_YIELDS static bool strike(bare_asker *self, uint32_t key, const lw_shard_desc
 
 LW_YIELDS static void have_one_stuck(bare_asker *self) {
     lw_sim_bare *of = self->of;
-    uint32_t key = (uint32_t)below(self, BARE_KEYS);
+    uint32_t key = (uint32_t)bare_below(self, BARE_KEYS);
     lw_shard_descriptor shard;
     uint64_t node = 0;
     if (bare_locate(of, bare_key(key), &shard)) {

@@ -15,10 +15,6 @@ enum {
     REMOVE_MS = 40000,  /* while two nodes are apart for longer */
 };
 
-static uint64_t below(bare_asker *self, uint64_t bound) {
-    return lw_chance_below(&self->chance, bound);
-}
-
 /* ---- single requests --------------------------------------------------------------------------
  */
 
@@ -95,7 +91,7 @@ static uint64_t draw_other(bare_asker *self, const lw_shard_descriptor *shard,
         for (uint32_t index = 0; index < shard->replica_count; index++) {
             holds = holds || shard->replicas[index].node == node;
         }
-        if (!holds && below(self, ++seen) == 0) {
+        if (!holds && bare_below(self, ++seen) == 0) {
             chosen = node;
         }
     }
@@ -112,7 +108,7 @@ LW_YIELDS static void step(bare_asker *self, uint32_t key, const lw_shard_descri
     if (all.learner != 0 && (comes || !enough)) {
         request.voter = all.learner;
         uint64_t away = self->of->absent;
-        uint64_t leaves = votes(&all, away) ? away : all.voters[below(self, all.voter_count)];
+        uint64_t leaves = votes(&all, away) ? away : all.voters[bare_below(self, all.voter_count)];
         request.leaves = enough ? leaves : 0;
     } else if (all.learner != 0) {
         request.leaves = all.learner;
@@ -197,10 +193,10 @@ void bare_set_up_main(void *argument) {
     while (!tidy(self)) {
         lw_env_sleep(self->env, STEP_MS * LW_SIM_NS_PER_MS);
     }
-    uint64_t splits = below(self, 4);
+    uint64_t splits = bare_below(self, 4);
     splits = of->kind == BARE_FLIP ? 0 : of->kind == BARE_LONELY ? 3 : splits;
     for (; splits > 0; splits--) {
-        bare_split(self, 1 + (uint32_t)below(self, BARE_KEYS - 1));
+        bare_split(self, 1 + (uint32_t)bare_below(self, BARE_KEYS - 1));
         lw_arena_reset(&self->arena);
     }
     while (!tidy(self)) {
@@ -217,7 +213,8 @@ void bare_set_up_main(void *argument) {
 
 /* Somebody's mistake: a voter goes, and none comes. It is refused. */
 LW_YIELDS static void remove_one(bare_asker *self, uint32_t key, const holders *all) {
-    lw_change_replicas_request request = {.leaves = all->voters[below(self, all->voter_count)]};
+    lw_change_replicas_request request = {.leaves =
+                                              all->voters[bare_below(self, all->voter_count)]};
     bare_change(self, key, &request);
 }
 
@@ -235,14 +232,14 @@ LW_YIELDS static void remove_second(bare_asker *self) {
 
 /* As many steps as it takes, if nothing stands in the way, for another node to have a vote. */
 LW_YIELDS static void move(bare_asker *self, uint32_t key) {
-    for (uint32_t steps = 1 + (uint32_t)below(self, MOVE_STEPS); steps > 0; steps--) {
+    for (uint32_t steps = 1 + (uint32_t)bare_below(self, MOVE_STEPS); steps > 0; steps--) {
         lw_shard_descriptor shard;
         if (!bare_locate(self->of, bare_key(key), &shard)) {
             return;
         }
         step(self, key, &shard, true);
         lw_arena_reset(&self->arena);
-        lw_env_sleep(self->env, below(self, STEP_MS * LW_SIM_NS_PER_MS));
+        lw_env_sleep(self->env, bare_below(self, STEP_MS * LW_SIM_NS_PER_MS));
     }
 }
 
@@ -250,7 +247,7 @@ LW_YIELDS static void move(bare_asker *self, uint32_t key) {
  * and what was to be learnt may become part of another shard meanwhile. */
 LW_YIELDS static void waver(bare_asker *self, uint32_t key) {
     uint64_t node = 0;
-    for (uint32_t steps = 2 + (uint32_t)below(self, MOVE_STEPS); steps > 0; steps--) {
+    for (uint32_t steps = 2 + (uint32_t)bare_below(self, MOVE_STEPS); steps > 0; steps--) {
         lw_shard_descriptor shard;
         if (!bare_locate(self->of, bare_key(key), &shard)) {
             return;
@@ -263,17 +260,17 @@ LW_YIELDS static void waver(bare_asker *self, uint32_t key) {
         if (!all.changing && node != 0) {
             bare_change(self, key, &request);
         }
-        if (below(self, 4) == 0) {
+        if (bare_below(self, 4) == 0) {
             bare_merge(self, key);
         }
         lw_arena_reset(&self->arena);
-        lw_env_sleep(self->env, below(self, STEP_MS * LW_SIM_NS_PER_MS));
+        lw_env_sleep(self->env, bare_below(self, STEP_MS * LW_SIM_NS_PER_MS));
     }
 }
 
 /* One of those who vote, and do not lead, misses what is to come. */
 static bool strike_voter(bare_asker *self, const holders *all, uint64_t leader) {
-    uint64_t node = all->voters[below(self, all->voter_count)];
+    uint64_t node = all->voters[bare_below(self, all->voter_count)];
     return node != leader && bare_part(self->of, node);
 }
 
@@ -325,7 +322,7 @@ LW_YIELDS static void replace_all(bare_asker *self, uint32_t key) {
             goes_on = replace_one(self, key, &before, &shard);
         }
         lw_arena_reset(&self->arena);
-        lw_env_sleep(self->env, below(self, STEP_MS * LW_SIM_NS_PER_MS));
+        lw_env_sleep(self->env, bare_below(self, STEP_MS * LW_SIM_NS_PER_MS));
     }
     if (struck) {
         rejoin(self);
@@ -335,13 +332,13 @@ LW_YIELDS static void replace_all(bare_asker *self, uint32_t key) {
 /* One of the halves of a shard is held by others than who is away, which has both. */
 LW_YIELDS static void replace_absent(bare_asker *self) {
     lw_sim_bare *of = self->of;
-    uint32_t key = 1 + (uint32_t)below(self, BARE_KEYS - 1);
+    uint32_t key = 1 + (uint32_t)bare_below(self, BARE_KEYS - 1);
     uint64_t absent = of->absent;
     lw_shard_descriptor shard;
     bare_split(self, key);
-    key -= (uint32_t)below(self, 2);
+    key -= (uint32_t)bare_below(self, 2);
     while (of->absent == absent) {
-        lw_env_sleep(self->env, below(self, STEP_MS * LW_SIM_NS_PER_MS));
+        lw_env_sleep(self->env, bare_below(self, STEP_MS * LW_SIM_NS_PER_MS));
         if (!bare_locate(of, bare_key(key), &shard)) {
             continue;
         }
@@ -387,14 +384,14 @@ LW_YIELDS static void merge_unseen(bare_asker *self, uint32_t key) {
         bare_change(self, key, &(lw_change_replicas_request){.leaves = node});
         bare_merge(self, key - 1);
         lw_arena_reset(&self->arena);
-        lw_env_sleep(self->env, below(self, STEP_MS * LW_SIM_NS_PER_MS));
+        lw_env_sleep(self->env, bare_below(self, STEP_MS * LW_SIM_NS_PER_MS));
     }
     rejoin(self);
 }
 
 LW_YIELDS static void operate_once(bare_asker *self) {
-    uint32_t key = (uint32_t)below(self, BARE_KEYS);
-    uint64_t roll = below(self, 100);
+    uint32_t key = (uint32_t)bare_below(self, BARE_KEYS);
+    uint64_t roll = bare_below(self, 100);
     lw_shard_descriptor shard;
     if (!bare_locate(self->of, bare_key(key), &shard)) {
         return;
@@ -406,7 +403,7 @@ LW_YIELDS static void operate_once(bare_asker *self) {
     if (self->of->merges) {
         roll = 40 + roll * 57 / 100;
     }
-    if (self->of->absent != 0 && below(self, 2) == 0) {
+    if (self->of->absent != 0 && bare_below(self, 2) == 0) {
         replace_absent(self);
         return;
     }
@@ -417,7 +414,7 @@ LW_YIELDS static void operate_once(bare_asker *self) {
         waver(self, key);
     } else if (roll < 58) {
         key = quiet ? 0 : key; /* the oracle comes and goes */
-        bare_transfer(self, key, all.voters[below(self, all.voter_count)]);
+        bare_transfer(self, key, all.voters[bare_below(self, all.voter_count)]);
     } else if (roll < 76 && key > 0 && !flips) {
         bare_split(self, key);
     } else if (roll < 97 && !flips) {
@@ -437,15 +434,15 @@ void bare_operate_main(void *argument) {
     uint64_t until_ns = lw_env_now(self->env) + REMOVE_MS * LW_SIM_NS_PER_MS;
     while (of->of->troubled && !of->of->damaged) {
         if (of->kind == BARE_APART && of->parted && lw_env_now(self->env) < until_ns &&
-            below(self, REMOVE_SHARE) == 0) {
+            bare_below(self, REMOVE_SHARE) == 0) {
             remove_second(self);
         }
         if (of->operate_every_ms != 0) {
             operate_once(self);
             lw_arena_reset(&self->arena);
         }
-        lw_env_sleep(self->env,
-                     (10 + below(self, 2 * (uint64_t)of->operate_every_ms + 1)) * LW_SIM_NS_PER_MS);
+        lw_env_sleep(self->env, (10 + bare_below(self, 2 * (uint64_t)of->operate_every_ms + 1)) *
+                                    LW_SIM_NS_PER_MS);
     }
     bool changes = of->kind == BARE_STORM || of->kind == BARE_QUIET;
     bool misled = of->misled != 0 && changes, merges = of->merges;
@@ -454,10 +451,10 @@ void bare_operate_main(void *argument) {
             waver(self, key);
         }
         if ((of->wavers || misled) && of->of->node_count > 2 * of->of->voters &&
-            below(self, 3) == 0) {
+            bare_below(self, 3) == 0) {
             replace_all(self, key);
         }
-        if (merges && key > 0 && of->of->node_count > of->of->voters && below(self, 5) == 0) {
+        if (merges && key > 0 && of->of->node_count > of->of->voters && bare_below(self, 5) == 0) {
             merge_unseen(self, key);
         }
     }
