@@ -9,8 +9,14 @@
  *   bare_node.c     one node: how it is started
  *   bare_mail.c     messages and requests between nodes, late, lost and doubled
  *   bare_client.c   requests of who works, timestamps, reads, and locks that are in the way
- *   bare_work.c     what who works does
- *   bare_operate.c  what operators do
+ *   bare_work.c     what who works does: which piece of work comes next
+ *   bare_write.c    transactions of single steps, in one round or in two phases
+ *   bare_read.c     reads of now and of the past, readers that stay, and pins
+ *   bare_kill.c     kills of others' transactions
+ *   bare_deadlock.c two who wait for each other
+ *   bare_hold.c     who holds a shard, and single steps of operators
+ *   bare_set_up.c   what operators do before all begins
+ *   bare_operate.c  and in trouble without end
  *   bare_meddle.c   and somebody who meddles in merges
  *   bare_lonely.c   and members that cannot be reached
  *   bare_falls.c    who loses power at bad moments
@@ -284,10 +290,16 @@ LW_YIELDS void bare_resolve(bare_asker *from, const lw_obstacle *obstacle);
 LW_YIELDS bare_answer bare_finish(bare_asker *from, uint64_t start, uint64_t commit_timestamp,
                                   uint32_t key);
 
-/* ---- bare_work.c, bare_operate.c --------------------------------------------------------------
+/* ---- bare_work.c ------------------------------------------------------------------------------
  */
 
 LW_YIELDS void bare_work_main(void *asker);
+/* Reads all there is at the end. */
+LW_YIELDS void bare_final_main(void *asker);
+
+/* ---- bare_hold.c, bare_set_up.c, bare_operate.c -----------------------------------------------
+ */
+
 LW_YIELDS void bare_operate_main(void *asker);
 /* The shard of a key is split there, takes in its right neighbour, or is to be led by a node. */
 LW_YIELDS void bare_split(bare_asker *self, uint32_t key);
@@ -297,8 +309,6 @@ LW_YIELDS void bare_change(bare_asker *self, uint32_t key,
                            const lw_change_replicas_request *request);
 /* Asks for more voters, and for shards, before all begins. */
 LW_YIELDS void bare_set_up_main(void *asker);
-/* Reads all there is at the end. */
-LW_YIELDS void bare_final_main(void *asker);
 
 /* ---- bare_meddle.c ----------------------------------------------------------------------------
  */
