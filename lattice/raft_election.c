@@ -7,7 +7,10 @@
 
 static uint16_t bit_of(const lw_raft *raft, uint64_t node) {
     const lw_raft_member *member = lw_raft_config_find(&raft->config, node);
-    return member == NULL ? 0 : (uint16_t)(1U << (member - raft->config.members));
+    if (member == NULL) {
+        return 0;
+    }
+    return (uint16_t)(1U << (member - raft->config.members));
 }
 
 /* Whether a promise to a leader forbids to help another candidate. A transfer lifts it, if it is

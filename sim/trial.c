@@ -26,14 +26,10 @@ static uint64_t world_now(void *world) {
     return lw_world_now(world);
 }
 
-/* `number`: 0 for one that is alone. */
-static void name_node(lw_sim_member *node, uint32_t number) {
-    if (number == 0) {
-        (void)snprintf(node->name, sizeof(node->name), "node");
-    } else {
-        (void)snprintf(node->name, sizeof(node->name), "node%u", number);
-    }
-    (void)snprintf(node->address, sizeof(node->address), "%s:%u", node->name, NODE_PORT);
+/* One that is alone has no number. */
+static void name_node(lw_sim_member *node, const char *number) {
+    (void)snprintf(node->name, sizeof(node->name), "node%s", number);
+    (void)snprintf(node->address, sizeof(node->address), "node%s:%u", number, NODE_PORT);
 }
 
 static void make_nodes(lw_sim_trial *it) {
@@ -49,12 +45,15 @@ static void make_nodes(lw_sim_trial *it) {
     size_t size = 0;
     for (uint32_t index = 0; index < it->node_count; index++) {
         lw_sim_member *node = &it->nodes[index];
-        name_node(node, it->node_count == 1 ? 0 : index + 1);
+        char number[11] = "";
+        if (it->node_count > 1) {
+            (void)snprintf(number, sizeof(number), "%u", index + 1);
+        }
+        name_node(node, number);
         node->of = it;
         node->host = lw_world_host(it->world, node->name);
-        const char *comma = index > 0 ? "," : "";
-        size += (size_t)snprintf(it->addresses + size, sizeof(it->addresses) - size, "%s%s:%u",
-                                 comma, node->name, NODE_PORT);
+        size += (size_t)snprintf(it->addresses + size, sizeof(it->addresses) - size, "%snode%s:%u",
+                                 index > 0 ? "," : "", number, NODE_PORT);
     }
 }
 

@@ -26,8 +26,9 @@ typedef struct reference_message {
 } reference_message;
 
 static inline void reference_nonce(uint64_t n, uint8_t nonce[12]) {
-    for (int index = 0; index < 12; index++) {
-        nonce[index] = index < 4 ? 0 : (uint8_t)(n >> (8 * (index - 4)));
+    memset(nonce, 0, 4);
+    for (int index = 0; index < 8; index++) {
+        nonce[4 + index] = (uint8_t)(n >> (8 * index));
     }
 }
 
