@@ -65,6 +65,28 @@ static bare_kind draw_kind(lw_chance *chance) {
     return roll - PATIENT_PERCENT < APART_PERCENT ? BARE_APART : BARE_FLIP;
 }
 
+/* What a kind of run cannot do without, whatever was drawn. */
+static void fit_to_kind(lw_sim_bare *of) {
+    if (of->kind == BARE_APART) {
+        of->parts = true; /* two read, so that others have to write */
+        of->worker_count = of->worker_count < 3 ? 3 : of->worker_count;
+        of->of->retention_ms = 1000;
+        of->operate_every_ms = 0;
+        of->merge_after_ms = UINT64_MAX;
+    }
+    if (of->kind == BARE_LONELY) {
+        of->pause_us = of->pause_us < 10000 ? 10000 : of->pause_us;
+        of->operate_every_ms = 0;
+        of->merge_after_ms = UINT64_MAX;
+        of->wavers = of->merges = false;
+    }
+    if (of->kind == BARE_FLIP) {
+        of->of->retention_ms = LONG_RETENTION_MS; /* what differs stays */
+        of->operate_every_ms = 0;
+        of->merge_after_ms = UINT64_MAX;
+    }
+}
+
 static void draw_run(lw_sim_bare *of, lw_chance *chance) {
     static const uint64_t retentions_ms[] = {100, 300, 300, 1000};
     static const uint32_t pauses_us[] = {0, 300, 2000, 10000};
@@ -106,24 +128,7 @@ static void draw_run(lw_sim_bare *of, lw_chance *chance) {
     of->wavers = lw_chance_percent(chance, WAVERS_PERCENT) && of->operate_every_ms != 0;
     of->gone_lost_percent = DRAW(chance, losses);
     of->gone_again = DRAW(chance, agains);
-    if (of->kind == BARE_APART) {
-        of->parts = true; /* two read, so that others have to write */
-        of->worker_count = of->worker_count < 3 ? 3 : of->worker_count;
-        of->of->retention_ms = 1000;
-        of->operate_every_ms = 0;
-        of->merge_after_ms = UINT64_MAX;
-    }
-    if (of->kind == BARE_LONELY) {
-        of->pause_us = of->pause_us < 10000 ? 10000 : of->pause_us;
-        of->operate_every_ms = 0;
-        of->merge_after_ms = UINT64_MAX;
-        of->wavers = of->merges = false;
-    }
-    if (of->kind == BARE_FLIP) {
-        of->of->retention_ms = LONG_RETENTION_MS; /* what differs stays */
-        of->operate_every_ms = 0;
-        of->merge_after_ms = UINT64_MAX;
-    }
+    fit_to_kind(of);
 }
 
 uint32_t lw_sim_bare_nodes(const lw_sim_trial *it) {
