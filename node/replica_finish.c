@@ -116,12 +116,18 @@ LW_YIELDS static lw_status latch_one(replica_call *call, lw_bytes key) {
     return replica_latch(call);
 }
 
+/* Writes what was evaluated. */
+LW_YIELDS static lw_status write_evaluated(replica_call *call, lw_status status, uint64_t start) {
+    replica_evaluation_close(call);
+    LW_TRY(status);
+    return replica_write_batch(call, start);
+}
+
 LW_YIELDS static lw_status check_latched(replica_call *call, const lw_check_request *request,
                                          lw_check_reply *fate) {
     LW_TRY(replica_evaluation_open(call));
-    lw_status status = lw_evaluate_check(&call->evaluation, request, fate);
-    replica_evaluation_close(call);
-    return status == LW_OK ? replica_write_batch(call, request->start) : status;
+    return write_evaluated(call, lw_evaluate_check(&call->evaluation, request, fate),
+                           request->start);
 }
 
 lw_status replica_check(replica_call *call, lw_bytes body, lw_buffer *reply) {
@@ -145,9 +151,8 @@ LW_YIELDS static lw_status look_latched(replica_call *call,
                                         const lw_check_secondaries_request *request,
                                         lw_check_secondaries_reply *found) {
     LW_TRY(replica_evaluation_open(call));
-    lw_status status = lw_evaluate_check_secondaries(&call->evaluation, request, found);
-    replica_evaluation_close(call);
-    return status == LW_OK ? replica_write_batch(call, request->start) : status;
+    return write_evaluated(call, lw_evaluate_check_secondaries(&call->evaluation, request, found),
+                           request->start);
 }
 
 lw_status replica_check_secondaries(replica_call *call, lw_bytes body, lw_buffer *reply) {
@@ -171,8 +176,5 @@ lw_status replica_heartbeat(replica_call *call, lw_bytes body, lw_buffer *reply)
     LW_TRY(replica_stand(call, request.start));
     LW_TRY(latch_one(call, request.primary));
     LW_TRY(replica_evaluation_open(call));
-    lw_status status = lw_evaluate_heartbeat(&call->evaluation, &request);
-    replica_evaluation_close(call);
-    LW_TRY(status);
-    return replica_write_batch(call, request.start);
+    return write_evaluated(call, lw_evaluate_heartbeat(&call->evaluation, &request), request.start);
 }

@@ -30,6 +30,13 @@ LW_YIELDS static lw_status settle_timestamps(replica_call *call, uint64_t *read_
     return LW_OK;
 }
 
+/* What was evaluated counts if this replica led until then. */
+LW_YIELDS static lw_status confirm_evaluated(replica_call *call, lw_status status) {
+    replica_evaluation_close(call);
+    LW_TRY(status);
+    return replica_confirm(call);
+}
+
 lw_status replica_get(replica_call *call, lw_bytes body, lw_buffer *reply) {
     lw_get_request request;
     LW_TRY(lw_get_request_decode(body, &call->arena, &request));
@@ -39,10 +46,7 @@ lw_status replica_get(replica_call *call, lw_bytes body, lw_buffer *reply) {
     LW_TRY(replica_await_keys(call, request.read_timestamp, request.keys, request.key_count));
     lw_get_reply answer;
     LW_TRY(replica_evaluation_open(call));
-    lw_status status = lw_evaluate_get(&call->evaluation, &request, &answer);
-    replica_evaluation_close(call);
-    LW_TRY(status);
-    LW_TRY(replica_confirm(call));
+    LW_TRY(confirm_evaluated(call, lw_evaluate_get(&call->evaluation, &request, &answer)));
     call->replica->figures.reads++;
     lw_get_reply_encode(&answer, reply);
     return LW_OK;
@@ -58,10 +62,7 @@ lw_status replica_scan(replica_call *call, lw_bytes body, lw_buffer *reply) {
     LW_TRY(replica_await_range(call, request.read_timestamp, range));
     lw_scan_reply answer;
     LW_TRY(replica_evaluation_open(call));
-    lw_status status = lw_evaluate_scan(&call->evaluation, &request, &answer);
-    replica_evaluation_close(call);
-    LW_TRY(status);
-    LW_TRY(replica_confirm(call));
+    LW_TRY(confirm_evaluated(call, lw_evaluate_scan(&call->evaluation, &request, &answer)));
     call->replica->figures.scans++;
     lw_scan_reply_encode(&answer, reply);
     return LW_OK;
@@ -79,10 +80,7 @@ lw_status replica_validate(replica_call *call, lw_bytes body, lw_buffer *reply) 
     replica_share_reads(call, request.keys, request.key_count, request.ranges, request.range_count);
     LW_TRY(replica_latch(call));
     LW_TRY(replica_evaluation_open(call));
-    lw_status status = lw_evaluate_validate(&call->evaluation, &request);
-    replica_evaluation_close(call);
-    LW_TRY(status);
-    return replica_confirm(call);
+    return confirm_evaluated(call, lw_evaluate_validate(&call->evaluation, &request));
 }
 
 /* ---- LOCK ----------------------------------------------------------------------------------- */
@@ -121,10 +119,7 @@ LW_YIELDS static lw_status lock_and_read(replica_call *call, const lw_lock_reque
         answer->for_update = known;
     }
     LW_TRY(replica_evaluation_open(call));
-    lw_status status = lw_evaluate_lock(&call->evaluation, request, answer);
-    replica_evaluation_close(call);
-    LW_TRY(status);
-    return replica_confirm(call);
+    return confirm_evaluated(call, lw_evaluate_lock(&call->evaluation, request, answer));
 }
 
 lw_status replica_lock(replica_call *call, lw_bytes body, lw_buffer *reply) {
