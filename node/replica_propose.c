@@ -102,6 +102,30 @@ static void tell_gone(const lw_replica *replica, const lw_shard_descriptor *befo
     }
 }
 
+/* Whether an entry came too late: for a range that is another one by now, or behind a freeze. */
+static bool is_void(const lw_replica *replica, entry_kind kind, lw_epoch epoch) {
+    bool same = epoch.range_version == replica->descriptor.epoch.range_version;
+    bool bound = kind == ENTRY_COMMAND || kind == ENTRY_SPLIT || kind >= ENTRY_FREEZE;
+    bool frozen = replica->frozen && kind != ENTRY_UNFREEZE; /* whatever it is */
+    return ((bound && !same) || frozen) && !LW_BUG(replica->env, "shard.epoch_unchecked_at_apply");
+}
+
+/* A new descriptor, of whatever kind of entry. */
+static lw_status apply_descriptor(lw_replica *replica, const lw_group_entry *entry, entry_kind kind,
+                                  lw_bytes batch) {
+    lw_shard_descriptor before = replica->descriptor; /* but for its views */
+    LW_TRY(take_new_descriptor(replica, batch));
+    if (kind == ENTRY_FREEZE || kind == ENTRY_UNFREEZE) {
+        LW_TRY(replica_freeze_applied(replica, batch));
+    }
+    if (replica->log != NULL) {
+        tell_gone(replica, &before, entry->index);
+        replica_leave_joint(replica);
+        replica_tell(replica);
+    }
+    return LW_OK;
+}
+
 /* Applies an entry, or skips a void one: then `*status` is LW_UNAVAILABLE. */
 static lw_status apply(lw_replica *replica, const lw_group_entry *entry, lw_status *status) {
     lw_bytes batch;
@@ -116,11 +140,7 @@ static lw_status apply(lw_replica *replica, const lw_group_entry *entry, lw_stat
                        (unsigned long long)entry->index,
                        (unsigned long long)replica->options.shard);
     }
-    const lw_epoch *current = &replica->descriptor.epoch;
-    bool same = epoch.range_version == current->range_version;
-    bool bound = kind == ENTRY_COMMAND || kind == ENTRY_SPLIT || kind >= ENTRY_FREEZE;
-    bool frozen = replica->frozen && kind != ENTRY_UNFREEZE; /* whatever it is, it came too late */
-    if (((bound && !same) || frozen) && !LW_BUG(replica->env, "shard.epoch_unchecked_at_apply")) {
+    if (is_void(replica, kind, epoch)) {
         LW_MARK(replica->env, "replica.entry_void");
         *status = LW_UNAVAILABLE;
         batch.size = 0;
@@ -140,20 +160,7 @@ static lw_status apply(lw_replica *replica, const lw_group_entry *entry, lw_stat
     }
     bool changes = kind == ENTRY_DESCRIPTOR || kind == ENTRY_SPLIT || kind == ENTRY_FREEZE ||
                    kind == ENTRY_UNFREEZE;
-    if (!changes || *status != LW_OK) {
-        return LW_OK;
-    }
-    lw_shard_descriptor before = replica->descriptor; /* but for its views */
-    LW_TRY(take_new_descriptor(replica, batch));
-    if (kind == ENTRY_FREEZE || kind == ENTRY_UNFREEZE) {
-        LW_TRY(replica_freeze_applied(replica, batch));
-    }
-    if (replica->log != NULL) {
-        tell_gone(replica, &before, entry->index);
-        replica_leave_joint(replica);
-        replica_tell(replica);
-    }
-    return LW_OK;
+    return changes && *status == LW_OK ? apply_descriptor(replica, entry, kind, batch) : LW_OK;
 }
 
 lw_status replica_apply(void *argument, const lw_group_entry *entry) {

@@ -535,6 +535,35 @@ LW_YIELDS static lw_status open_all(lw_shards *shards) {
     return LW_OK;
 }
 
+static void open_groups(lw_shards *shards) {
+    const lw_shards_options *options = &shards->options;
+    lw_groups_options groups = {.env = shards->env,
+                                .node = options->node,
+                                .budget = lw_store_budget(options->store),
+                                .election_timeout_ns = options->election_timeout_ms * 1000000,
+                                .drift_ppm = options->drift_ppm,
+                                .send = shards->others.send == NULL ? NULL : send_message,
+                                .stranger = shards_stranger,
+                                .argument = shards};
+    shards->groups = lw_groups_open(&groups);
+}
+
+/* Locks, and who finds deadlocks: of this node, and, among others, across nodes. */
+static void open_locks(lw_shards *shards) {
+    const lw_shards_options *options = &shards->options;
+    shards->locks = lw_lock_table_open(shards->env, lw_store_budget(options->store));
+    shards->detector = lw_detector_open(shards->env->memory);
+    if (options->others != NULL) {
+        lw_waits_options waits = {.env = shards->env,
+                                  .node = options->node,
+                                  .locks = shards->locks,
+                                  .ask = ask,
+                                  .session_label = session_label,
+                                  .argument = shards};
+        shards->waits = lw_waits_open(&waits);
+    }
+}
+
 lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
     lw_memory *memory = options->env->memory;
     lw_shards *opened = lw_allocate_zero(memory, sizeof(*opened));
@@ -543,31 +572,13 @@ lw_status lw_shards_open(const lw_shards_options *options, lw_shards **shards) {
     if (options->others != NULL) {
         opened->others = *options->others;
     }
-    lw_groups_options groups = {.env = options->env,
-                                .node = options->node,
-                                .budget = lw_store_budget(options->store),
-                                .election_timeout_ns = options->election_timeout_ms * 1000000,
-                                .drift_ppm = options->drift_ppm,
-                                .send = opened->others.send == NULL ? NULL : send_message,
-                                .stranger = shards_stranger,
-                                .argument = opened};
-    opened->groups = lw_groups_open(&groups);
+    open_groups(opened);
     opened->timestamps = lw_timestamps_open(options->env);
     if (opened->others.ask != NULL) {
         lw_timestamps_fetch_by(opened->timestamps, shards_fetch_timestamps, opened);
     }
     opened->latch_slots = lw_allocate_zero(memory, sizeof(*opened->latch_slots));
-    opened->locks = lw_lock_table_open(options->env, lw_store_budget(options->store));
-    opened->detector = lw_detector_open(memory);
-    if (options->others != NULL) {
-        lw_waits_options waits = {.env = options->env,
-                                  .node = options->node,
-                                  .locks = opened->locks,
-                                  .ask = ask,
-                                  .session_label = session_label,
-                                  .argument = opened};
-        opened->waits = lw_waits_open(&waits);
-    }
+    open_locks(opened);
     opened->writers = lw_recent_open(memory, LW_WRITERS_COUNT_MAX);
     opened->written = lw_allocate_zero(memory, sizeof(*opened->written));
     opened->killed = lw_recent_open(memory, LW_KILLED_COUNT_MAX);
