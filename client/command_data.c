@@ -162,6 +162,22 @@ static lw_exit tell_absent(const get_work *work) {
     return code;
 }
 
+/* One transaction, on a connection of its own. `undone`: what is said if it fails. */
+static lw_exit run_once(lw_command *command, const lw_txn_options *options, lw_txn_body body,
+                        void *work, const char *undone) {
+    lw_client *client;
+    lw_exit code = lw_command_connect(command, &client);
+    if (code != LW_EXIT_DONE) {
+        return code;
+    }
+    lw_status status = lw_run(client, options, body, work);
+    if (status != LW_OK) {
+        code = lw_command_fail_client(command, status, client, undone);
+    }
+    lw_close(client);
+    return code;
+}
+
 lw_exit lw_command_get(lw_command *command) {
     get_work work = {.command = command,
                      .count = (size_t)command->operand_count,
@@ -169,22 +185,14 @@ lw_exit lw_command_get(lw_command *command) {
     if (read_keys(command, &work.lookups) != LW_OK) {
         return lw_command_bad_operand(command);
     }
-    lw_client *client;
-    lw_exit code = lw_command_connect(command, &client);
+    lw_txn_options options = lw_command_txn_options(command);
+    options.read_only = 1;
+    lw_exit code = run_once(command, &options, get_body, &work, "the keys could not be read");
     if (code != LW_EXIT_DONE) {
         return code;
     }
-    lw_txn_options options = lw_command_txn_options(command);
-    options.read_only = 1;
-    lw_status status = lw_run(client, &options, get_body, &work);
-    if (status == LW_OK) {
-        lw_command_drain(command, &work.out, true);
-        code = tell_absent(&work);
-    } else {
-        code = lw_command_fail_client(command, status, client, "the keys could not be read");
-    }
-    lw_close(client);
-    return code;
+    lw_command_drain(command, &work.out, true);
+    return tell_absent(&work);
 }
 
 /* ---- put ---------------------------------------------------------------------------------------
@@ -248,19 +256,11 @@ lw_exit lw_command_put(lw_command *command) {
     if (read_put(command, &work) != LW_OK) {
         return lw_command_bad_operand(command);
     }
-    lw_client *client;
-    lw_exit code = lw_command_connect(command, &client);
-    if (code != LW_EXIT_DONE) {
-        return code;
-    }
     lw_txn_options options = lw_command_txn_options(command);
-    lw_status status = lw_run(client, &options, put_body, &work);
-    if (status != LW_OK) {
-        code = lw_command_fail_client(command, status, client, "the value was not stored");
-    } else if (command->json) {
+    lw_exit code = run_once(command, &options, put_body, &work, "the value was not stored");
+    if (code == LW_EXIT_DONE && command->json) {
         answer_member(command, "stored", 1);
     }
-    lw_close(client);
     return code;
 }
 
@@ -307,25 +307,17 @@ lw_exit lw_command_del(lw_command *command) {
     if (read_del(command, &work) != LW_OK) {
         return lw_command_bad_operand(command);
     }
-    lw_client *client;
-    lw_exit code = lw_command_connect(command, &client);
+    lw_txn_options options = lw_command_txn_options(command);
+    lw_exit code = run_once(command, &options, del_body, &work, "nothing was deleted");
     if (code != LW_EXIT_DONE) {
         return code;
     }
-    lw_txn_options options = lw_command_txn_options(command);
-    lw_status status = lw_run(client, &options, del_body, &work);
-    if (status != LW_OK) {
-        code = lw_command_fail_client(command, status, client, "nothing was deleted");
+    if (command->json) {
+        answer_member(command, "deleted", work.deleted);
     } else {
-        if (command->json) {
-            answer_member(command, "deleted", work.deleted);
-        } else {
-            (void)fprintf(command->answers, "%llu\n", (unsigned long long)work.deleted);
-        }
-        code = work.deleted > 0 ? LW_EXIT_DONE : LW_EXIT_NEGATIVE;
+        (void)fprintf(command->answers, "%llu\n", (unsigned long long)work.deleted);
     }
-    lw_close(client);
-    return code;
+    return work.deleted > 0 ? LW_EXIT_DONE : LW_EXIT_NEGATIVE;
 }
 
 /* ---- walks -------------------------------------------------------------------------------------
