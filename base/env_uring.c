@@ -328,20 +328,28 @@ static void directory_synced(uring_env *uring, lw_op *op, int result) {
     lw_real_finish_errno(&uring->real, op, -result);
 }
 
-/* Notes the result of an operation's entry. */
-static void settle(uring_env *uring, lw_op *op, int result, uint32_t flags) {
-    lw_real_env *real = &uring->real;
+/* Whether an entry ended without a result: nobody waits for it any more, or it begins again. */
+static bool cut_short(uring_env *uring, lw_op *op, int result) {
+    bool closed = (op->real.state & LW_REAL_CLOSED) != 0;
     bool cancelled = (op->real.state & LW_REAL_CANCELLED) != 0;
-    if ((op->real.state & LW_REAL_CLOSED) != 0 && op->kind == LW_OP_ACCEPT && result >= 0) {
+    if (closed && op->kind == LW_OP_ACCEPT && result >= 0) {
         close(result);
     }
-    if ((op->real.state & LW_REAL_CLOSED) != 0 ||
-        (cancelled && (result == -ECANCELED || result == -EINTR))) {
+    if (closed || (cancelled && (result == -ECANCELED || result == -EINTR))) {
         finish_cancelled(uring, op);
-        return;
+        return true;
     }
     if (result == -EINTR || result == -EAGAIN) {
         start(uring, op);
+        return true;
+    }
+    return false;
+}
+
+/* Notes the result of an operation's entry. */
+static void settle(uring_env *uring, lw_op *op, int result, uint32_t flags) {
+    lw_real_env *real = &uring->real;
+    if (cut_short(uring, op, result)) {
         return;
     }
     switch ((int)op->kind) {
