@@ -441,4 +441,22 @@ static inline void bench_hold(bench_story *story, const char *bug) {
     }
 }
 
+/* A story in a list of tests, with the planted bug that it must not pass with, or NULL. */
+typedef struct bench_listed {
+    bench_story *story;
+    const char *bug;
+} bench_listed;
+
+static inline void bench_hold_listed(void **state) {
+    const bench_listed *listed = *state;
+    bench_hold(listed->story, listed->bug);
+}
+
+#define BENCH_STORY(story, bug)                                  \
+    {                                                            \
+#story, bench_hold_listed, NULL, NULL, &(bench_listed) { \
+            story, bug                                           \
+        }                                                        \
+    }
+
 #endif

@@ -939,4 +939,22 @@ static inline void lattice_hold(lattice_story *story, const char *bug) {
     }
 }
 
+/* A story in a list of tests, with the planted bug that it must not pass with, or NULL. */
+typedef struct lattice_listed {
+    lattice_story *story;
+    const char *bug;
+} lattice_listed;
+
+static inline void lattice_hold_listed(void **state) {
+    const lattice_listed *listed = *state;
+    lattice_hold(listed->story, listed->bug);
+}
+
+#define LATTICE_STORY(story, bug)                                    \
+    {                                                                \
+#story, lattice_hold_listed, NULL, NULL, &(lattice_listed) { \
+            story, bug                                               \
+        }                                                            \
+    }
+
 #endif

@@ -531,13 +531,9 @@ static void split_at_m(bench *on) {
     expect(on, it->status == LW_OK && lw_shards_count(on->shards) == 2, "there are two shards");
 }
 
-static void two_transactions_in_every_order_story(bench *on) {
+static void two_transactions_in_every_order(bench *on) {
     split_at_m(on);
     play_all(on, "0000011111", 1);
-}
-static void two_transactions_in_every_order(void **state) {
-    (void)state;
-    bench_hold(two_transactions_in_every_order_story, "txn.fallback_kept_async");
 }
 
 static void a_reader_sees_one_history_in_every_order_story(bench *on) {
@@ -550,13 +546,9 @@ static void a_reader_sees_one_history_in_every_order(void **state) {
     bench_hold(a_reader_sees_one_history_in_every_order_story, "txn.floor_lost");
 }
 
-static void a_commit_in_one_round_in_every_order_story(bench *on) {
+static void a_commit_in_one_round_in_every_order(bench *on) {
     split_at_m(on);
     play_all(on, "0000011111nn", 11);
-}
-static void a_commit_in_one_round_in_every_order(void **state) {
-    (void)state;
-    bench_hold(a_commit_in_one_round_in_every_order_story, "txn.read_mark_ignored");
 }
 
 static void somebody_resolves_in_every_order_story(bench *on) {
@@ -572,9 +564,9 @@ static void somebody_resolves_in_every_order(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(two_transactions_in_every_order),
+        BENCH_STORY(two_transactions_in_every_order, "txn.fallback_kept_async"),
         cmocka_unit_test(a_reader_sees_one_history_in_every_order),
-        cmocka_unit_test(a_commit_in_one_round_in_every_order),
+        BENCH_STORY(a_commit_in_one_round_in_every_order, "txn.read_mark_ignored"),
         cmocka_unit_test(somebody_resolves_in_every_order),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;

@@ -134,7 +134,7 @@ static void lock_and_commit(bench *on, const char *key) {
     expect(on, it->status == LW_OK, "locked and committed");
 }
 
-static void who_looked_above_it_leaves_a_classic_lock_story(bench *on) {
+static void who_looked_above_it_leaves_a_classic_lock(bench *on) {
     author who = begin(on);
     expect_text(on, lock_key(on, &who, "a"), "async", "nobody looked");
     (void)bench_read(on, who.wanted - 1, "b");
@@ -162,12 +162,8 @@ static void who_looked_above_it_leaves_a_classic_lock_story(bench *on) {
     expect_text(on, lock_key(on, &who, "a"), "async", "whoever has met it since");
     expect_text(on, lock_key(on, &who, "c"), "classic", "and what is not stays so too");
 }
-static void who_looked_above_it_leaves_a_classic_lock(void **state) {
-    (void)state;
-    bench_hold(who_looked_above_it_leaves_a_classic_lock_story, "txn.read_mark_ignored");
-}
 
-static void nobody_knows_what_was_read_before_a_restart_story(bench *on) {
+static void nobody_knows_what_was_read_before_a_restart(bench *on) {
     author who = begin(on);
     expect_text(on, lock_key(on, &who, "k"), "async", "granted");
     bench_crash(on);
@@ -176,12 +172,8 @@ static void nobody_knows_what_was_read_before_a_restart_story(bench *on) {
     who = begin(on);
     expect_text(on, lock_key(on, &who, "q"), "async", "to those of before");
 }
-static void nobody_knows_what_was_read_before_a_restart(void **state) {
-    (void)state;
-    bench_hold(nobody_knows_what_was_read_before_a_restart_story, "txn.read_mark_ignored");
-}
 
-static void nor_in_the_shard_it_was_split_from_story(bench *on) {
+static void nor_in_the_shard_it_was_split_from(bench *on) {
     author who = begin(on);
     read_range(on, "q", "r", bench_timestamp(on));
     asked *it = bench_ask(on, LW_MESSAGE_SPLIT, 7);
@@ -192,10 +184,6 @@ static void nor_in_the_shard_it_was_split_from_story(bench *on) {
     expect_text(on, lock_key(on, &who, "q"), "classic", "what was read in the parent");
     on->route = lw_view(NULL, 0);
     expect_text(on, lock_key(on, &who, "a"), "async", "the parent knows what was read");
-}
-static void nor_in_the_shard_it_was_split_from(void **state) {
-    (void)state;
-    bench_hold(nor_in_the_shard_it_was_split_from_story, "txn.read_mark_ignored");
 }
 
 /* P3, E6: the lock is being written while the reader comes. */
@@ -221,7 +209,7 @@ static void a_reader_waits_for_a_lock_that_is_being_put(void **state) {
 /* ---- repeated and late ---------------------------------------------------------------------- */
 
 /* Who asks again hears of its commit before anything is said of what it had read. */
-static void what_was_read_does_not_matter_any_more_behind_the_commit_story(bench *on) {
+static void what_was_read_does_not_matter_any_more_behind_the_commit(bench *on) {
     author who = begin(on);
     expect_text(on, lock_key(on, &who, "p"), "async", "the primary");
     expect(on, bench_finish(on, who.start, who.wanted, "p")->status == LW_OK, "committed");
@@ -241,12 +229,8 @@ static void what_was_read_does_not_matter_any_more_behind_the_commit_story(bench
     again.commit_timestamp = bench_timestamp(on);
     expect(on, bench_await(send_prewrite(on, &again))->status == LW_CONFLICT, "one that was not");
 }
-static void what_was_read_does_not_matter_any_more_behind_the_commit(void **state) {
-    (void)state;
-    bench_hold(what_was_read_does_not_matter_any_more_behind_the_commit_story, NULL);
-}
 
-static void a_prewrite_that_comes_late_is_told_how_it_ended_story(bench *on) {
+static void a_prewrite_that_comes_late_is_told_how_it_ended(bench *on) {
     author who = begin(on);
     expect_text(on, lock_key(on, &who, "p"), "async", "the primary");
     expect_text(on, lock_key(on, &who, "k"), "async", "the secondary");
@@ -265,12 +249,8 @@ static void a_prewrite_that_comes_late_is_told_how_it_ended_story(bench *on) {
     expect(on, it->status == LW_CONFLICT && it->obstacle.kind == LW_OBSTACLE_ROLLED_BACK,
            "after that it finds the rollback");
 }
-static void a_prewrite_that_comes_late_is_told_how_it_ended(void **state) {
-    (void)state;
-    bench_hold(a_prewrite_that_comes_late_is_told_how_it_ended_story, "txn.no_rollback_record");
-}
 
-static void an_async_lock_may_be_committed_later_and_never_earlier_story(bench *on) {
+static void an_async_lock_may_be_committed_later_and_never_earlier(bench *on) {
     author who = begin(on);
     expect_text(on, lock_key(on, &who, "p"), "async", "locked");
     asked *it = bench_finish(on, who.start, who.wanted - 1, "p");
@@ -280,12 +260,8 @@ static void an_async_lock_may_be_committed_later_and_never_earlier_story(bench *
     expect_text(on, bench_read(on, later, "p"), "new", "there it is");
     expect_text(on, bench_read(on, later - 1, "p"), "-", "and not before");
 }
-static void an_async_lock_may_be_committed_later_and_never_earlier(void **state) {
-    (void)state;
-    bench_hold(an_async_lock_may_be_committed_later_and_never_earlier_story, NULL);
-}
 
-static void what_was_read_holds_up_to_the_commit_timestamp_story(bench *on) {
+static void what_was_read_holds_up_to_the_commit_timestamp(bench *on) {
     uint64_t seen = bench_timestamp(on);
     uint64_t changed = bench_write(on, "r", "changed");
     author who = begin(on);
@@ -318,14 +294,10 @@ static void what_was_read_holds_up_to_the_commit_timestamp_story(bench *on) {
     expect_text(on, granted(send_prewrite(on, &late)), "classic",
                 "and nobody gets below it any more");
 }
-static void what_was_read_holds_up_to_the_commit_timestamp(void **state) {
-    (void)state;
-    bench_hold(what_was_read_holds_up_to_the_commit_timestamp_story, "txn.no_validation");
-}
 
 /* ---- who ends it ---------------------------------------------------------------------------- */
 
-static void check_tells_of_an_async_primary_and_leaves_it_story(bench *on) {
+static void check_tells_of_an_async_primary_and_leaves_it(bench *on) {
     author who = begin(on);
     expect_text(on, lock_key(on, &who, "p"), "async", "locked");
     lw_check_reply fate = check(on, &who, true, false);
@@ -345,10 +317,6 @@ static void check_tells_of_an_async_primary_and_leaves_it_story(bench *on) {
     fate = check(on, &who, false, false);
     expect(on, fate.remaining_ms > 8000 && fate.secondary_count == 1, "a heartbeat keeps it all");
 }
-static void check_tells_of_an_async_primary_and_leaves_it(void **state) {
-    (void)state;
-    bench_hold(check_tells_of_an_async_primary_and_leaves_it_story, NULL);
-}
 
 static void a_secondary_that_is_missing_can_be_made_so_for_ever_story(bench *on) {
     author who = begin(on);
@@ -367,7 +335,7 @@ static void a_secondary_that_is_missing_can_be_made_so_for_ever(void **state) {
                "txn.missing_counts_as_locked");
 }
 
-static void a_look_at_the_secondaries_tells_what_they_are_story(bench *on) {
+static void a_look_at_the_secondaries_tells_what_they_are(bench *on) {
     author who = begin(on);
     expect_text(on, lock_key(on, &who, "k"), "async", "locked");
     expect(on, look(on, &who, "k", true) == LW_SECONDARIES_LOCKED, "is locked");
@@ -377,12 +345,8 @@ static void a_look_at_the_secondaries_tells_what_they_are_story(bench *on) {
     expect(on, bench_finish(on, who.start, who.wanted, "k")->status == LW_OK, "committed");
     expect(on, look(on, &who, "k", true) == LW_SECONDARIES_COMMITTED, "is committed");
 }
-static void a_look_at_the_secondaries_tells_what_they_are(void **state) {
-    (void)state;
-    bench_hold(a_look_at_the_secondaries_tells_what_they_are_story, NULL);
-}
 
-static void the_patient_leave_the_unknown_alone_story(bench *on) {
+static void the_patient_leave_the_unknown_alone(bench *on) {
     author who = begin(on);
     expect(on, check(on, &who, false, true).fate == LW_FATE_UNKNOWN, "not there yet");
     expect_text(on, lock_key(on, &who, "p"), "async", "now it is");
@@ -391,25 +355,21 @@ static void the_patient_leave_the_unknown_alone_story(bench *on) {
     expect(on, check(on, &other, false, false).fate == LW_FATE_ABORTED, "others do not wait");
     expect(on, check(on, &other, false, true).fate == LW_FATE_ABORTED, "and that stays");
 }
-static void the_patient_leave_the_unknown_alone(void **state) {
-    (void)state;
-    bench_hold(the_patient_leave_the_unknown_alone_story, NULL);
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(who_looked_above_it_leaves_a_classic_lock),
-        cmocka_unit_test(nobody_knows_what_was_read_before_a_restart),
-        cmocka_unit_test(nor_in_the_shard_it_was_split_from),
+        BENCH_STORY(who_looked_above_it_leaves_a_classic_lock, "txn.read_mark_ignored"),
+        BENCH_STORY(nobody_knows_what_was_read_before_a_restart, "txn.read_mark_ignored"),
+        BENCH_STORY(nor_in_the_shard_it_was_split_from, "txn.read_mark_ignored"),
         cmocka_unit_test(a_reader_waits_for_a_lock_that_is_being_put),
-        cmocka_unit_test(what_was_read_does_not_matter_any_more_behind_the_commit),
-        cmocka_unit_test(a_prewrite_that_comes_late_is_told_how_it_ended),
-        cmocka_unit_test(an_async_lock_may_be_committed_later_and_never_earlier),
-        cmocka_unit_test(what_was_read_holds_up_to_the_commit_timestamp),
-        cmocka_unit_test(check_tells_of_an_async_primary_and_leaves_it),
+        BENCH_STORY(what_was_read_does_not_matter_any_more_behind_the_commit, NULL),
+        BENCH_STORY(a_prewrite_that_comes_late_is_told_how_it_ended, "txn.no_rollback_record"),
+        BENCH_STORY(an_async_lock_may_be_committed_later_and_never_earlier, NULL),
+        BENCH_STORY(what_was_read_holds_up_to_the_commit_timestamp, "txn.no_validation"),
+        BENCH_STORY(check_tells_of_an_async_primary_and_leaves_it, NULL),
         cmocka_unit_test(a_secondary_that_is_missing_can_be_made_so_for_ever),
-        cmocka_unit_test(a_look_at_the_secondaries_tells_what_they_are),
-        cmocka_unit_test(the_patient_leave_the_unknown_alone),
+        BENCH_STORY(a_look_at_the_secondaries_tells_what_they_are, NULL),
+        BENCH_STORY(the_patient_leave_the_unknown_alone, NULL),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }

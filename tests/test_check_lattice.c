@@ -66,7 +66,7 @@ static uint64_t go_and_come(lattice *in) {
     return node;
 }
 
-static void what_came_back_is_sound_story(lattice *in) {
+static void what_came_back_is_sound(lattice *in) {
     uint64_t node = go_and_come(in);
     lattice_shut(in, node);
     check_folder(in, node);
@@ -78,10 +78,6 @@ static void what_came_back_is_sound_story(lattice *in) {
     expect(in, checked == LW_OK, first_fault);
     lattice_boot(in, node);
     lattice_same_everywhere(in);
-}
-static void what_came_back_is_sound(void **state) {
-    (void)state;
-    lattice_hold(what_came_back_is_sound_story, NULL);
 }
 
 /* An entry far behind the last, as if those between had been lost. */
@@ -101,22 +97,18 @@ static void skip_main(void *argument) {
     node->done = true;
 }
 
-static void a_missing_entry_is_found_story(lattice *in) {
+static void a_missing_entry_is_found(lattice *in) {
     uint64_t node = go_and_come(in);
     lattice_run(&in->nodes[node], skip_main);
     lattice_crash(in, node);
     check_folder(in, node);
     expect(in, checked == LW_CORRUPTION, "entries are missing");
 }
-static void a_missing_entry_is_found(void **state) {
-    (void)state;
-    lattice_hold(a_missing_entry_is_found_story, NULL);
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_came_back_is_sound),
-        cmocka_unit_test(a_missing_entry_is_found),
+        LATTICE_STORY(what_came_back_is_sound, NULL),
+        LATTICE_STORY(a_missing_entry_is_found, NULL),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }

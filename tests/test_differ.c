@@ -14,7 +14,7 @@ static void plant_otherwise(lattice *in) {
     lw_world_plant(in->world, "group.applies_otherwise");
 }
 
-static void one_of_three_is_repaired_story(lattice *in) {
+static void one_of_three_is_repaired(lattice *in) {
     make_on(in, 3);
     write_some(in, 0, 10, "old");
     plant_otherwise(in);
@@ -29,12 +29,8 @@ static void one_of_three_is_repaired_story(lattice *in) {
     reads_all(in, 0, 10, "old");
     lattice_same_everywhere(in);
 }
-static void one_of_three_is_repaired(void **state) {
-    (void)state;
-    lattice_hold(one_of_three_is_repaired_story, "group.digests_not_compared");
-}
 
-static void two_that_differ_halt_in_words_story(lattice *in) {
+static void two_that_differ_halt_in_words(lattice *in) {
     make_on(in, 2);
     write_some(in, 0, 10, "old");
     lw_world_plant(in->world, "group.applies_otherwise");
@@ -50,10 +46,6 @@ static void two_that_differ_halt_in_words_story(lattice *in) {
     lattice_ask *ask =
         lattice_await(lattice_send_to(in, 1, LW_MESSAGE_GET, lw_text(key_of(in, 0)), &body), 2500);
     expect(in, ask->done && ask->status == LW_CORRUPTION, "and say so");
-}
-static void two_that_differ_halt_in_words(void **state) {
-    (void)state;
-    lattice_hold(two_that_differ_halt_in_words_story, "group.digests_not_compared");
 }
 
 static lw_status read_from(lattice *in, uint64_t node, int index) {
@@ -75,8 +67,8 @@ static void boot_both(lattice *in, lw_halted one, lw_halted two) {
 }
 
 /* Nothing that could be compared outlasts a start. Node 2 is the one that has it wrong. */
-static void they_halt_behind_a_start_until_told_who_is_right_story(lattice *in) {
-    two_that_differ_halt_in_words_story(in);
+static void they_halt_behind_a_start_until_told_who_is_right(lattice *in) {
+    two_that_differ_halt_in_words(in);
     boot_both(in, LW_HALTED_STAYS, LW_HALTED_STAYS);
     expect(in, read_from(in, 1, 0) == LW_CORRUPTION, "one halts again");
     expect(in, read_from(in, 2, 0) == LW_CORRUPTION, "both do");
@@ -90,10 +82,6 @@ static void they_halt_behind_a_start_until_told_who_is_right_story(lattice *in) 
     boot_both(in, LW_HALTED_STAYS, LW_HALTED_STAYS);
     reads_all(in, 1, 9, "old");
     lattice_same_everywhere(in);
-}
-static void they_halt_behind_a_start_until_told_who_is_right(void **state) {
-    (void)state;
-    lattice_hold(they_halt_behind_a_start_until_told_who_is_right_story, "group.halt_is_forgotten");
 }
 
 /* ---- who is left behind ---------------------------------------------------------------------- */
@@ -146,20 +134,15 @@ static void expect_it_anew(lattice *in) {
     reads_all(in, 2, 8, "old");
 }
 
-static void who_is_left_behind_before_it_halts_comes_anew_story(lattice *in) {
+static void who_is_left_behind_before_it_halts_comes_anew(lattice *in) {
     have_one_that_nobody_can_judge(in);
     (void)leave_it_behind(in);
     expect_it_anew(in);
     expect(in, marked(in, "shards.halted_without_majority") == 0, "nobody halts");
 }
-static void who_is_left_behind_before_it_halts_comes_anew(void **state) {
-    (void)state;
-    lattice_hold(who_is_left_behind_before_it_halts_comes_anew_story,
-                 "shards.left_behind_stays_halted");
-}
 
 /* While it waits for its snapshot. */
-static void who_comes_anew_hears_late_that_it_was_removed_story(lattice *in) {
+static void who_comes_anew_hears_late_that_it_was_removed(lattice *in) {
     have_one_that_nobody_can_judge(in);
     uint64_t index = leave_it_behind(in);
     in->slow_ms[1][2] = in->slow_ms[3][2] = in->slow_ms[4][2] = 500;
@@ -172,11 +155,6 @@ static void who_comes_anew_hears_late_that_it_was_removed_story(lattice *in) {
     until_marked(in, "shards.removed_before_it_came", 1);
     expect_it_anew(in);
 }
-static void who_comes_anew_hears_late_that_it_was_removed(void **state) {
-    (void)state;
-    lattice_hold(who_comes_anew_hears_late_that_it_was_removed_story,
-                 "shards.old_removal_believed");
-}
 
 /* As long as it votes it keeps what it has: it may be the one that is right. */
 static void halt_one_that_votes(lattice *in) {
@@ -188,18 +166,13 @@ static void halt_one_that_votes(lattice *in) {
     expect(in, marked(in, "shards.replica_thrown_away") == 0, "a voter keeps what it has");
 }
 
-static void who_is_left_behind_when_it_has_halted_comes_anew_story(lattice *in) {
+static void who_is_left_behind_when_it_has_halted_comes_anew(lattice *in) {
     halt_one_that_votes(in);
     (void)leave_it_behind(in);
     expect_it_anew(in);
 }
-static void who_is_left_behind_when_it_has_halted_comes_anew(void **state) {
-    (void)state;
-    lattice_hold(who_is_left_behind_when_it_has_halted_comes_anew_story,
-                 "shards.left_behind_stays_halted");
-}
 
-static void who_is_left_behind_and_halted_before_a_start_comes_anew_story(lattice *in) {
+static void who_is_left_behind_and_halted_before_a_start_comes_anew(lattice *in) {
     halt_one_that_votes(in);
     lattice_crash(in, 2);
     lattice_boot(in, 2);
@@ -214,21 +187,19 @@ static void who_is_left_behind_and_halted_before_a_start_comes_anew_story(lattic
     expect(in, marked(in, "shards.still_halted") == 1, "it has forgotten that it was halted");
     lattice_same_everywhere(in);
 }
-static void who_is_left_behind_and_halted_before_a_start_comes_anew(void **state) {
-    (void)state;
-    lattice_hold(who_is_left_behind_and_halted_before_a_start_comes_anew_story,
-                 "shards.left_behind_stays_halted");
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_of_three_is_repaired),
-        cmocka_unit_test(two_that_differ_halt_in_words),
-        cmocka_unit_test(they_halt_behind_a_start_until_told_who_is_right),
-        cmocka_unit_test(who_is_left_behind_before_it_halts_comes_anew),
-        cmocka_unit_test(who_comes_anew_hears_late_that_it_was_removed),
-        cmocka_unit_test(who_is_left_behind_when_it_has_halted_comes_anew),
-        cmocka_unit_test(who_is_left_behind_and_halted_before_a_start_comes_anew),
+        LATTICE_STORY(one_of_three_is_repaired, "group.digests_not_compared"),
+        LATTICE_STORY(two_that_differ_halt_in_words, "group.digests_not_compared"),
+        LATTICE_STORY(they_halt_behind_a_start_until_told_who_is_right, "group.halt_is_forgotten"),
+        LATTICE_STORY(who_is_left_behind_before_it_halts_comes_anew,
+                      "shards.left_behind_stays_halted"),
+        LATTICE_STORY(who_comes_anew_hears_late_that_it_was_removed, "shards.old_removal_believed"),
+        LATTICE_STORY(who_is_left_behind_when_it_has_halted_comes_anew,
+                      "shards.left_behind_stays_halted"),
+        LATTICE_STORY(who_is_left_behind_and_halted_before_a_start_comes_anew,
+                      "shards.left_behind_stays_halted"),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }

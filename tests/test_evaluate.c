@@ -14,7 +14,7 @@ static void expect_obstacle(bench *on, const asked *it, lw_obstacle_kind kind, c
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-static void a_reader_sees_its_own_time_story(bench *on) {
+static void a_reader_sees_its_own_time(bench *on) {
     uint64_t before = bench_timestamp(on);
     uint64_t first = bench_write(on, "k", "one");
     lw_mutation deletion = mutation_of(LW_MUTATION_DELETE, "k", LW_SEEN_ANYTHING);
@@ -27,22 +27,14 @@ static void a_reader_sees_its_own_time_story(bench *on) {
     expect_text(on, bench_read(on, third, "k"), "", "an empty value is a value");
     expect_text(on, bench_read(on, 0, "other"), "-", "a key that never was");
 }
-static void a_reader_sees_its_own_time(void **state) {
-    (void)state;
-    bench_hold(a_reader_sees_its_own_time_story, NULL);
-}
 
-static void the_future_cannot_be_read_story(bench *on) {
+static void the_future_cannot_be_read(bench *on) {
     asked *it = bench_await(bench_send_get(on, 1, bench_timestamp(on) + (1u << 30), "k"));
     expect(on, it->status == LW_INVALID_ARGUMENT, "a timestamp nobody gave is refused");
 }
-static void the_future_cannot_be_read(void **state) {
-    (void)state;
-    bench_hold(the_future_cannot_be_read_story, NULL);
-}
 
 /* E2. */
-static void a_reader_stops_at_a_lock_that_may_become_a_version_story(bench *on) {
+static void a_reader_stops_at_a_lock_that_may_become_a_version(bench *on) {
     (void)bench_write(on, "k", "old");
     uint64_t before = bench_timestamp(on);
     uint64_t start = bench_timestamp(on);
@@ -66,12 +58,8 @@ static void a_reader_stops_at_a_lock_that_may_become_a_version_story(bench *on) 
     expect_text(on, bench_read(on, after, "k"), "old", "the commit lies above");
     expect_text(on, bench_read(on, committed, "k"), "new", "and can be read");
 }
-static void a_reader_stops_at_a_lock_that_may_become_a_version(void **state) {
-    (void)state;
-    bench_hold(a_reader_stops_at_a_lock_that_may_become_a_version_story, "txn.read_ignores_locks");
-}
 
-static void a_reader_passes_a_lock_that_writes_nothing_story(bench *on) {
+static void a_reader_passes_a_lock_that_writes_nothing(bench *on) {
     (void)bench_write(on, "k", "old");
     uint64_t start = bench_timestamp(on);
     lw_mutation mutation = mutation_of(LW_MUTATION_LOCK, "k", LW_SEEN_ANYTHING);
@@ -85,12 +73,8 @@ static void a_reader_passes_a_lock_that_writes_nothing_story(bench *on) {
     expect(on, it->status == LW_OK, "committed");
     expect_text(on, bench_read(on, 0, "k"), "old", "and nothing was written");
 }
-static void a_reader_passes_a_lock_that_writes_nothing(void **state) {
-    (void)state;
-    bench_hold(a_reader_passes_a_lock_that_writes_nothing_story, NULL);
-}
 
-static void a_page_ends_before_a_lock_story(bench *on) {
+static void a_page_ends_before_a_lock(bench *on) {
     (void)bench_write(on, "a", "1");
     (void)bench_write(on, "c", "3");
     lw_mutation mutation = bench_put("b", "2", LW_SEEN_ANYTHING);
@@ -106,14 +90,10 @@ static void a_page_ends_before_a_lock_story(bench *on) {
     scan.lower = lw_text("bb");
     expect_text(on, bench_scan(on, &scan), "c=3", "behind the lock");
 }
-static void a_page_ends_before_a_lock(void **state) {
-    (void)state;
-    bench_hold(a_page_ends_before_a_lock_story, "txn.read_ignores_locks");
-}
 
 /* ---- repeated, late, lost (T2, T6) ---------------------------------------------------------- */
 
-static void a_commit_that_is_repeated_answers_the_same_story(bench *on) {
+static void a_commit_that_is_repeated_answers_the_same(bench *on) {
     lw_mutation mutations[] = {bench_put("k", "one", LW_SEEN_ANYTHING),
                                mutation_of(LW_MUTATION_LOCK, "l", LW_SEEN_ANYTHING)};
     uint64_t start = bench_timestamp(on);
@@ -132,12 +112,8 @@ static void a_commit_that_is_repeated_answers_the_same_story(bench *on) {
     again = bench_committed(bench_commit_now(on, start, mutations + 1, 1));
     expect(on, committed != 0 && again == committed, "also when it wrote nothing");
 }
-static void a_commit_that_is_repeated_answers_the_same(void **state) {
-    (void)state;
-    bench_hold(a_commit_that_is_repeated_answers_the_same_story, "txn.no_idempotence");
-}
 
-static void a_late_prewrite_meets_the_rollback_record_story(bench *on) {
+static void a_late_prewrite_meets_the_rollback_record(bench *on) {
     uint64_t start = bench_timestamp(on);
     lw_mutation mutation = bench_put("k", "late", LW_SEEN_ANYTHING);
     asked *it = bench_finish(on, start, 0, "k");
@@ -147,13 +123,9 @@ static void a_late_prewrite_meets_the_rollback_record_story(bench *on) {
     it = bench_commit_now(on, start, &mutation, 1);
     expect_obstacle(on, it, LW_OBSTACLE_ROLLED_BACK, "the late commit in one round");
 }
-static void a_late_prewrite_meets_the_rollback_record(void **state) {
-    (void)state;
-    bench_hold(a_late_prewrite_meets_the_rollback_record_story, "txn.no_rollback_record");
-}
 
 /* T1: who asks about a transaction that nobody knows makes it impossible. */
-static void an_unknown_transaction_is_decided_by_asking_story(bench *on) {
+static void an_unknown_transaction_is_decided_by_asking(bench *on) {
     uint64_t start = bench_timestamp(on);
     lw_check_reply fate = bench_check(on, start, "k", false);
     expect(on, fate.fate == LW_FATE_ABORTED, "nobody knows it");
@@ -163,12 +135,8 @@ static void an_unknown_transaction_is_decided_by_asking_story(bench *on) {
     fate = bench_check(on, start, "k", true);
     expect(on, fate.fate == LW_FATE_ABORTED, "asked again");
 }
-static void an_unknown_transaction_is_decided_by_asking(void **state) {
-    (void)state;
-    bench_hold(an_unknown_transaction_is_decided_by_asking_story, "txn.no_rollback_record");
-}
 
-static void a_rollback_never_undoes_a_commit_story(bench *on) {
+static void a_rollback_never_undoes_a_commit(bench *on) {
     uint64_t start = bench_timestamp(on);
     lw_mutation mutation = bench_put("k", "kept", LW_SEEN_ANYTHING);
     uint64_t committed = bench_committed(bench_commit_now(on, start, &mutation, 1));
@@ -181,13 +149,9 @@ static void a_rollback_never_undoes_a_commit_story(bench *on) {
            "and a repeated commit is answered");
     expect_text(on, bench_read(on, 0, "k"), "kept", "and its value stays");
 }
-static void a_rollback_never_undoes_a_commit(void **state) {
-    (void)state;
-    bench_hold(a_rollback_never_undoes_a_commit_story, "txn.rollback_of_committed");
-}
 
 /* T3. */
-static void a_timestamp_is_used_once_story(bench *on) {
+static void a_timestamp_is_used_once(bench *on) {
     uint64_t committed = bench_write(on, "k", "kept");
     asked *it = bench_finish(on, committed, 0, "k");
     expect(on, it->status == LW_INVALID_ARGUMENT, "no rollback under another's commit timestamp");
@@ -220,14 +184,10 @@ static void a_timestamp_is_used_once_story(bench *on) {
            "nor is a lock promised a place that is taken");
     expect_text(on, bench_read(on, 0, "k"), "promised", "the value stays");
 }
-static void a_timestamp_is_used_once(void **state) {
-    (void)state;
-    bench_hold(a_timestamp_is_used_once_story, "txn.timestamps_shared");
-}
 
 /* ---- two phases ----------------------------------------------------------------------------- */
 
-static void two_phases_commit_story(bench *on) {
+static void two_phases_commit(bench *on) {
     uint64_t start = bench_timestamp(on);
     lw_mutation mutations[] = {bench_put("a", "1", start),
                                mutation_of(LW_MUTATION_DELETE, "b", start),
@@ -249,12 +209,8 @@ static void two_phases_commit_story(bench *on) {
     lw_check_reply fate = bench_check(on, start, "a", false);
     expect(on, fate.fate == LW_FATE_COMMITTED && fate.commit_timestamp == committed, "its fate");
 }
-static void two_phases_commit(void **state) {
-    (void)state;
-    bench_hold(two_phases_commit_story, NULL);
-}
 
-static void a_commit_timestamp_drawn_too_early_is_refused_story(bench *on) {
+static void a_commit_timestamp_drawn_too_early_is_refused(bench *on) {
     uint64_t start = bench_timestamp(on);
     uint64_t early = bench_timestamp(on);
     lw_mutation mutation = bench_put("a", "1", start);
@@ -264,14 +220,10 @@ static void a_commit_timestamp_drawn_too_early_is_refused_story(bench *on) {
     it = bench_finish(on, start, bench_timestamp(on), "a");
     expect(on, it->status == LW_OK, "one drawn after the locks is right");
 }
-static void a_commit_timestamp_drawn_too_early_is_refused(void **state) {
-    (void)state;
-    bench_hold(a_commit_timestamp_drawn_too_early_is_refused_story, NULL);
-}
 
 /* The answer to a commit in one round was lost, and its owner comes again in two phases, as the
  * shard was split meanwhile: here both keys are in one still, so that only the second is sent. */
-static void what_is_locked_after_its_commit_is_let_go_story(bench *on) {
+static void what_is_locked_after_its_commit_is_let_go(bench *on) {
     uint64_t start = bench_timestamp(on);
     lw_mutation mutations[] = {bench_put("a", "1", start),
                                mutation_of(LW_MUTATION_LOCK, "b", start)};
@@ -283,10 +235,6 @@ static void what_is_locked_after_its_commit_is_let_go_story(bench *on) {
     lw_mutation other = bench_put("b", "2", LW_SEEN_ANYTHING);
     it = bench_commit_now(on, bench_timestamp(on), &other, 1);
     expect(on, bench_committed(it) != 0, "others get on");
-}
-static void what_is_locked_after_its_commit_is_let_go(void **state) {
-    (void)state;
-    bench_hold(what_is_locked_after_its_commit_is_let_go_story, NULL);
 }
 
 /* T8. */
@@ -311,7 +259,7 @@ static void who_lost_the_lock_cannot_commit(void **state) {
     bench_hold(who_lost_the_lock_cannot_commit_story, "txn.check_ignores_expiry");
 }
 
-static void a_wall_clock_that_jumps_expires_nothing_story(bench *on) {
+static void a_wall_clock_that_jumps_expires_nothing(bench *on) {
     uint64_t start = bench_timestamp(on);
     lw_mutation mutation = bench_put("k", "slow", start);
     expect(on, bench_prewrite(on, 1, start, "k", 10000, &mutation, 1)->status == LW_OK, "locked");
@@ -324,12 +272,8 @@ static void a_wall_clock_that_jumps_expires_nothing_story(bench *on) {
     fate = bench_check(on, start, "k", false);
     expect(on, fate.fate == LW_FATE_ABORTED, "a year behind it still ends");
 }
-static void a_wall_clock_that_jumps_expires_nothing(void **state) {
-    (void)state;
-    bench_hold(a_wall_clock_that_jumps_expires_nothing_story, NULL);
-}
 
-static void a_heartbeat_keeps_the_primary_alive_story(bench *on) {
+static void a_heartbeat_keeps_the_primary_alive(bench *on) {
     uint64_t start = bench_timestamp(on);
     lw_mutation mutation = bench_put("k", "slow", start);
     expect(on, bench_prewrite(on, 1, start, "k", 1000, &mutation, 1)->status == LW_OK, "locked");
@@ -345,12 +289,8 @@ static void a_heartbeat_keeps_the_primary_alive_story(bench *on) {
     expect(on, bench_finish(on, start, bench_timestamp(on), "k")->status == LW_OK, "committed");
     expect_text(on, bench_read(on, 0, "k"), "slow", "written");
 }
-static void a_heartbeat_keeps_the_primary_alive(void **state) {
-    (void)state;
-    bench_hold(a_heartbeat_keeps_the_primary_alive_story, NULL);
-}
 
-static void a_secondary_decides_nothing_story(bench *on) {
+static void a_secondary_decides_nothing(bench *on) {
     uint64_t start = bench_timestamp(on);
     lw_mutation mutations[] = {bench_put("a", "1", start), bench_put("b", "2", start)};
     expect(on, bench_prewrite(on, 1, start, "a", 5000, mutations, 2)->status == LW_OK, "locked");
@@ -361,14 +301,10 @@ static void a_secondary_decides_nothing_story(bench *on) {
            "asked in the wrong place");
     expect(on, bench_finish(on, start, bench_timestamp(on), "a")->status == LW_OK, "committed");
 }
-static void a_secondary_decides_nothing(void **state) {
-    (void)state;
-    bench_hold(a_secondary_decides_nothing_story, NULL);
-}
 
 /* ---- conflicts (E4) ------------------------------------------------------------------------- */
 
-static void the_first_to_commit_wins_story(bench *on) {
+static void the_first_to_commit_wins(bench *on) {
     uint64_t start = bench_timestamp(on);
     uint64_t other = bench_write(on, "k", "first");
     lw_mutation mutation = bench_put("k", "second", start);
@@ -384,13 +320,9 @@ static void the_first_to_commit_wins_story(bench *on) {
     expect(on, bench_committed(bench_commit_now(on, start, &mutation, 1)) > other,
            "blind writes pass");
 }
-static void the_first_to_commit_wins(void **state) {
-    (void)state;
-    bench_hold(the_first_to_commit_wins_story, "txn.seen_ignored");
-}
 
 /* T7: the lock was in memory, and is forgotten; the commit is checked all the same. */
-static void a_lock_in_memory_is_only_a_hint_story(bench *on) {
+static void a_lock_in_memory_is_only_a_hint(bench *on) {
     asked *it = bench_ask(on, LW_MESSAGE_LOCK, 1);
     lw_bytes key = lw_text("k");
     lw_lock_request_encode(
@@ -407,13 +339,9 @@ static void a_lock_in_memory_is_only_a_hint_story(bench *on) {
     it = bench_commit_now(on, locked.start, &mutation, 1);
     expect_obstacle(on, it, LW_OBSTACLE_NEWER, "the change is noticed");
 }
-static void a_lock_in_memory_is_only_a_hint(void **state) {
-    (void)state;
-    bench_hold(a_lock_in_memory_is_only_a_hint_story, "txn.seen_ignored");
-}
 
 /* T13: two transactions read what the other writes. */
-static void write_skew_is_refused_story(bench *on) {
+static void write_skew_is_refused(bench *on) {
     uint64_t start = bench_timestamp(on);
     lw_mutation first = bench_put("a", "1", start), second = bench_put("b", "1", start);
     lw_seen_key reads[] = {{.key = lw_text("b"), .seen = start},
@@ -427,12 +355,8 @@ static void write_skew_is_refused_story(bench *on) {
     asked *it = bench_await(bench_send_commit_now(on, &request));
     expect_obstacle(on, it, LW_OBSTACLE_NEWER, "the second read what the first changed");
 }
-static void write_skew_is_refused(void **state) {
-    (void)state;
-    bench_hold(write_skew_is_refused_story, "txn.no_validation");
-}
 
-static void a_phantom_is_refused_story(bench *on) {
+static void a_phantom_is_refused(bench *on) {
     uint64_t start = bench_timestamp(on);
     (void)bench_write(on, "row/2", "new");
     lw_mutation mutation = bench_put("count", "0", start);
@@ -448,10 +372,6 @@ static void a_phantom_is_refused_story(bench *on) {
     range.lower = lw_text("row/3");
     it = bench_await(bench_send_commit_now(on, &request));
     expect(on, bench_committed(it) != 0, "not into this one");
-}
-static void a_phantom_is_refused(void **state) {
-    (void)state;
-    bench_hold(a_phantom_is_refused_story, "txn.ranges_not_validated");
 }
 
 static asked *validate(bench *on, uint64_t start, uint64_t commit_timestamp, const char *key,
@@ -469,7 +389,7 @@ static asked *validate(bench *on, uint64_t start, uint64_t commit_timestamp, con
     return bench_await(bench_send(it));
 }
 
-static void validation_looks_up_to_the_commit_timestamp_story(bench *on) {
+static void validation_looks_up_to_the_commit_timestamp(bench *on) {
     uint64_t start = bench_timestamp(on);
     uint64_t commit = bench_timestamp(on);
     uint64_t later = bench_write(on, "k", "later");
@@ -486,10 +406,6 @@ static void validation_looks_up_to_the_commit_timestamp_story(bench *on) {
            "the lock will commit above");
     it = validate(on, start, bench_timestamp(on), "k", later);
     expect_obstacle(on, it, LW_OBSTACLE_LOCK, "the lock may commit below");
-}
-static void validation_looks_up_to_the_commit_timestamp(void **state) {
-    (void)state;
-    bench_hold(validation_looks_up_to_the_commit_timestamp_story, "txn.no_validation");
 }
 
 /* ---- reads against a model that keeps every version ----------------------------------------- */
@@ -644,7 +560,7 @@ static void model_check(bench *on, model *all) {
     }
 }
 
-static void reads_are_those_of_the_model_story(bench *on) {
+static void reads_are_those_of_the_model(bench *on) {
     static model all;
     all = (model){.random = 7};
     for (int round = 0; round < 1500; round++) {
@@ -660,36 +576,32 @@ static void reads_are_those_of_the_model_story(bench *on) {
     }
     expect(on, all.count > 500, "the model was used");
 }
-static void reads_are_those_of_the_model(void **state) {
-    (void)state;
-    bench_hold(reads_are_those_of_the_model_story, NULL);
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_reader_sees_its_own_time),
-        cmocka_unit_test(the_future_cannot_be_read),
-        cmocka_unit_test(a_reader_stops_at_a_lock_that_may_become_a_version),
-        cmocka_unit_test(a_reader_passes_a_lock_that_writes_nothing),
-        cmocka_unit_test(a_page_ends_before_a_lock),
-        cmocka_unit_test(a_commit_that_is_repeated_answers_the_same),
-        cmocka_unit_test(a_late_prewrite_meets_the_rollback_record),
-        cmocka_unit_test(an_unknown_transaction_is_decided_by_asking),
-        cmocka_unit_test(a_rollback_never_undoes_a_commit),
-        cmocka_unit_test(a_timestamp_is_used_once),
-        cmocka_unit_test(two_phases_commit),
-        cmocka_unit_test(a_commit_timestamp_drawn_too_early_is_refused),
-        cmocka_unit_test(what_is_locked_after_its_commit_is_let_go),
+        BENCH_STORY(a_reader_sees_its_own_time, NULL),
+        BENCH_STORY(the_future_cannot_be_read, NULL),
+        BENCH_STORY(a_reader_stops_at_a_lock_that_may_become_a_version, "txn.read_ignores_locks"),
+        BENCH_STORY(a_reader_passes_a_lock_that_writes_nothing, NULL),
+        BENCH_STORY(a_page_ends_before_a_lock, "txn.read_ignores_locks"),
+        BENCH_STORY(a_commit_that_is_repeated_answers_the_same, "txn.no_idempotence"),
+        BENCH_STORY(a_late_prewrite_meets_the_rollback_record, "txn.no_rollback_record"),
+        BENCH_STORY(an_unknown_transaction_is_decided_by_asking, "txn.no_rollback_record"),
+        BENCH_STORY(a_rollback_never_undoes_a_commit, "txn.rollback_of_committed"),
+        BENCH_STORY(a_timestamp_is_used_once, "txn.timestamps_shared"),
+        BENCH_STORY(two_phases_commit, NULL),
+        BENCH_STORY(a_commit_timestamp_drawn_too_early_is_refused, NULL),
+        BENCH_STORY(what_is_locked_after_its_commit_is_let_go, NULL),
         cmocka_unit_test(who_lost_the_lock_cannot_commit),
-        cmocka_unit_test(a_wall_clock_that_jumps_expires_nothing),
-        cmocka_unit_test(a_heartbeat_keeps_the_primary_alive),
-        cmocka_unit_test(a_secondary_decides_nothing),
-        cmocka_unit_test(the_first_to_commit_wins),
-        cmocka_unit_test(a_lock_in_memory_is_only_a_hint),
-        cmocka_unit_test(write_skew_is_refused),
-        cmocka_unit_test(a_phantom_is_refused),
-        cmocka_unit_test(validation_looks_up_to_the_commit_timestamp),
-        cmocka_unit_test(reads_are_those_of_the_model),
+        BENCH_STORY(a_wall_clock_that_jumps_expires_nothing, NULL),
+        BENCH_STORY(a_heartbeat_keeps_the_primary_alive, NULL),
+        BENCH_STORY(a_secondary_decides_nothing, NULL),
+        BENCH_STORY(the_first_to_commit_wins, "txn.seen_ignored"),
+        BENCH_STORY(a_lock_in_memory_is_only_a_hint, "txn.seen_ignored"),
+        BENCH_STORY(write_skew_is_refused, "txn.no_validation"),
+        BENCH_STORY(a_phantom_is_refused, "txn.ranges_not_validated"),
+        BENCH_STORY(validation_looks_up_to_the_commit_timestamp, "txn.no_validation"),
+        BENCH_STORY(reads_are_those_of_the_model, NULL),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }

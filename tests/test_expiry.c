@@ -26,7 +26,7 @@ static void expect_expired(bench *on, const asked *it, uint64_t expires, const c
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-static void a_value_is_gone_from_its_moment_on_story(bench *on) {
+static void a_value_is_gone_from_its_moment_on(bench *on) {
     (void)bench_write(on, "k", "old");
     (void)bench_write(on, "j", "before");
     (void)bench_write(on, "l", "behind");
@@ -47,12 +47,8 @@ static void a_value_is_gone_from_its_moment_on_story(bench *on) {
     bench_pass_ms(on, 1000);
     expect_text(on, bench_read(on, 0, "k"), "anew", "for good");
 }
-static void a_value_is_gone_from_its_moment_on(void **state) {
-    (void)state;
-    bench_hold(a_value_is_gone_from_its_moment_on_story, "txn.expired_by_the_clock");
-}
 
-static void it_survives_crashes_until_then_story(bench *on) {
+static void it_survives_crashes_until_then(bench *on) {
     uint64_t expires = write_for(on, "k", "v", 60000);
     bench_crash(on);
     expect_text(on, bench_read(on, 0, "k"), "v", "after a crash");
@@ -61,14 +57,10 @@ static void it_survives_crashes_until_then_story(bench *on) {
     expect_text(on, bench_read(on, 0, "k"), "-", "then it is gone");
     expect_text(on, bench_read(on, expires - 1, "k"), "v", "to who reads of later");
 }
-static void it_survives_crashes_until_then(void **state) {
-    (void)state;
-    bench_hold(it_survives_crashes_until_then_story, NULL);
-}
 
 /* ---- two phases ----------------------------------------------------------------------------- */
 
-static void it_lives_from_the_commit_on_story(bench *on) {
+static void it_lives_from_the_commit_on(bench *on) {
     lw_mutation mutation = put_for("k", "v", 500);
     uint64_t start = bench_timestamp(on);
     asked *it = bench_prewrite(on, 1, start, "k", 5000, &mutation, 1);
@@ -83,10 +75,6 @@ static void it_lives_from_the_commit_on_story(bench *on) {
     uint64_t expires = committed + lw_timestamp_of_ms(500);
     expect_text(on, bench_read(on, expires - 1, "k"), "v", "until its moment");
     expect_text(on, bench_read(on, expires, "k"), "-", "and from then on");
-}
-static void it_lives_from_the_commit_on(void **state) {
-    (void)state;
-    bench_hold(it_lives_from_the_commit_on_story, NULL);
 }
 
 /* ---- conflicts ------------------------------------------------------------------------------ */
@@ -103,7 +91,7 @@ static asked *commit_having_read(bench *on, const lw_seen_key *key, const lw_see
     return bench_await(bench_send_commit_now(on, &request));
 }
 
-static void who_read_it_alive_is_in_conflict_after_story(bench *on) {
+static void who_read_it_alive_is_in_conflict_after(bench *on) {
     (void)bench_write(on, "k", "hidden");
     uint64_t hidden = write_for(on, "k2", "hidden", 200);
     (void)bench_write(on, "k2", "lasts");
@@ -120,12 +108,8 @@ static void who_read_it_alive_is_in_conflict_after_story(bench *on) {
     key.seen = range.seen = bench_timestamp(on);
     expect(on, commit_having_read(on, &key, &range)->status == LW_OK, "who saw it gone");
 }
-static void who_read_it_alive_is_in_conflict_after(void **state) {
-    (void)state;
-    bench_hold(who_read_it_alive_is_in_conflict_after_story, "txn.expiry_not_validated");
-}
 
-static void who_writes_on_what_it_saw_is_in_conflict_too_story(bench *on) {
+static void who_writes_on_what_it_saw_is_in_conflict_too(bench *on) {
     uint64_t expires = write_for(on, "k", "v", 300);
     uint64_t seen = bench_timestamp(on);
     bench_pass_ms(on, 500);
@@ -139,13 +123,9 @@ static void who_writes_on_what_it_saw_is_in_conflict_too_story(bench *on) {
            "an insert by who saw it gone");
     expect_text(on, bench_read(on, 0, "k"), "v+1", "is there");
 }
-static void who_writes_on_what_it_saw_is_in_conflict_too(void **state) {
-    (void)state;
-    bench_hold(who_writes_on_what_it_saw_is_in_conflict_too_story, "txn.expiry_not_validated");
-}
 
 /* What has been committed meanwhile counts first; records that are no versions lie in between. */
-static void rollbacks_on_top_hide_nothing_story(bench *on) {
+static void rollbacks_on_top_hide_nothing(bench *on) {
     uint64_t expires = write_for(on, "k", "v", 300);
     expect(on, bench_finish(on, bench_timestamp(on), 0, "k")->status == LW_OK, "a rollback");
     uint64_t seen = bench_timestamp(on);
@@ -161,10 +141,6 @@ static void rollbacks_on_top_hide_nothing_story(bench *on) {
     asked *it = bench_commit_now(on, bench_timestamp(on), &mutation, 1);
     expect(on, it->status == LW_CONFLICT && it->obstacle.commit_timestamp == newer,
            "a newer version is what is told");
-}
-static void rollbacks_on_top_hide_nothing(void **state) {
-    (void)state;
-    bench_hold(rollbacks_on_top_hide_nothing_story, "txn.expiry_not_validated");
 }
 
 /* ---- atomic writes -------------------------------------------------------------------------- */
@@ -187,7 +163,7 @@ static int64_t add_one(bench *on, const char *key) {
     return (int64_t)lw_get_u64(reply.results[0].value.data);
 }
 
-static void an_addition_keeps_the_time_that_is_left_story(bench *on) {
+static void an_addition_keeps_the_time_that_is_left(bench *on) {
     uint8_t five[8];
     lw_put_u64(five, 5);
     lw_mutation mutation = put_for("n", "", 300);
@@ -206,20 +182,16 @@ static void an_addition_keeps_the_time_that_is_left_story(bench *on) {
     bench_pass_ms(on, 1000);
     expect(on, add_one(on, "n") == 2, "and lasts");
 }
-static void an_addition_keeps_the_time_that_is_left(void **state) {
-    (void)state;
-    bench_hold(an_addition_keeps_the_time_that_is_left_story, NULL);
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_value_is_gone_from_its_moment_on),
-        cmocka_unit_test(it_survives_crashes_until_then),
-        cmocka_unit_test(it_lives_from_the_commit_on),
-        cmocka_unit_test(who_read_it_alive_is_in_conflict_after),
-        cmocka_unit_test(who_writes_on_what_it_saw_is_in_conflict_too),
-        cmocka_unit_test(rollbacks_on_top_hide_nothing),
-        cmocka_unit_test(an_addition_keeps_the_time_that_is_left),
+        BENCH_STORY(a_value_is_gone_from_its_moment_on, "txn.expired_by_the_clock"),
+        BENCH_STORY(it_survives_crashes_until_then, NULL),
+        BENCH_STORY(it_lives_from_the_commit_on, NULL),
+        BENCH_STORY(who_read_it_alive_is_in_conflict_after, "txn.expiry_not_validated"),
+        BENCH_STORY(who_writes_on_what_it_saw_is_in_conflict_too, "txn.expiry_not_validated"),
+        BENCH_STORY(rollbacks_on_top_hide_nothing, "txn.expiry_not_validated"),
+        BENCH_STORY(an_addition_keeps_the_time_that_is_left, NULL),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }

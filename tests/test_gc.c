@@ -41,7 +41,7 @@ static void expect_too_old(bench *on, const asked *it, const char *what) {
 
 /* ---- who is refused ------------------------------------------------------------------------- */
 
-static void what_lies_below_the_safepoint_is_refused_story(bench *on) {
+static void what_lies_below_the_safepoint_is_refused(bench *on) {
     collect_from_now_on(on, RETENTION_MS);
     uint64_t old = bench_write(on, "k", "old");
     uint64_t start = bench_timestamp(on);
@@ -56,12 +56,8 @@ static void what_lies_below_the_safepoint_is_refused_story(bench *on) {
     bench_crash(on);
     expect_too_old(on, get_for(on, 3, old, "k", 100), "and a restart changes nothing");
 }
-static void what_lies_below_the_safepoint_is_refused(void **state) {
-    (void)state;
-    bench_hold(what_lies_below_the_safepoint_is_refused_story, "gc.read_below_the_safepoint");
-}
 
-static void the_safepoint_never_goes_back_story(bench *on) {
+static void the_safepoint_never_goes_back(bench *on) {
     collect_from_now_on(on, RETENTION_MS);
     uint64_t old = bench_write(on, "k", "old");
     live_on(on, 5000);
@@ -70,10 +66,6 @@ static void the_safepoint_never_goes_back_story(bench *on) {
     uint64_t recent = bench_write(on, "k", "recent");
     live_on(on, 5000);
     expect_text(on, bench_value(get_for(on, 3, recent, "k", 100)), "recent", "which holds");
-}
-static void the_safepoint_never_goes_back(void **state) {
-    (void)state;
-    bench_hold(the_safepoint_never_goes_back_story, NULL);
 }
 
 /* T12. */
@@ -84,7 +76,7 @@ static asked *ask_outcome(bench *on, uint64_t start, const char *primary) {
     return bench_await(bench_send(it));
 }
 
-static void an_outcome_is_unknown_when_it_may_be_forgotten_story(bench *on) {
+static void an_outcome_is_unknown_when_it_may_be_forgotten(bench *on) {
     collect_from_now_on(on, RETENTION_MS);
     lw_mutation mutation = bench_put("k", "mine", LW_SEEN_ANYTHING);
     uint64_t start = bench_timestamp(on);
@@ -99,10 +91,6 @@ static void an_outcome_is_unknown_when_it_may_be_forgotten_story(bench *on) {
     expect(on, ask_outcome(on, start, "k")->status == LW_TOO_OLD, "nor after a restart");
     it = bench_finish(on, start, 0, "k");
     expect(on, it->status == LW_TOO_OLD, "nor can it be rolled back");
-}
-static void an_outcome_is_unknown_when_it_may_be_forgotten(void **state) {
-    (void)state;
-    bench_hold(an_outcome_is_unknown_when_it_may_be_forgotten_story, "txn.missing_is_rolled_back");
 }
 
 /* ---- pins ----------------------------------------------------------------------------------- */
@@ -143,7 +131,7 @@ static lw_status pin(bench *on, lw_message_kind kind, uint64_t session, uint64_t
     return it.status;
 }
 
-static void a_reader_that_says_how_long_it_takes_keeps_its_snapshot_story(bench *on) {
+static void a_reader_that_says_how_long_it_takes_keeps_its_snapshot(bench *on) {
     collect_from_now_on(on, RETENTION_MS);
     (void)bench_write(on, "k", "old");
     asked *it = get_for(on, OWNER, 0, "k", 30000);
@@ -159,12 +147,8 @@ static void a_reader_that_says_how_long_it_takes_keeps_its_snapshot_story(bench 
     expect_too_old(on, get_for(on, OWNER, reply.read_timestamp, "k", 20000),
                    "until its session ends");
 }
-static void a_reader_that_says_how_long_it_takes_keeps_its_snapshot(void **state) {
-    (void)state;
-    bench_hold(a_reader_that_says_how_long_it_takes_keeps_its_snapshot_story, "gc.passes_pins");
-}
 
-static void a_reader_in_a_hurry_pins_nothing_story(bench *on) {
+static void a_reader_in_a_hurry_pins_nothing(bench *on) {
     collect_from_now_on(on, 5 * RETENTION_MS);
     (void)bench_write(on, "k", "v");
     (void)get_for(on, OWNER, 0, "k", 5000);
@@ -179,12 +163,8 @@ static void a_reader_in_a_hurry_pins_nothing_story(bench *on) {
                strstr((const char *)text.data, "\"pins\": 0") != NULL,
            "nothing is pinned");
 }
-static void a_reader_in_a_hurry_pins_nothing(void **state) {
-    (void)state;
-    bench_hold(a_reader_in_a_hurry_pins_nothing_story, NULL);
-}
 
-static void a_pin_is_durable_and_ends_story(bench *on) {
+static void a_pin_is_durable_and_ends(bench *on) {
     collect_from_now_on(on, RETENTION_MS);
     (void)bench_write(on, "k", "old");
     uint64_t pinned = 0, brief = 0, other = 0;
@@ -210,10 +190,6 @@ static void a_pin_is_durable_and_ends_story(bench *on) {
     live_on(on, 8000);
     expect_too_old(on, get_for(on, 3, other, "k", 100), "that does not come back");
 }
-static void a_pin_is_durable_and_ends(void **state) {
-    (void)state;
-    bench_hold(a_pin_is_durable_and_ends_story, NULL);
-}
 
 /* ---- locks ---------------------------------------------------------------------------------- */
 
@@ -228,7 +204,7 @@ static void split_at(bench *on, const char *key) {
 
 /* A transaction over two shards, of which only the primary was told that it is committed. Its
  * session lives on. */
-static void locks_are_ended_before_anything_is_forgotten_story(bench *on) {
+static void locks_are_ended_before_anything_is_forgotten(bench *on) {
     collect_from_now_on(on, RETENTION_MS);
     split_at(on, "m");
     uint64_t start = bench_timestamp(on);
@@ -260,10 +236,6 @@ static void locks_are_ended_before_anything_is_forgotten_story(bench *on) {
            "locked");
     live_on(on, 5000);
     expect_text(on, bench_read(on, 0, "b"), "-", "is rolled back");
-}
-static void locks_are_ended_before_anything_is_forgotten(void **state) {
-    (void)state;
-    bench_hold(locks_are_ended_before_anything_is_forgotten_story, "gc.locks_left");
 }
 
 /* ---- space ---------------------------------------------------------------------------------- */
@@ -304,7 +276,7 @@ static void fill(bench *on, lw_mutation_kind kind, uint64_t ttl_ms) {
     }
 }
 
-static void space_comes_back_with_nobody_asking_story(bench *on) {
+static void space_comes_back_with_nobody_asking(bench *on) {
     collect_from_now_on(on, RETENTION_MS);
     fill(on, LW_MUTATION_PUT, 0);
     bench_pass_ms(on, 5000);
@@ -314,12 +286,8 @@ static void space_comes_back_with_nobody_asking_story(bench *on) {
     lw_tree_figures left = figures_of(on);
     expect(on, left.entry_count < 20 && left.table_bytes[0] < 4096, "and gone from them");
 }
-static void space_comes_back_with_nobody_asking(void **state) {
-    (void)state;
-    bench_hold(space_comes_back_with_nobody_asking_story, NULL);
-}
 
-static void what_expires_gives_its_space_back_too_story(bench *on) {
+static void what_expires_gives_its_space_back_too(bench *on) {
     collect_from_now_on(on, RETENTION_MS);
     fill(on, LW_MUTATION_PUT, 60000);
     bench_pass_ms(on, 10000);
@@ -328,12 +296,8 @@ static void what_expires_gives_its_space_back_too_story(bench *on) {
     lw_tree_figures left = figures_of(on);
     expect(on, left.entry_count < 20 && left.table_bytes[0] < 4096, "and gone from them");
 }
-static void what_expires_gives_its_space_back_too(void **state) {
-    (void)state;
-    bench_hold(what_expires_gives_its_space_back_too_story, NULL);
-}
 
-static void every_shard_gives_space_back_story(bench *on) {
+static void every_shard_gives_space_back(bench *on) {
     collect_from_now_on(on, RETENTION_MS);
     fill(on, LW_MUTATION_PUT, 0);
     split_at(on, "key/00200");
@@ -354,12 +318,8 @@ static void every_shard_gives_space_back_story(bench *on) {
     bench_pass_ms(on, 8000);
     expect(on, figures_of(on).entry_count < 230, "half of it is gone in both");
 }
-static void every_shard_gives_space_back(void **state) {
-    (void)state;
-    bench_hold(every_shard_gives_space_back_story, NULL);
-}
 
-static void an_idle_node_writes_nothing_story(bench *on) {
+static void an_idle_node_writes_nothing(bench *on) {
     collect_from_now_on(on, RETENTION_MS);
     fill(on, LW_MUTATION_PUT, 0);
     fill(on, LW_MUTATION_PUT, 0);
@@ -378,10 +338,6 @@ static void an_idle_node_writes_nothing_story(bench *on) {
     bench_pass_ms(on, 3600 * 1000);
     lw_log_figures_get(on->log, &after);
     expect(on, after.records == before.records, "nor in the hour after a restart");
-}
-static void an_idle_node_writes_nothing(void **state) {
-    (void)state;
-    bench_hold(an_idle_node_writes_nothing_story, NULL);
 }
 
 /* ---- power ---------------------------------------------------------------------------------- */
@@ -423,17 +379,17 @@ static void power_may_go_at_any_step_of_collecting(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_lies_below_the_safepoint_is_refused),
-        cmocka_unit_test(the_safepoint_never_goes_back),
-        cmocka_unit_test(an_outcome_is_unknown_when_it_may_be_forgotten),
-        cmocka_unit_test(a_reader_that_says_how_long_it_takes_keeps_its_snapshot),
-        cmocka_unit_test(a_reader_in_a_hurry_pins_nothing),
-        cmocka_unit_test(a_pin_is_durable_and_ends),
-        cmocka_unit_test(locks_are_ended_before_anything_is_forgotten),
-        cmocka_unit_test(space_comes_back_with_nobody_asking),
-        cmocka_unit_test(what_expires_gives_its_space_back_too),
-        cmocka_unit_test(every_shard_gives_space_back),
-        cmocka_unit_test(an_idle_node_writes_nothing),
+        BENCH_STORY(what_lies_below_the_safepoint_is_refused, "gc.read_below_the_safepoint"),
+        BENCH_STORY(the_safepoint_never_goes_back, NULL),
+        BENCH_STORY(an_outcome_is_unknown_when_it_may_be_forgotten, "txn.missing_is_rolled_back"),
+        BENCH_STORY(a_reader_that_says_how_long_it_takes_keeps_its_snapshot, "gc.passes_pins"),
+        BENCH_STORY(a_reader_in_a_hurry_pins_nothing, NULL),
+        BENCH_STORY(a_pin_is_durable_and_ends, NULL),
+        BENCH_STORY(locks_are_ended_before_anything_is_forgotten, "gc.locks_left"),
+        BENCH_STORY(space_comes_back_with_nobody_asking, NULL),
+        BENCH_STORY(what_expires_gives_its_space_back_too, NULL),
+        BENCH_STORY(every_shard_gives_space_back, NULL),
+        BENCH_STORY(an_idle_node_writes_nothing, NULL),
         cmocka_unit_test(power_may_go_at_any_step_of_collecting),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;

@@ -63,7 +63,7 @@ static bool too_old(lattice *in, const char *key, uint64_t timestamp) {
 
 /* ---- who is refused ------------------------------------------------------------------------- */
 
-static void what_lies_below_the_safepoint_is_refused_everywhere_story(lattice *in) {
+static void what_lies_below_the_safepoint_is_refused_everywhere(lattice *in) {
     static const char *const keys[] = {"a", "k", "z"};
     const char *value;
     begin(in);
@@ -88,10 +88,6 @@ static void what_lies_below_the_safepoint_is_refused_everywhere_story(lattice *i
     lattice_boot(in, 4);
     expect(in, too_old(in, "z", old), "nor after a crash");
 }
-static void what_lies_below_the_safepoint_is_refused_everywhere(void **state) {
-    (void)state;
-    lattice_hold(what_lies_below_the_safepoint_is_refused_everywhere_story, NULL);
-}
 
 /* ---- readers -------------------------------------------------------------------------------- */
 
@@ -111,7 +107,7 @@ static lw_status read_for(lattice *in, const char *key, uint64_t timestamp, uint
     return ask->status;
 }
 
-static void a_long_reader_is_not_robbed_story(lattice *in) {
+static void a_long_reader_is_not_robbed(lattice *in) {
     const char *value;
     begin(in);
     lattice_write(in, "a", "old");
@@ -128,13 +124,9 @@ static void a_long_reader_is_not_robbed_story(lattice *in) {
     live_on(in, 30000);
     expect(in, too_old(in, "a", start) && too_old(in, "z", start), "but not for ever");
 }
-static void a_long_reader_is_not_robbed(void **state) {
-    (void)state;
-    lattice_hold(a_long_reader_is_not_robbed_story, "gc.passes_pins");
-}
 
 /* The node that knows of the reader dies, and the reader does not come back for a while. */
-static void a_reader_outlives_its_node_story(lattice *in) {
+static void a_reader_outlives_its_node(lattice *in) {
     const char *value;
     begin(in);
     lattice_write(in, "k", "old");
@@ -151,13 +143,9 @@ static void a_reader_outlives_its_node_story(lattice *in) {
     live_on(in, 5000);
     expect(in, read_for(in, "k", start, 120000, &value) == LW_OK, "and on");
 }
-static void a_reader_outlives_its_node(void **state) {
-    (void)state;
-    lattice_hold(a_reader_outlives_its_node_story, "gc.readers_have_no_lease");
-}
 
 /* The node knows of an older reader, too, who needs less time. */
-static void a_reader_outlives_an_older_one_story(lattice *in) {
+static void a_reader_outlives_an_older_one(lattice *in) {
     const char *value;
     begin(in);
     lattice_write(in, "k", "old");
@@ -173,13 +161,9 @@ static void a_reader_outlives_an_older_one_story(lattice *in) {
     expect(in, read_for(in, "k", start, 120000, &value) == LW_OK, "it goes on elsewhere");
     expect_text(in, value, "old", "with what was there");
 }
-static void a_reader_outlives_an_older_one(void **state) {
-    (void)state;
-    lattice_hold(a_reader_outlives_an_older_one_story, "gc.lease_ends_with_the_oldest");
-}
 
 /* Who led the right one knows of the reader; who leads it for the merge does not. */
-static void a_merge_robs_no_reader_story(lattice *in) {
+static void a_merge_robs_no_reader(lattice *in) {
     static const lattice_shard neighbours[] = {
         {.id = LW_ROOT_SHARD, .start = "", .end = "h", .nodes = {1, 2, 3}},
         {.id = 12, .start = "h", .end = "", .nodes = {1, 2, 3}}};
@@ -201,14 +185,10 @@ static void a_merge_robs_no_reader_story(lattice *in) {
     expect(in, read_for(in, "k", old, 900, &value) == LW_OK, "it can be read for as long");
     expect_text(in, value, "old", "as of then");
 }
-static void a_merge_robs_no_reader(void **state) {
-    (void)state;
-    lattice_hold(a_merge_robs_no_reader_story, "merge.readers_not_awaited");
-}
 
 /* A node is alone when a reader comes, and dies when it is so no more. Nothing was written before,
  * so that it has no other reason to write its record. */
-static void a_reader_of_a_lone_node_outlives_it_story(lattice *in) {
+static void a_reader_of_a_lone_node_outlives_it(lattice *in) {
     const char *value;
     in->retention_ms = RETENTION_MS;
     lattice_bootstrap(in);
@@ -225,10 +205,6 @@ static void a_reader_of_a_lone_node_outlives_it_story(lattice *in) {
     live_on(in, 10000);
     expect(in, read_for(in, "a", start, 10000, &value) == LW_OK, "it goes on elsewhere");
     expect_text(in, value, "-", "with what was there");
-}
-static void a_reader_of_a_lone_node_outlives_it(void **state) {
-    (void)state;
-    lattice_hold(a_reader_of_a_lone_node_outlives_it_story, "gc.readers_noted_alone");
 }
 
 /* The node that decides has noted another reader shortly before, and has no other reason to write
@@ -260,7 +236,7 @@ static void each_reader_is_noted(void **state) {
 }
 
 /* One that never comes back holds nothing for long. */
-static void a_reader_that_died_with_its_node_holds_nothing_story(lattice *in) {
+static void a_reader_that_died_with_its_node_holds_nothing(lattice *in) {
     const char *value;
     begin(in);
     lattice_write(in, "k", "old");
@@ -272,14 +248,10 @@ static void a_reader_that_died_with_its_node_holds_nothing_story(lattice *in) {
     live_on(in, 45000);
     expect(in, too_old(in, "k", start), "the lease is over");
 }
-static void a_reader_that_died_with_its_node_holds_nothing(void **state) {
-    (void)state;
-    lattice_hold(a_reader_that_died_with_its_node_holds_nothing_story, NULL);
-}
 
 /* ---- what holds it back --------------------------------------------------------------------- */
 
-static void a_shard_that_cannot_be_asked_holds_it_back_story(lattice *in) {
+static void a_shard_that_cannot_be_asked_holds_it_back(lattice *in) {
     const char *value;
     begin(in);
     lattice_write(in, "a", "old");
@@ -292,10 +264,6 @@ static void a_shard_that_cannot_be_asked_holds_it_back_story(lattice *in) {
     lattice_isolate(in, 4, false);
     live_on(in, 15000);
     expect(in, too_old(in, "a", old), "until all can be asked");
-}
-static void a_shard_that_cannot_be_asked_holds_it_back(void **state) {
-    (void)state;
-    lattice_hold(a_shard_that_cannot_be_asked_holds_it_back_story, "gc.unasked_shard_ignored");
 }
 
 /* ---- between settling and forgetting -------------------------------------------------------- */
@@ -342,7 +310,7 @@ static uint64_t half_a_transaction(lattice *in) {
     return start;
 }
 
-static void all_settle_before_any_forgets_story(lattice *in) {
+static void all_settle_before_any_forgets(lattice *in) {
     (void)half_a_transaction(in);
     live_on(in, 10000);
     cut(in, 2, 4, false);
@@ -350,10 +318,6 @@ static void all_settle_before_any_forgets_story(lattice *in) {
     live_on(in, 8000);
     expect_text(in, lattice_read(in, "k"), "2", "the other key is committed, too");
     expect_text(in, lattice_read(in, "z"), "newer", "as the first one was");
-}
-static void all_settle_before_any_forgets(void **state) {
-    (void)state;
-    lattice_hold(all_settle_before_any_forgets_story, "gc.collects_before_all_settled");
 }
 
 /* One node holds all, and begins to serve only once it has asked the others what time it is. */
@@ -370,7 +334,7 @@ static void compact_main(void *argument) {
 }
 
 /* Power fails when a safepoint has just been decided, and a lock below it is still to be ended. */
-static void what_does_not_serve_yet_has_not_settled_story(lattice *in) {
+static void what_does_not_serve_yet_has_not_settled(lattice *in) {
     in->retention_ms = RETENTION_MS;
     lattice_make(in, of_one, 2);
     lattice_pass_ms(in, 5000);
@@ -395,10 +359,6 @@ static void what_does_not_serve_yet_has_not_settled_story(lattice *in) {
     lattice_isolate(in, 1, false);
     lattice_pass_ms(in, 5000);
     expect_text(in, lattice_read(in, "a"), "2", "the other key is committed, too");
-}
-static void what_does_not_serve_yet_has_not_settled(void **state) {
-    (void)state;
-    lattice_hold(what_does_not_serve_yet_has_not_settled_story, "gc.settled_before_it_serves");
 }
 
 static void a_new_leader_refuses_what_the_old_one_did_story(lattice *in) {
@@ -458,7 +418,7 @@ static uint64_t entries(lattice *in) {
     return count;
 }
 
-static void space_comes_back_on_all_replicas_story(lattice *in) {
+static void space_comes_back_on_all_replicas(lattice *in) {
     begin(in);
     fill(in, "a", LW_MUTATION_PUT);
     fill(in, "k", LW_MUTATION_PUT);
@@ -476,16 +436,12 @@ static void space_comes_back_on_all_replicas_story(lattice *in) {
     expect(in, lw_world_marked(in->world, "gc.decided_among_others") == rounds, "then it is quiet");
     expect(in, lw_world_marked(in->world, "gc.wanted") == told, "on all nodes");
 }
-static void space_comes_back_on_all_replicas(void **state) {
-    (void)state;
-    lattice_hold(space_comes_back_on_all_replicas_story, NULL);
-}
 
 /* ---- who dies in a round -------------------------------------------------------------------- */
 
 enum { ATTEMPTS = 30 };
 
-static void a_round_goes_on_whoever_dies_in_it_story(lattice *in) {
+static void a_round_goes_on_whoever_dies_in_it(lattice *in) {
     begin(in);
     lattice_write(in, "k", "old");
     uint64_t old = lattice_timestamp(in);
@@ -508,13 +464,9 @@ static void a_round_goes_on_whoever_dies_in_it_story(lattice *in) {
     expect(in, too_old(in, "a", old) && too_old(in, "k", old) && too_old(in, "z", old),
            "the past is over everywhere");
 }
-static void a_round_goes_on_whoever_dies_in_it(void **state) {
-    (void)state;
-    lattice_hold(a_round_goes_on_whoever_dies_in_it_story, NULL);
-}
 
 /* Each answer takes a second: one after the other the shards would need three of them, thrice. */
-static void shards_are_asked_together_story(lattice *in) {
+static void shards_are_asked_together(lattice *in) {
     begin(in);
     lattice_write(in, "a", "1");
     for (uint64_t from = 1; from <= LATTICE_NODES; from++) {
@@ -526,28 +478,24 @@ static void shards_are_asked_together_story(lattice *in) {
     expect(in, lw_world_marked(in->world, "gc.several_asked_at_once") > 0, "several at once");
     expect(in, lw_world_marked(in->world, "gc.collected_among_others") > 0, "all of them");
 }
-static void shards_are_asked_together(void **state) {
-    (void)state;
-    lattice_hold(shards_are_asked_together_story, NULL);
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_lies_below_the_safepoint_is_refused_everywhere),
-        cmocka_unit_test(a_reader_outlives_its_node),
-        cmocka_unit_test(a_reader_outlives_an_older_one),
-        cmocka_unit_test(a_merge_robs_no_reader),
+        LATTICE_STORY(what_lies_below_the_safepoint_is_refused_everywhere, NULL),
+        LATTICE_STORY(a_reader_outlives_its_node, "gc.readers_have_no_lease"),
+        LATTICE_STORY(a_reader_outlives_an_older_one, "gc.lease_ends_with_the_oldest"),
+        LATTICE_STORY(a_merge_robs_no_reader, "merge.readers_not_awaited"),
         cmocka_unit_test(each_reader_is_noted),
-        cmocka_unit_test(a_reader_of_a_lone_node_outlives_it),
-        cmocka_unit_test(a_reader_that_died_with_its_node_holds_nothing),
-        cmocka_unit_test(a_long_reader_is_not_robbed),
-        cmocka_unit_test(a_shard_that_cannot_be_asked_holds_it_back),
-        cmocka_unit_test(all_settle_before_any_forgets),
-        cmocka_unit_test(what_does_not_serve_yet_has_not_settled),
+        LATTICE_STORY(a_reader_of_a_lone_node_outlives_it, "gc.readers_noted_alone"),
+        LATTICE_STORY(a_reader_that_died_with_its_node_holds_nothing, NULL),
+        LATTICE_STORY(a_long_reader_is_not_robbed, "gc.passes_pins"),
+        LATTICE_STORY(a_shard_that_cannot_be_asked_holds_it_back, "gc.unasked_shard_ignored"),
+        LATTICE_STORY(all_settle_before_any_forgets, "gc.collects_before_all_settled"),
+        LATTICE_STORY(what_does_not_serve_yet_has_not_settled, "gc.settled_before_it_serves"),
         cmocka_unit_test(a_new_leader_refuses_what_the_old_one_did),
-        cmocka_unit_test(space_comes_back_on_all_replicas),
-        cmocka_unit_test(a_round_goes_on_whoever_dies_in_it),
-        cmocka_unit_test(shards_are_asked_together),
+        LATTICE_STORY(space_comes_back_on_all_replicas, NULL),
+        LATTICE_STORY(a_round_goes_on_whoever_dies_in_it, NULL),
+        LATTICE_STORY(shards_are_asked_together, NULL),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }

@@ -11,7 +11,7 @@ static void behead(lattice *in, uint64_t id) {
     lattice_crash(in, id);
 }
 
-static void a_node_whose_table_does_not_say_what_it_is_comes_back_story(lattice *in) {
+static void a_node_whose_table_does_not_say_what_it_is_comes_back(lattice *in) {
     uint64_t damaged;
     make_damaged_follower(in, &damaged);
     write_some(in, KEYS, 5, "new");
@@ -27,13 +27,9 @@ static void a_node_whose_table_does_not_say_what_it_is_comes_back_story(lattice 
     reads_all(in, 0, KEYS, "old");
     reads_all(in, KEYS, 5, "new");
 }
-static void a_node_whose_table_does_not_say_what_it_is_comes_back(void **state) {
-    (void)state;
-    lattice_hold(a_node_whose_table_does_not_say_what_it_is_comes_back_story, NULL);
-}
 
 /* The third knows of nothing that the leader and the damaged one have acknowledged. */
-static void what_it_acknowledged_counts_before_it_has_a_tree_story(lattice *in) {
+static void what_it_acknowledged_counts_before_it_has_a_tree(lattice *in) {
     uint64_t damaged;
     make_damaged_follower(in, &damaged);
     uint64_t leader = lattice_leader(in, lw_text("")), third = 6 - leader - damaged;
@@ -51,12 +47,8 @@ static void what_it_acknowledged_counts_before_it_has_a_tree_story(lattice *in) 
     lattice_pass_ms(in, 3000);
     lattice_same_everywhere(in);
 }
-static void what_it_acknowledged_counts_before_it_has_a_tree(void **state) {
-    (void)state;
-    lattice_hold(what_it_acknowledged_counts_before_it_has_a_tree_story, NULL);
-}
 
-static void two_that_do_not_know_what_they_are_come_back_story(lattice *in) {
+static void two_that_do_not_know_what_they_are_come_back(lattice *in) {
     make_written(in, 3);
     uint64_t leader = lattice_leader(in, lw_text("")), one = next_of(leader), other = next_of(one);
     lattice_pass_ms(in, 1000);
@@ -76,10 +68,6 @@ static void two_that_do_not_know_what_they_are_come_back_story(lattice *in) {
     reads_all(in, 0, 20, "new");
     reads_all(in, 20, KEYS - 20, "old");
 }
-static void two_that_do_not_know_what_they_are_come_back(void **state) {
-    (void)state;
-    lattice_hold(two_that_do_not_know_what_they_are_come_back_story, NULL);
-}
 
 static void flush_all_main(void *argument) {
     lattice_node *node = argument;
@@ -92,7 +80,7 @@ static void flush_all_main(void *argument) {
 
 /* A follower that all but heard of a merge comes back with two trees that do not say what they are:
  * of one of them there is none on any other node. */
-static void what_was_merged_meanwhile_does_not_stay_story(lattice *in) {
+static void what_was_merged_meanwhile_does_not_stay(lattice *in) {
     make_two_shards(in);
     uint64_t away = 0;
     lw_buffer body = lw_buffer_in(in->memory);
@@ -121,12 +109,8 @@ static void what_was_merged_meanwhile_does_not_stay_story(lattice *in) {
     lattice_same_everywhere(in);
     reads_all(in, 0, KEYS, "old");
 }
-static void what_was_merged_meanwhile_does_not_stay(void **state) {
-    (void)state;
-    lattice_hold(what_was_merged_meanwhile_does_not_stay_story, "shards.merged_stays_headless");
-}
 
-static void a_lone_node_refuses_in_words_story(lattice *in) {
+static void a_lone_node_refuses_in_words(lattice *in) {
     make_written(in, 1);
     lattice_run(&in->nodes[1], flush_main);
     behead(in, 1);
@@ -135,10 +119,6 @@ static void a_lone_node_refuses_in_words_story(lattice *in) {
     bool refuses = strstr(in->failure, "data/sst/") != NULL;
     in->failure[0] = 0;
     expect(in, refuses && in->nodes[1].opened == LW_CORRUPTION, "it says which file is damaged");
-}
-static void a_lone_node_refuses_in_words(void **state) {
-    (void)state;
-    lattice_hold(a_lone_node_refuses_in_words_story, NULL);
 }
 
 /* ---- what comes off a damaged tree ----------------------------------------------------------- */
@@ -173,25 +153,16 @@ static void comes_off_damaged(lattice *in, uint64_t damaged) {
     reads_all(in, KEYS, 10, "new");
 }
 
-static void what_comes_off_damaged_is_repaired_story(lattice *in) {
+static void what_comes_off_damaged_is_repaired(lattice *in) {
     make_written(in, 3);
     lattice_pass_ms(in, 1000);
     comes_off_damaged(in, next_of(lattice_leader(in, lw_text(""))));
 }
-static void what_comes_off_damaged_is_repaired(void **state) {
-    (void)state;
-    lattice_hold(what_comes_off_damaged_is_repaired_story, "replica.damaged_child_ends_all");
-}
 
-static void what_comes_off_damaged_where_it_is_led_is_repaired_story(lattice *in) {
+static void what_comes_off_damaged_where_it_is_led_is_repaired(lattice *in) {
     make_written(in, 3);
     lattice_pass_ms(in, 1000);
     comes_off_damaged(in, lattice_leader(in, lw_text("")));
-}
-static void what_comes_off_damaged_where_it_is_led_is_repaired(void **state) {
-    (void)state;
-    lattice_hold(what_comes_off_damaged_where_it_is_led_is_repaired_story,
-                 "replica.damaged_child_ends_all");
 }
 
 /* Boots it. If the start has to split a tree, all that it has rots behind that. */
@@ -257,14 +228,15 @@ static void what_comes_off_damaged_at_a_start_is_repaired(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_node_whose_table_does_not_say_what_it_is_comes_back),
-        cmocka_unit_test(what_it_acknowledged_counts_before_it_has_a_tree),
-        cmocka_unit_test(two_that_do_not_know_what_they_are_come_back),
-        cmocka_unit_test(what_was_merged_meanwhile_does_not_stay),
-        cmocka_unit_test(what_comes_off_damaged_is_repaired),
-        cmocka_unit_test(what_comes_off_damaged_where_it_is_led_is_repaired),
+        LATTICE_STORY(a_node_whose_table_does_not_say_what_it_is_comes_back, NULL),
+        LATTICE_STORY(what_it_acknowledged_counts_before_it_has_a_tree, NULL),
+        LATTICE_STORY(two_that_do_not_know_what_they_are_come_back, NULL),
+        LATTICE_STORY(what_was_merged_meanwhile_does_not_stay, "shards.merged_stays_headless"),
+        LATTICE_STORY(what_comes_off_damaged_is_repaired, "replica.damaged_child_ends_all"),
+        LATTICE_STORY(what_comes_off_damaged_where_it_is_led_is_repaired,
+                      "replica.damaged_child_ends_all"),
         cmocka_unit_test(what_comes_off_damaged_at_a_start_is_repaired),
-        cmocka_unit_test(a_lone_node_refuses_in_words),
+        LATTICE_STORY(a_lone_node_refuses_in_words, NULL),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }

@@ -91,7 +91,7 @@ static const char *list(bench *on, uint32_t row_limit, const uint64_t *starts) {
     return (const char *)text.data;
 }
 
-static void locks_are_listed_in_the_order_of_keys_story(bench *on) {
+static void locks_are_listed_in_the_order_of_keys(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on), three = bench_timestamp(on);
     expect_text(on, list(on, 10, NULL), "", "at first");
     expect(on, prewrite(on, two, "a", "a")->status == LW_OK, "two has a");
@@ -115,12 +115,8 @@ static void locks_are_listed_in_the_order_of_keys_story(bench *on) {
     }
     (void)bench_await(waiting);
 }
-static void locks_are_listed_in_the_order_of_keys(void **state) {
-    (void)state;
-    bench_hold(locks_are_listed_in_the_order_of_keys_story, NULL);
-}
 
-static void a_lock_tells_how_long_it_is_held_story(bench *on) {
+static void a_lock_tells_how_long_it_is_held(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     lock(on, KILLER, one, "k");
     bench_pass_ms(on, 300);
@@ -150,12 +146,8 @@ static void a_lock_tells_how_long_it_is_held_story(bench *on) {
                "until it expires");
     }
 }
-static void a_lock_tells_how_long_it_is_held(void **state) {
-    (void)state;
-    bench_hold(a_lock_tells_how_long_it_is_held_story, NULL);
-}
 
-static void of_a_long_queue_the_first_are_told_story(bench *on) {
+static void of_a_long_queue_the_first_are_told(bench *on) {
     uint64_t starts[] = {bench_timestamp(on), bench_timestamp(on), bench_timestamp(on), 0};
     lock(on, 1, starts[0], "k");
     for (uint64_t index = 1; index <= 100; index++) {
@@ -167,14 +159,10 @@ static void of_a_long_queue_the_first_are_told_story(bench *on) {
     expect(on, strncmp(listed, "k:M:1<2<3", 9) == 0, "the first in the queue first");
     expect(on, strstr(listed, "<84 more") != NULL, "how many more there are");
 }
-static void of_a_long_queue_the_first_are_told(void **state) {
-    (void)state;
-    bench_hold(of_a_long_queue_the_first_are_told_story, NULL);
-}
 
 /* ---- KILL ----------------------------------------------------------------------------------- */
 
-static void a_killed_transaction_lets_go_of_its_locks_story(bench *on) {
+static void a_killed_transaction_lets_go_of_its_locks(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     lock(on, 2, one, "k");
     asked *waiting = send_lock(on, 3, two, "k");
@@ -195,12 +183,8 @@ static void a_killed_transaction_lets_go_of_its_locks_story(bench *on) {
     expect(on, killed(send_kill(on, two)).fate == LW_FATE_ABORTED, "the other too");
     expect_text(on, list(on, 10, NULL), "", "no lock is left");
 }
-static void a_killed_transaction_lets_go_of_its_locks(void **state) {
-    (void)state;
-    bench_hold(a_killed_transaction_lets_go_of_its_locks_story, NULL);
-}
 
-static void who_waits_hears_of_the_kill_at_once_story(bench *on) {
+static void who_waits_hears_of_the_kill_at_once(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on), three = bench_timestamp(on);
     lock(on, 2, one, "k");
     asked *waiting = send_lock(on, 3, two, "k");
@@ -216,12 +200,8 @@ static void who_waits_hears_of_the_kill_at_once_story(bench *on) {
     expect(on, committed != 0, "the owner goes on");
     expect_text(on, bench_read(on, 0, "k"), "1", "and is alone");
 }
-static void who_waits_hears_of_the_kill_at_once(void **state) {
-    (void)state;
-    bench_hold(who_waits_hears_of_the_kill_at_once_story, NULL);
-}
 
-static void what_was_prewritten_is_rolled_back_story(bench *on) {
+static void what_was_prewritten_is_rolled_back(bench *on) {
     uint64_t one = bench_timestamp(on);
     expect(on, prewrite(on, one, "a", "a")->status == LW_OK, "a is prewritten");
     expect(on, prewrite(on, one, "a", "b")->status == LW_OK, "b is");
@@ -232,12 +212,8 @@ static void what_was_prewritten_is_rolled_back_story(bench *on) {
     expect_text(on, list(on, 10, NULL), "", "its locks are swept");
     expect_text(on, bench_read(on, 0, "b"), "-", "nothing of it is there");
 }
-static void what_was_prewritten_is_rolled_back(void **state) {
-    (void)state;
-    bench_hold(what_was_prewritten_is_rolled_back_story, NULL);
-}
 
-static void a_committed_transaction_is_not_killed_story(bench *on) {
+static void a_committed_transaction_is_not_killed(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     uint64_t committed = bench_committed(put(on, one, "k", "1"));
     lw_kill_reply reply = killed(send_kill(on, one));
@@ -254,13 +230,9 @@ static void a_committed_transaction_is_not_killed_story(bench *on) {
     expect(on, bench_committed(bench_finish(on, two, at, "b")) == at, "the rest is committed");
     expect_text(on, bench_read(on, 0, "b"), "new", "and is there");
 }
-static void a_committed_transaction_is_not_killed(void **state) {
-    (void)state;
-    bench_hold(a_committed_transaction_is_not_killed_story, NULL);
-}
 
 /* A copy of the request that was long on its way comes behind the commit. */
-static void a_late_copy_does_not_hide_a_commit_story(bench *on) {
+static void a_late_copy_does_not_hide_a_commit(bench *on) {
     uint64_t one = bench_timestamp(on);
     expect(on, prewrite(on, one, "k", "k")->status == LW_OK, "it is prewritten");
     uint64_t at = bench_timestamp(on);
@@ -270,14 +242,10 @@ static void a_late_copy_does_not_hide_a_commit_story(bench *on) {
     expect(on, reply.fate == LW_FATE_COMMITTED && reply.commit_timestamp == at,
            "it is too late for a kill");
 }
-static void a_late_copy_does_not_hide_a_commit(void **state) {
-    (void)state;
-    bench_hold(a_late_copy_does_not_hide_a_commit_story, "replica.copy_unlearns_commit");
-}
 
 /* A copy of the request waits for a lock of another one, on a node that remembers nothing of the
  * commit: it looks before it is told that it was killed, and so the kill knows. */
-static void a_copy_that_waits_tells_of_the_commit_story(bench *on) {
+static void a_copy_that_waits_tells_of_the_commit(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     uint64_t committed = bench_committed(put(on, one, "k", "1"));
     bench_crash(on);
@@ -291,21 +259,13 @@ static void a_copy_that_waits_tells_of_the_commit_story(bench *on) {
            "it has committed, before the node was started");
     expect(on, bench_committed(bench_await(copy)) == committed, "and its owner is told so");
 }
-static void a_copy_that_waits_tells_of_the_commit(void **state) {
-    (void)state;
-    bench_hold(a_copy_that_waits_tells_of_the_commit_story, "replica.killed_unlooked");
-}
 
-static void an_unknown_transaction_is_left_alone_story(bench *on) {
+static void an_unknown_transaction_is_left_alone(bench *on) {
     uint64_t one = bench_timestamp(on);
     expect(on, killed(send_kill(on, one)).fate == LW_FATE_UNKNOWN, "it has nothing here");
     expect(on, bench_committed(put(on, one, "k", "1")) != 0, "and may commit all the same");
     asked *it = bench_await(send_kill(on, bench_timestamp(on) + (UINT64_C(1) << 40)));
     expect(on, it->status == LW_INVALID_ARGUMENT, "one that never began is refused");
-}
-static void an_unknown_transaction_is_left_alone(void **state) {
-    (void)state;
-    bench_hold(an_unknown_transaction_is_left_alone_story, NULL);
 }
 
 /* ---- races ---------------------------------------------------------------------------------- */
@@ -497,7 +457,7 @@ static void a_kill_races_with_an_async_commit(void **state) {
 }
 
 /* The kill finds only a lock in memory, while a prewrite is on its way to the disk. */
-static void a_prewrite_on_its_way_is_waited_for_story(bench *on) {
+static void a_prewrite_on_its_way_is_waited_for(bench *on) {
     uint64_t one = bench_timestamp(on);
     lock(on, 2, one, "k");
     lw_host_slow_disk(on->host, 100);
@@ -518,28 +478,24 @@ static void a_prewrite_on_its_way_is_waited_for_story(bench *on) {
     expect(on, bench_committed(bench_finish(on, one, at, "k")) == 0, "and cannot commit");
     expect_text(on, bench_read(on, 0, "k"), "-", "nothing of it is there");
 }
-static void a_prewrite_on_its_way_is_waited_for(void **state) {
-    (void)state;
-    bench_hold(a_prewrite_on_its_way_is_waited_for_story, "node.kill_waits_for_nothing");
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(locks_are_listed_in_the_order_of_keys),
-        cmocka_unit_test(a_lock_tells_how_long_it_is_held),
-        cmocka_unit_test(of_a_long_queue_the_first_are_told),
-        cmocka_unit_test(a_killed_transaction_lets_go_of_its_locks),
-        cmocka_unit_test(who_waits_hears_of_the_kill_at_once),
-        cmocka_unit_test(what_was_prewritten_is_rolled_back),
-        cmocka_unit_test(a_committed_transaction_is_not_killed),
-        cmocka_unit_test(a_late_copy_does_not_hide_a_commit),
-        cmocka_unit_test(a_copy_that_waits_tells_of_the_commit),
-        cmocka_unit_test(an_unknown_transaction_is_left_alone),
+        BENCH_STORY(locks_are_listed_in_the_order_of_keys, NULL),
+        BENCH_STORY(a_lock_tells_how_long_it_is_held, NULL),
+        BENCH_STORY(of_a_long_queue_the_first_are_told, NULL),
+        BENCH_STORY(a_killed_transaction_lets_go_of_its_locks, NULL),
+        BENCH_STORY(who_waits_hears_of_the_kill_at_once, NULL),
+        BENCH_STORY(what_was_prewritten_is_rolled_back, NULL),
+        BENCH_STORY(a_committed_transaction_is_not_killed, NULL),
+        BENCH_STORY(a_late_copy_does_not_hide_a_commit, "replica.copy_unlearns_commit"),
+        BENCH_STORY(a_copy_that_waits_tells_of_the_commit, "replica.killed_unlooked"),
+        BENCH_STORY(an_unknown_transaction_is_left_alone, NULL),
         cmocka_unit_test(a_kill_races_with_a_commit_in_one_round),
         cmocka_unit_test(a_kill_races_with_a_commit_in_two_phases),
         cmocka_unit_test(a_kill_races_with_an_async_commit),
         cmocka_unit_test(half_of_an_async_commit_is_killed),
-        cmocka_unit_test(a_prewrite_on_its_way_is_waited_for),
+        BENCH_STORY(a_prewrite_on_its_way_is_waited_for, "node.kill_waits_for_nothing"),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }

@@ -74,7 +74,7 @@ static uint32_t count_locks(lattice *in, const char *first, const char *second) 
     return count;
 }
 
-static void what_is_prewritten_elsewhere_is_rolled_back_story(lattice *in) {
+static void what_is_prewritten_elsewhere_is_rolled_back(lattice *in) {
     make_two(in);
     uint64_t start = lattice_timestamp(in);
     expect(in, prewrite(in, start, "z", "z") == LW_OK, "the primary");
@@ -87,12 +87,8 @@ static void what_is_prewritten_elsewhere_is_rolled_back_story(lattice *in) {
     expect_text(in, lattice_read(in, "a"), "old", "nowhere");
     expect(in, prewrite(in, start, "z", "y") == LW_CONFLICT, "it writes nothing any more");
 }
-static void what_is_prewritten_elsewhere_is_rolled_back(void **state) {
-    (void)state;
-    lattice_hold(what_is_prewritten_elsewhere_is_rolled_back_story, "node.kill_looks_at_nothing");
-}
 
-static void locks_in_memory_elsewhere_are_freed_story(lattice *in) {
+static void locks_in_memory_elsewhere_are_freed(lattice *in) {
     make_two(in);
     uint64_t start = lattice_timestamp(in), other = lattice_timestamp(in);
     expect(in, lock(in, start, "z") == LW_OK, "it is locked");
@@ -102,12 +98,8 @@ static void locks_in_memory_elsewhere_are_freed_story(lattice *in) {
     expect(in, prewrite(in, start, "z", "y") == LW_CONFLICT, "the owner is told");
     expect(in, kill_it(in, start).fate == LW_FATE_ABORTED, "who was killed stays so");
 }
-static void locks_in_memory_elsewhere_are_freed(void **state) {
-    (void)state;
-    lattice_hold(locks_in_memory_elsewhere_are_freed_story, NULL);
-}
 
-static void what_was_committed_elsewhere_stays_story(lattice *in) {
+static void what_was_committed_elsewhere_stays(lattice *in) {
     make_two(in);
     uint64_t start = lattice_timestamp(in);
     expect(in, prewrite(in, start, "z", "z") == LW_OK, "the primary");
@@ -122,10 +114,6 @@ static void what_was_committed_elsewhere_stays_story(lattice *in) {
     expect(in, kill_it(in, unknown).fate == LW_FATE_UNKNOWN, "of another one nothing is known");
     expect(in, prewrite(in, unknown, "z", "z") == LW_OK, "and it may go on");
 }
-static void what_was_committed_elsewhere_stays(void **state) {
-    (void)state;
-    lattice_hold(what_was_committed_elsewhere_stays_story, NULL);
-}
 
 static const lattice_shard with_first[] = {
     {.id = LW_ROOT_SHARD, .start = "", .end = "m", .nodes = {1}},
@@ -136,7 +124,7 @@ static void transfer(lattice *in, const char *key, uint64_t to);
 
 /* Who leads loses the others before they can tell it that they have the commit. It has a lock of
  * the transaction still, in another shard; whoever leads next knows of nothing. */
-static void a_commit_in_doubt_is_not_killed_story(lattice *in) {
+static void a_commit_in_doubt_is_not_killed(lattice *in) {
     lattice_make(in, with_first, 2);
     lattice_write(in, "z", "old");
     transfer(in, "z", 1);
@@ -154,10 +142,6 @@ static void a_commit_in_doubt_is_not_killed_story(lattice *in) {
     lattice_pass_ms(in, 3000);
     expect_text(in, lattice_read(in, "z"), "new", "it has committed");
     expect(in, kill_it(in, start).fate == LW_FATE_UNKNOWN, "and nobody says that it was killed");
-}
-static void a_commit_in_doubt_is_not_killed(void **state) {
-    (void)state;
-    lattice_hold(a_commit_in_doubt_is_not_killed_story, "replica.doubt_not_noted");
 }
 
 static const lattice_shard three_shards[] = {
@@ -178,7 +162,7 @@ static void transfer(lattice *in, const char *key, uint64_t to) {
 
 /* The shard that it writes is marked, and comes to be led by a node that knows nothing of that,
  * while the last shard is still to be marked. */
-static void who_comes_to_lead_between_is_asked_too_story(lattice *in) {
+static void who_comes_to_lead_between_is_asked_too(lattice *in) {
     lattice_make(in, three_shards, 3);
     lattice_write(in, "a", "old");
     lattice_write(in, "k", "old");
@@ -204,13 +188,9 @@ static void who_comes_to_lead_between_is_asked_too_story(lattice *in) {
     expect(in, told.fate == LW_FATE_COMMITTED && told.commit_timestamp == committed,
            "who kills it is told that it has committed");
 }
-static void who_comes_to_lead_between_is_asked_too(void **state) {
-    (void)state;
-    lattice_hold(who_comes_to_lead_between_is_asked_too_story, "node.kill_asks_once");
-}
 
 /* Somebody asks again while the first kill, of a transaction that has committed, still marks. */
-static void a_kill_under_way_says_nothing_to_another_story(lattice *in) {
+static void a_kill_under_way_says_nothing_to_another(lattice *in) {
     lattice_make(in, three_shards, 3);
     lattice_write(in, "a", "old");
     lattice_write(in, "k", "old");
@@ -230,19 +210,15 @@ static void a_kill_under_way_says_nothing_to_another_story(lattice *in) {
     lattice_pass_ms(in, 5000);
     expect(in, kill_it(in, start).fate != LW_FATE_ABORTED, "by nobody");
 }
-static void a_kill_under_way_says_nothing_to_another(void **state) {
-    (void)state;
-    lattice_hold(a_kill_under_way_says_nothing_to_another_story, "node.kill_believes_any_mark");
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_prewritten_elsewhere_is_rolled_back),
-        cmocka_unit_test(locks_in_memory_elsewhere_are_freed),
-        cmocka_unit_test(what_was_committed_elsewhere_stays),
-        cmocka_unit_test(a_commit_in_doubt_is_not_killed),
-        cmocka_unit_test(who_comes_to_lead_between_is_asked_too),
-        cmocka_unit_test(a_kill_under_way_says_nothing_to_another),
+        LATTICE_STORY(what_is_prewritten_elsewhere_is_rolled_back, "node.kill_looks_at_nothing"),
+        LATTICE_STORY(locks_in_memory_elsewhere_are_freed, NULL),
+        LATTICE_STORY(what_was_committed_elsewhere_stays, NULL),
+        LATTICE_STORY(a_commit_in_doubt_is_not_killed, "replica.doubt_not_noted"),
+        LATTICE_STORY(who_comes_to_lead_between_is_asked_too, "node.kill_asks_once"),
+        LATTICE_STORY(a_kill_under_way_says_nothing_to_another, "node.kill_believes_any_mark"),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }

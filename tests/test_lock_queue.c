@@ -44,7 +44,7 @@ static void split_at(bench *on, const char *key) {
 
 /* Commits without locks of their own, and transactions that lock, in one queue: each has its turn
  * when all before it are through. */
-static void first_come_first_served_story(bench *on) {
+static void first_come_first_served(bench *on) {
     enum { COUNT = 8 };
     uint64_t starts[COUNT], owner = bench_timestamp(on);
     asked *waiting[COUNT];
@@ -77,12 +77,8 @@ static void first_come_first_served_story(bench *on) {
     expect_text(on, bench_read(on, 0, "k"), "7", "and it holds");
     expect(on, lw_lock_table_count(lw_shards_locks(on->shards)) == 0, "nothing is left");
 }
-static void first_come_first_served(void **state) {
-    (void)state;
-    bench_hold(first_come_first_served_story, NULL);
-}
 
-static void who_loses_patience_leaves_the_queue_story(bench *on) {
+static void who_loses_patience_leaves_the_queue(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on), three = bench_timestamp(on);
     lock(on, 1, one, "k");
     asked *impatient = send_lock(on, 2, two, "k", 200);
@@ -99,14 +95,10 @@ static void who_loses_patience_leaves_the_queue_story(bench *on) {
     release(on, three);
     expect(on, lw_lock_table_count(lw_shards_locks(on->shards)) == 0, "nothing is left");
 }
-static void who_loses_patience_leaves_the_queue(void **state) {
-    (void)state;
-    bench_hold(who_loses_patience_leaves_the_queue_story, NULL);
-}
 
 /* ---- several shards ------------------------------------------------------------------------- */
 
-static void a_deadlock_over_shards_is_found_story(bench *on) {
+static void a_deadlock_over_shards_is_found(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on), three = bench_timestamp(on);
     split_at(on, "m");
     split_at(on, "f");
@@ -134,15 +126,11 @@ static void a_deadlock_over_shards_is_found_story(bench *on) {
     expect(on, bench_await(first)->status == LW_OK, "in turn");
     release(on, one);
 }
-static void a_deadlock_over_shards_is_found(void **state) {
-    (void)state;
-    bench_hold(a_deadlock_over_shards_is_found_story, NULL);
-}
 
 /* Keys that are listed, with the shard to go on at in each reply. */
 /* A commit over two shards has its intent in one and waits in the queue of the other, for a
  * transaction that meets the intent: neither would ever go on. */
-static void a_deadlock_over_an_intent_is_found_story(bench *on) {
+static void a_deadlock_over_an_intent_is_found(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     lw_mutation here = bench_put("a", "two", LW_SEEN_ANYTHING);
     lw_mutation there = bench_put("h", "two", LW_SEEN_ANYTHING);
@@ -170,12 +158,8 @@ static void a_deadlock_over_an_intent_is_found_story(bench *on) {
     release(on, one);
     expect(on, bench_await(waiting)->status == LW_OK, "the other goes on");
 }
-static void a_deadlock_over_an_intent_is_found(void **state) {
-    (void)state;
-    bench_hold(a_deadlock_over_an_intent_is_found_story, "replica.intents_not_watched");
-}
 
-static void who_meets_an_intent_is_told_when_it_goes_story(bench *on) {
+static void who_meets_an_intent_is_told_when_it_goes(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     lw_mutation mutation = bench_put("k", "new", LW_SEEN_ANYTHING);
     bench_prewrite(on, 2, two, "k", 5000, &mutation, 1);
@@ -187,10 +171,6 @@ static void who_meets_an_intent_is_told_when_it_goes_story(bench *on) {
     expect(on, bench_await(reader)->status == LW_OK, "it has the key");
     expect(on, lw_world_now(on->world) - began_ns < 100 * BENCH_MS, "as soon as it can");
     release(on, one);
-}
-static void who_meets_an_intent_is_told_when_it_goes(void **state) {
-    (void)state;
-    bench_hold(who_meets_an_intent_is_told_when_it_goes_story, "replica.intents_not_watched");
 }
 
 static const char *listed(bench *on) {
@@ -215,7 +195,7 @@ static const char *listed(bench *on) {
     return (const char *)text.data;
 }
 
-static void locks_of_all_shards_are_listed_and_killed_story(bench *on) {
+static void locks_of_all_shards_are_listed_and_killed(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     static const char *const keys[] = {"a", "b", "c", "g", "h", "x", "y", "z"};
     split_at(on, "m");
@@ -246,19 +226,15 @@ static void locks_of_all_shards_are_listed_and_killed_story(bench *on) {
     expect_text(on, listed(on), "d", "on every shard");
     release(on, two);
 }
-static void locks_of_all_shards_are_listed_and_killed(void **state) {
-    (void)state;
-    bench_hold(locks_of_all_shards_are_listed_and_killed_story, NULL);
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(first_come_first_served),
-        cmocka_unit_test(who_loses_patience_leaves_the_queue),
-        cmocka_unit_test(a_deadlock_over_shards_is_found),
-        cmocka_unit_test(a_deadlock_over_an_intent_is_found),
-        cmocka_unit_test(who_meets_an_intent_is_told_when_it_goes),
-        cmocka_unit_test(locks_of_all_shards_are_listed_and_killed),
+        BENCH_STORY(first_come_first_served, NULL),
+        BENCH_STORY(who_loses_patience_leaves_the_queue, NULL),
+        BENCH_STORY(a_deadlock_over_shards_is_found, NULL),
+        BENCH_STORY(a_deadlock_over_an_intent_is_found, "replica.intents_not_watched"),
+        BENCH_STORY(who_meets_an_intent_is_told_when_it_goes, "replica.intents_not_watched"),
+        BENCH_STORY(locks_of_all_shards_are_listed_and_killed, NULL),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }

@@ -35,7 +35,7 @@ static void make_two(bench *on) {
     expect(on, split_at(on, "m")->status == LW_OK, "it is split");
 }
 
-static void two_become_one_story(bench *on) {
+static void two_become_one(bench *on) {
     make_two(on);
     write_at(on, "y", "4");
     asked *it = merge_at(on, "a");
@@ -52,12 +52,8 @@ static void two_become_one_story(bench *on) {
     bench_boot(on);
     expect_text(on, scan_all(on), "a=1 m=5 n=6 y=4 z=3", "and after a stop");
 }
-static void two_become_one(void **state) {
-    (void)state;
-    bench_hold(two_become_one_story, NULL);
-}
 
-static void they_are_split_and_merged_again_story(bench *on) {
+static void they_are_split_and_merged_again(bench *on) {
     static const char *const keys[] = {"m", "t", "d", "a", "p"};
     for (int round = 0; round < 3; round++) {
         for (size_t index = 0; index < 5; index++) {
@@ -78,12 +74,8 @@ static void they_are_split_and_merged_again_story(bench *on) {
     bench_crash(on);
     expect_text(on, scan_all(on), "a=x d=x m=x p=x t=x", "for good");
 }
-static void they_are_split_and_merged_again(void **state) {
-    (void)state;
-    bench_hold(they_are_split_and_merged_again_story, NULL);
-}
 
-static void what_cannot_be_merged_is_refused_story(bench *on) {
+static void what_cannot_be_merged_is_refused(bench *on) {
     asked *it = merge_at(on, "a");
     expect(on, it->status == LW_NOT_FOUND, "there is no neighbour");
     make_two(on);
@@ -95,15 +87,11 @@ static void what_cannot_be_merged_is_refused_story(bench *on) {
     expect(on, bench_await(send_merge(on, "a", right))->status == LW_OK, "was done already");
     expect(on, lw_world_marked(on->world, "replica.merged") == 1, "but once");
 }
-static void what_cannot_be_merged_is_refused(void **state) {
-    (void)state;
-    bench_hold(what_cannot_be_merged_is_refused_story, NULL);
-}
 
 /* ---- requests meanwhile --------------------------------------------------------------------- */
 
 /* Reads and writes of both all the time while they are merged and split again. */
-static void nobody_reads_or_writes_beside_a_merge_story(bench *on) {
+static void nobody_reads_or_writes_beside_a_merge(bench *on) {
     static const char *const keys[] = {"a", "l", "m", "z"};
     int value_count[4] = {0};
     make_two(on);
@@ -137,13 +125,9 @@ static void nobody_reads_or_writes_beside_a_merge_story(bench *on) {
     expect(on, value_count[0] + value_count[1] + value_count[2] + value_count[3] > 20,
            "some went on");
 }
-static void nobody_reads_or_writes_beside_a_merge(void **state) {
-    (void)state;
-    bench_hold(nobody_reads_or_writes_beside_a_merge_story, NULL);
-}
 
 /* Who comes while the right one is frozen waits a little, and is sent on. */
-static void who_comes_meanwhile_is_sent_on_story(bench *on) {
+static void who_comes_meanwhile_is_sent_on(bench *on) {
     make_two(on);
     bench_pass_ms(on, 1000);
     lw_host_slow_disk(on->host, 50);
@@ -163,13 +147,9 @@ static void who_comes_meanwhile_is_sent_on_story(bench *on) {
     expect_text(on, told_shards(read), "..@4", "to the other one");
     expect_text(on, read_at(on, "z"), "3", "where it is");
 }
-static void who_comes_meanwhile_is_sent_on(void **state) {
-    (void)state;
-    bench_hold(who_comes_meanwhile_is_sent_on_story, "merge.reads_while_frozen");
-}
 
 /* A commit timestamp that was drawn before a read at the right one, and comes after the merge. */
-static void nothing_is_committed_below_reads_of_before_story(bench *on) {
+static void nothing_is_committed_below_reads_of_before(bench *on) {
     make_two(on);
     uint64_t start = bench_timestamp(on), commit = bench_timestamp(on);
     lw_scan_request all = {.lower = lw_text("m")};
@@ -194,14 +174,10 @@ static void nothing_is_committed_below_reads_of_before_story(bench *on) {
            "it is prewritten");
     expect(on, !reply.asynchronous, "but not below what was read");
 }
-static void nothing_is_committed_below_reads_of_before(void **state) {
-    (void)state;
-    bench_hold(nothing_is_committed_below_reads_of_before_story, "merge.marks_not_raised");
-}
 
 /* ---- locks ---------------------------------------------------------------------------------- */
 
-static void prewritten_locks_go_along_story(bench *on) {
+static void prewritten_locks_go_along(bench *on) {
     make_two(on);
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, prewrite_at(on, 1, one, "b", "b", "1")->status == LW_OK, "the primary");
@@ -221,10 +197,6 @@ static void prewritten_locks_go_along_story(bench *on) {
     expect_text(on, scan_all(on), "a=1 b=1 m=2 y=2 z=3", "and the other one is swept");
     lw_replica_figures_get(lw_shards_at(on->shards, 0), &figures);
     expect(on, figures.open == 0, "nothing is open");
-}
-static void prewritten_locks_go_along(void **state) {
-    (void)state;
-    bench_hold(prewritten_locks_go_along_story, NULL);
 }
 
 /* A session ends at a step of the merge: how many of its transactions are open some seconds later,
@@ -275,7 +247,7 @@ static void a_session_may_end_at_any_step_of_a_merge(void **state) {
 }
 
 /* Of before a crash: one comes back, one does not. */
-static void leftovers_go_along_story(bench *on) {
+static void leftovers_go_along(bench *on) {
     make_two(on);
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, prewrite_at(on, 1, one, "x", "x", "1")->status == LW_OK, "one");
@@ -290,12 +262,8 @@ static void leftovers_go_along_story(bench *on) {
     expect_text(on, read_at(on, "x"), "-", "the first one's is swept");
     expect_text(on, scan_all(on), "a=1 m=2 ...", "the second one's is not");
 }
-static void leftovers_go_along(void **state) {
-    (void)state;
-    bench_hold(leftovers_go_along_story, NULL);
-}
 
-static void pessimistic_locks_stay_story(bench *on) {
+static void pessimistic_locks_stay(bench *on) {
     make_two(on);
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "y", 100))->status == LW_OK, "locked");
@@ -313,14 +281,10 @@ static void pessimistic_locks_stay_story(bench *on) {
     expect(on, bench_commit_now(on, one, &mutation, 1)->status == LW_OK, "its owner commits");
     expect(on, bench_await(waiting)->status == LW_OK, "and then it is had");
 }
-static void pessimistic_locks_stay(void **state) {
-    (void)state;
-    bench_hold(pessimistic_locks_stay_story, NULL);
-}
 
 /* ---- by themselves --------------------------------------------------------------------------- */
 
-static void small_ones_are_merged_by_themselves_story(bench *on) {
+static void small_ones_are_merged_by_themselves(bench *on) {
     on->merge_after_ms = 60000;
     bench_shut(on);
     bench_boot(on);
@@ -333,12 +297,8 @@ static void small_ones_are_merged_by_themselves_story(bench *on) {
     expect_text(on, scan_all(on), "a=1 m=2 z=3", "with all there was");
     expect(on, lw_world_marked(on->world, "shards.merged_by_themselves") == 2, "one by one");
 }
-static void small_ones_are_merged_by_themselves(void **state) {
-    (void)state;
-    bench_hold(small_ones_are_merged_by_themselves_story, NULL);
-}
 
-static void large_ones_are_not_story(bench *on) {
+static void large_ones_are_not(bench *on) {
     on->merge_after_ms = 60000;
     on->shard_size = 64 * 1024;
     bench_shut(on);
@@ -353,10 +313,6 @@ static void large_ones_are_not_story(bench *on) {
     }
     bench_pass_ms(on, 300000);
     expect(on, lw_shards_count(on->shards) == 2, "one of them holds too much");
-}
-static void large_ones_are_not(void **state) {
-    (void)state;
-    bench_hold(large_ones_are_not_story, NULL);
 }
 
 /* ---- disks ---------------------------------------------------------------------------------- */
@@ -396,7 +352,7 @@ static void the_disk_may_fill_up_at_any_step(void **state) {
     }
 }
 
-static void closing_does_not_wait_for_a_merge_story(bench *on) {
+static void closing_does_not_wait_for_a_merge(bench *on) {
     make_two(on);
     asked *it = send_merge(on, "a", 0);
     bench_shut(on);
@@ -404,10 +360,6 @@ static void closing_does_not_wait_for_a_merge_story(bench *on) {
     bench_boot(on);
     bench_pass_ms(on, 5000);
     expect_text(on, scan_all(on), "a=1 m=2 z=3", "and was done or not");
-}
-static void closing_does_not_wait_for_a_merge(void **state) {
-    (void)state;
-    bench_hold(closing_does_not_wait_for_a_merge_story, NULL);
 }
 
 /* ---- the power at every step ---------------------------------------------------------------- */
@@ -562,20 +514,20 @@ static void a_tombstone_that_drops_the_tree_is_noticed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(two_become_one),
-        cmocka_unit_test(they_are_split_and_merged_again),
-        cmocka_unit_test(what_cannot_be_merged_is_refused),
-        cmocka_unit_test(nobody_reads_or_writes_beside_a_merge),
-        cmocka_unit_test(who_comes_meanwhile_is_sent_on),
-        cmocka_unit_test(nothing_is_committed_below_reads_of_before),
-        cmocka_unit_test(prewritten_locks_go_along),
+        BENCH_STORY(two_become_one, NULL),
+        BENCH_STORY(they_are_split_and_merged_again, NULL),
+        BENCH_STORY(what_cannot_be_merged_is_refused, NULL),
+        BENCH_STORY(nobody_reads_or_writes_beside_a_merge, NULL),
+        BENCH_STORY(who_comes_meanwhile_is_sent_on, "merge.reads_while_frozen"),
+        BENCH_STORY(nothing_is_committed_below_reads_of_before, "merge.marks_not_raised"),
+        BENCH_STORY(prewritten_locks_go_along, NULL),
         cmocka_unit_test(a_session_may_end_at_any_step_of_a_merge),
-        cmocka_unit_test(leftovers_go_along),
-        cmocka_unit_test(pessimistic_locks_stay),
-        cmocka_unit_test(small_ones_are_merged_by_themselves),
-        cmocka_unit_test(large_ones_are_not),
+        BENCH_STORY(leftovers_go_along, NULL),
+        BENCH_STORY(pessimistic_locks_stay, NULL),
+        BENCH_STORY(small_ones_are_merged_by_themselves, NULL),
+        BENCH_STORY(large_ones_are_not, NULL),
         cmocka_unit_test(the_disk_may_fill_up_at_any_step),
-        cmocka_unit_test(closing_does_not_wait_for_a_merge),
+        BENCH_STORY(closing_does_not_wait_for_a_merge, NULL),
         cmocka_unit_test(the_power_may_go_at_any_step_of_a_merge),
         cmocka_unit_test(the_power_may_go_again_while_a_merge_is_finished),
         cmocka_unit_test(a_tombstone_that_drops_the_tree_is_noticed),

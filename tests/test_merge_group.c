@@ -53,7 +53,7 @@ static void check_all(lattice *in) {
     lattice_same_everywhere(in);
 }
 
-static void a_merge_happens_on_all_nodes_story(lattice *in) {
+static void a_merge_happens_on_all_nodes(lattice *in) {
     make_two(in);
     merge(in);
     lattice_write(in, "b", "4");
@@ -76,13 +76,9 @@ static void a_merge_happens_on_all_nodes_story(lattice *in) {
     expect_text(in, lattice_read(in, "z"), "9", "and merged");
     check_all(in);
 }
-static void a_merge_happens_on_all_nodes(void **state) {
-    (void)state;
-    lattice_hold(a_merge_happens_on_all_nodes_story, NULL);
-}
 
 /* A crash while the log still has entries of what became part of another: they hold nothing. */
-static void the_log_lets_go_of_what_was_merged_story(lattice *in) {
+static void the_log_lets_go_of_what_was_merged(lattice *in) {
     make_two(in);
     uint64_t right = id_at(in, "z"), first = 0, last = 0;
     merge(in);
@@ -94,12 +90,8 @@ static void the_log_lets_go_of_what_was_merged_story(lattice *in) {
         expect(in, first > last, "and keeps none");
     }
 }
-static void the_log_lets_go_of_what_was_merged(void **state) {
-    (void)state;
-    lattice_hold(the_log_lets_go_of_what_was_merged_story, NULL);
-}
 
-static void both_come_to_be_led_by_one_node_story(lattice *in) {
+static void both_come_to_be_led_by_one_node(lattice *in) {
     make_two(in);
     transfer(in, "z", next_of(lattice_leader(in, lw_text("a"))));
     merge(in);
@@ -107,13 +99,9 @@ static void both_come_to_be_led_by_one_node_story(lattice *in) {
     check_all(in);
     expect(in, lw_world_marked(in->world, "replica.merge_leads_both") > 0, "one led both");
 }
-static void both_come_to_be_led_by_one_node(void **state) {
-    (void)state;
-    lattice_hold(both_come_to_be_led_by_one_node_story, NULL);
-}
 
 /* Who leads the left one, and nothing else, looks how long it has been idle, too. */
-static void small_ones_of_two_leaders_become_one_story(lattice *in) {
+static void small_ones_of_two_leaders_become_one(lattice *in) {
     in->merge_after_ms = 3000;
     make_two(in);
     transfer(in, "z", next_of(lattice_leader(in, lw_text("a"))));
@@ -121,17 +109,13 @@ static void small_ones_of_two_leaders_become_one_story(lattice *in) {
     expect(in, id_at(in, "a") == id_at(in, "z"), "they are merged by themselves");
     check_all(in);
 }
-static void small_ones_of_two_leaders_become_one(void **state) {
-    (void)state;
-    lattice_hold(small_ones_of_two_leaders_become_one_story, "shards.left_one_looks_at_nothing");
-}
 
 static const lattice_shard apart[] = {
     {.id = LW_ROOT_SHARD, .start = "", .end = "m", .nodes = {1, 2, 3}},
     {.id = 2, .start = "m", .end = "", .nodes = {1, 2, 4}},
 };
 
-static void shards_apart_are_not_merged_story(lattice *in) {
+static void shards_apart_are_not_merged(lattice *in) {
     lattice_make(in, apart, 2);
     lattice_write(in, "a", "1");
     lattice_write(in, "z", "2");
@@ -142,13 +126,9 @@ static void shards_apart_are_not_merged_story(lattice *in) {
     lattice_write(in, "z", "3");
     expect_text(in, lattice_read(in, "z"), "3", "both go on");
 }
-static void shards_apart_are_not_merged(void **state) {
-    (void)state;
-    lattice_hold(shards_apart_are_not_merged_story, NULL);
-}
 
 /* A replica that is away: nothing is frozen, or all is undone. */
-static void who_is_away_holds_a_merge_up_story(lattice *in) {
+static void who_is_away_holds_a_merge_up(lattice *in) {
     make_two(in);
     uint64_t leader = lattice_leader(in, lw_text("a")), away = next_of(leader);
     lw_buffer body = lw_buffer_in(in->memory);
@@ -165,10 +145,6 @@ static void who_is_away_holds_a_merge_up_story(lattice *in) {
     merge(in);
     expect_text(in, lattice_read(in, "z"), "4", "then they are");
     check_all(in);
-}
-static void who_is_away_holds_a_merge_up(void **state) {
-    (void)state;
-    lattice_hold(who_is_away_holds_a_merge_up_story, NULL);
 }
 
 /* Until a mark was reached so often, for some seconds. */
@@ -296,7 +272,7 @@ static void all_have_to_know(void **state) {
 
 /* Another node comes to lead what is frozen while the merge goes on, and is not heard of by who
  * merges. It must ask before it serves again. */
-static void who_leads_what_is_frozen_asks_story(lattice *in) {
+static void who_leads_what_is_frozen_asks(lattice *in) {
     make_two(in);
     merge(in);
     expect(in, split(in, "m")->status == LW_OK, "it is split, and led by one");
@@ -323,10 +299,6 @@ static void who_leads_what_is_frozen_asks_story(lattice *in) {
     expect_text(in, lattice_read(in, "x"), "4", "above");
     expect_text(in, lattice_read(in, "b"), "5", "below");
     check_all(in);
-}
-static void who_leads_what_is_frozen_asks(void **state) {
-    (void)state;
-    lattice_hold(who_leads_what_is_frozen_asks_story, "merge.unfreeze_unasked");
 }
 
 /* ---- replicas that come late -------------------------------------------------------------------
@@ -370,7 +342,7 @@ static uint64_t one_behind_a_merge(lattice *in) {
     return away;
 }
 
-static void a_snapshot_from_behind_a_merge_story(lattice *in) {
+static void a_snapshot_from_behind_a_merge(lattice *in) {
     uint64_t away = one_behind_a_merge(in);
     lattice_isolate(in, away, false);
     lattice_pass_ms(in, 8000);
@@ -381,13 +353,9 @@ static void a_snapshot_from_behind_a_merge_story(lattice *in) {
     lattice_boot(in, away);
     check_all(in);
 }
-static void a_snapshot_from_behind_a_merge(void **state) {
-    (void)state;
-    lattice_hold(a_snapshot_from_behind_a_merge_story, NULL);
-}
 
 /* It is taken out while it installs that: what was to go with the snapshot goes with the shard. */
-static void who_is_removed_amid_such_a_snapshot_comes_again_story(lattice *in) {
+static void who_is_removed_amid_such_a_snapshot_comes_again(lattice *in) {
     uint64_t away = one_behind_a_merge(in);
     lw_host *host = in->nodes[away].host;
     lattice_isolate(in, away, false);
@@ -408,10 +376,6 @@ static void who_is_removed_amid_such_a_snapshot_comes_again_story(lattice *in) {
     lattice_boot(in, away);
     one_shard_on(in, away);
 }
-static void who_is_removed_amid_such_a_snapshot_comes_again(void **state) {
-    (void)state;
-    lattice_hold(who_is_removed_amid_such_a_snapshot_comes_again_story, "shards.beneath_left_over");
-}
 
 /* Whether a node has an entry of a shard that it has not applied. */
 static bool has_more(lattice *in, uint64_t id, const lw_replica *replica) {
@@ -425,7 +389,7 @@ static bool has_more(lattice *in, uint64_t id, const lw_replica *replica) {
 
 /* A follower has the entry of the merge, and does not hear that it is committed before a snapshot
  * comes that says so. It goes on by itself then, and has the right one for that. */
-static void a_snapshot_of_what_the_log_has_story(lattice *in) {
+static void a_snapshot_of_what_the_log_has(lattice *in) {
     make_two(in);
     merge(in);
     expect(in, split(in, "m")->status == LW_OK, "it is split, and led by one");
@@ -461,15 +425,11 @@ static void a_snapshot_of_what_the_log_has_story(lattice *in) {
     expect_text(in, lattice_read(in, "z"), "2", "it is there");
     expect(in, lw_world_marked(in->world, "shards.part_is_missing") == 0, "nobody lacked a part");
 }
-static void a_snapshot_of_what_the_log_has(void **state) {
-    (void)state;
-    lattice_hold(a_snapshot_of_what_the_log_has_story, "shards.ended_for_nothing");
-}
 
 /* A follower has the right one, frozen, and has not heard of the split that made the left one,
  * which is merged elsewhere meanwhile. When it hears, the left one's log has the merge, and needs
  * what was frozen. */
-static void what_the_left_one_comes_off_is_late_story(lattice *in) {
+static void what_the_left_one_comes_off_is_late(lattice *in) {
     make_two(in);
     uint64_t away = next_of(lattice_leader(in, lw_text("a")));
     in->deaf[away] = LW_ROOT_SHARD;
@@ -491,10 +451,6 @@ static void what_the_left_one_comes_off_is_late_story(lattice *in) {
            "which are the right ones");
     expect(in, lw_world_marked(in->world, "shards.part_is_missing") == 0, "nobody lacked a part");
     lattice_same_everywhere(in);
-}
-static void what_the_left_one_comes_off_is_late(void **state) {
-    (void)state;
-    lattice_hold(what_the_left_one_comes_off_is_late_story, "shards.parent_of_left_overlooked");
 }
 
 /* A follower falls between the tombstone of the right one and the edit that merges the trees, and
@@ -633,7 +589,7 @@ static void what_was_set_aside_for_who_knows_nothing(void **state) {
 /* Another node comes to lead what is frozen, and asks what became of it; and somebody asks for the
  * same merge again, for which the right one would have to be led here. It is carried out all the
  * same, at once, on all nodes: what waits for an answer does not keep the right one. */
-static void nobody_waits_for_who_asks_story(lattice *in) {
+static void nobody_waits_for_who_asks(lattice *in) {
     make_two(in);
     merge(in);
     expect(in, split(in, "m")->status == LW_OK, "it is split, and led by one");
@@ -660,10 +616,6 @@ static void nobody_waits_for_who_asks_story(lattice *in) {
     in->slow_ms[leader][third] = in->slow_ms[third][leader] = 0;
     lattice_write(in, "x", "4");
     check_all(in);
-}
-static void nobody_waits_for_who_asks(void **state) {
-    (void)state;
-    lattice_hold(nobody_waits_for_who_asks_story, "merge.awaits_who_asks");
 }
 
 /* ---- replicas that wait for what has ended ------------------------------------------------------
@@ -710,7 +662,7 @@ static void make_two_on_two(lattice *in) {
 
 /* The directory names somebody as leader who has nothing. What waits would keep the left one, which
  * has its keys, from coming. */
-static void who_waits_for_what_was_merged_hears_of_it_story(lattice *in) {
+static void who_waits_for_what_was_merged_hears_of_it(lattice *in) {
     make_two_on_two(in);
     wait_in_vain(in);
     merge(in);
@@ -723,14 +675,10 @@ static void who_waits_for_what_was_merged_hears_of_it_story(lattice *in) {
     lattice_pass_ms(in, 3000);
     one_shard_on(in, 4);
 }
-static void who_waits_for_what_was_merged_hears_of_it(void **state) {
-    (void)state;
-    lattice_hold(who_waits_for_what_was_merged_hears_of_it_story, "shards.orphan_asks_who_leads");
-}
 
 /* It has the left one, too, as of before, and is a member of that again: to which what it waits for
  * is of no use, as it has nothing. */
-static void who_waits_for_what_was_merged_goes_at_once_story(lattice *in) {
+static void who_waits_for_what_was_merged_goes_at_once(lattice *in) {
     make_two_on_two(in);
     changed(in, "a", (lw_change_replicas_request){.learner = 4});
     lattice_pass_ms(in, 2000);
@@ -748,10 +696,6 @@ static void who_waits_for_what_was_merged_goes_at_once_story(lattice *in) {
     expect(in, lattice_replica(in, 4, lw_text("z")) != NULL, "it has what was merged");
     one_shard_on(in, 4);
     lattice_same_everywhere(in);
-}
-static void who_waits_for_what_was_merged_goes_at_once(void **state) {
-    (void)state;
-    lattice_hold(who_waits_for_what_was_merged_goes_at_once_story, "shards.waiting_orphan_stays");
 }
 
 /* Node 4 has both, with their trees, as of before the merge, and hears nothing yet. */
@@ -772,7 +716,7 @@ static void miss_a_merge(lattice *in) {
 
 /* It is heard by the others for ten seconds of forty: so every look behind one or two that find
  * that the right one was merged is in vain. */
-static void what_is_told_now_and_then_counts_story(lattice *in) {
+static void what_is_told_now_and_then_counts(lattice *in) {
     miss_a_merge(in);
     for (int round = 0; round < 4; round++) {
         lattice_isolate(in, 4, false);
@@ -787,47 +731,39 @@ static void what_is_told_now_and_then_counts_story(lattice *in) {
     one_shard_on(in, 4);
     lattice_same_everywhere(in);
 }
-static void what_is_told_now_and_then_counts(void **state) {
-    (void)state;
-    lattice_hold(what_is_told_now_and_then_counts_story, "shards.merged_looks_begin_anew");
-}
 
 /* The directory names one as leader who has nothing: each look asks somebody else, too, and three
  * of them are enough. */
-static void each_look_asks_another_holder_story(lattice *in) {
+static void each_look_asks_another_holder(lattice *in) {
     miss_a_merge(in);
     in->misled = 3;
     lattice_isolate(in, 4, false);
     lattice_pass_ms(in, 25000);
     expect(in, lw_world_marked(in->world, "shards.orphan_sent_away") == 1, "it goes");
 }
-static void each_look_asks_another_holder(void **state) {
-    (void)state;
-    lattice_hold(each_look_asks_another_holder_story, "shards.one_holder_asked");
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_merge_happens_on_all_nodes),
-        cmocka_unit_test(the_log_lets_go_of_what_was_merged),
-        cmocka_unit_test(both_come_to_be_led_by_one_node),
-        cmocka_unit_test(small_ones_of_two_leaders_become_one),
-        cmocka_unit_test(shards_apart_are_not_merged),
-        cmocka_unit_test(who_is_away_holds_a_merge_up),
+        LATTICE_STORY(a_merge_happens_on_all_nodes, NULL),
+        LATTICE_STORY(the_log_lets_go_of_what_was_merged, NULL),
+        LATTICE_STORY(both_come_to_be_led_by_one_node, NULL),
+        LATTICE_STORY(small_ones_of_two_leaders_become_one, "shards.left_one_looks_at_nothing"),
+        LATTICE_STORY(shards_apart_are_not_merged, NULL),
+        LATTICE_STORY(who_is_away_holds_a_merge_up, NULL),
         cmocka_unit_test(a_fall_in_the_middle_loses_nothing),
         cmocka_unit_test(all_have_to_know),
-        cmocka_unit_test(who_leads_what_is_frozen_asks),
-        cmocka_unit_test(a_snapshot_from_behind_a_merge),
-        cmocka_unit_test(who_is_removed_amid_such_a_snapshot_comes_again),
-        cmocka_unit_test(a_snapshot_of_what_the_log_has),
-        cmocka_unit_test(what_the_left_one_comes_off_is_late),
+        LATTICE_STORY(who_leads_what_is_frozen_asks, "merge.unfreeze_unasked"),
+        LATTICE_STORY(a_snapshot_from_behind_a_merge, NULL),
+        LATTICE_STORY(who_is_removed_amid_such_a_snapshot_comes_again, "shards.beneath_left_over"),
+        LATTICE_STORY(a_snapshot_of_what_the_log_has, "shards.ended_for_nothing"),
+        LATTICE_STORY(what_the_left_one_comes_off_is_late, "shards.parent_of_left_overlooked"),
         cmocka_unit_test(what_was_set_aside_goes),
         cmocka_unit_test(what_was_set_aside_for_who_knows_nothing),
-        cmocka_unit_test(nobody_waits_for_who_asks),
-        cmocka_unit_test(who_waits_for_what_was_merged_hears_of_it),
-        cmocka_unit_test(who_waits_for_what_was_merged_goes_at_once),
-        cmocka_unit_test(what_is_told_now_and_then_counts),
-        cmocka_unit_test(each_look_asks_another_holder),
+        LATTICE_STORY(nobody_waits_for_who_asks, "merge.awaits_who_asks"),
+        LATTICE_STORY(who_waits_for_what_was_merged_hears_of_it, "shards.orphan_asks_who_leads"),
+        LATTICE_STORY(who_waits_for_what_was_merged_goes_at_once, "shards.waiting_orphan_stays"),
+        LATTICE_STORY(what_is_told_now_and_then_counts, "shards.merged_looks_begin_anew"),
+        LATTICE_STORY(each_look_asks_another_holder, "shards.one_holder_asked"),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }

@@ -32,31 +32,22 @@ static void move_all_away_from_who_is_away(lattice *in) {
     expect(in, lw_shards_count(in->nodes[1].shards) == 2, "who is away has its replica still");
 }
 
-static void who_missed_that_all_it_knew_have_gone_finds_out_story(lattice *in) {
+static void who_missed_that_all_it_knew_have_gone_finds_out(lattice *in) {
     move_all_away_from_who_is_away(in);
     lattice_isolate(in, 1, false);
     lattice_pass_ms(in, 15000);
     expect(in, lw_shards_count(in->nodes[1].shards) == 1, "it finds out, and removes it");
     expect_text(in, lattice_read(in, "a"), "1", "and all is there");
 }
-static void who_missed_that_all_it_knew_have_gone_finds_out(void **state) {
-    (void)state;
-    lattice_hold(who_missed_that_all_it_knew_have_gone_finds_out_story, "shards.only_peers_asked");
-}
 
 /* Node 1 cannot serve its own shard without a timestamp, and those come from the first one. */
-static void a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle_story(lattice *in) {
+static void a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle(lattice *in) {
     move_all_away_from_who_is_away(in);
     lattice_crash(in, 1);
     lattice_boot(in, 1);
     lattice_isolate(in, 1, false);
     lattice_pass_ms(in, 3500);
     expect(in, lattice_leader(in, lw_text("z")) == 1, "it serves its own shard soon");
-}
-static void a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle(void **state) {
-    (void)state;
-    lattice_hold(a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle_story,
-                 "shards.stale_replica_believed");
 }
 
 static const lattice_shard apart[] = {
@@ -65,23 +56,19 @@ static const lattice_shard apart[] = {
 };
 
 /* Node 1 has no replica of the first shard, and all say that node 4 leads it, which has none. */
-static void who_is_misled_about_a_leader_finds_it_story(lattice *in) {
+static void who_is_misled_about_a_leader_finds_it(lattice *in) {
     in->misled = 4;
     lattice_make(in, apart, 2);
     lattice_boot(in, 4);
     lattice_pass_ms(in, 5000);
     expect(in, lattice_leader(in, lw_text("z")) == 1, "it has a timestamp, and serves");
 }
-static void who_is_misled_about_a_leader_finds_it(void **state) {
-    (void)state;
-    lattice_hold(who_is_misled_about_a_leader_finds_it_story, "shards.hint_insisted_on");
-}
 
 /* ---- voters that are lost ---------------------------------------------------------------------
  */
 
 /* Of three voters one is lost, and nobody knows it yet; another one is to go. */
-static void who_does_not_answer_is_not_counted_on_story(lattice *in) {
+static void who_does_not_answer_is_not_counted_on(lattice *in) {
     lattice_make(in, shards, 2);
     lattice_write(in, "a", "1");
     transfer(in, "a", 1);
@@ -100,10 +87,6 @@ static void who_does_not_answer_is_not_counted_on_story(lattice *in) {
     lattice_isolate(in, 3, true);
     lattice_write(in, "a", "4");
     expect_text(in, lattice_read(in, "a"), "4", "one alone goes on, in one step");
-}
-static void who_does_not_answer_is_not_counted_on(void **state) {
-    (void)state;
-    lattice_hold(who_does_not_answer_is_not_counted_on_story, "replica.voters_unheard");
 }
 
 /* ---- snapshots ---------------------------------------------------------------------------------
@@ -132,27 +115,18 @@ static uint64_t add_second(lattice *in) {
     return (lw_world_now(in->world) - began_ns) / LATTICE_MS;
 }
 
-static void a_snapshot_that_gets_nowhere_makes_way_for_others_story(lattice *in) {
+static void a_snapshot_that_gets_nowhere_makes_way_for_others(lattice *in) {
     send_in_vain(in);
     expect(in, add_second(in) < 15000, "another one is sent soon");
 }
-static void a_snapshot_that_gets_nowhere_makes_way_for_others(void **state) {
-    (void)state;
-    lattice_hold(a_snapshot_that_gets_nowhere_makes_way_for_others_story,
-                 "snapshot.never_makes_way");
-}
 
-static void a_snapshot_that_nobody_needs_ends_story(lattice *in) {
+static void a_snapshot_that_nobody_needs_ends(lattice *in) {
     send_in_vain(in);
     transfer(in, "a", 2);
     changed(in, "a", (lw_change_replicas_request){.leaves = 1, .fewer = true});
     lattice_pass_ms(in, 10000);
     expect(in, lw_store_tree(in->nodes[1].store, LW_ROOT_SHARD) == NULL,
            "who sends it for nothing is through soon, and drops what it had");
-}
-static void a_snapshot_that_nobody_needs_ends(void **state) {
-    (void)state;
-    lattice_hold(a_snapshot_that_nobody_needs_ends_story, "snapshot.sent_for_nothing");
 }
 
 static void flush_main(void *argument) {
@@ -164,7 +138,7 @@ static void flush_main(void *argument) {
 
 /* Node 1 has applied a split that node 3 has not heard of, and its log has let go of it, when node
  * 2, which led, is lost for good: nothing newer can be committed before node 3 has a snapshot. */
-static void a_snapshot_may_be_of_the_very_split_story(lattice *in) {
+static void a_snapshot_may_be_of_the_very_split(lattice *in) {
     lattice_make(in, shards, 2);
     lattice_write(in, "a", "1");
     transfer(in, "a", 2);
@@ -182,10 +156,6 @@ static void a_snapshot_may_be_of_the_very_split_story(lattice *in) {
     expect_text(in, lattice_read(in, "a"), "1", "two of three voters go on");
     lattice_pass_ms(in, 2000);
     expect(in, lw_shards_count(in->nodes[3].shards) == 2, "and have both halves");
-}
-static void a_snapshot_may_be_of_the_very_split(void **state) {
-    (void)state;
-    lattice_hold(a_snapshot_may_be_of_the_very_split_story, NULL);
 }
 
 /* ---- who goes as it comes ----------------------------------------------------------------------
@@ -254,7 +224,7 @@ static void go_as_it_comes(lattice *in) {
            "it has taken it in");
 }
 
-static void who_goes_as_it_comes_does_not_come_back_story(lattice *in) {
+static void who_goes_as_it_comes_does_not_come_back(lattice *in) {
     static char value[4000];
     lattice_make(in, two_neighbours, 2);
     for (int index = 0; index < 300; index++) {
@@ -270,21 +240,19 @@ static void who_goes_as_it_comes_does_not_come_back_story(lattice *in) {
     lattice_boot(in, 2);
     expect(in, lw_shards_find(in->nodes[2].shards, 2) == NULL, "and does not come back");
 }
-static void who_goes_as_it_comes_does_not_come_back(void **state) {
-    (void)state;
-    lattice_hold(who_goes_as_it_comes_does_not_come_back_story, "shards.gone_before_its_tombstone");
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(who_missed_that_all_it_knew_have_gone_finds_out),
-        cmocka_unit_test(a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle),
-        cmocka_unit_test(who_is_misled_about_a_leader_finds_it),
-        cmocka_unit_test(who_does_not_answer_is_not_counted_on),
-        cmocka_unit_test(a_snapshot_that_gets_nowhere_makes_way_for_others),
-        cmocka_unit_test(a_snapshot_that_nobody_needs_ends),
-        cmocka_unit_test(a_snapshot_may_be_of_the_very_split),
-        cmocka_unit_test(who_goes_as_it_comes_does_not_come_back),
+        LATTICE_STORY(who_missed_that_all_it_knew_have_gone_finds_out, "shards.only_peers_asked"),
+        LATTICE_STORY(a_replica_that_missed_its_removal_keeps_nobody_from_the_oracle,
+                      "shards.stale_replica_believed"),
+        LATTICE_STORY(who_is_misled_about_a_leader_finds_it, "shards.hint_insisted_on"),
+        LATTICE_STORY(who_does_not_answer_is_not_counted_on, "replica.voters_unheard"),
+        LATTICE_STORY(a_snapshot_that_gets_nowhere_makes_way_for_others,
+                      "snapshot.never_makes_way"),
+        LATTICE_STORY(a_snapshot_that_nobody_needs_ends, "snapshot.sent_for_nothing"),
+        LATTICE_STORY(a_snapshot_may_be_of_the_very_split, NULL),
+        LATTICE_STORY(who_goes_as_it_comes_does_not_come_back, "shards.gone_before_its_tombstone"),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }

@@ -42,7 +42,7 @@ static const char *read_as(bench *on, uint64_t start, const char *key) {
 
 /* ---- stories -------------------------------------------------------------------------------- */
 
-static void an_intent_hides_what_is_there_from_its_owner_alone_story(bench *on) {
+static void an_intent_hides_what_is_there_from_its_owner_alone(bench *on) {
     (void)bench_write(on, "k", "old");
     (void)bench_write(on, "gone", "old");
     (void)bench_write(on, "kept", "old");
@@ -66,12 +66,8 @@ static void an_intent_hides_what_is_there_from_its_owner_alone_story(bench *on) 
            "it is answered");
     expect(on, reply.values[0].commit_timestamp == 0, "it has no timestamp yet");
 }
-static void an_intent_hides_what_is_there_from_its_owner_alone(void **state) {
-    (void)state;
-    bench_hold(an_intent_hides_what_is_there_from_its_owner_alone_story, NULL);
-}
 
-static void a_later_flush_replaces_an_earlier_one_story(bench *on) {
+static void a_later_flush_replaces_an_earlier_one(bench *on) {
     uint64_t start = bench_timestamp(on);
     prewrite(on, start, 1, bench_put("k", "first", LW_SEEN_ANYTHING));
     prewrite(on, start, 2, bench_put("k", "second", start));
@@ -90,12 +86,8 @@ static void a_later_flush_replaces_an_earlier_one_story(bench *on) {
     expect_text(on, bench_read(on, committed, "k"), "third", "the last one");
     expect_text(on, bench_read(on, committed - 1, "k"), "-", "as one version");
 }
-static void a_later_flush_replaces_an_earlier_one(void **state) {
-    (void)state;
-    bench_hold(a_later_flush_replaces_an_earlier_one_story, NULL);
-}
 
-static void atomic_writes_build_on_intents_story(bench *on) {
+static void atomic_writes_build_on_intents(bench *on) {
     uint8_t two[LW_NUMBER_SIZE], number[LW_NUMBER_SIZE];
     lw_number_encode(2, two);
     lw_bytes add = lw_view(two, sizeof(two));
@@ -125,12 +117,8 @@ static void atomic_writes_build_on_intents_story(bench *on) {
             on, &(lw_scan_request){.read_timestamp = start, .start = start, .lower = lw_text("s")}),
         "?", "nor in a scan");
 }
-static void atomic_writes_build_on_intents(void **state) {
-    (void)state;
-    bench_hold(atomic_writes_build_on_intents_story, NULL);
-}
 
-static void a_lock_in_memory_gives_the_newest_which_is_its_own_story(bench *on) {
+static void a_lock_in_memory_gives_the_newest_which_is_its_own(bench *on) {
     (void)bench_write(on, "k", "old");
     uint64_t start = bench_timestamp(on);
     prewrite(on, start, 1, bench_put("k", "new", LW_SEEN_ANYTHING));
@@ -148,10 +136,6 @@ static void a_lock_in_memory_gives_the_newest_which_is_its_own_story(bench *on) 
            "locked");
     expect(on, reply.value_count == 1 && lw_equal(reply.values[0].value, lw_text("new")),
            "and read");
-}
-static void a_lock_in_memory_gives_the_newest_which_is_its_own(void **state) {
-    (void)state;
-    bench_hold(a_lock_in_memory_gives_the_newest_which_is_its_own_story, NULL);
 }
 
 /* Whether a request was told that its own transaction was rolled back at this key. */
@@ -191,7 +175,7 @@ static void expect_told(bench *on, uint64_t start, uint64_t timestamp, const cha
     expect(on, hears_of_its_end(lock_as(on, start, key, false), start, key), "a lock");
 }
 
-static void who_was_rolled_back_hears_of_it_where_it_reads_story(bench *on) {
+static void who_was_rolled_back_hears_of_it_where_it_reads(bench *on) {
     (void)bench_write(on, "a", "before");
     (void)bench_write(on, "k", "before");
     uint64_t start = bench_timestamp(on);
@@ -217,12 +201,8 @@ static void who_was_rolled_back_hears_of_it_where_it_reads_story(bench *on) {
            "also after a crash");
     expect_text(on, bench_read(on, later, "k"), "of another", "others read on");
 }
-static void who_was_rolled_back_hears_of_it_where_it_reads(void **state) {
-    (void)state;
-    bench_hold(who_was_rolled_back_hears_of_it_where_it_reads_story, "txn.own_rollback_unseen");
-}
 
-static void intents_that_do_not_fit_a_page_are_the_next_ones_story(bench *on) {
+static void intents_that_do_not_fit_a_page_are_the_next_ones(bench *on) {
     enum { LARGE = 13 * 1024 * 1024 };
     uint64_t start = bench_timestamp(on);
     lw_bytes large = lw_view(lw_allocate_zero(on->memory, LARGE), LARGE);
@@ -244,10 +224,6 @@ static void intents_that_do_not_fit_a_page_are_the_next_ones_story(bench *on) {
                "a page");
         expect(on, page.row_count == 1 && page.more, "of one row, and there are more");
     }
-}
-static void intents_that_do_not_fit_a_page_are_the_next_ones(void **state) {
-    (void)state;
-    bench_hold(intents_that_do_not_fit_a_page_are_the_next_ones_story, NULL);
 }
 
 /* ---- against a model ------------------------------------------------------------------------ */
@@ -378,7 +354,7 @@ static void compare_scans(bench *on, uint64_t start, const model *seen, uint64_t
     }
 }
 
-static void scans_see_what_a_model_sees_story(bench *on) {
+static void scans_see_what_a_model_sees(bench *on) {
     uint64_t random = 7;
     for (uint32_t round = 0; round < ROUNDS && on->failure[0] == 0; round++) {
         model seen = {0};
@@ -402,20 +378,16 @@ static void scans_see_what_a_model_sees_story(bench *on) {
         }
     }
 }
-static void scans_see_what_a_model_sees(void **state) {
-    (void)state;
-    bench_hold(scans_see_what_a_model_sees_story, NULL);
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_intent_hides_what_is_there_from_its_owner_alone),
-        cmocka_unit_test(a_later_flush_replaces_an_earlier_one),
-        cmocka_unit_test(atomic_writes_build_on_intents),
-        cmocka_unit_test(a_lock_in_memory_gives_the_newest_which_is_its_own),
-        cmocka_unit_test(who_was_rolled_back_hears_of_it_where_it_reads),
-        cmocka_unit_test(intents_that_do_not_fit_a_page_are_the_next_ones),
-        cmocka_unit_test(scans_see_what_a_model_sees),
+        BENCH_STORY(an_intent_hides_what_is_there_from_its_owner_alone, NULL),
+        BENCH_STORY(a_later_flush_replaces_an_earlier_one, NULL),
+        BENCH_STORY(atomic_writes_build_on_intents, NULL),
+        BENCH_STORY(a_lock_in_memory_gives_the_newest_which_is_its_own, NULL),
+        BENCH_STORY(who_was_rolled_back_hears_of_it_where_it_reads, "txn.own_rollback_unseen"),
+        BENCH_STORY(intents_that_do_not_fit_a_page_are_the_next_ones, NULL),
+        BENCH_STORY(scans_see_what_a_model_sees, NULL),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }

@@ -553,7 +553,7 @@ static void planted_bugs_show(void **state) {
 
 /* Its timestamp is on its way while the oracle moves to the node, and readers above it are
  * answered. */
-static void a_commit_that_is_overtaken_draws_again_story(bench *on) {
+static void a_commit_that_is_overtaken_draws_again(bench *on) {
     running = (run){.on = on, .env = on->env};
     run *in = &running;
     go_elsewhere(in);
@@ -581,16 +581,12 @@ static void a_commit_that_is_overtaken_draws_again_story(bench *on) {
     expect_text(on, bench_read(on, committed, "k"), "new", "it lies at its timestamp");
     expect(on, lw_world_marked(on->world, "replica.commit_overtaken") == 1, "it was overtaken");
 }
-static void a_commit_that_is_overtaken_draws_again(void **state) {
-    (void)state;
-    bench_hold(a_commit_that_is_overtaken_draws_again_story, "txn.remote_commit_ignores_marks");
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_lost_or_missed),
         cmocka_unit_test(planted_bugs_show),
-        cmocka_unit_test(a_commit_that_is_overtaken_draws_again),
+        BENCH_STORY(a_commit_that_is_overtaken_draws_again, "txn.remote_commit_ignores_marks"),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }

@@ -6,7 +6,7 @@
 
 /* ---- one ------------------------------------------------------------------------------------- */
 
-static void a_damaged_follower_gets_its_replica_anew_story(lattice *in) {
+static void a_damaged_follower_gets_its_replica_anew(lattice *in) {
     uint64_t damaged;
     make_damaged_follower(in, &damaged);
     lattice_run(&in->nodes[damaged], compact_main);
@@ -18,13 +18,9 @@ static void a_damaged_follower_gets_its_replica_anew_story(lattice *in) {
     reads_all(in, 0, KEYS, "old"); /* it votes, and may lead */
     reads_all(in, KEYS, 10, "new");
 }
-static void a_damaged_follower_gets_its_replica_anew(void **state) {
-    (void)state;
-    lattice_hold(a_damaged_follower_gets_its_replica_anew_story, NULL);
-}
 
 /* Nobody knows yet that it is a member when it finds that what has just come cannot be read. */
-static void what_rots_as_it_comes_is_asked_for_again_story(lattice *in) {
+static void what_rots_as_it_comes_is_asked_for_again(lattice *in) {
     make_on(in, 2);
     lattice_boot(in, 3);
     lattice_write(in, "a", "1");
@@ -38,13 +34,9 @@ static void what_rots_as_it_comes_is_asked_for_again_story(lattice *in) {
     lattice_pass_ms(in, 2000);
     lattice_same_everywhere(in);
 }
-static void what_rots_as_it_comes_is_asked_for_again(void **state) {
-    (void)state;
-    lattice_hold(what_rots_as_it_comes_is_asked_for_again_story, "replica.rotten_newcomer_left_so");
-}
 
 /* Who repairs rests when that has come, and goes on. */
-static void what_comes_instead_may_rot_too_story(lattice *in) {
+static void what_comes_instead_may_rot_too(lattice *in) {
     make_on(in, 2);
     lattice_boot(in, 3);
     lattice_write(in, "a", "1");
@@ -60,13 +52,9 @@ static void what_comes_instead_may_rot_too_story(lattice *in) {
     lattice_pass_ms(in, 2000);
     lattice_same_everywhere(in);
 }
-static void what_comes_instead_may_rot_too(void **state) {
-    (void)state;
-    lattice_hold(what_comes_instead_may_rot_too_story, "shards.damaged_anew_unheard");
-}
 
 /* While the group rests, nobody sends anything by himself. */
-static void a_group_that_rests_hears_of_it_story(lattice *in) {
+static void a_group_that_rests_hears_of_it(lattice *in) {
     uint64_t damaged;
     make_damaged_follower(in, &damaged);
     lattice_pass_ms(in, 20000);
@@ -75,13 +63,9 @@ static void a_group_that_rests_hears_of_it_story(lattice *in) {
     lattice_pass_ms(in, 2000);
     lattice_same_everywhere(in);
 }
-static void a_group_that_rests_hears_of_it(void **state) {
-    (void)state;
-    lattice_hold(a_group_that_rests_hears_of_it_story, NULL);
-}
 
 /* What a merge leaves may not be in a snapshot of its very entry, and nobody writes behind it. */
-static void a_shard_at_rest_since_a_merge_is_repaired_story(lattice *in) {
+static void a_shard_at_rest_since_a_merge_is_repaired(lattice *in) {
     make_two_shards(in);
     lw_buffer body = lw_buffer_in(in->memory);
     lw_merge_request_encode(&(lw_merge_request){.right = 0}, &body);
@@ -97,14 +81,10 @@ static void a_shard_at_rest_since_a_merge_is_repaired_story(lattice *in) {
     lattice_pass_ms(in, 2000);
     lattice_same_everywhere(in);
 }
-static void a_shard_at_rest_since_a_merge_is_repaired(void **state) {
-    (void)state;
-    lattice_hold(a_shard_at_rest_since_a_merge_is_repaired_story, NULL);
-}
 
 /* ---- several at once ------------------------------------------------------------------------- */
 
-static void two_followers_damaged_at_once_come_anew_story(lattice *in) {
+static void two_followers_damaged_at_once_come_anew(lattice *in) {
     make_written(in, 3);
     uint64_t leader = lattice_leader(in, lw_text("")), one = next_of(leader), other = next_of(one);
     damage_both(in, one, other);
@@ -118,11 +98,6 @@ static void two_followers_damaged_at_once_come_anew_story(lattice *in) {
     reads_all(in, 0, KEYS, "old");
     reads_all(in, KEYS, 10, "new");
 }
-static void two_followers_damaged_at_once_come_anew(void **state) {
-    (void)state;
-    lattice_hold(two_followers_damaged_at_once_come_anew_story,
-                 "group.forgets_what_came_meanwhile");
-}
 
 /* How many lines of a log are about what was read and is damaged. */
 static uint32_t laments(FILE *trace) {
@@ -135,7 +110,7 @@ static uint32_t laments(FILE *trace) {
     return lines;
 }
 
-static void where_nobody_is_whole_readers_are_told_story(lattice *in) {
+static void where_nobody_is_whole_readers_are_told(lattice *in) {
     make_written(in, 3);
     uint64_t leader = lattice_leader(in, lw_text(""));
     damage_both(in, next_of(leader), next_of(next_of(leader)));
@@ -165,13 +140,9 @@ static void where_nobody_is_whole_readers_are_told_story(lattice *in) {
     write_some(in, KEYS, 3, "new");
     reads_all(in, KEYS, 3, "new");
 }
-static void where_nobody_is_whole_readers_are_told(void **state) {
-    (void)state;
-    lattice_hold(where_nobody_is_whole_readers_are_told_story, NULL);
-}
 
 /* What had rotted is gone, here by rotting back: a compaction has no use for all that there is. */
-static void who_is_whole_after_all_says_so_story(lattice *in) {
+static void who_is_whole_after_all_says_so(lattice *in) {
     make_written(in, 2);
     uint64_t leader = lattice_leader(in, lw_text(""));
     damage_both(in, leader, 3 - leader);
@@ -186,12 +157,8 @@ static void who_is_whole_after_all_says_so_story(lattice *in) {
     lattice_pass_ms(in, 2000);
     lattice_same_everywhere(in);
 }
-static void who_is_whole_after_all_says_so(void **state) {
-    (void)state;
-    lattice_hold(who_is_whole_after_all_says_so_story, NULL);
-}
 
-static void a_lone_voter_tells_of_damage_story(lattice *in) {
+static void a_lone_voter_tells_of_damage(lattice *in) {
     make_written(in, 1);
     lattice_run(&in->nodes[1], flush_main);
     flip(in, 1);
@@ -204,10 +171,6 @@ static void a_lone_voter_tells_of_damage_story(lattice *in) {
     }
     expect(in, told > 0 && told < KEYS, "who reads what is damaged is told");
     expect(in, marked(in, "shards.damage_found") == 0, "and nothing is thrown away");
-}
-static void a_lone_voter_tells_of_damage(void **state) {
-    (void)state;
-    lattice_hold(a_lone_voter_tells_of_damage_story, NULL);
 }
 
 /* ---- crashes while it is repaired ------------------------------------------------------------ */
@@ -310,15 +273,15 @@ static void damage_that_goes_around_loses_nothing(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_damaged_follower_gets_its_replica_anew),
-        cmocka_unit_test(what_rots_as_it_comes_is_asked_for_again),
-        cmocka_unit_test(what_comes_instead_may_rot_too),
-        cmocka_unit_test(a_group_that_rests_hears_of_it),
-        cmocka_unit_test(a_shard_at_rest_since_a_merge_is_repaired),
-        cmocka_unit_test(two_followers_damaged_at_once_come_anew),
-        cmocka_unit_test(where_nobody_is_whole_readers_are_told),
-        cmocka_unit_test(who_is_whole_after_all_says_so),
-        cmocka_unit_test(a_lone_voter_tells_of_damage),
+        LATTICE_STORY(a_damaged_follower_gets_its_replica_anew, NULL),
+        LATTICE_STORY(what_rots_as_it_comes_is_asked_for_again, "replica.rotten_newcomer_left_so"),
+        LATTICE_STORY(what_comes_instead_may_rot_too, "shards.damaged_anew_unheard"),
+        LATTICE_STORY(a_group_that_rests_hears_of_it, NULL),
+        LATTICE_STORY(a_shard_at_rest_since_a_merge_is_repaired, NULL),
+        LATTICE_STORY(two_followers_damaged_at_once_come_anew, "group.forgets_what_came_meanwhile"),
+        LATTICE_STORY(where_nobody_is_whole_readers_are_told, NULL),
+        LATTICE_STORY(who_is_whole_after_all_says_so, NULL),
+        LATTICE_STORY(a_lone_voter_tells_of_damage, NULL),
         cmocka_unit_test(a_crash_at_any_time_loses_nothing),
         cmocka_unit_test(damage_that_goes_around_loses_nothing),
     };

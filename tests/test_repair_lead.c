@@ -3,7 +3,7 @@
  * is kept until then. */
 #include "tests/repair_story.h"
 
-static void a_damaged_leader_hands_over_first_story(lattice *in) {
+static void a_damaged_leader_hands_over_first(lattice *in) {
     make_written(in, 3);
     uint64_t leader = lattice_leader(in, lw_text(""));
     lattice_run(&in->nodes[leader], flush_main);
@@ -14,13 +14,9 @@ static void a_damaged_leader_hands_over_first_story(lattice *in) {
     lattice_pass_ms(in, 2000);
     lattice_same_everywhere(in);
 }
-static void a_damaged_leader_hands_over_first(void **state) {
-    (void)state;
-    lattice_hold(a_damaged_leader_hands_over_first_story, NULL);
-}
 
 /* Somebody wishes it to lead, whatever comes. */
-static void a_damaged_one_that_is_to_lead_is_repaired_first_story(lattice *in) {
+static void a_damaged_one_that_is_to_lead_is_repaired_first(lattice *in) {
     uint64_t damaged;
     make_damaged_follower(in, &damaged);
     (void)have_it_lead(in, damaged);
@@ -31,11 +27,6 @@ static void a_damaged_one_that_is_to_lead_is_repaired_first_story(lattice *in) {
     }
     expect(in, marked(in, "shards.repaired") > 0, "it has a whole one");
     lattice_same_everywhere(in);
-}
-static void a_damaged_one_that_is_to_lead_is_repaired_first(void **state) {
-    (void)state;
-    lattice_hold(a_damaged_one_that_is_to_lead_is_repaired_first_story,
-                 "shards.damaged_leads_again");
 }
 
 /* What it could not read was made when node 3 was no voter yet, who is the only whole one that is
@@ -60,7 +51,7 @@ static void have_one_lead_that_cannot_serve(lattice *in) {
     }
 }
 
-static void who_became_a_voter_since_is_handed_the_lead_story(lattice *in) {
+static void who_became_a_voter_since_is_handed_the_lead(lattice *in) {
     have_one_lead_that_cannot_serve(in);
     lattice_crash(in, 1);
     lattice_pass_ms(in, 10000);
@@ -70,10 +61,6 @@ static void who_became_a_voter_since_is_handed_the_lead_story(lattice *in) {
     lattice_boot(in, 1);
     lattice_pass_ms(in, 3000);
     lattice_same_everywhere(in);
-}
-static void who_became_a_voter_since_is_handed_the_lead(void **state) {
-    (void)state;
-    lattice_hold(who_became_a_voter_since_is_handed_the_lead_story, "shards.members_of_before");
 }
 
 static void ask_main(void *argument) {
@@ -89,7 +76,7 @@ static void ask_main(void *argument) {
 }
 
 /* It leads, as all say, and nobody hears that it hands over. */
-static void who_is_sent_in_circles_pauses_story(lattice *in) {
+static void who_is_sent_in_circles_pauses(lattice *in) {
     have_one_lead_that_cannot_serve(in);
     in->mute[2][1] = in->mute[2][3] = true;
     in->slow_ms[2][1] = 0;
@@ -103,14 +90,10 @@ static void who_is_sent_in_circles_pauses_story(lattice *in) {
     lattice_pass_ms(in, 8000);
     expect(in, in->nodes[2].done, "it is answered");
 }
-static void who_is_sent_in_circles_pauses(void **state) {
-    (void)state;
-    lattice_hold(who_is_sent_in_circles_pauses_story, "shards.sent_in_circles");
-}
 
 /* Acknowledged by the leader and the damaged one, whose log is whole: with the leader gone it still
  * leads, and nobody misses anything. */
-static void what_a_damaged_one_acknowledged_is_kept_story(lattice *in) {
+static void what_a_damaged_one_acknowledged_is_kept(lattice *in) {
     uint64_t damaged;
     make_damaged_follower(in, &damaged);
     uint64_t leader = lattice_leader(in, lw_text("")), third = 6 - leader - damaged;
@@ -129,13 +112,9 @@ static void what_a_damaged_one_acknowledged_is_kept_story(lattice *in) {
     reads_all(in, 1, KEYS - 1, "old");
     lattice_same_everywhere(in);
 }
-static void what_a_damaged_one_acknowledged_is_kept(void **state) {
-    (void)state;
-    lattice_hold(what_a_damaged_one_acknowledged_is_kept_story, NULL);
-}
 
 /* Nothing is replaced while nobody else leads: what can still be read may be needed. */
-static void what_can_be_read_stays_while_nobody_else_leads_story(lattice *in) {
+static void what_can_be_read_stays_while_nobody_else_leads(lattice *in) {
     uint64_t damaged;
     make_damaged_follower(in, &damaged);
     uint64_t leader = lattice_leader(in, lw_text("")), third = 6 - leader - damaged;
@@ -151,12 +130,8 @@ static void what_can_be_read_stays_while_nobody_else_leads_story(lattice *in) {
     lattice_pass_ms(in, 3000);
     lattice_same_everywhere(in);
 }
-static void what_can_be_read_stays_while_nobody_else_leads(void **state) {
-    (void)state;
-    lattice_hold(what_can_be_read_stays_while_nobody_else_leads_story, NULL);
-}
 
-static void a_leader_and_a_follower_damaged_at_once_come_anew_story(lattice *in) {
+static void a_leader_and_a_follower_damaged_at_once_come_anew(lattice *in) {
     make_written(in, 3);
     uint64_t leader = lattice_leader(in, lw_text(""));
     damage_both(in, leader, next_of(leader));
@@ -167,10 +142,6 @@ static void a_leader_and_a_follower_damaged_at_once_come_anew_story(lattice *in)
     reads_all(in, KEYS, 10, "new");
     lattice_pass_ms(in, 2000);
     lattice_same_everywhere(in);
-}
-static void a_leader_and_a_follower_damaged_at_once_come_anew(void **state) {
-    (void)state;
-    lattice_hold(a_leader_and_a_follower_damaged_at_once_come_anew_story, NULL);
 }
 
 /* As long as anything is: so many tables that nothing more is written before they are merged. */
@@ -185,7 +156,7 @@ static void write_until_refused(lattice *in, uint64_t node) {
 }
 
 /* Both led while the third was away, and are at their limit: the log takes its first entry. */
-static void who_is_whole_leads_two_that_cannot_be_compacted_story(lattice *in) {
+static void who_is_whole_leads_two_that_cannot_be_compacted(lattice *in) {
     make_written(in, 3);
     uint64_t leader = lattice_leader(in, lw_text("")), other = next_of(leader);
     damage_both(in, leader, other);
@@ -204,22 +175,19 @@ static void who_is_whole_leads_two_that_cannot_be_compacted_story(lattice *in) {
     lattice_pass_ms(in, 2000);
     lattice_same_everywhere(in);
 }
-static void who_is_whole_leads_two_that_cannot_be_compacted(void **state) {
-    (void)state;
-    lattice_hold(who_is_whole_leads_two_that_cannot_be_compacted_story,
-                 "group.damaged_tree_lets_in");
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_damaged_leader_hands_over_first),
-        cmocka_unit_test(a_damaged_one_that_is_to_lead_is_repaired_first),
-        cmocka_unit_test(who_became_a_voter_since_is_handed_the_lead),
-        cmocka_unit_test(who_is_sent_in_circles_pauses),
-        cmocka_unit_test(what_a_damaged_one_acknowledged_is_kept),
-        cmocka_unit_test(what_can_be_read_stays_while_nobody_else_leads),
-        cmocka_unit_test(a_leader_and_a_follower_damaged_at_once_come_anew),
-        cmocka_unit_test(who_is_whole_leads_two_that_cannot_be_compacted),
+        LATTICE_STORY(a_damaged_leader_hands_over_first, NULL),
+        LATTICE_STORY(a_damaged_one_that_is_to_lead_is_repaired_first,
+                      "shards.damaged_leads_again"),
+        LATTICE_STORY(who_became_a_voter_since_is_handed_the_lead, "shards.members_of_before"),
+        LATTICE_STORY(who_is_sent_in_circles_pauses, "shards.sent_in_circles"),
+        LATTICE_STORY(what_a_damaged_one_acknowledged_is_kept, NULL),
+        LATTICE_STORY(what_can_be_read_stays_while_nobody_else_leads, NULL),
+        LATTICE_STORY(a_leader_and_a_follower_damaged_at_once_come_anew, NULL),
+        LATTICE_STORY(who_is_whole_leads_two_that_cannot_be_compacted,
+                      "group.damaged_tree_lets_in"),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }

@@ -7,7 +7,7 @@
 
 /* ---- durability ----------------------------------------------------------------------------- */
 
-static void what_was_committed_survives_a_crash_story(bench *on) {
+static void what_was_committed_survives_a_crash(bench *on) {
     uint64_t committed = bench_write(on, "k", "one");
     bench_crash(on);
     expect_text(on, bench_read(on, 0, "k"), "one", "after a crash");
@@ -20,21 +20,13 @@ static void what_was_committed_survives_a_crash_story(bench *on) {
     lw_replica_figures_get(on->replica, &figures);
     expect(on, figures.term == 3, "each start has a term of its own");
 }
-static void what_was_committed_survives_a_crash(void **state) {
-    (void)state;
-    bench_hold(what_was_committed_survives_a_crash_story, NULL);
-}
 
 /* P1, hazard R1: on a disk so slow that a reply could overtake the write. */
-static void a_reply_waits_for_the_disk_story(bench *on) {
+static void a_reply_waits_for_the_disk(bench *on) {
     lw_host_slow_disk(on->host, 1000);
     (void)bench_write(on, "k", "one");
     bench_crash(on);
     expect_text(on, bench_read(on, 0, "k"), "one", "after a crash");
-}
-static void a_reply_waits_for_the_disk(void **state) {
-    (void)state;
-    bench_hold(a_reply_waits_for_the_disk_story, "txn.apply_before_durable");
 }
 
 /* Power fails at every step of a few commits: what was acknowledged is there. */
@@ -88,7 +80,7 @@ static asked *ask_row(bench *on, uint32_t count) {
 
 /* Hazard O2: so many are taken that they run ahead of the clock, then the power fails. A write in
  * flight may reach the disk all the same, so once is not enough. */
-static void timestamps_rise_over_a_crash_story(bench *on) {
+static void timestamps_rise_over_a_crash(bench *on) {
     for (int round = 0; round < 6; round++) {
         uint64_t highest = bench_timestamp(on);
         lw_host_slow_disk(on->host, 1000);
@@ -108,26 +100,18 @@ static void timestamps_rise_over_a_crash_story(bench *on) {
         expect(on, bench_timestamp(on) > highest, "above all that were given before");
     }
 }
-static void timestamps_rise_over_a_crash(void **state) {
-    (void)state;
-    bench_hold(timestamps_rise_over_a_crash_story, "txn.ceiling_not_durable");
-}
 
-static void timestamps_are_given_in_rows_story(bench *on) {
+static void timestamps_are_given_in_rows(bench *on) {
     for (int round = 0; round < 60; round++) { /* fifteen seconds' worth */
         expect(on, bench_await(ask_row(on, 65536))->status == LW_OK, "a row of timestamps");
     }
     expect(on, bench_write(on, "k", "one") != 0, "and life goes on");
 }
-static void timestamps_are_given_in_rows(void **state) {
-    (void)state;
-    bench_hold(timestamps_are_given_in_rows_story, NULL);
-}
 
 /* ---- side by side --------------------------------------------------------------------------- */
 
 /* P3: the reader's timestamp is above a commit that is on its way to the disk. */
-static void a_reader_waits_for_a_commit_below_it_story(bench *on) {
+static void a_reader_waits_for_a_commit_below_it(bench *on) {
     (void)bench_write(on, "k", "old");
     lw_mutation mutation = bench_put("k", "new", LW_SEEN_ANYTHING);
     lw_commit_now_request request = {
@@ -151,12 +135,8 @@ static void a_reader_waits_for_a_commit_below_it_story(bench *on) {
            "the scan is answered");
     expect(on, page.row_count == 1 && lw_equal(page.rows[0].value, lw_text("new")), "and sees it");
 }
-static void a_reader_waits_for_a_commit_below_it(void **state) {
-    (void)state;
-    bench_hold(a_reader_waits_for_a_commit_below_it_story, "txn.reads_ignore_latches");
-}
 
-static void a_reader_does_not_wait_for_a_commit_above_it_story(bench *on) {
+static void a_reader_does_not_wait_for_a_commit_above_it(bench *on) {
     (void)bench_write(on, "k", "old");
     uint64_t before = bench_timestamp(on);
     lw_host_slow_disk(on->host, 1000);
@@ -169,12 +149,8 @@ static void a_reader_does_not_wait_for_a_commit_above_it_story(bench *on) {
     expect(on, !commit->done, "while the commit waits for the disk");
     bench_await(commit);
 }
-static void a_reader_does_not_wait_for_a_commit_above_it(void **state) {
-    (void)state;
-    bench_hold(a_reader_does_not_wait_for_a_commit_above_it_story, NULL);
-}
 
-static void of_two_commits_side_by_side_one_wins_story(bench *on) {
+static void of_two_commits_side_by_side_one_wins(bench *on) {
     uint64_t seen = bench_timestamp(on);
     lw_mutation mutation = bench_put("k", "x", seen);
     asked *commits[8];
@@ -190,13 +166,9 @@ static void of_two_commits_side_by_side_one_wins_story(bench *on) {
     }
     expect(on, won == 1, "exactly one");
 }
-static void of_two_commits_side_by_side_one_wins(void **state) {
-    (void)state;
-    bench_hold(of_two_commits_side_by_side_one_wins_story, "txn.seen_ignored");
-}
 
 /* Hazard T6: the network repeats a request while its first copy is under way. */
-static void copies_side_by_side_commit_once_story(bench *on) {
+static void copies_side_by_side_commit_once(bench *on) {
     lw_mutation mutation = bench_put("k", "once", LW_SEEN_ANYTHING);
     lw_commit_now_request request = {
         .start = bench_timestamp(on), .mutations = &mutation, .mutation_count = 1};
@@ -209,10 +181,6 @@ static void copies_side_by_side_commit_once_story(bench *on) {
         expect(on, bench_committed(copies[index]) == bench_committed(copies[0]), "the same answer");
     }
     expect(on, bench_committed(copies[0]) != 0, "it committed");
-}
-static void copies_side_by_side_commit_once(void **state) {
-    (void)state;
-    bench_hold(copies_side_by_side_commit_once_story, "txn.no_idempotence");
 }
 
 /* ---- pessimistic locks ---------------------------------------------------------------------- */
@@ -232,7 +200,7 @@ static uint64_t lock_count(const bench *on) {
     return lw_lock_table_count(lw_shards_locks(on->shards));
 }
 
-static void locks_are_had_in_turns_story(bench *on) {
+static void locks_are_had_in_turns(bench *on) {
     (void)bench_write(on, "k", "1");
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "k", 1000))->status == LW_OK, "the first");
@@ -252,12 +220,8 @@ static void locks_are_had_in_turns_story(bench *on) {
     expect(on, bench_commit_now(on, two, &mutation, 1)->status == LW_OK, "and commits");
     expect(on, lock_count(on) == 0, "nothing is left");
 }
-static void locks_are_had_in_turns(void **state) {
-    (void)state;
-    bench_hold(locks_are_had_in_turns_story, NULL);
-}
 
-static void who_waited_in_vain_is_told_for_whom_story(bench *on) {
+static void who_waited_in_vain_is_told_for_whom(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "k", 1000))->status == LW_OK, "the first");
     asked *second = bench_await(send_lock(on, 2, two, "k", 300));
@@ -269,13 +233,9 @@ static void who_waited_in_vain_is_told_for_whom_story(bench *on) {
     expect(on, lock_count(on) == 1, "and leaves nothing behind");
     expect_text(on, bench_read(on, 0, "k"), "-", "nor has it written");
 }
-static void who_waited_in_vain_is_told_for_whom(void **state) {
-    (void)state;
-    bench_hold(who_waited_in_vain_is_told_for_whom_story, NULL);
-}
 
 /* Who comes once it is prewritten waits for the lock in the tree. */
-static void a_key_that_is_prewritten_needs_no_lock_in_memory_story(bench *on) {
+static void a_key_that_is_prewritten_needs_no_lock_in_memory(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "k", 1000))->status == LW_OK, "the first");
     lw_mutation mutation = bench_put("k", "2", LW_SEEN_ANYTHING);
@@ -293,12 +253,8 @@ static void a_key_that_is_prewritten_needs_no_lock_in_memory_story(bench *on) {
     expect(on, it->status == LW_OK, "and commits");
     expect(on, bench_await(second)->status == LW_OK, "then the second has it");
 }
-static void a_key_that_is_prewritten_needs_no_lock_in_memory(void **state) {
-    (void)state;
-    bench_hold(a_key_that_is_prewritten_needs_no_lock_in_memory_story, "replica.locks_kept_twice");
-}
 
-static void locks_have_an_eighth_of_the_memory_story(bench *on) {
+static void locks_have_an_eighth_of_the_memory(bench *on) {
     lw_budget *budget = lw_store_budget(on->store);
     size_t limit = budget->limit;
     uint64_t one = bench_timestamp(on);
@@ -320,13 +276,9 @@ static void locks_have_an_eighth_of_the_memory_story(bench *on) {
     expect(on, it->status == LW_OK, "so another goes on");
     budget->limit = limit;
 }
-static void locks_have_an_eighth_of_the_memory(void **state) {
-    (void)state;
-    bench_hold(locks_have_an_eighth_of_the_memory_story, "replica.locks_unbounded");
-}
 
 /* A request that still waits, or comes late, when its transaction has ended. */
-static void a_late_lock_is_not_given_story(bench *on) {
+static void a_late_lock_is_not_given(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on), three = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "k", 1000))->status == LW_OK, "locked");
     asked *waits = send_lock(on, 2, two, "k", 20000);
@@ -342,12 +294,8 @@ static void a_late_lock_is_not_given_story(bench *on) {
     expect(on, bench_await(send_lock(on, 2, three, "k", 1000))->status == LW_OK,
            "its session goes on");
 }
-static void a_late_lock_is_not_given(void **state) {
-    (void)state;
-    bench_hold(a_late_lock_is_not_given_story, "replica.late_lock_given");
-}
 
-static void a_deadlock_is_refused_story(bench *on) {
+static void a_deadlock_is_refused(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "a", 1000))->status == LW_OK, "one has a");
     expect(on, bench_await(send_lock(on, 2, two, "b", 1000))->status == LW_OK, "two has b");
@@ -364,12 +312,8 @@ static void a_deadlock_is_refused_story(bench *on) {
     expect(on, bench_await(bench_send(it))->status == LW_OK, "it gives up all it has");
     expect(on, bench_await(waiting)->status == LW_OK, "so the other goes on");
 }
-static void a_deadlock_is_refused(void **state) {
-    (void)state;
-    bench_hold(a_deadlock_is_refused_story, NULL);
-}
 
-static void a_commit_waits_for_a_lock_and_then_passes_story(bench *on) {
+static void a_commit_waits_for_a_lock_and_then_passes(bench *on) {
     uint64_t one = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "k", 1000))->status == LW_OK, "locked");
     lw_mutation mutation = bench_put("k", "passing", LW_SEEN_ANYTHING);
@@ -382,14 +326,10 @@ static void a_commit_waits_for_a_lock_and_then_passes_story(bench *on) {
     expect(on, bench_await(commit)->status == LW_OK, "and goes on");
     expect(on, lock_count(on) == 0, "and keeps nothing");
 }
-static void a_commit_waits_for_a_lock_and_then_passes(void **state) {
-    (void)state;
-    bench_hold(a_commit_waits_for_a_lock_and_then_passes_story, NULL);
-}
 
 /* ---- sessions ------------------------------------------------------------------------------- */
 
-static void the_end_of_a_session_frees_its_locks_story(bench *on) {
+static void the_end_of_a_session_frees_its_locks(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "k", 1000))->status == LW_OK, "locked");
     asked *own = send_lock(on, 1, two, "k", 1000);
@@ -399,12 +339,8 @@ static void the_end_of_a_session_frees_its_locks_story(bench *on) {
     expect(on, bench_await(own)->status == LW_UNAVAILABLE, "what it waited for is not given");
     expect(on, bench_await(other)->status == LW_OK, "the next one has it");
 }
-static void the_end_of_a_session_frees_its_locks(void **state) {
-    (void)state;
-    bench_hold(the_end_of_a_session_frees_its_locks_story, NULL);
-}
 
-static void the_end_of_a_session_sweeps_its_prewrites_story(bench *on) {
+static void the_end_of_a_session_sweeps_its_prewrites(bench *on) {
     uint64_t start = bench_timestamp(on), decided = bench_timestamp(on);
     lw_mutation mutations[] = {bench_put("a", "1", LW_SEEN_ANYTHING),
                                bench_put("b", "2", LW_SEEN_ANYTHING)};
@@ -422,12 +358,8 @@ static void the_end_of_a_session_sweeps_its_prewrites_story(bench *on) {
     expect(on, it->status == LW_CONFLICT && it->obstacle.kind == LW_OBSTACLE_ROLLED_BACK,
            "its commit would be too late");
 }
-static void the_end_of_a_session_sweeps_its_prewrites(void **state) {
-    (void)state;
-    bench_hold(the_end_of_a_session_sweeps_its_prewrites_story, NULL);
-}
 
-static void a_prewrite_that_outlives_its_session_is_swept_story(bench *on) {
+static void a_prewrite_that_outlives_its_session_is_swept(bench *on) {
     lw_host_slow_disk(on->host, 100);
     asked *it = bench_ask(on, LW_MESSAGE_PREWRITE, 1);
     lw_mutation mutation = bench_put("a", "1", LW_SEEN_ANYTHING);
@@ -445,12 +377,8 @@ static void a_prewrite_that_outlives_its_session_is_swept_story(bench *on) {
     bench_pass_ms(on, 2000);
     expect_text(on, bench_scan(on, &(lw_scan_request){0}), "", "nothing is locked");
 }
-static void a_prewrite_that_outlives_its_session_is_swept(void **state) {
-    (void)state;
-    bench_hold(a_prewrite_that_outlives_its_session_is_swept_story, NULL);
-}
 
-static void leftovers_wait_for_their_session_story(bench *on) {
+static void leftovers_wait_for_their_session(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     lw_mutation mutation = bench_put("a", "1", LW_SEEN_ANYTHING);
     expect(on, bench_prewrite(on, 1, one, "a", 600000, &mutation, 1)->status == LW_OK, "one");
@@ -467,10 +395,6 @@ static void leftovers_wait_for_their_session_story(bench *on) {
     asked *it = bench_finish(on, two, bench_timestamp(on), "b");
     expect(on, it->status == LW_OK, "and commits");
 }
-static void leftovers_wait_for_their_session(void **state) {
-    (void)state;
-    bench_hold(leftovers_wait_for_their_session_story, NULL);
-}
 
 /* ---- large ---------------------------------------------------------------------------------- */
 
@@ -480,7 +404,7 @@ static lw_bytes large_value(bench *on, size_t size, char letter) {
     return lw_view(bytes, size);
 }
 
-static void large_answers_come_in_parts_story(bench *on) {
+static void large_answers_come_in_parts(bench *on) {
     static const char *const names[] = {"a", "b", "c"};
     lw_bytes keys[3];
     for (size_t index = 0; index < 3; index++) {
@@ -506,10 +430,6 @@ static void large_answers_come_in_parts_story(bench *on) {
     expect(on, lw_scan_reply_decode(lw_buffer_view(&it->reply), &on->arena, &page) == LW_OK,
            "page");
     expect(on, page.row_count == 2 && page.more, "and two rows of three");
-}
-static void large_answers_come_in_parts(void **state) {
-    (void)state;
-    bench_hold(large_answers_come_in_parts_story, NULL);
 }
 
 enum { MANY = 700 };
@@ -565,7 +485,7 @@ static void large_transactions_are_written_in_parts(void **state) {
 /* ---- refusals and failures ------------------------------------------------------------------ */
 
 /* P2. */
-static void another_epoch_is_told_the_descriptor_story(bench *on) {
+static void another_epoch_is_told_the_descriptor(bench *on) {
     asked *it = bench_ask(on, LW_MESSAGE_TIMESTAMP, 1);
     lw_timestamp_request_encode(&(lw_timestamp_request){.count = 1}, &it->body);
     it->request.epoch.range_version = 7;
@@ -579,10 +499,6 @@ static void another_epoch_is_told_the_descriptor_story(bench *on) {
                lw_topology_next(&reader, &shard) == LW_OK,
            "with a descriptor");
     expect(on, shard.id == LW_ROOT_SHARD && shard.epoch.range_version == 1, "the one that holds");
-}
-static void another_epoch_is_told_the_descriptor(void **state) {
-    (void)state;
-    bench_hold(another_epoch_is_told_the_descriptor_story, NULL);
 }
 
 /* What is replayed below, and what came of it; only statuses, since it runs in a fiber. */
@@ -636,7 +552,7 @@ static void replay_main(void *argument) {
 }
 
 /* Hazard R12: a split came between the proposal and the entry. */
-static void an_entry_of_another_epoch_is_void_story(bench *on) {
+static void an_entry_of_another_epoch_is_void(bench *on) {
     bench_shut(on);
     on->env = lw_host_boot(on->host);
     bench_run(on, replay_main);
@@ -647,12 +563,8 @@ static void an_entry_of_another_epoch_is_void_story(bench *on) {
     expect(on, replay_statuses[3] == LW_CORRUPTION, "so is what cannot be read");
     expect(on, lw_world_marked(on->world, "replica.entry_void") == 1, "and it is marked");
 }
-static void an_entry_of_another_epoch_is_void(void **state) {
-    (void)state;
-    bench_hold(an_entry_of_another_epoch_is_void_story, "shard.epoch_unchecked_at_apply");
-}
 
-static void what_is_not_well_formed_is_refused_story(bench *on) {
+static void what_is_not_well_formed_is_refused(bench *on) {
     for (int kind = LW_MESSAGE_TIMESTAMP; kind <= LW_MESSAGE_SHARD_LAST + 1; kind++) {
         asked *it = bench_ask(on, (lw_message_kind)kind, 1);
         lw_write_text(&it->body, lw_text("nonsense"));
@@ -660,12 +572,8 @@ static void what_is_not_well_formed_is_refused_story(bench *on) {
         expect(on, it->text[0] != 0, "it is told why");
     }
 }
-static void what_is_not_well_formed_is_refused(void **state) {
-    (void)state;
-    bench_hold(what_is_not_well_formed_is_refused_story, NULL);
-}
 
-static void a_failed_disk_ends_the_replica_story(bench *on) {
+static void a_failed_disk_ends_the_replica(bench *on) {
     uint64_t start = bench_timestamp(on);
     /* The reserve of the store is being written, too. */
     (void)lw_world_run(on->world, lw_world_now(on->world) + UINT64_C(1000000000));
@@ -681,10 +589,6 @@ static void a_failed_disk_ends_the_replica_story(bench *on) {
     const char *found = bench_read(on, 0, "k");
     expect(on, strcmp(found, "-") == 0 || strcmp(found, "x") == 0, "one or the other");
 }
-static void a_failed_disk_ends_the_replica(void **state) {
-    (void)state;
-    bench_hold(a_failed_disk_ends_the_replica_story, NULL);
-}
 
 static void flush_tree(void *argument) {
     bench *on = argument;
@@ -692,7 +596,7 @@ static void flush_tree(void *argument) {
     on->done = true;
 }
 
-static void a_store_that_dies_behind_its_back_ends_the_replica_story(bench *on) {
+static void a_store_that_dies_behind_its_back_ends_the_replica(bench *on) {
     uint64_t committed = bench_write(on, "k", "x");
     (void)lw_world_run(on->world, lw_world_now(on->world) + UINT64_C(1000000000));
     lw_dice_arm(lw_disk_dice(lw_host_disk(on->host)), LW_FAULT_SYNC_ERROR, 1);
@@ -702,12 +606,8 @@ static void a_store_that_dies_behind_its_back_ends_the_replica_story(bench *on) 
     asked *it = bench_await(bench_send_get(on, 2, committed, "k"));
     expect(on, it->status == LW_UNAVAILABLE, "nothing is answered any more");
 }
-static void a_store_that_dies_behind_its_back_ends_the_replica(void **state) {
-    (void)state;
-    bench_hold(a_store_that_dies_behind_its_back_ends_the_replica_story, NULL);
-}
 
-static void a_disk_that_fails_at_the_start_says_so_story(bench *on) {
+static void a_disk_that_fails_at_the_start_says_so(bench *on) {
     bench_shut(on);
     on->env = lw_host_boot(on->host);
     on->shards = NULL;
@@ -727,12 +627,8 @@ static void a_disk_that_fails_at_the_start_says_so_story(bench *on) {
     }
     expect(on, on->opened == LW_OK, "with a disk that works it opens");
 }
-static void a_disk_that_fails_at_the_start_says_so(void **state) {
-    (void)state;
-    bench_hold(a_disk_that_fails_at_the_start_says_so_story, NULL);
-}
 
-static void a_full_disk_refuses_writes_and_goes_on_reading_story(bench *on) {
+static void a_full_disk_refuses_writes_and_goes_on_reading(bench *on) {
     uint64_t committed = bench_write(on, "k", "kept");
     lw_disk_set_capacity(lw_host_disk(on->host), 1);
     asked *it = NULL;
@@ -750,12 +646,8 @@ static void a_full_disk_refuses_writes_and_goes_on_reading_story(bench *on) {
     bench_crash(on);
     expect_text(on, bench_read(on, 0, "k"), "again", "for good");
 }
-static void a_full_disk_refuses_writes_and_goes_on_reading(void **state) {
-    (void)state;
-    bench_hold(a_full_disk_refuses_writes_and_goes_on_reading_story, NULL);
-}
 
-static void closing_sends_everybody_home_story(bench *on) {
+static void closing_sends_everybody_home(bench *on) {
     uint64_t one = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "k", 1000))->status == LW_OK, "locked");
     asked *waiting = send_lock(on, 2, bench_timestamp(on), "k", 100000);
@@ -771,43 +663,39 @@ static void closing_sends_everybody_home_story(bench *on) {
     bench_boot(on);
     expect_text(on, bench_read(on, 0, "l"), commit->status == LW_OK ? "x" : "-", "truly");
 }
-static void closing_sends_everybody_home(void **state) {
-    (void)state;
-    bench_hold(closing_sends_everybody_home_story, NULL);
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_was_committed_survives_a_crash),
-        cmocka_unit_test(a_reply_waits_for_the_disk),
+        BENCH_STORY(what_was_committed_survives_a_crash, NULL),
+        BENCH_STORY(a_reply_waits_for_the_disk, "txn.apply_before_durable"),
         cmocka_unit_test(power_may_fail_at_any_step),
-        cmocka_unit_test(timestamps_rise_over_a_crash),
-        cmocka_unit_test(timestamps_are_given_in_rows),
-        cmocka_unit_test(a_reader_waits_for_a_commit_below_it),
-        cmocka_unit_test(a_reader_does_not_wait_for_a_commit_above_it),
-        cmocka_unit_test(of_two_commits_side_by_side_one_wins),
-        cmocka_unit_test(copies_side_by_side_commit_once),
-        cmocka_unit_test(locks_are_had_in_turns),
-        cmocka_unit_test(a_key_that_is_prewritten_needs_no_lock_in_memory),
-        cmocka_unit_test(locks_have_an_eighth_of_the_memory),
-        cmocka_unit_test(who_waited_in_vain_is_told_for_whom),
-        cmocka_unit_test(a_late_lock_is_not_given),
-        cmocka_unit_test(a_deadlock_is_refused),
-        cmocka_unit_test(a_commit_waits_for_a_lock_and_then_passes),
-        cmocka_unit_test(the_end_of_a_session_frees_its_locks),
-        cmocka_unit_test(the_end_of_a_session_sweeps_its_prewrites),
-        cmocka_unit_test(a_prewrite_that_outlives_its_session_is_swept),
-        cmocka_unit_test(leftovers_wait_for_their_session),
-        cmocka_unit_test(large_answers_come_in_parts),
+        BENCH_STORY(timestamps_rise_over_a_crash, "txn.ceiling_not_durable"),
+        BENCH_STORY(timestamps_are_given_in_rows, NULL),
+        BENCH_STORY(a_reader_waits_for_a_commit_below_it, "txn.reads_ignore_latches"),
+        BENCH_STORY(a_reader_does_not_wait_for_a_commit_above_it, NULL),
+        BENCH_STORY(of_two_commits_side_by_side_one_wins, "txn.seen_ignored"),
+        BENCH_STORY(copies_side_by_side_commit_once, "txn.no_idempotence"),
+        BENCH_STORY(locks_are_had_in_turns, NULL),
+        BENCH_STORY(a_key_that_is_prewritten_needs_no_lock_in_memory, "replica.locks_kept_twice"),
+        BENCH_STORY(locks_have_an_eighth_of_the_memory, "replica.locks_unbounded"),
+        BENCH_STORY(who_waited_in_vain_is_told_for_whom, NULL),
+        BENCH_STORY(a_late_lock_is_not_given, "replica.late_lock_given"),
+        BENCH_STORY(a_deadlock_is_refused, NULL),
+        BENCH_STORY(a_commit_waits_for_a_lock_and_then_passes, NULL),
+        BENCH_STORY(the_end_of_a_session_frees_its_locks, NULL),
+        BENCH_STORY(the_end_of_a_session_sweeps_its_prewrites, NULL),
+        BENCH_STORY(a_prewrite_that_outlives_its_session_is_swept, NULL),
+        BENCH_STORY(leftovers_wait_for_their_session, NULL),
+        BENCH_STORY(large_answers_come_in_parts, NULL),
         cmocka_unit_test(large_transactions_are_written_in_parts),
-        cmocka_unit_test(another_epoch_is_told_the_descriptor),
-        cmocka_unit_test(an_entry_of_another_epoch_is_void),
-        cmocka_unit_test(what_is_not_well_formed_is_refused),
-        cmocka_unit_test(a_failed_disk_ends_the_replica),
-        cmocka_unit_test(a_store_that_dies_behind_its_back_ends_the_replica),
-        cmocka_unit_test(a_disk_that_fails_at_the_start_says_so),
-        cmocka_unit_test(a_full_disk_refuses_writes_and_goes_on_reading),
-        cmocka_unit_test(closing_sends_everybody_home),
+        BENCH_STORY(another_epoch_is_told_the_descriptor, NULL),
+        BENCH_STORY(an_entry_of_another_epoch_is_void, "shard.epoch_unchecked_at_apply"),
+        BENCH_STORY(what_is_not_well_formed_is_refused, NULL),
+        BENCH_STORY(a_failed_disk_ends_the_replica, NULL),
+        BENCH_STORY(a_store_that_dies_behind_its_back_ends_the_replica, NULL),
+        BENCH_STORY(a_disk_that_fails_at_the_start_says_so, NULL),
+        BENCH_STORY(a_full_disk_refuses_writes_and_goes_on_reading, NULL),
+        BENCH_STORY(closing_sends_everybody_home, NULL),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }

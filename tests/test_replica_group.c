@@ -16,7 +16,7 @@ static void make_one(lattice *in) {
 
 /* ---- leading and following ------------------------------------------------------------------- */
 
-static void what_is_written_appears_on_followers_story(lattice *in) {
+static void what_is_written_appears_on_followers(lattice *in) {
     make_one(in);
     char key[8];
     for (int index = 0; index < 20; index++) {
@@ -27,12 +27,8 @@ static void what_is_written_appears_on_followers_story(lattice *in) {
     lattice_same_everywhere(in);
     expect_text(in, lattice_read(in, "k7"), "value", "it is read");
 }
-static void what_is_written_appears_on_followers(void **state) {
-    (void)state;
-    lattice_hold(what_is_written_appears_on_followers_story, NULL);
-}
 
-static void another_leads_when_the_leader_is_gone_story(lattice *in) {
+static void another_leads_when_the_leader_is_gone(lattice *in) {
     make_one(in);
     for (int round = 0; round < 4; round++) {
         char value[8];
@@ -49,10 +45,6 @@ static void another_leads_when_the_leader_is_gone_story(lattice *in) {
     lattice_pass_ms(in, 3000);
     lattice_same_everywhere(in);
 }
-static void another_leads_when_the_leader_is_gone(void **state) {
-    (void)state;
-    lattice_hold(another_leads_when_the_leader_is_gone_story, NULL);
-}
 
 /* The root shard on one node, and another shard on the three others. */
 static const lattice_shard two_shards[] = {
@@ -65,7 +57,7 @@ static void make_two(lattice *in) {
     lattice_write(in, "z", "first");
 }
 
-static void leadership_is_handed_over_story(lattice *in) {
+static void leadership_is_handed_over(lattice *in) {
     make_two(in);
     for (int round = 0; round < 6; round++) {
         char value[8];
@@ -77,14 +69,10 @@ static void leadership_is_handed_over_story(lattice *in) {
     lattice_pass_ms(in, 1000);
     lattice_same_everywhere(in);
 }
-static void leadership_is_handed_over(void **state) {
-    (void)state;
-    lattice_hold(leadership_is_handed_over_story, NULL);
-}
 
 /* It was silent when it was cut off, and has not noticed. Timestamps come from elsewhere, and are
  * above what another leader has committed meanwhile. */
-static void who_leads_no_more_answers_no_reads_story(lattice *in) {
+static void who_leads_no_more_answers_no_reads(lattice *in) {
     make_two(in);
     uint64_t old = lattice_leader(in, lw_text("z"));
     lattice_pass_ms(in, 5000);
@@ -106,13 +94,9 @@ static void who_leads_no_more_answers_no_reads_story(lattice *in) {
                strcmp(lattice_value(asked, NULL), "second") == 0,
            "the old one does not answer with what was before");
 }
-static void who_leads_no_more_answers_no_reads(void **state) {
-    (void)state;
-    lattice_hold(who_leads_no_more_answers_no_reads_story, "replica.reads_unconfirmed");
-}
 
 /* A commit timestamp that was drawn before a read, and comes after it, at another leader. */
-static void a_new_leader_commits_nothing_below_reads_of_before_story(lattice *in) {
+static void a_new_leader_commits_nothing_below_reads_of_before(lattice *in) {
     make_two(in);
     uint64_t start = lattice_timestamp(in), commit = lattice_timestamp(in);
     expect_text(in, lattice_read(in, "z"), "first", "it is read");
@@ -134,11 +118,6 @@ static void a_new_leader_commits_nothing_below_reads_of_before_story(lattice *in
            "it is prewritten");
     expect(in, !reply.asynchronous, "but not below what was read");
 }
-static void a_new_leader_commits_nothing_below_reads_of_before(void **state) {
-    (void)state;
-    lattice_hold(a_new_leader_commits_nothing_below_reads_of_before_story,
-                 "replica.marks_of_before");
-}
 
 static lattice_ask *lock(lattice *in, uint64_t start, const char *key, uint32_t wait_ms) {
     lw_buffer body = lw_buffer_in(in->memory);
@@ -151,7 +130,7 @@ static lattice_ask *lock(lattice *in, uint64_t start, const char *key, uint32_t 
 }
 
 /* The owner ended its transaction elsewhere: its lock is of no leader that may come again. */
-static void pessimistic_locks_end_with_the_leadership_story(lattice *in) {
+static void pessimistic_locks_end_with_the_leadership(lattice *in) {
     make_two(in);
     uint64_t one = lattice_leader(in, lw_text("z")), other = next_of(one);
     uint64_t first = lattice_timestamp(in), second = lattice_timestamp(in);
@@ -161,11 +140,6 @@ static void pessimistic_locks_end_with_the_leadership_story(lattice *in) {
     expect(in, lattice_commit(in, first, &mutation, 1, NULL) == LW_OK, "its owner commits");
     transfer(in, "z", one);
     expect(in, lock(in, second, "z", 500)->status == LW_OK, "another one gets it");
-}
-static void pessimistic_locks_end_with_the_leadership(void **state) {
-    (void)state;
-    lattice_hold(pessimistic_locks_end_with_the_leadership_story,
-                 "replica.locks_outlive_leadership");
 }
 
 static void prewrite_for_minutes(lattice *in) {
@@ -188,7 +162,7 @@ static uint64_t open_at_leader(lattice *in) {
 }
 
 /* Of a transaction that has minutes, at another leader than the one that its client spoke to. */
-static void locks_of_the_dead_end_at_another_leader_story(lattice *in) {
+static void locks_of_the_dead_end_at_another_leader(lattice *in) {
     make_two(in);
     prewrite_for_minutes(in);
     transfer(in, "z", next_of(lattice_leader(in, lw_text("z"))));
@@ -198,13 +172,9 @@ static void locks_of_the_dead_end_at_another_leader_story(lattice *in) {
     lattice_pass_ms(in, 2000);
     expect(in, open_at_leader(in) == 0, "whose client is nowhere loses them");
 }
-static void locks_of_the_dead_end_at_another_leader(void **state) {
-    (void)state;
-    lattice_hold(locks_of_the_dead_end_at_another_leader_story, "replica.leftovers_not_asked_for");
-}
 
 /* None of the leaders leads for as long as it would wait for the client. */
-static void locks_of_the_dead_end_under_leaders_that_change_story(lattice *in) {
+static void locks_of_the_dead_end_under_leaders_that_change(lattice *in) {
     make_two(in);
     prewrite_for_minutes(in);
     in->session++; /* its client is nowhere, and another one has the leaders changed */
@@ -213,11 +183,6 @@ static void locks_of_the_dead_end_under_leaders_that_change_story(lattice *in) {
         lattice_pass_ms(in, 1500);
     }
     expect(in, open_at_leader(in) == 0, "whose client is nowhere loses them");
-}
-static void locks_of_the_dead_end_under_leaders_that_change(void **state) {
-    (void)state;
-    lattice_hold(locks_of_the_dead_end_under_leaders_that_change_story,
-                 "replica.grace_begins_anew");
 }
 
 /* The next leader cannot draw a timestamp, and so does not serve yet. */
@@ -230,7 +195,7 @@ static void transfer_blind(lattice *in, uint64_t from, uint64_t to) {
 
 /* A commit that has looked at what is there, and waits for its timestamp from a node that is far
  * away, while another leader writes, and hands the leadership back. */
-static void what_was_seen_counts_in_its_leadership_only_story(lattice *in) {
+static void what_was_seen_counts_in_its_leadership_only(lattice *in) {
     make_two(in);
     uint64_t one = lattice_leader(in, lw_text("z")), other = next_of(one);
     lw_buffer get = lw_buffer_in(in->memory), commit = get;
@@ -253,10 +218,6 @@ static void what_was_seen_counts_in_its_leadership_only_story(lattice *in) {
     expect(in, late->done && late->status != LW_OK, "who looked before is sent home");
     expect_text(in, lattice_read(in, "z"), "other", "and nothing is lost");
 }
-static void what_was_seen_counts_in_its_leadership_only(void **state) {
-    (void)state;
-    lattice_hold(what_was_seen_counts_in_its_leadership_only_story, "replica.leadership_unchecked");
-}
 
 /* ---- splitting ------------------------------------------------------------------------------- */
 
@@ -264,7 +225,7 @@ static void all_shards_on(lattice *in, uint64_t id, uint32_t count) {
     expect(in, lw_shards_count(in->nodes[id].shards) == count, "a node has all shards");
 }
 
-static void a_split_happens_on_all_nodes_story(lattice *in) {
+static void a_split_happens_on_all_nodes(lattice *in) {
     make_one(in);
     lattice_write(in, "a", "1");
     lattice_write(in, "m", "2");
@@ -292,22 +253,14 @@ static void a_split_happens_on_all_nodes_story(lattice *in) {
     lattice_pass_ms(in, 3000);
     lattice_same_everywhere(in);
 }
-static void a_split_happens_on_all_nodes(void **state) {
-    (void)state;
-    lattice_hold(a_split_happens_on_all_nodes_story, NULL);
-}
 
-static void a_new_half_is_led_at_once_story(lattice *in) {
+static void a_new_half_is_led_at_once(lattice *in) {
     make_one(in);
     lattice_write(in, "z", "1");
     expect(in, split(in, "m")->status == LW_OK, "it is split");
     uint64_t from_ns = lw_world_now(in->world);
     lattice_write(in, "z", "2");
     expect(in, lw_world_now(in->world) < from_ns + 100 * LATTICE_MS, "nobody waits for silence");
-}
-static void a_new_half_is_led_at_once(void **state) {
-    (void)state;
-    lattice_hold(a_new_half_is_led_at_once_story, NULL);
 }
 
 /* The power fails at a step of a split, at its leader or at a follower. */
@@ -378,7 +331,7 @@ static const char *members(lattice *in, const char *key) {
     return text;
 }
 
-static void a_lone_shard_spreads_story(lattice *in) {
+static void a_lone_shard_spreads(lattice *in) {
     lattice_bootstrap(in);
     lattice_write(in, "a", "1");
     add(in, "a", 2);
@@ -403,12 +356,8 @@ static void a_lone_shard_spreads_story(lattice *in) {
     }
     expect_text(in, lattice_read(in, "a"), "4", "after a stop of all, too");
 }
-static void a_lone_shard_spreads(void **state) {
-    (void)state;
-    lattice_hold(a_lone_shard_spreads_story, NULL);
-}
 
-static void voters_do_not_become_fewer_by_mistake_story(lattice *in) {
+static void voters_do_not_become_fewer_by_mistake(lattice *in) {
     make_one(in);
     lattice_write(in, "a", "1");
     uint64_t leader = lattice_leader(in, lw_text("a")), other = next_of(leader);
@@ -434,10 +383,6 @@ static void voters_do_not_become_fewer_by_mistake_story(lattice *in) {
     lattice_same_everywhere(in);
     expect_text(in, members(in, "a"), "1 2 3", "it may come back");
     expect_text(in, lattice_read(in, "a"), "2", "and all is there");
-}
-static void voters_do_not_become_fewer_by_mistake(void **state) {
-    (void)state;
-    lattice_hold(voters_do_not_become_fewer_by_mistake_story, "replica.too_few_voters");
 }
 
 static void replace(lattice *in, const char *key, uint64_t leaves, uint64_t comes) {
@@ -467,7 +412,7 @@ static void one_voter_takes_the_place_of_another_story(lattice *in) {
     expect_text(in, lattice_read(in, "a"), "3", "and all is there");
 }
 /* All that it knew of are gone, too, when it comes back. */
-static void who_was_removed_while_away_hears_of_it_story(lattice *in) {
+static void who_was_removed_while_away_hears_of_it(lattice *in) {
     lattice_bootstrap(in);
     lattice_write(in, "a", "1");
     expect(in, change(in, "a", &(lw_change_replicas_request){.learner = 2}) == LW_OK, "it learns");
@@ -485,10 +430,6 @@ static void who_was_removed_while_away_hears_of_it_story(lattice *in) {
     expect(in, lw_shards_count(in->nodes[2].shards) == 0, "who was away has nothing any more");
     expect_text(in, lattice_read(in, "a"), "1", "and all is there");
 }
-static void who_was_removed_while_away_hears_of_it(void **state) {
-    (void)state;
-    lattice_hold(who_was_removed_while_away_hears_of_it_story, NULL);
-}
 
 static void one_voter_takes_the_place_of_another(void **state) {
     (void)state;
@@ -496,7 +437,7 @@ static void one_voter_takes_the_place_of_another(void **state) {
 }
 
 /* A node that has missed the removal of another calls it back, with what it sent long ago. */
-static void who_was_removed_is_not_called_back_story(lattice *in) {
+static void who_was_removed_is_not_called_back(lattice *in) {
     lattice_make(in, one_shard, 1);
     lattice_boot(in, 4);
     in->kept_from = 1;
@@ -526,13 +467,9 @@ static void who_was_removed_is_not_called_back_story(lattice *in) {
     lattice_pass_ms(in, 200);
     expect(in, lw_world_marked(in->world, "shards.replica_waits") == waited, "after a crash, too");
 }
-static void who_was_removed_is_not_called_back(void **state) {
-    (void)state;
-    lattice_hold(who_was_removed_is_not_called_back_story, "shards.tombstone_ignored");
-}
 
 /* A follower that has not come to the split yet hears of the new half. */
-static void a_half_waits_for_the_split_story(lattice *in) {
+static void a_half_waits_for_the_split(lattice *in) {
     make_one(in);
     lattice_write(in, "a", "1");
     uint64_t leader = lattice_leader(in, lw_text("a")), behind = next_of(leader);
@@ -550,10 +487,6 @@ static void a_half_waits_for_the_split_story(lattice *in) {
     all_shards_on(in, behind, 2);
     expect_text(in, lattice_read(in, "z"), "3", "all is there");
     lattice_same_everywhere(in);
-}
-static void a_half_waits_for_the_split(void **state) {
-    (void)state;
-    lattice_hold(a_half_waits_for_the_split_story, "shards.overlap_ignored");
 }
 
 /* The power fails at a step of a replica's coming, or going. */
@@ -752,7 +685,7 @@ static lw_status read_at(lattice *in, const char *key, uint64_t timestamp, const
     return ask->done ? ask->status : LW_TIMEOUT;
 }
 
-static void what_was_collected_alone_is_refused_by_all_story(lattice *in) {
+static void what_was_collected_alone_is_refused_by_all(lattice *in) {
     const char *value;
     in->retention_ms = 1000;
     lattice_bootstrap(in);
@@ -771,10 +704,6 @@ static void what_was_collected_alone_is_refused_by_all_story(lattice *in) {
     lattice_write(in, "a", "newer");
     expect(in, read_at(in, "a", kept, &value) == LW_OK, "what was there by then can be asked for");
     expect_text(in, value, "new", "and is read");
-}
-static void what_was_collected_alone_is_refused_by_all(void **state) {
-    (void)state;
-    lattice_hold(what_was_collected_alone_is_refused_by_all_story, NULL);
 }
 
 /* The leader's disk is full when a split is to be carried out, and others have done so before: one
@@ -813,7 +742,7 @@ static void give_away(lattice *in, uint64_t *parents, uint64_t *childs) {
 /* It is written to. The leader of the parent does not read what is given away, whatever lease it
  * has.
  */
-static void what_is_given_away_is_not_read_story(lattice *in) {
+static void what_is_given_away_is_not_read(lattice *in) {
     uint64_t leader, other;
     give_away(in, &leader, &other);
     lw_disk *disk = lw_host_disk(in->nodes[leader].host);
@@ -834,13 +763,9 @@ static void what_is_given_away_is_not_read_story(lattice *in) {
     expect_text(in, lattice_read(in, "z"), "new", "it is read in the end");
     lattice_same_everywhere(in);
 }
-static void what_is_given_away_is_not_read(void **state) {
-    (void)state;
-    lattice_hold(what_is_given_away_is_not_read_story, "shard.read_while_given_away");
-}
 
 /* The child may merge there: a shard that it froze asks who has the child's keys. */
-static void what_is_given_away_is_not_said_to_merge_nothing_story(lattice *in) {
+static void what_is_given_away_is_not_said_to_merge_nothing(lattice *in) {
     uint64_t leader, other, session = in->session;
     give_away(in, &leader, &other);
     lw_shard_descriptor child;
@@ -860,37 +785,35 @@ static void what_is_given_away_is_not_said_to_merge_nothing_story(lattice *in) {
     lattice_pass_ms(in, 2000);
     lattice_same_everywhere(in);
 }
-static void what_is_given_away_is_not_said_to_merge_nothing(void **state) {
-    (void)state;
-    lattice_hold(what_is_given_away_is_not_said_to_merge_nothing_story,
-                 "merge.asked_of_who_gave_it_away");
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_written_appears_on_followers),
-        cmocka_unit_test(another_leads_when_the_leader_is_gone),
-        cmocka_unit_test(leadership_is_handed_over),
-        cmocka_unit_test(who_leads_no_more_answers_no_reads),
-        cmocka_unit_test(a_new_leader_commits_nothing_below_reads_of_before),
-        cmocka_unit_test(pessimistic_locks_end_with_the_leadership),
-        cmocka_unit_test(locks_of_the_dead_end_at_another_leader),
-        cmocka_unit_test(locks_of_the_dead_end_under_leaders_that_change),
-        cmocka_unit_test(what_was_seen_counts_in_its_leadership_only),
-        cmocka_unit_test(a_split_happens_on_all_nodes),
-        cmocka_unit_test(a_new_half_is_led_at_once),
+        LATTICE_STORY(what_is_written_appears_on_followers, NULL),
+        LATTICE_STORY(another_leads_when_the_leader_is_gone, NULL),
+        LATTICE_STORY(leadership_is_handed_over, NULL),
+        LATTICE_STORY(who_leads_no_more_answers_no_reads, "replica.reads_unconfirmed"),
+        LATTICE_STORY(a_new_leader_commits_nothing_below_reads_of_before,
+                      "replica.marks_of_before"),
+        LATTICE_STORY(pessimistic_locks_end_with_the_leadership,
+                      "replica.locks_outlive_leadership"),
+        LATTICE_STORY(locks_of_the_dead_end_at_another_leader, "replica.leftovers_not_asked_for"),
+        LATTICE_STORY(locks_of_the_dead_end_under_leaders_that_change, "replica.grace_begins_anew"),
+        LATTICE_STORY(what_was_seen_counts_in_its_leadership_only, "replica.leadership_unchecked"),
+        LATTICE_STORY(a_split_happens_on_all_nodes, NULL),
+        LATTICE_STORY(a_new_half_is_led_at_once, NULL),
         cmocka_unit_test(a_crash_in_the_middle_of_a_split_loses_nothing),
-        cmocka_unit_test(a_lone_shard_spreads),
-        cmocka_unit_test(voters_do_not_become_fewer_by_mistake),
+        LATTICE_STORY(a_lone_shard_spreads, NULL),
+        LATTICE_STORY(voters_do_not_become_fewer_by_mistake, "replica.too_few_voters"),
         cmocka_unit_test(one_voter_takes_the_place_of_another),
-        cmocka_unit_test(who_was_removed_while_away_hears_of_it),
-        cmocka_unit_test(who_was_removed_is_not_called_back),
-        cmocka_unit_test(a_half_waits_for_the_split),
-        cmocka_unit_test(what_is_given_away_is_not_read),
-        cmocka_unit_test(what_is_given_away_is_not_said_to_merge_nothing),
+        LATTICE_STORY(who_was_removed_while_away_hears_of_it, NULL),
+        LATTICE_STORY(who_was_removed_is_not_called_back, "shards.tombstone_ignored"),
+        LATTICE_STORY(a_half_waits_for_the_split, "shards.overlap_ignored"),
+        LATTICE_STORY(what_is_given_away_is_not_read, "shard.read_while_given_away"),
+        LATTICE_STORY(what_is_given_away_is_not_said_to_merge_nothing,
+                      "merge.asked_of_who_gave_it_away"),
         cmocka_unit_test(a_crash_while_a_replica_comes_or_goes),
         cmocka_unit_test(the_bank_survives_everything),
-        cmocka_unit_test(what_was_collected_alone_is_refused_by_all),
+        LATTICE_STORY(what_was_collected_alone_is_refused_by_all, NULL),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
 }

@@ -5,7 +5,7 @@
 
 /* ---- both halves ---------------------------------------------------------------------------- */
 
-static void both_halves_go_on_story(bench *on) {
+static void both_halves_go_on(bench *on) {
     write_at(on, "a", "1");
     write_at(on, "m", "2");
     write_at(on, "z", "3");
@@ -24,12 +24,8 @@ static void both_halves_go_on_story(bench *on) {
     write_at(on, "m", "6");
     expect_text(on, scan_all(on), "a=1 b=4 m=6 y=5 z=3", "and after a stop");
 }
-static void both_halves_go_on(void **state) {
-    (void)state;
-    bench_hold(both_halves_go_on_story, NULL);
-}
 
-static void what_came_of_a_split_is_split_again_story(bench *on) {
+static void what_came_of_a_split_is_split_again(bench *on) {
     static const char *const keys[] = {"m", "t", "d", "a", "p", "z"};
     for (size_t index = 0; index < 6; index++) {
         write_at(on, keys[index], "x");
@@ -49,24 +45,16 @@ static void what_came_of_a_split_is_split_again_story(bench *on) {
     expect_text(on, all_shards(on), expected, "and stay");
     expect_text(on, scan_all(on), "a=x d=x m=x p=x t=x z=x", "with all they hold");
 }
-static void what_came_of_a_split_is_split_again(void **state) {
-    (void)state;
-    bench_hold(what_came_of_a_split_is_split_again_story, NULL);
-}
 
-static void a_boundary_is_split_already_story(bench *on) {
+static void a_boundary_is_split_already(bench *on) {
     expect(on, split_at(on, "m")->status == LW_OK, "it is split");
     asked *again = split_at(on, "m");
     expect(on, again->status == LW_OK, "that was done already");
     expect_text(on, told_shards(again), "m..@2", "and nothing happened");
     expect(on, lw_world_marked(on->world, "replica.split") == 1, "but once");
 }
-static void a_boundary_is_split_already(void **state) {
-    (void)state;
-    bench_hold(a_boundary_is_split_already_story, NULL);
-}
 
-static void keys_with_zeros_are_boundaries_like_any_story(bench *on) {
+static void keys_with_zeros_are_boundaries_like_any(bench *on) {
     lw_bytes keys[] = {lw_view("\0", 1), lw_view("a\0", 2), lw_view("a\0\1", 3),
                        lw_view("a\0\xff", 3), lw_view("\xff\xff", 2)};
     for (size_t index = 0; index < 5; index++) {
@@ -79,12 +67,8 @@ static void keys_with_zeros_are_boundaries_like_any_story(bench *on) {
     expect_text(on, scan_all(on), "a=1 b=2", "with what they hold");
     expect_text(on, read_at(on, "a"), "1", "each key in its place");
 }
-static void keys_with_zeros_are_boundaries_like_any(void **state) {
-    (void)state;
-    bench_hold(keys_with_zeros_are_boundaries_like_any_story, NULL);
-}
 
-static void bad_keys_are_refused_story(bench *on) {
+static void bad_keys_are_refused(bench *on) {
     uint8_t *large = lw_allocate_zero(on->memory, LW_USER_KEY_SIZE_MAX + 1);
     expect(on, split_at(on, "")->status == LW_INVALID_ARGUMENT, "an empty key");
     lw_bytes too_large = lw_view(large, LW_USER_KEY_SIZE_MAX + 1);
@@ -98,14 +82,10 @@ static void bad_keys_are_refused_story(bench *on) {
     expect(on, lw_shards_count(on->shards) == 2, "stays one");
     expect_text(on, read_at(on, "k"), "1", "with what is behind it");
 }
-static void bad_keys_are_refused(void **state) {
-    (void)state;
-    bench_hold(bad_keys_are_refused_story, NULL);
-}
 
 /* ---- routes --------------------------------------------------------------------------------- */
 
-static void keys_of_another_shard_are_told_where_to_go_story(bench *on) {
+static void keys_of_another_shard_are_told_where_to_go(bench *on) {
     expect(on, split_at(on, "m")->status == LW_OK, "it is split");
     asked *it = bench_await(bench_send_get(on, 1, 0, "m"));
     expect(on, it->status == LW_UNAVAILABLE, "a read");
@@ -128,14 +108,10 @@ static void keys_of_another_shard_are_told_where_to_go_story(bench *on) {
     bench_crash(on);
     expect_text(on, scan_all(on), "", "nothing was done");
 }
-static void keys_of_another_shard_are_told_where_to_go(void **state) {
-    (void)state;
-    bench_hold(keys_of_another_shard_are_told_where_to_go_story, NULL);
-}
 
 /* Requests that came before the split and wait behind it: none may be answered from a tree that no
  * longer holds the key, nor write to it. */
-static void who_waited_meanwhile_is_routed_again_story(bench *on) {
+static void who_waited_meanwhile_is_routed_again(bench *on) {
     write_at(on, "z", "old");
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     lw_host_slow_disk(on->host, 50);
@@ -162,13 +138,9 @@ static void who_waited_meanwhile_is_routed_again_story(bench *on) {
            "who reads gets what is there");
     expect_text(on, read_at(on, "z"), "new", "and it is there");
 }
-static void who_waited_meanwhile_is_routed_again(void **state) {
-    (void)state;
-    bench_hold(who_waited_meanwhile_is_routed_again_story, "shard.route_unchecked");
-}
 
 /* Reads and writes of both halves all the time while shards are split. */
-static void nobody_reads_or_writes_beside_a_split_story(bench *on) {
+static void nobody_reads_or_writes_beside_a_split(bench *on) {
     char key[8], value[16];
     static asked *reads[26];
     lw_host_slow_disk(on->host, 20);
@@ -200,14 +172,10 @@ static void nobody_reads_or_writes_beside_a_split_story(bench *on) {
     lw_host_slow_disk(on->host, 1);
     expect(on, lw_shards_count(on->shards) == 15, "again and again");
 }
-static void nobody_reads_or_writes_beside_a_split(void **state) {
-    (void)state;
-    bench_hold(nobody_reads_or_writes_beside_a_split_story, NULL);
-}
 
 /* ---- locks ---------------------------------------------------------------------------------- */
 
-static void prewritten_locks_go_with_their_keys_story(bench *on) {
+static void prewritten_locks_go_with_their_keys(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, prewrite_at(on, 1, one, "a", "a", "1")->status == LW_OK, "the primary");
     expect(on, prewrite_at(on, 1, one, "a", "y", "2")->status == LW_OK, "a secondary");
@@ -225,12 +193,8 @@ static void prewritten_locks_go_with_their_keys_story(bench *on) {
     lw_check_reply fate = bench_check(on, two, "z", false);
     expect(on, fate.fate == LW_FATE_ABORTED, "for good");
 }
-static void prewritten_locks_go_with_their_keys(void **state) {
-    (void)state;
-    bench_hold(prewritten_locks_go_with_their_keys_story, "shard.child_without_locks");
-}
 
-static void leftovers_are_known_on_both_sides_story(bench *on) {
+static void leftovers_are_known_on_both_sides(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, prewrite_at(on, 1, one, "y", "y", "1")->status == LW_OK, "one");
     expect(on, prewrite_at(on, 2, two, "z", "z", "2")->status == LW_OK, "two");
@@ -244,12 +208,8 @@ static void leftovers_are_known_on_both_sides_story(bench *on) {
     expect_text(on, bench_scan(on, &of_y), "", "the first one's is swept");
     expect_text(on, bench_scan(on, &of_z), "locked", "the second one's is not");
 }
-static void leftovers_are_known_on_both_sides(void **state) {
-    (void)state;
-    bench_hold(leftovers_are_known_on_both_sides_story, NULL);
-}
 
-static void pessimistic_locks_stay_story(bench *on) {
+static void pessimistic_locks_stay(bench *on) {
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "y", 100))->status == LW_OK, "locked");
     asked *waiting = send_lock(on, 2, two, "y", 10000);
@@ -271,12 +231,8 @@ static void pessimistic_locks_stay_story(bench *on) {
     expect(on, bench_await(send_lock(on, 2, two, "y", 100))->status == LW_OK, "there it is had");
     expect_text(on, read_at(on, "y"), "mine", "and what was committed is seen");
 }
-static void pessimistic_locks_stay(void **state) {
-    (void)state;
-    bench_hold(pessimistic_locks_stay_story, NULL);
-}
 
-static void a_deadlock_over_two_shards_is_refused_story(bench *on) {
+static void a_deadlock_over_two_shards_is_refused(bench *on) {
     expect(on, split_at(on, "m")->status == LW_OK, "it is split");
     uint64_t one = bench_timestamp(on), two = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "a", 100))->status == LW_OK, "one has a");
@@ -288,14 +244,10 @@ static void a_deadlock_over_two_shards_is_refused_story(bench *on) {
     lw_shards_session_ended(on->shards, 2);
     expect(on, bench_await(waiting)->status == LW_OK, "so that the other one goes on");
 }
-static void a_deadlock_over_two_shards_is_refused(void **state) {
-    (void)state;
-    bench_hold(a_deadlock_over_two_shards_is_refused_story, NULL);
-}
 
 /* ---- disks ---------------------------------------------------------------------------------- */
 
-static void a_full_disk_holds_a_split_up_story(bench *on) {
+static void a_full_disk_holds_a_split_up(bench *on) {
     write_at(on, "a", "1");
     write_at(on, "z", "2");
     lw_disk_set_capacity(lw_host_disk(on->host), 1);
@@ -309,10 +261,6 @@ static void a_full_disk_holds_a_split_up_story(bench *on) {
     bench_pass_ms(on, 5000);
     expect(on, split_at(on, "m")->status == LW_OK, "with space it is done");
     expect_text(on, scan_all(on), "a=1 z=2", "and nothing is lost");
-}
-static void a_full_disk_holds_a_split_up(void **state) {
-    (void)state;
-    bench_hold(a_full_disk_holds_a_split_up_story, NULL);
 }
 
 /* The disk becomes full at each step of a split, also when it is too late to refuse it. */
@@ -355,17 +303,13 @@ static void the_disk_may_fill_up_at_any_step(void **state) {
     assert_true(left_count > 0);
 }
 
-static void closing_does_not_wait_for_a_split_story(bench *on) {
+static void closing_does_not_wait_for_a_split(bench *on) {
     write_at(on, "z", "1");
     asked *it = send_split(on, lw_text("m"));
     bench_shut(on);
     expect(on, it->done, "it is answered");
     bench_boot(on);
     expect_text(on, scan_all(on), "z=1", "and was done or not");
-}
-static void closing_does_not_wait_for_a_split(void **state) {
-    (void)state;
-    bench_hold(closing_does_not_wait_for_a_split_story, NULL);
 }
 
 /* ---- the power at every step ---------------------------------------------------------------- */
@@ -508,21 +452,21 @@ static void the_power_may_go_again_while_a_split_is_finished(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(both_halves_go_on),
-        cmocka_unit_test(what_came_of_a_split_is_split_again),
-        cmocka_unit_test(a_boundary_is_split_already),
-        cmocka_unit_test(keys_with_zeros_are_boundaries_like_any),
-        cmocka_unit_test(bad_keys_are_refused),
-        cmocka_unit_test(keys_of_another_shard_are_told_where_to_go),
-        cmocka_unit_test(who_waited_meanwhile_is_routed_again),
-        cmocka_unit_test(nobody_reads_or_writes_beside_a_split),
-        cmocka_unit_test(prewritten_locks_go_with_their_keys),
-        cmocka_unit_test(leftovers_are_known_on_both_sides),
-        cmocka_unit_test(pessimistic_locks_stay),
-        cmocka_unit_test(a_deadlock_over_two_shards_is_refused),
-        cmocka_unit_test(a_full_disk_holds_a_split_up),
+        BENCH_STORY(both_halves_go_on, NULL),
+        BENCH_STORY(what_came_of_a_split_is_split_again, NULL),
+        BENCH_STORY(a_boundary_is_split_already, NULL),
+        BENCH_STORY(keys_with_zeros_are_boundaries_like_any, NULL),
+        BENCH_STORY(bad_keys_are_refused, NULL),
+        BENCH_STORY(keys_of_another_shard_are_told_where_to_go, NULL),
+        BENCH_STORY(who_waited_meanwhile_is_routed_again, "shard.route_unchecked"),
+        BENCH_STORY(nobody_reads_or_writes_beside_a_split, NULL),
+        BENCH_STORY(prewritten_locks_go_with_their_keys, "shard.child_without_locks"),
+        BENCH_STORY(leftovers_are_known_on_both_sides, NULL),
+        BENCH_STORY(pessimistic_locks_stay, NULL),
+        BENCH_STORY(a_deadlock_over_two_shards_is_refused, NULL),
+        BENCH_STORY(a_full_disk_holds_a_split_up, NULL),
         cmocka_unit_test(the_disk_may_fill_up_at_any_step),
-        cmocka_unit_test(closing_does_not_wait_for_a_split),
+        BENCH_STORY(closing_does_not_wait_for_a_split, NULL),
         cmocka_unit_test(the_power_may_go_at_any_step_of_a_split),
         cmocka_unit_test(the_power_may_go_again_while_a_split_is_finished),
     };

@@ -52,7 +52,7 @@ static uint64_t open_count(bench *on) {
 
 /* ---- the end of a session ------------------------------------------------------------------- */
 
-static void an_async_commit_outlives_its_session_story(bench *on) {
+static void an_async_commit_outlives_its_session(bench *on) {
     split_at_m(on);
     uint64_t start = bench_timestamp(on), wanted = bench_timestamp(on);
     lock_async(on, start, wanted, "z");
@@ -64,12 +64,8 @@ static void an_async_commit_outlives_its_session_story(bench *on) {
     expect_text(on, read_at(on, wanted, "z"), "new", "and the other");
     expect_text(on, read_at(on, wanted - 1, "a"), "-", "at its timestamp");
 }
-static void an_async_commit_outlives_its_session(void **state) {
-    (void)state;
-    bench_hold(an_async_commit_outlives_its_session_story, NULL);
-}
 
-static void half_an_async_commit_does_not_story(bench *on) {
+static void half_an_async_commit_does_not(bench *on) {
     split_at_m(on);
     uint64_t start = bench_timestamp(on), wanted = bench_timestamp(on);
     lock_async(on, start, wanted, "a");
@@ -81,12 +77,8 @@ static void half_an_async_commit_does_not_story(bench *on) {
     expect_text(on, read_at(on, 0, "a"), "-", "nothing of the one without its secondary");
     expect_text(on, read_at(on, 0, "z"), "-", "nor of the one without its primary");
 }
-static void half_an_async_commit_does_not(void **state) {
-    (void)state;
-    bench_hold(half_an_async_commit_does_not_story, "txn.missing_counts_as_locked");
-}
 
-static void one_that_fell_back_does_not_either_story(bench *on) {
+static void one_that_fell_back_does_not_either(bench *on) {
     split_at_m(on);
     uint64_t start = bench_timestamp(on), wanted = bench_timestamp(on);
     (void)read_at(on, 0, "z");
@@ -98,12 +90,8 @@ static void one_that_fell_back_does_not_either_story(bench *on) {
     expect_text(on, read_at(on, 0, "a"), "-", "its owner had not decided");
     expect_text(on, read_at(on, 0, "z"), "-", "nor here");
 }
-static void one_that_fell_back_does_not_either(void **state) {
-    (void)state;
-    bench_hold(one_that_fell_back_does_not_either_story, NULL);
-}
 
-static void the_dead_are_ended_after_a_restart_too_story(bench *on) {
+static void the_dead_are_ended_after_a_restart_too(bench *on) {
     split_at_m(on);
     uint64_t start = bench_timestamp(on), wanted = bench_timestamp(on);
     lock_async(on, start, wanted, "a");
@@ -119,10 +107,6 @@ static void the_dead_are_ended_after_a_restart_too_story(bench *on) {
     expect(on, open_count(on) == 0, "they did not");
     expect_text(on, read_at(on, wanted, "z"), "new", "the async commit is there");
     expect_text(on, read_at(on, 0, "b"), "-", "the other is gone");
-}
-static void the_dead_are_ended_after_a_restart_too(void **state) {
-    (void)state;
-    bench_hold(the_dead_are_ended_after_a_restart_too_story, NULL);
 }
 
 /* ---- many locks ----------------------------------------------------------------------------- */
@@ -154,7 +138,7 @@ static void await_open(bench *on, uint64_t count) {
     expect(on, open_count(on) <= count, "locks are ended");
 }
 
-static void small_ones_need_not_wait_for_large_ones_story(bench *on) {
+static void small_ones_need_not_wait_for_large_ones(bench *on) {
     uint64_t large = bench_timestamp(on), small = bench_timestamp(on);
     lock_many(on, OWNER, large, "a", 30000);
     lock_many(on, OTHER, small, "z", 3);
@@ -166,12 +150,8 @@ static void small_ones_need_not_wait_for_large_ones_story(bench *on) {
     await_open(on, 0);
     expect_text(on, bench_scan(on, &(lw_scan_request){0}), "", "and then the large one too");
 }
-static void small_ones_need_not_wait_for_large_ones(void **state) {
-    (void)state;
-    bench_hold(small_ones_need_not_wait_for_large_ones_story, NULL);
-}
 
-static void what_is_locked_behind_the_sweeper_is_swept_too_story(bench *on) {
+static void what_is_locked_behind_the_sweeper_is_swept_too(bench *on) {
     uint64_t start = bench_timestamp(on);
     lock_many(on, OWNER, start, "k", 20000);
     lw_mutation late = bench_put("a", "late", LW_SEEN_ANYTHING);
@@ -183,10 +163,6 @@ static void what_is_locked_behind_the_sweeper_is_swept_too_story(bench *on) {
     bench_prewrite(on, OWNER, start, "k00000", 600000, &late, 1);
     bench_pass_ms(on, 5000);
     expect(on, open_count(on) == 0, "to the last one");
-}
-static void what_is_locked_behind_the_sweeper_is_swept_too(void **state) {
-    (void)state;
-    bench_hold(what_is_locked_behind_the_sweeper_is_swept_too_story, NULL);
 }
 
 /* ---- FINISH_RANGE --------------------------------------------------------------------------- */
@@ -202,7 +178,7 @@ static asked *finish_range(bench *on, uint64_t start, uint64_t commit_timestamp,
     return bench_await(bench_send(it));
 }
 
-static void an_owner_leaves_a_range_to_the_sweeper_story(bench *on) {
+static void an_owner_leaves_a_range_to_the_sweeper(bench *on) {
     uint64_t start = bench_timestamp(on), other = bench_timestamp(on);
     lock_many(on, OWNER, start, "k", 12000);
     lock_many(on, OTHER, other, "o", 10);
@@ -224,12 +200,8 @@ static void an_owner_leaves_a_range_to_the_sweeper_story(bench *on) {
     expect(on, open_count(on) == 0, "and gone");
     expect(on, finish_range(on, other, 0, "", "")->status == LW_OK, "again, that is nothing");
 }
-static void an_owner_leaves_a_range_to_the_sweeper(void **state) {
-    (void)state;
-    bench_hold(an_owner_leaves_a_range_to_the_sweeper_story, NULL);
-}
 
-static void what_was_left_to_it_survives_a_crash_story(bench *on) {
+static void what_was_left_to_it_survives_a_crash(bench *on) {
     uint64_t start = bench_timestamp(on);
     lock_many(on, OWNER, start, "k", 1200);
     uint64_t committed = bench_timestamp(on);
@@ -240,12 +212,8 @@ static void what_was_left_to_it_survives_a_crash_story(bench *on) {
     expect(on, open_count(on) == 0, "done");
     expect_text(on, read_at(on, committed, "k01199"), "new", "as it was decided");
 }
-static void what_was_left_to_it_survives_a_crash(void **state) {
-    (void)state;
-    bench_hold(what_was_left_to_it_survives_a_crash_story, NULL);
-}
 
-static void what_was_left_to_it_is_handed_over_story(bench *on) {
+static void what_was_left_to_it_is_handed_over(bench *on) {
     uint64_t start = bench_timestamp(on);
     lock_many(on, OWNER, start, "k", 9000);
     lock_many(on, OWNER, start, "z", 9000);
@@ -258,22 +226,18 @@ static void what_was_left_to_it_is_handed_over_story(bench *on) {
     expect_text(on, read_at(on, committed, "k08999"), "new", "here");
     expect_text(on, read_at(on, committed, "z08999"), "new", "and there");
 }
-static void what_was_left_to_it_is_handed_over(void **state) {
-    (void)state;
-    bench_hold(what_was_left_to_it_is_handed_over_story, NULL);
-}
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_async_commit_outlives_its_session),
-        cmocka_unit_test(half_an_async_commit_does_not),
-        cmocka_unit_test(one_that_fell_back_does_not_either),
-        cmocka_unit_test(the_dead_are_ended_after_a_restart_too),
-        cmocka_unit_test(small_ones_need_not_wait_for_large_ones),
-        cmocka_unit_test(what_is_locked_behind_the_sweeper_is_swept_too),
-        cmocka_unit_test(an_owner_leaves_a_range_to_the_sweeper),
-        cmocka_unit_test(what_was_left_to_it_survives_a_crash),
-        cmocka_unit_test(what_was_left_to_it_is_handed_over),
+        BENCH_STORY(an_async_commit_outlives_its_session, NULL),
+        BENCH_STORY(half_an_async_commit_does_not, "txn.missing_counts_as_locked"),
+        BENCH_STORY(one_that_fell_back_does_not_either, NULL),
+        BENCH_STORY(the_dead_are_ended_after_a_restart_too, NULL),
+        BENCH_STORY(small_ones_need_not_wait_for_large_ones, NULL),
+        BENCH_STORY(what_is_locked_behind_the_sweeper_is_swept_too, NULL),
+        BENCH_STORY(an_owner_leaves_a_range_to_the_sweeper, NULL),
+        BENCH_STORY(what_was_left_to_it_survives_a_crash, NULL),
+        BENCH_STORY(what_was_left_to_it_is_handed_over, NULL),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
 }
