@@ -9,31 +9,9 @@
  *   aK:E    append E to list K        rK:E,E  a read of it; rK: alone: it does not exist
  *   pR:V    put V in register R       gR:V    a read of it; gR: alone: it is absent */
 #include "sim/check.h"
+#include "tests/unit_memory.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-static lw_memory *memory;
-
-static int setup(void **state) {
-    (void)state;
-    alarm(60);
-    memory = lw_memory_open();
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    assert_int_equal(lw_memory_used(memory), 0);
-    lw_memory_close(memory);
-    return 0;
-}
 
 static uint64_t take_number(const char **at) {
     char *end = NULL;
@@ -708,5 +686,5 @@ int main(void) {
         cmocka_unit_test(lines_that_make_no_sense_are_refused_by_number),
         cmocka_unit_test(a_line_cut_anywhere_does_no_harm),
     };
-    return cmocka_run_group_tests(tests, setup, teardown) != 0 ? 1 : 0;
+    return cmocka_run_group_tests(tests, unit_memory_open, unit_memory_close_empty) != 0 ? 1 : 0;
 }

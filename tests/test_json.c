@@ -1,27 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/json.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-static lw_memory *memory;
-
-static int setup(void **state) {
-    (void)state;
-    alarm(60);
-    memory = lw_memory_open();
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    lw_memory_close(memory);
-    return 0;
-}
+#include "tests/unit_memory.h"
 
 static void members_are_separated_and_nested(void **state) {
     (void)state;
@@ -90,5 +69,5 @@ int main(void) {
         cmocka_unit_test(bytes_that_are_not_text_become_hex),
         cmocka_unit_test(malformed_text_is_told_apart),
     };
-    return cmocka_run_group_tests(tests, setup, teardown) != 0 ? 1 : 0;
+    return cmocka_run_group_tests(tests, unit_memory_open, unit_memory_close) != 0 ? 1 : 0;
 }

@@ -2,29 +2,7 @@
 /* The judges of single registers and of banks, held to hand-made histories: each kind of lie is
  * found, and what only looks like one is not. */
 #include "sim/check.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-static lw_memory *memory;
-
-static int setup(void **state) {
-    (void)state;
-    alarm(60);
-    memory = lw_memory_open();
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    assert_int_equal(lw_memory_used(memory), 0);
-    lw_memory_close(memory);
-    return 0;
-}
+#include "tests/unit_memory.h"
 
 /* Whether a history in JSON lines is sound; else the report must have `found` in it. */
 static void judge(const char *lines, const char *found) {
@@ -243,5 +221,5 @@ int main(void) {
         cmocka_unit_test(the_later_line_of_a_transfer_counts),
         cmocka_unit_test(lines_that_make_no_sense_are_refused),
     };
-    return cmocka_run_group_tests(tests, setup, teardown) != 0;
+    return cmocka_run_group_tests(tests, unit_memory_open, unit_memory_close_empty) != 0;
 }

@@ -1,28 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Frames, envelopes, greetings and shard descriptors, there and back. */
 #include "lattice/message.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-static lw_memory *memory;
-
-static int setup(void **state) {
-    (void)state;
-    alarm(60);
-    memory = lw_memory_open();
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    lw_memory_close(memory);
-    return 0;
-}
+#include "tests/unit_memory.h"
 
 /* Takes the size off a frame, and checks it. */
 static lw_bytes payload_of(const lw_buffer *frame) {
@@ -424,5 +403,5 @@ int main(void) {
         cmocka_unit_test(a_change_of_replicas_arrives_as_it_was_sent),
         cmocka_unit_test(a_transfer_arrives_as_it_was_sent),
     };
-    return cmocka_run_group_tests(tests, setup, teardown) != 0 ? 1 : 0;
+    return cmocka_run_group_tests(tests, unit_memory_open, unit_memory_close) != 0 ? 1 : 0;
 }

@@ -1,27 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "client/write_set.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-static lw_memory *memory;
-
-static int setup(void **state) {
-    (void)state;
-    alarm(60);
-    memory = lw_memory_open();
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    lw_memory_close(memory);
-    return 0;
-}
+#include "tests/unit_memory.h"
 
 static void a_later_write_replaces_an_earlier_one(void **state) {
     (void)state;
@@ -218,5 +197,5 @@ int main(void) {
         cmocka_unit_test(a_lock_outlives_the_return),
         cmocka_unit_test(returns_agree_with_copies_of_a_table),
     };
-    return cmocka_run_group_tests(tests, setup, teardown) != 0 ? 1 : 0;
+    return cmocka_run_group_tests(tests, unit_memory_open, unit_memory_close) != 0 ? 1 : 0;
 }
