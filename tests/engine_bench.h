@@ -27,16 +27,7 @@ typedef struct bench {
     char failure[256];
 } bench;
 
-static inline void wrong(bench *on, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static inline void wrong(bench *on, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    if (on->failure[0] == 0) {
-        vsnprintf(on->failure, sizeof(on->failure), format, arguments);
-    }
-    va_end(arguments);
-    on->stopped = true;
-}
+STORIES_OF(bench)
 
 static inline bool insist(bench *on, lw_status status, const char *what) {
     if (status == LW_OK) {
@@ -260,7 +251,5 @@ static inline void bench_boot(bench *on) {
     on->engine = NULL;
     on->env = lw_host_boot(on->host);
 }
-
-STORIES_OF(bench)
 
 #endif

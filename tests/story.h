@@ -5,10 +5,23 @@
 
 #include "tests/unit.h"
 
-/* Defines run(), which runs a story in a fiber to its end and is false if the power went before,
- * and expect_right(), for `bench`: a struct with world, host, env and the text `failure`, which
- * wrong() sets. */
+/* For `bench`, a struct with world, host, env, the text `failure` and `stopped`: defines wrong(),
+ * which notes the first thing that is wrong, since nothing is asserted inside of fibers and planted
+ * bugs must be noticed too; run(), which runs a story in a fiber to its end and is false if the
+ * power went before; and expect_right(). */
 #define STORIES_OF(bench)                                                           \
+    static inline void wrong(bench *on, const char *format, ...)                    \
+        __attribute__((format(printf, 2, 3)));                                      \
+    static inline void wrong(bench *on, const char *format, ...) {                  \
+        va_list arguments;                                                          \
+        va_start(arguments, format);                                                \
+        if (on->failure[0] == 0) {                                                  \
+            vsnprintf(on->failure, sizeof(on->failure), format, arguments);         \
+        }                                                                           \
+        va_end(arguments);                                                          \
+        on->stopped = true;                                                         \
+    }                                                                               \
+                                                                                    \
     typedef struct story {                                                          \
         bench *on;                                                                  \
         void (*body)(bench * on);                                                   \

@@ -81,16 +81,7 @@ typedef struct bench {
     char failure[256];        /* the first thing that was wrong */
 } bench;
 
-static inline void wrong(bench *on, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static inline void wrong(bench *on, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    if (on->failure[0] == 0) {
-        vsnprintf(on->failure, sizeof(on->failure), format, arguments);
-    }
-    va_end(arguments);
-    on->stopped = true;
-}
+STORIES_OF(bench)
 
 static inline uint32_t below(bench *on, uint32_t bound) {
     return (uint32_t)unit_random_below(&on->chance, bound);
@@ -663,8 +654,6 @@ static inline void bench_boot(bench *on, bool power_loss) {
     memset(on->held, 0, sizeof(on->held));
     on->env = lw_host_boot(on->host);
 }
-
-STORIES_OF(bench)
 
 /* What a restart finds is all there, and nothing else. */
 static inline void verify_story(bench *on) {
