@@ -2,35 +2,6 @@
 /* Trees as files: checkpoints, exports, and taking them over. */
 #include "tests/tree_trouble.h"
 
-static void tell(void (*body)(bench *on)) {
-    lw_faults faults = lw_faults_none();
-    bench *on = bench_make(1, &faults);
-    assert_true(run(on, body));
-    expect_right(on, "the story", 1);
-    bench_boot(on, true);
-    assert_true(run(on, verify_story));
-    expect_right(on, "after a restart", 1);
-    bench_drop(on);
-}
-
-static void end(bench *on) {
-    if (!on->stopped) {
-        check_everything(on);
-        close_store(on);
-        check_folder(on, "data");
-    }
-}
-
-static uint32_t fill(bench *on) {
-    uint32_t tree = create(on);
-    put_keys(on, 0, KEYS);
-    each_tree(on, lw_tree_compact, "compact");
-    put_keys(on, 10, 50);
-    each_tree(on, lw_tree_flush, "flush");
-    delete_keys(on, 20, 30);
-    return tree;
-}
-
 static void expect_status(bench *on, lw_status got, lw_status wanted, const char *what) {
     if (got != wanted) {
         wrong(on, "%s: got %s: %s", what, lw_status_name(got), lw_error_slot()->text);

@@ -5,38 +5,6 @@
 /* ---- one story each -----------------------------------------------------------------------------
  */
 
-static void tell(void (*body)(bench *on)) {
-    lw_faults faults = lw_faults_none();
-    bench *on = bench_make(1, &faults);
-    assert_true(run(on, body));
-    expect_right(on, "the story", 1);
-    bench_boot(on, true);
-    assert_true(run(on, verify_story));
-    expect_right(on, "after a restart", 1);
-    bench_drop(on);
-}
-
-static void end(bench *on) {
-    if (!on->stopped) {
-        check_everything(on);
-        check_held(on);
-        close_store(on);
-        check_folder(on, "data");
-    }
-}
-
-/* A tree with something at every level there can be: in level 0 twice, and below. */
-static uint32_t fill(bench *on) {
-    uint32_t tree = create(on);
-    put_keys(on, 0, KEYS);
-    each_tree(on, lw_tree_compact, "compact");
-    put_keys(on, 10, 50);
-    each_tree(on, lw_tree_flush, "flush");
-    delete_keys(on, 20, 30);
-    put_keys(on, 40, 42);
-    return tree;
-}
-
 static uint64_t table_bytes(bench *on, uint32_t id) {
     lw_tree_figures figures;
     uint64_t bytes = 0;

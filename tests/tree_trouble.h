@@ -1,11 +1,49 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A story about trees to which everything happens: the power goes at each of its steps, and at one
- * of the recovery, or the n-th occasion of each fault of a disk is one. What a restart finds is
- * right. */
+/* Stories about trees: on a good day; and where everything happens to them: the power goes at each
+ * of its steps, and at one of the recovery, or the n-th occasion of each fault of a disk is one.
+ * What a restart finds is right. */
 #ifndef LW_TESTS_TREE_TROUBLE_H
 #define LW_TESTS_TREE_TROUBLE_H
 
 #include "tests/tree_bench.h"
+
+/* ---- stories on a good day ------------------------------------------------------------------- */
+
+static inline void tell(void (*body)(bench *on)) {
+    lw_faults faults = lw_faults_none();
+    bench *on = bench_make(1, &faults);
+    assert_true(run(on, body));
+    expect_right(on, "the story", 1);
+    bench_boot(on, true);
+    assert_true(run(on, verify_story));
+    expect_right(on, "after a restart", 1);
+    bench_drop(on);
+}
+
+/* How such a story ends. */
+static inline void end(bench *on) {
+    if (!on->stopped) {
+        check_everything(on);
+        check_held(on);
+        close_store(on);
+        check_folder(on, "data");
+    }
+}
+
+/* A tree with something at every level there can be: in level 0 twice, and below. */
+static inline uint32_t fill(bench *on) {
+    uint32_t tree = create(on);
+    put_keys(on, 0, KEYS);
+    each_tree(on, lw_tree_compact, "compact");
+    put_keys(on, 10, 50);
+    each_tree(on, lw_tree_flush, "flush");
+    delete_keys(on, 20, 30);
+    put_keys(on, 40, 42);
+    return tree;
+}
+
+/* ---- and when everything happens ---------------------------------------------------------------
+ */
 
 typedef struct tale {
     void (*story)(bench *on);
