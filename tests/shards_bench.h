@@ -104,4 +104,27 @@ static inline asked *send_lock(bench *on, uint64_t session, uint64_t start, cons
     return bench_send(it);
 }
 
+/* ---- with the power cut ---------------------------------------------------------------------- */
+
+/* Lets the world go on until it is answered, or the power has failed. */
+static inline bool answered(bench *on, const asked *it) {
+    while (!it->done && lw_host_running(on->host) && lw_world_step(on->world)) {
+    }
+    return it->done && it->status == LW_OK;
+}
+
+/* A commit of `value` at `key`; whether it was acknowledged. */
+static inline bool try_write(bench *on, const char *key, const char *value) {
+    if (!lw_host_running(on->host)) {
+        return false;
+    }
+    lw_mutation mutation = bench_put(key, value, LW_SEEN_ANYTHING);
+    on->route = lw_text(key);
+    lw_commit_now_request request = {
+        .start = lw_shards_spare(on->shards), .mutations = &mutation, .mutation_count = 1};
+    asked *it = bench_send_commit_now(on, &request);
+    on->route = lw_view(NULL, 0);
+    return answered(on, it);
+}
+
 #endif

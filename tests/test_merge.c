@@ -364,27 +364,6 @@ static void closing_does_not_wait_for_a_merge(bench *on) {
 
 /* ---- the power at every step ---------------------------------------------------------------- */
 
-/* Lets the world go on until it is answered, or the power has failed. */
-static bool answered(bench *on, const asked *it) {
-    while (!it->done && lw_host_running(on->host) && lw_world_step(on->world)) {
-    }
-    return it->done && it->status == LW_OK;
-}
-
-/* A commit of `value` at `key`; whether it was acknowledged. */
-static bool try_write(bench *on, const char *key, const char *value) {
-    if (!lw_host_running(on->host)) {
-        return false;
-    }
-    lw_mutation mutation = bench_put(key, value, LW_SEEN_ANYTHING);
-    on->route = lw_text(key);
-    lw_commit_now_request request = {
-        .start = lw_shards_spare(on->shards), .mutations = &mutation, .mutation_count = 1};
-    asked *it = bench_send_commit_now(on, &request);
-    on->route = lw_view(NULL, 0);
-    return answered(on, it);
-}
-
 /* Whether all is there: what was acknowledged, and locks to be decided, on both sides. */
 static void check_after(bench *on, uint64_t start, bool merged, bool low, bool high) {
     const char *shards = all_shards(on);

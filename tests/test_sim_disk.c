@@ -103,6 +103,17 @@ static void synced_bytes_survive(void **state) {
     }
 }
 
+/* Which of four sectors hold b, a bit each; the others hold a. */
+static uint32_t sectors_of_b(lw_bytes found) {
+    uint32_t subset = 0;
+    for (size_t sector = 0; sector < 4; sector++) {
+        bool other = all(found, sector * 512, 512, 'b');
+        assert_true(other || all(found, sector * 512, 512, 'a'));
+        subset |= (uint32_t)other << sector;
+    }
+    return subset;
+}
+
 static void unsynced_sectors_survive_in_any_subset(void **state) {
     (void)state;
     uint32_t seen = 0;
@@ -113,13 +124,7 @@ static void unsynced_sectors_survive_in_any_subset(void **state) {
         write_letters(&bench, file, 0, 'b', 2048, false);
         lw_disk_power_loss(bench.disk);
         lw_bytes found = contents(&bench, "log");
-        uint32_t subset = 0;
-        for (size_t sector = 0; sector < 4; sector++) {
-            bool survived = all(found, sector * 512, 512, 'b');
-            assert_true(survived || all(found, sector * 512, 512, 'a'));
-            subset |= (uint32_t)survived << sector;
-        }
-        seen |= 1U << subset;
+        seen |= 1U << sectors_of_b(found);
         tear_down(&bench);
     }
     assert_int_equal(seen, 0xffff);
@@ -232,13 +237,7 @@ static void a_torn_write_leaves_whole_sectors(void **state) {
         lw_disk_tear_write(bench.disk, file, 0, lw_view(bytes, sizeof(bytes)), true);
         lw_disk_power_loss(bench.disk);
         lw_bytes found = contents(&bench, "log");
-        uint32_t subset = 0;
-        for (size_t sector = 0; sector < 4; sector++) {
-            bool written = all(found, sector * 512, 512, 'b');
-            assert_true(written || all(found, sector * 512, 512, 'a'));
-            subset |= (uint32_t)written << sector;
-        }
-        seen |= 1U << subset;
+        seen |= 1U << sectors_of_b(found);
         tear_down(&bench);
     }
     assert_int_equal(seen, 0xffff);
