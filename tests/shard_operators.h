@@ -3,7 +3,7 @@
 #ifndef LW_TESTS_SHARD_OPERATORS_H
 #define LW_TESTS_SHARD_OPERATORS_H
 
-#include "tests/shard_lattice.h"
+#include "tests/shard_story.h"
 
 /* The shard of a key is split there. */
 static inline lattice_ask *split(lattice *in, const char *key) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `lathwork check` of a folder whose shards went away and came back: sound is what the next start
  * takes for sound, and an entry that is missing is found. */
-#include "tests/shard_lattice.h"
+#include "tests/shard_story.h"
 
 #include "storage/folder_check.h"
 

@@ -3,7 +3,7 @@
  * settle, then all forget. Who is refused, by which node, and since when; what holds the safepoint
  * back; and that the round goes on whoever dies in it. Each story must fail with the planted bug
  * that is named with it (hazards T5, T11, T12). */
-#include "tests/shard_lattice.h"
+#include "tests/shard_story.h"
 
 enum { RETENTION_MS = 1000 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* LOCKS and KILL of transactions that have something on several nodes. */
-#include "tests/shard_lattice.h"
+#include "tests/shard_story.h"
 
 static const lattice_shard two_shards[] = {
     {.id = LW_ROOT_SHARD, .start = "", .end = "m", .nodes = {4}},
