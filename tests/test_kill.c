@@ -304,19 +304,23 @@ static void a_commit_in_one_round_story(bench *on) {
     expect_text(on, bench_read(on, 0, "k"), committed != 0 ? "1" : "-", "and that holds");
 }
 
-/* Prewrite, and as soon as that is answered commit; the kill comes at some time. */
-static void a_commit_in_two_phases_story(bench *on) {
-    lw_host_slow_disk(on->host, 4);
-    uint64_t one = bench_timestamp(on);
+static asked *send_prewrite(bench *on, uint64_t start) {
     lw_mutation mutation = bench_put("k", "1", LW_SEEN_ANYTHING);
-    asked *written = bench_ask(on, LW_MESSAGE_PREWRITE, 2);
-    lw_prewrite_request request = {.start = one,
+    asked *it = bench_ask(on, LW_MESSAGE_PREWRITE, 2);
+    lw_prewrite_request request = {.start = start,
                                    .primary = lw_text("k"),
                                    .lifetime_ms = 60000,
                                    .mutations = &mutation,
                                    .mutation_count = 1};
-    lw_prewrite_request_encode(&request, &written->body);
-    bench_send(written);
+    lw_prewrite_request_encode(&request, &it->body);
+    return bench_send(it);
+}
+
+/* Prewrite, and as soon as that is answered commit; the kill comes at some time. */
+static void a_commit_in_two_phases_story(bench *on) {
+    lw_host_slow_disk(on->host, 4);
+    uint64_t one = bench_timestamp(on);
+    asked *written = send_prewrite(on, one);
     uint64_t kill_ns = lw_world_now(on->world) + racing.delay_ns;
     while (!written->done && lw_world_now(on->world) < kill_ns && lw_world_step(on->world)) {
     }
@@ -461,15 +465,7 @@ static void a_prewrite_on_its_way_is_waited_for(bench *on) {
     uint64_t one = bench_timestamp(on);
     lock(on, 2, one, "k");
     lw_host_slow_disk(on->host, 100);
-    lw_mutation mutation = bench_put("k", "1", LW_SEEN_ANYTHING);
-    asked *written = bench_ask(on, LW_MESSAGE_PREWRITE, 2);
-    lw_prewrite_request request = {.start = one,
-                                   .primary = lw_text("k"),
-                                   .lifetime_ms = 60000,
-                                   .mutations = &mutation,
-                                   .mutation_count = 1};
-    lw_prewrite_request_encode(&request, &written->body);
-    bench_send(written);
+    asked *written = send_prewrite(on, one);
     (void)lw_world_run(on->world, lw_world_now(on->world) + BENCH_MS / 10);
     expect(on, !written->done, "it is on its way");
     expect(on, killed(send_kill(on, one)).fate == LW_FATE_ABORTED, "it is killed");
