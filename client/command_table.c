@@ -599,9 +599,11 @@ const lw_flag_spec *lw_flag(lw_flag_id id) {
 
 lw_flag_spec lw_flag_of(const lw_command_spec *spec, lw_flag_id id) {
     lw_flag_spec flag = *lw_flag(id);
+    /* What is no row of the table is a program of liblathwork-sim. */
+    const char *name = spec == NULL ? "" : lw_command_find(spec->name) == spec ? spec->name : "sim";
     for (size_t index = 0; index < sizeof(own_meanings) / sizeof(own_meanings[0]); index++) {
         const struct own_meaning *own = &own_meanings[index];
-        if (spec != NULL && own->id == id && strcmp(own->command, spec->name) == 0) {
+        if (own->id == id && strcmp(own->command, name) == 0) {
             flag.value = own->value;
             flag.default_value = own->default_value;
             flag.text = own->text;

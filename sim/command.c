@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The flags of `lathwork sim`, and the loop over seeds. */
 #include "sim/command_private.h"
+#include "sim/place.h"
 #include "sim/user.h"
 
 #include <errno.h>
@@ -187,8 +188,9 @@ static lw_exit open_output(lw_sim_tally *all, lw_flag_id flag, FILE **file) {
     if (*file != NULL) {
         return LW_EXIT_DONE;
     }
-    return lw_command_fail(all->command, LW_REFUSED, strerror(errno), NULL, "cannot write \"%s\"",
-                           path);
+    return lw_command_fail(all->command, LW_REFUSED, strerror(errno),
+                           "name a file in a folder that is there, and may be written to",
+                           "cannot write \"%s\"", path);
 }
 
 static void close_output(FILE *file) {
@@ -274,8 +276,9 @@ static lw_exit read_faults_file(lw_sim_tally *all) {
     }
     FILE *file = fopen(path, "r");
     if (file == NULL) {
-        return lw_command_fail(all->command, LW_REFUSED, strerror(errno), NULL,
-                               "cannot read \"%s\"", path);
+        return lw_command_fail(all->command, LW_REFUSED, strerror(errno),
+                               "name the file that a failure's report named", "cannot read \"%s\"",
+                               path);
     }
     lw_buffer text = lw_buffer_in(all->memory);
     size_t count = 1;
@@ -309,15 +312,32 @@ static lw_exit read_scenario(lw_sim_tally *all) {
 
 static lw_exit read_bug(lw_sim_tally *all) {
     all->bug = all->bugs[0] = all->command->flags[LW_FLAG_BUG].text;
-#ifndef LW_SIMULATION
-    if (all->bug != NULL) {
-        return lw_command_fail(all->command, LW_INVALID_ARGUMENT,
-                               "this program was built without planted bugs",
-                               "make sim builds one with them: build/debug/lathwork",
-                               "there is no bug \"%s\"", all->bug);
+    size_t count = 0;
+    const char **names = lw_place_names(all->memory, LW_PLACE_BUG, &count);
+    bool known = all->bug == NULL;
+    for (size_t index = 0; index < count; index++) {
+        known = known || strcmp(names[index], all->bug) == 0;
     }
-#endif
-    return LW_EXIT_DONE;
+    lw_free(all->memory, names);
+    return known
+               ? LW_EXIT_DONE
+               : lw_command_fail(all->command, LW_INVALID_ARGUMENT,
+                                 count == 0 ? "this program was built without planted bugs"
+                                            : "no place of this program has that name",
+                                 count == 0 ? "make sim builds one with them: build/debug/lathwork"
+                                            : "tests/planted_bugs.h names all of them",
+                                 "there is no bug \"%s\"", all->bug);
+}
+
+/* Whoever planted a bug is not to take a clean answer for a clean program. */
+static void tell_bug(const lw_sim_tally *all) {
+    if (all->bug != NULL && all->failed_runs == 0) {
+        lw_command_say(
+            all->command,
+            "the bug %s was not found: give it more --runs, or the scenario and seed that "
+            "tests/planted_bugs.h names",
+            all->bug);
+    }
 }
 
 static lw_exit read_flags(lw_sim_tally *all) {
@@ -337,15 +357,18 @@ static lw_exit read_flags(lw_sim_tally *all) {
     for (size_t index = 0; index < 4 && code == LW_EXIT_DONE; index++) {
         code = readers[index](all);
     }
+    FILE *page = NULL; /* who draws opens it anew */
     struct {
         lw_flag_id flag;
         FILE **file;
     } outputs[] = {{LW_FLAG_TRACE, &all->trace},
                    {LW_FLAG_HISTORY, &all->history},
-                   {LW_FLAG_HASHES, &all->hashes}};
-    for (size_t index = 0; index < 3 && code == LW_EXIT_DONE; index++) {
+                   {LW_FLAG_HASHES, &all->hashes},
+                   {LW_FLAG_TRACE_HTML, &page}};
+    for (size_t index = 0; index < 4 && code == LW_EXIT_DONE; index++) {
         code = open_output(all, outputs[index].flag, outputs[index].file);
     }
+    close_output(page);
     return code;
 }
 
@@ -362,6 +385,7 @@ static lw_exit run(lw_sim_tally *all) {
     lw_sim_summarize(all, &text);
     lw_command_drain(all->command, &text, true);
     lw_buffer_clear(&text);
+    tell_bug(all);
     bool complete = !all->list_marks || lw_coverage_missing(all->coverage, &text) == 0;
     if (text.size > 0) {
         (void)fwrite(text.data, 1, text.size, stderr);

@@ -97,6 +97,7 @@ static void count_round(lw_sim *who, lw_status status) {
     bool answered = status == LW_OK || status == LW_NOT_FOUND || status == LW_EXISTS ||
                     status == LW_CONFLICT || status == LW_TOO_OLD;
     who->of->of->clients[who->number].done += answered;
+    who->of->clients[who->number].last = status;
 }
 
 static bool goes_on(const lw_sim *who) {
@@ -287,12 +288,26 @@ static uint32_t find_slowest(const lw_sim_trial *it, uint64_t *began_ns) {
     return slowest;
 }
 
+/* All return, and one does not get on: what it returns says why. */
+static void blame_answer(lw_sim_trial *it, const char *what) {
+    uint32_t stuck = 0;
+    for (uint32_t index = 1; index < it->client_count; index++) {
+        stuck = it->clients[index].done < it->clients[stuck].done ? index : stuck;
+    }
+    char line[256];
+    (void)snprintf(
+        line, sizeof(line),
+        "the callback of client %u returned %s last, though no fault was left in the way", stuck,
+        lw_status_name(it->user->clients[stuck].last));
+    lw_sim_broken(it, what, line);
+}
+
 void lw_user_blame(lw_sim_trial *it, const char *what) {
     char line[256], who[LW_USER_ROLE_SIZE];
     uint64_t began_ns;
     uint32_t slowest = find_slowest(it, &began_ns);
     if (slowest > it->client_count) {
-        lw_sim_broken(it, what, "no node let them, though no fault was left in the way");
+        blame_answer(it, what);
         return;
     }
     (void)snprintf(who, sizeof(who), slowest < it->client_count ? "client %u" : "invariant",

@@ -32,6 +32,7 @@ typedef struct lw_user_client {
     uint64_t rounds;   /* that returned */
     uint64_t began_ns; /* when the one under way was called; 0: none is */
     bool done;         /* it has done its rounds */
+    lw_status last;    /* what its last round returned */
 } lw_user_client;
 
 typedef struct lw_user {

@@ -32,6 +32,9 @@ static lw_status spin(lw_client *client) {
 
 static lw_status round_of(lw_sim *sim, lw_client *client) {
     const char *what = lw_sim_setting(sim, "what");
+    if (what != NULL && strcmp(what, "give-up") == 0) {
+        return LW_INTERNAL;
+    }
     return what != NULL && strcmp(what, "spin") == 0 ? spin(client) : open_another(sim);
 }
 

@@ -222,12 +222,15 @@ good "an order is paid once by who asks" tries 0 payments --runs 5 doubt=ask
 good "the mark of the example was counted" holds '^  payments.doubt  *[1-9]' "$root/found"
 good "help names the program and its settings" tries 0 rota --help
 good "and its flags" holds 'scenario NAME' "$root/found"
+good "as they are meant there" holds 'How many clients are at work: 12 at most' "$root/found"
 good "settings have names" tries 2 rota snapshot
 good "lw_open in a callback reaches the simulated nodes" tries 0 mistakes --scenario lattice what=open
 good "lw_open outside of one says so" tries 3 mistakes outside
 good "it does" holds 'only the callbacks of a workload open' "$root/found"
 good "who computes for ever is ended" tries 1 mistakes --scenario calm what=spin
 good "in words" holds 'scenario calm, seed 1: client [0-9] has computed for 5 s' "$root/found"
+good "whose client never comes through fails" tries 1 mistakes --scenario calm --no-shrink what=give-up
+good "and hears what it returned" holds 'the callback of client [0-9] returned LW_INTERNAL last' "$root/found"
 good "a history of what was said is written" tries 0 mistakes --scenario calm --history "$root/said" what=open
 good "as JSON lines" holds '^{"seed":1,"time_us":[0-9]*,"who":"client [0-9]","note":"opened"}$' "$root/said"
 
