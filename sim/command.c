@@ -310,6 +310,20 @@ static lw_exit read_scenario(lw_sim_tally *all) {
     return name != NULL && all->only == NULL ? fail_name(all, false, lw_text(name)) : LW_EXIT_DONE;
 }
 
+/* Fewer nodes than a scenario is made for would break what it promises. */
+static lw_exit read_least(lw_sim_tally *all) {
+    for (const lw_scenario *one = lw_scenarios; all->node_count != 0 && one->name != NULL; one++) {
+        if (is_meant(all, one) && all->node_count < one->node_min) {
+            char cause[64];
+            (void)snprintf(cause, sizeof(cause), "scenario %s takes %u at least", one->name,
+                           one->node_min);
+            return lw_command_fail(all->command, LW_INVALID_ARGUMENT, cause, "lathwork help sim",
+                                   "so few nodes as %u cannot be simulated", all->node_count);
+        }
+    }
+    return LW_EXIT_DONE;
+}
+
 static lw_exit read_bug(lw_sim_tally *all) {
     all->bug = all->bugs[0] = all->command->flags[LW_FLAG_BUG].text;
     size_t count = 0;
@@ -347,14 +361,16 @@ static lw_exit read_flags(lw_sim_tally *all) {
     all->once = lw_command_given(command, LW_FLAG_ONCE);
     all->list_marks = lw_command_given(command, LW_FLAG_MARKS);
     all->shrink = !lw_command_given(command, LW_FLAG_NO_SHRINK);
-    all->here = all->once && !all->shrink;
+    /* A run that is cut short is drawn by whoever outlives it. */
+    all->here = all->once && !all->shrink && command->flags[LW_FLAG_TRACE_HTML].text == NULL;
     lw_exit code = read_count(all, LW_FLAG_NODES, LW_SCENARIO_NODES_MAX, &all->node_count);
     if (code == LW_EXIT_DONE) {
         code = read_count(all, LW_FLAG_CLIENTS, LW_SCENARIO_CLIENTS_MAX, &all->client_count);
     }
-    static lw_exit (*const readers[])(lw_sim_tally * all) = {read_bug, read_scenario, read_faults,
-                                                             read_faults_file};
-    for (size_t index = 0; index < 4 && code == LW_EXIT_DONE; index++) {
+    static lw_exit (*const readers[])(lw_sim_tally * all) = {read_bug, read_scenario, read_least,
+                                                             read_faults, read_faults_file};
+    for (size_t index = 0; index < sizeof(readers) / sizeof(readers[0]) && code == LW_EXIT_DONE;
+         index++) {
         code = readers[index](all);
     }
     FILE *page = NULL; /* who draws opens it anew */

@@ -70,6 +70,7 @@ const lw_scenario lw_scenarios[] = {
     {.name = "lattice-storm",
      .text = "few seconds of elections: leaders are struck, wherever in the code they are",
      .node_count = 3,
+     .node_min = 2,
      .faults = {NETWORK_FAULTS, CLOCK_FAULTS, [LW_FAULT_STALE_SECTOR] = true},
      .crash_every_ms = 2000,
      .pause_every_ms = 4000,
@@ -80,6 +81,7 @@ const lw_scenario lw_scenarios[] = {
     {.name = "lattice-calm",
      .text = "three nodes, and nothing goes wrong but that a folder is copied",
      .node_count = 3,
+     .node_min = 2,
      .copy_percent = 30},
     {.name = "lattice-rot",
      .text = "three nodes: bits rot in their tables and logs, also where nobody reads, and all of "
@@ -95,6 +97,7 @@ const lw_scenario lw_scenarios[] = {
          "shards and their collector alone, without servers and clients: a storm, late messages, "
          "silent readers, or a bit that flips",
      .node_count = 3,
+     .node_min = 3,
      .faults = {[LW_FAULT_CLOCK_DRIFT] = true,
                 [LW_FAULT_STALE_SECTOR] = true,
                 [LW_FAULT_BUS_LOSS] = true,
@@ -113,6 +116,7 @@ const lw_scenario lw_scenarios[] = {
      .links = true},
     {.name = "gossip",
      .text = "what nodes know of each other and of shards: machines alone, in hostile company",
+     .node_min = 2,
      .faults =
          {[LW_FAULT_BUS_LOSS] = true, [LW_FAULT_BUS_TWICE] = true, [LW_FAULT_BUS_LATE] = true},
      .machines = lore_play},

@@ -19,6 +19,7 @@ struct lw_machines;
 typedef struct lw_scenario {
     const char *name, *text;
     uint32_t node_count;         /* 0: one */
+    uint32_t node_min;           /* with fewer what is judged is not to be had; 0: one will do */
     bool faults[LW_FAULT_COUNT]; /* those that may happen, at about their usual rates */
     uint32_t crash_every_ms;     /* mean virtual time between losses of power and kills; 0: none */
     uint32_t pause_every_ms;     /* mean virtual time between pauses; 0: none */

@@ -930,7 +930,7 @@ PY
     ok "tells how many elections there were" $(($(grep -cE '^  raft.elected +[0-9]' out))) "$(cat out)"
     ok "and the hash of each run" $(($(grep -cE '^raft [0-9]+ [0-9a-f]{16} passed .*raft.cut_always' hashes) == 20)) "$(cat hashes)"
     expect "sim with too many nodes" 2 "room for 7" -- lw sim --nodes 8
-    expect "shards on one node" 0 "" -- lw sim --scenario shards --nodes 1 --runs 3 --once
+    expect "sim with too few nodes" 2 "shards takes 3 at least" -- lw sim --scenario shards --nodes 2
     expect "sim without such a bug" 2 "tests/planted_bugs.h" -- lw sim --scenario crash --bug nonsense
     expect "sim that does not find a bug" 0 "was not found" -- lw sim --scenario calm --once --bug log.ack_before_durable
     expect "sim that cannot draw" 6 "cannot write" -- lw sim --scenario crash --trace-html absent/page
