@@ -101,7 +101,7 @@ LW_PUBLIC void *lw_sim_allocate(lw_sim *sim, size_t size);
 /* Drawn by seed: any number; one below `bound`, which is not 0. */
 LW_PUBLIC uint64_t lw_sim_random(lw_sim *sim);
 LW_PUBLIC uint64_t lw_sim_random_below(lw_sim *sim, uint64_t bound);
-/* Microseconds of virtual time since the world began. */
+/* Microseconds of virtual time, as traces and reports tell it: a world begins at one second. */
 LW_PUBLIC uint64_t lw_sim_now_us(const lw_sim *sim);
 /* Lets virtual time go by: others run meanwhile. Costs no real time. */
 LW_PUBLIC void lw_sim_sleep_us(lw_sim *sim, uint64_t duration_us);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writing the page: sim/page.html with the run in it. Times are in microseconds from the first one
- * of the run; -1 stands for never. */
+/* Writing the page: sim/page.html with the run in it. Times are in microseconds of virtual
+ * time, as traces and failures tell them; -1 stands for never. */
 #include "client/json.h"
 #include "sim/history.h"
 #include "sim/page_private.h"
@@ -22,8 +22,7 @@ extern const char lw_page_html[] __attribute__((visibility("hidden")));
 #define DATA_PLACE "/*RUN*/"
 
 static void put_time(lw_json *json, uint64_t time_ns) {
-    lw_json_integer(json, NULL,
-                    time_ns == 0 ? -1 : ((int64_t)time_ns - (int64_t)LW_WORLD_BEGIN_NS) / 1000);
+    lw_json_integer(json, NULL, time_ns == 0 ? -1 : (int64_t)(time_ns / 1000));
 }
 static void put_number(lw_json *json, uint64_t number) {
     lw_json_number(json, NULL, number);
@@ -222,7 +221,8 @@ void lw_page_write(lw_page *page, const char *title, const char *about, lw_bytes
     lw_json_object_open(&json, NULL);
     lw_json_text(&json, "title", lw_text(title));
     lw_json_text(&json, "about", lw_text(about));
-    lw_json_integer(&json, "end", ((int64_t)*page->now_ns - (int64_t)LW_WORLD_BEGIN_NS) / 1000);
+    lw_json_number(&json, "begin", LW_WORLD_BEGIN_NS / 1000);
+    lw_json_number(&json, "end", *page->now_ns / 1000);
     write_lanes(page, &json);
     write_spans(page, &json);
     write_messages(page, &json);

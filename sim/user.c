@@ -24,11 +24,11 @@ static const uint64_t pauses_ns[] = {1000000, 5000000, 20000000, 20000000};
 /* What was said comes first: a failure is known by its first words, which do not tell when. */
 void lw_user_fail(lw_sim *who, const char *text) {
     lw_sim_trial *it = who->of->of;
-    uint64_t since_us = (lw_world_now(it->world) - LW_WORLD_BEGIN_NS) / 1000;
+    uint64_t now_us = lw_world_now(it->world) / 1000;
     char line[1024];
     if (!it->damaged) {
         (void)snprintf(line, sizeof(line), "%.900s (%s, at %" PRIu64 ".%06" PRIu64 " s)", text,
-                       who->role, since_us / 1000000, since_us % 1000000);
+                       who->role, now_us / 1000000, now_us % 1000000);
         lw_sim_broken(it, line, "");
         lw_host_note(who->host, "failed", text);
     }
@@ -316,7 +316,7 @@ void lw_user_blame(lw_sim_trial *it, const char *what) {
                    "the callback of %s was called at %" PRIu64
                    " ms, and has not returned for %" PRIu64
                    " ms: a loop that does not look at lw_sim_stopping?",
-                   who, (began_ns - LW_WORLD_BEGIN_NS) / LW_SIM_NS_PER_MS,
+                   who, began_ns / LW_SIM_NS_PER_MS,
                    (lw_world_now(it->world) - began_ns) / LW_SIM_NS_PER_MS);
     lw_sim_broken(it, what, line);
 }
@@ -328,8 +328,8 @@ void lw_user_report(const lw_user *user, FILE *to) {
     }
     for (uint64_t index = user->note_count - kept; index < user->note_count; index++) {
         const lw_user_note *note = &user->notes[index % LW_USER_NOTES];
-        uint64_t since_us = (note->time_ns - LW_WORLD_BEGIN_NS) / 1000;
-        (void)fprintf(to, "  %4" PRIu64 ".%06" PRIu64 " s  %-10s %s\n", since_us / 1000000,
-                      since_us % 1000000, note->role, note->text);
+        uint64_t said_us = note->time_ns / 1000;
+        (void)fprintf(to, "  %4" PRIu64 ".%06" PRIu64 " s  %-10s %s\n", said_us / 1000000,
+                      said_us % 1000000, note->role, note->text);
     }
 }

@@ -54,7 +54,7 @@ uint64_t lw_sim_random_below(lw_sim *sim, uint64_t bound) {
 }
 
 uint64_t lw_sim_now_us(const lw_sim *sim) {
-    return (lw_world_now(sim->of->of->world) - LW_WORLD_BEGIN_NS) / 1000;
+    return lw_world_now(sim->of->of->world) / 1000;
 }
 
 void lw_sim_sleep_us(lw_sim *sim, uint64_t duration_us) {
@@ -83,7 +83,7 @@ static void write_note(const lw_sim_trial *it, const lw_user_note *note, FILE *t
     lw_json json = lw_json_to(&line);
     lw_json_object_open(&json, NULL);
     lw_json_number(&json, "seed", it->options->seed);
-    lw_json_number(&json, "time_us", (note->time_ns - LW_WORLD_BEGIN_NS) / 1000);
+    lw_json_number(&json, "time_us", note->time_ns / 1000);
     lw_json_text(&json, "who", lw_text(note->role));
     lw_json_bytes(&json, "note", lw_text(note->text));
     lw_json_object_close(&json);

@@ -35,7 +35,7 @@ static _Noreturn void bark(const lw_watchdog *dog) {
         " ms. Does its callback repeat a call that fails at once, or wait for "
         "something that happens only while it sleeps? In a loop that may wait, call "
         "lw_sim_sleep_us.\n",
-        dog->name, find_role(), LIMIT_S, (dog->seen_ns - LW_WORLD_BEGIN_NS) / LW_SIM_NS_PER_MS);
+        dog->name, find_role(), LIMIT_S, dog->seen_ns / LW_SIM_NS_PER_MS);
     (void)!write(STDERR_FILENO, text, (size_t)size);
     _exit(1);
 }
