@@ -45,7 +45,9 @@ static void print_verdict(const lw_command *command, const lw_history *history, 
                         " refused, %" PRIu64 " in doubt; %" PRIu64 " strict; %u keys\n%s\n",
                         history->txn_count + others, counts[LW_OUTCOME_OK], counts[LW_OUTCOME_FAIL],
                         counts[LW_OUTCOME_INFO], strict, history->key_count,
-                        sound ? "sound: no anomaly was found" : "NOT SOUND");
+                        !sound                             ? "NOT SOUND"
+                        : history->txn_count + others == 0 ? "there is nothing to judge"
+                                                           : "sound: no anomaly was found");
         return;
     }
     lw_json json = lw_json_to(text);

@@ -108,6 +108,11 @@ static void tell(lw_sim_tally *all, const lw_sim_failure *failure) {
                     failure->seed, (const char *)outcome->result.failures.data);
     print_faults(failure, &text);
     lw_buffer_print(&text, "again with: %s\n", (const char *)failure->replay.data);
+    if (!outcome->ended) {
+        lw_buffer_print(&text, "it was cut short: the summary counts nothing of it%s\n",
+                        all->history != NULL && all->user == NULL ? ", and the history lacks it"
+                                                                  : "");
+    }
     lw_sim_clear_progress(all);
     (void)fwrite(text.data, 1, text.size, stderr);
     lw_buffer_reset(&text);

@@ -312,12 +312,11 @@ void lw_user_blame(lw_sim_trial *it, const char *what) {
     }
     (void)snprintf(who, sizeof(who), slowest < it->client_count ? "client %u" : "invariant",
                    slowest);
-    (void)snprintf(line, sizeof(line),
-                   "the callback of %s was called at %" PRIu64
-                   " ms, and has not returned for %" PRIu64
-                   " ms: a loop that does not look at lw_sim_stopping?",
-                   who, began_ns / LW_SIM_NS_PER_MS,
-                   (lw_world_now(it->world) - began_ns) / LW_SIM_NS_PER_MS);
+    (void)snprintf(
+        line, sizeof(line),
+        "the callback of %s was called at %" PRIu64 " ms, and has not returned for %" PRIu64
+        " ms: a loop that does not look at lw_sim_stopping?",
+        who, began_ns / LW_SIM_NS_PER_MS, (lw_world_now(it->world) - began_ns) / LW_SIM_NS_PER_MS);
     lw_sim_broken(it, what, line);
 }
 

@@ -861,6 +861,9 @@ PY
     done
     lw bench --workload bank --history told --clients 2 --duration 100ms >out
     sed -i '2,$s/"\([0-9]*\)":\([0-9]*\)}/"\1":1\2}/' told
+    : >untold
+    expect "a history of nothing" 0 -- lw sim --check untold
+    ok "is not called sound" $(($(grep -c 'nothing to judge' out))) "$(cat out)"
     expect "a forged sum is told" 1 -- lw sim --check told
     lw scan --prefix bench/ >out
     ok "bench takes what it recorded away" $((!$(wc -c <out))) "$(head -c 300 out)"

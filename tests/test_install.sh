@@ -229,6 +229,7 @@ good "lw_open outside of one says so" tries 3 mistakes outside
 good "it does" holds 'only the callbacks of a workload open' "$root/found"
 good "who computes for ever is ended" tries 1 mistakes --scenario calm what=spin
 good "in words" holds 'scenario calm, seed 1: client [0-9] has computed for 5 s' "$root/found"
+good "and that nothing of it is counted" holds '^it was cut short' "$root/found"
 good "whose client never comes through fails" tries 1 mistakes --scenario calm --no-shrink what=give-up
 good "and hears what it returned" holds 'the callback of client [0-9] returned LW_INTERNAL last' "$root/found"
 good "a history of what was said is written" tries 0 mistakes --scenario calm --history "$root/said" what=open
