@@ -5,16 +5,24 @@
 #include "base/hash.h"
 
 #define KEPT_SIZE           ((size_t)8 * 1024 * 1024)
+#define KEPT_PART           8 /* of the budget */
 #define BEHIND_MAX          (UINT64_C(64) * 1024 * 1024)
 #define ELECTION_TIMEOUT_NS UINT64_C(1000000000)
 #define DRIFT_PPM           2000
+
+/* Who cannot open a table for entries in memory cannot send the snapshot that would end them. */
+static size_t usual_kept_size(const lw_groups_options *options) {
+    size_t part = options->budget == NULL ? KEPT_SIZE : options->budget->limit / KEPT_PART;
+    bool whole = part > KEPT_SIZE || LW_BUG(options->env, "group.keeps_beyond_the_budget");
+    return whole ? KEPT_SIZE : part;
+}
 
 lw_groups *lw_groups_open(const lw_groups_options *options) {
     lw_memory *memory = options->env->memory;
     lw_groups *opened = lw_allocate_zero(memory, sizeof(*opened));
     lw_groups_options *own = &opened->options;
     *own = *options;
-    own->kept_size = own->kept_size == 0 ? KEPT_SIZE : own->kept_size;
+    own->kept_size = own->kept_size == 0 ? usual_kept_size(options) : own->kept_size;
     own->behind_max = own->behind_max == 0 ? BEHIND_MAX : own->behind_max;
     own->election_timeout_ns =
         own->election_timeout_ns == 0 ? ELECTION_TIMEOUT_NS : own->election_timeout_ns;

@@ -28,7 +28,8 @@ typedef struct lw_groups_options {
     uint64_t node;       /* this one's id */
     lw_budget *budget;   /* charged for entries that are kept; NULL: nobody is */
     size_t kept_size;    /* bytes of entries kept in memory for followers, all groups together; what
-                            is more is read back from the log; 0: 8 MiB */
+                            is more is read back from the log; 0: an eighth of the budget, 8 MiB at
+                            most */
     uint64_t behind_max; /* bytes of log that a group keeps for followers that are behind; who needs
                             older entries gets a snapshot; 0: 64 MiB */
     uint64_t election_timeout_ns; /* the same on all nodes; 0: a second */

@@ -95,13 +95,16 @@ static inline bool story_begins(void *argument, uint64_t group, uint64_t index) 
 
 static inline void story_open_group(story_node *node) {
     story *on = node->on;
-    lw_groups_options shared = {.env = node->env,
-                                .node = node->id,
-                                .kept_size = on->kept_size,
-                                .behind_max = on->behind_max,
-                                .election_timeout_ns = 100 * STORY_MS,
-                                .send = story_send,
-                                .argument = node};
+    lw_memory *memory = node->env->memory;
+    lw_groups_options shared = {
+        .env = node->env,
+        .node = node->id,
+        .budget = on->memory_size == 0 ? NULL : lw_budget_make(memory, on->memory_size),
+        .kept_size = on->kept_size,
+        .behind_max = on->behind_max,
+        .election_timeout_ns = 100 * STORY_MS,
+        .send = story_send,
+        .argument = node};
     node->groups = lw_groups_open(&shared);
     lw_group_options options = {.groups = node->groups,
                                 .group = STORY_GROUP,

@@ -68,7 +68,7 @@ struct story {
     uint32_t loss_percent, delay_ms;
     bool cut[STORY_NODES][STORY_NODES]; /* from, to */
     bool corrupt; /* flips a bit of the next entry that goes to the last node */
-    size_t kept_size, value_size;
+    size_t kept_size, memory_size, value_size; /* memory_size 0: without a budget */
     uint64_t behind_max;
     uint64_t messages;
     struct {

@@ -196,6 +196,7 @@
     Y("gc.settled_before_it_serves", "test_gc_lattice")        \
     Y("group.damaged_tree_lets_in", "test_repair_lead")        \
     Y("group.halt_is_forgotten", "test_differ")                \
+    Y("group.keeps_beyond_the_budget", "test_group")           \
     Y("intake.unbounded", "test_intake")                       \
     Y("lattice.key_used_early", "test_trust")                  \
     Y("lattice.leaves_unheard", "test_lattice")                \
