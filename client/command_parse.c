@@ -87,7 +87,7 @@ static lw_status read_value(const lw_flag_spec *flag, const char *text, uint64_t
         good = is_address(text);
         break;
     case LW_KIND_NUMBER:
-        wanted = "a whole number, 1 or more";
+        wanted = "a whole number, 1 or more, and less than 2^64";
         good = read_number(text, no_units, number) && *number > 0;
         break;
     case LW_KIND_SIZE:

@@ -11,6 +11,7 @@ enum {
     UNSEEN_STEPS = 40,
     REMOVE_SHARE = 300, /* one in so many moments of some 10 ms */
     REMOVE_MS = 40000,  /* while two nodes are apart for longer */
+    LAST_MS = 10000,    /* of peace, after which nothing more is begun */
 };
 
 /* Somebody's mistake: a voter goes, and none comes. It is refused. */
@@ -226,12 +227,14 @@ LW_YIELDS static void operate_once(bare_asker *self) {
     }
 }
 
-/* With the trouble over, some shards meet what is left of it. */
+/* With the trouble over, some shards meet what is left of it. Where a snapshot takes eight seconds,
+ * by rare paths, all of them would take longer than peace lasts. */
 LW_YIELDS static void end_operating(bare_asker *self) {
     const lw_sim_bare *of = self->of;
     bool changes = of->kind == BARE_STORM || of->kind == BARE_QUIET;
     bool misled = of->misled != 0 && changes, merges = of->merges;
-    for (uint32_t key = 0; key < BARE_KEYS; key++) {
+    uint64_t until_ns = lw_env_now(self->env) + LAST_MS * LW_SIM_NS_PER_MS;
+    for (uint32_t key = 0; key < BARE_KEYS && lw_env_now(self->env) < until_ns; key++) {
         if (of->wavers) {
             waver(self, key);
         }

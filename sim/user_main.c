@@ -155,6 +155,9 @@ static lw_status take_options(frame *it, const lw_sim_workload *workload) {
     if (options->node_count > LW_SCENARIO_NODES_MAX) {
         return refuse(it->result, "a world has room for seven nodes");
     }
+    if (options->node_count > 0 && options->node_count < it->run.scenario->node_min) {
+        return refuse(it->result, "the scenario is made for more nodes: 0 are as many as it has");
+    }
     for (const char *const *one = options->settings; one != NULL && *one != NULL; one++) {
         if (!is_setting(*one)) {
             return refuse(it->result, "settings are NAME=VALUE");

@@ -311,6 +311,8 @@ static void a_request_that_cannot_be_run_is_refused(void **state) {
     assert_int_equal(lw_sim_run(&workload, &options, &result), LW_INVALID_ARGUMENT);
     options = (lw_sim_options){.node_count = 8};
     assert_int_equal(lw_sim_run(&workload, &options, &result), LW_INVALID_ARGUMENT);
+    options = (lw_sim_options){.scenario = "lattice-storm", .node_count = 1};
+    assert_int_equal(lw_sim_run(&workload, &options, &result), LW_INVALID_ARGUMENT);
     const char *const settings[] = {"=3", NULL};
     options = (lw_sim_options){.settings = settings};
     assert_int_equal(lw_sim_run(&workload, &options, &result), LW_INVALID_ARGUMENT);
