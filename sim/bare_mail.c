@@ -439,6 +439,7 @@ lw_status bare_ask_node(void *argument, uint64_t node, const lw_request *request
 void bare_ask_once(bare_asker *from, bare_node *to, const lw_request *request, uint64_t patience_ms,
                    bare_answer *answer) {
     lw_sim_bare *of = from->of;
+    LW_ASSERT(bare_session_lives(to, from->session)); /* who has gone asks nothing */
     if (from->session < BARE_SESSIONS_MAX && to->id != 0) {
         of->where[from->session] |= (uint8_t)(1 << (to->id - 1));
     }

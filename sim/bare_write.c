@@ -328,13 +328,13 @@ void bare_leave_amid_a_merge(bare_asker *self) {
     }
     self->of->leaves = self->session;
     self->of->leaves_at = middle;
+    self->session = ++self->of->sessions; /* who has gone asks for no merge */
     if (bare_percent(self, 25)) { /* its locks are being ended as the merge begins */
         bare_leave(self->of, LEAVE_SOON_MS);
     }
     bare_merge(self, middle - 1);
     bare_leave(self->of, 0);
     self->of->leaving = false;
-    self->session = ++self->of->sessions;
 }
 
 void bare_write_and_be_lost(bare_asker *self) {
