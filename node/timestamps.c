@@ -170,7 +170,8 @@ uint64_t lw_timestamps_lead(lw_timestamps *timestamps, uint64_t ceiling,
     if (timestamps->known >= ceiling && timestamps->known > 0) {
         ceiling = timestamps->known + 1;
     }
-    lw_oracle_init(&timestamps->oracle, ceiling, time_carried_on(timestamps), clock_of(timestamps));
+    uint64_t time_ms = time_carried_on(timestamps);
+    lw_oracle_init(&timestamps->oracle, ceiling, time_ms, clock_of(timestamps));
     timestamps->ground = *ground;
     timestamps->leading = true;
     timestamps->founded = false;

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""draws: no two draws of luck in one expression, unless the language says which comes first.
+"""draws: no two draws of luck, nor two looks at a wall clock, which may jump in between, in one
+expression, unless the language says which comes first.
 
     draws.py ROOT
 
@@ -14,7 +15,8 @@ import sys
 
 import project
 
-DRAW = re.compile(r"\b(lw_env_random(_\w+)?|lw_chance_(next|below|between|percent)|(\w+_)?below|draw_\w+|DRAW)\s*\(")
+DRAW = re.compile(r"\b(lw_env_random(_\w+)?|lw_chance_(next|below|between|percent)|(\w+_)?below|draw_\w+|DRAW|LW_RARE|"
+                  r"lw_env_(wall_ms|entropy)|clock_of|time_carried_on|lw_timestamps_(now|time_ms)|lw_oracle_\w+)\s*\(")
 PAIRS = {")": "(", "]": "[", "}": "{"}
 ORDERED = re.compile(r"&&|\|\||\?|:")
 HEAD = re.compile(r"^\s*#.*(?:\\\n.*)*", re.MULTILINE)

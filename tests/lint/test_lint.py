@@ -231,7 +231,9 @@ class Draws(LintCase):
                           "p q = {.a = draw_a(x), .b = 1, .c = DRAW(x, y)};",
                           "*x = (p){below(x, 1), {lw_chance_next(x)}};",
                           "p q = {.a = below(x, 2), .b = y ? below(x, 2) : 0};",
-                          "return t[below(x, 2)] + (u)below(x, 3);"):
+                          "return t[below(x, 2)] + (u)below(x, 3);",
+                          "g(time_carried_on(x), clock_of(x));",
+                          "p q = {lw_env_wall_ms(x), LW_RARE(x, \"y\")};"):
             self.assert_statement(True, statement)
 
     def test_where_the_order_is_known_they_may_be(self):
