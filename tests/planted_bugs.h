@@ -126,7 +126,7 @@
     X("shards.hearsay_of_leaders", "shards", 7)                      \
     X("shards.hint_insisted_on", "shards", 79)                       \
     X("shards.old_removal_believed", "shards", 1)                    \
-    X("shards.only_leader_asked", "shards", 50)                      \
+    X("shards.only_leader_asked", "shards", 202)                     \
     X("shards.only_peers_asked", "shards", 168)                      \
     X("shards.orphan_waits_on", "shards", 17)                        \
     X("shards.overlap_ignored", "lattice", 2)                        \
