@@ -329,7 +329,7 @@ void bare_leave_amid_a_merge(bare_asker *self) {
     self->of->leaves = self->session;
     self->of->leaves_at = middle;
     self->session = ++self->of->sessions; /* who has gone asks for no merge */
-    if (bare_percent(self, 25)) { /* its locks are being ended as the merge begins */
+    if (bare_percent(self, 25)) {         /* its locks are being ended as the merge begins */
         bare_leave(self->of, LEAVE_SOON_MS);
     }
     bare_merge(self, middle - 1);
