@@ -266,7 +266,7 @@ LW_YIELDS static lw_status ask_to_expel(const hands *self, const lw_sim_member *
 LW_YIELDS static void expel_node(hands *self) {
     lw_sim_trial *it = self->of;
     lw_sim_member *node = draw_node(self);
-    uint32_t staying = 0;
+    uint32_t staying = 0, place = (uint32_t)(node - it->nodes);
     for (uint32_t index = 0; index < it->node_count; index++) {
         const lw_sim_member *each = &it->nodes[index];
         if (each->id == 0 || each->lost_id != 0 || each->expelled) {
@@ -275,7 +275,7 @@ LW_YIELDS static void expel_node(hands *self) {
         staying += !each->leaving && !each->out;
     }
     if (staying >= EXPEL_MIN_NODES && !node->leaving && !node->out &&
-        lw_sim_watch_dispensable(it, (uint32_t)(node - it->nodes))) {
+        lw_sim_watch_dispensable(it, place) && !lw_sim_watch_source(it, place)) {
         node->expelled = true;
         node->expelled = ask_to_expel(self, node) != LW_REFUSED;
     }

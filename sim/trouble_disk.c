@@ -64,7 +64,7 @@ void trouble_lose_disk(void *argument) {
     lw_sim_member *node = lw_sim_draw_node(&now);
     uint32_t place = (uint32_t)(node - it->nodes);
     if (node->id == 0 || node->out || node->leaving || anybody_is_expelled(it) ||
-        !lw_sim_watch_dispensable(it, place)) {
+        !lw_sim_watch_dispensable(it, place) || lw_sim_watch_source(it, place)) {
         lw_sim_after(it, LOSE_LOOK_MS, trouble_lose_disk);
         return;
     }

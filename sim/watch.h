@@ -126,6 +126,8 @@ bool lw_sim_watch_absent(const struct lw_sim_trial *it, uint64_t shard);
 /* Whether every shard that is known has, on the disks of other nodes, a majority of voters whose
  * set is not about to change: then this node's disk may be lost. */
 bool lw_sim_watch_dispensable(struct lw_sim_trial *it, uint32_t node);
+/* Whether another node has something that is damaged, which may have to come from this one. */
+bool lw_sim_watch_source(const struct lw_sim_trial *it, uint32_t node);
 /* Whether a node has all that is committed of every shard that is served. */
 bool lw_sim_watch_has_all(struct lw_sim_trial *run, uint32_t node);
 /* The timestamp below which whoever serves the key has forgotten the past; `run` is one. */

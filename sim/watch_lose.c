@@ -71,6 +71,16 @@ bool lw_sim_watch_absent(const lw_sim_trial *it, uint64_t shard) {
     return true;
 }
 
+bool lw_sim_watch_source(const lw_sim_trial *it, uint32_t node) {
+    for (uint32_t place = 0; place < it->node_count; place++) {
+        const lw_shards *shards = lw_sim_shards_of(&it->nodes[place]);
+        if (place != node && shards != NULL && lw_shards_repairing(shards) > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool lw_sim_watch_dispensable(lw_sim_trial *it, uint32_t node) {
     for (uint32_t index = 0; index < it->watch.shard_count; index++) {
         bool served = false;
