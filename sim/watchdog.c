@@ -29,13 +29,13 @@ static const char *find_role(void) {
 
 static _Noreturn void bark(const lw_watchdog *dog) {
     char text[512];
-    int size = snprintf(
-        text, sizeof(text),
-        "%s: %s has computed for %d s while virtual time stood still at %" PRIu64
-        " ms. Does its callback repeat a call that fails at once, or wait for "
-        "something that happens only while it sleeps? In a loop that may wait, call "
-        "lw_sim_sleep_us.\n",
-        dog->name, find_role(), LIMIT_S, dog->seen_ns / LW_SIM_NS_PER_MS);
+    int size =
+        snprintf(text, sizeof(text),
+                 "%s: %s has computed for %d s while virtual time stood still at %" PRIu64
+                 " ms. Does its callback repeat a call that fails at once, or wait for "
+                 "something that happens only while it sleeps? In a loop that may wait, call "
+                 "lw_sim_sleep_us.\n",
+                 dog->name, find_role(), LIMIT_S, dog->seen_ns / LW_SIM_NS_PER_MS);
     (void)!write(STDERR_FILENO, text, (size_t)size);
     _exit(1);
 }
