@@ -14,7 +14,8 @@ enum {
     STRIKE_MS_MAX = 10000,
     STRIKE_LOOK_MS = 200,
     LIVELY_MS = 20000, /* within which all get on, */
-    LIVELY_WORKS = 1,  /* and with how much */
+    LIVELY_WORKS = 1,  /* and with how much; */
+    RESUME_MS = 10000, /* within which one who wants to commits */
     STOP_MS = 30000,
     FINAL_MS = 40000,
     CONVERGE_MS = 60000,
@@ -337,8 +338,17 @@ static void write_on(lw_sim_trial *it) {
     }
 }
 
+static bool have_got_on(const lw_sim_bare *of, const uint64_t *goals) {
+    for (uint32_t number = 0; number < of->worker_count; number++) {
+        if (of->askers[number].done < goals[number]) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void get_on(lw_sim_trial *it) {
-    lw_sim_bare *of = it->bare;
+    const lw_sim_bare *of = it->bare;
     uint64_t goals[BARE_WORKERS_MAX], begun = lw_world_now(it->world);
     bool all = false;
     for (uint32_t number = 0; number < of->worker_count; number++) {
@@ -346,16 +356,27 @@ static void get_on(lw_sim_trial *it) {
     }
     while (!all && !failed(it) && lw_world_now(it->world) < begun + LIVELY_MS * LW_SIM_NS_PER_MS) {
         pass(it, 20);
-        all = true;
-        for (uint32_t number = 0; number < of->worker_count; number++) {
-            all = all && of->askers[number].done >= goals[number];
-        }
+        all = have_got_on(of, goals);
     }
     it->result->lively_ms = (lw_world_now(it->world) - begun) / LW_SIM_NS_PER_MS;
     it->result->resumed_ms = it->result->lively_ms;
     if (!all && !failed(it)) {
         lw_sim_broken(it, "liveness", "somebody did not get on within 20 s after the faults");
     }
+}
+
+/* Those who got on may all have read, or died amid what they wrote: then somebody comes who wants
+ * nothing but to commit. */
+static void resume(lw_sim_trial *it) {
+    uint64_t begun = lw_world_now(it->world);
+    if (failed(it) || it->workload.committed > it->bare->committed_in_trouble) {
+        return;
+    }
+    start(it->bare, BARE_JUDGE, bare_resume_main);
+    if (!wait_for(it, &it->bare->askers[BARE_JUDGE].ended, RESUME_MS) && !failed(it)) {
+        lw_sim_broken(it, "liveness", "no commit came through within 10 s after the faults");
+    }
+    it->result->resumed_ms += (lw_world_now(it->world) - begun) / LW_SIM_NS_PER_MS;
 }
 
 static void stop_workers(lw_sim_trial *it) {
@@ -442,7 +463,9 @@ void lw_sim_bare_run(lw_sim_trial *it) {
     }
     lw_sim_end_trouble(it);
     of->healed_ns = lw_world_now(it->world);
+    of->committed_in_trouble = it->workload.committed;
     get_on(it);
+    resume(it);
     write_on(it);
     stop_workers(it);
     read_all(it);

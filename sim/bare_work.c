@@ -103,6 +103,16 @@ void bare_work_main(void *argument) {
     self->ended = true;
 }
 
+void bare_resume_main(void *argument) {
+    bare_asker *self = argument;
+    const lw_sim_bare *of = self->of;
+    while (of->of->workload.committed == of->committed_in_trouble && !of->of->damaged) {
+        bare_write_one(self);
+        lw_arena_reset(&self->arena);
+    }
+    self->ended = true;
+}
+
 void bare_final_main(void *argument) {
     bare_asker *self = argument;
     uint64_t found;
