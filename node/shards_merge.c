@@ -412,13 +412,17 @@ static bool may_take_in(const lw_replica *left, const lw_replica *replica, uint6
 }
 
 /* Whether one that it was frozen for may still come off a replica here, which has not heard of that
- * split yet, or waits for its first snapshot: with the whole log, and the merge in it. */
-static bool may_bring_it(const shards_member *member, const lw_replica *replica) {
+ * split yet, or waits for its first snapshot: with the whole log, and the merge in it. Or off what
+ * is just taken in by such a one, and has its keys until then. */
+static bool may_bring_it(const lw_shards *shards, const shards_member *member,
+                         const lw_replica *replica) {
     lw_shard_descriptor parent;
-    if (member->replica == NULL || member->leaving) {
+    bool passes = !LW_BUG(shards->env, "shards.passing_parent_overlooked");
+    const lw_replica *held = !member->leaving ? member->replica : passes ? member->passing : NULL;
+    if (held == NULL) {
         return false;
     }
-    lw_replica_descriptor(member->replica, &parent);
+    lw_replica_descriptor(held, &parent);
     return lw_replica_frozen_for(replica, &parent);
 }
 
@@ -435,7 +439,7 @@ static bool neighbour_is_here(const lw_shards *shards, const lw_replica *replica
     for (uint32_t index = 0; index < shards->by_id.bucket_count; index++) {
         for (const lw_map_node *node = shards->by_id.buckets[index]; node != NULL;
              node = node->next) {
-            if (may_bring_it(LW_MAP_ENTRY(node, shards_member, node), replica)) {
+            if (may_bring_it(shards, LW_MAP_ENTRY(node, shards_member, node), replica)) {
                 LW_MARK(shards->env, "shards.parent_of_left_is_here");
                 return true;
             }

@@ -232,6 +232,7 @@
     Y("shards.orphan_asks_who_leads", "test_merge_group")      \
     Y("shards.parent_of_left_overlooked", "test_merge_group")  \
     Y("shards.part_keeps_it_headless", "test_merge_group")     \
+    Y("shards.passing_parent_overlooked", "test_merge_group")  \
     Y("shards.sent_in_circles", "test_repair_lead")            \
     Y("shards.stale_replica_believed", "test_moves")           \
     Y("shards.started_twice", "test_start")                    \

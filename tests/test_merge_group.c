@@ -19,18 +19,22 @@ static void merge_body(uint64_t right, lw_buffer *body) {
     lw_merge_request_encode(&(lw_merge_request){.right = right}, body);
 }
 
-/* What holds "a" and what holds "z" become one, if they are not. */
-static void merge(lattice *in) {
+/* What holds one key and what holds another one become one, if they are not. */
+static void merge_these(lattice *in, const char *left, const char *right) {
     lw_buffer body = lw_buffer_in(in->memory);
     merge_body(0, &body);
     lw_status status = LW_UNAVAILABLE;
-    for (int attempt = 0; attempt < 40 && id_at(in, "a") != id_at(in, "z"); attempt++) {
-        lattice_ask *ask = lattice_call(in, LW_MESSAGE_MERGE, "a", &body);
+    for (int attempt = 0; attempt < 40 && id_at(in, left) != id_at(in, right); attempt++) {
+        lattice_ask *ask = lattice_call(in, LW_MESSAGE_MERGE, left, &body);
         status = ask->done ? ask->status : LW_TIMEOUT;
         lattice_pass_ms(in, 200);
     }
     (void)status;
-    expect(in, id_at(in, "a") != 0 && id_at(in, "a") == id_at(in, "z"), "they are merged");
+    expect(in, id_at(in, left) != 0 && id_at(in, left) == id_at(in, right), "they are merged");
+}
+
+static void merge(lattice *in) {
+    merge_these(in, "a", "z");
 }
 
 static void make_two(lattice *in) {
@@ -435,13 +439,7 @@ static void what_the_left_one_comes_off_is_late(lattice *in) {
     in->deaf[away] = LW_ROOT_SHARD;
     expect(in, split(in, "g")->status == LW_OK, "the left one is split");
     lattice_write(in, "h", "4");
-    lw_buffer body = lw_buffer_in(in->memory);
-    merge_body(0, &body);
-    for (int tries = 0; tries < 40 && id_at(in, "h") != id_at(in, "z"); tries++) {
-        (void)lattice_call(in, LW_MESSAGE_MERGE, "h", &body);
-        lattice_pass_ms(in, 200);
-    }
-    expect(in, id_at(in, "h") != 0 && id_at(in, "h") == id_at(in, "z"), "two are merged");
+    merge_these(in, "h", "z");
     lattice_pass_ms(in, 12000);
     expect(in, lw_shards_count(in->nodes[away].shards) == 2, "one does not know of either");
     in->deaf[away] = 0;
@@ -450,6 +448,31 @@ static void what_the_left_one_comes_off_is_late(lattice *in) {
     expect(in, lattice_replica(in, away, lw_text("h")) == lattice_replica(in, away, lw_text("z")),
            "which are the right ones");
     expect(in, lw_world_marked(in->world, "shards.part_is_missing") == 0, "nobody lacked a part");
+    lattice_same_everywhere(in);
+}
+
+/* What the left one comes off is just being taken in, for long: so a follower that does not know of
+ * that split either has its keys in what is neither here nor gone. */
+static void what_the_left_one_comes_off_is_taken_in(lattice *in) {
+    make_two(in);
+    expect(in, split(in, "t")->status == LW_OK, "it is split again");
+    uint64_t away = next_of(lattice_leader(in, lw_text("a")));
+    in->deaf[away] = LW_ROOT_SHARD;
+    merge_these(in, "a", "n");
+    uint64_t absorbs = lw_world_marked(in->world, "shards.absorbs");
+    lw_disk_set_capacity(lw_host_disk(in->nodes[away].host), 1);
+    in->deaf[away] = 0;
+    await_mark(in, "shards.absorbs", absorbs + 1);
+    expect(in, split(in, "p")->status == LW_OK, "the left one is split off what they are");
+    merge_these(in, "q", "z");
+    lattice_pass_ms(in, 12000);
+    expect(in, lw_shards_count(in->nodes[away].shards) == 2, "one does not know of either");
+    lw_disk_set_capacity(lw_host_disk(in->nodes[away].host), UINT64_MAX);
+    lattice_pass_ms(in, 3000);
+    expect(in, lattice_replica(in, away, lw_text("q")) == lattice_replica(in, away, lw_text("z")),
+           "it has what they became");
+    expect(in, lw_world_marked(in->world, "shards.part_is_missing") == 0, "nobody lacked a part");
+    expect(in, lw_world_marked(in->world, "shards.merge_meets_full_disk") > 0, "it took long");
     lattice_same_everywhere(in);
 }
 
@@ -757,6 +780,7 @@ int main(void) {
         LATTICE_STORY(who_is_removed_amid_such_a_snapshot_comes_again, "shards.beneath_left_over"),
         LATTICE_STORY(a_snapshot_of_what_the_log_has, "shards.ended_for_nothing"),
         LATTICE_STORY(what_the_left_one_comes_off_is_late, "shards.parent_of_left_overlooked"),
+        LATTICE_STORY(what_the_left_one_comes_off_is_taken_in, "shards.passing_parent_overlooked"),
         cmocka_unit_test(what_was_set_aside_goes),
         cmocka_unit_test(what_was_set_aside_for_who_knows_nothing),
         LATTICE_STORY(nobody_waits_for_who_asks, "merge.awaits_who_asks"),
