@@ -185,7 +185,7 @@ typedef struct lw_sim_bare {
     lw_dice dice; /* of what becomes of messages */
     uint64_t request_id, sessions;
     uint8_t *where; /* of each session: bits of the places of nodes that it has asked, and whether
-                       it is over */
+                       it is over; then of those that have not been told so yet */
     uint32_t pause_us, lifetime_ms, abandon_percent, operate_every_ms, hop_ms;
     uint32_t gone_lost_percent, gone_again; /* of what is told to who is removed; and so often */
     uint64_t merge_after_ms;

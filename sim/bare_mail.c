@@ -356,12 +356,20 @@ LW_YIELDS static void ask_main(void *argument) {
     send_answer(ask);
 }
 
+/* What is left of a session that is over, and that the node was told of, or that would lock: its
+ * connection is gone. */
+static bool is_over(const bare_ask *ask) {
+    if (ask->from != NULL || bare_session_lives(ask->to, ask->session)) {
+        return false;
+    }
+    bool told = (ask->of->where[ask->session] >> (ask->to->id - 1) & 1) == 0;
+    return told || ask->request.kind == LW_MESSAGE_PREWRITE;
+}
+
 static void ask_arrives(void *argument) {
     bare_ask *ask = argument;
     uint64_t lag_ns;
-    bool over = ask->from == NULL && !bare_session_lives(ask->to, ask->session) &&
-                ask->request.kind == LW_MESSAGE_PREWRITE; /* so is its connection */
-    if (!over && bare_up(ask->to) && ask->to->member->boot == ask->to_boot &&
+    if (!is_over(ask) && bare_up(ask->to) && ask->to->member->boot == ask->to_boot &&
         lw_world_reaches(ask->of->of->world, ask->asker, ask->to->member->host, &lag_ns)) {
         (void)lw_env_start(ask->to->env, "ask", ask_main, ask);
     } else {
@@ -473,6 +481,9 @@ LW_YIELDS static void ending_main(void *argument) {
 
 static void ending_arrives(void *argument) {
     ending *one = argument;
+    if (one->session < BARE_SESSIONS_MAX) {
+        one->of->where[one->session] &= (uint8_t) ~(1 << (one->at->id - 1));
+    }
     if (bare_up(one->at)) {
         (void)lw_env_start(one->at->env, "session ends", ending_main, one);
     } else {
