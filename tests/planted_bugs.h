@@ -54,7 +54,7 @@
     X("member.last_record_stands", "gossip", 2)                      \
     X("merge.before_all_froze", "shards", 6)                         \
     X("merge.marks_not_raised", "shards", 11)                        \
-    X("merge.readers_not_awaited", "shards", 33)                     \
+    X("merge.readers_not_awaited", "shards", 242)                    \
     X("merge.reads_while_frozen", "shards", 4)                       \
     X("merge.sweeper_not_awaited", "shards", 141)                    \
     X("merge.tombstone_drops_data", "shards", 22)                    \
