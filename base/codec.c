@@ -228,6 +228,16 @@ uint32_t lw_read_array_of(lw_reader *reader, uint32_t known) {
     return count - known;
 }
 
+bool lw_read_rows(lw_bytes body, lw_reader *reader, uint32_t *count) {
+    lw_reader opened = lw_reader_of(body);
+    uint32_t announced = lw_read_array(&opened);
+    if (lw_reader_ok(&opened)) {
+        *reader = opened;
+        *count = announced;
+    }
+    return lw_reader_ok(&opened);
+}
+
 void lw_read_skip(lw_reader *reader, uint32_t count) {
     if (count == 0) {
         return;

@@ -268,14 +268,7 @@ static lw_status rows_malformed(void) {
 }
 
 lw_status lw_member_rows_open(lw_bytes body, lw_reader *reader, uint32_t *count) {
-    lw_reader opened = lw_reader_of(body);
-    uint32_t announced = lw_read_array(&opened);
-    if (!lw_reader_ok(&opened)) {
-        return rows_malformed();
-    }
-    *reader = opened;
-    *count = announced;
-    return LW_OK;
+    return lw_read_rows(body, reader, count) ? LW_OK : rows_malformed();
 }
 
 lw_status lw_member_row_next(lw_reader *reader, lw_member_row *row) {

@@ -48,14 +48,7 @@ static lw_status malformed(void) {
 }
 
 lw_status lw_report_open(lw_bytes body, lw_reader *reader, uint32_t *count) {
-    lw_reader opened = lw_reader_of(body);
-    uint32_t announced = lw_read_array(&opened);
-    if (!lw_reader_ok(&opened)) {
-        return malformed();
-    }
-    *reader = opened;
-    *count = announced;
-    return LW_OK;
+    return lw_read_rows(body, reader, count) ? LW_OK : malformed();
 }
 
 lw_status lw_event_row_next(lw_reader *reader, lw_event_row *row) {

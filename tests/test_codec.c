@@ -302,6 +302,23 @@ static void a_newer_peer_may_add_fields(void **state) {
     assert_false(lw_reader_ok(&reader));
 }
 
+static void rows_are_begun_or_nothing_is_set(void **state) {
+    fixture *f = *state;
+    lw_write_array(&f->out, 2);
+    lw_write_u64(&f->out, 1);
+    lw_write_u64(&f->out, 2);
+    lw_reader reader;
+    uint32_t count = 7;
+    assert_true(lw_read_rows(lw_buffer_view(&f->out), &reader, &count));
+    assert_int_equal(count, 2);
+    assert_int_equal(lw_read_u64(&reader), 1);
+    count = 7;
+    assert_false(lw_read_rows(lw_text("\x07"), &reader, &count));
+    assert_false(lw_read_rows(lw_view(NULL, 0), &reader, &count));
+    assert_int_equal(count, 7);
+    assert_int_equal(lw_read_u64(&reader), 2); /* goes on where it was */
+}
+
 static void arrays_are_followed_to_their_depth_and_no_further(void **state) {
     (void)state;
     uint8_t nested[LW_DEPTH_MAX + 2];
@@ -347,6 +364,7 @@ int main(void) {
         cmocka_unit_test(a_number_may_have_a_limit),
         cmocka_unit_test(what_is_left_over_is_told),
         WITH_FIXTURE(a_newer_peer_may_add_fields),
+        WITH_FIXTURE(rows_are_begun_or_nothing_is_set),
         cmocka_unit_test(arrays_are_followed_to_their_depth_and_no_further),
         cmocka_unit_test(more_than_a_length_can_say_is_caught),
     };
