@@ -135,8 +135,8 @@ static const lw_flag_spec flags[LW_FLAG_COUNT] = {
     [LW_FLAG_SCENARIO] = {"scenario", "NAME", LW_KIND_TEXT, NULL, NULL, NULL,
                           "What runs, and what may go wrong. One node: calm, crash, disk, rot; "
                           "several: lattice-calm, lattice, lattice-disk, lattice-moves, "
-                          "lattice-rot, lattice-storm; one part of a node alone: engine, gossip, "
-                          "links, raft, shards. Without it each in turn."},
+                          "lattice-rot, lattice-storm; one part of a node alone, without "
+                          "clients: engine, gossip, links, raft, shards. Without it each in turn."},
     [LW_FLAG_FAULTS] = {"faults", "LIST", LW_KIND_TEXT, NULL, NULL, NULL,
                         "Of the faults that the scenario has, which may strike: all, none, or "
                         "names with commas between them; -NAME leaves one out. As in "
