@@ -151,6 +151,7 @@ static bool begin_run(lw_sim_trial *it) {
         lw_sim_part(it);
     }
     if (!run_judge(it, false) || it->damaged) {
+        it->damaged = it->damaged || lw_sim_rots_everywhere(it);
         if (!it->damaged) {
             lw_sim_broken(it,
                           it->user != NULL ? "setup did not come through within a minute"
