@@ -59,7 +59,8 @@
  *    lies beneath a snapshot ends for none that is not taken in.
  * 14. Where nobody dies a timestamp is pinned at once, whoever cannot be asked by who collects.
  * 15. Who is told to lead a shard in a term led it in that term, and a hint at a leader that is
- *     wrong keeps nobody from finding the right one. */
+ *     wrong keeps nobody from finding the right one.
+ * 16. In peace everybody gets on soon, and who wants to commit can. */
 #ifndef LW_SIM_BARE_H
 #define LW_SIM_BARE_H
 
