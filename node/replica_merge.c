@@ -89,6 +89,17 @@ static lw_status check_peers(const lw_replica *replica) {
     return LW_OK;
 }
 
+/* Nobody is sent a snapshot, be it one who was removed since: what takes the shard in would wait
+ * for the end of that, for seconds where that one cannot be reached. */
+static lw_status check_sends(const lw_replica *right) {
+    if (replica_sends(right) && !LW_BUG(right->env, "merge.amid_a_snapshot")) {
+        return lw_fail(LW_UNAVAILABLE,
+                       "a snapshot of shard %" PRIu64 " is just being sent: try again",
+                       right->options.shard);
+    }
+    return LW_OK;
+}
+
 static lw_status find_right(merging *work, const lw_merge_request *request) {
     lw_replica *left = work->left;
     if (left->descriptor.end.size == 0) {
@@ -235,6 +246,9 @@ LW_YIELDS static lw_status freeze(merging *work) {
     }
     if (status == LW_OK) {
         status = check_peers(right);
+    }
+    if (status == LW_OK) {
+        status = check_sends(right);
     }
     if (status == LW_OK) {
         status = freeze_latched(work);

@@ -26,6 +26,14 @@ bool replica_sends_to(const lw_replica *replica, uint64_t node) {
     return place_of(replica, node) < SNAPSHOTS_SENT_MAX;
 }
 
+bool replica_sends(const lw_replica *replica) {
+    bool sends = false;
+    for (uint32_t place = 0; place < SNAPSHOTS_SENT_MAX; place++) {
+        sends = sends || replica->sending_to[place] != 0;
+    }
+    return sends;
+}
+
 LW_YIELDS static void send_main(void *argument) {
     sending *job = argument;
     lw_replica *replica = job->replica;

@@ -200,6 +200,7 @@
     Y("intake.unbounded", "test_intake")                       \
     Y("lattice.key_used_early", "test_trust")                  \
     Y("lattice.leaves_unheard", "test_lattice")                \
+    Y("merge.amid_a_snapshot", "test_merge_group")             \
     Y("merge.asked_of_who_gave_it_away", "test_replica_group") \
     Y("merge.awaits_who_asks", "test_merge_group")             \
     Y("merge.end_of_session_unheard", "test_merge")            \

@@ -653,16 +653,20 @@ static void changed(lattice *in, const char *key, lw_change_replicas_request req
     expect(in, status == LW_OK, "the members are changed");
 }
 
-/* Node 4 learns the right one, and is cut off before its snapshot is there. Then it is taken out.
- */
-static void wait_in_vain(lattice *in) {
+/* Node 4 is to learn the right one, and there is time between news and snapshot. */
+static void learn_slowly(lattice *in) {
     uint64_t waiting = lw_world_marked(in->world, "shards.replica_waits");
-    in->slow_ms[1][4] = in->slow_ms[2][4] = 20; /* so there is time between news and snapshot */
+    in->slow_ms[1][4] = in->slow_ms[2][4] = 20;
     lw_buffer body = lw_buffer_in(in->memory);
     lw_change_replicas_request_encode(&(lw_change_replicas_request){.learner = 4}, &body);
     uint64_t leader = lattice_leader(in, lw_text("z"));
     (void)lattice_send_to(in, leader, LW_MESSAGE_CHANGE_REPLICAS, lw_text("z"), &body);
     await_mark(in, "shards.replica_waits", waiting + 1);
+}
+
+/* It is cut off before its snapshot is there. Then it is taken out. */
+static void wait_in_vain(lattice *in) {
+    learn_slowly(in);
     lattice_isolate(in, 4, true);
     in->slow_ms[1][4] = in->slow_ms[2][4] = 0;
     lattice_pass_ms(in, 3000);
@@ -715,6 +719,41 @@ static void who_waits_for_what_was_merged_goes_at_once(lattice *in) {
     expect(in, lattice_replica(in, 4, lw_text("z")) != NULL, "it has what was merged");
     one_shard_on(in, 4);
     lattice_same_everywhere(in);
+}
+
+static void await_sending(lattice *in, uint64_t id) {
+    lw_snapshots_figures figures = {.sending = 0};
+    for (int tries = 0; tries < 3000 && figures.sending == 0; tries++) {
+        lattice_pass_ms(in, 1);
+        lw_snapshots_figures_get(in->nodes[id].snapshots, &figures);
+    }
+    expect(in, figures.sending != 0, "a snapshot is on its way");
+}
+
+/* A snapshot of the right one is on its way to who hardly answers, and is removed. */
+static void nobody_waits_for_a_snapshot_in_vain(lattice *in) {
+    make_two_on_two(in);
+    learn_slowly(in);
+    await_sending(in, lattice_leader(in, lw_text("z")));
+    in->slow_ms[1][4] = in->slow_ms[2][4] = 4000;
+    changed(in, "z", (lw_change_replicas_request){.leaves = 4, .fewer = true});
+    uint64_t frozen = lw_world_marked(in->world, "replica.frozen"), since_ns = 0;
+    uint64_t absorbed = lw_world_marked(in->world, "shards.absorbed");
+    lw_buffer body = lw_buffer_in(in->memory);
+    merge_body(0, &body);
+    for (int tries = 0; tries < 3000 && id_at(in, "a") != id_at(in, "z"); tries++) {
+        if (tries % 20 == 0) {
+            (void)lattice_send_to(in, lattice_leader(in, lw_text("a")), LW_MESSAGE_MERGE,
+                                  lw_text("a"), &body);
+        }
+        lattice_pass_ms(in, 10);
+        if (since_ns == 0 && lw_world_marked(in->world, "replica.frozen") > frozen) {
+            since_ns = lw_world_now(in->world);
+        }
+    }
+    uint64_t frozen_ns = lw_world_now(in->world) - since_ns;
+    expect(in, lw_world_marked(in->world, "shards.absorbed") > absorbed, "they are merged");
+    expect(in, since_ns != 0 && frozen_ns < 500 * LATTICE_MS, "and nothing is frozen for long");
 }
 
 /* Node 4 has both, with their trees, as of before the merge, and hears nothing yet. */
@@ -782,6 +821,7 @@ int main(void) {
         LATTICE_STORY(nobody_waits_for_who_asks, "merge.awaits_who_asks"),
         LATTICE_STORY(who_waits_for_what_was_merged_hears_of_it, "shards.orphan_asks_who_leads"),
         LATTICE_STORY(who_waits_for_what_was_merged_goes_at_once, "shards.waiting_orphan_stays"),
+        LATTICE_STORY(nobody_waits_for_a_snapshot_in_vain, "merge.amid_a_snapshot"),
         LATTICE_STORY(what_is_told_now_and_then_counts, "shards.merged_looks_begin_anew"),
         LATTICE_STORY(each_look_asks_another_holder, "shards.one_holder_asked"),
     };
