@@ -11,6 +11,7 @@
 #include "node/shards_state.h"
 
 #include "base/hash.h"
+#include "node/group.h"
 
 enum {
     GONE_SIZE = 3 * 8 + 1,
@@ -166,15 +167,22 @@ lw_status shards_past_bury(lw_shards *shards, const shards_past *gone) {
     return lw_log_wait(shards->log, lw_log_append(shards->log, &record, 1));
 }
 
+/* The log begins where the replica does: at nothing, or, of one that a split has made, behind what
+ * came with that. */
+static void begin_log(lw_shards *shards, const lw_replica *replica, uint64_t group) {
+    lw_group_figures figures;
+    lw_replica_group_figures(replica, &figures);
+    lw_log_record begin = {.group = group, .index = figures.applied_index, .kind = LW_LOG_BEGIN};
+    (void)lw_log_append(shards->log, &begin, 1);
+    lw_log_begun(shards->log, group, true);
+}
+
 /* What it had voted, when it was removed, was not kept: for nobody but itself in that term. And it
  * votes again only once it knows of the entry that removed it. */
 static lw_status revive_gone(lw_shards *shards, lw_replica *replica, const shards_past *past) {
     uint8_t payload[4 * 8] = {0};
     lw_put_u64(payload, shards->options.node);
     lw_put_u64(payload + 3 * 8, past->index);
-    lw_log_record begin = {.group = past->group, .kind = LW_LOG_BEGIN};
-    (void)lw_log_append(shards->log, &begin, 1);
-    lw_log_begun(shards->log, past->group, true);
     lw_log_record state = {.group = past->group,
                            .term = past->term,
                            .kind = LW_LOG_STATE,
@@ -182,10 +190,23 @@ static lw_status revive_gone(lw_shards *shards, lw_replica *replica, const shard
     return lw_replica_replay(replica, &state);
 }
 
+/* Whether the log knows of no entry, and expects one that the replica has already: it waited here
+ * for its first snapshot, and comes off another one now. */
+static bool begins_before(const lw_shards *shards, const lw_replica *replica, uint64_t group) {
+    uint64_t first = 0, last = 0;
+    lw_group_figures figures;
+    lw_replica_group_figures(replica, &figures);
+    return lw_log_span(shards->log, group, &first, &last) && first > last &&
+           last < figures.applied_index;
+}
+
 lw_status shards_past_revive(lw_shards *shards, lw_replica *replica, uint64_t group) {
     shards_past *past = shards_past_of(shards, group);
     if (past == NULL) {
         return LW_OK;
+    }
+    if (past->gone || begins_before(shards, replica, group)) {
+        begin_log(shards, replica, group);
     }
     lw_log_record state = {.group = group,
                            .term = past->term,

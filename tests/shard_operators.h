@@ -38,4 +38,14 @@ static inline uint64_t next_of(uint64_t leader) {
     return leader % 3 + 1;
 }
 
+/* Until the node sends a snapshot. */
+static inline void await_sending(lattice *in, uint64_t id) {
+    lw_snapshots_figures figures = {.sending = 0};
+    for (int tries = 0; tries < 3000 && figures.sending == 0; tries++) {
+        lattice_pass_ms(in, 1);
+        lw_snapshots_figures_get(in->nodes[id].snapshots, &figures);
+    }
+    expect(in, figures.sending != 0, "a snapshot is on its way");
+}
+
 #endif

@@ -721,15 +721,6 @@ static void who_waits_for_what_was_merged_goes_at_once(lattice *in) {
     lattice_same_everywhere(in);
 }
 
-static void await_sending(lattice *in, uint64_t id) {
-    lw_snapshots_figures figures = {.sending = 0};
-    for (int tries = 0; tries < 3000 && figures.sending == 0; tries++) {
-        lattice_pass_ms(in, 1);
-        lw_snapshots_figures_get(in->nodes[id].snapshots, &figures);
-    }
-    expect(in, figures.sending != 0, "a snapshot is on its way");
-}
-
 /* A snapshot of the right one is on its way to who hardly answers, and is removed. */
 static void nobody_waits_for_a_snapshot_in_vain(lattice *in) {
     make_two_on_two(in);

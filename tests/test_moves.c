@@ -241,6 +241,67 @@ static void who_goes_as_it_comes_does_not_come_back(lattice *in) {
     expect(in, lw_shards_find(in->nodes[2].shards, 2) == NULL, "and does not come back");
 }
 
+/* ---- what was let go of, and comes off another one ----------------------------------------------
+ */
+
+static const lattice_shard whole[] = {
+    {.id = LW_ROOT_SHARD, .start = "", .end = "", .nodes = {1, 2, 3}}};
+
+static void await_marks(lattice *in, const char *name, uint64_t count) {
+    for (int tries = 0; tries < 1000 && lw_world_marked(in->world, name) < count; tries++) {
+        lattice_pass_ms(in, 10);
+    }
+    expect(in, lw_world_marked(in->world, name) == count, name);
+}
+
+/* A snapshot from before a split takes long to come to node 4, which is a member of what comes off
+ * meanwhile, and is removed from that. */
+static uint64_t let_go_of_what_comes_off(lattice *in) {
+    lattice_make(in, whole, 1);
+    lattice_boot(in, 4);
+    lattice_write(in, "a", "1");
+    lattice_write(in, "z", "1");
+    transfer(in, "a", 1);
+    in->slow_ms[1][4] = 20;
+    changed(in, "a", (lw_change_replicas_request){.learner = 4});
+    await_sending(in, 1);
+    lattice_pass_ms(in, 20); /* its files are there */
+    in->slow_ms[1][4] = in->slow_ms[2][4] = 1500;
+    expect(in, split(in, "m")->status == LW_OK, "it is split");
+    transfer(in, "z", 2);
+    lattice_crash(in, 4);
+    lattice_boot(in, 4);
+    lw_shard_descriptor right;
+    lw_replica_descriptor(lattice_replica(in, 1, lw_text("z")), &right);
+    uint64_t id = right.id;
+    await_marks(in, "shards.replica_waits", 3);
+    changed(in, "z", (lw_change_replicas_request){.leaves = 4, .fewer = true});
+    await_marks(in, "shards.replica_removed", 1);
+    return id;
+}
+
+/* It takes the snapshot in, and follows the split. */
+static void let_it_come_off(lattice *in, uint64_t id) {
+    in->slow_ms[1][4] = in->slow_ms[2][4] = 0;
+    for (int tries = 0; tries < 500 && lw_shards_find(in->nodes[4].shards, id) == NULL; tries++) {
+        lattice_pass_ms(in, 10);
+    }
+    expect(in, lw_shards_find(in->nodes[4].shards, id) != NULL, "it has come off there, too");
+}
+
+static void what_was_let_go_of_comes_off_another_one(lattice *in) {
+    let_it_come_off(in, let_go_of_what_comes_off(in));
+    changed(in, "z", (lw_change_replicas_request){.learner = 4});
+    lattice_write(in, "z", "2");
+    lattice_pass_ms(in, 3000);
+    lattice_crash(in, 4);
+    lattice_boot(in, 4);
+    lattice_write(in, "z", "3");
+    lattice_pass_ms(in, 3000);
+    expect(in, lw_shards_count(in->nodes[4].shards) == 2, "it has both");
+    lattice_same_everywhere(in);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         LATTICE_STORY(who_missed_that_all_it_knew_have_gone_finds_out, "shards.only_peers_asked"),
@@ -252,6 +313,7 @@ int main(void) {
                       "snapshot.never_makes_way"),
         LATTICE_STORY(a_snapshot_that_nobody_needs_ends, "snapshot.sent_for_nothing"),
         LATTICE_STORY(a_snapshot_may_be_of_the_very_split, NULL),
+        LATTICE_STORY(what_was_let_go_of_comes_off_another_one, NULL),
         LATTICE_STORY(who_goes_as_it_comes_does_not_come_back, "shards.gone_before_its_tombstone"),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) != 0 ? 1 : 0;
