@@ -106,11 +106,24 @@ static void draw_file(lw_sim_occasion *now, const lw_sim_member *node, const cha
 /* ---- rotting ----------------------------------------------------------------------------------
  */
 
+/* Whether it rotted in this file before. Then it would be right again, and the file perhaps whole:
+ * nobody would find anything in it, or replace it, while it counted as damaged to the end. */
+static bool rotted_before(const lw_sim_trial *it, uint32_t place, const char *path, uint64_t bit) {
+    for (uint32_t index = 0; index < it->rot_count; index++) {
+        const lw_sim_rot *rot = &it->rots[index];
+        if (rot->place == place && rot->bit == bit && strcmp(rot->path, path) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 typedef enum rot_kind { ROT_TABLE, ROT_NEWEST_TABLE, ROT_LOG } rot_kind;
 
 static void rot_file(lw_sim_occasion *now, const lw_sim_member *node, rot_kind kind) {
     bool log = kind == ROT_LOG;
     lw_sim_trial *it = now->of;
+    uint32_t place = (uint32_t)(node - it->nodes);
     lw_sim_rot *rot = &it->rots[it->rot_count];
     extent within = {.size = 0};
     draw_file(now, node, log ? "data/log/" : "data/sst/", kind == ROT_NEWEST_TABLE, rot->path);
@@ -120,11 +133,13 @@ static void rot_file(lw_sim_occasion *now, const lw_sim_member *node, rot_kind k
     }
     uint64_t bit = 8 * within.from + trouble_below(now, 8 * within.size + 1);
     if (within.size == 0 || bit == 8 * (within.from + within.size) ||
+        rotted_before(it, place, rot->path, bit) ||
         !lw_sim_strikes(now, LW_FAULT_ROT, "%s: %s", node->name, rot->path)) {
         return;
     }
     lw_disk_flip(lw_host_disk(node->host), rot->path, bit);
-    rot->place = (uint32_t)(node - it->nodes);
+    rot->place = place;
+    rot->bit = bit;
     it->rot_count++;
 }
 

@@ -91,6 +91,7 @@ typedef struct lw_sim_clone lw_sim_clone;
 /* A file in which a bit has rotted. */
 typedef struct lw_sim_rot {
     uint32_t place; /* of the node */
+    uint64_t bit;
     char path[LW_PATH_SIZE];
 } lw_sim_rot;
 enum { LW_SIM_ROTS_MAX = 32 };
