@@ -97,6 +97,12 @@ lw_status lw_token_check(const lw_shared_key *lattice, uint64_t now_ms,
                        "the token is of another lattice: make one with `lathwork token` "
                        "at a node of this one");
     }
+    if (read.key_epoch > lattice->epoch) {
+        return lw_fail(
+            LW_UNAVAILABLE,
+            "the token is of key epoch %u, and this node has heard of none behind %u yet",
+            read.key_epoch, lattice->epoch);
+    }
     if (read.key_epoch != lattice->epoch) {
         return lw_fail(LW_REFUSED,
                        "the token is of key epoch %u, the lattice is at %u: make a new one with "

@@ -51,7 +51,8 @@ void lw_token_print(const lw_token *token, char text[LW_TOKEN_TEXT_SIZE]);
 LW_MUST_USE lw_status lw_token_parse(lw_bytes text, lw_token *token);
 void lw_token_claims(const lw_token *token, uint8_t claims[LW_TOKEN_CLAIMS_SIZE]);
 /* What a member makes of claims that it was sent: the token, with its secret. LW_REFUSED, with what
- * to do, if it is of another lattice, of an older key, or has expired at `now_ms`. */
+ * to do, if it is of another lattice, of an older key, or has expired at `now_ms`. LW_UNAVAILABLE:
+ * it is of a newer key, which this member has not heard of yet. */
 LW_MUST_USE lw_status lw_token_check(const lw_shared_key *lattice, uint64_t now_ms,
                                      const uint8_t claims[LW_TOKEN_CLAIMS_SIZE], lw_token *token);
 

@@ -299,7 +299,8 @@ static lw_status check_node(lw_peers *peers, const lw_greeting *greeting) {
     return LW_OK;
 }
 
-/* A token of the key that is used here, or of one that others use already. */
+/* A token of the key that is used here, or of one that others use already. LW_UNAVAILABLE: of one
+ * that has not come here yet. Nothing is said then, so that the newcomer goes on asking. */
 static lw_status check_token(const lw_peers *peers, const lw_greeting *greeting, lw_token *token) {
     const lw_node_identity *identity = peers->options.identity;
     uint64_t now_ms = lw_env_wall_ms(peers->env);

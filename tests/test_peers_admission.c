@@ -293,6 +293,7 @@ static void who_may_not_join_is_told_why(void **state) {
         {"beta:7871", LW_UNAVAILABLE, 5},
         {"nonsense", LW_INVALID_ARGUMENT, 6},
         {"its folder is a copy", LW_REFUSED, 7},
+        {"is of no help", LW_UNAVAILABLE, 8}, /* a key that others use, and alpha has not got yet */
     };
     for (size_t index = 0; index < sizeof(cases) / sizeof(cases[0]); index++) {
         lattice *in = open_quiet(1);
@@ -321,6 +322,10 @@ static void who_may_not_join_is_told_why(void **state) {
             break;
         case 7:
             make_identity(1, NULL, &one.self->identity);
+            break;
+        case 8:
+            in->key.epoch++;
+            lw_token_make(&in->key, LW_TOKEN_JOIN, 77, 0, &one.token);
             break;
         default:
             break;

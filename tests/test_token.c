@@ -102,6 +102,9 @@ static void expired_old_and_foreign_tokens_are_refused_in_words(void **state) {
     expect_refused(&other, 0, &token, "another lattice");
     newer.epoch++;
     expect_refused(&newer, 0, &token, "epoch 3, the lattice is at 4");
+    lw_token early = make(&newer);
+    lw_token_claims(&early, claims);
+    assert_int_equal(lw_token_check(&lattice, 0, claims, &checked), LW_UNAVAILABLE);
     lw_token_make(&lattice, LW_TOKEN_JOIN, 1, 0, &lasting);
     lw_token_claims(&lasting, claims);
     assert_int_equal(lw_token_check(&lattice, UINT64_MAX, claims, &checked), LW_OK);
