@@ -75,6 +75,14 @@ lw_status replica_admit(replica_call *call, size_t size, bool freeing) {
     call->freeing = freeing;
     lw_status status =
         freeing ? lw_tree_admit_freeing(replica->tree, size) : lw_tree_admit(replica->tree, size);
+    /* While it waited a snapshot came in place of the tree, or the shard went from here. That is no
+     * answer: of a CHECK LW_NOT_FOUND would say that the transaction never commits (hazard T2). */
+    if (status == LW_NOT_FOUND && !LW_BUG(replica->env, "replica.dropped_tree_answers")) {
+        LW_MARK(replica->env, "replica.tree_dropped_meanwhile");
+        return lw_fail(LW_UNAVAILABLE,
+                       "the tree of shard %llu was dropped while the request waited: ask again",
+                       (unsigned long long)replica->options.shard);
+    }
     return status == LW_OK ? LW_OK : lw_fail_in(status, "nothing was written");
 }
 

@@ -647,6 +647,29 @@ static void a_full_disk_refuses_writes_and_goes_on_reading(bench *on) {
     expect_text(on, bench_read(on, 0, "k"), "again", "for good");
 }
 
+/* A snapshot held keeps what is dropped in memory, as who waits to be let in does. */
+static void drop_tree(void *argument) {
+    bench *on = argument;
+    (void)lw_snapshot_open(lw_store_tree(on->store, LW_ROOT_SHARD));
+    on->opened = lw_store_drop_tree(on->store, LW_ROOT_SHARD);
+    on->done = true;
+}
+
+/* Hazard T2: by LW_NOT_FOUND who asks for the fate of a transaction is told that it never commits.
+ * So the tree must not say it of itself, when a snapshot comes in its place meanwhile. */
+static void a_tree_that_is_gone_decides_nothing(bench *on) {
+    uint64_t start = bench_timestamp(on);
+    bench_run(on, drop_tree);
+    expect(on, on->opened == LW_OK, "the tree is dropped behind its back");
+    asked *it = bench_ask(on, LW_MESSAGE_CHECK, 2);
+    lw_check_request request = {.start = start, .primary = lw_text("k"), .decide = true};
+    lw_check_request_encode(&request, &it->body);
+    expect(on, bench_await(bench_send(it))->status == LW_UNAVAILABLE, "nothing is decided");
+    lw_mutation mutation = bench_put("k", "x", LW_SEEN_ANYTHING);
+    it = bench_commit_now(on, start, &mutation, 1);
+    expect(on, it->status == LW_UNAVAILABLE, "nor committed");
+}
+
 static void closing_sends_everybody_home(bench *on) {
     uint64_t one = bench_timestamp(on);
     expect(on, bench_await(send_lock(on, 1, one, "k", 1000))->status == LW_OK, "locked");
@@ -695,6 +718,7 @@ int main(void) {
         BENCH_STORY(a_store_that_dies_behind_its_back_ends_the_replica, NULL),
         BENCH_STORY(a_disk_that_fails_at_the_start_says_so, NULL),
         BENCH_STORY(a_full_disk_refuses_writes_and_goes_on_reading, NULL),
+        BENCH_STORY(a_tree_that_is_gone_decides_nothing, "replica.dropped_tree_answers"),
         BENCH_STORY(closing_sends_everybody_home, NULL),
     };
     return cmocka_run_group_tests(tests, unit_arm, NULL) ? 1 : 0;
