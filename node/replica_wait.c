@@ -78,7 +78,6 @@ lw_status replica_admit(replica_call *call, size_t size, bool freeing) {
     /* While it waited a snapshot came in place of the tree, or the shard went from here. That is no
      * answer: of a CHECK LW_NOT_FOUND would say that the transaction never commits (hazard T2). */
     if (status == LW_NOT_FOUND && !LW_BUG(replica->env, "replica.dropped_tree_answers")) {
-        LW_MARK(replica->env, "replica.tree_dropped_meanwhile");
         return lw_fail(LW_UNAVAILABLE,
                        "the tree of shard %llu was dropped while the request waited: ask again",
                        (unsigned long long)replica->options.shard);

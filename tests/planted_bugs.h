@@ -212,8 +212,8 @@
     Y("placement.handed_forgotten", "test_leads")              \
     Y("replica.copy_unlearns_commit", "test_kill")             \
     Y("replica.damaged_child_ends_all", "test_headless")       \
-    Y("replica.dropped_tree_answers", "test_replica")          \
     Y("replica.doubt_not_noted", "test_kill_lattice")          \
+    Y("replica.dropped_tree_answers", "test_replica")          \
     Y("replica.grace_begins_anew", "test_replica_group")       \
     Y("replica.killed_unlooked", "test_kill")                  \
     Y("replica.locks_kept_twice", "test_replica")              \
