@@ -44,6 +44,9 @@ LW_YIELDS static lw_status outcome(lw_client *client, const char *token, bool de
                                    lw_client_deadline(client, 0), &fate, &committed);
     }
     lw_buffer_reset(&primary);
+    if (status == LW_NOT_FOUND) { /* of something at the node: that promises nothing */
+        return lw_fail_in(LW_UNAVAILABLE, "its fate could not be learned");
+    }
     LW_TRY(status);
     if (fate == LW_FATE_ALIVE) {
         return decide ? lw_fail(LW_INTERNAL, "the node left the transaction undecided")
