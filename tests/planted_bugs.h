@@ -68,7 +68,6 @@
     X("peers.silence_believed", "links", 23)                         \
     X("peers.stale_link_awaited", "links", 219)                      \
     X("peers.strangers_unbounded", "links", 9)                       \
-    X("peers.used_key_alone_counts", "links", 58)                    \
     X("placement.all_must_be_seen", "gossip", 12)                    \
     X("placement.even_voters", "gossip", 1)                          \
     X("placement.laggards_are_healthy", "gossip", 1)                 \
@@ -209,6 +208,7 @@
     Y("node.waits_for_the_silent", "test_lattice")             \
     Y("peers.forgotten_key_links", "test_peers_admission")     \
     Y("peers.pause_stays_long", "test_peers")                  \
+    Y("peers.used_key_alone_counts", "test_peers_admission")   \
     Y("placement.handed_forgotten", "test_leads")              \
     Y("replica.copy_unlearns_commit", "test_kill")             \
     Y("replica.damaged_child_ends_all", "test_headless")       \

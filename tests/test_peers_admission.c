@@ -340,6 +340,29 @@ static void who_may_not_join_is_told_why(void **state) {
     }
 }
 
+/* All have it, and some use it already: alpha does not. */
+static lw_status join_by_a_later_key(const char *bug) {
+    lattice *in = open_quiet(1);
+    if (bug != NULL) {
+        lw_world_plant(in->world, bug);
+    }
+    node *member = boot(in, 0);
+    joining one;
+    in->key.epoch++;
+    member->identity.others[member->identity.other_count++] = in->key;
+    prepare(in, &one, 0);
+    join(in, &one);
+    lw_status status = one.status;
+    close_lattice(in);
+    return status;
+}
+
+static void a_token_of_a_key_that_others_use_already_is_good(void **state) {
+    (void)state;
+    assert_int_equal(join_by_a_later_key(NULL), LW_OK);
+    assert_int_equal(join_by_a_later_key("peers.used_key_alone_counts"), LW_UNAVAILABLE);
+}
+
 static void a_node_that_answers_nothing_is_not_waited_for_for_ever(void **state) {
     (void)state;
     lattice *in = open_quiet(1);
@@ -377,6 +400,7 @@ int main(void) {
         cmocka_unit_test(plain_links_are_for_loopback_and_for_both),
         cmocka_unit_test(a_newcomer_with_a_token_is_given_what_makes_it_a_member),
         cmocka_unit_test(who_may_not_join_is_told_why),
+        cmocka_unit_test(a_token_of_a_key_that_others_use_already_is_good),
         cmocka_unit_test(a_node_that_answers_nothing_is_not_waited_for_for_ever),
         cmocka_unit_test(planted_bugs_show),
     };
