@@ -47,8 +47,8 @@ uint32_t lw_read_array(lw_reader *reader);
 /* Enters an array of at least `known` elements, and answers how many more there are, which the
  * caller hands to lw_read_skip after its own: so that a newer peer may add fields. */
 uint32_t lw_read_array_of(lw_reader *reader, uint32_t known);
-/* Begins to read a body that is one array, of `*count` rows. False: it is none, and neither
- * `*reader` nor `*count` is set. */
+/* Begins to read a body that is one array, of `*count` rows; what is read from `*reader` are views
+ * of the body. False: it is none, and neither `*reader` nor `*count` is set. */
 LW_MUST_USE bool lw_read_rows(lw_bytes body, lw_reader *reader, uint32_t *count);
 /* Skips `count` whole values. Arrays nested deeper than LW_DEPTH_MAX are a failure. */
 void lw_read_skip(lw_reader *reader, uint32_t count);

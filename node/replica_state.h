@@ -491,7 +491,7 @@ void replica_reshape_end(lw_replica *replica);
 void replica_wants_snapshot(void *argument, uint64_t node);
 /* Whether a node is being sent one. */
 bool replica_sends_to(const lw_replica *replica, uint64_t node);
-/* ... and whether any is. */
+/* Whether any node is. */
 bool replica_sends(const lw_replica *replica);
 
 /* ---- garbage: replica_gc.c ------------------------------------------------------------------ */

@@ -417,9 +417,9 @@ static bool may_take_in(const lw_replica *left, const lw_replica *replica, uint6
 static bool may_bring_it(const lw_shards *shards, const shards_member *member,
                          const lw_replica *replica) {
     lw_shard_descriptor parent;
-    bool passes = !LW_BUG(shards->env, "shards.passing_parent_overlooked");
-    const lw_replica *held = !member->leaving ? member->replica : passes ? member->passing : NULL;
-    if (held == NULL) {
+    const lw_replica *held = member->leaving ? member->passing : member->replica;
+    bool overlooked = member->leaving && LW_BUG(shards->env, "shards.passing_parent_overlooked");
+    if (held == NULL || overlooked) {
         return false;
     }
     lw_replica_descriptor(held, &parent);

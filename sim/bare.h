@@ -200,8 +200,8 @@ typedef struct lw_sim_bare {
     bool parts;            /* two nodes have most voters of a shard, and are apart now and then: */
     bool part_now, parted; /* it is time for that; they are */
     uint64_t healed_ns;    /* when trouble ended; 0: it has not */
-    uint64_t committed_in_trouble;
-    uint64_t struck_ns; /* when a node died last, in a patient run */
+    uint64_t committed_in_trouble; /* transactions, by then */
+    uint64_t struck_ns;            /* when a node died last, in a patient run */
     uint64_t silent;    /* the node that a reader has asked who is silent now; 0: none is to die */
     uint64_t away[2];   /* the ids of the nodes that are to be apart; 0: none is */
     bool leaving;       /* somebody gets locks for that: */
